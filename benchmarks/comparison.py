@@ -11,7 +11,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks import servers
-from benchmarks.measurement import CPU_METRIC, measure_scenario
+from benchmarks.measurement import (
+    CPU_METRIC,
+    START_METRICS,
+    measure_scenario,
+    print_progress,
+    start_metrics,
+    turns,
+)
 from benchmarks.metrics import (
     Metrics,
     Rounds,
@@ -30,10 +37,11 @@ from rnnserve.client.aligned_table import format_aligned_table
 
 __all__ = ["ALWAYS", "COMPARED", "ROUNDS", "compare_trees", "render_comparison", "server_name"]
 
-COMPARED = {"throughput": 1.0, "alone": 1.0, "lengths": 1.5} | {
+COMPARED = {"throughput": 1.0, "alone": 1.0, "lengths": 1.5, "steps": 1.5, "steps_gru": 1.5, "start": 0.0} | {
     scenario.name: 1.5 for scenario in SCENARIOS if scenario.name.startswith("lengths_")
 }
-"""The scenarios that commits can be compared with, and the seconds of the measurement in a turn."""
+"""The scenarios that commits can be compared with, and the seconds of the measurement in a turn. "start" starts each
+server in each round, and compares the time until it is ready and its memory."""
 
 ALWAYS = ("throughput", "alone", "lengths")
 """Those of them that are measured unless others are named."""
@@ -87,6 +95,8 @@ def compare_trees(
         models = repository if tree is trees[0] else others[repository.name]
         return servers.start_server_from_tree(server, tree, models, model, work)
 
+    if name == "start":
+        return _compare_starts(by_name, trees[0], others, rounds, work)
     scenario = _scenario(name)
     scenario = dataclasses.replace(scenario, load=dataclasses.replace(scenario.load, warm_up=_WARM_UP_S))
     seconds = COMPARED[name]
@@ -98,6 +108,21 @@ def compare_trees(
         )
         for server, metrics in measured.items():
             found[server] += metrics
+    return found
+
+
+def _compare_starts(
+    by_name: Mapping[str, SourceTree], this: SourceTree, others: Mapping[str, Path], rounds: int, work: Path
+) -> dict[str, list[Metrics]]:
+    """Start the server of each tree with three models, in turns, and end it once it is ready."""
+    found: dict[str, list[Metrics]] = {server: [] for server in by_name}
+    for number, name in turns(list(by_name), rounds):
+        tree = by_name[name]
+        models = work / "models" / "three_models" if tree is this else others["three_models"]
+        with servers.start_server_from_tree(name, tree, models, "three_models", work) as process:
+            metrics = start_metrics(process)
+        found[name].append(metrics)
+        print_progress(f"start, round {number} of {rounds}: {name}: {metrics['ready s']:.3f} s")
     return found
 
 
@@ -114,13 +139,17 @@ def render_comparison(
     this, other = trees
     lines = [*(tree.description for tree in trees), ""]
     for name, rounds in found.items():
-        scenario = _scenario(name)
         count = max(len(each) for each in rounds.values())
+        if name == "start":
+            lines.append(f"start to ready, three models (start; {count} rounds)")
+            lines += [*_scenario_lines(rounds, START_METRICS[:2], trees), ""]
+            continue
+        scenario = _scenario(name)
         lines.append(f"{scenario.title} ({name}; {count} rounds of {COMPARED[name]:g} s)")
         lines += [*_scenario_lines(rounds, (*scenario.metrics, CPU_METRIC), trees), ""]
     lines += [
-        f"All ratios are of speed, {this.name} to {other.name}: times are inverted, so more than 1 means that "
-        f"{this.name} is faster.",
+        f"All ratios are of speed, {this.name} to {other.name}: times and memory are inverted, so more than 1 means "
+        f"that {this.name} is faster, or smaller.",
         "speed ratio: the median of the ratios in each round; 95 % interval: of this median; middle half: of the "
         "rounds' ratios.",
         "fastest quarters: the ratio of the medians of each server's fastest quarter of rounds, which other work on "

@@ -31,7 +31,7 @@ import torch
 
 from benchmarks.scenarios import MODELS, SCENARIOS
 from rnnserve.export.classifiers import classifier_publication
-from rnnserve.export.found_states.parts_record import find_parts_of
+from rnnserve.export.found_states.parts_file import find_parts_of
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.pipeline import publish
 from rnnserve.export.publishing import publish_version, render_config

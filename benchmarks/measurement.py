@@ -34,6 +34,7 @@ from rnnserve.protos import inference_pb2 as pb
 
 __all__ = [
     "CPU_METRIC",
+    "START_METRICS",
     "WorkDone",
     "format_metrics",
     "measure_scenario",
@@ -41,6 +42,7 @@ __all__ = [
     "measure_start",
     "print_progress",
     "read_work_done",
+    "start_metrics",
     "turns",
 ]
 
@@ -49,6 +51,8 @@ _MB = 1e6
 _LIVES = 8
 """How many times a server that is started for each turn is started in one: Triton's sequence batcher often dies, or
 answers no more."""
+
+START_METRICS = ("ready s", "resident MB", "torch files mapped")
 
 CPU_METRIC = "CPU µs"
 """The server's processor time for each inference, by the server's own count of inferences. It depends less than rates
@@ -182,15 +186,17 @@ def measure_start(rounds: int, work: Path) -> dict[str, list[Metrics]]:
     command.append("--no-http")
     for number in range(1, rounds + 1):
         with servers.running_rnnserve("rnnserve", command, work / "start.log") as process:
-            metrics = {
-                "ready s": process.seconds,
-                "resident MB": resident_bytes(process.pids) / _MB,
-                "torch files mapped": float(count_mapped_files(process.pids, "torch")),
-            }
+            metrics = start_metrics(process)
         found.append(metrics)
         values = ", ".join(f"{value:.4g} {name}" for name, value in metrics.items())
         print_progress(f"start, round {number} of {rounds}: {values}")
     return {server_names.FAST_PATH: found}
+
+
+def start_metrics(process: ServerProcess) -> Metrics:
+    """Read what a server that has just become ready took: `START_METRICS`."""
+    values = process.seconds, resident_bytes(process.pids) / _MB, float(count_mapped_files(process.pids, "torch"))
+    return dict(zip(START_METRICS, values, strict=True))
 
 
 def measure_soak(settings: SoakSettings, work: Path) -> dict[str, list[Metrics]]:

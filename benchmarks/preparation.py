@@ -18,11 +18,7 @@ __all__ = ["find_load_generators", "install_http_peers", "install_triton", "make
 
 _ROOT = Path(__file__).parents[1]
 
-_MAKERS = {
-    True: ("make_models", {"all_outputs": "all_outputs", "logits_only": "logits_only"}),
-    False: ("models", {"all_outputs": "whole", "logits_only": "logits"}),  # until commit 7845b38
-}
-"""By whether a tree has benchmarks/make_models.py: the program that makes its models, and how its folders are named."""
+_MODEL_FOLDERS = ("all_outputs", "logits_only", "sequences", "three_models")
 
 
 def find_load_generators(chosen: Collection[str]) -> None:
@@ -87,21 +83,19 @@ def make_models_of_tree(tree: SourceTree, work: Path) -> Mapping[str, Path]:
         work: Folder for models.
 
     Returns:
-        The folders for which `make_models` has the names "all_outputs" and "logits_only".
+        The folders by the names that `make_models` gives them.
 
     Raises:
         BenchmarkError: If that fails; the process has printed the reason.
     """
     print(f"making the models of {tree.name}", file=sys.stderr, flush=True)
     folder = work / f"models-{tree.name}"
-    is_named_so = (tree.root / "benchmarks" / "make_models.py").is_file()
-    module, names = _MAKERS[is_named_so]
-    command = [sys.executable, "-m", f"benchmarks.{module}", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.make_models", str(folder)]
     environment = {**os.environ, **tree.environment}
     done = subprocess.run(command, cwd=tree.root, env=environment, check=False)  # noqa: S603 - our own interpreter
     if done.returncode != 0:
         raise BenchmarkError(f"the models of {tree.name} could not be made; the lines above say why")
-    return {name: folder / own for name, own in names.items()}
+    return {name: folder / name for name in _MODEL_FOLDERS}
 
 
 def make_models(work: Path) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from benchmarks.http_measurement import FRONT_CPU_METRIC
+from benchmarks.measurement import START_METRICS
 from benchmarks.metrics import Rounds, median_of_rounds, median_ratio
 from benchmarks.peers.triton import NOT_MEASURED
 from benchmarks.scenarios import GOALS, SCENARIOS, SOAK, PerformanceGoal
@@ -31,7 +32,7 @@ _TITLES = {scenario.name: scenario.title for scenario in SCENARIOS} | {
     "http_large": "gRPC, one at a time, alone and beside two clients that post 16 MiB of JSON without a pause",
 }
 _METRICS = {scenario.name: scenario.metrics for scenario in SCENARIOS} | {
-    "start": ("ready s", "resident MB", "torch files mapped"),
+    "start": START_METRICS,
     "soak": ("growth MB", "resident MB", "requests"),
     "http_large": ("p50 ms", "p99 ms", "max ms"),
 }

@@ -17,6 +17,7 @@ from benchmarks.server_names import (
     MLSERVER,
     MODEL_LIMITS,
     MOSEC,
+    NATIVE,
     TRITON,
     TRITON_HTTP,
     TRITON_RAGGED,
@@ -43,7 +44,7 @@ STARTED_ANEW = (TRITON_SEQUENCES,)
 
 _SEQUENCE_SERVERS = (FAST_PATH, TRITON_SEQUENCES)
 
-_CELL_SERVERS = (FAST_PATH, TRITON, TRITON_RAGGED, *MODEL_LIMITS)
+_CELL_SERVERS = (FAST_PATH, NATIVE, TRITON, TRITON_RAGGED, *MODEL_LIMITS)
 
 MODELS = {f"hidden_{hidden}": ("rnn", hidden) for hidden in (16, 128, 512)} | {
     f"{cell}_{hidden}": (cell, hidden) for cell in ("gru", "lstm") for hidden in (128, 512)
@@ -114,6 +115,16 @@ SCENARIOS = (
         ("requests/s",),
         LoadSettings("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
         (CONSTANT, *INFERENCE_SERVERS, *MODEL_LIMITS),
+        turns=3,
+    ),
+    Scenario(
+        "crowd",
+        "input (1, 4, 2), hidden 16, 16 connections x 16 streams, h2load",
+        "hidden_16",
+        (4, 4),
+        ("requests/s",),
+        LoadSettings("h2load", in_flight=256, connections=16, warm_up=0.5, seconds=1.5),
+        (FAST_PATH, NATIVE, TRITON),
         turns=3,
     ),
     Scenario(
@@ -287,9 +298,15 @@ class PerformanceGoal:
 GOALS = (
     PerformanceGoal("throughput", "requests/s", against=TRITON, at_least=1.8),
     PerformanceGoal("throughput", "requests/s", against=CONSTANT, at_least=0.9),
+    PerformanceGoal("throughput", "requests/s", server=NATIVE, against=TRITON, at_least=3),
+    PerformanceGoal("crowd", "requests/s", server=NATIVE, against=TRITON, at_least=4),
     PerformanceGoal("alone", "p50 ms", against=TRITON, at_most=0.6),
+    PerformanceGoal("alone", "p50 ms", server=NATIVE, against=TRITON, at_most=0.25),
     PerformanceGoal("lengths", "inferences/s", against=TRITON, at_least=2.5),
     PerformanceGoal("lengths", "inferences/s", against=TRITON_RAGGED, at_least=1.35),
+    PerformanceGoal("lengths", "inferences/s", server=NATIVE, against=TRITON, at_least=4.5),
+    PerformanceGoal("lengths", "inferences/s", server=NATIVE, against=TRITON_RAGGED, at_least=2.3),
+    PerformanceGoal("lengths_gru_128", "inferences/s", server=NATIVE, against=TRITON_RAGGED, at_least=1.9),
     PerformanceGoal("lengths", "p99 ms", against=TRITON, at_most=0.5),
     PerformanceGoal("lengths", "p99 ms", against=TRITON_RAGGED, at_most=0.7),
     PerformanceGoal("lengths", "inferences/s", server=TWO_WORKERS, against=FAST_PATH, at_least=1.0),

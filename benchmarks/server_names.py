@@ -19,6 +19,7 @@ __all__ = [
     "MLSERVER",
     "MODEL_LIMITS",
     "MOSEC",
+    "NATIVE",
     "PLAIN",
     "SESSION_RUN",
     "TRITON",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 FAST_PATH, PLAIN, TWO_WORKERS = "rnnserve (fast path)", "rnnserve (plain)", "rnnserve (fast path), 2 workers"
+NATIVE = "rnnserve (native)"
 TRITON, TRITON_RAGGED, TRITON_SEQUENCES = "Triton", "Triton ragged", "Triton sequences"
 GRPC_AIO, GRPC_SERVER, CONSTANT = "grpc.aio", "grpc.server", "fast path, constant"
 
@@ -47,7 +49,7 @@ MODEL_LIMITS = (SESSION_RUN, EAGER)
 """No servers: the batches of a scenario in a bare loop, as large as its requests in flight allow. It is what a server
 could reach if receiving, batching and answering cost nothing."""
 
-INFERENCE_SERVERS = (FAST_PATH, TRITON, TRITON_RAGGED, PLAIN, GRPC_AIO, GRPC_SERVER)
+INFERENCE_SERVERS = (FAST_PATH, NATIVE, TRITON, TRITON_RAGGED, PLAIN, GRPC_AIO, GRPC_SERVER)
 """The order of the turns: servers whose metrics are divided by each other have neighbouring turns."""
 
 HTTP_SERVERS = (HTTP, MOSEC, TRITON_HTTP)

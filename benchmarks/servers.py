@@ -34,6 +34,7 @@ StartServer = Callable[[str, Path, str, Path, BenchmarkRequest], AbstractContext
 
 _RNNSERVE_OPTIONS = {
     server_names.FAST_PATH: ("--no-http",),
+    server_names.NATIVE: ("--transport", "native", "--no-http"),
     server_names.PLAIN: ("--plain", "--no-http"),
     server_names.TWO_WORKERS: ("--workers", "2", "--no-http"),
     server_names.BESIDE_HTTP: ("--http-port", "0"),

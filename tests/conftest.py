@@ -32,7 +32,6 @@ if choose_polling():  # before anything imports grpc, as `rnnserve serve` does
 
 
 def pytest_addoption(parser):
-    parser.addoption("--malformed", type=int, default=2000, help="how many malformed requests to send to a server")
     parser.addoption(
         "--checkpoints", type=Path, help="folder of trained classifiers to use; created if it doesn't exist"
     )
@@ -42,9 +41,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # the default in a shell's background job
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    # `nohup` ignores the one and such a shell the other, and the servers that tests start would inherit that.
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` ignores it, which servers that tests start would inherit
     # No test asserts a time. The core draws the same few examples every time, so a failure is never chance.
     hypothesis.settings.register_profile("core", deadline=None, max_examples=25, derandomize=True)
     hypothesis.settings.register_profile("full", deadline=None, max_examples=200, derandomize=True)

@@ -4,6 +4,7 @@ import re
 import tomllib
 
 from kit.paths import ROOT
+from rnnserve.server.fast_path import grpcio_core
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
@@ -33,3 +34,7 @@ def test_ci_runs_each_python_that_the_package_names():
         classifier for classifier in PROJECT["classifiers"] if classifier.startswith(prefix + "3.")
     ]
     assert PROJECT["requires-python"] == f">={tested[0]}"
+
+
+def test_package_asks_for_the_grpcio_with_which_the_fast_path_was_tested():
+    assert f"grpcio{grpcio_core._TESTED}" in PROJECT["optional-dependencies"]["server"]

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rnnserve.export.description.described_model import DescribedModel
+from rnnserve.export.parity.batches import input_batches
 from rnnserve.export.parity.distances import DistanceRow, Distances
-from rnnserve.export.parity.input_batches import input_batches
 from rnnserve.export.parity.reference import Reference
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.tensors import lengths_inputs, mask_before_lengths

@@ -28,7 +28,7 @@ REMEDIES = MappingProxyType(
         "TooMuchHeld": "Read answers faster, send smaller requests, or raise `--max-message-bytes`.",
         "NoMemory": "Give the process more memory, or send smaller requests.",
         "TooManyStreams": "Close streams, or share one among sequences.",
-        "TooManySequences": "End sequences (`sequence_end`), or raise `--max-sequences` or `--max-sequence-bytes`.",
+        "TooManySequences": "End sequences (`sequence_end`), or raise `--max-sequences`.",
         "SequenceInUse": "Close the stream that the sequence is on, or choose another id.",
         "DeadlinePassed": "Give a longer deadline, or slow down: the request waited in vain, and was not run.",
         "Cancelled": "Nothing: the caller did not want the answer any more.",

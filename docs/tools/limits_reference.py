@@ -37,8 +37,8 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
 """A heading, and the parts of the code whose limits stand below it: those of the longest name that fits."""
 
 _ELSEWHERE: Mapping[str, str] = {
-    "server.validation.parameters._KEY_LEAST": "Sequences and sessions",
-    "server.validation.parameters._MAX_SEQUENCE_ID": "Sequences and sessions",
+    "server.validation.parsing._KEY_LEAST": "Sequences and sessions",
+    "server.validation.parsing._MAX_SEQUENCE_ID": "Sequences and sessions",
     "server.protocol.sealed_states": "Sequences and sessions",
     "server.settings.max_queue": "What may be in hand",
     "server.settings.max_wait": "What may be in hand",

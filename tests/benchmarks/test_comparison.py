@@ -57,6 +57,13 @@ def test_the_report_has_medians_ratios_and_each_round():
     assert "grpcio 1.85.3" in text
 
 
+def test_less_memory_and_an_earlier_start_are_more_than_one():
+    rounds = {THIS: [{"ready s": 1.0, "resident MB": 100.0}], OTHER: [{"ready s": 1.1, "resident MB": 90.0}]}
+    text = render_comparison({"start": rounds}, TREES, ABOUT)
+    assert "ready s by round: 1.100" in text
+    assert "resident MB by round: 0.900" in text
+
+
 def test_a_commit_that_does_not_exist_is_said_in_one_line(tmp_path, capsys):
     assert main(["--against", "no-such-commit", "--work", str(tmp_path), "--output", str(tmp_path)]) == 1
     error = capsys.readouterr().err

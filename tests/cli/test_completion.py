@@ -41,7 +41,7 @@ def test_bash_completes_commands_options_values_and_files(tmp_path, capsys):
     assert "--report-fd" not in offered(script, tmp_path, "serve", "--")
     for *words, expected in (
         ("hea", {"health"}),
-        ("serve", "--max-seq", {"--max-sequence", "--max-sequences", "--max-sequence-bytes"}),
+        ("serve", "--max-seq", {"--max-sequence", "--max-sequences"}),
         ("serve", "--che", {"--check"}),
         ("serve", "--provider", "", {"auto", "cpu", "cuda"}),
         ("serve", "repo", {"repository"}),

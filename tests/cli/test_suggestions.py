@@ -58,7 +58,7 @@ def test_misspelled_command_or_option_is_answered_with_the_right_one(capsys):
         (["load", "--seed", "1.5"], "'1.5' is not a whole number of 0 or more"),
         (["load", "--conn", "3"], "; did you mean --connections?"),
         (["load", "--conn=3"], "; did you mean --connections?"),
-        (["serve", "x", "--max-seq", "3"], "; did you mean --max-sequence or --max-sequences or --max-sequence-bytes?"),
+        (["serve", "x", "--max-seq", "3"], "; did you mean --max-sequence or --max-sequences?"),
     ],
 )
 def test_wrong_words_are_one_sentence(words, said, capsys):

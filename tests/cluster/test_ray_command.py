@@ -104,9 +104,9 @@ def fleet(monkeypatch):
 
 def test_up(fleet, capsys):
     words = ["--replicas", "2", "--cpus", "2", "--gpus", "0.5", "--endpoints", "/srv/endpoints", "--grpc-port", "9001"]
-    options = "--serve-options=--graph native --drain 2"
+    options = "--serve-options=--threads 2 --drain 2"
     assert main(["ray", "up", "/models", *words, options, "--timeout", "5", "--name", "a", "--address", "h:1"]) == 0
-    spec = ServerSpec("/models", ("--graph", "native", "--drain", "2"), 9001)
+    spec = ServerSpec("/models", ("--threads", "2", "--drain", "2"), 9001)
     assert fleet.asked == [("a", "h:1"), (FleetPlan("a", 2, spec, "/srv/endpoints"), {"CPU": 2, "GPU": 0.5}, 5)]
     said = capsys.readouterr()
     assert said.err == ""
@@ -133,7 +133,7 @@ def test_roll_changes_what_is_given(fleet, capsys):
         ([], "/models", ("--drain", "2")),
         (["/new"], "/new", ("--drain", "2")),
         (["--serve-options="], "/models", ()),
-        (["/new", "--serve-options=--graph scan"], "/new", ("--graph", "scan")),
+        (["/new", "--serve-options=--threads 4"], "/new", ("--threads", "4")),
     ):
         assert main(["ray", "roll", *words]) == 0
         assert fleet.asked[-1] == ServerSpec(repository, options)

@@ -117,7 +117,6 @@ class CutGraph:
             inputs=[kinds[name] for name in ("x", *self.inputs)],
             outputs=outputs,
             labels=(),
-            labelled="",
             samples=(),
             sizes={"batch": (1, 33), "sequence": (1, 64)},
             checkpoint_sha256="",

@@ -38,7 +38,6 @@ def tensors_described(
         inputs=[described.tensor(name) for name, described in inputs.items()],
         outputs=[described.tensor(name) for name, described in outputs.items()],
         labels=(),
-        labelled="",
         samples=(),
         sizes=sizes,
         checkpoint_sha256="",

@@ -73,30 +73,30 @@ a scan over steps | cell.state
     @begin  @scan, body = b (float state, float step) => (float next, float out) @sums> (begin, x)
 """
 _OBSTACLES = """
-a backward layer | gru (bidirectional) reads the sequence from its end
+a backward layer | "y": GRU "gru/node" runs backward over all steps of "sequence"
     @turned  ["gru/node"] r = GRU <hidden_size = 3, direction = "bidirectional"> (t, W_both, W_both)
     s = ReduceSum <keepdims = 0> (r, one)  @back
-a mean of all steps | mean over the axis sequence | last
+a mean of all steps | ReduceMean "y" averages over all steps of "sequence" | last
     y = ReduceMean <keepdims = 0> (x, one)
-a centered convolution | conv (Conv) reads 1 step ahead
+a centered convolution | Conv "conv/node" reads 1 steps ahead of "sequence"
     @channels  ["conv/node"] v = Conv <pads = [1, 1]> (c, kernel, bias)  @convolved
-a centered pool | pool (AveragePool) reads 1 step ahead
+a centered pool | AveragePool "pool/node" reads 1 steps ahead of "sequence"
     @channels  ["pool/node"] v = AveragePool <pads = [1, 1], kernel_shape = [3]> (c)  @convolved
-attention | weighs other steps, as attention does
+attention | Softmax "w" may read other steps: cutting a sequence changes its output "y"
     k = Transpose <perm = [0, 2, 1]> (x)  scores = MatMul (x, k)  w = Softmax <axis = -1> (scores)  y = MatMul (w, x)
 the first step | cutting a sequence changes its output "y"
     f = Slice (x, zero, one, one)  y = Add (x, f)
-the first step if it is loud | Slice "f" reads other steps
+the first step if it is loud | Slice "f" may read other steps
     f = Slice (x, zero, one, one)  is_loud = Greater (f, loud)  c = Cast <to = 1> (is_loud)  y = Add (x, c)
-steps from a number on | Range "numbers" counts the steps
+steps from a number on | Range "numbers" may read other steps
     @count  @numbers  is_late = Greater (numbers, late)  f = Cast <to = 1> (is_late)  c = Unsqueeze (f, one)
     y = Add (x, c)
-a scan backwards | cell reads the sequence from its end
+a scan backwards | Scan "cell/scan_0" runs backward over all steps
     @begin  @scan, scan_input_directions = [1], scan_output_directions = [1],
         body = b (float state, float step) => (float next, float out) @sums> (begin, x)
 a running sum from the end | sums backwards over all steps
     y = CumSum <reverse = 1> (x, scalar_1)
-a beginning computed of all steps | largest over the axis sequence
+a beginning computed of all steps | ReduceMax "top" takes the largest of all steps
     @turned  top = ReduceMax <keepdims = 0> (x, one)  begin = Unsqueeze (top, zero)
     ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , , begin)  s = Squeeze (g, one)  @back
 a beginning computed of the first step | gru: it begins with what is computed of "x"
@@ -107,7 +107,7 @@ a backward layer before an operator without a rule | gru: it reads the sequence 
     s = MeanVarianceNormalization <axes = [2]> (a)  @back
 a layer that runs past the lengths | gru: it runs past the lengths of rows | lengths
     @turned  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R)  s = Squeeze (g, one)  @back
-branches that values choose | layer (GRU) is in a branch of If "if": no states are found there
+branches that values choose | GRU "if/then_branch/layer/gru" reads the steps beside each step
     @turned  most = ReduceMax <keepdims = 0> (weights)  unknown = IsNaN (most)
     ["if"] s = If (unknown) <then_branch = @gru_a, else_branch = @gru_b>  @back
 a layer in a loop | loop: it is a Loop, in which no states are found
@@ -117,7 +117,7 @@ a layer in a loop | loop: it is a Loop, in which no states are found
 a loop over steps | cell: it is a Loop, in which no states are found
     @turned  @true  @begin  @count
     ["cell/loop"] end, s = Loop <body = @loop { @step  @goes_on }> (count, true, begin)  @back
-rows one after another | layer (GRU) is in the body of Scan "y", which runs over something else than steps
+rows one after another | GRU "y/layer/gru" reads the steps beside each step
     y = Scan <num_scan_inputs = 1, body = b (float row) => (float out) { of_one = Unsqueeze (row, one)  @of_row }> (x)
 """
 

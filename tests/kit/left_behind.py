@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kit.waiting import PATIENCE
-from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.execution import PendingRequest
 from rnnserve.server.errors import ServeError
 from rnnserve.server.fast_path.calls import ArrivedRequest
 from rnnserve.server.protocol.sequences import Step, StreamOwner

@@ -80,18 +80,18 @@ def ask_any(channel, method, body=b"", metadata=(), timeout=5.0):
         return error.code(), error.details(), None
 
 
-def check_revocation(locked):
-    """Check that a token that is revoked ends its calls, and those of no other token."""
+def check_revocation(locked, stream_code=grpc.StatusCode.UNAUTHENTICATED):
+    """Check that a token that is revoked ends its calls, its inference stream with this code, and no other's."""
     infer = f"{INFERENCE}ModelInfer"
     brief, other = bearer(add_token(locked.tokens.path, "brief", "infer")), bearer(locked.tokens.infer)
     until(lambda: locked.ask(infer, brief)[0] is grpc.StatusCode.OK)
     with lasting_calls() as open_all:
         stays, ending = open_all(locked.channels["port"], other)[0], open_all(locked.channels["port"], brief)
         revoke_token(locked.tokens.path, "brief")
-        for call in ending[:2]:  # reflection ends with its next message
+        for call, code in zip(ending[:2], (stream_code, grpc.StatusCode.UNAUTHENTICATED), strict=True):
             with pytest.raises(grpc.RpcError) as ended:
                 list(call)
-            assert ended.value.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert ended.value.code() is code  # reflection ends with its next message
         assert stays.is_active()
     assert locked.ask(infer, brief)[0] is grpc.StatusCode.UNAUTHENTICATED
     assert locked.ask(infer, other)[0] is grpc.StatusCode.OK

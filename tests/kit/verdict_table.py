@@ -143,8 +143,6 @@ a convolution with a stride | +?? | Conv "c" | batch, 3
     @channels  c = Conv <strides = [2], pads = [1, 1]> (t, kernel_3)  y = ReduceMean <keepdims = 0> (c, _2)
 the largest of the last three steps | +++
     @channels  c = MaxPool <kernel_shape = [3], pads = [2, 0]> (t)  @back
-a window that begins one step before | +++
-    @channels  c = MaxPool <kernel_shape = [2], auto_pad = "SAME_LOWER"> (t)  @back
 a window that ends one step later | +-- | reads 1 steps ahead
     @channels  c = MaxPool <kernel_shape = [2], auto_pad = "SAME_UPPER"> (t)  @back
 a pool over all steps | +-- | pools over all steps | batch, 3
@@ -225,29 +223,23 @@ an entry of a table for each row | ?++ | Slice "t"
     s = Shape <start = 0, end = 1> (x)  t = Slice (table, _0, s, _0)  u = Unsqueeze (t, _1)  y = Add (x, u)
 
 # Masks of the lengths, and trimming to the longest row
-a masked sum | ++- | sums over all steps | batch, 3
+a masked sum | +?- | ReduceSum "y" | batch, 3
     @steps  @flags  mask = Unsqueeze (inside, _2)  m = Where (mask, x, zero)  y = ReduceSum <keepdims = 0> (m, _1)
-a masked sum, multiplied | ++- | sums over all steps | batch, 3
+a masked sum, multiplied | +?- | ReduceSum "y" | batch, 3
     @steps  @flags  mask = Unsqueeze (inside, _2)  f = Cast <to = 1> (mask)  m = Mul (x, f)
     y = ReduceSum <keepdims = 0> (m, _1)
-a sum under two masks | ++- | sums over all steps | batch, 3
+a sum under two masks | +?- | ReduceSum "y" | batch, 3
     @steps  @flags  loud = Greater (x, half)  mask = Unsqueeze (inside, _2)  both = And (mask, loud)
     f = Cast <to = 1> (both)  y = ReduceSum <keepdims = 0> (f, _1)
-a linear map of what is masked | ++- | sums over all steps | batch, 3
-    @steps  @flags  mask = Unsqueeze (inside, _2)  m = Where (mask, x, zero)  p = MatMul (m, matrix)
-    y = ReduceSum <keepdims = 0> (p, _1)
-sums of products with what is masked | ++? | Einsum "y" | batch, 3, 3
-    @steps  @flags  mask = Unsqueeze (inside, _2)  m = Where (mask, x, zero)
-    y = Einsum <equation = "bsi,bsj->bij"> (m, x)
 a masked product of what may be infinite | +?- | ReduceSum "y" | batch, 3
     @steps  @flags  mask = Unsqueeze (inside, _2)  f = Cast <to = 1> (mask)  l = Log (x)  m = Mul (l, f)
     y = ReduceSum <keepdims = 0> (m, _1)
 a mask one step too long | +-- | sums over all steps | batch, 3
     @steps  row = Unsqueeze (steps, _0)  column = Unsqueeze (lengths, _1)  inside = LessOrEqual (row, column)
     mask = Unsqueeze (inside, _2)  m = Where (mask, x, zero)  y = ReduceSum <keepdims = 0> (m, _1)
-a mask the wrong way round | +-- | sums over all steps | batch, 3
+a mask the wrong way round | +?- | ReduceSum "y" | batch, 3
     @steps  @flags  mask = Unsqueeze (inside, _2)  m = Where (mask, zero, x)  y = ReduceSum <keepdims = 0> (m, _1)
-masked attention | ++- | computes softmax over all steps | batch, 3
+masked attention | +?- | Softmax "w" | batch, 3
     @steps  @flags  mask = Unsqueeze (inside, _2)  m = Where (mask, x, minus_infinity)  w = Softmax <axis = 1> (m)
     p = Mul (w, x)  y = ReduceSum <keepdims = 0> (p, _1)
 trimmed to the longest row | +++

@@ -1,7 +1,7 @@
-"""Mutated requests, many in flight, to both transports: the same bytes, the same status, the same message.
+"""Mutated requests, many in flight, to all transports: the same bytes, the same status, the same message.
 
-Both recognize requests by their templates, so a server that reads each one whole is asked, too. The full suite sends
-more, and `make fuzz` a million.
+Both recognize requests by their templates, so a server that reads each one whole is asked, too. `make fuzz`
+sends a million.
 """
 
 import itertools
@@ -30,10 +30,15 @@ def whole(published):
 
 @pytest.fixture(scope="module")
 def addresses(published, whole):
-    with served(published) as fast, served(published, plain=True) as plain:
-        kinds = {type(each.server._transport._transport).__name__ for each in (fast, plain)}
-        assert kinds == {"FastPath", "PlainTransport"}
-        yield [whole.address, fast.address, plain.address]
+    with (
+        served(published) as fast,
+        served(published, plain=True) as plain,
+        served(published, transport="native") as rust,
+    ):
+        servers = [fast, plain, rust]
+        kinds = {type(each.server._transport._transport).__name__ for each in servers}
+        assert kinds == {"FastPath", "PlainTransport", "NativeTransport"}
+        yield [whole.address, *[each.address for each in servers]]
 
 
 def met(tallies, most_requests: int) -> Tally:

@@ -58,7 +58,7 @@ def test_worker_is_replaced(root):
 
 
 def test_server_without_workers_is_not_live(root):
-    with served(root, "process", max_run=1.0) as server, new_channel(server.port) as channel:
+    with served(root, "process") as server, new_channel(server.port) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
 
         def serves() -> bool:

@@ -70,5 +70,5 @@ def test_found_state_can_neither_be_sent_nor_requested(stub):
 
 
 def test_sequence_of_a_model_that_cannot_be_cut_is_refused_with_the_reason(stub):
-    with pytest.raises(grpc.RpcError, match=r"gru \(backward\) reads the sequence from its end"):
+    with pytest.raises(grpc.RpcError, match='GRU "gru/node" runs backward over all steps'):
         stub.ModelInfer(step({"x": drawn(2)}, 90, name=BACKWARD, starts=True, outputs=["y"]))

@@ -38,7 +38,7 @@ def walk(rows, steps, seed=0):
 
 def test_metadata_say_which_graph_serves_and_why(stub):
     said = properties(stub)
-    assert (said["graph"], said["graph_reason"]) == ("scan", "since --graph scan asks for it")
+    assert (said["graph"], said["graph_reason"]) == ("scan", "since scan was asked for")
     nodes = json.loads(said["nodes"])["CPUExecutionProvider"]
     assert "RNN" not in nodes
     assert nodes["Scan"] == 2
@@ -62,14 +62,6 @@ def test_answers_are_those_of_the_native_graph_but_for_the_last_bits(stub, repos
             for output, array in found.items():
                 np.testing.assert_allclose(array, expected[output], rtol=0, atol=2e-4)
             assert not found["output"][1, 1:].any()
-
-
-@pytest.mark.parametrize("name", [NAME, BOTH_WAYS])
-def test_bits_do_not_depend_on_the_batch(stub, name):
-    sent = [request(name, {"input": walk(1 + n % 3, 1 + n, n)}) for n in range(12)]
-    alone = [stub.ModelInfer(message).SerializeToString() for message in sent]
-    futures = [stub.ModelInfer.future(message) for _ in range(4) for message in sent]
-    assert [future.result().SerializeToString() for future in futures] == 4 * alone
 
 
 def test_a_sequence_has_the_bits_of_the_whole_however_its_steps_travel(scanned, stub):

@@ -9,8 +9,7 @@
     ├── ModelNotFound         NOT_FOUND: the server has no such model, or not that version of it
     ├── Unavailable           UNAVAILABLE: no server answers at the address, or the model exists but is not ready
     ├── DeadlineExceeded      DEADLINE_EXCEEDED: no answer within `timeout`
-    ├── ResourceExhausted     RESOURCE_EXHAUSTED: the server is full, a limit of the token is reached, or a message is
-    │                         larger than a side allows
+    ├── ResourceExhausted     RESOURCE_EXHAUSTED: the server is full, or a message is larger than a side allows
     ├── Unimplemented         UNIMPLEMENTED: the server does not implement this part of the protocol
     ├── Cancelled             CANCELLED: the client was closed, or the server cancelled the call
     └── InternalError         INTERNAL: the server failed; its log holds the details

@@ -19,7 +19,7 @@ from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import ParityError
 from rnnserve.export.first_non_finite import Origin, origin_of, paths_of, tensors_in
 from rnnserve.export.held_modules import users_module
-from rnnserve.export.onnx_files import read_onnx
+from rnnserve.export.onnx_files import load_proto, read_onnx
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, prove
 from rnnserve.export.parity.tolerances import OTHER_FORMULA
 from rnnserve.export.surroundings import left_as_they_were, one_thread
@@ -55,11 +55,6 @@ def check_file(
 
     Inputs and outputs are paired by name; in order, if a name differs. Weights may lie in files beside the file.
     `timeout` is the seconds that onnxruntime may take to load it, and for each run.
-
-    Raises:
-        WrongArguments: If it is no ONNX file, or the description does not fit the module.
-        UnsupportedModule: If such a module cannot be published at all.
-        OSError: If the file cannot be read.
     """
     file = read_onnx(path, external_data=True)
     with left_as_they_were(publication.module):
@@ -144,30 +139,17 @@ def differing_operator(model: DescribedModel, onnx_model: bytes, process: OnnxPr
     kind, or no operator can be named. A process is for graphs of unknown origin.
     """
     with contextlib.suppress(Exception):  # the proof itself reports what raises
-        graph = _OpenedGraph(onnx_model, process)
+        opened = load_proto(onnx_model)
+        outputs = {value.name for value in opened.graph.output}
+        results = {name for node in opened.graph.node for name in node.output if name}
+        opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(results - outputs))
+        runner = OnnxRunner(opened.SerializeToString(), optimized=False, process=process)
         for arrays in _drawn(model):
             with contextlib.suppress(Exception), evaluating(model.module):
-                origin = _first_differing(model, arrays, *graph.run(arrays))
+                origin = _first_differing(model, arrays, runner(arrays))
                 if origin is not None:
                     return f"the first operator whose result differs is {_named(origin, model.module)}"
     return ""
-
-
-class _OpenedGraph:
-    """An ONNX graph with the result of every node."""
-
-    def __init__(self, onnx_model: bytes, process: OnnxProcess | None) -> None:
-        opened = onnx.load_model_from_string(onnx_model)
-        self._outputs = [value.name for value in opened.graph.output]
-        results = {name for node in opened.graph.node for name in node.output if name}
-        opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(results - {*self._outputs}))
-        self._runner = OnnxRunner(opened.SerializeToString(), optimized=False, process=process)
-
-    def run(self, arrays: Arrays) -> tuple[Arrays, list[_Array]]:
-        """Return the outputs by name, and all values that the graph takes or computes."""
-        found = self._runner(arrays)
-        values = [*arrays.values(), *(array for array in found.values() if isinstance(array, np.ndarray))]
-        return {name: found[name] for name in self._outputs}, values
 
 
 def _drawn(model: DescribedModel) -> Iterator[Arrays]:
@@ -180,8 +162,8 @@ def _drawn(model: DescribedModel) -> Iterator[Arrays]:
         }
 
 
-def _first_differing(model: DescribedModel, arrays: Arrays, found: Arrays, values: Sequence[_Array]) -> Origin | None:
-    """Run the module, and find the first operator that only leads to wrong outputs."""
+def _first_differing(model: DescribedModel, arrays: Arrays, found: Arrays) -> Origin | None:
+    """Run the module, and find the first operator that only leads to wrong outputs; the graph has found all values."""
     arguments = model.module.arguments(arrays)
     recorder = _Recorder(tensors_in(arguments))
     with torch.no_grad(), paths_of(model.module, recorder.path), OperatorsSeen(recorder.see):
@@ -191,7 +173,8 @@ def _first_differing(model: DescribedModel, arrays: Arrays, found: Arrays, value
         for name, result in zip(model.module.outputs, results, strict=True)
         if name in found and not _is_same(found[name], result.numpy())
     }
-    known = [_in_order(value) for value in values if _counts(value)]
+    values = [each for each in (*arrays.values(), *found.values()) if isinstance(each, np.ndarray) and _counts(each)]
+    known = [np.sort(value, axis=None) for value in values]
     right = {key for call in recorder.calls for key, array in call.outputs.items() if _is_among(array, known)}
     suspects = _ancestors(recorder.calls, wrong) - _ancestors(recorder.calls, right)
     for call in recorder.calls:
@@ -212,12 +195,11 @@ def _counts(array: _Array) -> bool:
     return array.dtype.kind == "f" and array.size > 1 and bool(np.ptp(array) > 0)
 
 
-def _in_order(array: _Array) -> _Array:
-    return np.sort(array, axis=None)
-
-
 def _is_among(array: _Array, known: Sequence[_Array]) -> bool:
-    return _counts(array) and any(_is_same(_in_order(array), each) for each in known if each.size == array.size)
+    if not _counts(array):
+        return False
+    in_order = np.sort(array, axis=None)
+    return any(_is_same(in_order, each) for each in known if each.size == array.size)
 
 
 def _ancestors(calls: Sequence[_Call], keys: Set[_Key]) -> Set[_Key]:
@@ -254,7 +236,9 @@ class _Recorder:
     def see(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[Any], None]:  # noqa: ANN401
         """Keep copies of an operator's results: operators may write to them later."""
         inputs = set(map(self.key, tensors_in((args, kwargs))))
-        written = {tensor.untyped_storage().data_ptr() for tensor in _written(func, args)}
+        arguments = zip(schema_of(func).arguments, args, strict=False)
+        writes = [value for argument, value in arguments if argument.alias_info and argument.alias_info.is_write]
+        written = {tensor.untyped_storage().data_ptr() for tensor in tensors_in(writes)}
         changed = [view for storage in written for view in self._views[storage].values()]
         inputs |= set(map(self.key, changed))
 
@@ -267,9 +251,3 @@ class _Recorder:
                 self.calls.append(_Call(origin_of(func, self.path), inputs, outputs))
 
         return see_result
-
-
-def _written(func: Any, args: Sequence[Any]) -> list[Tensor]:  # noqa: ANN401 - an operator, and what it takes
-    """List the arguments that an operator writes to."""
-    arguments = zip(schema_of(func).arguments, args, strict=False)
-    return tensors_in([value for argument, value in arguments if argument.alias_info and argument.alias_info.is_write])

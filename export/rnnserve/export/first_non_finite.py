@@ -107,22 +107,24 @@ class _Finder:
     def see(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[Any], None]:  # noqa: ANN401
         """Look at the inputs of an operator now, since it may write to them, and at its results."""
         tensors = tensors_in((args, kwargs))
-        given = _floats(tensors)
-        had_nan = any(bool(tensor.isnan().any()) for tensor in given)
-        had_infinity = had_nan or not all(bool(tensor.isfinite().all()) for tensor in given)
-        self.is_summed |= had_infinity and func in _RUNNING
+        had_nan = _any(torch.isnan, tensors)
+        had_infinity = _any(torch.isinf, tensors)
+        self.is_summed |= (had_nan or had_infinity) and func in _RUNNING
 
         def see_result(result: Any) -> None:  # noqa: ANN401
             # 0 / 0 of integers is NaN as well: a mean over the ids that are not padding. A constant reads nothing.
             if had_nan or not tensors:
                 return
-            results = _floats(tensors_in(result))
-            if self.nan is None and any(bool(tensor.isnan().any()) for tensor in results):
+            if self.nan is None and _any(torch.isnan, tensors_in(result)):
                 self.nan = self.infinity if had_infinity and self.infinity else origin_of(func, self.path)
-            if self.infinity is None and not had_infinity and any(bool(t.isinf().any()) for t in results):
+            if self.infinity is None and not had_infinity and _any(torch.isinf, tensors_in(result)):
                 self.infinity = origin_of(func, self.path)
 
         return see_result
+
+
+def _any(is_so: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> bool:
+    return any(bool(is_so(each).any()) for each in tensors if each.is_floating_point() and each.numel())
 
 
 def origin_of(func: Any, path: Sequence[str]) -> Origin:  # noqa: ANN401 - an operator of torch
@@ -136,10 +138,6 @@ def origin_of(func: Any, path: Sequence[str]) -> Origin:  # noqa: ANN401 - an op
 def tensors_in(values: Any) -> list[Tensor]:  # noqa: ANN401 - what operators take and give
     """List the tensors in what an operator takes or gives."""
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
-
-
-def _floats(tensors: Sequence[Tensor]) -> list[Tensor]:
-    return [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
 
 
 @contextlib.contextmanager

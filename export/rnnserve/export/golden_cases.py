@@ -8,9 +8,8 @@ values there are rows of extreme ones, such as zeros, constants and silence.
 
 import contextlib
 import dataclasses
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +17,9 @@ import numpy.typing as npt
 from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError
-from rnnserve.export.parity import OnnxRunner, Reference
+from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.extreme_values import EXTREMES
-from rnnserve.export.parity.reference import MOVED, Truth
+from rnnserve.export.parity.reference import MOVED, Reference, Truth
 from rnnserve.export.parity.tolerances import CALM, ULP, limits_for, replay_limits
 from rnnserve.export.tensors import Arrays, axis_of, draw_inputs, mask_before_lengths, sizes_of, stack_rows, take_row
 from rnnserve.protos import manifest_pb2
@@ -52,6 +51,9 @@ _CANDIDATES, _AT_ONCE = 64, 8
 _MOVES = 4
 """Runs in float64 on inputs that are moved."""
 
+_LIMIT = CALM * limits_for("cpu").sequence_largest
+"""How far rounding may move a value of a calm row."""
+
 
 @dataclasses.dataclass(frozen=True)
 class GoldenCases:
@@ -81,41 +83,47 @@ class Rounding:
     def __init__(
         self, model: ModelDescription, reference: Truth, compute: Inference, random: np.random.Generator
     ) -> None:
-        """Take what computes the samples, and the generator by which inputs are moved."""
         self._model, self._reference, self._compute, self._random = model, reference, compute, random
 
-    def distances(
-        self, inputs: _Inputs, copies: Sequence[_Inputs] | None = None, *, with_model: bool = True
-    ) -> npt.NDArray[np.float64]:
-        """Measure how far the value of each row that moves furthest moves, in the unit of limits: (batch,) float64.
+    def distances(self, inputs: _Inputs) -> npt.NDArray[np.float64]:
+        """Measure how far the value of each row that moves furthest moves: (2, batch), in the unit of limits.
 
-        The ONNX model's results are one of the samples, but where limits are made: what is judged by a limit must not
-        widen it. Where rows are chosen, those whose integers differ are infinitely far: a place among values that are
-        equal but for rounding is no golden result. `copies` are those of `moved_copies`; None to move the inputs now.
+        By the first, rows are chosen: it has the ONNX model's results among its samples, and those whose integers
+        differ are infinitely far, since a place among values that are equal but for rounding is no golden result. Of
+        the second, limits are made: what a limit judges must not widen it.
         """
-        copies = self.moved_copies(inputs) if copies is None else copies
         exact, eager = self._reference.exact(inputs), self._reference.eager(inputs)
-        samples = [eager, *([self._compute(inputs)] if with_model else []), *map(self._reference.exact, copies)]
+        samples = [eager, *map(self._reference.exact, self._moved_copies(inputs))]
         if self._reference.exact_by == MOVED:
             samples += self._reference.moved(inputs)
-        outputs = self._model.outputs
-        furthest = np.zeros(next(exact[tensor.name].shape[axis_of(tensor, BATCH) or 0] for tensor in outputs))
-        for sample, tensor in itertools.product(samples, outputs):
-            found, expected = sample[tensor.name], exact[tensor.name]
-            if found.shape != expected.shape or (expected.dtype.kind != "f" and not with_model):
-                continue
-            mask = mask_before_lengths(tensor, expected.shape, inputs, self._model.lengths)
-            distance = _distance(found, expected, eager[tensor.name])
-            distance = distance if mask is None else np.where(mask, distance, 0)
-            by_row = np.moveaxis(distance, axis_of(tensor, BATCH) or 0, 0).reshape(furthest.size, -1)
-            furthest = np.maximum(furthest, by_row.max(axis=1))
+        first = self._model.outputs[0]
+        furthest = np.zeros((2, exact[first.name].shape[axis_of(first, BATCH) or 0]))
+        for number, sample in enumerate((*samples, self._compute(inputs))):
+            for tensor in self._model.outputs:
+                found, expected = sample[tensor.name], exact[tensor.name]
+                if found.shape == expected.shape:
+                    by_row = self._by_row(tensor, inputs, _distance(found, expected, eager[tensor.name]))
+                    counts = 2 if expected.dtype.kind == "f" and number < len(samples) else 1
+                    furthest[:counts] = np.maximum(furthest[:counts], by_row)
         return furthest
 
-    def moved_copies(self, inputs: _Inputs) -> list[Arrays]:
+    def of_eager(self, case: Case) -> float:
+        """Measure how far eager's floats in a case are from float64's: rows give other bits in other company."""
+        pairs = ((tensor, case.eager[tensor.name], case.float64[tensor.name]) for tensor in self._model.outputs)
+        floats = ((tensor, _distance(eager, exact, eager)) for tensor, eager, exact in pairs if exact.dtype.kind == "f")
+        return max((float(self._by_row(tensor, case.inputs, each).max()) for tensor, each in floats), default=0.0)
+
+    def _by_row(self, tensor: manifest_pb2.Tensor, inputs: _Inputs, distance: _Array) -> _Array:
+        mask = mask_before_lengths(tensor, distance.shape, inputs, self._model.lengths)
+        distance = distance if mask is None else np.where(mask, distance, 0)
+        at = axis_of(tensor, BATCH) or 0
+        by_row: _Array = np.moveaxis(distance, at, 0).reshape(distance.shape[at], -1).max(axis=1)
+        return by_row
+
+    def _moved_copies(self, inputs: _Inputs) -> Iterator[Arrays]:
         """Move a batch several times by up to one step of float32 near 1, if there is float64 to run it in."""
-        if self._reference.exact_by == MOVED:
-            return []
-        return [{name: self._moved(array) for name, array in inputs.items()} for _ in range(_MOVES)]
+        for _ in range(0 if self._reference.exact_by == MOVED else _MOVES):
+            yield {name: self._moved(array) for name, array in inputs.items()}
 
     def _moved(self, array: _Array) -> _Array:
         if array.dtype.kind != "f":
@@ -128,9 +136,8 @@ def _distance(found: _Array, expected: _Array, eager: _Array) -> _Array:
     """Return how far values are from float64's, in the unit of limits; of integers that are not eager's, infinity."""
     if expected.dtype.kind != "f":
         return np.where(found == eager, 0.0, np.inf)
-    unit: _Array = distances(found, expected) / (
-        scale(expected) * (coarseness(found.dtype) if found.dtype.kind == "f" else 1)
-    )
+    coarse = coarseness(found.dtype) if found.dtype.kind == "f" else 1
+    unit: _Array = distances(found, expected) / (scale(expected) * coarse)
     return unit
 
 
@@ -142,21 +149,19 @@ def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *,
     random = np.random.default_rng(seed)
     rounding = Rounding(model, reference, compute, random)
     drawing = _Drawing(model, reference, rounding, random)
-    steps = [("step", inputs) for inputs in drawing.steps()]
-    sequences = [("sample", inputs) for inputs in drawing.samples()]
+    drawn = [("step", *each) for each in drawing.steps()]
+    drawn += [("sample", *each) for each in drawing.samples()]
     # Extreme ones are judged as drawn sequences are, so that servers of before read them.
-    sequences += [("random", inputs) for inputs in (*drawing.sequences(), *drawing.extremes())]
-    every = [Case(kind, i, eager=reference.eager(i), float64=reference.exact(i)) for kind, i in (*steps, *sequences)]
+    drawn += [("random", *each) for each in (*drawing.sequences(), *drawing.extremes())]
+    cases, furthest = [], {True: 0.0, False: 0.0}
+    for kind, inputs, moved in drawn:
+        cases.append(Case(kind, inputs, eager=reference.eager(inputs), float64=reference.exact(inputs)))
+        furthest[kind == "step"] = max(furthest[kind == "step"], moved, rounding.of_eager(cases[-1]))
+    return GoldenCases(cases, step=furthest[True], sequence=furthest[False])
 
-    def furthest(cases: Sequence[Case]) -> float:
-        return max((float(rounding.distances(case.inputs, with_model=False).max()) for case in cases), default=0.0)
 
-    return GoldenCases(every, step=furthest(every[: len(steps)]), sequence=furthest(every[len(steps) :]))
-
-
-def prove_cases(model: DescribedModel, onnx_model: bytes, reference: Reference) -> GoldenCases:
+def prove_cases(model: DescribedModel, runner: OnnxRunner, reference: Reference) -> GoldenCases:
     """Make a model's golden cases, some with inputs left out, and replay them on its ONNX model as servers will."""
-    runner = OnnxRunner(onnx_model)
     with evaluating(model.module):
         golden = make_cases(model, reference, runner)
         golden = _with_left_out(golden, model, reference, runner)
@@ -178,23 +183,34 @@ def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Refere
     if not names:
         return golden
     rounding = Rounding(model, reference, compute, np.random.default_rng(0))
-    furthest = {"step": golden.step, "sequence": golden.sequence}
+    furthest = {"step": golden.step, "random": golden.sequence}
     cases = list(golden.cases)
-    for kind in ("step", "random"):
+    for kind in furthest:
         for case in [case for case in golden.cases if case.kind == kind][:_LEFT_OUT]:
             inputs = {name: array for name, array in case.inputs.items() if name not in names}
             if not inputs:  # nothing would say how many rows there are
                 continue
             filled = fill_left_out(model.inputs, inputs, model.defaults, sizes_of(model.inputs, inputs))
-            of = "step" if kind == "step" else "sequence"
-            furthest[of] = max(furthest[of], float(rounding.distances(filled, with_model=False).max()))
+            furthest[kind] = max(furthest[kind], float(rounding.distances(filled)[1].max()))
             given = {name: array for name, array in filled.items() if name not in by_forward}
             cases.append(Case(kind, inputs, eager=reference.eager(given), float64=reference.exact(filled)))
-    return dataclasses.replace(golden, cases=cases, step=furthest["step"], sequence=furthest["sequence"])
+    return GoldenCases(cases, step=furthest["step"], sequence=furthest["random"])
+
+
+class _Row(NamedTuple):
+    arrays: Arrays  # of batch 1
+    chosen_by: float
+    moved: float  # by rounding, which makes limits
+
+
+def _calm(rows: Sequence[_Row], count: int) -> list[_Row]:
+    """Take the first rows on which rounding remains small, at most `count`; the calmest one if there is none."""
+    calm = [row for row in rows if row.chosen_by <= _LIMIT]
+    return calm[:count] or [min(rows, key=lambda row: row.chosen_by)]
 
 
 class _Drawing:
-    """Draws inputs, of rows on which rounding remains small where that matters."""
+    """Draws inputs, of rows on which rounding remains small where that matters; each with how far it moves a value."""
 
     def __init__(
         self, model: ModelDescription, reference: Truth, rounding: Rounding, random: np.random.Generator
@@ -203,22 +219,22 @@ class _Drawing:
         self._least, self._most = model.sizes[BATCH]
         self._axes = model.sequence_axes
 
-    def steps(self) -> Iterator[Arrays]:
+    def steps(self) -> Iterator[tuple[Arrays, float]]:
         """Draw single steps, if the model takes such."""
         if all(self._model.sizes[axis][0] <= 1 for axis in self._axes):
             for batch in sorted({min(max(size, self._least), self._most) for size in _STEPS}):
-                yield self._draw({**dict.fromkeys(self._axes, 1), BATCH: batch})
+                inputs = self._draw({**dict.fromkeys(self._axes, 1), BATCH: batch})
+                yield inputs, float(self._rounding.distances(inputs)[1].max())
 
-    def samples(self) -> Iterator[Arrays]:
+    def samples(self) -> Iterator[tuple[Arrays, float]]:
         """Take calm rows of given samples, each case from one sample, spread over all of them."""
         samples = self._model.samples
         chosen = dict.fromkeys(int(at) for at in np.linspace(0, len(samples) - 1, len(_SAMPLES))) if samples else {}
         for number, batch in zip(chosen, _SAMPLES, strict=False):
-            sample = samples[number]
-            rows = _calm(self._rounding.distances(sample), batch)
-            yield self._stack([self._row(sample, int(row)) for row in rows], sizes_of(self._model.inputs, sample))
+            sizes = sizes_of(self._model.inputs, samples[number])
+            yield self._stacked(_calm(self._rows(samples[number], sizes[BATCH]), batch), sizes)
 
-    def sequences(self) -> Iterator[Arrays]:
+    def sequences(self) -> Iterator[tuple[Arrays, float]]:
         """Draw batches of rows on which rounding remains small; shorter ones than wanted if there are none."""
         for number, (batch, length) in enumerate(_RANDOM if self._axes else ()):
             sizes = {
@@ -227,7 +243,7 @@ class _Drawing:
             }
             yield self._calm_batch(min(max(batch, self._least), self._most), sizes)
 
-    def extremes(self) -> Iterator[Arrays]:
+    def extremes(self) -> Iterator[tuple[Arrays, float]]:
         """Draw two calm rows of each kind of extreme values, if there are such and results are finite.
 
         Limits grow with the largest value of all cases, so kinds whose results are larger than usual ones are left out.
@@ -235,22 +251,20 @@ class _Drawing:
         sizes = {
             axis: int(np.clip(_EXTREME_STEPS + 3 * at, *self._model.sizes[axis])) for at, axis in enumerate(self._axes)
         }
-        rows, count = int(np.clip(_EXTREME_ROWS, self._least, self._most)), max(2, self._least)
+        batch, count = int(np.clip(_EXTREME_ROWS, self._least, self._most)), max(2, self._least)
         for extreme in EXTREMES.values():
-            usual = self._draw({**sizes, BATCH: rows})
+            usual = self._draw({**sizes, BATCH: batch})
             if not self._axes or not extreme.applies(self._model.inputs):
                 continue
             inputs = extreme.of(self._model.inputs, usual, self._random)
-            copies = self._rounding.moved_copies(inputs)
-            calm = np.zeros(0, int)
             with contextlib.suppress(Exception):  # a module may raise anything for extreme values; the proof reports it
-                if _is_usual(self._reference.exact(inputs)):
-                    calm = np.flatnonzero(self._rounding.distances(inputs, copies) <= _limit())[:count]
-            if calm.size:
-                chosen = np.resize(calm, max(calm.size, self._least))
-                yield self._stack([self._row(inputs, int(row)) for row in chosen], sizes)
+                if not _is_usual(self._reference.exact(inputs)):
+                    continue
+                calm = _calm(self._rows(inputs, batch), count)
+                if calm[0].chosen_by <= _LIMIT:
+                    yield self._stacked(_repeated(calm, max(len(calm), self._least)), sizes)
 
-    def _calm_batch(self, batch: int, sizes: dict[str, int]) -> Arrays:
+    def _calm_batch(self, batch: int, sizes: dict[str, int]) -> tuple[Arrays, float]:
         """Draw a batch of calm rows.
 
         If every sequence axis has lengths, rows are ragged, and one of them, anywhere in the batch, is as long as the
@@ -259,54 +273,50 @@ class _Drawing:
         lengths = self._model.lengths
         if lengths.keys() < sizes.keys():
             rows = self._calm_rows(batch, sizes)
-            return self._stack(rows, sizes_of(self._model.inputs, rows[0]))
-        longest = self._calm_rows(1, sizes)
-        sizes = sizes_of(self._model.inputs, longest[0])
+            return self._stacked(rows, sizes_of(self._model.inputs, rows[0].arrays))
+        (longest,) = self._calm_rows(1, sizes)
+        sizes = sizes_of(self._model.inputs, longest.arrays)
         rows = []
         for _ in range(batch - 1):
             limits = {axis: (self._model.sizes[axis][0], sizes[axis]) for axis in lengths}
             of_row = {axis: int(self._random.integers(*limit, endpoint=True)) for axis, limit in limits.items()}
             rows += self._calm_rows(1, of_row)
-        rows.insert(int(self._random.integers(batch)), longest[0])
-        return self._stack(rows, sizes)
+        rows.insert(int(self._random.integers(batch)), longest)
+        return self._stacked(rows, sizes)
 
-    def _calm_rows(self, count: int, sizes: dict[str, int]) -> list[Arrays]:
-        """Draw rows of one size, batch 1 each; with ever smaller sizes, until rounding remains small on as many."""
+    def _calm_rows(self, count: int, sizes: dict[str, int]) -> list[_Row]:
+        """Draw rows of one size; with ever smaller sizes, until rounding remains small on as many."""
         candidates = min(_CANDIDATES, self._most)
         while True:
             drawn = self._draw({**sizes, BATCH: candidates})
-            every = [self._row(drawn, row) for row in range(candidates)]
-            furthest = np.zeros(0)
-            while furthest.size < candidates and np.count_nonzero(furthest <= _limit()) < count:
-                some = self._stack(every[furthest.size :][: max(_AT_ONCE, self._least)], sizes)
-                furthest = np.concatenate([furthest, self._rounding.distances(some)])
-            rows = _calm(furthest, count)
+            calm = _calm(self._rows(drawn, min(max(_AT_ONCE, self._least), candidates)), count)
+            if len(calm) < count or calm[0].chosen_by > _LIMIT:
+                calm = _calm(self._rows(drawn, candidates), count)
             smaller = {axis: max(self._model.sizes[axis][0], size // 2) for axis, size in sizes.items()}
-            if (len(rows) >= count and furthest[rows].max() <= _limit()) or smaller == sizes:
-                return [every[row] for row in np.resize(rows, count)]
+            if (len(calm) >= count and calm[0].chosen_by <= _LIMIT) or smaller == sizes:
+                return _repeated(calm, count)
             sizes = smaller
 
     def _draw(self, sizes: Mapping[str, int]) -> Arrays:
         return draw_inputs(self._model.inputs, self._random, sizes, bounded_states=True)
 
-    def _row(self, arrays: Mapping[str, _Array], row: int) -> Arrays:
-        return take_row(self._model.inputs, arrays, row)
+    def _rows(self, arrays: Mapping[str, _Array], count: int) -> list[_Row]:
+        """Cut the first rows out of arrays, and measure how far rounding moves each."""
+        rows = [take_row(self._model.inputs, arrays, row) for row in range(count)]
+        sizes = sizes_of(self._model.inputs, rows[0])
+        furthest = self._rounding.distances(stack_rows(self._model.inputs, rows, sizes))
+        return [_Row(row, *map(float, of_row)) for row, of_row in zip(rows, furthest.T, strict=True)]
 
-    def _stack(self, rows: Sequence[Arrays], sizes: Mapping[str, int]) -> Arrays:
-        return stack_rows(self._model.inputs, rows, sizes)
+    def _stacked(self, rows: Sequence[_Row], sizes: Mapping[str, int]) -> tuple[Arrays, float]:
+        stacked = stack_rows(self._model.inputs, [row.arrays for row in rows], sizes)
+        return stacked, max(row.moved for row in rows)
+
+
+def _repeated(rows: Sequence[_Row], count: int) -> list[_Row]:
+    return [rows[number % len(rows)] for number in range(count)]
 
 
 def _is_usual(exact: _Inputs) -> bool:
     """Whether results are finite, and no larger than usual ones."""
     floats = [array for array in exact.values() if array.dtype.kind == "f"]
     return all(np.isfinite(array).all() and scale(array) == 1 for array in floats)
-
-
-def _calm(furthest: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.intp]:
-    """Find the first rows on which rounding remains small, at most `count`; the calmest one if there is none."""
-    calm = np.flatnonzero(furthest <= _limit())[:count]
-    return calm if calm.size else np.argmin(furthest, keepdims=True)
-
-
-def _limit() -> float:
-    return CALM * limits_for("cpu").sequence_largest

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from rnnserve.export.source_lines import is_users_class, is_users_code
+from rnnserve.export.torch_adapter import tree_leaves
 
 __all__ = [
     "CACHED",

@@ -6,8 +6,7 @@ large as an axis of the inputs, and by which rule the others follow; what depend
 runs of the description have shown it.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import cast
 
 import numpy as np
@@ -21,16 +20,15 @@ from rnnserve.export.description.forward_trials import Trial
 from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.onnx_files import save_proto
-from rnnserve.export.recurrence import export_onnx
-from rnnserve.export.recurrence.passes import GraphPass
-from rnnserve.export.recurrence.sizes import expression_of, inputs_of, outputs_of, sizes_by
+from rnnserve.export.recurrence.dynamic_axes import expression_of, inputs_of, outputs_of, sizes_by
+from rnnserve.export.recurrence.export import export_onnx, run_pass
 from rnnserve.export.recurrent_guard import guard_recurrences
 from rnnserve.export.tensors import draw_sample
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["ON_FILE", "Exported", "to_onnx"]
+__all__ = ["to_onnx"]
 
 _FITTED = 1 << 13
 """Sizes in a row to which a rule is fitted; it has to be right for those beyond, too."""
@@ -104,14 +102,6 @@ def _named(symbols: Mapping[sympy.Symbol, str]) -> dict[sympy.Symbol, sympy.Symb
     return {symbol: sympy.Symbol(name, integer=True) for symbol, name in symbols.items()}
 
 
-@dataclasses.dataclass(frozen=True)
-class Exported:
-    """A described model, and the file that was exported."""
-
-    model: DescribedModel
-    file: onnx.ModelProto
-
-
 def to_onnx(model: DescribedModel) -> bytes:
     """Export a described model with every input, and its dynamic axes named; recurrences that lose NaN are guarded."""
     arguments = model.module.arguments(draw_sample(model.inputs, model.sizes))
@@ -125,10 +115,11 @@ def to_onnx(model: DescribedModel) -> bytes:
             sizes=model.size_limits,
         )
         _settle_sizes(model, cast(torch.export.ExportedProgram, program.exported_program))
-    exported = Exported(model, program.model_proto)
-    for on_file in ON_FILE:
-        on_file(exported)
-    return save_proto(exported.file)
+    file = program.model_proto
+    run_pass(_name_fixed_axes, model, file)
+    run_pass(_name_derived_axes, model, file)
+    run_pass(_guard_recurrences, model, file)
+    return save_proto(file)
 
 
 def _dynamic_shapes(model: DescribedModel) -> tuple[Mapping[int, str], ...]:
@@ -144,37 +135,28 @@ def _of_one_size(model: DescribedModel) -> set[str]:
     return {axis for axis, (low, high) in model.size_limits.items() if low == high}
 
 
-def _name_fixed_axes(exported: Exported) -> None:
+def _name_fixed_axes(model: DescribedModel, file: onnx.ModelProto) -> None:
     """Name axes of inputs that have one size only: captured so, since forward may depend on it.
 
     Requests have the axis, and servers hold its size against the limits.
     """
-    fixed = _of_one_size(exported.model)
-    for value, tensor in zip(exported.file.graph.input, exported.model.inputs, strict=True):
+    fixed = _of_one_size(model)
+    for value, tensor in zip(file.graph.input, model.inputs, strict=True):
         for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=True):
             if axis.name in fixed and axis.size == DYNAMIC:
                 dim.dim_param = axis.name
 
 
-def _name_derived_axes(exported: Exported) -> None:
+def _name_derived_axes(model: DescribedModel, file: onnx.ModelProto) -> None:
     """Name axes of outputs whose sizes follow from others: the exporter names them by their formulas."""
-    for value, tensor in zip(exported.file.graph.output, exported.model.outputs, strict=True):
+    for value, tensor in zip(file.graph.output, model.outputs, strict=True):
         derived = [axis.name for axis in tensor.derived_axes]
         for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=False):
             if axis.name in derived:
                 dim.dim_param = axis.name
 
 
-def _guard_recurrences(exported: Exported) -> None:
-    data = save_proto(exported.file)
-    model = exported.model
+def _guard_recurrences(model: DescribedModel, file: onnx.ModelProto) -> None:
+    data = save_proto(file)
     guarded = guard_recurrences(data, finite_inputs=not model.allow_non_finite, infinite=model.infinite_inputs)
-    exported.file.ParseFromString(guarded)
-
-
-ON_FILE: Sequence[GraphPass] = (
-    GraphPass(_name_fixed_axes),
-    GraphPass(_name_derived_axes),
-    GraphPass(_guard_recurrences),
-)
-"""Passes on the exported file, in the order in which they run."""
+    file.ParseFromString(guarded)

@@ -58,10 +58,7 @@ class OnnxProcess:
             self._process.close()
 
     def ask(self, request: Mapping[str, Any], arrays: Sequence[_Array]) -> tuple[Any, list[_Array]]:
-        """Send a request to the process, and wait for its answer.
-
-        It raises RuntimeError if onnxruntime raises an error, ends the process, or takes too long.
-        """
+        """Send a request to the process, and return its answer; RuntimeError if onnxruntime gives none."""
         if not self._fault:
             try:
                 if self._process is None:

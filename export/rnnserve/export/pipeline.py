@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,6 @@ from rnnserve.export.golden_cases import GoldenCases, prove_cases
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner, Proof, Reference, prove
-from rnnserve.export.parity.failure_collector import ScriptRounds
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import replay_limits
 from rnnserve.export.publishing import (
@@ -95,33 +94,6 @@ class ExportResult:
     unscripted: str = ""
     unlowered: str = ""
     untried: str = ""
-
-
-@overload
-def publish(
-    module: Publication, /, *, repository: Path | str, progress: bool = True, seal: Seal = ...
-) -> ExportResult: ...
-
-
-@overload
-def publish(
-    module: nn.Module,
-    name: str,
-    *,
-    repository: Path | str,
-    inputs: InputDescriptions,
-    outputs: Sequence[str] | Mapping[str, InputDescription],
-    states: Mapping[str, str] | None = None,
-    state_attributes: Sequence[str] | Mapping[str, InputDescription | StateTree] = (),
-    labels: Sequence[str] = (),
-    samples: Sequence[Mapping[str, npt.NDArray[Any]]] = (),
-    sizes: Mapping[str, tuple[int, int]] | None = None,
-    sequences: bool | None = None,
-    allow_non_finite: bool = False,
-    constants: Mapping[str, Any] | None = None,
-    progress: bool = True,
-    seal: Seal = ...,
-) -> ExportResult: ...
 
 
 def publish(
@@ -191,22 +163,22 @@ def publish(
         )
         print(result.name, result.published.folder)  # gru own_models/gru/1
     """
-    if isinstance(module, Publication):
-        return _publish(module, Path(repository), progress=progress, seal=seal)
-    publication = Publication(
-        module,
-        name,
-        inputs or {},
-        outputs,
-        states or {},
-        labels,
-        samples,
-        sizes or {},
-        sequences=sequences,
-        allow_non_finite=allow_non_finite,
-        constants=constants or {},
-        state_attributes=state_attributes,
-    )
+    publication = module
+    if not isinstance(publication, Publication):
+        publication = Publication(
+            publication,
+            name,
+            inputs or {},
+            outputs,
+            states or {},
+            labels,
+            samples,
+            sizes or {},
+            sequences=sequences,
+            allow_non_finite=allow_non_finite,
+            constants=constants or {},
+            state_attributes=state_attributes,
+        )
     return _publish(publication, Path(repository), progress=progress, seal=seal)
 
 
@@ -238,13 +210,11 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
         with evaluating(model.module):
             reference = reference_of(model)
         with _naming_the_operator(model, onnx_model):
-            try:
-                proof = prove(model, scripted, onnx_model, progress=progress, reference=reference)
-            except ScriptRounds as error:
-                scripted, unscripted = None, f"it computes in another order than eager. {error.failures[0]}"
-                proof = prove(model, None, onnx_model, progress=progress, reference=reference)
+            proof = prove(model, scripted, onnx_model, progress=progress, reference=reference)
+        if proof.script_rounding:
+            scripted, unscripted = None, f"it computes in another order than eager. {proof.script_rounding}"
         advance()
-        golden = prove_cases(model, onnx_model, reference)
+        golden = prove_cases(model, OnnxRunner(onnx_model), reference)
         advance()
         scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, reference, progress=progress)
         advance()
@@ -253,10 +223,11 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
             made[SCRIPT] = script_bytes(scripted)
         if scan is not None:
             made[SCAN] = scan.data
-            if scan.batching.HasField("rows"):
-                proof.batching.scan_rows.CopyFrom(scan.batching.rows)
-            if scan.batching.HasField("padding"):
-                proof.batching.scan_padding.CopyFrom(scan.batching.padding)
+            lowered = scan.proof.batching
+            if lowered.HasField("rows"):
+                proof.batching.scan_rows.CopyFrom(lowered.rows)
+            if lowered.HasField("padding"):
+                proof.batching.scan_padding.CopyFrom(lowered.padding)
         file, reason = choose_file(onnx_model)
         graph = None if scan is None else manifest_pb2.ServingGraph(file=file, reason=reason)
 
@@ -264,7 +235,8 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
             parts = find_parts(model, MODEL if graph is None else graph.file, made, OnnxRunner)
             files = {**made, GOLDEN: dump_cases(golden.cases), **parts.files(model.defaults)}
             manifest = describe_version(model, proof, golden, files, parts=parts.record)
-            manifest.MergeFrom(manifest_pb2.Manifest(graph=graph, scan_parity=None if scan is None else scan.parity))
+            scan_parity = None if scan is None else scan.proof.parity
+            manifest.MergeFrom(manifest_pb2.Manifest(graph=graph, scan_parity=scan_parity))
             # The manifest comes last: on a file system that lost the rename no version has it without its files.
             files[MANIFEST] = dump_manifest(manifest)
             return *publish_tried(repository / model.name, files, config, seal=seal), manifest
@@ -295,16 +267,15 @@ class ScanFile:
     """model.scan.onnx: the model with loops in the place of RNN operators, proven as model.onnx is."""
 
     data: bytes
-    parity: manifest_pb2.Parity
-    batching: manifest_pb2.Batching
+    proof: Proof
 
 
-_MODES = [
+_MODES = (
     manifest_pb2.BATCHING_UNSPECIFIED,
     manifest_pb2.BATCHING_PADDED,
     manifest_pb2.BATCHING_JOINED,
     manifest_pb2.BATCHING_ALONE,
-]
+)
 """From the freest on."""
 
 
@@ -325,22 +296,19 @@ def try_lowering(
     data = lower_rnn(onnx_model)
     if data is None:
         return None, ""
+    what, failures = "does not give the golden results", list[str]()
     try:
         proof = prove(model, None, data, progress=progress, reference=reference)
+        with evaluating(model.module):
+            failures = golden.failures(model, OnnxRunner(data))
+        if _MODES.index(proof.batching.mode) > _MODES.index(batching.mode):
+            what, failures = "cannot share runs as model.onnx can", list(proof.batching.reasons)
     except ParityError as error:
-        return None, _left_out("computes something else", error.failures)
-    with evaluating(model.module):
-        failures = golden.failures(model, OnnxRunner(data))
-    if _MODES.index(proof.batching.mode) > _MODES.index(batching.mode):
-        return None, _left_out("cannot share runs as model.onnx can", proof.batching.reasons)
+        what, failures = "computes something else", list(error.failures)
     if failures:
-        return None, _left_out("does not give the golden results", failures)
-    return ScanFile(data, proof.parity, proof.batching), ""
-
-
-def _left_out(what: str, failures: Sequence[str]) -> str:
-    more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-    return f"it {what}: {failures[0]}{more}"
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        return None, f"it {what}: {failures[0]}{more}"
+    return ScanFile(data, proof), ""
 
 
 def describe_version(

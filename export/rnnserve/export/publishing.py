@@ -7,7 +7,6 @@ there is none.
 
 import contextlib
 import errno
-import itertools
 import json
 import os
 import secrets
@@ -144,11 +143,10 @@ def publish_tried(
     is_adopted: bool = False,
     seal: Seal = lambda *_: None,
 ) -> tuple[Published, str]:
-    """Publish files as the next version of a model, as `publish_version` does, if the server takes them.
+    """Publish files as `publish_version` does, if the server takes them; say, too, why they could not be tried.
 
-    Returns where the version is, and why it could not be tried, in one line, if the server is not installed. Whatever
-    is raised, nothing of the version remains: OtherGraph if its answers keep more bits on the other graph, ExportError
-    if the server does not take it, OSError if it cannot be written.
+    Whatever is raised, nothing of the version remains: OtherGraph, ExportError if the server does not take it, or
+    OSError.
     """
     said = []
 
@@ -172,11 +170,7 @@ def publish_version(
     """Publish files as the next version of a model, `<repository>/<model>`, unless they are its newest already.
 
     `config` is the text of config.pbtxt if there is none. `check` is called with the folder of the files before they
-    are published; what it raises is raised. `seal` may add files.
-
-    Raises:
-        ExportError: If other exports take every number first.
-        PublishingFailed: If it cannot be written; the message says that nothing of it remains.
+    are published; what it raises is raised. `seal` may add files. PublishingFailed says that nothing remains.
     """
     temporary = model / f".publishing-{secrets.token_hex(8)}"
     with _undone_on_failure(model, temporary):
@@ -298,18 +292,15 @@ def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
     """Try a version's files as a server does before it serves them; return why that was not possible, in one line.
 
     The server is a second opinion, so none of its code is imported here: it is run by the name of its module.
-
-    Raises:
-        OtherGraph: If its answers keep more bits on the other graph.
-        ExportError: If the server does not take the version; the message is the server's.
+    ExportError has the server's message if it does not take the version.
     """
     arguments = [str(folder), "--model", model, *(["--allow-unproven"] if is_adopted else [])]
-    path = os.pathsep.join(entry for entry in sys.path if entry)
+    untried = "the server's own trial was not made"
     try:
         done = subprocess.run(  # noqa: S603 - our own command line
             # -P: the working directory, which may hold anything, is no place to import from.
             [sys.executable, "-P", "-m", _TRIAL, *arguments],
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -320,29 +311,24 @@ def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
     except subprocess.TimeoutExpired:
         raise ExportError(_refused(f"its trial takes more than {_SECONDS:g} s")) from None
     except OSError as error:
-        return f"the server's own trial was not made: no process can be started: {error.strerror}"
+        return f"{untried}: no process can be started: {error.strerror}"
     try:
         found = json.loads(done.stdout.strip().rpartition("\n")[2])
     except ValueError:
-        last = done.stderr.strip().rpartition("\n")[2]
+        last, status = done.stderr.strip().rpartition("\n")[2], done.returncode
         if last.startswith(("ModuleNotFoundError", "ImportError")) or _TRIAL.partition(".")[0] in last:
-            return f"the server's own trial was not made, since the server is not installed: {last}"
-        raise ExportError(_refused(f"its trial ended {_ending(done.returncode)}: {last}".rstrip(": "))) from None
-    if found["serves"]:
-        if "better" in found:
-            raise OtherGraph
-        return ""
-    if done.returncode != 1:
-        return f"the server's own trial was not made: {found['reason']}"
-    raise ExportError(_refused(found["reason"]))
+            return f"{untried}, since the server is not installed: {last}"
+        ending = f"with {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
+        raise ExportError(_refused(f"its trial ended {ending}: {last}".rstrip(": "))) from None
+    if found["serves"] and "better" in found:
+        raise OtherGraph
+    if not found["serves"] and done.returncode == 1:
+        raise ExportError(_refused(found["reason"]))
+    return "" if found["serves"] else f"{untried}: {found['reason']}"
 
 
 def _refused(reason: str) -> str:
     return f"a server would not serve this version, so nothing is published: {reason}"
-
-
-def _ending(status: int) -> str:
-    return f"with {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
 
 
 def check_config(model: Path, inputs: _Tensors, outputs: _Tensors) -> None:
@@ -352,11 +338,7 @@ def check_config(model: Path, inputs: _Tensors, outputs: _Tensors) -> None:
 
 
 def triton_keeps_states(publication: "Publication", inputs: _Tensors, sizes: Collection[str]) -> bool:
-    """Decide whether Triton is to keep a model's states.
-
-    Raises:
-        WrongArguments: If it is asked to, and cannot.
-    """
+    """Decide whether Triton is to keep a model's states; WrongArguments if it is asked to, and cannot."""
     if publication.sequences and not publication.states:
         raise WrongArguments("sequences: the model has no states to keep; name them with states=")
     kept = publication.states.values()
@@ -388,16 +370,21 @@ def render_config(name: str, inputs: _Tensors, outputs: _Tensors, *, keeps_state
     for tensor in inputs:
         if tensor.name in initial:
             continue
-        optional = tensor.default in (manifest_pb2.DEFAULT_FULL_LENGTH, manifest_pb2.DEFAULT_ZEROS)
-        own = tensor.default == manifest_pb2.DEFAULT_RECORDED
-        said = [f"# rnnserve takes the model's own default ({DEFAULTS}) where a request leaves it out; Triton needs it"]
-        lines += _block("input", tensor, ["optional: true"] if optional else said if own else [])
+        more = []
+        if tensor.default in (manifest_pb2.DEFAULT_FULL_LENGTH, manifest_pb2.DEFAULT_ZEROS):
+            more = ["optional: true"]
+        elif tensor.default == manifest_pb2.DEFAULT_RECORDED:
+            left_out = f"the model's own default ({DEFAULTS}) where a request leaves it out"
+            more = [f"# rnnserve takes {left_out}; Triton needs it"]
+        lines += _block("input", tensor, more)
     for tensor in outputs:
         lines += _block("output", tensor, [])
     if initial:
-        states = [_state(tensor, initial[tensor.name].name) for tensor in inputs if tensor.name in initial]
         lines += ["", "# Every request belongs to a sequence, whose states Triton keeps: zeros at its start."]
-        lines += ["sequence_batching {", *itertools.chain.from_iterable(states), "}"]
+        lines += ["sequence_batching {"]
+        for tensor in (tensor for tensor in inputs if tensor.name in initial):
+            lines += _state(tensor, initial[tensor.name].name)
+        lines += ["}"]
     lines += ["", "version_policy { latest { num_versions: 1 } }"]
     return "\n".join(lines) + "\n"
 

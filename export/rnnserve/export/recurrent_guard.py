@@ -35,8 +35,7 @@ def guard_recurrences(model: bytes, *, finite_inputs: bool = True, infinite: Col
     The floats of the inputs are finite if servers see to that (`finite_inputs`), except those named `infinite`. The
     bytes of the file stay the same if no operator needs a guard, or each has one.
     """
-    guarded = ir.serde.deserialize_model(onnx.load_model_from_string(model))
-    walk = _finite_walk(guarded, finite_inputs=finite_inputs, infinite=infinite)
+    guarded, walk = _walked(model, finite_inputs=finite_inputs, infinite=infinite)
     wanted = [
         node
         for node in ir.traversal.RecursiveGraphIterator(guarded.graph)
@@ -60,9 +59,8 @@ def describe_finiteness(
     Inputs are as for `guard_recurrences`; states that begin with infinity are `infinite`. Recurrent operators of an
     exported file are guarded.
     """
-    loaded = ir.serde.deserialize_model(onnx.load_model_from_string(model))
+    loaded, walk = _walked(model, finite_inputs=finite_inputs, infinite=infinite)
     graph = loaded.graph
-    walk = _finite_walk(loaded, finite_inputs=finite_inputs, infinite=infinite)
     lost: set[str] = set()
     if finite_inputs and is_guarded:
         reached: dict[ir.Value, frozenset[str]] = {}
@@ -77,8 +75,10 @@ def describe_finiteness(
     )
 
 
-def _finite_walk(model: ir.Model, *, finite_inputs: bool, infinite: Collection[str]) -> Walk:
-    return Walk(model, overflows=True).run(declared_inputs(model.graph, finite=finite_inputs, infinite=infinite))
+def _walked(data: bytes, *, finite_inputs: bool, infinite: Collection[str]) -> tuple[ir.Model, Walk]:
+    model = ir.serde.deserialize_model(onnx.load_model_from_string(data))
+    inputs = declared_inputs(model.graph, finite=finite_inputs, infinite=infinite)
+    return model, Walk(model).run(inputs)
 
 
 def _follow(graph: ir.Graph, known: Mapping[ir.Value, frozenset[str]], reached: dict[ir.Value, frozenset[str]]) -> None:
@@ -112,11 +112,7 @@ def _is_guarded(node: ir.Node) -> bool:
 
 
 class _Guard:
-    """The nodes beside one operator.
-
-    Shapes: input (sequence, batch, features), states (directions, batch, hidden), Y (sequence, directions, batch,
-    hidden).
-    """
+    """The nodes beside one operator: Y is (sequence, directions, batch, hidden), states (directions, batch, hidden)."""
 
     def __init__(self, node: ir.Node, prefix: str) -> None:
         self._node = node
@@ -135,19 +131,17 @@ class _Guard:
 
     def insert(self) -> None:
         """Put the nodes after the operator, and have its results used through them."""
+        graph = self._node.graph
+        assert graph is not None  # noqa: S101 - for mypy: it was found in one
         outputs = [value for value in self._node.outputs if value.uses() or value.is_graph_output()]
         uses = {value: list(value.uses()) for value in outputs}
         for old, new in zip(outputs, self._guarded(outputs), strict=True):
             new.type, new.shape = old.type, old.shape
             for user, at in uses[old]:
                 user.replace_input_with(at, new)
-            graph = self._node.graph
-            if old.is_graph_output() and graph is not None:
-                at = list(graph.outputs).index(old)
-                graph.outputs[at] = new
+            if old.is_graph_output():
+                graph.outputs[list(graph.outputs).index(old)] = new
                 new.name, old.name = old.name, f"{self._made.prefix}/{old.name}"
-        graph = self._node.graph
-        assert graph is not None  # noqa: S101 - for mypy: it was found in one
         for constant in self._made.constants:
             graph.initializers.add(constant)
         graph.insert_after(self._node, self._made.nodes)
@@ -155,7 +149,8 @@ class _Guard:
     def _guarded(self, outputs: list[ir.Value]) -> list[ir.Value]:
         op, made = self._made.op, self._made
         valid = self._valid()
-        bad = self._masked(self._input(), valid)  # (sequence, batch), NaN or a number, as all that follows
+        # (sequence, batch): NaN where a gate of the step is NaN by what the operator reads; else a number, as below.
+        bad = self._masked(self._products(self._read, self._weights(_WEIGHT), "weight"), valid)
         state = self._state()
         by_step, final = [], []
         for direction, is_reversed in enumerate(self._reversed):
@@ -199,21 +194,12 @@ class _Guard:
         lengths = self._given[_LENGTHS]
         if lengths is None:
             return None
-        return self._made.op("Less", self._steps(), self._made.op("Cast", lengths, to=ir.DataType.INT64.value))
-
-    def _steps(self) -> ir.Value:
-        """(sequence, 1) int64: the number of each step."""
         op, made = self._made.op, self._made
-        shape = op("Shape", self._read, start=0, end=1)
-        count = op("Squeeze", shape, made.integers([0]))
-        return op("Unsqueeze", op("Range", made.integers(0), count, made.integers(1)), made.integers([1]))
+        steps = op("Unsqueeze", made.counted(self._read), made.integers([1]))
+        return op("Less", steps, op("Cast", lengths, to=ir.DataType.INT64.value))
 
     def _masked(self, values: ir.Value, valid: ir.Value | None) -> ir.Value:
         return values if valid is None or self._zero is None else self._made.op("Where", valid, values, self._zero)
-
-    def _input(self) -> ir.Value:
-        """(sequence, batch): NaN where a gate of the step is NaN by what the operator reads."""
-        return self._products(self._read, self._weights(_WEIGHT), "weight")
 
     def _state(self) -> ir.Value | None:
         """(directions, batch): NaN where the initial states make the first step NaN; None where there are none."""

@@ -1,63 +1,79 @@
 # ruff: noqa: SLF001 - private parts of torch are what it is about
-"""What the export uses of torch that is not public. Only `quick_decomposition` uses more, which saves time alone.
+"""What the export uses of torch that isn't public, checked at import. `quick_decomposition` alone uses more.
 
-It was tested with the versions in `TESTED`, which the message of a pass that fails shows.
+A torch that lacks one of them ends the import with one line, which has the versions in `TESTED`.
 """
 
 import contextlib
 import copy
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+from unittest.mock import patch
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
-import torch._dynamo
-import torch.export._trace
-import torch.fx.experimental._config
 import torch.fx.traceback
+from onnxscript.values import TracedOnnxFunction
 from torch import Tensor, fx, nn
-from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses.fake_tensor import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
-    FakeTensor,
-    FakeTensorMode,
-    UnsupportedOperatorException,
-)
-from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from torch.onnx._internal.exporter._errors import DispatchError
-from torch.onnx._internal.exporter._registration import ONNXRegistry
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_map_only, tree_unflatten
-from torch.utils._sympy.numbers import int_oo
-from torch.utils._sympy.value_ranges import ValueRanges, bound_sympy
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
+
+TESTED = ("2.13", "2.15")
+"""The versions of torch that the export was tested with."""
+
+try:
+    import torch._dynamo
+    import torch.export._trace
+    import torch.fx.experimental._config
+    from torch._ops import OpOverload
+    from torch._subclasses.fake_tensor import FakeTensor
+    from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
+    from torch.onnx._internal.exporter._registration import OnnxDecompMeta, ONNXRegistry
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_map_only, tree_unflatten
+
+    MULTI_OUT = torch.ops.onnx_symbolic._symbolic_multi_out.default
+    """The operator that torch.onnx.ops.symbolic_multi_out leaves in a program."""
+
+    packed_fields = torch.nn.utils.rnn._packed_sequence_init_args
+    """What the constructor of PackedSequence calls."""
+
+    is_of_a_transform: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
+    """Whether a tensor has values in a transform only, such as torch.vmap."""
+
+    _composite = torch._C.DispatchKey.CompositeImplicitAutograd
+    _read_registry = ONNXRegistry.from_torchlib
+    _replace_size = ShapeEnv._set_replacement
+    for _owner, _name in (
+        (torch.fx.experimental._config, "backed_size_oblivious"),
+        (torch._dynamo.config, "error_on_nested_fx_trace"),
+        (torch.ops.aten.add.Tensor, "_schema"),
+        (torch.zeros(0), "_version"),
+    ):
+        getattr(_owner, _name)
+except (ImportError, AttributeError) as missing:
+    raise ImportError(
+        f"rnnserve.export uses parts of torch that torch {torch.__version__} doesn't have ({missing}); it was tested "
+        f"with torch {' and '.join(TESTED)}"
+    ) from missing
 
 __all__ = [
     "MULTI_OUT",
     "TESTED",
-    "DataDependentOutputException",
-    "DispatchError",
-    "DynamicOutputShapeException",
     "FakeTensor",
-    "FakeTensorMode",
     "OpOverload",
     "OperatorsSeen",
-    "OptimizedModule",
-    "TorchDispatchMode",
     "TreeSpec",
-    "UnsupportedOperatorException",
-    "argument_checks",
+    "asks_for_values",
     "backed_sizes_of_any_value",
     "compiled_as_written",
     "computed_in",
-    "enable_python_dispatcher",
     "expressions_of",
-    "function_modes",
     "internal",
+    "is_composite",
     "is_of_a_transform",
-    "least_of",
+    "lacks_an_operator",
     "lines_of",
     "node_in_translation",
     "outside_of_modes",
@@ -65,28 +81,18 @@ __all__ = [
     "registry_read_once",
     "replacements_seen",
     "schema_of",
-    "set_argument_checks",
     "tree_flatten",
     "tree_leaves",
     "tree_map",
     "tree_map_only",
     "tree_unflatten",
     "version_of",
-    "weight_names",
     "without_printed_graphs",
     "without_writes",
     "written_module",
 ]
 
-TESTED = ("2.13", "2.15")
-"""The versions of torch that the export was tested with."""
-
-OpOverload = torch._ops.OpOverload
-OptimizedModule = torch._dynamo.OptimizedModule
-"""The class of what torch.compile gives."""
-
-MULTI_OUT = torch.ops.onnx_symbolic._symbolic_multi_out.default
-"""The operator that torch.onnx.ops.symbolic_multi_out leaves in a program."""
+T = TypeVar("T")
 
 
 class OperatorsSeen(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no type for its subclassing
@@ -111,9 +117,9 @@ class OperatorsSeen(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         return result
 
 
-def written_module(module: Any) -> nn.Module:  # noqa: ANN401 - an OptimizedModule
-    """Return the module that torch.compile was given."""
-    written: nn.Module = module._orig_mod
+def written_module(module: nn.Module) -> nn.Module:
+    """Return the module that torch.compile was given, or the module itself."""
+    written: nn.Module = getattr(module, "_orig_mod", module)
     return written
 
 
@@ -145,43 +151,44 @@ def without_printed_graphs() -> Iterator[None]:
 @contextlib.contextmanager
 def replacements_seen(see: Callable[[ShapeEnv, sympy.Symbol, sympy.Expr], None]) -> Iterator[None]:
     """Call a function, in the context, before a capture replaces a symbol of a size by an expression."""
-    before = ShapeEnv._set_replacement
 
     def replaces(self: ShapeEnv, symbol: sympy.Symbol, target: sympy.Expr, *rest: Any, **named: Any) -> None:  # noqa: ANN401
         see(self, symbol, target)
-        before(self, symbol, target, *rest, **named)
+        _replace_size(self, symbol, target, *rest, **named)
 
     ShapeEnv._set_replacement = replaces  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
-        ShapeEnv._set_replacement = before  # type: ignore[method-assign]
+        ShapeEnv._set_replacement = _replace_size  # type: ignore[method-assign]
+
+
+def asks_for_values(error: BaseException) -> bool:
+    """Whether torch raised an error since code asks for the values of a tensor that has none."""
+    tags = getattr(getattr(error, "func", None), "tags", ())
+    of_values = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+    return isinstance(error, GuardOnDataDependentSymNode) or any(tag in tags for tag in of_values)
+
+
+def lacks_an_operator(error: BaseException) -> bool:
+    """Whether torch raised an error since an operator doesn't run on tensors without values."""
+    return type(error).__module__ == FakeTensor.__module__ and isinstance(getattr(error, "func", None), OpOverload)
 
 
 def expressions_of(size: object) -> tuple[Any, ...]:
-    """Return what a size is, before and after symbols were unified; nothing for a number."""
-    node = getattr(size, "node", None)
-    return (node._expr, node.expr) if isinstance(node, torch.fx.experimental.sym_node.SymNode) else ()
+    """Return what a size is, before and after symbols were unified; nothing for a number. It runs in a pass."""
+    return (size.node._expr, size.node.expr) if isinstance(size, torch.SymInt) else ()
 
 
-def least_of(expression: sympy.Expr, least: Mapping[str, int]) -> int:
-    """Return a bound below which a size is not, from those of its symbols, by name; others are 0 or more."""
-    ranges = {symbol: ValueRanges(least.get(str(symbol), 0), int_oo) for symbol in expression.free_symbols}
-    lower = bound_sympy(expression, ranges).lower
-    return 0 if lower in (-int_oo, -sympy.oo) else int(lower)  # is_finite holds for -int_oo
+def outside_of_modes(compute: Callable[[], T]) -> T:
+    """Compute on tensors with values, outside of a capture in progress: in another thread, which has no modes."""
 
+    def without_gradients() -> T:
+        with torch.no_grad():
+            return compute()
 
-@contextlib.contextmanager
-def outside_of_modes() -> Iterator[None]:
-    """Compute on tensors with values, outside of a capture in progress."""
-    with _disable_current_modes(), torch._C.DisableTorchFunction(), torch.no_grad():
-        yield
-
-
-def function_modes() -> list[Any]:
-    """Return this thread's modes of torch functions, the innermost last."""
-    modes: list[Any] = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
-    return modes
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(without_gradients).result()
 
 
 def version_of(tensor: Tensor) -> int | None:
@@ -192,6 +199,11 @@ def version_of(tensor: Tensor) -> int | None:
 def schema_of(operator: Any) -> Any:  # noqa: ANN401 - an operator
     """Return an operator's schema."""
     return operator._schema
+
+
+def is_composite(operator: OpOverload) -> bool:
+    """Whether an operator is made of others."""
+    return operator.has_kernel_for_dispatch_key(_composite)
 
 
 def internal(name: str, overload: str = "default") -> Any:  # noqa: ANN401 - an operator
@@ -209,37 +221,12 @@ def without_writes(program: fx.GraphModule) -> Callable[..., Any]:
     return dispatch_functionalize(run, FunctionalTensorMode(pre_dispatch=True, export=True))
 
 
-def weight_names(module: nn.RNNBase) -> list[str]:
-    """Name a recurrent module's weights, in the order in which torch passes them on."""
-    names: list[str] = module._flat_weights_names
-    return names
-
-
-packed_fields = torch.nn.utils.rnn._packed_sequence_init_args
-"""What the constructor of PackedSequence calls."""
-
-
-def argument_checks() -> Any:  # noqa: ANN401 - a bool, or what stands for one
-    """Read whether distributions check their arguments, as `Distribution.set_default_validate_args` sets it."""
-    return vars(torch.distributions.Distribution)["_validate_args"]
-
-
-def set_argument_checks(default: Any) -> None:  # noqa: ANN401 - a bool, or what stands for one
-    """Set it, or a descriptor in its place."""
-    torch.distributions.Distribution._validate_args = default
-
-
 @contextlib.contextmanager
 def lines_of(meta: Mapping[str, Any]) -> Iterator[None]:
     """Have what is captured in the context come from a line of the user's code."""
     with torch.fx.traceback.preserve_node_meta():
         torch.fx.traceback.current_meta.update(meta)
         yield
-
-
-def is_of_a_transform(tensor: Tensor) -> bool:
-    """Whether a tensor has values in a transform only, such as torch.vmap."""
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
 
 
 def computed_in(node: fx.Node) -> Any:  # noqa: ANN401 - a value of a graph
@@ -250,17 +237,29 @@ def computed_in(node: fx.Node) -> Any:  # noqa: ANN401 - a value of a graph
         return node.target(*given, **named)  # type: ignore[operator] # an operator
 
 
+class _Unparsed(NamedTuple):
+    domain: str
+
+
 _registry: list[ONNXRegistry] = []
-_read_registry = ONNXRegistry.from_torchlib
 
 
 @contextlib.contextmanager
 def registry_read_once() -> Iterator[None]:
-    """Let `torch.onnx.export` read its translations once in a process: it parses the source of each at every call."""
+    """Let `torch.onnx.export` list its translations once in a process, and parse the sources of none of them.
+
+    It parses all of them at every call, for signatures: it takes that of a translation again when it calls it, and of
+    a traced function's form in ONNX it reads the domain only. Parsing takes a third of an ordinary publication.
+    """
 
     def read(*args: Any, **named: Any) -> ONNXRegistry:  # noqa: ANN401 - torch's own
         if not _registry:
-            _registry.append(_read_registry(*args, **named))
+            unparsed = property(lambda traced: _Unparsed(traced.opset.domain))
+            with (
+                patch.object(OnnxDecompMeta, "__post_init__", lambda _: None),
+                patch.object(TracedOnnxFunction, "function_ir", unparsed),
+            ):
+                _registry.append(_read_registry(*args, **named))
         copied = copy.copy(_registry[0])  # an export adds translations of its own
         copied.functions = {target: list(found) for target, found in copied.functions.items()}
         return copied

@@ -13,9 +13,9 @@ from torch import nn
 
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
-from rnnserve.export.flat_module import FlatModule, flat_script
+from rnnserve.export.flat_module import flat_script
 from rnnserve.export.recurrence.interception import LOCK
-from rnnserve.export.tensors import Arrays, draw_sample
+from rnnserve.export.tensors import draw_sample
 
 __all__ = ["canonical", "load_script", "script", "script_bytes", "script_model"]
 
@@ -47,7 +47,11 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
 
 
 def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, str]:
-    """Script a described module; None, and why, where TorchScript cannot compile it, or its script does not run."""
+    """Script a described module; None, and why, where TorchScript cannot compile it, or its script does not run.
+
+    TorchScript compiles some modules into scripts that raise where the module does not: it takes a parameter without
+    annotation for a tensor, for example, and None for a tensor without values.
+    """
     flat = model.module
     if flat.is_lenient:
         return (
@@ -58,27 +62,18 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
         return None, "forward's arguments are made of the model's inputs by code that TorchScript does not compile"
     try:
         scripted = script(flat.module)
-        _try_script(flat_script(scripted, flat.call.inputs, flat.outputs), draw_sample(model.inputs, model.sizes))
+        flat_script(scripted, flat.call.inputs, flat.outputs).run(draw_sample(model.inputs, model.sizes))
         script_bytes(scripted)
     except (UnsupportedModule, WrongArguments) as error:
         reason = " ".join(str(error).split())
-        return None, reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
-    return scripted, ""
-
-
-def _try_script(scripted: FlatModule, arrays: Arrays) -> None:
-    """Run a script once: TorchScript compiles some modules into scripts that raise where the module does not.
-
-    It takes a parameter without annotation for a tensor, for example, and None for a tensor without values.
-    """
-    try:
-        scripted.run(arrays)
     except (torch.jit.Error, RuntimeError) as error:
-        last = str(error).strip().rpartition("\n")[2]
-        raise UnsupportedModule(
+        reason = (
             "TorchScript's form of the module raises where the module does not. If a parameter of forward may be None, "
-            f"annotate it: h: torch.Tensor | None = None. TorchScript: {last}"
-        ) from error
+            f"annotate it: h: torch.Tensor | None = None. TorchScript: {str(error).strip().rpartition(chr(10))[2]}"
+        )
+    else:
+        return scripted, ""
+    return None, reason if len(reason) <= _LONGEST_REASON else f"{reason[:_LONGEST_REASON]}…"
 
 
 def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:

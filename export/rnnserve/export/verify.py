@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,13 @@ from rnnserve.export.description.forward_trials import Trial
 from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
 from rnnserve.export.flat_module import flat_script
-from rnnserve.export.found_states.parts_record import parts_failures
+from rnnserve.export.found_states.parts_file import parts_failures
 from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.graph_findings import contradictions, walk_graph
 from rnnserve.export.parity.proof import check_onnx, reference_of
 from rnnserve.export.surroundings import left_as_they_were, one_thread
-from rnnserve.export.tensors import Arrays, sequence_axes, size_limits, sizes_of
+from rnnserve.export.tensors import Arrays, is_state, sequence_axes, size_limits, sizes_of
 from rnnserve.export.torchscript import load_script
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (
@@ -39,7 +38,7 @@ from rnnserve.protos.artifact import (
 )
 from rnnserve.protos.golden import Inference, load_cases, replay
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.protos.recorded_defaults import fill_left_out, infinite_defaults, load_defaults
+from rnnserve.protos.recorded_defaults import fill_left_out, load_defaults
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
 __all__ = ["Check", "verify_version"]
@@ -68,33 +67,26 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         return [*files, Check("files: loaded", [str(error)])]
     manifest = version.manifest
 
-    def compare_config() -> Iterable[str]:
-        check_tensors(read_config(folder.parent), manifest.inputs, manifest.outputs)
-        return ()
-
     checks = [
         *files,
-        _check(f"{CONFIG}: of these tensors", compare_config),
-        _check(f"{MANIFEST}: of this model", lambda: _manifest(folder, version.manifest, graphs)),
+        _check(f"{CONFIG}: of these tensors", _config, folder, manifest),
+        _check(f"{MANIFEST}: of this model", _manifest, folder, manifest, graphs),
     ]
-    checks += [
-        _check(f"{name}: its graph does what {MANIFEST} says for all values", partial(_walk, version, name, graph))
-        for name, (graph, _) in graphs.items()
-    ]
+    for name, (graph, _) in graphs.items():
+        said = f"{name}: its graph does what {MANIFEST} says for all values"
+        checks.append(_check(said, _walk, version, name, graph))
     with left_as_they_were(), one_thread():
-        checks.append(_check(f"{MANIFEST}: sizes of outputs", lambda: _sizes(version.manifest, graphs[MODEL][1])))
-        checks += [
-            _check(f"{GOLDEN}: {name} gives its results", partial(_golden, version, runner))
-            for name, (_, runner) in graphs.items()
-        ]
-        checks.append(_check(f"{MANIFEST}: what it says of parts of sequences", lambda: parts_failures(version)))
+        checks.append(_check(f"{MANIFEST}: sizes of outputs", _sizes, manifest, graphs[MODEL][1]))
+        for name, (_, runner) in graphs.items():
+            checks.append(_check(f"{GOLDEN}: {name} gives its results", _golden, version, runner))
+        checks.append(_check(f"{MANIFEST}: what it says of parts of sequences", parts_failures, version))
         if model is None:
-            is_adopted = version.manifest.origin == manifest_pb2.ORIGIN_ADOPTED
-            adopted, unscripted = "is adopted: not compared with its framework", f"there is no {SCRIPT} to compare"
-            why = f"{MODEL} {adopted}" if is_adopted else f"{unscripted} {MODEL} with"
+            why = f"there is no {SCRIPT} to compare {MODEL} with"
+            if manifest.origin == manifest_pb2.ORIGIN_ADOPTED:
+                why = f"{MODEL} is adopted: not compared with its framework"
             return [*checks, Check(f"parity and batching: not repeated, since {why}")]
 
-        checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", lambda: _golden(version, model.module.run)))
+        checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", _golden, version, model.module.run))
         wrong = wrong_defaults(model.module, model.inputs, model.sizes, model.defaults)
         checks.append(
             Check(f"{MANIFEST}: what stands for inputs that are left out", [f"{MANIFEST}: {said}" for said in wrong])
@@ -102,11 +94,16 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         return [*checks, *_proofs(model, version, progress=progress)]
 
 
-def _check(name: str, failures: Callable[[], Iterable[str]]) -> Check:
+def _check(name: str, failures: Callable[..., Iterable[str]], *args: object) -> Check:
     try:
-        return Check(name, list(failures()))
+        return Check(name, list(failures(*args)))
     except ArtifactError as error:
         return Check(name, [str(error)])
+
+
+def _config(folder: Path, manifest: manifest_pb2.Manifest) -> Iterable[str]:
+    check_tensors(read_config(folder.parent), manifest.inputs, manifest.outputs)
+    return ()
 
 
 def _graph(version: Version, name: str) -> tuple[onnx.ModelProto, OnnxRunner]:
@@ -128,14 +125,12 @@ def _described(version: Version) -> DescribedModel:
         module = flat_script(script, *names)
     except WrongArguments as error:
         raise ArtifactError(f"{SCRIPT}: {error}") from error
-    labelled = next((t.name for t in manifest.outputs if t.axes[-1].name == "classes"), "") if manifest.labels else ""
     return DescribedModel(
         name=manifest.model,
         module=module,
         inputs=manifest.inputs,
         outputs=manifest.outputs,
         labels=manifest.labels,
-        labelled=labelled,
         samples=(),
         sizes=_tried_sizes(manifest)[0],
         checkpoint_sha256=manifest.checkpoint_sha256,
@@ -154,19 +149,13 @@ def _manifest(
             yield f"{MANIFEST}: is not of {name}: {difference}"
     if manifest.graph.file and manifest.graph.file not in graphs:
         yield f'{MANIFEST}: lets "{manifest.graph.file}" serve, which is none of {", ".join(graphs)}'
-    states = [tensor.name for tensor in manifest.inputs if _is_state(tensor)]
+    states = [tensor.name for tensor in manifest.inputs if is_state(tensor) and not tensor.lengths_of]
     continued = [tensor.continues_as for tensor in manifest.outputs if tensor.continues_as]
     if sorted(states) != sorted(continued):
         yield f"{MANIFEST}: its inputs that are initial states are {states}, but its outputs continue as {continued}"
     classes = [tensor.axes[-1].size for tensor in manifest.outputs if tensor.axes[-1].name == "classes"]
     if manifest.labels and len(manifest.labels) not in classes:
         yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected one a class, as in {classes}"
-
-
-def _is_state(tensor: manifest_pb2.Tensor) -> bool:
-    return tensor.default in (manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED) or bool(
-        tensor.required_because and not tensor.lengths_of
-    )
 
 
 def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]:
@@ -208,9 +197,7 @@ def _tried_sizes(manifest: manifest_pb2.Manifest) -> tuple[dict[str, tuple[int, 
 def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:
     """Decide again what holds of a graph for all values."""
     manifest = version.manifest
-    infinite = infinite_defaults(load_defaults(version.files, manifest.inputs))
-    finite = not manifest.finiteness.allowed and not infinite
-    found = walk_graph(model, manifest.inputs, manifest.outputs, finite_inputs=finite)
+    found = walk_graph(model, manifest.inputs, manifest.outputs)
     return contradictions(manifest, found, scan=name == SCAN)
 
 
@@ -220,15 +207,13 @@ def _golden(version: Version, compute: Inference) -> list[str]:
     if limits is None:
         return [f'{MANIFEST}: has no limits for golden results on the device "cpu"']
     cases = load_cases(version.files[GOLDEN])
-    names = [tensor.name for tensor in manifest.inputs]
     # Cases leave out what a request may, but only where inputs have defaults of their own.
-    leave_out = manifest.format == FORMAT_OF_DEFAULTS
-    required = {
-        tensor.name for tensor in manifest.inputs if tensor.default == manifest_pb2.DEFAULT_REQUIRED or not leave_out
-    }
+    all_given = manifest.format != FORMAT_OF_DEFAULTS
+    required = {t.name for t in manifest.inputs if all_given or t.default == manifest_pb2.DEFAULT_REQUIRED}
     for case in cases:
-        if [name for name in names if name in case.inputs] != list(case.inputs) or not required <= case.inputs.keys():
-            return [f"{GOLDEN}: {case} has the inputs {list(case.inputs)}, expected {names}"]
+        expected = [t.name for t in manifest.inputs if t.name in case.inputs or t.name in required]
+        if expected != list(case.inputs):
+            return [f"{GOLDEN}: {case} has the inputs {list(case.inputs)}, expected {expected}"]
     defaults = load_defaults(version.files, manifest.inputs)
 
     def filled(inputs: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:

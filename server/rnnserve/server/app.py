@@ -34,7 +34,7 @@ _END_SECONDS = 0.5
 """Seconds, after the transport has ended, in which runs whose callers were cut off may end, and a load too."""
 
 _WATCH_SECONDS = 1.0
-"""Seconds between two looks at the runs. With the default of `--max-run`, a worker with a run that does not end is
+"""Seconds between two looks at the runs. With the default of `max_run`, a worker with a run that does not end is
 replaced within 15 s."""
 
 
@@ -142,22 +142,15 @@ class Server:
     def load(self) -> None:
         """Load and prove the models, and become ready: the first or the second part of `start`.
 
-        Versions that take long to load are no reason to wait for all of them: if others serve, they are loaded
-        afterwards, in the background. Until then their status is LOADING, and the server as a whole is not ready.
-
-        Raises:
-            StartError: If no model may serve.
+        Versions that take long are loaded afterwards, in the background, if others serve: until then their status is
+        LOADING, and the server as a whole is not ready. Raises StartError if no model may serve.
         """
         self._loading.start()
         self._loader.wait()
         self._announce()
 
     def listen(self) -> None:
-        """Begin to answer: the other part of `start`.
-
-        Raises:
-            StartError: If the port is shared and cannot be had.
-        """
+        """Begin to answer, the other part of `start`. Raises StartError if the port is shared and cannot be had."""
         self._transport.start()
         self._watching.start()
 
@@ -271,10 +264,7 @@ class Server:
         self._schedulers.keep({model for served in self._repository.served() for model in served.models})
 
     def _watch_runs(self) -> None:
-        """Look whether the server is stuck, and drop idle sequences.
-
-        Two looks have to find a long run: a process may have been paused.
-        """
+        """Look whether the server is stuck, in two looks, since it may have been paused, and drop idle sequences."""
         found = ""
         while not self._is_stopping.wait(_WATCH_SECONDS):
             self._service.sequences.drop_idle()

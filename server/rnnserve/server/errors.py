@@ -90,26 +90,19 @@ _PATH = re.compile(
 
 
 class ServeError(Exception):
-    """Root of the errors that a caller may be told.
+    """Root of the errors that a caller may be told."""
 
-    Attributes:
-        status: Name of a `grpc.StatusCode`: the rooms below the transport do without grpc.
-        field: The field of the request that is wrong, such as "inputs[0].shape"; empty where it is no single one.
-        counts: Where it is counted: the numbers of the version that the request is for; None where that is not known.
-        is_after_run: Whether the request was run, and counted as answered, before it was refused.
-        rows: Rows of the request; 0 where they are not known.
-        arrived: When it arrived, in seconds on the clock of `clock`; 0 where that is not known.
-        run_seconds: Seconds of its run; 0 where there was none.
-        request_id: Id that its client is told, where it has been told of already; else empty.
-    """
+    status: ClassVar[str] = "INTERNAL"  # name of a `grpc.StatusCode`: the rooms below the transport do without grpc
+    field: str  # the field of the request that is wrong, such as "inputs[0].shape"; empty if it is no single one
+    counts: "memoryview[float] | None" = None  # numbers of the version that it is for, if that is known
+    is_after_run = False  # whether the request was run, and counted as answered, before it was refused
+    rows = 0  # rows of the request; 0 where they are not known
+    arrived = 0.0  # when it arrived, in seconds on the clock of `clock`; 0 where that is not known
+    run_seconds = 0.0  # seconds of its run; 0 where there was none
+    request_id = ""  # id that its client is told, where it has been told of already; else empty
 
-    status: ClassVar[str] = "INTERNAL"
-    counts: "memoryview[float] | None" = None
-    is_after_run = False
-    rows = 0
-    arrived = 0.0
-    run_seconds = 0.0
-    request_id = ""
+    def __init_subclass__(cls, status: str = "") -> None:
+        cls.status = status or cls.status
 
     def __init__(self, message: str = "", *, field: str = "") -> None:
         super().__init__(message)
@@ -133,46 +126,32 @@ class ServeError(Exception):
         return _cut(super().__str__())
 
 
-class InvalidRequest(ServeError):
+class InvalidRequest(ServeError, status="INVALID_ARGUMENT"):
     """The request itself is wrong: its tensors, names or bytes."""
 
-    status = "INVALID_ARGUMENT"
 
-
-class NotFound(ServeError):
+class NotFound(ServeError, status="NOT_FOUND"):
     """The repository has no such model or version."""
 
-    status = "NOT_FOUND"
 
-
-class NotReady(ServeError):
+class NotReady(ServeError, status="UNAVAILABLE"):
     """The model is known but does not serve: it is loading, or its proof failed."""
 
-    status = "UNAVAILABLE"
 
-
-class LoadFailed(ServeError):
+class LoadFailed(ServeError, status="FAILED_PRECONDITION"):
     """A model could not be loaded, or not by every worker. What served before serves on."""
 
-    status = "FAILED_PRECONDITION"
 
-
-class WrongOutputSize(ServeError):
+class WrongOutputSize(ServeError, status="FAILED_PRECONDITION"):
     """A run gave an output of another size than the manifest derives. No answer is cut or padded to that size."""
 
-    status = "FAILED_PRECONDITION"
 
-
-class ShuttingDown(ServeError):
+class ShuttingDown(ServeError, status="UNAVAILABLE"):
     """The server has stopped accepting requests."""
 
-    status = "UNAVAILABLE"
 
-
-class TimeoutExpired(ServeError):
+class TimeoutExpired(ServeError, status="UNAVAILABLE"):
     """The request waited longer for its run than its parameter `timeout` says."""
-
-    status = "UNAVAILABLE"
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
@@ -180,29 +159,23 @@ class TimeoutExpired(ServeError):
         )
 
 
-class QueueFull(ServeError):
+class QueueFull(ServeError, status="RESOURCE_EXHAUSTED"):
     """As many requests wait for the model as may."""
-
-    status = "RESOURCE_EXHAUSTED"
 
     def __init__(self, model: str, capacity: int, *, is_of_connection: bool = False) -> None:
         whose, limit = (" of this connection", "a quarter of --max-queue") if is_of_connection else ("", "--max-queue")
         super().__init__(f"{model}: {capacity} requests{whose} wait already ({limit}); slow down")
 
 
-class TooManyCalls(ServeError):
+class TooManyCalls(ServeError, status="RESOURCE_EXHAUSTED"):
     """As many calls of some methods are in hand as may be."""
-
-    status = "RESOURCE_EXHAUSTED"
 
     def __init__(self, methods: str, capacity: int) -> None:
         super().__init__(f"{capacity:,} calls of {methods} are in hand already; slow down")
 
 
-class WaitTooLong(ServeError):
+class WaitTooLong(ServeError, status="RESOURCE_EXHAUSTED"):
     """The requests that wait for the model take longer than another one may wait."""
-
-    status = "RESOURCE_EXHAUSTED"
 
     @classmethod
     def beyond_limit(cls, model: str, seconds: float, limit: float) -> Self:
@@ -221,10 +194,8 @@ class WaitTooLong(ServeError):
         )
 
 
-class TooMuchHeld(ServeError):
+class TooMuchHeld(ServeError, status="RESOURCE_EXHAUSTED"):
     """The bytes of requests and responses in hand are as many as may be."""
-
-    status = "RESOURCE_EXHAUSTED"
 
     @classmethod
     def by_connection(cls, held: int, limit: int) -> Self:
@@ -243,65 +214,44 @@ class TooMuchHeld(ServeError):
         )
 
 
-class NoMemory(ServeError):
+class NoMemory(ServeError, status="RESOURCE_EXHAUSTED"):
     """The system gives no memory, or address space, for a request or its answer."""
 
-    status = "RESOURCE_EXHAUSTED"
 
-
-class TooManyStreams(ServeError):
+class TooManyStreams(ServeError, status="RESOURCE_EXHAUSTED"):
     """As many streams are open as may be."""
-
-    status = "RESOURCE_EXHAUSTED"
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"{limit:,} streams are open already, or half of them of this connection")
 
 
-class TooManySequences(ServeError):
+class TooManySequences(ServeError, status="RESOURCE_EXHAUSTED"):
     """The server keeps as many sequences, or as many bytes of their states, as it may."""
 
-    status = "RESOURCE_EXHAUSTED"
 
-
-class SequenceInUse(ServeError):
+class SequenceInUse(ServeError, status="ABORTED"):
     """The sequence is on another stream, which is still open."""
 
-    status = "ABORTED"
 
-
-class DeadlinePassed(ServeError):
+class DeadlinePassed(ServeError, status="DEADLINE_EXCEEDED"):
     """The request's deadline passed before it was run."""
 
-    status = "DEADLINE_EXCEEDED"
 
-
-class Cancelled(ServeError):
+class Cancelled(ServeError, status="CANCELLED"):
     """The caller cancelled, or its connection broke, before the request was run."""
 
-    status = "CANCELLED"
 
-
-class Unsupported(ServeError):
+class Unsupported(ServeError, status="UNIMPLEMENTED"):
     """The request asks for a part of the protocol that this server does not have."""
 
-    status = "UNIMPLEMENTED"
+
+class SessionEnded(ServeError, status="FAILED_PRECONDITION"):
+    """The session was valid, and cannot be continued any more: it is too old, or its version no longer serves."""
 
 
-class SessionEnded(ServeError):
-    """The session cannot be continued any more: it is too old, or its version no longer serves.
-
-    FAILED_PRECONDITION and not INVALID_ARGUMENT: the same request was valid before, and what has changed since is the
-    time, or what the server serves.
-    """
-
-    status = "FAILED_PRECONDITION"
-
-
-class Unauthenticated(ServeError):
+class Unauthenticated(ServeError, status="UNAUTHENTICATED"):
     """There is no token, or it is not known, not of this form, revoked, or expired: which of these is not told."""
 
-    status = "UNAUTHENTICATED"
     words = "a valid token is needed: send it as authorization: Bearer TOKEN"
 
     def __init__(self) -> None:
@@ -314,10 +264,8 @@ class UnknownCertificate(Unauthenticated):
     words = "a client certificate is needed that this server has a role for"
 
 
-class PermissionDenied(ServeError):
+class PermissionDenied(ServeError, status="PERMISSION_DENIED"):
     """The token's role, or its models, do not include what is asked for."""
-
-    status = "PERMISSION_DENIED"
 
     @classmethod
     def of_role(cls, roles: Iterable[str]) -> Self:
@@ -331,10 +279,8 @@ class PermissionDenied(ServeError):
         return cls("not that model: the token or certificate is for another model")
 
 
-class InternalError(ServeError):
+class InternalError(ServeError, status="INTERNAL"):
     """A defect of the server: callers are told an id, and the log has the exception under the same id."""
-
-    status = "INTERNAL"
 
     @classmethod
     def hiding(cls, cause: BaseException) -> ServeError:

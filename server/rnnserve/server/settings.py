@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from rnnserve.common.cgroup import usable_cores
 from rnnserve.common.log_format import LOG_FORMATS
@@ -30,25 +30,15 @@ HTTP_PORT = 8000
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """How a field appears on the command line: as `--max-queue` for `max_queue`.
+    """How a field appears on the command line: as `--max-queue` for `max_queue`. `read` raises ValueError."""
 
-    Attributes:
-        group: Its group in `--help`, one of `GROUPS`.
-        help: What it does.
-        read: Turns a text into the field's value; raises ValueError with a message for the user.
-        choices: The values that are accepted; empty for any that `read` accepts.
-        metavar: What `--help` calls its value.
-        is_positional: Whether it is given by its place instead of by its name.
-        is_repeated: Whether it may be given several times: the field is a tuple.
-    """
-
-    group: str
+    group: str  # its group in `--help`, one of `GROUPS`
     help: str
     read: Callable[[str], object] = str
-    choices: tuple[str, ...] = ()
-    metavar: str | None = None
-    is_positional: bool = False
-    is_repeated: bool = False
+    choices: tuple[str, ...] = ()  # the values that are accepted; empty for any that `read` accepts
+    metavar: str | None = None  # what `--help` calls its value
+    is_positional: bool = False  # whether it is given by its place instead of by its name
+    is_repeated: bool = False  # whether it may be given several times: the field is a tuple
 
 
 def _option(
@@ -104,7 +94,7 @@ def _read_seconds(text: str) -> float:
 def _read_period(text: str) -> float:
     seconds = _read_seconds(text)
     if not seconds:
-        raise ValueError("0 is not a number of seconds between two looks")
+        raise ValueError("the period must be more than 0 seconds")
     return seconds
 
 
@@ -121,11 +111,7 @@ _METAVARS: dict[Callable[[str], object], str] = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to serve. Options are described at each field, and in docs/reference/options.md.
-
-    Raises:
-        StartError: If a value is not one of its choices, or options do not fit together.
-    """
+    """How to serve. Options are described at each field, and in docs/reference/options.md. Raises StartError."""
 
     repository: Path = _option(
         _MODELS,
@@ -147,16 +133,15 @@ class Settings:
         "fast path does not work",
     )
     _: dataclasses.KW_ONLY
+    transport: str = _option(
+        _LISTEN,
+        "fast",
+        "what carries ModelInfer: native is gRPC in Rust (extra `native`). It is faster, has no TLS, and limits "
+        "neither the size of a message nor the memory of unread responses, so use it in trusted networks only",
+        choices=("fast", "native"),
+    )
     model_name: str | None = _option(
         _MODELS, None, "serve one model, under this name: REPOSITORY is its folder", _read_model_name, metavar="NAME"
-    )
-    graph: str = _option(
-        _MODELS,
-        "auto",
-        "which graph of a model runs: native is model.onnx; scan is model.scan.onnx, which models with RNN operators "
-        "have, for the CPU (native serves the others); auto is what was decided when the version was published. Their "
-        "answers differ in the last bits",
-        choices=("native", "scan", "auto"),
     )
     threads: int = _option(
         _MODELS,
@@ -177,7 +162,7 @@ class Settings:
         choices=("none", "poll", "explicit"),
     )
     poll: float = _option(
-        _MODELS, 5.0, "with --model-control poll: how often the repository's folder is looked at", _read_period
+        _MODELS, 2.0, "with --model-control poll: seconds between two looks at the repository's folder", _read_period
     )
     load_model: str = _option(
         _MODELS,
@@ -198,20 +183,6 @@ class Settings:
         "seconds that a version may take to be tried, in a process of its own, before it serves. Beyond it: "
         "UNAVAILABLE with one line; all others serve",
         _read_seconds,
-    )
-    max_run: float = _option(
-        _MODELS,
-        8.0,
-        "seconds that a run may take beside ten times its measured cost. While one takes longer, the server is neither "
-        "ready nor live; a worker is replaced",
-        _read_period,
-    )
-    max_load_bytes: int = _option(
-        _MODELS,
-        512 << 20,
-        "bytes of memory that a version may take while it is tried, beyond eight times its files and 16 MiB for each "
-        "of --threads after the first. Beyond it: UNAVAILABLE with one line",
-        _read_count,
     )
     require_signature: tuple[Path, ...] = _option(
         _MODELS,
@@ -279,15 +250,8 @@ class Settings:
     max_sequences: int = _option(
         _SEQUENCES,
         16384,
-        "sequences whose states are kept; of one connection a quarter, of one address three eighths. Beyond it: "
-        "RESOURCE_EXHAUSTED at the start; no other is dropped for it",
-        _read_count,
-    )
-    max_sequence_bytes: int = _option(
-        _SEQUENCES,
-        256 << 20,
-        "bytes of the states of sequences that are kept; of one connection a quarter, of one address three eighths. "
-        "Beyond it: RESOURCE_EXHAUSTED",
+        "sequences whose states are kept, with 16 KiB for each, 256 MiB at least, together; of one connection a "
+        "quarter, of one address three eighths. Beyond it: RESOURCE_EXHAUSTED; no other is dropped for it",
         _read_count,
     )
     sequence_idle: float = _option(
@@ -329,6 +293,17 @@ class Settings:
         _LOGGING, False, "export traces (OpenTelemetry) as the variables OTEL_… say; needs the extra `otel`"
     )
 
+    graph: str = "auto"
+    """Which graph of a model runs, if it has two: "native" (model.onnx) or "scan" (model.scan.onnx); "auto" is what was
+    decided when the version was published."""
+    max_run: float = 8.0
+    """Seconds that a run may take beside ten times its measured cost. Beyond it: the server isn't ready nor live, and a
+    worker is replaced."""
+    max_load_bytes: int = 512 << 20
+    """Bytes of memory that a version may take while it is tried, beyond eight times its files and 16 MiB for each of
+    `threads` after the first. Beyond it: UNAVAILABLE with one line."""
+    max_sequence_bytes: int | None = None
+    """Bytes of the states of sequences that are kept; None for `sequence_bytes`."""
     max_batch: int = 16384
     """Rows (sequences) of a request. Beyond it: INVALID_ARGUMENT."""
     max_streams: int = 8192
@@ -349,6 +324,7 @@ class Settings:
         _check_choices(self)
         has_tls, asks_certificates = self.tls_certificate is not None, self.tls_client_ca is not None
         mistakes = {
+            f"graph {self.graph!r}: choose from native, scan, auto": self.graph not in ("native", "scan", "auto"),
             "TLS needs both --tls-certificate and --tls-key": has_tls != (self.tls_key is not None),
             "--tls-client-ca needs TLS: --tls-certificate and --tls-key": asks_certificates and not has_tls,
             "--tokens and --client-roles exclude each other: a caller is known by its token, or by its certificate": (
@@ -357,6 +333,13 @@ class Settings:
             "--client-roles needs --tls-client-ca: without, clients show no certificate, or one that anybody signed": (
                 self.client_roles is not None and not asks_certificates
             ),
+            "--transport native has no TLS: leave out --tls-certificate, or leave out --transport": (
+                self.transport == "native" and has_tls
+            ),
+            "--transport native doesn't renew connections: leave out --max-connection-age": (
+                self.transport == "native" and bool(self.max_connection_age)
+            ),
+            "--plain and --transport native exclude each other": self.transport == "native" and self.plain,
             "--load-model needs --model-control explicit; otherwise all models are loaded": (
                 self.load_model and self.model_control != "explicit"
             ),
@@ -372,11 +355,13 @@ class Settings:
 
     @property
     def max_held_bytes(self) -> int:
-        """Bytes of requests in hand and, twice, of responses not yet sent; of one connection, half.
-
-        18 times `max_message_bytes`: a connection may hold its largest response, twice, and 1 MiB beside its outputs.
-        """
+        """Bytes of requests in hand and, twice, of unsent responses. Half is one connection's: its largest response."""
         return max(18 * self.max_message_bytes, 4 * self.max_response_bytes + (2 << 20))
+
+    @property
+    def sequence_bytes(self) -> int:
+        """Bytes of the states of sequences that are kept: 16 KiB for each of `max_sequences`, and 256 MiB at least."""
+        return self.max_sequence_bytes or max(self.max_sequences << 14, 256 << 20)
 
     @property
     def wanted_models(self) -> list[str] | None:
@@ -401,18 +386,10 @@ class Settings:
 
     @property
     def connection_age(self) -> float:
-        """Seconds after which a connection is renewed; 0 for never.
-
-        With workers 60: after so long at most, the clients of a worker that leaves are with others. A new connection
-        costs its first request about 1 ms.
-        """
+        """Seconds after which a connection is renewed, 0 for never; with workers 60, so that clients move to others."""
         if self.max_connection_age is None:
             return 60.0 if self.share_port else 0.0
         return self.max_connection_age
-
-    def beside_http(self, port: int, folder: Path) -> Self:
-        """The same, of a server with an HTTP gateway on a port, which reaches it over a socket in a folder."""
-        return dataclasses.replace(self, http_port=port, private_sockets=folder)
 
     def check_metrics_port(self, port: int | None) -> None:
         """Raise StartError if scrapers cannot show who they are on that port."""

@@ -20,8 +20,7 @@ __all__ = [
     "SignalPipe",
     "follow_signals",
     "receive_signals",
-    "show_stacks_at_signals",
-    "watch_terminal",
+    "show_stacks_at_signal",
 ]
 
 SAME_SECONDS = 0.5
@@ -33,19 +32,23 @@ turn the terminal's SIGINT into a SIGTERM. No one means the second one of so few
 class SignalPipe:
     """Signals in the order of their arrival, instead of their default actions. For the main thread.
 
-    Attributes:
-        fd: Readable while a signal waits to be read.
+    The kernel sends SIGHUP when a terminal is closed, and an operator to have the repository loaded again. If the
+    terminal of this process has gone, SIGHUP is read as SIGTERM, unless the process was to outlive it (`nohup`).
     """
 
     def __init__(self, *numbers: signal.Signals) -> None:
-        self.fd, self._write_fd = os.pipe()
+        self._needs_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
+        self.fd, self._write_fd = os.pipe()  # readable while a signal waits to be read
         os.set_blocking(self._write_fd, False)  # `set_wakeup_fd` asks for it
         self._handlers = {number: signal.signal(number, _leave_to_pipe) for number in numbers}
         self._wakeup_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
 
     def read(self) -> list[signal.Signals]:
         """Return the signals that have arrived; wait for one if there is none. Empty after the end."""
-        return [signal.Signals(number) for number in os.read(self.fd, 64)]
+        numbers = [signal.Signals(number) for number in os.read(self.fd, 64)]
+        if signal.SIGHUP in numbers and self._needs_terminal and not _has_terminal():
+            return [signal.SIGTERM if number == signal.SIGHUP else number for number in numbers]
+        return numbers
 
     def end(self) -> None:
         """Receive no more signals; they have again the actions that they had."""
@@ -86,27 +89,10 @@ def follow_signals(take: Callable[[signal.Signals], None], *numbers: signal.Sign
         os.close(signals.fd)
 
 
-def watch_terminal() -> Callable[[], bool]:
-    """Look whether this process has a terminal; return a function that says, later, whether it has gone.
-
-    The kernel sends SIGHUP when a terminal is closed, and an operator to have the repository loaded again. Where SIGHUP
-    is ignored (`nohup`), the process is to outlive its terminal, and that has never gone.
-    """
-    may_outlive = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
-    had_one = not may_outlive and _has_terminal()
-    return lambda: had_one and not _has_terminal()
-
-
-def show_stacks_at_signals() -> None:
-    """Write the stacks of all threads at SIGUSR1 and SIGQUIT; then do what the signal has done before.
-
-    `faulthandler` writes them in the C handler, without the interpreter's lock, which a library may keep. At SIGQUIT
-    the process ends. SIGUSR1 would end it, too, and does nothing else instead, unless a handler is set. To be called
-    once, after these handlers are set.
-    """
+def show_stacks_at_signal() -> None:
+    """Write the stacks of all threads at SIGUSR1, without the interpreter's lock, and then call its handler, if any."""
     is_handled = callable(signal.getsignal(signal.SIGUSR1))
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True, chain=is_handled)
-    faulthandler.register(signal.SIGQUIT, file=2, all_threads=True, chain=True)
 
 
 def _has_terminal() -> bool:

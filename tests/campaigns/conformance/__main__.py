@@ -18,7 +18,7 @@ from campaigns.conformance.running import run_program
 from campaigns.conformance.served import publish_models, serve_all
 from campaigns.conformance.table import merge_transports, render_table
 
-_TRANSPORTS = ("fast path", "plain")
+_TRANSPORTS = ("fast path", "plain", "native")
 _ALL = (*CLIENTS, *HTTP_CLIENTS)
 _DOCUMENT = "schemathesis"
 
@@ -122,7 +122,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--client", action="append", choices=names, metavar="NAME", help="only this one; may be repeated"
     )
-    parser.add_argument("--transport", action="append", choices=_TRANSPORTS, help="only this one (default: both)")
+    parser.add_argument("--transport", action="append", choices=_TRANSPORTS, help="only this one (default: all)")
     parser.add_argument("--markdown", action="store_true", help="print the table for docs/reference/grpc-clients.md")
     parser.add_argument(
         "--examples",

@@ -160,6 +160,10 @@ def publish_models(repository: Path, work: Path) -> Answers:
     )
 
 
+_TRANSPORTS = {"fast path": {}, "plain": {"plain": True}, "native": {"transport": "native"}}
+"""Settings of each transport. The native one has no TLS, so that server is on the fast path."""
+
+
 @contextlib.contextmanager
 def serve_all(repository: Path, answers: Answers, transport: str, work: Path) -> Iterator[Path]:
     """Serve the repository three times on free ports: plainly, with explicit model control, and over TLS.
@@ -167,7 +171,7 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
     Args:
         repository: What `publish_models` has written.
         answers: What it has returned.
-        transport: "fast path" or "plain".
+        transport: "fast path", "plain" or "native".
         work: A folder for certificates and the programs' plan.
 
     Yields:
@@ -176,14 +180,15 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
         FileDescriptorSet of them), `direction` (from `ask_by_grpc`), and all of `Answers`.
     """
     files: Certificates = write_certificates(work)
+    carried = _TRANSPORTS[transport]
     settings: dict[str, dict[str, Any]] = {
-        "plain": {},
-        "explicit": {"model_control": "explicit", "load_model": answers.classifier["model"]},
-        "tls": {"tls_certificate": files.server, "tls_key": files.key(files.server)},
+        "plain": carried,
+        "explicit": {"model_control": "explicit", "load_model": answers.classifier["model"], **carried},
+        "tls": {"tls_certificate": files.server, "tls_key": files.key(files.server), "plain": transport == "plain"},
     }
     with contextlib.ExitStack() as stack:
         processes = {
-            name: stack.enter_context(served(repository, "process", plain=transport == "plain", http_port=0, **more))
+            name: stack.enter_context(served(repository, "process", http_port=0, **more))
             for name, more in settings.items()
         }
         servers = {name: process.address for name, process in processes.items()}

@@ -18,7 +18,7 @@ def merge_transports(by_transport: Mapping[str, Outcomes]) -> dict[str, Outcome]
     """Merge the outcomes of one client: where transports differ, the worst, whose words name the transport.
 
     Args:
-        by_transport: By "fast path" and "plain", or one of them.
+        by_transport: By "fast path", "plain" and "native", or some of them.
     """
     merged = {}
     for name in next(iter(by_transport.values())):

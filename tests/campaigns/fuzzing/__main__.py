@@ -14,6 +14,7 @@ import itertools
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import tqdm
 
@@ -63,7 +64,8 @@ def _differential(folder: Path, requests: int, seed: int) -> int:
     tally = Tally()
     traffic = Traffic(valid_requests(CLASSIFIERS, seed), seed)
     with contextlib.ExitStack() as stack:
-        settings = [Settings(provider="cpu", plain=plain) for plain in (False, True)]
+        kinds: list[dict[str, Any]] = [{}, {"plain": True}, {"transport": "native"}]
+        settings = [Settings(provider="cpu", **kind) for kind in kinds]
         asked = [serve_reading_whole(folder), *(serve(folder, each) for each in settings)]
         servers = [stack.enter_context(each) for each in asked]
         progress = stack.enter_context(tqdm.tqdm(total=requests, unit="req"))

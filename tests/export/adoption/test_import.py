@@ -108,7 +108,7 @@ def test_int8_of_one_scale_is_served_alone_though_no_drawn_value_shows_it(tmp_pa
     done = adopt(quantised(tmp_path, ("N", "T", 2), loud=True), "m", tmp_path / "repository")
     why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"
     assert (done.manifest.batching.mode, list(done.manifest.batching.reasons)) == (ALONE, [why])
-    assert "scales by all steps" in done.manifest.parts.reason
+    assert "may read other steps" in done.manifest.parts.reason
 
 
 def test_import_asks_for_all_that_is_missing_at_once(tmp_path, capsys):

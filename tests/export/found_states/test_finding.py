@@ -7,8 +7,7 @@ import pytest
 
 from kit.cut_graphs import FEATURES, CutGraph
 from kit.found_graphs import FOUND, OBSTACLES
-from rnnserve.export.found_states.parts_file import find_parts
-from rnnserve.export.found_states.reasons import UNSEEN
+from rnnserve.export.found_states.parts_file import UNSEEN, find_parts
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2

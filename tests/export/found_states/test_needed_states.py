@@ -3,7 +3,7 @@
 import pytest
 from onnx import TensorProto, helper
 
-from rnnserve.export.found_states.recurrences import needed_states
+from rnnserve.export.found_states.recurrences import needed_inputs
 
 
 def value(name):
@@ -39,7 +39,7 @@ BODY = helper.make_graph(
 def test_states_that_no_result_is_made_of_are_not_needed(read, needed):
     node = helper.make_node("Scan", ["a", "b", "c", "x"], ["a_last", "b_last", "c_last", "values", "places"])
     graph = helper.make_graph([node], "graph", [], [value(name) for name in read])
-    assert needed_states(graph, node, BODY, 3) == needed
+    assert needed_inputs(graph, node, BODY, 3)[0] == needed
 
 
 def test_a_body_within_the_body_may_read_all():
@@ -51,4 +51,4 @@ def test_a_body_within_the_body_may_read_all():
     results = [value(name) for name in ("largest_next", "place_next", "values")]
     body = helper.make_graph([*nodes, choose], "body", values, results)
     node = helper.make_node("Scan", ["a", "b", "x"], ["a_last", "b_last", "values"])
-    assert needed_states(helper.make_graph([node], "graph", [], [value("values")]), node, body, 2) == [0, 1]
+    assert needed_inputs(helper.make_graph([node], "graph", [], [value("values")]), node, body, 2)[0] == [0, 1]

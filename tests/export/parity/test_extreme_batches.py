@@ -9,7 +9,7 @@ from torch import nn
 
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.parity.extreme_batches import ExtremeBatches
+from rnnserve.export.parity.batches import ExtremeBatches
 
 
 class Everything(nn.Module):

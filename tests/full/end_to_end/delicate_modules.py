@@ -158,15 +158,12 @@ DELICATE: dict[str, Delicate] = {
     "a cosine": _front(lambda x: x * F.cosine_similarity(x, x.flip(-1), dim=-1, eps=1e-8).unsqueeze(-1), nn.RNN),
     "a unit vector": _front(lambda x: F.normalize(x, dim=-1, eps=1e-12), nn.RNN),
     "a clamp of its own input": _front(lambda x: x.clamp_(-1, 1), nn.GRU, apart=True),
-    "a scale of its own input": _front(lambda x: x.mul_(2), nn.GRU, apart=True),
     "log of softplus": _front(lambda x: torch.log(F.softplus(x) + 1e-10), nn.GRU),
     "logsigmoid": _front(F.logsigmoid, nn.RNN),
     "logaddexp": _front(lambda x: torch.logaddexp(x, -x), nn.GRU),
     "logsumexp": _front(lambda x: x - torch.logsumexp(x, -1, keepdim=True), nn.GRU),
     "log of one more": _front(lambda x: torch.log1p(x.abs()) + torch.expm1(-x.abs()), nn.LSTM),
     "log of a negative number": _front(torch.log, nn.GRU, refused=r"not finite.* come from log .*clamp"),
-    "a root of a negative number": _front(torch.sqrt, nn.LSTM, refused=r"not finite.* come from sqrt .*Clamp"),
-    "a deviation alone": _front(lambda x: x / x.std(-1, keepdim=True), nn.LSTM, apart=True),
     "a running product": _front(lambda x: torch.cumprod(torch.sigmoid(x), 1), nn.GRU),
     "a median over time": _front(
         lambda x: x - x.sort(dim=1, stable=True).values[:, (x.size(1) - 1) // 2, None], nn.GRU
@@ -200,9 +197,6 @@ DELICATE: dict[str, Delicate] = {
     "a learned state of a GRU": _x(
         lambda: LearnedState(nn.GRU), ["y", "h_n"], states_in={"h": _state()}, states={"h_n": "h"}
     ),
-    "a learned state of an RNN": _x(
-        lambda: LearnedState(nn.RNN), ["y", "h_n"], states_in={"h": _state()}, states={"h_n": "h"}
-    ),
     "a learned cell of an LSTM": _x(
         LearnedLstm,
         ["y", "h_n", "c_n"],
@@ -227,12 +221,6 @@ DELICATE: dict[str, Delicate] = {
     "attention that an id is hidden from": _ids(
         lambda: Tokens(lambda tokens, x: attended(x, tokens != 577), 1000), apart=True
     ),
-    "attention under a mask of floats": _ids(
-        lambda: Tokens(
-            lambda tokens, x: attended(x, torch.zeros(tokens.shape).masked_fill(tokens == 577, float("-inf"))), 1000
-        ),
-        apart=True,
-    ),
     "attention to loud steps": _front(lambda x: x + attended(x, x[..., 0].abs() > 5), nn.GRU, apart=True),
     "a mean without padding": _ids(lambda: PaddedMean(1)),
     "a mean of padding": _ids(lambda: PaddedMean(0), refused=r"come from div .*divisor.*Integers\("),
@@ -245,18 +233,6 @@ DELICATE: dict[str, Delicate] = {
         lambda: After(lambda h: F.interpolate(h.mT, size=10).mT),
         ["y"],
         requests=lambda random: [request for steps in (34, 35, 65, 70, 257, 611) for request in _long(random, steps)],
-    ),
-    "every third step": _x(
-        lambda: After(lambda h: F.interpolate(h.mT, scale_factor=0.3).mT),
-        ["y"],
-        requests=lambda random: [request for steps in (4, 10, 35, 70, 611) for request in _long(random, steps)],
-        sizes={"sequence": (4, 700)},
-    ),
-    "normalised instances": _x(
-        lambda: FrontEnd(lambda x: F.instance_norm(x.mT).mT, nn.GRU),
-        ["y"],
-        requests=lambda random: _long(random, 3000),
-        sizes={"sequence": (2, 4000)},
     ),
     "an eighth of the steps": _x(
         Strided,

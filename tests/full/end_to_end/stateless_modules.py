@@ -81,7 +81,7 @@ STREAM: dict[str, tuple[Callable[[], nn.Module], Sequence[str]]] = {
 WHOLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "bidirectional": (
         lambda: Stateless(lambda m, x: m.gru(x)[0], gru=_gru(bidirectional=True)),
-        "gru (bidirectional) reads the sequence from its end",
+        '"y": GRU "gru/node_gru__1" runs backward over all steps of "sequence"',
     ),
     "centred_conv": (
         lambda: Stateless(
@@ -89,18 +89,21 @@ WHOLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
             gru=_gru(),
             conv=nn.Conv1d(FEATURES, FEATURES, 3, padding=1),
         ),
-        "conv (Conv) reads 1 step ahead",
+        '"y": Conv "conv/node_conv1d" reads 1 steps ahead of "sequence"',
     ),
-    "pooled": (lambda: Stateless(lambda m, x: m.gru(x)[0].mean(1), gru=_gru()), "mean over the axis sequence"),
+    "pooled": (
+        lambda: Stateless(lambda m, x: m.gru(x)[0].mean(1), gru=_gru()),
+        '"y": ReduceMean "node_mean" averages over all steps of "sequence"',
+    ),
     "running_mean": (
         lambda: Stateless(
             lambda m, x: m.gru(x)[0].cumsum(1) / torch.arange(1, x.size(1) + 1)[None, :, None], gru=_gru()
         ),
-        'Range "node_arange" counts the steps from the first one of a request: cutting a sequence changes its output',
+        'Range "node_arange" may read other steps: cutting a sequence changes its output',
     ),
     "attention": (
         lambda: Stateless(_attended, gru=_gru()),
-        'Softmax "node_softmax" weighs other steps, as attention does: cutting a sequence changes its output',
+        'Softmax "node_softmax" may read other steps: cutting a sequence changes its output',
     ),
 }
 """Those that are served whole, each with the beginning of the reason, which names the operator."""

@@ -12,7 +12,7 @@ from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.golden_cases import make_cases
 from rnnserve.export.parity.proof import reference_of
-from rnnserve.export.parity.tolerances import replay_limits
+from rnnserve.export.parity.tolerances import limits_for, replay_limits
 from rnnserve.export.surroundings import one_thread
 from rnnserve.models import Architecture, DirectionClassifier
 from rnnserve.protos.golden import replay
@@ -49,12 +49,14 @@ def usual(cases):
 def test_recurrence_that_amplifies_rounding_gets_shorter_rows_that_replay():
     """Eight times the recurrent weights double every difference at every step."""
     wild, calm = classifier("rnn", factor=8, hidden=16), classifier("rnn", hidden=16)
-    cases = cases_of(*wild)
+    golden = make_cases(*wild, wild[1].eager)
+    cases = golden.cases
     longest = [int(case.inputs["lengths"].max()) for case in usual(cases)]
     expected = [int(case.inputs["lengths"].max()) for case in usual(cases_of(*calm))]
     assert all(short <= long for short, long in zip(longest, expected, strict=True))
     assert sum(longest) < sum(expected)
-    assert replay(cases, wild[1].eager, replay_limits()[0]) == []
+    assert golden.sequence < 4 * limits_for("cpu").sequence_largest
+    assert replay(cases, wild[1].eager, replay_limits(step=golden.step, sequence=golden.sequence)[0]) == []
 
 
 def test_each_sequence_axis_has_sizes_of_its_own():

@@ -12,7 +12,7 @@ from kit.paths import TESTS
 from rnnserve.export.pipeline import publish
 
 FOLDER = str(TESTS)
-NAMES = ["tagger", "forecaster", "alarm", "single_inside"]
+NAMES = ["tagger", "alarm"]
 
 PUBLISH = """
 import sys

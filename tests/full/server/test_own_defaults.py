@@ -10,10 +10,8 @@ from kit.loaded import try_version
 from rnnserve.client import Client
 from rnnserve.export import Floats, Lengths, publish
 from rnnserve.export.verify import verify_version
-from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (
     DEFAULTS,
-    FORMAT,
     GOLDEN,
     MANIFEST,
     ArtifactError,
@@ -21,7 +19,7 @@ from rnnserve.protos.artifact import (
     dump_manifest,
     read_version,
 )
-from rnnserve.protos.golden import dump_cases, load_cases
+from rnnserve.protos.golden import load_cases
 from rnnserve.protos.recorded_defaults import dump_defaults, load_defaults
 from rnnserve.protos.triton_config import CONFIG
 from rnnserve.server import Settings
@@ -116,26 +114,6 @@ def test_golden_results_have_cases_without_it_and_servers_replay_them(learned, t
     assert failures["golden.npz: model.onnx gives its results"]
     (said,) = failures["manifest.json: what stands for inputs that are left out"]
     assert "the module's own default is another" in said
-
-
-def test_a_version_of_before_that_takes_zeros_is_named_by_verify(learned, tmp_path):
-    """As rnnserve published it before it called forward without its states."""
-    _, _, done = learned
-    version = read_version(done.published.folder)
-    files = {name: data for name, data in version.files.items() if name != DEFAULTS}
-
-    files[GOLDEN] = dump_cases([case for case in load_cases(files[GOLDEN]) if "h_0" in case.inputs])
-    manifest = version.manifest
-    manifest.format = FORMAT
-    manifest.inputs[2].default = manifest_pb2.DEFAULT_ZEROS
-    del manifest.files[:]
-    manifest.files.extend(describe_file(name, data) for name, data in sorted(files.items()))
-    changed = tmp_path / "model" / "1"
-    changed.mkdir(parents=True)
-    for name, data in {**files, MANIFEST: dump_manifest(manifest)}.items():
-        (changed / name).write_bytes(data)
-    failures = [failure for check in verify_version(changed, progress=False) for failure in check.failures]
-    assert any('"h_0" that is left out is not what the version says' in failure for failure in failures)
 
 
 def test_what_is_said_of_it(learned, tmp_path):

@@ -1,14 +1,10 @@
 """The plain transport answers the same requests, sequences and sessions as the fast path."""
 
-import time
-from typing import Any
-
-import grpc
 import numpy as np
 import pytest
 
 from kit.inference_requests import arrays, request
-from kit.sequence_requests import SIMPLE, answers_of, in_parts, raw, refusal, step, stream_of, walk
+from kit.sequence_requests import SIMPLE, answers_of, in_parts, raw, walk
 from kit.served import served
 
 OUTPUTS = ["logits", "h_n"]
@@ -36,25 +32,3 @@ def test_sequences_and_sessions_have_the_bits_of_the_whole(stubs, cut):
         answer = stubs[number % 2].ModelInfer(asked)
         token, at = answer.parameters["session"].string_param, at + steps
     assert arrays(answer)["logits"].tobytes() == whole[0]
-
-
-@pytest.mark.parametrize("plain", [False, True])
-def test_sequences_are_dropped_when_idle_and_bounded_in_number_and_bytes(repository, plain):
-    with served(repository, plain=plain, sequence_idle=0.2) as server:
-        server.stub.ModelInfer(step(walk(1), 71, starts=True))
-        time.sleep(0.5)
-        with pytest.raises(grpc.RpcError, match=r"after 0\.2 s without a request it is dropped"):
-            server.stub.ModelInfer(step(walk(1), 71))
-        server.stub.ModelInfer(step(walk(1), 71, starts=True))
-    bounds: list[tuple[dict[str, Any], int, str]] = [
-        ({"max_sequences": 8}, 2, "a quarter of them of one connection (--max-sequences)"),
-        ({"max_sequence_bytes": 4 * 64 * 3}, 3, "--max-sequence-bytes"),
-    ]
-    for bound, count, words in bounds:
-        with served(repository, plain=plain, **bound) as server, stream_of(server.stub) as stream:
-            answers = [stream.ask(step(walk(1), identity, starts=True)) for identity in range(1, count + 2)]
-            assert [answer.error_message for answer in answers[:-1]] == [""] * count
-            assert refusal(answers[-1]) == "RESOURCE_EXHAUSTED"
-            assert words in answers[-1].error_message
-            stream.ask(step(walk(1), 1, ends=True))
-            assert not stream.ask(step(walk(1), count + 1, starts=True)).error_message

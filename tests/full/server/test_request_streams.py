@@ -3,17 +3,14 @@
 from concurrent import futures
 
 import grpc
-import pytest
 
 from kit.inference_requests import request
 from kit.sequence_requests import (
     PATIENCE,
     SIMPLE,
-    Stream,
     answers_of,
     in_parts,
     raw,
-    stream_of,
     walk,
 )
 from kit.served import served
@@ -44,14 +41,3 @@ def test_more_requests_than_may_be_in_hand_wait_at_their_client(repository):
         answers = list(pool.map(lambda _: answers_of(stub, iter([message] * 600)), range(8)))
     assert [len(of_stream) for of_stream in answers] == [600] * 8
     assert not any(answer.error_message for of_stream in answers for answer in of_stream)
-
-
-def test_streams_that_end_with_an_error_leave_room_for_others(repository):
-    with served(repository, max_queue=3) as server, stream_of(server.stub) as stays:
-        stub = server.stub
-        assert not stays.ask(request(SIMPLE, {"input": walk(1)})).error_message
-        for _ in range(5):
-            with pytest.raises(grpc.RpcError):
-                Stream(stub, metadata=(("triton_grpc_error", "true"),)).ask(request("nobody", {"input": walk(1)}))
-        for _ in range(5):
-            assert not stays.ask(request(SIMPLE, {"input": walk(1)})).error_message

@@ -12,6 +12,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.server.access.access_file import (
+    TOKENS,
     AccessFileError,
     add_token,
     listed_tokens,
@@ -19,26 +20,25 @@ from rnnserve.server.access.access_file import (
     read_rows,
     revoke_token,
 )
-from rnnserve.server.access.credentials import TOKENS
 
 DIGEST = "ab" * 32
 PLAIN = f'sha256 = "{DIGEST}"\nrole = "infer"\n'
 
 WRONG = [
-    (f"[a]\n{PLAIN}modells = []\n", 4, "modells: there is no such key"),
-    (f"[b]\nrole = 'infer'\nsha256 = '{'cd' * 32}'\n[a]\n{PLAIN}models = 1\n", 7, "models: expected a list"),
-    (f"[a]\n{PLAIN}in_flight = 3\n", 4, "in_flight: tokens have no limits any more: remove the line"),
-    (f"[a]\n{PLAIN}models = 'm'\n", 4, "models: expected a list"),
-    (f"[a]\n{PLAIN}models = ['../m']\n", 4, "models: expected a list"),
-    (f"[a]\n{PLAIN}not_after = 2030-01-01\n", 4, "not_after: expected a date and a time"),
-    (f"[a]\n{PLAIN}not_after = 2030-01-01T00:00:00\n", 4, "not_after: expected a date and a time"),
-    (f"[a]\nsha256 = '{DIGEST}'\nrole = 'root'\n", 3, "role: expected one of infer, admin, metrics"),
-    (f"[a]\nsha256 = '{DIGEST.upper()}'\nrole = 'infer'\n", 2, "sha256: expected 64 hexadecimal digits"),
-    ("[a]\nrole = 'infer'\n", 1, "sha256 is missing"),
-    (f"[a]\nsha256 = '{DIGEST}'\n", 1, "role is missing"),
-    (f"\n['a b']\n{PLAIN}", 2, "a name has 1 to 64 letters"),
-    ("a = 1\n", 1, "a table is expected"),
-    (f"[a]\n{PLAIN}[b]\n{PLAIN}", 5, "sha256: [a] has the same"),
+    (f"[a]\n{PLAIN}modells = []\n", "modells: there is no such key"),
+    (f"[b]\nrole = 'infer'\nsha256 = '{'cd' * 32}'\n[a]\n{PLAIN}models = 1\n", "models: expected a list"),
+    (f"[a]\n{PLAIN}in_flight = 3\n", "in_flight: tokens have no limits"),
+    (f"[a]\n{PLAIN}models = 'm'\n", "models: expected a list"),
+    (f"[a]\n{PLAIN}models = ['../m']\n", "models: expected a list"),
+    (f"[a]\n{PLAIN}not_after = 2030-01-01\n", "not_after: expected a date and a time"),
+    (f"[a]\n{PLAIN}not_after = 2030-01-01T00:00:00\n", "not_after: expected a date and a time"),
+    (f"[a]\nsha256 = '{DIGEST}'\nrole = 'root'\n", "role: expected one of infer, admin, metrics"),
+    (f"[a]\nsha256 = '{DIGEST.upper()}'\nrole = 'infer'\n", "sha256: expected 64 hexadecimal digits"),
+    ("[a]\nrole = 'infer'\n", "sha256 is missing"),
+    (f"[a]\nsha256 = '{DIGEST}'\n", "role is missing"),
+    (f"\n['a b']\n{PLAIN}", "a name has 1 to 64 letters"),
+    ("a = 1\n", "a table is expected"),
+    (f"[a]\n{PLAIN}[b]\n{PLAIN}", "sha256: [a] has the same"),
 ]
 
 
@@ -55,9 +55,9 @@ def test_row_has_all_its_fields():
     assert read("") == read("# nobody\n") == {}
 
 
-def test_wrong_row_is_refused_with_its_line():
-    for text, line, said in WRONG:
-        with pytest.raises(AccessFileError, match=rf"^t\.toml:{line}: ") as refused:
+def test_wrong_row_is_refused_with_its_table_and_key():
+    for text, said in WRONG:
+        with pytest.raises(AccessFileError, match=r"^t\.toml: \[\w") as refused:
             read(text)
         assert said in str(refused.value)
 

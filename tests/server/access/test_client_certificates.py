@@ -9,8 +9,7 @@ import pytest
 from kit.certificates import ClientAuthority, role_row
 from kit.tokens import bearer, tokens_in
 from rnnserve.protos.access_table import Need
-from rnnserve.server.access.access_file import AccessFileError, read_content, read_rows
-from rnnserve.server.access.credentials import CLIENT_ROLES, names_in
+from rnnserve.server.access.access_file import CLIENT_ROLES, AccessFileError, names_in, read_content, read_rows
 from rnnserve.server.access.gate import Gate, open_gate
 from rnnserve.server.errors import PermissionDenied, StartError, Unauthenticated, UnknownCertificate
 from rnnserve.server.settings import Settings
@@ -63,12 +62,12 @@ def test_row_has_the_fields_of_a_token():
     assert list(read(role_row("b", "dns:B.example.org", "metrics"))) == ["dns:b.example.org"]
 
 
-def test_wrong_row_is_refused_with_its_line():
+def test_wrong_row_is_refused_with_its_table_and_key():
     for text, said in (
-        (role_row("a", "team-a", "infer"), "r.toml:2: [a] subject: expected a subject as RFC 4514 writes it"),
-        (role_row("a", "CN = x, O = y", "infer"), "r.toml:2: [a] subject: expected a subject as RFC 4514 writes it"),
-        (role_row("a", "", "infer"), "r.toml:2: [a] subject: expected a name"),
-        ('[a]\nsubject = 1\nrole = "infer"\n', "r.toml:2: [a] subject: expected a name"),
+        (role_row("a", "team-a", "infer"), "r.toml: [a] subject: expected a subject as RFC 4514 writes it"),
+        (role_row("a", "CN = x, O = y", "infer"), "r.toml: [a] subject: expected a subject as RFC 4514 writes it"),
+        (role_row("a", "", "infer"), "r.toml: [a] subject: expected a name"),
+        ('[a]\nsubject = 1\nrole = "infer"\n', "r.toml: [a] subject: expected a name"),
         (f'[a]\nsha256 = "{"ab" * 32}"\nrole = "infer"\n', "sha256: there is no such key; there are subject, role"),
         (role_row("a", "CN=x,O=y", "infer") + role_row("b", "CN=x,O=y", "admin"), "subject: [a] has the same"),
     ):

@@ -188,14 +188,6 @@ def test_gate_is_not_made_from_an_unusable_file(tokens):
     assert open_gate(Settings()) is None
 
 
-def test_rotated_token_keeps_the_count_of_its_name(gate, look, tokens):
-    gate.admit(INFER, bearer(tokens.infer)).requests += 3
-    revoke_token(tokens.path, "infer")
-    again = add_token(tokens.path, "infer", "infer")
-    look()
-    assert gate.admit(INFER, bearer(again)).requests == 3
-
-
 class FakeCall(UnaryCall):
     """A call of the fast path that notes with what it was refused."""
 

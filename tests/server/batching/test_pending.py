@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from rnnserve.server.batching.pending import PendingRequest, all_in_time, earlier, reason_to_drop
+from rnnserve.server.batching.execution import PendingRequest, all_in_time, earlier, reason_to_drop
 from rnnserve.server.clock import from_wall_clock, now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, TimeoutExpired
 

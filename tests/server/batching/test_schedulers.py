@@ -9,8 +9,7 @@ import pytest
 
 from kit.checked_requests import checked_request, signature
 from kit.waiting import PATIENCE, until
-from rnnserve.server.batching.execution import longest_run
-from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.execution import PendingRequest, longest_run
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.schedulers import Scheduler, Schedulers
 from rnnserve.server.batching.statistics import Statistics

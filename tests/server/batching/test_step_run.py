@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from kit.statistics_numbers import numbers
 from rnnserve.server.batching import step_run
 from rnnserve.server.batching.batch_arrays import join, split
-from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.execution import PendingRequest
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.statistics import Statistics

@@ -18,6 +18,7 @@ from kit.tiny import answers, publish_tiny
 from kit.waiting import until
 from rnnserve.server import Settings
 from rnnserve.server.commands import serve
+from rnnserve.server.commands.metrics import Metrics
 from rnnserve.server.commands.serve import Ending, exposure
 from rnnserve.server.settings import GROUPS, CommandSettings
 from rnnserve.server.signals import SAME_SECONDS
@@ -168,25 +169,6 @@ def test_hang_up_loads_the_repository_again(make):
     assert reloads == [1]
 
 
-def test_hang_up_of_a_terminal_that_has_gone_is_the_end(make, caplog):
-    ending = make(terminal_has_gone=lambda: True)
-    ending.reload = lambda: pytest.fail("it ends")
-    ending.take(signal.SIGHUP)
-    assert ending.told.is_set()
-    (line,) = caplog.messages
-    assert "SIGHUP: the terminal has gone" in line
-    ending.take(signal.SIGHUP)  # the shell's own, beside the kernel's
-
-
-def test_signal_without_a_meaning_changes_nothing_and_is_logged(make, caplog):
-    for is_loading in (True, False):
-        ending = make(is_loading=is_loading)
-        ending.take(signal.SIGUSR2)
-        assert not ending.told.is_set()
-    assert len(caplog.messages) == 2
-    assert caplog.messages[0].startswith("SIGUSR2 means nothing here")
-
-
 def test_server_that_has_served_nothing_yet_cleans_up_and_ends_at_once(make):
     for number in ENDS:
         for is_worker in (True, False):
@@ -224,7 +206,7 @@ def test_start_logs_a_warning(caplog):
     """With workers and without, one function logs the start. Nothing listens here."""
     for host, expected in (("127.0.0.1", 0), ("0.0.0.0", 1)):
         caplog.clear()
-        serve._log_start(Settings(host=host), "", None)
+        serve._tell_start(Settings(host=host), 8001, "", Metrics())
         said = [record for record in caplog.records if record.getMessage().startswith("listens beyond this machine")]
         assert [record.levelname for record in said] == ["WARNING"] * expected
 

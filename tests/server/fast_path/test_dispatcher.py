@@ -13,7 +13,7 @@ from kit.inference_requests import request
 from kit.loaded import load_repository
 from kit.served import served
 from kit.statistics_numbers import numbers
-from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.execution import PendingRequest
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
@@ -180,20 +180,3 @@ def test_a_run_that_fails_answers_all_and_the_next_one_runs(dispatcher, monkeypa
     after = [asks(), asks(sequence=5)]
     work_until_done(dispatcher, after)
     assert all(isinstance(call.answers[0], bytes) for call in after)
-
-
-def test_a_lone_run_that_fails_is_answered_and_counted(service, dispatcher, monkeypatch):
-    statistics = service.repository.find("direction_simple").model.statistics
-    failures, requests = numbers(statistics, "failures", "requests")
-    dispatcher.take([asks()])
-    dispatcher.work()
-    dispatcher.take([asks()])
-    failed, after = asks(), asks()
-    with monkeypatch.context() as patched:
-        patched.setattr(InferenceSession, "run", lambda *_: 1 / 0)
-        patched.setattr(InferenceSession, "run_with_iobinding", lambda *_: 1 / 0)
-        dispatcher.take([failed])
-    assert [type(answer) for answer in failed.answers] == [InternalError]
-    dispatcher.take([after])
-    assert isinstance(after.answers[0], bytes)
-    assert numbers(statistics, "failures", "requests") == (failures + 1, requests + 3)

@@ -18,8 +18,8 @@ from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InvalidRequest, QueueFull
-from rnnserve.server.protocol.descriptions import statistics_message
 from rnnserve.server.protocol.responses import encode_response
+from rnnserve.server.protocol.service import statistics_message
 
 PROTO = TESTS / "kit" / "open_inference.proto"
 

@@ -298,15 +298,6 @@ def test_sealed_state_opens_again(data):
         TokenSealing([OTHER], 1000).open(token)
 
 
-@given(st.binary(min_size=1, max_size=40), st.data())
-def test_changed_bit_is_noticed(data, draws):
-    whole = bytearray(base64.urlsafe_b64decode(SEALING.seal(data)))
-    bit = draws.draw(st.integers(0, 8 * len(whole) - 1))
-    whole[bit // 8] ^= 1 << bit % 8
-    with pytest.raises(InvalidRequest, match="was altered"):
-        SEALING.open(base64.urlsafe_b64encode(whole).decode())
-
-
 @given(st.one_of(st.text(max_size=40), st.binary(max_size=40).map(lambda data: base64.b64encode(data).decode())))
 def test_any_other_text_is_refused(text):
     with pytest.raises(InvalidRequest, match="session"):
@@ -350,7 +341,6 @@ def test_files_without_usable_keys_are_refused(tmp_path):
         (bytes(range(128, 161)), 0o600, "has 33 bytes"),
         (b"\xff" * 32 * 17, 0o600, "has more than 512 bytes"),
         (b"0123456789abcdef" * 4, 0o600, "holds text"),
-        (b"\xff" * 64, 0o600, "holds one key twice"),
         (b"\xff" * 32, 0o604, "is open to every user of this machine: chmod o-rw "),
         (b"\xff" * 32, 0o602, "is open to every user of this machine"),
     ):

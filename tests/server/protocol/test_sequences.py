@@ -13,7 +13,7 @@ import pytest
 
 from kit.checked_requests import checked_request
 from kit.kept_sequences import FakeCaller, fake_served
-from rnnserve.server.batching.pending import reason_to_drop
+from rnnserve.server.batching.execution import reason_to_drop
 from rnnserve.server.errors import (
     Cancelled,
     DeadlinePassed,
@@ -163,7 +163,7 @@ def test_bytes_of_sequences_are_bounded_in_all_and_for_a_connection_and_an_addre
     world.ask(OWNER, identity=3, starts=True, states=b"x" * 10)
     for host in (2, 3, 4):
         world.ask(FakeCaller(f"ipv4:10.0.0.{host}:1"), starts=True, states=b"x" * 10)
-    with pytest.raises(TooManySequences, match=r"take 40 bytes already \(--max-sequence-bytes"):
+    with pytest.raises(TooManySequences, match=r"take 40 bytes already \(16 KiB for each of --max-sequences"):
         world.ask(FakeCaller("ipv4:10.0.0.5:1"), starts=True, states=b"x")
 
 
@@ -225,14 +225,6 @@ def told():
 def send(sequences, told):
     """Sends a request of the sequence."""
     return lambda name, **kwargs: Request(sequences, told, name, **kwargs)
-
-
-def test_requests_run_in_the_order_of_arrival_and_are_refused_after_the_end(send, told):
-    requests = [send("a", starts=True), send("b"), send("c", ends=True), send("d")]
-    for request in requests[:3]:
-        assert told[-1] == request.name
-        request.answer()
-    assert told == ["a", "b", "c", "d: NOT_FOUND"]
 
 
 def test_number_of_waiting_requests_is_bounded_for_each_model(send, told):

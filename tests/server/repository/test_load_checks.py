@@ -47,7 +47,7 @@ def test_one_process_tries_all_and_is_replaced_where_a_version_ends_it(tmp_path,
 def test_an_option_limits_the_memory_of_a_version(tmp_path, checked):
     publish_good(tmp_path)
     checked.checks.begin(check_of(tmp_path, "good", max_bytes=1))
-    with pytest.raises(Refused, match=r"^needs more than [\d,]+ bytes of memory \(--max-load-bytes\)$"):
+    with pytest.raises(Refused, match=r"^needs more than [\d,]+ bytes of memory$"):
         checked.checks.outcome()
 
 

@@ -114,10 +114,8 @@ def test_parts_have_sizes_that_the_model_takes(low, high, found):
 
 
 def test_states_that_do_not_fit_are_not_continued():
-    of_others = dataclasses.replace(H_N, continues_as="h")
     wider = dataclasses.replace(H_0, sizes=(-1, 3))
     for inputs, outputs in (
-        (SUMS.inputs, {"output": OUTPUT, "h_n": of_others}),
         ({"x": X, "h_0": wider}, SUMS.outputs),
         ({"x": X, "h_0": dataclasses.replace(H_0, datatype="FP16")}, SUMS.outputs),
         ({"x": X, "h_0": dataclasses.replace(X, name="h_0")}, {"h_n": dataclasses.replace(OUTPUT, continues_as="h_0")}),

@@ -6,7 +6,7 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.errors import InvalidRequest
-from rnnserve.server.validation.parameters import read_classes, read_timeout
+from rnnserve.server.validation.parsing import read_classes, read_timeout
 from rnnserve.server.validation.signature import Signature, TensorSpec
 
 SIGNATURE = Signature(

@@ -69,6 +69,12 @@ def test_names_axes_sizes_and_datatypes_are_those_of_the_graph():
     )
 
 
+def test_state_that_continues_as_no_input_is_refused():
+    manifest = described()
+    manifest.outputs[0].continues_as = "h_1"
+    assert refusal(INPUTS, OUTPUTS, manifest) == 'manifest.json: "logits" continues as "h_1", which is not an input'
+
+
 def test_graph_that_differs_from_its_manifest_is_refused():
     for change in (
         {"type": "tensor(int64)"},

@@ -4,9 +4,6 @@ import logging
 
 import pytest
 
-from kit.tiny import publish_tiny
-from kit.waiting import until
-from rnnserve.server import Server, Settings
 from rnnserve.server.errors import LoadFailed, ShuttingDown, TooManyCalls
 from rnnserve.server.workers.desired_models import DesiredModels
 
@@ -53,7 +50,7 @@ def test_change_that_fails_is_tried_again_until_it_holds(asked, other, caplog, e
     with caplog.at_level(logging.INFO):
         for now in range(1000):
             other.catch_up(live, float(now))
-        assert 10 < live.tries < 30  # after pauses that grow to a minute
+        assert live.tries == 200  # each 5 s
         live.fails = None
         other.catch_up(live, 1060.0)
         assert live.loaded == {"scale"}
@@ -97,17 +94,3 @@ def test_server_that_stops_follows_no_more(asked, other):
     asked.note("scale", True)
     with pytest.raises(ShuttingDown):
         other.catch_up(live, 0.0)
-
-
-def test_worker_follows_once_its_files_are_mended(asked, tmp_path, caplog):
-    root = tmp_path / "repository"
-    publish_tiny(root, "other", 1, 7.0)
-    graph = publish_tiny(root, "scale", 1, 1.5) / "model.onnx"
-    settings = Settings(root, grpc_port=0, provider="cpu", model_control="explicit", load_model="other")
-    with Server(settings, desired_models=tmp_path / "models.json") as server:
-        good = graph.read_bytes()
-        graph.write_bytes(b"nonsense")
-        asked.note("scale", True)
-        until(lambda: any("this one cannot: failed to load" in message for message in caplog.messages))
-        graph.write_bytes(good)
-        until(lambda: server.models()["scale"].serves == [1])

@@ -18,8 +18,7 @@ STATUSES: Mapping[int, str] = MappingProxyType(
         414: "The request line's target is too long",
         415: "The body is compressed in a way that is not known",
         417: "Something else is expected than 100-continue",
-        429: "The server is full, a limit of the token is reached, or too many wrong tokens came: ask again after "
-        "Retry-After seconds",
+        429: "The server is full: try again after Retry-After seconds",
         431: "The head is too large, or one of the headers that the server sees",
         500: "A defect: the log has the detail, under the message's id",
         501: "The protocol has it, the server does not",

@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--serve-options",
             type=_serve_options,
             metavar="OPTIONS",
-            help='options of `rnnserve serve`, as one word: --serve-options="--graph native --drain 2"',
+            help='options of `rnnserve serve`, as one word: --serve-options="--threads 2 --drain 2"',
         )
     for action in (up, status, roll, down):
         action.add_argument(

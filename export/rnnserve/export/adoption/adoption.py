@@ -1,23 +1,21 @@
-"""From an ONNX file of any origin to a published version that says that it is adopted.
+"""From an ONNX file of any origin to a published version that says that it is imported.
 
-First constants are put in, the batch is found, and axes are named; then the file is described by running it.
+First constants are put in, the batch is found, and axes are named. Then the file is described by running it.
 """
 
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
-from rnnserve.export.adoption.batch_trial import BatchTrial, Found
 from rnnserve.export.adoption.file_inputs import (
     FROZEN,
-    ONE_ROW,
+    BatchTrial,
     FileInput,
     Question,
     Roles,
@@ -65,16 +63,12 @@ _OLDEST = 9
 """The oldest operator set that is taken: onnxruntime tests none before 7, and Scan has its present form since 9."""
 
 _RAGGED_BATCHES = 4
-_REFUSED = 200  # characters of onnxruntime's reason
 _SHOWN = 5  # names, of what may be all weights
 _WEIGHTS_APART = 4  # the IR version since which initializers need not be inputs
 _FAR = 4096
 """The largest size with which files are run: frames of sound have hundreds of samples each."""
 _CHECKED = 1025
 """The largest size of those with which the sizes of outputs are compared."""
-
-# From here on, a message speaks to who can change the module.
-_TO_THE_AUTHOR, _PAD, _WRAP = ": does the module", ". Pad the output", ". Every result of forward is an output"
 
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 _BEFORE_OR_AFTER = frozenset(
@@ -87,15 +81,6 @@ _STATES = frozenset(
 )
 
 
-class _Prepared(NamedTuple):
-    """What was found of a file whose batch is dynamic now."""
-
-    inputs: list[manifest_pb2.Tensor]
-    sizes: Mapping[str, tuple[int, int]]  # the smallest and the largest, as the user says or as was found
-    notes: Sequence[str]  # what was done and found, in sentences for the record
-    is_quantised: bool  # whether it scales numbers to int8 by the largest that it meets
-
-
 def adopt(
     path: Path,
     name: str,
@@ -105,17 +90,11 @@ def adopt(
     timeout: float = RUN_SECONDS,
     seal: Seal = lambda *_: None,
 ) -> ExportResult:
-    """Publish an ONNX file, with its weights in it, as a model's next version, marked as adopted.
+    """Publish an ONNX file, with its weights in it, as a model's next version, marked as imported.
 
-    Roles are what the file does not tell of its tensors. If samples have outputs, the file has to give these, and
-    servers replay them. onnxruntime may take so many seconds to load the file, and for each run.
-
-    Raises:
-        WrongArguments: If the file and the roles do not say enough, or do not fit; the message says what to do.
-        UnsupportedModule: If such a model cannot be served.
-        ExportError: If it does not give the expected outputs, or not always the same results.
-        ArtifactError: If the repository's config.pbtxt of the model has other tensors.
-        OSError: If a file cannot be read or written.
+    Roles are what the file doesn't hold of its tensors. If samples have outputs, the file has to give these, and
+    servers replay them. onnxruntime may take `timeout` seconds to load the file, and for each run. Raises ExportError,
+    ArtifactError or OSError.
     """
     check_model_name(name)
     roles = roles or Roles()
@@ -129,12 +108,12 @@ def adopt(
     _choose_outputs(model, roles.outputs)
     with OnnxProcess(timeout) as process:
         with _naming(path):
-            prepared = _prepare(model, roles, process)
+            inputs, sizes, notes = _prepare(model, roles, process)
         with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
             load = partial(OnnxRunner, process=process)
-            description = _describe(load(save_model(model)), prepared, name, roles)
+            description = _describe(load(save_model(model)), inputs, sizes, name, roles)
             _write_axes(model.graph.outputs, description.outputs)
-            return _publish(description, save_model(model), load, repository, samples, prepared, seal)
+            return _publish(description, model, load, repository, samples, notes, seal)
 
 
 @contextlib.contextmanager
@@ -156,13 +135,12 @@ def _choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
         model.graph.outputs[:] = [by_name[name] for name in names]
 
 
-def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> _Prepared:
-    """Put constants in, find the batch, and name axes; changes the model.
+def _prepare(
+    model: ir.Model, roles: Roles, process: OnnxProcess
+) -> tuple[_Tensors, Mapping[str, tuple[int, int]], list[str]]:
+    """Put constants in, find the batch, and name axes. Changes the model.
 
-    Raises:
-        WrongArguments: If the file and the user do not say enough, and then the message asks for all that is missing;
-            or if rows cannot be run together.
-        RuntimeError: If onnxruntime does not take the file.
+    Returns the inputs, the smallest and largest sizes as the user says or as was found, and what was done in sentences.
     """
     notes = [*_drop_inputs_with_values(model)]
     check_names(model, roles)
@@ -173,37 +151,35 @@ def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> _Prepared:
     inputs, questions = read_inputs(model, roles)
     alone = OnnxRunner(save_model(model), process=process)
     together = OnnxRunner(save_model(_with_open_batch(model, inputs)), process=process)
-    is_quantised = any(node.op_type.startswith("DynamicQuantize") for node in model.graph.all_nodes())
-    trial = BatchTrial(inputs, alone, together, roles, is_quantised=is_quantised)
-    found = trial.find()
-    if found is None and trial.one_row:
-        ask(questions)
-        raise WrongArguments(f"the file computes one row at a time; {ONE_ROW} ({trial.one_row})")
-    if found is None:
-        ask([*questions, *_any_sizes(inputs, roles, trial.refused)])
-        refused = trial.refused[:_REFUSED]
-        raise WrongArguments(f"onnxruntime does not run it with one row of these sizes; {FROZEN} {refused}")
-    limits, missing = _limits(trial, found, roles)
-    ask([*questions, *missing])
+    trial = BatchTrial(inputs, alone, together, roles)
+    found = trial.find(questions)
+    limits: dict[str, tuple[int, int]] = {}
+    for axis, size in found.sizes.items():
+        taken = (1, 0) if axis in roles.sizes else trial.range_of(found, axis)
+        if taken is None:
+            why = f'onnxruntime runs it with {size} of "{axis}", but not with other sizes about that'
+            questions.append(Question(f"{why}; say which it takes", f"--size {axis}={size}"))
+        elif taken[1]:
+            limits[axis] = taken
+            low, high = taken
+            notes.append(
+                f'onnx: onnxruntime runs it with {low} to {high} of "{axis}", by trial; --size says other sizes'
+            )
+    ask(questions)
     check_lengths(found.inputs, roles)
     axes = sequence_axes(describe_inputs(inputs, found.batches, {}))
     for name in roles.fixed:
         if name not in axes:
             raise WrongArguments(f'--size names the axis "{name}"; the dynamic axes are {", ".join([BATCH, *axes])}')
-    is_opened = any(each.tensor.axes[found.batches[each.tensor.name]].size == 1 for each in inputs)
     _write_axes(model.graph.inputs, found.inputs)
-    if is_opened:
+    if any(each.tensor.axes[found.batches[each.tensor.name]].size == 1 for each in inputs):
         _forget_shapes(model)
-        rows = "rows have the results of the file itself"
-        rows += ", but for what int8 moves: less than a tenth of what rows differ by" if is_quantised else ""
-        notes.append(f"onnx: its batch was fixed at 1 and is dynamic now: {rows}")
+        notes.append("onnx: its batch was fixed at 1 and is dynamic now: rows have the results of the file itself")
     tried = [each.tensor.name for each in inputs if not each.is_settled]
     if tried:
         places = ", ".join(f'axis {found.batches[name]} of "{name}"' for name in tried)
         notes.append(f"onnx: the batch, found by trial: {places}")
-    for axis, (low, high) in limits.items():
-        notes.append(f'onnx: onnxruntime runs it with {low} to {high} of "{axis}", by trial; --size says other sizes')
-    return _Prepared(list(found.inputs), {**limits, **roles.sizes}, notes, is_quantised)
+    return found.inputs, {**limits, **roles.sizes}, notes
 
 
 def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
@@ -241,36 +217,11 @@ def _forget_shapes(model: ir.Model) -> None:
             output.shape = None
 
 
-def _any_sizes(inputs: Sequence[FileInput], roles: Roles, refused: str) -> Iterator[Question]:
-    """Ask for the sizes of a file that runs with none of those that were tried."""
-    first = {each.tensor.name: each.candidates[0] for each in inputs}
-    for name in sequence_axes(describe_inputs(inputs, first, roles.fixed)):
-        if name not in roles.sizes:
-            yield Question(
-                f'onnxruntime runs it with none of the sizes of "{name}" that were tried; say which it takes',
-                f"--size {name}=SIZE",
-                f" ({refused[:_REFUSED]})",
-            )
-
-
-def _limits(trial: BatchTrial, found: Found, roles: Roles) -> tuple[dict[str, tuple[int, int]], list[Question]]:
-    """Find which sizes of each axis the file takes, if the user does not say it."""
-    limits, questions = {}, []
-    for axis, size in found.sizes.items():
-        if axis in roles.sizes:
-            continue
-        taken = trial.range_of(found, axis)
-        if taken is None:
-            why = f'onnxruntime runs it with {size} of "{axis}", but not with other sizes about that'
-            questions.append(Question(f"{why}; say which it takes", f"--size {axis}={size}"))
-        elif taken[1]:
-            limits[axis] = taken
-    return limits, questions
-
-
-def _describe(run: OnnxRunner, prepared: _Prepared, name: str, roles: Roles) -> ModelDescription:
-    inputs = prepared.inputs
-    sizes = check_inputs(inputs, prepared.sizes)
+def _describe(
+    run: OnnxRunner, inputs: _Tensors, given: Mapping[str, tuple[int, int]], name: str, roles: Roles
+) -> ModelDescription:
+    """Run the file at several sizes to describe its outputs. Some sizes are given."""
+    sizes = check_inputs(inputs, given)
 
     def compute(arrays: Arrays) -> Arrays:
         try:
@@ -280,14 +231,18 @@ def _describe(run: OnnxRunner, prepared: _Prepared, name: str, roles: Roles) -> 
             raise WrongArguments(f"it does not run with {shapes}; {FROZEN} {error}") from error
 
     longer = {
-        axis: (low, high if axis == BATCH or axis in prepared.sizes else max(high, _FAR))
-        for axis, (low, high) in sizes.items()
+        axis: (low, high if axis == BATCH or axis in given else max(high, _FAR)) for axis, (low, high) in sizes.items()
     }
     try:
         outputs = describe_outputs(Trial(compute, inputs, longer), run.outputs)
         check_sizes(Trial(compute, inputs, sizes), outputs, _CHECKED)
     except UnsupportedModule as error:
-        raise UnsupportedModule(_in_options(str(error), sizes, roles)) from error
+        free = [axis for axis in sizes if axis != BATCH and axis not in roles.sizes]
+        bounds = "".join(f" --size {axis}=LOW:HIGH" for axis in free)
+        options = f", or say which sizes requests have:{bounds}" if free else ""
+        raise UnsupportedModule(
+            f"{error}. Of a file, publish its other outputs alone: --output NAME{options}"
+        ) from error
     for tensor in outputs:
         for at, axis in enumerate(tensor.axes):
             named = roles.axes.get((tensor.name, at), axis.name)
@@ -295,29 +250,16 @@ def _describe(run: OnnxRunner, prepared: _Prepared, name: str, roles: Roles) -> 
                 raise WrongArguments(f'--axis {tensor.name}.{at}={named}: this axis is as large as "{axis.name}"')
             axis.name = named
     check_states(describe_states(inputs, outputs, roles), inputs, outputs)
+    name_classes(roles.labels, outputs)
     return ModelDescription(
         name=name,
         inputs=inputs,
         outputs=outputs,
         labels=list(roles.labels),
-        labelled=name_classes(roles.labels, outputs),
         samples=(),
         sizes=sizes,
         checkpoint_sha256="",
     )
-
-
-def _in_options(message: str, sizes: Iterable[str], roles: Roles) -> str:
-    """Say which sizes to name, in the place of what a module's author could change."""
-    said, apart, _ = message.partition(_WRAP)
-    if apart:
-        return f"{said}; or publish the other outputs alone: --output NAME"
-    said, apart, _ = message.partition(_PAD)
-    free = [axis for axis in sizes if axis != BATCH and axis not in roles.sizes]
-    if not apart or not free:
-        return said
-    bounds, one = (" ".join(f"--size {axis}={size}" for axis in free) for size in ("LOW:HIGH", "SIZE"))
-    return f"{said}. If it follows one rule from some size on, say so: {bounds}; if requests have one size only: {one}"
 
 
 def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[str, str]:
@@ -327,25 +269,27 @@ def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[s
     such as "h", "state" or "cache": state and stateN, in_cache0 and out_cache0, hidden_in and hidden_out. The inputs
     are marked as zeros if a request leaves them out.
     """
-    known = {tensor.name: tensor for tensor in outputs}
     states = dict(roles.states)
-    for tensor in inputs:
-        final = f"{tensor.name.removesuffix('_0')}_n"
-        if tensor.name.endswith("_0") and final in known and tensor.name not in states.values():
-            states |= {final: tensor.name} if _axes(tensor) == _axes(known[final]) else {}
-    for tensor in inputs:
-        finals = [each.name for each in outputs if each.name not in states and _is_named_alike(tensor, each)]
-        rivals = [each.name for each in inputs if any(_is_named_alike(each, known[final]) for final in finals)]
-        if len(finals) == 1 and rivals == [tensor.name] and tensor.name not in states.values():
-            states[finals[0]] = tensor.name
+    for is_named_alike in (_are_numbered, _are_states):
+        for tensor in inputs:
+            finals = [each for each in outputs if each.name not in states and is_named_alike(tensor, each)]
+            rivals = [each for each in inputs if any(is_named_alike(each, final) for final in finals)]
+            if len(finals) == 1 and len(rivals) == 1 and tensor.name not in states.values():
+                states[finals[0].name] = tensor.name
     for tensor in inputs:
         if tensor.name in states.values():
             tensor.default = manifest_pb2.DEFAULT_ZEROS
     return states
 
 
-def _is_named_alike(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
-    """Whether two tensors may be a state of floats, of a row and no steps, before and after a call."""
+def _are_numbered(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
+    """Whether two tensors of the same axes are called X_0 and X_n."""
+    is_pair = before.name.endswith("_0") and after.name == f"{before.name.removesuffix('_0')}_n"
+    return is_pair and _axes(before) == _axes(after)
+
+
+def _are_states(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
+    """Whether the names and axes of two tensors are those of a state of floats, of a row and no steps."""
     words = _name_stem(before.name)
     is_of_rows = all(axis.name == BATCH for axis in before.axes if axis.size == DYNAMIC)
     is_alike = before.datatype == after.datatype and _axes(before) == _axes(after)
@@ -359,7 +303,7 @@ def _axes(tensor: manifest_pb2.Tensor) -> list[tuple[int, str]]:
 
 
 def _name_stem(name: str) -> tuple[str, ...]:
-    """Split a name into words, without those that say whether it is before or after: hN, h0 and h_in are h."""
+    """Split a name into words, except those for before or after: hN, h0 and h_in are h."""
     words = [word.lower() for word in _WORDS.findall(name)]
     words = [word[:-1] if len(word) > 1 and word[:-1] in _STATES and word[-1] == "n" else word for word in words]
     return tuple(word for word in words if word not in _BEFORE_OR_AFTER)
@@ -367,13 +311,14 @@ def _name_stem(name: str) -> tuple[str, ...]:
 
 def _publish(
     model: ModelDescription,
-    data: bytes,
-    load: "partial[OnnxRunner]",
+    graph: ir.Model,
+    load: Callable[[bytes], OnnxRunner],
     repository: Path,
     samples: Sequence[Sample],
-    prepared: _Prepared,
+    notes: Sequence[str],
     seal: Seal,
 ) -> ExportResult:
+    data = save_model(graph)
     parts, truth = find_parts(model, MODEL, {MODEL: data}, load), OnnxTruth(load(data))
     check_config(repository / model.name, model.inputs, model.outputs)
     complete = [complete_sample(number, sample.inputs, model.inputs) for number, sample in enumerate(samples)]
@@ -388,17 +333,19 @@ def _publish(
         raise ExportError(
             f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
         )
-    checks = [_NOT_COMPARED, *prepared.notes]
+    checks = [_NOT_COMPARED, *notes]
     if known:
         names = sorted({name for _, outputs in known for name in outputs})
         checks.append(f"onnx: the outputs given with {len(known)} samples: {', '.join(names)}")
     checks.append("onnx: batching, by the graph and the results of onnxruntime itself")
-    graph = walk_graph(load_proto(data), model.inputs, model.outputs, finite_inputs=model.finite_inputs)
-    batching = find_batching(model, truth, limits_for("cpu"), 0, graph)
-    if prepared.is_quantised and batching.rows.means != manifest_pb2.MEANS_PROVEN:
-        _serve_alone(batching)
+    findings = walk_graph(load_proto(data), model.inputs, model.outputs)
+    batching = find_batching(model, truth, limits_for("cpu"), 0, findings)
+    is_quantised = any(node.op_type.startswith("DynamicQuantize") for node in graph.graph.all_nodes())
+    if is_quantised and batching.rows.means != manifest_pb2.MEANS_PROVEN:
+        why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"
+        batching = manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, rows=batching.rows, reasons=[why])
     found = Proof(
-        manifest_pb2.Parity(checks=checks), batching, _zeros_after_lengths(model, truth), graph.recorded_causality()
+        manifest_pb2.Parity(checks=checks), batching, _zeros_after_lengths(model, truth), findings.recorded_causality()
     )
     files = {MODEL: data, GOLDEN: dump_cases(golden.cases), **parts.files({})}
     manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED, parts=parts.record)
@@ -406,17 +353,6 @@ def _publish(
     config = render_config(model.name, model.inputs, model.outputs)
     published, untried = publish_tried(repository / model.name, files, config, is_adopted=True, seal=seal)
     return ExportResult(model.name, published, manifest, untried=untried)
-
-
-def _serve_alone(batching: manifest_pb2.Batching) -> None:
-    """Let requests of a quantised file run alone: if its results are choices, few values show that rows move others."""
-    is_seen = batching.mode == manifest_pb2.BATCHING_ALONE
-    seen = [reason.partition(_TO_THE_AUTHOR)[0] for reason in batching.reasons] if is_seen else []
-    batching.mode = manifest_pb2.BATCHING_ALONE
-    batching.ClearField("padding")
-    del batching.reasons[:]
-    why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"
-    batching.reasons.extend([why, *seen])
 
 
 def _zeros_after_lengths(model: ModelDescription, truth: OnnxTruth) -> set[str]:

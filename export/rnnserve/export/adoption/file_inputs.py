@@ -1,13 +1,14 @@
-"""The inputs of an ONNX file, described as a manifest does, with the axes that may be the batch.
+"""The inputs of an ONNX file, described as a manifest does; and which axis of each is the batch, found by trial.
 
-A user says what the file does not tell: `Roles`. A message asks for all that is missing at once.
+A user says what the file doesn't: `Roles`. A message asks for all that is missing at once.
 """
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,24 +16,13 @@ import onnx_ir as ir
 
 from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.tensors import sequence_axes
+from rnnserve.export.parity import OnnxRunner
+from rnnserve.export.parity.tolerances import EAGER_ROUNDING
+from rnnserve.export.tensors import Arrays, draw_inputs, sequence_axes, take_row
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES, datatype_of
+from rnnserve.protos.differences import distances, scale
 from rnnserve.protos.protocol_words import BATCH
-
-__all__ = [
-    "FROZEN",
-    "ONE_ROW",
-    "FileInput",
-    "Question",
-    "Roles",
-    "ask",
-    "check_lengths",
-    "check_names",
-    "describe_inputs",
-    "put_constants",
-    "read_inputs",
-]
 
 ONE_ROW = (
     "rnnserve runs several rows at once: export the file again with a dynamic batch axis (dynamic_shapes of "
@@ -43,7 +33,7 @@ ONE_ROW = (
 FROZEN = (
     "are sizes frozen in the graph, are two axes always of one size (give them one name), or are values out of bounds?"
 )
-"""What to look for where a file does not run with sizes that it should take."""
+"""What to look for if a file doesn't run with sizes that it should take."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,8 +183,8 @@ def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
 def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Question]]:
     """Read the inputs of a file whose constants are in place, and what to ask the user.
 
-    So that the file can be tried all the same, and all questions be asked at once, a guess is in place: numbers that
-    are the same for all rows get a value in the file.
+    So that the file can be tried all the same, and all questions be asked at once, a number that is the same for all
+    rows gets a guess in the file: one that the file compares it with, if there is any.
     """
     described = {value: _described(value, roles) for value in model.graph.inputs}
     if not any(tensor.axes for tensor in described.values()):
@@ -339,3 +329,154 @@ def _number(word: str, dtype: np.dtype[Any]) -> bool | int | float:
     if dtype.kind == "b":
         return {"true": True, "false": False, "1": True, "0": False}[word.lower()]
     return int(word) if dtype.kind in "iu" else float(word)
+
+
+_ROWS = (3, 1, 5)
+_MOST = 48  # choices of batches that are tried
+_SIZES = (8, 16, 32, 64, 128, 160, 320, 512, 576, 4, 2, 1, 3, 5, 6, 12, 48, 80, 100, 240, 256, 400, 640)
+_LONG = (1024, 1280, 1600, 4000, 16000)
+"""Sizes of the other axes that are tried, all of them the same; the long ones if there is one axis: samples."""
+_LARGEST = 16384
+_REFUSED = 200  # characters of onnxruntime's reason
+
+
+class Found(NamedTuple):
+    """A choice of batches with which a file runs."""
+
+    batches: Mapping[str, int]  # position of the batch, by input
+    inputs: Sequence[manifest_pb2.Tensor]  # with these batches, described
+    sizes: Mapping[str, int]  # of the other dynamic axes
+
+
+class BatchTrial:
+    """Runs a file as it is (`alone`), and with each axis dynamic that may be the batch (`together`).
+
+    Rows that are run together must have the results that each has alone.
+    """
+
+    def __init__(self, inputs: Sequence[FileInput], alone: OnnxRunner, together: OnnxRunner, roles: Roles) -> None:
+        self._inputs, self._alone, self._together, self._roles = inputs, alone, together, roles
+        self._refused = ""  # what onnxruntime raised for the first sizes with which the file doesn't run
+
+    def find(self, questions: Sequence[Question]) -> Found:
+        """Find the batch. Otherwise ask the questions about the file, and refuse it."""
+        one_row = ""  # why rows can't be run together, though the file runs with one
+        for batches in itertools.islice(self._choices(), _MOST):
+            described = describe_inputs(self._inputs, batches, self._roles.fixed)
+            sizes = self._running_sizes(described)
+            if sizes is None:
+                continue
+            found = Found(batches, described, sizes)
+            runs, change = self._run_together(found)
+            # Rows of an axis that is called the batch may depend on each other: the version is served so, then.
+            if runs and (not change or all(each.is_called_batch for each in self._inputs)):
+                return found
+            one_row = one_row or change
+        if one_row:
+            ask(questions)
+            raise WrongArguments(f"the file computes one row at a time; {ONE_ROW} ({one_row})")
+        refused = self._refused[:_REFUSED]
+        first = {each.tensor.name: each.candidates[0] for each in self._inputs}
+        why = 'onnxruntime runs it with none of the sizes of "{}" that were tried; say which it takes'
+        unknown = [
+            Question(why.format(name), f"--size {name}=SIZE", f" ({refused})")
+            for name in sequence_axes(describe_inputs(self._inputs, first, self._roles.fixed))
+            if name not in self._roles.sizes
+        ]
+        ask([*questions, *unknown])
+        raise WrongArguments(f"onnxruntime does not run it with one row of these sizes; {FROZEN} {refused}")
+
+    def _run_together(self, found: Found) -> tuple[bool, str]:
+        """Whether rows run together, with a result of a row for each; and how that changes them, if not by rounding."""
+        change = ""
+        most = self._roles.sizes.get(BATCH, (1, max(_ROWS)))[1]
+        for rows in (min(rows, most) for rows in _ROWS):
+            inputs = draw_inputs(found.inputs, np.random.default_rng(rows), {**found.sizes, BATCH: rows})
+            try:
+                together = self._together(inputs)
+                alone = [self._alone(take_row(found.inputs, inputs, row)) for row in range(rows)]
+            except RuntimeError as error:
+                return False, f"with {rows} rows, {error}"
+            for name, array in together.items():
+                is_same = _is_same(array, [row[name] for row in alone])
+                if is_same is None:
+                    shape = alone[0][name].shape
+                    hint = ": leave it out (--output)?" if array.shape == shape and len(together) > 1 else ""
+                    words = f'"{name}" has the shape {list(array.shape)}, and {list(shape)} for one row'
+                    return False, f"with {rows} rows, {words}{hint}"
+                if not is_same:
+                    change = change or f'with {rows} rows, "{name}" is not what the file gives for each alone'
+        return True, change
+
+    def range_of(self, found: Found, axis: str) -> tuple[int, int] | None:
+        """Find the smallest and the largest size of an axis with which the file runs.
+
+        (1, 0) if it runs with any; None if it runs with some sizes, and not with others between these.
+        """
+        usual = self._run(found.inputs, found.sizes)
+
+        def runs(size: int) -> bool:
+            results = self._run(found.inputs, {**found.sizes, axis: size})
+            if usual is None or results is None:
+                return False
+            return all(results[name].ndim == array.ndim for name, array in usual.items())  # a Squeeze may change it
+
+        def last(good: int, bad: int) -> int:
+            while abs(good - bad) > 1:
+                middle = (good + bad) // 2
+                good, bad = (middle, bad) if runs(middle) else (good, middle)
+            return good
+
+        size = found.sizes[axis]
+        if not all(runs(size + more) for more in (1, 2, 7)):
+            return None
+        if all(runs(few) for few in (1, 2, 3)):
+            return 1, 0
+        most, beyond = size + 7, 2 * size
+        while beyond <= _LARGEST and runs(beyond):
+            most, beyond = beyond, 2 * beyond
+        return last(size, 0), _LARGEST if beyond > _LARGEST else last(most, beyond)
+
+    def _choices(self) -> Iterator[dict[str, int]]:
+        """List which axis of each input may be the batch; it is the same axis of inputs with like axes."""
+        groups: dict[object, list[FileInput]] = {}
+        for each in self._inputs:
+            sizes = tuple(axis.size for axis in each.tensor.axes)
+            groups.setdefault((sizes, each.candidates), []).append(each)
+        for chosen in itertools.product(*(members[0].candidates for members in groups.values())):
+            pairs = zip(groups.values(), chosen, strict=True)
+            yield {each.tensor.name: at for members, at in pairs for each in members}
+
+    def _running_sizes(self, inputs: Sequence[manifest_pb2.Tensor]) -> dict[str, int] | None:
+        """Find sizes of the axes except the batch with which one row runs."""
+        names = sequence_axes(inputs)
+        tried = set()
+        for size in (*_SIZES, *(_LONG if len(names) == 1 else ())):
+            limits = {name: self._roles.sizes.get(name, (size, size)) for name in names}
+            sizes = {name: min(max(size, low), high) for name, (low, high) in limits.items()}
+            key = tuple(sizes.values())
+            if key not in tried and self._run(inputs, sizes) is not None:
+                return sizes
+            tried.add(key)
+        return None
+
+    def _run(self, inputs: Sequence[manifest_pb2.Tensor], sizes: Mapping[str, int]) -> Arrays | None:
+        try:
+            return self._alone(draw_inputs(inputs, np.random.default_rng(0), {**sizes, BATCH: 1}))
+        except RuntimeError as error:
+            self._refused = self._refused or " ".join(str(error).split())
+            return None
+
+
+def _is_same(found: npt.NDArray[Any], rows: Sequence[npt.NDArray[Any]]) -> bool | None:
+    """Compare rows that were run together, along an axis of size 1, with each of them alone. None for other shapes."""
+    shape = rows[0].shape
+    if any(row.shape != shape for row in rows):
+        return None
+    for axis in (at for at, size in enumerate(shape) if size == 1):
+        expected = np.concatenate(rows, axis)
+        if found.shape == expected.shape and found.dtype == expected.dtype:
+            if found.dtype.kind != "f":
+                return np.array_equal(found, expected)
+            return float(distances(found, expected).max(initial=0.0)) <= EAGER_ROUNDING * scale(expected)
+    return None

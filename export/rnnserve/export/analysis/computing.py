@@ -1,13 +1,10 @@
 """Rules of operators that compute at each index, over axes, or over windows of steps."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
 import onnx
 
-from rnnserve.export.analysis.contents import symbolic
 from rnnserve.export.analysis.flow import (
     At,
     Last,
@@ -21,7 +18,7 @@ from rnnserve.export.analysis.flow import (
     meet,
     numbered,
 )
-from rnnserve.export.analysis.moving import same_axes, unseen_axes
+from rnnserve.export.analysis.moving import same_axes
 from rnnserve.export.analysis.sizes import Size, computed, longest
 from rnnserve.export.analysis.values import (
     ONE,
@@ -35,26 +32,11 @@ from rnnserve.export.analysis.values import (
     Reach,
     Steps,
     Value,
-    along,
-    carried,
     size_of,
+    symbolic,
 )
 
 _WIDE = {onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE}
-_OF_NUMBER: Mapping[str, Callable[[float], float]] = {
-    "Abs": abs,
-    "Cast": float,
-    "Neg": lambda number: -number,
-    "Relu": lambda number: max(number, 0.0),
-    "Tanh": math.tanh,
-    "Sign": lambda number: float(np.sign(number)),
-    "Not": lambda number: float(not number),
-    "Sigmoid": lambda number: 1 / (1 + math.exp(-number)) if number > -500 else 0.0,
-    "Sin": math.sin,
-    "Erf": math.erf,
-    **dict.fromkeys(("LeakyRelu", "Gelu", "Mish", "Elu"), lambda number: math.nan if number else 0.0),
-}
-"""What operators make of the one number that all steps after a row's length have. It is nan if no rule needs it."""
 
 
 def identity(node: Node) -> Value:
@@ -68,43 +50,18 @@ def identity(node: Node) -> Value:
 def elementwise(node: Node) -> Value:
     """Compute at each index of what the inputs have there."""
     result = broadcast(node, node.given if node.operator != "CastLike" else node.given[:1])
-    fills = [value.fill for value in node.given if value.fill is not None]
-    fill = _of_numbers(node, fills) if len(fills) == len(node.given) else math.nan
-    result = dataclasses.replace(
-        result, fill=None if math.isnan(fill) else fill, after=_after(node, result), pattern=_pattern(node, result)
+    given = [value for value in node.given if isinstance(value.pattern, Inside)]
+    held = _held(node, node.input(0).pattern) if node.operator == "Where" else {}
+    return dataclasses.replace(
+        result, pattern=_pattern(node, result), held=held, fill=_cast_fill(node), masked=result.masked or bool(given)
     )
-    return _masked(node, result) if node.operator in ("Where", "Mul", "And") else result
 
 
-def _after(node: Node, result: Value) -> dict[str, float]:
-    """Give what results have after each row's length, if inputs have one number there."""
-    found: dict[str, float] = {}
-    for axis in {axis for value in node.given for axis in value.after if along(result, axis) is not None}:
-        numbers = [value.after.get(axis, value.fill) for value in node.given]
-        known = [number for number in numbers if number is not None]
-        others = [value for value, number in zip(node.given, numbers, strict=True) if number != 0]
-        if len(known) == len(numbers):
-            number = _of_numbers(node, known)
-        else:  # zero times whatever is finite
-            is_zero = node.operator == "Mul" and len(others) < len(numbers) and all(v.whole.finite for v in others)
-            number = 0.0 if is_zero else math.nan
-        if not math.isnan(number):
-            found[axis] = number
-    return found
-
-
-def _of_numbers(node: Node, numbers: list[float]) -> float:
-    if len(numbers) == 1 and node.operator in _OF_NUMBER:
-        return _OF_NUMBER[node.operator](numbers[0])
-    if node.operator == "Add":
-        return sum(numbers)
-    if node.operator == "Sub":
-        return numbers[0] - numbers[1]
-    if node.operator == "Mul" and all(map(math.isfinite, numbers)):
-        return math.prod(numbers)
-    if node.operator == "Div" and numbers[0] == 0 and numbers[1] not in (0, math.inf, -math.inf):
-        return 0.0
-    return math.nan
+def _cast_fill(node: Node) -> float | None:
+    """The one number of what is cast, such as the zeros of a state, if the datatype has it."""
+    fill = node.input(0).fill
+    is_kept = node.operator == "Cast" and node.attribute("to") in _WIDE and fill is not None and fill.is_integer()
+    return fill if is_kept else None
 
 
 def _pattern(node: Node, result: Value) -> Pattern | None:
@@ -148,45 +105,25 @@ def _compared(node: Node, result: Value) -> Pattern | None:
     return None if place == rows else Inside(ends.axis, place, rows, inverted=not less)
 
 
-def _masked(node: Node, result: Value) -> Value:
-    """Give what a result has after its rows' lengths, if an input is a mask that was made of lengths."""
-    after, held, range = dict(result.after), {}, result.range
-    for at, mask in enumerate(node.given):
-        inside = mask.pattern
-        if not isinstance(inside, Inside) or mask.shape is None:
-            continue
-        before, behind = (2, 1) if inside.inverted else (1, 2)
-        is_chosen = node.operator == "Where" and at == 0
-        if is_chosen and inside.steps < 0:
-            held[inside.axis] = node.input(behind).name
-        if along(result, inside.axis) != (inside.steps if inside.steps < 0 else inside.steps + result.rank - mask.rank):
-            continue
-        if is_chosen:
-            number = node.input(behind).after.get(inside.axis, node.input(behind).fill)
-            range = node.input(before).whole if number is not None else range
-        elif node.operator == "Where" or inside.inverted:
-            number = None
-        else:  # zero times whatever is finite, or false; nan, which no rule takes for zero
-            others = [value for other, value in enumerate(node.given) if other != at]
-            number = 0.0 if node.operator == "And" or all(value.whole.finite for value in others) else math.nan
-        if number is not None:
-            after[inside.axis] = number
-    return dataclasses.replace(result, after=after, held=held, range=range)
+def _held(node: Node, mask: Pattern | None) -> dict[str, str]:
+    """Name the tensor that Where gives after each row's length, if a mask of lengths chooses, in a loop over steps."""
+    if not isinstance(mask, Inside) or mask.steps >= 0:
+        return {}
+    return {mask.axis: node.input(1 if mask.inverted else 2).name}
 
 
 _REDUCTIONS = {
-    "ReduceSum": ("sums over", 0.0),
-    "ReduceMean": ("averages over", None),
-    "ReduceMax": ("takes the largest of", -math.inf),
-    "ReduceMin": ("takes the smallest of", math.inf),
-    "ReduceProd": ("multiplies over", 1.0),
-    "ReduceL1": ("sums over", 0.0),
-    "ReduceL2": ("sums squares over", 0.0),
-    "ReduceSumSquare": ("sums squares over", 0.0),
-    "ReduceLogSum": ("sums over", 0.0),
-    "ReduceLogSumExp": ("sums exponentials over", -math.inf),
+    "ReduceSum": "sums over",
+    "ReduceMean": "averages over",
+    "ReduceMax": "takes the largest of",
+    "ReduceMin": "takes the smallest of",
+    "ReduceProd": "multiplies over",
+    "ReduceL1": "sums over",
+    "ReduceL2": "sums squares over",
+    "ReduceSumSquare": "sums squares over",
+    "ReduceLogSum": "sums over",
+    "ReduceLogSumExp": "sums exponentials over",
 }
-"""What they do, and the value that leaves the result as it is."""
 
 
 def reduce(node: Node) -> Value:
@@ -197,12 +134,8 @@ def reduce(node: Node) -> Value:
         if node.attribute("noop_with_empty_axes", 0):
             raise NotCovered
         axes = list(range(value.rank))
-    does, neutral = _REDUCTIONS[node.operator]
-    over = Over(
-        does,
-        surely=not isinstance(value.pattern, Ends),  # most often the number of steps of the longest row: a size
-        neutral=lambda axis: neutral is not None and value.after.get(axis) == neutral and along(value, axis) in axes,
-    )
+    # The largest of the lengths is most often the number of steps of the longest row: a size.
+    over = Over(_REDUCTIONS[node.operator], surely=not isinstance(value.pattern, Ends))
     keep = bool(node.attribute("keepdims", 1))
     result = _left(node, value, axes, over, keep=keep)
     if node.operator == "ReduceMax" and isinstance(value.pattern, Ends) and len(axes) == value.rank:
@@ -238,18 +171,7 @@ def softmax(node: Node) -> Value:
     is_old = node.opset < 13  # it computes over all axes from `axis` on
     at = node.axis(value.rank, 1 if is_old else -1)
     axes = list(range(at, value.rank)) if is_old else [at]
-
-    def neutral(axis: str) -> bool:
-        # A row has at least one step, so that the largest value is finite and exp(-inf) is zero.
-        is_hidden = node.operator != "Hardmax" and value.after.get(axis) == -math.inf
-        return is_hidden and along(value, axis) == at and len(axes) == 1
-
-    result = _computed_over(node, value, axes, Over("computes softmax over", neutral=neutral))
-    is_finite = value.range is not None and value.range.finite
-    zeros = {axis: 0.0 for axis in value.after if neutral(axis) and is_finite and along(result, axis) == at}
-    if node.operator != "Softmax":
-        return result
-    return dataclasses.replace(result, after=zeros, range=Range(0.0, 1.0, value.whole.finite or bool(zeros)))
+    return _computed_over(node, value, axes, Over("computes softmax over"))
 
 
 def normalize(node: Node) -> Value:
@@ -285,9 +207,7 @@ def running_sum(node: Node) -> Value:
         raise NotCovered
     at = axis[0] % value.rank
     if node.attribute("reverse", 0):
-        zeros = {name: 0.0 for name, number in value.after.items() if number == 0 and along(value, name) == at}
-        result = _computed_over(node, value, [at], Over("sums backwards over", neutral=zeros.__contains__))
-        return dataclasses.replace(result, after=zeros)
+        return _computed_over(node, value, [at], Over("sums backwards over"))
     reads = same_axes(value)
     reads[at] = At(at, Reach(exact=False, offset=-int(node.attribute("exclusive", 0))))
     return flow(node, value.axes, [(value, reads)])
@@ -323,37 +243,17 @@ def contract(node: Node) -> Value:
         raise NotCovered
     letters = dict.fromkeys("".join(terms))
     axes = {letter: meet(v.axes[t.index(letter)] for t, v in pairs if letter in t) for letter in letters}
-    finite = all(value.whole.finite for value in values)
     # A product of two values that vary may be with a mask, which takes out what must not mix.
-    surely = sum(not node.is_free([value]) for value in values) < 2
-
-    def over(letter: str) -> Over:
-        """Products with zeros after each row's length add nothing."""
-        places = [(value, term.index(letter)) for term, value in pairs if letter in term]
-        return Over(
-            "sums products over",
-            surely,
-            lambda axis: finite and any(v.after.get(axis) == 0 and along(v, axis) == at for v, at in places),
-        )
-
+    over = Over("sums products over", surely=sum(not node.is_free([value]) for value in values) < 2)
     sources: list[Source] = [
-        (value, [At(given.index(letter)) if letter in given else over(letter) for letter in term])
-        for term, value in pairs
+        (value, [At(given.index(letter)) if letter in given else over for letter in term]) for term, value in pairs
     ]
     shape = tuple(axes[letter] for letter in given)
-    result, after = flow(node, shape, sources), {}
-    for term, value in pairs:
-        for axis in (axis for axis, number in value.after.items() if number == 0 and finite):
-            place = along(value, axis)
-            now = place if place is None or place < 0 else given.find(term[place])
-            if now is not None and now == along(result, axis):
-                after[axis] = 0.0
     if added is not None:
         if broadcast_shape([shape, added.axes]) != shape:
             raise NotCovered
-        after = after if added.fill == 0 else {}
-        result = flow(node, shape, [*sources, (added, [At(at + 2 - added.rank) for at in range(added.rank)])])
-    return dataclasses.replace(result, after=after)
+        sources.append((added, [At(at + 2 - added.rank) for at in range(added.rank)]))
+    return flow(node, shape, sources)
 
 
 def _equation(node: Node, values: list[Value]) -> tuple[list[str], str, Value | None]:
@@ -399,10 +299,7 @@ def recurrent(node: Node) -> list[Value]:
     batch = meet([value.axes[1], *(state.axes[1] for state in states)])
     is_forward, known = direction == "forward", lengths is None or isinstance(lengths.pattern, Ends)
     features = Over("sums products over")
-
-    def neutral(axis: str) -> bool:
-        return _ends_there(lengths, axis)
-
+    neutral = _neutral(lengths)
     backward = Over("runs backward over", surely=known, neutral=neutral)
     last: Read = Last("gives the state after", neutral) if known else Over("stops somewhere over", surely=False)
     y_sources: list[Source] = [(value, [At(0, Reach(exact=False)) if is_forward else At(0), At(2), features])]
@@ -414,17 +311,14 @@ def recurrent(node: Node) -> list[Value]:
         y_sources.append((lengths, [At(2)]))
         h_sources.append((lengths, [At(1)]))
     result = flow(node, (value.axes[0], directions, batch, hidden), y_sources)
-    if lengths is not None and isinstance(lengths.pattern, Ends):
-        axis = lengths.pattern.axis
-        if _ends_there(lengths, axis) and along(value, axis) == 0 == along(result, axis):
-            result = dataclasses.replace(result, after={axis: 0.0})
+    result = dataclasses.replace(result, masked=result.masked or lengths is not None)
     return [result, *[flow(node, (directions, batch, hidden), h_sources)] * (len(node.results) - 1)]
 
 
-def _ends_there(lengths: Value | None, axis: str) -> bool:
-    """Whether the operator stops at each row's length."""
+def _neutral(lengths: Value | None) -> list[str]:
+    """The sequence axis at each row's length of which an operator stops, in a list."""
     pattern = None if lengths is None else lengths.pattern
-    return isinstance(pattern, Ends) and pattern.axis == axis and pattern.offset == 0
+    return [pattern.axis] if isinstance(pattern, Ends) and pattern.offset == 0 else []
 
 
 def reverse_sequence(node: Node) -> Value:
@@ -435,11 +329,8 @@ def reverse_sequence(node: Node) -> Value:
         raise NotCovered
     # A step and its place change. What a row has after its length, and what it has before it, does not mix.
     turned = same_axes(value)
-    turned[steps] = Over("turns round", surely=False, neutral=lambda axis: _ends_there(lengths, axis))
-    sources: list[Source] = [(value, same_axes(value)), (value, turned), (lengths, [At(rows)])]
-    stays = steps if all(_ends_there(lengths, axis) for axis in value.after) else None
-    moved = carried(flow(node, value.axes, sources), value, lambda at: at if at == stays else None)
-    return dataclasses.replace(moved, pattern=None, fill=None)
+    turned[steps] = Over("turns round", surely=False, neutral=_neutral(lengths))
+    return flow(node, value.axes, [(value, same_axes(value)), (value, turned), (lengths, [At(rows)])])
 
 
 def convolve(node: Node) -> Value:
@@ -452,8 +343,7 @@ def convolve(node: Node) -> Value:
     sources: list[Source] = [(value, [At(0), Over("sums products over"), *reads])]
     result = flow(node, (value.axes[0], weights.axes[0], *sizes), sources)
     for at in behind:
-        boundary = size_of(value.axes[at])
-        result = numbered(node, result, boundary, unseen_axes(value, at, boundary, 0.0))
+        result = numbered(node, result, size_of(value.axes[at]))
     return result
 
 
@@ -474,18 +364,18 @@ def pool(node: Node) -> Value:
 def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[list[Read], list[Axis], list[int]]:
     """Give how the axes from the third on are read, what sizes they have then, and which are padded behind."""
     count = value.rank - 2
-    strides, dilations, pads, same = (
-        node.attribute("strides") or [1] * count,
-        node.attribute("dilations") or [1] * count,
-        node.attribute("pads") or [0] * (2 * count),
-        node.attribute("auto_pad", "NOTSET"),
-    )
+    strides = node.attribute("strides") or [1] * count
+    dilations = node.attribute("dilations") or [1] * count
+    same = node.attribute("auto_pad", "NOTSET")
+    pads = (None if same == "VALID" else node.attribute("pads")) or [0] * (2 * count)
+    if node.attribute("ceil_mode", 0):
+        raise NotCovered
     reads: list[Read] = []
     sizes: list[Axis] = []
     behind: list[int] = []
     for number, (axis, length) in enumerate(zip(value.axes[2:], kernel, strict=True)):
         extent = dilations[number] * (length - 1)  # steps from the window's first to its last
-        before, after = (0, 0) if same == "VALID" else (pads[number], pads[number + count])
+        before, after = pads[number], pads[number + count]
         if same.startswith("SAME"):
             before, after = (extent // 2, -(-extent // 2)) if same == "SAME_UPPER" else (-(-extent // 2), extent // 2)
         size = size_of(axis) + before + after - extent
@@ -497,11 +387,9 @@ def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[li
             continue
         reads.append(Over(does, surely=False))
         name = f"stride {strides[number]}"
-        if same.startswith("SAME") or (node.attribute("ceil_mode", 0) and size.number is None):
+        if same.startswith("SAME"):
             sizes.append((computed(f"{name} {same} {length}", size_of(axis), lowest=0),))
-        elif size.number is None:
-            sizes.append((computed(name, size - 1) + 1,))
         else:
-            round_ = math.ceil if node.attribute("ceil_mode", 0) else math.floor
-            sizes.append((Size.of(round_((size.number - 1) / strides[number]) + 1),))
+            steps = None if size.number is None else (size.number - 1) // strides[number] + 1
+            sizes.append((computed(name, size - 1) + 1 if steps is None else Size.of(steps),))
     return reads, sizes, behind

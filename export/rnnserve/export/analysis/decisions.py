@@ -1,15 +1,22 @@
-"""What a walk decides of a graph: rows, padding and causality, each proven, refuted or not decided."""
+"""What a walk decides of a graph: rows, padding and causality, each proven, refuted or not decided.
+
+And whether steps depend on others only by what some nodes carry (`decide_steps`). If they do, the graph gives the same
+for a sequence as for its parts, given what those nodes carry. That a step reads no later one, which `causality` says,
+isn't enough: attention over all earlier steps reads no later one, either.
+"""
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import onnx
 import onnx_ir as ir
 
+from rnnserve.export.analysis.flow import Node
 from rnnserve.export.analysis.sizes import named
 from rnnserve.export.analysis.values import (
     COMPUTES,
+    COUNTS,
     CUTS,
     LAST,
     NUMBERS,
@@ -17,28 +24,17 @@ from rnnserve.export.analysis.values import (
     Key,
     Property,
     Reach,
-    Reason,
     Track,
     Value,
+    join,
     plain,
+    size_of,
 )
-from rnnserve.export.analysis.walk import Walk, input_range
+from rnnserve.export.analysis.walk import Walk
 from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.tensors import axis_of, lengths_inputs, sequence_axes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
-
-__all__ = [
-    "ROWS",
-    "Decision",
-    "Verdict",
-    "causal_key",
-    "decide",
-    "described_inputs",
-    "padding_key",
-    "values_of",
-    "worst",
-]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -56,22 +52,16 @@ class Verdict(StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """What was decided of one property, of one output or of a graph.
-
-    Attributes:
-        verdict: Whether it holds.
-        reasons: If it is refuted, a sentence for each node that is to blame.
-        nodes: If it is not decided, the nodes that no rule covers.
-        readers: Those of the nodes that are known to read other indices, or to number them: whether that counts for a
-            result may depend on values, so that drawn ones prove little.
-        counting: Those of the readers that compute with the numbers of rows, or of steps, or cut some of them off by
-            their number: whether that counts may depend on how many there are.
-    """
+    """What was decided of one property, of one output or of a graph."""
 
     verdict: Verdict
-    reasons: tuple[str, ...] = ()
-    nodes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()  # if it is refuted: a sentence for each node that is to blame
+    nodes: tuple[str, ...] = ()  # if it isn't decided: the nodes that no rule covers
+    # Those of the nodes that are known to read other indices, or to number them: whether that counts for a result may
+    # depend on values, so drawn values prove little.
     readers: tuple[str, ...] = ()
+    # Those of the readers that compute with the numbers of rows, or of steps, or cut some off by their number: whether
+    # that counts may depend on how many there are.
     counting: tuple[str, ...] = ()
 
     @property
@@ -90,25 +80,16 @@ def padding_key(axis: str) -> Key:
     return Property.PADDING, axis
 
 
-def decide(
-    model: onnx.ModelProto, inputs: Tensors, outputs: Tensors, *, finite_inputs: bool = True
-) -> dict[Property, dict[str, Decision]]:
+def decide(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> dict[Property, dict[str, Decision]]:
     """Decide what holds of a graph for all values of its inputs.
 
     What is proven holds as long as no number leaves the range of its datatype, and up to the rounding of sums: a kernel
     may add in another order if a batch has other rows.
 
-    Args:
-        model: The graph.
-        inputs: Inputs, described: their axes, and which of them hold lengths.
-        outputs: Outputs, described.
-        finite_inputs: Whether no input is NaN or infinite, so that a product with zero is zero.
-
-    Returns:
-        By property, the decision for each output by name. Padding is decided for models all of whose sequence axes have
-        lengths, causality for those that have a sequence axis.
+    Padding is decided for models all of whose sequence axes have lengths, causality for models with a sequence axis.
+    Returns the decisions by property and by the output's name.
     """
-    return decide_of(values_of(model, inputs, finite_inputs=finite_inputs), inputs, outputs)
+    return decide_of(values_of(model, inputs), inputs, outputs)
 
 
 def decide_of(values: Mapping[str, Value], inputs: Tensors, outputs: Tensors) -> dict[Property, dict[str, Decision]]:
@@ -132,14 +113,13 @@ def keys_of(inputs: Tensors) -> list[Key]:
     return [ROWS, *(padding_key(axis) for axis in axes if axis in lengths), *map(causal_key, axes)]
 
 
-def values_of(model: onnx.ModelProto, inputs: Tensors, *, finite_inputs: bool = True) -> dict[str, Value]:
+def values_of(model: onnx.ModelProto, inputs: Tensors) -> dict[str, Value]:
     """Give what is known of each tensor of a graph, by name, with the keys of `decide`. Arguments as of that."""
     keys = keys_of(inputs)
-    known = described_inputs(inputs, keys, finite=finite_inputs)
-    return Walk(ir.serde.deserialize_model(model), keys).run(known).by_name()
+    return Walk(ir.serde.deserialize_model(model), keys).run(described_inputs(inputs, keys)).by_name()
 
 
-def described_inputs(inputs: Tensors, keys: Sequence[Key], *, finite: bool = True) -> dict[str, Value]:
+def described_inputs(inputs: Tensors, keys: Sequence[Key]) -> dict[str, Value]:
     """Give what is known of a graph's inputs, by name: where rows and steps lie in them, and which hold lengths."""
     known = {}
     for tensor in inputs:
@@ -147,8 +127,7 @@ def described_inputs(inputs: Tensors, keys: Sequence[Key], *, finite: bool = Tru
         places = {key: axis_of(tensor, key[1]) for key in keys}
         tracks = {key: Track({(at, 0): Reach()}) for key, at in places.items() if at is not None}
         ends = Ends(tensor.lengths_of, axis_of(tensor, BATCH) or 0) if tensor.lengths_of else None
-        range = input_range(is_finite=finite or tensor.datatype.startswith(("INT", "UINT", "BOOL")))
-        known[tensor.name] = Value(shape, tracks, pattern=ends, range=range, name=tensor.name)
+        known[tensor.name] = Value(shape, tracks, pattern=ends, name=tensor.name)
     return known
 
 
@@ -159,37 +138,35 @@ def worst(decisions: Iterable[Decision]) -> Decision:
         those = [decision for decision in found if decision.verdict is verdict]
         if those:
             fields = ("reasons", "nodes", "readers", "counting")
-            said = {
-                name: dict.fromkeys(each for decision in those for each in getattr(decision, name)) for name in fields
-            }
-            return Decision(verdict, **{name: tuple(each) for name, each in said.items()})
+            said = ([each for decision in those for each in getattr(decision, name)] for name in fields)
+            return Decision(verdict, *(tuple(dict.fromkeys(each)) for each in said))
     return Decision(Verdict.PROVEN)
 
 
-def not_decided_by(undecided: Sequence[Reason]) -> Decision:
-    """Give the decision that there is none, with the nodes that are to blame."""
-    nodes = dict.fromkeys(reason.node for reason in undecided)
-    readers = dict.fromkeys(reason.node for reason in undecided if reason.sentence)
-    counting = dict.fromkeys(reason.node for reason in undecided if reason.sentence in (NUMBERS, COMPUTES, CUTS))
-    return Decision(Verdict.NOT_DECIDED, nodes=tuple(nodes), readers=tuple(readers), counting=tuple(counting))
+def _lost(track: Track, prefix: str = "") -> Decision | None:
+    """Give the decision on what mixes, or may: None if nothing does."""
+    if track.mixing:
+        return Decision(Verdict.REFUTED, tuple(f"{prefix}{reason.node} {reason.sentence}" for reason in track.mixing))
+    if not track.undecided:
+        return None
+    readers = [reason for reason in track.undecided if reason.sentence]
+    counting = [reason for reason in readers if reason.sentence in (NUMBERS, COMPUTES, CUTS)]
+    named_nodes = (dict.fromkeys(reason.node for reason in each) for each in (track.undecided, readers, counting))
+    return Decision(Verdict.NOT_DECIDED, (), *map(tuple, named_nodes))
 
 
 def _output(tensor: manifest_pb2.Tensor, value: Value, key: Key) -> Decision:
     track, at = value.track(key), axis_of(tensor, key[1])
-    if track.mixing:
-        reasons = tuple(f'"{tensor.name}": {reason.node} {reason.sentence}' for reason in track.mixing)
-        return Decision(Verdict.REFUTED, reasons)
-    if track.undecided:
-        return not_decided_by(track.undecided)
+    if (lost := _lost(track, f'"{tensor.name}": ')) is not None:
+        return lost
+    unknown = Decision(Verdict.NOT_DECIDED, nodes=(f'output "{tensor.name}"',))
     is_along = (
         at is not None and value.shape is not None and len(value.shape[at]) == 1 and set(track.places) == {(at, 0)}
     )
     if key[0] is Property.ROWS:
         # No other size is a place of rows: see `guarded`.
         is_same = is_along and dict(track.places) == {(at, 0): Reach()}
-        return (
-            Decision(Verdict.PROVEN) if is_same else Decision(Verdict.NOT_DECIDED, nodes=(f'output "{tensor.name}"',))
-        )
+        return Decision(Verdict.PROVEN) if is_same else unknown
     ahead = [reach for reach in track.places.values() if reach.offset > 0]
     said = [f'{reach.by} reads {reach.offset} steps ahead of "{key[1]}"' for reach in ahead]
     if not said and len(track.places) > 1 and LAST in track.places:
@@ -197,6 +174,107 @@ def _output(tensor: manifest_pb2.Tensor, value: Value, key: Key) -> Decision:
     if said:
         return Decision(Verdict.REFUTED, tuple(f'"{tensor.name}": {each}' for each in said))
     is_last = key[0] is Property.CAUSALITY and set(track.places) == {LAST}
-    if not track.places or is_along or is_last:
-        return Decision(Verdict.PROVEN)
-    return Decision(Verdict.NOT_DECIDED, nodes=(f'output "{tensor.name}"',))
+    return Decision(Verdict.PROVEN) if not track.places or is_along or is_last else unknown
+
+
+_WINDOWS = ("Conv", "Slice", "AveragePool", "MaxPool")  # each step is made of a stretch of steps
+_ELEMENTWISE = (  # each value is made of one, wherever it stands
+    *("Identity", "Cast", "Transpose", "Squeeze", "Unsqueeze", "IsNaN", "Neg", "Abs", "Sqrt", "Exp", "Log", "Erf"),
+    *("Relu", "LeakyRelu", "Elu", "Gelu", "Sigmoid", "HardSigmoid", "Softplus", "Tanh"),
+)
+
+
+def decide_steps(
+    model: onnx.ModelProto,
+    inputs: Tensors,
+    outputs: Tensors,
+    axis: str,
+    values: Mapping[str, Value],
+    carrying: Mapping[str, Collection[str]],
+) -> dict[str, Decision]:
+    """Decide of each output whether its steps depend on others only by what some nodes carry.
+
+    The walk is that of rows, along the sequence: a step must not depend on another one, nor on how many there are, nor
+    on its place among them. `values` has what a walk found of the graph's tensors. `carrying` has the nodes that carry
+    something, each by the name of a result: of these, any step may be read. With each, those of its inputs that don't
+    count. An output without steps is what there is after the last step.
+    """
+    walk = _StepWalk(ir.serde.deserialize_model(model), axis, values, carrying)
+    found = walk.run(described_inputs(inputs, [walk.key, causal_key(axis)])).by_name()
+    return {tensor.name: _decision(tensor, found[tensor.name].track(walk.key), axis) for tensor in outputs}
+
+
+class _StepWalk(Walk):
+    """A walk along the sequence, in which some nodes are known to carry what they read of other steps."""
+
+    def __init__(
+        self, model: ir.Model, axis: str, values: Mapping[str, Value], carrying: Mapping[str, Collection[str]]
+    ) -> None:
+        self.key: Key = (Property.ROWS, axis)
+        self._causal = causal_key(axis)
+        super().__init__(model, [self.key, self._causal])
+        self._axis, self._known, self._carrying = axis, values, carrying
+        self._wide: dict[str, Track] = {}  # tensors that begin with what was carried, and what was lost before them
+
+    def of_node(self, each: ir.Node, node: Node, path: str) -> list[Value]:
+        """Give what is known of each result of a node: of one that carries, from the other walk."""
+        if path:
+            return super().of_node(each, node, path)
+        names, given = node.results, ["" if value is None else value.name or "" for value in each.inputs]
+        carries = next((name for name in names if name in self._carrying), "")
+        if carries:
+            counting = [v for name, v in zip(given, node.inputs, strict=True) if name not in self._carrying[carries]]
+            lost = join(value.track(self.key).at({}) for value in counting if value is not None)
+            return [self._carried(name, lost) if name else Value(None) for name in names]
+        wide = self._wide.get(given[0]) if given else None
+        if wide is not None and each.op_type in (*_WINDOWS, *_ELEMENTWISE) and self._is_within(names[0]):
+            return [self._carried(names[0], wide)]
+        return [self._last(node, value) for value in super().of_node(each, node, path)]
+
+    def _carried(self, name: str, lost: Track) -> Value:
+        """Give what is known of a result to which every step that it reads is given."""
+        value = self._known[name]
+        causal = value.track(self._causal)
+        places = {place: Reach() for place in causal.places if place != LAST}
+        if self._is_within(name) and self._more(name):
+            self._wide[name] = lost
+        tracks = {self.key: join([Track(places), lost]), self._causal: causal}
+        return dataclasses.replace(value, tracks=tracks, pattern=None)
+
+    def _more(self, name: str) -> int | None:
+        """How many steps more than the sequence a tensor has. None if that isn't known."""
+        value = self._known.get(name)
+        places = [] if value is None else [at for at, _ in value.track(self._causal).places if at >= 0]
+        if value is None or value.shape is None or len(places) != 1:
+            return None
+        return (size_of(value.shape[places[0]]) - named(self._axis)).number
+
+    def _is_within(self, name: str) -> bool:
+        """Whether a tensor has as many steps more at its beginning as its values reach back."""
+        value, more = self._known.get(name), self._more(name)
+        if value is None or more is None or value.track(self._causal).is_lost:
+            return False
+        return all(reach.offset <= -more <= 0 for reach in value.track(self._causal).places.values())
+
+    def _last(self, node: Node, value: Value) -> Value:
+        """Let what there is after the last step be that: it is no step among others."""
+        causal = value.track(self._causal)
+        if set(causal.places) != {LAST} or causal.is_lost or any(v.track(self.key).is_lost for v in node.given):
+            return value
+        return dataclasses.replace(value, tracks={**value.tracks, self.key: Track()})
+
+
+def _decision(tensor: manifest_pb2.Tensor, track: Track, axis: str) -> Decision:
+    at = axis_of(tensor, axis)
+    is_same = dict(track.places) == ({} if at is None else {(at, 0): Reach()})
+    otherwise = Decision(Verdict.PROVEN) if is_same else Decision(Verdict.NOT_DECIDED, (), (f'output "{tensor.name}"',))
+    return _lost(track) or otherwise
+
+
+def counts_steps(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors, axis: str) -> bool:
+    """Whether an output may depend on the numbers of a request's steps, or on how many there are."""
+    key: Key = (Property.ROWS, axis)
+    walk = Walk(ir.serde.deserialize_model(model), [key]).run(described_inputs(inputs, [key]))
+    tracks = [walk.by_name()[tensor.name].track(key) for tensor in outputs]
+    reasons = [reason for track in tracks for reason in (*track.mixing, *track.undecided)]
+    return any(reason.is_of_numbers or reason.sentence.startswith(COUNTS) for reason in reasons)

@@ -5,7 +5,7 @@ rows, padding and causality is the same for all operators.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from rnnserve.export.analysis.sizes import Size, named
@@ -24,6 +24,7 @@ from rnnserve.export.analysis.values import (
     Shape,
     Track,
     Value,
+    along,
     carried,
     join,
     not_decided,
@@ -40,24 +41,14 @@ _INDEXING = (  # operators that exist to read, write or count at other indices, 
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """A node as rules see it.
-
-    Attributes:
-        operator: Its type.
-        title: How it is named to people.
-        inputs: What is known of its inputs. None stands for those that are left out.
-        results: How many results it has, those that are left out included.
-        attributes: Python values by name.
-        keys: What is decided: properties, each with an axis of the inputs.
-        opset: The version of the operator set.
-    """
+    """A node as rules see it."""
 
     operator: str
-    title: str
-    inputs: Sequence[Value | None]
+    title: str  # how it is named to people
+    inputs: Sequence[Value | None]  # None for one that is left out
     results: Sequence[str]
     attributes: Mapping[str, Any]
-    keys: Sequence[Key]
+    keys: Sequence[Key]  # what is decided
     opset: int
 
     def input(self, at: int) -> Value:
@@ -108,9 +99,9 @@ class Node:
             said = "reads at indices that are not known" if self.operator in _INDEXING else ""
             if self.operator == "NonZero" and not all(value.track(key).is_free for value in self.given):
                 said = NUMBERS
-            told = [reason for value in self.given for reason in value.track(key).undecided if reason.is_of_numbers]
+            numbers = [each for value in self.given for each in value.track(key).undecided if each.is_of_numbers]
             reasons = before.undecided or (Reason(self.title, said),)
-            tracks[key] = Track(undecided=tuple(dict.fromkeys((*reasons, *told))))
+            tracks[key] = Track(undecided=tuple(dict.fromkeys((*reasons, *numbers))))
         return Value(shape=None, tracks=tracks)
 
 
@@ -125,30 +116,19 @@ _SAME = Reach()
 
 @dataclasses.dataclass(frozen=True)
 class At:
-    """The values at an index of this axis reach the result's values at the same index of one axis.
+    """The values at an index of this axis reach the result's values at the same index of one axis, or beside it."""
 
-    Attributes:
-        axis: Axis of the result.
-        reach: Which indices are read, if not the same one.
-    """
-
-    axis: int
+    axis: int  # of the result
     reach: Reach = _SAME
 
 
 @dataclasses.dataclass(frozen=True)
 class Over:
-    """Values at all indices of this axis reach each value of the result.
+    """Values at all indices of this axis reach each value of the result."""
 
-    Attributes:
-        does: What the operator does, to be followed by what it does that to: "averages over".
-        surely: Whether it always mixes. Otherwise whether it does depends on values.
-        neutral: Whether the steps after each row's length leave the result as it is, by sequence axis.
-    """
-
-    does: str
-    surely: bool = True
-    neutral: Callable[[str], bool] | None = None
+    does: str  # what the operator does, to be followed by what it does that to: "averages over"
+    surely: bool = True  # whether it always mixes; otherwise that depends on values
+    neutral: Collection[str] = ()  # the sequence axes whose steps after each row's length leave the result as it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,10 +138,10 @@ class First:
 
 @dataclasses.dataclass(frozen=True)
 class Last:
-    """The result is the value at the last index of this axis, after all others. Attributes as of `Over`."""
+    """The result is the value at the last index of this axis, after all others. Fields as of `Over`."""
 
     does: str
-    neutral: Callable[[str], bool] | None = None
+    neutral: Collection[str] = ()
 
 
 Read = At | First | Last | Over
@@ -169,14 +149,10 @@ Source = tuple[Value, Sequence[Read]]
 
 
 def flow(node: Node, shape: Shape, sources: Iterable[Source], copies: Collection[int] = ()) -> Value:
-    """Give what a result depends on.
+    """Give what a result depends on that is computed of sources: inputs, each with how each of its axes is read.
 
-    Args:
-        node: The operator.
-        shape: Shape of the result.
-        sources: The inputs that it is computed from, each with how each of its axes is read. An input of which nothing
-            is known makes a result of which nothing is known.
-        copies: Axes of the result along which all values are equal.
+    Along the axes `copies` of the result all values are equal. If nothing is known of an input, nothing is of the
+    result.
     """
     sources = list(sources)
     if any(value.shape is None for value, _ in sources):
@@ -185,7 +161,7 @@ def flow(node: Node, shape: Shape, sources: Iterable[Source], copies: Collection
     for key in node.keys:
         through = [_through(node, key, value, reads) for value, reads in sources]
         tracks[key] = guarded(node, key, join([*through, _copied(key, shape, copies)]), shape)
-    return Value(shape, tracks)
+    return Value(shape, tracks, masked=any(value.masked for value, _ in sources))
 
 
 def moved(node: Node, shape: Shape, value: Value, reads: Sequence[Read], copies: Collection[int] = ()) -> Value:
@@ -206,15 +182,14 @@ def _copied(key: Key, shape: Shape, axes: Iterable[int]) -> Track:
     return Track(places)
 
 
-def numbered(node: Node, result: Value, size: Size, kept: Collection[str] = ()) -> Value:
+def numbered(node: Node, result: Value, size: Size) -> Value:
     """Say that indices of a result are treated by their number, from a number on that depends on a size.
 
     Which rows, or steps, those are depends on how many there are, unless the number is at least as large as the axis.
-    It makes no difference for the axes in `kept`.
     """
     tracks = dict(result.tracks)
     for key in node.keys:
-        if key[1] in size.tainted and key[1] not in kept and not size.at_least(named(key[1])):
+        if key[1] in size.tainted and not size.at_least(named(key[1])):
             tracks[key] = join([result.track(key), not_decided(node.title, "treats them by their number")])
     return dataclasses.replace(result, tracks=tracks)
 
@@ -268,12 +243,12 @@ def _read(node: Node, key: Key, value: Value, at: int, read: Read, reach: Reach)
             return LAST[0], Reach(exact=False)
         if kind is Property.CAUSALITY:
             return Track(mixing=(Reason(reach.by, f'reads {reach.offset} steps ahead of "{axis}"'),))
-    if kind is Property.PADDING and not joined and reach.offset <= 0 and _is_neutral(axis, read):
+    if kind is Property.PADDING and not joined and reach.offset <= 0 and axis in read.neutral:
         return FREE
     if isinstance(read, Last):
         return _mixing(node, key, read.does)
-    if kind is Property.PADDING and axis in value.after:
-        return not_decided(node.title, read.does)  # a mask, perhaps one that is as good as neutral
+    if kind is Property.PADDING and value.masked:
+        return not_decided(node.title, read.does)  # the mask may be as good as neutral
     # If a value has two indices of the axis, a mask may make the one depend on the other: a causal mask does.
     surely = read.surely and len(value.track(key).places) == 1
     return _mixing(node, key, read.does) if surely else not_decided(node.title, read.does)
@@ -300,10 +275,6 @@ def _mixing(node: Node, key: Key, does: str) -> Track:
     return Track(mixing=(Reason(node.title, f"{does} {over}"),))
 
 
-def _is_neutral(axis: str, read: Over | Last) -> bool:
-    return read.neutral is not None and read.neutral(axis)
-
-
 def _sized(node: Node, key: Key, value: Value, at: int, axis: Axis, read: Read) -> Track:
     """Say whether the size of an axis that is read as a whole depends on the axis in question.
 
@@ -312,11 +283,8 @@ def _sized(node: Node, key: Key, value: Value, at: int, axis: Axis, read: Read) 
     """
     if key[1] not in size_of(axis).tainted or isinstance(read, First):
         return FREE
-    if isinstance(read, Over | Last):
-        for (kind, sequence), track in value.tracks.items():
-            reach = track.places.get((at, 0)) if kind is Property.PADDING and not track.is_lost else None
-            if reach is not None and len(axis) == 1 and reach.offset <= 0 and _is_neutral(sequence, read):
-                return FREE
+    if isinstance(read, Over | Last) and any(along(value, sequence) == at for sequence in read.neutral):
+        return FREE
     return not_decided(node.title)
 
 
@@ -334,11 +302,7 @@ def broadcast_shape(shapes: Sequence[Shape]) -> Shape:
 
 
 def meet(axes: Iterable[Axis]) -> Axis:
-    """Give the axis at which axes of the same size, or of 1, meet.
-
-    Raises:
-        NotCovered: If their sizes may differ, or were joined from different axes.
-    """
+    """Give the axis at which axes of the same size, or of 1, meet. Sizes may not differ, nor be joined otherwise."""
     found = {axis for axis in axes if size_of(axis) != ONE}
     if len(found) > 1:
         raise NotCovered

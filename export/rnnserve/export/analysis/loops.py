@@ -13,7 +13,6 @@ from rnnserve.export.analysis.values import (
     NotCovered,
     Place,
     Property,
-    Range,
     Reach,
     Reason,
     Shape,
@@ -38,7 +37,8 @@ def joined(node: Node, values: Sequence[Value]) -> Value:
     shapes = {value.shape for value in values}
     shape = values[0].shape if len(shapes) == 1 else None
     tracks = {key: _lost(node, shape, join(value.track(key) for value in values)) for key in node.keys}
-    return Value(shape, tracks, range=union(value.whole for value in values))
+    is_masked = any(value.masked for value in values)
+    return Value(shape, tracks, masked=is_masked, range=union(value.whole for value in values))
 
 
 def _lost(node: Node, shape: Shape | None, track: Track) -> Track:
@@ -49,10 +49,9 @@ def _lost(node: Node, shape: Shape | None, track: Track) -> Track:
 class _ScanLoop:
     """A Scan, which runs over the steps of tensors in one direction."""
 
-    def __init__(self, node: Node, path: str, *, overflows: bool) -> None:
+    def __init__(self, node: Node, path: str) -> None:
         """Read a node. Raises NotCovered if it runs in both directions, or passes something from row to row."""
         self._node = node
-        self._overflows = overflows
         self._body: ir.Graph = node.attribute("body")
         self._place: Place = (LAST[0] - 1 - path.count("/"), 0)  # stands for the axis that it runs over, in the body
         count = int(node.attribute("num_scan_inputs"))
@@ -94,15 +93,13 @@ class _ScanLoop:
             }
             tracks[key] = track.at(places)
         result = Value((*value.axes[:at], *value.axes[at + 1 :]), tracks)
-        return dataclasses.replace(carried(result, value, moved), after=value.after, range=value.range)
+        return carried(result, value, moved)
 
     def results(self, walk: WalkBody) -> list[Value]:
         """Give what is known of the node's results: the last states, then what all steps gave."""
         states, made = self._settle(walk)
         held = self._held(made)
-        found = [
-            self._last(state, value, held, at) for at, (state, value) in enumerate(zip(states, made, strict=False))
-        ]
+        found = [self._last(*each) for each in zip(states, made, held, strict=False)]
         count = len(self._body.outputs) - self._count
         axes = self._node.attribute("scan_output_axes") or [0] * count
         directions = self._node.attribute("scan_output_directions") or [0] * count
@@ -114,8 +111,7 @@ class _ScanLoop:
     def _settle(self, walk: WalkBody) -> tuple[list[Value], list[Value]]:
         """Walk the body until the states that its steps leave are among those that it may begin with.
 
-        Returns:
-            What is known of the states before any step, and of the body's results.
+        Returns these states, and the body's results.
         """
         states = [
             dataclasses.replace(self._node.input(at), content=None, pattern=None, fill=None, name="")
@@ -126,7 +122,7 @@ class _ScanLoop:
             following = [joined(self._node, pair) for pair in zip(states, self._before(made), strict=True)]
             if number >= _ROUNDS:  # what still grows is taken to grow on, without end
                 following = [
-                    new if new.range == old.range else dataclasses.replace(new, range=self._grown(new.whole))
+                    new if new.range == old.range else dataclasses.replace(new, range=ANY)
                     for old, new in zip(states, following, strict=True)
                 ]
             if following == states:
@@ -134,17 +130,8 @@ class _ScanLoop:
             states = following
         raise NotCovered
 
-    def _grown(self, range: Range) -> Range:
-        return dataclasses.replace(ANY, finite=range.finite and not self._overflows)
-
     def _stacked(self, value: Value, at: int, *, aligned: bool) -> Value:
-        """Give what is known of the values of all steps, one after the other along a new axis.
-
-        Args:
-            value: Value of one step.
-            at: The new axis.
-            aligned: Whether the steps have the order that they have in what the loop runs over.
-        """
+        """Stack the values of all steps along a new axis: `aligned` if in the order of what the loop runs over."""
         if value.shape is None:
             tracks = {key: _lost(self._node, None, value.track(key)) for key in self._node.keys}
             return Value(None, tracks, range=value.whole)
@@ -164,10 +151,7 @@ class _ScanLoop:
             if is_numbered and key[0] is not Property.ROWS:
                 found = join([found, Track({(at, 0): Reach()})])
             tracks[key] = guarded(self._node, key, found, shape)
-        result = dataclasses.replace(
-            value, after=value.after if aligned else {}, range=value.range if aligned else value.whole
-        )
-        return dataclasses.replace(carried(Value(shape, tracks), result, moved), pattern=None, fill=None)
+        return dataclasses.replace(carried(Value(shape, tracks), value, moved), pattern=None, fill=None)
 
     def _held(self, made: Sequence[Value]) -> list[set[str]]:
         """Name for each state the sequence axes after whose lengths a step leaves it as it is."""
@@ -207,9 +191,9 @@ class _ScanLoop:
     def _mixing(self, sentence: str) -> Track:
         return Track(mixing=(Reason(self._node.title, sentence),))
 
-    def _last(self, state: Value, made: Value, held: list[set[str]], at: int) -> Value:
+    def _last(self, state: Value, made: Value, held: set[str]) -> Value:
         value = joined(self._node, [state, made])
-        tracks = {key: self._ended(key, value.track(key), held[at]) for key in self._node.keys}
+        tracks = {key: self._ended(key, value.track(key), held) for key in self._node.keys}
         return dataclasses.replace(value, tracks=tracks, range=made.whole)
 
     def _ended(self, key: Key, track: Track, held: set[str]) -> Track:
@@ -228,6 +212,6 @@ class _ScanLoop:
         return join([rest, self._mixing(f'gives the state after all steps of "{axis}", padding included')])
 
 
-def scan(node: Node, path: str, walk: WalkBody, *, overflows: bool) -> list[Value]:
+def scan(node: Node, path: str, walk: WalkBody) -> list[Value]:
     """Give what is known of the results of a Scan."""
-    return _ScanLoop(node, path, overflows=overflows).results(walk)
+    return _ScanLoop(node, path).results(walk)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from rnnserve.export.analysis.contents import symbolic
 from rnnserve.export.analysis.flow import (
     At,
     First,
@@ -23,7 +22,7 @@ from rnnserve.export.analysis.flow import (
     moved,
     numbered,
 )
-from rnnserve.export.analysis.sizes import Size, computed, longest, maximum, minimum, quotient
+from rnnserve.export.analysis.sizes import Size, computed, maximum, minimum, quotient
 from rnnserve.export.analysis.values import (
     COMPUTES,
     COUNTS,
@@ -49,6 +48,7 @@ from rnnserve.export.analysis.values import (
     not_decided,
     plain,
     size_of,
+    symbolic,
 )
 from rnnserve.protos.protocol_words import BATCH
 
@@ -77,31 +77,27 @@ def transpose(node: Node) -> Value:
 def unsqueeze(node: Node) -> Value:
     """Add axes of size 1."""
     value = node.input(0)
-    rank = value.rank + len(node.attribute("axes") or node.input(1).numbers or ())
-    added = node.axes(rank)
-    if added is None or rank == value.rank:
+    added = node.axes(value.rank + len(node.attribute("axes") or node.input(1).numbers or ()))
+    if not added:
         raise NotCovered
-    kept = [at for at in range(rank) if at not in added]
-    shape: list[Axis] = [(ONE,)] * rank
-    for at, axis in zip(kept, value.axes, strict=True):
-        shape[at] = axis
-    return moved(node, tuple(shape), value, [At(at) for at in kept])
+    sizes = [size_of(axis) for axis in value.axes]
+    for at in sorted(added):
+        sizes.insert(at, ONE)
+    return _reshaped(node, value, sizes)
 
 
 def squeeze(node: Node) -> Value:
     """Remove axes of size 1."""
     value = node.input(0)
+    sizes = [size_of(axis) for axis in value.axes]
     removed = node.axes(value.rank)
     if removed is None:
-        removed = [at for at, axis in enumerate(value.axes) if size_of(axis) == ONE]
-        if any(size_of(axis).number is None for axis in value.axes):
+        removed = [at for at, size in enumerate(sizes) if size == ONE]
+        if any(size.number is None for size in sizes):
             raise NotCovered  # which axes go depends on sizes
-    if any(size_of(value.axes[at]) != ONE for at in removed):
+    if any(sizes[at] != ONE for at in removed):
         raise NotCovered
-    kept = [at for at in range(value.rank) if at not in removed]
-    over = Over("squeezes over", surely=False)
-    reads: list[Read] = [At(kept.index(at)) if at in kept else over for at in range(value.rank)]
-    return moved(node, tuple(value.axes[at] for at in kept), value, reads)
+    return _reshaped(node, value, [size for at, size in enumerate(sizes) if at not in removed])
 
 
 def expand(node: Node) -> Value:
@@ -228,17 +224,10 @@ def concat(node: Node) -> Value:
     result = flow(node, shape, sources)
     for boundary in starts[1:-1]:
         result = numbered(node, result, boundary)
-    after: dict[str, float] = {}
-    for axis in {axis for value in values for axis in value.after}:
-        numbers = {value.after.get(axis, value.fill) for value in values}
-        place, places = along(result, axis), {along(value, axis) for value in values if axis in value.after}
-        number = numbers.pop() if len(numbers) == 1 else None
-        if number is not None and place is not None and place != at and places == {place}:
-            after[axis] = number
     fills = {value.fill for value in values}
     are_columns = at == rank - 1 and all(size_of(value.axes[at]) == ONE for value in values)
     pattern = Columns(tuple(values)) if are_columns else None
-    return dataclasses.replace(result, after=after, pattern=pattern, fill=fills.pop() if len(fills) == 1 else None)
+    return dataclasses.replace(result, pattern=pattern, fill=fills.pop() if len(fills) == 1 else None)
 
 
 def split(node: Node) -> list[Value]:
@@ -331,10 +320,6 @@ def _cut(at: int, size: Size, start: Size, end: Size) -> tuple[Read, Size]:
         first = None if size.number is None else max(size.number + first, 0)
         if first is None and size == stop and start.number is not None and (size + start).at_least(0):
             return Last("reads the last of"), -start  # there are always as many: of a sequence, or of it and a window
-        if first is None and size + start == stop - 1:
-            return Last("reads the last of"), ONE
-    if first is None and start == size - 1:
-        return Last("reads the last of"), ONE
     if first is None:
         return Over("reads some of", surely=False), computed("slice", size, start, end, lowest=0)
     first = first if size.number is None else min(first, size.number)
@@ -369,33 +354,19 @@ def pad(node: Node) -> Value:
     is_constant = node.attribute("mode", "constant") == "constant"
     if len(pads) != 2 * len(axes) or (is_constant and number is None):
         raise NotCovered
-    reads, shape, padded, boundaries = same_axes(value), list(value.axes), [], []
+    reads, shape, boundaries = same_axes(value), list(value.axes), []
     for at, before, behind in zip(axes, pads[: len(axes)], pads[len(axes) :], strict=True):
         if before.number == 0 and behind.number == 0:
             continue
-        padded.append(at)
         if behind.number != 0:
-            boundary = size_of(shape[at]) + before
-            boundaries.append((boundary, unseen_axes(value, at, boundary, number) if is_constant else []))
+            boundaries.append(size_of(shape[at]) + before)
         shape[at] = (size_of(shape[at]) + before + behind,)
         is_shifted = is_constant and before.number is not None
         reads[at] = At(at, Reach(offset=-(before.number or 0))) if is_shifted else Over("pads over", surely=False)
     result = moved(node, tuple(shape), value, reads)
-    for boundary, unseen in boundaries:
-        result = numbered(node, result, boundary, unseen)
-    after = {axis: kept for axis, kept in result.after.items() if along(result, axis) not in padded or kept == number}
-    fill_number = number if value.fill == number else None
-    return dataclasses.replace(result, after=after, pattern=None, fill=fill_number, range=None)
-
-
-def unseen_axes(value: Value, at: int, boundary: Size, number: float | None) -> list[str]:
-    """Name the dynamic axes for which it makes no difference where a number begins that is put behind an axis.
-
-    Zeros after zeros are unseen from the end of the longest row on.
-    """
-    after = [axis for axis, end in value.after.items() if along(value, axis) == at and end == number]
-    kept = [axis for axis in after if boundary.at_least(longest(axis, BATCH))]
-    return [*kept, BATCH] if kept else []
+    for boundary in boundaries:
+        result = numbered(node, result, boundary)
+    return dataclasses.replace(result, pattern=None, fill=number if value.fill == number else None, range=None)
 
 
 def gather(node: Node) -> Value:
@@ -431,7 +402,7 @@ def _computed(data: Value, at: int, indices: Value) -> Read:
     """Read an axis at indices that are computed: those of each row's last step, or any."""
     pattern = indices.pattern
     if isinstance(pattern, Ends) and pattern.offset == -1 and along(data, pattern.axis) == at:
-        return Last("reads one of", neutral=lambda axis: axis == pattern.axis)
+        return Last("reads one of", neutral=[pattern.axis])
     return Over(_COMPUTED, surely=False)
 
 

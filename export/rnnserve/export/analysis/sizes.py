@@ -7,19 +7,12 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Symbol:
-    """A number that is known when a model runs.
+    """A number that is known when a model runs."""
 
-    Attributes:
-        name: Equal names are equal numbers: "batch", or the computation of the number.
-        tainted: The dynamic axes on whose sizes, or on whose values, the number depends.
-        made_of: The dynamic axes on whose sizes it depends.
-        lowest: A lower bound, 0 or more. None if none is known.
-    """
-
-    name: str
-    tainted: frozenset[str] = dataclasses.field(compare=False)
-    made_of: frozenset[str] = dataclasses.field(compare=False)
-    lowest: int | None = dataclasses.field(compare=False)
+    name: str  # equal names are equal numbers: "batch", or the computation of the number
+    tainted: frozenset[str] = dataclasses.field(compare=False)  # the dynamic axes on whose sizes or values it depends
+    made_of: frozenset[str] = dataclasses.field(compare=False)  # the dynamic axes on whose sizes it depends
+    lowest: int | None = dataclasses.field(compare=False)  # a lower bound, 0 or more, if it is known
 
 
 Monomial = tuple[Symbol, ...]
@@ -27,13 +20,9 @@ Monomial = tuple[Symbol, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """A polynomial with integer coefficients.
+    """A polynomial with integer coefficients."""
 
-    Attributes:
-        terms: Coefficients by monomial, its symbols sorted. No coefficient is 0, and the constant's monomial is empty.
-    """
-
-    terms: tuple[tuple[Monomial, int], ...]
+    terms: tuple[tuple[Monomial, int], ...]  # sorted; no coefficient is 0, and the constant's monomial is empty
 
     @staticmethod
     def of(number: "int | Size") -> "Size":

@@ -4,7 +4,6 @@ An operator that isn't here proves nothing, and can give any value. A range may 
 smaller.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Mapping
 
@@ -15,20 +14,9 @@ from rnnserve.export.analysis.flow import Node
 from rnnserve.export.analysis.values import ANY, LARGEST, Range, Value, range_of, size_of, union
 
 RangeRule = Callable[[Node], Range]
-
-
-@dataclasses.dataclass(frozen=True)
-class Rule:
-    """What an operator does.
-
-    Attributes:
-        dependences: Gives the results' shapes, and what they depend on: of the first result, or of each. It raises
-            NotCovered if that isn't known.
-        range: Gives the range of all results whose ranges the first rule has not given.
-    """
-
-    dependences: Callable[[Node], Value | list[Value]]
-    range: RangeRule
+"""Gives the range of all results of a node whose ranges its other rule hasn't given."""
+DependenceRule = Callable[[Node], Value | list[Value]]
+"""Gives the shape of the first result, or of each, and what it depends on. Raises NotCovered if that isn't known."""
 
 
 _MANY = 1e6
@@ -162,12 +150,8 @@ def _around(node: Node) -> Range:
 def _summed(node: Node) -> Range:
     """Sums over axes, of the numbers or of their magnitudes or squares."""
     given, count = _first(node), _count(node.optional(0))
-    if node.operator in ("ReduceL2", "ReduceSumSquare"):
-        squares = given.size**2 * count
-        is_root = node.operator == "ReduceL2" and squares <= LARGEST
-        return Range(0.0, math.sqrt(squares) if is_root else squares, given.finite)
-    if node.operator == "ReduceL1":
-        return Range(0.0, given.size * count, given.finite)
+    if node.operator != "ReduceSum":
+        return Range(0.0, max(1.0, given.size**2) * count, given.finite)
     return Range(min(given.low, given.low * count), max(given.high, given.high * count), given.finite)
 
 
@@ -244,7 +228,7 @@ def _any_value(_: Node) -> Range:
     return ANY
 
 
-_TABLE: tuple[tuple[str, Callable[[Node], Value | list[Value]], RangeRule], ...] = (
+_TABLE: tuple[tuple[str, DependenceRule, RangeRule], ...] = (
     # At each index.
     ("Identity Dropout", computing.identity, _SAME),
     ("Ceil CastLike Floor Round", computing.elementwise, _SAME),
@@ -321,7 +305,7 @@ _TABLE: tuple[tuple[str, Callable[[Node], Value | list[Value]], RangeRule], ...]
     ("Range", moving.range_, _counted),
 )
 
-RULES: Mapping[str, Rule] = {
-    operator: Rule(dependences, range) for operators, dependences, range in _TABLE for operator in operators.split()
+RULES: Mapping[str, tuple[DependenceRule, RangeRule]] = {
+    operator: (dependences, range) for operators, dependences, range in _TABLE for operator in operators.split()
 }
 """Rules by operator of ONNX's own domain."""

@@ -49,17 +49,11 @@ COUNTS = "reads the number of"  # rows, or steps
 
 @dataclasses.dataclass(frozen=True)
 class Reach:
-    """Which indices of the input's axis the value at index i of a place depends on.
+    """Which indices of the input's axis the value at index i of a place depends on: on i + offset."""
 
-    Attributes:
-        exact: Whether on one index only. Otherwise it depends on all up to it.
-        offset: That index is i + offset.
-        by: The node by which the offset grew last.
-    """
-
-    exact: bool = True
+    exact: bool = True  # otherwise on all indices up to that one, too
     offset: int = 0
-    by: str = dataclasses.field(default="", compare=False)
+    by: str = dataclasses.field(default="", compare=False)  # the node by which the offset grew last
 
     def then(self, other: "Reach") -> "Reach":
         """Compose: the reach of what reads, as far as `other` says, values that reach as far as this says."""
@@ -74,12 +68,10 @@ class Reach:
 
 @dataclasses.dataclass(frozen=True)
 class Reason:
-    """A node, and what it does.
+    """A node, as its operator and its name, and what it does.
 
-    Attributes:
-        node: The operator, and the node's name or first result.
-        sentence: What a mixing node does. Of a node that isn't decided: what it does with other indices, though what it
-            reads there may count for nothing. Empty if no rule covers the node.
+    A sentence of a node that isn't decided is what it does with other indices, though what it reads there may count for
+    nothing. It is empty if no rule covers the node.
     """
 
     node: str
@@ -93,17 +85,12 @@ class Reason:
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """How values depend on one axis of the inputs. With no places and no reasons, they do not.
+    """How values depend on one axis of the inputs. With no places and no reasons, they do not."""
 
-    Attributes:
-        places: Where the values lie along that axis, and how far each value reaches.
-        mixing: Operators that surely read over the axis.
-        undecided: Operators that may read over the axis.
-    """
-
+    # Where they lie along that axis, and how far each value reaches.
     places: Mapping[Place, Reach] = dataclasses.field(default_factory=dict)
-    mixing: tuple[Reason, ...] = ()
-    undecided: tuple[Reason, ...] = ()
+    mixing: tuple[Reason, ...] = ()  # operators that surely read over the axis
+    undecided: tuple[Reason, ...] = ()  # operators that may read over it
 
     @property
     def is_free(self) -> bool:
@@ -149,28 +136,23 @@ LARGEST = float(np.finfo(np.float32).max)
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """What a tensor's values can be.
-
-    Attributes:
-        low: No finite value is smaller.
-        high: No finite value is larger.
-        finite: Whether every value is finite: if the walk ignores overflow, as long as no number overflows.
-    """
+    """What a tensor's values can be: no finite value is smaller than `low`, or larger than `high`."""
 
     low: float
     high: float
-    finite: bool = True
+    finite: bool = True  # whether every value is
 
     @property
     def size(self) -> float:
         """The largest magnitude."""
         return max(abs(self.low), abs(self.high))
 
-    def within(self, *, overflows: bool) -> "Range":
-        """The same within the numbers of float32. What lies beyond them may be infinite, unless overflow is ignored."""
+    @property
+    def limited(self) -> "Range":
+        """The same within the numbers of float32. What lies beyond them may be infinite."""
         if self.size <= LARGEST:
             return self
-        return Range(self.low if self.low >= 0 else -LARGEST, LARGEST, self.finite and not overflows)
+        return Range(self.low if self.low >= 0 else -LARGEST, LARGEST, finite=False)
 
 
 ANY = Range(-LARGEST, LARGEST, finite=False)
@@ -224,17 +206,10 @@ class Ends:
 
 @dataclasses.dataclass(frozen=True)
 class Inside:
-    """Whether a step lies before its row's length: true, or 1, before it, and false, or 0, after it.
-
-    Attributes:
-        axis: The sequence axis.
-        steps: The axis of the tensor along which the steps lie. It is negative for the axis of a loop.
-        rows: The axis of the rows.
-        inverted: Whether it is the other way round.
-    """
+    """Whether a step of a sequence axis lies before its row's length."""
 
     axis: str
-    steps: int
+    steps: int  # the axis of the tensor along which the steps lie: negative for the axis of a loop
     rows: int
     inverted: bool = False
 
@@ -251,31 +226,18 @@ Pattern = Steps | Ends | Inside | Columns
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """What is known of a tensor.
-
-    Attributes:
-        shape: None if not even the number of axes is known.
-        tracks: Tracks by property and axis of the inputs. A missing one is free.
-        content: The values, if they are known.
-        pattern: What they are, if that is known.
-        after: The one value that all steps after their row's length have, by sequence axis with lengths. Only in
-            tensors that lie along the axis.
-        fill: The one number that all values are. None if they differ, or if that isn't known.
-        range: What the values can be, except those of `after`. None until the walk has completed the record.
-        held: The tensor whose values these are at all steps after their row's length, by sequence axis with lengths,
-            inside a loop over it.
-        name: Name of the tensor, unique in its graph. It is empty for what a rule makes on the way.
-    """
+    """What is known of a tensor. The shape is None if not even the number of axes is known."""
 
     shape: Shape | None
-    tracks: Mapping[Key, Track] = dataclasses.field(default_factory=dict)
-    content: Content | None = None
+    tracks: Mapping[Key, Track] = dataclasses.field(default_factory=dict)  # a missing one is free
+    content: Content | None = None  # the values, if they are known
     pattern: Pattern | None = None
-    after: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    fill: float | None = None
-    range: Range | None = None
+    fill: float | None = None  # the one number that all values are, if it is known
+    masked: bool = False  # whether a mask of lengths may have taken out what lies after the rows' lengths
+    range: Range | None = None  # None if it isn't computed
+    # The tensor whose values these are at all steps after their row's length, by sequence axis with lengths, in a loop.
     held: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    name: str = ""
+    name: str = ""  # unique in its graph; empty for what a rule makes on the way
 
     @property
     def axes(self) -> Shape:
@@ -295,9 +257,8 @@ class Value:
 
     @property
     def whole(self) -> Range:
-        """What the values can be, those after the rows' lengths included."""
-        known = ANY if self.range is None else self.range
-        return union([known, *(range_of(np.array(number)) for number in self.after.values())])
+        """What the values can be."""
+        return ANY if self.range is None else self.range
 
     @property
     def few(self) -> Content | None:
@@ -326,6 +287,16 @@ class Value:
         if self.shape is None or None in numbers or math.prod(number or 0 for number in numbers) > _MOST_CONTENT:
             return None
         return [number or 0 for number in numbers]
+
+
+def symbolic(sizes: Sequence[Size]) -> Content:
+    """Give an array of sizes (n,), of integers if all are."""
+    numbers = [size.number for size in sizes]
+    if None not in numbers:
+        return np.array(numbers, np.int64)
+    content = np.empty(len(sizes), object)
+    content[:] = sizes
+    return content
 
 
 def plain(sizes: Sequence[Size | int]) -> Shape:
@@ -369,20 +340,12 @@ def along(value: Value, axis: str) -> int | None:
 def carried(result: Value, value: Value, place: Callable[[int], int | None]) -> Value:
     """Keep in a result what is known of the value whose numbers it has, at other axes.
 
-    Args:
-        result: The result, of which shape and tracks are known.
-        value: The value.
-        place: The axis of the result that an axis of the value has become. None if there is none.
+    `place` gives the axis of the result that an axis of the value has become, or None.
     """
 
-    def moved(at: int | None) -> int | None:
-        return at if at is None or at < LAST[0] else place(at)
+    def moved(at: int) -> int | None:
+        return at if at < LAST[0] else place(at)
 
-    after = {
-        axis: number
-        for axis, number in value.after.items()
-        if (before := moved(along(value, axis))) is not None and before == along(result, axis)
-    }
     pattern = value.pattern
     if isinstance(pattern, Steps | Ends):
         now = moved(pattern.place)
@@ -394,11 +357,4 @@ def carried(result: Value, value: Value, place: Callable[[int], int | None]) -> 
         pattern = None if is_lost else dataclasses.replace(pattern, steps=steps or 0, rows=rows or 0)
     else:
         pattern = None
-    kept = len(after) == len(value.after)
-    return dataclasses.replace(
-        result,
-        pattern=pattern,
-        after=after,
-        fill=value.fill,
-        range=value.range if kept else value.whole,
-    )
+    return dataclasses.replace(result, pattern=pattern, fill=value.fill, masked=value.masked, range=value.range)

@@ -1,38 +1,40 @@
 """Walking a graph node by node, into its loops and branches: one record per value."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from rnnserve.export.analysis.contents import with_content
 from rnnserve.export.analysis.flow import Node
 from rnnserve.export.analysis.loops import joined, scan
-from rnnserve.export.analysis.sizes import Size, named
+from rnnserve.export.analysis.sizes import Size, computed, maximum, minimum, named, quotient
 from rnnserve.export.analysis.table import RULES
 from rnnserve.export.analysis.values import (
     ANY,
     BY_NUMBER,
     COMPUTES,
+    FREE,
     NUMBERS,
     Columns,
+    Content,
     Key,
     NotCovered,
     Range,
     Reason,
     Value,
     constant,
+    fill_of,
     join,
     plain,
 )
 
-READING = ("Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements", "ScatterND")
+_READING = ("Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements", "ScatterND")
 """Operators that read or write at indices, which are their second input."""
 _KEEPING = (  # operators by which graphs make indices: of numbers, their results are numbers still
     *("Add", "Cast", "CastLike", "Concat", "Expand", "Flatten", "Identity", "Mul", "Neg", "Reshape", "Slice", "Split"),
-    *("Squeeze", "Sub", "Tile", "TopK", "Transpose", "Unsqueeze", "If", "Loop", "Scan"),
+    *("Squeeze", "Sub", "Tile", "TopK", "Transpose", "Unsqueeze", "If", "Loop", "Scan", "Shape", "Size"),
 )
 _ONNX_DOMAINS = ("", "ai.onnx")
 _LARGEST_INPUT = 1e12  # sums of products of larger ones may overflow, which is not looked for
@@ -40,23 +42,14 @@ _UNCOVERED = (NotCovered, ArithmeticError, LookupError, StopIteration, TypeError
 
 
 class Walk:
-    """A walk through a model.
+    """A walk through a model, which finds how each value depends on the inputs, or without keys its range.
 
-    Attributes:
-        values: What is known of each value, those within the bodies of loops and branches included.
+    `values` has what is known of each value, those within the bodies of loops and branches included.
     """
 
-    def __init__(self, model: ir.Model, keys: Sequence[Key] = (), *, overflows: bool = False) -> None:
-        """Prepare a walk.
-
-        Args:
-            model: The graph.
-            keys: Properties that are decided of each value.
-            overflows: Whether what may leave the range of its datatype counts as not finite.
-        """
+    def __init__(self, model: ir.Model, keys: Sequence[Key] = ()) -> None:
         self._model = model
         self._keys = keys
-        self._overflows = overflows
         self._uncovered: dict[str, str] = {}  # by the path of a body, its first node that no rule covers
         self._functions = {name for _, name, _ in model.functions}
         opsets = model.graph.opset_imports
@@ -96,16 +89,10 @@ class Walk:
         names = [value.name or "" for value in node.outputs]
         empty = Node(node.op_type, title, (), names, attributes, self._keys, self._opset)
         inputs = [None if value is None else self.values.get(value) or empty.undecided() for value in node.inputs]
-        return with_numbers(dataclasses.replace(empty, inputs=inputs))
+        return _with_numbers(dataclasses.replace(empty, inputs=inputs))
 
     def of_node(self, each: ir.Node, node: Node, path: str) -> list[Value]:
-        """Give what is known of each result of a node.
-
-        Args:
-            each: The node in its graph.
-            node: The node as rules see it.
-            path: Path of its graph in the model, which is empty for the model's.
-        """
+        """Give what is known of each result of a node, in the graph of this path."""
         try:
             found = self._by_rule(each, node, path)
         except _UNCOVERED:
@@ -124,7 +111,7 @@ class Walk:
             return self._loop(node, inside)
         if each.op_type not in RULES:
             raise NotCovered
-        found = RULES[each.op_type].dependences(node)
+        found = RULES[each.op_type][0](node)
         return found if isinstance(found, list) else [found]
 
     def _branches(self, node: Node, path: str) -> list[Value]:
@@ -151,7 +138,7 @@ class Walk:
             return [self.of(value) for value in body.outputs]
 
         try:
-            return scan(node, path, walk, overflows=self._overflows)
+            return scan(node, path, walk)
         except _UNCOVERED:  # nothing is known of a Loop, either
             uncovered = dict(self._uncovered)
             walk([dataclasses.replace(node.undecided(), range=ANY)] * len(body.inputs))
@@ -160,16 +147,18 @@ class Walk:
 
     def _completed(self, each: ir.Node, node: Node, value: ir.Value, known: Value) -> Value:
         """Complete the record of a result."""
+        if self._keys:
+            return dataclasses.replace(known, name=value.name or "")
         range, has_rule = known.range, each.op_type in RULES and each.domain in _ONNX_DOMAINS
         if range is None and has_rule and each.op_type not in self._functions:
             try:
-                range = RULES[each.op_type].range(node)
+                range = RULES[each.op_type][1](node)
             except _UNCOVERED:
                 range = ANY
         range = range or ANY
         if value.dtype is not None and not value.dtype.is_floating_point():
             range = Range(range.low, range.high)
-        return dataclasses.replace(known, range=range.within(overflows=self._overflows), name=value.name or "")
+        return dataclasses.replace(known, range=range.limited, name=value.name or "")
 
 
 def _name(node: ir.Node) -> str:
@@ -189,19 +178,16 @@ def taken(condition: Value) -> str:
 
 
 def declared_inputs(graph: ir.Graph, *, finite: bool, infinite: Collection[str] = ()) -> dict[str, Value]:
-    """Give what is known of a graph's inputs from the file alone: their shapes, and whether they are finite.
+    """Give what is known of a graph's inputs from the file alone: their shapes, and whether their floats are finite.
 
-    Args:
-        graph: The graph.
-        finite: Whether no float of the inputs is NaN or infinite.
-        infinite: Names of inputs that are not finite even so.
+    They are if `finite`, except those named in `infinite`.
     """
     known = {}
     for value in graph.inputs:
         name, sizes = value.name or "", None if value.shape is None else enumerate(value.shape)
         shape = None if sizes is None else plain([_size(size, f"{name}.{at}") for at, size in sizes])
         is_finite = (finite and name not in infinite) or not (value.dtype is None or value.dtype.is_floating_point())
-        known[name] = Value(shape, range=input_range(is_finite=is_finite))
+        known[name] = Value(shape, range=Range(-_LARGEST_INPUT, _LARGEST_INPUT) if is_finite else ANY)
     return known
 
 
@@ -209,44 +195,154 @@ def _size(size: int | ir.SymbolicDim, otherwise: str) -> int | Size:
     return size if isinstance(size, int) else named(size.value or otherwise)
 
 
-def input_range(*, is_finite: bool) -> Range:
-    """Give the range of an input of the graph."""
-    return Range(-_LARGEST_INPUT, _LARGEST_INPUT) if is_finite else ANY
-
-
-def with_numbers(node: Node) -> Node:
+def _with_numbers(node: Node) -> Node:
     """Give a node as what it does with numbers of rows, or of steps, says it.
 
     If they are indices of what lies along these rows, each row may be read in its place: so graphs put rows back that
     were sorted. Whatever else is computed with them, such as a comparison, may give each row another result by its
     number, and so does a table from which each row takes the entry of its number.
     """
-    inputs = [None if value is None else _read_numbers(node, at, value) for at, value in enumerate(node.inputs)]
+    is_alone = node.operator == "Max" and len(node.inputs) == 1  # as torch writes indices
+    if is_alone or node.operator in _KEEPING:
+        return node
+    inputs = list(node.inputs)
+    for at, value in enumerate(inputs):
+        is_numbered = value is not None and any(
+            r.sentence == NUMBERS for t in value.tracks.values() for r in t.undecided
+        )
+        if value is not None and is_numbered and not (node.operator in _READING and at != 1):
+            data = node.inputs[0] if node.operator in _READING else None
+            inputs[at] = _read_numbers(value, data)
     return dataclasses.replace(node, inputs=inputs)
 
 
-def _read_numbers(node: Node, at: int, value: Value) -> Value:
-    if not any(reason.sentence == NUMBERS for track in value.tracks.values() for reason in track.undecided):
-        return value
+def _read_numbers(value: Value, data: Value | None) -> Value:
+    """Give numbers as indices of data, or as what something else is computed of."""
     tracks = {}
     for key, track in value.tracks.items():
-        does = _does(node, at, key)
+        does = COMPUTES if data is None or data.track(key).is_free else BY_NUMBER
         said = (Reason(each.node, does) if each.sentence == NUMBERS else each for each in track.undecided)
         tracks[key] = dataclasses.replace(track, undecided=tuple(dict.fromkeys(said)))
     pattern = value.pattern
     if isinstance(pattern, Columns):
-        pattern = Columns(tuple(_read_numbers(node, at, part) for part in pattern.parts))
+        pattern = Columns(tuple(_read_numbers(part, data) for part in pattern.parts))
     return dataclasses.replace(value, tracks=tracks, pattern=pattern)
 
 
-def _does(node: Node, at: int, key: Key) -> str:
-    """Say what a node does with numbers that are one of its inputs."""
-    if node.operator in READING:
-        data = node.inputs[0]
-        if at != 1:
-            return NUMBERS
-        return COMPUTES if data is not None and data.track(key).is_free else BY_NUMBER
-    if node.operator in ("Shape", "Size"):
-        return BY_NUMBER  # there are as many of them, whatever they are
-    is_alone = node.operator == "Max" and len(node.inputs) == 1  # as torch writes indices
-    return NUMBERS if is_alone or node.operator in _KEEPING else COMPUTES
+def with_content(node: Node, value: Value) -> Value:
+    """Complete the record of a result with its values, if they are known.
+
+    A tensor whose values are all known depends on what these depend on, value by value, and on no more: the Shape of
+    `x` reads the number of rows, but `x.std(-1)` takes the number of features alone from it, which no row changes.
+    """
+    content = value.few if value.content is not None else _computed(node, value)
+    if content is None:
+        return value
+    fill = value.fill if content.dtype == object else fill_of(content)
+    value = dataclasses.replace(value, content=content, fill=fill)
+    if content.dtype.kind not in "fiubO" or value.size_numbers != list(content.shape):
+        return value
+    sizes = [each for each in content.ravel().tolist() if isinstance(each, Size)]
+    tainted = frozenset[str]().union(*(size.tainted for size in sizes))
+    tracks = {key: value.track(key) if key[1] in tainted else FREE for key in node.keys}
+    return dataclasses.replace(value, tracks=tracks)
+
+
+def _divided(number: int | Size, by: int | Size) -> int | Size | None:
+    """Divide integers as ONNX does. Sizes that are no polynomial then are a computation of their own."""
+    first, second = Size.of(number), Size.of(by)
+    if first.number is not None and second.number is not None:
+        return int(first.number / second.number) if second.number else None
+    exact = quotient(first, second) if second.terms else None
+    if exact is not None:
+        return exact
+    return computed("floor", first, second, lowest=0) if first.at_least(0) and second.at_least(1) else None
+
+
+def _remainder(number: int | Size, by: int | Size) -> int | None:
+    """Give the remainder, which has the sign of the divisor, as ONNX's of integers: torch.roll cuts an axis there."""
+    first, second = Size.of(number).number, Size.of(by).number
+    return first % second if first is not None and second else None
+
+
+def _equal(number: int | Size, other: int | Size) -> bool | None:
+    """Compare sizes: polynomials that differ by a number that is not 0 are never equal. Others may be."""
+    first, second = Size.of(number), Size.of(other)
+    if first == second:
+        return True
+    return False if first.at_least(second + 1) or second.at_least(first + 1) else None
+
+
+_WIDE_INTEGERS = {6, 7, 12, 13}  # types of TensorProto
+_INTEGERS = {2, 3, 4, 5} | _WIDE_INTEGERS
+_OF_NUMBERS: Mapping[str, Callable[..., Any]] = {
+    "Greater": np.greater,
+    "GreaterOrEqual": np.greater_equal,
+    "Less": np.less,
+    "LessOrEqual": np.less_equal,
+    "Not": np.logical_not,
+    "And": np.logical_and,
+    "Or": np.logical_or,
+    "Xor": np.logical_xor,
+}
+_OF_SIZES: Mapping[str, Callable[..., Any]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Neg": np.negative,
+    "Where": np.where,
+    "Div": np.frompyfunc(_divided, 2, 1),
+    "Mod": np.frompyfunc(_remainder, 2, 1),
+    "Equal": np.frompyfunc(_equal, 2, 1),
+    "Max": np.frompyfunc(lambda first, second: maximum(Size.of(first), Size.of(second)), 2, 1),
+    "Min": np.frompyfunc(lambda first, second: minimum(Size.of(first), Size.of(second)), 2, 1),
+}
+
+
+def _summed(node: Node, contents: Sequence[Content], shape: list[int]) -> Content:
+    function = np.prod if node.operator == "ReduceProd" else np.sum
+    axes = node.axes(contents[0].ndim) or range(contents[0].ndim)
+    return np.asarray(function(contents[0], axis=tuple(axes))).reshape(shape)
+
+
+_MOVING: Mapping[str, Callable[[Node, Sequence[Content], list[int]], Any]] = {
+    **dict.fromkeys(
+        ("Reshape", "Flatten", "Squeeze", "Unsqueeze"), lambda _, contents, shape: contents[0].reshape(shape)
+    ),
+    "Expand": lambda _, contents, shape: np.broadcast_to(contents[0], shape),
+    "Transpose": lambda node, contents, _: contents[0].transpose(node.attribute("perm")),
+    "Gather": lambda node, contents, _: np.take(contents[0], contents[1].astype(int), int(node.attribute("axis", 0))),
+    "Concat": lambda node, contents, _: np.concatenate(contents, int(node.attribute("axis"))),
+}
+
+
+def _computed(node: Node, result: Value) -> Content | None:
+    shape, contents = result.size_numbers, [content for value in node.given if (content := value.few) is not None]
+    if shape is None or not contents or len(contents) < len(node.given):
+        return None
+    operator, kinds = node.operator, {content.dtype.kind for content in contents}
+    try:
+        if operator in _MOVING:
+            return np.asarray(_MOVING[operator](node, contents, shape))
+        if operator == "Cast":
+            to = int(node.attribute("to"))
+            if "O" in kinds:
+                return contents[0] if to in _WIDE_INTEGERS else None
+            return contents[0].astype(np.int64) if to in _INTEGERS and kinds <= set("iub") else None
+        if operator in ("ReduceProd", "ReduceSum") and kinds <= set("iuO"):
+            return _summed(node, contents, shape)
+        if operator in _OF_SIZES and kinds <= set("iubO") and not node.attribute("fmod"):
+            return _plain(np.asarray(_OF_SIZES[operator](*contents)))
+        return np.asarray(_OF_NUMBERS[operator](*contents)) if operator in _OF_NUMBERS and "O" not in kinds else None
+    except (ArithmeticError, IndexError, NotCovered, TypeError, ValueError):
+        return None
+
+
+def _plain(content: Content) -> Content | None:
+    """Give an array of numbers, if it is one. None if a value isn't known."""
+    if content.dtype != object:
+        return content
+    entries = [Size.of(each).number if isinstance(each, Size) else each for each in content.ravel().tolist()]
+    if None not in entries and entries:
+        return np.array(entries).reshape(content.shape)
+    return None if any(each is None for each in content.ravel().tolist()) else content

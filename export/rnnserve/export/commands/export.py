@@ -15,7 +15,6 @@ from rnnserve.export.commands.shared_arguments import (
     check_repository,
     published_lines,
     read_seal,
-    signed_lines,
 )
 from rnnserve.export.description.targets import check_target, is_target
 from rnnserve.export.errors import ExportError
@@ -81,8 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
     for publication in _publications(names, args.checkpoints):
         done = publish(publication, repository=args.repository, progress=sys.stderr.isatty(), seal=seal)
-        lines = [*_lines(done, with_table=args.table), *signed_lines(args, done.published.folder)]
-        print("\n".join(lines), flush=True)
+        print("\n".join(_lines(done, args)), flush=True)
     return 0
 
 
@@ -109,11 +107,11 @@ def _names_in(checkpoints: Path) -> list[str]:
     return names
 
 
-def _lines(done: "ExportResult", *, with_table: bool) -> Iterator[str]:
+def _lines(done: "ExportResult", args: argparse.Namespace) -> Iterator[str]:
     from rnnserve.export.parity import parity_summary, parity_table
 
     parity = done.manifest.parity
-    yield f"{done.name}\n\n{parity_table(parity)}\n" if with_table else f"{done.name}: {parity_summary(parity)}"
+    yield f"{done.name}\n\n{parity_table(parity)}\n" if args.table else f"{done.name}: {parity_summary(parity)}"
     yield from batching_lines(done)
     yield from (f"warning: {line}" for line in done.manifest.parity.non_finite)
     if done.unscripted:
@@ -125,4 +123,4 @@ def _lines(done: "ExportResult", *, with_table: bool) -> Iterator[str]:
         for tensor in done.manifest.inputs
         if tensor.required_because
     )
-    yield from published_lines(done)
+    yield from published_lines(done, args)

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.shared_arguments import (
@@ -15,16 +14,12 @@ from rnnserve.export.commands.shared_arguments import (
     check_repository,
     published_lines,
     read_seal,
-    signed_lines,
 )
 from rnnserve.export.description.targets import check_model_name
 from rnnserve.export.errors import ExportError
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.tensors_in_words import axes_in_words, roles_in_words
-
-if TYPE_CHECKING:
-    from rnnserve.export.pipeline import ExportResult
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -96,18 +91,10 @@ def run(args: argparse.Namespace) -> int:
     )
     samples = read_samples(args.samples) if args.samples else ()
     done = adopt(args.file, args.name, args.repository, roles, samples, args.timeout, seal)
-    print("\n".join([*_lines(done), *signed_lines(args, done.published.folder)]))
+    lines = [*_tensors("input", done.manifest.inputs), *_tensors("output", done.manifest.outputs)]
+    lines += [*batching_lines(done), *done.manifest.parity.checks, *published_lines(done, args)]
+    print("\n".join([*lines, "`rnnserve serve --allow-unproven` serves it"]))
     return 0
-
-
-def _lines(done: "ExportResult") -> Iterator[str]:
-    manifest = done.manifest
-    yield from _tensors("input", manifest.inputs)
-    yield from _tensors("output", manifest.outputs)
-    yield from batching_lines(done)
-    yield from manifest.parity.checks
-    yield from published_lines(done)
-    yield "`rnnserve serve --allow-unproven` serves it"
 
 
 def _tensors(kind: str, tensors: Sequence[manifest_pb2.Tensor]) -> Iterator[str]:

@@ -27,7 +27,6 @@ __all__ = [
     "check_repository",
     "published_lines",
     "read_seal",
-    "signed_lines",
 ]
 
 
@@ -81,13 +80,6 @@ def read_seal(args: argparse.Namespace) -> Seal:
     return seal_with(args.sign_key, args.sign_key_password_file)
 
 
-def signed_lines(args: argparse.Namespace, folder: Path) -> Iterator[str]:
-    """Say who has signed a version that was published with the arguments; nothing where it was not to be signed."""
-    if args.sign_key is not None:
-        signed = read_claim(folder)
-        yield f"signed with the key {signed.key_id}, sequence {signed.release.sequence}"
-
-
 def check_repository(repository: Path) -> None:
     """Check that a version can be published there, without leaving anything."""
     folder = repository
@@ -134,12 +126,15 @@ def batching_lines(done: "ExportResult") -> Iterator[str]:
     yield from (f"  since {reason}" for reason in done.manifest.batching.reasons)
 
 
-def published_lines(done: "ExportResult") -> Iterator[str]:
-    """Say where a version is, and if the server has not tried it, why."""
+def published_lines(done: "ExportResult", args: argparse.Namespace) -> Iterator[str]:
+    """Say where a version is, who has signed it, and if the server has not tried it, why."""
     if done.untried:
         yield done.untried
     state = "published as" if done.published.new else "unchanged:"
     yield f"{done.name}: {state} version {done.published.version}, {done.published.folder}"
+    if args.sign_key is not None:
+        signed = read_claim(done.published.folder)
+        yield f"signed with the key {signed.key_id}, sequence {signed.release.sequence}"
 
 
 def _seconds(text: str) -> float:

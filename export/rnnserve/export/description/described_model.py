@@ -41,7 +41,7 @@ from rnnserve.export.held_modules import held_values
 from rnnserve.export.recurrence.refusals import keeps_state
 from rnnserve.export.surroundings import restoring
 from rnnserve.export.tensors import Arrays
-from rnnserve.export.torch_adapter import OptimizedModule, written_module
+from rnnserve.export.torch_adapter import written_module
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
@@ -92,6 +92,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         longest = try_forward(Trial(flat.run, inputs, sizes), outputs)
         defaults = find_defaults(flat, inputs, sizes, initial)
     check_states(states, inputs, outputs)
+    name_classes(publication.labels, outputs)
     if isinstance(publication.samples, Mapping):
         raise WrongArguments("samples is one dict; expected a list of dicts, one for each batch of real inputs")
     samples = [complete_sample(number, sample, inputs, defaults) for number, sample in enumerate(publication.samples)]
@@ -101,7 +102,6 @@ def describe_model(publication: Publication) -> DescribedModel:
         inputs=inputs,
         outputs=outputs,
         labels=list(publication.labels),
-        labelled=name_classes(publication.labels, outputs),
         samples=samples,
         sizes=sizes,
         longest=longest,
@@ -131,8 +131,9 @@ def _unwrapped(module: nn.Module) -> nn.Module:
         )
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"publish got a {type(module).__name__}; expected an nn.Module")
-    while isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel | OptimizedModule):
-        module = written_module(module) if isinstance(module, OptimizedModule) else module.module
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    while isinstance(module, parallel) or written_module(module) is not module:
+        module = module.module if isinstance(module, parallel) else written_module(module)
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.device.type != "cpu":
             raise UnsupportedModule(f"the module's {name} is on {tensor.device}; publish module.cpu()")

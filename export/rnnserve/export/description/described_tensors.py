@@ -40,7 +40,6 @@ class ModelDescription:
     inputs: Tensors  # as a manifest describes them, in order
     outputs: Tensors
     labels: Sequence[str]  # names of the classes
-    labelled: str  # the output whose last axis has the classes; empty if there are no labels
     samples: Sequence[Arrays]  # given inputs, complete: every input by name
     sizes: Mapping[str, tuple[int, int]]  # the smallest and the largest of each dynamic axis that the proof uses
     checkpoint_sha256: str  # of the weights' file, if there is one
@@ -175,16 +174,16 @@ def check_states(states: Mapping[str, str], inputs: Tensors, outputs: Tensors) -
         raise WrongArguments(f"states: two outputs continue as one input: {dict(states)}")
 
 
-def name_classes(labels: Sequence[str], outputs: Tensors) -> str:
-    """Name the last axis of the first output that has as many values "classes", and return that output's name."""
+def name_classes(labels: Sequence[str], outputs: Tensors) -> None:
+    """Name the last axis of the first output that has as many values "classes"."""
     if not labels:
-        return ""
+        return
     if isinstance(labels, str) or len(set(labels)) != len(labels) or not all(labels):
         raise WrongArguments(f"labels is {labels!r}; expected a different name for each class")
     for tensor in outputs:
         if tensor.axes[-1].size == len(labels) and not tensor.continues_as and tensor.datatype.startswith("FP"):
             tensor.axes[-1].name = "classes"
-            return tensor.name
+            return
     shapes = "; ".join(f'"{t.name}" {[axis.size for axis in t.axes]}' for t in outputs)
     raise WrongArguments(f"labels has {len(labels)} names, but no output has a last axis of that size: {shapes}")
 

@@ -7,12 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx
 
 from rnnserve.export.analysis import Decision, Property, Verdict, worst
-from rnnserve.export.analysis.decisions import decide_of, values_of
-from rnnserve.export.analysis.steps import decide_steps
+from rnnserve.export.analysis.decisions import decide_of, decide_steps, values_of
 from rnnserve.export.analysis.values import NotCovered
-from rnnserve.export.found_states.known_graph import KnownGraph
-from rnnserve.export.found_states.place import FoundState, Obstacle, Place
-from rnnserve.export.found_states.reasons import in_words
+from rnnserve.export.found_states.known_graph import FoundState, KnownGraph, Obstacle, Place
 from rnnserve.export.found_states.recurrences import RECURRENT, captured_names, find_recurrence, find_scan, name_results
 from rnnserve.export.found_states.windows import find_convolution, find_join, find_padding, find_sum
 from rnnserve.export.tensors import sequence_axes
@@ -37,35 +34,16 @@ _UNDECIDED = Decision(Verdict.NOT_DECIDED)
 
 @dataclasses.dataclass(frozen=True)
 class FoundStates:
-    """What was found of a graph.
+    """What was found of a graph."""
 
-    Attributes:
-        states: What it carries from step to step, but for what the model declares.
-        model: The same graph with these states as inputs and outputs; None where it may not be cut, or nothing was
-            found.
-        reason: Why a sequence may not be cut into parts; empty where it may.
-        decision: Whether steps depend on others only by states, of all outputs together.
-    """
-
-    states: Sequence[FoundState] = ()
-    model: onnx.ModelProto | None = None
-    reason: str = ""
-    decision: Decision = _UNDECIDED
+    states: Sequence[FoundState] = ()  # what it carries from step to step, except what the model declares
+    model: onnx.ModelProto | None = None  # the same with these states as inputs and outputs, if there are any
+    reason: str = ""  # why a sequence can't be cut into parts
+    decision: Decision = _UNDECIDED  # whether steps depend on others only by states, of all outputs together
 
 
-def find_states(
-    model: onnx.ModelProto, inputs: Tensors, outputs: Tensors, *, finite_inputs: bool = True
-) -> FoundStates:
-    """Find what a graph carries from step to step, and expose it.
-
-    What is found is to be tried: `cut_trial` does.
-
-    Args:
-        model: The graph; it is left as it was.
-        inputs: Inputs of the graph, described.
-        outputs: Outputs of the graph, described, those that are declared as final states among them.
-        finite_inputs: Whether no input is NaN or infinite.
-    """
+def find_states(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> FoundStates:
+    """Find what a graph carries from step to step, and expose it in a copy, which is to be tried."""
     axes = sequence_axes(inputs)
     if len(axes) != 1:
         said = f"more than one sequence axis: {', '.join(axes)}" if axes else "no sequence axis"
@@ -77,14 +55,13 @@ def find_states(
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     name_results(copy)
-    values = values_of(copy, inputs, finite_inputs=finite_inputs)
+    values = values_of(copy, inputs)
     causality = decide_of(values, inputs, outputs)[Property.CAUSALITY]
     causal = worst(causality.values())
     if causal.verdict is Verdict.REFUTED:
-        return FoundStates(reason=in_words(causal.reasons, copy, axis), decision=causal)
-    graph = KnownGraph(copy, inputs, outputs, axis, values)
+        return FoundStates(reason=_shown(causal.reasons), decision=causal)
     try:
-        places = _places(graph)
+        places = _places(KnownGraph(copy, inputs, outputs, axis, values))
     except Obstacle as obstacle:
         return FoundStates(reason=str(obstacle))
     carrying = {
@@ -93,13 +70,18 @@ def find_states(
     steps = decide_steps(copy, inputs, outputs, axis, values, carrying)
     decision = dataclasses.replace(worst([causal, *steps.values()]), readers=_readers(outputs, causality, steps))
     if decision.verdict is Verdict.REFUTED:
-        return FoundStates(reason=in_words(decision.reasons, copy, axis), decision=decision)
+        return FoundStates(reason=_shown(decision.reasons), decision=decision)
     states = [state for place in places for state in place.states]
     return FoundStates(states, _cut(copy, places) if states else None, decision=decision)
 
 
+def _shown(reasons: Sequence[str]) -> str:
+    more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    return f"{reasons[0]}{more}"
+
+
 def _readers(outputs: Tensors, *decisions: Mapping[str, Decision]) -> tuple[str, ...]:
-    """Name what is known to read other steps for an output; a state that is declared, such as a window, is for that."""
+    """Name the nodes that are known to read other steps for an output, unless it is a declared state."""
     names = [tensor.name for tensor in outputs if not tensor.continues_as]
     return tuple(dict.fromkeys(reader for each in decisions for name in names for reader in each[name].readers))
 
@@ -112,7 +94,7 @@ def _refuse_loop(graph: KnownGraph, node: onnx.NodeProto) -> None:
 
 
 def _other_steps(tensor: manifest_pb2.Tensor, axis: str) -> str:
-    """Say that an output has other steps than the sequence; empty where it has the same, or none."""
+    """Describe how an output has other steps than the sequence. Empty if it has the same, or none."""
     for derived in tensor.derived_axes:
         return f'its output "{tensor.name}" has {derived.name} steps, and not one for each of "{derived.of}"'
     if [each.name for each in tensor.axes].count(axis) > 1:
@@ -121,24 +103,25 @@ def _other_steps(tensor: manifest_pb2.Tensor, axis: str) -> str:
 
 
 def _places(graph: KnownGraph) -> list[Place]:
-    """Find all places; raises Obstacle where the graph cannot be cut, with the node in its message."""
+    """Find all places. Raises Obstacle with the node in its message if the graph can't be cut."""
     nodes = graph.model.graph.node
     numbers = [number for number, node in enumerate(nodes) if node.op_type in _FINDERS and not node.domain]
-    # Names count only nodes that carry something, so that they are found first.
+    # Names count only nodes that carry something, so these are found first.
     first = [place for number in numbers if (place := _place(graph, number, f"found/{number}")) is not None]
-    prefixes = name_prefixes(graph.model.graph, [place.node for place in first if place.states])
+    prefixes = _name_prefixes(graph.model.graph, [place.node for place in first if place.states])
     found = [_place(graph, place.node, prefixes.get(place.node, f"found/{place.node}")) for place in first]
     return [place for place in found if place is not None]
 
 
 def _place(graph: KnownGraph, number: int, prefix: str) -> Place | None:
     node = graph.model.graph.node[number]
+    title = node.name.rpartition("/")[0] or node.name or node.op_type.lower()
     try:
         return _FINDERS[node.op_type](graph, number, node, prefix)
     except Obstacle as obstacle:
-        raise Obstacle(f"{graph.title(node)}: {obstacle}") from None
+        raise Obstacle(f"{title}: {obstacle}") from None
     except (NotCovered, LookupError, StopIteration, TypeError, ValueError):  # as for a rule: a file may hold anything
-        raise Obstacle(f"{graph.title(node)}: it is a {node.op_type} in a form that is not looked into") from None
+        raise Obstacle(f"{title}: it is a {node.op_type} in a form that is not looked into") from None
 
 
 def _cut(model: onnx.ModelProto, places: Sequence[Place]) -> onnx.ModelProto:
@@ -164,59 +147,38 @@ def _value(tensor: manifest_pb2.Tensor) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(tensor.name, element_type, shape)
 
 
-_STATES = (".h", ".c", ".last", ".sum")
-_PIECE = re.compile(r"/(\d+|joined|constant_\d+)")
+_GIVEN = re.compile(r"/(\d+|joined|constant_\d+)|\.((h|c|last|sum)(_n)?|state.*)")
+"""What follows a prefix in the names of states, and of the nodes that compute them."""
 _LOOP = re.compile(r"(^|/)loop_\d+$")
 """What stands between the path of a module and the names of a loop in the place of its RNN operator."""
-
 _ODD = re.compile(r"[^\w.]+")
 
 
-def name_prefixes(graph: onnx.GraphProto, numbers: Sequence[int]) -> dict[int, str]:
-    """Give the prefix of the states of nodes: unique, and such that no tensor of the graph has a name that is given.
+def _name_prefixes(graph: onnx.GraphProto, numbers: Sequence[int]) -> dict[int, str]:
+    """Give the prefix of the states of some nodes, such that the graph has no tensor of a name that is given.
 
     Nodes that an export has made are named after their module, as "encoder.0/node_gru__1": their states are
-    "encoder.0.h". Where a module has several, they are counted: "encoder.0.h", "encoder.1.h" for "encoder".
-
-    Args:
-        graph: The graph.
-        numbers: Numbers of the nodes.
+    "encoder.0.h". If a module has several, they are counted: "encoder.0.h", "encoder.1.h" for "encoder".
     """
-    users = _users(graph)
-    paths = {number: _path(graph.node[number], users) for number in numbers}
+    paths = {number: _path(graph, graph.node[number]) for number in numbers}
     taken = [name for node in graph.node for name in (*node.input, *node.output)]
     taken += [value.name for value in (*graph.input, *graph.output)] + [tensor.name for tensor in graph.initializer]
     prefixes: dict[int, str] = {}
     for number, path in paths.items():
         alike = [other for other, its in paths.items() if its == path]
         prefix = path if len(alike) == 1 else f"{path}.{alike.index(number)}"
-        while prefix in prefixes.values() or any(_is_of(name, prefix) for name in taken):
+        while prefix in prefixes.values() or any(
+            name.startswith(prefix) and _GIVEN.fullmatch(name, len(prefix)) for name in taken
+        ):
             prefix += "_"
         prefixes[number] = prefix
     return prefixes
 
 
-def _is_of(name: str, prefix: str) -> bool:
-    """Whether a tensor's name is one that is given to states of this prefix, or to what computes them."""
-    rest = name.removeprefix(prefix)
-    return rest != name and (
-        bool(_PIECE.fullmatch(rest)) or rest.removesuffix("_n") in _STATES or rest.startswith(".state")
-    )
-
-
-def _users(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
-    """By tensor: the first node that reads it."""
-    users: dict[str, onnx.NodeProto] = {}
-    for node in graph.node:
-        for name in node.input:
-            users.setdefault(name, node)
-    return users
-
-
-def _path(node: onnx.NodeProto, users: Mapping[str, onnx.NodeProto]) -> str:
-    """The path of a node's module; of the node that reads it where it is padding; else its operator."""
+def _path(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
+    """The path of a node's module. Of the convolution that reads it, if it is padding. Otherwise its operator."""
     path = _LOOP.sub("", node.name.rpartition("/")[0])
-    reader = users.get(node.output[0])
+    reader = next((each for each in graph.node if node.output[0] in each.input), None)
     if not path and reader is not None and reader.op_type == "Conv":
         path = reader.name.rpartition("/")[0]
     return _ODD.sub("_", path.strip("/").replace("/", ".")) or node.op_type.lower()

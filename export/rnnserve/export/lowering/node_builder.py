@@ -10,20 +10,9 @@ __all__ = ["NodeBuilder"]
 
 
 class NodeBuilder:
-    """Makes nodes and constants. The names of all that it makes begin with a prefix.
-
-    Attributes:
-        prefix: Begins all names.
-        nodes: Nodes in the order in which they were made.
-        constants: What they use, to be initializers of their graph.
-    """
+    """Makes nodes, in order, and constants, to be initializers of their graph. All names begin with a prefix."""
 
     def __init__(self, prefix: str) -> None:
-        """Begin without nodes.
-
-        Args:
-            prefix: Beginning of all names.
-        """
         self.prefix = prefix
         self.nodes: list[ir.Node] = []
         self.constants: list[ir.Value] = []
@@ -56,3 +45,8 @@ class NodeBuilder:
         if name not in self._integers:
             self._integers[name] = self.constant(name, array)
         return self._integers[name]
+
+    def counted(self, value: ir.Value) -> ir.Value:
+        """Count from 0 along a value's first axis."""
+        size = self.op("Squeeze", self.op("Shape", value, start=0, end=1), self.integers([0]))
+        return self.op("Range", self.integers(0), size, self.integers(1))

@@ -1,5 +1,15 @@
-"""Replacing the RNN operators of a model by loops."""
+"""Replacing the RNN operators of a model: the products of all inputs, a Scan over the steps, and its results.
 
+The operator (https://onnx.ai/onnx/operators/onnx__RNN.html) gives `Y` (sequence, directions, batch, hidden), zeros
+after each row's length, and `Y_h` (directions, batch, hidden), the state after each row's last step. No step of the
+loop looks at lengths: what steps after a row's end compute is read by nothing, since `Y_h` is taken at `lengths - 1`,
+and `Y` is made zeros once, after the loop. A row without steps has zeros in both, as onnxruntime's operator gives them.
+
+A reverse direction with lengths is a forward one between two ReverseSequence, which leave in its place what lies after
+a row's length.
+"""
+
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -7,7 +17,6 @@ import onnx
 import onnx_ir as ir
 
 from rnnserve.export.lowering.node_builder import NodeBuilder
-from rnnserve.export.lowering.rnn_loop import Layer, Lengths, add_layer, add_lengths
 from rnnserve.export.onnx_files import load_model, save_model
 from rnnserve.export.operators.graphs import remove_unused
 
@@ -23,23 +32,14 @@ def lower_rnn(model: bytes) -> bytes | None:
     """Replace each RNN operator by a loop: inputs, outputs and their axes stay, and so do all other operators.
 
     Those that are left as they are: within the body of a loop, with weights that depend on the model's inputs, with
-    clipping or with other activations than tanh and relu.
-
-    Args:
-        model: The bytes of an ONNX file of opset 15 or newer, as `export_onnx` gives it.
-
-    Returns:
-        Those of the other file, the same for the same model; None where no operator is replaced.
-
-    Raises:
-        onnx.checker.ValidationError: If the result is no valid ONNX model.
+    clipping or with other activations than tanh and relu. None if no operator is replaced.
     """
     lowered = load_model(model)
     graph = lowered.graph
     found = [(node, layer) for node in graph if node.op_type == "RNN" and (layer := _layer_of(node)) is not None]
     if not found:
         return None
-    known: dict[tuple[ir.Value, str], Lengths] = {}
+    known: dict[tuple[ir.Value, str], _Lengths] = {}
     for number, (node, layer) in enumerate(found):
         path = (node.name or "").rpartition("/")[0]  # of its module
         _replace(graph, node, layer, NodeBuilder(f"{path}/loop_{number}" if path else f"loop_{number}"), known)
@@ -49,34 +49,36 @@ def lower_rnn(model: bytes) -> bytes | None:
     return data
 
 
-def _layer_of(node: ir.Node) -> Layer | None:
+@dataclasses.dataclass(frozen=True)
+class _Layer:
+    """One RNN operator."""
+
+    input: ir.Value  # (sequence, batch, features)
+    weight: np.ndarray  # (directions, hidden, features)
+    recurrent: np.ndarray  # (directions, hidden, hidden)
+    bias: np.ndarray | None  # (directions, hidden), the sum of both biases
+    initial: ir.Value | None  # (directions, batch, hidden); None for zeros
+    activation: str  # "Tanh" or "Relu"
+    reversed: Sequence[bool]  # whether each direction reads from the end
+
+
+def _layer_of(node: ir.Node) -> _Layer | None:
     """Read an RNN operator; None where a loop would not be the same."""
     given = [*node.inputs, *[None] * (_INITIAL + 1 - len(node.inputs))]
     input, weight, recurrent = given[_INPUT], _constant(given[_WEIGHT]), _constant(given[_RECURRENT])
     bias = _constant(given[_BIAS])
     if input is None or weight is None or recurrent is None or (bias is None) != (given[_BIAS] is None):
         return None
-    if not node.attributes.keys() <= _ATTRIBUTES or (
-        "layout" in node.attributes and node.attributes["layout"].as_int()
-    ):
+    attributes = node.attributes
+    if not attributes.keys() <= _ATTRIBUTES or ("layout" in attributes and attributes["layout"].as_int()):
         return None
-    direction = node.attributes["direction"].as_string() if "direction" in node.attributes else "forward"
-    count = len(_DIRECTIONS[direction])
-    activations: Sequence[str] = ["Tanh"] * count
-    if "activations" in node.attributes:
-        activations = node.attributes["activations"].as_strings()
-    if len(set(activations)) != 1 or activations[0] not in _ACTIVATIONS:
+    direction = attributes["direction"].as_string() if "direction" in attributes else "forward"
+    activations = {*attributes["activations"].as_strings()} if "activations" in attributes else {"Tanh"}
+    if len(activations) != 1 or not activations <= {*_ACTIVATIONS}:
         return None
     hidden = weight.shape[1]
-    return Layer(
-        input,
-        weight,
-        recurrent,
-        None if bias is None else bias[:, :hidden] + bias[:, hidden:],
-        given[_INITIAL],
-        activations[0],
-        _DIRECTIONS[direction],
-    )
+    both = None if bias is None else bias[:, :hidden] + bias[:, hidden:]
+    return _Layer(input, weight, recurrent, both, given[_INITIAL], activations.pop(), _DIRECTIONS[direction])
 
 
 def _constant(value: ir.Value | None) -> np.ndarray | None:
@@ -85,22 +87,35 @@ def _constant(value: ir.Value | None) -> np.ndarray | None:
     return value.const_value.numpy()
 
 
-def _replace(
-    graph: ir.Graph,
-    node: ir.Node,
-    layer: Layer,
-    made: NodeBuilder,
-    known: dict[tuple[ir.Value, str], Lengths],
-) -> None:
-    """Put a loop in an operator's place.
+@dataclasses.dataclass(frozen=True)
+class _Lengths:
+    """What layers read of the lengths of rows."""
 
-    Args:
-        graph: Graph that holds the operator.
-        node: The operator.
-        layer: Layer that it computes.
-        made: Builder without nodes yet.
-        known: Lengths that were made for layers before, by the lengths and the name of the sequence axis.
-    """
+    steps: ir.Value  # (batch), int64
+    ends: ir.Value  # (batch, 2), int64: the last step of each row, -1 where it has none, and the row
+    is_row: ir.Value  # (batch, 1): whether the row has a step
+    is_inside: ir.Value  # (sequence, batch, 1): whether the step is before the row's end
+
+    @classmethod
+    def made(cls, to: NodeBuilder, lengths: ir.Value, input: ir.Value) -> "_Lengths":
+        """Make them of lengths (batch), and the input of one of the layers."""
+        axis_1 = to.integers([1])
+        steps = to.op("Cast", lengths, to=ir.DataType.INT64)
+        last = to.op("Unsqueeze", to.op("Sub", steps, to.integers(1)), axis_1)
+        row = to.op("Unsqueeze", to.counted(lengths), axis_1)
+        step = to.op("Unsqueeze", to.counted(input), axis_1)
+        return cls(
+            steps=steps,
+            ends=to.op("Concat", last, row, axis=1),
+            is_row=to.op("Unsqueeze", to.op("Greater", steps, to.integers(0)), axis_1),
+            is_inside=to.op("Unsqueeze", to.op("Less", step, steps), to.integers([2])),
+        )
+
+
+def _replace(
+    graph: ir.Graph, node: ir.Node, layer: _Layer, made: NodeBuilder, known: dict[tuple[ir.Value, str], _Lengths]
+) -> None:
+    """Put a loop in an operator's place; `known` has lengths of other layers, with the names of sequence axes."""
     given = node.inputs[_LENGTHS] if len(node.inputs) > _LENGTHS else None
     lengths = None
     if given is not None:
@@ -108,12 +123,12 @@ def _replace(
         name = steps.value if isinstance(steps, ir.SymbolicDim) else None
         lengths = known.get((given, name)) if name is not None else None
         if lengths is None:
-            lengths = add_lengths(made, given, layer.input)
+            lengths = _Lengths.made(made, given, layer.input)
         if name is not None:
             known[given, name] = lengths
     before = [*node.outputs, *[None] * (2 - len(node.outputs))]
     is_used = [value is not None and (bool(value.uses()) or value.is_graph_output()) for value in before]
-    after = add_layer(made, layer, lengths, gives_output=is_used[0], gives_state=is_used[1])
+    after = _results(made, layer, lengths, gives_output=is_used[0], gives_state=is_used[1])
     for constant in made.constants:
         graph.initializers.add(constant)
     graph.insert_before(node, made.nodes)
@@ -122,3 +137,107 @@ def _replace(
             new.name, new.type, new.shape = old.name, old.type, old.shape
             old.replace_all_uses_with(new, replace_graph_outputs=True)
     graph.remove(node, safe=True)
+
+
+def _results(
+    to: NodeBuilder, layer: _Layer, lengths: _Lengths | None, *, gives_output: bool, gives_state: bool
+) -> tuple[ir.Value | None, ir.Value | None]:
+    """Make the nodes of a layer; give `Y` and `Y_h`, None for one that is not used."""
+    zero = to.constant("zero", np.zeros((), layer.weight.dtype))
+    finals, outputs = _loop(to, layer, lengths, gives_outputs=gives_output or lengths is not None)
+    y = y_h = None
+    if gives_state:
+        if lengths is not None:
+            at_ends = [to.op("GatherND", output, lengths.ends) for output in outputs]
+            finals = [to.op("Where", lengths.is_row, state, zero) for state in at_ends]
+        y_h = _stacked(to, finals, axis=0)
+    if gives_output:
+        if lengths is not None:
+            outputs = [to.op("Where", lengths.is_inside, output, zero) for output in outputs]
+            outputs = [
+                _reversed(to, output, lengths) if backwards else output
+                for output, backwards in zip(outputs, layer.reversed, strict=True)
+            ]
+        y = _stacked(to, outputs, axis=1)
+    return y, y_h
+
+
+def _loop(
+    to: NodeBuilder, layer: _Layer, lengths: _Lengths | None, *, gives_outputs: bool
+) -> tuple[Sequence[ir.Value], Sequence[ir.Value]]:
+    """Make the loop, one for all directions.
+
+    Of each direction it gives the state after the last step (batch, hidden); and, where they are asked for, the
+    outputs (sequence, batch, hidden), in the order in which the direction reads where there are lengths.
+    """
+    count = len(layer.reversed)
+    directions = [int(backwards and lengths is None) for backwards in layer.reversed]
+    carried = [*_initial(to, layer), *(_product(to, layer, at, lengths) for at in range(count))]
+    results = to.ops(
+        "Scan",
+        carried,
+        2 * count if gives_outputs else count,
+        body=_body(to, layer, gives_outputs=gives_outputs),
+        num_scan_inputs=count,
+        scan_input_directions=directions,
+        **({"scan_output_directions": directions} if gives_outputs else {}),
+    )
+    return results[:count], results[count:]
+
+
+def _product(to: NodeBuilder, layer: _Layer, at: int, lengths: _Lengths | None) -> ir.Value:
+    """Multiply the inputs of all steps by a direction's weight: (sequence, batch, hidden)."""
+    input = layer.input
+    if layer.reversed[at] and lengths is not None:
+        input = _reversed(to, input, lengths)
+    product = to.op("MatMul", input, to.constant(f"W_{at}", layer.weight[at].T))
+    return product if layer.bias is None else to.op("Add", product, to.constant(f"B_{at}", layer.bias[at]))
+
+
+def _body(to: NodeBuilder, layer: _Layer, *, gives_outputs: bool) -> ir.Graph:
+    """Make the step: of each direction the state (batch, hidden) and the product (batch, hidden) to the next state.
+
+    The recurrent weights are constants of the graph around it.
+    """
+    step = NodeBuilder(f"{to.prefix}/step")
+    row = ir.TensorType(ir.DataType.from_numpy(layer.weight.dtype)), ir.Shape([None, layer.weight.shape[1]])
+
+    def given(name: str) -> ir.Value:
+        return ir.Value(name=f"{to.prefix}/step/{name}", type=row[0], shape=row[1])
+
+    numbers = range(len(layer.reversed))
+    states, products = [given(f"state_{at}") for at in numbers], [given(f"product_{at}") for at in numbers]
+    following = []
+    for at in numbers:
+        recurrent = to.constant(f"R_{at}", layer.recurrent[at].T)
+        following.append(step.op(layer.activation, step.op("Gemm", states[at], recurrent, products[at])))
+    # An output of its own: onnxruntime computes wrong values where one value is both a state and an output.
+    outputs = [step.op("Identity", state) for state in following] if gives_outputs else []
+    results = [*following, *outputs]
+    for result in results:
+        result.type, result.shape = row
+    return ir.Graph([*states, *products], results, nodes=step.nodes, name=f"{to.prefix}/step")
+
+
+def _initial(to: NodeBuilder, layer: _Layer) -> list[ir.Value]:
+    """Give each direction's initial state, (batch, hidden)."""
+    count = len(layer.reversed)
+    if layer.initial is None:
+        batch = to.op("Shape", layer.input, start=1, end=2)
+        shape = to.op("Concat", batch, to.integers([layer.weight.shape[1]]), axis=0)
+        nothing = ir.tensor(np.zeros(1, layer.weight.dtype))
+        return [to.op("ConstantOfShape", shape, value=nothing)] * count
+    if count == 1:
+        return [to.op("Squeeze", layer.initial, to.integers([0]))]
+    return [to.op("Gather", layer.initial, to.integers(at), axis=0) for at in range(count)]
+
+
+def _reversed(to: NodeBuilder, value: ir.Value, lengths: _Lengths) -> ir.Value:
+    """Reverse each row of (sequence, batch, …) within its length."""
+    return to.op("ReverseSequence", value, lengths.steps, time_axis=0, batch_axis=1)
+
+
+def _stacked(to: NodeBuilder, values: Sequence[ir.Value], axis: int) -> ir.Value:
+    """Stack one value of each direction along a new axis."""
+    each = [to.op("Unsqueeze", value, to.integers([axis])) for value in values]
+    return each[0] if len(each) == 1 else to.op("Concat", *each, axis=axis)

@@ -63,8 +63,8 @@ _MORE_PADDING = (
     "be zero after them"
 )
 
-_Pairs = Iterator[tuple[Arrays, Arrays, Arrays]]
-"""Inputs of a row; its outputs in some company; and its outputs alone."""
+_Companies = Iterator[tuple[Arrays, Sequence[tuple[int | None, Arrays]]]]
+"""Inputs of a run; and inputs of another one whose results are those of one of its rows, or of all."""
 
 
 def find_batching(
@@ -72,16 +72,7 @@ def find_batching(
 ) -> manifest_pb2.Batching:
     """Find the freest mode in which a model's requests may share runs, and why not a freer one.
 
-    Args:
-        model: Model that is run.
-        reference: Module of the model; or the ONNX model itself where there is no other, and then the results are its
-            own.
-        limits: Limits for the device that it runs on.
-        seed: Seed of the inputs.
-        graph: Decisions of a walk through the graph that serves; None where there is no graph to walk.
-
-    Raises:
-        ParityError: If rows that are tried contradict what is proven of the graph.
+    ParityError says that rows that are tried contradict what is proven of the graph that serves, if one was walked.
     """
     rows = UNDECIDED if graph is None else graph.rows
     padding = (None if graph is None else graph.padding) or UNDECIDED
@@ -94,8 +85,8 @@ def find_batching(
         found.reasons.extend(f"{reason}, so that a row's answer depends on other rows" for reason in rows.reasons)
         return found
     random = np.random.default_rng([seed, 2])
-    tries = _Tries(model, reference, limits, random, check_only=rows.proven)
-    found.reasons.extend(tries.changes(tries.beside_other_rows(), _BESIDE_ROWS))
+    trial = _Trial(model, reference, limits, random, check_only=rows.proven)
+    found.reasons.extend(trial.changes(trial.beside_other_rows(), _BESIDE_ROWS))
     if found.reasons:
         _check_proof(rows, found.reasons, "keeps rows apart")
         return found
@@ -106,10 +97,10 @@ def find_batching(
     found.reasons.extend(_nothing_to_pad(model))
     if found.reasons:
         return found
-    tries = _Tries(model, reference, limits, random, check_only=padding.proven)
+    trial = _Trial(model, reference, limits, random, check_only=padding.proven)
     has_unknown = not set(padding.nodes) <= set(padding.readers)
-    found.reasons.extend(tries.changes(tries.with_other_padding(spoil=has_unknown), _OTHER_PADDING))
-    found.reasons.extend(tries.changes(tries.with_more_padding(), _MORE_PADDING))
+    found.reasons.extend(trial.changes(trial.with_other_padding(spoil=has_unknown), _OTHER_PADDING))
+    found.reasons.extend(trial.changes(trial.with_more_padding(), _MORE_PADDING))
     found.padding.CopyFrom(finding(padding, tried=True))
     if found.reasons:
         _check_proof(padding, found.reasons, "reads nothing after the lengths")
@@ -155,12 +146,11 @@ def _check_proof(decision: Decision, seen: Sequence[str], what: str) -> None:
         )
 
 
-class _Tries:
+class _Trial:
     """Runs of rows alone and in company.
 
-    Attributes:
-        check_only: Whether it is proven that no change is to be seen: fewer rows are tried, and only a change is told
-            that rounding does not explain.
+    With `check_only` it is proven that no change is to be seen: fewer rows are tried, and only a change is told that
+    rounding does not explain.
     """
 
     def __init__(
@@ -172,22 +162,30 @@ class _Tries:
         *,
         check_only: bool,
     ) -> None:
-        self.check_only = check_only
+        self._check_only = check_only
         self._model, self._reference, self._random = model, reference, random
-        self._compute = reference.exact
         self._rounding = limits.double if reference.exact_by == FLOAT64 else EAGER_ROUNDING
 
-    def changes(self, pairs: _Pairs, when: str) -> list[str]:
+    def changes(self, companies: _Companies, when: str) -> list[str]:
         """Say by how much each output of a row changes at most, and where; as far as both have it."""
         worst: dict[str, tuple[float, str]] = {}
-        for inputs, found, expected in pairs:
-            for tensor in self._model.outputs:
-                largest, place = self._change(tensor, inputs, found[tensor.name], expected[tensor.name])
-                if largest > worst.get(tensor.name, (0.0, ""))[0]:
-                    worst[tensor.name] = largest, place
+        for company, rows in companies:
+            try:
+                together = self._reference.exact(company)
+            except Exception:  # a module may refuse NaN, or read at indices that are made of it
+                if not any(np.isnan(array).any() for array in company.values() if array.dtype.kind == "f"):
+                    raise
+                continue
+            for number, inputs in rows:
+                found = together if number is None else take_row(self._model.outputs, together, number)
+                expected = self._reference.exact(inputs)
+                for tensor in self._model.outputs:
+                    largest, place = self._change(tensor, inputs, found[tensor.name], expected[tensor.name])
+                    if largest > worst.get(tensor.name, (0.0, ""))[0]:
+                        worst[tensor.name] = largest, place
         return [f'"{name}" of a row changes by {change:.3g}{place} {when}' for name, (change, place) in worst.items()]
 
-    def beside_other_rows(self) -> _Pairs:
+    def beside_other_rows(self) -> _Companies:
         """Try rows in batches of other rows, and beside the row of zeros by which servers make a batch even."""
         inputs = self._model.inputs
         for sizes in self._all_sizes():
@@ -198,22 +196,14 @@ class _Tries:
             for tensor in inputs:
                 if tensor.HasField("integers") and tensor.integers.low > 0:
                     zeros[tensor.name] = np.full_like(rows[0][tensor.name], tensor.integers.low)
-            companies = [(rows, range(_ROWS)), ([rows[0], zeros], [0])]
-            for times in () if self.check_only else (_LOUD, _SPOILED):
+            yield stack_rows(inputs, rows, sizes), list(enumerate(rows))
+            yield stack_rows(inputs, [rows[0], zeros], sizes), [(0, rows[0])]
+            for times in () if self._check_only else (_LOUD, _SPOILED):
                 others = [self._louder(row, times) for row in rows[1:]]
-                companies += [([rows[0], *others], [0]), ([*others, rows[0]], [len(others)])]
-            for company, compared in companies:
-                try:
-                    together = self._compute(stack_rows(inputs, company, sizes))
-                except Exception:  # a module may refuse NaN, or read at indices that are made of it
-                    if not any(np.isnan(a).any() for row in company for a in row.values() if a.dtype.kind == "f"):
-                        raise
-                    continue
-                for number in compared:
-                    alone = self._compute(company[number])
-                    yield company[number], take_row(self._model.outputs, together, number), alone
+                yield stack_rows(inputs, [rows[0], *others], sizes), [(0, rows[0])]
+                yield stack_rows(inputs, [*others, rows[0]], sizes), [(len(others), rows[0])]
 
-    def with_other_padding(self, *, spoil: bool) -> _Pairs:
+    def with_other_padding(self, *, spoil: bool) -> _Companies:
         """Try other values after the ends of rows.
 
         NaN is tried there if no rule covers some operator of the graph: a mask that multiplies by zero lets it through,
@@ -223,29 +213,23 @@ class _Tries:
             row = self._row(sizes)
             padded = self._padded(row, sizes)
             noise = draw_inputs(self._model.inputs, self._random, self._longer(sizes) | {BATCH: 1})
-            for times in (1.0, *(() if self.check_only else (_LOUD_PADDING,)), *((_SPOILED,) if spoil else ())):
+            for times in (1.0, *(() if self._check_only else (_LOUD_PADDING,)), *((_SPOILED,) if spoil else ())):
                 noisy, louder = dict(padded), self._louder(noise, times)
                 for tensor in self._model.inputs:
                     mask = mask_before_lengths(tensor, padded[tensor.name].shape, padded, self._model.lengths)
                     if mask is not None:
                         noisy[tensor.name] = np.where(mask, padded[tensor.name], louder[tensor.name])
-                try:
-                    found = self._compute(noisy)
-                except Exception:
-                    if times is not _SPOILED:
-                        raise
-                    continue
-                yield padded, found, self._compute(padded)
+                yield noisy, [(None, padded)]
 
-    def with_more_padding(self) -> _Pairs:
+    def with_more_padding(self) -> _Companies:
         """Try more steps after the ends of rows."""
         for sizes in self._all_sizes():
             row = self._row(sizes)
-            yield row, self._compute(self._padded(row, sizes)), self._compute(row)
+            yield self._padded(row, sizes), [(None, row)]
 
     def _all_sizes(self) -> Iterator[dict[str, int]]:
         axes = self._model.sequence_axes
-        for number in (_CHECKED if self.check_only else range(len(_LENGTHS))) if axes else (0,):
+        for number in (_CHECKED if self._check_only else range(len(_LENGTHS))) if axes else (0,):
             sizes = {}
             for at, axis in enumerate(axes):
                 low, high = self._model.sizes[axis]
@@ -281,7 +265,7 @@ class _Tries:
         change = change if mask is None else np.where(mask, change, 0)
         largest = float(change.max(initial=0.0))
         limit = self._rounding * scale(expected) if expected.dtype.kind == "f" else 0
-        if largest <= limit or (self.check_only and self._is_rounding(tensor.name, inputs, largest)):
+        if largest <= limit or (self._check_only and self._is_rounding(tensor.name, inputs, largest)):
             return 0.0, ""
         index = np.unravel_index(int(np.argmax(change)), change.shape)
         steps = [

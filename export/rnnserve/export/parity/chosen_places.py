@@ -26,17 +26,18 @@ _PASSES = frozenset({"Identity", "Squeeze", "Unsqueeze"})  # of a place, the sam
 class ChosenPlaces:
     """The outputs of an ONNX model that are places, with the values among which they were chosen."""
 
-    def __init__(self, onnx_model: bytes, providers: Sequence[str]) -> None:
-        """Find the outputs, and make the values that their places are chosen among outputs, too."""
-        model = onnx.load_model_from_string(onnx_model)
+    def __init__(self, model: onnx.ModelProto, providers: Sequence[str]) -> None:
+        """Find the outputs; if there are any, make the values that their places are chosen among outputs, too."""
         producers = {name: node for node in model.graph.node for name in node.output}
         chosen = ((output.name, _choice(output.name, producers)) for output in model.graph.output)
         self._nodes = {name: node for name, node in chosen if node is not None}
-        known = {value.name for value in (*model.graph.output, *model.graph.input)}
-        model.graph.output.extend(
-            onnx.ValueInfoProto(name=name) for name in sorted({node.input[0] for node in self._nodes.values()} - known)
-        )
-        self._runner = OnnxRunner(model.SerializeToString(), providers=providers) if self._nodes else None
+        if self._nodes:
+            shown = onnx.ModelProto()
+            shown.CopyFrom(model)
+            known = {value.name for value in (*model.graph.output, *model.graph.input)}
+            names = sorted({node.input[0] for node in self._nodes.values()} - known)
+            shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+            self._runner = OnnxRunner(shown.SerializeToString(), providers=providers)
 
     def are_tied(
         self, inputs: Arrays, name: str, found: _Array, eager: _Array, limits: ParityLimits
@@ -46,7 +47,7 @@ class ChosenPlaces:
         None is if ONNX's places are not those that PyTorch takes of ONNX's values, which are the first of equal ones.
         """
         node = self._nodes.get(name)
-        if node is None or self._runner is None:
+        if node is None:
             return np.zeros(found.shape, bool)
         values = (inputs | self._runner(inputs))[node.input[0]]
         axis = _integer(node, "axis", -1 if node.op_type == "TopK" else 0)

@@ -43,23 +43,14 @@ class Spread:
 
 @dataclasses.dataclass
 class DistanceRow:
-    """The distances of one kind of input, one tensor and one length.
+    """The distances of one kind of input, one tensor and one length."""
 
-    Attributes:
-        kind: Kind of input, for the limits of large sums.
-        found_eager: Distance of the found values from eager's.
-        eager_exact: Distance of eager's values from those in float64.
-        found_exact: Distance of the found values from those in float64.
-        moved_exact: Distance of eager's values from those in float64, when eager's inputs are moved by an ulp.
-        scale: Factor by which limits grow, see `rnnserve.protos.differences.scale`.
-    """
-
-    kind: str = ""
+    kind: str = ""  # of input, for the limits of large sums
     found_eager: Spread = dataclasses.field(default_factory=Spread)
-    eager_exact: Spread = dataclasses.field(default_factory=Spread)
+    eager_exact: Spread = dataclasses.field(default_factory=Spread)  # exact: in float64
     found_exact: Spread = dataclasses.field(default_factory=Spread)
-    moved_exact: Spread = dataclasses.field(default_factory=Spread)
-    scale: float = 1.0
+    moved_exact: Spread = dataclasses.field(default_factory=Spread)  # of eager, when its inputs are moved by an ulp
+    scale: float = 1.0  # factor by which limits grow, see `rnnserve.protos.differences.scale`
 
     def add(self, *, found: Array, eager: Array, exact: Array, mask: Mask = None) -> None:
         """Add all distances of one batch, where the mask is true."""
@@ -108,11 +99,7 @@ class DistanceRow:
 
 
 class Distances:
-    """Distances between found values, eager's and float64's.
-
-    Attributes:
-        rows: Distances by kind of input, name of the tensor and length of the first sequence axis.
-    """
+    """Distances between found values, eager's and float64's, by kind of input, tensor and length."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str, int], DistanceRow] = {}

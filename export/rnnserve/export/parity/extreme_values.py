@@ -51,23 +51,14 @@ _Change = Callable[[_Usual], _Array]
 
 @dataclasses.dataclass(frozen=True)
 class Extreme:
-    """A kind of values.
+    """A kind of values."""
 
-    Attributes:
-        text: What it has, for the record.
-        floats: Changes normal values of a float input, (batch, sequence, …) or with the axes that it has.
-        integers: Function for an integer input that has bounds; None where they stay as they are.
-        is_of_states: Whether it changes the states instead.
-        needs_bounds: Whether it is for inputs with described bounds only.
-        widens: Whether it leaves the usual range, and so does nothing to floats with bounds.
-    """
-
-    text: str
-    floats: _Change
-    integers: _Change | None = None
-    is_of_states: bool = False
-    needs_bounds: bool = False
-    widens: bool = False
+    text: str  # what it has, for the record
+    floats: _Change  # of normal values of a float input, (batch, sequence, …) or with the axes that it has
+    integers: _Change | None = None  # of an integer input that has bounds; None where they stay as they are
+    is_of_states: bool = False  # whether it changes the states instead
+    needs_bounds: bool = False  # whether it is for inputs with described bounds only
+    widens: bool = False  # whether it leaves the usual range, and so does nothing to floats with bounds
 
     def applies(self, inputs: Tensors) -> bool:
         """Whether some input is changed."""

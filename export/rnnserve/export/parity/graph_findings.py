@@ -1,10 +1,7 @@
-"""What a graph tells: what holds for all values, as a manifest records it, and which inputs may be special to it.
-
-Special are the whole numbers that a graph names, sizes that it computes with, and what a recording has and no drawing.
-"""
+"""What a graph tells: what holds for all values, as a manifest records it, and which inputs may be special to it."""
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 import onnx_ir as ir
@@ -18,7 +15,6 @@ __all__ = [
     "computes_with_sizes",
     "contradictions",
     "finding",
-    "front_end_of",
     "named_integers",
     "walk_graph",
 ]
@@ -41,36 +37,23 @@ _MOVES = frozenset(
 _ROUNDS = frozenset({"Div", "Mod"})
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
 
-_SIGNS = {"DFT": "a Fourier transform", "STFT": "a Fourier transform", "Log": "a logarithm"}
-"""What tells of one, by operator, in words."""
-
-_BEHIND = frozenset({"GRU", "LSTM", "Loop", "RNN", "Scan"})
-"""Operators behind which nothing is a front end."""
-
 
 @dataclasses.dataclass(frozen=True)
 class GraphFindings:
-    """What was decided of a graph, for all values.
+    """What was decided of a graph, for all values."""
 
-    Attributes:
-        rows: Whether a row's results depend on no other row.
-        padding: Whether they depend on nothing after the row's length; None where not every
-            sequence axis has lengths.
-        causality: Whether the steps of each output depend on no later ones; empty where there is no sequence axis.
-    """
-
-    rows: Decision
-    padding: Decision | None
-    causality: Mapping[str, Decision]
+    rows: Decision  # whether a row's results depend on no other row
+    padding: Decision | None  # whether on nothing after the row's length; None if a sequence axis has no lengths
+    causality: Mapping[str, Decision]  # by output: whether its steps depend on no later ones
 
     def recorded_causality(self) -> dict[str, manifest_pb2.Finding]:
         """Give what a manifest says of causality, which is not tried."""
         return {name: finding(decision, tried=False) for name, decision in self.causality.items()}
 
 
-def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors, *, finite_inputs: bool) -> GraphFindings:
-    """Decide what holds of a model's graph; `finite_inputs`: no input is NaN or infinite, as servers see to."""
-    found = decide(graph, inputs, outputs, finite_inputs=finite_inputs)
+def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> GraphFindings:
+    """Decide what holds of a model's graph."""
+    found = decide(graph, inputs, outputs)
     padding = found.get(Property.PADDING)
     return GraphFindings(
         rows=worst(found[Property.ROWS].values()),
@@ -152,15 +135,3 @@ def _constants(model: ir.Model) -> Iterator[ir.TensorProtocol]:
             for attribute in node.attributes.values():
                 if attribute.type is ir.AttributeType.TENSOR:
                     yield attribute.as_tensor()
-
-
-def front_end_of(model: onnx.ModelProto, inputs: Collection[str]) -> str:
-    """Name in words what a graph computes of float inputs before anything recurrent, if a front end computes that."""
-    reached = set(inputs)
-    for node in model.graph.node:
-        if node.op_type in _BEHIND or reached.isdisjoint(node.input):
-            continue
-        if node.op_type in _SIGNS:
-            return _SIGNS[node.op_type]
-        reached.update(node.output)
-    return ""

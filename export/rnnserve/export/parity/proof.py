@@ -6,27 +6,35 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import torch
 from google.protobuf.message import DecodeError
 from tabulate import tabulate
 from tqdm import tqdm
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
-from rnnserve.export.errors import WrongArguments
+from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.first_non_finite import find_first_non_finite, non_finite_advice
 from rnnserve.export.flat_module import FlatModule, flat_script
-from rnnserve.export.onnx_files import load_model, load_proto
+from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.onnx_runner import PROVIDERS, OnnxProcess, OnnxRunner
+from rnnserve.export.parity.batches import (
+    IDS,
+    LENGTHS,
+    NOT_FINITE,
+    USUAL,
+    ExtremeBatches,
+    InputBatch,
+    groups_of,
+    input_batches,
+)
 from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.chosen_places import ChosenPlaces
-from rnnserve.export.parity.extreme_batches import IDS, LENGTHS, NOT_FINITE, ExtremeBatches
 from rnnserve.export.parity.extreme_values import EXTREMES
-from rnnserve.export.parity.failure_collector import FailureCollector
-from rnnserve.export.parity.graph_findings import computes_with_sizes, front_end_of, named_integers, walk_graph
-from rnnserve.export.parity.input_batches import USUAL, InputBatch, groups_of, input_batches
+from rnnserve.export.parity.graph_findings import computes_with_sizes, named_integers, walk_graph
 from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tolerances import limits_for
-from rnnserve.export.parity.value_comparison import ValueComparison
+from rnnserve.export.parity.value_comparison import FailureCollector, ValueComparison
 from rnnserve.export.surroundings import one_thread
 from rnnserve.export.tensors import draw_inputs, is_state
 from rnnserve.protos import manifest_pb2
@@ -39,23 +47,18 @@ _Tensors = Sequence[manifest_pb2.Tensor]
 
 _PAIRS = ("onnx from\neager", "eager from\nfloat64", "onnx from\nfloat64")
 _HEADERS = ["input", "tensor", "length", *(f"{pair}\n{figure}" for pair in _PAIRS for figure in ("largest", "rms"))]
+_COLUMNS = [f"{pair.replace(chr(10), '_').replace(' ', '_')}_{figure}" for pair in _PAIRS for figure in ("max", "rms")]
 
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        parity: The record of what was compared, and how far apart it was.
-        batching: Which requests may share a run.
-        zeros_after_lengths: Names of the outputs that are zeros after each row's length.
-        causality: Way, by output, in which it was found whether its steps depend on no later ones.
-    """
-
-    parity: manifest_pb2.Parity
-    batching: manifest_pb2.Batching
-    zeros_after_lengths: Collection[str]
-    causality: Mapping[str, manifest_pb2.Finding] = dataclasses.field(default_factory=dict)
+    parity: manifest_pb2.Parity  # what was compared, and how far apart it was
+    batching: manifest_pb2.Batching  # which requests may share a run
+    zeros_after_lengths: Collection[str]  # names of the outputs that are zeros after each row's length
+    causality: Mapping[str, manifest_pb2.Finding] = dataclasses.field(default_factory=dict)  # by output
+    script_rounding: str = ""  # where the script differs in its last bits only, because it computes in another order
 
 
 def prove(
@@ -71,33 +74,30 @@ def prove(
 ) -> Proof:
     """Prove that a script and an ONNX model compute what a module computes in eager mode.
 
-    Args:
-        model: The module that was exported.
-        script: Made from it by `torch.jit.script`; None if there is none.
-        onnx_model: Made from it by `export_onnx`.
-        seed: Seed of the inputs: the same seed gives the same inputs.
-        progress: Whether to show a progress bar on standard error.
-        process: Process in which the ONNX model runs, if it is of unknown origin; this one where it is None.
-        device: "cpu" or "cuda": what the ONNX model runs on, and whose limits hold. The module runs on the CPU.
-        reference: Reference of the model that other proofs have used, too; None for a new one.
-
-    Raises:
-        ParityError: If anything differs; the message has a line for everything that does.
+    The same seed gives the same inputs. An ONNX model of unknown origin runs in a process of its own, and on the device
+    whose limits hold; the module runs on the CPU. The reference may be one that other proofs of the module have used.
+    ParityError has a line for everything that differs.
     """
     with one_thread(), evaluating(model.module):
         reference = reference_of(model) if reference is None else reference
         limits, failures = limits_for(device), FailureCollector()
+        try:
+            loaded = load_proto(onnx_model)
+            differences = list(check_onnx(loaded, model.inputs, model.outputs))
+            runner = OnnxRunner(onnx_model, providers=PROVIDERS[device], process=process)
+        except DecodeError as error:
+            raise ParityError([f"onnx: is no ONNX model: {error}"]) from error
+        except RuntimeError as error:
+            raise ParityError([*differences, f"onnx: {error}"]) from error
+        for difference in differences:
+            failures.add(difference)
+        graph = ir.from_proto(loaded)
         scripted = None if script is None else _flat_script(model, script, failures)
-        runner = _runner(onnx_model, model, failures, process, device)
-        places = None if runner is None or process is not None else ChosenPlaces(onnx_model, PROVIDERS[device])
+        places = None if process is not None else ChosenPlaces(loaded, PROVIDERS[device])
         comparison = ValueComparison(model, reference, limits, failures, places)
         batches = list(input_batches(model, seed))
-        graph = None if runner is None else load_model(onnx_model)
         extremes = ExtremeBatches(
-            model,
-            seed,
-            computes_with_sizes=graph is not None and computes_with_sizes(graph),
-            named=() if graph is None else named_integers(graph),
+            model, seed, computes_with_sizes=computes_with_sizes(graph), named=named_integers(graph)
         )
         every = [*batches, *extremes]
         with tqdm(total=len(every), desc="parity", unit=" batches", leave=False, disable=not progress) as bar:
@@ -107,12 +107,13 @@ def prove(
                 bar.update(len(group))
         comparison.judge()
         non_finite = _say_non_finite(model, comparison.non_finite, failures)
-        runner = None if comparison.refused else runner
-        failures.raise_if_any()
-        loaded = load_proto(onnx_model)
+        rounding = comparison.script_rounding.lines()
+        if len(failures):
+            raise ParityError([*failures.lines(), *rounding])
+        is_scripted = script is not None and not rounding
         parity = manifest_pb2.Parity(
             checks=[
-                *_checks(model, reference, script, batches, comparison.zeros_after_lengths),
+                *_checks(model, reference, batches, comparison.zeros_after_lengths, is_scripted=is_scripted),
                 *(f'onnx: "{name}", except where rounding alone changes it' for name in sorted(comparison.undecided)),
             ],
             batch_sizes=sorted({batch.rows for batch in batches}),
@@ -124,14 +125,19 @@ def prove(
             not_drawn=[
                 *extremes.not_drawn,
                 *(f"{kind}: forward raises for {what}" for kind, what in comparison.unanswered.items()),
-                *_samples_to_give(model, loaded),
             ],
             non_finite=non_finite,
             amplified=comparison.distances.amplified(),
         )
-        findings = walk_graph(loaded, model.inputs, model.outputs, finite_inputs=model.finite_inputs)
+        findings = walk_graph(loaded, model.inputs, model.outputs)
         batching = find_batching(model, reference, limits, seed, findings)
-        return Proof(parity, batching, comparison.zeros_after_lengths, findings.recorded_causality())
+        return Proof(
+            parity,
+            batching,
+            comparison.zeros_after_lengths,
+            findings.recorded_causality(),
+            script_rounding=rounding[0] if rounding else "",
+        )
 
 
 def reference_of(model: DescribedModel) -> Reference:
@@ -170,33 +176,26 @@ def _is_ordinary(kind: str, model: DescribedModel) -> bool:
     return kind in EXTREMES and not EXTREMES[kind].is_of_states and all(tensor.HasField("floats") for tensor in floats)
 
 
-def _samples_to_give(model: DescribedModel, onnx_model: onnx.ModelProto) -> list[str]:
-    """Ask for samples where the graph has a front end, and none were given."""
-    floats = [tensor.name for tensor in model.inputs if tensor.datatype.startswith("FP") and not is_state(tensor)]
-    front_end = "" if model.samples else front_end_of(onnx_model, floats)
-    return [f"samples: the model begins with {front_end}: give real recordings, samples=[…]"] if front_end else []
-
-
 def _checks(
     model: DescribedModel,
     reference: Reference,
-    script: torch.jit.ScriptModule | None,
     batches: list[InputBatch],
     zeros: Collection[str],
+    *,
+    is_scripted: bool,
 ) -> list[str]:
     """What was compared, a line each."""
     kinds = {batch.kind for batch in batches}
     exact = "float64" if reference.exact_by == FLOAT64 else "itself on inputs moved by an ulp"
     has_axes = bool(model.sequence_axes)
     lines = {
-        "torchscript: names, shapes, dtypes, values as in eager, bit for bit": script is not None,
+        "torchscript: names, shapes, dtypes, values as in eager, bit for bit": is_scripted,
         "onnx: names, axis names, dtypes, shapes": True,
         "onnx: single steps from arbitrary states, within a few ulps of eager": "step" in kinds and has_axes,
         "onnx: drawn inputs, within a few ulps of eager": "step" in kinds and not has_axes,
         f"onnx: whole random sequences, as near to {exact} as eager is": "random" in kinds,
         f"onnx: given samples, near eager, and as near to {exact} as eager is": "sample" in kinds,
         f"onnx: zeros after each row's length in {', '.join(sorted(zeros))}": bool(zeros),
-        "onnx: labels, wherever float64 is not itself undecided": bool(model.labelled),
     }
     return [line for line, holds in lines.items() if holds]
 
@@ -210,24 +209,6 @@ def _flat_script(
         return flat_script(script, model.module.call.inputs, model.module.outputs)
     except WrongArguments as error:
         failures.add(f"torchscript: {error}")
-        return None
-
-
-def _runner(
-    onnx_model: bytes, model: DescribedModel, failures: FailureCollector, process: OnnxProcess | None, device: str
-) -> OnnxRunner | None:
-    """Load the ONNX model and check its tensors; None where it cannot be loaded."""
-    try:
-        loaded = load_proto(onnx_model)
-    except DecodeError as error:
-        failures.add(f"onnx: is no ONNX model: {error}")
-        return None
-    for difference in check_onnx(loaded, model.inputs, model.outputs):
-        failures.add(difference)
-    try:
-        return OnnxRunner(onnx_model, providers=PROVIDERS[device], process=process)
-    except RuntimeError as error:
-        failures.add(f"onnx: {error}")
         return None
 
 
@@ -293,41 +274,18 @@ def _listed(names: Sequence[str]) -> str:
 
 def parity_summary(parity: manifest_pb2.Parity) -> str:
     """Summarize a parity record in a few lines: how many sequences were compared, and what to know about the result."""
-    return "\n".join(_summary_lines(parity))
+    batch_sizes, lengths = _span(parity.batch_sizes), _span(parity.lengths)
+    lines = [f"{parity.samples:,} sequences as in eager PyTorch, in batches of {batch_sizes}, of {lengths} steps"]
+    lines += [f"not drawn: {line}" for line in parity.not_drawn]
+    return "\n".join([*lines, *(f"amplified: {line}" for line in parity.amplified)])
 
 
 def parity_table(parity: manifest_pb2.Parity) -> str:
     """Lay a parity record out, in at most 120 columns: a line for each kind of input, tensor and length."""
-    return "\n".join(_lines(parity))
-
-
-def _summary_lines(parity: manifest_pb2.Parity) -> Iterator[str]:
-    batch_sizes, lengths = _span(parity.batch_sizes), _span(parity.lengths)
-    yield f"{parity.samples:,} sequences as in eager PyTorch, in batches of {batch_sizes}, of {lengths} steps"
-    yield from (f"not drawn: {line}" for line in parity.not_drawn)
-    yield from (f"amplified: {line}" for line in parity.amplified)
-
-
-def _lines(parity: manifest_pb2.Parity) -> Iterator[str]:
-    yield from parity.checks
-    yield from (f"also drawn: {line}" for line in parity.drawn)
-    yield from _summary_lines(parity)
-    yield ""
-    rows = [
-        (
-            row.input,
-            row.tensor,
-            row.length,
-            row.onnx_from_eager_max,
-            row.onnx_from_eager_rms,
-            row.eager_from_float64_max,
-            row.eager_from_float64_rms,
-            row.onnx_from_float64_max,
-            row.onnx_from_float64_rms,
-        )
-        for row in parity.distances
-    ]
-    yield tabulate(rows, headers=_HEADERS, tablefmt="plain", floatfmt=".1e", numalign="right")
+    rows = [(row.input, row.tensor, row.length, *(getattr(row, name) for name in _COLUMNS)) for row in parity.distances]
+    table = tabulate(rows, headers=_HEADERS, tablefmt="plain", floatfmt=".1e", numalign="right")
+    drawn = [f"also drawn: {line}" for line in parity.drawn]
+    return "\n".join([*parity.checks, *drawn, parity_summary(parity), "", table])
 
 
 def _span(numbers: Sequence[int]) -> str:

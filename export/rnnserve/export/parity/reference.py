@@ -30,13 +30,9 @@ _MOST_BYTES = 1 << 26
 
 
 class Truth:
-    """What results are judged by: a module, or what stands for it.
+    """What results are judged by: a module, or what stands for it."""
 
-    Attributes:
-        exact_by: What `exact` gives: `FLOAT64`; or `MOVED` if it is `eager` itself, to be judged by moved inputs.
-    """
-
-    exact_by = MOVED
+    exact_by = MOVED  # what `exact` gives: `MOVED` if it is `eager` itself, to be judged by moved inputs
 
     def eager(self, inputs: _Inputs) -> Arrays:
         """Compute every output in its own dtype."""
@@ -67,23 +63,13 @@ class Reference(Truth):
     """A module, eager or scripted, as it is and in float64, run on arrays by name.
 
     Results are kept, since a module's graphs and golden cases are judged by the same ones: they are not to be written,
-    and the module must not change.
-
-    Attributes:
-        module: The module itself.
-        double: A copy of it in float64; None if it does not run in float64.
+    and the module, which is in evaluation mode, must not change.
     """
 
     def __init__(self, module: FlatModule, probe: Arrays, *, most_bytes: int = _MOST_BYTES) -> None:
-        """Make the copy in float64.
-
-        Args:
-            module: Module in evaluation mode, on the CPU.
-            probe: Inputs on which the copy is tried.
-            most_bytes: Bytes of results that are kept.
-        """
+        """Make a copy in float64, and try it on `probe`; `most_bytes` of results are kept."""
         self.module = module
-        self.double = _in_float64(module, probe)
+        self.double = _in_float64(module, probe)  # None if it does not run in float64
         self.exact_by = MOVED if self.double is None else FLOAT64
         self._room = most_bytes
         self._kept: dict[bytes, Arrays] = {}

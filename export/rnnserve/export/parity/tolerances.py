@@ -66,7 +66,7 @@ class ParityLimits:
         step: Largest difference from eager after one step, beside a multiple of eager's own distance from float64.
         sample: The same for given samples.
         sequence_rms_factor: Whole sequences: root mean square distance from float64, as a multiple of eager's own, over
-            a few hundred rows and, where eager is close to float64 by luck, over several runs of eager.
+            all rows of a length and, where eager is close to float64 by luck, over several runs of eager.
         sequence_rms_floor: Added to that multiple, since eager may be exact by luck.
         sequence_largest: Whole sequences that are known to amplify nothing (golden results): largest distance of any
             one value from float64.
@@ -106,11 +106,7 @@ LIMITS: Mapping[str, ParityLimits] = MappingProxyType(
 
 
 def limits_for(device: str) -> ParityLimits:
-    """Look up a row of the table.
-
-    Raises:
-        KeyError: If there are no limits for that device.
-    """
+    """Look up a row of the table."""
     return LIMITS[device]
 
 
@@ -123,18 +119,15 @@ def replay_limits(*, step: float = 0.0, sequence: float = 0.0) -> list[manifest_
     cpu = LIMITS["cpu"]
     wider_step = max(1.0, OTHER_RUNTIME * step / cpu.step)
     wider_sequence = max(1.0, OTHER_RUNTIME * sequence / cpu.sequence_largest)
-    messages = []
-    for device, limits in LIMITS.items():
-        step_limit = limits.step * wider_step
-        messages.append(
-            manifest_pb2.ReplayLimits(
-                device=device,
-                step_state=step_limit,
-                step_logits=step_limit,
-                walk_logits=limits.sample,
-                sequence_rms_factor=limits.sequence_rms_factor,
-                sequence_rms_floor=limits.sequence_rms_floor * wider_sequence,
-                sequence_largest=limits.sequence_largest * wider_sequence,
-            )
+    return [
+        manifest_pb2.ReplayLimits(
+            device=device,
+            step_state=limits.step * wider_step,
+            step_logits=limits.step * wider_step,
+            walk_logits=limits.sample,
+            sequence_rms_factor=limits.sequence_rms_factor,
+            sequence_rms_floor=limits.sequence_rms_floor * wider_sequence,
+            sequence_largest=limits.sequence_largest * wider_sequence,
         )
-    return messages
+        for device, limits in LIMITS.items()
+    ]

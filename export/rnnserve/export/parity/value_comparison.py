@@ -11,7 +11,7 @@ judged without them.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,18 +21,16 @@ from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.onnx_runner import OnnxRunner
+from rnnserve.export.parity.batches import LONG, LONG_AND_LOUD, InputBatch
 from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.distances import DistanceRow, Distances, differing_places, finite_values, masked
-from rnnserve.export.parity.extreme_batches import LONG, LONG_AND_LOUD
-from rnnserve.export.parity.failure_collector import SCRIPT_BITS, FailureCollector
-from rnnserve.export.parity.input_batches import LENGTHS, InputBatch, is_large
 from rnnserve.export.parity.reference import MOVED, MOVES, Reference
-from rnnserve.export.parity.tolerances import ParityLimits
+from rnnserve.export.parity.tolerances import EAGER_ROUNDING, ParityLimits
 from rnnserve.export.tensors import Arrays, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import coarseness, largest_difference, scale
 
-__all__ = ["ValueComparison"]
+__all__ = ["FailureCollector", "ValueComparison"]
 
 _Array = npt.NDArray[Any]
 _Mask = npt.NDArray[np.bool_] | None
@@ -54,8 +52,73 @@ _LONG_ONLY = (
     "where a mean does not. If no row of yours is as long, say so, and it is not compared: name the axis, and the most "
     'steps, as sizes={{"sequence": (1, 500)}}'
 )
+_LONG = 129  # steps, from which on a script is run once
 _ROUNDING = 10.0  # times what is allowed, below which rounding may explain a distance
 _LONGEST_ERROR = 200  # characters
+
+
+@dataclasses.dataclass
+class _Worst:
+    distance: float
+    text: str
+    batches: int = 0
+
+
+class FailureCollector:
+    """Failures in the order in which they came; of values that differ, the worst batch for each check and tensor."""
+
+    def __init__(self) -> None:
+        self._failures: dict[tuple[str, str], _Worst] = {}
+
+    def __len__(self) -> int:
+        return len(self._failures)
+
+    def lines(self) -> list[str]:
+        """Say everything, a sentence each."""
+        return [
+            each.text + (f" (and in {each.batches - 1} other batches)" if each.batches > 1 else "")
+            for each in self._failures.values()
+        ]
+
+    def add(self, text: str) -> None:
+        """Add a sentence, unless it was added before."""
+        self._failures.setdefault((text, ""), _Worst(0.0, text))
+
+    def add_difference(self, check: str, name: str, distance: float, text: str) -> None:
+        """Add a failure of one batch; of a check and a tensor, the batch of the largest distance is told."""
+        known = self._failures.setdefault((check, name), _Worst(distance, text))
+        known.batches += 1
+        if distance > known.distance:
+            known.distance, known.text = distance, text
+
+    def compare_forms(self, check: str, name: str, found: _Array, expected: _Array, where: object) -> bool:
+        """Compare dtypes and shapes, and add what differs; give whether the shapes are the same."""
+        if found.dtype != expected.dtype:
+            self.add(f'{check}, dtypes: "{name}" is {found.dtype}; expected {expected.dtype}')
+        if found.shape != expected.shape:
+            text = f'{check}, shapes: "{name}" of {where} is {found.shape}; expected {expected.shape}'
+            self.add_difference(check + ", shapes", name, 0.0, text)
+        return found.shape == expected.shape
+
+    def compare_values(
+        self,
+        check: str,
+        name: str,
+        found: _Array,
+        expected: _Array,
+        limit: float,
+        where: object,
+        advice: str = "",
+    ) -> None:
+        """Compare values of one shape one by one, and add the largest difference if it is beyond the limit."""
+        worst = largest_difference(found, expected)
+        if worst.distance <= limit:
+            return
+        text = (
+            f'{check}: "{name}" at {list(worst.index)} of {where}: found {worst.found:.9g}, expected '
+            f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed" + (f". {advice}" if advice else "")
+        )
+        self.add_difference(check, name, worst.distance, text)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,7 +153,7 @@ class ValueComparison:
 
     Attributes:
         distances: Between ONNX, eager and float64, so far.
-        refused: Whether onnxruntime refused to run any batch.
+        script_rounding: Where a script differs in its last bits only: it computes in another order than eager.
         unanswered: What the module itself raised, by kind of extreme values.
         non_finite: The first batch of each kind of values for which eager gives NaN or infinity, and the output.
         zeros_after_lengths: The outputs with lengths that were zeros after each row's length so far.
@@ -105,12 +168,9 @@ class ValueComparison:
         failures: FailureCollector,
         places: ChosenPlaces | None = None,
     ) -> None:
-        """Start with no batches.
-
-        `places` knows which places are as good as eager's for extreme values; without it all others are wrong.
-        """
+        """Start with no batches; without `places`, places that are not eager's are wrong for extreme values, too."""
         self.distances = Distances()
-        self.refused = False
+        self.script_rounding = FailureCollector()
         self.unanswered: dict[str, str] = {}
         self.non_finite: dict[str, tuple[InputBatch, str]] = {}
         self.undecided: set[str] = set()
@@ -119,6 +179,7 @@ class ValueComparison:
         }
         self._model, self._reference, self._limits, self._failures = model, reference, limits, failures
         self._places = places
+        self._is_refused = False  # onnxruntime refused to run a batch
         self._scripted: set[tuple[str, int]] = set()  # kinds and lengths that the script was run on
         self._too_far: dict[tuple[str, str, int], DistanceRow] = {}
 
@@ -126,27 +187,23 @@ class ValueComparison:
         self,
         batches: Sequence[InputBatch],
         script: FlatModule | None,
-        runner: OnnxRunner | None,
+        runner: OnnxRunner,
     ) -> None:
         """Compute batches of one kind and length in every way, compare the results, and judge them together."""
         runs = [run for batch in batches if (run := self._run(batch, script, runner)) is not None]
         rows: dict[str, DistanceRow] = {}
-        labelled: list[_Floats] = []
         for tensor in self._model.outputs:
             values = [each for run in runs if (each := self._compare_output(run, tensor)) is not None]
             if values:
                 batch = values[0].run.batch
                 rows[tensor.name] = self.distances.row(batch.kind, tensor.name, batch.length)
                 self._measure(rows[tensor.name], values)
-                labelled += values if tensor.name == self._model.labelled else []
         self._run_eager_again(runs, rows)
         self._too_far |= {
             (batches[0].kind, name, batches[0].length): row
             for name, row in rows.items()
             if row.failure(self._limits) is not None
         }
-        for each in labelled:
-            self._compare_labels(each, rows[each.name])
 
     def judge(self) -> None:
         """Add what lies too far from float64, after every batch; advise if only long rows do, by possible rounding."""
@@ -160,8 +217,8 @@ class ValueComparison:
         if self._too_far and may_be_long and all(are_rounding):
             self._failures.add(_LONG_ONLY.format(min(length for _, _, length in self._too_far)))
 
-    def _run(self, batch: InputBatch, script: FlatModule | None, runner: OnnxRunner | None) -> _Run | None:
-        if self.refused and not batch.is_usual:  # what does not run at all is said once
+    def _run(self, batch: InputBatch, script: FlatModule | None, runner: OnnxRunner) -> _Run | None:
+        if self._is_refused and not batch.is_usual:  # what does not run at all is said once
             return None
         try:
             eager = self._reference.eager(batch.inputs)
@@ -171,16 +228,16 @@ class ValueComparison:
             said = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR]
             self.unanswered[batch.kind] = f"{batch.rows} rows of {batch.length:,} steps: {said}"
             return None
-        if script is not None and self._is_scripted(batch):
+        key = batch.kind, min(batch.length, _LONG)
+        if script is not None and (key not in self._scripted or batch.kind == "step"):
+            self._scripted.add(key)
             self._compare_script(script, batch, eager)
-        if runner is None:
-            return None
         try:
             found = runner(batch.inputs)
         except RuntimeError as error:
             check = f"onnx, {batch.kind}"
             self._failures.add_difference(check, "", 0.0, f"{check}: {batch}: {error}")
-            self.refused = True
+            self._is_refused = True
             return None
         return _Run(
             batch,
@@ -189,13 +246,6 @@ class ValueComparison:
             exact=functools.cache(lambda: self._reference.exact(batch.inputs)),
             moved=functools.cache(lambda: list(self._reference.moved(batch.inputs))),
         )
-
-    def _is_scripted(self, batch: InputBatch) -> bool:
-        """Whether the script is run: of a large module on single steps, and the first batch of each kind and length."""
-        key = batch.kind, min(batch.length, LENGTHS[-1] + 1)
-        is_first = key not in self._scripted
-        self._scripted.add(key)
-        return is_first or batch.kind == "step" or not is_large(self._model.module)
 
     def _compare_script(self, script: FlatModule, batch: InputBatch, eager: Arrays) -> None:
         try:
@@ -209,7 +259,9 @@ class ValueComparison:
                 # Of infinities, which may be the same, no difference can be taken.
                 same = (found[name] == expected) | (np.isnan(found[name]) & np.isnan(expected))
                 pair = [np.where(same, 0, array) for array in (found[name], expected)]
-                self._failures.compare_values(SCRIPT_BITS, name, pair[0], pair[1], 0.0, batch)
+                is_rounding = bool((np.abs(np.subtract(*pair, dtype=np.float64)) <= EAGER_ROUNDING).all())
+                failures = self.script_rounding if is_rounding and expected.dtype.kind == "f" else self._failures
+                failures.compare_values("torchscript, bit for bit", name, pair[0], pair[1], 0.0, batch)
 
     def _compare_output(self, run: _Run, tensor: manifest_pb2.Tensor) -> _Floats | None:
         """Compare all of an output but the distance of its floats from float64; give these if it has the right form."""
@@ -236,11 +288,13 @@ class ValueComparison:
         mask, (found, eager) = finite_values(mask, found, eager)
         floats = _Floats(run, name, found, eager, mask)
         if batch.kind in ("step", "sample"):
-            limit = self._limit_of_values(floats)
-            self._failures.compare_values(check, name, masked(found, mask), masked(eager, mask), limit, batch)
+            least = getattr(self._limits, batch.kind) * coarseness(eager.dtype)
+            pair = masked(found, mask), masked(eager, mask)
+            if not largest_difference(*pair).distance <= least:
+                self._failures.compare_values(check, name, *pair, self._limit_of_values(floats, least), batch)
         return floats
 
-    def _limit_of_values(self, floats: _Floats) -> float:
+    def _limit_of_values(self, floats: _Floats, least: float) -> float:
         """Give how far any one value of a single step, or of a given sample, may lie from eager's.
 
         Rounding of eager itself, in layers as wide as the module has them, is added to a few ulps: its distance from
@@ -255,10 +309,7 @@ class ValueComparison:
             counts = np.isfinite(distance) if mask is None else np.isfinite(distance) & mask
             return float(np.where(counts, distance, 0).max(initial=0.0))
 
-        limits, factor = self._limits, self._limits.sequence_rms_factor
-        least = limits.step if floats.run.batch.kind == "step" else limits.sample
-        limit = least * coarseness(eager.dtype) * scale(exact)
-        own = rounding(eager)
+        limit, factor, own = least * scale(exact), self._limits.sequence_rms_factor, rounding(eager)
         if largest_difference(masked(found, mask), masked(eager, mask)).distance > limit + factor * own:
             own = max([own, *(rounding(outputs[floats.name]) for outputs in floats.run.moved())])
         return limit + factor * own
@@ -289,15 +340,13 @@ class ValueComparison:
 
     def _measure(self, row: DistanceRow, values: Sequence[_Floats]) -> None:
         """Measure distances from float64: of a few rows if all are near eager, else of all."""
-        batch = values[0].run.batch
         for each in values:
             row.found_eager.add(each.found, each.eager, each.mask)
         measured, others = values, list[_Floats]()
-        is_sequence = batch.kind not in ("step", "sample") and values[0].name != self._model.labelled
-        if is_sequence and self._reference.exact_by != MOVED:
+        if self._reference.exact_by != MOVED:
             largest = max(scale(masked(each.eager, each.mask)) for each in values)
             if row.is_near(self._limits, largest):
-                runs = _with_rows([each.run for each in values]) if batch.is_usual else []
+                runs = _with_rows([each.run for each in values]) if values[0].run.batch.is_usual else []
                 measured = [each for each in values if each.run in runs]
                 others = [each for each in values if each.run not in runs]
         for some in (measured, others):
@@ -345,38 +394,7 @@ class ValueComparison:
                     mask, (moved, exact) = finite_values(mask, moved, run.exact()[tensor.name])
                     rows[tensor.name].moved_exact.add(moved, exact, mask)
 
-    def _compare_labels(self, floats: _Floats, row: DistanceRow) -> None:
-        """Check that labels, the largest values on the last axis, are those of float64.
-
-        Rounding can change a label if float64's two largest values differ by less than twice eager's errors.
-        """
-        mask, *arrays = floats.with_exact()
-        found, eager, exact = _rows_of(arrays, mask)
-        if exact.shape[1] == 1:
-            return
-        rounding = self._limits.sequence_rms_factor * row.rounding.largest + self._limits.step * row.scale
-        two_largest = np.sort(exact, axis=1)[:, -2:]
-        decided = two_largest[:, 1] - two_largest[:, 0] > 2 * rounding  # (rows,) bool
-        for side, values in (("onnx", found), ("eager", eager)):
-            for at in np.flatnonzero(decided & (values.argmax(axis=1) != exact.argmax(axis=1)))[:1]:
-                self._failures.add_difference(
-                    f"{side}, labels",
-                    floats.name,
-                    0.0,
-                    f'{side}, labels: row {at} of {floats.run.batch}: "{floats.name}" {values[at].tolist()} say class '
-                    f"{values[at].argmax()}, expected {exact[at].argmax()} as in float64",
-                )
-
 
 def _with_rows(runs: Sequence[_Run]) -> Sequence[_Run]:
     """Give the first run of enough rows to be measured; all runs if none has."""
     return next(([run] for run in runs if run.batch.rows >= _MEASURED_ROWS), runs)
-
-
-def _rows_of(values: Sequence[_Array], mask: _Mask) -> Iterator[_Array]:
-    """Give arrays (…, classes) as (rows, classes), without the rows that do not count."""
-    for array in values:
-        if mask is None:
-            yield array.reshape(-1, array.shape[-1])
-        else:
-            yield array[np.broadcast_to(mask, array.shape).all(axis=-1)]

@@ -2,38 +2,32 @@
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch import nn
 
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
-from rnnserve.export.recurrence import capture_session
-from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
+from rnnserve.export.recurrence.dynamic_axes import ANY_SIZES, Arguments, DynamicAxes, Limits, resize
 from rnnserve.export.recurrence.held_values import HeldValueMode
 from rnnserve.export.recurrence.interception import FunctionStandIns, intercepted, without_caches
 from rnnserve.export.recurrence.program_passes import refuse_writes, remove_zero_states
 from rnnserve.export.recurrence.refusals import (
     FixedSize,
+    SizeIsFixed,
     explain,
+    fixed_size,
     fixed_sizes_noted,
     keeps_state,
     refuse_random_numbers,
     refuse_scripts,
 )
+from rnnserve.export.recurrence.scan import CaptureSession
 from rnnserve.export.surroundings import restoring
-from rnnserve.export.torch_adapter import (
-    FakeTensorMode,
-    backed_sizes_of_any_value,
-    compiled_as_written,
-    enable_python_dispatcher,
-    tree_map_only,
-)
+from rnnserve.export.torch_adapter import backed_sizes_of_any_value, compiled_as_written
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["capture", "fake_arguments", "frozen", "parameters_of", "prepared"]
+__all__ = ["capture", "parameters_of", "prepared"]
 
 _MORE_ROWS = 4  # of a capture that was refused for the number of rows that the module holds
 
@@ -55,13 +49,7 @@ def parameters_of(module: nn.Module, args: Arguments) -> list[str]:
 
 
 def capture(
-    module: nn.Module,
-    args: Arguments,
-    axes: DynamicAxes,
-    limits: Mapping[str, tuple[int, int | None]] = MappingProxyType({}),
-    *,
-    more_rows: int = 0,
-    ends_early: bool = False,
+    module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits = ANY_SIZES, *, more_rows: int = 0
 ) -> torch.export.ExportedProgram:
     """Capture a module with one stand-in operator for each recurrent layer."""
     # A sample of one row or one step would be captured as a special case.
@@ -69,12 +57,14 @@ def capture(
     larger |= {BATCH: larger.get(BATCH, axes.sizes[BATCH]) + more_rows} if more_rows else {}
     larger = {name: min(size, limits.get(name, (1, None))[1] or size) for name, size in larger.items()}
     captured = {**axes.sizes, **larger}
-    ending = {size for size in captured.values() if size != captured.get(BATCH)} if ends_early else ()
+    ending = {size for size in captured.values() if size != captured.get(BATCH)}
     refuse_scripts(module)
     refused: ExportError | None = None
     with prepared(module) as held, backed_sizes_of_any_value(), fixed_sizes_noted(ending) as fixed:
         try:
             program = torch.export.export(module, resize(args, axes, larger), dynamic_shapes=axes.shapes, strict=False)
+        except SizeIsFixed:
+            raise fixed_size(module, axes, fixed) from None
         except Exception as error:  # torch's errors and the module's own: `explain` has a message for each
             refused = explain(error, module, axes, fixed)
             if not (isinstance(refused, FixedSize) and refused.of_batch) or more_rows:
@@ -95,19 +85,6 @@ def capture(
 
 
 @contextlib.contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Make no parameter require a gradient in the context: a forward may enable gradients, which stand-ins lack."""
-    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    try:
-        for parameter in learning:
-            parameter.requires_grad_(False)
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
-
-
-@contextlib.contextmanager
 def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
     """Make the module's forward use our stand-ins in the context; afterwards restore the module's attributes.
 
@@ -116,7 +93,7 @@ def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
     restore = restoring(module, values=False)
     with (
         intercepted(),
-        capture_session.opened(module),
+        CaptureSession(module).opened(),
         torch.no_grad(),
         FunctionStandIns(),
         HeldValueMode(module).of_calls() as held_values,
@@ -128,18 +105,3 @@ def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
         finally:
             for again in restore:
                 again()
-
-
-@contextlib.contextmanager
-def fake_arguments(module: nn.Module, args: Arguments) -> Iterator[Arguments]:
-    """Give `args` without values; within the context, the module can be called with them.
-
-    Sizes are plain numbers, except those that depend on values: trimming to the longest row gives a symbol.
-    """
-    with (
-        prepared(module),
-        FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True) as mode,
-        enable_python_dispatcher(),
-    ):
-        fakes: Arguments = tree_map_only(Tensor, lambda tensor: mode.from_tensor(tensor, static_shapes=True), args)
-        yield fakes

@@ -29,7 +29,12 @@ _CALLS_BEFORE = 3
 
 def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
     """Call the module, then anew after calls with other values, and compare the results."""
-    given, other = _arguments(module, args)
+    given, other = _drawn(args, 1), _drawn(args, 2)
+    try:
+        for each in (given, other):
+            _called_alone(module, each)
+    except Exception:  # noqa: BLE001 - whatever the module raises for values that are not its own
+        given = other = args
     try:
         alone = _called_alone(module, given)
     except Exception as error:
@@ -38,11 +43,13 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
             f"whether it keeps a state from call to call: {first_line(str(error))}. Give a sample that it takes."
         ) from error
     with left_as_they_were(module):
-        before = _held(module)
+        held_before = held_values(module)  # it stays, so that no `id` is used again
+        keys = {name: _keys(leaves) for name, leaves in held_before.items()}
         for _ in range(_CALLS_BEFORE):
             _called(module, other)
-        changed = {name: now for name, now in _held(module).items() if _keys(now) != _keys(before.get(name, []))}
-        reads = _Reads({id(leaf): name for name, now in changed.items() for leaf, _ in now if isinstance(leaf, Tensor)})
+        held = held_values(module)
+        changed = [name for name, leaves in held.items() if _keys(leaves) != keys.get(name, [])]
+        reads = _Reads({id(leaf): name for name in changed for leaf in held[name] if isinstance(leaf, Tensor)})
         try:
             with reads:
                 after = _called(module, given)
@@ -55,17 +62,6 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
     if not changed and len(alone) == len(after) and all(map(_differs_by_rounding, alone, after)):
         return  # attention's kernels round by where memory lies
     raise counts_calls(changed)
-
-
-def _arguments(module: nn.Module, args: Arguments) -> tuple[Arguments, Arguments]:
-    """Give two lists of arguments that the module takes: floats drawn at random, or else the sample."""
-    drawn, other = (_drawn(args, seed) for seed in (1, 2))
-    try:
-        for each in (drawn, other):
-            _called_alone(module, each)
-    except Exception:  # noqa: BLE001 - whatever the module raises for values that are not its own
-        return args, args
-    return drawn, other
 
 
 def _drawn(args: Arguments, seed: int) -> Arguments:
@@ -94,17 +90,11 @@ def _called(module: nn.Module, args: Arguments) -> list[Any]:
         return [each.clone() if isinstance(each, Tensor) else each for each in results]  # a later call may write
 
 
-def _held(module: nn.Module) -> dict[str, list[tuple[Any, int | None]]]:
-    """Give what attributes and buffers hold, with how often each tensor has been written to."""
-    return {
-        name: [(leaf, version_of(leaf) if isinstance(leaf, Tensor) else 0) for leaf in leaves]
-        for name, leaves in held_values(module).items()
-    }
-
-
-def _keys(held: list[tuple[Any, int | None]]) -> list[Any]:
-    """Give what differs where something else is held, or a tensor has been written to."""
-    return [(leaf if isinstance(leaf, int | float | str) else id(leaf), version) for leaf, version in held]
+def _keys(leaves: list[Any]) -> list[Any]:
+    """Give what differs where an attribute holds something else, or a tensor in it has been written to."""
+    versions = [version_of(leaf) if isinstance(leaf, Tensor) else 0 for leaf in leaves]
+    plain = [leaf if isinstance(leaf, int | float | str) else id(leaf) for leaf in leaves]
+    return [*zip(plain, versions, strict=True)]
 
 
 def _same(one: Any, other: Any) -> bool:  # noqa: ANN401 - a result
@@ -132,7 +122,5 @@ class _Reads(TorchFunctionMode):
     ) -> Argument:
         """Run `func` and record what it reads."""
         del types
-        for leaf in tree_leaves((args, kwargs)):
-            if isinstance(leaf, Tensor) and id(leaf) in self.written:
-                self.read.add(self.written[id(leaf)])
+        self.read |= {self.written[id(leaf)] for leaf in tree_leaves((args, kwargs)) if id(leaf) in self.written}
         return func(*args, **(kwargs or {}))

@@ -1,17 +1,42 @@
-"""The axes that are to be dynamic, checked against the sample arguments and in the form that torch.export takes."""
+"""The axes that are to be dynamic, checked against the sample arguments, and what a captured program knows of sizes."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
+import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
 from torch import Tensor
-from torch.export import Dim
+from torch.export import Dim, ExportedProgram
+from torch.export.graph_signature import InputKind, OutputKind
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.torch_adapter import tree_flatten, tree_unflatten
+from rnnserve.export.operators import MayBeEmpty
+from rnnserve.export.recurrence.layer_operators import TRIM
+from rnnserve.export.torch_adapter import expressions_of, tree_flatten, tree_unflatten
 
-__all__ = ["Argument", "Arguments", "DynamicAxes", "Shapes", "resize"]
+__all__ = [
+    "ANY_SIZES",
+    "Argument",
+    "Arguments",
+    "DynamicAxes",
+    "Limits",
+    "Shapes",
+    "expression_of",
+    "inputs_of",
+    "outputs_of",
+    "resize",
+    "sizes_by",
+    "sizes_that_may_be_empty",
+    "symbols_of",
+    "within",
+]
 
 Argument: TypeAlias = Any
 """One argument of a function that the user's module calls."""
@@ -22,6 +47,11 @@ Arguments: TypeAlias = tuple[Any, ...]
 Shapes: TypeAlias = Any
 """Dynamic shapes as torch.export takes them: parallel to the arguments, at each tensor None or axis -> name."""
 
+Limits = Mapping[str, tuple[int, int | None]]
+"""The smallest and the largest size of axes that the module takes, by name; None for no largest, no entry for any."""
+
+ANY_SIZES: Limits = MappingProxyType({})
+
 
 @dataclasses.dataclass(frozen=True)
 class DynamicAxes:
@@ -31,7 +61,6 @@ class DynamicAxes:
     sizes: Mapping[str, int]  # name -> its size in the sample arguments
     labels: tuple[str, ...]  # name of each tensor in messages
     shapes: tuple[Shapes, ...]  # what torch.export takes as `dynamic_shapes`
-    variadic: int = 0  # how many arguments are passed to a variadic parameter
 
     @classmethod
     def of(
@@ -42,7 +71,8 @@ class DynamicAxes:
         specs = _by_position(parameters, args, dynamic_shapes)
         shapes = tuple(walk(arg, spec, name) for arg, spec, name in zip(args, specs, parameters, strict=True))
         variadic = sum(name.startswith("*") for name in parameters)
-        shapes = _grouped(shapes, variadic)
+        if variadic:  # those of a variadic parameter's arguments are one tuple
+            shapes = (*shapes[:-variadic], shapes[-variadic:])
         if len(walk.names) != len(input_names):
             raise WrongArguments(
                 f"input_names has {len(input_names)} names, {list(input_names)}, for {len(walk.names)} tensors among "
@@ -50,24 +80,18 @@ class DynamicAxes:
             )
         if len(set(input_names)) != len(input_names):
             raise WrongArguments(f"input_names has a name twice: {list(input_names)}")
-        return cls(tuple(walk.names), walk.sizes, tuple(input_names), shapes, variadic)
+        return cls(tuple(walk.names), walk.sizes, tuple(input_names), shapes)
 
     def of_variadic(self, args: Arguments) -> "DynamicAxes":
         """Give the same axes of a module with one variadic parameter for all arguments."""
-        return dataclasses.replace(self, shapes=(_shapes(args, self.names),), variadic=len(args))
+        leaves, spec = tree_flatten(args)
+        names = iter(self.names)
+        shapes = [_dynamic(next(names)) if isinstance(each, Tensor) else None for each in leaves]
+        return dataclasses.replace(self, shapes=(tree_unflatten(shapes, spec),))
 
 
-def _grouped(shapes: tuple[Shapes, ...], variadic: int) -> tuple[Shapes, ...]:
-    """Give shapes as torch.export takes them: those of a variadic parameter's arguments are one tuple."""
-    return (*shapes[:-variadic], shapes[-variadic:]) if variadic else shapes
-
-
-def _shapes(args: Arguments, names: Sequence[Mapping[int, str]]) -> tuple[Shapes, ...]:
-    leaves, spec = tree_flatten(args)
-    rest = iter(names)
-    shapes = [dict.fromkeys(next(rest), Dim.DYNAMIC) or None if isinstance(each, Tensor) else None for each in leaves]
-    structured: tuple[Shapes, ...] = tree_unflatten(shapes, spec)
-    return structured
+def _dynamic(names: Mapping[int, str]) -> dict[int, Any] | None:
+    return dict.fromkeys(names, Dim.DYNAMIC) or None
 
 
 def _by_position(parameters: Sequence[str], args: Arguments, dynamic_shapes: Shapes) -> list[Any]:
@@ -137,12 +161,18 @@ class _Walk:
                 raise WrongArguments(
                     f"dynamic_shapes names axis {axis!r} of {label}, which has {len(shape)} axes, {shape}"
                 )
-            name = _name(value, label, axis)
-            if name is not None:
-                names[axis % len(shape)] = name
-                self._remember(name, shape[axis], f"axis {axis % len(shape)} of {label}")
+            if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+                continue
+            name = value if isinstance(value, str) else getattr(value, "__name__", None)
+            if not isinstance(name, str) or not name:
+                raise WrongArguments(
+                    f"dynamic_shapes gives {value!r} for axis {axis} of {label}; give the axis a name, such as "
+                    '"batch" or "sequence": batching and padding go by it'
+                )
+            names[axis % len(shape)] = name
+            self._remember(name, shape[axis], f"axis {axis % len(shape)} of {label}")
         self.names.append(names)
-        return dict.fromkeys(names, Dim.DYNAMIC) or None
+        return _dynamic(names)
 
     def _remember(self, name: str, size: int, where: str) -> None:
         if size == 0:
@@ -155,18 +185,6 @@ class _Walk:
                 "name are one size. Is an axis out of place, or does it need another name?"
             )
         self.seen_at.setdefault(name, where)
-
-
-def _name(value: Shapes, label: str, axis: int) -> str | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return None
-    name = value if isinstance(value, str) else getattr(value, "__name__", None)
-    if not isinstance(name, str) or not name:
-        raise WrongArguments(
-            f"dynamic_shapes gives {value!r} for axis {axis} of {label}; give the axis a name, such as "
-            '"batch" or "sequence": batching and padding go by it'
-        )
-    return name
 
 
 def resize(args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]) -> Arguments:
@@ -189,3 +207,130 @@ def _resize(tensor: Tensor, names: Mapping[int, str], sizes: Mapping[str, int]) 
         if (wanted := sizes.get(name, size)) != size:
             tensor = tensor.index_select(axis, torch.arange(wanted, device=tensor.device) % size)
     return tensor
+
+
+def within(size: int, name: str, limits: Limits) -> int:
+    """The nearest size that the module takes."""
+    low, high = limits.get(name, (1, None))
+    return max(size, low) if high is None else min(max(size, low), high)
+
+
+def inputs_of(program: ExportedProgram) -> list[Tensor]:
+    """Give the inputs of a program, as tensors without values."""
+    specs = program.graph_signature.input_specs
+    return _tensors(program, [spec.arg.name for spec in specs if spec.kind is InputKind.USER_INPUT])
+
+
+def outputs_of(program: ExportedProgram) -> list[Tensor]:
+    """Give the results of a program, as tensors without values."""
+    specs = program.graph_signature.output_specs
+    return _tensors(program, [spec.arg.name for spec in specs if spec.kind is OutputKind.USER_OUTPUT])
+
+
+def _tensors(program: ExportedProgram, names: Sequence[str]) -> list[Tensor]:
+    values = {node.name: node.meta.get("val") for node in program.graph.nodes}
+    return [value for name in names if isinstance(value := values.get(name), Tensor)]
+
+
+def symbols_of(program: ExportedProgram, axes: DynamicAxes) -> dict[sympy.Symbol, str]:
+    """Give the symbols of the captured sizes, each with the name of its axis (the first, where it has several)."""
+    symbols: dict[sympy.Symbol, str] = {}
+    for value, names in zip(inputs_of(program), axes.names, strict=True):
+        for axis, name in names.items():
+            for expression in expressions_of(value.shape[axis]):
+                if isinstance(expression, sympy.Symbol):
+                    symbols.setdefault(expression, name)
+    return symbols
+
+
+def expression_of(size: int | torch.SymInt) -> sympy.Expr:
+    """Give the expression of a size of a captured program."""
+    return size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
+
+
+_DENSE, _FARTHEST = 1 << 13, 1 << 20
+
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "min": lambda *each: functools.reduce(np.minimum, each),
+    "max": lambda *each: functools.reduce(np.maximum, each),
+    "FloorDiv": operator.floordiv,
+    "CleanDiv": operator.floordiv,
+    "CeilDiv": lambda size, by: -(-size // by),
+    "PythonMod": operator.mod,
+    "Mod": operator.mod,
+    "ModularIndexing": lambda size, by, modulus: size // by % modulus,
+    "ToFloat": lambda size: size * 1.0,
+    "IntTrueDiv": operator.truediv,
+    "FloatTrueDiv": operator.truediv,
+    "TruncToInt": lambda number: np.trunc(number).astype(np.int64),
+    "FloorToInt": lambda number: np.floor(number).astype(np.int64),
+    "CeilToInt": lambda number: np.ceil(number).astype(np.int64),
+    "Where": np.where,
+}
+"""torch's functions of sizes, of arrays of them."""
+
+
+def sizes_by(
+    expression: sympy.Expr, symbol: sympy.Symbol, low: int, high: int | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """Compute an expression at many values of its symbol: all up to some thousands, then further and further apart."""
+    far = np.unique(np.geomspace(_DENSE, _FARTHEST, _DENSE).astype(np.int64))
+    sizes = low + np.concatenate([np.arange(_DENSE), far])
+    sizes = sizes if high is None else sizes[sizes <= high]
+    found = _computed(expression, {symbol: sizes})
+    return None if found is None else (sizes, np.broadcast_to(found, sizes.shape))
+
+
+def _computed(expression: sympy.Expr, at: Mapping[sympy.Symbol, npt.NDArray[np.int64]]) -> npt.NDArray[np.int64] | None:
+    try:
+        found = np.asarray(sympy.lambdify(list(at), expression, modules=[_FUNCTIONS])(*at.values()))
+    except (NameError, TypeError, ValueError, ArithmeticError):
+        return None
+    return found if found.dtype.kind == "i" else None
+
+
+_FEW = 40  # sizes of each of several axes
+
+
+def sizes_that_may_be_empty(
+    captured: ExportedProgram, decomposed: ExportedProgram, axes: DynamicAxes, limits: Limits
+) -> MayBeEmpty | None:
+    """Look at every size of a program: whether it may be 0, by the name that torch.onnx gives it; None if none may.
+
+    That an axis has values is for torch a condition, as `x.amax(1)` makes one, which no graph checks. So only this is
+    taken for granted: an axis of a request is as long as the module takes, and rows are trimmed to one step or more,
+    so that packed ones have values.
+    """
+    least = {str(symbol): limits.get(name, (1, None))[0] for symbol, name in symbols_of(captured, axes).items()}
+    expressions: dict[str, sympy.Expr] = {}
+    for node in decomposed.graph.nodes:
+        value = node.meta.get("val")
+        for tensor in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(tensor, Tensor):
+                sizes: list[Any] = [size for size in tensor.shape if hasattr(size, "node")]  # SymInt
+                expressions |= {str(size.node): size.node.expr for size in sizes}
+                if node.target is TRIM:
+                    least.setdefault(str(sizes[0].node), 1)
+    never = {name for name, expression in expressions.items() if not _may_be_empty(expression, least)}
+    if len(never) == len(expressions):
+        return None
+    return lambda size: size == 0 if isinstance(size, int) else str(size.value) not in never
+
+
+_POINTS = 20_000  # at which a size of several axes is computed
+
+
+def _may_be_empty(expression: sympy.Expr, least: Mapping[str, int]) -> bool:
+    """Whether a size is 0 or less at some of the sizes that it is made of; those of no input are 0 or more."""
+    free = sorted(expression.free_symbols, key=str)
+    lowest = [least.get(str(symbol), 0) for symbol in free]
+    if expression.is_Symbol or not free:
+        return bool((lowest or [int(expression)])[0] <= 0)
+    if len(free) == 1:
+        table = sizes_by(expression, free[0], lowest[0], None)
+        found = None if table is None else table[1]
+    else:
+        most = int(_POINTS ** (1 / len(free)))
+        grid = np.array(list(itertools.product(*(range(low, low + most) for low in lowest))), np.int64).T
+        found = _computed(expression, dict(zip(free, grid, strict=True)))
+    return found is None or bool((found <= 0).any())

@@ -19,19 +19,18 @@ values are rounded once, at the outputs, which brings them nearer to float64 tha
 """
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 from onnx_ir.passes import common
 
-from rnnserve.export.operators.graphs import integers_of, remove_unused, values_of
+from rnnserve.export.operators.graphs import NodesBefore, integers_of, remove_unused, rewrite, values_of
 
 __all__ = ["RECURRENT", "cast_before_transposing", "compute_float16_in_float32", "fold_weights", "simplify_exactly"]
 
 RECURRENT = ("RNN", "GRU", "LSTM")
-_WEIGHTS = {1: "W", 2: "R", 3: "B"}
-
 _INTEGERS = "biu"  # numpy's kinds: bool, signed, unsigned
 # Each gives elements of its inputs as they are, in another order, number or shape: the same bits in any runtime.
 _MOVES = frozenset(
@@ -61,10 +60,7 @@ def simplify_exactly(model: ir.Model) -> None:
     common.RemoveUnusedNodesPass()(model)
     # Initializers are merged where type, shape and bytes are equal: 0.0 and -0.0 stay apart.
     common.DeduplicateInitializersPass()(model)
-    # The same operator with the same attributes on the same values gives the same bits. The pass compares attributes
-    # by ==, which takes -0.0 for 0.0.
-    if not any(map(_has_negative_zero, model.graph.all_nodes())):
-        _merge_equal_nodes(model)
+    _merge_equal_nodes(model)
     remove_unused(model.graph)
     common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)
@@ -73,13 +69,20 @@ def simplify_exactly(model: ir.Model) -> None:
     common.NameFixPass()(model)
 
 
-def _lift_constants(model: ir.Model) -> None:
-    """Make constants initializers, those of subgraphs included: where a tensor is stored changes nothing."""
+def _bypass_nodes(model: ir.Model) -> None:
+    """Let what uses the results of nodes that change nothing use the nodes' inputs; constants are initializers."""
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.LiftSubgraphInitializersToMainGraphPass()(model)
     for value in model.graph.initializers.values():
         if isinstance(value.const_value, ir.TensorProtoTensor):  # a view of a message, which cannot be renamed
             value.const_value = ir.Tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=value.name)
+    for graph in list(model.graphs()):
+        for node in list(graph):
+            source = node.inputs[0] if node.inputs else None
+            same = _reshaped_size(node) or (source if source is not None and _changes_nothing(node, source) else None)
+            if same is not None and not node.outputs[0].is_graph_output():
+                node.outputs[0].replace_all_uses_with(same)
+                graph.remove(node, safe=True)
 
 
 def _is_exact(node: ir.Node) -> bool:
@@ -104,18 +107,6 @@ def _is_exact(node: ir.Node) -> bool:
         for value in node.inputs
     )
     return (small and integers) or (last_use and node.op_type != "Expand") or (small and constants[0].size <= 1)
-
-
-def _bypass_nodes(model: ir.Model) -> None:
-    """Let what uses the results of nodes that change nothing use the nodes' inputs."""
-    _lift_constants(model)
-    for graph in list(model.graphs()):
-        for node in list(graph):
-            source = node.inputs[0] if node.inputs else None
-            same = _reshaped_size(node) or (source if source is not None and _changes_nothing(node, source) else None)
-            if same is not None and not node.outputs[0].is_graph_output():
-                node.outputs[0].replace_all_uses_with(same)
-                graph.remove(node, safe=True)
 
 
 def _changes_nothing(node: ir.Node, source: ir.Value) -> bool:
@@ -187,6 +178,8 @@ def _is_one_entry(shape: ir.Node | None) -> bool:
 
 def _merge_equal_nodes(model: ir.Model) -> None:
     """Merge nodes that compute the same; an output keeps its shape if it becomes a value within a translation."""
+    if any(map(_has_negative_zero, model.graph.all_nodes())):
+        return  # the pass compares attributes by ==, which takes -0.0 for 0.0
     shapes = [value.shape for value in model.graph.outputs]
     common.CommonSubexpressionEliminationPass()(model)
     for value, shape in zip(model.graph.outputs, shapes, strict=True):
@@ -205,30 +198,27 @@ def fold_weights(model: ir.Model) -> None:
     """Make W, R and B of every recurrent operator an initializer, in place, where they depend on initializers only.
 
     They are folded whatever their size, together with what computes them (weight norm and other parametrisations
-    included). Afterwards every node and every initializer is used. Weights that depend on the module's inputs stay as
-    they are: every run computes them.
+    included). Weights that depend on the module's inputs stay as they are: every run computes them.
     """
     graph = model.graph
-    known: dict[str, np.ndarray] = {}
+    known: dict[ir.Value, np.ndarray] = {}
     for number, node in enumerate(node for node in graph.all_nodes() if node.op_type in RECURRENT):
-        for position, letter in _WEIGHTS.items():
+        for position, letter in enumerate(("W", "R", "B"), 1):
             value = node.inputs[position] if position < len(node.inputs) else None
             if value is None or not _is_constant(value):
                 continue
             name = f"{node.op_type}_{number}/{letter}"
-            if value.producer() is None:
-                if len(value.uses()) == 1:  # it has been folded already, under a running number
-                    del graph.initializers[value.name or ""]
-                    value.name = name
-                    graph.initializers.add(value)
-                continue
-            array = _evaluate(value, known)
-            tensor = ir.tensor(array, name=name)
-            folded = ir.Value(
-                name=name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor
-            )
-            graph.initializers.add(folded)
-            node.replace_input_with(position, folded)
+            if value.producer() is not None:
+                array = _evaluate(value, known)
+                tensor = ir.tensor(array, name=name)
+                kind, shape = ir.TensorType(tensor.dtype), ir.Shape(array.shape)
+                folded = ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
+                graph.initializers.add(folded)
+                node.replace_input_with(position, folded)
+            elif len(value.uses()) == 1:  # it has been folded already, under a running number
+                del graph.initializers[value.name or ""]
+                value.name = name
+                graph.initializers.add(value)
     remove_unused(graph)
 
 
@@ -236,24 +226,20 @@ def _is_constant(value: ir.Value) -> bool:
     producer = value.producer()
     if producer is None:
         return value.const_value is not None and not value.is_graph_input()
-    if producer.op_type == "Constant":
-        return True
     return all(_is_constant(source) for source in producer.inputs if source is not None)
 
 
-def _evaluate(value: ir.Value, known: dict[str, np.ndarray]) -> np.ndarray:
-    """Compute a constant value; `known` holds by name what was computed so far."""
-    name = value.name or ""
-    if name not in known:
-        if value.const_value is not None:
-            known[name] = value.const_value.numpy()
-        else:
-            node = value.producer()
-            assert node is not None  # noqa: S101 - `_is_constant` has followed the same producers
-            inputs = {source.name or "": _evaluate(source, known) for source in node.inputs if source is not None}
-            results = ReferenceEvaluator(ir.to_proto(node)).run(None, inputs)
-            known.update({output.name or "": array for output, array in zip(node.outputs, results, strict=True)})
-    return np.ascontiguousarray(known[name])
+def _evaluate(value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray:
+    """Compute a constant value; `known` holds what was computed so far."""
+    node = value.producer()
+    if value not in known and (value.const_value is not None or node is None):
+        assert value.const_value is not None  # noqa: S101 - it is a constant
+        known[value] = value.const_value.numpy()
+    elif value not in known and node is not None:
+        inputs = {source.name or "": _evaluate(source, known) for source in node.inputs if source is not None}
+        results: Any = ReferenceEvaluator(ir.to_proto(node)).run(None, inputs)
+        known.update(zip(node.outputs, results, strict=True))
+    return np.ascontiguousarray(known[value])
 
 
 _HALF, _FLOAT = ir.DataType.FLOAT16, ir.DataType.FLOAT
@@ -330,24 +316,16 @@ def cast_before_transposing(model: ir.Model) -> None:
     MatmulTransposeFusion of onnxruntime 1.32 causes a segmentation fault when it does this itself, with a Transpose
     that does not exchange the last two axes (docs/lab/findings.md, "Exporting recurrent modules").
     """
-    for graph in model.graphs():
-        for cast in [node for node in graph if node.op_type == "Cast"]:
-            transposed, result = cast.inputs[0], cast.outputs[0]
-            transpose = transposed.producer() if transposed is not None else None
-            if transposed is None or transpose is None or transpose.op_type != "Transpose":
-                continue
-            source = transpose.inputs[0]
-            assert source is not None  # noqa: S101 - Transpose has one input
-            early = ir.Value(name=f"{result.name}/cast", type=result.type, shape=source.shape)
-            late = ir.Value(name=result.name, type=result.type, shape=result.shape)
-            graph.insert_before(
-                cast,
-                [
-                    ir.node("Cast", [source], dict(cast.attributes), outputs=[early]),
-                    ir.node("Transpose", [early], dict(transpose.attributes), outputs=[late]),
-                ],
-            )
-            result.replace_all_uses_with(late, replace_graph_outputs=True)
-            graph.remove(cast, safe=True)
-            if not transposed.uses() and not transposed.is_graph_output() and transpose.graph is graph:
-                graph.remove(transpose, safe=True)
+    rewrite(model, {"Cast": _cast_first})
+    remove_unused(model.graph)
+
+
+def _cast_first(nodes: NodesBefore, cast: ir.Node) -> ir.Value | None:
+    transpose = cast.inputs[0].producer() if cast.inputs[0] is not None else None
+    if transpose is None or transpose.op_type != "Transpose" or transpose.inputs[0] is None:
+        return None
+    early = nodes.again(cast, transpose.inputs[0])
+    early.shape = transpose.inputs[0].shape
+    late = nodes.again(transpose, early)
+    late.type = cast.outputs[0].type
+    return late

@@ -1,39 +1,71 @@
-"""`export_onnx`: any module that holds recurrent layers, with torch's default exporter, one operator a layer."""
+"""`export_onnx`: any module that holds recurrent layers, with torch's default exporter, one operator a layer.
+
+docs/reference/passes.md lists the passes, in the order in which they run, and what holds after each.
+"""
 
 import contextlib
 import logging
+import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
+import onnx
+import onnx_ir as ir
 import torch
+from onnx_ir.passes.common import InlinePass
 from torch import nn
+from torch.export import ExportedProgram
+from torch.export.graph_signature import ConstantArgument, OutputKind
 
 from rnnserve.common.lasting_imports import rare_collections
-from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.errors import BrokenPostcondition, ExportError, FailedPass, UnsupportedModule, WrongArguments
 from rnnserve.export.operators import TRANSLATIONS as OPERATORS
-from rnnserve.export.recurrence.capture import capture, frozen, parameters_of
-from rnnserve.export.recurrence.carried_state import refuse_carried_state
-from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Shapes
-from rnnserve.export.recurrence.interception import LOCK
-from rnnserve.export.recurrence.layer_operators import TRANSLATIONS
-from rnnserve.export.recurrence.passes import ON_GRAPH, ON_PROGRAM, Export
-from rnnserve.export.recurrence.quick_decomposition import decomposed_quickly
-from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture, SizeIsFixed
-from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
-from rnnserve.export.recurrence.sizes import ANY_SIZES, Limits, fixes_sizes
-from rnnserve.export.recurrence.value_checks import ValueChecks, unchecked
-from rnnserve.export.source_lines import first_line, line_of
-from rnnserve.export.surroundings import left_as_they_were
-from rnnserve.export.torch_adapter import (
-    DispatchError,
-    OptimizedModule,
-    node_in_translation,
-    registry_read_once,
-    without_printed_graphs,
-    written_module,
+from rnnserve.export.operators import (
+    MayBeEmpty,
+    guard_empty_axes,
+    refuse_operators,
+    rewrite_for_onnxruntime,
+    unify_numbers,
 )
+from rnnserve.export.operators.graphs import fill_types
+from rnnserve.export.recurrence.capture import capture, parameters_of
+from rnnserve.export.recurrence.carried_state import refuse_carried_state
+from rnnserve.export.recurrence.dynamic_axes import (
+    ANY_SIZES,
+    Arguments,
+    DynamicAxes,
+    Limits,
+    Shapes,
+    sizes_that_may_be_empty,
+)
+from rnnserve.export.recurrence.exact_passes import (
+    RECURRENT,
+    cast_before_transposing,
+    compute_float16_in_float32,
+    fold_weights,
+    simplify_exactly,
+)
+from rnnserve.export.recurrence.held_values import ValueChecks
+from rnnserve.export.recurrence.interception import LOCK
+from rnnserve.export.recurrence.layer_operators import GRU, LSTM, RNN, TRANSLATIONS
+from rnnserve.export.recurrence.naming import (
+    mark_translations,
+    name_after_modules,
+    name_axes,
+    name_interface,
+    remove_metadata,
+)
+from rnnserve.export.recurrence.program_passes import divide_sizes_exactly, leave_stored_buffers
+from rnnserve.export.recurrence.quick_decomposition import decomposed_quickly
+from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture, refuse_state, untranslated
+from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
+from rnnserve.export.recurrence.scan import refuse_empty_scans, translate_scans
+from rnnserve.export.recurrence.value_trials import fixes_sizes, other_sizes, run_trials, special_operators
+from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.export.torch_adapter import TESTED, registry_read_once, without_printed_graphs, written_module
 
-__all__ = ["export_onnx"]
+__all__ = ["export_onnx", "run_pass"]
 
 # They report that torchvision is not installed, what was not folded and, with whole graphs, why a module cannot be
 # captured, which is in the exception as well.
@@ -45,13 +77,12 @@ _LOGGERS = (
     "onnx_ir",
 )
 
+T = TypeVar("T")
+
 
 @contextlib.contextmanager
 def without_exporter_messages() -> Iterator[None]:
-    """Suppress deprecation warnings and messages of torch's exporter, also under `-W error`; errors still raise.
-
-    Where a capture fails, torch.export prints the graph so far: 90 lines before the error with its remedy.
-    """
+    """Suppress deprecation warnings and messages of torch's exporter, also under `-W error`; errors still raise."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), without_printed_graphs():
@@ -66,51 +97,6 @@ def without_exporter_messages() -> Iterator[None]:
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-
-
-_WRITE = {
-    "hypot": "write torch.sqrt(x * x + y * y), or where squares overflow, of both divided by the larger one",
-    "searchsorted": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
-    "bucketize": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
-    "histc": "compare with the edges of the bins, and sum: ((x[..., None] >= low) & (x[..., None] < high)).sum(-2)",
-    "scaled_dot_product_attention": "give it three or four axes: join those before them, x.flatten(0, 1)",
-    "lgamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
-    "digamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
-} | dict.fromkeys(
-    (
-        *("svd", "qr", "eigh", "eig", "matrix_exp", "lu", "lu_factor", "lstsq", "inv", "inverse", "tensorinv", "pinv"),
-        *("solve", "solve_triangular", "triangular_solve", "tensorsolve", "cholesky", "cholesky_solve"),
-        "cholesky_inverse",
-    ),
-    "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. Else "
-    "compute it outside of the module and make it an input",
-)
-"""By operator, what to write instead."""
-
-
-def untranslated(error: Exception) -> UnsupportedModule:
-    """Turn an error of torch.onnx into one that names the operator without a translation; a translation's own stays."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    if isinstance(cause, UnsupportedModule):
-        return cause
-    node = node_in_translation(error)
-    said = first_line(str(cause)).rstrip(".")
-    if node is None:
-        return UnsupportedModule(
-            f"the module was captured, but torch.onnx cannot translate it: {type(cause).__name__}: {said}"
-        )
-    name = _name(getattr(node.target, "__name__", str(node.target)))
-    why = "has no form in ONNX" if isinstance(cause, DispatchError) else f"cannot be translated: {said}"
-    advice = _WRITE.get(name, "write it with operators that can: docs/reference/operators.md lists them")
-    return UnsupportedModule(f"{name}{line_of(node)} {why}. Instead, {advice}.")
-
-
-def _name(overload: str) -> str:
-    """Name an operator as users do: `_pdist_forward.default` is pdist, `special_i0` i0, `linalg_inv_ex` inv."""
-    name = overload.partition(".")[0].strip("_").removesuffix("_forward").removesuffix("_ex")
-    return name.removeprefix("special_").removeprefix("bessel_").removeprefix("linalg_")
 
 
 def export_onnx(
@@ -155,54 +141,35 @@ def export_onnx(
     """
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"export_onnx got a {type(module).__name__}; expected an nn.Module")
-    if isinstance(module, OptimizedModule):
-        return export_onnx(
-            written_module(module),
-            args,
-            input_names=input_names,
-            output_names=output_names,
-            dynamic_shapes=dynamic_shapes,
-            sizes=sizes,
-        )
+    module = written_module(module)
     if not isinstance(args, tuple):
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
+    checks = ValueChecks(module)
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
-    with (
-        LOCK,
-        rare_collections(),
-        left_as_they_were(module),
-        without_exporter_messages(),
-        frozen(module),
-        unchecked() as distributions,
-    ):
-        checks = ValueChecks(module)
-        of_any_size = _capture_without_checks(module, args, axes, sizes, checks)
-        export = Export(
-            module=module,
-            args=args,
-            axes=axes,
-            sizes=sizes,
-            input_names=input_names,
-            output_names=output_names,
-            program=of_any_size.program,
-            trials=of_any_size.trials,
-            is_stateless=of_any_size.is_stateless,
-        )
+    with LOCK, rare_collections(), left_as_they_were(module), without_exporter_messages(), _frozen(module):
+        captured = _capture_without_checks(module, args, axes, sizes, checks)
         with checks.left_out():
-            for on_program in ON_PROGRAM:
-                on_program(export)
-            export.translated = _translate(export.program, input_names)
-            for on_graph in ON_GRAPH:
-                on_graph(export)
-    if distributions:
-        warnings.warn(
-            f"the exported module does not check the arguments of distributions ({', '.join(sorted(distributions))})",
-            stacklevel=2,
-        )
-    for line in checks.lines:
-        warnings.warn(f"the exported module makes no check of values at {line}", stacklevel=2)
-    return export.translated
+            _prepare(captured.program, output_names)
+            special = special_operators(captured.program)
+            translated = _translate(captured.program, input_names)  # it may decompose the program itself
+            _finish(captured, translated, module, args, axes, sizes, special, input_names, output_names)
+    for said in checks.told:
+        warnings.warn(f"the exported module {said}", stacklevel=2)
+    return translated
+
+
+@contextlib.contextmanager
+def _frozen(module: nn.Module) -> Iterator[None]:
+    """Make no parameter require a gradient in the context: a forward may enable gradients, which stand-ins lack."""
+    learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    try:
+        for parameter in learning:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def _capture_without_checks(
@@ -220,13 +187,11 @@ def _capture_without_checks(
 
 def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits) -> RolledCapture:
     """Capture a module with symbolic sizes; if its code fixes one, from captures at a few fixed sizes."""
-    program: torch.export.ExportedProgram | None = None
+    program: ExportedProgram | None = None
     refused: UnsupportedModule | None = None
     try:
-        program = capture(module, args, axes, sizes, ends_early=True)
-    except SizeIsFixed:  # most often by a loop
-        pass
-    except (FixedSize, RaisedInCapture) as error:
+        program = capture(module, args, axes, sizes)
+    except (FixedSize, RaisedInCapture) as error:  # most often for a loop
         refused = error
     if program is not None and not fixes_sizes(program):
         return RolledCapture(program, [], is_stateless=False)
@@ -234,27 +199,58 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
     refuse_carried_state(module, args)
     try:
         return rolled_capture(module, args, axes, sizes)
-    except (NotRolled, FixedSize, RaisedInCapture) as error:
+    except (NotRolled, FixedSize, RaisedInCapture) as said:
         if program is not None:
             return RolledCapture(program, [], is_stateless=True)
-        said = error
+        if isinstance(said, NotRolled):
+            alike = f"a loop of Python is exported as it is if its steps are alike: here {said}. {refused}"
+            raise NotRolled(alike) from said
+        if refused is None or (isinstance(said, RaisedInCapture) and not getattr(refused, "of_batch", False)):
+            raise
+        raise refused from refused.__cause__
+
+
+def run_pass(function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401 - what the pass takes
+    """Run a pass of an export. Refusals, OSError and MemoryError stay what they are; all else becomes a FailedPass."""
     try:
-        if refused is None:
-            capture(module, args, axes, sizes)
-    except UnsupportedModule as error:
-        refused = error
-    if refused is None or (
-        isinstance(said, RaisedInCapture) and not (isinstance(refused, FixedSize) and refused.of_batch)
-    ):
-        raise said
-    if isinstance(said, NotRolled):
-        raise NotRolled(
-            f"a loop of Python is exported as it is if its steps are alike: here {said}. {refused}"
-        ) from said
-    raise refused from refused.__cause__
+        return function(*arguments)
+    except (ExportError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        name = function.__name__.lstrip("_")
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise FailedPass(
+            name,
+            f"the export's pass {name} failed: {said} (line {place.lineno} of {place.filename}). The module "
+            "may be right: this is a defect of rnnserve, or torch, onnx or onnx_ir is of a version that it was not "
+            f"tested with: torch is {torch.__version__}, tested with {', '.join(TESTED)}",
+        ) from error
 
 
-def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
+def _prepare(program: ExportedProgram, output_names: Sequence[str]) -> None:
+    """Run the passes on the captured program."""
+    run_pass(leave_stored_buffers, program)
+    run_pass(divide_sizes_exactly, program)
+    run_pass(refuse_operators, program)
+    run_pass(unify_numbers, program)
+    run_pass(_check_outputs, program, output_names)
+
+
+def _check_outputs(program: ExportedProgram, names: Sequence[str]) -> None:
+    results = [
+        spec
+        for spec in program.graph_signature.output_specs
+        if spec.kind is OutputKind.USER_OUTPUT and not isinstance(spec.arg, ConstantArgument)
+    ]
+    if len(results) != len(names) or len(set(names)) != len(names):
+        raise WrongArguments(
+            f"output_names has {len(set(names))} different names, {list(names)}, for the module's "
+            f"{len(results)} results; give one name a tensor, nested ones in order (h_n and c_n are two)"
+        )
+
+
+def _translate(captured: ExportedProgram, input_names: Sequence[str]) -> torch.onnx.ONNXProgram:
     try:
         with registry_read_once(), decomposed_quickly():
             program = torch.onnx.export(
@@ -270,5 +266,99 @@ def _translate(captured: torch.export.ExportedProgram, input_names: Sequence[str
         raise
     except Exception as error:
         raise untranslated(error) from error
-    assert program is not None  # noqa: S101 - torch gives None for its older exporter only
-    return program
+    return cast(torch.onnx.ONNXProgram, program)  # torch gives None for its older exporter only
+
+
+def _finish(
+    captured: RolledCapture,
+    translated: torch.onnx.ONNXProgram,
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    sizes: Limits,
+    special: Mapping[str, str],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+) -> None:
+    """Run the passes on the graph that torch.onnx gives."""
+    model, program = translated.model, captured.program
+    decomposed = cast(ExportedProgram, translated.exported_program)  # with the operators that were translated
+    # Refusals come after the translation: an operator that has none is named before a state that is kept.
+    run_pass(refuse_state, decomposed)
+    if not captured.is_stateless:
+        run_pass(refuse_carried_state, module, args)
+    trials = captured.trials or run_pass(other_sizes, module, args, axes, program, sizes, special)
+    run_pass(_inline_functions, model)
+    run_pass(fill_types, model)
+    may_be_empty = run_pass(sizes_that_may_be_empty, program, decomposed, axes, sizes)
+    if may_be_empty is not None:
+        run_pass(_guard_empty_axes, model, may_be_empty)
+    run_pass(rewrite_for_onnxruntime, model)
+    run_pass(simplify_exactly, model)
+    # Outputs are values of their own from here on, so that each can have its name.
+    run_pass(name_interface, model, input_names, output_names)
+    run_pass(translate_scans, model)
+    # Bodies of scans have their values' shapes by now.
+    run_pass(name_axes, model, decomposed, axes, sizes)
+    run_pass(fold_weights, model)
+    run_pass(compute_float16_in_float32, model)
+    # Casts of the pass before it are among those that are exchanged.
+    run_pass(cast_before_transposing, model)
+    run_pass(name_after_modules, model, module)
+    run_pass(remove_metadata, model)
+    run_pass(mark_translations, model)
+    run_pass(_check_postconditions, translated, axes, input_names, output_names)
+    run_pass(run_trials, trials, module, args, axes, input_names, translated)
+
+
+def _inline_functions(model: ir.Model) -> None:
+    InlinePass()(model)
+
+
+def _guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty) -> None:
+    guard_empty_axes(model, may_be_empty)
+    refuse_empty_scans(model, may_be_empty)
+
+
+def _check_postconditions(
+    translated: torch.onnx.ONNXProgram, axes: DynamicAxes, input_names: Sequence[str], output_names: Sequence[str]
+) -> None:
+    """Compare the program with what was asked for; the message of BrokenPostcondition has all that differs."""
+    graph = translated.model.graph
+    wrong = [
+        f"{what} are {found}, not {list(asked)}"
+        for what, found, asked in (
+            ("inputs", [value.name for value in graph.inputs], input_names),
+            ("outputs", [value.name for value in graph.outputs], output_names),
+        )
+        if found != list(asked)
+    ]
+    for value, names in zip(graph.inputs, axes.names, strict=True):
+        for axis, name in names.items():
+            size = value.shape[axis] if value.shape is not None else None
+            if str(getattr(size, "value", size)) != name:
+                wrong.append(f'axis {axis} of the input {value.name} is {size}, not "{name}"')
+    wrong += _wrong_operators(graph, cast(ExportedProgram, translated.exported_program))
+    if wrong:
+        raise BrokenPostcondition("the exporter did not give what was asked for: " + "; ".join(wrong))
+    try:
+        onnx.checker.check_model(translated.model_proto, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as invalid:
+        raise BrokenPostcondition(f"the exported model is not valid ONNX: {invalid}") from invalid
+
+
+def _wrong_operators(graph: ir.Graph, decomposed: ExportedProgram) -> list[str]:
+    """Check that there is one operator for each layer, none unrolled, and none of our own domain."""
+    stand_ins = [node for node in decomposed.graph.nodes if node.target in (RNN, GRU, LSTM)]
+    # The exporter merges calls that are equal in everything, so that there may be fewer operators than calls.
+    distinct = {
+        (node.target, str([argument for argument in node.args if isinstance(argument, list)])) for node in stand_ins
+    }
+    nodes = [node for node in graph.all_nodes() if node.op_type in RECURRENT]
+    wrong = []
+    if not len(distinct) <= len(nodes) <= len(stand_ins):
+        wrong.append(f"{len(nodes)} recurrent operators for {len(stand_ins)} layers")
+    foreign = sorted({node.domain for node in graph.all_nodes() if node.domain})
+    if foreign:
+        wrong.append(f"operators of other domains than ONNX's own: {foreign}")
+    return wrong

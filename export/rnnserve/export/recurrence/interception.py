@@ -1,22 +1,15 @@
 """Replacing code of PyTorch during a capture: recurrent modules, packing functions, and functions of tensors.
 
 A user's file refers to `pack_padded_sequence` by name, in a closure, a partial or a default argument; replacing the
-attribute of `torch.nn.utils.rnn` reaches none of these, and they are functions of Python that no mode of torch sees. So
-the function object stays and its code is exchanged: every reference to it runs our code, until the original code is
-restored. The exchanged code checks whether this thread is capturing. If not, it runs PyTorch's own code, so other
-threads are only some microseconds slower. A thread that reads the *source* of these functions meanwhile, as
+attribute of `torch.nn.utils.rnn` reaches none of these, and no mode of torch sees functions of Python. So the function
+object stays, and its code is exchanged until it is restored. The exchanged code checks whether this thread is
+capturing. If not, it runs PyTorch's own code. A thread that reads the *source* of these functions meanwhile, as
 `torch.jit.script` does, would read ours; so `rnnserve.export.script` waits for the lock.
 
-A mode of torch, `FunctionStandIns`, replaces these functions:
-
-- `torch.lstm`, `torch.gru` and the like, called by modules that hold weights of their own (weight dropout, generated
-  weights), become one stand-in a layer. torch.export would unroll them step by step.
-- `F.one_hot`, `torch.linspace` and `take_along_dim` take the size of an axis as a plain number, so that a capture would
-  fix the axis to it. The stand-ins take any size.
-- `cumprod` and `logcumsumexp` become scans: torch's translation of logcumsumexp subtracts the largest value of the
-  whole row, so that minGRU's parallel form was off by 1.3 at 1,500 steps, and it has none of cumprod.
-- `torch.max_pool1d` has no kernel of its own, and torch takes it apart in C++, which makes the sample's length a
-  constant. It is pooling of images of one row here.
+A mode of torch, `FunctionStandIns`, replaces functions of tensors: `torch.lstm` and the like, which torch.export would
+unroll; functions that take the size of an axis as a plain number, which would fix the axis; and cumprod and
+logcumsumexp, which become scans: torch's translation of logcumsumexp was off by 1.3 at 1,500 steps, and it has none of
+cumprod.
 """
 
 import contextlib
@@ -37,10 +30,9 @@ from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.held_modules import CACHED, functions_of, held_objects, names_in
-from rnnserve.export.recurrence import capture_session, packing, recurrent_layers
+from rnnserve.export.recurrence import layer_operators, packing
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
-from rnnserve.export.recurrence.recurrent_layers import LayerStack, refuse_dtype, run
-from rnnserve.export.recurrence.scan import scan
+from rnnserve.export.recurrence.scan import current_session, is_capturing, scan
 from rnnserve.export.source_lines import is_users_code
 from rnnserve.export.torch_adapter import packed_fields
 
@@ -48,6 +40,175 @@ __all__ = ["LOCK", "FunctionStandIns", "intercepted", "without_caches"]
 
 # Held while a module is exported. Reentrant: an export captures the module and runs it again, each with exchanged code.
 LOCK = threading.RLock()
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerStack:
+    """A stack of recurrent layers, as PyTorch describes one."""
+
+    mode: str  # RNN_TANH, RNN_RELU, GRU or LSTM
+    num_layers: int
+    bias: bool  # whether each layer has bias_ih and bias_hh
+    bidirectional: bool
+    projected: bool = False  # whether each layer has projections (`proj_size`), which LSTM only has
+
+    @property
+    def weights(self) -> int:
+        """How many tensors each layer has."""
+        return (1 + self.bidirectional) * (2 + 2 * self.bias + self.projected)
+
+    def states(self, batch: int | torch.SymInt, weights: Sequence[Tensor]) -> dict[str, tuple[Any, ...]]:
+        """Give the shapes of the initial states: h_0, and c_0 of an LSTM. weight_hh is (gates * hidden, hidden)."""
+        rows = self.num_layers * (1 + self.bidirectional)
+        shapes = {"h_0": (rows, batch, weights[1].shape[1])}
+        return shapes | ({"c_0": (rows, batch, weights[1].shape[0] // 4)} if self.mode == "LSTM" else {})
+
+    def run(
+        self, steps: Tensor, lengths: Tensor | None, states: Sequence[Tensor | None], weights: Sequence[Tensor]
+    ) -> tuple[Tensor, ...]:
+        """Put one stand-in for each layer into the captured program; give the output and the final states."""
+        directions = 1 + self.bidirectional
+        finals: list[Sequence[Tensor]] = []
+        for number in range(self.num_layers):
+            rows = slice(number * directions, (number + 1) * directions)
+            own = list(weights[number * self.weights : (number + 1) * self.weights])
+            one_layer = self.num_layers == 1
+            initial = [state if state is None or one_layer else state[rows] for state in states]
+            steps, *final = self._layer(steps, lengths, initial, own)
+            finals.append(final)
+        return steps, *(each[0] if len(each) == 1 else torch.cat(each) for each in zip(*finals, strict=True))
+
+    def _layer(
+        self, steps: Tensor, lengths: Tensor | None, states: Sequence[Tensor | None], weights: list[Tensor]
+    ) -> tuple[Tensor, ...]:
+        if self.projected:
+            return _projected_lstm(steps, lengths, states, weights, self.bidirectional)
+        given = (steps, lengths, *states, weights, self.bias, self.bidirectional)
+        if self.mode in ("GRU", "LSTM"):
+            return tuple((layer_operators.GRU if self.mode == "GRU" else layer_operators.LSTM)(*given))
+        return tuple(layer_operators.RNN(*given, {"RNN_TANH": "tanh", "RNN_RELU": "relu"}[self.mode]))
+
+
+def _projected_lstm(
+    steps: Tensor,
+    lengths: Tensor | None,
+    states: Sequence[Tensor | None],
+    weights: Sequence[Tensor],
+    bidirectional: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute an LSTM with projections as a scan for each direction, since ONNX's operator has none.
+
+    The hidden state of each step is multiplied by weight_hr before the next step reads it
+    (https://arxiv.org/abs/1402.1128). The recurrent weight `weight_hh @ weight_hr` is larger, and rounds otherwise.
+    """
+    each = len(weights) // (1 + bidirectional)
+    inside = None
+    if lengths is not None:
+        numbers = torch.arange(steps.shape[0], device=steps.device)
+        inside = numbers.unsqueeze(1) < lengths.to(steps.device).unsqueeze(0)  # (sequence, batch)
+    results = []
+    for number in range(1 + bidirectional):
+        own = weights[number * each : (number + 1) * each]
+        zeros = [steps.new_zeros(steps.shape[1], own[-1].shape[axis]) for axis in (0, 1)]
+        initial = [zero if state is None else state[number] for state, zero in zip(states, zeros, strict=True)]
+        results.append(_direction(steps, inside, initial, own, reverse=number == 1))
+    outputs, hs, cs = zip(*results, strict=True)
+    return torch.cat(outputs, dim=2), torch.stack(hs), torch.stack(cs)
+
+
+def _direction(
+    steps: Tensor, inside: Tensor | None, states: Sequence[Tensor], weights: Sequence[Tensor], *, reverse: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    weight_ih, weight_hh, *biases, weight_hr = weights
+    bias_ih, bias_hh = biases or (None, None)
+
+    def step(state: tuple[Tensor, Tensor], x: tuple[Tensor, ...]) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        h, c = state
+        i, f, g, o = (F.linear(h, weight_hh, bias_hh) + x[0]).chunk(4, dim=1)
+        c_after = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h_after = F.linear(torch.sigmoid(o) * torch.tanh(c_after), weight_hr)
+        if inside is None:
+            return (h_after, c_after), h_after
+        here = x[1].unsqueeze(1)
+        # Reversed, a row's first steps are padding: it keeps its initial state until its last step.
+        kept = torch.where(here, h_after, h), torch.where(here, c_after, c)
+        return kept, torch.where(here, h_after, torch.zeros_like(h_after))
+
+    gates = F.linear(steps, weight_ih, bias_ih)
+    (h, c), output = scan(step, tuple(states), (gates,) if inside is None else (gates, inside), reverse=reverse)
+    return output, h, c
+
+
+def _forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[Argument, Argument]:
+    """Do what the forward of nn.RNN, nn.GRU and nn.LSTM does, with stand-ins."""
+    name = current_session().name(module)
+    axes = "(batch, sequence, features)" if module.batch_first else "(sequence, batch, features)"
+    if module.training and module.dropout and module.num_layers > 1:
+        raise UnsupportedModule(
+            f"{name} is in training mode with dropout={module.dropout} between its layers, which draws random numbers. "
+            "Call .eval() on the module before exporting it."
+        )
+    # Not _flat_weights: parametrisations compute a weight when it is read, as in eager.
+    weights = [weight for layer in module.all_weights for weight in layer]
+    _refuse_dtype(weights[0].dtype, f"{name} holds {weights[0].dtype}")
+    packed = packing.Padded.of(input, name) if isinstance(input, rnn.PackedSequence) else None
+    steps = input if packed is None else packed.steps
+    if not isinstance(steps, Tensor):
+        raise UnsupportedModule(f"{name} got a {type(input).__name__}; expected a tensor {axes}")
+    if steps.dim() != 3:
+        unbatched = " An unbatched input has to be given its batch axis: unsqueeze it." if steps.dim() == 2 else ""
+        raise UnsupportedModule(
+            f"{name} got an input of {steps.dim()} axes, {tuple(steps.shape)}; expected the three axes {axes}."
+            f"{unbatched}"
+        )
+    steps = steps.transpose(0, 1) if packed is None and module.batch_first else steps
+    if steps.shape[-1] != module.input_size:
+        raise UnsupportedModule(
+            f"{name} got an input of {steps.dim()} axes with {steps.shape[-1]} features; expected {axes} with "
+            f"{module.input_size} features. Are features the last axis?"
+        )
+    if steps.dtype != weights[0].dtype:
+        raise UnsupportedModule(f"{name} got an input of {steps.dtype}; its weights are {weights[0].dtype}")
+    stack = LayerStack(module.mode, module.num_layers, module.bias, module.bidirectional, module.proj_size > 0)
+    states = _initial_states(stack, hx, steps, weights, name)
+    output, *finals = stack.run(steps, None if packed is None else packed.row_lengths, states, weights)
+    if packed is not None:
+        result: Any = packed.with_steps(output, zero_padded=True).packed()
+    else:
+        result = output.transpose(0, 1) if module.batch_first else output
+    return result, tuple(finals) if module.mode == "LSTM" else finals[0]
+
+
+def _initial_states(
+    stack: LayerStack, hx: Argument, steps: Tensor, weights: Sequence[Tensor], name: str
+) -> list[Tensor | None]:
+    """Check initial states, and list them; None for zeros. Steps are (sequence, batch, features)."""
+    shapes = stack.states(steps.shape[1], weights)
+    if hx is None:
+        return [None] * len(shapes)
+    if len(shapes) == 2 and (isinstance(hx, Tensor) or len(hx) != 2):
+        raise UnsupportedModule(f"{name} got {type(hx).__name__} for its initial state; expected the pair (h_0, c_0)")
+    states = [hx] if len(shapes) == 1 else list(hx)
+    for state, (label, expected) in zip(states, shapes.items(), strict=True):
+        if not isinstance(state, Tensor) or state.dim() != 3 or tuple(state.shape) != expected:
+            got = tuple(state.shape) if isinstance(state, Tensor) else type(state).__name__
+            last = "proj_size" if stack.projected and label == "h_0" else "hidden"
+            raise UnsupportedModule(
+                f"{name} got {label} {got}; expected (layers * directions, batch, {last}) = {expected}, also where the "
+                "input is batch-first"
+            )
+        if state.dtype != weights[0].dtype:
+            raise UnsupportedModule(f"{name} got {label} of {state.dtype}; its weights are {weights[0].dtype}")
+    return states
+
+
+def _refuse_dtype(dtype: torch.dtype, what: str) -> None:
+    """Refuse recurrent layers of a dtype that onnxruntime can't run; float16 is computed in float32 (`float16`)."""
+    if dtype not in (torch.float32, torch.float16):
+        raise UnsupportedModule(
+            f"{what}; onnxruntime runs recurrent operators in float32 and float16 only. Convert the module before "
+            "exporting it: module.float()."
+        )
 
 
 class _Exchange:
@@ -65,32 +226,20 @@ class _Exchange:
         self.original = types.FunctionType(
             self.code, self.function.__globals__, self.function.__name__, self.function.__defaults__
         )
-        self.stub = _stub(name, self.function)
         self.replacement = replacement or self.original
         self.lenient = self.original if lenient is None else functools.partial(lenient, self.original)
-
-
-def _stub(name: str, function: types.FunctionType) -> types.CodeType:
-    """Make code that calls `route`, of the same signature, which torch.export reads of the module that it captures.
-
-    It runs with torch's globals, so it imports what it needs.
-    """
-    parameters = ", ".join(inspect.signature(function).parameters)
-    lines = (
-        f"def stub({parameters}):",
-        f"    from {__name__} import route",
-        f"    return route({name!r}, {parameters})",
-    )
-    made: dict[str, Any] = {}
-    exec(compile("\n".join(lines), __file__, "exec"), made)  # noqa: S102 - of the names above
-    code: types.CodeType = made["stub"].__code__
-    return code
+        # Of the same signature, which torch.export reads. It runs with torch's globals, so it imports what it needs.
+        parameters = ", ".join(inspect.signature(self.function).parameters)
+        stub = f"def stub({parameters}):\n from {__name__} import route\n return route({name!r}, {parameters})"
+        made: dict[str, Any] = {}
+        exec(compile(stub, __file__, "exec"), made)  # noqa: S102 - of the names above
+        self.stub: types.CodeType = made["stub"].__code__
 
 
 _EXCHANGES = {
-    "RNN.forward": _Exchange("RNN.forward", nn.RNN.forward, recurrent_layers.forward),
-    "GRU.forward": _Exchange("GRU.forward", nn.GRU.forward, recurrent_layers.forward),
-    "LSTM.forward": _Exchange("LSTM.forward", nn.LSTM.forward, recurrent_layers.forward),
+    "RNN.forward": _Exchange("RNN.forward", nn.RNN.forward, _forward),
+    "GRU.forward": _Exchange("GRU.forward", nn.GRU.forward, _forward),
+    "LSTM.forward": _Exchange("LSTM.forward", nn.LSTM.forward, _forward),
     "pack": _Exchange("pack", rnn.pack_padded_sequence, packing.pack_padded_sequence, packing.pack_leniently),
     "fields": _Exchange("fields", packed_fields, None, packing.fields_leniently),
     "pad": _Exchange("pad", rnn.pad_packed_sequence, packing.pad_packed_sequence, packing.pad_leniently),
@@ -101,7 +250,7 @@ _depth = 0
 def route(name: str, *arguments: Argument) -> Argument:
     """Run our replacement in the thread that captures, and PyTorch's own code in every other thread."""
     exchange = _EXCHANGES[name]
-    if capture_session.active():
+    if is_capturing():
         return exchange.replacement(*arguments)
     return (exchange.lenient if packing.is_lenient() else exchange.original)(*arguments)
 
@@ -166,28 +315,18 @@ def _recurrent(mode: str) -> Callable[..., tuple[Tensor, ...]]:
             raise UnsupportedModule(
                 f"{name} has dropout={dropout} that is on; call .eval() on the module before exporting"
             )
-        directions = 1 + bidirectional
         plain = LayerStack(mode, num_layers, has_biases, bidirectional)
         stacks = [plain, dataclasses.replace(plain, projected=True)] if mode == "LSTM" else [plain]
         stack = next((stack for stack in stacks if len(params) == num_layers * stack.weights), None)
         if stack is None:
             raise UnsupportedModule(
-                f"{name} got {len(params)} weights for {num_layers} layers in {directions} directions; expected "
+                f"{name} got {len(params)} weights for {num_layers} layers in {1 + bidirectional} directions; expected "
                 "weight_ih, weight_hh, the two biases and, for an LSTM with projections, weight_hr of each"
             )
-        h_0, c_0 = hx if mode == "LSTM" else (hx, None)
-        batch = input.shape[0 if batch_first else 1]
-        # weight_hh is (gates * hidden, hidden or proj_size); only LSTM, which has four gates, has c_0.
-        for label, state, size in (("h_0", h_0, params[1].shape[1]), ("c_0", c_0, params[1].shape[0] // 4)):
-            expected = (num_layers * directions, batch, size)
-            if state is not None and tuple(state.shape) != expected:
-                raise UnsupportedModule(
-                    f"{name} got {label} {tuple(state.shape)}; expected (layers * directions, batch, hidden) = "
-                    f"{expected}"
-                )
-        refuse_dtype(input.dtype, f"{name} got {input.dtype}")
+        _refuse_dtype(input.dtype, f"{name} got {input.dtype}")
         steps = input.transpose(0, 1) if batch_first else input
-        output, *finals = run(stack, steps, None, h_0, c_0, params)
+        states = _initial_states(stack, hx, steps, params, name)
+        output, *finals = stack.run(steps, None, states, params)
         return (output.transpose(0, 1) if batch_first else output), *finals
 
     return function
@@ -231,17 +370,15 @@ def _max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
+    """Pool images of one row: torch takes max_pool1d apart in C++, which makes the sample's length a constant."""
     if return_indices:
         _with_indices()
-    kernel = _number(kernel_size)
-    step = kernel if stride is None or stride == [] else _number(stride)
-    around, apart = (0, _number(padding)), (1, _number(dilation))
-    return torch.max_pool2d(input.unsqueeze(-2), (1, kernel), (1, step), around, apart, ceil_mode).squeeze(-2)
-
-
-def _number(value: Argument) -> int:
-    """Take the number of an argument that may be a number or a list of one."""
-    return int(value[0]) if isinstance(value, tuple | list) else value
+    kernel, step, around, apart = (
+        int(each[0]) if isinstance(each, tuple | list) else each
+        for each in (kernel_size, stride or kernel_size, padding, dilation)
+    )
+    pooled = torch.max_pool2d(input.unsqueeze(-2), (1, kernel), (1, step), (0, around), (1, apart), ceil_mode)
+    return pooled.squeeze(-2)
 
 
 def _with_indices(*_: object, **__: object) -> NoReturn:

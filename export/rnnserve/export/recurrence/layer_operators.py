@@ -1,8 +1,7 @@
 """One recurrent layer as one operator: it is in the captured program where ONNX will have RNN, GRU or LSTM.
 
-torch has no operator for a single layer with lengths; ONNX has. These three stand for it while a module is captured.
-They compute the shapes of their results only: the values come from the ONNX operator. A fourth one trims to the longest
-row, as `pad_packed_sequence` without `total_length` does. The size of its result depends on values.
+Three operators stand for layers while a module is captured, and compute the shapes of their results only. A fourth
+one trims to the longest row, as `pad_packed_sequence` without `total_length` does: its size depends on values.
 
 Axes, for all three: `input` (sequence, batch, features); `lengths` (batch,) int64, or None where every row is as long
 as the sequence; `h_0` and `c_0` (directions, batch, hidden), or None for zeros; `weights` the layer's tensors in
@@ -34,64 +33,29 @@ def _has_no_values(*arguments: object) -> NoReturn:
     raise RuntimeError("a recurrent layer of a captured program computes no values: run the ONNX program")
 
 
-# Defining an operator again, for example by reloading this module, replaces it.
-_rnn = torch.library.custom_op(
-    "rnnserve::rnn",
-    _has_no_values,
-    mutates_args=(),
-    schema="(Tensor input, Tensor? lengths, Tensor? h_0, Tensor[] weights, bool bias, bool bidirectional, "
-    "str nonlinearity) -> (Tensor, Tensor)",
-)
-_gru = torch.library.custom_op(
-    "rnnserve::gru",
-    _has_no_values,
-    mutates_args=(),
-    schema="(Tensor input, Tensor? lengths, Tensor? h_0, Tensor[] weights, bool bias, bool bidirectional) "
-    "-> (Tensor, Tensor)",
-)
-_lstm = torch.library.custom_op(
-    "rnnserve::lstm",
-    _has_no_values,
-    mutates_args=(),
-    schema="(Tensor input, Tensor? lengths, Tensor? h_0, Tensor? c_0, Tensor[] weights, bool bias, "
-    "bool bidirectional) -> (Tensor, Tensor, Tensor)",
-)
-
-
-def _shapes(input: Tensor, weights: Sequence[Tensor], bidirectional: bool) -> tuple[Tensor, Tensor]:
+def _shapes(input: Tensor, lengths: Tensor | None, *states_weights_and_settings: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
+    """Give the output and as many final states as there are initial ones, without values."""
+    del lengths
+    at = next(number for number, each in enumerate(states_weights_and_settings) if isinstance(each, list | tuple))
+    weights, _, bidirectional = states_weights_and_settings[at : at + 3]
     directions, hidden = 1 + bidirectional, weights[1].shape[1]
     output = input.new_empty((input.shape[0], input.shape[1], directions * hidden))
-    return output, input.new_empty((directions, input.shape[1], hidden))
+    return output, *(input.new_empty((directions, input.shape[1], hidden)) for _ in range(at))
 
 
-@_rnn.register_fake
-@_gru.register_fake
-def _two(
-    input: Tensor,
-    lengths: Tensor | None,
-    h_0: Tensor | None,
-    weights: Sequence[Tensor],
-    bias: bool,
-    bidirectional: bool,
-    nonlinearity: str = "",
-) -> tuple[Tensor, Tensor]:
-    del lengths, h_0, bias, nonlinearity
-    return _shapes(input, weights, bidirectional)
+def _operator(name: str, states: str, more: str, results: str) -> Any:  # noqa: ANN401 - an operator of torch
+    """Define an operator; defining it again, for example by reloading this module, replaces it."""
+    schema = f"(Tensor input, Tensor? lengths, {states}, Tensor[] weights, bool bias, bool bidirectional{more})"
+    made = torch.library.custom_op(
+        f"rnnserve::{name}", _has_no_values, mutates_args=(), schema=f"{schema} -> ({results})"
+    )
+    made.register_fake(_shapes)
+    return getattr(torch.ops.rnnserve, name).default
 
 
-@_lstm.register_fake
-def _three(
-    input: Tensor,
-    lengths: Tensor | None,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    weights: Sequence[Tensor],
-    bias: bool,
-    bidirectional: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    del lengths, h_0, c_0, bias
-    output, h_n = _shapes(input, weights, bidirectional)
-    return output, h_n, torch.empty_like(h_n)
+RNN = _operator("rnn", "Tensor? h_0", ", str nonlinearity", "Tensor, Tensor")
+GRU = _operator("gru", "Tensor? h_0", "", "Tensor, Tensor")
+LSTM = _operator("lstm", "Tensor? h_0, Tensor? c_0", "", "Tensor, Tensor, Tensor")
 
 
 @torch.library.custom_op("rnnserve::trim", mutates_args=())
@@ -107,13 +71,10 @@ def _trim_shapes(steps: Tensor, lengths: Tensor) -> Tensor:
     return steps.new_empty((longest, *steps.shape[1:]))
 
 
-RNN = torch.ops.rnnserve.rnn.default
-GRU = torch.ops.rnnserve.gru.default
-LSTM = torch.ops.rnnserve.lstm.default
 TRIM = torch.ops.rnnserve.trim.default
 
 # PyTorch's gates in ONNX's order: the n-th entry is the position of ONNX's n-th gate in PyTorch's tensors.
-_GATES = {"rnn": (0,), "gru": (1, 0, 2), "lstm": (0, 3, 1, 2)}
+_GATES = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
 _Value: TypeAlias = Any  # an onnx_ir._Value; onnxscript types its operators by what they compute
@@ -121,12 +82,11 @@ _Value: TypeAlias = Any  # an onnx_ir._Value; onnxscript types its operators by 
 
 def _reorder(tensor: _Value, cell: str) -> _Value:
     """Put the gates of a weight (gates * hidden, …) or a bias (gates * hidden,) in ONNX's order."""
-    gates = len(_GATES[cell])
-    if gates == 1:
+    gates = _GATES[cell]
+    if len(gates) == 1:
         return tensor
-    rows = int(tensor.shape[0]) // gates
-    order = [gate * rows + row for gate in _GATES[cell] for row in range(rows)]
-    rows_of_onnx: _Value = op.Constant(value_ints=order)
+    rows = int(tensor.shape[0]) // len(gates)
+    rows_of_onnx: _Value = op.Constant(value_ints=[gate * rows + row for gate in gates for row in range(rows)])
     return op.Gather(tensor, rows_of_onnx, axis=0)
 
 
@@ -136,32 +96,34 @@ def _stack(tensors: Sequence[_Value]) -> _Value:
     return op.Concat(*(op.Unsqueeze(tensor, first) for tensor in tensors), axis=0)
 
 
-def _weights(weights: Sequence[_Value], bias: bool, cell: str) -> tuple[_Value, _Value, _Value]:
-    """Make W, R and B (None without bias) from PyTorch's tensors; `fold_weights` turns them into initializers."""
+def _layer(
+    cell: str,
+    input: _Value,
+    lengths: _Value,
+    states: Sequence[_Value],
+    weights: Sequence[_Value],
+    bias: bool,
+    bidirectional: bool,
+    **attributes: Any,  # noqa: ANN401 - of the operator
+) -> tuple[_Value, ...]:
+    """Translate a layer: W, R and B (None without bias) of PyTorch's tensors, which `fold_weights` folds."""
     each = 4 if bias else 2
     ordered = [_reorder(tensor, cell) for tensor in weights]
     rows = [ordered[start : start + each] for start in range(0, len(ordered), each)]
     w, r = _stack([row[0] for row in rows]), _stack([row[1] for row in rows])
     b = _stack([op.Concat(row[2], row[3], axis=0) for row in rows]) if bias else None
-    return w, r, b
-
-
-def _attributes(weights: Sequence[_Value], bidirectional: bool) -> dict[str, Any]:
-    hidden = int(weights[1].shape[1])
-    return {"hidden_size": hidden, "direction": "bidirectional" if bidirectional else "forward"}
-
-
-def _lengths(lengths: _Value) -> _Value:
-    return None if lengths is None else op.Cast(lengths, to=onnx.TensorProto.INT32)
-
-
-def _output(y: _Value, bidirectional: bool) -> _Value:
-    """Turn (sequence, directions, batch, hidden) into (sequence, batch, directions * hidden)."""
-    if not bidirectional:
-        one: _Value = op.Constant(value_ints=[1])
-        return op.Squeeze(y, one)
-    shape: _Value = op.Constant(value_ints=[0, 0, -1])
-    return op.Reshape(op.Transpose(y, perm=[0, 2, 1, 3]), shape)
+    y, *finals = getattr(op, cell)(
+        *(input, w, r, b, None if lengths is None else op.Cast(lengths, to=onnx.TensorProto.INT32), *states),
+        **attributes,
+        hidden_size=int(weights[1].shape[1]),
+        direction="bidirectional" if bidirectional else "forward",
+    )
+    # (sequence, directions, batch, hidden) becomes (sequence, batch, directions * hidden)
+    if bidirectional:
+        shape: _Value = op.Constant(value_ints=[0, 0, -1])
+        return op.Reshape(op.Transpose(y, perm=[0, 2, 1, 3]), shape), *finals
+    one: _Value = op.Constant(value_ints=[1])
+    return op.Squeeze(y, one), *finals
 
 
 def _rnn_of_onnx(
@@ -172,31 +134,21 @@ def _rnn_of_onnx(
     bias: bool,
     bidirectional: bool,
     nonlinearity: str,
-) -> tuple[_Value, _Value]:
-    w, r, b = _weights(weights, bias, "rnn")
+) -> tuple[_Value, ...]:
     activations = [_ACTIVATIONS[nonlinearity]] * (1 + bidirectional)
-    y, h_n = op.RNN(
-        input, w, r, b, _lengths(lengths), h_0, activations=activations, **_attributes(weights, bidirectional)
-    )
-    return _output(y, bidirectional), h_n
+    return _layer("RNN", input, lengths, [h_0], weights, bias, bidirectional, activations=activations)
 
 
 def _gru_of_onnx(
     input: _Value, lengths: _Value, h_0: _Value, weights: Sequence[_Value], bias: bool, bidirectional: bool
-) -> tuple[_Value, _Value]:
-    w, r, b = _weights(weights, bias, "gru")
-    y, h_n = op.GRU(
-        input, w, r, b, _lengths(lengths), h_0, linear_before_reset=1, **_attributes(weights, bidirectional)
-    )
-    return _output(y, bidirectional), h_n
+) -> tuple[_Value, ...]:
+    return _layer("GRU", input, lengths, [h_0], weights, bias, bidirectional, linear_before_reset=1)
 
 
 def _lstm_of_onnx(
     input: _Value, lengths: _Value, h_0: _Value, c_0: _Value, weights: Sequence[_Value], bias: bool, bidirectional: bool
-) -> tuple[_Value, _Value, _Value]:
-    w, r, b = _weights(weights, bias, "lstm")
-    y, h_n, c_n = op.LSTM(input, w, r, b, _lengths(lengths), h_0, c_0, **_attributes(weights, bidirectional))
-    return _output(y, bidirectional), h_n, c_n
+) -> tuple[_Value, ...]:
+    return _layer("LSTM", input, lengths, [h_0, c_0], weights, bias, bidirectional)
 
 
 def _trimmed(steps: _Value, lengths: _Value) -> _Value:

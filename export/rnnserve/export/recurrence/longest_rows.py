@@ -1,14 +1,13 @@
 """The number of steps of the longest row, `int(lengths.max())`, taken for the number of steps of the input.
 
-Many modules ask for it: to cut their input to it, to make a mask of as many steps, to run as many steps of a loop. It
-depends on values, so that no exported program can have it as a size. In the context of a `LongestRowMode` such code
-gets the size of the sequence axis instead, which is the same wherever one row is as long as the axis. A request may
-have more steps than its longest row: then results have its steps, as with lenient packing.
-
-What is computed of lengths and masks, by operators that keep the longest row the longest, is followed.
+It depends on values, so that no exported program can have it as a size. In the context of a `LongestRowMode`, code that
+asks for it gets the size of the sequence axis, which is the same wherever one row is as long as the axis. A request may
+have more steps than its longest row: then results have its steps, as with lenient packing. What is computed of lengths
+and masks, by operators that keep the longest row the longest, is followed.
 """
 
 import operator
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn, Self
 
@@ -17,10 +16,10 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
-from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.refusals import RaisedInCapture
-from rnnserve.export.torch_adapter import FakeTensor, function_modes, tree_map
+from rnnserve.export.recurrence.scan import is_capturing
+from rnnserve.export.torch_adapter import FakeTensor, tree_map
 
 __all__ = ["LongestRowMode", "RowLengths"]
 
@@ -67,14 +66,10 @@ _COMPARISONS: Final[Mapping[Any, Callable[[Any, Any], Any]]] = {
 
 
 class RowLengths:
-    """What `lengths.tolist()` gives in a capture: to be handed to functions that take lengths, not to be read.
-
-    Attributes:
-        tensor: (batch,) of integers.
-    """
+    """What `lengths.tolist()` gives in a capture: to be handed to functions that take lengths, not to be read."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
+        self.tensor = tensor  # (batch,) of integers
 
     def _refuse(self, *_: object) -> NoReturn:
         raise UnsupportedModule(
@@ -102,13 +97,15 @@ class LongestRowMode(TorchFunctionMode):
     def __enter__(self) -> Self:
         """Begin; a capture's tensors have a `tolist` of their own, which reads each value."""
         FakeTensor.tolist = _tolist  # type: ignore[method-assign,assignment]
+        _modes().append(self)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exception: Any) -> None:  # noqa: ANN401 - as Python calls it
         """End."""
         super().__exit__(*exception)  # type: ignore[no-untyped-call]
-        if _innermost() is None:
+        _modes().pop()
+        if not _modes():
             FakeTensor.tolist = _TOLIST  # type: ignore[method-assign]
 
     def __torch_function__(
@@ -147,9 +144,7 @@ class LongestRowMode(TorchFunctionMode):
             return steps
         if func in _NUMBERS:
             self.asked = True
-            if isinstance(
-                steps, torch.SymInt
-            ):  # Python takes no symbol here; it takes the number of a trace at fixed sizes
+            if isinstance(steps, torch.SymInt):  # Python takes the number of a trace at fixed sizes, but no symbol
                 raise RaisedInCapture(
                     "the module's code makes a plain number of the longest row's length, int(lengths.max()): write "
                     "lengths.max().item(), or x.size(1)"
@@ -180,7 +175,7 @@ class LongestRowMode(TorchFunctionMode):
             return self._standing_for(of, steps)  # of rows that are sorted by their lengths
         if func in _LISTS and of.dim() == 1:
             self.asked = True
-            return RowLengths(of) if capture_session.active() else func(*args, **kwargs)
+            return RowLengths(of) if is_capturing() else func(*args, **kwargs)
         found = func(*args, **kwargs)
         if func in _SORTING:
             self._steps[id(found[0])] = found[0], steps
@@ -198,10 +193,7 @@ class LongestRowMode(TorchFunctionMode):
         return made
 
     def _replaced(self, arguments: Argument) -> Argument:
-        if type(arguments) in (
-            tuple,
-            list,
-        ):  # as most are; `tree_map` takes 30 µs
+        if type(arguments) in (tuple, list):  # as most are; `tree_map` takes 30 µs
             return type(arguments)(map(self._replaced, arguments))
         if isinstance(arguments, tuple | dict):
             return tree_map(self._number, arguments) if arguments else arguments
@@ -222,13 +214,17 @@ def _arithmetic(func: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable
     return None if kwargs else _ARITHMETIC.get(func)
 
 
-def _innermost() -> LongestRowMode | None:
-    """Give this thread's innermost mode."""
-    modes = function_modes()
-    return next((each for each in reversed(modes) if isinstance(each, LongestRowMode)), None)
+_thread = threading.local()
+
+
+def _modes() -> list[LongestRowMode]:
+    """Give this thread's modes, the innermost last."""
+    if not hasattr(_thread, "modes"):
+        _thread.modes = []
+    modes: list[LongestRowMode] = _thread.modes
+    return modes
 
 
 def _tolist(tensor: FakeTensor) -> Any:  # noqa: ANN401 - a list, or what stands for one
     """Do what `tolist` does, in the thread that captures as its mode says."""
-    mode = _innermost()
-    return _TOLIST(tensor) if mode is None else mode.listed(tensor)
+    return _modes()[-1].listed(tensor) if _modes() else _TOLIST(tensor)

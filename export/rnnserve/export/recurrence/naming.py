@@ -1,11 +1,12 @@
 """Names in the exported graph: of inputs and outputs, of dynamic axes, of nodes and weights.
 
-Inputs and outputs get their names after outputs have become values of their own. torch's exporter names them before:
-where an output is an input, or two outputs are one value, names would be lost. Nodes that carry something from step to
-step, and weights, are named after the user's module that they are of.
+Inputs and outputs get their names after outputs have become values of their own: where an output is an input, or two
+outputs are one value, names would be lost. Nodes that carry something from step to step, and weights, are named after
+the user's module that they are of.
 """
 
 import ast
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 
@@ -19,9 +20,8 @@ from torch import nn
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.held_modules import path_of_the_users
 from rnnserve.export.operators.graphs import values_of
-from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
+from rnnserve.export.recurrence.dynamic_axes import DynamicAxes, Limits, expression_of, outputs_of, sizes_by, symbols_of
 from rnnserve.export.recurrence.layer_operators import TRIM
-from rnnserve.export.recurrence.sizes import ANY_SIZES, Limits, expression_of, outputs_of, sizes_by, symbols_of
 
 __all__ = ["mark_translations", "name_after_modules", "name_axes", "name_interface", "remove_metadata"]
 
@@ -40,9 +40,14 @@ def name_interface(model: ir.Model, input_names: Sequence[str], output_names: Se
 _SYMBOL = re.compile(r"\b[A-Za-z_]\w*")
 
 
-def name_axes(
-    model: ir.Model, captured: torch.export.ExportedProgram, axes: DynamicAxes, sizes: Limits = ANY_SIZES
-) -> None:
+def _renamed(size: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | ir.SymbolicDim:
+    """Put names in place of a size's symbols; the rest of an expression (`s1 - 2`) stays."""
+    if isinstance(size, int) or size.value is None:
+        return size
+    return ir.SymbolicDim(_SYMBOL.sub(lambda symbol: names.get(symbol[0], symbol[0]), size.value))
+
+
+def name_axes(model: ir.Model, captured: torch.export.ExportedProgram, axes: DynamicAxes, sizes: Limits) -> None:
     """Give every dynamic axis the name asked for, in place, in every tensor that has the axis.
 
     `pad_packed_sequence` trims its result to the longest row. That axis is called `longest` (`longest_1`, … where there
@@ -91,13 +96,6 @@ def _axis_of(size: int | torch.SymInt, symbols: Mapping[sympy.Symbol, str], size
     return int(found[0]) if low != high and (found == found[0]).all() else None
 
 
-def _renamed(size: int | ir.SymbolicDim, names: dict[str, str]) -> int | ir.SymbolicDim:
-    """Put names in place of a size's symbols; the rest of an expression (`s1 - 2`) stays."""
-    if isinstance(size, int) or size.value is None:
-        return size
-    return ir.SymbolicDim(_SYMBOL.sub(lambda symbol: names.get(symbol[0], symbol[0]), size.value))
-
-
 _CARRYING = {"RNN", "GRU", "LSTM", "Scan", "Conv", "CumSum", "Pad", "Concat"}
 _SCOPES = "pkg.torch.onnx.name_scopes"
 """Where the exporter writes the paths of the modules around a node, outermost first, and then the node's own name."""
@@ -108,23 +106,18 @@ def name_after_modules(model: ir.Model, module: nn.Module) -> None:
 
     Weights have the names that they have in the user's module.
     """
-    wrapped = path_of_the_users(module)
+    wrapped = f"{path_of_the_users(module)}.".lstrip(".")
     for node in model.graph:
         path = _module(node.metadata_props.get(_SCOPES, ""))
-        if wrapped and f"{path}.".startswith(f"{wrapped}."):
-            path = path[len(wrapped) + 1 :]
+        path = f"{path}.".removeprefix(wrapped).rstrip(".")
         if node.op_type in _CARRYING and path and node.name and not node.name.startswith(f"{path}/"):
             node.name = f"{path}/{node.name}"
-    if wrapped:
-        _name_weights(model, f"{wrapped}.")
-
-
-def _name_weights(model: ir.Model, before: str) -> None:
-    """Take the path of the user's module from the names of weights; the order in which the file has them stays."""
+    if not wrapped:
+        return
     weights, taken = model.graph.initializers, {value.name for value in values_of(model)}
-    for value in list(weights.values()):
+    for value in list(weights.values()):  # in the order in which the file has them
         name = str(value.name)
-        short = name.removeprefix(before)
+        short = name.removeprefix(wrapped)
         if short != name and short not in taken:
             value.name = short
         else:
@@ -133,21 +126,15 @@ def _name_weights(model: ir.Model, before: str) -> None:
 
 def _module(scopes: str) -> str:
     """The path of the innermost module; empty where it is the exported one, or not known."""
-    try:
-        found = ast.literal_eval(scopes)
-    except (ValueError, SyntaxError):
-        return ""
-    paths = found[:-1] if isinstance(found, list) else []
-    return str(paths[-1]) if paths and isinstance(paths[-1], str) else ""
-
-
-TRANSLATED_BY = "rnnserve.translations"
-"""The model's property that records that it was exported without torch's optimizer, and by our translations."""
+    with contextlib.suppress(ValueError, SyntaxError):
+        *paths, _ = ast.literal_eval(scopes)
+        return paths[-1] if paths and isinstance(paths[-1], str) else ""
+    return ""
 
 
 def mark_translations(model: ir.Model) -> None:
-    """Record in the model which translations it was exported with."""
-    model.metadata_props[TRANSLATED_BY] = "1"
+    """Record in the model that it was exported without torch's optimizer, and by our translations."""
+    model.metadata_props["rnnserve.translations"] = "1"
 
 
 def remove_metadata(model: ir.Model) -> None:

@@ -1,15 +1,13 @@
 """PyTorch's packing functions during a capture: a packed sequence stays padded, with its lengths.
 
-PyTorch's packed sequence is sorted and ragged, and no ONNX operator reads that form. ONNX's recurrent operators take
-the padded tensor and the lengths instead, and give zeros after each row's length. So `pack_padded_sequence` keeps both,
-and `pad_packed_sequence` returns what eager returns: trimmed to the longest row, or padded to `total_length`. The
-fields of such a `PackedSequence` can only be handed on to another one. What is computed of each value of `data` by
-itself is computed of the padded steps: `PackedSequence(self.dropout(p.data), p.batch_sizes, …)`.
+PyTorch's packed sequence is sorted and ragged. ONNX's recurrent operators take the padded tensor and the lengths, and
+give zeros after each row's length. So `pack_padded_sequence` keeps both, and `pad_packed_sequence` returns what eager
+returns. The fields of such a `PackedSequence` can only be handed on to another one. What is computed of each value of
+`data` by itself is computed of the padded steps: `PackedSequence(self.dropout(p.data), p.batch_sizes, …)`.
 
-Servers need packing that is lenient: `pack_padded_sequence` refuses rows that are not sorted by length, unless it is
-told to sort them, but the rows of a request come in any order. `pad_packed_sequence` cuts its result to the longest
-row, but a request may have more steps than its longest row. In a lenient context rows are sorted, and results have the
-steps of what was packed: both as if the module had said so.
+Servers need packing that is lenient: the rows of a request come in any order, and a request may have more steps than
+its longest row. In a lenient context rows are sorted, and results have the steps of what was packed: both as if the
+module had said so.
 """
 
 import contextlib
@@ -58,29 +56,17 @@ _thread = threading.local()
 
 @dataclasses.dataclass(frozen=True)
 class Padded:
-    """What a `PackedSequence` stands for in a captured module.
-
-    Attributes:
-        versions: How often both tensors had been written to.
-    """
+    """What a `PackedSequence` stands for in a captured module."""
 
     steps: Tensor  # values, (sequence, batch, …), padded, with rows in the order of the input
     row_lengths: Tensor  # lengths, (batch,) int64
     zero_padded: bool = False  # whether `steps` is known to be zero after each row's length, as ONNX's results are
     is_sorted: bool = False  # whether rows were said to be sorted by length: eager has no `sorted_indices` then
-    versions: tuple[int | None, int | None] = dataclasses.field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "versions", self._versions())
-
-    def _versions(self) -> tuple[int | None, int | None]:
-        """Count the writes to both tensors, and to those that they are views of; inference mode does not count."""
-        count = (version_of(each) for each in (self.steps, self.row_lengths))
-        return next(count), next(count)
+    versions: tuple[int | None, ...] = ()  # how often both tensors had been written to
 
     def with_steps(self, steps: Tensor, *, zero_padded: bool) -> "Padded":
         """Give other values, (sequence, batch, …), that are packed likewise."""
-        return dataclasses.replace(self, steps=steps, zero_padded=zero_padded)
+        return Padded(steps, self.row_lengths, zero_padded, self.is_sorted, _versions(steps, self.row_lengths))
 
     def packed(self) -> PackedSequence:
         """Give the `PackedSequence` that stands for it."""
@@ -111,7 +97,7 @@ class Padded:
                 "batch_sizes, so that its rows come sorted by length, each in the place of another. Pass them on: "
                 "PackedSequence(p.data, p.batch_sizes, p.sorted_indices, p.unsorted_indices)."
             )
-        if padded.versions != padded._versions():  # noqa: SLF001 - its own
+        if padded.versions != _versions(padded.steps, padded.row_lengths):
             raise UnsupportedModule(
                 "the module writes into a tensor after pack_padded_sequence has taken it, or into what "
                 "pad_packed_sequence has given, and then uses the packed sequence. Eager has a copy in it, an exported "
@@ -121,14 +107,14 @@ class Padded:
         return padded
 
 
+def _versions(*tensors: Tensor) -> tuple[int | None, ...]:
+    return tuple(map(version_of, tensors))
+
+
 class PackedField:
     """Stands for a field of a `PackedSequence` in a captured module: to be handed on, not to be read.
 
     Functions that compute each value of `data` by itself compute the padded steps instead.
-
-    Attributes:
-        name: Name of the field.
-        padded: What the sequence stands for.
     """
 
     def __init__(self, name: str, padded: Padded) -> None:
@@ -169,7 +155,7 @@ class PackedField:
         """Compute with a number, or with values that are packed alike."""
         alike = isinstance(other, PackedField) and self.name == other.name == "data" and self.is_of(other.padded)
         if not alike and not (self.name == "data" and isinstance(other, int | float)):
-            self._read()
+            self._refuse("or computes with it")
         second = other.padded.steps if isinstance(other, PackedField) else other
         return self._computed(lambda steps: compute(steps, second))
 
@@ -251,7 +237,7 @@ def pack_padded_sequence(
         )
     # A cast to the same type would be an operator of the captured program.
     lengths = lengths if lengths.dtype == torch.int64 else lengths.to(torch.int64)
-    return Padded(steps, lengths, is_sorted=enforce_sorted).packed()
+    return Padded(steps, lengths, False, enforce_sorted, _versions(steps, lengths)).packed()
 
 
 def pad_packed_sequence(

@@ -1,13 +1,4 @@
-"""Changes and checks of the captured program: writes, quotients of sizes, and initial states that are zeros.
-
-- A step of a `scan` that writes to a tensor from outside is refused: a later step sees it in eager, but not in ONNX.
-- Buffers that a module writes to for others to read, a count of calls or what a step has computed, are left as they
-  are. A buffer that the next call's results depend on carries a state, which `carried_state` refuses.
-- Rounded quotients of sizes, `math.ceil(n / 4)`, are computed with integers, right for any size: torch.onnx divides
-  sizes as float32, and rounds a size that is whole as if it were a float, for which ONNX has no kernel.
-- Initial states that are zeros go: ONNX's recurrent operators start from zeros by default. Many modules make them in
-  their forward, `torch.zeros(layers * directions, input.size(0), hidden)`, by several nodes.
-"""
+"""Changes and checks of the captured program: writes, quotients of sizes, and initial states that are zeros."""
 
 import functools
 import math
@@ -27,7 +18,7 @@ __all__ = ["divide_sizes_exactly", "leave_stored_buffers", "refuse_writes", "rem
 
 
 def refuse_writes(graph: fx.Graph) -> None:
-    """Refuse steps that write to a tensor which they have not made."""
+    """Refuse steps of a scan that write to a tensor from outside: a later step sees it in eager, but not in ONNX."""
     positions = {node: position for position, node in enumerate(graph.nodes)}
     # The step of a loop in the user's code is captured several times: what has no end comes to nothing.
     ended = {numbers_of(node)[0] for node in positions if is_marker(node, END)}
@@ -72,16 +63,16 @@ def _origin(node: fx.Node) -> fx.Node:
     return node
 
 
-def _written_buffers(program: torch.export.ExportedProgram) -> list[fx.Node]:
+def leave_stored_buffers(program: torch.export.ExportedProgram) -> None:
+    """Make a program write to none of its buffers, which a module may do for others to read: a count of calls.
+
+    A buffer that the next call's results depend on carries a state, which `carried_state` refuses.
+    """
     specs = program.graph_signature.input_specs
     names = {spec.arg.name for spec in specs if spec.kind is InputKind.BUFFER}
-    written = {_tensor_of(each) for node in program.graph.nodes for each in written_by(node)}
-    return [node for node in program.graph.nodes if node.op == "placeholder" and node.name in names and node in written]
-
-
-def leave_stored_buffers(program: torch.export.ExportedProgram) -> None:
-    """Make a program write to none of its buffers."""
-    stored = _written_buffers(program)
+    nodes = list(program.graph.nodes)
+    written = {_tensor_of(each) for node in nodes for each in written_by(node)}
+    stored = [node for node in nodes if node.op == "placeholder" and node.name in names and node in written]
     _erase_last_writes(program.graph, stored)
     for buffer in stored:
         if buffer.users:
@@ -113,7 +104,10 @@ _ATEN = torch.ops.aten
 
 
 def divide_sizes_exactly(program: torch.export.ExportedProgram) -> None:
-    """Write rounded quotients of integers as divisions of integers, and leave integers that are rounded as they are."""
+    """Write rounded quotients of sizes, `math.ceil(n / 4)`, as divisions of integers, right for any size.
+
+    torch.onnx divides sizes as float32, and rounds a size that is whole as a float, for which ONNX has no kernel.
+    """
     graph = program.graph
     for node in list(graph.nodes):
         if node.op != "call_function" or node.target not in (math.ceil, math.floor, math.trunc):
@@ -164,7 +158,7 @@ _STATES = {layer_operators.RNN: (2,), layer_operators.GRU: (2,), layer_operators
 
 
 def remove_zero_states(graph: fx.Graph) -> None:
-    """Replace initial states that are certainly zeros by None, and remove the nodes that computed them, in place."""
+    """Replace initial states that are certainly zeros by None, as ONNX's recurrent operators have them, in place."""
     for node in graph.nodes:
         for position in _STATES.get(node.target, ()):
             if _is_zeros(node.args[position]):
@@ -173,23 +167,17 @@ def remove_zero_states(graph: fx.Graph) -> None:
 
 
 def _is_zeros(value: object) -> bool:
-    if not isinstance(value, fx.Node):
+    if not isinstance(value, fx.Node) or _written(value):
         return False
-    if value.target in _ZEROS:
-        return not _written(value)
     if value.target in _FULL:
-        return bool(value.args[-1 if value.target is not _ATEN.new_full.default else 2] == 0) and not _written(value)
-    return value.target in _KEEPS and not _written(value) and _is_zeros(value.args[0])
+        return bool(value.args[2 if value.target is _ATEN.new_full.default else -1] == 0)
+    return value.target in _ZEROS or (value.target in _KEEPS and _is_zeros(value.args[0]))
 
 
 def _written(value: fx.Node) -> bool:
     """Whether an operator may write to `value`, directly or through a view of it."""
-    for user in value.users:
-        if not isinstance(user.target, OpOverload):
-            continue
-        schema = schema_of(user.target)
-        if schema.is_mutable:
-            return True
-        if any(result.alias_info is not None for result in schema.returns) and _written(user):
-            return True
-    return False
+    schemas = {user: schema_of(user.target) for user in value.users if isinstance(user.target, OpOverload)}
+    return any(
+        schema.is_mutable or (any(result.alias_info is not None for result in schema.returns) and _written(user))
+        for user, schema in schemas.items()
+    )

@@ -1,15 +1,12 @@
-# ruff: noqa: SLF001 - private parts of torch are what it is about
 """Decomposing programs for `torch.onnx.export` without a trace of the whole.
 
 torch.onnx decomposes the operators that it can't translate by tracing the whole program again, which takes longer than
 all the rest. In most programs no operator needs it, or only some composite ones do, such as `reshape`, `to` and the
-cells of recurrent layers. Here, each of these is traced alone, in a copy of the program. A program with others, such as
-writes to tensors, is left to torch.
+cells of recurrent layers. Here, each of these is traced alone, in place. A program with others, such as writes to
+tensors, is left to torch.
 """
 
 import contextlib
-import copy
-import dataclasses
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
@@ -18,22 +15,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
 from torch import Tensor
 from torch.export import ExportedProgram
-from torch.fx import Graph, GraphModule, Node
+from torch.fx import Graph, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from rnnserve.export.torch_adapter import OpOverload, schema_of, tree_flatten, tree_unflatten
+from rnnserve.export.torch_adapter import OpOverload, is_composite, schema_of, tree_flatten, tree_unflatten
 
 __all__ = ["decomposed_quickly"]
 
 _ATEN = torch.ops.aten
-
-_CHECKS = {
-    _ATEN._assert_async.default,
-    _ATEN._assert_async.msg,
-    _ATEN._assert_scalar.default,
-    _ATEN._assert_tensor_metadata.default,
-    _ATEN.sym_constrain_range_for_size.default,
-}
+_CHECKS = ("aten._assert_", "aten.sym_constrain_range")
 """Operators that torch.onnx leaves out."""
 
 
@@ -44,106 +34,58 @@ def decomposed_quickly() -> Iterator[None]:
     If a later torch has its parts elsewhere, exports only take longer.
     """
     try:
-        from torch._export.utils import _is_cia_op, _is_preservable_cia_op
         from torch.onnx._internal.exporter import _fx_passes
-    except ImportError:
+
+        of_all = _fx_passes.decompose_with_registry
+    except (ImportError, AttributeError):
         yield
         return
-    of_all = _fx_passes.decompose_with_registry
-    _fx_passes.decompose_with_registry = _Decomposition(of_all, _is_cia_op, _is_preservable_cia_op)  # type: ignore[assignment]
+
+    def decompose(program: ExportedProgram, registry: Any) -> ExportedProgram:  # noqa: ANN401 - torch's
+        translated = {translations[0].fx_target for translations in registry.functions.values()}
+        is_quick = _decompose(program, translated)
+        return program if is_quick else of_all(program, registry)
+
+    _fx_passes.decompose_with_registry = decompose  # type: ignore[assignment]
     try:
         yield
     finally:
         _fx_passes.decompose_with_registry = of_all
 
 
-@dataclasses.dataclass(frozen=True)
-class _Decomposition:
-    """Decomposes programs as torch.onnx does, each node alone if that is possible.
-
-    Attributes:
-        of_all: torch's own decomposition, which traces the whole program.
-        is_composite: Whether an operator is made of others.
-        can_be_kept: Whether torch can keep such an operator as it is.
-    """
-
-    of_all: Callable[..., ExportedProgram]
-    is_composite: Callable[[Any], bool]
-    can_be_kept: Callable[[Any], bool]
-
-    def __call__(self, program: ExportedProgram, registry: Any) -> ExportedProgram:  # noqa: ANN401 - torch's
-        """Give a program of operators that are translated, with a graph of its own, which torch.onnx changes."""
-        translated = {translations[0].fx_target for translations in registry.functions.values()} | _CHECKS
-        nodes = [node for node in program.graph.nodes if not self._stays(node, translated)]
-        if all(node.target in _CELLS or self._is_view(node) for node in nodes):
-            copied = _copy(program, {node.name for node in nodes})
-            if all(self._stays(node, translated) for node in copied.graph.nodes):
-                return copied
-        return self.of_all(program, registry)
-
-    def _stays(self, node: Node, translated: set[Any]) -> bool:
-        """Whether torch's decomposition leaves a node as it is."""
-        if node.op != "call_function":
-            return node.op in ("placeholder", "output")
-        target = node.target
-        if target is operator.getitem:
-            return True
-        if not isinstance(target, OpOverload) or target in _CHECKS:
-            return target in translated
-        is_kept = not self.is_composite(target) or self.can_be_kept(target)
-        return target in translated and is_kept and not schema_of(target).is_mutable
-
-    def _is_view(self, node: Node) -> bool:
-        """Whether a node is a composite operator that gives its input in another form, and writes to no tensor."""
-        target = node.target
-        if not isinstance(target, OpOverload) or not self.is_composite(target) or schema_of(target).is_mutable:
-            return False
-        return any(result.alias_info is not None for result in schema_of(target).returns)
+def _decompose(program: ExportedProgram, translated: set[Any]) -> bool:
+    """Make a program one of operators that are translated, in place; False if torch has to do the rest."""
+    nodes = [node for node in program.graph.nodes if not _stays(node, translated)]
+    if not all(node.target in _CELLS or _is_view(node.target) for node in nodes):
+        return False
+    for node in nodes:
+        for before, after in _decomposed(program.graph, node):
+            before.replace_all_uses_with(after)
+            program.graph_signature.replace_all_uses(before.name, after.name)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    return all(_stays(node, translated) for node in program.graph.nodes)
 
 
-def _copy(program: ExportedProgram, composites: set[str]) -> ExportedProgram:
-    """Copy a program without results that nothing uses, and decompose the nodes of these names."""
-    graph = copy.deepcopy(program.graph)
-    for node, original in zip(graph.nodes, program.graph.nodes, strict=True):
-        node.name = original.name  # a copy avoids names of Python's functions, which an input may have
-    signature = copy.deepcopy(program.graph_signature)
-    sizes = _InputSizes(graph)
-    for node in list(graph.nodes):
-        if node.name in composites:
-            for before, after in _decomposed(graph, node, sizes):
-                before.replace_all_uses_with(after)
-                signature.replace_all_uses(before.name, after.name)
-    graph.eliminate_dead_code()
-    copied = copy.copy(program)
-    copied._graph_signature = signature
-    copied._graph_module = GraphModule(program.graph_module, graph)
-    copied._graph_module.meta.update(program.graph_module.meta)
-    return copied
+def _stays(node: Node, translated: set[Any]) -> bool:
+    """Whether a node needs no decomposition."""
+    target = node.target
+    if node.op != "call_function":
+        return node.op in ("placeholder", "output")
+    if target is operator.getitem or str(target).startswith(_CHECKS):
+        return True
+    is_mutable = isinstance(target, OpOverload) and schema_of(target).is_mutable
+    return target in translated and not is_mutable and not _is_view(target)
 
 
-class _InputSizes:
-    """Sizes of a graph's inputs, read at its beginning: others that are the same symbol are read there, too."""
-
-    def __init__(self, graph: Graph) -> None:
-        inputs = graph.find_nodes(op="placeholder")
-        self._graph, self._last = graph, inputs[-1] if inputs else None
-        tensors = [each for each in inputs if isinstance(each.meta.get("val"), Tensor)]
-        self._axes = {str(size): (each, at) for each in tensors for at, size in enumerate(each.meta["val"].shape)}
-        self._read: dict[str, Node] = {}
-
-    def of(self, node: Node) -> Node | None:
-        """Give what reads the size that a node reads; None for a size of no input."""
-        size = str(node.meta.get("val"))
-        if node.target is not _ATEN.sym_size.int or size not in self._axes or self._last is None:
-            return None
-        if size not in self._read:
-            with self._graph.inserting_after(self._last):
-                self._read[size] = self._graph.call_function(_ATEN.sym_size.int, self._axes[size])
-            self._read[size].meta["val"] = node.meta["val"]
-        return self._read[size]
+def _is_view(target: object) -> bool:
+    """Whether an operator is a composite one that gives its input in another form, and writes to no tensor."""
+    if not isinstance(target, OpOverload) or schema_of(target).is_mutable or not is_composite(target):
+        return False
+    return any(result.alias_info is not None for result in schema_of(target).returns)
 
 
-def _decomposed(graph: Graph, node: Node, sizes: _InputSizes) -> Iterator[tuple[Node, Node]]:
+def _decomposed(graph: Graph, node: Node) -> Iterator[tuple[Node, Node]]:
     """Put what a node is made of before it; give the node of each result, and the node that takes its place."""
     target = cast(OpOverload, node.target)
     leaves, structure = tree_flatten((node.args, node.kwargs))
@@ -158,12 +100,11 @@ def _decomposed(graph: Graph, node: Node, sizes: _InputSizes) -> Iterator[tuple[
     # Before dispatch, `linear` is one operator; torch's own composites are not yet taken apart.
     inner = make_fx(called, pre_dispatch=target in _CELLS)(*(each.meta["val"] for each in given)).graph
     made = dict(zip(inner.find_nodes(op="placeholder"), given, strict=True))
-    made |= {each: read for each in inner.nodes if (read := sizes.of(each)) is not None}
-    known = set(made)
     with graph.inserting_before(node):
         results: Any = graph.graph_copy(inner, made)
-    for each in made.keys() - known:
-        made[each].meta = {**node.meta, **each.meta}
+    for each in inner.nodes:
+        if each in made and each.op != "placeholder":
+            made[each].meta = {**node.meta, **each.meta}
     if isinstance(results, Node):
         yield node, results
     else:

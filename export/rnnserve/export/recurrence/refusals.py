@@ -1,4 +1,4 @@
-"""Refusing what a captured program cannot do in ONNX, and explaining the errors of torch's exporter."""
+"""Refusing what a captured program can't do in ONNX, and explaining the errors of torch's exporter."""
 
 import contextlib
 import linecache
@@ -12,18 +12,18 @@ import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
 from torch import nn
 from torch.export.graph_signature import InputKind
-from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, GuardOnDataDependentSymNode, ShapeEnv
+from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, ShapeEnv
 
 from rnnserve.export.errors import ExportError, UnsupportedModule
 from rnnserve.export.held_modules import held_modules
 from rnnserve.export.operators import checked_distribution
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
-from rnnserve.export.source_lines import first_line, is_users_code, source_line
+from rnnserve.export.source_lines import first_line, is_users_code, line_of, source_line
 from rnnserve.export.torch_adapter import (
-    DataDependentOutputException,
-    DynamicOutputShapeException,
     OpOverload,
-    UnsupportedOperatorException,
+    asks_for_values,
+    lacks_an_operator,
+    node_in_translation,
     replacements_seen,
     schema_of,
 )
@@ -38,11 +38,13 @@ __all__ = [
     "SizeIsFixed",
     "counts_calls",
     "explain",
+    "fixed_size",
     "fixed_sizes_noted",
     "keeps_state",
     "refuse_random_numbers",
     "refuse_scripts",
     "refuse_state",
+    "untranslated",
 ]
 
 
@@ -50,60 +52,8 @@ class SizeIsFixed(BaseException):
     """A capture has ended at the line that fixes a size. No `except Exception` of the user's or torch's takes it."""
 
 
-class Fixed(NamedTuple):
-    """What has fixed a size."""
-
-    line: str = ""  # of the user's code, as "file.py:12"; empty where none was seen
-    code: str = ""  # what is written there, where the file can be read
-    function: str = ""  # that the line is in
-    by_number: bool = False  # whether it makes a plain number of the size: `int(x.size(1))`
-    axis: int | None = None  # of an argument; None where the size is computed of others
-
-    def __str__(self) -> str:
-        """Give the place for a message, " (at file.py:12, 'n = int(x.size(1))')"; nothing where none was seen."""
-        shown = f", {self.code!r}" if self.code else ""
-        return f" (at {self.line}{shown})" if self.line else ""
-
-
-@contextlib.contextmanager
-def fixed_sizes_noted(ending: Collection[int] = ()) -> Iterator[dict[int, Fixed]]:
-    """Note what this thread's captures fix in the context: the size, and the line of the user's that did it first.
-
-    torch has no public way to ask for it: a log of torch's has the place.
-    """
-    noted: dict[int, Fixed] = {}
-    thread = threading.get_ident()
-
-    def see(self: ShapeEnv, symbol: sympy.Symbol, target: sympy.Expr) -> None:
-        if isinstance(target, sympy.Integer) and int(target) not in noted and threading.get_ident() == thread:
-            stack = traceback.extract_stack()
-            # The innermost of the user's; a frame without a file is of code that torch has made.
-            users = [
-                at for at, each in enumerate(stack) if is_users_code(each.filename) and each.filename.endswith(".py")
-            ]
-            if users:
-                line, called = stack[users[-1]], stack[users[-1] + 1]
-                noted[int(target)] = Fixed(
-                    source_line(line.filename, line.lineno),
-                    (line.line or "").strip(),
-                    line.name,
-                    by_number=called.name == "__int__",
-                    axis=next((each.idx for each in self.var_to_sources.get(symbol, []) if hasattr(each, "idx")), None),
-                )
-                if int(target) in ending and not noted[int(target)].by_number:
-                    raise SizeIsFixed
-
-    with replacements_seen(see):
-        yield noted
-
-
 class AsksForValues(Exception):
     """Code asks for the values of a tensor that has none in a capture."""
-
-
-_OF_VALUES = (GuardOnDataDependentSymNode, DataDependentOutputException, DynamicOutputShapeException, AsksForValues)
-_DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
-_QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
 
 class FixedSize(UnsupportedModule):
@@ -117,9 +67,10 @@ class FixedSize(UnsupportedModule):
 class DependsOnValues(UnsupportedModule):
     """The module's Python code depends on the values of a tensor, at lines of files, the innermost first."""
 
-    def __init__(self, message: str, places: Sequence[tuple[str, int]]) -> None:
+    def __init__(self, message: str, places: Sequence[tuple[str, int]], *, of_distribution: bool = False) -> None:
         super().__init__(message)
         self.places = tuple(places)
+        self.of_distribution = of_distribution  # whether one of torch.distributions checks its arguments
 
 
 class NotRolled(UnsupportedModule):
@@ -128,6 +79,56 @@ class NotRolled(UnsupportedModule):
 
 class RaisedInCapture(UnsupportedModule):
     """The module raises where it is captured, as a loop does over steps whose number it does not know."""
+
+
+class Fixed(NamedTuple):
+    """What has fixed a size: the line of the user's code as "file.py:12", the code there, and the function around."""
+
+    line: str = ""
+    code: str = ""
+    function: str = ""
+    by_number: bool = False  # whether it makes a plain number of the size: `int(x.size(1))`
+    axis: int | None = None  # of an argument; None where the size is computed of others
+
+    def __str__(self) -> str:
+        """Give the place for a message, " (at file.py:12, 'n = int(x.size(1))')"; nothing where none was seen."""
+        shown = f", {self.code!r}" if self.code else ""
+        return f" (at {self.line}{shown})" if self.line else ""
+
+
+@contextlib.contextmanager
+def fixed_sizes_noted(ending: Collection[int]) -> Iterator[dict[int, Fixed]]:
+    """Note what this thread's captures fix in the context: the size, and the line of the user's that did it first.
+
+    A capture ends with SizeIsFixed where a loop, or something like it, fixes one of the sizes in `ending`.
+    """
+    noted: dict[int, Fixed] = {}
+    thread = threading.get_ident()
+
+    def see(self: ShapeEnv, symbol: sympy.Symbol, target: sympy.Expr) -> None:
+        if not isinstance(target, sympy.Integer) or int(target) in noted or threading.get_ident() != thread:
+            return
+        stack = traceback.extract_stack()
+        # The innermost of the user's; a frame without a file is of code that torch has made.
+        users = [at for at, each in enumerate(stack) if is_users_code(each.filename) and each.filename.endswith(".py")]
+        if not users:
+            return
+        line, called, sources = stack[users[-1]], stack[users[-1] + 1], self.var_to_sources.get(symbol, [])
+        noted[int(target)] = fixed = Fixed(
+            source_line(line.filename, line.lineno),
+            (line.line or "").strip(),
+            line.name,
+            by_number=called.name == "__int__",
+            axis=next((each.idx for each in sources if hasattr(each, "idx")), None),
+        )
+        if sources and int(target) in ending and not fixed.by_number:
+            raise SizeIsFixed
+
+    with replacements_seen(see):
+        yield noted
+
+
+_QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
 
 def refuse_scripts(module: nn.Module) -> None:
@@ -227,35 +228,33 @@ def refuse_state(program: torch.export.ExportedProgram) -> None:
             raise UnsupportedModule(f"the module holds a TorchScript object, {spec.target}, which ONNX has no form for")
 
 
+_DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
+
+
 def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mapping[int, Fixed]) -> ExportError:
     """Turn an error of the capture into one whose message has the change that the module needs."""
     passed = traceback.extract_tb(error.__traceback__)
     frames = [frame for frame in passed if is_users_code(frame.filename)]
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
     said = first_line(str(error))
-    for cause in _chain(error):
+    places = [(each.filename, each.lineno or 0) for each in frames[::-1]]
+    cause: BaseException | None = error
+    while cause is not None:
         if isinstance(cause, ExportError):
             return cause
         if isinstance(cause, ConstraintViolationError):
-            return _fixed_size(module, axes, fixed)
+            return fixed_size(module, axes, fixed)
         if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
-            return UnsupportedModule(f"{checked_distribution(at)}. torch says: {said}")
-        if isinstance(cause, _OF_VALUES):
-            return DependsOnValues(
-                _of_values(at, frames, axes), [(each.filename, each.lineno or 0) for each in frames[::-1]]
-            )
-        if isinstance(cause, UnsupportedOperatorException):
+            return DependsOnValues(f"{checked_distribution(at)}. torch says: {said}", places, of_distribution=True)
+        if isinstance(cause, AsksForValues) or asks_for_values(cause):
+            return DependsOnValues(_of_values(at, frames, axes), places)
+        if lacks_an_operator(cause):
             return UnsupportedModule(
                 f"the module calls {cause}{at}, an operator that is compiled: it has no Python code to capture, and no "
                 "form in ONNX. Where the module has the same in operators of torch, let it call that."
             )
+        cause = cause.__cause__ or cause.__context__
     return RaisedInCapture(f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {said}")
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
 
 
 def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes) -> str:
@@ -284,7 +283,8 @@ def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes)
     return said
 
 
-def _fixed_size(module: nn.Module, axes: DynamicAxes, all_fixed: Mapping[int, Fixed]) -> FixedSize:
+def fixed_size(module: nn.Module, axes: DynamicAxes, all_fixed: Mapping[int, Fixed]) -> FixedSize:
+    """Explain what fixes the size of an axis, and what to write instead."""
     # Where a number is made of one size, others are often fixed by what is done with it.
     ordered = sorted(all_fixed.items(), key=lambda each: not each[1].by_number)
     size, fixed = next(iter(ordered), (0, Fixed()))
@@ -298,7 +298,14 @@ def _fixed_size(module: nn.Module, axes: DynamicAxes, all_fixed: Mapping[int, Fi
             "one of your own in its place that gives the same."
         )
     if names == {BATCH}:
-        return FixedSize(_one_batch(size, module, fixed), of_batch=True)
+        return FixedSize(
+            f"the axis \"{BATCH}\" cannot be dynamic: the module's Python code fixes it to the sample's {size} "
+            f"rows{fixed}, by a state or another tensor of that size, by an attribute such as self.batch_size, by "
+            f"int() or len() (write .size()), or by a loop over the rows.{_holding(size, module)} Make what has an "
+            "axis for the rows in the forward, of the size of its input: x.new_zeros(x.size(0), hidden). Requests have "
+            "other numbers of rows than the sample.",
+            of_batch=True,
+        )
     cells = [f"`{name}`" for name, submodule in module.named_modules() if isinstance(submodule, nn.RNNCellBase)]
     culprit = f" It holds cells, {', '.join(cells)}: is one called in a loop over the steps?" if cells else ""
     return FixedSize(
@@ -313,8 +320,8 @@ def _fixed_size(module: nn.Module, axes: DynamicAxes, all_fixed: Mapping[int, Fi
     )
 
 
-def _one_batch(size: int, module: nn.Module, fixed: Fixed) -> str:
-    """Explain what may fix the number of rows."""
+def _holding(size: int, module: nn.Module) -> str:
+    """Name what may fix the number of rows."""
     kept = [
         f"`{name}.{attribute}`".replace("`.", "`")
         for name, submodule in module.named_modules()
@@ -322,10 +329,47 @@ def _one_batch(size: int, module: nn.Module, fixed: Fixed) -> str:
         if (isinstance(value, torch.Tensor) and size in value.shape)
         or (isinstance(value, int) and value == size and "batch" in attribute)
     ]
-    held = f" These hold that number: {', '.join(kept)}." if kept else ""
-    return (
-        f"the axis \"{BATCH}\" cannot be dynamic: the module's Python code fixes it to the sample's {size} "
-        f"rows{fixed}, by a state or another tensor of that size, by an attribute such as self.batch_size, by int() or "
-        f"len() (write .size()), or by a loop over the rows.{held} Make what has an axis for the rows in the forward, "
-        "of the size of its input: x.new_zeros(x.size(0), hidden). Requests have other numbers of rows than the sample."
-    )
+    return f" These hold that number: {', '.join(kept)}." if kept else ""
+
+
+_WRITE = {
+    "hypot": "write torch.sqrt(x * x + y * y), or where squares overflow, of both divided by the larger one",
+    "searchsorted": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
+    "bucketize": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
+    "histc": "compare with the edges of the bins, and sum: ((x[..., None] >= low) & (x[..., None] < high)).sum(-2)",
+    "scaled_dot_product_attention": "give it three or four axes: join those before them, x.flatten(0, 1)",
+    "lgamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
+    "digamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
+} | dict.fromkeys(
+    (
+        *("svd", "qr", "eigh", "eig", "matrix_exp", "lu", "lu_factor", "lstsq", "inv", "inverse", "tensorinv", "pinv"),
+        *("solve", "solve_triangular", "triangular_solve", "tensorsolve", "cholesky", "cholesky_solve"),
+        "cholesky_inverse",
+    ),
+    "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. Else "
+    "compute it outside of the module and make it an input",
+)
+"""By operator without a translation, what to write instead."""
+
+
+def untranslated(error: Exception) -> UnsupportedModule:
+    """Turn an error of torch.onnx into one that names the operator without a translation; a translation's own stays."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if isinstance(cause, UnsupportedModule):
+        return cause
+    node = node_in_translation(error)
+    said = first_line(str(cause)).rstrip(".")
+    if node is None:
+        return UnsupportedModule(
+            f"the module was captured, but torch.onnx cannot translate it: {type(cause).__name__}: {said}"
+        )
+    overload = getattr(node.target, "__name__", str(node.target))
+    # As users name it: `_pdist_forward.default` is pdist, `special_i0` i0, `linalg_inv_ex` inv.
+    name = overload.partition(".")[0].strip("_").removesuffix("_forward").removesuffix("_ex")
+    name = name.removeprefix("special_").removeprefix("bessel_").removeprefix("linalg_")
+    is_unknown = isinstance(cause, torch.onnx.OnnxExporterError)
+    why = "has no form in ONNX" if is_unknown else f"cannot be translated: {said}"
+    advice = _WRITE.get(name, "write it with operators that can: docs/reference/operators.md lists them")
+    return UnsupportedModule(f"{name}{line_of(node)} {why}. Instead, {advice}.")

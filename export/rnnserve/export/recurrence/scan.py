@@ -1,10 +1,9 @@
-"""`scan`: a loop over the steps of a sequence that can be exported, whatever the step computes.
+"""`scan`: a loop over the steps of a sequence that can be exported, whatever the step computes; and its capture.
 
 The step is captured once, between the markers `ScanBegin` and `ScanEnd`, two operators of our own, with the program
 around it. `translate_scans` makes one ONNX Scan (https://onnx.ai/onnx/operators/onnx__Scan.html) of what is between
 them. Its body holds the nodes that depend on the step; what they use of the rest (weights, the module's other inputs)
-they take from the graph around it. torch's own operator, `torch.ops.higher_order.scan`, is a prototype, needs Dynamo to
-find the tensors that the step uses from outside, and reaches ONNX as a function that is inlined again.
+they take from the graph around it.
 
 Both markers have the attribute `number`, which tells scans of one program apart and keeps the exporter from merging two
 that begin with the same tensors. ScanBegin(states, sequences) gives the states before a step, and the step.
@@ -12,21 +11,74 @@ ScanEnd(states after the step, outputs of the step, states, sequences) gives the
 stacked outputs.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from rnnserve.export.errors import UnsupportedModule
+from rnnserve.export.held_modules import path_of_the_users
 from rnnserve.export.operators import MayBeEmpty, refuse_empty
-from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.torch_adapter import MULTI_OUT, tree_flatten, tree_unflatten
 
-__all__ = ["BEGIN", "END", "MARKER", "is_marker", "numbers_of", "refuse_empty_scans", "scan", "translate_scans"]
+__all__ = [
+    "BEGIN",
+    "END",
+    "MARKER",
+    "CaptureSession",
+    "current_session",
+    "is_capturing",
+    "is_marker",
+    "numbers_of",
+    "refuse_empty_scans",
+    "scan",
+    "translate_scans",
+]
+
+_thread = threading.local()
+
+
+class CaptureSession:
+    """The capture of a module, known to the exporting thread only: other threads use PyTorch's own code."""
+
+    def __init__(self, root: nn.Module) -> None:
+        own = root.get_submodule(path_of_the_users(root))
+        self._names = {id(module): f"`{name}`" if name else "the module itself" for name, module in own.named_modules()}
+        self.scans = itertools.count()  # gives each `scan` of the captured program a number
+
+    def name(self, module: nn.Module) -> str:
+        """Name a module for messages: its (first) qualified name and its class."""
+        known = self._names.get(id(module), "a module that the exported one does not register")
+        return f"{known} ({type(module).__name__})"
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make it this thread's session in the context."""
+        before = getattr(_thread, "session", None)
+        _thread.session = self
+        try:
+            yield
+        finally:
+            _thread.session = before
+
+
+def is_capturing() -> bool:
+    """Whether this thread captures a module."""
+    return getattr(_thread, "session", None) is not None
+
+
+def current_session() -> CaptureSession:
+    """Give this thread's session; only for code that runs while there is one."""
+    session: CaptureSession = _thread.session
+    return session
+
 
 DOMAIN, BEGIN, END = "rnnserve", "ScanBegin", "ScanEnd"
 MARKER = MULTI_OUT
@@ -102,8 +154,8 @@ def scan(
         _check_outputs(output, axis)
         return after, output, output_spec
 
-    if capture_session.active():
-        number = next(capture_session.current().scans)
+    if is_capturing():
+        number = next(current_session().scans)
         carried, at = [*states, *sequences], len(states)
         shapes = [(*each.shape[:axis], *each.shape[axis + 1 :]) for each in sequences]
         begun = _marker(BEGIN, carried, carried, [*(each.shape for each in states), *shapes], {"number": number})

@@ -19,9 +19,10 @@ certificate instead::
     subject = "uri:spiffe://example.org/prometheus"  # or a subject alternative name, "uri:" or "dns:"
     role = "metrics"
 
-A file with any mistake is refused as a whole, by line: a misspelled `models` would otherwise admit to all of them.
+A file with any mistake is refused as a whole: a misspelled `models` would otherwise admit to all of them.
 """
 
+import base64
 import contextlib
 import dataclasses
 import datetime as dt
@@ -31,17 +32,29 @@ import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rnnserve.common.extras import missing_package
 from rnnserve.common.regular_files import OpenToAll, read_guarded
 from rnnserve.common.toml_files import parse_toml
-from rnnserve.protos.access_table import ROLES, Need
+from rnnserve.protos.access_table import ROLES
 from rnnserve.protos.names import is_model_name
-from rnnserve.server.access.credentials import TOKENS, Credentials
+from rnnserve.protos.protocol_words import AUTHORIZATION
+from rnnserve.server.errors import Unauthenticated, UnknownCertificate
 
-__all__ = ["AccessFileError", "AccessRow", "add_token", "listed_tokens", "read_content", "read_rows", "revoke_token"]
+__all__ = [
+    "CLIENT_ROLES",
+    "TOKENS",
+    "AccessFileError",
+    "AccessRow",
+    "add_token",
+    "listed_tokens",
+    "read_content",
+    "read_rows",
+    "revoke_token",
+]
 
 _MOST_BYTES = 4 << 20
 """Bytes of the file of tokens, or of client roles. Beyond it: the file is refused, and what held before holds."""
@@ -57,31 +70,127 @@ _OWNER_AND_GROUP = 0o660
 """Bits of an existing file's mode that are kept: a server reads it by its group, say."""
 
 
+_SCHEME = "bearer "
+
+_MOST_TEXT = 6 << 10
+"""Characters of a certificate that is read, in base64: an RSA key of 4096 bits and ten names take 3,000. The HTTP
+gateway passes no larger one on, since gRPC lets 8 KiB of metadata through."""
+
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+_URI, _DNS = "uri:", "dns:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Credentials:
+    """A way in which callers are known, and the file that gives them roles. `shown` reads it from a call."""
+
+    title: str  # what messages call the file
+    key: str  # name of the value by which a table of the file finds its holder
+    is_secret: bool  # whether other users may not read the file
+    read_key: Callable[[object], bytes | str]  # reads that value; raises ValueError
+    shown: Callable[[Iterable[Any], Callable[[], str]], str]
+    keys: Callable[[str], Sequence[bytes | str]]
+    refusal: type[Unauthenticated]  # of unknown callers
+
+
+def _read_digest(value: object) -> bytes:
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError("expected 64 hexadecimal digits, the SHA-256 of a token (rnnserve token new)")
+    return bytes.fromhex(value)
+
+
+def _shown_token(metadata: Iterable[Any], _: Callable[[], str]) -> str:
+    """Return the header authorization; several are refused."""
+    found: Any = None
+    for entry in metadata:  # by its places: unpacking gRPC's named tuples takes half as long again
+        if entry[0] == AUTHORIZATION:
+            if found is not None:
+                raise Unauthenticated
+            found = entry[1]
+    if isinstance(found, str):
+        return found
+    return "" if found is None else "not text"
+
+
+def _digest_of(header: str) -> Sequence[bytes]:
+    """Return the digest of the token in a header."""
+    if header[: len(_SCHEME)].lower() != _SCHEME:
+        return ()
+    return (hashlib.sha256(header[len(_SCHEME) :].encode(errors="replace")).digest(),)
+
+
+def _read_subject(value: object) -> str:
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise ValueError('expected a name in a client certificate: "CN=…,O=…", "uri:…" or "dns:…"')
+    if value.startswith((_URI, _DNS)):
+        return value.lower() if value.startswith(_DNS) else value
+    try:
+        from cryptography import x509
+    except ModuleNotFoundError:
+        raise ValueError(missing_package("cryptography", "server")) from None
+    try:
+        return x509.Name.from_rfc4514_string(value).rfc4514_string()
+    except ValueError as error:
+        raise ValueError(
+            f'expected a subject as RFC 4514 writes it ("CN=team-a,O=Example"), "uri:…" or "dns:…": {error}'
+        ) from error
+
+
+def names_in(certificate: str) -> tuple[str, ...]:
+    """Name the subject, URIs and DNS names of a certificate in PEM, or DER in base64; none if it can't be read."""
+    from cryptography import x509
+
+    text = "".join(certificate.partition(_END)[0].rpartition(_BEGIN)[2].split())
+    if len(text) > _MOST_TEXT:
+        return ()
+    try:
+        read = x509.load_der_x509_certificate(base64.b64decode(text, validate=True))
+        subject = read.subject.rfc4514_string()
+        try:
+            others = read.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return (subject,) if subject else ()
+        uris = [f"{_URI}{name}" for name in others.get_values_for_type(x509.UniformResourceIdentifier)]
+        hosts = [f"{_DNS}{name.lower()}" for name in others.get_values_for_type(x509.DNSName)]
+    except Exception:  # noqa: BLE001 - the parser has many, and what TLS took need not please it: then it has no names
+        return ()
+    return (*([subject] if subject else []), *uris, *hosts)
+
+
+TOKENS = Credentials(
+    title="the file of tokens",
+    key="sha256",
+    is_secret=True,
+    read_key=_read_digest,
+    shown=_shown_token,
+    keys=_digest_of,
+    refusal=Unauthenticated,
+)
+
+CLIENT_ROLES = Credentials(
+    title="the file of client roles",
+    key="subject",
+    is_secret=False,
+    read_key=_read_subject,
+    shown=lambda _, certificate: certificate(),
+    keys=names_in,
+    refusal=UnknownCertificate,
+)
+
+
 class AccessFileError(Exception):
-    """The file cannot be used; the message says why, and where."""
+    """The file cannot be used; the message says why, with the table and the key."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccessRow:
-    """What a table of the file says of its holder.
-
-    Attributes:
-        name: Its name, in metrics and for `rnnserve token`.
-        key: SHA-256 of the token, or a name in the client's certificate.
-        role: One of `ROLES`.
-        models: Names of the models that it is for; None for all.
-        not_after: When it ends, in seconds since the epoch; None for never.
-    """
+    """What a table of the file says of its holder: for which models (None: all), and until when (None: for ever)."""
 
     name: str
-    key: bytes | str
+    key: bytes | str  # SHA-256 of the token, or a name in the client's certificate
     role: str
     models: frozenset[str] | None = None
-    not_after: float | None = None
-
-    def has_role(self, need: Need) -> bool:
-        """Whether its role is one that is needed."""
-        return self.role in need.roles
+    not_after: float | None = None  # seconds since the epoch
 
     def is_for(self, name: str) -> bool:
         """Whether it is for a model, if there is one of that name."""
@@ -89,7 +198,7 @@ class AccessRow:
 
 
 def read_content(path: Path, kind: Credentials) -> bytes:
-    """Read the file; raise AccessFileError if it is unreadable, or other users may change it, or read a secret."""
+    """Read the file. Raise AccessFileError if it is unreadable, or other users may change it, or read a secret."""
     try:
         return read_guarded(path, _MOST_BYTES, is_secret=kind.is_secret)
     except OpenToAll as error:
@@ -99,54 +208,41 @@ def read_content(path: Path, kind: Credentials) -> bytes:
 
 
 def read_rows(content: bytes, path: Path, kind: Credentials) -> dict[bytes | str, AccessRow]:
-    """Return the rows by their keys, in the order of the file.
-
-    Raises AccessFileError, which begins with path and line, if anything in it is wrong.
-    """
+    """Return the rows by their keys, in the order of the file. Raise AccessFileError if anything in it is wrong."""
     try:
         tables = parse_toml(content, path)
     except ValueError as error:
         raise AccessFileError(str(error)) from error
     rows: dict[bytes | str, AccessRow] = {}
     for name, table in tables.items():
-        try:
-            row = _read_row(name, table, kind, rows)
-        except _Mistake as mistake:
-            place = f"{path}:{_line_of(name, mistake.key, content.decode())}"
-            raise AccessFileError(f"{place}: [{name}] {mistake.key}{': ' if mistake.key else ''}{mistake}") from mistake
+        row = _read_row(f"{path}: [{name}]", name, table, kind)
+        if row.key in rows:
+            raise AccessFileError(f"{path}: [{name}] {kind.key}: [{rows[row.key].name}] has the same")
         rows[row.key] = row
     return rows
 
 
-class _Mistake(Exception):
-    """A mistake in a table, or in the value of one of its keys."""
-
-    def __init__(self, key: str, message: str) -> None:
-        super().__init__(message)
-        self.key = key
-
-
-def _read_row(name: str, table: object, kind: Credentials, others: Mapping[bytes | str, AccessRow]) -> AccessRow:
+def _read_row(where: str, name: str, table: object, kind: Credentials) -> AccessRow:
     if not isinstance(table, dict):
-        raise _Mistake("", "a table is expected for each: [name]")
+        raise AccessFileError(f"{where} a table is expected for each: [name]")
     if not _NAME.fullmatch(name):
-        raise _Mistake("", "a name has 1 to 64 letters, digits, _ and -")
+        raise AccessFileError(f"{where} a name has 1 to 64 letters, digits, _ and -")
     readers = {kind.key: kind.read_key, "role": _role, "models": _models, "not_after": _not_after}
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key in _FORMER_KEYS:
-            raise _Mistake(key, "tokens have no limits any more: remove the line, and limit rates in a proxy")
+            raise AccessFileError(
+                f"{where} {key}: tokens have no limits any more: remove it, and limit rates in a proxy"
+            )
         if key not in readers:
-            raise _Mistake(key, f"there is no such key; there are {', '.join(readers)}")
+            raise AccessFileError(f"{where} {key}: there is no such key; there are {', '.join(readers)}")
         try:
             values[key] = readers[key](value)
         except ValueError as error:
-            raise _Mistake(key, str(error)) from error
+            raise AccessFileError(f"{where} {key}: {error}") from error
     for key in (kind.key, "role"):
         if key not in values:
-            raise _Mistake("", f"{key} is missing")
-    if values[kind.key] in others:
-        raise _Mistake(kind.key, f"[{others[values[kind.key]].name}] has the same")
+            raise AccessFileError(f"{where} {key} is missing")
     return AccessRow(name, values[kind.key], values["role"], values.get("models"), values.get("not_after"))
 
 
@@ -166,16 +262,6 @@ def _not_after(value: object) -> float:
     if not isinstance(value, dt.datetime) or value.tzinfo is None:
         raise ValueError("expected a date and a time with its zone, such as 2027-06-30T00:00:00Z")
     return value.timestamp()
-
-
-def _line_of(name: str, key: str, text: str) -> int:
-    """The line of a row's key, or where its table begins."""
-    head = re.search(rf"""^[ \t]*\[?[ \t]*["']?{re.escape(name)}["']?[ \t]*[\].=]""", text, re.MULTILINE)
-    if head is None:
-        return 1
-    found = re.compile(rf"""^[ \t]*["']?{re.escape(key)}["']?[ \t]*=""", re.MULTILINE).search(text, head.end())
-    at = found.start() if key and found else head.start()
-    return text.count("\n", 0, at) + 1
 
 
 def add_token(
@@ -205,10 +291,7 @@ def add_token(
 
 
 def revoke_token(path: Path, name: str) -> None:
-    """Take a token out of the file, and leave everything else in it as it is.
-
-    Raises AccessFileError if the file cannot be used, or has no token of this name.
-    """
+    """Take a token out of the file, which must have it, and leave everything else in it. Raises AccessFileError."""
     with _locked(path):
         text = _text_of(path)
         tokens = read_rows(text.encode(), path, TOKENS)
@@ -259,10 +342,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the file whole: a reader has the one before, or this one. A link stays, and leads to the new file.
-
-    Owner, group and mode stay: the server may be another user.
-    """
+    """Write the file whole, through a link if it is one; owner, group and mode stay: the server may be another user."""
     path = path.resolve()
     try:
         before = path.stat() if path.exists() else None

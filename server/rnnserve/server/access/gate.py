@@ -9,8 +9,15 @@ from typing import Any
 
 from rnnserve.protos.access_table import METHODS, ROUTES, Need
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL
-from rnnserve.server.access.access_file import AccessFileError, AccessRow, read_content, read_rows
-from rnnserve.server.access.credentials import CLIENT_ROLES, TOKENS, Credentials
+from rnnserve.server.access.access_file import (
+    CLIENT_ROLES,
+    TOKENS,
+    AccessFileError,
+    AccessRow,
+    Credentials,
+    read_content,
+    read_rows,
+)
 from rnnserve.server.errors import PermissionDenied, StartError, Unauthenticated
 from rnnserve.server.settings import Settings
 
@@ -28,12 +35,8 @@ _MOST_KNOWN = 4096
 class Grant:
     """What a token or certificate admits to. Calls that last ask it again, since the file may change. Thread-safe.
 
-    Attributes:
-        token: Its row of the file; None after the row was removed.
-        is_for_all: Whether the file has it, for all models: then no request's model needs a look.
-        infers_at_once: Whether it admits to inference until the file changes: then no clock needs a look.
-        requests: How many requests the fast path has let in with it.
-        refusal: The error for unknown callers.
+    `token` is None after its row was removed from the file. The fast path needs no look at a model if the grant
+    `is_for_all`, and none at a clock if it `infers_at_once`; it counts the `requests` that it has let in.
     """
 
     __slots__ = ("_clock", "_lasting", "infers_at_once", "is_for_all", "refusal", "requests", "token")
@@ -51,7 +54,7 @@ class Grant:
         self.is_for_all = token is not None and token.models is None
         # Valid without a look at a clock.
         self._lasting = token if token is not None and token.not_after is None else None
-        self.infers_at_once = self._lasting is not None and self._lasting.has_role(Need.INFER)
+        self.infers_at_once = self._lasting is not None and self._lasting.role in Need.INFER.roles
 
     def valid_token(self) -> AccessRow:
         """Return its row, or raise Unauthenticated if the row was removed or has expired."""
@@ -62,7 +65,6 @@ class Grant:
 
     def check(self, need: Need) -> None:
         """Raise PermissionDenied if it has no role that is needed, and Unauthenticated if it is no longer valid."""
-        # `has_role`, without a call for each request.
         if (self._lasting or self.valid_token()).role not in need.roles:
             raise PermissionDenied.of_role(need.roles)
 
@@ -74,7 +76,7 @@ class Grant:
     def admits(self, need: Need) -> bool:
         """Tell whether it is valid, and has a role that is needed."""
         token = self._valid()
-        return token is not None and token.has_role(need)
+        return token is not None and token.role in need.roles
 
     def is_for(self, name: str) -> bool:
         """Tell whether it is valid, and for a model."""
@@ -95,12 +97,9 @@ def _no_certificate() -> str:
 class Gate:
     """Decides by a file, which it reads again when it changes. Thread-safe.
 
-    Metadata are entries of a key and a value; `certificate` returns the certificate that the client has shown, in PEM
-    or DER in base64, or an empty text.
-
-    Attributes:
-        shown: What a call brings, as it comes (`Credentials.shown`).
-        known: By that, the grants that were found. Each change of the file replaces the table.
+    Metadata are entries of a key and a value; `certificate` returns the client's certificate, in PEM or DER in base64,
+    or an empty text. `known` has the grants that were found, by what calls brought; each change of the file replaces
+    it.
     """
 
     def __init__(
@@ -111,11 +110,8 @@ class Gate:
         on_reload: Callable[[bool], None] = lambda _: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Read the file, or raise AccessFileError if it cannot be used.
-
-        `on_reload` is told, after the file has changed, whether it was accepted.
-        """
-        self.shown = credentials.shown
+        """Read the file, or raise AccessFileError; `on_reload` is told after a change whether it was accepted."""
+        self.shown = credentials.shown  # what a call brings, as it comes (`Credentials.shown`)
         self.known: dict[str, Grant] = {}
         self._credentials = credentials
         self._path = path
@@ -153,10 +149,7 @@ class Gate:
     def grant_with(
         self, need: Need, metadata: Iterable[Any], certificate: Callable[[], str] = _no_certificate
     ) -> Grant:
-        """Return what the caller may do.
-
-        Raises PermissionDenied if it has no role that is needed, and Unauthenticated if it brings nothing valid.
-        """
+        """Return what the caller may do. Raise PermissionDenied for another role, Unauthenticated for nothing valid."""
         shown = self.shown(metadata, certificate)
         grant = self.known.get(shown) or self._found(shown)
         grant.check(need)
@@ -169,10 +162,7 @@ class Gate:
                 yield grant.token.name, grant
 
     def look(self, at: float) -> bool:
-        """Read the file again, at a time on a clock that does not go back. To be called again and again.
-
-        Returns whether it was time to look: then tokens may have ended, by the file or by their time.
-        """
+        """Read the file again if it is time to, and return whether it was: then tokens may have ended. Called often."""
         with self._looking:
             if at < self._look_at:
                 return False
@@ -213,13 +203,8 @@ class Gate:
     def _use(self, rows: Mapping[bytes | str, AccessRow]) -> None:
         """Replace the rows. Grants that calls have stay, and follow their rows."""
         before, grants = self._grants, dict[bytes | str, Grant]()
-        # A new token counts on from the old one of its name.
-        requests = {grant.token.name: grant.requests for grant in before.values() if grant.token is not None}
         for key, row in rows.items():
-            grant = before.get(key)
-            if grant is None:
-                grant = Grant(row, self._clock, self._credentials.refusal)
-                grant.requests = requests.get(row.name, 0)
+            grant = before.get(key) or Grant(row, self._clock, self._credentials.refusal)
             grant.set(row)
             grants[key] = grant
         self._grants, self.known = grants, {}
@@ -229,10 +214,7 @@ class Gate:
 
 
 def open_gate(settings: Settings, on_reload: Callable[[bool], None] = lambda _: None) -> Gate | None:
-    """Make the gate of a server; None if it asks for neither tokens nor certificates.
-
-    Raises StartError if the file cannot be used.
-    """
+    """Make the gate of a server, None if it asks for no credentials. Raise StartError if its file cannot be used."""
     path = settings.access_file
     if path is None:
         return None

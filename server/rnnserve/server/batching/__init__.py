@@ -7,7 +7,7 @@ Imports `validation`, `counting`, `observing`, `errors` and `clock`; no gRPC.
 
 Threads: `schedulers`.
 
-Door: `__all__`, `batch_arrays`, `execution`, `pending`, `planning`, `schedulers`, `statistics`, `step_run`,
+Door: `__all__`, `batch_arrays`, `execution`, `planning`, `schedulers`, `statistics`, `step_run`,
 `waiting_queue`.
 """
 

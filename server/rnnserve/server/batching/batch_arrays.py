@@ -22,8 +22,7 @@ __all__ = ["check_shapes", "full_lengths", "join", "left_out", "rows_of_run", "s
 def rows_of_run(signature: Signature, rows: int) -> int:
     """The rows of a run for this many rows of requests: even, by a row of padding, where requests may share a run.
 
-    onnxruntime's kernels compute a last odd row along another path than a row of a pair, so that the bits of an answer
-    would depend on the other requests in its batch (docs/lab/findings.md, "Even rows").
+    onnxruntime's kernels compute a last odd row on another path (docs/lab/findings.md, "Even rows").
     """
     return rows if signature.batching is Batching.ALONE else rows + (rows & 1)
 
@@ -124,10 +123,7 @@ def full_lengths(spec: TensorSpec, size: int, used: int, rows: int) -> Array:
 def check_shapes(
     names: Sequence[str], results: Sequence[Array], feeds: Mapping[str, Array], signature: Signature
 ) -> None:
-    """Raise WrongOutputSize if an output of a run has another shape than its inputs and the signature say.
-
-    Along a sequence axis with lengths it may end with the longest.
-    """
+    """Raise WrongOutputSize for outputs of another shape than the signature says, if not cut at the longest length."""
     main = signature.main
     rows = feeds[main.name].shape[main.batch_axis]
     sizes: dict[str, int] = {}
@@ -164,10 +160,7 @@ def _wrong_size(
 def split(
     requests: Sequence[CheckedRequest], results: Mapping[str, Array], signature: Signature
 ) -> list[dict[str, Array]]:
-    """Split the results of a run into the outputs that each request asked for, by name and in its own shapes.
-
-    The requests are in the order in which they were joined. Outputs are views of the results unless they are padded.
-    """
+    """Split a run's results into each request's outputs, by name, as views unless they are padded."""
     specs = signature.outputs
     rows_first = {name for name in results if specs[name].batch_axis == 0 and not specs[name].sized_by}
     answers: list[dict[str, Array]] = []

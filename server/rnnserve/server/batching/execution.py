@@ -1,30 +1,112 @@
-"""Running pending requests: grouped into batches, each run, recorded and answered by one function."""
+"""Running pending requests: grouped into batches, each run, recorded and answered by one function.
 
+One comparison with `PendingRequest.deadline` decides whether a request is late: it is the earlier of the caller's
+deadline and the end of the parameter `timeout`, and minus infinity once the caller has cancelled.
+"""
+
+import abc
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from threading import get_ident
 from typing import Any, Protocol
 
 from rnnserve.server.batching.batch_arrays import rows_of_run
-from rnnserve.server.batching.pending import PendingRequest, reason_to_drop
 from rnnserve.server.batching.planning import Cost, plan
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.clock import now
 from rnnserve.server.counting.table import after_run, answering
-from rnnserve.server.errors import InternalError, ServeError
+from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, ServeError, TimeoutExpired
 from rnnserve.server.observing.observer import observed
+from rnnserve.server.observing.origins import Origin
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
 from rnnserve.server.validation.signature import Signature
 
 __all__ = [
     "BatchModel",
     "CheckedBatch",
+    "PendingRequest",
+    "all_in_time",
     "answer_all",
     "check_pending",
+    "earlier",
     "longest_run",
+    "reason_to_drop",
     "run_batch",
     "run_pending",
     "runs_in_progress",
 ]
+
+
+_CANCELLED = -math.inf
+
+
+class PendingRequest(abc.ABC):
+    """A request that waits, and how it is answered: exactly once, on the thread that runs it."""
+
+    __slots__ = ("arrived", "deadline", "rows", "steps", "timeout")
+
+    def __init__(self, rows: int, steps: int, deadline: float, arrived: float, timeout: float = math.inf) -> None:
+        self.rows = rows
+        self.steps = steps  # its longest length, or the size of its sequence axis if its lengths have not been read yet
+        self.deadline = deadline  # when it is late, in seconds on the server's clock
+        self.arrived = arrived  # on the same clock
+        self.timeout = timeout  # seconds of its own timeout if that is what the deadline says, otherwise infinity
+
+    @property
+    @abc.abstractmethod
+    def connection(self) -> str:
+        """Names its connection: the same for all of its requests."""
+
+    @abc.abstractmethod
+    def check(self) -> CheckedRequest:
+        """Return the checked request, or raise a ServeError. Called once, before the run."""
+
+    @abc.abstractmethod
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        """Answer with the outputs asked for, by name, in the request's own shapes."""
+
+    @abc.abstractmethod
+    def refuse(self, error: ServeError) -> None:
+        """Answer with an error. Also called after `answer` if that raised."""
+
+    @abc.abstractmethod
+    def origin(self) -> Origin:
+        """Say where it comes from; before it is answered."""
+
+    def cancel(self) -> None:
+        """Note that the caller has cancelled: the request need not be run."""
+        self.deadline = _CANCELLED
+
+
+class _HasDeadline(Protocol):
+    @property
+    def deadline(self) -> float: ...
+
+
+def earlier(deadline: float, arrived: float, timeout: float) -> tuple[float, float]:
+    """Return `deadline` and `timeout` of a pending request, from its caller's deadline and its parameter's seconds."""
+    end = arrived + timeout
+    return (end, timeout) if end < deadline else (deadline, math.inf)
+
+
+def all_in_time(requests: Iterable[_HasDeadline], at: float) -> bool:
+    """Whether none of these is late at a time."""
+    for request in requests:  # noqa: SIM110 - `all` would take a call for each of them
+        if request.deadline < at:
+            return False
+    return True
+
+
+def reason_to_drop(request: PendingRequest, at: float, *, has_begun: bool = False) -> ServeError | None:
+    """Return why a request need not be run, or run on if it has begun. A timeout is for the wait, and ends no run."""
+    if not request.deadline < at:
+        return None
+    before = "answered" if has_begun else "run"
+    if request.deadline == _CANCELLED:
+        return Cancelled(f"the request was cancelled before it was {before}")
+    if request.timeout == math.inf:
+        return DeadlinePassed(f"the deadline passed before the request was {before}")
+    return None if has_begun else TimeoutExpired(request.timeout)
 
 
 class BatchModel(Protocol):
@@ -62,10 +144,7 @@ class BatchModel(Protocol):
 
 
 class _Batch(Protocol):
-    """Requests that are run together, and answered in their order.
-
-    A run returns None if a value is not plainly valid. The padding is after shorter rows, and of a padding row.
-    """
+    """Requests that are run together, and answered in their order. `run` gives None for a value not plainly valid."""
 
     @property
     def members(self) -> Sequence[Any]: ...  # each is answered or refused, and has an origin
@@ -161,12 +240,10 @@ def check_pending(
 
 
 def run_batch(model: BatchModel, batch: _Batch) -> bool:
-    """Run a batch, answer each of its members, and record the run.
+    """Run a batch, answer each of its members, and record the run; return False if the run gave None, and answer none.
 
     A run that raises is made again in halves, until the requests that it fails for are found: these are refused, and
     all others are answered. One such request of n costs about 2 log2 n further runs.
-
-    Returns False if the run gave None: then no member is answered, and each has to be checked.
     """
     members, statistics = batch.members, model.statistics
     count = len(members)
@@ -226,10 +303,7 @@ _COST_FACTOR = 10.0
 
 
 def longest_run(limit: float) -> str:
-    """Describe the run that has gone on longest, if that is more than `limit` seconds and ten times its measured cost.
-
-    Empty for none.
-    """
+    """Describe the longest run, if it takes more than `limit` seconds and ten times its measured cost; else empty."""
     at, longest, found = now(), 0.0, ""
     for model, batch, began in list(runs_in_progress.values()):
         most = limit
@@ -238,5 +312,5 @@ def longest_run(limit: float) -> str:
             most += _COST_FACTOR * model.cost.of(rows, -(-batch.steps // rows))
         if at - began > max(most, longest):
             longest = at - began
-            found = f"a run of {model.name} has not ended after {longest:.1f} s (--max-run)"
+            found = f"a run of {model.name} has not ended after {longest:.1f} s"
     return found

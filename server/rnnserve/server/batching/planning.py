@@ -94,8 +94,7 @@ def plan(requests: Sequence[CheckedRequest], signature: Signature, cost: Cost) -
 def plan_lengths(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> list[list[int]]:
     """Return groups as `plan` does, for rows that may be padded along one axis.
 
-    The cheapest partition is one into neighbors by length, so the best of those is found exactly, by dynamic
-    programming over the lengths that occur.
+    The cheapest partition is one into neighbors by length: it is found by dynamic programming over the lengths.
     """
     longest = max(lengths)
     points, padded = sum(map(operator.mul, lengths, rows)), sum(rows) * longest

@@ -10,8 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Collection
 
-from rnnserve.server.batching.execution import BatchModel, run_pending
-from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.execution import BatchModel, PendingRequest, run_pending
 from rnnserve.server.batching.step_run import CHUNK_SECONDS, MOST_ROWS, StepRun
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.errors import ShuttingDown
@@ -144,19 +143,13 @@ class Schedulers:
         return queued
 
     def keep(self, models: Collection[BatchModel]) -> None:
-        """End the threads of all other models, each when it has run what waits for it. To be called now and then.
-
-        A request that began with such a model, and is submitted after that, has a thread made for it anew.
-        """
+        """End the threads of all other models, each when it has run what waits for it. To be called now and then."""
         with self._lock:
             gone = [self._by_model.pop(key) for key in list(self._by_model) if key[0] not in models]
         self._leaving = [scheduler for scheduler in [*self._leaving, *gone] if not scheduler.close(timeout=0.0)]
 
     def close(self, timeout: float | None = None) -> list[str]:
-        """Accept no more requests, answer those that wait, and end the threads.
-
-        Returns the names of the models whose threads have not ended within `timeout` seconds.
-        """
+        """End the threads once they have answered what waits; name the models that take longer than `timeout`."""
         with self._lock:
             self._is_closed = True
         deadline = None if timeout is None else time.monotonic() + timeout

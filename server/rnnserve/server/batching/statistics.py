@@ -74,10 +74,7 @@ class Statistics:
         arrivals: Sequence[float] = (),
         ended: float = 0.0,
     ) -> None:
-        """Count a run by the rows and steps of its requests, and the steps of padding beside them.
-
-        `arrivals` and `ended`, on the clock of `clock`, are of requests that have been answered: none after a chunk.
-        """
+        """Count a run; `arrivals` and `ended`, on `clock`, are of requests that were answered: none after a chunk."""
         counts = self.counts
         self.last = time.time()
         with ADDING:

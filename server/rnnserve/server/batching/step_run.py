@@ -21,12 +21,13 @@ from rnnserve.server.batching.batch_arrays import left_out, rows_of_run
 from rnnserve.server.batching.execution import (
     BatchModel,
     CheckedBatch,
+    PendingRequest,
     answer_all,
     check_pending,
+    reason_to_drop,
     run_batch,
     runs_in_progress,
 )
-from rnnserve.server.batching.pending import PendingRequest, reason_to_drop
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.clock import now
@@ -272,10 +273,7 @@ class StepRun:
                 self._waiting.remove(request)
 
     def _run(self, rows: list[_Row], size: int) -> list[tuple[list[_Row], dict[str, Array]]]:
-        """Run the next steps of rows, and return the rows of each run and its results.
-
-        A run that raises is made again in halves of its requests, from the same states, until the culprits are found.
-        """
+        """Run the next steps of rows; after an error in halves, until the requests that it fails for are found."""
         asked = {request.checked.outputs for request in self._in_hand}
         names = list(dict.fromkeys(itertools.chain(self._finals.values(), *asked)))
         try:

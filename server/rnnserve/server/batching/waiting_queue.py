@@ -37,11 +37,7 @@ T = TypeVar("T", bound=_Item)
 
 @dataclasses.dataclass(frozen=True)
 class QueueLimits:
-    """Limits of the queue of one model.
-
-    A limit on the number alone let heavy requests wait for 23 s behind each other. Requests that cannot be answered in
-    time are refused at once.
-    """
+    """Limits of the queue of one model: a number alone let heavy requests wait for 23 s behind each other."""
 
     requests: int
     seconds: float  # that the runs of all waiting requests may take

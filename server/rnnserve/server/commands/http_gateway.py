@@ -7,6 +7,7 @@ changes nothing for gRPC.
 """
 
 import contextlib
+import dataclasses
 import functools
 import importlib.util
 import logging
@@ -40,23 +41,14 @@ _LEAST_BODY_BYTES = 32 << 20
 
 
 class HttpGateway:
-    """The processes of the HTTP gateway.
-
-    Attributes:
-        port: Where they listen.
-        folder: Where the server is to have its sockets.
-        counts: What each process counts itself; one that replaces another goes on with its memory.
-    """
+    """The processes of the HTTP gateway. `counts` go on when one replaces another."""
 
     def __init__(
         self, listener: socket.socket, folder: Path, command: Sequence[str], processes: int, grace: float
     ) -> None:
-        """Prepare so many processes, each with this command line and descriptors that are added to it.
-
-        At the end, requests in flight may take `grace` seconds.
-        """
-        self.port: int = listener.getsockname()[1]
-        self.folder = folder
+        """Prepare processes with this command line; at the end, requests in flight may take `grace` seconds."""
+        self.port: int = listener.getsockname()[1]  # where they listen
+        self.folder = folder  # where the server is to have its sockets
         self.counts = [GatewayCounts() for _ in range(processes)]
         self._listener = listener
         self._command = command
@@ -106,14 +98,7 @@ def _report(ended: str, wait: float) -> None:
 
 @contextlib.contextmanager
 def http_gateway(command: CommandSettings, settings: Settings) -> Iterator[tuple[Settings, HttpGateway | None]]:
-    """Serve HTTP beside gRPC inside the block, if that is wanted and possible.
-
-    Yields:
-        The settings, with what the server has to know of the gateway, and the gateway.
-
-    Raises:
-        StartError: If a port for HTTP is asked for, and cannot be had, or the extra `web` is missing.
-    """
+    """Serve HTTP beside gRPC inside the block, if wanted and possible; StartError if it was asked for and is not."""
     listener = _listener(command, settings)
     if listener is None:
         yield settings, None
@@ -125,8 +110,9 @@ def http_gateway(command: CommandSettings, settings: Settings) -> Iterator[tuple
         words = _command_line(command, settings, folder)
         gateway = HttpGateway(listener, folder, words, command.http_workers, settings.grace)
         gateway.start()
+        beside = dataclasses.replace(settings, http_port=gateway.port, private_sockets=folder)
         try:
-            yield settings.beside_http(gateway.port, folder), gateway
+            yield beside, gateway
         finally:
             gateway.end()
             gateway.wait()

@@ -21,9 +21,8 @@ from rnnserve.server.access.gate import Gate, open_gate
 from rnnserve.server.counting.exposition import Exposition, Totals
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import ServeError
-from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.settings import CommandSettings, Settings
-from rnnserve.server.system import listen_on
+from rnnserve.server.system import giving_way, listen_on
 
 __all__ = ["Metrics", "metrics_served"]
 
@@ -41,23 +40,16 @@ _REFUSALS = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
 
 
 class Metrics:
-    """What a scrape exposes, and the threads that answer scrapes.
-
-    Attributes:
-        totals: The counts of all processes.
-        count_gauges: Writes down the present values before a scrape. With workers each of them does so itself.
-        port: The port of its own; None without.
-        gate: Says which scrapers are answered; None for all of them.
-    """
+    """What a scrape exposes, and the threads that answer scrapes; `count_gauges` is called before each."""
 
     def __init__(self, gate: Gate | None = None, gateways: Sequence[GatewayCounts] = ()) -> None:
         """Begin with what this process counts, and the processes of the HTTP gateway."""
-        self.totals = Totals()
+        self.totals = Totals()  # the counts of all processes
         self.totals.add(used_table())
         self.totals.gateways += gateways
         self.count_gauges: Callable[[], None] = lambda: None
-        self.port: int | None = None
-        self.gate = gate
+        self.port: int | None = None  # the port of its own; None without
+        self.gate = gate  # says which scrapers are answered; None for all of them
         self._exposition = Exposition(self.totals, importlib.metadata.version("rnnserve"))
         self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
         self._listeners: list[socket.socket] = []
@@ -164,11 +156,7 @@ class _Scrape(BaseHTTPRequestHandler):
 def metrics_served(
     command: CommandSettings, settings: Settings, gateways: Sequence[GatewayCounts] = ()
 ) -> Iterator[Metrics]:
-    """Answer scrapes inside the block.
-
-    Raises:
-        StartError: If the port cannot be had, or no scraper could be let in there.
-    """
+    """Answer scrapes inside the block; StartError if the port cannot be had, or no scraper could be let in there."""
     settings.check_metrics_port(command.metrics_port)
     metrics = Metrics(open_gate(settings), gateways)
     try:

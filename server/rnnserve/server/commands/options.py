@@ -47,16 +47,19 @@ _OTHERS_VARIABLES = (CONFIG_VARIABLE, "RNNSERVE_TOKEN_FILE")
 FORMER: Mapping[str, str] = {
     "allow_rollback": "any signed version may serve; delete the folders of those that must not",
     "closed_health": "everybody may ask whether the server is live and ready; close the port to others in a firewall",
+    "graph": "each version serves with the graph that was chosen when it was published",
     "max_batch": "a request may have 16,384 rows; send several requests",
     "max_connection_age_grace": "calls on a connection that has come of age may take as long as they need",
     "max_held_bytes": "requests and responses in hand may take 18 times --max-message-bytes",
+    "max_load_bytes": "a version may take 512 MiB beyond eight times its files while it is tried",
     "max_response_bytes": "the outputs of a response may take 4 times --max-message-bytes",
+    "max_run": "a run may take 8 seconds beside ten times its measured cost",
+    "max_sequence_bytes": "the states of sequences may take 16 KiB for each of --max-sequences, and 256 MiB at least",
     "max_streams": "8,192 streams may be open; share one among sequences",
     "max_wrong_tokens": "wrong tokens lock out no address; limit rates in a proxy such as Envoy",
     "no_triton_metrics": "drop the names nv_inference_… in Prometheus (metric_relabel_configs)",
     "refused_signatures": "delete the folders of revoked versions, and leave revoked keys out of --require-signature",
     "session_age": "a session may wait for a day; replace the key of --session-key to end sessions sooner",
-    "transport": "the fast path is the only way; --plain serves without it, as --transport public did",
     "signature_record": "any signed version may serve; delete the folders of those that must not",
 }
 """Options that there were, and what holds instead."""
@@ -64,11 +67,7 @@ FORMER: Mapping[str, str] = {
 _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 """What a variable of an option without a value may be."""
 
-_OF_KUBERNETES = re.compile(
-    r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=.*"
-    r"|\w+_PORT=(tcp|udp|sctp)://.*",
-    re.DOTALL,
-)
+_OF_KUBERNETES = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_[A-Z]+(_[A-Z]+)?)=.*|\w+_PORT=\w+://.*")
 """Variables, with their values, that Kubernetes gives each container for a service named "rnnserve" or "rnnserve-grpc":
 one of these has the name of an option of ours."""
 
@@ -103,10 +102,7 @@ class DeclaredOption(typing.NamedTuple):
         return [self.flag if value is True else f"{self.flag}={one}" for one in values]
 
     def read(self, value: object, folder: Path) -> object:
-        """Turn a value of TOML into that of the option; paths are relative to the folder.
-
-        Raises ValueError, with a message for the user, if the option can't have it.
-        """
+        """Turn a value of TOML into that of the option, or raise ValueError; paths are relative to the folder."""
         if self.is_switch:
             if not isinstance(value, bool):
                 raise ValueError(f"{value!r} is neither true nor false")
@@ -204,7 +200,7 @@ def _argument_type(read: Callable[[str], object]) -> Callable[[str], object]:
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """The value of every option; origins are "command line", the variable, file and line, or "default", by its name."""
+    """The value of every option; origins are "command line", the variable, the file, or "default", by its name."""
 
     settings: Settings
     command: CommandSettings
@@ -233,12 +229,7 @@ class Configuration:
 
 
 def read_configuration(given: Mapping[str, object], file: Path | None, environment: Mapping[str, str]) -> Configuration:
-    """Put together the options of the command line, of the environment, which is empty for a worker, and of the file.
-
-    Raises:
-        MissingOption: If nothing names the repository.
-        StartError: If the file cannot be read, a key, a variable or a value is wrong, or options do not fit together.
-    """
+    """Put the options together. Raises StartError or MissingOption. The environment is empty for a worker."""
     if file is None and environment.get(CONFIG_VARIABLE):
         file = Path(environment[CONFIG_VARIABLE])
     found = {} if file is None else _read_file(file)
@@ -260,21 +251,19 @@ _Layer = dict[str, tuple[object, str]]
 
 def _read_file(path: Path) -> _Layer:
     try:
-        content = path.read_bytes()
-        table = parse_toml(content, path)
+        table = parse_toml(path.read_bytes(), path)
     except OSError as error:
         raise StartError(f"the configuration {path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise StartError(str(error)) from error
     layer: _Layer = {}
     for key, value in table.items():
-        place = f"{path}:{_line_of(key, content.decode())}"
         if key not in _BY_NAME:
-            raise StartError(f"{place}: there is no option {key}{_instead(key, key, _BY_NAME)}")
+            raise StartError(f"{path}: there is no option {key}{_instead(key, key, _BY_NAME)}")
         try:
-            layer[key] = _BY_NAME[key].read(value, path.parent), place
+            layer[key] = _BY_NAME[key].read(value, path.parent), str(path)
         except ValueError as error:
-            raise StartError(f"{place}: {key}: {error}") from error
+            raise StartError(f"{path}: {key}: {error}") from error
     return layer
 
 
@@ -308,12 +297,6 @@ def _instead(name: str, word: str, known: Iterable[str]) -> str:
         return f" any more: {FORMER[name]}"
     near = difflib.get_close_matches(word, list(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _line_of(key: str, text: str) -> int:
-    """The line on which a key of the file stands, or begins a table."""
-    found = re.search(rf"""^[ \t]*\[*[ \t]*["']?{re.escape(key)}["']?[ \t]*[.=\]]""", text, re.MULTILINE)
-    return text.count("\n", 0, found.start()) + 1 if found else 1
 
 
 def _toml(value: object) -> str:

@@ -38,13 +38,7 @@ from rnnserve.server.counting.table import CountTable, use_table
 from rnnserve.server.errors import StartError
 from rnnserve.server.observing.observer import requests_observed
 from rnnserve.server.settings import CommandSettings, Settings
-from rnnserve.server.signals import (
-    SAME_SECONDS,
-    follow_signals,
-    receive_signals,
-    show_stacks_at_signals,
-    watch_terminal,
-)
+from rnnserve.server.signals import SAME_SECONDS, follow_signals, receive_signals, show_stacks_at_signal
 from rnnserve.server.system import check_room, reserve_port, start_error
 from rnnserve.server.workers.heartbeat import Heartbeat, SupervisorLink
 from rnnserve.server.workers.supervisor import Supervisor
@@ -71,7 +65,7 @@ signals:
   SIGHUP            with --workers: replace them, one after another, by new ones that load what the repository holds
                     now; one that cannot serve what the old one serves takes over nothing. Without: load it beside what
                     serves
-  SIGUSR1, SIGQUIT  write what each thread does to standard error; SIGQUIT ends it then
+  SIGUSR1           write what each thread does to standard error
 """
 
 
@@ -187,43 +181,26 @@ def _count_in(counts_fd: int | None) -> None:
 
 
 class Ending:
-    """How far the end of this server, or worker, has been asked for.
+    """How far the end of this server, or worker, has been asked for."""
 
-    Attributes:
-        told: Set once it is to end.
-        is_loading: Whether nothing has been served yet, so that nothing is to be finished.
-        drains: Whether it drains first: not if its supervisor has ended, since another one may be about to start.
-        reload: Loads the repository again; None for a worker, and before there is a server.
-    """
-
-    def __init__(
-        self,
-        *,
-        is_worker: bool = False,
-        terminal_has_gone: Callable[[], bool] = lambda: False,
-        clean_up: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, *, is_worker: bool = False, clean_up: Callable[[], None] = lambda: None) -> None:
         """Start with nothing asked for; `clean_up` is called before this process ends at once.
 
-        A worker leaves it to its supervisor what a second signal means: whoever signals all processes of a service
-        would end a worker at once otherwise.
+        Only a supervisor acts on a second signal: whoever signals all processes of a service would end workers at once.
         """
-        self.drains = True
-        self.told = threading.Event()
-        self.is_loading = True
-        self.reload: Callable[[], None] | None = None
+        self.drains = True  # not if its supervisor has ended, since another one may be about to start
+        self.told = threading.Event()  # set once it is to end
+        self.is_loading = True  # whether nothing has been served yet, so that nothing is to be finished
+        self.reload: Callable[[], None] | None = None  # of a worker none: its supervisor replaces it
         self._is_worker = is_worker
-        self._terminal_has_gone = terminal_has_gone
         self._clean_up = clean_up
         self._asked_at = 0.0
 
     def take(self, number: signal.Signals) -> None:
         """Take a signal. On a thread of its own: the main thread loads, or waits for an event."""
-        if number == signal.SIGUSR2:
-            _log.warning("SIGUSR2 means nothing here, and changes nothing; SIGUSR1 shows what each thread does")
-        elif number == signal.SIGHUP:
-            if not self._is_worker:  # the supervisor replaces its workers
-                self._hang_up()
+        if number == signal.SIGHUP:
+            if self.reload is not None and not self.told.is_set():
+                self.reload()
         elif not self.told.is_set():
             self._asked_at = time.monotonic()
             if not self._is_worker:
@@ -243,18 +220,6 @@ class Ending:
         self.told.set()
         if self.is_loading:
             self._end_at_once(0)
-
-    def _hang_up(self) -> None:
-        if self._terminal_has_gone():
-            _log.warning("SIGHUP: the terminal has gone, and this server ends; with nohup it would stay")
-            self._asked_at = time.monotonic()
-            self.stop()
-        elif self.told.is_set():
-            _log.info("SIGHUP: this server is stopping, and loads nothing")
-        elif self.reload is None:
-            _log.info("SIGHUP: the models are being loaded already")
-        else:
-            self.reload()
 
     def _end_at_once(self, status: int) -> None:
         """End this process without waiting for its threads; what it has logged is written, if someone reads it."""
@@ -276,8 +241,7 @@ def _serve(settings: Settings, metrics: "Metrics", gateway: HttpGateway | None, 
         try:
             server.start()
             ending.is_loading = False  # before anybody is told that it serves: whoever is may send a signal
-            _log_start(settings, options, metrics)
-            _print_ready(settings.host, server.port, settings.http_port, metrics)
+            _tell_start(settings, server.port, options, metrics)
             _keep_from_garbage_collection()
             ending.told.wait()
             if ending.drains:
@@ -325,11 +289,10 @@ def _ending(gateway: HttpGateway | None = None, *, is_worker: bool = False) -> I
     hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
     ending = Ending(
         is_worker=is_worker,
-        terminal_has_gone=watch_terminal(),
         clean_up=lambda: None if gateway is None else shutil.rmtree(gateway.folder, ignore_errors=True),
     )
-    show_stacks_at_signals()
-    with follow_signals(ending.take, signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, *hang_up):
+    show_stacks_at_signal()
+    with follow_signals(ending.take, signal.SIGTERM, signal.SIGINT, *hang_up):
         yield ending
 
 
@@ -350,10 +313,9 @@ def _new_server(settings: Settings, desired_models: Path | None = None) -> "Serv
 
 
 def _keep_from_garbage_collection() -> None:
-    """Let Python look no more for garbage among what there is: imported modules and models, which stay.
+    """Let Python look no more for garbage among imported modules and models: a look takes 16 ms, else 3 microseconds.
 
-    A look at all of it takes 16 ms, for which everyone waits; without it, 3 microseconds. Calls with thousands of
-    header fields cause many of them: the texts of 100,000 fields take 27 ms, and 17 where it looks more rarely.
+    Calls with thousands of header fields cause many looks.
     """
     gc.collect()
     gc.freeze()
@@ -367,14 +329,12 @@ def _supervise(
     from rnnserve.server.repository.signed_versions import open_signature_gate
 
     open_signature_gate(settings)  # so that one process reports a wrong key, and not each worker
-    terminal_has_gone = watch_terminal()  # before SIGHUP has another handler
-    numbers = signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT
     with (
-        receive_signals(*numbers) as signals,
+        receive_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals,
         reserve_port(settings.host, settings.grpc_port) as port,
         tempfile.TemporaryDirectory(prefix="rnnserve-workers-") as folder,
     ):
-        show_stacks_at_signals()  # beside the handlers that there are now
+        show_stacks_at_signal()
         command = [sys.executable, "-m", "rnnserve.cli", "serve", f"--log-level={options.log_level}"]
         if options.log_format != LOG_FORMATS[0]:
             command.append(f"--log-format={options.log_format}")
@@ -396,36 +356,31 @@ def _supervise(
             drain=settings.drain,
             grace=settings.grace,
             end_gateway=end_gateway,
-            terminal_has_gone=terminal_has_gone,
             totals=metrics.totals,
         )
 
-        def tell() -> None:
-            _log_start(settings, changed, metrics)
-            _print_ready(settings.host, port, settings.http_port, metrics)
-
-        status = supervisor.run(tell)
+        status = supervisor.run(lambda: _tell_start(settings, port, changed, metrics))
         _log.info("the server has ended")
         return status
 
 
-def _log_start(settings: Settings, options: str, metrics: "Metrics | None") -> None:
-    """Log what serves from now on, and the options that differ from their defaults."""
+def _tell_start(settings: Settings, port: int, options: str, metrics: "Metrics") -> None:
+    """Log what serves from now on, and the options that differ from their defaults; print each address."""
     version = importlib.metadata.version("rnnserve")
     _log.info("rnnserve %s serves %s, process %d: %s", version, settings.repository, os.getpid(), options or "defaults")
-    if warning := exposure(settings, None if metrics is None else metrics.port):
+    if warning := exposure(settings, metrics.port):
         _log.warning("%s", warning)
     if settings.http_port is not None:
         scheme = "http" if settings.tls_certificate is None else "https"
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         _log.info("a page of what serves: %s://%s:%d/", scheme, host, settings.http_port)
+    for protocol, number in (("gRPC", port), ("HTTP", settings.http_port), ("Metrics", metrics.port)):
+        if number is not None:
+            print(f"{protocol} on {settings.host}:{number}", flush=True)
 
 
 def exposure(settings: Settings, metrics_port: int | None = None) -> str:
-    """Say what a server lacks that listens beyond this machine, and the remedy; nothing if it lacks nothing.
-
-    The port for metrics, if there is one, has no TLS.
-    """
+    """Say what a server lacks that listens beyond this machine, and the remedy. The port for metrics has no TLS."""
     if is_loopback(settings.host):
         return ""
     lacks, ways = [], []
@@ -444,11 +399,3 @@ def exposure(settings: Settings, metrics_port: int | None = None) -> str:
         f"listens beyond this machine, on {settings.host}, {' and '.join(lacks)}: {'; '.join(ways)}; or --host "
         "127.0.0.1 (docs/access.md)"
     )
-
-
-def _print_ready(host: str, port: int, http_port: int | None = None, metrics: "Metrics | None" = None) -> None:
-    print(f"gRPC on {host}:{port}", flush=True)
-    if http_port is not None:
-        print(f"HTTP on {host}:{http_port}", flush=True)
-    if metrics is not None and metrics.port is not None:
-        print(f"Metrics on {host}:{metrics.port}", flush=True)

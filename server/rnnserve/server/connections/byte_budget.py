@@ -77,10 +77,7 @@ class ByteBudget:
 
 
 class MemoryGuard:
-    """Watches the resident memory on a thread, and ends the calls that have waited longest for their message.
-
-    It counts from the usual memory: what is resident while the server is idle or loads a model.
-    """
+    """Ends the calls that have waited longest for their message if memory grows much beyond that of an idle server."""
 
     def __init__(
         self,

@@ -38,10 +38,7 @@ def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
 
 
 def shown_certificate(connection: str, metadata: Iterable[Any], auth_context: Callable[[], Mapping[Any, Any]]) -> str:
-    """Return the certificate that a client has shown to gRPC, or to the gateway if that makes the call.
-
-    It is in PEM, or in DER and base64; empty for none. The names of `auth_context` are bytes or text.
-    """
+    """Return the certificate shown to gRPC or to the gateway, in PEM or in DER and base64; empty for none."""
     if is_private(connection):
         return next((entry[1] for entry in metadata if entry[0] == CERTIFICATE), "")
     found = auth_context()
@@ -50,10 +47,7 @@ def shown_certificate(connection: str, metadata: Iterable[Any], auth_context: Ca
 
 
 def said_of_peer(metadata: Sequence[Any]) -> Sequence[Any]:
-    """Return the metadata of a call if they say whose it is, else nothing.
-
-    A gateway says it last, and gRPC keeps the order: looking at all of them costs each call a quarter of a microsecond.
-    """
+    """Return a call's metadata if they say whose it is, else nothing. A gateway says it last."""
     return metadata if metadata and metadata[-1][0] == PEER else ()
 
 

@@ -39,14 +39,10 @@ class Total(NamedTuple):
 
 
 class Totals:
-    """Sums the tables of the processes that live, and what those that have ended had counted. Thread-safe.
-
-    Attributes:
-        gateways: What each process of the HTTP gateway counts itself.
-    """
+    """Sums the tables of the processes that live, and what those that have ended had counted. Thread-safe."""
 
     def __init__(self) -> None:
-        self.gateways: list[GatewayCounts] = []
+        self.gateways: list[GatewayCounts] = []  # what each process of the HTTP gateway counts itself
         self._lock = threading.Lock()
         self._living: list[CountTable] = []
         self._ended: dict[tuple[str, str], Total] = {}
@@ -95,23 +91,14 @@ class Totals:
 
 
 class Family(NamedTuple):
-    """A family of metrics.
-
-    Attributes:
-        name: Its name.
-        kind: counter, gauge, histogram, summary; unknown for Triton's counters, whose names don't end in _total.
-        about: What it counts.
-        samples: Function from a row's numbers to its samples.
-        labels: Further labels that a row has in this family.
-        is_of_other: Whether there are samples of requests for models that do not serve.
-    """
+    """A family of metrics."""
 
     name: str
-    kind: str
+    kind: str  # counter, gauge, histogram, summary; unknown for Triton's counters, whose names don't end in _total
     about: str
-    samples: Callable[[Numbers], Samples]
-    labels: tuple[str, ...] = ()
-    is_of_other: bool = False
+    samples: Callable[[Numbers], Samples]  # function from a row's numbers to its samples
+    labels: tuple[str, ...] = ()  # further labels that a row has in this family
+    is_of_other: bool = False  # whether there are samples of requests for models that do not serve
 
 
 def _sum_of(name: str, kind: str, about: str, *chosen: int, factor: float = 1.0) -> Family:

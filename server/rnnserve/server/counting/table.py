@@ -63,11 +63,7 @@ class CountTable:
     """Counts of one process. Any thread may use it; one process adds rows."""
 
     def __init__(self, fd: int | None = None) -> None:
-        """Make a table, or open the one behind another process's `descriptor`.
-
-        Raises:
-            ValueError: If another release has made it, with another layout.
-        """
+        """Make a table, or open another process's. Raises ValueError if that is of a release with another layout."""
         self.descriptor = os.memfd_create("rnnserve-counts") if fd is None else fd
         if fd is None:
             os.ftruncate(self.descriptor, _BYTES)  # takes no memory until it is written to

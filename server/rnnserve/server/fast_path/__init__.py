@@ -11,5 +11,5 @@ Imports `protocol` and every package below that.
 
 Threads: `admission`, `fast_path`.
 
-Door: `calls`, `control_calls`, `dispatcher`, `fast_path`, `grpcio_core`, `templates`.
+Door: `calls`, `dispatcher`, `fast_path`, `grpcio_core`, `templates`.
 """

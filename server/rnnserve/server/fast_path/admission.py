@@ -1,6 +1,6 @@
 """Admission: from a request that has arrived to one that waits for its run.
 
-The fast path recognises it by its prefix, or parses it at the boundary. A large request is parsed and checked on a
+The fast path recognizes it by its template, or validates it. A large request is parsed and checked on a
 thread of its own, one after another, and run on its model's thread.
 """
 
@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Self
 
-from rnnserve.server.batching.pending import PendingRequest, earlier
+from rnnserve.server.batching.execution import PendingRequest, earlier
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.counting.table import after_run
@@ -77,7 +77,7 @@ class PendingCall(PendingRequest):
         self.call.watch(self.cancel)
 
     def check(self) -> CheckedRequest:
-        """Return the checked request. One that is recognised passes the boundary if its values aren't plainly valid."""
+        """Return the checked request. A recognized one is validated if its values aren't plainly valid."""
         if isinstance(self.source, CheckedRequest):
             return self.source
         payload = self.call.payload
@@ -101,10 +101,7 @@ class PendingCall(PendingRequest):
 
 
 class StepCall(PendingCall):
-    """A call that is a request of a sequence. It waits in the place of the request without its sequence.
-
-    It refers to its step, and its step not to it: so it leaves no cycle.
-    """
+    """A call of a sequence, in place of the call without. It refers to its step, and its step not to it: no cycle."""
 
     __slots__ = ("_pending", "_submit", "step")
 
@@ -119,10 +116,7 @@ class StepCall(PendingCall):
         self._submit = submit
 
     def enter(self, sequences: Sequences, control: SequenceControl) -> Self | None:
-        """Take the request into its sequence, and return it if it has its turn, and may be submitted now.
-
-        Raises what `Sequences.enter` raises; then it has not been answered.
-        """
+        """Enter its sequence as `Sequences.enter` does, and return the call if it has its turn."""
         self.step = Step(sequences, self._pending.served, control)
         return self if sequences.enter(self.step, self.call, self) else None
 
@@ -142,10 +136,7 @@ class StepCall(PendingCall):
             self.step.fail()
 
     def answer(self, outputs: Mapping[str, Array] | tuple[bytes, tuple[bytes, ...]]) -> None:
-        """Keep the states, and answer: with the outputs of a run, or with the bytes of a response and of the states.
-
-        If there is no room for the response or the states, refuse, and leave the sequence as it was.
-        """
+        """Keep the states, and answer with a run's outputs, or its bytes; without room for them, refuse."""
         try:
             if isinstance(outputs, tuple):
                 response, states = outputs
@@ -183,7 +174,7 @@ def pending_of(
 
 
 class Admission:
-    """Admits calls, and keeps the prefixes of those that passed the boundary. For one thread, the fast path's."""
+    """Admits calls, and keeps the prefixes of those that passed request validation. For one thread, the fast path's."""
 
     def __init__(self, service: Service, take_large: Callable[[ArrivedRequest], None], take_step: TakeStep) -> None:
         """Start without any prefix; `take_large` takes calls that are large once they are decompressed."""
@@ -218,10 +209,7 @@ class Admission:
         return prefix
 
     def admit(self, calls: Iterable[ArrivedRequest], arrived: float) -> list[PendingCall]:
-        """Admit calls that arrived together, at a time on the clock of `clock`, and refuse those that do not pass.
-
-        Large ones, and requests of sequences that wait for their turn, come later.
-        """
+        """Admit calls that arrived together, or refuse them; large ones, and steps without a turn, come later."""
         admitted: list[PendingCall] = []
         for call in calls:
             try:

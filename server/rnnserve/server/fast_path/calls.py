@@ -141,6 +141,18 @@ class ArrivedRequest(abc.ABC):
             self.held_bytes = 0
 
 
+class Caller(Protocol):
+    """A call that may be let in or refused."""
+
+    grant: Grant | None
+
+    def certificate(self) -> str:
+        """Return the certificate that its client has shown, or an empty text."""
+
+    def refuse(self, error: ServeError) -> None:
+        """Refuse it."""
+
+
 class RequestBatch(list[ArrivedRequest]):
     """Requests that came in one message. The size of `payload` is not that of one small request."""
 
@@ -263,8 +275,8 @@ class Arrivals:
         self._take_large = take_large
         self._gate = gate
 
-    def lets_in(self, call: UnaryCall, metadata: Any) -> bool:  # noqa: ANN401 - grpcio's own
-        """Let a call in whose message has not been received, or refuse it."""
+    def lets_in(self, call: Caller, metadata: Any) -> bool:  # noqa: ANN401 - grpcio's own
+        """Let a call in, or refuse it."""
         gate = self._gate
         assert gate is not None  # noqa: S101 - for the type checker
         try:

@@ -12,8 +12,7 @@ from collections import deque
 from typing import cast
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.execution import run_batch, run_pending
-from rnnserve.server.batching.pending import all_in_time
+from rnnserve.server.batching.execution import all_in_time, run_batch, run_pending
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
@@ -62,22 +61,16 @@ class Dispatcher:
         self._turns: deque[Model] = deque()
         self._next_steps: list[StepCall] = []  # whose turn in their sequences has come
         self._leaving: set[Model] = set()  # models that serve no more, and for which requests wait
-        self._thread = 0
+        self._thread = 0  # the number of the thread that works here
         self._ran_here_at = self._ran_elsewhere_at = 0.0  # when the last request came of each kind
 
     def nap_seconds(self, calls: int) -> float:
-        """Return the seconds that the fast path's thread, once woken, sleeps before it looks for more.
-
-        That is some if many calls are open, all on the models' own threads.
-        """
+        """Seconds that the woken fast path sleeps before it looks for more, if all calls are on models' threads."""
         is_apart = self._ran_elsewhere_at > self._ran_here_at + _APART_SECONDS
         return _NAP_SECONDS if is_apart and calls >= _MANY_CALLS else 0.0
 
     def take(self, arrived: list[ArrivedRequest]) -> None:
-        """Run calls, or put them into their models' queues, and refuse at once those that cannot be served.
-
-        An empty list, now and then, frees what is kept of models that serve no more.
-        """
+        """Run or queue calls, or refuse them. An empty list, now and then, frees models that serve no more."""
         if self._admission.models_have_changed():
             self._runs.clear()
             self._forget_models()

@@ -77,11 +77,10 @@ class FastPath:
         gateway_method: str = "",
         gate: Gate | None = None,
     ) -> None:
-        """Register the methods; `start` begins to serve them, after the server has been started.
+        """Register the methods, by full names; `start` begins to serve them, after the server has been started.
 
-        The methods have full names, "/package.Service/Method"; an empty one is not served. One connection may have half
-        of `max_streams`, whose requests in flight are `max_in_flight` together. With a `gateway_method`
-        (`gateway_stream`), calls over the private socket say whose they are. Raises StartError if this grpcio lacks a
+        One connection may have half of `max_streams`, whose requests in flight are `max_in_flight` together. With a
+        `gateway_method`, calls over the private socket say whose they are. Raises StartError if this grpcio lacks a
         part.
         """
         self._pace = ArrivalPace()
@@ -142,10 +141,10 @@ class FastPath:
                 stream.end(stream.grant.refusal())
 
     def end_late(self, count: int) -> int:
-        """End so many calls whose message has not arrived, the oldest first: memory is short. Return how many.
+        """End so many calls whose message has not come, the oldest first: memory is short. Return how many.
 
-        How much of a message has arrived is not known. If no call waits for its message, silent streams are ended,
-        eight times as many, first those of connections with most streams.
+        If no call waits for its message, silent streams are ended, eight times as many, of those with most streams
+        first.
         """
         late = list(self._unfinished)[:count]
         for call in late:
@@ -172,10 +171,7 @@ class FastPath:
         return max(self._open_calls - len(streams), 0) + sum([stream.in_flight for stream in streams])
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end, which comes when the server has been stopped and every call has been answered.
-
-        Returns whether it has come; true if it was never started.
-        """
+        """Wait for the end, after the server was stopped and all was answered; true if it has ended, or not begun."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()

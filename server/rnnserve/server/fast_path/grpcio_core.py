@@ -53,17 +53,14 @@ _FEW_SECONDS, _MANY_SECONDS = 0.25, 0.05
 
 
 def choose_polling() -> bool:
-    """Let the threads that wait for a completion queue read the sockets, in this process and those that it starts.
+    """Let the threads that wait for a completion queue read the sockets; return whether that was chosen.
 
     By default grpcio's listeners read on threads of an event engine, which costs two wake-ups a request. Its older
     listeners let the waiting threads read by themselves. On two cores, one request at a time takes 0.82 times as long,
     and 4 to 1,000 connections get 1.2 to 1.5 times as many answers.
 
-    grpcio decides when it is first imported, so call this before. It sets the environment variable `GRPC_EXPERIMENTS`.
-    It changes nothing if grpcio is imported already, or if the variable is set.
-
-    Returns:
-        Whether it has chosen.
+    grpcio decides when it is first imported, so call this before. It sets the environment variable `GRPC_EXPERIMENTS`,
+    unless that is set or grpcio is imported already.
     """
     if "grpc" in sys.modules or "GRPC_EXPERIMENTS" in os.environ:
         return False
@@ -128,11 +125,7 @@ class CoreTag(abc.ABC):
 
 
 class GrpcioCore:
-    """The completion queue of a `grpc.Server` that has not been started, and the operations of its calls.
-
-    Calls may share the operations that are attributes: empty metadata and details own no memory, and the result of
-    `close` is never read.
-    """
+    """The completion queue of a `grpc.Server` that has not been started, and operations, which its calls may share."""
 
     def __init__(self, server: "grpc.Server", pace: ArrivalPace) -> None:
         """Take the server's queue, and give grpcio's own thread another. Raise StartError if a part is missing."""
@@ -176,10 +169,7 @@ class GrpcioCore:
         return count
 
     def stop_accepting(self) -> None:
-        """Request no more calls. Call this before the server is stopped.
-
-        Requesting one releases Python's lock: a server that is stopped then may be destroyed, and the process crashes.
-        """
+        """Request no more calls, before the server is stopped: one requested meanwhile may end the process."""
         with self.may_accept:
             self.is_told_to_stop = True
 
@@ -196,11 +186,9 @@ class GrpcioCore:
 
 
 def _serving_queue(cygrpc: Any, pace: ArrivalPace) -> object:  # noqa: ANN401 - grpcio's own
-    """Make the queue of grpcio's own thread, which takes the calls of all other methods.
+    """Make the queue of grpcio's own thread, for all other methods. It waits while many requests come, and reads them.
 
-    If that thread waits, too, it often reads a request and then has to wake the fast path: two wake-ups in place of
-    one. But while the fast path runs a batch, it reads what arrives. So it waits while many requests come; while few
-    come, it only looks now and then.
+    While few come, it only looks now and then: else it would read a request and have to wake the fast path.
     """
     timeout = cygrpc.CompletionType.queue_timeout
 

@@ -41,10 +41,7 @@ _EXCHANGED_BYTES = 2 << 10
 
 
 class CoreStream(StreamOwner, abc.ABC):
-    """A stream of grpcio's core: what clients' streams and those of HTTP gateways have in common.
-
-    Its events come on the fast path's thread; its requests are answered from any. `_lock` guards everything.
-    """
+    """A stream of a client or a gateway. Events come on the fast path's thread, answers from any; `_lock` guards."""
 
     __slots__ = (
         "_call", "_core", "_door", "_end_error", "_has_begun_to_send", "_has_status", "_is_receiving", "_lock",
@@ -93,10 +90,7 @@ class CoreStream(StreamOwner, abc.ABC):
         self._start((self._core.receive_message(0),), self._received)
 
     def _look_for_end(self) -> None:
-        """End when the stream has closed and its last event has come. On the fast path's thread, after each event.
-
-        Without the lock: nothing is started on a stream that has closed.
-        """
+        """After each event: end if the stream has closed and no event is left. Nothing is started then: no lock."""
         if not (self.is_open or self._operations):
             self._on_end(self)
 

@@ -108,10 +108,7 @@ class SamePrefixRun:
         self._run = model.bind(feeds, results)
 
     def _rows_of(self, array: Array, spec: TensorSpec) -> Array:
-        """View the requests' rows in a kept array of a tensor: (requests, *axes of one request's tensor).
-
-        The array has the tensor's axes, such as (layers * directions, rows, hidden), and maybe more rows.
-        """
+        """View the requests' rows in a kept array: (requests, *axes of one request's tensor)."""
         axis, batch = spec.batch_axis, self._prefix.batch
         used = array[(slice(None),) * axis + (slice(0, self._count * batch),)]
         return np.moveaxis(used.reshape(*used.shape[:axis], self._count, batch, *used.shape[axis + 1 :]), axis, 0)
@@ -120,7 +117,7 @@ class SamePrefixRun:
         """Run as many requests as the run was made for, and return the responses.
 
         The id's field of each has tag and size, and is empty for none; no fields if none has an id. None if a value is
-        not plainly valid, or an answer is not finite and has to be: then each request has to pass the boundary.
+        not plainly valid, or an answer is not finite and has to be: then each request has to pass request validation.
         """
         for sent, rows in self._inputs:
             start, end = sent.start, sent.end

@@ -27,7 +27,7 @@ from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.protocol.responses import ResponseHead, encode_varint
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.validation.checked_request import Array, CheckedRequest, SequenceControl
-from rnnserve.server.validation.parameters import VARYING_PARAMETERS, check_final_response, read_sequence_control
+from rnnserve.server.validation.parsing import VARYING_PARAMETERS, check_final_response, read_sequence_control
 from rnnserve.server.validation.signature import Batching, TensorSpec
 from rnnserve.server.validation.values import validator
 
@@ -159,7 +159,7 @@ class RequestPrefix:
         return dataclasses.replace(self, of_sequences=dataclasses.replace(self, served=served, states=pairs))
 
     def read(self, payload: bytes) -> CheckedRequest | None:
-        """Read the values of a request with this prefix. None if one is not plainly valid: the boundary decides."""
+        """Read the values of a request with this prefix; None if request validation must decide about a value."""
         inputs: dict[str, Array] = {}
         for spec, shape, start, end, are_valid in self.inputs:
             array: Array = np.ndarray(shape, spec.dtype, payload, len(payload) + start)
@@ -243,7 +243,7 @@ class PrefixCache:
         return None
 
     def add(self, payload: bytes, served: ServedVersion, request: CheckedRequest) -> None:
-        """Keep the prefix of a request that has passed the boundary, if it is one that can be kept."""
+        """Keep the prefix of a request that has passed request validation, if it is one that can be kept."""
         if not request.is_plain:
             return
         start, _, end, said = _find_sequence(payload)
@@ -307,10 +307,7 @@ def _has_later_tags(payload: bytes, prefix: RequestPrefix) -> bool:
 def _parse_prefix(
     start: bytes, data: list[bytes], payload: bytes, *, is_of_sequence: bool
 ) -> pb.ModelInferRequest | None:
-    """Parse `start`, the payload without its data and its varying fields, if it is a message of its own.
-
-    None if it isn't, or sets an id again, or a parameter beside those of a sequence.
-    """
+    """Parse a payload without data and varying fields. None if it isn't a message, or sets an id or parameter."""
     request = pb.ModelInferRequest.FromString(payload)
     try:
         prefix = pb.ModelInferRequest.FromString(_LONG_ID_FIELD + start)

@@ -16,23 +16,14 @@ _KEPT = frozenset((PEER, REQUEST_ID, "traceparent", "tracestate", ERRORS_AS_STAT
 
 
 class Origin(NamedTuple):
-    """What lines and spans say of a request's origin.
+    """What lines and spans say of a request's origin."""
 
-    Attributes:
-        peer: Connection that it came on.
-        request_id: Its name: the client's own (metadata x-request-id, or the message's id), or one that was made.
-        message_id: The id in its message, if that is another one.
-        traceparent: W3C trace context; empty without one.
-        tracestate: What belongs to it.
-        method: Method of the protocol; empty if that is not known here.
-    """
-
-    peer: str
-    request_id: str
-    message_id: str = ""
-    traceparent: str = ""
-    tracestate: str = ""
-    method: str = ""
+    peer: str  # connection that it came on
+    request_id: str  # its name: the client's own (metadata x-request-id, or the message's id), or one that was made
+    message_id: str = ""  # the id in its message, if that is another one
+    traceparent: str = ""  # W3C trace context; empty without one
+    tracestate: str = ""  # what belongs to it
+    method: str = ""  # method of the protocol; empty if that is not known here
 
 
 def kept_metadata(metadata: Iterable[Any]) -> tuple[Any, ...]:

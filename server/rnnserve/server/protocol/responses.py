@@ -50,10 +50,7 @@ let 8 kB of metadata through. Beyond it: a shorter description, or no details.""
 class ResponseHead:
     """A response with raw outputs, without its id and the outputs' bytes.
 
-    Attributes:
-        before_id: What precedes the id's field.
-        before_outputs: For each output, what precedes its bytes; the first one follows the id's field and describes
-            all of the outputs.
+    `before_outputs` precede the bytes of each output; the first one follows the id's field and describes all outputs.
     """
 
     before_id: bytes
@@ -74,12 +71,7 @@ class ResponseHead:
         return cls(before.SerializeToString(), tuple(tags))
 
     def encode(self, id_field: bytes, outputs: Iterable[Array]) -> bytes:
-        """Write a response.
-
-        Args:
-            id_field: The id's field, tag and size included, or other fields that differ between responses; or nothing.
-            outputs: Outputs in the order asked, each of the request's own shape.
-        """
+        """Write a response with outputs in the order asked. `id_field` holds the fields that differ, tags included."""
         if len(self.before_outputs) == 1:
             (array,) = outputs
             if array.nbytes <= LARGE:
@@ -97,10 +89,7 @@ def _bytes_of(array: Array) -> bytes | memoryview:
 
 
 def encode_response(model: "Model", request: CheckedRequest, outputs: Mapping[str, Array]) -> bytes:
-    """Write the response to a request. Its outputs are raw, also where the request's inputs were typed, as in Triton.
-
-    The outputs are in the order of the request's, each of the request's own shape.
-    """
+    """Write the response to a request. Its outputs are raw, also if the request's inputs were typed, as in Triton."""
     said: pb.ModelInferResponse | None = None
     if request.keeper is not None:
         said = request.keeper(outputs)
@@ -138,20 +127,10 @@ def _encode_with_classes(
 
 
 def rank_classes(values: Array, count: int, labels: Sequence[str]) -> tuple[tuple[int, ...], bytes]:
-    """Rank the classes of an output as Triton's classification extension writes them: "value:index" with ":label".
+    """Rank classes along the last axis as Triton's extension writes them: "value:index" with ":label", highest first.
 
-    The highest value comes first; of equal values, the lowest index. Triton ranks all elements of a row of the batch.
-    Here each vector along the last axis is ranked by itself, which is the same for an output (batch, classes), and for
-    (batch, sequence, classes) says a class of each step.
-
-    Args:
-        values: (…, classes), of a numeric dtype.
-        count: Number of classes, at most as many as there are.
-        labels: Labels of the classes, by index; empty for none.
-
-    Returns:
-        The shape (…, count), and as many elements as the protocol's BYTES: each is a size, uint32 and little-endian,
-        and as many bytes.
+    `values` are (…, classes), of a numeric dtype. Returns the shape (…, count), and the elements as the protocol's
+    BYTES: each is a size, uint32 and little-endian, and as many bytes. Of equal values, the lowest index comes first.
     """
     classes = values.shape[-1]
     rows = values.reshape(-1, classes)
@@ -174,10 +153,7 @@ def encode_stream_response(response: bytes) -> bytes:
 
 
 def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
-    """Write a ModelStreamInferResponse that tells an error: its message, and its status as a parameter.
-
-    The request's id, tag and size included, is the same field of the response; empty for none.
-    """
+    """Write a ModelStreamInferResponse with an error's message, its status, and the request's id field, or nothing."""
     message = str(error).encode()
     refused = pb.ModelInferResponse(parameters={STATUS: pb.InferParameter(string_param=error.status)})
     inner = encode_stream_response(id_field + refused.SerializeToString())
@@ -192,9 +168,8 @@ def errors_end_stream(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
 def trailing_metadata(error: ServeError, request_id: str = "") -> tuple[tuple[str, str | bytes], ...]:
     """The trailing metadata of a refused call: the error's details, and the request's id, by which logs have it.
 
-    The details are a google.rpc.Status with a BadRequest that names the wrong field, as clients' libraries for gRPC's
-    richer error model read it (AIP-193, grpc_status.rpc_status). They have to hold the message whole, or libraries
-    refuse to read them: so a long message is not repeated as the description of the field, and a longer one has none.
+    The details are a google.rpc.Status with a BadRequest that names the wrong field (AIP-193). Libraries expect the
+    whole message: so a long one is not repeated as the description of the field, and a longer one has no details.
     """
     metadata: list[tuple[str, str | bytes]] = []
     message = str(error)

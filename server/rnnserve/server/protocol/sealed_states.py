@@ -20,7 +20,7 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,9 +35,6 @@ from rnnserve.server.settings import Settings
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
 from rnnserve.server.validation.signature import Signature
 from rnnserve.server.validation.values import with_valid_values
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["SealedStates", "TokenSealing", "read_keys"]
 
@@ -66,10 +63,7 @@ class TokenSealing:
     """Encrypts bytes into tokens, and decrypts them. Any thread may use it."""
 
     def __init__(self, keys: Sequence[bytes], most_bytes: int) -> None:
-        """Take keys of 32 bytes into use, of which the first encrypts and all decrypt, for tokens of so many bytes.
-
-        Raises StartError if the package `cryptography` is missing, or its OpenSSL is older than 3.2.
-        """
+        """Take 32-byte keys into use: the first encrypts, all decrypt. Raises StartError without AES-GCM-SIV."""
         try:
             from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
             from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
@@ -90,10 +84,7 @@ class TokenSealing:
         return _spelled(nonce + self._keys[0].encrypt(nonce, data, _CONTEXT))
 
     def open(self, token: str) -> bytes:
-        """Return the bytes that a token holds. Of the texts that base64 would read as the same bytes, one is a token.
-
-        Raises InvalidRequest if it is too large, not a token, altered, spelled otherwise, or of another key.
-        """
+        """Return the bytes of a token. Raises InvalidRequest if it is too large, altered, misspelled, or foreign."""
         if len(token) > self._most_characters:
             raise InvalidRequest(
                 f"the session's token has {len(token):,} characters; none has more than {self._most_characters:,}"
@@ -144,29 +135,18 @@ def read_keys(path: Path) -> list[bytes]:
     keys = [data[at : at + _KEY_BYTES] for at in range(0, len(data), _KEY_BYTES)]
     if any(key.isascii() for key in keys):
         raise StartError(f"{option}: holds text; expected keys of {_KEY_BYTES} random bytes each ({how})")
-    if len(set(keys)) < len(keys):
-        raise StartError(f"{option}: holds one key twice")
     return keys
 
 
 class _Sealed(NamedTuple):
-    """What a token holds.
-
-    Attributes:
-        model: Name of the model.
-        digest: `self_sha256` of the manifest of the version that made the states.
-        steps: Steps of the session so far.
-        issued: When it was sealed, in seconds since the epoch.
-        rows: Size of the states' batch axis.
-        states: The states' bytes, one after another.
-    """
+    """What a token holds."""
 
     model: str
-    digest: str
-    steps: int
-    issued: float
-    rows: int
-    states: bytes
+    digest: str  # `self_sha256` of the manifest of the version that made the states
+    steps: int  # of the session so far
+    issued: float  # seconds since the epoch
+    rows: int  # size of the states' batch axis
+    states: bytes  # one after another
 
     @classmethod
     def read(cls, data: bytes) -> "_Sealed":
@@ -185,16 +165,7 @@ class SealedStates:
         self._allow_non_finite = settings.allow_non_finite
 
     def find(self, request: pb.ModelInferRequest, repository: Repository) -> tuple[ServedVersion, _Sealed | None]:
-        """Find the version that a request of a session asks: for a token, the one that made its states.
-
-        Returns it with what the token holds; None where the request begins a session.
-
-        Raises:
-            InvalidRequest: If the token is altered, foreign, too large, or of another model or version.
-            NotFound: If the repository does not have the model or version.
-            NotReady: If that model does not serve.
-            SessionEnded: If the token is too old, or from the future, or its version no longer serves.
-        """
+        """Find the version that a request asks, and what its token holds, or None. Raises SessionEnded, too."""
         token = request.parameters[SESSION].string_param
         if not token:
             raise InvalidRequest(
@@ -231,10 +202,7 @@ class SealedStates:
         return served, sealed
 
     def continue_from(self, sealed: _Sealed | None, checked: CheckedRequest, model: Model) -> CheckedRequest:
-        """Give a request the states of its token, if it has one, and have its final states encrypted.
-
-        Raises InvalidRequest if the model cannot be continued, or the states do not fit the request.
-        """
+        """Fill in the states of a token, if any, and have the final ones encrypted, or raise InvalidRequest."""
         signature = model.signature
         _refuse_uncontinuable(model)
         _refuse_large_states(signature, checked.batch)
@@ -292,8 +260,7 @@ def _refuse_uncontinuable(model: Model) -> None:
             f'model "{model.name}" has no sessions: its sequences may not be sent a part at a time, since '
             f"{model.why_not_in_parts}"
         )
-    required = next((name for name in signature.states if not signature.inputs[name].optional), None)
-    if required is not None:
+    if required := signature.required_state:
         raise InvalidRequest(f'model "{model.name}" has no sealed sessions: its state "{required}" must be sent')
 
 

@@ -75,12 +75,7 @@ class BeganOnAnotherVersion(InvalidRequest):
 
 
 class StreamOwner:
-    """A stream that sequences are sent on. While it is open, no other call may continue them.
-
-    Attributes:
-        is_open: Whether it still is.
-        grant: What its token admits to; None where none was asked for.
-    """
+    """A stream that sequences are sent on. While it is open, no other call may continue them."""
 
     __slots__ = ("__weakref__", "grant", "is_open")
 
@@ -116,36 +111,19 @@ class Waiter(Protocol):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Sequence:
-    """What is kept of a sequence.
-
-    Attributes:
-        key: What it is found by.
-        served: The version that it began on.
-        connection: Names the connection that it began on.
-        owner: Gives the stream that its last request came on, while there is that stream. An idle sequence keeps no
-            stream that has ended, nor gRPC's part of it.
-        states: The bytes of each state in the signature's order, in row-major order of its own shape; empty before its
-            first request has been run.
-        rows: Size of their batch axis.
-        nbytes: Bytes of the states.
-        used: When its last request arrived or was answered, in seconds on the clock of `clock`.
-        is_over: Whether it has ended, or its first request was refused: what has arrived for it since is refused.
-        turn: The step that waits to be run, or is run.
-        is_passing: Whether a thread is passing the turn on.
-        waiting: Steps and requests that have arrived since. While there are any, one has its turn, or it is passed on.
-    """
+    """What is kept of a sequence."""
 
     key: _Key
-    served: ServedVersion
-    connection: str
-    owner: "weakref.ref[StreamOwner] | None" = None
-    states: tuple[bytes, ...] = ()
-    rows: int = 0
+    served: ServedVersion  # on which it began
+    connection: str  # on which it began
+    owner: "weakref.ref[StreamOwner] | None" = None  # the stream of its last request, while there is that
+    states: tuple[bytes, ...] = ()  # in the signature's order, each row-major; empty before the first run
+    rows: int = 0  # size of their batch axis
     nbytes: int = 0
-    used: float = 0.0
-    is_over: bool = False
-    turn: "Step | None" = None
-    is_passing: bool = False
+    used: float = 0.0  # when its last request arrived or was answered, in seconds on the clock of `clock`
+    is_over: bool = False  # it has ended, or was not begun: what has arrived for it since is refused
+    turn: "Step | None" = None  # the step that waits to be run, or is run
+    is_passing: bool = False  # whether a thread is passing the turn on
     waiting: "deque[tuple[Step, Waiter]]" = dataclasses.field(default_factory=deque)
 
     def __str__(self) -> str:
@@ -180,15 +158,8 @@ class Sequences:
         """Take a request into its sequence, where it lines up behind those that arrived before it.
 
         Returns whether it has its turn, and may run now. Else its turn comes later, on the thread that answers the
-        request before it: then the waiter, which is the request, is told.
-
-        Raises:
-            BeganOnAnotherVersion: If it asks another version than the one that its sequence began on.
-            NotFound: If its sequence has not been started, has ended, was dropped, or is another connection's.
-            QueueFull: If too many requests of the model's sequences wait for their turn.
-            SequenceInUse: If its sequence is on another stream.
-            TooManySequences: If it would start one sequence too many.
-            Unsupported: If the model's sequences may not be cut into requests.
+        request before it: then the waiter, which is the request, is told. Raises BeganOnAnotherVersion, NotFound,
+        QueueFull, SequenceInUse, TooManySequences, and Unsupported if the model takes no sequences a part at a time.
         """
         model, control, owner = step.served.model, step.control, caller.stream
         why_not = model.why_not_in_parts
@@ -238,11 +209,8 @@ class Sequences:
     def leave(self, step: "Step", states: tuple[bytes, ...] | None, rows: int = 0) -> None:
         """Keep the states that a request has left, and pass its turn on; without states, it was refused.
 
-        A step that has no turn leaves nothing: after a failure in the middle of a batch, all of the batch may be
-        refused, the answered ones, too.
-
-        Raises:
-            TooManySequences: If there is no memory left for the states; then it has its turn still.
+        A step without a turn leaves nothing: a failure in a batch may refuse answered ones, too. If there is no memory
+        left for the states, it raises TooManySequences, and the step has its turn still.
         """
         sequence = step.sequence
         with self._lock:
@@ -301,11 +269,11 @@ class Sequences:
         if not more:
             return
         for scope, (part, words) in zip(scopes, _PARTS, strict=True):
-            most = max(1, int(self._settings.max_sequence_bytes * part))
+            most = max(1, int(self._settings.sequence_bytes * part))
             if more > 0 and self._nbytes[scope] + more > most:
                 raise TooManySequences(
-                    f"the states of sequences take {most:,} bytes already{words} (--max-sequence-bytes); end some with "
-                    "sequence_end"
+                    f"the states of sequences take {most:,} bytes already{words} (16 KiB for each of "
+                    "--max-sequences, 256 MiB at least); end some with sequence_end"
                 )
         self._nbytes.update(dict.fromkeys(scopes, more))
         sequence.nbytes = nbytes
@@ -351,11 +319,10 @@ class Sequences:
         return NotFound(words)
 
     def _pass_turn(self, sequence: _Sequence) -> None:
-        """Give the turn to the request that has waited longest; refuse all that wait where the sequence is over.
+        """Give the turn to the request that has waited longest; refuse all that wait if the sequence is over.
 
-        A request that is refused in its turn passes it on before `take_turn` returns: then this loop goes on. Where
-        each did so by itself, 300 of them were more calls in calls than Python allows, and the sequence was held up for
-        good.
+        A request that is refused passes its turn on before `take_turn` returns, and this loop goes on: 300 calls in
+        calls would be more than Python allows.
         """
         with self._lock:
             if sequence.is_passing:
@@ -375,10 +342,7 @@ class Sequences:
             del next_one, step, waiter, error  # another thread may answer it now: it is not to be kept here
 
     def _next(self, sequence: _Sequence) -> "tuple[Step, Waiter, ServeError | None] | None":
-        """Take the next of the waiting requests, with the error that it is to be refused with.
-
-        None where none is left, or the last one has its turn still.
-        """
+        """Take the next waiting request, with the error to refuse it. None if there is none, or the turn is taken."""
         with self._lock:
             if sequence.turn is not None or not sequence.waiting:
                 sequence.is_passing = False
@@ -392,14 +356,7 @@ class Sequences:
 
 
 class Step:
-    """A request of a sequence, from its arrival to its answer.
-
-    Attributes:
-        asked_version: The version that it asks, and that it was checked for.
-        served: The same as it runs parts of sequences.
-        control: The request's words about its sequence.
-        sequence: What is kept of its sequence, since it has entered it.
-    """
+    """A request of a sequence. It was checked for `asked_version`, and runs on that version's graph of parts."""
 
     __slots__ = ("_asked", "_rows", "_sequences", "asked_version", "control", "sequence", "served")
 
@@ -414,11 +371,7 @@ class Step:
         self.control = control
 
     def states(self, rows: int) -> tuple[bytes, ...] | None:
-        """The bytes of each state that a request of so many rows continues from.
-
-        None where it does not continue, or a state has run out of what the model takes: `with_states` says so.
-        Empty for the first request: its states are zeros, or those that it brings.
-        """
+        """The states that a request of so many rows continues from: () at first, None if they don't fit."""
         if self.control.starts:
             return ()
         states = self.sequence.states
@@ -428,11 +381,7 @@ class Step:
         return states if self.sequence.rows == rows else None
 
     def with_states(self, request: CheckedRequest) -> CheckedRequest:
-        """Give the request with the states that it continues from, asking for those that it leaves.
-
-        Raises InvalidRequest if it brings states in mid-sequence, has another number of rows than the sequence, or a
-        state has a value that the model does not take: a position at its end.
-        """
+        """Give the request the states that it continues from, and ask for new ones, or raise InvalidRequest."""
         sequence, signature = self.sequence, self.served.model.signature
         inputs = request.inputs
         if not self.control.starts:
@@ -466,19 +415,13 @@ class Step:
             ) from error
 
     def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Keep the states of a run, of whose outputs by name those asked for are returned; pass the turn on.
-
-        Raises TooManySequences if there is no memory left for them.
-        """
+        """Keep a run's states, pass the turn on, and return the outputs asked for. Raises TooManySequences."""
         states = [outputs[final.name].tobytes() for final in self.served.model.signature.states.values()]
         self.keep(tuple(states), self._rows)
         return {name: outputs[name] for name in self._asked}
 
     def keep(self, states: tuple[bytes, ...], rows: int) -> None:
-        """Keep the bytes of each state, in row-major order of its own shape, and pass the turn on.
-
-        Raises TooManySequences if there is no memory left for them.
-        """
+        """Keep the bytes of each state, in row-major order, and pass the turn on. Raises TooManySequences."""
         self._sequences.leave(self, states, rows)
 
     def fail(self) -> None:

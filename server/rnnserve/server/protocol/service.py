@@ -12,8 +12,9 @@ while a request is checked.
 
 import dataclasses
 import importlib.metadata
+import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
@@ -21,8 +22,9 @@ from google.protobuf.message import Message
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.protocol_words import SEALED_SESSIONS, SESSION, TOKENS
+from rnnserve.server.batching.statistics import Statistics
+from rnnserve.server.counting import places
 from rnnserve.server.errors import InvalidRequest, NotReady, ServeError, Unsupported, quoted
-from rnnserve.server.protocol.descriptions import metadata_message, statistics_message
 from rnnserve.server.protocol.sealed_states import SealedStates
 from rnnserve.server.protocol.sequences import Caller, Sequences
 from rnnserve.server.repository.live import LiveRepository
@@ -30,8 +32,8 @@ from rnnserve.server.repository.repository import READY, Repository, ServedVersi
 from rnnserve.server.settings import Settings
 from rnnserve.server.validation.checked_request import CheckedRequest
 from rnnserve.server.validation.checking import check_request
-from rnnserve.server.validation.parameters import read_sequence_control
-from rnnserve.server.validation.parsing import parse_request
+from rnnserve.server.validation.parsing import parse_request, read_sequence_control
+from rnnserve.server.validation.signature import TensorSpec
 
 __all__ = ["Method", "Service"]
 
@@ -50,13 +52,7 @@ _Control = pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A unary method.
-
-    Attributes:
-        request: The class of its request.
-        answer: Turns the request's message into the response's.
-        takes_long: Whether it may take seconds, so that it is to be answered on other threads.
-    """
+    """A unary method; `takes_long` if it may take seconds, so that it is to be answered on other threads."""
 
     request: type[Message]
     answer: Callable[..., Message]
@@ -66,12 +62,8 @@ class Method:
 class Service:
     """The Open Inference Protocol over a repository.
 
-    Attributes:
-        repository: The models.
-        settings: The limits of requests, and the provider that was asked for.
-        sequences: Whose states are kept.
-        is_draining: Whether the server is about to stop, so that it is not ready, whatever serves.
-        is_stuck: Whether a run of a model does not end, so that the server is neither ready nor live.
+    It is not ready, whatever serves, while it `is_draining` (about to stop), and neither ready nor live while it
+    `is_stuck`: a run of a model does not end.
     """
 
     def __init__(
@@ -81,10 +73,9 @@ class Service:
         live: LiveRepository | None = None,
         note_change: Callable[[str, bool], None] = lambda *_: None,
     ) -> None:
-        """Answer for a repository, or raise StartError if the key for sealed sessions cannot be used.
+        """Answer for a repository. Raises StartError if the key for sealed sessions cannot be used.
 
-        `live` makes changes of what serves, None where there are none. `note_change` is told which model a request has
-        loaded, or else unloaded.
+        `note_change` is told which model a request has loaded, or else unloaded.
         """
         self.repository = repository
         self.settings = settings
@@ -122,20 +113,7 @@ class Service:
         }
 
     def accept(self, payload: bytes, caller: Caller | None = None) -> tuple[ServedVersion, CheckedRequest]:
-        """Take the bytes of a ModelInfer request through request validation, to the version that it asks.
-
-        Args:
-            payload: Bytes of the request.
-            caller: The caller that sends it; None where it cannot be of a sequence that is kept.
-
-        Raises:
-            InvalidRequest: If it is not one that may be run.
-            NotFound: If the repository does not have the model or version that it names.
-            NotReady: If that model does not serve.
-            PermissionDenied: If the caller's token is not for that model.
-            SessionEnded: If it is of a session that cannot be continued any more.
-            Unsupported: If it asks for what this server does not do.
-        """
+        """Validate the bytes of a ModelInfer request, for the version that it asks; no `caller`, no sequences."""
         request = parse_request(payload, self.settings)
         if caller is not None and caller.grant is not None:
             caller.grant.check_model(request.model_name)
@@ -183,11 +161,9 @@ class Service:
         return served, self._sealed_states.continue_from(sealed, checked, served.model)
 
     def _server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
-        """Say that the process is up, and no run of it is stuck."""
         return pb.ServerLiveResponse(live=not self.is_stuck)
 
     def _server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
-        """Say whether every model of the repository serves, and the server is not about to stop."""
         return pb.ServerReadyResponse(ready=self.repository.is_ready() and not (self.is_draining or self.is_stuck))
 
     def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
@@ -197,7 +173,6 @@ class Service:
         )
 
     def _model_ready(self, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-        """Say whether a model, or one version of it, serves; false for one that is not known."""
         return pb.ModelReadyResponse(ready=self.repository.is_served(request.name, request.version))
 
     def model_metadata(self, request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
@@ -218,10 +193,7 @@ class Service:
         return pb.ModelConfigResponse(config=config)
 
     def _model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
-        """Say what models have done: a version, all versions of a model that serve, or all that serve.
-
-        With workers, this one alone: /metrics has the sums.
-        """
+        """Say what models have done in this process: a version, all of a model, or all that serve."""
         if request.name:
             found = self.repository.find(request.name, request.version)
             names = [found.model.version] if request.version else self.repository.versions(request.name)
@@ -243,11 +215,7 @@ class Service:
         return response
 
     def _load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
-        """Load a model as its folder is now; answer when it serves. Other workers follow.
-
-        A model that is loaded already is loaded again as far as its files have changed. Versions that served before
-        serve on if it cannot be loaded.
-        """
+        """Load a model as far as its files have changed. Answer when it serves, or leave what served before."""
         live = self._explicit()
         model, is_kserves = _model_asked(request)
         for name in request.parameters:
@@ -330,3 +298,115 @@ def _refuse_region(_: Message) -> Message:
     raise Unsupported(
         "shared memory is not supported: send tensors in raw_input_contents, and read raw_output_contents"
     )
+
+
+_BOUNDS = tuple(zip((0.0, *places.SECONDS_BOUNDS), (*places.SECONDS_BOUNDS, 0.0), strict=True))
+
+
+def metadata_message(served: ServedVersion, versions: Sequence[str], settings: Settings) -> pb.ModelMetadataResponse:
+    """Describe a version: tensors with named axes, labels, which requests share a run, its origin, where it runs."""
+    model, in_parts = served.model, served.of_sequences.model
+    properties = {
+        "batching": model.signature.batching.value,
+        "batch_invariant": json.dumps(model.batch_invariant),
+        "continuable": json.dumps(model.continues),
+        "sequences": in_parts.why_not_in_parts or "kept",
+        "found_states": json.dumps([name for name in in_parts.signature.states if name not in model.signature.inputs]),
+        "labels": json.dumps(list(model.manifest.labels)),
+        "origin": model.origin,
+        "provider_requested": settings.provider,
+        "provider": model.device,
+        "threads": json.dumps(settings.threads),
+        "nodes": json.dumps(model.nodes),
+        "graph": model.graph.name,
+        "graph_reason": model.graph.reason,
+        "parity": model.parity,
+        "signed": "" if served.signed is None else json.dumps(served.signed.as_fields()),
+    }
+    return pb.ModelMetadataResponse(
+        name=model.name,
+        versions=versions,
+        platform="onnxruntime_onnx",
+        inputs=[_tensor(spec) for spec in model.signature.inputs.values()],
+        outputs=[_tensor(spec) for spec in model.signature.outputs.values()],
+        properties=properties,
+    )
+
+
+def _tensor(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
+    """Describe a tensor, with parameters that a client needs to fill it (docs/reference/protocol.md)."""
+    parameters = {"axes": pb.InferParameter(string_param=", ".join(spec.axes))}
+    if spec.optional:
+        parameters["optional"] = pb.InferParameter(bool_param=True)
+    if spec.default is not None:
+        parameters["default"] = pb.InferParameter(string_param="recorded")
+    if spec.required_because:
+        parameters["required"] = pb.InferParameter(bool_param=True)
+    for name, said in (("lengths_of", spec.lengths_of), ("continues_as", spec.continues_as)):
+        if said:
+            parameters[name] = pb.InferParameter(string_param=said)
+    if spec.limits:
+        parameters["limits"] = pb.InferParameter(string_param=json.dumps(spec.limits))
+    if spec.derived:
+        derived = {axis: size.fields for axis, size in spec.derived.items()}
+        parameters["derived"] = pb.InferParameter(string_param=json.dumps(derived))
+    for name, bound in (("low", spec.low), ("high", spec.high)):
+        if bound is not None:
+            parameters[name] = (
+                pb.InferParameter(double_param=bound) if spec.is_float else pb.InferParameter(int64_param=int(bound))
+            )
+    return pb.ModelMetadataResponse.TensorMetadata(
+        name=spec.name, datatype=spec.datatype, shape=spec.sizes, parameters=parameters
+    )
+
+
+def statistics_message(name: str, version: str, statistics: Statistics) -> pb.ModelStatistics:
+    """Describe what a version has done in this process, as Triton's statistics extension does.
+
+    In `inference_stats` the whole time of a run counts for each request in it, in `batch_stats` once. `compute_infer`
+    is the whole of a run here, joining and splitting included. `compute_input` and `compute_output` have the same count
+    and no time of their own: perf_analyzer ends with an error where the three counts differ.
+    """
+    numbers = statistics.since_loaded()
+    requests = round(numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN])
+    run_ns, wait_ns = _nanoseconds(numbers[places.REQUEST_RUN_SECONDS]), _nanoseconds(numbers[places.WAIT_SECONDS])
+    refusals = places.refusals(numbers)
+    buckets = numbers[places.ANSWER_BUCKETS : places.WAIT_BUCKETS]
+    return pb.ModelStatistics(
+        name=name,
+        version=version,
+        last_inference=int(statistics.last * 1000),  # milliseconds since the epoch
+        inference_count=round(numbers[places.ROWS]),
+        execution_count=round(places.runs(numbers)),
+        inference_stats=pb.InferStatistics(
+            success=pb.StatisticDuration(count=requests, ns=wait_ns + run_ns),
+            fail=pb.StatisticDuration(count=round(sum(refusals)), ns=_nanoseconds(numbers[places.FAILED_SECONDS])),
+            queue=pb.StatisticDuration(count=requests, ns=wait_ns),
+            compute_input=pb.StatisticDuration(count=requests),
+            compute_infer=pb.StatisticDuration(count=requests, ns=run_ns),
+            compute_output=pb.StatisticDuration(count=requests),
+        ),
+        batch_stats=[
+            pb.InferBatchStatistics(
+                batch_size=rows,
+                compute_input=pb.StatisticDuration(count=count),
+                compute_infer=pb.StatisticDuration(count=count, ns=_nanoseconds(seconds)),
+                compute_output=pb.StatisticDuration(count=count),
+            )
+            for rows, (count, seconds) in sorted(statistics.sizes.copy().items())
+        ],
+        refusals=[
+            pb.RefusalStatistics(status=status, reason=reason, count=round(number))
+            for (status, reason), number in zip(places.REFUSALS, refusals, strict=True)
+            if number
+        ],
+        duration_buckets=[
+            pb.DurationBucket(lower_bound=lower, upper_bound=upper, count=round(number))
+            for (lower, upper), number in zip(_BOUNDS, buckets, strict=True)
+            if number
+        ],
+    )
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)

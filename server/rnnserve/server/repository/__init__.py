@@ -9,7 +9,7 @@ contracts (`rnnserve.protos`), `rnnserve.common` and onnxruntime; no gRPC.
 
 Threads: `load_checks`.
 
-Door: `folders`, `giving_way`, `live`, `load_checks`, `loader`, `model`, `model_state`, `providers`, `repository`,
+Door: `folders`, `live`, `load_checks`, `loader`, `model`, `model_state`, `providers`, `repository`,
 `signed_versions`.
 """
 

@@ -24,35 +24,20 @@ FILES = {NATIVE: MODEL, SCANNED: SCAN}  # of each graph
 
 @dataclasses.dataclass(frozen=True)
 class LoadCheck:
-    """A version to be loaded, and what it may be and take.
+    """A version to be loaded, and what it may be and take; as in `Settings`, unless a comment says more."""
 
-    Attributes:
-        folder: Folder of the version.
-        name: Name of the model.
-        version: Number of the version, as text.
-        device: "cpu" or "cuda": where it is to serve.
-        graph: As `Settings.graph`.
-        allow_unproven: Whether it passes if it was imported from an ONNX file and not compared with its framework.
-        threads: Threads of a run.
-        max_bytes: Memory that its check may take, beyond what its files and further threads take.
-        seconds: Seconds on the clock that its check may take.
-        inside: Folder in which its files must lie, after all links; None: anywhere.
-        signed: SHA-256 of its files as they were signed, by name; None if signatures are not required.
-        is_brief: Whether its cost is measured by one run of each kind.
-    """
-
-    folder: Path
-    name: str
-    version: str
-    device: str = "cpu"
+    folder: Path  # of the version
+    name: str  # of the model
+    version: str  # a number
+    device: str = "cpu"  # or "cuda"
     graph: str = AUTO
     allow_unproven: bool = False
     threads: int = 1
-    max_bytes: int = 512 << 20
+    max_bytes: int = 512 << 20  # beyond what its files and further threads take
     seconds: float = 60.0
-    inside: Path | None = None
-    signed: Mapping[str, str] | None = None
-    is_brief: bool = False
+    inside: Path | None = None  # folder in which its files must lie, after all links; None: anywhere
+    signed: Mapping[str, str] | None = None  # SHA-256 of its files, by name; None if signatures are not required
+    is_brief: bool = False  # whether its cost is measured by one run of each kind
 
     def as_json(self) -> bytes:
         """Write it as JSON; `of_json` reads it."""
@@ -83,18 +68,15 @@ class GraphChoice:
 
 
 def choose_graph(wanted: str, artifact: Version, device: str) -> GraphChoice:
-    """Choose the graph of a version for "cpu" or "cuda"; raise ArtifactError if the manifest names another file.
-
-    `wanted` is `AUTO`, `NATIVE` or `SCANNED`.
-    """
+    """Choose the graph of a version for a device. Raise ArtifactError if the manifest names another file."""
     if wanted == NATIVE:
-        return GraphChoice(NATIVE, "since --graph native asks for it")
+        return GraphChoice(NATIVE, "since native was asked for")
     if device != "cpu":
         return GraphChoice(NATIVE, "since it runs on CUDA, and scan is for the CPU")
     if SCAN not in artifact.files:
         return GraphChoice(NATIVE, f"since it has no {SCAN}")
     if wanted == SCANNED:
-        return GraphChoice(SCANNED, "since --graph scan asks for it")
+        return GraphChoice(SCANNED, "since scan was asked for")
     decided = artifact.manifest.graph
     file, reason = (decided.file, decided.reason) if decided.file else choose_file(artifact.files[MODEL])
     name = {file: name for name, file in FILES.items()}.get(file)
@@ -105,35 +87,18 @@ def choose_graph(wanted: str, artifact: Version, device: str) -> GraphChoice:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What running a version has shown, beyond that its golden results come out right.
+    """What running a version has shown, beyond that its golden results come out right."""
 
-    Attributes:
-        digest: SHA-256 of the version's manifest, and so of the bytes that were run.
-        graph: Which graph serves; all else was found of this one.
-        cost: What a run costs on this machine.
-        batch_invariant: Whether the bits of an answer were found not to depend on the other requests in its batch.
-        trims_outputs: Whether outputs have no more steps than the longest length, if lengths are shorter than the
-            inputs.
-        continues: Whether sequences that are cut, each part continuing from the states of the one before, were found
-            to give the answers of the whole, except for rounding.
-        is_cut: Whether steps after the longest length may be left out, as the manifest says.
-        why_not_in_parts: Why the server may not keep the states of its sequences; empty if it may: then all answers
-            are the same bits.
-        goes_by_steps: Whether requests that were run by steps, while others joined and left, gave the bits of whole
-            runs.
-        parts: The same of the graph that runs the parts of sequences, if that is another one.
-    """
-
-    digest: str
-    graph: GraphChoice
+    digest: str  # SHA-256 of the version's manifest, and so of the bytes that were run
+    graph: GraphChoice  # which graph serves; all else was found of this one
     cost: Cost
-    batch_invariant: bool
-    trims_outputs: bool
-    continues: bool
-    is_cut: bool
-    why_not_in_parts: str
-    goes_by_steps: bool = False
-    parts: "Findings | None" = None
+    batch_invariant: bool  # whether the bits of an answer do not depend on the other requests in its batch
+    trims_outputs: bool  # whether outputs have as many steps as the longest length, if the inputs have more
+    continues: bool  # whether sequences in parts give the answers of the whole, except for rounding
+    is_cut: bool  # whether steps after the longest length may be left out, as the manifest says
+    why_not_in_parts: str  # why sequences in parts do not give the bits of the whole; empty if they do
+    goes_by_steps: bool = False  # whether runs by steps, as others join and leave, give the bits of whole runs
+    parts: "Findings | None" = None  # the same of the graph that runs the parts of sequences, if that is another one
 
     @property
     def bits_kept(self) -> tuple[bool, bool, bool]:

@@ -21,16 +21,10 @@ is read, so that a look costs some microseconds a file."""
 
 
 class ModelFolders:
-    """Where the models of a server lie: each in a folder of its name, or one in the repository's folder itself.
+    """Where models lie: in folders of a repository, or, as KServe mounts it, one model in the folder itself (`only`).
 
-    The first is a repository. The second is what is mounted where a platform serves one model, as KServe does; the name
-    of the folder says nothing then, and the model has one of its own.
-
-    Attributes:
-        root: The repository's folder.
-        only: The name of the one model whose folder the repository's is; None for a repository.
-        inside: The folder in which files that are read must lie, after all links; None: anywhere. If what serves may
-            change, whoever may write to the repository must not make the server read other files.
+    Files that are read must lie in the folder `inside`, after all links (None: anywhere): if what serves may change,
+    whoever writes there must not make the server read other files.
     """
 
     def __init__(self, root: Path, only: str | None = None, *, may_change: bool = False) -> None:
@@ -39,7 +33,7 @@ class ModelFolders:
         self.inside = root if may_change else None
 
     def find(self) -> dict[str, Path]:
-        """List the folders of models, by name, in order, except hidden ones; raise OSError if that fails."""
+        """List the folders of models, by name, in order, except hidden ones. Raise OSError if that fails."""
         paths = sorted(path for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
         if self.only:
             return {self.only: self.root} if paths else {}
@@ -50,10 +44,7 @@ class ModelFolders:
         return self.root if self.only else self.root / name
 
     def fingerprints(self) -> Mapping[str, Fingerprint]:
-        """Look at all models; raise OSError if the repository's folder cannot be read.
-
-        The fingerprint of a model's folder that cannot be read is empty.
-        """
+        """Look at all models. Raise OSError if the repository's folder (not that of a model) cannot be read."""
         return {name: _fingerprint(folder) for name, folder in self.find().items()}
 
     def mistake(self) -> str | None:
@@ -68,7 +59,7 @@ class ModelFolders:
 
 
 def version_numbers(folder: Path) -> list[int]:
-    """List the numbers of the versions in a model's folder, ascending; raise OSError if it cannot be read."""
+    """List the numbers of the versions in a model's folder, ascending. Raise OSError if it cannot be read."""
     numbers = [version_number(path.name) for path in folder.iterdir() if path.is_dir()]
     return sorted(number for number in numbers if number is not None)
 

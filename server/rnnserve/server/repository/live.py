@@ -14,9 +14,9 @@ from concurrent import futures
 
 from rnnserve.server.errors import InternalError, LoadFailed, NotFound, ShuttingDown, TooManyCalls, quoted
 from rnnserve.server.repository.folders import Fingerprint
-from rnnserve.server.repository.giving_way import giving_way
 from rnnserve.server.repository.loader import Loader, Outcome
 from rnnserve.server.repository.repository import Repository
+from rnnserve.server.system import giving_way
 
 __all__ = ["LiveRepository"]
 
@@ -43,9 +43,9 @@ class LiveRepository:
     ) -> None:
         """Prepare; `run` makes the changes.
 
-        `poll` is the number of seconds between two looks at the folder; None for no looks. What differs from `seen`,
-        the folder's content when `models` was made or before, has changed. It is loaded when it has stayed as it is for
-        `settled_seconds`: a version may be being copied. `start_with` are the models that a start loads; None for all.
+        `poll` is the number of seconds between two looks at the folder, or None. What differs from `seen` is loaded
+        when it has stayed as it is for `settled_seconds`: it may be being copied. `start_with` are the models of a
+        start; None for all.
         """
         self._settled_seconds = settled_seconds
         self._start_with = start_with
@@ -87,13 +87,7 @@ class LiveRepository:
             self._changes.put_nowait((lambda: None, futures.Future()))
 
     def load(self, name: str) -> None:
-        """Load a model as its folder is now, beside what serves of it; return when it serves.
-
-        Raises:
-            NotFound: If the repository has no such model.
-            LoadFailed: If something of it cannot be loaded. Versions that served before serve on.
-            TooManyCalls, ShuttingDown: If too many changes wait, or the server is stopping.
-        """
+        """Load a model beside what serves of it. Raises NotFound, TooManyCalls, ShuttingDown or LoadFailed."""
         self._ask(lambda: self._load(name)).result()
 
     def unload(self, name: str) -> None:
@@ -101,11 +95,7 @@ class LiveRepository:
         self._ask(lambda: self._unload(name)).result()
 
     def reload(self) -> "futures.Future[None]":
-        """Load all models as their folders are now, beside what serves: what a restart does, in one process.
-
-        Versions that cannot be loaded change nothing. Its result raises LoadFailed if the folder cannot be read, or no
-        model is in it any more.
-        """
+        """Load all models again, as a restart does. The result raises LoadFailed if no model can be found any more."""
         return self._ask(self._reload)
 
     def _ask(self, change: Callable[[], None]) -> "futures.Future[None]":

@@ -63,13 +63,10 @@ class Refused(Exception):
 
 
 class LoadChecks:
-    """A process that checks versions, one after the other; another one takes its place if a version has ended it.
-
-    For one thread, except `stop`.
-    """
+    """A process that checks versions one by one, and is replaced if one ends it. For one thread, except `stop`."""
 
     def __init__(self) -> None:
-        """Start the process, which imports what it needs meanwhile; raise StartError if none can be started."""
+        """Start the process, which imports what it needs meanwhile. Raise StartError if none can be started."""
         self._niceness = 0
         self._lock = threading.Lock()  # of the next two: `stop` ends whatever process there is
         self._is_stopped = False
@@ -79,10 +76,7 @@ class LoadChecks:
         self._start()
 
     def begin(self, check: LoadCheck) -> None:
-        """Begin to check a version; `outcome` returns what came of it.
-
-        Raise StartError if no process can be started, Stopped if `stop` was called.
-        """
+        """Begin to check a version; `outcome` returns the result. Raise StartError, or Stopped if `stop` was called."""
         process = self._process or self._start()
         try:
             if not self._is_ready:
@@ -102,14 +96,7 @@ class LoadChecks:
             raise StartError(f"the process that tries models did not start within {_START_SECONDS:g} s") from error
 
     def outcome(self) -> Findings:
-        """Wait for the end of the check that has begun.
-
-        Raises:
-            Refused: If the version may not serve.
-            TooSlow: If the time is over.
-            StartError: If the device cannot be had.
-            Stopped: If `stop` was called.
-        """
+        """Wait for the end of the check. Raise Refused, TooSlow, Stopped, or StartError if the device cannot be had."""
         assert self._process is not None  # noqa: S101 - a check has begun
         try:
             answer = json.loads(self._process.receive(self._deadline - time.monotonic()))
@@ -159,11 +146,7 @@ class LoadChecks:
 
 
 def check_version(check: LoadCheck) -> dict[str, Any]:
-    """Check a version in this process, with limits of memory and processor time.
-
-    Return {"findings": …} for a version that may serve, {"refused": "why"} for another one, and {"start_error": "why"}
-    if no version can be checked.
-    """
+    """Check a version in this process. Return {"findings": …}, {"refused": why} or {"start_error": why}."""
     # Here, since it imports onnxruntime: a server starts the process before it needs that itself.
     from rnnserve.server.repository.load_version import try_version
 
@@ -178,7 +161,7 @@ def check_version(check: LoadCheck) -> dict[str, Any]:
         return {"start_error": str(error)}
     except Exception as error:  # noqa: BLE001 - whatever a version does is the reason why it does not serve
         if any(map(is_of_memory, _causes(error))):
-            return {"refused": f"needs more than {most:,} bytes of memory (--max-load-bytes)"}
+            return {"refused": f"needs more than {most:,} bytes of memory"}
         if isinstance(error, ArtifactError):
             return {"refused": str(error)}
         return {"refused": f"cannot be loaded: {type(error).__name__}: {one_line(str(error))}"}

@@ -11,7 +11,9 @@ server keeps, or seals, and no others.
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -21,9 +23,9 @@ from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import load_defaults
+from rnnserve.server.batching.execution import BatchModel
 from rnnserve.server.batching.planning import Cost
-from rnnserve.server.errors import StartError, one_line
-from rnnserve.server.repository.cost_measurement import ROUNDS, clock_of_runs, measure_cost
+from rnnserve.server.errors import StartError, is_of_memory, one_line
 from rnnserve.server.repository.findings import (
     FILES,
     NATIVE,
@@ -43,7 +45,8 @@ from rnnserve.server.repository.run_checks import (
     try_parts,
 )
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
-from rnnserve.server.validation.checked_request import Array
+from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Signature
 from rnnserve.server.validation.signature_reading import read_signature
 
 __all__ = ["begun_cases", "load_model", "try_version", "with_found_states"]
@@ -66,13 +69,7 @@ def try_version(check: LoadCheck) -> Findings:
 def load_model(check: LoadCheck, *, known: Findings | None = None, allow_non_finite: bool = False) -> Model:
     """Load the graph of a version that serves, and verify its digests, its signature and its golden results here.
 
-    With the findings of `try_version` (`known`), only the golden cases are run. Answers may be NaN or infinite only if
-    that is allowed.
-
-    Raises:
-        ArtifactError: If anything about the version does not hold, or it has changed since it was tried; the message
-            names the file.
-        StartError: If the device cannot be had.
+    With the findings of `try_version` (`known`), only the golden cases are run. Raises ArtifactError or StartError.
     """
     artifact = _read(check, None if known is None else known.graph.file)
     if known is None:
@@ -153,7 +150,6 @@ class _Loading:
         return dataclasses.replace(model, parts=in_parts), found
 
     def model(self) -> tuple[Model, TrialRequests]:
-        """Load the graph that serves, and replay the golden cases on it."""
         return self._load(self._choice.file, self._manifest, self._cases)
 
     def model_in_parts(self) -> tuple[Model, TrialRequests]:
@@ -253,10 +249,7 @@ def _replay(model: Model, cases: Sequence[Case], file: str) -> None:
 
 
 def with_found_states(manifest: manifest_pb2.Manifest) -> manifest_pb2.Manifest:
-    """Return the manifest with the inferred states among its inputs and outputs, as the graph of parts has them.
-
-    Raise ArtifactError if it names another file, or a state is not paired.
-    """
+    """Return the manifest with the inferred states of the graph of parts. Raise ArtifactError if they don't fit."""
     parts = manifest.parts
     if parts.file != PARTS:
         raise ArtifactError(f'{MANIFEST}: has states in "{parts.file}"; expected {PARTS}')
@@ -287,3 +280,93 @@ def begun_cases(cases: Sequence[Case], manifest: manifest_pb2.Manifest, defaults
         }
         begun.append(dataclasses.replace(case, inputs={**case.inputs, **states}))
     return begun
+
+
+ROUNDS = 9
+"""How often each run is made."""
+
+_ROWS = _STEPS = 64
+_MOST_STEPS = 4 * _STEPS
+"""Steps of a row of a large run, which may have several axes: 64 sentences of 64 words are 4,096, and a run of 14 such
+documents took more memory than a version may."""
+
+_MOST_VALUES = 1 << 20
+"""Values of a run of many rows, of a model without sequences: 64 rows of 9 seconds of sound took 600 MB."""
+
+
+def clock_of_runs(device: str, threads: int) -> Callable[[], float]:
+    """Choose the clock of runs: processor time, which other work does not distort, if they take one thread."""
+    return time.thread_time if device == "cpu" and threads == 1 else time.perf_counter
+
+
+def measure_cost(model: BatchModel, trials: TrialRequests, clock: Callable[[], float], rounds: int = ROUNDS) -> Cost:
+    """Time a small run, a large one, a long one, and one that is nearly all padding, and solve for the costs.
+
+    They are run in turns, and of each the shortest run counts: whatever else the machine does can only add to it. So a
+    moment in which the machine is slow is one for all of them, and their times fit together (docs/lab/findings.md,
+    "Batch size and grouping").
+
+    If a large run takes more memory than this process may have, as attention with a hidden layer for each pair of
+    steps does, one of half as many rows takes its place, and the model's runs have no more points than that.
+    """
+    signature = model.signature
+    least, most = trials.sizes(1), large_sizes(signature, trials)
+    short, long = signature.steps_of(least), signature.steps_of(most)
+    more = long - short
+    few, many = trials.rows(2), trials.rows(_many_rows(signature, most))
+    is_bounded = False
+
+    def request(rows: int, sizes: Mapping[str, int], *, lengths: str = "") -> CheckedRequest:
+        drawn = trials.draw(rows, sizes, lengths=lengths, outputs=tuple(signature.outputs)[:1])
+        drawn.longest = sizes  # all steps are run
+        return drawn
+
+    while True:
+        requests = {"small": request(few, least), "large": request(many, most)}
+        if more:
+            requests["slim"] = request(few, most)
+            if signature.is_padded and many > 1:
+                requests["padded"] = request(many, most, lengths="one long")  # kernels make no step that no row has
+        try:
+            seconds = _shortest_seconds(model, requests, clock, rounds)
+            break
+        except Exception as error:
+            if not is_of_memory(error) or many // 2 <= few:
+                raise
+            many, is_bounded = many // 2, True
+    small, large = seconds["small"], seconds["large"]
+    slim = seconds.get("slim", small)
+    point = max(large - slim, 0.0) / ((many - few) * long) if many > few else 0.0
+    step = max(slim - small - few * more * point, 0.0) / more if more else 0.0
+    padding = max(point - (large - seconds["padded"]) / ((many - 1) * more), 0.0) if "padded" in seconds else 0.0
+    cost = Cost(run=max(small - short * step - few * short * point, 0.0), step=step, point=point, padding=padding)
+    return dataclasses.replace(cost, max_points=many * long) if is_bounded else cost
+
+
+def large_sizes(signature: Signature, trials: TrialRequests) -> dict[str, int]:
+    """Choose the sizes of a large run: fewer along axes within one input, whose steps multiply."""
+    steps = _STEPS
+    while steps > 1 and signature.steps_of(trials.sizes(steps)) > _MOST_STEPS:
+        steps //= 2
+    return trials.sizes(steps)
+
+
+def _many_rows(signature: Signature, sizes: Mapping[str, int]) -> int:
+    """Choose how many rows a large run has: fewer if the model has no sequence axes, and a row is large by itself."""
+    if sizes:
+        return _ROWS
+    values = sum(math.prod(spec.shape(1, sizes)) for spec in signature.inputs.values())
+    return min(_ROWS, max(4, _MOST_VALUES // max(values, 1)))
+
+
+def _shortest_seconds(
+    model: BatchModel, requests: Mapping[str, CheckedRequest], clock: Callable[[], float], rounds: int
+) -> dict[str, float]:
+    """Run each request once a round; give the shortest time of each, in seconds."""
+    shortest = dict.fromkeys(requests, math.inf)
+    for _ in range(rounds):
+        for name, request in requests.items():
+            started = clock()
+            model.run([request])
+            shortest[name] = min(shortest[name], clock() - started)
+    return shortest

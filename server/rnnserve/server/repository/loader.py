@@ -24,7 +24,7 @@ from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config, ve
 from rnnserve.server.counting.places import LOADED, NOT_LOADED
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import StartError, one_line
-from rnnserve.server.repository.findings import NATIVE, SCANNED, Findings, LoadCheck
+from rnnserve.server.repository.findings import Findings, LoadCheck
 from rnnserve.server.repository.folders import version_numbers
 from rnnserve.server.repository.load_checks import LoadChecks, Refused, Stopped, TooSlow, check_name
 from rnnserve.server.repository.load_version import load_model
@@ -53,39 +53,25 @@ all other versions. Beyond it: the rest is cut."""
 
 @dataclasses.dataclass
 class Outcome:
-    """What came of a load.
+    """What came of a load."""
 
-    Attributes:
-        faults: What is wrong with versions that were to serve, a line each.
-        error: Why no further version could be checked; None if that isn't so.
-        is_whole: Whether every version that was to be checked was.
-    """
-
-    faults: list[str] = dataclasses.field(default_factory=list)
-    error: StartError | None = None
-    is_whole: bool = False
+    faults: list[str] = dataclasses.field(default_factory=list)  # of versions that were to serve, a line each
+    error: StartError | None = None  # why no further version could be checked
+    is_whole: bool = False  # whether every version that was to be checked was
 
 
 class _Draft:
-    """A model that is being loaded: what it will serve, beside what it serves.
-
-    Attributes:
-        before: What was known of it.
-        entry: What will be.
-        to_check: Numbers of the versions that have yet to be checked, newest first.
-        wanted: How many of its versions are to serve.
-        config: Its config.pbtxt.
-        signed: Who has signed what of each version, or why it may not serve; None if signatures are not required.
-    """
+    """A model that is being loaded: what it will serve (`entry`), beside what it serves (`before`)."""
 
     def __init__(self, name: str, folder: Path, before: Entry | None) -> None:
         self.name = name
         self.folder = folder
         self.before = before or Entry({}, is_needed=False)
         self.entry = Entry({}, is_needed=self.before.is_needed)
-        self.to_check: deque[int] = deque()
-        self.wanted = 0
+        self.to_check: deque[int] = deque()  # versions, newest first
+        self.wanted = 0  # how many of its versions are to serve
         self.config = model_config_pb2.ModelConfig()
+        # Of each version who has signed what, or why it may not serve; None if signatures are not required.
         self.signed: dict[int, Signed | ArtifactError] | None = None
 
     @property
@@ -94,7 +80,7 @@ class _Draft:
         return sorted(self.entry.served, reverse=True)
 
     def signature(self, version: int) -> Signed | None:
-        """Return who has signed what of a version; raise ArtifactError if it is not signed as it must be."""
+        """Return who has signed what of a version. Raise ArtifactError if it is not signed as it must be."""
         signed = None if self.signed is None else self.signed[version]
         if isinstance(signed, ArtifactError):
             raise signed
@@ -182,10 +168,7 @@ class Loader:
         return outcome
 
     def wait(self) -> None:
-        """Wait until the first load has ended; or something serves, and others have delayed it for as long as they may.
-
-        Raise StartError if no version may serve, with the reasons, a line each; or the device cannot be had.
-        """
+        """Wait until the first load has ended, or it may be left to go on. Raise StartError if no version may serve."""
         while not futures.wait([self._first], _LOOK_SECONDS).done:
             if time.monotonic() - self._served_at > self._patience and self._models.served():
                 return
@@ -316,10 +299,7 @@ class Loader:
         )
 
     def _outcome_of(self, candidate: _Candidate) -> Findings | None:
-        """Return what a load check has found; None if the version is refused, or checked again later.
-
-        Raise StartError if the device cannot be had, Stopped if the server is stopping.
-        """
+        """Return what a load check has found; None if the version is refused, or checked again later."""
         try:
             return self._checks.outcome()
         except Refused as refused:
@@ -348,11 +328,8 @@ class Loader:
             _log.debug("%s version %d", name, version, exc_info=error)
             return
         count_in_process(LOADED)
-        _log.info("%s version %d is ready on %s: its golden results hold", name, version, model.device)
-        if self._settings.graph == SCANNED and findings.graph.name == NATIVE:
-            _log.warning("%s version %d: --graph scan: %s", name, version, findings.graph)
-        elif findings.graph.name == SCANNED:
-            _log.info("%s version %d: %s", name, version, findings.graph)
+        ready = "%s version %d is ready on %s: its golden results hold; %s"
+        _log.info(ready, name, version, model.device, findings.graph)
         self._let_serve(candidate, model)
 
     def _let_serve(self, candidate: _Candidate, model: Model) -> None:

@@ -64,36 +64,26 @@ one request of 16,384 rows of 64 steps that was 460 MB for good, and is 62 MB wi
 class Model:
     """A version that may serve. Compared by identity, so that it can be a key.
 
-    Attributes:
-        name, version: The repository's folder, and a number, as text.
-        manifest: What was verified when it was published.
-        device: "cpu" or "cuda": where it runs.
-        nodes: Which nodes run on which provider, counted by operator: {"CPUExecutionProvider": {"RNN": 1, …}}.
-        batch_invariant: This and the next four: as in `Findings`.
-        refuses_non_finite: Whether answers are refused that are NaN or infinite, in the outputs that may be.
-        parity: Summary of what its graph was compared with when published, as JSON; empty if with nothing.
-        statistics: Counts of what it has done.
-        parts: The same on a graph with states that were found in it, which runs the parts of sequences; None if this
-            one does, or none may be sent.
-        faults: What has shown while it served that its manifest is wrong: the first such error, for its status.
+    `parts` is the same on a graph with inferred states, for the parts of sequences. It is None if this one runs them,
+    or nothing may. `faults` has the first error that has shown while it served that its manifest is wrong.
     """
 
     name: str
-    version: str
+    version: str  # a number
     manifest: manifest_pb2.Manifest
     signature: Signature
-    device: str
+    device: str  # "cpu" or "cuda": where it runs
     graph: GraphChoice
-    nodes: Mapping[str, Mapping[str, int]]
+    nodes: Mapping[str, Mapping[str, int]]  # as `nodes_by_provider` counts them
     cost: Cost
     session: ort.InferenceSession
-    batch_invariant: bool = False
+    batch_invariant: bool = False  # this and the next four: as in `Findings`
     trims_outputs: bool = False
     continues: bool = False
     why_not_in_parts: str = "it has not been tried"
     goes_by_steps: bool = False
-    refuses_non_finite: bool = False
-    parity: str = ""
+    refuses_non_finite: bool = False  # whether answers are refused that are NaN or infinite, in the outputs that may be
+    parity: str = ""  # summary of what its graph was compared with when published, as JSON; empty if with nothing
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     parts: "Model | None" = None
     faults: list[str] = dataclasses.field(default_factory=list)
@@ -131,15 +121,16 @@ class Model:
         return model if model.goes_by_steps else None
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
-        """Run requests as one batch, or a single large request in parts of its rows.
+        """Run requests as one batch, or a large one in parts of its rows, and return the outputs of each, by name.
 
-        Return for each request the outputs that it asked for, by name, in its own shapes. Raise InvalidRequest if
-        onnxruntime refuses their values, or an answer is not finite and has to be.
+        Raise InvalidRequest if onnxruntime refuses their values, or an answer is not finite and has to be.
         """
         if len(requests) == 1 and self.signature.batching is not Batching.ALONE:
             parts = split_rows(requests[0], self.signature, self.cost.max_points)
             if len(parts) > 1:
-                return [self._concatenate([self.run([part])[0] for part in parts])]
+                outputs = [self.run([part])[0] for part in parts]
+                axes = {name: self.signature.outputs[name].batch_axis for name in outputs[0]}
+                return [{name: np.concatenate([each[name] for each in outputs], axis) for name, axis in axes.items()}]
         points = sum([request.batch for request in requests]) * max([request.steps for request in requests])
         wanted = list(dict.fromkeys(itertools.chain.from_iterable([request.outputs for request in requests])))
         feeds = join(requests, self.signature)
@@ -152,13 +143,6 @@ class Model:
             for request, answer in zip(requests, answers, strict=True):
                 refuse_non_finite(request, answer, self.signature)
         return answers
-
-    def _concatenate(self, parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-        """Put the outputs of a request's parts together, along each output's batch axis."""
-        return {
-            name: np.concatenate([part[name] for part in parts], axis=self.signature.outputs[name].batch_axis)
-            for name in parts[0]
-        }
 
     def _run_large(
         self, names: list[str], feeds: Mapping[str, Array], requests: Sequence[CheckedRequest]
@@ -180,14 +164,7 @@ class Model:
     def run_arrays(
         self, names: list[str], feeds: Mapping[str, Array], options: ort.RunOptions = RUN_OPTIONS
     ) -> list[Array]:
-        """Run arrays as they are, and return the outputs of these names.
-
-        The feeds are every input by name, with as many rows as the signature says for a run.
-
-        Raises:
-            InvalidRequest: If onnxruntime refuses their values.
-            WrongOutputSize: If an output has another size than the signature says.
-        """
+        """Run arrays as they are: all inputs, padded. Raises InvalidRequest for their values, or WrongOutputSize."""
         try:
             results: list[Array] = self.session.run(names, feeds, options)
         except _KERNEL_ERRORS as error:

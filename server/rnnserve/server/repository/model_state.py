@@ -7,24 +7,15 @@ __all__ = ["ModelState", "lost_models"]
 
 
 class ModelState(NamedTuple):
-    """What becomes of a model, in short.
-
-    Attributes:
-        serves: The versions that serve.
-        fails: Those that were to serve, and whose files are bad.
-        is_loading: Whether another is still being loaded.
-    """
+    """What becomes of a model's versions, in short."""
 
     serves: list[int]
-    fails: list[int]
-    is_loading: bool
+    fails: list[int]  # those that were to serve, and whose files are bad
+    is_loading: bool  # whether another is still being loaded
 
 
 def lost_models(before: Mapping[str, ModelState], after: Mapping[str, ModelState]) -> list[str]:
-    """Name what one server serves and another, which loads the same repository later, can't: "scale: version 2".
-
-    A model or version that is no longer in the repository, or that is no longer chosen, isn't lost.
-    """
+    """Name what one server serves and a later one can't, though its folder is there and chosen: "scale: version 2"."""
     lost = []
     for name, model in before.items():
         now = after.get(name)

@@ -38,11 +38,7 @@ _LOG_WARNINGS, _LOG_NOTHING = 2, 4
 
 
 def choose_device(provider: str) -> str:
-    """Turn a provider, "cpu", "cuda" or "auto", into the device "cpu" or "cuda", and log which one and why.
-
-    Raises:
-        StartError: `cuda` is asked for, and cannot run here.
-    """
+    """Choose "cpu" or "cuda" for a provider, and log why; StartError if "cuda" is asked for, and can't run here."""
     if provider == "cpu":
         return "cpu"
     available = ort.get_available_providers()
@@ -107,7 +103,7 @@ def _missing_library() -> str | None:
 
 
 def new_session(model: bytes, device: str, threads: int = 1) -> ort.InferenceSession:
-    """Make a session on a device, "cpu" or "cuda"; raise StartError if onnxruntime makes it on another device.
+    """Make a session on a device, "cpu" or "cuda". Raise StartError if onnxruntime makes it on another device.
 
     With more than one thread, a kernel may divide its rows by their number, so that an answer's bits may depend on the
     other requests of its batch (docs/lab/findings.md, "Even rows").

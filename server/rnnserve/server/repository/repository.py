@@ -31,13 +31,10 @@ NOT_LOADED = "is not loaded; RepositoryModelLoad loads it"
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """Whether a version serves.
+    """Whether a version serves: `LOADING`, `READY` or `UNAVAILABLE`, as in Triton's repository index.
 
-    Attributes:
-        state: `LOADING`, `READY` or `UNAVAILABLE`, as in Triton's repository index.
-        reason: Why it is unavailable, or why what its folder holds now does not serve in its place, or what its runs
-            have shown to be wrong with it; empty otherwise.
-        is_fault: Whether something is wrong with its files: it was to serve.
+    `reason` is why not, or why not as its folder is now, or what its runs have shown to be wrong. `is_fault` if it was
+    to serve, and its files are bad.
     """
 
     state: str
@@ -47,17 +44,11 @@ class Status:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ServedVersion:
-    """A version that serves. Compared by identity, so that it can be a key.
-
-    Attributes:
-        model: What runs.
-        config: Its config.pbtxt.
-        signed: Who has signed what of it; None if signatures are not required.
-    """
+    """A version that serves, with its config.pbtxt. Compared by identity, so that it can be a key."""
 
     model: Model
     config: model_config_pb2.ModelConfig
-    signed: Signed | None = None
+    signed: Signed | None = None  # who has signed what of it; None if signatures are not required
 
     @functools.cached_property
     def of_sequences(self) -> "ServedVersion":
@@ -77,21 +68,13 @@ class ServedVersion:
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What is known of a model. It never changes: `dataclasses.replace` makes another one.
-
-    Attributes:
-        versions: Status of each version, by number.
-        served: The versions that serve, by number.
-        reason: Why no version could be checked; empty otherwise.
-        is_wanted: Whether its versions are to be loaded.
-        is_needed: Whether the server isn't ready without it. A model that was added later isn't needed until it serves.
-    """
+    """What is known of a model, of versions by number. It never changes: `dataclasses.replace` makes another one."""
 
     versions: Mapping[int, Status]
     served: Mapping[int, ServedVersion] = dataclasses.field(default_factory=dict)
-    reason: str = ""
-    is_wanted: bool = True
-    is_needed: bool = True
+    reason: str = ""  # why no version could be checked
+    is_wanted: bool = True  # whether its versions are to be loaded
+    is_needed: bool = True  # for the server to be ready; one that was added later is, from when it serves
 
     @property
     def is_loading(self) -> bool:
@@ -122,10 +105,8 @@ class Repository:
     It holds one reference to a mapping of entries, neither of which ever changes. A change puts another mapping in its
     place, so each answer describes one moment.
 
-    Attributes:
-        folders: The folders of the models.
-        generation: Increased whenever what serves has changed: caches are out of date then.
-        is_started: Whether the load at the start has ended. Until then, the server is not ready while it loads.
+    `generation` increases whenever what serves has changed: caches are out of date then. Until it `is_started` (the
+    load at the start has ended), the server is not ready while it loads.
     """
 
     def __init__(
@@ -140,10 +121,7 @@ class Repository:
         """Look which models there are; a `Loader` loads them. `control` and `ready` are as in `Settings`.
 
         `only` names the one model whose folder this is; None for a repository. `wanted` names the models to load; None
-        for all. Unless `control` is "none", the folder may be empty, and no link may lead out of it.
-
-        Raises:
-            StartError: If the folder cannot be read, is not of the kind that `only` says, or has no (wanted) model.
+        for all. Unless `control` is "none", the folder may be empty, and no link may lead out of it. Raises StartError.
         """
         self.folders = ModelFolders(root, only, may_change=control != "none")
         self.generation = 0
@@ -187,21 +165,12 @@ class Repository:
         """Return what is known of a model; None if there is no such model."""
         return self._entries.get(name)
 
-    def has(self, name: str) -> bool:
-        """Whether there is a model of this name, loaded or not."""
-        return name in self._entries
-
     def models(self) -> list[str]:
         """Name the models that are to be loaded, in order."""
         return [name for name, entry in self._entries.items() if entry.is_wanted]
 
     def find(self, name: str, version: str = "") -> ServedVersion:
-        """Find what serves a model: the version of a number as text, or the newest that serves.
-
-        Raises:
-            NotFound: If the repository has no such model or version.
-            NotReady: If it has, but it does not serve.
-        """
+        """Find a version by its number as text, or the newest that serves. Raises NotFound or NotReady."""
         entry = self._known(name)
         if not version:
             if not entry.served:
@@ -217,12 +186,12 @@ class Repository:
         return entry.served[number]
 
     def with_digest(self, name: str, digest: str) -> ServedVersion | None:
-        """Find the version of a model whose manifest has this `self_sha256`, if it serves; raise NotFound as `find`."""
+        """Find the version of a model whose manifest has this `self_sha256`, if it serves. Raise NotFound as `find`."""
         served = self._known(name).served.values()
         return next((version for version in served if version.model.manifest.self_sha256 == digest), None)
 
     def versions(self, name: str) -> list[str]:
-        """Name the versions that serve, oldest first; raise NotFound as `find`."""
+        """Name the versions that serve, oldest first. Raise NotFound as `find`."""
         return [str(version) for version in sorted(self._known(name).served)]
 
     def is_served(self, name: str, version: str = "") -> bool:

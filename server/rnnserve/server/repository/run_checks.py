@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnserve.server.batching.batch_arrays import join, rows_of_run
-from rnnserve.server.batching.pending import PendingRequest
+from rnnserve.server.batching.execution import PendingRequest
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_run import StepRun
 from rnnserve.server.clock import now
@@ -67,10 +67,7 @@ def _agree_in_company(run: Run, requests: list[CheckedRequest]) -> bool:
 
 
 def _agree_in_padding(run: Run, signature: Signature, trials: TrialRequests) -> bool:
-    """Run requests that were sent with padding, as they are and with more padding, for a longer request beside them.
-
-    Outputs without a sequence axis are also compared without any padding: the server leaves it out for them.
-    """
+    """Run requests sent with padding, alone and beside a longer one, and in part without padding."""
     short = tuple(spec.name for spec in signature.outputs.values() if not spec.sized_by)
     for steps in _STEPS:
         sizes = trials.sizes(steps)
@@ -110,29 +107,19 @@ def trims_outputs(model: Model, trials: TrialRequests) -> bool:
 
 
 class Parts(NamedTuple):
-    """What is found of a model whose sequences are cut into parts, each continuing from the states of the one before.
+    """What is found of a model whose sequences are cut into parts, each from the states of the one before."""
 
-    Attributes:
-        reason: Why they may not be cut into requests whose states the server keeps; empty if they may: then all answers
-            are the same bits.
-        continues: Whether the answers are the same except for rounding.
-    """
-
-    reason: str
-    continues: bool
+    reason: str  # why the server may not keep their states; empty if it may: then all answers are the same bits
+    continues: bool  # whether the answers are the same except for rounding
 
 
 def try_parts(run: Run, signature: Signature, trials: TrialRequests) -> Parts:
-    """Run sequences whole, and cut into parts, and compare the answers.
-
-    They are the same for a recurrence that reads forwards, whose states are all declared; not for a bidirectional
-    one, which reads from the end, too, nor for an output that needs all steps at once, such as their mean.
-    """
+    """Run sequences whole and in parts, and compare: they agree for recurrences forwards, all states declared."""
     if not signature.states:
         return Parts("no output is declared as the state that an input continues from (states= of publish)", False)
     for name, final in signature.states.items():
-        initial = signature.inputs.get(name)
-        if initial is None or (initial.datatype, initial.sizes) != (final.datatype, final.sizes):
+        initial = signature.inputs[name]
+        if (initial.datatype, initial.sizes) != (final.datatype, final.sizes):
             return Parts(f'its output "{final.name}" does not fit the input "{name}", as which it continues', False)
         if final.sequence_axes:
             return Parts(f'the state "{name}" grows with the sequence: it is {initial}', False)
@@ -168,10 +155,7 @@ def try_parts(run: Run, signature: Signature, trials: TrialRequests) -> Parts:
 def _run_in_parts(
     run: Run, signature: Signature, whole: CheckedRequest, axis: str, parts: Iterable[int]
 ) -> dict[str, Array]:
-    """Run a request in parts of its sequence, each from the states after the one before.
-
-    Outputs with a sequence axis are put together along it; all others are as the last part gives them.
-    """
+    """Run a request in parts, each from the states of the one before; join outputs along their sequence axis."""
     collected: dict[str, list[Array]] = {name: [] for name in signature.outputs}
     inputs = dict(whole.inputs)
     at = 0
@@ -226,10 +210,7 @@ def _difference(signature: Signature, whole: dict[str, Array], parts: dict[str, 
 
 
 def goes_by_steps(model: Model, trials: TrialRequests) -> bool:
-    """Run requests by steps, some joining while others go on; return whether all have the bits of whole runs.
-
-    False for a model that is not batch invariant, or whose sequences may not be cut with the same bits.
-    """
+    """Run requests by steps, some joining while others go on; return whether all have the bits of whole runs."""
     signature = model.signature
     axes = signature.sequence_axes
     if model.why_not_in_parts or not model.batch_invariant or signature.batching is Batching.ALONE:

@@ -21,7 +21,7 @@ class SignatureGate:
     """Verifies versions with the trusted keys. Thread-safe."""
 
     def __init__(self, keys: Sequence[Path]) -> None:
-        """Read the files of public keys; raise StartError if one cannot be read or `cryptography` is missing."""
+        """Read the files of public keys. Raise StartError if one cannot be read or `cryptography` is missing."""
         try:
             from rnnserve.protos.signing.keys import KeyFileError, read_public_key
         except ModuleNotFoundError as missing:
@@ -34,10 +34,9 @@ class SignatureGate:
     def check(
         self, folder: Path, name: str, numbers: Iterable[int], config: bytes, inside: Path | None
     ) -> dict[int, Signed | ArtifactError]:
-        """Verify that versions in a model's folder are signed as those that they are to serve as, beside this config.
+        """Return for each version who has signed what, beside this config, or why it may not serve.
 
-        Return for each one who has signed what (each file that is loaded must have the digest that was signed), or why
-        it may not serve. Raise SignatureError if none is signed as it must be, so that the config may not be parsed.
+        Raise SignatureError if none is signed as it must be, so that the config may not be parsed.
         """
         found: dict[int, Signed | ArtifactError] = {}
         for number in sorted(numbers, reverse=True):
@@ -53,5 +52,5 @@ class SignatureGate:
 
 
 def open_signature_gate(settings: Settings) -> SignatureGate | None:
-    """Make the gate of a server, None if versions need not be signed; raise StartError if a key cannot be read."""
+    """Make the gate of a server, None if versions need not be signed. Raise StartError if a key cannot be read."""
     return SignatureGate(settings.require_signature) if settings.require_signature else None

@@ -9,9 +9,8 @@ from rnnserve.protos.golden import Case
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
-from rnnserve.server.validation.shapes import wrong_shape
 from rnnserve.server.validation.signature import Signature, TensorSpec
-from rnnserve.server.validation.values import check_lengths
+from rnnserve.server.validation.values import check_lengths, wrong_shape
 
 __all__ = ["TrialRequests", "as_request"]
 
@@ -27,17 +26,12 @@ def as_request(signature: Signature, inputs: Mapping[str, Array], outputs: Itera
 
 
 class TrialRequests:
-    """Draws requests that a model takes: of sizes of its golden cases or of its proof, and of values of these cases.
-
-    Attributes:
-        shortest: By input that holds lengths, the shortest length of the golden cases.
-    """
+    """Draws requests of sizes and values that golden cases have. `shortest` is by name of an input of lengths."""
 
     def __init__(self, signature: Signature, cases: Sequence[Case], seed: int = 0, *, compared_steps: int = 0) -> None:
-        """Read the golden cases; raise ArtifactError if the inputs of one are not those of the signature.
+        """Read the golden cases. Raise ArtifactError if the inputs of one are not those of the signature.
 
-        A model that amplifies rounding has short cases only, so sequences may also have `compared_steps`: steps of the
-        longest sequences that were compared with eager when the version was published; 0 for none.
+        Sequences may also have `compared_steps`: steps of the longest that were compared with eager; 0 for none.
         """
         for number, case in enumerate(cases):
             _check_inputs(f"{GOLDEN}: case {number}", signature, case.inputs)

@@ -1,7 +1,9 @@
 """The control methods: all methods except ModelInfer and ModelStreamInfer.
 
-Those with one request and one response are received on the fast path, so that calls without a message keep no thread;
-on the plain transport they are ordinary handlers, as health's Watch and server reflection always are.
+Those with one request and one response are received through the completion queue (`ControlPath`), so that calls without
+a message keep no thread; on the plain transport they are ordinary handlers, as health's Watch and server reflection
+always are. Their events come on grpcio's own thread and not on the fast path's, which may be in a run that does not
+end: health is answered then, too.
 
 grpcio-reflection describes the services (grpcurl and its like ask for that), with descriptors that are copied into a
 pool: the stubs of the contracts are in another one. It has v1alpha only; v1 is the same on the wire, and its
@@ -10,9 +12,9 @@ description is made from that of v1alpha.
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 from google.protobuf import descriptor_pb2, text_format
@@ -26,10 +28,13 @@ from rnnserve.protos import health_pb2
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import INFERENCE, METHODS, SERVER_METADATA, Need, rows_missing
 from rnnserve.server.access.gate import Gate, Grant
+from rnnserve.server.clock import from_wall_clock
+from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer, shown_certificate
 from rnnserve.server.counting.table import count_refusal
 from rnnserve.server.errors import InternalError, InvalidRequest, ServeError, StartError, Unsupported
-from rnnserve.server.fast_path.control_calls import GrantOf, UnaryMethod
+from rnnserve.server.fast_path.calls import UnaryCall
+from rnnserve.server.fast_path.grpcio_core import CoreTag, GrpcioCore
 from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, origin_of
 from rnnserve.server.protocol.responses import trailing_metadata
@@ -37,7 +42,7 @@ from rnnserve.server.protocol.service import Method, Service
 from rnnserve.server.transport.health import HEALTH_SERVICE, HealthService
 from rnnserve.server.validation.parsing import decompress
 
-__all__ = ["INFERENCE_SERVICE", "Caller", "ControlMethods", "abort"]
+__all__ = ["INFERENCE_SERVICE", "Caller", "ControlMethods", "ControlPath", "GrantOf", "UnaryMethod", "abort"]
 
 INFERENCE_SERVICE = INFERENCE.strip("/")
 
@@ -77,20 +82,115 @@ _NAME_OF_MODEL: Mapping[type[Message], str] = {
 _OF_MODELS = ("models", "model_stats")
 """Fields of answers that are about several models: of RepositoryIndex, and of ModelStatistics."""
 
+GrantOf = Callable[[], Grant | None]
+"""Returns what the caller of a control method may do. None on a server that asks for no token."""
+
 # RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
 _Handler = Callable[[Any, grpc.ServicerContext], Any]
 _Converse = Callable[[Any, grpc.ServicerContext, Callable[[], GrantOf]], Iterator[bytes]]
 
 
+_OUTSTANDING = 4
+"""How many calls of a method may arrive between two looks at the queue without waiting for one of them."""
+
+
+class UnaryMethod(NamedTuple):
+    """A method with one request and one response that no model answers."""
+
+    name: str  # in full, "/package.Service/Method"
+    admit: Callable[[Any, Callable[[], str]], GrantOf]  # by the metadata and the client's certificate, or raises
+    answer: Callable[[bytes, GrantOf], bytes]  # turns the request's bytes into the response's
+    pool: futures.Executor  # on which it answers
+
+
+class _ControlCall(UnaryCall, CoreTag):
+    """A call of a control method, and the tag of its events: its message has arrived, its answer has been sent."""
+
+    __slots__ = ("_grant_of", "_method")
+
+    def begin(self, method: UnaryMethod) -> None:
+        """Let it in, and receive its message, or refuse it."""
+        self._method = method
+        self._grant_of: GrantOf | None = None
+        try:
+            self._grant_of = method.admit(self._metadata, self.certificate)
+        except ServeError as error:
+            self.refuse(error)
+        else:
+            self.call.start_server_batch((self._door.core.receive_message(0),), self)
+
+    def origin(self) -> Origin:
+        return origin_of(self.peer(), self._metadata, "", self._method.name.rpartition("/")[2])
+
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        if self.is_answered:
+            self._grant_of = None  # it refers to this call
+            self._door.call_is_over()
+            self.let_go()
+            return
+        payload = event.batch_operations[0].message()
+        if payload is None:
+            self.end_without_message()
+        else:
+            self.payload = payload
+            self._method.pool.submit(self._run)
+
+    def _run(self) -> None:
+        assert self._grant_of is not None  # noqa: S101 - for the type checker
+        try:
+            self.answer(self._method.answer(self.payload, self._grant_of))
+        except ServeError as error:
+            self.refuse(error)
+        except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the thread
+            self.refuse(InternalError.hiding(error))
+
+
+class _Acceptance(CoreTag):
+    """Tag of the events that bring a call of a method: it begins the call, and requests the next one."""
+
+    __slots__ = ("_method", "_path")
+
+    def __init__(self, path: "ControlPath", method: UnaryMethod) -> None:
+        self._path = path
+        self._method = method
+
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+        if event.success:  # otherwise the server is being stopped
+            self._path.accept(self._method.name, self)
+            deadline, metadata = from_wall_clock(event.call_details.deadline), event.invocation_metadata
+            _ControlCall(self._path, event.call, deadline, metadata, metadata).begin(self._method)
+
+
+class ControlPath:
+    """Receives the calls of control methods. Implements `FastDoor`."""
+
+    handing_on = 0
+
+    def __init__(self, core: GrpcioCore, budget: ByteBudget, methods: Sequence[UnaryMethod]) -> None:
+        """Register the methods, before the server is started."""
+        self.core = core
+        self.budget = budget
+        self._methods = methods
+        for method in methods:
+            core.register(method.name)
+
+    def start(self) -> None:
+        """Begin to receive, after the server has been started."""
+        for method in self._methods:
+            self.accept(method.name, _Acceptance(self, method), _OUTSTANDING)
+
+    def accept(self, method: str, tag: CoreTag, count: int = 1) -> None:
+        """Request more calls of a method."""
+        self.core.accept(self.core.serving_queue, method, tag, count)
+
+    def call_is_over(self) -> None:
+        """Nothing: grpcio's server waits for all calls."""
+
+
 class Caller:
-    """The client of a call on grpcio's own threads.
+    """The client of a call on grpcio's own threads."""
 
-    Attributes:
-        context: Context of the call.
-        grant: What its token admits to, or None if no token was asked for.
-    """
-
-    grant: Grant | None = None
+    grant: Grant | None = None  # what its token admits to, or None if no token was asked for
 
     def __init__(self, context: grpc.ServicerContext, method: str) -> None:
         self.context = context
@@ -114,7 +214,7 @@ class Caller:
         return origin_of(self.peer(), self.context.invocation_metadata(), message_id, self._method.rpartition("/")[2])
 
     def admit(self, gate: Gate | None) -> Grant | None:
-        """Let the call in; raises ServeError if it may not be answered."""
+        """Let the call in. Raises ServeError if it may not be answered."""
         if gate is not None:
             self.grant = gate.admit(self._method, self.context.invocation_metadata(), self.certificate)
         return self.grant
@@ -161,11 +261,7 @@ class ControlMethods:
         }
 
     def add_to(self, server: grpc.Server, *, is_plain: bool) -> None:
-        """Add ordinary handlers to a server: of all methods if it is plain, or of those that the fast path leaves.
-
-        Raises:
-            StartError: If the access table has no row for one of the methods.
-        """
+        """Add ordinary handlers: of all methods if the server is plain, or of those that the fast path leaves."""
         if missing := rows_missing([*self._lasting_methods, *(method.name for method in self.methods)]):
             raise StartError(f"nothing says who may call {', '.join(missing)}: rnnserve/protos/access_table.py")
         handlers = self._lasting_methods | ({each.name: _handler(each) for each in self.methods} if is_plain else {})

@@ -6,6 +6,8 @@ from concurrent import futures
 
 import grpc
 
+from rnnserve.common.tls_identity import IdentityError, TlsFiles, TlsIdentity, read_identity
+from rnnserve.common.tls_watch import TlsWatch
 from rnnserve.protos.access_table import INFERENCE
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE
 from rnnserve.server.access.gate import open_gate
@@ -14,18 +16,18 @@ from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import ByteBudget, MemoryGuard, bytes_for_requests
 from rnnserve.server.counting import places
+from rnnserve.server.counting.places import TLS_NOT_AFTER, TLS_NOT_RELOADED, TLS_RELOADED
 from rnnserve.server.counting.table import count_in_process, used_table
 from rnnserve.server.errors import ShuttingDown, StartError
-from rnnserve.server.fast_path.control_calls import ControlPath
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.fast_path import FastPath, check_fast_path
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.settings import Settings
 from rnnserve.server.system import probe_port
-from rnnserve.server.transport.control import INFERENCE_SERVICE, ControlMethods
+from rnnserve.server.transport.control import INFERENCE_SERVICE, ControlMethods, ControlPath
 from rnnserve.server.transport.health import HealthService
+from rnnserve.server.transport.native_transport import NativeTransport, SharedDispatcher
 from rnnserve.server.transport.plain_transport import PlainTransport
-from rnnserve.server.transport.tls import ServedTls
 
 __all__ = ["GrpcServer"]
 
@@ -55,22 +57,14 @@ _MAX_HEADER_BYTES = 16 << 10
 
 
 class GrpcServer:
-    """A gRPC server on one port.
-
-    Attributes:
-        port: Where it listens, or will.
-        health: What grpc.health.v1 answers, for the server as a whole and for the inference service.
-        dispatcher: What runs the requests.
-    """
+    """A gRPC server on one port. `health` is of the server as a whole, and of the inference service."""
 
     def __init__(self, service: Service, schedulers: Schedulers, settings: Settings) -> None:
         """Prepare, and listen, unless the port is shared; `start` begins to answer.
 
         A server with a port of its own listens from now on: it can report that it is live, and its port is known, while
         it loads. A server that shares its port listens at `start`, since the kernel would give it connections before.
-
-        Raises:
-            StartError: If the port or the certificate cannot be used, or the fast path does not work with this grpcio.
+        Raises StartError if the port or the certificate cannot be used, or the fast path fails with this grpcio.
         """
         self._settings = settings
         self._gate = gate = open_gate(
@@ -82,8 +76,10 @@ class GrpcServer:
         self.health = HealthService(("", INFERENCE_SERVICE), service.repository)
         self._control = ControlMethods(service, self.health, gate)
         self._control.add_to(self._server, is_plain=settings.plain)
-        self.dispatcher = Dispatcher(service, schedulers)
-        self._transport: FastPath | PlainTransport
+        is_native = settings.transport == "native"
+        self.dispatcher = (SharedDispatcher if is_native else Dispatcher)(service, schedulers)  # what runs the requests
+        self._transport: FastPath | PlainTransport | NativeTransport
+        self._native: NativeTransport | None = None
         self._control_path: ControlPath | None = None
         self._memory_guard: MemoryGuard | None = None
         if settings.plain:
@@ -101,6 +97,8 @@ class GrpcServer:
                 gateway_method=FRONT_EXCHANGE if settings.private_sockets is not None else "",
                 gate=gate,
             )
+            if is_native:
+                self._transport = self._native = NativeTransport(fast_path, self.dispatcher, gate)
             self._control_path = ControlPath(fast_path.core, self._budget, self._control.methods)
             self._memory_guard = MemoryGuard(
                 settings.max_held_bytes,
@@ -111,14 +109,10 @@ class GrpcServer:
             )
         self._is_started = False
         self._tls = None if settings.tls_files is None else ServedTls(settings.tls_files)
-        self.port = settings.grpc_port if settings.share_port else self._bind()
+        self.port = settings.grpc_port if settings.share_port else self._bind()  # where it listens, or will
 
     def start(self) -> None:
-        """Begin to answer.
-
-        Raises:
-            StartError: If the port is shared and cannot be used.
-        """
+        """Begin to answer. Raises StartError if the port is shared and cannot be used."""
         if self._settings.share_port:
             self.port = self._bind()
         self._server.start()
@@ -136,10 +130,7 @@ class GrpcServer:
         self._budget.limit = bytes_for_requests(self._settings.max_held_bytes, self._settings.sharers)
 
     def look_at_tokens(self) -> None:
-        """Read the tokens again if their file has changed, and end streams whose tokens are no longer valid.
-
-        To be called about once a second.
-        """
+        """Each second: read the tokens if their file has changed, and end streams whose tokens are no longer valid."""
         if self._gate is None or not self._gate.look(now()):
             return
         self._transport.end_revoked()
@@ -155,10 +146,7 @@ class GrpcServer:
         """Accept no new requests, and let those in progress end within `grace` seconds.
 
         gRPC's core cuts off the rest some seconds later, with CANCELLED. A process that ends before closes their
-        connections, so that they get UNAVAILABLE.
-
-        Returns:
-            What has not ended within the grace and two seconds, in words.
+        connections, so that they get UNAVAILABLE. Returns what has not ended in time, in words.
         """
         self.health.drain(is_last=True)
         if self._tls is not None:
@@ -209,6 +197,9 @@ class GrpcServer:
         try:
             if settings.private_sockets is not None:  # without TLS, since no other user can open the socket
                 self._server.add_insecure_port(f"unix:{settings.private_sockets / str(os.getpid())}.sock")
+            if self._native is not None:
+                self._server.add_insecure_port(self._native.fallback)
+                return self._native.listen(address, share_port=settings.share_port)
             if self._tls is None:
                 return self._server.add_insecure_port(address)
             return self._server.add_secure_port(address, self._tls.credentials)
@@ -242,3 +233,44 @@ def _core_options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.http2.lookahead_bytes", _AHEAD),
         *([("grpc.max_connection_age_ms", max(1, round(1e3 * age)))] if age else []),
     ]
+
+
+class ServedTls:
+    """TLS of a port.
+
+    gRPC asks for what is new at each new connection, before its handshake, and waits: it is handed what has been read
+    and checked before, by `TlsWatch`. Connections that are open keep what they have.
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Read the files. Raises StartError with the reason, of which gRPC would say only that it cannot bind."""
+        try:
+            served = read_identity(files)
+            served.context(files)
+        except IdentityError as error:
+            raise StartError(str(error)) from error
+        self._newest = self._handed = _configuration(served)
+        used_table().process[TLS_NOT_AFTER] = served.end
+        self.credentials = grpc.dynamic_ssl_server_credentials(
+            self._handed,
+            self._take_new,  # type: ignore[arg-type]  # grpc takes None, too, for no change; its stubs do not say so
+            require_client_authentication=files.client_ca is not None,
+        )
+        self.watch = TlsWatch(files, served, self._use, lambda: count_in_process(TLS_NOT_RELOADED))
+
+    def _use(self, identity: TlsIdentity) -> None:
+        self._newest = _configuration(identity)
+        used_table().process[TLS_NOT_AFTER] = identity.end
+        count_in_process(TLS_RELOADED)
+
+    def _take_new(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return what has come since the last connection, or None. It must not raise."""
+        newest = self._newest
+        if newest is self._handed:
+            return None
+        self._handed = newest
+        return newest
+
+
+def _configuration(identity: TlsIdentity) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration([(identity.key, identity.certificate)], identity.client_ca)

@@ -34,21 +34,10 @@ _MAX_NAME = 1000
 
 
 class HealthService:
-    """The states of the services: of the server and its inference service together, and of each model.
-
-    Requests and responses are bytes. Answers raise InvalidRequest if the bytes are no request, NotFound if the service
-    is not known, and what the gate raises.
-    """
+    """The states of the server, with its inference service, and of each model. Messages are bytes."""
 
     def __init__(self, names: tuple[str, ...], repository: Repository, *, look_seconds: float = 1.0) -> None:
-        """Start with none serving.
-
-        Args:
-            names: The services that serve together; the empty name stands for the server.
-            repository: The models.
-            look_seconds: Seconds after which a watch looks whether its model's state has changed, or its call has
-                ended, should none have told it.
-        """
+        """Start with none serving. `names` serve together. Watches look each `look_seconds`."""
         self._names = names
         self._look_seconds = look_seconds
         self._repository = repository
@@ -90,11 +79,7 @@ class HealthService:
         return response.SerializeToString()
 
     def watch(self, payload: bytes, context: grpc.ServicerContext, admit: Callable[[], _GrantOf]) -> Iterator[bytes]:
-        """Answer Watch: with the state now, and whenever it changes, until the call ends.
-
-        A service that is not known may come to be, such as a model that is published later. `admit` lets the caller
-        in again.
-        """
+        """Answer Watch until the call ends, also of a model that may come to be; `admit` lets the caller in again."""
         name = _read_name(payload)
         self._check_access(name, admit())
         if len(name) > _MAX_NAME:

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from rnnserve.protos.access_table import INFERENCE
+from rnnserve.protos.access_table import INFERENCE, Need
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import now
@@ -94,6 +94,7 @@ class PlainTransport:
         self._inbox: queue.SimpleQueue[ArrivedRequest | None] = queue.SimpleQueue()
         self._end_error: ServeError | None = None
         self._in_flight: set[ArrivedRequest] = set()
+        self._streams: dict[StreamOwner, grpc.ServicerContext] = {}
         self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
         handlers: dict[str, Any] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(self._infer),
@@ -107,9 +108,15 @@ class PlainTransport:
         return len(self._in_flight)
 
     def hold(self) -> None:
-        """Do nothing: the handlers' threads wait, and each request of a stream asks the gate."""
+        """Do nothing: the handlers' threads wait."""
 
-    release = stop_accepting = end_revoked = hold
+    release = stop_accepting = hold
+
+    def end_revoked(self) -> None:
+        """Cancel the streams whose callers may no longer infer."""
+        for stream, context in list(self._streams.items()):
+            if stream.grant is not None and not stream.grant.admits(Need.INFER):
+                context.cancel()
 
     def start(self) -> None:
         """Begin to dispatch."""
@@ -146,12 +153,15 @@ class PlainTransport:
 
         def close() -> None:
             stream.is_open = False
+            self._streams.pop(stream, None)
             if request is not None:
                 request.end()
 
         try:
             stream.grant = caller.admit(self._gate)
+            self._streams[stream] = context
             if not context.add_callback(close):
+                close()
                 return
             for payload in messages:
                 if (over := self._end_error) is not None:

@@ -15,19 +15,12 @@ Array = npt.NDArray[Any]
 
 
 class SequenceControl(NamedTuple):
-    """What the parameters of a request say about its sequence.
+    """What the parameters of a request say about its sequence."""
 
-    Attributes:
-        id: A number other than 0, or text; 5 and "5" are two ids.
-        starts: Whether it is the sequence's first request: states are zeros, or those that it brings.
-        ends: Whether it is the last one: afterwards the states are dropped.
-        key: The secret that its requests have in common, on whatever connection; empty if there is none.
-    """
-
-    id: int | str
-    starts: bool
-    ends: bool
-    key: str = ""
+    id: int | str  # not 0; 5 and "5" are two ids
+    starts: bool  # its states are zeros, or those that it brings
+    ends: bool  # afterwards the states are dropped
+    key: str = ""  # the secret that its requests have in common, on whatever connection
 
 
 @dataclasses.dataclass(slots=True)
@@ -35,35 +28,30 @@ class CheckedRequest:
     """A request that may be run: its tensors are the model's, and their sizes and values are valid.
 
     Attributes:
-        batch: Size of the batch axis: the request's rows.
         sizes: Size of each sequence axis by name: the steps that were sent. Empty for a model without such axes.
         longest: By sequence axis, how many steps a run of it needs: no more than `sizes`, and those after the longest
             of its lengths left out if they may be.
-        steps: Steps of a row in a run: the sum of `longest`, or 1 for a model without sequence axes.
         inputs: By name, the arrays that were sent, such as `input` (batch, sequence, features) float32, `lengths`
             (batch) int64, `h_0` (layers * directions, batch, hidden) float32; read-only, contiguous.
         outputs: Names of the outputs that its run gives: those wanted, in the order asked, and after them the final
             states that are kept only.
-        id: The request's id, which the response repeats.
-        is_raw: Whether tensors were sent as bytes (`raw_input_contents`).
         sequence: The sequence that it belongs to, whose states the server keeps; None for a request by itself.
-        unasked: How many at the end of `outputs` the response leaves out.
-        keeper: For a request of a session, keeps the final states among the outputs of its run, by name, and returns
-            a response with nothing but its parameters; None for a request of its own.
+        keeper: For a request of a session, keeps the final states among the outputs of its run, by name, and returns a
+            response with nothing but its parameters; None for a request of its own.
         classes: By output that is to be answered as classes: how many. None if there is no such output.
         timeout: Seconds that the request may wait for its run; infinity if only its deadline limits that.
     """
 
-    batch: int
+    batch: int  # size of the batch axis: the request's rows
     sizes: Mapping[str, int]
     longest: Mapping[str, int]
-    steps: int
+    steps: int  # steps of a row in a run: the sum of `longest`, or 1 for a model without sequence axes
     inputs: Mapping[str, Array]
     outputs: tuple[str, ...]
-    id: str = ""
-    is_raw: bool = True
+    id: str = ""  # the request's id, which the response repeats
+    is_raw: bool = True  # whether tensors were sent as bytes (`raw_input_contents`)
     sequence: SequenceControl | None = None
-    unasked: int = 0
+    unasked: int = 0  # how many at the end of `outputs` the response leaves out
     keeper: Callable[[Mapping[str, Array]], ModelInferResponse] | None = None
     classes: Mapping[str, int] | None = None
     timeout: float = math.inf

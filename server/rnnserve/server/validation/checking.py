@@ -15,16 +15,23 @@ from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.errors import InvalidRequest, quoted
 from rnnserve.server.settings import Settings
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
-from rnnserve.server.validation.parameters import (
+from rnnserve.server.validation.parsing import (
     check_final_response,
     read_classes,
     read_sequence_control,
     read_timeout,
     refuse_shared_memory,
 )
-from rnnserve.server.validation.shapes import axis_name, wrong_shape, wrong_size
 from rnnserve.server.validation.signature import Signature, TensorSpec
-from rnnserve.server.validation.values import check_lengths, read_raw, read_typed, with_valid_values
+from rnnserve.server.validation.values import (
+    axis_name,
+    check_lengths,
+    read_raw,
+    read_typed,
+    with_valid_values,
+    wrong_shape,
+    wrong_size,
+)
 
 __all__ = ["check_request"]
 
@@ -36,11 +43,7 @@ _LONGEST_MISTYPED = 100
 
 
 def check_request(request: ModelInferRequest, signature: Signature, settings: Settings) -> CheckedRequest:
-    """Check a request for a model with this signature, and turn its tensors into arrays.
-
-    Raises InvalidRequest if anything about it is not as the signature and the settings say, and Unsupported if it asks
-    for shared memory.
-    """
+    """Check a request by a model's signature, and read its arrays. Raises InvalidRequest, or Unsupported."""
     refuse_shared_memory(request)
     timeout = read_timeout(request.parameters)
     if len(request.id) > _MAX_ID:

@@ -39,23 +39,13 @@ class TensorSpec:
     """One input or output.
 
     Attributes:
-        name: As in the graph.
-        datatype: The protocol's name, such as "FP32".
-        axes: Name of each axis, outermost first: ("batch", "sequence", "features").
-        sizes: Size of each axis, -1 if a request chooses it: (-1, -1, 2).
         optional: Whether a request may leave the input out (`lengths`: every row has full length; states: zeros, or
             their default).
         default: What stands for an input that is left out, of size 1 along the axes whose size a request chooses; None
             for zeros and for lengths.
-        required_because: Why a state or lengths may not be left out; empty if they may.
-        left_out_with: The inputs together with which it is left out, or none of them is.
         derived: For an output, by axis whose size follows from that of an axis of the inputs: how.
         lengths_of: For an input that holds the lengths of rows, the sequence axis whose steps they count; else empty.
-        low: The smallest value that an input takes; None for any, and for lengths 1.
         high: For integers the first value that is too large, for floats the largest usual one; None for any.
-        shortest: For lengths, the length of rows of padding: one that the model is known to take.
-        continues_as: For an output that is a final state, the input that continues from it; else empty.
-        zeros_after_lengths: For an output, whether it is zeros after each row's length.
         limits: By axis whose size a request chooses: the smallest and the largest size that the model takes, unless it
             takes any.
         must_be_finite: For a float input, whether NaN is refused even with --allow-non-finite: a recurrent operator
@@ -66,24 +56,24 @@ class TensorSpec:
             refused then.
     """
 
-    name: str
-    datatype: str
-    axes: tuple[str, ...]
-    sizes: tuple[int, ...]
+    name: str  # as in the graph
+    datatype: str  # the protocol's name, such as "FP32"
+    axes: tuple[str, ...]  # name of each axis, outermost first: ("batch", "sequence", "features")
+    sizes: tuple[int, ...]  # size of each axis, -1 if a request chooses it: (-1, -1, 2)
     optional: bool = False
     lengths_of: str = ""
-    low: int | float | None = None
+    low: int | float | None = None  # the smallest value that an input takes; None for any, and for lengths 1
     high: int | float | None = None
-    shortest: int = 1
-    continues_as: str = ""
-    zeros_after_lengths: bool = False
+    shortest: int = 1  # for lengths, the length of rows of padding: one that the model is known to take
+    continues_as: str = ""  # for an output that is a final state, the input that continues from it; else empty
+    zeros_after_lengths: bool = False  # for an output, whether it is zeros after each row's length
     limits: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict, hash=False)
     must_be_finite: bool = False
     may_be_infinite: bool = False
     may_be_non_finite: bool = False
     default: Array | None = dataclasses.field(default=None, compare=False)
-    required_because: str = ""
-    left_out_with: tuple[str, ...] = ()
+    required_because: str = ""  # why a state or lengths may not be left out; empty if they may
+    left_out_with: tuple[str, ...] = ()  # the inputs together with which it is left out, or none of them is
     derived: Mapping[str, DerivedSize] = dataclasses.field(default_factory=dict, hash=False)
 
     @functools.cached_property
@@ -110,10 +100,7 @@ class TensorSpec:
 
     @functools.cached_property
     def filler(self) -> int:
-        """The value of padding: 0, or the nearest one to it that the input takes; for lengths the shortest.
-
-        It is 0 for an input that may be left out, which stands for zeros, too.
-        """
+        """The value of padding: 0, or the nearest that a required input takes; for lengths the shortest."""
         if self.lengths_of:
             return self.shortest
         if self.bounds is None or self.optional:
@@ -127,10 +114,7 @@ class TensorSpec:
 
     @functools.cached_property
     def sequence_axes(self) -> Mapping[str, int]:
-        """Where each sequence axis is, by name; empty for a tensor without one, such as `lengths` or `h_0`.
-
-        An output may have one twice, as weights of attention (batch, sequence, sequence) do: this is the last of them.
-        """
+        """Where each sequence axis is, by name; of an axis that comes twice, as in weights of attention, the last."""
         return MappingProxyType({name: at for at, name in self._chosen if name not in self.derived})
 
     @functools.cached_property
@@ -196,10 +180,7 @@ class Signature:
 
     @functools.cached_property
     def main(self) -> TensorSpec:
-        """The input that sets the size of the batch: the first that is required, with a sequence axis if there is one.
-
-        If all inputs may be left out, as the states of a model that takes nothing else, it is the first.
-        """
+        """The input that sets the batch size: the first, if possible one that is required and has a sequence axis."""
         required = [spec for spec in self.inputs.values() if not spec.optional]
         return max(required or self.inputs.values(), key=lambda spec: bool(spec.sequence_axes))
 
@@ -305,11 +286,7 @@ class Signature:
         return {tuple(spec.sequence_axes) for spec in self.inputs.values() if len(spec.sequence_axes) > 1}
 
     def steps_of(self, sizes: Mapping[str, int]) -> int:
-        """Steps of a row with these sizes of the sequence axes; 1 for a model without such axes.
-
-        Axes of separate inputs add up, as of a source and a target; within one input they multiply, as of words in
-        sentences.
-        """
+        """Steps of a row with these sizes, or 1: axes of separate inputs add up; those within one input multiply."""
         steps = sum(sizes.values()) or 1
         for axes in self._axes_within_axes:
             steps = max(steps, math.prod([sizes[axis] for axis in axes]))

@@ -32,11 +32,9 @@ def read_signature(
     file: str = MODEL,
     defaults: Mapping[str, Array] = MappingProxyType({}),
 ) -> Signature:
-    """Read the signature from the inputs and outputs of a session of `file`, and compare the manifest with it.
+    """Read the signature from a session of `file`, and compare the manifest with it. Raises ArtifactError.
 
     `defaults` stand for inputs that are left out, by name, if the manifest says that they are recorded.
-
-    Raises ArtifactError if graph and manifest disagree, or if such a signature cannot be served.
     """
     given = _specs(inputs, manifest.inputs, file)
     twice = next((spec for spec in given.values() if spec.relates_steps), None)
@@ -91,7 +89,7 @@ def _batching_of(manifest: manifest_pb2.Manifest) -> Batching:
 
 
 def _check(signature: Signature) -> None:
-    """Refuse sizes that nothing sets, lengths that are none, and padding of axes without lengths."""
+    """Refuse sizes that nothing sets, states and lengths that are none, and padding of axes without lengths."""
     inputs = signature.inputs.values()
     if not inputs:
         raise ArtifactError(f"{MANIFEST}: the model has no input")
@@ -106,6 +104,9 @@ def _check(signature: Signature) -> None:
                     f'{MANIFEST}: the axis "{axis}" of "{spec.name}" is in no input that is required, so that its '
                     "size is not known"
                 )
+    for spec in signature.outputs.values():
+        if spec.continues_as and spec.continues_as not in signature.inputs:
+            raise ArtifactError(f'{MANIFEST}: "{spec.name}" continues as "{spec.continues_as}", which is not an input')
     for spec in inputs:
         if not spec.lengths_of:
             continue

@@ -5,7 +5,6 @@ second, and do the same. One that is started later begins with what is written t
 """
 
 import contextlib
-import dataclasses
 import fcntl
 import json
 import logging
@@ -24,25 +23,8 @@ _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
-"""Seconds until a change that a worker couldn't make is tried again; each time twice as many."""
-
-
-@dataclasses.dataclass
-class _Missed:
-    """A change that this worker couldn't make yet.
-
-    Attributes:
-        number: Number of the change: a later one of the same model takes its place.
-        pause: Seconds between the last try and the next.
-        retry_at: When it is tried again, on the monotonic clock.
-        reason: What the log has said last.
-    """
-
-    number: int
-    pause: float = _FIRST_PAUSE / 2
-    retry_at: float = 0.0
-    reason: str = ""
+_AGAIN_SECONDS = 5.0
+"""Seconds until a change that a worker couldn't make is tried again."""
 
 
 class DesiredModels:
@@ -52,15 +34,11 @@ class DesiredModels:
         """Read what is desired now. The file need not be there; workers may write to its folder."""
         self._path = path
         self._done = {name: number for name, (number, _) in self._read().items()}
-        self._missed: dict[str, _Missed] = {}
+        # Changes that it couldn't make: by model the change's number, when it is tried again, and why it failed.
+        self._missed: dict[str, tuple[int, float, str]] = {}
 
     def start_with(self, wanted: Collection[str] | None, present: Collection[str]) -> Collection[str]:
-        """Name the models to load at the start.
-
-        Args:
-            wanted: The models that the options name; None for all.
-            present: The models that the repository has.
-        """
+        """Name the models to load at the start: of `wanted` (None: all `present`), as changed since."""
         names = set(present if wanted is None else wanted)
         for name, (_, is_loaded) in self._read().items():
             if not is_loaded:
@@ -96,19 +74,10 @@ class DesiredModels:
         threading.Thread(target=follow, name="desired models", daemon=True).start()
 
     def catch_up(self, live: LiveRepository, now: float) -> None:
-        """Make the changes of other workers that are due.
-
-        Raises:
-            ShuttingDown: If the server is stopping.
-        """
+        """Make the changes of other workers that are due. Raises ShuttingDown if the server is stopping."""
         for name, (number, is_loaded) in self._read().items():
-            if number <= self._done.get(name, 0):
-                self._missed.pop(name, None)
-                continue
-            missed = self._missed.get(name)
-            if missed is None or missed.number != number:
-                missed = self._missed[name] = _Missed(number)
-            if now < missed.retry_at:
+            tried, retry_at, said = self._missed.get(name, (0, 0.0, ""))
+            if number <= self._done.get(name, 0) or (tried == number and now < retry_at):
                 continue
             words = f"another worker has {'loaded' if is_loaded else 'unloaded'} {name}"
             try:
@@ -117,14 +86,12 @@ class DesiredModels:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
                 reason = str(error) if isinstance(error, ServeError) else repr(error)
-                missed.pause = min(2 * missed.pause, _LONGEST_PAUSE)
-                missed.retry_at = now + missed.pause
-                if reason != missed.reason:
-                    missed.reason = reason
+                self._missed[name] = number, now + _AGAIN_SECONDS, reason
+                if (tried, said) != (number, reason):
                     _log.error("%s, and this one cannot: %s; it tries again", words, reason)
             else:
                 self._done[name] = max(number, self._done.get(name, 0))
-                if missed.reason:
+                if self._missed.pop(name, None) is not None:
                     _log.info("%s, and now this one has, too", words)
 
     def _read(self) -> dict[str, tuple[int, bool]]:

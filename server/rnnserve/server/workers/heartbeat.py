@@ -31,7 +31,7 @@ class Heartbeat(NamedTuple):
 
     @classmethod
     def read(cls, line: bytes) -> Self:
-        """Read such a line; raises ValueError or TypeError if it isn't one."""
+        """Read such a line. Raises ValueError or TypeError if it isn't one."""
         match json.loads(line):
             case {"models": dict(models), "is_listening": bool(listens), "stuck": str(stuck)}:
                 return cls({name: ModelState(*state) for name, state in models.items()}, listens, stuck)

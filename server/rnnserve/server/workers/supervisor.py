@@ -43,9 +43,6 @@ machine that slept, for example. Their silence isn't counted."""
 _END_SECONDS = 5.0
 """Seconds, beyond the grace for their requests, that workers may take to end: 50 of them on two cores take 4."""
 
-_STACKS_SECONDS = 0.5
-"""Seconds that workers have to show their stacks at SIGQUIT, which ends them."""
-
 _HELD_SECONDS = 60.0
 """Seconds for which a worker that serves less than the others is kept from listening. Beyond it: it is ended, and
 another loads the repository anew."""
@@ -56,28 +53,19 @@ when something keeps Python's lock. Beyond it: the worker is replaced."""
 
 
 class Worker:
-    """A worker process as its supervisor sees it.
-
-    Attributes:
-        number: The number of its place, from 0.
-        models: What becomes of its models, as it said last.
-        is_listening: Whether it listens, as it said last.
-        may_listen: Whether it has been told that it may listen.
-        loaded_at: When its first heartbeat came, which is when it had loaded, on the monotonic clock; None before.
-        report_fd: Where its heartbeats are read; None once it writes no more.
-    """
+    """A worker as its supervisor sees it. `loaded_at` is when its first heartbeat came, on the monotonic clock."""
 
     def __init__(self, number: int, command: Callable[[Sequence[str]], Sequence[str]], totals: Totals) -> None:
-        """Start it; raises OSError if no process can be started."""
-        self.number = number
+        """Start it. Raises OSError if no process can be started."""
+        self.number = number  # the number of its place, from 0
         self._totals = totals
-        self.models: dict[str, ModelState] = {}
-        self.is_listening = False
+        self.models: dict[str, ModelState] = {}  # what becomes of its models, as it said last
+        self.is_listening = False  # whether it listens, as it said last
         self._stuck = ""
         self._beat_at = time.monotonic()
         self._unread = b""
         self.loaded_at: float | None = None
-        self.may_listen = False
+        self.may_listen = False  # whether it has been told that it may listen
         with contextlib.ExitStack() as stack:
             self._report_fd, report_write = os.pipe()
             stack.callback(os.close, self._report_fd)
@@ -91,7 +79,7 @@ class Worker:
                 os.close(report_write)
             stack.pop_all()
         os.set_blocking(self._report_fd, False)
-        self.report_fd: int | None = self._report_fd
+        self.report_fd: int | None = self._report_fd  # where its heartbeats are read; None once it writes no more
         self.pid = self._child.pid
         totals.add(self._table)
 
@@ -171,20 +159,16 @@ class Supervisor:
         drain: float,
         grace: float,
         end_gateway: Callable[[], bool] = lambda: True,
-        terminal_has_gone: Callable[[], bool] = lambda: False,
         totals: Totals | None = None,
     ) -> None:
-        """Prepare; `run` starts the workers.
+        """Prepare; `run` starts the workers. `command` makes a worker's command line from the arguments for it alone.
 
-        `command` makes a worker's command line from the arguments for it alone. SIGTERM and SIGINT end the workers, a
-        second one at once; SIGHUP rolls them, unless the terminal has gone; SIGUSR1 and SIGQUIT are passed on.
         `end_gateway` ends the HTTP gateway, before the workers, and says whether it has ended.
         """
         self._command = command
         self._signals = signals
         self._drain, self._grace = drain, grace
         self._end_gateway = end_gateway
-        self._terminal_has_gone = terminal_has_gone
         self._totals = totals or Totals()
         self._places = [_Place(number) for number in range(count)]
         self._is_ready = False
@@ -198,11 +182,7 @@ class Supervisor:
     def run(self, on_ready: Callable[[], None]) -> int:
         """Start the workers, and replace those that end or hang, until a signal asks for the end.
 
-        Returns:
-            The exit status: 0, or 128 and the signal's number if a second signal asked for the end at once.
-
-        Raises:
-            StartError: If a worker ends before all were ready for the first time: it would end again and again.
+        Returns 0, or 128 and the number of a second signal. Raises StartError if a worker ends before all were ready.
         """
         looked = time.monotonic()
         try:
@@ -368,29 +348,19 @@ class Supervisor:
 
     def _take_signals(self) -> None:
         for number in self._signals.read():
-            if number == signal.SIGUSR2:
-                _log.warning("SIGUSR2 means nothing here, and changes nothing; SIGUSR1 shows what each thread does")
-            elif number == signal.SIGUSR1:  # this process's own stacks have been shown
-                self._pass_on(number)
-            elif number == signal.SIGHUP and not self._ends and not self._terminal_has_gone():
-                _log.info("SIGHUP: new workers load what the repository holds now, one after another")
-                self._stop_rolling()
-                self._to_roll = list(self._places)
-            elif number == signal.SIGQUIT:
-                self._pass_on(number)
-                self._ends = [number, number]
+            if number == signal.SIGUSR1:  # this process's own stacks have been shown
+                for worker in self._workers():
+                    worker.signal(number)
+            elif number == signal.SIGHUP:
+                if not self._ends:
+                    _log.info("SIGHUP: new workers load what the repository holds now, one after another")
+                    self._stop_rolling()
+                    self._to_roll = list(self._places)
             elif not self._ends:
-                if number == signal.SIGHUP:
-                    _log.warning("SIGHUP: the terminal has gone, and the workers end; with nohup they would stay")
-                else:
-                    _log.info("%s: the workers end", number.name)
+                _log.info("%s: the workers end", number.name)
                 self._ends, self._asked_at = [number], time.monotonic()
-            elif number != signal.SIGHUP and time.monotonic() - self._asked_at > SAME_SECONDS:
+            elif time.monotonic() - self._asked_at > SAME_SECONDS:
                 self._ends.append(number)
-
-    def _pass_on(self, number: signal.Signals) -> None:
-        for worker in self._workers():
-            worker.signal(number)
 
     def _workers(self) -> list[Worker]:
         """Every worker, also those that come and go."""
@@ -400,8 +370,6 @@ class Supervisor:
 
     def _end(self) -> None:
         """End all workers, and the gateway before them: with grace, or at once when a second signal comes."""
-        if self._ends == [signal.SIGQUIT] * 2:
-            time.sleep(_STACKS_SECONDS)
         workers, self._candidate, self._to_roll = self._workers(), None, []
         if self._is_ready and self._drain:
             for worker in workers:

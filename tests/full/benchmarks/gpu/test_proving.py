@@ -6,7 +6,7 @@ from benchmarks.gpu import proving, serving
 from benchmarks.gpu.proving import place_nodes
 from benchmarks.gpu.rows import FAILED, HELD, MEASURED
 from benchmarks.gpu.subjects import REPOSITORY, Subject
-from rnnserve.export.parity import input_batches
+from rnnserve.export.parity import batches
 from rnnserve.models import Architecture
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
@@ -37,7 +37,7 @@ def test_recurrent_operators_are_where_they_are_known_to_be(subject, nodes, verd
 def test_a_rehearsal_of_all_steps_about_values(tmp_path, monkeypatch):
     subjects = (Subject("small", Architecture(cell="gru", hidden=3)), Subject("missing", Architecture()))
     monkeypatch.setattr(proving, "SUBJECTS", subjects[:1])
-    monkeypatch.setattr(input_batches, "LENGTHS", (2, 5))
+    monkeypatch.setattr(batches, "_LENGTHS", (2, 5))
     stale = tmp_path / REPOSITORY / "missing" / "1"  # of an earlier run
     stale.mkdir(parents=True)
     (published,) = proving.publish_models(tmp_path, "cpu")

@@ -38,10 +38,11 @@ def test_a_batch_of_one_is_made_dynamic(tmp_path):
         assert np.array_equal(found[row], file({"x": x[[row]]})["y"][0])
 
 
-@pytest.mark.parametrize("axes", [(1, "time", 2), (None, None, 2)])
-def test_int8_of_one_scale_for_all_rows_is_served_alone(axes, tmp_path):
-    path = quantised(tmp_path, axes)
-    done = adopt(path, "m", tmp_path / "repository")
+def test_int8_of_one_scale_for_all_rows_is_served_alone(tmp_path):
+    path = quantised(tmp_path, (None, None, 2))
+    with pytest.raises(WrongArguments, match="is not what the file gives for each alone"):
+        adopt(path, "m", tmp_path / "repository")
+    done = adopt(path, "m", tmp_path / "repository", Roles(axes={("x", 0): "batch"}))
     assert axes_of(done.manifest.inputs)["x"][0] == "batch"
     assert done.manifest.batching.mode == ALONE
     assert "int8 by the largest of a run" in done.manifest.batching.reasons[0]
@@ -105,8 +106,7 @@ def test_sizes_from_which_an_output_follows_a_rule_are_asked_for(tmp_path):
     path = but_last(tmp_path)
     with pytest.raises(UnsupportedModule) as raised:
         adopt(path, "m", tmp_path / "repository")
-    assert "If it follows one rule from some size on, say so: --size width=LOW:HIGH" in str(raised.value)
-    assert "return the number of steps" not in str(raised.value)
+    assert "say which sizes requests have: --size width=LOW:HIGH" in str(raised.value)
     done = adopt(path, "m", tmp_path / "repository", Roles(sizes={"width": (2, 4096)}))
     assert axes_of(done.manifest.outputs) == {"y": ["batch", "width-1"]}
 

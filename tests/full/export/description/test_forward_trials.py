@@ -8,7 +8,7 @@ from torch import nn
 
 from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.parity.extreme_batches import ExtremeBatches
+from rnnserve.export.parity.batches import ExtremeBatches
 
 
 class Unfolded(nn.Module):

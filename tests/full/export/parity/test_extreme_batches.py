@@ -8,8 +8,8 @@ from torch import nn
 
 from rnnserve.export import Integers, Publication, export_onnx
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.parity import extreme_batches
-from rnnserve.export.parity.extreme_batches import ExtremeBatches
+from rnnserve.export.parity import batches as extreme_batches
+from rnnserve.export.parity.batches import ExtremeBatches
 from rnnserve.export.parity.graph_findings import named_integers
 
 

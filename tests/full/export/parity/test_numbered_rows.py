@@ -46,7 +46,7 @@ def walked(functions):
     names = [f"y{number}" for number in range(len(functions))]
     model = describe_model(Publication(Computed(functions).eval(), "model", inputs, names))
     graph = onnx.load_model_from_string(to_onnx(model))
-    return model, graph, walk_graph(graph, model.inputs, model.outputs, finite_inputs=True)
+    return model, graph, walk_graph(graph, model.inputs, model.outputs)
 
 
 def batching_of(model, walk):
@@ -70,7 +70,7 @@ BY_NUMBER = [
 
 def test_rows_treated_by_their_number_run_alone():
     model, graph, walk = walked([function for function, _ in BY_NUMBER])
-    decisions = decide(graph, model.inputs, model.outputs, finite_inputs=True)[Property.ROWS]
+    decisions = decide(graph, model.inputs, model.outputs)[Property.ROWS]
     for number, (_, operator) in enumerate(BY_NUMBER):
         assert any(node.startswith(f'{operator} "') for node in decisions[f"y{number}"].counting), number
     batching = batching_of(model, walk)

@@ -43,10 +43,6 @@ def ignore_lengths_of(op_type):
     return plant
 
 
-def ignore_lengths_of_the_encoder(model):
-    operators(model, "GRU")[0].input[4] = ""
-
-
 def freeze_length(model):
     """A slice as long as the sample: right for that length and shorter ones."""
     (node,) = operators(model, "LSTM")
@@ -54,19 +50,6 @@ def freeze_length(model):
     cut = helper.make_node("Slice", [node.input[0], "start", "end", "axis"], ["cut"])
     node.input[0] = "cut"
     model.graph.node.insert(list(model.graph.node).index(node), cut)
-
-
-def move_weight(model):
-    name = operators(model, "GRU")[0].input[1]
-    (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == name)
-    array = numpy_helper.to_array(tensor).copy()
-    array.flat[1] += 1e-3
-    tensor.CopyFrom(numpy_helper.from_array(array, name))
-
-
-def choose_smallest(model):
-    (node,) = operators(model, "ArgMax")
-    node.op_type = "ArgMin"
 
 
 def replace_and_by_or(model):
@@ -85,13 +68,9 @@ def reverse_batch(model):
 @pytest.mark.parametrize(
     ("name", "plant", "said", "unsaid"),
     [
-        ("sentiment", ignore_lengths_of("GRU"), ['onnx, random: "h_n" at sequence 128'], "onnx, step"),
         ("tagger", ignore_lengths_of("LSTM"), ['onnx, random: "scores" at sequence 128'], "onnx, step"),
         ("alarm", ignore_lengths_of("GRU"), ['onnx, zeros after lengths: "output" at ['], "onnx, step"),
-        ("seq2seq", ignore_lengths_of_the_encoder, ['onnx, random: "y" at sequence'], "onnx, step"),
         ("forecaster", freeze_length, ['onnx, shapes: "y" of random of batch'], "onnx, step"),
-        ("single_inside", move_weight, ['onnx, step: "output"', 'onnx, random: "output" at sequence 128'], "shapes"),
-        ("tagger", choose_smallest, [f'onnx, {k}, integers: "tags" at [' for k in ("step", "random")], '"scores"'),
         ("alarm", replace_and_by_or, ['onnx, random, integers: "high" at ['], "shapes"),
         ("step", reverse_batch, ['onnx, step: "action"'], "shapes"),
     ],

@@ -1,9 +1,6 @@
-"""What is in the file: the same bytes every time, small graphs, whole weights, and nothing of this machine."""
+"""What is in the file: small graphs, whole weights, and nothing of this machine."""
 
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import onnx
@@ -13,7 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kit.machine_words import machine_words
-from rnnserve.export import export_onnx, script, script_bytes
+from rnnserve.export import export_onnx
 
 
 class Classifier(nn.Module):
@@ -39,34 +36,6 @@ def export(module):
         output_names=["logits", "output", "h_n"],
         dynamic_shapes={"input": {0: "batch", 1: "sequence"}, "lengths": {0: "batch"}, "h_0": {1: "batch"}},
     ).model_proto
-
-
-def both():
-    module = Classifier()
-    return export(module).SerializeToString(deterministic=True), script_bytes(script(module))
-
-
-def test_bytes_repeat_in_this_process_and_in_another(tmp_path):
-    first = both()
-    export(Classifier("RNN"))
-    script(Classifier("RNN"))
-    assert both() == first
-
-    # Another process, with hashes of its own, that has exported other things before.
-    source = (
-        "import importlib.util, sys\n"
-        f"spec = importlib.util.spec_from_file_location({__name__!r}, sys.argv[1])\n"
-        "tests = importlib.util.module_from_spec(spec)\n"
-        f"sys.modules[{__name__!r}] = tests\n"
-        "spec.loader.exec_module(tests)\n"
-        "tests.script(tests.Classifier('RNN', 7)); tests.export(tests.Classifier('RNN', 7))\n"
-        "for name, content in zip(('model.onnx', 'model.pt'), tests.both()):\n"
-        "    open(name, 'wb').write(content)\n"
-    )
-    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    subprocess.run([sys.executable, "-c", source, __file__], check=True, cwd=tmp_path, env=environment)
-    assert (tmp_path / "model.onnx").read_bytes() == first[0]
-    assert (tmp_path / "model.pt").read_bytes() == first[1]
 
 
 def test_nothing_of_the_exporting_machine():

@@ -2,12 +2,14 @@
 
 import functools
 
+import grpc
 import pytest
 
 from kit.locked_servers import (
     SIMPLE,
     certified_server,
     check_each_method,
+    check_revocation,
     locked_server,
 )
 from kit.tokens import bearer
@@ -29,3 +31,7 @@ def test_each_method_answers_only_its_roles(locked, repository, tmp_path):
     with certified_server(repository, tmp_path, plain=True) as certified:
         for ask in (certified.ask, certified.ask_as_front):
             check_each_method({kind: functools.partial(ask, kind=kind) for kind in (*ROLES, "stranger")}, SIMPLE)
+
+
+def test_streams_of_a_revoked_token_end(locked):
+    check_revocation(locked, grpc.StatusCode.CANCELLED)

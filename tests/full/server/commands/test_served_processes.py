@@ -77,21 +77,13 @@ def is_free(port):
         return sock.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
-def test_stacks_of_all_threads_are_shown_and_at_last_it_ends(root):
+def test_stacks_of_all_threads_are_shown(root):
     processes = 3
     with served(root, "process", workers=2) as server:
-        server.send(signal.SIGUSR2)
-        until(lambda: "SIGUSR2 means nothing here" in server.log)
         server.send(signal.SIGUSR1)
         until(lambda: server.log.count("(most recent call first)") >= processes)
         assert server.log.count("Current thread 0x") + server.log.count("Thread 0x") >= processes
         assert answers(server.port) == {("1", 1.5)}
-        pids = server.workers()
-        shown = server.log.count("Current thread 0x")
-        resource.prlimit(server.process.pid, resource.RLIMIT_CORE, (0, 0))
-        assert server.end(signal.SIGQUIT) == 128 + signal.SIGQUIT
-        assert server.log.count("Current thread 0x") == shown + processes
-        assert not any(is_running(pid) for pid in pids)
 
 
 @pytest.mark.parametrize(("state", "workers"), [("full", WORKERS), ("closed", ()), ("gone", ())])
@@ -105,7 +97,7 @@ def test_it_serves_changes_and_ends_though_nobody_reads_its_log(root, workers, s
                 os.write(write_fd, b"x" * 512)
         os.set_blocking(write_fd, True)
     command = serve_command(root)
-    options = ["--model-control", "poll", "--poll", "0.1", "--log-level", "debug", "--grace", "1", *workers]
+    options = ["--model-control", "poll", "--log-level", "debug", "--grace", "1", *workers]
     command = [*command, *options] if state != "closed" else closed([*command, *options], descriptor=2)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=write_fd, text=True) as process:
         os.close(write_fd)
@@ -158,9 +150,10 @@ def is_served(port, version, factor):
         return False
 
 
-def test_closed_terminal_ends_it(root):
+@pytest.mark.parametrize("workers", [(), WORKERS])
+def test_closed_terminal_ends_it(root, workers):
     """As it ended before a hang up was a reason to load the repository again."""
-    command = serve_command(root)
+    command = [*serve_command(root), *workers]
     pid, fd = pty.fork()
     if not pid:
         os.execv(sys.executable, command)
@@ -193,14 +186,14 @@ def test_server_goes_on_after_descriptors_have_run_out(root):
         assert "Traceback" not in server.log
 
 
-@pytest.mark.parametrize(("limit", "workers"), [(100_000, ()), (250_000, WORKERS), (400_000, ())])
+@pytest.mark.parametrize(("limit", "workers"), [(100_000, ()), (250_000, WORKERS)])
 def test_too_little_address_space_is_one_line_of_each_process(root, limit, workers):
     command = serve_command(root)
     run = subprocess.run(
         limited([*command, *workers], RLIMIT_AS=limit << 10), capture_output=True, text=True, timeout=60, check=False
     )
     lines = run.stderr.splitlines()
-    said = f"rnnserve serve: cannot start: there is no memory, or address space, left (limit {limit:,}: ulimit -v)"
+    said = "rnnserve serve: cannot start: there is no memory, or address space, left (see ulimit -v)"
     assert run.returncode == 1
     assert lines[0] == said
     ended = [f"rnnserve serve: worker {number} ended before it was ready, with exit status 1" for number in (0, 1)]

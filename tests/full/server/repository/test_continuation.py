@@ -5,7 +5,7 @@ import torch
 
 from kit.loaded import load_model
 from rnnserve.export import Floats, Integers, publish
-from rnnserve.export.found_states.parts_record import parts_failures
+from rnnserve.export.found_states.parts_file import parts_failures
 from rnnserve.export.verify import verify_version
 from rnnserve.protos.artifact import read_version
 
@@ -46,7 +46,7 @@ def test_what_counts_the_steps_of_a_request_takes_no_sequences_in_parts(tmp_path
     model = load_model(folder, "counting")
     assert model.continues == of_the_sequence
     if of_the_sequence:
-        assert "counts the steps" not in model.why_not_in_parts
+        assert "cutting a sequence changes" not in model.why_not_in_parts
         return
     assert model.why_not_in_parts.startswith("cutting a sequence changes its output")
     assert model.why_not_in_parts == read_version(folder).manifest.parts.not_continued

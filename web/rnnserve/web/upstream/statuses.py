@@ -15,7 +15,7 @@ from rnnserve.web.errors import RestError
 __all__ = ["NOT_CONNECTED", "NO_SERVER_HEADERS", "RETRY_SECONDS", "error_of_status"]
 
 RETRY_SECONDS = 1
-"""Value of Retry-After. What fills a server's queues takes less than --max-wait, some seconds; a model's load, longer:
+"""Value of Retry-After. What fills a server's queues takes some seconds; a model's load, longer:
 clients that ask each second cost nothing."""
 
 NO_SERVER_HEADERS = MappingProxyType({"retry-after": str(RETRY_SECONDS), "connection": "close"})

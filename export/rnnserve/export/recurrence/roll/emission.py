@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnserve.export.recurrence import capture_session
 from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.recurrence.refusals import NotRolled
 from rnnserve.export.recurrence.roll.fitting import Element
@@ -29,7 +28,7 @@ from rnnserve.export.recurrence.roll.items import (
 )
 from rnnserve.export.recurrence.roll.sweeping import JOINING, REPEATED, SEGMENT, Body, Operation, Source
 from rnnserve.export.recurrence.roll.tracing import Traced
-from rnnserve.export.recurrence.scan import BEGIN, MARKER, scan
+from rnnserve.export.recurrence.scan import BEGIN, MARKER, current_session, scan
 from rnnserve.export.torch_adapter import lines_of, tree_leaves, tree_unflatten
 
 __all__ = ["Rolled"]
@@ -62,9 +61,9 @@ _open_scans: list[int] = []
 def _number_of_scan(marker: str, known: int | None) -> int:
     """Give a number of its own to each scan that the module calls itself; one ends before that around it."""
     if known is not None:  # without a beginning
-        return next(capture_session.current().scans)
+        return next(current_session().scans)
     if marker == BEGIN:
-        _open_scans.append(next(capture_session.current().scans))
+        _open_scans.append(next(current_session().scans))
         return _open_scans[-1]
     return _open_scans.pop()
 

@@ -12,14 +12,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.recurrence.capture import capture
-from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, resize
+from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Limits, resize, within
 from rnnserve.export.recurrence.refusals import FixedSize, NotRolled, RaisedInCapture
 from rnnserve.export.recurrence.roll.emission import Rolled
 from rnnserve.export.recurrence.roll.fitting import Element, fitted, refuse_unlike
 from rnnserve.export.recurrence.roll.items import SCAN, Item, items_of
 from rnnserve.export.recurrence.roll.sweeping import rolled
 from rnnserve.export.recurrence.roll.tracing import Clamped, Traced, simplify, traced
-from rnnserve.export.recurrence.sizes import Limits, within
 from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.export.source_lines import is_users_code, source_line
 from rnnserve.protos.protocol_words import BATCH

@@ -53,7 +53,6 @@ async function start() {
     watch((sample) => shown?.live(sample), (error) => shown?.silent(error));
   } catch (error) {
     if (tokenForm.hidden) problem.textContent = error.message;
-    if (error.status === 429) tokenForm.hidden = false; // too many wrong tokens: a right one is let in
     list.replaceChildren();
     place.replaceChildren();
   }

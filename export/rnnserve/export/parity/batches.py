@@ -1,32 +1,37 @@
-"""The batches of extreme values, compared beside the usual ones: each kind, all ids, both ends of lengths, long rows.
+"""The inputs that are compared: ordinary ones at sizes unlike the exporter's, and extreme ones.
 
-A few rows of each: what goes wrong there goes wrong in every row.
+Ordinary are single steps, drawn sequences, and given samples. Extreme are a few rows of each kind of `extreme_values`,
+all ids, both ends of lengths, and long rows: what goes wrong there goes wrong in every row.
 """
 
+import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.description.forward_trials import LONGEST
 from rnnserve.export.parity.extreme_values import EXTREMES, LOUD_BY_ROW, Extreme
-from rnnserve.export.parity.input_batches import InputBatch
-from rnnserve.export.tensors import Arrays, draw_inputs, is_state, shape_of
+from rnnserve.export.tensors import Arrays, draw_inputs, is_state, shape_of, sizes_of
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out
 
 __all__ = [
-    "BEGINNING",
     "IDS",
-    "IDS_ALONE",
     "LENGTHS",
     "LONG",
     "LONG_AND_LOUD",
     "NOT_FINITE",
-    "UNEVEN",
+    "USUAL",
     "ExtremeBatches",
+    "InputBatch",
+    "groups_of",
+    "input_batches",
 ]
+
+USUAL = ("step", "random", "sample")
+"""The kinds of ordinary inputs, which `input_batches` gives."""
 
 BEGINNING, IDS, IDS_ALONE, LENGTHS, LONG, LONG_AND_LOUD, NOT_FINITE, UNEVEN = (
     "beginning",
@@ -38,6 +43,14 @@ BEGINNING, IDS, IDS_ALONE, LENGTHS, LONG, LONG_AND_LOUD, NOT_FINITE, UNEVEN = (
     "not finite",
     "uneven lengths",
 )
+
+_LENGTHS = (2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128)
+_TOGETHER = 12
+"""Lengths that have all batch sizes together, so that each length has two or three (docs/lab/findings.md, "What
+publishing costs")."""
+
+_MOST_JUDGED = 16
+"""Batches of extreme values that are judged together, so that memory holds their results: all ids may be thousands."""
 
 _ROWS, _STEPS = 8, 33
 _LONG = {1000: 2, LONGEST: 1}
@@ -56,6 +69,75 @@ _ALL_IDS, _MOST_BATCHES = 1 << 18, 2048
 """Up to how many ids each is drawn, in how many batches; of more ids as many are drawn as that."""
 
 
+@dataclasses.dataclass(frozen=True)
+class InputBatch:
+    """One batch of inputs.
+
+    Attributes:
+        kind: One of `USUAL`, as in a manifest's parity record; or a kind of extreme values.
+        inputs: Arrays by name, in the order of forward. Values after a row's length are arbitrary.
+        rows: The size of the batch axis.
+        length: The size of the first sequence axis; 1 for a model without any.
+    """
+
+    kind: str
+    inputs: Arrays
+    rows: int
+    length: int
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether its values are ordinary ones."""
+        return self.kind in USUAL
+
+    def __str__(self) -> str:
+        return f"{self.kind} of batch {self.rows}, sequence {self.length}"
+
+
+def groups_of(batches: Iterable[InputBatch]) -> Iterator[list[InputBatch]]:
+    """Put batches of one kind and length together."""
+    groups: dict[tuple[str, int], list[InputBatch]] = {}
+    for batch in batches:
+        groups.setdefault((batch.kind, batch.length), []).append(batch)
+    for group in groups.values():
+        most = len(group) if group[0].is_usual else _MOST_JUDGED
+        yield from (group[start : start + most] for start in range(0, len(group), most))
+
+
+def input_batches(model: DescribedModel, seed: int) -> Iterator[InputBatch]:
+    """Give every ordinary batch, all within the sizes that the model takes.
+
+    Single steps of all batch sizes; sequences of each length, the rows of one batch full and, where there are lengths,
+    of the others ragged; the samples.
+    """
+    random = np.random.default_rng(seed)
+    axes = model.sequence_axes
+    least, most = model.sizes[BATCH]
+    batches = range(least, most + 1)
+    if all(model.sizes[axis][0] <= 1 for axis in axes):
+        for batch in batches:
+            sizes = dict.fromkeys(axes, 1) | {BATCH: batch}
+            yield InputBatch("step", draw_inputs(model.inputs, random, sizes), batch, 1)
+    if axes:
+        by_axis = {axis: _lengths(*model.sizes[axis]) for axis in axes}
+        lengths = max(map(len, by_axis.values()))
+        together = min(max(3, min(_TOGETHER, lengths)), len(batches))
+        for number in range(lengths):
+            # Several axes have lengths unlike each other.
+            sizes = {axis: by_axis[axis][(number + 3 * at) % len(by_axis[axis])] for at, axis in enumerate(axes)}
+            for position, batch in enumerate(batches[number % together :: together]):
+                ragged = bool(model.lengths) and position != (number + 1) % 2
+                inputs = draw_inputs(model.inputs, random, sizes | {BATCH: batch}, ragged=ragged)
+                yield InputBatch("random", inputs, batch, sizes[axes[0]])
+    for sample in model.samples:
+        sizes = sizes_of(model.inputs, sample)
+        yield InputBatch("sample", sample, sizes[BATCH], sizes[axes[0]] if axes else 1)
+
+
+def _lengths(least: int, most: int) -> list[int]:
+    return [length for length in _LENGTHS if least <= length <= most] or sorted({least, most})
+
+
 class ExtremeBatches:
     """The batches of a model, and what could not be drawn.
 
@@ -69,8 +151,7 @@ class ExtremeBatches:
     ) -> None:
         """Look at what the model takes; the same model and seed give the same batches.
 
-        If its graph computes with sizes, lengths are drawn that are nothing special. Of whole numbers that the graph
-        names, a row of such an id alone, and of those beside it, is what a mask may hide.
+        A mask may hide what a row does of one id alone that the graph names, or of an id beside it.
         """
         self.drawn: dict[str, str] = {}
         self.not_drawn: list[str] = []
@@ -85,7 +166,6 @@ class ExtremeBatches:
         self._vocabularies = [t for t in model.inputs if t.HasField("integers") and not t.lengths_of]
 
     def __iter__(self) -> Iterator[InputBatch]:
-        """Give every batch."""
         sizes = self._sizes(_STEPS)
         for kind, extreme in EXTREMES.items():
             usual = self._draw(sizes, ragged=True)

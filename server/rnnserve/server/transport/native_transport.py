@@ -1,0 +1,248 @@
+"""The native transport (`--transport native`): ModelInfer over gRPC in Rust, in front of the same dispatcher.
+
+pygrpc-native reads and writes HTTP/2 outside the GIL, and its public API hands over all calls that have arrived as one
+list. It has neither TLS nor streams of requests: every other method goes to grpcio's server, on a Unix socket behind
+it. It has no limit on the size of a message, and nothing says when a response has been sent. So it is for trusted
+networks (SECURITY.md, "The native transport").
+"""
+
+import functools
+import importlib.util
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from rnnserve.common.extras import missing_package
+from rnnserve.protos.access_table import INFERENCE
+from rnnserve.protos.protocol_words import FRONT_EXCHANGE
+from rnnserve.server.access.gate import Gate
+from rnnserve.server.batching import MAX_REQUESTS
+from rnnserve.server.batching.schedulers import Schedulers
+from rnnserve.server.clock import NO_DEADLINE, now
+from rnnserve.server.connections.byte_budget import SMALL
+from rnnserve.server.errors import InternalError, ServeError, ShuttingDown, StartError
+from rnnserve.server.fast_path.calls import Arrivals, ArrivedRequest
+from rnnserve.server.fast_path.dispatcher import Dispatcher
+from rnnserve.server.fast_path.fast_path import FastPath
+from rnnserve.server.fast_path.templates import read_id
+from rnnserve.server.observing.origins import MANY_FIELDS, Origin, kept_metadata, origin_of
+from rnnserve.server.protocol.responses import trailing_metadata
+from rnnserve.server.protocol.service import Service
+
+if TYPE_CHECKING:
+    from pygrpc_native import NativeGrpcFront
+
+__all__ = ["NativeTransport", "SharedDispatcher"]
+
+_METHODS = ((f"{INFERENCE}ModelInfer", False), (FRONT_EXCHANGE, True))
+"""The methods that are not handed to grpcio's server. The second one is the HTTP gateway's alone, on its own socket."""
+
+_NOT_YOURS = (grpc.StatusCode.UNIMPLEMENTED.value[0], "this method is for the server's own gateway")
+
+_IO_THREADS = 1
+"""Threads that read and write HTTP/2."""
+
+_IDLE_MS = 500
+"""Milliseconds that the thread waits for calls before it looks at what else there is to do."""
+
+_FLUSH_SECONDS = 0.05
+"""Seconds between the last answer and the end, in which the answer is written: nothing says when it has been."""
+
+
+class SharedDispatcher(Dispatcher):
+    """A dispatcher for two threads, the native transport's and the fast path's, which take turns."""
+
+    def __init__(self, service: Service, schedulers: Schedulers) -> None:
+        super().__init__(service, schedulers)
+        self._turn = threading.Lock()
+
+    def take(self, arrived: list[ArrivedRequest]) -> None:
+        """Take requests in turn, as `Dispatcher.take` does."""
+        with self._turn:
+            self._thread = threading.get_ident()
+            super().take(arrived)
+
+    def work(self) -> bool:
+        """Run a batch in turn, as `Dispatcher.work` does."""
+        with self._turn:
+            self._thread = threading.get_ident()
+            return super().work()
+
+
+class _NativeCall(ArrivedRequest):
+    """A call of ModelInfer, which pygrpc-native knows by a number."""
+
+    __slots__ = ("_call_id", "_metadata", "on_cancel")
+
+    _door: "NativeTransport"
+    stream = None
+
+    def __init__(
+        self,
+        door: "NativeTransport",
+        call_id: int,
+        payload: bytes,
+        connection: str,
+        deadline: float,
+        metadata: Sequence[Any],
+    ) -> None:
+        # Without `super().__init__`, which costs half a microsecond a request.
+        self._door = door
+        self.payload = payload
+        self.deadline = deadline
+        self.is_answered = False
+        self.held_bytes = 0
+        self.grant = None
+        self._connection = connection
+        self._room = 0
+        self._call_id = call_id
+        self._metadata = metadata
+        self.on_cancel: Callable[[], object] = int  # called if its client goes, or its deadline passes
+
+    def origin(self) -> Origin:
+        return origin_of(self._connection, self._metadata, read_id(self.payload), "ModelInfer")
+
+    def certificate(self) -> str:
+        """Return an empty text: there is no TLS."""
+        return ""
+
+    def watch(self, on_cancel: Callable[[], None]) -> None:
+        self.on_cancel = on_cancel
+        if self._call_id not in self._door.calls:
+            on_cancel()
+
+    def answer(self, payload: bytes) -> None:
+        if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
+            return
+        if self.is_answered:
+            return
+        self.is_answered = True
+        self.payload = b""
+        self._door.calls.pop(self._call_id, None)
+        self._door.front.respond(self._call_id, payload)
+        if self.held_bytes:
+            self.let_go()
+
+    def _send_error(self, error: ServeError, request_id: str) -> None:
+        self._door.calls.pop(self._call_id, None)
+        code = grpc.StatusCode[error.status].value[0]
+        self._door.front.fail(self._call_id, code, str(error), trailing_metadata(error, request_id))
+
+
+class NativeTransport:
+    """Serves ModelInfer of a server, and hands all other calls to a fast path's server. In place of the fast path."""
+
+    def __init__(self, fast_path: FastPath, handler: Dispatcher, gate: Gate | None) -> None:
+        """Prepare; `listen` binds the port. Raises StartError if pygrpc-native isn't installed."""
+        if importlib.util.find_spec("pygrpc_native") is None:
+            raise StartError(f"--transport native {missing_package('pygrpc-native', 'native')}")
+        self.budget = fast_path.budget
+        self.calls: dict[int, _NativeCall] = {}  # by number, until they are answered or cancelled
+        self.front: NativeGrpcFront
+        self._fast_path = fast_path
+        self._handler = handler
+        self._gate = gate
+        self._arrivals = Arrivals(handler.take_large, gate)
+        self._folder = tempfile.TemporaryDirectory(prefix="rnnserve-")
+        self.fallback = f"unix:{Path(self._folder.name) / 'grpc.sock'}"  # where grpcio's server must listen
+        self._failure: Exception | None = None
+        self._is_ending = False
+        self._thread = threading.Thread(target=self._run, name="native transport", daemon=True)
+        self.hold, self.release = fast_path.hold, fast_path.release
+        self.end_streams, self.end_revoked = fast_path.end_streams, fast_path.end_revoked
+
+    def listen(self, address: str, *, share_port: bool) -> int:
+        """Bind a port, and listen on it, and return its number. Raises StartError if it cannot be had."""
+        native = importlib.import_module("pygrpc_native")
+        try:
+            self.front = native.NativeGrpcFront(
+                address, _METHODS, io_threads=_IO_THREADS, call_details=True, reuse_port=share_port
+            )
+        except OSError as error:
+            raise StartError(f"cannot listen on {address}: {error}") from error
+        self.front.set_fallback(self.fallback.removeprefix("unix:"))
+        return self.front.bound_port
+
+    @property
+    def failure(self) -> Exception | None:
+        """What has ended a thread that takes requests; None while they run."""
+        return self._failure or self._fast_path.failure
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have arrived, and have not been answered."""
+        return len(self.calls) + self._fast_path.in_flight
+
+    def start(self) -> None:
+        """Begin to serve."""
+        self._fast_path.start()
+        self.front.start()
+        self._thread.start()
+
+    def stop_accepting(self) -> None:
+        """Refuse the calls that arrive from now on, with UNAVAILABLE."""
+        self._is_ending = True
+        self._fast_path.stop_accepting()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until every call has been answered, at most so long, and end. Return whether all have been."""
+        until = NO_DEADLINE if timeout is None else now() + timeout
+        while self.calls and now() < until:
+            time.sleep(1e-3)
+        has_ended = not self.calls
+        if self._thread.ident is not None:
+            time.sleep(_FLUSH_SECONDS)
+            self.front.close()
+            self._thread.join(timeout)
+        is_over = self._fast_path.join(max(0.0, until - now()))
+        self._folder.cleanup()
+        return has_ended and is_over and not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except Exception as error:  # noqa: BLE001 - it is shown where the thread is looked after
+            self._failure = error
+
+    def _loop(self) -> None:
+        receive = functools.partial(self.front.recv_batch_details, MAX_REQUESTS)
+        has_work, nap = False, 0.0
+        while (events := receive(0 if has_work else _IDLE_MS)) is not None:
+            arrived: list[ArrivedRequest] = []
+            for _, call_id, method, payload, _, details in events:
+                if payload is None or details is None:  # an event of a cancellation
+                    if (cancelled := self.calls.pop(call_id, None)) is not None:
+                        cancelled.on_cancel()
+                elif method:
+                    self.front.fail(call_id, *_NOT_YOURS)
+                else:
+                    self._take(call_id, payload, details, arrived)
+            try:
+                self._handler.take(arrived)
+                has_work = self._handler.work()
+                nap = 0.0 if has_work else self._handler.nap_seconds(len(self.calls))
+            except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor end the thread
+                hidden = InternalError.hiding(error)
+                for request in arrived:
+                    request.refuse(hidden)
+                has_work = True
+            if nap:
+                time.sleep(nap)
+
+    def _take(self, call_id: int, payload: bytes, details: Sequence[Any], arrived: list[ArrivedRequest]) -> None:
+        """Take a call: add it to those that are handed on, or refuse it, or give it to the thread of large ones."""
+        metadata, connection, remaining = details
+        deadline = NO_DEADLINE if remaining is None else now() + remaining
+        kept = metadata if len(metadata) <= MANY_FIELDS else kept_metadata(metadata)
+        call = self.calls[call_id] = _NativeCall(self, call_id, payload, connection, deadline, kept)
+        if self._is_ending:
+            call.refuse(ShuttingDown("the server is shutting down: send the request again"))
+        elif self._gate is None and len(payload) <= SMALL:
+            arrived.append(call)
+        elif self._gate is None or self._arrivals.lets_in(call, metadata):
+            arrived += self._arrivals.take(call)
