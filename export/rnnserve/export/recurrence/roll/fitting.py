@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rnnserve.export.recurrence.refusals import NotRolled
-from rnnserve.export.recurrence.roll.items import Form, Item
+from rnnserve.export.recurrence.roll.items import SCAN, Form, Item
 from rnnserve.export.recurrence.roll.tracing import Shape
 from rnnserve.export.source_lines import line_of_trace
 
@@ -121,9 +121,13 @@ class Element:
     meta: Mapping[str, Any]  # where the operation is in the user's code
 
     @property
-    def axes(self) -> set[str]:
-        """The axes whose sizes its numbers follow from."""
-        return {axis for number in self.numbers for _, axes, *_ in number.terms for axis in axes}
+    def looped(self) -> set[str]:
+        """The axes whose sizes are the numbers of steps of a scan, and of the scans in its steps."""
+        if self.target != SCAN:
+            return set()
+        operations: Any = self.form.operations  # type: ignore[attr-defined] # a `Body`
+        slots = [0, *(each.numbers[0].values[0] for each in operations if each.target == SCAN)]
+        return {axis for slot in slots for _, axes, *_ in self.numbers[slot].terms for axis in axes}
 
 
 def refuse_unlike(programs: Sequence[Sequence[Item]]) -> None:

@@ -16,7 +16,7 @@ from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Limi
 from rnnserve.export.recurrence.refusals import FixedSize, NotRolled, RaisedInCapture
 from rnnserve.export.recurrence.roll.emission import Rolled
 from rnnserve.export.recurrence.roll.fitting import Element, fitted, refuse_unlike
-from rnnserve.export.recurrence.roll.items import SCAN, Item, items_of
+from rnnserve.export.recurrence.roll.items import Item, items_of
 from rnnserve.export.recurrence.roll.sweeping import rolled
 from rnnserve.export.recurrence.roll.tracing import Clamped, Traced, simplify, traced
 from rnnserve.export.recurrence.value_trials import Trial
@@ -91,7 +91,7 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
         captured = capture(made, args, axes.of_variadic(args), limits)
     except (FixedSize, RaisedInCapture) as error:
         raise NotRolled(f"the scans that its loops would be exported as fail for some sizes ({error})") from error
-    found = {name for element in elements if element.target == SCAN for name in element.axes}
+    found = {name for element in elements for name in element.looped}
     trials = _Trials(module, args, axes, limits, [name for name in looped if name in found] or looped[:1])
     clamped = sorted({each for trace in traces for each in trace.clamped})
     return RolledCapture(captured, [*trials.of_conditions(points[0], clamped), *trials.of_loops()], is_stateless=True)
