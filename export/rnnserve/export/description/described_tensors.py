@@ -48,11 +48,6 @@ class ModelDescription:
     defaults: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
 
     @property
-    def finite_inputs(self) -> bool:
-        """Whether no input is NaN or infinite: servers see to it, but for states that begin with infinity."""
-        return not self.allow_non_finite and not self.infinite_inputs
-
-    @property
     def infinite_inputs(self) -> frozenset[str]:
         """Names of the states that begin with infinity."""
         return infinite_defaults(self.defaults)

@@ -19,12 +19,11 @@ from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import now
 from rnnserve.server.connections.byte_budget import ByteBudget
 from rnnserve.server.connections.private_socket import is_of_http
-from rnnserve.server.counting.table import answering, count_http_answer, count_refusal
+from rnnserve.server.counting.table import answering, count_http_answer
 from rnnserve.server.errors import InternalError, ServeError
 from rnnserve.server.fast_path.calls import Arrivals, ArrivedRequest, Door
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.templates import find_varying_fields, read_id
-from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin
 from rnnserve.server.protocol.responses import encode_stream_error, encode_stream_response, errors_end_stream
 from rnnserve.server.protocol.sequences import StreamOwner
@@ -47,9 +46,6 @@ class _PlainRequest(ArrivedRequest):
         self._connection = caller.peer()
         self._on_cancel: Callable[[], None] | None = None
 
-    def peer(self) -> str:
-        return self._connection
-
     def origin(self) -> Origin:
         return self._caller.origin(read_id(self.payload))
 
@@ -71,13 +67,9 @@ class _PlainRequest(ArrivedRequest):
         self.outcome, self.is_answered = payload, True
         self.is_ready.set()
 
-    def refuse(self, error: ServeError) -> None:
-        if self.is_answered:
-            return
-        self.let_go()
-        count_refusal(error, is_http=is_of_http(self.peer()))
-        error.request_id = tell_refusal(self, error)
-        self.outcome, self.is_answered = error, True
+    def _send_error(self, error: ServeError, request_id: str) -> None:
+        error.request_id = request_id
+        self.outcome = error
         self.is_ready.set()
 
 
@@ -96,6 +88,7 @@ class PlainTransport:
         self._in_flight: set[ArrivedRequest] = set()
         self._streams: dict[StreamOwner, grpc.ServicerContext] = {}
         self._thread = threading.Thread(target=self._loop, name="dispatcher", daemon=True)
+        self.start = self._thread.start
         handlers: dict[str, Any] = {
             "ModelInfer": grpc.unary_unary_rpc_method_handler(self._infer),
             "ModelStreamInfer": grpc.stream_stream_rpc_method_handler(self._infer_stream),
@@ -117,10 +110,6 @@ class PlainTransport:
         for stream, context in list(self._streams.items()):
             if stream.grant is not None and not stream.grant.admits(Need.INFER):
                 context.cancel()
-
-    def start(self) -> None:
-        """Begin to dispatch."""
-        self._thread.start()
 
     def end_streams(self, error: ServeError) -> None:
         """End each stream with its next request."""
