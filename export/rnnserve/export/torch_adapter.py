@@ -18,7 +18,6 @@ import torch.fx.traceback
 from onnxscript.values import TracedOnnxFunction
 from torch import Tensor, fx, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
-from torch.multiprocessing.reductions import StorageWeakRef
 
 TESTED = ("2.13", "2.15")
 """The versions of torch that the export was tested with."""
@@ -29,6 +28,7 @@ try:
     import torch.fx.experimental._config
     from torch._ops import OpOverload
     from torch._subclasses.fake_tensor import FakeTensor
+    from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
     from torch.onnx._internal.exporter._registration import OnnxDecompMeta, ONNXRegistry
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_map_only, tree_unflatten
@@ -70,7 +70,6 @@ __all__ = [
     "compiled_as_written",
     "computed_in",
     "expressions_of",
-    "functional_of",
     "internal",
     "is_composite",
     "is_of_a_transform",
@@ -82,7 +81,6 @@ __all__ = [
     "registry_read_once",
     "replacements_seen",
     "schema_of",
-    "share_memory",
     "tree_flatten",
     "tree_leaves",
     "tree_map",
@@ -90,6 +88,7 @@ __all__ = [
     "tree_unflatten",
     "version_of",
     "without_printed_graphs",
+    "without_writes",
     "written_module",
 ]
 
@@ -212,12 +211,14 @@ def internal(name: str, overload: str = "default") -> Any:  # noqa: ANN401 - an 
     return getattr(getattr(torch.ops.aten, name), overload)
 
 
-def functional_of(target: Any) -> Any:  # noqa: ANN401 - an operator
-    """Return the operator that computes what another one writes; None if there is none."""
-    if not isinstance(target, OpOverload):
-        return None
-    packet = getattr(torch.ops.aten, target.overloadpacket.__name__.removesuffix("_"), None)
-    return getattr(packet, str(target).rpartition(".")[2], None)
+def without_writes(program: fx.GraphModule) -> Callable[..., Any]:
+    """Return what computes the same by operators that write to no tensor, at the same lines of the user's code."""
+
+    def run(*given: Any) -> Any:  # noqa: ANN401 - the program's
+        with torch.fx.traceback.preserve_node_meta():
+            return fx.Interpreter(program).run(*tree_leaves(given))
+
+    return dispatch_functionalize(run, FunctionalTensorMode(pre_dispatch=True, export=True))
 
 
 @contextlib.contextmanager
@@ -226,12 +227,6 @@ def lines_of(meta: Mapping[str, Any]) -> Iterator[None]:
     with torch.fx.traceback.preserve_node_meta():
         torch.fx.traceback.current_meta.update(meta)
         yield
-
-
-def share_memory(one: Tensor, other: Tensor) -> bool:
-    """Whether one tensor is a view of another, both without values."""
-    first, second = (StorageWeakRef(each.untyped_storage()) for each in (one, other))  # type: ignore[no-untyped-call]
-    return bool(first == second)
 
 
 def computed_in(node: fx.Node) -> Any:  # noqa: ANN401 - a value of a graph

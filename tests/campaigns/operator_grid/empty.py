@@ -34,11 +34,6 @@ DIFFERS_OF_NOTHING: Mapping[tuple[str, str], str] = {
     ("Images of any number of steps", "upsample(bicubic)"): _NO_ERROR,
     ("Images of any number of steps", "upsample(bilinear, antialias)"): _NO_ERROR,
     ("Images of any number of steps", "unfold(2)"): _NO_ERROR,
-    ("Images of any number of steps", "rfft"): _NO_ERROR,
-    ("Images of any number of steps", "rfft.real, imag"): _NO_ERROR,
-    ("Images of any number of steps", "fft"): _NO_ERROR,
-    ("Images of any number of steps", "irfft"): _NO_ERROR,
-    ("Images of any number of steps", "irfft(view_as_complex)"): _NO_ERROR,
 }
 """By family and operator, what is another result than eager's where there are no values, in words for the page."""
 

@@ -172,7 +172,8 @@ REFUSED = {
     "rfft": (lambda x: torch.fft.rfft(x).abs(), None),
     "max_pool2d_with_indices": (lambda x: F.max_pool2d(x[:, None, None], (1, 2), return_indices=True)[1], None),
     "cdist with p=3": (lambda x: torch.cdist(x[:, :, None], x[:, :, None], 3.0), None),
-    "prod of integers": (lambda x: x.long().prod(1), lambda x: x.long().double().prod(1).long()),
+    "conv3d": (lambda x: F.conv3d(x[:, None, None, None], torch.ones(1, 1, 1, 1, 2)), None),
+    "prod": (lambda x: x.long().prod(1), lambda x: x.long().double().prod(1).long()),
     "raised to powers": (lambda x: x.long() ** torch.arange(4), None),
     "Softplus of float64": (lambda x: F.softplus(x.double()), None),
 }

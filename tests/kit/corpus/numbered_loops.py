@@ -186,7 +186,7 @@ class Power(Scaled):
         return 0.999**t
 
 
-@refused(r"not that of fewer steps repeated", is_core=True)
+@core
 class Correction(Scaled):
     def number(self, t, _):
         return 1 / (1 - 0.999 ** (t + 1))
@@ -194,14 +194,8 @@ class Correction(Scaled):
 
 @core
 class Root(Scaled):
-    """As the refusal says: the numbers of all steps are computed before the loop."""
-
-    def forward(self, x):
-        roots, outputs, h = (torch.arange(x.size(1)) + 1.0) ** -0.5, [], torch.zeros_like(x[:, 0])
-        for t in range(x.size(1)):
-            h = 0.5 * h + x[:, t]
-            outputs.append(h * roots[t])
-        return torch.stack(outputs, 1)
+    def number(self, t, _):
+        return math.sqrt(t + 1)
 
 
 @refused(r"not that of fewer steps repeated.*torch\.cos")
@@ -210,16 +204,36 @@ class Squared(Scaled):
         return (t**2 % 7 + t // 3) / 7
 
 
-@refused(r"a number depends on the size of an axis .* no simple formula")
+@refused(r"not that of fewer steps repeated|no simple formula")
 class Cosine(Scaled):
     def number(self, t, n):
         return 0.5 * (1 + math.cos(math.pi * t / n))
 
 
-@refused(r"not that of fewer steps repeated")
+@right
 class Logarithm(Scaled):
     def number(self, t, _):
+        return math.log(t + 2) * torch.ones(3) / (t + 1) ** 2
+
+
+@refused(r"not that of fewer steps repeated")
+class LogarithmOverRoot(Scaled):
+    def number(self, t, _):
         return math.log(t + 2) / math.sqrt(t + 1)
+
+
+@right
+class PartOfTheSteps(Scaled):
+    def number(self, t, n):
+        return (t / (t + 1)) * torch.ones(3) * ((t + 1) / n) ** 2 / (t + 2) ** 0.5
+
+
+@right
+class Literals(Scaled):
+    """Of float32, whose rounding is another one at each length."""
+
+    def number(self, t, _):
+        return torch.tensor([t / 10, 1.0, 0.5 * t])
 
 
 @right

@@ -100,7 +100,7 @@ add(
     "lengths of frames",
     shortened,
     bounds=(("sequence", (9, None)),),
-    refused="not that of fewer steps repeated",
+    refused="condition on sizes",
     is_located=False,
 )
 

@@ -12,7 +12,7 @@ Door: `__all__`, `graphs`.
 from collections.abc import Callable
 from typing import Any
 
-from rnnserve.export.operators import divisions, elementwise, layers, reductions, refusals, resizing
+from rnnserve.export.operators import elementwise, layers, reductions, refusals
 from rnnserve.export.operators.elementwise import unify_numbers
 from rnnserve.export.operators.refusals import checked_distribution, refuse_operators
 from rnnserve.export.operators.rewrites import MayBeEmpty, guard_empty_axes, refuse_empty, rewrite_for_onnxruntime
@@ -29,10 +29,8 @@ __all__ = [
 ]
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    **divisions.TRANSLATIONS,
     **elementwise.TRANSLATIONS,
     **layers.TRANSLATIONS,
     **reductions.TRANSLATIONS,
     **refusals.TRANSLATIONS,
-    **resizing.TRANSLATIONS,
 }

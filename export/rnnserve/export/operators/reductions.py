@@ -1,4 +1,4 @@
-"""Results over axes: sums, products, variances, flags and distances, and running sums.
+"""Results over axes: sums, variances, flags and distances, and running sums.
 
 Sums: PyTorch adds up in cascades (aten/src/ATen/native/cpu/SumKernel.cpp), so that the error grows with the logarithm
 of the number of values; onnxruntime adds one value after the other. Over 3,000 steps it had lost ten times as much as
@@ -65,20 +65,6 @@ def _log_sum_exp(x: Value, dim: _Dim, keepdim: bool = False) -> Value:
         return op.Identity(wide)
     along = op.Constant(value_ints=_axes(x, dim))
     return op.CastLike(op.ReduceLogSumExp(op.Cast(wide, to=_DOUBLE.value), along, keepdims=int(keepdim)), wide)
-
-
-def _product(x: Value, dim: _Dim = None, keepdim: bool = False, dtype: int = -1) -> Value:
-    """Compute products of floats."""
-    result = x.dtype if dtype in (-1, None) else ir.DataType(dtype)
-    if not result.is_floating_point():
-        raise UnsupportedModule(
-            "prod of integers is computed in float64 by onnxruntime, and wrong where it overflows. Write "
-            "x.double().prod(dim), exact below 2 ** 53; x.all(dim) of flags; or the last step of x.cumprod(dim)"
-        )
-    wide = op.Cast(x, to=result.value)
-    if not len(x.shape):
-        return wide
-    return op.ReduceProd(wide, op.Constant(value_ints=_axes(x, dim)), keepdims=int(keepdim))
 
 
 def _any(x: Value, dim: _Dim = None, keepdim: bool = False) -> Value:
@@ -167,8 +153,6 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     _ATEN.sum.default: lambda x, dtype=-1: _sum(x, dtype=dtype),
     _ATEN.sum.dim_IntList: _sum,
     _ATEN.logsumexp.default: _log_sum_exp,
-    _ATEN.prod.default: lambda x, dtype=-1: _product(x, dtype=dtype),
-    _ATEN.prod.dim_int: _product,
     **dict.fromkeys((_ATEN.any.default, _ATEN.any.dim, _ATEN.any.dims), _any),
     **dict.fromkeys((_ATEN.all.default, _ATEN.all.dim, _ATEN.all.dims), _all),
     **{

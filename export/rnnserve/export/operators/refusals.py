@@ -160,6 +160,15 @@ def _unique(node: fx.Node) -> str:
     return "of floats with nan onnxruntime gives others than PyTorch. Make integers of them first, x.long()."
 
 
+def _prod(node: fx.Node) -> str:
+    if node.meta["val"].is_floating_point():
+        return ""
+    return (
+        "prod of integers is computed in float64 by onnxruntime, and wrong where it overflows. Write "
+        "x.double().prod(dim), exact below 2 ** 53; x.all(dim) of flags; or the last step of x.cumprod(dim)"
+    )
+
+
 _BAGS = (
     "onnxruntime ends the process when it loads the loop that torch makes of it. Use nn.Embedding with the same "
     "weights: rows = embedding(ids) * (ids != padding).unsqueeze(-1), (batch, ids, features), and rows.sum(1), divided "
@@ -199,6 +208,10 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
     _ATEN.argsort.default: _sort,
     _ATEN.avg_pool2d.default: _avg_pool,
     _ATEN.avg_pool3d.default: _avg_pool,
+    _ATEN.conv3d.default: (
+        "torch's translation of a convolution over three axes without a bias does not run. Make two axes one, and use "
+        "nn.Conv2d; or add up convolutions over two axes."
+    ),
     _ATEN.copysign.Scalar: "write x.abs() * torch.where(y < 0, -1.0, 1.0), in which -0.0 counts as positive.",
     _ATEN.copysign.Tensor: "write x.abs() * torch.where(y < 0, -1.0, 1.0), in which -0.0 counts as positive.",
     _ATEN.diagonal.default: _DIAGONALS,
@@ -232,6 +245,8 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
     ),
     _ATEN.nanmedian.default: _CHOSEN,
     _ATEN.nanmedian.dim: _CHOSEN,
+    _ATEN.prod.default: _prod,
+    _ATEN.prod.dim_int: _prod,
     _ATEN.scatter_reduce.two: _scatter_reduce,
     _ATEN.signbit.default: "write x < 0, in which -0.0 counts as positive.",
     torch.ops.prims.signbit.default: "write x < 0, in which -0.0 counts as positive.",

@@ -51,20 +51,25 @@ INDEXING = Family(
         Operator("one_hot", lambda x, i: F.one_hot(i, 6)),
         Operator("embedding(padding_idx=0)", lambda x, i: F.embedding(i, x.T[:6].contiguous(), padding_idx=0)),
         *(
-            Operator(f"embedding_bag({mode!r})", lambda x, i, mode=mode: F.embedding_bag(i, _TABLE, mode=mode))
+            Operator(
+                f"embedding_bag({mode!r})",
+                lambda x, i, mode=mode: F.embedding_bag(i, _TABLE, mode=mode),
+                refused="Use nn.Embedding",
+            )
             for mode in ("sum", "mean", "max")
         ),
         *(
             Operator(
                 f"embedding_bag({mode!r}, padding_idx=2)",
                 lambda x, i, mode=mode: F.embedding_bag(i, _TABLE, mode=mode, padding_idx=2),
+                refused="Use nn.Embedding",
             )
             for mode in ("sum", "mean", "max")
         ),
         Operator(
             "embedding_bag(offsets)",
             lambda x, i: F.embedding_bag(i.flatten(), _TABLE, torch.arange(0, i.numel(), 6)),
-            refused="Give it rows of ids (batch, ids)",
+            refused="Use nn.Embedding",
         ),
         Operator("bucketize", lambda x, i: torch.bucketize(x, torch.tensor([-1.0, 0.0, 1.0, 2.0]))),
         Operator("bucketize(right=True)", lambda x, i: torch.bucketize(x, torch.tensor([-1.0, 0.0, 1.0]), right=True)),

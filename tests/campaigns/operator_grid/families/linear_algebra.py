@@ -83,7 +83,7 @@ LINEAR_ALGEBRA = Family(
         ),
         Operator("tril_indices", lambda x: torch.tril_indices(3, 3) + x[0, :1].long()),
         Operator("triu_indices", lambda x: torch.triu_indices(3, 3) + x[0, :1].long()),
-        Operator("trace", lambda x: torch.trace(x[0].view(2, 3))),
+        Operator("trace", lambda x: torch.trace(x[0].view(2, 3)), refused="i = torch.arange(n)"),
         Operator("diag, diagflat", lambda x: (torch.diag(x[0]), torch.diagflat(x[0]))),
         Operator("argwhere", torch.argwhere),
         Operator("eye, logspace", lambda x: (x[:, :2] @ torch.eye(2, dtype=x.dtype), x + torch.logspace(0, 1, 6))),

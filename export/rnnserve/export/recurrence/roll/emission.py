@@ -149,21 +149,6 @@ def _is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 - numbers or symbols
     return str(one) == str(other)
 
 
-def written(source: Tensor, values: Tensor, dim: Any, first: Any, distance: Any, count: Any) -> Tensor:  # noqa: ANN401
-    """Write steps to some places along an axis of a tensor: so many, from one on, at a distance."""
-    if distance == -1:
-        return written(source, values.flip(0), dim, first - count + 1, 1, count)
-    whole = source.shape[dim]
-    if distance == 1 and isinstance(first, int) and first == 0 and _is_same(whole, count):
-        return moved(values, 0, dim)
-    source = moved(source, dim, 0)
-    values = values.to(source.dtype)
-    if distance == 1:
-        parts = [source.narrow(0, 0, first), values, source.narrow(0, first + count, whole - first - count)]
-        return moved(torch.cat(parts), 0, dim)
-    return moved(source.index_put((first + distance * torch.arange(count),), values), 0, dim)
-
-
 def moved(tensor: Tensor, axis: int, to: int) -> Tensor:
     """Move an axis, as `movedim` does, by an operator that torch.onnx translates as it is."""
     order = list(range(tensor.dim()))
@@ -171,21 +156,15 @@ def moved(tensor: Tensor, axis: int, to: int) -> Tensor:
     return tensor if order == sorted(order) else tensor.permute(order)
 
 
-_NOTHING: Any = object()
 _START, _END = 1, 2  # among the numbers of a slice
 
 
 @dataclasses.dataclass(frozen=True)
 class Scanned:
-    """Results of a scan.
+    """Results of a scan."""
 
-    Attributes:
-        finals: For each carried value, the last ones, as many as steps that it is carried over, the latest first.
-        stacked: All steps of outputs, along axis 0, by their place in the body.
-    """
-
-    finals: list[list[Tensor]]
-    stacked: dict[int, Any]
+    finals: list[list[Tensor]]  # of each carried value the last ones, as many as it is carried steps, the latest first
+    stacked: dict[int, Any]  # all steps of outputs, along axis 0, by their place in the body
 
 
 def evaluated(
@@ -196,9 +175,9 @@ def evaluated(
     outputs: Collection[int],
     least: int,
 ) -> Any:  # noqa: ANN401 - a tensor, several, or a size
-    """Compute an element."""
+    """Compute an element; of a scan, those outputs are needed, and it has at least so many steps."""
     if target == SCAN:
-        return _Scan(form, references, numbers, sorted(outputs)).run(least)
+        return _Scan(form, references, numbers, pads=least < 1).run(sorted(outputs))
     if target == STACKED:
         return references[0].stacked[form[0]]
     if target == FINAL:
@@ -217,74 +196,94 @@ def stacked_outputs(elements: Any) -> dict[int, set[int]]:  # noqa: ANN401 - (ta
 
 
 class _Scan:
-    """One scan while it is evaluated."""
+    """One scan while it is evaluated.
 
-    def __init__(self, body: Body, references: list[Any], numbers: list[Any], outputs: list[int]) -> None:
-        self.body, self.references, self.numbers, self.outputs = body, references, numbers, outputs
+    Attributes:
+        pads: Whether there is one step more than there are, left out again: ONNX has no scan of no steps.
+        fixed: Results of the operations that are the same in all steps, by place.
+        wholes: All steps of what the scan reads of each step, along axis 0.
+        taken: By a sequence's source, by an operation's place, or by the places of an operation and of a number of it,
+            which of `wholes` stands for it.
+        lengths: By the place of a slice that moves from step to step, its length.
+    """
+
+    def __init__(self, body: Body, references: list[Any], numbers: list[Any], *, pads: bool) -> None:
+        self.body, self.references, self.numbers, self.pads = body, references, numbers, pads
         self.count = numbers[0]
-        inner = [
+        self.steps = torch.arange(self.count + 1 if pads else self.count)
+        self.first = [[references[at] for at in reversed(carry.first)] for carry in body.carries]  # the latest first
+        self.inner_outputs = stacked_outputs(
             (each.target, each.form, [source.at if source.kind == "inside" else -1 for source in each.sources])
             for each in body.operations
-        ]
-        self.inner_outputs = stacked_outputs(inner)
-        self.first = [[references[at] for at in reversed(carry.first)] for carry in body.carries]  # the latest first
-        self.fixed = self._fixed()
+        )
+        self.fixed: dict[int, Any] = {}
+        self.wholes: list[Tensor] = []
+        self.taken: dict[Any, int] = {}
+        self.lengths: dict[int, Any] = {}
+        self._places: dict[Any, int] = {}
+        for place, operation in enumerate(body.operations):
+            self._prepare(place, operation)
 
-    def run(self, least: int) -> Scanned:
-        return self._unrolled() if isinstance(self.count, int) else self._scanned(least)
+    def _prepare(self, place: int, operation: Operation) -> None:
+        """Compute an operation that is the same in all steps; of another, add what it reads of each step."""
+        numbers = [self._number(each) for each in operation.numbers]
+        sources = operation.sources
+        if all(each.kind == "outside" or (each.kind == "inside" and each.at in self.fixed) for each in sources):
+            given = [self._value(each, self.fixed) for each in sources]
+            if all(each.is_constant for each in numbers):
+                self.fixed[place] = self._computed(place, given, [each.values[0] for each in numbers])
+                return
+            if operation.target is _ATEN.select.int and numbers[0].is_constant:
+                dim, (first, distance) = numbers[0].values[0], numbers[1].values
+                if isinstance(distance, int):
+                    key = (sources, dim, str(first), distance)
+                    self._take(place, key, lambda: steps_of(moved(given[0], dim, 0), first, distance, self.count))
+                    return
+        for source in sources:
+            if source.kind == "sequence":
+                self._take(source, source, lambda source=source: self._sequence(source))  # type: ignore[misc]
+        if operation.target is _ATEN.slice.Tensor and not numbers[_START].is_constant:
+            if numbers[_START].values[1] != numbers[_END].values[1]:
+                raise NotRolled("the steps of a loop take parts of a tensor that have another size in each step")
+            self.lengths[place] = numbers[_END].values[0] - numbers[_START].values[0]
+        for at, number in enumerate(numbers):
+            if not number.is_constant and not (at == _END and place in self.lengths):
+                self._take((place, at), *self._all_of(number, operation.shape))
+
+    def _take(self, name: Any, key: Any, whole: Callable[[], Tensor]) -> None:  # noqa: ANN401 - as of `taken`
+        """Let an input stand for something; under one key there is one input."""
+        if key not in self._places:
+            self._places[key] = len(self.wholes)
+            self.wholes.append(whole())
+        self.taken[name] = self._places[key]
+
+    def _sequence(self, source: Source) -> Tensor:
+        first, distance = self.numbers[source.number : source.number + 2]
+        before = [self.references[each].unsqueeze(0) for each in source.before]
+        count = self.count - len(before) if before else self.count
+        rest = steps_of(self.references[source.at], first, distance, count)
+        return torch.cat([*before, rest]) if before else rest
+
+    def _all_of(self, number: Progression, shape: Any) -> tuple[Any, Callable[[], Tensor]]:  # noqa: ANN401 - a `Shape`
+        """Give a key for the values of a number in all steps, and what computes them."""
+        whole = all(isinstance(each, int | torch.SymInt) for each in number.values)
+        dtype = result = torch.int64 if whole else torch.float64
+        if not whole and is_tensor(shape) and shape[-1].is_floating_point:
+            result = shape[-1]
+        return (number.base, *map(str, number.values), result), lambda: number.at(self.steps.to(dtype)).to(result)
 
     def _number(self, number: Progression) -> Progression:
         return number._replace(values=tuple(self.numbers[slot] for slot in number.values))
 
-    def _fixed(self) -> dict[int, Any]:
-        """Compute the operations that are the same in all steps."""
-        fixed: dict[int, Any] = {}
-        for place, operation in enumerate(self.body.operations):
-            numbers = [self._number(each) for each in operation.numbers]
-            kinds_known = all(
-                source.kind == "outside" or (source.kind == "inside" and source.at in fixed)
-                for source in operation.sources
-            )
-            if kinds_known and all(each.is_constant for each in numbers):
-                fixed[place] = self._computed(
-                    place, operation, [self._fixed_source(each, fixed) for each in operation.sources], numbers
-                )
-        return fixed
-
-    def _fixed_source(self, source: Source, fixed: dict[int, Any]) -> Any:  # noqa: ANN401 - as above
-        return self.references[source.at] if source.kind == "outside" else fixed[source.at]
-
-    def _computed(self, place: int, operation: Operation, given: list[Any], numbers: list[Any]) -> Any:  # noqa: ANN401
-        values = [each.values[0] if isinstance(each, Progression) else each for each in numbers]
-        least = values[0] if operation.target == SCAN and isinstance(values[0], int) else 0
-        outputs = self.inner_outputs.get(place, ())
-        return evaluated(operation.target, operation.form, given, values, outputs, least)
-
-    def _step(
-        self,
-        before: list[list[Any]],
-        number_of: Callable[[int, int], Any],
-        sequence_of: Callable[[Source], Any],
-        given: Callable[[int], Any],
-        skipped: Collection[int] = (),
-    ) -> list[Any]:
-        """Compute all operations of one step."""
-        values: list[Any] = []
-        for place, operation in enumerate(self.body.operations):
-            if place in self.fixed or place in skipped:
-                values.append(self.fixed.get(place))
-                continue
-            known = given(place)
-            if known is _NOTHING:
-                found = [self._value(each, values, before, sequence_of) for each in operation.sources]
-                numbers = [number_of(place, at) for at in range(len(operation.numbers))]
-                known = self._computed(place, operation, found, numbers)
-            values.append(known)
-        return values
+    def _computed(self, place: int, given: list[Any], numbers: list[Any]) -> Any:  # noqa: ANN401 - as of `evaluated`
+        operation = self.body.operations[place]
+        least = numbers[0] if operation.target == SCAN and isinstance(numbers[0], int) else 0
+        return evaluated(operation.target, operation.form, given, numbers, self.inner_outputs.get(place, ()), least)
 
     def _value(
-        self, source: Source, values: list[Any], before: list[list[Any]], sequence_of: Callable[[Source], Any]
-    ) -> Any:  # noqa: ANN401 - as above
+        self, source: Source, values: Argument, before: Sequence[list[Tensor]] = (), step: Sequence[Tensor] = ()
+    ) -> Any:  # noqa: ANN401 - as of `evaluated`
+        """Give what a source is in one step: values of the step so far, and carried ones from before it."""
         match source.kind:
             case "inside":
                 return values[source.at]
@@ -292,222 +291,72 @@ class _Scan:
                 return self.references[source.at]
             case "carried":
                 return before[source.at][-1]
-        return sequence_of(source)
+        return step[self.taken[source]]
 
-    def _after(self, values: list[Any], before: list[list[Any]]) -> list[list[Any]]:
-        return [
-            [values[carry.operation], *earlier[:-1]] for carry, earlier in zip(self.body.carries, before, strict=True)
-        ]
+    def _step(self, before: list[list[Tensor]], step: Sequence[Tensor]) -> list[Any]:
+        """Compute all operations of one step."""
+        values: list[Any] = []
+        for place, operation in enumerate(self.body.operations):
+            if place in self.fixed:
+                values.append(self.fixed[place])
+            elif place in self.taken:
+                values.append(step[self.taken[place]])
+            else:
+                numbers = [
+                    step[self.taken[place, at]]
+                    if (place, at) in self.taken
+                    else self.lengths[place]
+                    if at == _END and place in self.lengths
+                    else self._number(number).values[0]
+                    for at, number in enumerate(operation.numbers)
+                ]
+                given = [self._value(each, values, before, step) for each in operation.sources]
+                values.append(self._computed(place, given, numbers))
+        return values
 
-    def _unrolled(self) -> Scanned:
-        """Run a fixed number of steps, one by one."""
-        rows: dict[int, list[Any]] = {place: [] for place in self.outputs}
-        registers = self.first
-        for step in range(self.count):
-
-            def sequence_of(source: Source, step: int = step) -> Any:  # noqa: ANN401 - as above
-                if step < len(source.before):
-                    return self.references[source.before[step]]
-                first, distance = self.numbers[source.number : source.number + 2]
-                return self.references[source.at].select(0, first + distance * (step - len(source.before)))
-
-            def number_of(place: int, at: int, step: int = step) -> Any:  # noqa: ANN401 - as above
-                return self._number(self.body.operations[place].numbers[at]).at(step)
-
-            values = self._step(registers, number_of, sequence_of, lambda _: _NOTHING)
-            registers = self._after(values, registers)
-            for place, row in rows.items():
-                row.append(values[place])
-        return Scanned(registers, {place: torch.stack(row) if row else None for place, row in rows.items()})
-
-    def _scanned(self, least: int) -> Scanned:
-        """Run a dynamic number of steps as a scan."""
-        inputs = _Inputs(self, pads=least < 1)  # ONNX has no scan of no steps: one more step is left out again
-        operations, carries = self.body.operations, self.body.carries
-        stacked = {
-            place: inputs.whole(inputs.of_operation[place]) for place in self.outputs if place in inputs.of_operation
+    def run(self, outputs: list[int]) -> Scanned:
+        """Give the last carried values, and all steps of outputs."""
+        stacked: dict[int, Any] = {
+            place: self.wholes[self.taken[place]] if place in self.taken else self._repeated(place)
+            for place in outputs
+            if place in self.taken or place in self.fixed
         }
-        stacked |= {place: self._repeated(place) for place in self.outputs if place in self.fixed}
-        outputs = [place for place in self.outputs if place not in stacked]
-        writes = {number: carry.operation for number, carry in enumerate(carries) if self._only_written(number)}
-        kept = [number for number in range(len(carries)) if number not in writes]
-        if not kept and not outputs and not writes:
+        outputs = [place for place in outputs if place not in stacked]
+        if not self.first and not outputs:
             return Scanned([], stacked)
+        has_number = self.pads or not self.wholes  # of the step: a scan needs an input, and leaves out the last step
 
         def combine(state: list[Tensor], taken: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-            of_step = taken if inputs.has_steps else [taken[0], *taken]  # the step's number is first
             rest = iter(state)
-            before = [
-                [next(rest) for _ in first] if number in kept else first for number, first in enumerate(self.first)
+            before = [[next(rest) for _ in first] for first in self.first]
+            values = self._step(before, taken[1:] if has_number else taken)
+            after = [
+                [values[carry.operation], *earlier[:-1]]
+                for carry, earlier in zip(self.body.carries, before, strict=True)
             ]
+            states = [each for some in after for each in some] or list(state)
+            if self.pads:
+                states = [torch.where(taken[0] < self.count, new, old) for new, old in zip(states, state, strict=True)]
+            return states, [values[place] for place in outputs] or [taken[0]]
 
-            def sequence_of(source: Source) -> Any:  # noqa: ANN401 - as above
-                return of_step[inputs.of_source[source]]
-
-            def number_of(place: int, at: int) -> Any:  # noqa: ANN401 - as above
-                if at == _END and place in inputs.lengths:
-                    return inputs.lengths[place]
-                number = inputs.of_number.get((place, at))
-                return self._number(operations[place].numbers[at]).values[0] if number is None else of_step[number]
-
-            def given(place: int) -> Any:  # noqa: ANN401 - as above
-                number = inputs.of_operation.get(place)
-                return _NOTHING if number is None else of_step[number]
-
-            values = self._step(before, number_of, sequence_of, given, writes.values())
-            results = [values[place] for place in outputs]
-            results.extend(
-                self._value(operations[place].sources[1], values, before, sequence_of) for place in writes.values()
-            )
-            after = self._after(values, before)
-            states = [each for number in kept for each in after[number]] or list(state)
-            if inputs.pads:
-                states = [
-                    torch.where(of_step[0] < self.count, new, old) for new, old in zip(states, state, strict=True)
-                ]
-            return states, results or [of_step[0]]
-
-        initial = [each for number in kept for each in self.first[number]] or [torch.zeros(1)]
-        final, results = scan(combine, initial, inputs.sequences(), dim=0)
-        results = [each.narrow(0, 0, self.count) for each in results] if inputs.pads else results
+        initial = [each for first in self.first for each in first] or [torch.zeros(1)]
+        inputs = [self._padded(each) for each in self.wholes] if self.pads else self.wholes
+        final, results = scan(combine, initial, [self.steps, *inputs] if has_number else inputs, dim=0)
+        if self.pads:
+            results = [each.narrow(0, 0, self.count) for each in results]
         rest = iter(final)
-        finals: list[Any] = [
-            [next(rest) for _ in first] if number in kept else None for number, first in enumerate(self.first)
-        ]
-        for (number, place), values in zip(writes.items(), results[len(outputs) :], strict=False):
-            dim, at = (self._number(each) for each in operations[place].numbers)
-            finals[number] = [
-                written(self.first[number][0], values, dim.values[0], at.values[0], at.values[1], self.count)
-            ]
+        finals = [[next(rest) for _ in first] for first in self.first]
         return Scanned(finals, stacked | dict(zip(outputs, results, strict=False)))
+
+    def _padded(self, whole: Tensor) -> Tensor:
+        """Add the step that is left out again; numbers of steps have it."""
+        if whole.dim() == 1 and _is_same(whole.shape[0], self.steps.shape[0]):
+            return whole
+        return torch.cat([whole, whole.new_zeros((1, *whole.shape[1:]))])
 
     def _repeated(self, place: int) -> Tensor:
         value: Tensor = self.fixed[place]
         return value.expand(self.count, *value.shape)
-
-    def _only_written(self, number: int) -> bool:
-        """Whether a carried value is a tensor that no step reads, each writing to another place of it."""
-        carry = self.body.carries[number]
-        operation = self.body.operations[carry.operation]
-        if operation.target is not _ATEN.select_scatter.default or carry.lag > 1 or carry.operation in self.outputs:
-            return False
-        uses = [
-            source
-            for each in self.body.operations
-            for source in each.sources
-            if source == Source("carried", number) or source == Source("inside", carry.operation)
-        ]
-        is_read = uses != [Source("carried", number)] or operation.sources[0] != uses[0]
-        dim, at = (self._number(each) for each in operation.numbers)
-        return not is_read and dim.is_constant and not at.is_constant
-
-
-class _Inputs:
-    """What a scan reads of each step: the step's number, sequences, parts of tensors, and numbers that change.
-
-    Attributes:
-        pads: Whether there is one step more than there are.
-        of_source: By a sequence's source, its place among the inputs.
-        of_operation: Places of results, by the place of their operation in the body.
-        of_number: Places of a number's values, by the places of its operation and of the number.
-        lengths: By the place of a slice that moves from step to step, its length.
-    """
-
-    def __init__(self, of: _Scan, *, pads: bool) -> None:
-        self.pads = pads
-        self._count = of.count
-        self._steps = torch.arange(of.count + 1 if pads else of.count)
-        self._wholes: list[Tensor] = []
-        self._places: dict[Any, int] = {}
-        self.of_source: dict[Source, int] = {}
-        self.of_operation: dict[int, int] = {}
-        self.of_number: dict[tuple[int, int], int] = {}
-        self.lengths: dict[int, Any] = {}
-        for place, operation in enumerate(of.body.operations):
-            if place in of.fixed:
-                continue
-            for source in operation.sources:
-                if source.kind == "sequence":
-                    self._add_sequence(of, source)
-            if not self._add_parts(of, place, operation):
-                self._add_numbers(of, place, operation)
-
-    @property
-    def has_steps(self) -> bool:
-        """Whether the numbers of the steps are an input: a scan needs one, and leaves out the step after the last."""
-        return self.pads or not self._wholes
-
-    def whole(self, number: int) -> Tensor:
-        """Give all steps of an input."""
-        return self._wholes[number - 1]
-
-    def sequences(self) -> list[Tensor]:
-        """Give all inputs, the numbers of the steps first if they are needed."""
-        if not self.pads:
-            return [self._steps, *self._wholes] if self.has_steps else self._wholes
-        return [
-            self._steps,
-            *(
-                each
-                if len(each.shape) == 1 and _has_more(each, self._steps)
-                else torch.cat([each, each.new_zeros((1, *each.shape[1:]))])
-                for each in self._wholes
-            ),
-        ]
-
-    def _place(self, key: Argument, whole: Tensor) -> int:
-        """Number an input; under one key it is added once."""
-        if key not in self._places:
-            self._wholes.append(whole)
-            self._places[key] = len(self._wholes)  # the numbers of the steps are before them
-        return self._places[key]
-
-    def _add_sequence(self, of: _Scan, source: Source) -> None:
-        first, distance = of.numbers[source.number : source.number + 2]
-        before = [of.references[each].unsqueeze(0) for each in source.before]
-        rest = steps_of(of.references[source.at], first, distance, of.count - len(before) if before else of.count)
-        self.of_source[source] = self._place(source, torch.cat([*before, rest]) if before else rest)
-
-    def _add_parts(self, of: _Scan, place: int, operation: Operation) -> bool:
-        """Whether an operation is one part of a tensor after another."""
-        if operation.target is not _ATEN.select.int:
-            return False
-        (source,) = operation.sources
-        dim, at = (of._number(each) for each in operation.numbers)  # noqa: SLF001 - of the same file
-        is_known = source.kind == "outside" or (source.kind == "inside" and source.at in of.fixed)
-        if not is_known or not dim.is_constant or at.is_constant or not isinstance(at.values[1], int):
-            return False
-        tensor: Tensor = of._fixed_source(source, of.fixed)  # noqa: SLF001 - of the same file
-        first, distance = at.values
-        key = (source, dim.values[0], str(first), distance)
-        steps = steps_of(moved(tensor, dim.values[0], 0), first, distance, self._count)
-        self.of_operation[place] = self._place(key, steps)
-        return True
-
-    def _add_numbers(self, of: _Scan, place: int, operation: Operation) -> None:
-        for at, slots in enumerate(operation.numbers):
-            number = of._number(slots)  # noqa: SLF001 - of the same file
-            if operation.target is _ATEN.slice.Tensor and at == _START:
-                end = of._number(operation.numbers[_END])  # noqa: SLF001 - of the same file
-                if number.values[1] != end.values[1]:
-                    raise NotRolled("the steps of a loop take parts of a tensor that have another size in each step")
-                if not number.is_constant:
-                    self.lengths[place] = end.values[0] - number.values[0]
-            if number.is_constant or (at == _END and place in self.lengths):
-                continue
-            whole = all(isinstance(each, int | torch.SymInt) for each in number.values)
-            dtype = torch.int64 if whole else torch.float64
-            if not whole and is_tensor(operation.shape) and operation.shape[-1].is_floating_point:
-                result: Any = operation.shape[-1]
-            else:
-                result = dtype
-            key = (number.base, tuple(map(str, number.values)), result)
-            values = number.at(self._steps.to(dtype)).to(result)
-            self.of_number[place, at] = self._place(key, values)
-
-
-def _has_more(each: Tensor, steps: Tensor) -> bool:
-    return str(each.shape[0]) == str(steps.shape[0])
 
 
 class Rolled(nn.Module):

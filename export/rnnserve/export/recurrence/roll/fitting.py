@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from rnnserve.export.recurrence.refusals import NotRolled
-from rnnserve.export.recurrence.roll.items import Form, Item
-from rnnserve.export.recurrence.roll.simplification import Shape
+from rnnserve.export.recurrence.roll.items import SCAN, Form, Item
+from rnnserve.export.recurrence.roll.tracing import Shape
 from rnnserve.export.source_lines import line_of_trace
 
-__all__ = ["Element", "fitted"]
+__all__ = ["Element", "fitted", "refuse_unlike"]
 
 _LARGEST_DIVISOR = 12
 _NEAR = 1e-9
@@ -60,10 +60,12 @@ class Fit:
         return any(divisor > 1 for *_, divisor in self.terms)
 
     @classmethod
-    def of(cls, values: Sequence[Any], points: Sequence[Sizes]) -> "Fit | None":
+    def of(cls, values: Sequence[Any], points: Sequence[Sizes], digits: float = 1e-9) -> "Fit | None":
         """Find the function that gives these numbers at these sizes; None if no simple one does."""
-        if all(each == values[0] for each in values):
-            return cls((), values[0])
+        first = values[0]
+        near = digits * abs(first) if isinstance(first, float) else 0
+        if all(each == first or abs(each - first) <= near for each in values):
+            return cls((), first)
         varying = [name for name in points[0] if len({point[name] for point in points}) > 1]
         if all(isinstance(each, int) for each in values):
             return cls._linear(values, points, varying, whole=True)
@@ -118,17 +120,21 @@ class Element:
     shape: Shape  # of the item of the first capture
     meta: Mapping[str, Any]  # where the operation is in the user's code
 
+    @property
+    def looped(self) -> set[str]:
+        """The axes whose sizes are the numbers of steps of a scan, and of the scans in its steps."""
+        if self.target != SCAN:
+            return set()
+        operations: Any = self.form.operations  # type: ignore[attr-defined] # a `Body`
+        slots = [0, *(each.numbers[0].values[0] for each in operations if each.target == SCAN)]
+        return {axis for slot in slots for _, axes, *_ in self.numbers[slot].terms for axis in axes}
 
-def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[Element]:
-    """Make one list of elements of the items of all captures."""
+
+def refuse_unlike(programs: Sequence[Sequence[Item]]) -> None:
+    """Refuse programs whose operations are not the same, but for numbers."""
     positions = [{id(item): number for number, item in enumerate(items)} for items in programs]
-    elements = []
     for items in itertools.zip_longest(*programs):
-        first = items[0]
-        alike = None not in items and all(
-            (each.target, _comparable(each)) == (first.target, _comparable(first)) for each in items
-        )
-        if not alike:
+        if None in items or len({(each.target, _comparable(each)) for each in items}) > 1:
             raise NotRolled(
                 f"what it computes for more steps is not that of fewer steps repeated{_place(items)}. Of x[:, :t] make "
                 "torch.where(torch.arange(n) < t, …); a number such as math.cos(0.1 * t) read in the loop from a "
@@ -139,16 +145,25 @@ def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[
         }
         if len(references) > 1:
             raise NotRolled(f"it uses another value for more steps than for fewer steps{_place(items)}")
+
+
+def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[Element]:
+    """Make one list of elements of the items of all captures, whose operations are the same."""
+    positions = {id(item): number for number, item in enumerate(programs[0])}
+    elements = []
+    for items in zip(*programs, strict=True):
         numbers = []
         for values in zip(*(each.numbers for each in items), strict=True):
-            fit = Fit.of(values, points)
+            fit = Fit.of(values, points, items[0].digits)
             if fit is None:
                 raise NotRolled(
                     f"a number depends on the size of an axis{_place(items)} in a way that is no simple formula "
                     f"({', '.join(map(str, values))} for sizes {', '.join(_shown(each) for each in points)})"
                 )
             numbers.append(fit)
-        elements.append(Element(first.target, first.form, references.pop(), tuple(numbers), first.shape, first.meta))
+        first = items[0]
+        references = tuple(positions[id(each)] for each in first.references)
+        elements.append(Element(first.target, first.form, references, tuple(numbers), first.shape, first.meta))
     return elements
 
 

@@ -2,18 +2,18 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
 
 from rnnserve.export.recurrence.refusals import NotRolled
-from rnnserve.export.recurrence.roll.simplification import Shape, shape_of
-from rnnserve.export.recurrence.roll.tracing import Traced
+from rnnserve.export.recurrence.roll.tracing import Shape, Traced, shape_of
 from rnnserve.export.recurrence.scan import BEGIN, END, is_marker, numbers_of
 
 __all__ = [
@@ -86,9 +86,9 @@ class Home(NamedTuple):
 
 
 class Progression(NamedTuple):
-    """A number as a function of the step k: a sum, first + k * change, its inverse, or a product, first * change**k.
+    """A number as a function of the step k, one of `_PROGRESSIONS`.
 
-    `values` are first and change, as numbers, or where a scan has them.
+    `values` are what the function takes beside the step: numbers, or where a scan has them.
     """
 
     base: str
@@ -101,16 +101,58 @@ class Progression(NamedTuple):
 
     def at(self, step: Any) -> Any:  # noqa: ANN401 - of a number a number, of a tensor a tensor
         """Give the number of a step, or those of a tensor of steps."""
-        first, change = self.values
         if self.is_constant:
-            return first
+            return self.values[0]
         if isinstance(step, Tensor) and step.is_floating_point():  # numbers would be of float32 in ONNX
-            first, change = (torch.as_tensor(each, dtype=step.dtype) for each in self.values)
-        if self.base == "product":
-            return first * change**step
-        value = step if isinstance(change, int) and change == 1 else change * step
-        value = value if isinstance(first, int) and first == 0 else first + value
-        return 1 / value if self.base == "inverse" else value
+            values = (each if _is_zero(each) else torch.as_tensor(each, dtype=step.dtype) for each in self.values)
+            return _PROGRESSIONS[self.base](step, *values)
+        return _PROGRESSIONS[self.base](step, *self.values)
+
+
+def _sum(step: Any, first: Any, change: Any) -> Any:  # noqa: ANN401 - as of `Progression.at`
+    value = step if isinstance(change, int) and change == 1 else change * step
+    return value if _is_zero(first) else first + value
+
+
+def _product(step: Any, first: Any, change: Any, plus: Any) -> Any:  # noqa: ANN401 - as of `Progression.at`
+    value = first * change**step
+    return value if _is_zero(plus) else value + plus
+
+
+def _inverse(step: Any, first: Any, change: Any, plus: Any) -> Any:  # noqa: ANN401 - as of `Progression.at`
+    value = 1 / _sum(step, first, change)
+    return value if _is_zero(plus) else value + plus
+
+
+def _logarithm(step: Any, first: Any, change: Any) -> Any:  # noqa: ANN401 - as of `Progression.at`
+    value = _sum(step, first, change)
+    return value.log() if isinstance(value, Tensor) else math.log(value)
+
+
+def _is_zero(value: Any) -> bool:  # noqa: ANN401 - a number, a symbol or a tensor
+    return isinstance(value, int | float) and value == 0
+
+
+_PROGRESSIONS: Mapping[str, Callable[..., Any]] = {
+    "sum": _sum,
+    "product": _product,
+    "inverse": _inverse,
+    "inverse of a product": lambda step, *values: 1 / _product(step, *values),
+    "root": lambda step, *values: _sum(step, *values) ** 0.5,
+    "inverse root": lambda step, *values: _sum(step, *values) ** -0.5,
+    "square": lambda step, *values: _sum(step, *values) ** 2,
+    "inverse square": lambda step, *values: _sum(step, *values) ** -2,
+    "logarithm": _logarithm,
+}
+_ARGUMENTS: Mapping[str, Callable[[float], float]] = {
+    "sum": lambda value: value,
+    "root": lambda value: value**2,
+    "inverse root": lambda value: value**-2,
+    "square": lambda value: value**0.5,
+    "inverse square": lambda value: value**-0.5,
+    "logarithm": math.exp,
+}
+"""By functions of sums, which sum gives a value."""
 
 
 def progression(seen: Sequence[Any], digits: float) -> Progression | None:
@@ -119,20 +161,68 @@ def progression(seen: Sequence[Any], digits: float) -> Progression | None:
     if all(each == first for each in seen):
         return Progression("sum", (first, 0))
     if isinstance(first, int):
-        candidates = [Progression("sum", (first, second - first))]
-        digits = 0.0
-    elif all(map(math.isfinite, seen)):
-        candidates = [Progression("sum", (first, (seen[-1] - first) / (len(seen) - 1)))]
-        candidates += [Progression("product", (first, second / first))] if first and second / first > 0 else []
-        if all(seen):
-            candidates += [Progression("inverse", (1 / first, (1 / seen[-1] - 1 / first) / (len(seen) - 1)))]
-    else:
+        sums = [Progression("sum", (first, second - first))]
+        if min(seen) >= 0:
+            sums.append(Progression("square", (math.isqrt(first), math.isqrt(second) - math.isqrt(first))))
+        return next((found for found in sums if all(each == found.at(k) for k, each in enumerate(seen))), None)
+    if not all(map(math.isfinite, seen)):
         return None
-    for found in candidates:
-        with contextlib.suppress(ArithmeticError):
+    for candidate in _CANDIDATES:
+        with contextlib.suppress(ArithmeticError, TypeError, ValueError):  # of other numbers than it takes
+            found = candidate(seen)
             if all(abs(each - found.at(k)) <= digits * abs(each) for k, each in enumerate(seen)):
                 return found
     return None
+
+
+def _of_a_sum(base: str, seen: Sequence[float]) -> Progression:
+    """Take the values for a function of a sum."""
+    first, last = _ARGUMENTS[base](seen[0]), _ARGUMENTS[base](seen[-1])
+    return Progression(base, (first, (last - first) / (len(seen) - 1)))
+
+
+def _of_a_product(seen: Sequence[float]) -> Progression:
+    return Progression("product", (seen[0], seen[1] / seen[0], 0.0))
+
+
+def _of_a_product_and_more(base: str, seen: Sequence[float]) -> Progression:
+    """Take the values for a product to which a number is added, or the inverse of that."""
+    apart, one, two, three = _three_of(seen if base == "product" else [1 / each for each in seen])
+    plus = _nearby((one * three - two * two) / (one + three - 2 * two))
+    return Progression(base, (one - plus, math.pow((two - plus) / (one - plus), 1 / apart), plus))
+
+
+def _of_an_inverse(seen: Sequence[float], plus: float = 0.0) -> Progression:
+    first, last = 1 / (seen[0] - plus), 1 / (seen[-1] - plus)
+    return Progression("inverse", (first, (last - first) / (len(seen) - 1), plus))
+
+
+def _of_an_inverse_and_more(seen: Sequence[float]) -> Progression:
+    """Take the values for the inverse of a sum to which a number is added, such as t / (t + 1)."""
+    _, one, two, three = _three_of(seen)
+    return _of_an_inverse(seen, _nearby((2 * one * three - two * (one + three)) / (one + three - 2 * two)))
+
+
+def _three_of(seen: Sequence[float]) -> tuple[int, float, float, float]:
+    """Give three numbers at one distance, which is first."""
+    apart = (len(seen) - 1) // 2
+    return apart, seen[0], seen[apart], seen[2 * apart]
+
+
+def _nearby(value: float) -> float:
+    """Give the number of few digits that a computed one is nearly."""
+    return round(value, 9) if abs(value - round(value, 9)) < 1e-10 else value
+
+
+_CANDIDATES: Sequence[Callable[[Sequence[float]], Progression]] = (
+    functools.partial(_of_a_sum, "sum"),
+    _of_a_product,
+    _of_an_inverse,
+    *(functools.partial(_of_a_sum, base) for base in _ARGUMENTS if base != "sum"),
+    functools.partial(_of_a_product_and_more, "product"),
+    _of_an_inverse_and_more,
+    functools.partial(_of_a_product_and_more, "inverse of a product"),
+)
 
 
 def is_tensor(shape: object) -> bool:

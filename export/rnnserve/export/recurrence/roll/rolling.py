@@ -3,31 +3,39 @@
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.recurrence.capture import capture
 from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Limits, resize, within
 from rnnserve.export.recurrence.refusals import FixedSize, NotRolled, RaisedInCapture
-from rnnserve.export.recurrence.roll.conditions import Condition, conditions_on
 from rnnserve.export.recurrence.roll.emission import Rolled
-from rnnserve.export.recurrence.roll.fitting import Element, fitted
+from rnnserve.export.recurrence.roll.fitting import Element, fitted, refuse_unlike
 from rnnserve.export.recurrence.roll.items import Item, items_of
-from rnnserve.export.recurrence.roll.simplification import Clamped, simplify
 from rnnserve.export.recurrence.roll.sweeping import rolled
-from rnnserve.export.recurrence.roll.tracing import Traced, make_functional, traced
+from rnnserve.export.recurrence.roll.tracing import Clamped, Traced, simplify, traced
 from rnnserve.export.recurrence.value_trials import Trial
+from rnnserve.export.source_lines import is_users_code, source_line
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["RolledCapture", "rolled_capture"]
 
-_LENGTHS = (8, 9, 11)  # unequal gaps, even and odd
-_MORE_LENGTHS = (*_LENGTHS, 13, 14, 18, 23)
-_OTHER_SIZES = ((5, 12, 6, 19), (7, 13, 22, 10), (14, 6, 17, 23), (4, 15, 21, 8), (13, 20, 5, 16))
-"""Sizes of up to five other axes in each trace; no two axes have the same size, or sizes that change alike."""
+_SIZES = (
+    (8, 9, 11, 9, 13, 14, 18, 23),  # of the axis that is most often looped over: unequal gaps, even and odd
+    (14, 12, 8, 19, 14, 12, 8, 19),
+    (10, 13, 22, 8, 10, 13, 22, 8),
+    (17, 8, 13, 23, 17, 8, 13, 23),
+    (9, 15, 21, 8, 9, 15, 21, 8),
+    (13, 20, 8, 16, 13, 20, 8, 16),
+)
+"""Sizes of up to six axes in each trace; no two axes have the same size, or sizes that change alike."""
+_FEW, _MANY = 4, 8  # traces; a single axis needs one less
+_FEWEST_STEPS = 5  # by which loops are found
 
 _TRIED = (1, 2, 3, 9, 17, 67)
 _LONG = (300, 1000, 3000)
@@ -48,39 +56,30 @@ class RolledCapture(NamedTuple):
 def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits) -> RolledCapture:
     """Capture a module whose Python code fixes the size of an axis, most often by a loop over it."""
     ordered = sorted(axes.sizes, key=lambda name: (name != "sequence", name == BATCH))
-    refused: NotRolled | None = None
-    for axis in ordered:  # a loop may be over each of them
-        try:
-            return _rolled_along(axis, module, args, axes, limits, refused)
-        except NotRolled as error:
-            refused = refused or error
-    assert refused is not None  # noqa: S101 - without a dynamic axis nothing is fixed
-    raise refused
+    points = _points(ordered, limits)
+    taken = {name: {point[name] for point in points[:_FEW]} for name in ordered}
+    looped = [name for name in ordered if min(taken[name]) >= _FEWEST_STEPS and len(taken[name]) >= _FEW - 1]
+    if not looped:
+        low, high = limits.get(ordered[0], (1, None))
+        raise NotRolled(
+            f'the module takes too few sizes of the axis "{ordered[0]}", {low} to {high}, for its loops to be found'
+        )
+    fewest = min(min(taken[name]) for name in looped)
+    traces: list[_Trace] = []
 
+    def rolled_at(count: int) -> list[Element]:
+        """Trace the module until there are so many traces, and make one program of them."""
+        for point in points[len(traces) : count]:
+            traces.append(_Trace.of(module, args, axes, point, fewest))
+            refuse_unlike([each.items for each in traces])
+        return fitted([each.items for each in traces], points[:count])
 
-def _rolled_along(
-    axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, refused: NotRolled | None
-) -> RolledCapture:
-    known: dict[tuple[int, ...], tuple[_Trace, list[Item]]] = {}
-
-    def traced_program(lengths: Sequence[int]) -> tuple[list[_Trace], list[Element]]:
-        """Trace the module at some lengths, and make one program of the traces."""
-        points = list(_points(axis, axes, limits, lengths))
-        fewest = min(sizes[axis] for sizes in points)
-        found = []
-        for sizes in points:
-            key = (fewest, *sizes.values())
-            if key not in known:
-                trace = _Trace.of(module, args, axes, sizes)
-                known[key] = trace, rolled(trace.items, fewest)
-            found.append(known[key])
-        return [trace for trace, _ in found], fitted([items for _, items in found], points)
-
-    traces, elements = traced_program(_LENGTHS)
+    few = _FEW if len(ordered) > 1 else _FEW - 1
+    elements = rolled_at(few)
     if any(number.divides for element in elements for number in element.numbers):  # few sizes have many such formulas
         with contextlib.suppress(NotRolled):  # `value_trials` checks whether those for few sizes hold
-            traces, elements = traced_program(_MORE_LENGTHS)
-    program, clamped = traces[0].program, [each for trace in traces for each in trace.clamped]
+            elements = rolled_at(_MANY)
+    program = traces[0].program
     sizes_at = {
         name: (number, place)
         for number, names in reversed(list(enumerate(axes.names)))
@@ -92,86 +91,214 @@ def _rolled_along(
         captured = capture(made, args, axes.of_variadic(args), limits)
     except (FixedSize, RaisedInCapture) as error:
         raise NotRolled(f"the scans that its loops would be exported as fail for some sizes ({error})") from error
-    trials = list(_trials(axis, module, args, axes, limits, clamped))
-    if refused is not None:  # along an axis before
-        trials = [dataclasses.replace(each, refusal=NotRolled(f"{refused}. And {each.refusal}")) for each in trials]
-    return RolledCapture(captured, trials, is_stateless=True)
+    found = {name for element in elements for name in element.looped}
+    trials = _Trials(module, args, axes, limits, [name for name in looped if name in found] or looped[:1])
+    clamped = sorted({each for trace in traces for each in trace.clamped})
+    return RolledCapture(captured, [*trials.of_conditions(points[0], clamped), *trials.of_loops()], is_stateless=True)
 
 
 class _Trace(NamedTuple):
     """A module traced at fixed sizes."""
 
     program: Traced  # the program, simplified
-    items: list[Item]  # what it has
+    items: list[Item]  # what it has, loops rolled
     clamped: list[Clamped]  # the parts that end after their axis
 
     @classmethod
-    def of(cls, module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]) -> "_Trace":
+    def of(
+        cls, module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int], fewest: int
+    ) -> "_Trace":
         program = traced(module, resize(args, axes, sizes), axes)
-        make_functional(program)
         clamped = simplify(program.graph)
-        return cls(program, items_of(program), clamped)
+        return cls(program, rolled(items_of(program), fewest), clamped)
 
 
-def _points(axis: str, axes: DynamicAxes, limits: Limits, usual: Sequence[int] = _LENGTHS) -> Iterator[dict[str, int]]:
-    """Give sizes to trace at; no two axes change alike."""
-    lengths = _lengths(axis, limits, usual)
-    for number, length in enumerate([*lengths, lengths[1]] if len(axes.sizes) > 1 else lengths):
-        others = {
-            name: within(_OTHER_SIZES[at % len(_OTHER_SIZES)][number % 4], name, limits)
-            for at, name in enumerate(axes.sizes)
-        }
-        yield {**others, axis: length}
+def _points(ordered: Sequence[str], limits: Limits) -> list[dict[str, int]]:
+    """Give sizes to trace at, of those that the module takes."""
+    columns = []
+    for name, usual in zip(ordered, itertools.cycle(_SIZES)):
+        low, high = limits.get(name, (1, None))
+        shift = max(low - min(usual), 0)
+        if high is not None:
+            shift = min(shift, max(high - max(usual[:_FEW]), _FEWEST_STEPS - min(usual)))
+        columns.append([within(size + shift, name, limits) for size in usual])
+    return [dict(zip(ordered, sizes, strict=True)) for sizes in zip(*columns, strict=True)]
 
 
-def _lengths(axis: str, limits: Limits, usual: Sequence[int]) -> Sequence[int]:
-    """Lengths to capture at, which the module takes."""
-    low, high = limits.get(axis, (1, None))
-    shift = max(low - _LENGTHS[0], 0)
-    lengths = [length + shift for length in usual]
-    if high is not None and lengths[-1] > high:
-        lengths = [length - lengths[-1] + high for length in lengths]
-    if lengths[0] < max(low, 5):
-        raise NotRolled(
-            f'the module takes too few sizes of the axis "{axis}", {low} to {high}, for its loops to be found'
-        )
-    return lengths
+@dataclasses.dataclass(frozen=True)
+class _Trials:
+    """The sizes at which values are compared: usual ones, and both sides of each condition on a size."""
+
+    module: nn.Module
+    args: Arguments
+    axes: DynamicAxes
+    limits: Limits
+    looped: Sequence[str]  # axes that loops are over
+
+    def _at(self, **sizes: int) -> dict[str, int]:
+        length = next((sizes[name] for name in self.looped if name in sizes), 5)
+        others = {name: length + 3 + number for number, name in enumerate(self.axes.sizes)}
+        return {name: within(sizes.get(name, others[name]), name, self.limits) for name in self.axes.sizes}
+
+    def of_conditions(self, usual: Mapping[str, int], clamped: Sequence[Clamped]) -> Iterator[Trial]:
+        for name in self.axes.sizes:
+            telling = within(_TELLING_SIZE, name, self.limits)
+            given = resize(self.args, self.axes, self._at(**{name: telling}))
+            conditions = conditions_on(self.module, given, telling, usual[name])
+            if name in self.looped:
+                conditions += [Condition(line, (bound - 1, bound, bound + 1)) for line, bound in clamped]
+            for line, lengths in conditions:
+                for size in lengths:
+                    if within(size, name, self.limits) == size >= 1:
+                        refusal = NotRolled(
+                            f'the module\'s Python code{line} has a condition on the axis "{name}", and takes another '
+                            f"path at the size {size}. An exported module has one path for all sizes: leave the "
+                            "condition out, or name the sizes that the module takes, "
+                            f'sizes={{"{name}": (smallest, largest)}}'
+                        )
+                        if size > _LARGEST_TRIAL:
+                            raise refusal
+                        yield Trial(self._at(**{name: size}), refusal, may_fail=True)
+
+    def of_loops(self) -> Iterator[Trial]:
+        tried = (*itertools.product(_TRIED, _BATCHES), (2, _MANY_ROWS), *((length, 2) for length in _LONG))
+        for axis, (length, batch) in itertools.product(self.looped, tried):
+            sizes = self._at(**({axis: length} if axis == BATCH else {axis: length, BATCH: batch}))
+            shown = ", ".join(f'"{name}" {size}' for name, size in sizes.items())
+            bound = f"({length + 1}, None)" if length < _TRIED[3] else "(…, …)"
+            refusal = NotRolled(
+                f'the module\'s loop over the axis "{axis}" gives other values at {shown} than the scan that it would '
+                "be exported as, which is that of most sizes. If the module does not take these sizes, or need not, "
+                f'name the smallest and the largest: sizes={{"{axis}": {bound}}}'
+            )
+            yield Trial(sizes, refusal, may_fail=True, is_long=length in _LONG)
 
 
-def _trials(
-    axis: str, module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits, clamped: Collection[Clamped]
-) -> Iterator[Trial]:
-    """Give the sizes at which values are compared: usual ones, and both sides of each condition on a size."""
-    usual = next(_points(axis, axes, limits, _LENGTHS))
+_FIRST_CANDIDATES = range(1, 66)
+_CANDIDATES = (*_FIRST_CANDIDATES, *(each + more for each in (100, 128, 256, 300, 500, 512, 1000) for more in (0, 1)))
+_FAR_CANDIDATES = tuple(each + more for each in (1024, 1500, 2000, 2048, 4096, 5000, 10_000, 65_536) for more in (0, 1))
 
-    def at(**sizes: int) -> dict[str, int]:
-        length = sizes.get(axis, 5)
-        others = {name: length + 3 + number for number, name in enumerate(axes.sizes)}
-        return {name: within(sizes.get(name, others[name]), name, limits) for name in axes.sizes}
 
-    for name in axes.sizes:
-        telling = within(_TELLING_SIZE, name, limits)
-        conditions = conditions_on(module, resize(args, axes, at(**{name: telling})), telling, usual[name])
-        if name == axis:
-            conditions += [Condition(line, (bound - 1, bound, bound + 1)) for line, bound in sorted(set(clamped))]
-        for line, lengths in conditions:
-            for size in lengths:
-                if within(size, name, limits) == size >= 1:
-                    refusal = NotRolled(
-                        f'the module\'s Python code{line} has a condition on the axis "{name}", and takes another path '
-                        f"at the size {size}. An exported module has one path for all sizes: leave the condition out, "
-                        f'or name the sizes that the module takes, sizes={{"{name}": (smallest, largest)}}'
-                    )
-                    if size > _LARGEST_TRIAL:
-                        raise refusal
-                    yield Trial(at(**{name: size}), refusal, may_fail=True)
-    for length, batch in (*itertools.product(_TRIED, _BATCHES), (2, _MANY_ROWS), *((length, 2) for length in _LONG)):
-        sizes = at(**({axis: length} if axis == BATCH else {axis: length, BATCH: batch}))
-        shown = ", ".join(f'"{name}" {size}' for name, size in sizes.items())
-        bound = f"({length + 1}, None)" if length < _TRIED[3] else "(…, …)"
-        refusal = NotRolled(
-            f'the module\'s loop over the axis "{axis}" gives other values at {shown} than the scan that it would be '
-            "exported as, which is that of most sizes. If the module does not take these sizes, or need not, name the "
-            f'smallest and the largest: sizes={{"{axis}": {bound}}}'
-        )
-        yield Trial(sizes, refusal, may_fail=True, is_long=length in _LONG)
+class Condition(NamedTuple):
+    """A condition on the length alone, `if x.size(1) > 256:`, which captures at a few lengths have one side of."""
+
+    line: str  # " (at file.py:12)"
+    lengths: tuple[int, ...]  # at which the answer is another one: the smallest, and the largest that can be tried
+
+
+def conditions_on(module: nn.Module, args: Any, length: int, usual: int) -> list[Condition]:  # noqa: ANN401 - the module's
+    """Run a module, and give its conditions on the length alone; none where it fails.
+
+    Sizes are numbers that remember how they follow from the length. A line that asks the same of them each time that it
+    runs, with an answer that changes at another length, is a condition on the length; a condition of a loop, such as
+    `t < length`, asks something else each time.
+    """
+    asked: dict[tuple[str, int, int], list[Callable[[int], bool]]] = {}
+    with contextlib.suppress(Exception), torch.no_grad(), _Sizes(length, asked):
+        module(*args)
+    return [
+        Condition(f" (at {source_line(file, line)})", lengths)
+        for (file, line, _), questions in asked.items()
+        if (lengths := tuple(_lengths_of_others(questions, usual)))
+    ]
+
+
+def _lengths_of_others(questions: list[Callable[[int], bool]], usual: int) -> Iterator[int]:
+    """Give the lengths at which all questions of a line, if they are the same, have another answer."""
+    answers = {tuple(_answer(each, at) for at in (*_CANDIDATES, *_FAR_CANDIDATES)) for each in questions[:64]}
+    if len(answers) > 1:
+        return
+    here = _answer(questions[0], usual)
+    found = [at for at in (*_CANDIDATES, *_FAR_CANDIDATES) if _answer(questions[0], at) not in (here, None)]
+    near = [at for at in found if at in _CANDIDATES]
+    yield from sorted({*found[:1], *near[-1:]})
+
+
+def _answer(question: Callable[[int], bool], length: int) -> bool | None:
+    try:
+        return bool(question(length))
+    except ArithmeticError:
+        return None
+
+
+class _Size(int):
+    """A size that follows from the length."""
+
+    of: Callable[[int], Any]  # computes it from a length
+    asked: dict[tuple[str, int, int], list[Callable[[int], bool]]]  # by file, line and instruction, of such sizes
+
+
+def _size(value: int, of: Callable[[int], Any], asked: Any) -> _Size:  # noqa: ANN401 - as of _Size
+    size = _Size(value)
+    size.of, size.asked = of, asked
+    return size
+
+
+def _computing(name: str) -> Callable[[Any, Any], Any]:
+    plain = getattr(int, name)
+
+    def compute(self: _Size, other: Any) -> Any:  # noqa: ANN401 - any number
+        value = plain(self, other)
+        if type(value) is not int:
+            return value
+        at = other.of if isinstance(other, _Size) else lambda _: other
+        return _size(value, lambda length: plain(int(self.of(length)), int(at(length))), self.asked)
+
+    return compute
+
+
+def _asking(name: str) -> Callable[[Any, Any], Any]:
+    plain = getattr(int, name)
+
+    def ask(self: _Size, other: Any) -> Any:  # noqa: ANN401 - any number
+        answer = plain(self, other)
+        frame = sys._getframe(1)  # noqa: SLF001 - the documented way to see who calls
+        file = frame.f_code.co_filename
+        if type(answer) is bool and is_users_code(file):
+            at = other.of if isinstance(other, _Size) else lambda _: other
+            question = lambda length: plain(int(self.of(length)), int(at(length)))  # noqa: E731
+            self.asked.setdefault((file, frame.f_lineno, frame.f_lasti), []).append(question)
+        return answer
+
+    return ask
+
+
+_ARITHMETIC = ("add", "sub", "mul", "floordiv", "mod", "radd", "rsub", "rmul", "rfloordiv", "rmod")
+for _name in _ARITHMETIC:
+    setattr(_Size, f"__{_name}__", _computing(f"__{_name}__"))
+for _name in ("lt", "le", "gt", "ge", "eq", "ne"):
+    setattr(_Size, f"__{_name}__", _asking(f"__{_name}__"))
+_Size.__hash__ = int.__hash__  # type: ignore[method-assign]
+
+_RELATED: tuple[Callable[[int], int], ...] = (
+    lambda length: length,
+    lambda length: length - 1,
+    lambda length: length + 1,
+    lambda length: 2 * length,
+    lambda length: length // 2,
+    lambda length: (length + 1) // 2,
+)
+"""Sizes that are taken to follow from the length."""
+
+
+class _Sizes(TorchFunctionMode):
+    """Gives sizes that remember the length."""
+
+    def __init__(self, length: int, asked: Any) -> None:  # noqa: ANN401 - as of _Size
+        super().__init__()
+        self._of = {each(length): each for each in reversed(_RELATED)}
+        self._asked = asked
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Run `func`."""
+        del types
+        result = func(*args, **(kwargs or {}))
+        if func in (Tensor.shape.__get__, Tensor.size):  # type: ignore[attr-defined]  # of C
+            if isinstance(result, torch.Size):
+                return torch.Size([self._remembering(each) for each in result])
+            return self._remembering(result)
+        return result
+
+    def _remembering(self, size: int) -> int:
+        of = self._of.get(size)
+        return size if of is None else _size(size, of, self._asked)

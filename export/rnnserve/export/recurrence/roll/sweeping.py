@@ -111,7 +111,8 @@ class _Explanation:
         shape = tuple(each.shape for each in first)
         form = Body(tuple(self.carries.values()), tuple(operations))
         meta = next((each.meta for each in first if each.meta), first[0].meta)
-        return Item(SCAN, form, self.references, self.numbers, shape, meta)
+        digits = max(each.digits for each in first)
+        return Item(SCAN, form, self.references, self.numbers, shape, meta, digits)
 
     def _place(self, item: Item) -> tuple[int, int] | None:
         """Which step of the copies an item is in, and at which place; None if it is in none."""

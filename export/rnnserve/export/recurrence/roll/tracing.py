@@ -1,33 +1,36 @@
 """Tracing a module at fixed sizes: the operators that it calls, loops unrolled, with the product's own stand-ins.
 
-A write to a tensor, or to a view of it, becomes a new value of the tensor.
+Every index of such a program is a number, so that `simplify` lets what was written be read without the write: a step
+that reads `state[:, 2]` after `state[:, 2] = h` reads `h`. In-place changes, aliases and lists need no other rules.
 """
 
 import dataclasses
+import itertools
+import operator
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from rnnserve.export.recurrence.capture import prepared
-from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes
+from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments, DynamicAxes
 from rnnserve.export.recurrence.program_passes import refuse_writes, written_by
 from rnnserve.export.recurrence.refusals import NotRolled, explain, keeps_state, refuse_random_numbers
-from rnnserve.export.recurrence.roll.simplification import SPLITS
 from rnnserve.export.source_lines import line_of
 from rnnserve.export.torch_adapter import (
     TreeSpec,
     computed_in,
-    functional_of,
+    internal,
     is_of_a_transform,
-    share_memory,
     tree_flatten,
     tree_unflatten,
+    without_writes,
 )
 
-__all__ = ["Traced", "make_functional", "traced"]
+__all__ = ["Clamped", "Shape", "Traced", "shape_of", "simplify", "traced"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Traced:
 
 
 def traced(module: nn.Module, args: Arguments, axes: DynamicAxes) -> Traced:
-    """Trace a module with arguments of these sizes."""
+    """Trace a module with arguments of these sizes; a write to a tensor becomes a new value of it."""
     states: dict[str, Tensor] = {
         name: tensor.detach() for name, tensor in (*module.named_parameters(), *module.named_buffers())
     }
@@ -58,186 +61,368 @@ def traced(module: nn.Module, args: Arguments, axes: DynamicAxes) -> Traced:
         specs.append(spec)
         return flat
 
-    trace = make_fx(
-        called, tracing_mode="fake", pre_dispatch=True, record_stack_traces=True, _allow_non_fake_inputs=True
-    )
+    given = list(states.values()), [leaves[number] for number in at]
     try:
         with prepared(module) as held:
-            found = trace(list(states.values()), [leaves[number] for number in at])
+            found = _trace(called, *given)
     except Exception as error:  # torch's errors and the module's own: `explain` has a message for each
         raise explain(error, module, axes, {}) from error
     if held.asked & held.changed:
         raise keeps_state(held.asked & held.changed)
     refuse_random_numbers(found.graph, module)
+    if any(is_of_a_transform(getattr(found, node.target)) for node in found.graph.nodes if node.op == "get_attr"):
+        raise NotRolled("the module makes a tensor in torch.vmap or another transform, within its loop or elsewhere")
+    refuse_writes(found.graph)
+    if any(written_by(node) for node in found.graph.nodes):
+        with torch.no_grad():
+            found = _trace(without_writes(found), *given)
     constants = {node.target: getattr(found, node.target) for node in found.graph.nodes if node.op == "get_attr"}
     return Traced(found.graph, states, constants, specs[0])
 
 
+def _trace(called: Callable[..., Any], *given: Any) -> fx.GraphModule:  # noqa: ANN401 - its arguments
+    trace = make_fx(
+        called, tracing_mode="fake", pre_dispatch=True, record_stack_traces=True, _allow_non_fake_inputs=True
+    )
+    found: fx.GraphModule = trace(*given)
+    return found
+
+
 _ATEN = torch.ops.aten
 
+Shape = tuple[Any, ...] | str
+"""What a value of a program is, to compare with another step."""
 
-def make_functional(program: Traced) -> None:
-    """Replace the writes of a program, in place."""
-    if any(map(is_of_a_transform, program.constants.values())):
-        raise NotRolled("the module makes a tensor in torch.vmap or another transform, within its loop or elsewhere")
-    refuse_writes(program.graph)
-    nodes = list(program.graph.nodes)
-    if not any(written_by(node) for node in nodes):
-        return
-    writes = _Writes(program.graph)
-    for node in nodes:
-        writes.visit(node)
-    program.graph.eliminate_dead_code()
+_SAME = {
+    _ATEN.alias.default,
+    _ATEN.clone.default,
+    _ATEN.contiguous.default,
+    _ATEN.detach.default,
+    _ATEN.detach_.default,
+    _ATEN.lift_fresh.default,
+    _ATEN.lift_fresh_copy.default,
+}
+"""Operators that give their argument's values. The program is functional: nothing writes to either."""
+
+_CHECKS = {
+    internal("_assert_async", "msg"),
+    internal("_assert_scalar"),
+    internal("_assert_tensor_metadata"),
+    _ATEN.sym_constrain_range.default,
+    _ATEN.sym_constrain_range_for_size.default,
+}
+_SPLITS = {
+    _ATEN.chunk.default,
+    _ATEN.split.Tensor,
+    _ATEN.split.sizes,
+    _ATEN.split_with_sizes.default,
+    _ATEN.tensor_split.sections,
+    _ATEN.unsafe_chunk.default,
+    _ATEN.unsafe_split.Tensor,
+}
 
 
-class _Writes:
-    """What stands for each tensor after the writes so far.
+_MANY = 4  # reads or writes one after the other; of every second step of the shortest trace there are as many
 
-    Attributes:
-        values: By a tensor that has been written to, its value.
+
+class Clamped(NamedTuple):
+    """A part of an axis that ends after the axis does: at other sizes of the axis it is another part."""
+
+    line: str  # line of the user's code, " (at file.py:12)"
+    bound: int  # where the part begins or ends
+
+
+def simplify(graph: fx.Graph) -> list[Clamped]:
+    """Simplify the graph of a functional program, in place, and give the parts that end after their axis.
+
+    Afterwards writes to parts that a later write covers are gone, reads go past writes elsewhere, each part of a split
+    is a select or a slice, `cat` of `cat` is one, and no node is without use.
     """
+    simplifier = _Simplifier(graph)
+    for node in list(graph.nodes):
+        if node.target in _CHECKS:
+            graph.erase_node(node)
+        elif node.op == "call_function":
+            simplifier.visit(node)
+    graph.eliminate_dead_code()
+    for node in reversed(list(graph.nodes)):
+        if node.target is _ATEN.select_scatter.default:
+            _stack_writes(simplifier, node)
+    graph.eliminate_dead_code()
+    _read_where_used(graph)
+    return simplifier.clamped
+
+
+def _stack_writes(simplifier: "_Simplifier", last: fx.Node) -> None:
+    """Make one `stack` of many writes to steps in a row of a tensor that nothing reads in between."""
+    dim = last.args[2]
+    written: dict[int, fx.Node] = {}
+    source: Any = last
+    while source.target is _ATEN.select_scatter.default and source.args[2] == dim:
+        if source is not last and len(source.users) > 1:
+            break
+        written.setdefault(source.args[3], source.args[1])
+        source = source.args[0]
+    if len(written) < _MANY or {one - two for one, two in itertools.pairwise(written)} not in ({1}, {-1}):
+        return
+    low, high = min(written), max(written) + 1
+    stacked = simplifier.make(last, _ATEN.stack.default, [written[at] for at in range(low, high)], dim)
+    parts = [(0, low), (low, high), (high, _shape(source)[dim])]
+    whole = [
+        stacked if start == low and end == high else simplifier.make(last, _ATEN.slice.Tensor, source, dim, start, end)
+        for start, end in parts
+        if start < end
+    ]
+    last.replace_all_uses_with(whole[0] if len(whole) == 1 else simplifier.make(last, _ATEN.cat.default, whole, dim))
+
+
+def _read_where_used(graph: fx.Graph) -> None:
+    """Where many steps of a tensor are read at once, as by `x.unbind(1)`, read each right before its first use.
+
+    They then belong to the copies of the loop that uses them, as reads by `x[:, t]` do. Others stay: a first step that
+    is read before the loop is not part of it, and steps that are used in two turns of a loop belong to neither.
+    """
+    for _, group in itertools.groupby(list(graph.nodes), key=_read_tensor):
+        reads = list(group)
+        uses = {tuple(user.target for user in node.users) for node in reads}
+        if len(reads) >= _MANY and reads[0].target is _ATEN.select.int and len(uses) == 1:
+            for node in reversed(reads):
+                min(node.users).prepend(node)  # nodes are in the order of the graph
+
+
+def _read_tensor(node: fx.Node) -> object:
+    """The tensor that a node reads a step of; of another node, nothing."""
+    return node.args[0] if node.target is _ATEN.select.int else None
+
+
+def shape_of(value: object) -> Shape:
+    """Describe a value of a program: sizes and dtype of a tensor, those of several values, or the type of another."""
+    if isinstance(value, Tensor):
+        return (*map(str, value.shape), value.dtype)
+    if isinstance(value, list | tuple):
+        return tuple(map(shape_of, value))
+    return type(value).__name__
+
+
+class _Part(NamedTuple):
+    """A slice along an axis: where it begins and ends, from 0 to the axis's size."""
+
+    dim: int
+    start: int
+    end: int
+    step: int
+
+
+class _Simplifier:
+    """Visits nodes in order, so that the arguments of a node are simple already."""
 
     def __init__(self, graph: fx.Graph) -> None:
         self.graph = graph
-        self.values: dict[fx.Node, fx.Node] = {}
-        self._sources: dict[fx.Node, fx.Node] = {}  # of views
-        self._versions: dict[fx.Node, int] = {}  # numbers of writes so far, of tensors
-        self._made: dict[fx.Node, int] = {}  # the number at which a view was made
-        self._again: dict[tuple[fx.Node, int], fx.Node] = {}  # views made again
+        self.clamped: list[Clamped] = []
 
-    def visit(self, node: fx.Node) -> None:
-        """Let a node read what has been written, and note what it writes."""
-        written = written_by(node)
-        given = node.args[0] if node.args else None
-        given = (
-            given[0] if isinstance(given, list | tuple) and given and node.target is not torch.ops.aten.cat else given
-        )
-        node.args = fx.map_arg(node.args, lambda each: self._read(each, node))
-        node.kwargs = fx.map_arg(node.kwargs, lambda each: self._read(each, node))
-        if written:
-            self._write_of(node, written[0])
-        elif isinstance(given, fx.Node) and self._is_view(node, given):
-            self._sources[node] = given
-            self._made[node] = self._versions.get(self._base(node), 0)
-
-    def _is_view(self, node: fx.Node, source: fx.Node) -> bool:
-        one, other = node.meta.get("val"), source.meta.get("val")
-        if isinstance(one, list | tuple) and one and isinstance(one[0], Tensor):  # as unbind and split give
-            one = one[0]
-        if isinstance(other, list | tuple) and other and isinstance(other[0], Tensor):
-            other = other[0]
-        return isinstance(one, Tensor) and isinstance(other, Tensor) and share_memory(one, other)
-
-    def _base(self, node: fx.Node) -> fx.Node:
-        while node in self._sources:
-            node = self._sources[node]
-        return node
-
-    def _read(self, node: fx.Node, at: fx.Node) -> fx.Node:
-        """Give the value of a tensor or of a view before a node."""
-        base = self._base(node)
-        version = self._versions.get(base, 0)
-        if node is base:
-            return self.values.get(node, node)
-        if self._made.get(node, 0) == version:
+    def visit(self, node: fx.Node) -> fx.Node:
+        """Simplify a node; gives what stands in its place, most often itself."""
+        rule = _same if node.target in _SAME else _RULES.get(node.target)
+        new: fx.Node | None = rule(self, node) if rule is not None else None
+        if new is None or new is node:
             return node
-        if (node, version) not in self._again:
-            source = self._read(self._sources[node], at)
-            self._again[node, version] = self._copied(at, node, node.target, (source, *node.args[1:]), node.kwargs)
-        return self._again[node, version]
-
-    def _copied(self, at: fx.Node, like: fx.Node, target: Any, args: Any, kwargs: Any = {}) -> fx.Node:  # noqa: ANN401, B006
-        with self.graph.inserting_before(at):
-            new = self.graph.call_function(target, args, dict(kwargs))
-        new.meta = dict(like.meta)
+        node.replace_all_uses_with(new)
+        if not node.users:
+            self.graph.erase_node(node)
         return new
 
-    def _write_of(self, node: fx.Node, written: fx.Node) -> None:
-        """Replace an operator that writes to its first argument."""
-        target = functional_of(node.target)
-        if target is None or node.args[0] is not self._read(written, node):
-            raise NotRolled(f"the module writes to a tensor by {node.target}{line_of(node)}, which has no other form")
-        value = self._copied(node, node, target, node.args, node.kwargs)
-        value.meta["val"] = node.meta["val"]
-        self._write(written, value, node)
-        node.replace_all_uses_with(written)
-        self.graph.erase_node(node)
+    def make(self, at: fx.Node, target: Any, *args: Any) -> fx.Node:  # noqa: ANN401 - an operator
+        """Make a node before another one, simplified."""
+        with self.graph.inserting_before(at):
+            new = self.graph.call_function(target, args)
+        new.meta["val"] = computed_in(new)
+        new.meta |= {key: value for key, value in at.meta.items() if key in ("stack_trace", "nn_module_stack")}
+        return self.visit(new)
 
-    def _write(self, node: fx.Node, value: fx.Node, at: fx.Node) -> None:
-        """Note a new value of a tensor or of a view."""
-        if node not in self._sources:
-            self.values[node] = value
-            self._versions[node] = self._versions.get(node, 0) + 1
-            return
-        source = self._sources[node]
-        inverse = _INVERSES.get(node.target)
-        if inverse is None:
-            if source.target in SPLITS or source.target is _ATEN.unbind.int:
-                self._write_part(node, source, value, at)
-                return
-            raise NotRolled(f"the module writes to a view by {node.target}{line_of(at)}; write to the tensor itself")
-        before = self._read(source, at)
-        target, args = inverse(node, before, value)
-        self._write(source, self._meta_of(self._copied(at, at, target, args)), at)
+    def part(self, node: fx.Node, first: int) -> _Part | None:
+        """Give what a slice or slice_scatter is of; None along an axis of a dynamic size."""
+        dim = _dim(node, first)
+        size = _shape(node.args[0])[dim]
+        start, end, step = (*node.args[first + 1 :], None, None, None)[:3]
+        if not isinstance(size, int) or not all(isinstance(each, int | None) for each in (start, end, step)):
+            return None
+        over = [each for each in (start, end) if isinstance(each, int) and size < abs(each) < sys.maxsize]
+        self.clamped.extend(Clamped(line_of(node), abs(each)) for each in over)
+        start, end, _ = slice(start, end).indices(size)
+        return _Part(dim, start, max(start, end), step if isinstance(step, int) else 1)
 
-    def _write_part(self, node: fx.Node, parts: fx.Node, value: fx.Node, at: fx.Node) -> None:
-        """Write to one of the parts that unbind or split give."""
-        source = self._sources[parts]
-        before = self._read(source, at)
-        number: Any = node.args[1]
-        is_unbind = parts.target is _ATEN.unbind.int
-        position = 1 if is_unbind else 2
-        dim: Any = parts.args[position] if len(parts.args) > position else parts.kwargs.get("dim", 0)
-        if is_unbind:
-            new = self._copied(at, at, _ATEN.select_scatter.default, (before, value, dim, number))
+
+def _shape(node: Any) -> Any:  # noqa: ANN401 - what a node holds
+    return node.meta["val"].shape
+
+
+def _alike(one: Argument, other: Argument) -> bool:
+    return shape_of(one.meta["val"]) == shape_of(other.meta["val"])
+
+
+def _dim(node: fx.Node, position: int) -> int:
+    """The axis among the arguments of a node, from 0 on."""
+    dim: Any = node.args[position] if len(node.args) > position else node.kwargs.get("dim", 0)
+    return dim % len(_shape(node.args[0]))  # type: ignore[no-any-return]
+
+
+def _same(_: _Simplifier, node: fx.Node) -> Argument:
+    return node.args[0]
+
+
+def _copy(_: _Simplifier, node: fx.Node) -> Argument:
+    to, source = node.args[:2]
+    return source if isinstance(source, fx.Node) and isinstance(to, fx.Node) and _alike(source, to) else None
+
+
+def _to(_: _Simplifier, node: fx.Node) -> Argument:
+    return node.args[0] if _alike(node.args[0], node) else None
+
+
+def _view(_: _Simplifier, node: fx.Node) -> None:
+    """A rolled program may give its argument in another layout."""
+    node.target = _ATEN.reshape.default
+
+
+def _slice(of: _Simplifier, node: fx.Node) -> Argument:
+    source: Any = node.args[0]
+    part = of.part(node, 1)
+    if _alike(source, node) and (part is None or part.step == 1):
+        return source
+    if part is None:
+        return None
+    if part.end - part.start == 1:
+        selected = of.make(node, _ATEN.select.int, source, part.dim, part.start)
+        return of.make(node, _ATEN.unsqueeze.default, selected, part.dim)
+    node.args = (source, *part)
+    return None
+
+
+def _narrow(of: _Simplifier, node: fx.Node) -> Argument:
+    source, _, start, length, *_ = node.args
+    if not isinstance(start, int) or not isinstance(length, int):
+        return None
+    dim = _dim(node, 1)
+    start += _shape(source)[dim] if start < 0 else 0
+    return of.make(node, _ATEN.slice.Tensor, source, dim, start, start + length)
+
+
+def _slice_scatter(of: _Simplifier, node: fx.Node) -> Argument:
+    source, value = node.args[:2]
+    part = of.part(node, 2)
+    if _alike(value, source) and (part is None or part.step == 1):
+        return value
+    if part is None:
+        return None
+    if part.end - part.start == 1 and part.step == 1:
+        squeezed = of.make(node, _ATEN.squeeze.dim, value, part.dim)
+        return of.make(node, _ATEN.select_scatter.default, source, squeezed, part.dim, part.start)
+    node.args = (source, value, *part)
+    return None
+
+
+def _select(of: _Simplifier, node: fx.Node) -> Argument:
+    source: Any = node.args[0]
+    dim, index = _dim(node, 1), _index(node, 2, 1)
+    if index is None:
+        return None
+    while True:  # what was written there, or what was there before other writes
+        target, rank = source.target, len(_shape(source))
+        if target is _ATEN.select_scatter.default and _dim(source, 2) == dim and isinstance(source.args[3], int):
+            if source.args[3] == index:
+                return source.args[1]
+        elif target is _ATEN.slice_scatter.default and _dim(source, 2) == dim and (part := of.part(source, 2)):
+            if part.step != 1:
+                break
+            if part.start <= index < part.end:
+                return of.make(node, _ATEN.select.int, source.args[1], dim, index - part.start)
+        elif target is _ATEN.unsqueeze.default and source.args[1] % rank == dim:
+            return source.args[0]
+        elif target is _ATEN.stack.default and (source.args[1] if len(source.args) > 1 else 0) % rank == dim:
+            return source.args[0][index]
         else:
-            sizes = [part.shape[dim] for part in parts.meta["val"]]
+            break
+        source = source.args[0]
+    node.args = (source, dim, index)
+    return None
+
+
+def _index(node: fx.Node, position: int, of_dim: int) -> int | None:
+    """The index among the arguments of a node, from 0 on; None where it or the axis is dynamic."""
+    index: Any = node.args[position]
+    size = _shape(node.args[0])[_dim(node, of_dim)]
+    if not isinstance(index, int) or (index < 0 and not isinstance(size, int)):
+        return None
+    return index + size if index < 0 else index
+
+
+def _select_scatter(of: _Simplifier, node: fx.Node) -> Argument:
+    source: Any = node.args[0]
+    dim, index = _dim(node, 2), _index(node, 3, 2)
+    if index is None:
+        return None
+    others, at = [], source  # writes elsewhere, the last first
+    while at.target is _ATEN.select_scatter.default and at.args[2] == dim and at.args[3] != index:
+        others.append(at)
+        at = at.args[0]
+    if at.target is _ATEN.select_scatter.default and at.args[2] == dim:  # written before, and covered by this write
+        source = at.args[0]
+        for each in reversed(others):
+            source = of.make(node, _ATEN.select_scatter.default, source, *each.args[1:])
+    node.args = (source, node.args[1], dim, index)
+    return None
+
+
+def _squeeze(_: _Simplifier, node: fx.Node) -> Argument:
+    source, dim = node.args
+    if isinstance(source, fx.Node) and source.target is _ATEN.unsqueeze.default and isinstance(dim, int):
+        rank = len(_shape(source))
+        added: Any = source.args[1]
+        return source.args[0] if dim % rank == added % rank else None
+    return None
+
+
+def _getitem(of: _Simplifier, node: fx.Node) -> Argument:
+    source, number = node.args
+    if not isinstance(source, fx.Node) or not isinstance(number, int):
+        return None
+    if source.target is _ATEN.unbind.int:
+        return of.make(node, _ATEN.select.int, source.args[0], _dim(source, 1), number)
+    if source.target in _SPLITS:
+        dim = _dim(source, 2)
+        sizes = [part.shape[dim] for part in source.meta["val"]]
+        if all(isinstance(size, int) for size in sizes):
             start = sum(sizes[:number])
-            new = self._copied(at, at, _ATEN.slice_scatter.default, (before, value, dim, start, start + sizes[number]))
-        self._write(source, self._meta_of(new), at)
-
-    def _meta_of(self, node: fx.Node) -> fx.Node:
-        node.meta["val"] = computed_in(node)
-        return node
+            return of.make(node, _ATEN.slice.Tensor, source.args[0], dim, start, start + sizes[number])
+    return None
 
 
-def _inverse(target: Any) -> Callable[[fx.Node, fx.Node, fx.Node], tuple[Any, Any]]:  # noqa: ANN401
-    """Write to a view by an operator that takes the tensor, the view's value, and some arguments of the view."""
-    return lambda view, before, value: (target, (before, value, *view.args[1:]))
+def _cat(_: _Simplifier, node: fx.Node) -> None:
+    rank = len(_shape(node))
+    dim: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    parts: list[Any] = []
+    given: Any = node.args[0]
+    for part in given:
+        if rank > 1 and tuple(_shape(part)) == (0,):  # torch leaves it out
+            continue
+        whole = part.target is _ATEN.cat.default and part.args[1] == dim % rank
+        parts.extend(part.args[0] if whole else [part])
+    node.target, node.args, node.kwargs = _ATEN.cat.default, (parts, dim % rank), {}
 
 
-_INVERSES: dict[Any, Callable[[fx.Node, fx.Node, fx.Node], tuple[Any, Any]]] = {
-    _ATEN.select.int: _inverse(_ATEN.select_scatter.default),
-    _ATEN.slice.Tensor: _inverse(_ATEN.slice_scatter.default),
-    _ATEN.narrow.default: lambda view, before, value: (
-        _ATEN.slice_scatter.default,
-        (before, value, view.args[1], view.args[2], view.args[2] + view.args[3]),  # type: ignore[operator]
-    ),
-    _ATEN.diagonal.default: _inverse(_ATEN.diagonal_scatter.default),
-    _ATEN.transpose.int: lambda view, _, value: (_ATEN.transpose.int, (value, *view.args[1:])),
-    _ATEN.t.default: lambda _, __, value: (_ATEN.t.default, (value,)),
-    _ATEN.unsqueeze.default: lambda view, _, value: (_ATEN.squeeze.dim, (value, view.args[1])),
-    **dict.fromkeys(
-        (
-            _ATEN.squeeze.dim,
-            _ATEN.view.default,
-            _ATEN.reshape.default,
-            _ATEN.flatten.using_ints,
-            _ATEN.squeeze.default,
-        ),
-        lambda _, before, value: (_ATEN.reshape.default, (value, list(before.meta["val"].shape))),
-    ),
-    **dict.fromkeys(
-        (
-            _ATEN.alias.default,
-            _ATEN.detach.default,
-            _ATEN.contiguous.default,
-            _ATEN.to.dtype,
-            _ATEN.to.dtype_layout,
-            _ATEN.to.device,
-            _ATEN.to.other,
-        ),
-        lambda _, __, value: (_ATEN.alias.default, (value,)),
-    ),
+_RULES: dict[Any, Callable[[_Simplifier, fx.Node], Any]] = {
+    _ATEN.cat.default: _cat,
+    _ATEN.concat.default: _cat,
+    _ATEN.concatenate.default: _cat,
+    _ATEN.copy.default: _copy,
+    _ATEN.narrow.default: _narrow,
+    _ATEN.select.int: _select,
+    _ATEN.select_scatter.default: _select_scatter,
+    _ATEN.slice.Tensor: _slice,
+    _ATEN.slice_scatter.default: _slice_scatter,
+    _ATEN.squeeze.dim: _squeeze,
+    _ATEN.to.dtype: _to,
+    _ATEN.view.default: _view,
+    internal("_unsafe_view"): _view,
+    operator.getitem: _getitem,
 }
-"""By the operator of a view, how a tensor is computed from its value before and the view's new value."""
