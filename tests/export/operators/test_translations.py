@@ -53,6 +53,7 @@ def test_pools_are_right_at_every_length():
             x[:, None, None] + _SIX[:, None], (3, 1)
         ),
         "max_pool1d": lambda x: F.max_pool1d(x, 3, 2, 1),
+        "conv3d without a bias": lambda x: F.conv3d(x[:, None, :, None, None], torch.ones(1, 1, 1, 1, 1) / 3),
         "avg_pool1d with ceil_mode": lambda x: F.avg_pool1d(x, 3, ceil_mode=True),
     }
     exported = ExportedUses(uses, torch.zeros(2, 12), axes=STEPS, sizes={"sequence": (8, None)})
@@ -172,7 +173,6 @@ REFUSED = {
     "rfft": (lambda x: torch.fft.rfft(x).abs(), None),
     "max_pool2d_with_indices": (lambda x: F.max_pool2d(x[:, None, None], (1, 2), return_indices=True)[1], None),
     "cdist with p=3": (lambda x: torch.cdist(x[:, :, None], x[:, :, None], 3.0), None),
-    "conv3d": (lambda x: F.conv3d(x[:, None, None, None], torch.ones(1, 1, 1, 1, 2)), None),
     "prod": (lambda x: x.long().prod(1), lambda x: x.long().double().prod(1).long()),
     "raised to powers": (lambda x: x.long() ** torch.arange(4), None),
     "Softplus of float64": (lambda x: F.softplus(x.double()), None),

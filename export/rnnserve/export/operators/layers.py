@@ -53,6 +53,21 @@ def _attention(
     return op.Where(sees, weighed, zero)
 
 
+def _conv3d(
+    input: Value,
+    weight: Value,
+    bias: Value = None,
+    stride: Sequence[int] = (1,),
+    padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,),
+    groups: int = 1,
+) -> Value:
+    """Convolve over the last three axes. Without a bias, torch's translation writes a scalar, which can't run."""
+    strides, pads, dilations = ([*some] * (3 // len(some)) for some in (stride, padding, dilation))
+    inputs = [input, weight] if bias is None else [input, weight, bias]
+    return op.Conv(*inputs, strides=strides, pads=pads * 2, dilations=dilations, group=groups)
+
+
 def _with_axes(x: Value, places: Sequence[int]) -> Value:
     """Add axes of size 1, with the shape for the translation."""
     result = op.Unsqueeze(x, op.Constant(value_ints=places))
@@ -283,6 +298,7 @@ def _linear_vec(
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     _ATEN.scaled_dot_product_attention.default: _attention,
+    _ATEN.conv3d.default: _conv3d,
     _ATEN.group_norm.default: _group_norm,
     _ATEN.instance_norm.default: _instance_norm,
     _ATEN.sort.stable: _sort_stable,

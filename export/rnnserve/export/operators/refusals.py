@@ -208,10 +208,6 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
     _ATEN.argsort.default: _sort,
     _ATEN.avg_pool2d.default: _avg_pool,
     _ATEN.avg_pool3d.default: _avg_pool,
-    _ATEN.conv3d.default: (
-        "torch's translation of a convolution over three axes without a bias does not run. Make two axes one, and use "
-        "nn.Conv2d; or add up convolutions over two axes."
-    ),
     _ATEN.copysign.Scalar: "write x.abs() * torch.where(y < 0, -1.0, 1.0), in which -0.0 counts as positive.",
     _ATEN.copysign.Tensor: "write x.abs() * torch.where(y < 0, -1.0, 1.0), in which -0.0 counts as positive.",
     _ATEN.diagonal.default: _DIAGONALS,

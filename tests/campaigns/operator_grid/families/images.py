@@ -39,7 +39,7 @@ def _operators(*, of_steps):
         _windowed("conv2d(dilation=(1, 2))", lambda x: F.conv2d(x, _ones(x, 3, 2, 2, 2), dilation=(1, 2))),
         _windowed("conv2d(groups=2)", lambda x: F.conv2d(x, _ones(x, 4, 1, 3, 3), padding=1, groups=2)),
         _windowed("conv_transpose2d", lambda x: F.conv_transpose2d(x, _ones(x, 2, 3, 2, 2), stride=2)),
-        Operator("conv3d", lambda x: F.conv3d(x[:, :, None], _ones(x, 3, 2, 1, 3, 3)), refused="use nn.Conv2d"),
+        _windowed("conv3d", lambda x: F.conv3d(x[:, :, None], _ones(x, 3, 2, 1, 3, 3), padding=(0, 1, 1))[:, :, 0]),
         Operator("max_pool2d(2)", lambda x: F.max_pool2d(x, 2)),
         Operator("max_pool2d((1, 2))", lambda x: F.max_pool2d(x, (1, 2))),
         Operator("max_pool2d(3, 2, 1)", lambda x: F.max_pool2d(x, 3, 2, 1)),
