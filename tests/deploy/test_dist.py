@@ -57,7 +57,7 @@ def test_what_publishes_is_the_example_without_what_asks():
 
 def test_every_extra_is_tried_but_those_that_say_why_not():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    within_all = {"otel", "report", "sbom", "sign"}
+    within_all = {"native", "otel", "report", "sbom", "sign"}
     assert {*dist.EXTRAS, *within_all, "dev", "mutants", "ray"} == extras.keys()
     (named,) = re.findall(r"rnnserve\[(.+)\]", "".join(extras["all"]))
     assert within_all < {*named.split(",")}
