@@ -76,7 +76,7 @@ def started_servers(repository: Path, **options: Any) -> Iterator[Callable[..., 
     with contextlib.ExitStack() as stack:
 
         def start(*ports: int) -> list[ServedProcess]:
-            started = [ServedProcess(repository, grpc_port=port, graph="native", **options) for port in ports]
+            started = [ServedProcess(repository, grpc_port=port, **options) for port in ports]
             for process in started:
                 stack.callback(process.close)
             for process in started:

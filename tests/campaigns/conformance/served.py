@@ -160,7 +160,7 @@ def publish_models(repository: Path, work: Path) -> Answers:
     )
 
 
-_TRANSPORTS = {"fast path": {}, "plain": {"plain": True}, "native": {"transport": "native"}}
+_TRANSPORTS: dict[str, dict[str, Any]] = {"fast path": {}, "plain": {"plain": True}, "native": {"transport": "native"}}
 """Settings of each transport. The native one has no TLS, so that server is on the fast path."""
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from typing import Any
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,7 @@ def test_settings_that_are_written_as_arguments_are_read_again():
     values |= {"require_signature": (Path("-a.pub"), Path("b.pub"))}
     of_tokens = {name: value for name, value in values.items() if name != "client_roles"}
     of_certificates = {name: value for name, value in values.items() if name != "tokens"}
-    native = {"repository": Path("models"), "transport": "native"}
+    native: dict[str, Any] = {"repository": Path("models"), "transport": "native"}
     for given in (native, of_tokens, of_certificates):
         settings = Settings(**given)
         assert configured(*write_options(settings)).settings == settings

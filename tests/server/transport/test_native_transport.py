@@ -99,7 +99,7 @@ def test_gateways_method_is_not_for_other_clients(native):
     with grpc.insecure_channel(native.address) as channel:
         exchange = channel.stream_stream(FRONT_EXCHANGE)
         with pytest.raises(grpc.RpcError) as raised:
-            next(exchange(iter([b"x"]), metadata=[("x", "y")], timeout=10))
+            next(exchange(iter([b"x"]), metadata=(("x", "y"),), timeout=10))
     assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
