@@ -175,7 +175,7 @@ def test_error_that_begins_after_1500_steps_is_caught():
     assert len(message.splitlines()) == 1
 
 
-@pytest.mark.parametrize("rare", [1337, 4999])
+@pytest.mark.parametrize("rare", [4999])
 def test_one_wrong_row_of_an_embedding_is_caught(rare):
     def plant(model):
         (table,) = (tensor for tensor in model.graph.initializer if list(tensor.dims) == [5000, 4])
