@@ -123,43 +123,40 @@ def test_a_restart_that_fails_leaves_the_workers_as_they_were(repository, tmp_pa
 HANG = """
 import time
 from typing import Any
-from rnnserve.server.batching import schedulers
 from rnnserve.server.fast_path import dispatcher
 
-def hang_on(steps, run):
-    def run_or_hang(model, batch):
-        if any(pending.steps == steps for pending in batch):
-            time.sleep(3600)
-        run(model, batch)
-    return run_or_hang
+run = dispatcher.run_pending
 
-schedulers.run_pending = hang_on(77, schedulers.run_pending)
-dispatcher.run_pending = hang_on(78, dispatcher.run_pending)
+def run_or_hang(model, batch):
+    if any(pending.steps == 78 for pending in batch):
+        time.sleep(3600)
+    run(model, batch)
+
+dispatcher.run_pending = run_or_hang
 dispatcher._shared_prefix = lambda calls: None
 """
-"""A run of 77 steps hangs on its model's own thread, and one of 78 on the fast path's."""
+"""A run of 78 steps hangs on the thread that takes requests."""
 
 
-def hang(channel: grpc.Channel, steps: int) -> Any:
+def hang(channel: grpc.Channel) -> Any:
     """Send a request that hangs."""
-    sent = request("direction_stacked", {"input": np.zeros((1, steps, 2), np.float32)})
+    sent = request("direction_stacked", {"input": np.zeros((1, 78, 2), np.float32)})
     return rpc.GRPCInferenceServiceStub(channel).ModelInfer.future(sent, timeout=2 * PATIENCE)
 
 
 ANY_KIND = pytest.mark.parametrize(
-    ("options", "steps"),
-    [((*TWO, "--plain"), 77), (("--plain",), 77), ((), 78)],
+    "options", [(*TWO, "--plain"), ("--plain",), ()], ids=["plain workers", "plain", "fast path"]
 )
 
 
 @ANY_KIND
-def test_a_second_signal_ends_at_once(repository, tmp_path, options, steps):
+def test_a_second_signal_ends_at_once(repository, tmp_path, options):
     with (
         served(repository, "process", options=(*options, "--grace", "3600"), patch=HANG) as server,
         new_channel(server.port) as channel,
     ):
         workers = server.workers()
-        hung = hang(channel, steps)
+        hung = hang(channel)
         assert ask(channel, 2.0) in ("OK", "DEADLINE_EXCEEDED: Deadline Exceeded")  # by now, the other has arrived
         server.send(signal.SIGTERM)
         until(lambda: "SIGTERM: " in server.log)
@@ -171,14 +168,14 @@ def test_a_second_signal_ends_at_once(repository, tmp_path, options, steps):
 
 
 @ANY_KIND
-def test_the_end_comes_with_the_grace(repository, tmp_path, options, steps):
+def test_the_end_comes_with_the_grace(repository, tmp_path, options):
     """With a run in hand that never ends, and a call that was only opened."""
     with (
         served(repository, "process", options=(*options, "--grace", "0.5"), patch=HANG) as server,
         new_channel(server.port) as channel,
     ):
         half_open = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer").future(endless())
-        hung = hang(channel, steps)
+        hung = hang(channel)
         ask(channel, 2.0)
         assert server.end() == 0
         assert hung.code() == half_open.code() == grpc.StatusCode.UNAVAILABLE  # and not CANCELLED
