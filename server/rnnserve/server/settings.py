@@ -136,8 +136,9 @@ class Settings:
     transport: str = _option(
         _LISTEN,
         "fast",
-        "what carries ModelInfer: native is gRPC in Rust (extra `native`). It is faster, has no TLS, and limits "
-        "neither the size of a message nor the memory of unread responses, so use it in trusted networks only",
+        "what carries ModelInfer: native is gRPC in Rust (extra `native`). It is faster with many requests in flight, "
+        "has no TLS, and limits neither the size of a message nor the memory of unread responses, so use it in trusted "
+        "networks only",
         choices=("fast", "native"),
     )
     model_name: str | None = _option(

@@ -3,7 +3,7 @@
 pygrpc-native reads and writes HTTP/2 outside the GIL, and its public API hands over all calls that have arrived as one
 list. It has neither TLS nor streams of requests: every other method goes to grpcio's server, on a Unix socket behind
 it. It has no limit on the size of a message, and nothing says when a response has been sent. So it is for trusted
-networks (SECURITY.md, "The native transport").
+networks; SECURITY.md says which limits it lacks.
 """
 
 import functools
