@@ -26,6 +26,9 @@ STARTED = time.time()
 # of torch: with more threads than cores, training a small module took 5.5 s of CPU time instead of 0.2.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# As the commands do. Otherwise gRPC writes a line to stderr for each handshake that fails, in the middle of any test.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
 if choose_polling():  # before anything imports grpc, as `rnnserve serve` does
     importlib.import_module("grpc")
     del os.environ["GRPC_EXPERIMENTS"]  # the servers that tests start choose for themselves

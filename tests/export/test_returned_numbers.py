@@ -34,11 +34,11 @@ class Deciding(nn.Module):
 
 
 @pytest.mark.parametrize("case", RETURNS)
-def test_it_is_refused_with_the_line_that_makes_them(case, tmp_path, capfd):
+def test_it_is_refused_with_the_line_that_makes_them(case, tmp_path, capsys):
     decide, said = RETURNS[case]
     inputs = {"x": Floats("batch", "sequence", 3)}
     with pytest.raises(WrongArguments, match=said) as raised:
         publish(Deciding(decide).eval(), "m", repository=tmp_path, inputs=inputs, outputs=["y"], progress=False)
     assert "\n" not in str(raised.value)
-    assert "".join(capfd.readouterr()) == ""
+    assert "".join(capsys.readouterr()) == ""
     assert list(tmp_path.iterdir()) == []

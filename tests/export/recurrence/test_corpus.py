@@ -15,9 +15,9 @@ def test_modules_equal_eager_at_other_sizes(rows):
 
 
 @pytest.mark.parametrize("row", checking.refusals(ROWS, core=True), ids=str)
-def test_module_is_refused_with_its_reason(row, capfd):
+def test_module_is_refused_with_its_reason(row, capsys):
     checking.check_refused(row)
-    assert "".join(capfd.readouterr()) == ""  # torch prints the graph that it could not capture
+    assert "".join(capsys.readouterr()) == ""  # torch prints the graph that it could not capture
 
 
 def test_modules_that_ask_for_the_longest_row_are_published_and_share_batches(tmp_path):

@@ -14,6 +14,6 @@ def test_modules_equal_eager_at_other_sizes(rows):
 
 
 @pytest.mark.parametrize("row", checking.refusals(ROWS, core=False), ids=str)
-def test_module_is_refused_with_its_reason(row, capfd):
+def test_module_is_refused_with_its_reason(row, capsys):
     checking.check_refused(row)
-    assert "".join(capfd.readouterr()) == ""
+    assert "".join(capsys.readouterr()) == ""
