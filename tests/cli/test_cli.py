@@ -11,7 +11,7 @@ import pytest
 from rnnserve.cli import main
 
 COMMANDS = [
-    "demo", "train", "export", "verify", "check", "import", "inspect", "serve", "web", "ray", "infer", "load", "size",
+    "demo", "train", "export", "verify", "check", "import", "inspect", "serve", "web", "ray", "infer", "load",
 ]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_a_mistake_is_one_line_and_exit_status_1(tmp_path, capsys):
 def test_serving_and_asking_never_import_torch_or_onnx():
     probe = (
         "import sys; from rnnserve.cli import main\n"
-        "helps = [[name, '--help'] for name in ('serve', 'infer', 'load', 'size', 'demo')]\n"
+        "helps = [[name, '--help'] for name in ('serve', 'infer', 'load', 'demo')]\n"
         "for words in [*helps, ['completion', 'bash']]:\n"
         "    try: main(words)\n"
         "    except SystemExit: pass\n"

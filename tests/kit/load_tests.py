@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,19 +13,19 @@ from kit.fakes import FakeModel, FakeModels, renew, serving
 from rnnserve.cli import main
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.load import generator_processes
-from rnnserve.load.latency_counts import count_latencies
-from rnnserve.load.latency_objective import parse_objective
-from rnnserve.load.load_level import LoadLevel, LoadResult
-from rnnserve.load.load_statistics import LoadStatistics
+from rnnserve.load.draws import parse_size_distribution
+from rnnserve.load.load_level import LoadLevel, parse_objective
+from rnnserve.load.load_result import LoadResult
 from rnnserve.load.load_test import LoadTest
-from rnnserve.load.run_description import RunDescription
-from rnnserve.load.server_inspector import ServerIdentity
-from rnnserve.load.size_distribution import parse_size_distribution
+from rnnserve.load.results_document import RunDescription
+from rnnserve.load.statistics import LoadStatistics
 from rnnserve.load.workload import WorkloadSpec
 
 __all__ = [
     "_walk_server", "address", "generators", "load", "load_test", "measured", "result", "run", "spec", "sweep", "walks",
 ]  # fmt: skip
+
+STATUSES = {"DEADLINE_EXCEEDED": 4, "RESOURCE_EXHAUSTED": 8, "UNAVAILABLE": 14, "NOT_SENT": -2}
 
 WALK_LABELS = ("counter-clockwise", "clockwise")
 
@@ -100,50 +101,31 @@ def spec():
     return make
 
 
-class TimedStatistics(LoadStatistics):
-    """Statistics that keep what they are of.
-
-    Attributes:
-        times: Of each request when it was due, sent and done, in nanoseconds: three arrays.
-    """
-
-    times: tuple[Any, Any, Any]
-
-
 @pytest.fixture
 def result():
-    """Makes a LoadResult from latencies and lags in milliseconds, of requests that were due evenly in a second."""
+    """Makes a LoadResult from latencies and lags in milliseconds; failed requests have none."""
 
     def make(
         latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, closed=0, sessions=0,
-        look=None, settings=(), **sums,
+        early_end="", errors=None, model=0, **sums,
     ):  # fmt: skip
-        failed = sum(sums.get("errors", {}).values())
-        answered = len(latencies)
-        statistics = TimedStatistics(sent=answered + failed, answered=answered, in_time=answered, cpu=[cpu], **sums)
-        statistics.latency.record((np.array(latencies) * 1e6).astype(np.int64))
-        statistics.lag.record((np.array(lags) * 1e6).astype(np.int64))
-        due = np.linspace(0, 1e9, answered, endpoint=False).astype(np.int64)  # (requests,)
-        sent = due + np.resize(np.array(lags) * 1e6, answered).astype(np.int64)
-        statistics.times = due, sent, due + (np.array(latencies) * 1e6).astype(np.int64)
+        failed = [STATUSES[name] for name, count in (errors or {}).items() for _ in range(count)]
+        status = np.array([0] * len(latencies) + failed, np.int64)
+        latency = (np.array([*latencies, *[0.0] * len(failed)]) * 1e6).astype(np.int64)
+        statistics = LoadStatistics(
+            latency, np.resize(np.array(lags) * 1e6, len(status)).astype(np.int64), np.full(len(status), model), status,
+            in_time=len(latencies), errors=Counter(errors or {}), cpu=[cpu], **sums,
+        )  # fmt: skip
         level = LoadLevel(
             rate=0 if closed or sessions else rate,
             closed=closed,
             sessions=sessions,
             think=0.01 if sessions else 0.0,
             duration=1.0,
-            **dict(settings),
         )
-        return LoadResult(level, statistics, seconds, batches, look)
+        return LoadResult(level, statistics, seconds, early_end, batches)
 
     return make
-
-
-def count_over(result, objective):
-    """Count the requests of a fixture's result that exceed the limits of an objective."""
-    due, sent, done = result.statistics.times
-    answered = np.ones(len(due), bool)
-    result.statistics.counts = count_latencies(objective.durations, due, sent, done, answered, begin=0, end=10**9)
 
 
 @pytest.fixture
@@ -152,8 +134,6 @@ def load_test():
 
     def make(results, slo=None, models=("walks",), confidence=0.99):
         objective = parse_objective(slo, confidence) if slo else None
-        for result in results if objective else ():
-            count_over(result, objective)
         return LoadTest(None, None, models, None, objective, results=list(results))
 
     return make
@@ -164,7 +144,7 @@ def sweep(result):
     """Results of seven rates, with latencies that grow with the rate."""
     random = np.random.default_rng(1)
     return [
-        result(random.exponential(rate / 100, 500), rate=rate, batches={1: 400, 3: 20}, checked=500, wrong=0)
+        result(random.exponential(rate / 100, 600), rate=rate, batches={1: 400, 3: 20}, checked=600, wrong=0)
         for rate in (100, 200, 400, 800, 1600, 3200, 6400)
     ]
 
@@ -175,7 +155,7 @@ def run():
         started="2026-11-25T01:00:00+00:00",
         command="rnnserve load '<b>&'",
         address="127.0.0.1:1",
-        server=ServerIdentity("geometry", "7"),
+        server=("geometry", "7"),
         models=(metadata(),),
         machine={"processor": "abacus <1>"},
         workload={"lengths": "4"},
@@ -187,7 +167,7 @@ def run():
 def generators(monkeypatch):
     """Forks generators from one process that has imported what they need: a tenth of the time to start each."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rnnserve.load.generator_worker"])
+    context.set_forkserver_preload(["rnnserve.load.generator_processes"])
     monkeypatch.setattr(generator_processes, "multiprocessing", SimpleNamespace(get_context=lambda _: context))
 
 

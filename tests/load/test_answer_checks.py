@@ -47,46 +47,46 @@ def test_first_answer_is_the_golden_one():
     found = checker()
     assert 4 in found
     assert 3 not in found
-    assert found.agrees(4, answer()) is None
-    assert found.agrees(4, answer()) is True
-    assert found.agrees(4, answer(typed=True)) is True
-    assert found.agrees(4, answer(changed(0, 0, 1e-6))) is False
-    assert found.agrees(4, answer(n=N + 1)) is False
-    assert found.agrees(4, answer()) is True, "a wrong answer is not the next golden one"
+    assert found.count_wrong(4, answer()) is None
+    assert found.count_wrong(4, answer()) == 0
+    assert found.count_wrong(4, answer(typed=True)) == 0
+    assert found.count_wrong(4, answer(changed(0, 0, 1e-6))) == 1
+    assert found.count_wrong(4, answer(n=N + 1)) == 2
+    assert found.count_wrong(4, answer()) == 0, "a wrong answer is not the next golden one"
 
 
 def test_padding_is_not_compared():
     found = checker()
-    found.agrees(4, answer())
-    assert found.agrees(4, answer(changed(1, 1, 7))) is True
-    assert found.agrees(4, answer(changed(1, 0, 7))) is False
+    found.count_wrong(4, answer())
+    assert found.count_wrong(4, answer(changed(1, 1, 7))) == 0
+    assert found.count_wrong(4, answer(changed(1, 0, 7))) == 1
 
 
 def test_answers_are_near_when_bits_may_differ():
     found = checker(exact=False)
-    found.agrees(4, answer())
-    assert found.agrees(4, answer(changed(0, 0, 1e-4))) is True
-    assert found.agrees(4, answer(changed(0, 0, 1e-2))) is False
-    assert found.agrees(4, answer(changed(0, 0, np.nan))) is False
-    assert found.agrees(4, answer(n=N + 1)) is False
+    found.count_wrong(4, answer())
+    assert found.count_wrong(4, answer(changed(0, 0, 1e-4))) == 0
+    assert found.count_wrong(4, answer(changed(0, 0, 1e-2))) == 1
+    assert found.count_wrong(4, answer(changed(0, 0, np.nan))) == 1
+    assert found.count_wrong(4, answer(n=N + 1)) == 2
     large = checker(exact=False)
-    large.agrees(4, answer(Y * 1000))
-    assert large.agrees(4, answer(Y * 1000 + 0.5)) is True, "the tolerance grows with the largest finite value"
+    large.count_wrong(4, answer(Y * 1000))
+    assert large.count_wrong(4, answer(Y * 1000 + 0.5)) == 0, "the tolerance grows with the largest finite value"
     infinite = checker(exact=False)
-    infinite.agrees(4, answer(changed(0, 1, np.inf)))
-    assert infinite.agrees(4, answer(changed(0, 1, np.inf) + np.float32(1))) is False
+    infinite.count_wrong(4, answer(changed(0, 1, np.inf)))
+    assert infinite.count_wrong(4, answer(changed(0, 1, np.inf) + np.float32(1))) == 2
 
 
 def test_first_answer_is_compared_with_an_expected_one():
     expected = [Prediction({"y": Y[0] + 1e-4, "n": N[0]}, ""), Prediction({"y": Y[1, :1], "n": N[1]}, "")]
-    assert checker(expected=expected).agrees(4, answer()) is True
+    assert checker(expected=expected).count_wrong(4, answer()) == 0
     wrong = checker(expected=expected)
-    assert wrong.agrees(4, answer(changed(0, 0, 1))) is False
-    assert wrong.agrees(4, answer(changed(0, 0, 1))) is False
+    assert wrong.count_wrong(4, answer(changed(0, 0, 1))) == 1
+    assert wrong.count_wrong(4, answer(changed(0, 0, 1))) == 1
 
 
 def test_answer_without_an_output_is_invalid():
     response = answer()
     response.outputs[0].name = "z"
     with pytest.raises(InvalidAnswer, match="lacks y"):
-        checker().agrees(4, response)
+        checker().count_wrong(4, response)

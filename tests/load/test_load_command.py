@@ -21,7 +21,7 @@ def test_load_counts_and_checks_every_answer(load, walks):
     head, line, _, *said = output.splitlines()
     assert head.startswith("requests/s  answers/s")
     assert line.startswith("100  ")
-    assert "labels: all 60 are as expected" in said
+    assert "labels: all 60 are right" in said
     assert errors.startswith("[1/1] 100 requests/s: 30 answers")
 
 
@@ -118,7 +118,7 @@ def test_load_over_tls_shows_a_client_certificate(load, walks, tmp_path):
     with serving(walks, files.server_credentials(files.server, mutual=True)) as address:
         status, output, _ = load(*QUICK, "--tls-ca", str(files.ca), *shown, url=f"grpcs://{address}")
         assert status == 0
-        assert "labels: all 30 are as expected" in output
+        assert "labels: all 30 are right" in output
         _, _, errors = load(*QUICK, url=address)
     assert errors.startswith(f"rnnserve load: grpc://{address}: the server speaks TLS: use grpcs://{address}")
 
@@ -134,7 +134,7 @@ def test_other_command_lines_are_refused(capsys):
         "--slo p99",
         "--length 0",
         "--duration 0",
-        "--arrivals sometimes",
+        "--arrivals gamma",
     ):
         with pytest.raises(SystemExit) as ended:
             main(["load", *words.split()])
@@ -142,3 +142,18 @@ def test_other_command_lines_are_refused(capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("rnnserve load: ")
         assert line.endswith("`rnnserve load --help`")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--scenario offline", "there is no option --scenario any more: use --closed 1 (single-stream)"),
+        ("--gap-cv 3", "there is no option --gap-cv any more: arrivals are poisson or constant"),
+        ("--processes auto", "there is no 'auto' any more: give a number"),
+    ],
+)
+def test_former_option_says_what_to_use_instead(capsys, words, said):
+    with pytest.raises(SystemExit):
+        main(["load", *words.split()])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line

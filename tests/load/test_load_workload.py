@@ -5,8 +5,8 @@ import json
 import pytest
 
 from rnnserve.client.errors import InvalidRequest
-from rnnserve.load.commands.load_arguments import WORKLOAD_OPTIONS, parse_workload
-from rnnserve.load.commands.load_workload import (
+from rnnserve.load.commands.options import WORKLOAD_OPTIONS, parse_workload
+from rnnserve.load.commands.workload import (
     complete_arguments,
     document_workload,
     load_levels,
@@ -28,7 +28,7 @@ def completed(*words):
 
 
 def document(args):
-    return json.loads(json.dumps(document_workload(args, WEIGHTS, 2)))
+    return json.loads(json.dumps(document_workload(args, WEIGHTS)))
 
 
 @pytest.mark.parametrize(
@@ -37,14 +37,11 @@ def document(args):
         "",
         "--rate=100,250.5 --runs=3 --confidence=95%",
         "--sweep=1:5:0.7 --arrivals=constant --no-check",
-        "--rate=5 --arrivals=gamma --gap-cv=2.5 --seed=0",
+        "--rate=5 --seed=0 --processes=2",
         "--closed=1,64 --batch=1:8 --length=4=3,64=1 --timeout=0.5",
         "--sessions=2 --think=1.5ms --steps=7",
         "--slo=p50=1ms,p99.9=20ms --no-early-stop --pool=17 --connections=9",
         "--slo=p99=5ms --rate=10 --max-requests=99 --warmup=0 --duration=1e3",
-        "--scenario=multi-stream --batch=4",
-        "--scenario=server --slo=p99=5ms",
-        "--scenario=offline --duration=3",
     ],
 )
 def test_workload_is_the_same_when_it_is_repeated_from_its_document(words, tmp_path):
@@ -64,8 +61,7 @@ def test_document_holds_every_option_and_its_default():
     assert set(found) == {"models", "inputs_sha256", *WORKLOAD_OPTIONS}
     assert found["models"] == WEIGHTS
     assert [found[name] for name in ("rate", "length", "batch", "seed", "pool")] == [[100.0], "4", "1", 13, 512]
-    assert found["processes"] == 2, "as many as there were"
-    assert (found["think"], found["gap_cv"], found["slo"]) == (None, None, None)
+    assert (found["think"], found["slo"]) == (None, None)
 
 
 def test_repeated_inputs_must_have_the_same_content(tmp_path):
@@ -89,6 +85,8 @@ def test_repeated_inputs_must_have_the_same_content(tmp_path):
         (b'{"workload": {}}', "the workload names no models"),
         (b'{"workload": {"models": {"a": 1}, "rate": [-5]}}', "the workload is wrong: argument --rate"),
         (b'{"workload": {"models": {"a": 1}, "seed": {}}}', "the workload is wrong: argument --seed"),
+        (b'{"workload": {"models": {"a": 1}, "scenario": "offline"}}', "there is no option --scenario any more: use"),
+        (b'{"workload": {"models": {"a": 1}, "arrivals": "gamma"}}', "the workload is wrong: argument --arrivals"),
     ],
 )
 def test_file_without_a_workload_is_refused(tmp_path, content, said):
@@ -104,43 +102,23 @@ def test_file_without_a_workload_is_refused(tmp_path, content, said):
 
 
 def test_load_may_end_early_if_it_has_an_objective_and_one_run():
-    for words, looks in (
+    for words, ends_early in (
         ("--slo=p99=5ms", True),
         ("", False),
         ("--slo=p99=5ms --no-early-stop", False),
         ("--slo=p99=5ms --runs=2", False),
     ):
         (level,) = load_levels(completed("--rate=5", *words.split()))
-        assert level.has_looks is looks
-        assert (level.objective is None) is (not words)
-    levels = load_levels(completed("--rate=5,7,5", "--slo=p99=5ms"))  # named twice are two runs
-    assert [(level.rate, level.has_looks) for level in levels] == [(5, False), (7, False), (5, False)]
+        assert level.ends_early is ends_early
 
 
 def test_search_begins_at_a_rate_that_can_be_decided():
     for words, rate in (
-        ("--slo=p99=5ms", 100),
-        ("--slo=p99.9=5ms", 942),  # 2 * 4,709 requests in 10 s
-        ("--slo=p50=5ms,p99=9ms --duration=1", 938),
+        ("--slo=p99=5ms", 105),  # 2 * 527 requests in 10 s
+        ("--slo=p90=5ms", 100),
+        ("--slo=p99.9=5ms", 1060),  # 2 * 5,296 requests in 10 s
+        ("--slo=p50=5ms,p99=9ms --duration=1", 1050),
         ("--slo=p100=5ms --duration=1", 100),
     ):
         (level,) = load_levels(completed(*words.split()))
         assert level.rate == rate
-
-
-def test_scenarios_have_loads_of_their_own():
-    for scenario, closed, batch in (("single-stream", 1, "1"), ("multi-stream", 1, "8"), ("offline", 64, "32")):
-        args = completed(f"--scenario={scenario}")
-        (level,) = load_levels(args)
-        assert (level.closed, level.rate, level.scenario, args.batch.text) == (closed, 0, scenario, batch)
-
-
-def test_options_that_do_not_go_together_are_refused():
-    for words, said in (
-        ("--scenario=offline --rate=5", "--scenario offline has its own load: leave out --rate"),
-        ("--scenario=multi-stream --arrivals=constant", "leave out --arrivals"),
-        ("--scenario=server --arrivals=gamma", "has Poisson arrivals: leave out --arrivals"),
-        ("--gap-cv=2", "--gap-cv is for gamma arrivals: give --arrivals gamma, too"),
-    ):
-        with pytest.raises(InvalidRequest, match=said):
-            completed(*words.split())

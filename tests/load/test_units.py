@@ -1,7 +1,22 @@
 import pytest
 
+from rnnserve.client.commands.argument_types import parse_seconds
 from rnnserve.client.errors import InvalidRequest
-from rnnserve.load.units import format_confidence, format_duration, format_rate, parse_duration, parse_think_time
+from rnnserve.load.units import (
+    format_duration,
+    format_rate,
+    format_share,
+    parse_confidence,
+    parse_count,
+    parse_duration,
+    parse_natural,
+    parse_nonnegative_seconds,
+    parse_rates,
+    parse_sweep,
+    parse_think_time,
+)
+
+NO_SWEEPS = "", "1:2", "2:1:1", "0:5:1", "1:5:0", "1:5:-1", "1:x:1", "1:1e6:0.1", "1:2e6:5e5", "1:2:inf"
 
 
 @pytest.mark.parametrize(
@@ -20,9 +35,9 @@ def test_duration_has_three_digits(nanoseconds, text):
     assert format_duration(nanoseconds) == text
 
 
-def test_rates_and_confidences_are_formatted():
+def test_rates_and_shares_are_formatted():
     assert [format_rate(rate) for rate in (1234.4, 2.5, 7, 99.96)] == ["1,234", "2.5", "7", "100.0"]
-    assert [format_confidence(0.99), format_confidence(0.9995)] == ["99% confidence", "99.95% confidence"]
+    assert [format_share(share) for share in (0, 0.00423, 0.1, 0.999, 1)] == ["0%", "0.42%", "10%", "99.9%", "100%"]
 
 
 def test_durations_and_think_times_are_read():
@@ -34,3 +49,28 @@ def test_durations_and_think_times_are_read():
     for text in ("10", "-1ms", "", "0ms"):
         with pytest.raises(InvalidRequest, match="is not a duration"):
             parse_think_time(text)
+
+
+def test_numbers_are_read():
+    for text, expected in (("100:350:100", [100, 200, 300, 350]), ("5:5:1", [5]), ("0.1:0.3:0.1", [0.1, 0.2, 0.3])):
+        assert parse_sweep(text) == pytest.approx(expected)
+    assert parse_nonnegative_seconds("0") == 0
+    assert parse_confidence("0.95") == parse_confidence("95%") == 0.95
+
+
+@pytest.mark.parametrize(
+    ("read", "texts"),
+    [
+        (parse_sweep, NO_SWEEPS),
+        (parse_rates, ("", "0", "-5", "1,,2", "nan", "inf", "100,0", "1000001")),
+        (parse_seconds, ("0", "inf")),
+        (parse_nonnegative_seconds, ("-1",)),
+        (parse_count, ("0", "1.5")),
+        (parse_natural, ("-1", "1.5")),
+        (parse_confidence, ("0.5", "1", "100%", "99 per cent")),
+    ],
+)
+def test_other_numbers_are_refused(read, texts):
+    for text in texts:
+        with pytest.raises(InvalidRequest):
+            read(text)

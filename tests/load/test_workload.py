@@ -7,9 +7,8 @@ from kit.load_tests import direction, metadata
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.load import workload
-from rnnserve.load.labelled_walks import UNKNOWN_CLASS, WALK_LABELS
-from rnnserve.load.sample_inputs import SampleCase
-from rnnserve.load.workload import build_request_pool, classifies_walks
+from rnnserve.load.inputs import UNKNOWN_CLASS, WALK_LABELS, SampleCase, classifies_walks
+from rnnserve.load.workload import build_pool
 from rnnserve.protos import inference_pb2 as pb
 
 
@@ -22,21 +21,22 @@ def read(payload):
 
 
 def test_rows_of_different_lengths_share_a_request(spec):
-    pool = build_request_pool(spec(length="1:9", batch="4", pool=50))
+    pool = build_pool(spec(length="1:9", batch="4", pool=50))
     assert len(pool.payloads) == 50
-    for payload, expected in zip(pool.payloads, pool.expected, strict=True):
+    for index, payload in enumerate(pool.payloads):
         request, tensors = read(payload)
         assert request.model_name == "walks"
         assert [output.name for output in request.outputs] == ["logits"]
         lengths = tensors.get("lengths", np.full(4, tensors["input"].shape[1]))
         assert tensors["input"].shape == (4, lengths.max(), 2)
-        for walk, length, class_ in zip(tensors["input"], lengths, expected, strict=True):
+        classes = pool.checks[index].classes if index in pool.checks else [UNKNOWN_CLASS] * 4
+        for walk, length, class_ in zip(tensors["input"], lengths, classes, strict=True):
             assert not walk[length:].any()
             assert class_ == (direction(walk) if length > 1 else UNKNOWN_CLASS)
 
 
 def test_model_without_lengths_gets_rows_of_one_length(spec):
-    pool = build_request_pool(spec(metadata(has_lengths=False), length="2:9", batch="1:4", pool=50))
+    pool = build_pool(spec(metadata(has_lengths=False), length="2:9", batch="1:4", pool=50))
     shapes = set()
     for payload, rows in zip(pool.payloads, pool.rows.tolist(), strict=True):
         _, tensors = read(payload)
@@ -47,17 +47,17 @@ def test_model_without_lengths_gets_rows_of_one_length(spec):
 
 
 def test_pools_of_generators_differ_and_repeat(spec):
-    one, other, again = build_request_pool(spec(), 0), build_request_pool(spec(), 1), build_request_pool(spec(), 0)
+    one, other, again = build_pool(spec(), 0), build_pool(spec(), 1), build_pool(spec(), 0)
     assert one.payloads == again.payloads
     assert one.payloads != other.payloads
-    assert build_request_pool(spec(seed=14)).payloads != one.payloads
+    assert build_pool(spec(seed=14)).payloads != one.payloads
 
 
 def test_pool_does_not_outgrow_memory(spec, monkeypatch):
     monkeypatch.setattr(workload, "_MAX_POOL_BYTES", 10_000)
-    pool = build_request_pool(spec(length="100", batch="2"))
+    pool = build_pool(spec(length="100", batch="2"))
     assert 1 <= len(pool.payloads) < 10
-    assert len(pool.rows) == len(pool.model) == len(pool.expected) == len(pool.payloads)
+    assert len(pool.rows) == len(pool.model) == len(pool.payloads) > max(pool.checks)
 
 
 def test_labels_are_checked_for_classifiers_of_walks_only(spec):
@@ -68,11 +68,12 @@ def test_labels_are_checked_for_classifiers_of_walks_only(spec):
     doubles = metadata()
     doubles.outputs["logits"] = TensorMetadata("logits", "FP64", (-1, 2))
     assert not classifies_walks(doubles)
-    for settings in (spec(check=False), spec(metadata(labels=None)), spec(metadata(features=3)), spec(length="1")):
-        assert set(build_request_pool(settings).expected) == {None}
-    assert build_request_pool(spec()).answers == {}
-    assert len(build_request_pool(spec(metadata(labels=None), pool=5)).answers) == 5
-    assert build_request_pool(spec(metadata(labels=None), check=False)).answers == {}
+    assert not build_pool(spec(check=False)).checks
+    assert not build_pool(spec(length="1")).checks, "a walk of one point has no direction"
+    assert all(check.classes is not None for check in build_pool(spec()).checks.values())
+    checks = build_pool(spec(metadata(labels=None), pool=5)).checks
+    assert [check.classes for check in checks.values()] == [None] * 5
+    assert not build_pool(spec(metadata(labels=None), check=False)).checks
 
 
 TOKENS = ModelMetadata(
@@ -92,13 +93,13 @@ TOKENS = ModelMetadata(
 
 
 def test_any_model_gets_inputs_as_described_and_all_outputs_are_compared(spec):
-    pool = build_request_pool(spec(TOKENS, length="1:9", batch="3", pool=20))
+    pool = build_pool(spec(TOKENS, length="1:9", batch="3", pool=20))
     for index, payload in enumerate(pool.payloads):
         request = pb.ModelInferRequest.FromString(payload)
         tokens = np.frombuffer(request.raw_input_contents[0], "<i8").reshape(request.inputs[0].shape)
         assert 0 <= tokens.min() <= tokens.max() < 9
         assert [output.name for output in request.outputs] == ["tags", "h_n"]
-        check = pool.answers[index]
+        check = pool.checks[index]
         assert (check.is_exact, check.expected, list(check.chosen)) == (True, None, [0, 1, 2])
         assert max(end["sequence"] for end in check.rows.ends) == tokens.shape[1]
 
@@ -106,9 +107,9 @@ def test_any_model_gets_inputs_as_described_and_all_outputs_are_compared(spec):
 def test_samples_are_taken_with_their_answers(spec):
     tokens, tags = np.arange(8).reshape(4, 2), np.arange(16, dtype=np.float32).reshape(4, 2, 2)
     alone = dataclasses.replace(TOKENS, properties={"batching": "alone"})  # gets whole cases
-    assert build_request_pool(spec(alone, pool=3, samples=(SampleCase({"tokens": tokens}),))).rows.tolist() == [4] * 3
+    assert build_pool(spec(alone, pool=3, samples=(SampleCase({"tokens": tokens}),))).rows.tolist() == [4] * 3
     case = SampleCase({"tokens": tokens, "lengths": np.array([2, 1, 2, 2])}, {"tags": tags})
-    pool = build_request_pool(spec(TOKENS, batch="2", pool=30, samples=(case,)))
+    pool = build_pool(spec(TOKENS, batch="2", pool=30, samples=(case,)))
     starts = set()
     for index, payload in enumerate(pool.payloads):
         request = pb.ModelInferRequest.FromString(payload)
@@ -117,7 +118,7 @@ def test_samples_are_taken_with_their_answers(spec):
         starts.add(start)
         assert found.tolist() == tokens[start : start + 2].tolist()
         assert [output.name for output in request.outputs] == ["tags"]
-        expected = pool.answers[index].expected
+        expected = pool.checks[index].expected
         ends = [2, 1, 2, 2][start : start + 2]
         assert [row["tags"].tolist() for row in expected] == [
             tags[row, :end].tolist() for row, end in zip((start, start + 1), ends, strict=True)
@@ -128,14 +129,104 @@ def test_samples_are_taken_with_their_answers(spec):
 def test_answers_that_do_not_match_their_inputs_are_refused(spec):
     case = SampleCase({"tokens": np.zeros((4, 2), int)}, {"tags": np.zeros((4, 3, 2), np.float32)})
     with pytest.raises(InvalidRequest, match=r"answers do not match their inputs: .* tags has shape"):
-        build_request_pool(spec(TOKENS, samples=(case,)))
+        build_pool(spec(TOKENS, samples=(case,)))
 
 
 def test_model_whose_inputs_cannot_be_drawn_is_refused(spec):
     for features in (-1, 0):
-        with pytest.raises(InvalidRequest, match="does not say what its axes are"):
-            build_request_pool(spec(metadata(features=features)))
+        with pytest.raises(InvalidRequest, match="does not describe its axes"):
+            build_pool(spec(metadata(features=features)))
     other = metadata(labels=None)
     other.inputs["input"] = TensorMetadata("input", "BYTES", (-1, -1))
     with pytest.raises(InvalidRequest, match="takes input as BYTES"):
-        build_request_pool(spec(other))
+        build_pool(spec(other))
+
+
+STATE = ("layers * directions", "batch", "hidden")
+
+
+def session_model(name="gru", **parameters):
+    """Its state comes before its points, as in no request of a session."""
+    inputs = {
+        "h_0": TensorMetadata("h_0", "FP32", (2, -1, 3), STATE, optional=True),
+        "x": TensorMetadata("x", "FP32", (-1, -1, 4), ("batch", "sequence", "features")),
+        "c_0": TensorMetadata("c_0", "FP64", (1, -1, 5), STATE, optional=True),
+    }
+    outputs = {
+        "c_n": TensorMetadata("c_n", "FP64", (1, -1, 5), STATE, continues_as="c_0"),
+        "logits": TensorMetadata("logits", "FP32", (-1, 2), ("batch", "classes")),
+        "h_n": TensorMetadata("h_n", "FP32", (2, -1, 3), STATE, continues_as="h_0"),
+    }
+    return ModelMetadata(name, ("1",), "", inputs, outputs, None, parameters)
+
+
+def whole(pool, script, step, states=None):
+    fields = script.begin("a session") if states is None else states
+    return pb.ModelInferRequest.FromString(pool.payloads[script.first + step] + fields)
+
+
+def test_step_s_states_are_appended(spec):
+    pool = build_pool(spec(session_model(), length="1", batch="3", sessions=2, steps=4))
+    assert [(script.first, script.steps) for script in pool.scripts] == [(0, 4), (4, 4)]
+    assert len(pool.payloads) == len(set(pool.payloads)) == 8
+    assert (pool.rows.tolist(), pool.model.tolist()) == ([3] * 8, [0] * 8)
+    script = pool.scripts[1]
+    request = whole(pool, script, 2)
+    assert [(tensor.name, list(tensor.shape)) for tensor in request.inputs] == [
+        ("x", [3, 1, 4]),
+        ("h_0", [2, 3, 3]),
+        ("c_0", [1, 3, 5]),
+    ]
+    assert [len(raw) for raw in request.raw_input_contents] == [3 * 4 * 4, 2 * 3 * 3 * 4, 3 * 5 * 8]
+    assert not any(np.frombuffer(raw, np.uint8).any() for raw in request.raw_input_contents[1:])
+    assert [output.name for output in request.outputs] == ["logits", "c_n", "h_n"]
+
+
+def test_states_of_an_answer_go_into_the_next_step(spec):
+    pool = build_pool(spec(session_model(), length="1", sessions=1, steps=2))
+    (script,) = pool.scripts
+    h_n, c_n = b"h" * 24, b"c" * 40
+    states = script.go_on("a session", 1, pb.ModelInferResponse(raw_output_contents=[b"logits", c_n, h_n]))
+    assert list(whole(pool, script, 1, states).raw_input_contents)[1:] == [h_n, c_n]
+
+
+def test_server_side_states_need_a_sequence_id(spec):
+    """Of models whose states were found: they are no part of the interface."""
+    inputs = {"x": TensorMetadata("x", "FP32", (-1, -1, 4), ("batch", "sequence", "features"))}
+    outputs = {"logits": TensorMetadata("logits", "FP32", (-1, -1, 2), ("batch", "sequence", "classes"))}
+    kept = ModelMetadata(
+        "tagger", ("1",), "", inputs, outputs, None, {"found_states": '["gru.h"]', "sequences": "kept"}
+    )
+    pool = build_pool(spec(kept, length="1", sessions=1, steps=3))
+    (script,) = pool.scripts
+    assert script.is_kept_by_server
+    said = [
+        {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in request.parameters.items()}
+        for request in (
+            whole(pool, script, 0),
+            *(whole(pool, script, step, script.go_on("a session", step, pb.ModelInferResponse())) for step in (1, 2)),
+        )
+    ]
+    assert said == [
+        {"sequence_id": "a session", "sequence_start": True},
+        {"sequence_id": "a session"},
+        {"sequence_id": "a session", "sequence_end": True},
+    ]
+
+
+def test_answers_of_sessions_are_checked_unless_checks_are_off(spec):
+    pool = build_pool(spec(session_model(batch_invariant="true"), sessions=2, steps=3))
+    assert [check.key for check in pool.checks.values()] == list(range(6))
+    assert all(check.is_exact for check in pool.checks.values())
+    assert not build_pool(spec(session_model(), sessions=2, steps=3, check=False)).checks
+
+
+def test_models_without_sessions_are_refused(spec):
+    assert build_pool(spec()).scripts == ()
+    with pytest.raises(InvalidRequest, match="model walks has no states, so that it has no sessions"):
+        build_pool(spec(metadata(), sessions=1, steps=1))
+    whole = session_model(continuable="false", sequences="gru (bidirectional) reads the sequence from its end")
+    with pytest.raises(InvalidRequest, match=r"a part at a time, since gru \(bidirectional\) reads the sequence"):
+        build_pool(spec(whole, sessions=1, steps=1))
+    with pytest.raises(InvalidRequest, match=r"model gru has no sessions: .* a part at a time$"):
+        build_pool(spec(session_model(continuable="false"), sessions=1, steps=1))

@@ -126,12 +126,6 @@ COMMANDS = MappingProxyType(
             "print what makes a shell complete commands, options and their values",
             Needs(memory=330, memory_of_core=25, threads=7, threads_of_core=1),
         ),
-        "size": CommandEntry(
-            "rnnserve.load.commands.size",
-            "client",
-            "say how many servers a rate takes, from what `load` has measured",
-            Needs(memory=260, memory_of_core=25, threads=0, threads_of_core=1),
-        ),
     }
 )
 

@@ -42,13 +42,9 @@ OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
             1: "not ready, or it does not answer, or not without another token",
         },
         "load": {
-            0: "every request was answered and every answer that was checked was right; with --slo, some load holds it "
+            0: "every request was answered and every answer that was checked was right; with --slo, some load meets it "
             "and every such answer was right; with --compare, the files compare, whatever differs",
-            1: "otherwise, also if --slo is undecided",
-        },
-        "size": {
-            0: "the number of servers is printed",
-            1: "the file lacks what is needed, or no rate holds the objective",
+            1: "otherwise, also if --slo is inconclusive",
         },
     }
 )

@@ -9,7 +9,10 @@ from rnnserve.cli.parser import CommandParser, closest
 
 __all__ = ["global_parser", "read_global_arguments"]
 
-_FORMER = {"doctor": "use `rnnserve serve --check`"}
+_FORMER = {
+    "doctor": "use `rnnserve serve --check`",
+    "size": "divide your rate by the highest rate that `rnnserve load --slo` found, round up, and add one server",
+}
 """Commands that there were, and what to use instead."""
 
 if TYPE_CHECKING:

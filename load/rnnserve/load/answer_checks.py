@@ -1,24 +1,23 @@
-"""Checks of the answers of models whose labels are not known: every answer against a golden one.
-
-The golden answer of a request is the one that its file of samples holds, or the first one that the server gave.
-"""
+"""Checks of answers: against known labels, against the outputs in a file, or against the first answer to a request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from rnnserve.client import ModelMetadata, Prediction
+from rnnserve.client import InvalidAnswer, ModelMetadata, Prediction
 from rnnserve.client.predictions import read_predictions
 from rnnserve.client.row_inputs import RowInputs
 from rnnserve.client.tensors import Array, read_outputs
+from rnnserve.load.inputs import UNKNOWN_CLASS
 from rnnserve.protos.differences import coarseness
 from rnnserve.protos.inference_pb2 import ModelInferResponse
 
 __all__ = ["TOLERANCE", "AnswerCheck", "AnswerChecker"]
 
 TOLERANCE = 1e-3
-"""Largest difference between floats of two answers that are near, as a part of the largest value, or of 1."""
+"""Largest difference between floats of two near answers, as a part of the largest value, or of 1."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,10 @@ class AnswerCheck:
         rows: Sizes of the request's rows; without tensors.
         chosen: Indices of the request's rows.
         requested: Names of the requested outputs.
-        is_exact: Whether later answers must have the bits of the first one.
-        expected: The answers in the file of samples; None if the first answer is the golden one.
-        key: The same for requests with the same content, which share a golden answer.
+        is_exact: Whether later answers must equal the first one bit for bit.
+        expected: The outputs in the file of samples; None if the first answer is the reference.
+        classes: (batch,) expected classes, or `UNKNOWN_CLASS`; None to compare outputs.
+        key: The same for requests with equal bytes, which share a reference answer.
     """
 
     metadata: ModelMetadata
@@ -41,55 +41,67 @@ class AnswerCheck:
     requested: Sequence[str]
     is_exact: bool
     expected: Sequence[Prediction] | None = None
+    classes: npt.NDArray[np.int64] | None = None
     key: int = 0
+
+    @property
+    def checked_rows(self) -> int:
+        """Number of rows whose answer is known, or will be."""
+        return len(self.chosen) if self.classes is None else int((self.classes != UNKNOWN_CLASS).sum())
 
 
 class AnswerChecker:
-    """Compares answers with golden ones, and keeps the first answer to each request.
-
-    Args:
-        checks: Checks of the requests that are checked, by index in the pool.
-    """
+    """Compares the answers of one generator, and keeps the first answer to each request."""
 
     def __init__(self, checks: Mapping[int, AnswerCheck]) -> None:
         self._checks = checks
-        self._golden: dict[int, Sequence[Prediction]] = {}
-        self._known: dict[int, tuple[bytes, ...]] = {}
+        self._first: dict[int, Sequence[Prediction]] = {}
+        self._right: dict[int, tuple[bytes, ...]] = {}
 
     def __contains__(self, item: int) -> bool:
         return item in self._checks
 
-    def agrees(self, item: int, response: ModelInferResponse) -> bool | None:
-        """Return whether an answer agrees with the golden one; None for the first answer if it becomes the golden one.
+    def count_wrong(self, item: int, response: ModelInferResponse) -> int | None:
+        """Return how many rows of an answer are wrong; None for the first answer if it becomes the reference.
 
         Raises:
             InvalidAnswer: The answer lacks an output, or one has another shape than the metadata say.
         """
         raw = tuple(response.raw_output_contents)
         check = self._checks[item]
-        if raw and raw == self._known.get(check.key):
-            return True  # the same bytes as an answer that was right: the usual case, which must be fast
-        predictions = read_predictions(
-            check.metadata,
-            read_outputs(response),
-            check.rows,
-            check.chosen,
-            requested=check.requested,
-            model_version=response.model_version,
-        )
-        golden = check.expected or self._golden.get(check.key)
-        if golden is None:
-            self._golden[check.key], self._known[check.key] = predictions, raw
-            return None
-        is_exact = check.is_exact and check.expected is None
-        agrees = all(
-            _agree(found[name], expected[name], is_exact=is_exact)
-            for found, expected in zip(predictions, golden, strict=True)
-            for name in check.requested
-        )
-        if agrees and check.key not in self._known:
-            self._known[check.key] = raw
-        return agrees
+        if raw and raw == self._right.get(check.key):
+            return 0  # the same bytes as an answer that was right: the usual case, which must be fast
+        outputs = read_outputs(response)
+        if check.classes is not None:
+            wrong = _count_wrong_labels(outputs.get("logits"), check.classes)
+        else:
+            found = read_predictions(
+                check.metadata,
+                outputs,
+                check.rows,
+                check.chosen,
+                requested=check.requested,
+                model_version=response.model_version,
+            )
+            reference = check.expected or self._first.get(check.key)
+            if reference is None:
+                self._first[check.key], self._right[check.key] = found, raw
+                return None
+            is_exact = check.is_exact and check.expected is None
+            wrong = sum(
+                not all(_agree(row[name], other[name], is_exact=is_exact) for name in check.requested)
+                for row, other in zip(found, reference, strict=True)
+            )
+        if not wrong:
+            self._right.setdefault(check.key, raw)
+        return wrong
+
+
+def _count_wrong_labels(logits: Array | None, classes: npt.NDArray[np.int64]) -> int:
+    if logits is None or logits.shape != (len(classes), 2):
+        found = "no logits" if logits is None else f"logits of shape {logits.shape}"
+        raise InvalidAnswer(f"the answer has {found}; expected (batch={len(classes)}, classes=2)")
+    return int(((logits.argmax(axis=1) != classes) & (classes != UNKNOWN_CLASS)).sum())
 
 
 def _agree(found: Array, expected: Array, *, is_exact: bool) -> bool:

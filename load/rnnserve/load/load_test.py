@@ -2,26 +2,20 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from rnnserve.load.generator_processes import ProgressCallback
-from rnnserve.load.latency_objective import LatencyObjective
-from rnnserve.load.load_level import LoadLevel, LoadResult, Measurement
+from rnnserve.load.confidence import CONFIDENCE
+from rnnserve.load.generator_processes import GeneratorProcesses
+from rnnserve.load.load_level import LatencyObjective, LoadLevel
+from rnnserve.load.load_result import LoadResult, pool_runs
+from rnnserve.load.local_server import ServerUsage
 from rnnserve.load.progress import LoadProgress
-from rnnserve.load.rate_search import find_highest_rate
-from rnnserve.load.repetition import pool_runs
 from rnnserve.load.server_inspector import ServerInspector
-from rnnserve.load.server_usage import ServerUsage
 from rnnserve.load.verdict import Decision, Verdict, judge
 
-__all__ = ["LoadTest"]
+__all__ = ["LoadTest", "find_highest_rate"]
 
-
-class _LoadRunner(Protocol):
-    """What produces load: `GeneratorProcesses`, or `GrowingGenerators`."""
-
-    def run(self, load: LoadLevel, report_progress: ProgressCallback) -> Measurement:
-        """Run one level."""
+_PRECISION = 1.05
+_LOWEST, _HIGHEST = 1.0, 1_000_000.0
 
 
 @dataclass
@@ -35,11 +29,11 @@ class LoadTest:
         progress: Shows the progress to the user.
         objective: What a level has to meet; None to measure only.
         runs: How often each level is run.
-        usage: Reads what the server has used of this machine; None where it does not run here.
+        usage: Reads what the server has used of this machine; None if it does not run here.
         results: Results so far, in the order of the runs.
     """
 
-    generators: _LoadRunner
+    generators: GeneratorProcesses
     server: ServerInspector
     models: tuple[str, ...]
     progress: LoadProgress
@@ -56,47 +50,39 @@ class LoadTest:
                 self.measure(load)
 
     def search(self, load: LoadLevel, objective: LatencyObjective) -> None:
-        """Run levels of different rates, starting with this one, until the highest rate that holds is known."""
+        """Run levels of different rates, starting with this one, until the highest rate that meets it is known."""
 
-        def holds(rate: float) -> bool:
+        def is_met(rate: float) -> bool:
             results = [self.measure(replace(load, rate=rate)) for _ in range(self.runs)]
             (pooled,) = pool_runs(results)
-            return judge(pooled, objective).decision is Decision.HELD
+            return judge(pooled, objective).decision is Decision.MET
 
-        find_highest_rate(holds, load.rate)
+        find_highest_rate(is_met, load.rate)
 
     def measure(self, load: LoadLevel) -> LoadResult:
         """Run one level."""
         self.progress.begin(load)
-        before, used = self.server.count_batches(self.models), self._used()
-        measured = self.generators.run(load, self.progress.update)
-        uses, after = self._used(), self.server.count_batches(self.models)
-        batches = None
+        before, used = self.server.count_batches(self.models), self.usage and self.usage()
+        measured = self.generators.run(load, self.objective, self.progress.update)
+        uses, after = self.usage and self.usage(), self.server.count_batches(self.models)
         if before is not None and after is not None:
             after.subtract(before)
             # With several server processes, each counts its own batches, and the two answers may come from two
             # processes: then differences may be negative, and nothing is reported.
             if min(after.values(), default=0) >= 0:
                 batches = {size: count for size, count in sorted(after.items()) if count}
-        cores = memory = None
+                measured = replace(measured, batches=batches or None)
         if used is not None and uses is not None:
             cores = (uses.cpu_seconds - used.cpu_seconds) / (load.warmup + measured.seconds)
-            memory = uses.memory_bytes
-        result = LoadResult(
-            load,
-            measured.statistics,
-            measured.seconds,
-            batches or None,
-            measured.look,
-            server_cores=cores,
-            server_memory=memory,
-        )
-        self.results.append(result)
-        self.progress.end(result)
-        return result
+            measured = replace(measured, server_cores=cores, server_memory=uses.memory_bytes)
+        self.results.append(measured)
+        self.progress.end(measured)
+        return measured
 
-    def _used(self) -> ServerUsage | None:
-        return None if self.usage is None else self.usage()
+    @property
+    def confidence(self) -> float:
+        """The confidence of verdicts and intervals."""
+        return CONFIDENCE if self.objective is None else self.objective.confidence
 
     @property
     def pooled(self) -> Sequence[LoadResult]:
@@ -104,42 +90,72 @@ class LoadTest:
         return pool_runs(self.results)
 
     def verdict(self, result: LoadResult) -> Verdict | None:
-        """Return what is said of the objective at one load; None if there is no objective."""
+        """Return the verdict on the objective at one load; None if there is no objective."""
         return None if self.objective is None else judge(result, self.objective)
 
     @property
     def best(self) -> LoadResult | None:
-        """The result of the largest load that holds the objective; of the largest load, if there is no objective."""
-        holding = [
+        """The result of the largest load that meets the objective; of the largest load, if there is no objective."""
+        meeting = [
             result
             for result in self.pooled
-            if (verdict := self.verdict(result)) is None or verdict.decision is Decision.HELD
+            if (verdict := self.verdict(result)) is None or verdict.decision is Decision.MET
         ]
-        return max(holding, key=lambda result: result.load.size, default=None)
+        return max(meeting, key=lambda result: result.load.size, default=None)
 
     @property
     def decision(self) -> Decision | None:
-        """What is said of the objective by all loads; None if there is no objective.
+        """The verdict over all loads; None if there is no objective.
 
-        Held if one of them holds it, and undecided if one of them may hold it. Loads that sent nothing say nothing,
-        unless none sent anything.
+        It is "met" if one load meets the objective, and "inconclusive" if one may meet it. Loads that sent nothing do
+        not count, unless none sent anything.
         """
         if self.objective is None:
             return None
         results = [result for result in self.pooled if result.statistics.sent] or self.pooled
         decisions = {judge(result, self.objective).decision for result in results}
-        return next(
-            decision for decision in (Decision.HELD, Decision.UNDECIDED, Decision.NOT_HELD) if decision in decisions
-        )
+        return next(each for each in (Decision.MET, Decision.INCONCLUSIVE, Decision.MISSED) if each in decisions)
 
     @property
     def passed(self) -> bool:
-        """Whether all answers were right and, without an objective, no request failed or, with one, some load holds it.
+        """Whether all answers were right and, without an objective, no request failed or, with one, some load meets it.
 
-        Failures above the rate that holds the objective are allowed: they are what a search looks for.
+        Failures above the rate that meets the objective are allowed: they are what a search looks for.
         """
         if any(result.statistics.faults for result in self.results):
             return False
         if self.objective is None:
             return not any(result.statistics.errors for result in self.results)
         return self.best is not None
+
+
+def find_highest_rate(passes: Callable[[float], bool], start: float, *, loads: int = 16) -> float | None:
+    """Find the highest rate that passes: double the rate (or halve it, if the first rate fails), then bisect.
+
+    The result is within 5 % of the lowest rate that failed unless `loads` runs out before; None if no rate passes.
+    """
+    passed: float | None = None
+    failed: float | None = None
+    rate = start
+    for _ in range(loads):
+        if passes(rate):
+            passed = rate
+        else:
+            failed = rate
+        if passed is not None and failed is not None:
+            # The geometric mean, since the precision is a ratio of two rates.
+            following = _rounded((passed * failed) ** 0.5)
+            if failed <= passed * _PRECISION or not passed < following < failed:
+                break
+        else:
+            following = _rounded(rate * 2 if failed is None else rate / 2)
+            following = min(max(following, _LOWEST), _HIGHEST)
+            if following == rate:
+                break
+        rate = following
+    return passed
+
+
+def _rounded(rate: float) -> float:
+    """Return a rate with three significant digits; no load is more exact than that."""
+    return float(f"{rate:.3g}")

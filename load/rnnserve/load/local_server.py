@@ -1,49 +1,53 @@
 """A local server for the duration of a test: `rnnserve serve` on a free port, stopped in every case."""
 
+import contextlib
+import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rnnserve.client import InvalidRequest, Unavailable
 from rnnserve.common.child_process import ChildProcess
-from rnnserve.load.server_usage import ServerUsage, read_usage
 
-__all__ = ["LocalServer", "serve_repository"]
+__all__ = ["LocalServer", "ServerUsage", "read_usage", "serve_repository"]
 
 _SERVE = "import sys; from rnnserve.cli import main; sys.exit(main())"
 _GRACE_SECONDS = 10.0
 _ANNOUNCEMENT = re.compile(r"gRPC on (?P<address>\S+)")
+_PROC = Path("/proc")
+_PSS = re.compile(r"^Pss:\s+(?P<kib>\d+) kB$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class ServerUsage:
+    """What the processes of a server have used: processor time since they started, and the memory that they have now.
+
+    Pages that several processes share count once.
+    """
+
+    cpu_seconds: float
+    memory_bytes: int
 
 
 @dataclass(frozen=True)
 class LocalServer:
-    """A server that runs here.
-
-    Attributes:
-        address: Its `host:port`.
-        session: Id of the session of its processes, which is that of the first one.
-    """
+    """A server that runs here: its `host:port`, and the id of the session of its processes."""
 
     address: str
     session: int
 
     def usage(self) -> ServerUsage | None:
-        """Read what it has used of this machine; None where the system does not tell."""
+        """Read what it has used of this machine; None if the system does not report it."""
         return read_usage(self.session)
 
 
-@contextmanager
+@contextlib.contextmanager
 def serve_repository(repository: Path, flags: str = "") -> Iterator[LocalServer]:
-    """Serve a repository; yield the server when it is ready.
-
-    Args:
-        repository: A folder that `rnnserve export` wrote.
-        flags: More options of `rnnserve serve`, quoted as for a shell.
+    """Serve a repository; yield the server when it is ready. `flags` are more options, quoted as for a shell.
 
     Raises:
         InvalidRequest: The flags are not quoted correctly.
@@ -58,14 +62,27 @@ def serve_repository(repository: Path, flags: str = "") -> Iterator[LocalServer]
     command += ["--log-level", "warning"]
     process = ChildProcess([*command, *options], stdout=subprocess.PIPE, text=True)
     try:
-        yield LocalServer(_wait_for_address(process), process.pid)
+        announcement = next(filter(None, map(_ANNOUNCEMENT.match, process.stdout)), None)
+        if announcement is None:
+            raise Unavailable(f"the server ended before it was ready, with exit status {process.wait()}")
+        yield LocalServer(announcement["address"], process.pid)
     finally:
         process.end(_GRACE_SECONDS)
 
 
-def _wait_for_address(process: ChildProcess) -> str:
-    for line in process.stdout:
-        announcement = _ANNOUNCEMENT.match(line)
-        if announcement:
-            return announcement["address"]
-    raise Unavailable(f"the server ended before it was ready, with exit status {process.wait()}")
+def read_usage(session: int, proc: Path = _PROC) -> ServerUsage | None:
+    """Read the usage of the processes of a session; None if the system does not report it (only Linux does)."""
+    ticks = memory = found = 0
+    for folder in proc.glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError, ValueError):  # a process may end meanwhile
+            # "pid (name) state parent group session …": the name may contain spaces and brackets.
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) != session or fields[0] == "Z":
+                continue
+            pss = _PSS.search((folder / "smaps_rollup").read_text())
+            if pss is None:
+                continue
+            ticks += sum(map(int, fields[11:15]))  # utime, stime, and those of children that were waited for
+            memory += int(pss["kib"]) * 1024
+            found += 1
+    return ServerUsage(ticks / os.sysconf("SC_CLK_TCK"), memory) if found else None

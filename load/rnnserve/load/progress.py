@@ -6,7 +6,8 @@ from typing import Never, TextIO
 
 from tqdm import tqdm
 
-from rnnserve.load.load_level import LoadLevel, LoadResult
+from rnnserve.load.load_level import LoadLevel
+from rnnserve.load.load_result import LoadResult
 from rnnserve.load.units import format_duration
 
 __all__ = ["LoadProgress"]
@@ -15,13 +16,7 @@ _BAR = "{desc}: [{bar:20}] {n:.1f} of {total:g} s{postfix}"
 
 
 class LoadProgress:
-    """Shows the progress of a load test on a stream.
-
-    Args:
-        stream: Standard error, usually; the bar appears only if it is a terminal.
-        loads: Number of loads of the test; None if it is not known.
-        clock: Clock, in seconds.
-    """
+    """Shows the progress of a load test on a stream; `loads` is their number, None if it is not known."""
 
     def __init__(self, stream: TextIO, loads: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -64,8 +59,8 @@ class LoadProgress:
     def end(self, result: LoadResult) -> None:
         """Write one line about the result of the load."""
         statistics = result.statistics
-        text = f"{statistics.answered:,} answers, p50 {format_duration(statistics.latency.percentile(50))}, p99 "
-        text += format_duration(statistics.latency.percentile(99))
+        text = f"{statistics.answered:,} answers, p50 {format_duration(result.latency.percentile(50))}, p99 "
+        text += format_duration(result.latency.percentile(99))
         text += f", {statistics.failed:,} errors" if statistics.failed else ""
         text += f", {statistics.faults:,} wrong" if statistics.faults else ""
         self.write_line(f"{self._heading()}: {text}")

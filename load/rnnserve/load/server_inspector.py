@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,32 +16,18 @@ from rnnserve.client.tls_diagnosis import explain_connection_failure
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
-__all__ = ["ServerIdentity", "ServerInspector"]
+__all__ = ["ServerInspector"]
 
 _MAX_ANSWER_BYTES = 64 << 20
 
 
-@dataclass(frozen=True)
-class ServerIdentity:
-    """A server's name and version; empty if the server does not report them."""
-
-    name: str
-    version: str
-
-
 class ServerInspector:
-    """Calls a server's metadata and statistics methods, over a connection separate from the load.
-
-    Args:
-        endpoint: The server.
-        timeout: Seconds per call.
-    """
+    """Calls a server's metadata and statistics methods, over a connection separate from the load."""
 
     def __init__(self, endpoint: Endpoint, timeout: float = 5.0) -> None:
         self.address = endpoint.address
         self._endpoint = endpoint
         self._timeout = timeout
-        self._counts_all = not endpoint.is_list
         self._channel = endpoint.open_channel(channel_options(_MAX_ANSWER_BYTES), stays=True)
         self._stub = GRPCInferenceServiceStub(self._channel)
 
@@ -54,8 +39,8 @@ class ServerInspector:
     ) -> None:
         self._channel.close()
 
-    def identify(self) -> ServerIdentity:
-        """Return the server's name and version.
+    def identify(self) -> tuple[str, str]:
+        """Return the server's name and version, which are empty if it does not report them.
 
         Raises:
             Unavailable: No server answers at the address.
@@ -71,15 +56,15 @@ class ServerInspector:
                     f"or let --serve start one ({raised})"
                 ) from error
             raise raised from error
-        return ServerIdentity(answer.name, answer.version)
+        return answer.name, answer.version
 
     def ready_models(self) -> list[str]:
         """Return the names of the models that are ready.
 
         Raises:
             InvalidRequest: No model is ready, or the server does not list its models.
-            PermissionDenied: The token is not for asking models.
-            Unauthenticated: The server asks for a token, and was sent none that is valid.
+            PermissionDenied: The token does not allow listing models.
+            Unauthenticated: The server requires a token, and was sent none that is valid.
         """
         try:
             answer = self._call("RepositoryIndex", pb.RepositoryIndexRequest(ready=True))
@@ -94,11 +79,7 @@ class ServerInspector:
         return names
 
     def model_metadata(self, names: Iterable[str]) -> tuple[ModelMetadata, ...]:
-        """Return the metadata of models.
-
-        Raises:
-            ClientError: The server answered with an error.
-        """
+        """Return the metadata of models; raise ClientError if the server answers with an error."""
         try:
             return tuple(
                 read_metadata(self._call("ModelMetadata", pb.ModelMetadataRequest(name=name))) for name in names
@@ -107,13 +88,12 @@ class ServerInspector:
             raise from_rpc_error(error) from error
 
     def count_batches(self, models: Iterable[str]) -> Counter[int] | None:
-        """Return the number of batches that the models have run so far, by batch size.
+        """Return the number of batches that the models have run so far, by batch size; None if it is unknown.
 
-        Returns:
-            None if the server does not report it: many servers keep no statistics, and a server that was overloaded a
-            moment ago may not answer in time. None, too, of several servers, of which this asks one.
+        Many servers keep no statistics, a server that was overloaded a moment ago may not answer in time, and a call
+        reaches only one of several servers.
         """
-        if not self._counts_all:
+        if self._endpoint.is_list:
             return None
         counts: Counter[int] = Counter()
         for name in models:

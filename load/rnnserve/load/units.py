@@ -1,38 +1,31 @@
-"""Durations and rates as text that people write and read."""
+"""Durations, rates and other numbers as text that people write and read."""
 
+import math
 import re
 
 from rnnserve.client import InvalidRequest
+from rnnserve.client.commands.argument_types import parse_number, parse_seconds
 
-__all__ = ["format_confidence", "format_duration", "format_rate", "parse_duration", "parse_think_time"]
+__all__ = [
+    "format_duration",
+    "format_rate",
+    "format_share",
+    "parse_confidence",
+    "parse_count",
+    "parse_counts",
+    "parse_duration",
+    "parse_natural",
+    "parse_nonnegative_seconds",
+    "parse_rates",
+    "parse_sweep",
+    "parse_think_time",
+]
 
 _NANOSECONDS = {"us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
 _DURATION = re.compile(r"(?P<number>[0-9]*\.?[0-9]+)\s*(?P<unit>us|µs|ms|s)")
-
-
-def parse_duration(text: str) -> int:
-    """Return a duration in nanoseconds.
-
-    Args:
-        text: `"500us"`, `"5ms"`, `"0.2s"`.
-
-    Raises:
-        InvalidRequest: The number is not above 0, or the unit is missing.
-    """
-    match = _DURATION.fullmatch(text.strip())
-    nanoseconds = round(float(match["number"]) * _NANOSECONDS[match["unit"]]) if match else 0
-    if nanoseconds < 1:
-        raise InvalidRequest(f"{text!r} is not a duration above 0. Expected a number with its unit: 500us, 5ms, 0.2s")
-    return nanoseconds
-
-
-def parse_think_time(text: str) -> float:
-    """Return a duration in seconds, which may be 0.
-
-    Raises:
-        InvalidRequest: The unit is missing, or it is below 0.
-    """
-    return 0.0 if text.strip() == "0" else parse_duration(text) / 1e9
+_MAX_LOADS = 1000
+_MAX_RATE = 1_000_000.0
+_RANGE = "above 0 and at most 1,000,000"
 
 
 def format_duration(nanoseconds: float) -> str:
@@ -48,12 +41,83 @@ def format_rate(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 100 or rate == round(rate) else f"{rate:.1f}"
 
 
-def format_confidence(confidence: float) -> str:
-    """Return a probability as text: `"99% confidence"`."""
-    return f"{100 * confidence:.6g}% confidence"
+def format_share(share: float) -> str:
+    """Return a share with two significant digits: `"0.42%"`."""
+    return f"{100 * share:.2g}%" if share < 0.995 else f"{100 * share:.3g}%"
 
 
 def _three_digits(value: float) -> str:
     if value >= 99.95:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
+
+
+def parse_duration(text: str) -> int:
+    """Parse a duration with its unit, `500us`, `5ms` or `0.2s`, into nanoseconds."""
+    match = _DURATION.fullmatch(text.strip())
+    nanoseconds = round(float(match["number"]) * _NANOSECONDS[match["unit"]]) if match else 0
+    if nanoseconds < 1:
+        raise InvalidRequest(f"{text!r} is not a duration above 0. Expected a number with its unit: 500us, 5ms, 0.2s")
+    return nanoseconds
+
+
+def parse_think_time(text: str) -> float:
+    """Parse a duration, which may be 0, into seconds."""
+    return 0.0 if text.strip() == "0" else parse_duration(text) / 1e9
+
+
+def parse_nonnegative_seconds(text: str) -> float:
+    """Parse seconds, 0 or more."""
+    return 0.0 if parse_number(text) == 0 else parse_seconds(text)
+
+
+def parse_natural(text: str) -> int:
+    """Parse an integer of at least 0."""
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidRequest(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def parse_count(text: str) -> int:
+    """Parse an integer of at least 1."""
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise InvalidRequest(f"{text!r} is not a whole number of 1 or more")
+    return int(text)
+
+
+def parse_counts(text: str) -> list[int]:
+    """Parse comma-separated integers of at least 1."""
+    return [parse_count(part.strip()) for part in text.split(",")]
+
+
+def parse_confidence(text: str) -> float:
+    """Parse a confidence above 0.5 and below 1: `0.99` or `99%`."""
+    number = parse_number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    if not 0.5 < number < 1:
+        raise InvalidRequest(f"{text!r} is not a confidence above 0.5 and below 1: 0.99, or 99%")
+    return number
+
+
+def parse_rates(text: str) -> list[float]:
+    """Parse comma-separated rates, requests per second."""
+    numbers = [parse_number(part) for part in text.split(",")]
+    if not all(0 < number <= _MAX_RATE for number in numbers):
+        raise InvalidRequest(
+            f"{text!r}: expected requests per second, {_RANGE}: one rate (100) or several (100,200,400)"
+        )
+    return numbers
+
+
+def parse_sweep(text: str) -> list[float]:
+    """Parse `FROM:TO:STEP` into rates; the last rate is TO, even if the steps do not reach it exactly."""
+    parts = [parse_number(part) for part in text.split(":")]
+    if len(parts) != 3 or not 0 < parts[0] <= parts[1] <= _MAX_RATE or not 0 < parts[2] < math.inf:
+        raise InvalidRequest(
+            f"{text!r}: expected FROM:TO:STEP, such as 500:4000:500, with FROM not above TO; rates are {_RANGE}"
+        )
+    first, last, step = parts
+    steps = int((last - first) / step + 1e-9)
+    if steps >= _MAX_LOADS:
+        raise InvalidRequest(f"{text!r} makes {steps + 1:,} loads; at most {_MAX_LOADS:,} are allowed")
+    numbers = [first + index * step for index in range(steps + 1)]
+    return numbers if last - numbers[-1] <= step * 1e-6 else [*numbers, last]

@@ -1,202 +1,149 @@
-"""Whether a load holds an objective: held, not held, or undecided, at the objective's confidence."""
+"""Whether a load meets an objective, and whether the generator limited what was measured."""
 
 import enum
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
+from rnnserve.load.confidence import Interval, share_interval
+from rnnserve.load.load_level import LatencyLimit, LatencyObjective
+from rnnserve.load.load_result import LoadResult
+from rnnserve.load.units import format_duration, format_share
 
-from rnnserve.load.early_stopping import (
-    HOLDING_LOOK,
-    Risks,
-    exceeds,
-    fewest_passed,
-    holds,
-    most_over,
-    risks_at_end,
-    risks_at_look,
-)
-from rnnserve.load.generator_limit import explain_generator_limit
-from rnnserve.load.interim_counts import GENERATOR_FAILURES
-from rnnserve.load.latency_counts import SLICES, LatencyCounts
-from rnnserve.load.latency_objective import LatencyObjective
-from rnnserve.load.load_level import LoadResult
-from rnnserve.load.units import format_duration
+__all__ = ["GENERATOR_FAILURES", "Decision", "LimitVerdict", "Verdict", "explain_generator_limit", "judge"]
 
-__all__ = ["Decision", "LimitVerdict", "Verdict", "is_decided", "judge"]
+GENERATOR_FAILURES = ("NOT_SENT", "DEADLINE_EXCEEDED")
+"""Failures that a late generator may cause."""
+
+_LATE_NS = 1_000_000
+_LATE_FRACTION = 0.2
+_BUSY_FRACTION = 0.9
 
 
 class Decision(enum.StrEnum):
-    """What is said of an objective."""
+    """The verdict on an objective."""
 
-    HELD = "held"
-    NOT_HELD = "not held"
-    UNDECIDED = "undecided"
+    MET = "met"
+    MISSED = "missed"
+    INCONCLUSIVE = "inconclusive"
 
 
 @dataclass(frozen=True)
 class LimitVerdict:
-    """What is said of one limit.
+    """The verdict on one limit: how many of the requests had no answer within it, and the interval of their share.
 
-    Attributes:
-        percent: The percentile.
-        limit: Its limit, nanoseconds.
-        decision: What the requests show, whatever delayed them.
-        sent: Requests that count.
-        over: Those that exceeded the limit.
-        allowed: So many of `sent` may exceed it where it is held; -1 if `sent` are too few.
-        needed: Requests that would show that it is held if no more than `over` exceeded it; 0 if none would.
-        bunching: So many requests over the limit say as much as one independent one (see `LatencyCounts.bunching`).
-        blames_generator: Whether it is not held, but might be if latency were counted from the actual send.
+    `may_be_the_generator` is whether the limit is missed, but would not be if latency counted from the actual send.
     """
 
-    percent: float
-    limit: int
+    limit: LatencyLimit
     decision: Decision
     sent: int
     over: int
-    allowed: int
-    needed: int
-    bunching: float
-    blames_generator: bool
+    interval: Interval
+    may_be_the_generator: bool
 
-    @property
-    def text(self) -> str:
-        """The counts, and what would decide: "p99: 3 of 1,000 over 5.00 ms, at most 2 may be"."""
-        limit = format_duration(self.limit)
-        text = f"p{self.percent:g}: {self.over:,} of {self.sent:,} over {limit}"
-        if self.bunching > 1:
-            text += f", in bunches, so that {self.bunching:.1f} of them say as much as one"
-        if self.decision is Decision.NOT_HELD:
-            text += f", a p{self.percent:g} of {limit} would have about {self.sent * (1 - self.percent / 100):,.0f}"
-        else:
-            text += f", at most {self.allowed:,} may be" if self.allowed >= 0 else ", which is too few requests to say"
-        if self.decision is Decision.UNDECIDED and self.needed > self.sent:
-            text += f"; {self.needed:,} requests, none of the further ones over, would show it"
-        return text
+    def text(self, confidence: float) -> str:
+        """Return the share of slow requests with its interval, and the share that the limit allows."""
+        text = f"{self.over:,} of {self.sent:,} requests took longer than {format_duration(self.limit.nanoseconds)}"
+        if self.limit.percent == 100:
+            return f"{text}, and p100 allows none"
+        shares = f"{format_share(self.interval.low)} to {format_share(self.interval.high)}"
+        text += f" ({shares} at {100 * confidence:.6g}% confidence), and p{self.limit.percent:g} allows "
+        text += format_share(self.limit.allowed)
+        return f"{text}; send more requests" if self.decision is Decision.INCONCLUSIVE else text
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of an objective at one load.
+    """The verdict on an objective at one load, and on each of its limits.
 
-    Attributes:
-        decision: What is said.
-        confidence: See `LatencyObjective.confidence`.
-        limits: For each limit of the objective, in its order.
-        reasons: Why it is not held or undecided, beside the limits: failures, or the generator.
+    `reasons` are what else led to it: failures, or the generator.
     """
 
     decision: Decision
     confidence: float
     limits: tuple[LimitVerdict, ...]
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """Why, in a few words."""
+        """Why, in a sentence or two."""
         shown = {
-            Decision.HELD: tuple(Decision),
-            Decision.NOT_HELD: (Decision.NOT_HELD,),
-            Decision.UNDECIDED: (Decision.NOT_HELD, Decision.UNDECIDED),
+            Decision.MET: tuple(Decision),
+            Decision.MISSED: (Decision.MISSED,),
+            Decision.INCONCLUSIVE: (Decision.MISSED, Decision.INCONCLUSIVE),
         }[self.decision]
-        return "; ".join([*self.reasons, *(limit.text for limit in self.limits if limit.decision in shown)])
-
-
-def is_decided(counts: LatencyCounts, objective: LatencyObjective) -> bool:
-    """Return whether a load may end at a look, with these counts of the requests before it."""
-    if counts.failed:
-        return True
-    limits = _judge_limits(counts, objective, _risks_at_look(counts, objective), is_end=False)
-    decisions = {limit.decision for limit in limits}
-    is_refuted = any(limit.decision is Decision.NOT_HELD and not limit.blames_generator for limit in limits)
-    return is_refuted or decisions == {Decision.HELD}
+        limits = [limit.text(self.confidence) for limit in self.limits if limit.decision in shown]
+        return "; ".join([*self.reasons, *limits])
 
 
 def judge(result: LoadResult, objective: LatencyObjective) -> Verdict:
-    """Judge one load.
+    """Judge one load; of repeated runs, their sum.
 
-    No failure is allowed. Otherwise a server could meet any limit by refusing slow requests. What may be due to the
-    generator, which sent late or was busy, is not held against the server: then the verdict is undecided. A lag of the
-    generator never makes latencies look shorter, so that "held" stays.
-
-    Args:
-        result: The load's result; of repeated runs, the sum.
-        objective: The objective that it has to meet.
+    No failure is allowed, because otherwise a server could meet any limit by refusing slow requests. If the generator
+    may be the reason for a miss, because it sent late or was busy, the verdict is inconclusive. A generator that sends
+    late never makes latencies look shorter, so an objective that is met stays met.
     """
-    if result.look is not None:
-        limits = _judge_limits(result.look, objective, _risks_at_look(result.look, objective), is_end=False)
-    else:
-        risks = risks_at_end(1 - objective.confidence, has_looks=result.load.has_looks)
-        limits = _judge_limits(result.statistics.counts, objective, risks, is_end=True)
-    errors = result.statistics.errors
-    failures = [f"{count:,} x {status}" for status, count in errors.items()]
-    generator = explain_generator_limit(result)
+    statistics = result.statistics
+    limits = tuple(_judge_limit(result, limit, objective.confidence) for limit in objective.limits)
+    failures = tuple(f"{count:,} x {status}" for status, count in statistics.errors.items())
 
     def verdict(decision: Decision, *reasons: str) -> Verdict:
-        return Verdict(decision, objective.confidence, tuple(limits), reasons)
+        return Verdict(decision, objective.confidence, limits, reasons)
 
-    if not result.statistics.sent:
-        return verdict(Decision.UNDECIDED, "nothing was sent")
-    if any(status not in GENERATOR_FAILURES for status in errors):
-        return verdict(Decision.NOT_HELD, *failures)
-    refuted = [limit for limit in limits if limit.decision is Decision.NOT_HELD]
-    if failures or refuted:
-        if generator is not None:
-            return verdict(Decision.UNDECIDED, *failures, generator)
-        if failures or not all(limit.blames_generator for limit in refuted):
-            return verdict(Decision.NOT_HELD, *failures)
-        return verdict(Decision.UNDECIDED, "the generator sent late: counted from the actual sends, it may hold")
-    if all(limit.decision is Decision.HELD for limit in limits):
-        return verdict(Decision.HELD)
-    return verdict(Decision.UNDECIDED)
-
-
-def _risks_at_look(counts: LatencyCounts, objective: LatencyObjective) -> Risks:
-    is_holding = len(counts.sent) >= HOLDING_LOOK * SLICES
-    return risks_at_look(1 - objective.confidence, is_holding=is_holding)
-
-
-def _judge_limits(
-    counts: LatencyCounts, objective: LatencyObjective, risks: Risks, *, is_end: bool
-) -> list[LimitVerdict]:
-    """Judge each limit.
-
-    "Held" needs all limits, each with the whole risk: if one of them is not within its limit, its own test finds so.
-    "Not held" needs one of them, so that they share the risk.
-    """
-    sent = int(counts.sent.sum())
-    found = []
-    for index, (percent, limit) in enumerate(objective.limits):
-        row, from_send = counts.over[index], counts.over_from_send[index]
-        over, bunching = int(row.sum()), counts.bunching(row)
-        shared = replace(risks, not_held=risks.not_held / len(objective.limits))
-        if percent == 100:
-            decision = Decision.NOT_HELD if over else Decision.HELD if is_end and sent else Decision.UNDECIDED
-            allowed, needed = 0, 0
-        else:
-            decision = _decide(counts, row, percent, shared)
-            # At a look that decides "not held", "held" may have no risk; then these are those of the end.
-            risk = risks.held or risks_at_end(1 - objective.confidence, has_looks=True).held
-            allowed = math.floor(most_over(int(sent / bunching), percent, risk) * bunching)
-            needed = math.ceil((fewest_passed(math.ceil(over / bunching), percent, risk) + over / bunching) * bunching)
-        is_refuted_from_send = (
-            bool(from_send.any())
-            if percent == 100
-            else _decide(counts, from_send, percent, shared) is Decision.NOT_HELD
+    if not statistics.sent:
+        return verdict(Decision.INCONCLUSIVE, "nothing was sent")
+    if any(status not in GENERATOR_FAILURES for status in statistics.errors):
+        return verdict(Decision.MISSED, *failures)
+    missed = [limit for limit in limits if limit.decision is Decision.MISSED]
+    if failures or missed:
+        if explain_generator_limit(result) is not None:
+            return verdict(Decision.INCONCLUSIVE, *failures, "the generator may be the limit")
+        if failures or not all(limit.may_be_the_generator for limit in missed):
+            return verdict(Decision.MISSED, *failures)
+        return verdict(
+            Decision.INCONCLUSIVE, "the generator sent late, and no limit is missed from the actual sends on"
         )
-        blames = decision is Decision.NOT_HELD and not is_refuted_from_send
-        found.append(LimitVerdict(percent, limit, decision, sent, over, allowed, needed, bunching, blames))
-    return found
+    if all(limit.decision is Decision.MET for limit in limits):
+        return verdict(Decision.MET)
+    return verdict(Decision.INCONCLUSIVE)
 
 
-def _decide(counts: LatencyCounts, over: npt.NDArray[np.int64], percent: float, risks: Risks) -> Decision:
-    """Decide one limit below p100, of which `over` (slices,) int64 requests were over; both roundings are cautious."""
-    bunching = counts.bunching(over)
-    exceeded, total = over.sum() / bunching, counts.sent.sum() / bunching
-    if holds(math.ceil(exceeded), math.floor(total), percent, risks.held):
-        return Decision.HELD
-    if exceeds(math.floor(exceeded), math.ceil(total), percent, risks.not_held):
-        return Decision.NOT_HELD
-    return Decision.UNDECIDED
+def _judge_limit(result: LoadResult, limit: LatencyLimit, confidence: float) -> LimitVerdict:
+    """Compare the interval of the share of slow requests with the allowed share."""
+    sent = result.statistics.sent
+
+    def decide(over: int) -> tuple[Decision, Interval]:
+        if not sent:
+            return Decision.INCONCLUSIVE, Interval(0.0, 1.0)
+        interval = share_interval(over, sent, confidence)
+        if limit.percent == 100:  # no number of requests says anything of further ones: the measured ones count
+            return Decision.MISSED if over else Decision.MET, interval
+        if interval.high < limit.allowed:
+            return Decision.MET, interval
+        return Decision.MISSED if interval.low > limit.allowed else Decision.INCONCLUSIVE, interval
+
+    over = result.statistics.count_over(limit.nanoseconds)
+    decision, interval = decide(over)
+    from_send, _ = decide(result.statistics.count_over(limit.nanoseconds, from_send=True))
+    may_be_the_generator = decision is Decision.MISSED and from_send is not Decision.MISSED
+    return LimitVerdict(limit, decision, sent, over, interval, may_be_the_generator)
+
+
+def explain_generator_limit(result: LoadResult) -> str | None:
+    """Return why the generator, not the server, may have limited the measurement; None if it did not.
+
+    Sends count as late if the p99 of the send lag is above 1 ms and above a fifth of the measured p99 latency. Below
+    that, the lag hardly changes the figures.
+    """
+    statistics, lag = result.statistics, result.lag.percentile(99)
+    busiest = max(statistics.cpu, default=0.0)
+    reasons = []
+    if "NOT_SENT" in statistics.errors:
+        reasons.append(f"{statistics.errors['NOT_SENT']:,} requests timed out before it could send them")
+    if lag > _LATE_NS and lag > _LATE_FRACTION * result.latency.percentile(99):
+        reasons.append(f"it sent requests {format_duration(lag)} late (p99), which the latencies include")
+    if busiest > _BUSY_FRACTION:
+        reasons.append(f"it kept {busiest:.0%} of a core busy")
+    if not reasons:
+        return None
+    remedy = "use more --processes" if busiest > _BUSY_FRACTION else "other programs kept the machine busy"
+    return f"the generator may be the limit: {', '.join(reasons)}; {remedy}"

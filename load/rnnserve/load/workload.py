@@ -1,7 +1,8 @@
-"""What is sent: a pool of requests, serialized before the load starts, with what is known about their answers."""
+"""What a load test sends: a pool of requests, serialized before the load starts, with checks of their answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,25 +12,25 @@ from rnnserve.client.classification import classified_output
 from rnnserve.client.predictions import read_predictions
 from rnnserve.client.request_builder import build_request
 from rnnserve.client.row_inputs import RowInputs, check_rows
+from rnnserve.client.session_operations import require_sessions
 from rnnserve.load.answer_checks import AnswerCheck
-from rnnserve.load.even_draws import EvenSizes, draw_evenly
-from rnnserve.load.input_drawing import Sizes, draw_inputs, draw_sizes
-from rnnserve.load.labelled_walks import UNKNOWN_CLASS, WALK_LABELS, draw_labelled_walks
-from rnnserve.load.sample_inputs import SampleCase
-from rnnserve.load.session_scripts import SessionScript
-from rnnserve.load.size_distribution import SizeDistribution
-from rnnserve.protos.protocol_words import ALONE
+from rnnserve.load.draws import EvenSizes, SizeDistribution, draw_evenly
+from rnnserve.load.inputs import (
+    UNKNOWN_CLASS,
+    SampleCase,
+    classifies_walks,
+    draw_inputs,
+    draw_labelled_walks,
+    draw_sizes,
+)
+from rnnserve.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
+from rnnserve.protos.protocol_words import ALONE, SEQUENCE_END, SEQUENCE_ID, SEQUENCE_START
 
-__all__ = [
-    "RequestPool",
-    "WorkloadSpec",
-    "build_request_pool",
-    "classifies_walks",
-    "make_answer_check",
-    "usual_outputs",
-]
+__all__ = ["RequestPool", "SessionScript", "WorkloadSpec", "build_pool"]
 
 _MAX_POOL_BYTES = 64 << 20
+_MOST_SCRIPTS = 32
+"""Different scripts of one generator. Sessions beyond that share scripts, and must get the same answers."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,14 @@ class WorkloadSpec:
     Attributes:
         models: Metadata of each model.
         weights: Relative frequency of each model, by name.
-        lengths: Sizes of each axis that a request chooses: points per sequence. If the rows of a model may be padded,
-            each row of a request has a length of its own.
+        lengths: Sizes of each axis that a request chooses, such as steps. Each row has its own if rows may be padded.
         batches: Rows per request.
-        check: Whether to check answers: those of direction classifiers by the known direction of each walk, those of
-            other models by golden answers.
+        check: Whether to check answers.
         seed: Seed of all random numbers.
-        pool: Number of different requests; they are sent again and again in random order.
-        samples: Rows to send to the only model, instead of drawn ones; empty to draw rows.
-        sessions: Largest number of sessions of a level; 0 for requests of their own.
-        steps: Steps of a session, after which it begins anew.
+        pool: Number of different requests. They are sent again and again in random order.
+        samples: Rows to send to the only model, instead of drawn rows.
+        sessions: Largest number of sessions of a load; 0 for independent requests.
+        steps: Steps of a session, after which it begins again.
     """
 
     models: tuple[ModelMetadata, ...]
@@ -64,163 +63,225 @@ class WorkloadSpec:
 
 
 @dataclass(frozen=True)
+class SessionScript:
+    """The steps of a session, which begins again after the last one.
+
+    The client carries the states from each answer to the next request. If the states were inferred from the graph, they
+    are not part of the model's interface: then the server keeps them, and requests have a `sequence_id`. Both are
+    protobuf fields that are appended to the bytes of a request.
+
+    Attributes:
+        first: Index of the first step's request in the pool; the other steps follow it.
+        steps: Number of steps.
+        finals: Index of each final state among an answer's outputs; empty if the server keeps the states.
+        beginning: Bytes of each initial state.
+    """
+
+    first: int
+    steps: int
+    finals: tuple[int, ...] = ()
+    beginning: tuple[bytes, ...] = ()
+
+    @property
+    def is_kept_by_server(self) -> bool:
+        """Whether the server keeps the states, so that the session is over when a step fails."""
+        return not self.finals
+
+    def begin(self, session: str) -> bytes:
+        """Return the fields of the first step of a session with a new name."""
+        return self._sequence_fields(session, 0) if self.is_kept_by_server else _state_fields(self.beginning)
+
+    def go_on(self, session: str, step: int, response: ModelInferResponse) -> bytes:
+        """Return the fields of a later step; `response` is the answer to the step before."""
+        if self.is_kept_by_server:
+            return self._sequence_fields(session, step)
+        raw = response.raw_output_contents
+        try:
+            states = [raw[at] for at in self.finals]
+        except IndexError as error:
+            raise InvalidAnswer(f"the answer has {len(raw)} raw outputs, and lacks a final state") from error
+        sizes = [len(state) for state in self.beginning]
+        if [len(state) for state in states] != sizes:
+            raise InvalidAnswer(f"final states of {[len(state) for state in states]} bytes; expected {sizes}")
+        return _state_fields(states)
+
+    def _sequence_fields(self, session: str, step: int) -> bytes:
+        request = ModelInferRequest()
+        request.parameters[SEQUENCE_ID].string_param = session
+        if step == 0:
+            request.parameters[SEQUENCE_START].bool_param = True
+        if step == self.steps - 1:
+            request.parameters[SEQUENCE_END].bool_param = True
+        return request.SerializeToString()
+
+
+def _state_fields(states: Sequence[bytes]) -> bytes:
+    return ModelInferRequest(raw_input_contents=states).SerializeToString()
+
+
+@dataclass(frozen=True)
 class RequestPool:
     """Serialized requests, ready to send.
 
     Attributes:
         models: Names of the models, to which `model` refers.
-        payloads: One serialized ModelInferRequest per request.
+        payloads: One serialized ModelInferRequest per request. Those of sessions lack the states.
         model: (requests,) int64, index of each request's model.
         rows: (requests,) int64, rows in each request.
-        expected: For each request, its expected classes, (batch,) int64, with `UNKNOWN_CLASS` for rows without a known
-            class; None for requests whose labels are not checked.
-        answers: By index, the requests whose answers are compared with golden ones.
-        scripts: Of sessions, whose requests lack the states; empty for requests of their own.
+        checks: How to check the answers, by index of the request.
+        scripts: The scripts of sessions; empty for independent requests.
     """
 
     models: tuple[str, ...]
     payloads: list[bytes]
     model: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
-    expected: list[npt.NDArray[np.int64] | None]
-    answers: Mapping[int, AnswerCheck] = field(default_factory=dict)
+    checks: Mapping[int, AnswerCheck] = field(default_factory=dict)
     scripts: tuple[SessionScript, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Request:
-    """One request of the pool, with one of the two ways to check its answer, or none."""
+@dataclass
+class _Requests:
+    """The requests that were built so far."""
 
-    payload: bytes
-    rows: int
-    classes: npt.NDArray[np.int64] | None = None
-    answer: AnswerCheck | None = None
+    payloads: list[bytes] = field(default_factory=list)
+    rows: list[int] = field(default_factory=list)
+    models: list[int] = field(default_factory=list)
+    checks: dict[int, AnswerCheck] = field(default_factory=dict)
+    size: int = 0
+
+    def add(self, model: int, rows: int, payload: bytes, check: AnswerCheck | None) -> None:
+        if check is not None:
+            self.checks[len(self.payloads)] = check
+        self.payloads.append(payload)
+        self.rows.append(rows)
+        self.models.append(model)
+        self.size += len(payload)
 
 
-def classifies_walks(metadata: ModelMetadata) -> bool:
-    """Return whether a model classifies the direction of walks, so that its answers can be checked."""
-    tensor, logits = metadata.inputs.get("input"), metadata.outputs.get("logits")
-    takes_points = tensor is not None and len(tensor.shape) == 3 and tensor.shape[2] == 2
-    return takes_points and logits is not None and logits.datatype == "FP32" and metadata.labels == WALK_LABELS
+def build_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
+    """Draw and serialize the requests of one generator; `part` is its index, and each one sends different requests.
 
-
-def build_request_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
-    """Draw and serialize the requests of one generator.
-
-    Models, batch sizes and lengths come in equal counts, or as their weights say: so that pools differ little.
-
-    The pool has fewer than `spec.pool` requests if they would take more than 64 MiB.
-
-    Args:
-        spec: The requests to send.
-        part: Index of the generator; each generator sends different requests.
+    Models, batch sizes and lengths come in equal counts, or as their weights say, so that pools differ little. The pool
+    has fewer requests than asked for if they would take more than 64 MiB.
 
     Raises:
-        InvalidRequest: A model's metadata do not describe its inputs well enough, or the samples do not match it.
+        InvalidRequest: A model's metadata do not describe its inputs well enough, the samples do not match it, or it
+            has no sessions.
     """
     random = np.random.default_rng([spec.seed, part])
     weights = np.array([spec.weights[metadata.name] for metadata in spec.models])  # (models,)
-    models = draw_evenly(weights / weights.sum(), spec.pool, random)  # (requests,)
-    batches, lengths = EvenSizes(spec.batches).draw(random, spec.pool), EvenSizes(spec.lengths)  # (requests,)
+    count = min(spec.sessions, _MOST_SCRIPTS) if spec.sessions else spec.pool
+    for metadata in spec.models if spec.sessions else ():
+        require_sessions(metadata)
+    models = draw_evenly(weights / weights.sum(), count, random).tolist()
+    batches, lengths = EvenSizes(spec.batches).draw(random, count).tolist(), EvenSizes(spec.lengths)
+    requests, scripts = _Requests(), list[SessionScript]()
     cases = [check_rows(spec.models[0], case.inputs) for case in spec.samples]
-    requests: list[_Request] = []
-    size = 0
-    for index, batch in zip(models.tolist(), batches.tolist(), strict=True):
-        metadata = spec.models[index]
-        if cases:
+    for model, batch in zip(models, batches, strict=True):
+        metadata = spec.models[model]
+        if spec.sessions:
+            scripts.append(_add_script(requests, spec, model, batch, lengths, random))
+        elif cases:
             number = int(random.integers(len(cases)))
-            request = _take_samples(spec, metadata, cases[number], spec.samples[number], batch, random)
+            _add_samples(requests, spec, cases[number], spec.samples[number], batch, random)
+        elif classifies_walks(metadata):
+            walks, classes = draw_labelled_walks(draw_sizes(metadata, "sequence", batch, lengths, random), random)
+            rows = check_rows(metadata, {"input": walks})
+            is_checked = spec.check and bool((classes != UNKNOWN_CLASS).any())
+            check = _check_of(metadata, rows, range(batch), ["logits"], classes=classes) if is_checked else None
+            requests.add(model, batch, _serialize(metadata, rows, range(batch), ["logits"]), check)
         else:
-            request = _draw_request(spec, metadata, batch, lengths, random)
-        size += len(request.payload)
-        if requests and size > _MAX_POOL_BYTES:
+            rows = check_rows(metadata, draw_inputs(metadata, batch, lengths, random))
+            outputs = _usual_outputs(metadata)
+            check = _check_of(metadata, rows, range(batch), outputs) if spec.check else None
+            requests.add(model, batch, _serialize(metadata, rows, range(batch), outputs), check)
+        if requests.size > _MAX_POOL_BYTES:
             break
-        requests.append(request)
-    first: dict[bytes, int] = {}  # index of the first request of each content
-    answers = {
-        index: replace(request.answer, key=first.setdefault(request.payload, index))
-        for index, request in enumerate(requests)
-        if request.answer is not None
-    }
+    # Requests with equal bytes share a reference answer; those of sessions differ by the states, which they lack here.
+    first: dict[bytes, int] = {}
+    keys = [at if spec.sessions else first.setdefault(payload, at) for at, payload in enumerate(requests.payloads)]
     return RequestPool(
         models=tuple(metadata.name for metadata in spec.models),
-        payloads=[request.payload for request in requests],
-        model=models[: len(requests)],
-        rows=np.array([request.rows for request in requests], np.int64),
-        expected=[request.classes for request in requests],
-        answers=answers,
+        payloads=requests.payloads,
+        model=np.array(requests.models, np.int64),
+        rows=np.array(requests.rows, np.int64),
+        checks={at: replace(check, key=keys[at]) for at, check in requests.checks.items()},
+        scripts=tuple(scripts),
     )
 
 
-def _draw_request(
-    spec: WorkloadSpec, metadata: ModelMetadata, batch: int, lengths: Sizes, random: np.random.Generator
-) -> _Request:
-    if classifies_walks(metadata):
-        walks, classes = draw_labelled_walks(draw_sizes(metadata, "sequence", batch, lengths, random), random)
-        rows = check_rows(metadata, {"input": walks})
-        payload = _serialize(metadata, rows, range(batch), ["logits"])
-        is_checked = spec.check and bool((classes != UNKNOWN_CLASS).any())
-        return _Request(payload, batch, classes if is_checked else None)
-    rows = check_rows(metadata, draw_inputs(metadata, batch, lengths, random))
-    requested = usual_outputs(metadata)
-    payload = _serialize(metadata, rows, range(batch), requested)
-    return _Request(
-        payload, batch, answer=make_answer_check(spec, metadata, rows, range(batch), requested, SampleCase())
-    )
-
-
-def _take_samples(
+def _add_samples(
+    requests: _Requests,
     spec: WorkloadSpec,
-    metadata: ModelMetadata,
     rows: RowInputs,
     case: SampleCase,
     batch: int,
     random: np.random.Generator,
-) -> _Request:
-    """Take rows that follow one another from a case; all rows for a model that is served alone."""
+) -> None:
+    """Take successive rows of a case, or all of its rows for a model that is served unbatched."""
+    (metadata,) = spec.models
     batch = len(rows) if metadata.batching == ALONE else min(batch, len(rows))
     start = int(random.integers(len(rows) - batch + 1))
-    chosen = range(start, start + batch)
-    requested = list(case.answers) or usual_outputs(metadata)
-    payload = _serialize(metadata, rows, chosen, requested)
-    return _Request(payload, batch, answer=make_answer_check(spec, metadata, rows, chosen, requested, case))
+    chosen, outputs = range(start, start + batch), list(case.outputs) or _usual_outputs(metadata)
+    check = None
+    if spec.check:
+        expected = None
+        if case.outputs:
+            try:
+                whole = read_predictions(
+                    metadata, case.outputs, rows, range(len(rows)), requested=outputs, model_version=""
+                )
+            except InvalidAnswer as error:
+                raise InvalidRequest(f"the samples' answers do not match their inputs: {error}") from error
+            expected = [whole[index] for index in chosen]
+        check = _check_of(metadata, rows, chosen, outputs, expected=expected)
+    requests.add(0, batch, _serialize(metadata, rows, chosen, outputs), check)
 
 
-def usual_outputs(metadata: ModelMetadata) -> list[str]:
+def _add_script(
+    requests: _Requests, spec: WorkloadSpec, model: int, batch: int, lengths: EvenSizes, random: np.random.Generator
+) -> SessionScript:
+    """Draw the steps of a session: requests that lack the states, which come last and are appended later."""
+    metadata, first = spec.models[model], len(requests.payloads)
+    usual = _usual_outputs(metadata)
+    outputs = [*usual, *(name for name in metadata.states.values() if name not in usual)]
+    finals: tuple[int, ...] = ()
+    beginning: tuple[bytes, ...] = ()
+    for _ in range(spec.steps):
+        inputs: dict[str, Any] = dict(draw_inputs(metadata, batch, lengths, random))
+        rows = check_rows(metadata, inputs | {name: [None] * batch for name in metadata.states})
+        request = build_request(metadata.name, "", metadata, rows, range(batch), outputs)
+        sent = list(zip(request.inputs, request.raw_input_contents, strict=True))
+        states = [(tensor, raw) for tensor, raw in sent if tensor.name in metadata.states]
+        others = [(tensor, raw) for tensor, raw in sent if tensor.name not in metadata.states]
+        ordered = ModelInferRequest(model_name=request.model_name, outputs=request.outputs)
+        ordered.inputs.extend(tensor for tensor, _ in [*others, *states])
+        ordered.raw_input_contents.extend(raw for _, raw in others)
+        finals = tuple(outputs.index(metadata.states[tensor.name]) for tensor, _ in states)
+        beginning = tuple(raw for _, raw in states)
+        check = _check_of(metadata, rows, range(batch), outputs) if spec.check else None
+        requests.add(model, batch, ordered.SerializeToString(), check)
+    return SessionScript(first, spec.steps, finals, beginning)
+
+
+def _usual_outputs(metadata: ModelMetadata) -> list[str]:
     """Return the output with the classes, if there is one, else all outputs."""
     classified = classified_output(metadata)
     return list(metadata.outputs) if classified is None else [classified]
 
 
-def _serialize(metadata: ModelMetadata, rows: RowInputs, chosen: Sequence[int], requested: Sequence[str]) -> bytes:
-    return build_request(metadata.name, "", metadata, rows, chosen, requested).SerializeToString()
+def _serialize(metadata: ModelMetadata, rows: RowInputs, chosen: Sequence[int], outputs: Sequence[str]) -> bytes:
+    return build_request(metadata.name, "", metadata, rows, chosen, outputs).SerializeToString()
 
 
-def make_answer_check(
-    spec: WorkloadSpec,
+def _check_of(
     metadata: ModelMetadata,
     rows: RowInputs,
     chosen: Sequence[int],
-    requested: Sequence[str],
-    case: SampleCase,
-) -> AnswerCheck | None:
-    """Return how to check the answers to one request; None if they are not checked."""
-    if not spec.check:
-        return None
-    expected = None
-    if case.answers:
-        try:
-            whole = read_predictions(
-                metadata, case.answers, rows, range(len(rows)), requested=requested, model_version=""
-            )
-        except InvalidAnswer as error:
-            raise InvalidRequest(f"the samples' answers do not match their inputs: {error}") from error
-        expected = [whole[index] for index in chosen]
-    return AnswerCheck(
-        metadata=metadata,
-        rows=RowInputs({}, rows.sizes, rows.ends),
-        chosen=chosen,
-        requested=requested,
-        is_exact=metadata.is_batch_invariant,
-        expected=expected,
-    )
+    outputs: Sequence[str],
+    **known: Any,  # noqa: ANN401 - fields of AnswerCheck
+) -> AnswerCheck:
+    """Return how to check the answers to a request, without its tensors: each generator keeps hundreds of these."""
+    without_tensors = RowInputs({}, rows.sizes, rows.ends)
+    return AnswerCheck(metadata, without_tensors, chosen, outputs, is_exact=metadata.is_batch_invariant, **known)

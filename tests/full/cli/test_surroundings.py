@@ -39,7 +39,6 @@ ARGUMENTS = {
     "web": ["--upstream", "127.0.0.1:1", "--http-port", "0"],
     "ray": ["status", "--address", "127.0.0.1:1"],
     "load": ["one", "--url", "127.0.0.1:1"],
-    "size": ["DIR/load.json", "--target-rate", "1000"],
 }
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
 

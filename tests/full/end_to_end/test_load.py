@@ -11,4 +11,4 @@ def test_load_starts_a_server_with_tls(repository, tmp_path, capsys):
     status = main(["load", "direction_simple", *words, "--rate", "50", "--duration", "0.3", "--warmup", "0"])
     printed = capsys.readouterr()
     assert status == 0, printed.err
-    assert "are as expected" in printed.out
+    assert "are right" in printed.out

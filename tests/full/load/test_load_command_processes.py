@@ -9,8 +9,7 @@ import pytest
 
 from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import ClientError, Unavailable
-from rnnserve.load.generator_processes import GeneratorProcesses
-from rnnserve.load.generator_worker import LoadTarget
+from rnnserve.load.generator_processes import GeneratorProcesses, LoadTarget
 from rnnserve.load.load_level import LoadLevel
 from rnnserve.load.local_server import serve_repository
 
@@ -21,7 +20,7 @@ def test_generator_that_dies_is_an_error(address, spec):
         fleet._processes[0].kill()
         fleet._processes[0].join()
         with pytest.raises((ClientError, ConnectionError)):
-            fleet.run(LoadLevel(rate=10, duration=0.1), lambda *_: None)
+            fleet.run(LoadLevel(rate=10, duration=0.1), None, lambda *_: None)
 
 
 def test_ctrl_c_prints_what_was_measured(address):
@@ -50,20 +49,22 @@ def test_server_that_does_not_start_is_unavailable(tmp_path):
         pass
 
 
-def test_page_without_its_extra_is_refused_before_any_load(load, walks, monkeypatch, tmp_path):
-    for name in [name for name in sys.modules if name.startswith("rnnserve.load.report")]:
+@pytest.mark.parametrize(("package", "option"), [("matplotlib", "--html r.html"), ("scipy", "--slo p99=5ms")])
+def test_option_without_its_extra_is_refused_before_any_load(load, walks, monkeypatch, tmp_path, package, option):
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in sys.modules if name.startswith(("rnnserve.load.report", "scipy"))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    status, output, errors = load("--rate", "10", "--duration", "0.1", "--html", str(tmp_path / "r.html"))
+    monkeypatch.setitem(sys.modules, package, None)
+    status, output, errors = load("--rate", "10", "--duration", "0.1", *option.split())
     assert (status, output) == (1, "")
-    assert errors.startswith("rnnserve load: --html needs the package matplotlib")
+    assert errors.startswith(f"rnnserve load: {option.split()[0]} needs the package {package}")
     assert walks.requests == []
 
 
-def test_load_without_a_page_imports_no_matplotlib(address):
+def test_load_without_a_page_or_an_objective_imports_no_large_package(address):
     code = (
         "import sys; from rnnserve.cli import main; status = main(sys.argv[1:])\n"
-        "print('IMPORTED', sorted({'matplotlib', 'jinja2', 'torch'} & set(sys.modules))); sys.exit(status)"
+        "print('IMPORTED', sorted({'matplotlib', 'jinja2', 'scipy', 'torch'} & set(sys.modules))); sys.exit(status)"
     )
     command = [sys.executable, "-c", code, "load", "--url", address, "--rate", "50", "--duration", "0.1"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -4,10 +4,8 @@ import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
-import pytest
 
 from rnnserve.load.report.charts import draw_charts
-from rnnserve.load.report.svg_chart import SvgChart, chart_style
 
 WIDTH, HEIGHT = 640, 320
 
@@ -76,25 +74,3 @@ def test_tooltips_and_limits_show_the_figures_at_each_load(load_test, sweep, res
     assert "p99 limit" in labels(charts["Latency by load"])
     names = tooltips(charts["Latency by percentile"])
     assert (len(names), names[0], names[-1]) == (6, "100 requests/s", "6,400 requests/s")
-
-
-def axes(x, y, logarithmic=False):
-    """A chart whose axes show these values, with labels such as x10 and y0.5."""
-    chart = SvgChart("title", "")
-    (chart.set_logarithmic_axis if logarithmic else chart.set_linear_axis)("x", x, lambda value: f"x{value:g}")
-    chart.set_linear_axis("y", y, lambda value: f"y{value:g}")
-    return chart
-
-
-def test_axes_end_at_round_numbers():
-    for values, logarithmic, ticks in (
-        ([3, 97], False, [0, 20, 40, 60, 80, 100]),
-        ([130, 4200], True, [100, 200, 500, 1000, 2000, 5000]),
-        ([130, 420_000], True, [100, 1000, 10_000, 100_000]),
-        ([], False, [0, 0.2, 0.4, 0.6, 0.8, 1]),
-        ([], True, [1, 2]),
-        ([5, 5], True, [5, 10]),
-    ):
-        with chart_style():
-            svg = ET.fromstring(axes(values, [1], logarithmic).svg())
-        assert [float(label[1:]) for label in labels(svg) if label[0] == "x"] == pytest.approx(ticks)

@@ -31,14 +31,14 @@ _RATES = "250,1000"
 _WHAT = "after each bit of a sequence, whether the number of ones so far is odd: 1, or 0"
 
 _EXPLANATION = f"""\
-In four steps, on a free port of 127.0.0.1, without torch and without any file of yours:
+The demo needs neither torch nor files of yours. On a free port of 127.0.0.1 it
 
-  served     a server starts, proves that the model computes on this machine what PyTorch computed, and is ready
-  asked      rows of different lengths in one call
-  streamed   a bit at a time; the server keeps what the model has to know of the bits before
-  measured   a load test at {_RATES.replace(",", " and ")} requests a second
+  serves     a bundled model, after verifying that it computes on this machine what PyTorch computed
+  asks       for rows of different lengths in one call
+  streams    one bit at a time; the server keeps the state
+  measures   latency at {_RATES.replace(",", " and ")} requests a second
 
-The model, {MODEL}: {_WHAT}.
+The model, {MODEL}, returns {_WHAT}.
 """
 
 _NEXT = """\

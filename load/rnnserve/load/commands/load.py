@@ -15,8 +15,8 @@ from rnnserve.client.commands.result_files import check_writable, write_whole
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.session_operations import require_sessions
 from rnnserve.common.extras import missing_package
-from rnnserve.load.commands.load_arguments import add_arguments
-from rnnserve.load.commands.load_workload import (
+from rnnserve.load.commands.options import add_arguments
+from rnnserve.load.commands.workload import (
     complete_arguments,
     describe_workload,
     document_workload,
@@ -27,26 +27,24 @@ from rnnserve.load.commands.load_workload import (
     repeat_workload,
 )
 from rnnserve.load.comparison import compare_documents, format_comparison
-from rnnserve.load.generator_growth import GrowingGenerators, most_generators
-from rnnserve.load.generator_processes import GeneratorProcesses
-from rnnserve.load.generator_worker import LoadTarget
-from rnnserve.load.latency_objective import CONFIDENCE
+from rnnserve.load.confidence import CONFIDENCE, require_scipy
+from rnnserve.load.draws import parse_weights
+from rnnserve.load.generator_processes import GeneratorProcesses, LoadTarget
+from rnnserve.load.inputs import SampleCase, read_samples
 from rnnserve.load.load_test import LoadTest
 from rnnserve.load.local_server import serve_repository
 from rnnserve.load.machine import describe_machine
 from rnnserve.load.progress import LoadProgress
-from rnnserve.load.results_document import build_results_document
-from rnnserve.load.results_table import format_results
-from rnnserve.load.run_description import RunDescription
-from rnnserve.load.sample_inputs import SampleCase, read_samples
+from rnnserve.load.results import format_results
+from rnnserve.load.results_document import RunDescription, build_results_document
 from rnnserve.load.server_inspector import ServerInspector
-from rnnserve.load.session_pool import build_pool
-from rnnserve.load.size_distribution import parse_weights
-from rnnserve.load.workload import WorkloadSpec
+from rnnserve.load.workload import WorkloadSpec, build_pool
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
 MISTAKES = (ClientError,)
+
+_Report = Callable[[LoadTest, RunDescription], str]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,60 +52,60 @@ def run(args: argparse.Namespace) -> int:
     if args.compare is not None:
         return _compare(args)
     # First of all: neither a missing package nor a path that cannot be written must be found after minutes of load.
-    _check_result_files(args)
+    if args.json not in (None, "-"):
+        check_writable(Path(args.json), "--json")
+    if args.html is not None:
+        check_writable(args.html, "--html")
     render_report = None if args.html is None else _import_report()
     if args.repeat is not None:
         repeat_workload(args, args.repeat)
     weights = parse_weights(args.models)
     complete_arguments(args)
+    if args.slo is not None or args.runs > 1:
+        require_scipy("--runs" if args.slo is None else "--slo")
     with contextlib.ExitStack() as stack:
-        arguments = connection_arguments(args)
         url, local = args.url, None
         if args.serve is not None:
             local = stack.enter_context(serve_repository(args.serve, args.serve_flags))
             has_tls = any((args.tls_ca, args.tls_certificate, args.tls_key))
             url = f"grpcs://{local.address}" if has_tls else local.address
-        endpoint = parse_endpoint(url, **arguments)
+        endpoint = parse_endpoint(url, **connection_arguments(args))
         server = stack.enter_context(ServerInspector(endpoint, args.timeout))
         identity = server.identify()
         models = server.model_metadata(weights or server.ready_models())
         if args.sessions and not weights:
             models = _models_with_sessions(models)
         weights = weights or dict.fromkeys((metadata.name for metadata in models), 1.0)
-        samples = () if args.inputs is None else _read_samples(args.inputs, models)
         spec = WorkloadSpec(
             models,
             weights,
             args.length,
             args.batch,
-            not args.no_check,
-            args.seed,
-            args.pool,
-            samples=samples,
+            check=not args.no_check,
+            seed=args.seed,
+            pool=args.pool,
+            samples=() if args.inputs is None else _read_samples(args.inputs, models),
             sessions=max(args.sessions or [0]),
             steps=args.steps,
         )
         build_pool(spec)  # raises errors of the workload here, once, before any generator starts
-        started = dt.datetime.now(dt.UTC).astimezone().isoformat(timespec="seconds")
+        description = RunDescription(
+            started=dt.datetime.now(dt.UTC).astimezone().isoformat(timespec="seconds"),
+            command=shlex.join(["rnnserve", *sys.argv[1:]]),
+            address=server.address,
+            server=identity,
+            models=models,
+            machine=describe_machine(),
+            workload=describe_workload(args, weights),
+            repeatable=document_workload(args, weights),
+        )
         levels = load_levels(args)
         progress = LoadProgress(sys.stderr, None if is_search(args) else len(levels) * args.runs)
-        generators = _start_generators(args, LoadTarget(endpoint, args.connections), spec, progress)
+        generators = GeneratorProcesses(LoadTarget(endpoint, args.connections), spec, args.processes)
         stack.enter_context(generators)
-
-        def describe() -> RunDescription:
-            return RunDescription(
-                started=started,
-                command=shlex.join(["rnnserve", *sys.argv[1:]]),
-                address=server.address,
-                server=identity,
-                models=models,
-                machine=describe_machine(),
-                workload=describe_workload(args, weights, generators.count),
-                repeatable=document_workload(args, weights, generators.count),
-            )
-
-        usage = None if local is None else local.usage
-        test = LoadTest(generators, server, tuple(weights), progress, args.slo, args.runs, usage)
+        test = LoadTest(generators, server, tuple(weights), progress, args.slo, args.runs)
+        if local is not None:
+            test.usage = local.usage
         try:
             if is_search(args):
                 test.search(levels[0], args.slo)
@@ -115,17 +113,10 @@ def run(args: argparse.Namespace) -> int:
                 test.sweep(levels)
         except KeyboardInterrupt:
             progress.write_line("interrupted: the results so far follow")
-            _write_results(args, test, describe(), render_report)
+            _write_results(args, test, description, render_report)
             raise
-    _write_results(args, test, describe(), render_report)
+    _write_results(args, test, description, render_report)
     return 0 if test.passed else 1
-
-
-def _check_result_files(args: argparse.Namespace) -> None:
-    if args.json not in (None, "-"):
-        check_writable(Path(args.json), "--json")
-    if args.html is not None:
-        check_writable(args.html, "--html")
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -133,24 +124,13 @@ def _compare(args: argparse.Namespace) -> int:
     refused += [f"--{name}" for name in ("repeat", "serve", "json", "html") if getattr(args, name) is not None]
     if refused:
         raise InvalidRequest(f"--compare reads two files and sends nothing: leave out {', '.join(refused)}")
+    require_scipy("--compare")
     before, after = args.compare
-    documents = read_document(before), read_document(after)
     confidence = CONFIDENCE if args.confidence is None else args.confidence
-    print(format_comparison(compare_documents(*documents, confidence, (str(before), str(after)))))
+    names = str(before), str(after)
+    differences, notes = compare_documents(read_document(before), read_document(after), confidence, names)
+    print(format_comparison(differences, notes, confidence))
     return 0
-
-
-def _start_generators(
-    args: argparse.Namespace, target: LoadTarget, spec: WorkloadSpec, progress: LoadProgress
-) -> GeneratorProcesses | GrowingGenerators:
-    if args.processes != "auto":
-        return GeneratorProcesses(target, spec, args.processes)
-    return GrowingGenerators(
-        lambda count, first: GeneratorProcesses(target, spec, count, first),
-        max(args.rate or [0.0]),
-        most_generators(),
-        progress.write_line,
-    )
 
 
 def _models_with_sessions(models: Sequence[ModelMetadata]) -> tuple[ModelMetadata, ...]:
@@ -175,12 +155,8 @@ def _read_samples(path: Path, models: tuple[ModelMetadata, ...]) -> tuple[Sample
     return read_samples(data, str(path), models[0])
 
 
-def _import_report() -> Callable[[LoadTest, RunDescription], str]:
-    """Import the report's code, which needs matplotlib and Jinja2; only --html pays for it.
-
-    Raises:
-        InvalidRequest: A package of the extra `report` is missing.
-    """
+def _import_report() -> _Report:
+    """Import the report's code, which needs matplotlib and Jinja2; only --html pays for it."""
     try:
         from rnnserve.load.report import render_report
     except ModuleNotFoundError as error:
@@ -191,10 +167,7 @@ def _import_report() -> Callable[[LoadTest, RunDescription], str]:
 
 
 def _write_results(
-    args: argparse.Namespace,
-    test: LoadTest,
-    description: RunDescription,
-    render_report: Callable[[LoadTest, RunDescription], str] | None,
+    args: argparse.Namespace, test: LoadTest, description: RunDescription, render_report: _Report | None
 ) -> None:
     if not test.results:
         return

@@ -2,10 +2,6 @@
 
 The only part of the load test that needs matplotlib and Jinja2 (the extra `report`); `rnnserve load --html` imports it.
 
-    page            the page, from `templates/page.html.jinja`
-    charts          what each chart shows
-    svg_chart       charts of one look, drawn by matplotlib, as SVG elements whose colours the page's style sheet sets
-
 Door: `__all__`.
 """
 

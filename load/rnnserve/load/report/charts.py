@@ -1,35 +1,76 @@
-"""The charts of a report: latency by percentile and by load, failures and send lag by load, histogram, batch sizes."""
+"""The charts of a report, drawn by matplotlib as SVG elements of one look.
 
+Colors are the style sheet's, so that a chart follows the reader's light or dark theme: matplotlib draws with
+placeholders, which `_Chart.svg` replaces by CSS variables. The same results give the same charts, byte for byte.
+"""
+
+import io
 import math
+import re
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from rnnserve.load.histogram import Histogram
-from rnnserve.load.latency_objective import LatencyObjective
-from rnnserve.load.load_level import LoadResult
+from rnnserve.load.load_level import LatencyLimit
+from rnnserve.load.load_result import LoadResult
 from rnnserve.load.load_test import LoadTest
-from rnnserve.load.report.svg_chart import SvgChart, chart_style
 from rnnserve.load.units import format_duration, format_rate
 
 __all__ = ["Chart", "draw_charts"]
 
-_PERCENTILES_BY_LOAD = ((50.0, "c0"), (90.0, "c1"), (99.0, "c2"), (99.9, "c3"))
-_COLOURS = ("c0", "c1", "c2", "c3", "c4", "c5")
+_WIDTH, _HEIGHT = 640, 320
+_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 32, 14, 46
+_POINTS_PER_INCH = 72
+_MAX_LOG_TICKS = 8
+_MOST_BARS = 60
 _NINES = ("0 %", "90 %", "99 %", "99.9 %", "99.99 %", "99.999 %", "99.9999 %")
-_BARS = 60
+
+_LINE_COLORS = ("c0", "c1", "c2", "c3", "c4", "c5")
+_PLACEHOLDERS = {
+    name: f"#{0xABC000 + at:06x}" for at, name in enumerate((*_LINE_COLORS, "card", "soft", "rule", "bad"))
+}
+"""The color that matplotlib draws with in place of each variable of templates/page.css."""
+
+_OF_AXES = {f"{axis}tick.{name}": value for axis in "xy" for name, value in {
+    "labelcolor": _PLACEHOLDERS["soft"], "labelsize": 12, "major.pad": 8, "major.size": 0, "minor.size": 0,
+}.items()}  # fmt: skip
+_SETTINGS: dict[Any, Any] = {
+    **_OF_AXES,
+    "svg.fonttype": "none",  # text stays text: readable for screen readers and searches
+    "axes.axisbelow": True,
+    "axes.edgecolor": _PLACEHOLDERS["soft"],
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": _PLACEHOLDERS["soft"],
+    "axes.labelpad": 10,
+    "axes.labelsize": 12,
+    "axes.linewidth": 1,
+    "axes.spines.left": False,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.facecolor": "none",
+    "grid.color": _PLACEHOLDERS["rule"],
+    "grid.linewidth": 1,
+    "lines.linewidth": 2,
+    "lines.markersize": 7,
+    "lines.solid_joinstyle": "round",
+    "text.color": _PLACEHOLDERS["soft"],
+}
+
+_SVG = "{http://www.w3.org/2000/svg}"
+_HREF = "{http://www.w3.org/1999/xlink}href"
+
+_TickText = Callable[[float], str]
+"""Returns the label of a value on an axis."""
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart of the page.
-
-    Attributes:
-        heading: The heading above the chart.
-        svg: The chart, an `<svg>` element.
-        legend: (colour variable, name) of each line; empty if the heading says enough.
-    """
+class Chart(NamedTuple):
+    """A chart of the page: its heading, an `<svg>` element, and (color variable, name) of each line."""
 
     heading: str
     svg: str
@@ -37,26 +78,36 @@ class Chart:
 
 
 def draw_charts(test: LoadTest, shown: LoadResult) -> list[Chart]:
-    """Draw the charts for which there are data; `shown` is the result whose details are shown.
-
-    The same results give the same charts, byte for byte.
-    """
-    with chart_style():
+    """Draw the charts for which there are data; `shown` is the result whose details are shown."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
         return list(_draw(test, shown))
 
 
 def _draw(test: LoadTest, shown: LoadResult) -> Iterable[Chart]:
     results = sorted(test.pooled, key=lambda result: result.load.size)
-    answered = [result for result in results if result.statistics.latency.count]
+    answered = [result for result in results if result.latency.count]
     if answered:
         yield _latency_by_percentile(answered)
     if len(answered) > 1:
-        yield _latency_by_load(answered, test.objective)
+        limits = test.objective.limits if test.objective else ()
+        colors = {"p50": "c0", "p90": "c1", "p99": "c2", "p99.9": "c3"}
+        lines = [
+            (name, color, [float(result.latency.percentile(float(name[1:]))) for result in answered])
+            for name, color in colors.items()
+        ]
+        yield _by_load("Latency by load", answered, lines, limits)
     if len(results) > 1:
         yield _answers_by_load(results)
     if len(answered) > 1 and not shown.load.closed:
-        yield _lag_by_load(answered)
-    if shown.statistics.latency.count:
+        lines = [
+            ("latency p99", "c2", [float(result.latency.percentile(99)) for result in answered]),
+            ("send lag p99", "c4", [float(result.lag.percentile(99)) for result in answered]),
+            ("send lag p50", "c0", [float(result.lag.percentile(50)) for result in answered]),
+        ]
+        yield _by_load("Send lag: the delay that the generator adds", answered, lines)
+    if shown.latency.count:
         yield _latency_histogram(shown)
     if shown.batches:
         yield _batch_sizes(shown, shown.batches)
@@ -64,165 +115,98 @@ def _draw(test: LoadTest, shown: LoadResult) -> Iterable[Chart]:
 
 def _latency_by_percentile(results: Sequence[LoadResult]) -> Chart:
     """Draw one line per load, over percentiles on a scale of nines: one request in a thousand matters too."""
-    chart = SvgChart("Latency by percentile", "percentile")
-    lines = list(zip(_spread(results, len(_COLOURS)), _COLOURS, strict=False))
+    chart = _Chart("Latency by percentile", "percentile")
+    # As many loads as there are colors, evenly spread, with the first and the last.
+    chosen = np.linspace(0, len(results) - 1, min(len(results), len(_LINE_COLORS))).round().astype(int).tolist()
+    lines = [(results[at], color) for at, color in zip(chosen, _LINE_COLORS, strict=False)]
     heights: list[float] = []
     deepest = 1.0
-    for result, colour in lines:
-        latency = result.statistics.latency
-        # Up to the last percentile that the number of answers can show.
-        deepest = max(deepest, math.log10(max(latency.count, 10)))
-        places = np.linspace(0, math.log10(max(latency.count, 10)), 120)  # (points,): 2 is 99 %, 3 is 99.9 %
-        curve = [_drawn(latency.percentile(100 * (1 - 10**-place))) for place in places.tolist()]
-        chart.add_line(result.load.text, places.tolist(), curve, colour)
+    for result, color in lines:
+        end = math.log10(max(result.latency.count, 10))  # the last percentile that so many answers can show
+        places = np.linspace(0, end, 120).tolist()  # 2 is 99 %, 3 is 99.9 %
+        curve = [max(1.0, result.latency.percentile(100 * (1 - 10**-place))) for place in places]
+        chart.add_line(places, curve, color, result.load.text)
         heights += curve
-    ticks = [(float(nines), label) for nines, label in enumerate(_NINES[: math.ceil(deepest) + 1])]
-    chart.set_ticks("x", ticks, (0, math.ceil(deepest)))
+        deepest = max(deepest, end)
+    chart.set_ticks("x", list(enumerate(_NINES[: math.ceil(deepest) + 1])), (0, math.ceil(deepest)))
     chart.set_logarithmic_axis("y", heights, _round_duration)
-    return Chart("Latency by percentile", chart.svg(), [(colour, result.load.text) for result, colour in lines])
+    return chart.done([(color, result.load.text) for result, color in lines])
 
 
-def _latency_by_load(results: Sequence[LoadResult], objective: LatencyObjective | None) -> Chart:
-    lines = [(f"p{percent:g}", colour, _latency, percent) for percent, colour in _PERCENTILES_BY_LOAD]
-    return _durations_by_load("Latency by load", results, lines, objective.limits if objective else ())
-
-
-def _lag_by_load(results: Sequence[LoadResult]) -> Chart:
-    lines = [
-        ("latency p99", "c2", _latency, 99.0),
-        ("send lag p99", "c4", _lag, 99.0),
-        ("send lag p50", "c0", _lag, 50.0),
-    ]
-    return _durations_by_load("Send lag: the delay that the generator adds", results, lines, ())
-
-
-def _durations_by_load(
+def _by_load(
     heading: str,
     results: Sequence[LoadResult],
-    lines: Sequence[tuple[str, str, Callable[[LoadResult], Histogram], float]],
-    limits: Sequence[tuple[float, int]],
+    lines: Sequence[tuple[str, str, list[float]]],
+    limits: Sequence[LatencyLimit] = (),
 ) -> Chart:
-    """Draw lines (name, colour, histogram of a result, percent), and a dashed line for each limit."""
-    sizes = [result.load.size for result in results]
-    chart = SvgChart(heading, _load_title(results[0]))
-    heights = [float(limit) for _, limit in limits]
-    for name, colour, histogram_of, percent in lines:
-        values = [histogram_of(result).percentile(percent) for result in results]
+    """Draw durations by load: lines (name, color, values), and a dashed line for each limit."""
+    chart = _Chart(heading, _load_title(results[0]))
+    for name, color, values in lines:
         tooltips = [
             f"{name} at {result.load.text}: {format_duration(value)}"
             for result, value in zip(results, values, strict=True)
         ]
-        curve = [_drawn(value) for value in values]
-        chart.add_marked_line(sizes, curve, colour, tooltips)
-        heights += curve
-    for percent, limit in limits:
-        chart.add_limit(float(limit), f"p{percent:g} limit")
-    _set_load_axis(chart, sizes)
-    chart.set_logarithmic_axis("y", heights, _round_duration)
-    return Chart(heading, chart.svg(), [(colour, name) for name, colour, *_ in lines])
+        chart.add_marked_line([result.load.size for result in results], [max(1.0, y) for y in values], color, tooltips)
+    for limit in limits:
+        chart.add_limit(limit.nanoseconds, f"p{limit.percent:g} limit")
+    chart.set_load_axis(results)
+    heights = [max(1.0, value) for *_, values in lines for value in values]
+    chart.set_logarithmic_axis("y", [*heights, *(float(limit.nanoseconds) for limit in limits)], _round_duration)
+    return chart.done([(color, name) for name, color, _ in lines])
 
 
 def _answers_by_load(results: Sequence[LoadResult]) -> Chart:
     lines = [
         ("answers", "c0", [result.throughput for result in results]),
-        ("errors", "c5", [result.failures_per_second for result in results]),
+        ("errors", "c5", [result.per_second(result.statistics.failed) for result in results]),
+        ("wrong answers", "c3", [result.per_second(result.statistics.faults) for result in results]),
     ]
-    wrong = [result.faults_per_second for result in results]
-    if any(wrong):
-        lines.append(("wrong answers", "c3", wrong))
-    sizes = [result.load.size for result in results]
-    heading = "Answers and errors per second, by load"
-    chart = SvgChart(heading, _load_title(results[0]))
-    for name, colour, values in lines:
-        chart.add_marked_line(sizes, values, colour, [f"{value:,.1f} {name}/s" for value in values])
-    _set_load_axis(chart, sizes)
+    lines = [line for line in lines if line[0] != "wrong answers" or any(line[2])]
+    chart = _Chart("Answers and errors per second, by load", _load_title(results[0]))
+    for name, color, values in lines:
+        tooltips = [f"{value:,.1f} {name}/s" for value in values]
+        chart.add_marked_line([result.load.size for result in results], values, color, tooltips)
+    chart.set_load_axis(results)
     chart.set_linear_axis("y", [value for *_, values in lines for value in values], format_rate)
-    return Chart(heading, chart.svg(), [(colour, name) for name, colour, _ in lines])
+    return chart.done([(color, name) for name, color, _ in lines])
 
 
 def _latency_histogram(result: LoadResult) -> Chart:
     """Draw the number of answers by latency, in bars whose edges have equal ratios."""
-    latency = result.statistics.latency
+    latency = result.latency
     # Without the cut, one slow answer in ten thousand would leave a corner of the chart for all others.
     low, high = float(max(latency.min, 1)), float(max(latency.percentile(99.95), latency.min + 1, 2))
-    edges = np.geomspace(low, high, _BARS + 1)  # (bars + 1,), nanoseconds
-    values, counts = np.array(latency.buckets()).T  # (buckets,) each
-    heights, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges, weights=counts)  # (bars,)
+    edges = np.geomspace(low, high, _MOST_BARS + 1)  # (bars + 1,), nanoseconds
+    heights, _ = np.histogram(np.clip(latency.values, edges[0], edges[-1]), edges)  # (bars,)
     bars = [
-        (left, right, height)
-        for left, right, height in zip(edges[:-1].tolist(), edges[1:].tolist(), heights.tolist(), strict=True)
-        if height
+        (left, right, count, f"{format_duration(left)} to {format_duration(right)}: {count:,}")
+        for left, right, count in zip(edges[:-1].tolist(), edges[1:].tolist(), heights.tolist(), strict=True)
     ]
-    heading = f"Answers by latency, at {result.load.text}"
-    chart = SvgChart(heading, "latency (the last bar includes the slowest 0.05 %)")
-    chart.add_bars(
-        [(left, right) for left, right, _ in bars],
-        [height for *_, height in bars],
-        "c0",
-        [f"{format_duration(left)} to {format_duration(right)}: {height:,.0f}" for left, right, height in bars],
-    )
+    title = "latency (the last bar includes the slowest 0.05 %)"
+    chart = _Chart(f"Answers by latency, at {result.load.text}", title)
+    chart.add_bars(bars, "c0")
     chart.set_logarithmic_axis("x", [low, high], _round_duration)
-    chart.set_linear_axis("y", heights.tolist(), format_rate)
-    return Chart(heading, chart.svg())
+    return chart.done()
 
 
 def _batch_sizes(result: LoadResult, batches: dict[int, int]) -> Chart:
     """Draw the number of batches by size; neighbouring sizes share a bar if there are many sizes."""
-    width = math.ceil(max(batches) / _BARS)
+    width = math.ceil(max(batches) / _MOST_BARS)
     edges = np.arange(1, max(batches) + width + 1, width)  # (bars + 1,), rows
     heights, _ = np.histogram(list(batches), edges, weights=list(batches.values()))  # (bars,)
-    bars = [(first, int(height)) for first, height in zip(edges[:-1].tolist(), heights.tolist(), strict=True) if height]
-    heading = f"Batches by size that the server ran, at {result.load.text}"
-    chart = SvgChart(heading, "rows in a batch")
-    chart.add_bars(
-        [(first - 0.5, first + width - 0.5) for first, _ in bars],
-        [height for _, height in bars],
-        "c1",
-        [f"{_rows_text(first, first + width - 1)}: {height:,}" for first, height in bars],
-    )
+    bars = []
+    for first, count in zip(edges[:-1].tolist(), heights.astype(int).tolist(), strict=True):
+        rows = f"{first} to {first + width - 1} rows" if width > 1 else f"{first} row{'s' if first > 1 else ''}"
+        bars.append((first - 0.5, first + width - 0.5, count, f"{rows}: {count:,}"))
+    chart = _Chart(f"Batches by size that the server ran, at {result.load.text}", "rows in a batch")
+    chart.add_bars(bars, "c1")
     sizes = range(1, max(batches) + 1, math.ceil(max(batches) / 8))
     chart.set_ticks("x", [(size, str(size)) for size in sizes], (0.5, float(edges[-1]) - 0.5))
-    chart.set_linear_axis("y", heights.tolist(), format_rate)
-    return Chart(heading, chart.svg())
-
-
-def _rows_text(first: int, last: int) -> str:
-    if first < last:
-        return f"{first} to {last} rows"
-    return "1 row" if first == 1 else f"{first} rows"
-
-
-def _latency(result: LoadResult) -> Histogram:
-    return result.statistics.latency
-
-
-def _lag(result: LoadResult) -> Histogram:
-    return result.statistics.lag
-
-
-def _drawn(nanoseconds: float) -> float:
-    """Return a duration for a logarithmic axis, which has no place for 0."""
-    return max(float(nanoseconds), 1.0)
+    return chart.done()
 
 
 def _load_title(result: LoadResult) -> str:
-    if result.load.sessions:
-        return "sessions"
-    return "requests in flight" if result.load.closed else "offered requests/s"
-
-
-def _set_load_axis(chart: SvgChart, sizes: Sequence[float]) -> None:
-    if max(sizes) / min(sizes) > 20:
-        chart.set_logarithmic_axis("x", sizes, format_rate)
-    else:
-        chart.set_linear_axis("x", sizes, format_rate)
-
-
-def _spread(results: Sequence[LoadResult], most: int) -> Sequence[LoadResult]:
-    """Return up to `most` results, evenly spread over the loads, with the first and the last."""
-    if len(results) <= most:
-        return results
-    return [results[index] for index in np.linspace(0, len(results) - 1, most).round().astype(int).tolist()]
+    return {"sessions": "sessions", "in flight": "requests in flight"}.get(result.load.unit, "offered requests/s")
 
 
 def _round_duration(nanoseconds: float) -> str:
@@ -231,3 +215,128 @@ def _round_duration(nanoseconds: float) -> str:
         if nanoseconds >= size * 0.999:
             return f"{nanoseconds / size:g} {unit}"
     return f"{nanoseconds:g} ns"
+
+
+class _Chart:
+    """One chart: lines or bars over linear or logarithmic axes."""
+
+    def __init__(self, heading: str, x_title: str) -> None:
+        self._heading = heading
+        self._tooltips: dict[str, str] = {}
+        size = (_WIDTH / _POINTS_PER_INCH, _HEIGHT / _POINTS_PER_INCH)
+        self._figure = Figure(figsize=size, dpi=_POINTS_PER_INCH)
+        width, height = (_WIDTH - _LEFT - _RIGHT) / _WIDTH, (_HEIGHT - _TOP - _BOTTOM) / _HEIGHT
+        self._axes = self._figure.add_axes((_LEFT / _WIDTH, _BOTTOM / _HEIGHT, width, height))
+        self._axes.set_xlabel(x_title)
+
+    def add_line(self, x: Sequence[float], y: Sequence[float], color: str, tooltip: str) -> None:
+        (line,) = self._axes.plot(x, y, color=_PLACEHOLDERS[color], clip_on=False)
+        line.set_gid(self._tooltip_id(tooltip))
+
+    def add_marked_line(self, x: Sequence[float], y: Sequence[float], color: str, tooltips: Sequence[str]) -> None:
+        """Add a line with a marker at each point, and a tooltip for each marker."""
+        look: dict[str, Any] = {"color": _PLACEHOLDERS[color], "clip_on": False}
+        self._axes.plot(x, y, **look)
+        look |= {"markerfacecolor": _PLACEHOLDERS["card"], "markeredgewidth": 2}
+        for at, tooltip in enumerate(tooltips):
+            (marker,) = self._axes.plot(x[at], y[at], "o", **look)
+            marker.set_gid(self._tooltip_id(tooltip))
+
+    def add_bars(self, bars: Sequence[tuple[float, float, int, str]], color: str) -> None:
+        """Add bars (left, right, height, tooltip), and their vertical axis."""
+        self.set_linear_axis("y", [height for _, _, height, _ in bars], format_rate)
+        for left, right, height, tooltip in bars:
+            if height:
+                (bar,) = self._axes.bar(
+                    left,
+                    height,
+                    right - left,
+                    align="edge",
+                    color=_PLACEHOLDERS[color],
+                    edgecolor=_PLACEHOLDERS["card"],  # a thin gap between neighbours
+                    linewidth=1,
+                    alpha=0.9,
+                    clip_on=False,
+                )
+                bar.set_gid(self._tooltip_id(tooltip))
+
+    def add_limit(self, y: float, label: str) -> None:
+        """Add a dashed horizontal line with a label."""
+        self._axes.axhline(y, color=_PLACEHOLDERS["bad"], linewidth=1.5, linestyle=(0, (3.4, 2.6)))
+        place: Any = {"xycoords": self._axes.get_yaxis_transform(), "textcoords": "offset points"}
+        self._axes.annotate(label, (0, y), xytext=(4, 4), color=_PLACEHOLDERS["bad"], size=12, **place)
+
+    def set_load_axis(self, results: Sequence[LoadResult]) -> None:
+        """Let the horizontal axis show the loads, which may be far apart."""
+        sizes = [result.load.size for result in results]
+        is_wide = max(sizes) / min(sizes) > 20
+        (self.set_logarithmic_axis if is_wide else self.set_linear_axis)("x", sizes, format_rate)
+
+    def set_linear_axis(self, axis: Literal["x", "y"], values: Sequence[float], text: _TickText) -> None:
+        """Let an axis run from 0 to a round number above all values."""
+        ticks = list(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, max(values, default=0) or 1))
+        self.set_ticks(axis, [(tick, text(tick)) for tick in ticks], (0, float(ticks[-1])))
+
+    def set_logarithmic_axis(self, axis: Literal["x", "y"], values: Sequence[float], text: _TickText) -> None:
+        """Let an axis over positive values run between round numbers, with ticks at 1, 2 and 5 times powers of ten."""
+        low, high = min(values), max(values)
+        powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 2)  # (powers,)
+        marks = np.outer(powers, (1, 2, 5)).ravel()  # (powers * 3,), ascending
+        begin = marks[marks <= low * (1 + 1e-9)][-1]
+        end = marks[(marks >= high * (1 - 1e-9)) & (marks > begin)][0]
+        ticks = marks[(marks >= begin) & (marks <= end)]
+        if len(ticks) > _MAX_LOG_TICKS:
+            ticks = powers[(powers >= begin) & (powers <= end)]
+        self._axes.set(**{f"{axis}scale": "log"})
+        self.set_ticks(axis, [(tick, text(tick)) for tick in ticks.tolist()], (float(begin), float(end)))
+
+    def set_ticks(
+        self, axis: Literal["x", "y"], ticks: Sequence[tuple[float, str]], limits: tuple[float, float]
+    ) -> None:
+        """Set an axis's limits and its labelled ticks."""
+        self._axes.minorticks_off()  # a logarithmic axis would label some of them
+        places, labels = [value for value, _ in ticks], [label for _, label in ticks]
+        self._axes.set(**{f"{axis}ticks": places, f"{axis}ticklabels": labels, f"{axis}lim": limits})
+
+    def done(self, legend: Sequence[tuple[str, str]] = ()) -> Chart:
+        """Return the chart."""
+        buffer = io.BytesIO()
+        # The salt makes ids deterministic, and different in each chart of a page. All metadata are left out.
+        with mpl.rc_context({"svg.hashsalt": self._heading}):
+            metadata = dict.fromkeys(["Creator", "Date", "Format", "Type"])
+            self._figure.savefig(buffer, format="svg", metadata=metadata)
+        root = ET.fromstring(buffer.getvalue())  # noqa: S314 - matplotlib's own output
+        self._adapt(root)
+        text = ET.tostring(root, encoding="unicode")
+        for name, placeholder in _PLACEHOLDERS.items():
+            text = text.replace(placeholder, f"var(--{name})")
+        return Chart(self._heading, text, legend)
+
+    def _tooltip_id(self, text: str) -> str:
+        name = f"tooltip-{len(self._tooltips)}"
+        self._tooltips[name] = text
+        return name
+
+    def _adapt(self, root: ET.Element) -> None:
+        """Turn matplotlib's SVG document into an element of an HTML page, with tooltips.
+
+        Removes namespaces, which HTML does not need; the size and the fonts, which the style sheet sets; and the ids of
+        groups, since ids must be unique in a page.
+        """
+        for element in root.iter():
+            element.tag = element.tag.removeprefix(_SVG)
+            element.text, element.tail = (element.text or "").strip() or None, None
+            if _HREF in element.attrib:
+                element.set("href", element.attrib.pop(_HREF))
+            if element.tag == "g":
+                name = element.attrib.pop("id", "")
+                if name in self._tooltips:
+                    element.set("class", "mark")
+                    title = ET.Element("title")
+                    title.text = self._tooltips[name]
+                    element.insert(0, title)
+            if element.tag == "text":
+                element.set("style", re.sub(r"font[^:;]*:[^;]*(; |$)", "", element.get("style", "")))
+        for style in root.findall("defs/style/.."):
+            root.remove(style)
+        root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": self._heading}

@@ -2,26 +2,22 @@
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rnnserve.load.findings import list_findings
-from rnnserve.load.load_level import LoadResult
+from rnnserve.load.load_result import LoadResult
 from rnnserve.load.load_test import LoadTest
 from rnnserve.load.report.charts import draw_charts
-from rnnserve.load.results_table import result_cells, result_columns
-from rnnserve.load.run_description import RunDescription
-from rnnserve.load.units import format_confidence, format_duration, format_rate
+from rnnserve.load.results import list_findings, result_cells, result_columns
+from rnnserve.load.results_document import RunDescription
+from rnnserve.load.units import format_duration, format_rate
 from rnnserve.load.verdict import Decision
 
 __all__ = ["render_report"]
 
-_CLASSES = {Decision.HELD: "good", Decision.NOT_HELD: "bad", Decision.UNDECIDED: "open"}
+_CLASSES = {Decision.MET: "good", Decision.MISSED: "bad", Decision.INCONCLUSIVE: "open"}
 """The verdict's class in the style sheet."""
 
 
 def render_report(test: LoadTest, run: RunDescription) -> str:
-    """Return the page; the test must have at least one result.
-
-    The same results give the same page, byte for byte.
-    """
+    """Return the page; the test must have at least one result. The same results give the same page, byte for byte."""
     environment = Environment(
         loader=PackageLoader("rnnserve.load.report"),
         autoescape=True,
@@ -43,45 +39,37 @@ def render_report(test: LoadTest, run: RunDescription) -> str:
 
 
 def _verdict(test: LoadTest) -> dict[str, str]:
-    """Return the class and the text of the verdict, which an objective may leave undecided."""
+    """Return the class and the text of the verdict."""
     objective, decision = test.objective, test.decision
     if objective is None or decision is None:
         return {"class": "good", "text": "Passed"} if test.passed else {"class": "bad", "text": "Failed"}
-    text = f"{str(decision).capitalize()}: {objective.text}, {format_confidence(objective.confidence)}"
-    if decision is Decision.HELD and not test.passed:
+    text = f"{str(decision).capitalize()}: {objective.text}"
+    if decision is Decision.MET and not test.passed:
         return {"class": "bad", "text": f"Failed: answers were wrong. {text}"}
     return {"class": _CLASSES[decision], "text": text}
 
 
 def _key_figures(result: LoadResult) -> dict[str, str]:
-    latency = result.statistics.latency
+    latency = result.latency
+    jitter = {
+        "p99.9": format_duration(latency.percentile(99.9)),
+        "deviation": format_duration(latency.deviation),
+        "p99-p50": format_duration(result.jitter),
+        "send lag p99": format_duration(result.lag.percentile(99)),
+    }
     return {
-        _load_name(result): format_rate(result.load.size),
+        result.load.unit: format_rate(result.load.size),
         "answers/s": format_rate(round(result.throughput)),
         "p50": format_duration(latency.percentile(50)),
         "p99": format_duration(latency.percentile(99)),
-        **(_jitter(result) if result.load.sessions else {}),
+        **(jitter if result.load.sessions else {}),
         "max": format_duration(latency.max),
         "errors": f"{result.statistics.failed:,}",
     }
 
 
-def _load_name(result: LoadResult) -> str:
-    return "sessions" if result.load.sessions else "in flight" if result.load.closed else "requests/s"
-
-
-def _jitter(result: LoadResult) -> dict[str, str]:
-    latency = result.statistics.latency
-    return {
-        "p99.9": format_duration(latency.percentile(99.9)),
-        "deviation": format_duration(latency.deviation),
-        "p99-p50": format_duration(result.jitter),
-        "send lag p99": format_duration(result.statistics.lag.percentile(99)),
-    }
-
-
 def _server_facts(run: RunDescription) -> dict[str, str]:
-    facts = {"address": run.address, "server": f"{run.server.name} {run.server.version}".strip()}
+    facts = {"address": run.address, "server": " ".join(run.server).strip()}
     for model in run.models:
         provider = model.properties.get("provider")
         versions = f"version {', '.join(model.versions)}" if model.versions else ""

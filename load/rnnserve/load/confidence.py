@@ -1,0 +1,76 @@
+"""Confidence intervals, from scipy: of a share of requests, of a mean, and of the difference between two means.
+
+scipy takes a second to import, so that only the functions that use it import it.
+"""
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from rnnserve.client import InvalidRequest
+from rnnserve.common.extras import missing_package
+
+__all__ = [
+    "CONFIDENCE",
+    "Interval",
+    "difference_interval",
+    "largest_count",
+    "mean_interval",
+    "require_scipy",
+    "share_interval",
+]
+
+CONFIDENCE = 0.99
+"""The default confidence; MLPerf LoadGen has the same."""
+
+
+class Interval(NamedTuple):
+    """A confidence interval."""
+
+    low: float
+    high: float
+
+
+def require_scipy(option: str) -> None:
+    """Import scipy before a load begins, because an option needs it."""
+    try:
+        import scipy.stats  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise InvalidRequest(f"{option} {missing_package(error.name, 'report')}") from error
+
+
+def share_interval(count: int, total: int, confidence: float) -> Interval:
+    """Return the interval of a share of which `count` of `total` independent events are a sample (Clopper-Pearson)."""
+    from scipy import stats
+
+    return Interval(*map(float, stats.binomtest(count, total).proportion_ci(confidence, method="exact")))
+
+
+def largest_count(total: int, share: float, confidence: float) -> int:
+    """Return the largest count of `total` events whose `share_interval` does not lie above a share."""
+    from scipy import stats
+
+    return int(stats.binom.isf((1 - confidence) / 2, total, share))
+
+
+def mean_interval(values: Sequence[float], confidence: float) -> Interval:
+    """Return the interval of the mean of two or more values (Student's t)."""
+    from scipy import stats
+
+    mean, half = np.mean(values), stats.t.ppf((1 + confidence) / 2, len(values) - 1) * np.std(values, ddof=1)
+    half /= len(values) ** 0.5
+    return Interval(float(mean - half), float(mean + half))
+
+
+def difference_interval(before: Sequence[float], after: Sequence[float], confidence: float) -> Interval:
+    """Return the interval of the mean of `after` minus the mean of `before` (Welch's t-test)."""
+    from scipy import stats
+
+    if not np.ptp(before) and not np.ptp(after):  # no spread to estimate anything from
+        return Interval(*[float(np.mean(after) - np.mean(before))] * 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # about values that are nearly equal
+        found = stats.ttest_ind(after, before, equal_var=False).confidence_interval(confidence)
+    return Interval(*map(float, found))

@@ -1,0 +1,144 @@
+"""What a load test draws at random before it starts: sizes, the order of requests, and the times to send them.
+
+Sizes and models come in equal counts, as MLPerf LoadGen issues samples. Independent draws would give one run more long
+sequences than another, and their latencies would differ by that.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.client import InvalidRequest
+
+__all__ = [
+    "ARRIVALS",
+    "EvenSizes",
+    "SizeDistribution",
+    "draw_evenly",
+    "draw_rounds",
+    "draw_schedule",
+    "parse_size_distribution",
+    "parse_weights",
+]
+
+ARRIVALS = ("poisson", "constant")
+
+_BLOCK = 256
+_EXPECTED = "Expected one size (16), a range with both ends (1:64), or sizes with or without weights (4=3,16,64=0.5)"
+
+
+@dataclass(frozen=True)
+class SizeDistribution:
+    """Sizes of at least 1 with their probabilities, and the text that the user wrote."""
+
+    text: str
+    sizes: tuple[int, ...]
+    probabilities: tuple[float, ...]
+
+
+class EvenSizes:
+    """Draws sizes in equal counts: of every 256, each size as often as its probability says."""
+
+    def __init__(self, distribution: SizeDistribution) -> None:
+        self._distribution = distribution
+        self._left = np.empty(0, np.int64)
+
+    def draw(self, random: np.random.Generator, count: int) -> npt.NDArray[np.int64]:
+        """Draw sizes, (count,) int64."""
+        sizes = np.array(self._distribution.sizes, np.int64)
+        while len(self._left) < count:
+            block = sizes[draw_evenly(self._distribution.probabilities, _BLOCK, random)]
+            self._left = np.concatenate([self._left, block])
+        drawn, self._left = self._left[:count], self._left[count:]
+        return drawn
+
+
+def draw_evenly(probabilities: npt.ArrayLike, count: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Draw indices, (count,) int64, in random order, each as often as its probability says, rounded up or down.
+
+    This is systematic sampling: equally spaced places between 0 and 1 choose by the sums of the probabilities.
+    """
+    sums = np.cumsum(probabilities)  # (choices,)
+    places = (np.arange(count) + random.random()) / count * sums[-1]  # (count,)
+    return random.permutation(np.searchsorted(sums[:-1], places, side="right").astype(np.int64))
+
+
+def draw_rounds(items: int, fewest: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Return whole rounds with `fewest` indices or more; each round has every item once, in an order of its own."""
+    return np.concatenate([random.permutation(items) for _ in range(-(-fewest // items))])
+
+
+def draw_schedule(
+    arrivals: str, rate: float, seconds: float, *, random: np.random.Generator, part: int = 0, parts: int = 1
+) -> npt.NDArray[np.int64]:
+    """Return the intended send times of one of several generators that produce a rate together.
+
+    Poisson arrivals are like those of independent users: the sum of such schedules is a Poisson schedule, too. Constant
+    arrivals come one per tick, and the generators take turns.
+
+    Args:
+        arrivals: One of `ARRIVALS`.
+        rate: Requests per second of all generators together.
+        seconds: Duration.
+        random: Source of the gaps, another one for each generator.
+        part: Index of this generator, from 0.
+        parts: Number of generators.
+
+    Returns:
+        (requests,) int64, nanoseconds from the start, ascending, each below `seconds`.
+    """
+    end, mean = seconds * 1e9, 1e9 / rate
+    if arrivals == "constant":
+        times = np.arange(part, int(np.ceil(rate * seconds)) + 1, parts) * mean  # (requests,)
+        return times[times < end].astype(np.int64)
+    mean *= parts
+    count = end / mean
+    # Five standard deviations more than expected are too few for about one schedule in a million; the loop goes on.
+    times = np.cumsum(random.exponential(mean, int(count + 5 * count**0.5 + 5)))
+    while times[-1] < end:
+        times = np.append(times, times[-1] + np.cumsum(random.exponential(mean, 1000)))
+    return times[times < end].astype(np.int64)
+
+
+def parse_size_distribution(text: str) -> SizeDistribution:
+    """Parse a distribution.
+
+    `16` is always 16; `1:64` is uniform from 1 to 64, both included; `4=3,16=1` draws 4 three times as often as 16; a
+    size without a weight has weight 1.
+    """
+    low, separator, high = text.partition(":")
+    if separator:
+        first, last = _parse_size(low, text), _parse_size(high, text)
+        if first > last:
+            raise InvalidRequest(f"{text!r}: the range ends before it starts. {_EXPECTED}")
+        sizes, weights = list(range(first, last + 1)), [1.0] * (last - first + 1)
+    else:
+        weight_of = parse_weights(text.split(","))
+        sizes, weights = [_parse_size(name, text) for name in weight_of], list(weight_of.values())
+    return SizeDistribution(text, tuple(sizes), tuple(weight / sum(weights) for weight in weights))
+
+
+def parse_weights(arguments: list[str]) -> dict[str, float]:
+    """Parse `NAME` or `NAME=WEIGHT`; the default weight is 1."""
+    weights: dict[str, float] = {}
+    for argument in arguments:
+        name, separator, weight = argument.partition("=")
+        name = name.strip()
+        try:
+            value = float(weight) if separator else 1.0
+        except ValueError:
+            value = 0.0
+        if not name or not 0 < value < float("inf"):
+            raise InvalidRequest(f"{argument!r}: expected NAME or NAME=WEIGHT, with a weight above 0")
+        if name in weights:
+            raise InvalidRequest(f"{argument!r}: {name} comes twice")
+        weights[name] = value
+    return weights
+
+
+def _parse_size(part: str, text: str) -> int:
+    part = part.strip()
+    if not (part.isascii() and part.isdigit() and 1 <= int(part) <= 1_000_000):
+        raise InvalidRequest(f"{text!r}: {part!r} is not a size from 1 to 1,000,000. {_EXPECTED}")
+    return int(part)

@@ -1,0 +1,151 @@
+"""Statistics of one load level, from the samples of its generators."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from rnnserve.load.generator import RequestSamples, Status
+from rnnserve.load.workload import RequestPool
+
+__all__ = ["Durations", "LoadStatistics", "summarize_samples"]
+
+
+def _nothing() -> npt.NDArray[np.int64]:
+    return np.empty(0, np.int64)
+
+
+class Durations:
+    """Durations in ascending order, (count,) int64 nanoseconds, and their figures, which are 0 if there are none."""
+
+    def __init__(self, values: npt.NDArray[np.int64]) -> None:
+        self.values = np.sort(values)
+        self.count = len(values)
+        self.min = int(self.values[0]) if self.count else 0
+        self.max = int(self.values[-1]) if self.count else 0
+        self.mean = float(values.mean()) if self.count else 0.0
+        self.deviation = float(values.std()) if self.count else 0.0
+
+    def percentile(self, percent: float) -> int:
+        """Return the smallest duration that at least `percent` of the durations do not exceed."""
+        rank = max(1, int(np.ceil(percent / 100 * self.count - 1e-9)))
+        return int(self.values[rank - 1]) if self.count else 0
+
+    def buckets(self) -> list[tuple[int, int]]:
+        """Return (largest duration, count) of buckets that are never wider than a thousandth of their durations."""
+        shift = np.maximum(np.frexp(self.values.astype(np.float64))[1] - 11, 0).astype(np.int64)
+        ends, counts = np.unique((((self.values >> shift) + 1) << shift) - 1, return_counts=True)
+        return list(zip(ends.tolist(), counts.tolist(), strict=True))
+
+
+@dataclass
+class LoadStatistics:
+    """What was measured of the requests whose intended send time was after the warm-up.
+
+    Attributes:
+        latency: (requests,) int64, nanoseconds from the intended send to the end.
+        lag: (requests,) int64, nanoseconds from the intended to the actual send: the delay that the generator adds.
+        model: (requests,) int64, index of the model.
+        status: (requests,) int64, see `RequestSamples`.
+        in_time: Answers that arrived before the measured time ended; divided by that time, this is the throughput.
+        rows: Rows in the requests that succeeded.
+        errors: Number of failed requests, by gRPC status.
+        details: The server's first message, by gRPC status.
+        checked: Rows whose label was compared with the expected label.
+        wrong: Checked rows with a different label.
+        compared: Rows whose answer was compared with an earlier or an expected one.
+        different: Compared rows that differ.
+        cpu: For each generator, the fraction of one core that it used.
+    """
+
+    latency: npt.NDArray[np.int64] = field(default_factory=_nothing)
+    lag: npt.NDArray[np.int64] = field(default_factory=_nothing)
+    model: npt.NDArray[np.int64] = field(default_factory=_nothing)
+    status: npt.NDArray[np.int64] = field(default_factory=_nothing)
+    in_time: int = 0
+    rows: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
+    details: dict[str, str] = field(default_factory=dict)
+    checked: int = 0
+    wrong: int = 0
+    compared: int = 0
+    different: int = 0
+    cpu: list[float] = field(default_factory=list)
+
+    @classmethod
+    def merged(cls, parts: Iterable["LoadStatistics"]) -> "LoadStatistics":
+        """Return the sum over several generators or runs."""
+        each = list(parts)
+        result = cls()
+        for name in ("latency", "lag", "model", "status"):
+            setattr(result, name, np.concatenate([getattr(part, name) for part in each]))
+        for part in each:
+            for name in ("in_time", "rows", "checked", "wrong", "compared", "different"):
+                setattr(result, name, getattr(result, name) + getattr(part, name))
+            result.errors.update(part.errors)
+            result.details = {**part.details, **result.details}
+            result.cpu += part.cpu
+        return result
+
+    @property
+    def sent(self) -> int:
+        """Number of requests."""
+        return len(self.status)
+
+    @property
+    def answered(self) -> int:
+        """Number of requests that succeeded; a wrong answer counts as answered."""
+        return int((self.status == Status.OK).sum())
+
+    @property
+    def failed(self) -> int:
+        """Number of failed requests."""
+        return self.sent - self.answered
+
+    @property
+    def faults(self) -> int:
+        """Number of rows that were answered wrongly, whichever way they were checked."""
+        return self.wrong + self.different
+
+    def latencies(self, model: int | None = None) -> Durations:
+        """Return the latencies of requests that succeeded or timed out, of all models or of one.
+
+        Without the timed-out requests, a server would look better the slower it is.
+        """
+        chosen = np.isin(self.status, (Status.OK, Status.DEADLINE_EXCEEDED))
+        return Durations(self.latency[chosen if model is None else chosen & (self.model == model)])
+
+    def lags(self) -> Durations:
+        """Return the send lags of all requests."""
+        return Durations(self.lag)
+
+    def count_over(self, limit: int, *, from_send: bool = False) -> int:
+        """Return how many requests had no answer within a limit, from when they were due or from the actual send."""
+        taken = self.latency - self.lag if from_send else self.latency
+        return int(((self.status != Status.OK) | (taken > limit)).sum())
+
+
+def summarize_samples(samples: RequestSamples, pool: RequestPool, *, begin: int, end: int) -> LoadStatistics:
+    """Compute the statistics of one generator, of requests due from `begin` to `end`, nanoseconds of its clock."""
+    table = samples.table()  # (6, requests)
+    due, sent, done, item, status, wrong = table[:, (table[0] >= begin) & (table[0] <= end)]
+    result = LoadStatistics(done - due, sent - due, pool.model[item], status)
+    result.in_time = int(((status == Status.OK) & (done <= end)).sum())
+    result.rows = int(pool.rows[item[status == Status.OK]].sum())
+    for number, count in Counter(status[status != Status.OK].tolist()).items():
+        result.errors[samples.names[number]] = count
+        result.details[samples.names[number]] = samples.details.get(number, "")
+    known = wrong >= 0  # (requests,) bool
+    answers = np.bincount(item[known], minlength=len(pool.payloads))  # (pool,)
+    wrong_rows = np.bincount(item[known], weights=wrong[known], minlength=len(pool.payloads)).astype(np.int64)
+    for index, check in pool.checks.items():
+        rows = int(answers[index]) * check.checked_rows
+        if check.classes is None:
+            result.compared += rows
+            result.different += int(wrong_rows[index])
+        else:
+            result.checked += rows
+            result.wrong += int(wrong_rows[index])
+    return result

@@ -1,0 +1,23 @@
+import pytest
+
+from rnnserve.load.confidence import difference_interval, largest_count, mean_interval, share_interval
+
+
+def test_intervals_are_those_of_textbooks():
+    assert share_interval(0, 528, 0.99) == (0, pytest.approx(1 - 0.005 ** (1 / 528)))
+    assert share_interval(10, 10, 0.95) == (pytest.approx(0.025**0.1), 1)
+    assert mean_interval([1, 2, 3, 4, 5], 0.99) == (
+        pytest.approx(3 - 3.2556, abs=1e-4),
+        pytest.approx(3 + 3.2556, abs=1e-4),
+    )
+    low, high = difference_interval([1, 2, 3], [4, 5, 6], 0.95)
+    assert (low + high) / 2 == pytest.approx(3)
+    assert difference_interval([1, 1], [3, 3], 0.95) == (2, 2)
+    assert mean_interval([7, 7], 0.99) == (7, 7)
+    assert high - 3 == pytest.approx(2.7764 * (2 / 3) ** 0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(("total", "share"), [(20, 0.01), (1000, 0.01), (1000, 0.5), (50_000, 0.001), (10, 0.0)])
+def test_largest_count_is_the_last_one_that_a_share_explains(total, share):
+    count = largest_count(total, share, 0.99)
+    assert share_interval(count, total, 0.99).low <= share < share_interval(count + 1, total, 0.99).low

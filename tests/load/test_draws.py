@@ -1,0 +1,109 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnserve.client.errors import InvalidRequest
+from rnnserve.load.draws import (
+    EvenSizes,
+    draw_evenly,
+    draw_rounds,
+    draw_schedule,
+    parse_size_distribution,
+    parse_weights,
+)
+
+
+def test_sizes_are_one_a_range_or_weighted():
+    for text, sizes, probabilities in (
+        ("16", (16,), (1,)),
+        ("2:4", (2, 3, 4), (1 / 3, 1 / 3, 1 / 3)),
+        ("7:7", (7,), (1,)),
+        ("4=3,16=1", (4, 16), (0.75, 0.25)),
+        ("1, 2=0.5", (1, 2), (2 / 3, 1 / 3)),
+    ):
+        distribution = parse_size_distribution(text)
+        assert distribution.sizes == sizes
+        assert distribution.probabilities == pytest.approx(probabilities)
+    assert parse_weights(["a=3", "b"]) == {"a": 3.0, "b": 1.0}
+
+
+def test_other_sizes_are_refused():
+    for text in ("", "0", "-1", "4:", ":4", "5:4", "a", "4=0", "4=-1", "4=inf", "4=nan", "4,4", "1.5"):
+        with pytest.raises(InvalidRequest):
+            parse_size_distribution(text)
+
+
+@given(st.lists(st.floats(1e-9, 1), min_size=1, max_size=5), st.integers(1, 600), st.integers(0, 99))
+def test_each_choice_comes_as_often_as_its_probability_says(weights, count, seed):
+    probabilities = np.array(weights) / sum(weights)
+    drawn = draw_evenly(probabilities.tolist(), count, np.random.default_rng(seed))
+    counts = np.bincount(drawn, minlength=len(weights))
+    assert counts.sum() == count
+    assert (np.abs(counts - probabilities * count) < 1 + 1e-6).all()
+
+
+def test_draws_differ_in_order_and_rare_choices_come():
+    orders = {tuple(draw_evenly([0.25] * 4, 8, np.random.default_rng(seed)).tolist()) for seed in range(20)}
+    assert len(orders) > 15
+    drawn = [draw_evenly([0.99, 0.01], 10, np.random.default_rng(seed)).sum() for seed in range(1000)]
+    assert 60 < sum(drawn) < 140  # once in ten pools of ten, on average
+
+
+@given(st.integers(1, 20), st.integers(1, 30))
+def test_rounds_have_every_item_once(items, fewest):
+    order = draw_rounds(items, fewest, np.random.default_rng(1))
+    assert fewest <= len(order) < fewest + items
+    assert len(order) % items == 0
+    for start in range(0, len(order), items):
+        assert sorted(order[start : start + items].tolist()) == list(range(items))
+
+
+def test_sizes_come_in_equal_counts_however_many_are_drawn_at_once():
+    sizes, random = EvenSizes(parse_size_distribution("1:64")), np.random.default_rng(1)
+    drawn = np.concatenate([sizes.draw(random, count) for count in (1, 5, 250, 300, 212)])
+    assert np.bincount(drawn, minlength=65).tolist() == [0] + [12] * 64
+
+
+def drawn(arrivals, rate, seconds, parts=1):
+    """The schedule of each generator."""
+    return [
+        draw_schedule(arrivals, rate, seconds, random=np.random.default_rng((5, part)), part=part, parts=parts)
+        for part in range(parts)
+    ]
+
+
+def test_constant_arrivals_tick_and_generators_take_turns():
+    assert drawn("constant", 4, 1)[0].tolist() == [0, 250_000_000, 500_000_000, 750_000_000]
+    for parts in (2, 3, 5):
+        together = np.sort(np.concatenate(drawn("constant", 1000, 2, parts)))
+        np.testing.assert_array_equal(together, drawn("constant", 1000, 2)[0])
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_poisson_arrivals_have_the_rate_and_exponential_gaps(parts):
+    gaps = np.diff(np.sort(np.concatenate(drawn("poisson", 1000, 60, parts))))
+    assert len(gaps) == pytest.approx(60_000, rel=0.03)
+    assert gaps.std() / gaps.mean() == pytest.approx(1, rel=0.05)
+
+
+@pytest.mark.parametrize("arrivals", ["poisson", "constant"])
+def test_times_ascend_and_end_in_time(arrivals):
+    for rate in (0.01, 1, 333.3):
+        times = drawn(arrivals, rate, 3)[0]
+        assert times.dtype == np.int64
+        assert (np.diff(times) >= 0).all()
+        assert not times.size or (times[0] >= 0 and times[-1] < 3e9)
+
+
+def test_short_first_draw_is_continued():
+    class Hasty:
+        """Draws gaps of a tenth of what they should be."""
+
+        def exponential(self, mean, size):
+            return np.full(size, mean / 10)
+
+    hasty: Any = Hasty()
+    assert len(draw_schedule("poisson", 1000, 1, random=hasty)) == pytest.approx(10_000, abs=1)

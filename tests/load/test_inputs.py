@@ -1,0 +1,157 @@
+import io
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kit.load_tests import direction
+from rnnserve.client import InvalidRequest, ModelMetadata, TensorMetadata
+from rnnserve.load.draws import EvenSizes, parse_size_distribution
+from rnnserve.load.inputs import UNKNOWN_CLASS, WALK_LABELS, draw_inputs, draw_labelled_walks, read_samples
+from rnnserve.models import LABELS as TRAINED_LABELS
+from rnnserve.models import generate_walks
+from rnnserve.protos.golden import Case, dump_cases
+
+MODEL = ModelMetadata(
+    "m",
+    ("1",),
+    "",
+    {"tokens": TensorMetadata("tokens", "INT64", (-1, -1), ("batch", "sequence"))},
+    {"scores": TensorMetadata("scores", "FP32", (-1, 3), ("batch", "classes"))},
+)
+TOKENS, SCORES = np.array([[1, 2]]), np.array([[1, 2, 3]], np.float32)
+
+
+def npz(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def lists(cases):
+    return [({name: array.tolist() for name, array in case.inputs.items()}, {*case.outputs}) for case in cases]
+
+
+def test_arrays_are_one_case_or_cases_by_name():
+    for arrays, cases in (
+        ({"tokens": TOKENS}, [({"tokens": [[1, 2]]}, set())]),
+        ({"tokens": TOKENS, "scores": SCORES}, [({"tokens": [[1, 2]]}, {"scores"})]),
+        (
+            {"long/tokens": TOKENS, "short/tokens": TOKENS[:, :1], "short/scores": SCORES},
+            [({"tokens": [[1, 2]]}, set()), ({"tokens": [[1]]}, {"scores"})],
+        ),
+        (  # as samples for an import
+            {"0/tokens": TOKENS, "0/output:scores": SCORES, "1/tokens": TOKENS},
+            [({"tokens": [[1, 2]]}, {"scores"}), ({"tokens": [[1, 2]]}, set())],
+        ),
+    ):
+        assert lists(read_samples(npz(**arrays), "s.npz", MODEL)) == cases
+
+
+def test_golden_results_of_a_version_are_cases():
+    cases = [Case("random", {"tokens": TOKENS + n}, {"scores": SCORES}, {"scores": SCORES + 1.0}) for n in range(2)]
+    found = read_samples(dump_cases(cases), "golden.npz", MODEL)
+    assert lists(found) == [({"tokens": [[1, 2]]}, {"scores"}), ({"tokens": [[2, 3]]}, {"scores"})]
+    assert found[0].outputs["scores"].tolist() == SCORES.tolist(), "eager's, not those of float64"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "complaint"),
+    [
+        ({"output:tokens": TOKENS}, "holds 'output:tokens', but the tensors"),
+        ({"ids": TOKENS}, "s.npz: holds 'ids', but the tensors of model m are tokens, scores"),
+        ({"tokens": TOKENS[0]}, "s.npz, tokens: has shape (2,). Expected (batch, sequence)"),
+        ({"tokens": TOKENS[:0]}, "s.npz, tokens: has shape (0, 2)"),
+        ({"tokens": np.array([["a"]])}, "s.npz, tokens has dtype <U1"),
+        ({"scores": SCORES}, "s.npz: has answers but no inputs"),
+        ({"a/scores": SCORES}, "has answers but no inputs in case a"),
+        ({}, "s.npz: holds no arrays"),
+    ],
+)
+def test_file_that_does_not_fit_the_model_is_refused(arrays, complaint):
+    with pytest.raises(InvalidRequest, match=re.escape(complaint)):
+        read_samples(npz(**arrays), "s.npz", MODEL)
+
+
+def model(*inputs, batching="padded", states=()):
+    outputs = {f"{name}_n": TensorMetadata(f"{name}_n", "FP32", (-1, 2), continues_as=name) for name in states}
+    return ModelMetadata(
+        "m", ("1",), "", {tensor.name: tensor for tensor in inputs}, outputs, properties={"batching": batching}
+    )
+
+
+def draw(metadata, batch=50, length="2:9"):
+    return draw_inputs(metadata, batch, EvenSizes(parse_size_distribution(length)), np.random.default_rng(7))
+
+
+AXES = ("batch", "features")
+TOKEN_IDS = TensorMetadata("tokens", "INT32", (-1, -1), ("batch", "sequence"), low=3, high=6)
+LENGTHS = TensorMetadata("lengths", "INT64", (-1,), ("batch",), optional=True, lengths_of="sequence")
+
+
+def test_integers_lie_within_their_bounds_and_reach_them():
+    tokens = np.concatenate(draw(model(TOKEN_IDS, LENGTHS))["tokens"])
+    assert tokens.dtype == np.int32
+    assert set(tokens.tolist()) == {3, 4, 5}
+
+
+def test_integers_may_have_the_whole_range_and_are_0_or_1_without_bounds():
+    for datatype in ("INT8", "UINT8", "INT64", "UINT64"):
+        limits = np.iinfo(datatype.lower())
+        bounds: dict[str, Any] = {"low": int(limits.min), "high": int(limits.max)}
+        values = np.concatenate(draw(model(TensorMetadata("a", datatype, (-1, 50), AXES, **bounds)))["a"])
+        assert values.dtype == np.dtype(datatype.lower())
+        assert values.max() > limits.max // 2
+    for datatype in ("INT64", "BOOL"):
+        values = np.concatenate(draw(model(TensorMetadata("a", datatype, (-1, 9), AXES)))["a"])
+        assert set(values.tolist()) == {0, 1}
+
+
+def test_floats_are_normal_or_within_their_bounds():
+    normal = TensorMetadata("a", "FP32", (-1, 40), ("batch", "features"))
+    bounded = TensorMetadata("b", "FP64", (-1, 40), ("batch", "features"), low=-5.0, high=-4.5)
+    drawn = {name: np.concatenate(rows) for name, rows in draw(model(normal, bounded)).items()}
+    assert abs(drawn["a"].mean()) < 0.1 < 0.9 < drawn["a"].std() < 1.1
+    assert -5 <= drawn["b"].min() < -4.9 < -4.6 < drawn["b"].max() <= -4.5
+    assert [drawn[name].dtype.name for name in "ab"] == ["float32", "float64"]
+
+
+def test_rows_have_different_lengths_only_if_they_may_be_padded():
+    for batching in ("padded", "joined", "alone"):
+        lengths = {len(row) for row in draw(model(TOKEN_IDS, LENGTHS, batching=batching))["tokens"]}
+        assert (len(lengths) > 1) is (batching == "padded")
+        assert lengths <= set(range(2, 10))
+
+
+def test_states_lengths_and_what_is_optional_are_left_out():
+    state = TensorMetadata("h", "FP32", (-1, 2), ("batch", "hidden"))
+    weights = TensorMetadata("weights", "FP32", (-1, -1), ("batch", "sequence"), optional=True)
+    assert list(draw(model(TOKEN_IDS, LENGTHS, state, weights, states=["h"]))) == ["tokens"]
+
+
+def test_input_that_the_server_does_not_describe_is_refused():
+    for shape in ((-1, -1, -1), (-1, -1, 0), (1, 2)):
+        with pytest.raises(
+            InvalidRequest, match=re.escape(f"takes `a` of shape {shape}, and the server does not describe its axes")
+        ):
+            draw(model(TensorMetadata("a", "FP32", shape)))
+
+
+def test_walks_go_in_the_direction_of_their_class():
+    lengths = np.arange(1, 200) % 64 + 1
+    walks, classes = draw_labelled_walks(lengths, np.random.default_rng(1))
+    assert [len(walk) for walk in walks] == lengths.tolist()
+    for walk, class_ in zip(walks, classes, strict=True):
+        assert walk.dtype == np.float32
+        assert class_ == (UNKNOWN_CLASS if len(walk) == 1 else direction(walk))
+    assert {0, 1} <= set(classes.tolist())
+
+
+def test_walks_and_labels_are_those_of_the_training():
+    assert WALK_LABELS == TRAINED_LABELS
+    trained, classes = generate_walks(500, min_length=2, max_length=30, seed=1)
+    assert [direction(walk) for walk in trained] == classes.tolist()
+    walks, _ = draw_labelled_walks(np.full(500, 20), np.random.default_rng(2))
+    spread = np.concatenate(walks).std(axis=0)
+    assert spread == pytest.approx(np.concatenate(trained).std(axis=0), rel=0.1)

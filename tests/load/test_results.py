@@ -1,0 +1,96 @@
+import pytest
+
+from rnnserve.load.results import format_results, list_findings
+from rnnserve.load.statistics import LoadStatistics
+
+
+def test_table_has_a_line_for_each_load(load_test, result):
+    test = load_test([result([1, 2, 3]), result([4], rate=2500, seconds=0.5, checked=1)])
+    lines = format_results(test).splitlines()
+    assert lines[0].split()[:6] == ["requests/s", "answers/s", "p50", "p90", "p99", "p99.9"]
+    assert lines[1].startswith("100 ")
+    assert "2.00 ms" in lines[1]
+    assert lines[2].startswith("2,500 ")
+    assert len({len(line) for line in lines[:3]}) == 1
+    (run, *_) = format_results(load_test([result([1] * 10), result([3] * 10)])).splitlines()[1:]
+    assert run.startswith("100 ")  # repeated runs are one line
+    assert "3.00 ms" in run
+
+
+def test_several_models_have_indented_lines_of_their_own(load_test, result):
+    both = result([7.0])
+    both.statistics.__dict__.update(
+        LoadStatistics.merged([both.statistics, result([8.0], model=1).statistics]).__dict__
+    )
+    lines = format_results(load_test([both], models=("a", "b"))).splitlines()
+    assert [line.split()[0] for line in lines[2:4]] == ["a", "b"]
+    assert lines[2].startswith("  a ")
+    assert ("7.00 ms" in lines[2], "8.00 ms" in lines[3]) == (True, True)
+    assert not any(line.endswith(" ") for line in lines)
+
+
+def test_objective_has_a_column_of_verdicts(load_test, result):
+    results = [result([1] * 1000), result([9] * 1000, rate=200), result([1], rate=300)]
+    lines = format_results(load_test(results, "p99=5ms")).splitlines()
+    assert [line.split()[-1] for line in lines[:4]] == ["verdict", "met", "missed", "inconclusive"]
+
+
+def test_sessions_have_their_jitter(load_test, result):
+    """Its deviation, and p99 less p50: 1, 2 and 6 ms have a mean of 3 ms and a deviation of 2.16 ms."""
+    test = load_test([result([1, 2, 6], sessions=1, lags=[0.5]), result([1], sessions=1000)])
+    lines = format_results(test).splitlines()
+    assert lines[0].split()[:9] == [
+        "sessions", "answers/s", "p50", "p90", "p99", "p99.9", "max", "deviation", "p99-p50",
+    ]  # fmt: skip
+    assert lines[1].split()[0] == "1"
+    assert "  2.16 ms  4.00 ms  " in lines[1]
+    assert "500 µs" in lines[1]
+    assert lines[2].startswith("1,000 ")
+    assert len({len(line) for line in lines[:3]}) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "finding"),
+    [
+        (
+            {"errors": {"UNAVAILABLE": 3}, "details": {"UNAVAILABLE": "gone"}},
+            "3 requests failed with UNAVAILABLE: gone",
+        ),
+        ({"checked": 10, "wrong": 4}, "4 of 10 labels are wrong (40%)"),
+        ({"checked": 10}, "labels: all 10 are right"),
+        ({"compared": 10, "different": 4}, "4 of 10 rows differ from the reference outputs (40%)"),
+        ({"compared": 10}, "answers: all 10 rows equal the reference outputs"),
+        ({}, "not checked"),
+        ({"seconds": 0.25}, "cut short after 0.2 s"),
+        ({"cpu": 0.99}, "the generator may be the limit"),
+        ({"early_end": "p99 was above 5.00 ms"}, "ended early, after 1.0 s, because p99 was above 5.00 ms"),
+        ({"closed": 4}, "closed loop"),
+        ({"sessions": 4}, "sessions: a step is due a think time after the last answer"),
+        ({"sessions": 4, "errors": {"UNAVAILABLE": 3}}, "4 sessions: 3 requests failed with UNAVAILABLE"),
+    ],
+)
+def test_findings_say_what_figures_do_not_show(load_test, result, settings, finding):
+    assert finding in "\n".join(list_findings(load_test([result(**settings)])))
+
+
+def test_verdict_names_the_rate_on_each_side(load_test, sweep):
+    for slo, verdict in (
+        ("p99=500ms", ["met: p99=500ms, at 6,400 requests/s: "]),
+        ("p99=20ms", ["met: p99=20ms, at 200 requests/s: ", "inconclusive at 400 requests/s: "]),
+        ("p50=4ms", ["met: p50=4ms, at 400 requests/s: ", "missed at 800 requests/s: "]),
+        ("p99=1us", ["missed: p99=1us, already at 100 requests/s: "]),
+        ("p99=4.6ms", ["inconclusive: p99=4.6ms, at 100 requests/s: "]),
+    ):
+        findings = list_findings(load_test(sweep, slo))[-len(verdict) :]
+        assert [found[: len(begin)] for found, begin in zip(findings, verdict, strict=True)] == verdict
+
+
+def test_early_end_is_not_a_cut(load_test, result):
+    found = list_findings(load_test([result(seconds=0.5, early_end="requests failed")], "p99=5ms"))
+    assert "100 requests/s: ended early, after 0.5 s, because requests failed" in found
+    assert not any("cut short" in finding for finding in found)
+
+
+def test_runs_have_an_interval(load_test, result):
+    (found, *_) = list_findings(load_test([result([1.0] * 10), result([3.0] * 10)]))
+    assert found.startswith("100 requests/s: mean of 2 runs, at 99% confidence: answers/s 10 ± 0, mean 2.00 ms ± ")
