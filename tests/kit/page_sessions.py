@@ -60,10 +60,10 @@ _SHELL = {"", "sh", "bash", "shell", "console"}
 _FILE = re.compile(r"(?:#|//) (?P<name>[\w.-]+\.\w+)\n")
 _ASKS_SERVER = re.compile(r"\brnnserve (infer|load|health|serve)\b(?P<rest>[^|;&]*)")
 _OBJECTIVE = re.compile(r"--slo [\w=,]+")
-_HELD_ANYWHERE = "--slo p50=5s --max-requests 100"
+_MET_ANYWHERE = "--slo p50=5s --max-requests 40 --warmup 0.1"
 _SEARCH = re.compile(r"rnnserve load (?=.*--slo)(?!.*--rate)")
 _LOAD = re.compile(r"rnnserve load (?!.*(?:--repeat|--compare|--slo|--duration))")
-_IN_PROCESS = {"check", "export", "health", "import", "infer", "inspect", "sign", "size", "token"}
+_IN_PROCESS = {"check", "export", "health", "import", "infer", "inspect", "sign", "token"}
 _OF_SHELLS = re.compile(r"[|&;<>$`*?~(){}\\]")
 _OWN_PROGRAMS = Path(sys.executable).parent
 _PATH = f"{_OWN_PROGRAMS}{os.pathsep}{os.environ['PATH']}"
@@ -173,7 +173,7 @@ class PageSession:
             return
         line = _ASKS_SERVER.sub(self._with_address, self._with_ports(step.line))
         line = _LOAD.sub("rnnserve load --duration 0.5 --warmup 0.1 ", _SEARCH.sub("rnnserve load --rate 100 ", line))
-        line = _OBJECTIVE.sub(_HELD_ANYWHERE, line)
+        line = _OBJECTIVE.sub(_MET_ANYWHERE, line)
         if re.match(r"(\w+=\S+ )*rnnserve serve", line) and not re.search("--print-config|--check", line):
             self._serve(line)
         else:

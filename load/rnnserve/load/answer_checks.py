@@ -22,7 +22,7 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class AnswerCheck:
-    """What is needed to check the answers to one request of a pool.
+    """How to check the answers to one request of a pool.
 
     Attributes:
         metadata: The model's metadata.
@@ -70,7 +70,7 @@ class AnswerChecker:
         raw = tuple(response.raw_output_contents)
         check = self._checks[item]
         if raw and raw == self._right.get(check.key):
-            return 0  # the same bytes as an answer that was right: the usual case, which must be fast
+            return 0  # the same bytes as a right answer: the usual case, which must be fast
         outputs = read_outputs(response)
         if check.classes is not None:
             wrong = _count_wrong_labels(outputs.get("logits"), check.classes)

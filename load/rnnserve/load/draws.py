@@ -1,4 +1,4 @@
-"""What a load test draws at random before it starts: sizes, the order of requests, and the times to send them.
+"""Random draws of a load test before it starts: sizes, the order of requests, and the times to send them.
 
 Sizes and models come in equal counts, as MLPerf LoadGen issues samples. Independent draws would give one run more long
 sequences than another, and their latencies would differ by that.
@@ -74,16 +74,8 @@ def draw_schedule(
 ) -> npt.NDArray[np.int64]:
     """Return the intended send times of one of several generators that produce a rate together.
 
-    Poisson arrivals are like those of independent users: the sum of such schedules is a Poisson schedule, too. Constant
+    Poisson arrivals are like those of independent users: the sum of such schedules is a Poisson schedule. Constant
     arrivals come one per tick, and the generators take turns.
-
-    Args:
-        arrivals: One of `ARRIVALS`.
-        rate: Requests per second of all generators together.
-        seconds: Duration.
-        random: Source of the gaps, another one for each generator.
-        part: Index of this generator, from 0.
-        parts: Number of generators.
 
     Returns:
         (requests,) int64, nanoseconds from the start, ascending, each below `seconds`.

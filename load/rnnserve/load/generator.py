@@ -1,6 +1,6 @@
 """The hot path: sends serialized requests when they are due, and records when the answers arrived.
 
-An open loop sends by a schedule that was drawn before the load, and never waits for answers. Latency is measured from
+An open loop sends by a schedule from before the load, and never waits for answers. Latency is measured from
 the time at which a request was due. A server that stalls is therefore charged for every request that it delays, and a
 generator that falls behind is charged too, which the send lag (`sent - due`) shows.
 
@@ -60,14 +60,14 @@ _PR_SET_TIMERSLACK = 29
 
 @dataclass
 class RequestSamples:
-    """What was recorded so far, in the order in which requests ended. The hot path only appends machine integers.
+    """Numbers of all requests, in the order in which requests ended. The hot path only appends machine integers.
 
     Attributes:
         numbers: For each request six integers: when it was due, was sent and was done, nanoseconds of the generator's
             clock; its index in the pool; its status; and the number of wrong rows in its answer, -1 if not checked.
         names: Name of each status.
         details: The server's first message for each status.
-        started: Number of requests that were started, including those that have not ended.
+        started: Number of requests that started, ended or not.
     """
 
     numbers: "array[int]" = field(default_factory=lambda: array("q"))
@@ -77,7 +77,7 @@ class RequestSamples:
 
     @property
     def ended(self) -> int:
-        """Number of requests that have ended."""
+        """Number of ended requests."""
         return len(self.numbers) // 6
 
     def table(self, first: int = 0) -> npt.NDArray[np.int64]:
@@ -89,9 +89,8 @@ class LoadGenerator:
     """Sends the requests of a pool, at one load level only.
 
     Attributes:
-        samples: What was recorded so far.
-        stop_at: An open loop sends no requests that are due at this time of the clock, nanoseconds, or later. It may be
-            set while the loop runs.
+        samples: The requests so far.
+        stop_at: Time of the clock, nanoseconds, from which an open loop sends no more requests. May be set meanwhile.
 
     Args:
         pool: The requests.

@@ -27,7 +27,7 @@ WALK_LABELS = ("counter-clockwise", "clockwise")
 """Labels by class. A model with these labels and two features is a direction classifier."""
 
 UNKNOWN_CLASS = -1
-"""The class of walks of one point, which have no direction."""
+"""The class of walks of one point: they have no direction."""
 
 _CORNERS = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])  # (corner, features=2), clockwise
 _NOISE = 0.1
@@ -51,7 +51,7 @@ def read_samples(data: bytes, source: str, metadata: ModelMetadata) -> tuple[Sam
     """Return the cases of a .npz file.
 
     Its arrays are called NAME, or CASE/NAME for several cases. NAME is an input of the model, or an output, also as
-    output:NAME. A version's golden.npz is such a file, too.
+    output:NAME. A version's golden.npz is such a file.
     """
     cases: dict[str, SampleCase] = {}
     for key, array in read_arrays(data, source).items():

@@ -1,4 +1,4 @@
-"""What a load test measures: a load level, and the objective that it has to meet."""
+"""A load level, and the objective that it has to meet."""
 
 import re
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class LatencyLimit:
 
 @dataclass(frozen=True)
 class LatencyObjective:
-    """A service level objective: limits, the text that the user wrote, and the confidence of its verdict."""
+    """A service level objective: limits, the text from the command line, and the confidence of its verdict."""
 
     text: str
     limits: tuple[LatencyLimit, ...]
@@ -38,16 +38,12 @@ class LatencyObjective:
 class LoadLevel:
     """One level of load, produced by all generators together.
 
+    One of `rate` (requests per second), `closed` (requests in flight) and `sessions` is above 0. Times are in seconds.
+
     Attributes:
-        rate: Requests per second of an open loop; 0 for a closed loop and for sessions.
-        closed: Requests in flight of a closed loop; 0 otherwise.
-        sessions: Number of sessions, each of which sends its next step after the answer to the last one; 0 otherwise.
-        think: Seconds between an answer and the next step of a session.
-        arrivals: "poisson" or "constant", for an open loop.
-        warmup: Seconds at the same load before the measurement starts.
-        duration: Seconds that are measured.
+        think: Time between an answer and the next step of a session.
+        warmup: Time at the same load before the measurement starts.
         max_requests: Largest number of measured requests. A level that would send more is cut short.
-        timeout: Seconds that one request may take.
         ends_early: Whether the level ends as soon as it cannot meet the objective any more.
     """
 

@@ -15,7 +15,7 @@ from rnnserve.load.statistics import Durations, LoadStatistics
 __all__ = ["FIGURES", "LoadResult", "pool_runs"]
 
 FIGURES = ("answers/s", "mean", "p50", "p90", "p99")
-"""Figures that have intervals and are compared: a rate per second, and latencies in nanoseconds."""
+"""Figures with intervals, which `--compare` compares: a rate per second, and latencies in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,6 @@ class LoadResult:
     """The result of one load level.
 
     Attributes:
-        load: The level that was requested.
-        statistics: Sums over all generators.
-        seconds: Measured time.
         early_end: Why the load ended early; empty if it did not.
         batches: Number of batches that the server ran, by batch size, warm-up included; None if it does not report it.
         server_cores: Cores that the server used; None unless `--serve` started it.

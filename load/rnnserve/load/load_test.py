@@ -23,13 +23,10 @@ class LoadTest:
     """Runs load levels and keeps their results, also after an interruption.
 
     Attributes:
-        generators: Produce the load.
-        server: Reports the server's batch sizes before and after each level.
         models: Names of the models whose batches are counted.
-        progress: Shows the progress to the user.
-        objective: What a level has to meet; None to measure only.
+        objective: The objective of each level; None to measure only.
         runs: How often each level is run.
-        usage: Reads what the server has used of this machine; None if it does not run here.
+        usage: Reads the server's usage of this machine; None if it does not run here.
         results: Results so far, in the order of the runs.
     """
 
@@ -120,7 +117,7 @@ class LoadTest:
     def passed(self) -> bool:
         """Whether all answers were right and, without an objective, no request failed or, with one, some load meets it.
 
-        Failures above the rate that meets the objective are allowed: they are what a search looks for.
+        Failures above the rate that meets the objective are allowed: a search needs them.
         """
         if any(result.statistics.faults for result in self.results):
             return False

@@ -24,7 +24,7 @@ _PSS = re.compile(r"^Pss:\s+(?P<kib>\d+) kB$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ServerUsage:
-    """What the processes of a server have used: processor time since they started, and the memory that they have now.
+    """Processor time of a server's processes since they started, and their present memory.
 
     Pages that several processes share count once.
     """
@@ -41,7 +41,7 @@ class LocalServer:
     session: int
 
     def usage(self) -> ServerUsage | None:
-        """Read what it has used of this machine; None if the system does not report it."""
+        """Read its usage of this machine; None if the system does not report it."""
         return read_usage(self.session)
 
 
@@ -82,7 +82,7 @@ def read_usage(session: int, proc: Path = _PROC) -> ServerUsage | None:
             pss = _PSS.search((folder / "smaps_rollup").read_text())
             if pss is None:
                 continue
-            ticks += sum(map(int, fields[11:15]))  # utime, stime, and those of children that were waited for
+            ticks += sum(map(int, fields[11:15]))  # utime, stime, and both of children after `wait`
             memory += int(pss["kib"]) * 1024
             found += 1
     return ServerUsage(ticks / os.sysconf("SC_CLK_TCK"), memory) if found else None

@@ -72,7 +72,7 @@ def _latency_cells(latency: Durations) -> list[str]:
 
 
 def list_findings(test: LoadTest) -> list[str]:
-    """Return sentences about what the figures alone do not show; the verdict comes last."""
+    """Return sentences that explain the figures; the verdict comes last."""
     findings = []
     for result in test.pooled:
         findings += [f"{result.load.text}: {sentence}" for sentence in _findings_of_load(test, result)]
@@ -94,6 +94,10 @@ def list_findings(test: LoadTest) -> list[str]:
             "sessions: a step is due a think time after the last answer, and its latency counts from then. When the "
             "server stalls, later steps are due later"
         )
+    best = test.best
+    if best is not None and best.server_cores is not None and best.server_memory is not None:
+        used = f"{best.server_cores:.2f} cores and {best.server_memory / 2**20:,.0f} MiB of memory"
+        findings.append(f"server: used {used} at {best.load.text}")
     if test.objective is not None:
         findings += _verdicts(test, test.objective)
     return findings

@@ -19,7 +19,7 @@ _PERCENTILES = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 
 
 @dataclass(frozen=True)
 class RunDescription:
-    """What identifies a load test's results: when, where, and what was sent; most of it as text by name, for people.
+    """When and where a load test ran and with which workload, as text for people.
 
     `repeatable` is the whole workload by its options, from which `--repeat` sends it again.
     """

@@ -1,4 +1,4 @@
-"""What a server reports about itself: its name, its models, and the batches that it has run."""
+"""Reads a server's name, its models, and the batches that it has run."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -40,12 +40,7 @@ class ServerInspector:
         self._channel.close()
 
     def identify(self) -> tuple[str, str]:
-        """Return the server's name and version, which are empty if it does not report them.
-
-        Raises:
-            Unavailable: No server answers at the address.
-            InvalidRequest: A server listens there, with TLS or certificates that do not fit.
-        """
+        """Return the server's name and version, both empty if it does not report them."""
         try:
             answer = self._call("ServerMetadata", pb.ServerMetadataRequest())
         except grpc.RpcError as error:
@@ -59,13 +54,7 @@ class ServerInspector:
         return answer.name, answer.version
 
     def ready_models(self) -> list[str]:
-        """Return the names of the models that are ready.
-
-        Raises:
-            InvalidRequest: No model is ready, or the server does not list its models.
-            PermissionDenied: The token does not allow listing models.
-            Unauthenticated: The server requires a token, and was sent none that is valid.
-        """
+        """Return the names of the ready models."""
         try:
             answer = self._call("RepositoryIndex", pb.RepositoryIndexRequest(ready=True))
         except grpc.RpcError as error:

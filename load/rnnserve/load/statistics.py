@@ -18,7 +18,7 @@ def _nothing() -> npt.NDArray[np.int64]:
 
 
 class Durations:
-    """Durations in ascending order, (count,) int64 nanoseconds, and their figures, which are 0 if there are none."""
+    """Durations in ascending order, (count,) int64 nanoseconds, and their figures: 0 without durations."""
 
     def __init__(self, values: npt.NDArray[np.int64]) -> None:
         self.values = np.sort(values)
@@ -34,7 +34,7 @@ class Durations:
         return int(self.values[rank - 1]) if self.count else 0
 
     def buckets(self) -> list[tuple[int, int]]:
-        """Return (largest duration, count) of buckets that are never wider than a thousandth of their durations."""
+        """Return (largest duration, count) of buckets, none wider than a thousandth of its durations."""
         shift = np.maximum(np.frexp(self.values.astype(np.float64))[1] - 11, 0).astype(np.int64)
         ends, counts = np.unique((((self.values >> shift) + 1) << shift) - 1, return_counts=True)
         return list(zip(ends.tolist(), counts.tolist(), strict=True))
@@ -42,7 +42,7 @@ class Durations:
 
 @dataclass
 class LoadStatistics:
-    """What was measured of the requests whose intended send time was after the warm-up.
+    """Figures of the requests whose intended send time was after the warm-up.
 
     Attributes:
         latency: (requests,) int64, nanoseconds from the intended send to the end.
@@ -106,7 +106,7 @@ class LoadStatistics:
 
     @property
     def faults(self) -> int:
-        """Number of rows that were answered wrongly, whichever way they were checked."""
+        """Number of wrong rows, whichever way they were checked."""
         return self.wrong + self.different
 
     def latencies(self, model: int | None = None) -> Durations:

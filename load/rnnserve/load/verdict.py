@@ -1,4 +1,4 @@
-"""Whether a load meets an objective, and whether the generator limited what was measured."""
+"""Whether a load meets an objective, and whether the generator limited the measurement."""
 
 import enum
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from rnnserve.load.load_level import LatencyLimit, LatencyObjective
 from rnnserve.load.load_result import LoadResult
 from rnnserve.load.units import format_duration, format_share
 
-__all__ = ["GENERATOR_FAILURES", "Decision", "LimitVerdict", "Verdict", "explain_generator_limit", "judge"]
+__all__ = ["Decision", "LimitVerdict", "Verdict", "explain_generator_limit", "judge"]
 
-GENERATOR_FAILURES = ("NOT_SENT", "DEADLINE_EXCEEDED")
+_GENERATOR_FAILURES = ("NOT_SENT", "DEADLINE_EXCEEDED")
 """Failures that a late generator may cause."""
 
 _LATE_NS = 1_000_000
@@ -80,7 +80,7 @@ def judge(result: LoadResult, objective: LatencyObjective) -> Verdict:
 
     No failure is allowed, because otherwise a server could meet any limit by refusing slow requests. If the generator
     may be the reason for a miss, because it sent late or was busy, the verdict is inconclusive. A generator that sends
-    late never makes latencies look shorter, so an objective that is met stays met.
+    late never makes latencies look shorter, so "met" stays "met".
     """
     statistics = result.statistics
     limits = tuple(_judge_limit(result, limit, objective.confidence) for limit in objective.limits)
@@ -91,7 +91,7 @@ def judge(result: LoadResult, objective: LatencyObjective) -> Verdict:
 
     if not statistics.sent:
         return verdict(Decision.INCONCLUSIVE, "nothing was sent")
-    if any(status not in GENERATOR_FAILURES for status in statistics.errors):
+    if any(status not in _GENERATOR_FAILURES for status in statistics.errors):
         return verdict(Decision.MISSED, *failures)
     missed = [limit for limit in limits if limit.decision is Decision.MISSED]
     if failures or missed:
@@ -115,7 +115,7 @@ def _judge_limit(result: LoadResult, limit: LatencyLimit, confidence: float) -> 
         if not sent:
             return Decision.INCONCLUSIVE, Interval(0.0, 1.0)
         interval = share_interval(over, sent, confidence)
-        if limit.percent == 100:  # no number of requests says anything of further ones: the measured ones count
+        if limit.percent == 100:  # a sample cannot show this of further requests: only the measured ones count
             return Decision.MISSED if over else Decision.MET, interval
         if interval.high < limit.allowed:
             return Decision.MET, interval

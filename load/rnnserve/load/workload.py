@@ -1,4 +1,4 @@
-"""What a load test sends: a pool of requests, serialized before the load starts, with checks of their answers."""
+"""The workload of a load test: a pool of requests, serialized before the load starts, with checks of their answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -68,7 +68,7 @@ class SessionScript:
 
     The client carries the states from each answer to the next request. If the states were inferred from the graph, they
     are not part of the model's interface: then the server keeps them, and requests have a `sequence_id`. Both are
-    protobuf fields that are appended to the bytes of a request.
+    protobuf fields, appended to the bytes of a request.
 
     Attributes:
         first: Index of the first step's request in the pool; the other steps follow it.
@@ -142,7 +142,7 @@ class RequestPool:
 
 @dataclass
 class _Requests:
-    """The requests that were built so far."""
+    """The requests so far."""
 
     payloads: list[bytes] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
@@ -219,7 +219,7 @@ def _add_samples(
     batch: int,
     random: np.random.Generator,
 ) -> None:
-    """Take successive rows of a case, or all of its rows for a model that is served unbatched."""
+    """Take successive rows of a case, or all of its rows for a model that takes no batches."""
     (metadata,) = spec.models
     batch = len(rows) if metadata.batching == ALONE else min(batch, len(rows))
     start = int(random.integers(len(rows) - batch + 1))

@@ -1,4 +1,4 @@
-"""The commands `rnnserve load`, `rnnserve size` and `rnnserve demo`: their options, and what they print.
+"""The commands `rnnserve load` and `rnnserve demo`.
 
 Door: nothing.
 """

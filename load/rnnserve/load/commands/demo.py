@@ -1,4 +1,4 @@
-"""`rnnserve demo`: a small model that is part of the package is served, asked, streamed and load-tested."""
+"""`rnnserve demo`: serves, asks, streams and load-tests a small model of the package."""
 
 import argparse
 import importlib.util

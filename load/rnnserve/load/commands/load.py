@@ -134,7 +134,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _models_with_sessions(models: Sequence[ModelMetadata]) -> tuple[ModelMetadata, ...]:
-    """Return the models that have sessions, of all that are ready."""
+    """Return the ready models with sessions."""
     found: list[ModelMetadata] = []
     for metadata in models:
         with contextlib.suppress(InvalidRequest):

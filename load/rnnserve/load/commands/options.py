@@ -1,7 +1,7 @@
 """The options of `rnnserve load`.
 
-Options of the workload have no defaults in argparse, so that it is known which of them were given beside a file that
-holds a workload; `commands/workload.py` fills them in from `DEFAULTS`.
+Options of the workload have no defaults in argparse, because `--repeat` refuses options beside its file.
+`commands/workload.py` fills them in from `DEFAULTS`.
 """
 
 import argparse
@@ -45,7 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "pool": 512,
     "no_check": False,
 }
-"""Of the workload's options that have one value by default."""
+"""The defaults of the workload's options."""
 
 WORKLOAD_OPTIONS = ("rate", "closed", "sessions", "slo", "length", "batch", "inputs", *DEFAULTS)
 """The names of the workload's options in the namespace; `sweep` becomes `rate`."""

@@ -107,11 +107,12 @@ def load_levels(args: argparse.Namespace) -> list[LoadLevel]:
             (2 * math.log((1 - args.confidence) / 2) / math.log(share) for share in shares if share), default=0
         )
         return [LoadLevel(rate=max(_DEFAULT_RATE, float(f"{needed / args.duration:.3g}")), **settings)]
-    return [
+    levels = [
         *(LoadLevel(rate=rate, **settings) for rate in args.rate or ()),
         *(LoadLevel(closed=in_flight, **settings) for in_flight in args.closed or ()),
         *(LoadLevel(sessions=sessions, think=args.think, **settings) for sessions in args.sessions or ()),
     ]
+    return list(dict.fromkeys(levels))
 
 
 def describe_workload(args: argparse.Namespace, weights: Mapping[str, float]) -> dict[str, str]:
@@ -134,8 +135,7 @@ def describe_workload(args: argparse.Namespace, weights: Mapping[str, float]) ->
 def document_workload(args: argparse.Namespace, weights: Mapping[str, float]) -> dict[str, Any]:
     """Return the whole workload of completed arguments, by option, ready for `json.dumps`.
 
-    The models that were found ready are in it, too. Options that are not used, such as those of sessions without
-    sessions, are None.
+    It includes the models found ready. Unused options, such as those of sessions without sessions, are None.
     """
     workload = {name: getattr(args, name) for name in WORKLOAD_OPTIONS}
     if not args.sessions:
