@@ -25,7 +25,6 @@ FAILURES = {
     "health": ["127.0.0.1:1", "--timeout", "0.2"],
     "load": ["--compare", "none.json", "none.json"],
     "completion": None,
-    "size": ["none.json", "--target-rate", "1"],
     "token": ["list", "--tokens", "none.toml"],
 }
 """Of each command, a command line that is right and cannot be done."""

@@ -38,12 +38,3 @@ def test_terminal_shows_a_bar_and_then_a_line_for_each_load(result):
     # The bar is removed, and one line stays.
     assert terminal.getvalue().count("\n") == 1
     assert shown[-2:] == ["", "[1/2] 100 requests/s: 1 answers, p50 1.00 ms, p99 1.00 ms"]
-
-
-def test_other_stream_gets_a_line_for_each_load(result):
-    stream = io.StringIO()
-    progress = LoadProgress(stream, None)
-    progress.begin(LoadLevel(rate=100))
-    progress.update(5, 5)
-    progress.end(result([1.0], errors={"UNAVAILABLE": 1000}, wrong=2))
-    assert stream.getvalue() == ("[1] 100 requests/s: 1 answers, p50 1.00 ms, p99 1.00 ms, 1,000 errors, 2 wrong\n")

@@ -36,14 +36,3 @@ def test_point_lacks_what_was_not_measured(load_test, result, run):
     (point,) = build_results_document(load_test([result(rows=8)]), run)["points"]
     assert (point["verdict"], point["intervals"], point["rows_per_second"]) == (None, {}, 8.0)
     assert "batches" not in point
-
-
-def test_sessions_have_their_jitter(load_test, result, run):
-    (point,) = build_results_document(load_test([result([1, 2, 6], sessions=3, lags=[1, 3])]), run)["points"]
-    assert (point["sessions"], point["think_seconds"], point["closed"], point["arrivals"]) == (3, 0.01, None, None)
-    jitter = point["jitter"]
-    assert abs(jitter["latency_deviation"] - 2.16e6) < 5e3
-    assert abs(jitter["latency_p99_less_p50"] - 4e6) < 8e3
-    assert jitter["send_lag_deviation"] == pytest.approx(942_809)
-    (point,) = build_results_document(load_test([result([1, 2, 6])]), run)["points"]
-    assert (point["sessions"], point["think_seconds"], point["arrivals"]) == (None, None, "poisson")

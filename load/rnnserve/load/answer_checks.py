@@ -22,27 +22,16 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class AnswerCheck:
-    """How to check the answers to one request of a pool.
-
-    Attributes:
-        metadata: The model's metadata.
-        rows: Sizes of the request's rows; without tensors.
-        chosen: Indices of the request's rows.
-        requested: Names of the requested outputs.
-        is_exact: Whether later answers must equal the first one bit for bit.
-        expected: The outputs in the file of samples; None if the first answer is the reference.
-        classes: (batch,) expected classes, or `UNKNOWN_CLASS`; None to compare outputs.
-        key: The same for requests with equal bytes, which share a reference answer.
-    """
+    """How to check the answers to one request of a pool."""
 
     metadata: ModelMetadata
-    rows: RowInputs
-    chosen: Sequence[int]
-    requested: Sequence[str]
-    is_exact: bool
-    expected: Sequence[Prediction] | None = None
-    classes: npt.NDArray[np.int64] | None = None
-    key: int = 0
+    rows: RowInputs  # sizes of the request's rows, without tensors
+    chosen: Sequence[int]  # indices of the request's rows
+    requested: Sequence[str]  # names of the requested outputs
+    is_exact: bool  # whether later answers must equal the first one bit for bit
+    expected: Sequence[Prediction] | None = None  # outputs from a file, or None if the first answer is the reference
+    classes: npt.NDArray[np.int64] | None = None  # (batch,) expected, or `UNKNOWN_CLASS`; None to compare outputs
+    key: int = 0  # the same for requests with equal bytes, which share a reference answer
 
     @property
     def checked_rows(self) -> int:
@@ -62,11 +51,7 @@ class AnswerChecker:
         return item in self._checks
 
     def count_wrong(self, item: int, response: ModelInferResponse) -> int | None:
-        """Return how many rows of an answer are wrong; None for the first answer if it becomes the reference.
-
-        Raises:
-            InvalidAnswer: The answer lacks an output, or one has another shape than the metadata say.
-        """
+        """Return how many rows of an answer are wrong, or None for the first answer if it becomes the reference."""
         raw = tuple(response.raw_output_contents)
         check = self._checks[item]
         if raw and raw == self._right.get(check.key):

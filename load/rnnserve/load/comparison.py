@@ -33,19 +33,14 @@ class Difference:
 
     @property
     def has_changed(self) -> bool | None:
-        """Whether the interval does not contain 0; None if there is none."""
+        """Whether the interval does not contain 0, or None if there is none."""
         return None if self.interval is None else not self.interval.low <= 0 <= self.interval.high
 
 
 def compare_documents(
     before: Mapping[str, Any], after: Mapping[str, Any], confidence: float, names: tuple[str, str]
 ) -> tuple[list[Difference], list[str]]:
-    """Compare two documents of `rnnserve load --json`, called by `names` in messages.
-
-    Returns:
-        differences: Each figure of each load that both documents have.
-        notes: What else differs, such as the machine: it may be the reason.
-    """
+    """Compare each figure of each load in both documents. Return the differences, and notes on what else differs."""
     _require_equal_workloads(before["workload"], after["workload"], names)
     try:
         points = {_load_of(point): point for point in after["points"]}

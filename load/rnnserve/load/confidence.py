@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 CONFIDENCE = 0.99
-"""The default confidence; MLPerf LoadGen has the same."""
+"""The default confidence, as in MLPerf LoadGen."""
 
 
 class Interval(NamedTuple):

@@ -65,7 +65,7 @@ def draw_evenly(probabilities: npt.ArrayLike, count: int, random: np.random.Gene
 
 
 def draw_rounds(items: int, fewest: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return whole rounds with `fewest` indices or more; each round has every item once, in an order of its own."""
+    """Return whole rounds with `fewest` indices or more. Each round has every item once, in a new order."""
     return np.concatenate([random.permutation(items) for _ in range(-(-fewest // items))])
 
 
@@ -86,7 +86,7 @@ def draw_schedule(
         return times[times < end].astype(np.int64)
     mean *= parts
     count = end / mean
-    # Five standard deviations more than expected are too few for about one schedule in a million; the loop goes on.
+    # Five standard deviations more than expected are too few for one schedule in a million. The loop then goes on.
     times = np.cumsum(random.exponential(mean, int(count + 5 * count**0.5 + 5)))
     while times[-1] < end:
         times = np.append(times, times[-1] + np.cumsum(random.exponential(mean, 1000)))
@@ -96,7 +96,7 @@ def draw_schedule(
 def parse_size_distribution(text: str) -> SizeDistribution:
     """Parse a distribution.
 
-    `16` is always 16; `1:64` is uniform from 1 to 64, both included; `4=3,16=1` draws 4 three times as often as 16; a
+    `16` is always 16. `1:64` is uniform from 1 to 64, both included. `4=3,16=1` draws 4 three times as often as 16. A
     size without a weight has weight 1.
     """
     low, separator, high = text.partition(":")
@@ -112,7 +112,7 @@ def parse_size_distribution(text: str) -> SizeDistribution:
 
 
 def parse_weights(arguments: list[str]) -> dict[str, float]:
-    """Parse `NAME` or `NAME=WEIGHT`; the default weight is 1."""
+    """Parse `NAME` or `NAME=WEIGHT`. The default weight is 1."""
     weights: dict[str, float] = {}
     for argument in arguments:
         name, separator, weight = argument.partition("=")

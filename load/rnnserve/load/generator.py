@@ -60,20 +60,16 @@ _PR_SET_TIMERSLACK = 29
 
 @dataclass
 class RequestSamples:
-    """Numbers of all requests, in the order in which requests ended. The hot path only appends machine integers.
+    """The requests so far, in the order in which they ended. The hot path only appends machine integers.
 
-    Attributes:
-        numbers: For each request six integers: when it was due, was sent and was done, nanoseconds of the generator's
-            clock; its index in the pool; its status; and the number of wrong rows in its answer, -1 if not checked.
-        names: Name of each status.
-        details: The server's first message for each status.
-        started: Number of requests that started, ended or not.
+    `numbers` has six for each request: when it was due, was sent and was done (nanoseconds of the generator's clock),
+    its index in the pool, its status, and the number of wrong rows in its answer (-1 if not checked).
     """
 
     numbers: "array[int]" = field(default_factory=lambda: array("q"))
     names: dict[int, str] = field(default_factory=lambda: {status.value: status.name for status in Status})
-    details: dict[int, str] = field(default_factory=dict)
-    started: int = 0
+    details: dict[int, str] = field(default_factory=dict)  # the server's first message, by status
+    started: int = 0  # number of requests that started, ended or not
 
     @property
     def ended(self) -> int:
@@ -86,19 +82,10 @@ class RequestSamples:
 
 
 class LoadGenerator:
-    """Sends the requests of a pool, at one load level only.
+    """Sends the requests of a pool, at one load level only. The senders are one per connection, used in turn.
 
-    Attributes:
-        samples: The requests so far.
-        stop_at: Time of the clock, nanoseconds, from which an open loop sends no more requests. May be set meanwhile.
-
-    Args:
-        pool: The requests.
-        senders: One per connection, used in turn.
-        order: Indices into the pool: the requests are sent in this order, which repeats.
-        timeout: Seconds that a request has from its due time.
-        clock: Clock, in nanoseconds; must be the same in all processes.
-        checker: Compares answers; one for all load levels, since it keeps the first answers. None to compare nothing.
+    Requests are sent in `order`, indices into the pool, again and again. From the time `stop_at` of the clock,
+    nanoseconds, an open loop sends no more requests. It may be set meanwhile.
     """
 
     def __init__(
@@ -123,12 +110,8 @@ class LoadGenerator:
     async def open_loop(self, begin: int, schedule: npt.NDArray[np.int64]) -> None:
         """Send each request when it is due, regardless of earlier requests, and wait for the last answer.
 
-        A generator that falls behind sends late. It does not send requests whose timeout has passed already, so that a
-        load that is too high for the generator still ends on time.
-
-        Args:
-            begin: The clock's time at which the schedule starts, nanoseconds.
-            schedule: (requests,) int64, nanoseconds from `begin`, ascending.
+        The schedule, (requests,) int64, is in nanoseconds from `begin`. A generator that falls behind sends late. It
+        does not send requests whose timeout has passed, so that a load that is too high for it still ends on time.
         """
         clock, unyielded = self._clock, 0
         async with asyncio.TaskGroup() as group:
@@ -258,7 +241,7 @@ class LoadGenerator:
             done = self._clock()
             code = error.code()
             if code is grpc.StatusCode.CANCELLED and done - due >= self._timeout * 1e9:
-                # The server resets the stream at its deadline; the client sees the reset before its own deadline.
+                # The server resets the stream at its deadline, and the client sees the reset before its own deadline.
                 code = grpc.StatusCode.DEADLINE_EXCEEDED
             status, name = code.value[0], code.name
             samples.names[status] = name

@@ -112,12 +112,7 @@ class GeneratorProcesses:
     def run(
         self, load: LoadLevel, objective: LatencyObjective | None, report_progress: Callable[[int, int], None]
     ) -> LoadResult:
-        """Run a load level; return the sums over all generators. Report how many requests have started and ended.
-
-        Raises:
-            Unavailable: No server answers at the address.
-            ClientError: A generator's process ended unexpectedly.
-        """
+        """Run a load level and return the sums over all generators. Report how many requests have started and ended."""
         limits = () if objective is None or not load.ends_early else objective.limits
         self._send((load, [limit.nanoseconds for limit in limits], self._number))
         self._number += 1
@@ -143,7 +138,7 @@ class GeneratorProcesses:
             pipe.send(message)
 
     def _gather(self, look: Callable[[Sequence[_Counts]], None]) -> list[Any]:
-        """Return one message from each generator, or raise the error of one; look at counts meanwhile."""
+        """Return one message from each generator, or raise the error of one. Look at counts meanwhile."""
         messages: dict[Any, Any] = {}
         counts = dict.fromkeys(self._pipes, _Counts())
         while len(messages) < len(self._pipes):
@@ -163,7 +158,7 @@ class GeneratorProcesses:
 
 
 def _why_missed(counts: Sequence[_Counts], limits: Sequence[LatencyLimit], allowed: Sequence[int]) -> str:
-    """Return why a load cannot meet its objective any more; empty if it still can."""
+    """Return why a load cannot meet its objective any more, or empty if it still can."""
     if any(each.failed for each in counts):
         return "requests failed"
     over = [sum(numbers) for numbers in zip(*(each.over for each in counts if each.over), strict=True)]
@@ -206,7 +201,7 @@ async def _measure(
     share: _Share,
     random: np.random.Generator,
 ) -> tuple[LoadStatistics, float]:
-    """Run a generator's part of one load level; return its statistics and the measured seconds."""
+    """Run a generator's part of one load level and return its statistics and the measured seconds."""
     options = [*channel_options(_MAX_ANSWER_BYTES), ("grpc.use_local_subchannel_pool", 1)]
     channels = [target.endpoint.open_async_channel(options) for _ in range(target.connections)]
     most = share.of(load.max_requests)
@@ -246,7 +241,7 @@ async def _measure(
 
 
 def _draw(load: LoadLevel, most: int, share: _Share, random: np.random.Generator) -> tuple[npt.NDArray[np.int64], bool]:
-    """Draw a generator's part of an open loop's schedule; return it, and whether it was cut after `most`."""
+    """Draw a generator's part of an open loop's schedule, and return whether it was cut after `most`."""
     # Draw no more than can be sent: a day at a million requests per second would not fit into memory.
     seconds = load.warmup + min(load.duration, (1.2 * load.max_requests + 1000) / load.rate)
     schedule = draw_schedule(load.arrivals, load.rate, seconds, random=random, part=share.index, parts=share.count)

@@ -94,7 +94,7 @@ def draw_inputs(
 ) -> dict[str, list[Array]]:
     """Draw the rows of one request, for every input that must be sent: for each row all axes but the batch.
 
-    Floats are uniform within their usual bounds, or normal without bounds; integers are uniform within their bounds,
+    Floats are uniform within their usual bounds, or normal without bounds. Integers are uniform within their bounds,
     and 0 or 1 without bounds. Initial states and lengths are left out: they follow from the rows.
     """
     drawn = [
@@ -161,15 +161,8 @@ def draw_labelled_walks(
     """Draw walks around the corners of a square, with their classes.
 
     The walks follow the distribution of the training data, but this code is independent of the code that trained the
-    classifiers. A label is therefore checked against a second implementation.
-
-    Args:
-        lengths: (batch,) int64, points per walk, each at least 1.
-        random: Source of starts, directions and noise.
-
-    Returns:
-        walks: One (length, features=2) float32 array per walk.
-        classes: (batch,) int64, indices into `WALK_LABELS`, or `UNKNOWN_CLASS`.
+    classifiers. A label is therefore checked against a second implementation. Lengths and classes have shape (batch,),
+    walks (length, features=2).
     """
     directions = random.integers(2, size=len(lengths))  # (batch,)
     starts = random.integers(4, size=len(lengths))  # (batch,)

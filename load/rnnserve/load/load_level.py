@@ -36,27 +36,18 @@ class LatencyObjective:
 
 @dataclass(frozen=True)
 class LoadLevel:
-    """One level of load, produced by all generators together.
+    """One level of load: a rate, requests in flight, or sessions of all generators together. Times are in seconds."""
 
-    One of `rate` (requests per second), `closed` (requests in flight) and `sessions` is above 0. Times are in seconds.
-
-    Attributes:
-        think: Time between an answer and the next step of a session.
-        warmup: Time at the same load before the measurement starts.
-        max_requests: Largest number of measured requests. A level that would send more is cut short.
-        ends_early: Whether the level ends as soon as it cannot meet the objective any more.
-    """
-
-    rate: float = 0.0
-    closed: int = 0
+    rate: float = 0.0  # requests per second of an open loop
+    closed: int = 0  # requests in flight
     sessions: int = 0
-    think: float = 0.0
+    think: float = 0.0  # between an answer and the next step of a session
     arrivals: str = "poisson"
-    warmup: float = 1.0
+    warmup: float = 1.0  # at the same load, before the measurement
     duration: float = 10.0
-    max_requests: int = 1_000_000
+    max_requests: int = 1_000_000  # measured requests, after which the level is cut short
     timeout: float = 5.0
-    ends_early: bool = False
+    ends_early: bool = False  # as soon as it cannot meet the objective any more
 
     @property
     def size(self) -> float:

@@ -20,24 +20,18 @@ FIGURES = ("answers/s", "mean", "p50", "p90", "p99")
 
 @dataclass(frozen=True)
 class LoadResult:
-    """The result of one load level.
-
-    Attributes:
-        early_end: Why the load ended early; empty if it did not.
-        batches: Number of batches that the server ran, by batch size, warm-up included; None if it does not report it.
-        server_cores: Cores that the server used; None unless `--serve` started it.
-        server_memory: Bytes that the server had after the load; None likewise.
-        runs: The runs whose sum this is; empty if it is one run.
-    """
+    """The result of one load level: sums over all generators."""
 
     load: LoadLevel
     statistics: LoadStatistics
-    seconds: float
-    early_end: str = ""
-    batches: dict[int, int] | None = None
-    server_cores: float | None = None
-    server_memory: int | None = None
-    runs: Sequence["LoadResult"] = field(default=(), repr=False)
+    seconds: float  # measured time
+    early_end: str = ""  # why the load ended early, or empty if it did not
+    batches: dict[int, int] | None = (
+        None  # batches by size, warm-up included, or None if the server does not report them
+    )
+    server_cores: float | None = None  # used by a server of `--serve`
+    server_memory: int | None = None  # bytes after the load, likewise
+    runs: Sequence["LoadResult"] = field(default=(), repr=False)  # whose sum this is, or empty if it is one run
 
     @cached_property
     def latency(self) -> Durations:
@@ -77,7 +71,7 @@ class LoadResult:
         return {"answers/s": self.throughput, "mean": self.latency.mean, **percentiles}
 
     def intervals(self, confidence: float) -> dict[str, tuple[float, Interval]]:
-        """Return the mean of each figure over the runs, with its interval; empty if this is one run."""
+        """Return the mean of each figure over the runs, with its interval, or empty if this is one run."""
         if len(self.runs) < 2:
             return {}
         values = {name: [run.figures[name] for run in self.runs] for name in FIGURES}

@@ -20,27 +20,19 @@ _LOWEST, _HIGHEST = 1.0, 1_000_000.0
 
 @dataclass
 class LoadTest:
-    """Runs load levels and keeps their results, also after an interruption.
-
-    Attributes:
-        models: Names of the models whose batches are counted.
-        objective: The objective of each level; None to measure only.
-        runs: How often each level is run.
-        usage: Reads the server's usage of this machine; None if it does not run here.
-        results: Results so far, in the order of the runs.
-    """
+    """Runs load levels and keeps their results, also after an interruption."""
 
     generators: GeneratorProcesses
     server: ServerInspector
-    models: tuple[str, ...]
+    models: tuple[str, ...]  # whose batches are counted
     progress: LoadProgress
     objective: LatencyObjective | None = None
-    runs: int = 1
-    usage: Callable[[], ServerUsage | None] | None = None
-    results: list[LoadResult] = field(default_factory=list)
+    runs: int = 1  # of each level
+    usage: Callable[[], ServerUsage | None] | None = None  # reads the server's usage of this machine
+    results: list[LoadResult] = field(default_factory=list)  # in the order of the runs
 
     def sweep(self, loads: Iterable[LoadLevel]) -> None:
-        """Run each level; run all of them before any is repeated, so that a drift of the machine meets all alike."""
+        """Run each level. All levels run before the next round, so that a drift of the machine meets all alike."""
         levels = list(loads)
         for _ in range(self.runs):
             for load in levels:
@@ -87,12 +79,12 @@ class LoadTest:
         return pool_runs(self.results)
 
     def verdict(self, result: LoadResult) -> Verdict | None:
-        """Return the verdict on the objective at one load; None if there is no objective."""
+        """Return the verdict on the objective at one load, or None if there is no objective."""
         return None if self.objective is None else judge(result, self.objective)
 
     @property
     def best(self) -> LoadResult | None:
-        """The result of the largest load that meets the objective; of the largest load, if there is no objective."""
+        """The result of the largest load that meets the objective, or of the largest load without an objective."""
         meeting = [
             result
             for result in self.pooled
@@ -102,7 +94,7 @@ class LoadTest:
 
     @property
     def decision(self) -> Decision | None:
-        """The verdict over all loads; None if there is no objective.
+        """The verdict over all loads, or None if there is no objective.
 
         It is "met" if one load meets the objective, and "inconclusive" if one may meet it. Loads that sent nothing do
         not count, unless none sent anything.
@@ -129,7 +121,7 @@ class LoadTest:
 def find_highest_rate(passes: Callable[[float], bool], start: float, *, loads: int = 16) -> float | None:
     """Find the highest rate that passes: double the rate (or halve it, if the first rate fails), then bisect.
 
-    The result is within 5 % of the lowest rate that failed unless `loads` runs out before; None if no rate passes.
+    The result is within 5 % of the lowest rate that failed unless `loads` runs out before, or None if no rate passes.
     """
     passed: float | None = None
     failed: float | None = None
@@ -154,5 +146,5 @@ def find_highest_rate(passes: Callable[[float], bool], start: float, *, loads: i
 
 
 def _rounded(rate: float) -> float:
-    """Return a rate with three significant digits; no load is more exact than that."""
+    """Return a rate with three significant digits, because no load is more exact."""
     return float(f"{rate:.3g}")

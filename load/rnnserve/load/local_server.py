@@ -41,18 +41,13 @@ class LocalServer:
     session: int
 
     def usage(self) -> ServerUsage | None:
-        """Read its usage of this machine; None if the system does not report it."""
+        """Read its usage of this machine, or None if the system does not report it."""
         return read_usage(self.session)
 
 
 @contextlib.contextmanager
 def serve_repository(repository: Path, flags: str = "") -> Iterator[LocalServer]:
-    """Serve a repository; yield the server when it is ready. `flags` are more options, quoted as for a shell.
-
-    Raises:
-        InvalidRequest: The flags are not quoted correctly.
-        Unavailable: The server ended before it was ready; its error message is on standard error.
-    """
+    """Serve a repository and yield the server when it is ready. `flags` are more options, quoted as for a shell."""
     try:
         options = shlex.split(flags)
     except ValueError as error:
@@ -71,7 +66,7 @@ def serve_repository(repository: Path, flags: str = "") -> Iterator[LocalServer]
 
 
 def read_usage(session: int, proc: Path = _PROC) -> ServerUsage | None:
-    """Read the usage of the processes of a session; None if the system does not report it (only Linux does)."""
+    """Read the usage of the processes of a session, or None if the system does not report it (only Linux does)."""
     ticks = memory = found = 0
     for folder in proc.glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError, ValueError):  # a process may end meanwhile

@@ -12,7 +12,7 @@ __all__ = ["describe_machine"]
 
 
 def describe_machine() -> dict[str, str]:
-    """Return facts about this machine, as text by name; facts that cannot be determined are left out."""
+    """Return facts about this machine, as text by name, without unknown facts."""
     usable, all_cores = usable_cores(), os.cpu_count()
     found = {
         "processor": _processor(),

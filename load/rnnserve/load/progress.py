@@ -16,7 +16,7 @@ _BAR = "{desc}: [{bar:20}] {n:.1f} of {total:g} s{postfix}"
 
 
 class LoadProgress:
-    """Shows the progress of a load test on a stream; `loads` is their number, None if it is not known."""
+    """Shows the progress of a load test on a stream. `loads` is their number, or None if unknown."""
 
     def __init__(self, stream: TextIO, loads: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -45,7 +45,7 @@ class LoadProgress:
         )
 
     def update(self, started: int, ended: int) -> None:
-        """Show how many requests were started and how many have ended; in a terminal only."""
+        """Show how many requests were started and how many have ended, in a terminal only."""
         if self._bar is None:
             return
         if self._begin is None:

@@ -29,7 +29,7 @@ def format_results(test: LoadTest) -> str:
 
 
 def result_columns(test: LoadTest) -> tuple[str, ...]:
-    """Return the column headings of the table; the test must have at least one result."""
+    """Return the column headings of the table. The test must have at least one result."""
     first = test.results[0].load
     percentiles = (f"p{percent:g}" for percent in _PERCENTILES)
     jitter = ("deviation", "p99-p50") if first.sessions else ()
@@ -72,7 +72,7 @@ def _latency_cells(latency: Durations) -> list[str]:
 
 
 def list_findings(test: LoadTest) -> list[str]:
-    """Return sentences that explain the figures; the verdict comes last."""
+    """Return sentences that explain the figures. The verdict comes last."""
     findings = []
     for result in test.pooled:
         findings += [f"{result.load.text}: {sentence}" for sentence in _findings_of_load(test, result)]

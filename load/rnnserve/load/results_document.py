@@ -35,7 +35,7 @@ class RunDescription:
 
 
 def build_results_document(test: LoadTest, run: RunDescription) -> dict[str, Any]:
-    """Return all results, ready for `json.dumps`; durations are integers, in nanoseconds."""
+    """Return all results, ready for `json.dumps`. Durations are integers, in nanoseconds."""
     objective, best = test.objective, test.best
     name, version = run.server
     return {
@@ -136,7 +136,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 
 
 def _histogram(durations: Durations) -> dict[str, Any]:
-    """Return a histogram; each entry of `buckets` is a bucket's largest duration and the count of values in it."""
+    """Return a histogram. Each entry of `buckets` is a bucket's largest duration and the count of values in it."""
     return {
         "count": durations.count,
         "min": durations.min,

@@ -68,7 +68,7 @@ class ServerInspector:
         return names
 
     def model_metadata(self, names: Iterable[str]) -> tuple[ModelMetadata, ...]:
-        """Return the metadata of models; raise ClientError if the server answers with an error."""
+        """Return the metadata of models. Raise ClientError if the server answers with an error."""
         try:
             return tuple(
                 read_metadata(self._call("ModelMetadata", pb.ModelMetadataRequest(name=name))) for name in names
@@ -77,7 +77,7 @@ class ServerInspector:
             raise from_rpc_error(error) from error
 
     def count_batches(self, models: Iterable[str]) -> Counter[int] | None:
-        """Return the number of batches that the models have run so far, by batch size; None if it is unknown.
+        """Return the number of batches that the models have run so far, by batch size, or None if it is unknown.
 
         Many servers keep no statistics, a server that was overloaded a moment ago may not answer in time, and a call
         reaches only one of several servers.

@@ -42,37 +42,21 @@ class Durations:
 
 @dataclass
 class LoadStatistics:
-    """Figures of the requests whose intended send time was after the warm-up.
+    """Figures of the requests whose intended send time was after the warm-up."""
 
-    Attributes:
-        latency: (requests,) int64, nanoseconds from the intended send to the end.
-        lag: (requests,) int64, nanoseconds from the intended to the actual send: the delay that the generator adds.
-        model: (requests,) int64, index of the model.
-        status: (requests,) int64, see `RequestSamples`.
-        in_time: Answers that arrived before the measured time ended; divided by that time, this is the throughput.
-        rows: Rows in the requests that succeeded.
-        errors: Number of failed requests, by gRPC status.
-        details: The server's first message, by gRPC status.
-        checked: Rows whose label was compared with the expected label.
-        wrong: Checked rows with a different label.
-        compared: Rows whose answer was compared with an earlier or an expected one.
-        different: Compared rows that differ.
-        cpu: For each generator, the fraction of one core that it used.
-    """
-
-    latency: npt.NDArray[np.int64] = field(default_factory=_nothing)
-    lag: npt.NDArray[np.int64] = field(default_factory=_nothing)
-    model: npt.NDArray[np.int64] = field(default_factory=_nothing)
-    status: npt.NDArray[np.int64] = field(default_factory=_nothing)
-    in_time: int = 0
-    rows: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-    details: dict[str, str] = field(default_factory=dict)
-    checked: int = 0
-    wrong: int = 0
-    compared: int = 0
-    different: int = 0
-    cpu: list[float] = field(default_factory=list)
+    latency: npt.NDArray[np.int64] = field(default_factory=_nothing)  # (requests,) ns from the intended send to the end
+    lag: npt.NDArray[np.int64] = field(default_factory=_nothing)  # (requests,) ns from the intended to the actual send
+    model: npt.NDArray[np.int64] = field(default_factory=_nothing)  # (requests,) index of the model
+    status: npt.NDArray[np.int64] = field(default_factory=_nothing)  # (requests,) see `Status`
+    in_time: int = 0  # answers before the end of the measured time, for the throughput
+    rows: int = 0  # in the requests that succeeded
+    errors: Counter[str] = field(default_factory=Counter)  # failed requests, by gRPC status
+    details: dict[str, str] = field(default_factory=dict)  # the server's first message, by gRPC status
+    checked: int = 0  # rows with a known label
+    wrong: int = 0  # rows with another label
+    compared: int = 0  # rows whose answer was compared with a reference
+    different: int = 0  # compared rows that differ
+    cpu: list[float] = field(default_factory=list)  # fraction of one core that each generator used
 
     @classmethod
     def merged(cls, parts: Iterable["LoadStatistics"]) -> "LoadStatistics":
@@ -96,7 +80,7 @@ class LoadStatistics:
 
     @property
     def answered(self) -> int:
-        """Number of requests that succeeded; a wrong answer counts as answered."""
+        """Number of requests that succeeded, with right or wrong answers."""
         return int((self.status == Status.OK).sum())
 
     @property

@@ -109,7 +109,7 @@ def parse_rates(text: str) -> list[float]:
 
 
 def parse_sweep(text: str) -> list[float]:
-    """Parse `FROM:TO:STEP` into rates; the last rate is TO, even if the steps do not reach it exactly."""
+    """Parse `FROM:TO:STEP` into rates. The last rate is TO, even if the steps do not reach it exactly."""
     parts = [parse_number(part) for part in text.split(":")]
     if len(parts) != 3 or not 0 < parts[0] <= parts[1] <= _MAX_RATE or not 0 < parts[2] < math.inf:
         raise InvalidRequest(

@@ -76,7 +76,7 @@ class Verdict:
 
 
 def judge(result: LoadResult, objective: LatencyObjective) -> Verdict:
-    """Judge one load; of repeated runs, their sum.
+    """Judge one load, or the sum of its runs.
 
     No failure is allowed, because otherwise a server could meet any limit by refusing slow requests. If the generator
     may be the reason for a miss, because it sent late or was busy, the verdict is inconclusive. A generator that sends
@@ -129,7 +129,7 @@ def _judge_limit(result: LoadResult, limit: LatencyLimit, confidence: float) -> 
 
 
 def explain_generator_limit(result: LoadResult) -> str | None:
-    """Return why the generator, not the server, may have limited the measurement; None if it did not.
+    """Return why the generator, not the server, may have limited the measurement, or None if it did not.
 
     Sends count as late if the p99 of the send lag is above 1 ms and above a fifth of the measured p99 latency. Below
     that, the lag hardly changes the figures.

@@ -35,31 +35,18 @@ _MOST_SCRIPTS = 32
 
 @dataclass(frozen=True)
 class WorkloadSpec:
-    """What to send.
-
-    Attributes:
-        models: Metadata of each model.
-        weights: Relative frequency of each model, by name.
-        lengths: Sizes of each axis that a request chooses, such as steps. Each row has its own if rows may be padded.
-        batches: Rows per request.
-        check: Whether to check answers.
-        seed: Seed of all random numbers.
-        pool: Number of different requests. They are sent again and again in random order.
-        samples: Rows to send to the only model, instead of drawn rows.
-        sessions: Largest number of sessions of a load; 0 for independent requests.
-        steps: Steps of a session, after which it begins again.
-    """
+    """The models and the requests of a workload."""
 
     models: tuple[ModelMetadata, ...]
-    weights: Mapping[str, float]
-    lengths: SizeDistribution
-    batches: SizeDistribution
+    weights: Mapping[str, float]  # relative frequency by model
+    lengths: SizeDistribution  # of each axis that a request chooses, such as steps
+    batches: SizeDistribution  # rows per request
     check: bool = True
     seed: int = 13
-    pool: int = 512
-    samples: tuple[SampleCase, ...] = ()
-    sessions: int = 0
-    steps: int = 0
+    pool: int = 512  # different requests, which are sent again and again in random order
+    samples: tuple[SampleCase, ...] = ()  # rows for the only model, instead of drawn rows
+    sessions: int = 0  # largest number of sessions of a load; 0 for independent requests
+    steps: int = 0  # of a session, after which it begins again
 
 
 @dataclass(frozen=True)
@@ -69,18 +56,12 @@ class SessionScript:
     The client carries the states from each answer to the next request. If the states were inferred from the graph, they
     are not part of the model's interface: then the server keeps them, and requests have a `sequence_id`. Both are
     protobuf fields, appended to the bytes of a request.
-
-    Attributes:
-        first: Index of the first step's request in the pool; the other steps follow it.
-        steps: Number of steps.
-        finals: Index of each final state among an answer's outputs; empty if the server keeps the states.
-        beginning: Bytes of each initial state.
     """
 
-    first: int
+    first: int  # index of the first step's request in the pool, before the other steps
     steps: int
-    finals: tuple[int, ...] = ()
-    beginning: tuple[bytes, ...] = ()
+    finals: tuple[int, ...] = ()  # index of each final state among the outputs, or empty if the server keeps the states
+    beginning: tuple[bytes, ...] = ()  # each initial state
 
     @property
     def is_kept_by_server(self) -> bool:
@@ -92,7 +73,7 @@ class SessionScript:
         return self._sequence_fields(session, 0) if self.is_kept_by_server else _state_fields(self.beginning)
 
     def go_on(self, session: str, step: int, response: ModelInferResponse) -> bytes:
-        """Return the fields of a later step; `response` is the answer to the step before."""
+        """Return the fields of a later step. `response` is the answer to the step before."""
         if self.is_kept_by_server:
             return self._sequence_fields(session, step)
         raw = response.raw_output_contents
@@ -121,23 +102,14 @@ def _state_fields(states: Sequence[bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class RequestPool:
-    """Serialized requests, ready to send.
-
-    Attributes:
-        models: Names of the models, to which `model` refers.
-        payloads: One serialized ModelInferRequest per request. Those of sessions lack the states.
-        model: (requests,) int64, index of each request's model.
-        rows: (requests,) int64, rows in each request.
-        checks: How to check the answers, by index of the request.
-        scripts: The scripts of sessions; empty for independent requests.
-    """
+    """Serialized requests, ready to send. Requests of sessions lack the states."""
 
     models: tuple[str, ...]
     payloads: list[bytes]
-    model: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
-    checks: Mapping[int, AnswerCheck] = field(default_factory=dict)
-    scripts: tuple[SessionScript, ...] = ()
+    model: npt.NDArray[np.int64]  # (requests,) index of each request's model
+    rows: npt.NDArray[np.int64]  # (requests,)
+    checks: Mapping[int, AnswerCheck] = field(default_factory=dict)  # by index of the request
+    scripts: tuple[SessionScript, ...] = ()  # empty for independent requests
 
 
 @dataclass
@@ -160,14 +132,10 @@ class _Requests:
 
 
 def build_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
-    """Draw and serialize the requests of one generator; `part` is its index, and each one sends different requests.
+    """Draw and serialize the requests of one generator. Each `part`, its index, sends different requests.
 
     Models, batch sizes and lengths come in equal counts, or as their weights say, so that pools differ little. The pool
     has fewer requests than asked for if they would take more than 64 MiB.
-
-    Raises:
-        InvalidRequest: A model's metadata do not describe its inputs well enough, the samples do not match it, or it
-            has no sessions.
     """
     random = np.random.default_rng([spec.seed, part])
     weights = np.array([spec.weights[metadata.name] for metadata in spec.models])  # (models,)
@@ -198,7 +166,7 @@ def build_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
             requests.add(model, batch, _serialize(metadata, rows, range(batch), outputs), check)
         if requests.size > _MAX_POOL_BYTES:
             break
-    # Requests with equal bytes share a reference answer; those of sessions differ by the states, which they lack here.
+    # Requests with equal bytes share a reference answer. Requests of sessions lack the states, by which they differ.
     first: dict[bytes, int] = {}
     keys = [at if spec.sessions else first.setdefault(payload, at) for at, payload in enumerate(requests.payloads)]
     return RequestPool(

@@ -35,7 +35,7 @@ The demo needs neither torch nor files of yours. On a free port of 127.0.0.1 it
 
   serves     a bundled model, after verifying that it computes on this machine what PyTorch computed
   asks       for rows of different lengths in one call
-  streams    one bit at a time; the server keeps the state
+  streams    one bit at a time, while the server keeps the state
   measures   latency at {_RATES.replace(",", " and ")} requests a second
 
 The model, {MODEL}, returns {_WHAT}.
@@ -46,9 +46,9 @@ Try next:
   rnnserve serve {folder}
                                      serve the same model on 127.0.0.1:8001; then, in a second terminal:
   echo '[[1, 0, 1, 1]]' | rnnserve infer {model}
-  rnnserve load {model} --rate 1000 --slo p99=5ms
+  rnnserve load {model} --rate 500,1000,2000
   rnnserve inspect {folder}
-                                     what was proven of it
+                                     show what was proven
   pip install '.[all]'               in a clone of rnnserve, to publish your own module: see the README
 """
 
@@ -67,18 +67,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the model, ask it in three ways, and say what to try next."""
+    """Serve the model, call it in three ways, and print commands to try next."""
     if importlib.util.find_spec("onnxruntime") is None:
         sys.exit(f"rnnserve demo: {missing_package('onnxruntime', 'server', 'client')}")
-    _say("model", f"{MODEL}, an nn.RNN: {_WHAT}")
+    _print_step("model", f"{MODEL}, an nn.RNN: {_WHAT}")
     begun = time.monotonic()
     with serve_repository(DEMO_MODELS) as server:
         address = server.address
-        _say("served", f"{MODEL} on {address}: proven and ready after {time.monotonic() - begun:.1f} s")
+        _print_step("served", f"{MODEL} on {address}: proven and ready after {time.monotonic() - begun:.1f} s")
         with Client(address) as client:
             _ask(client)
             _stream(client)
-        _say("measured", f"rnnserve load {MODEL} --url {address} --rate {_RATES} --duration {args.seconds:g}")
+        _print_step("measured", f"rnnserve load {MODEL} --url {address} --rate {_RATES} --duration {args.seconds:g}")
         status = _measure(address, args.seconds)
         print()
         print(_NEXT.format(folder=shlex.quote(str(DEMO_MODELS)), model=MODEL), end="")
@@ -88,29 +88,25 @@ def run(args: argparse.Namespace) -> int:
     return status
 
 
-def _say(step: str, text: str) -> None:
+def _print_step(step: str, text: str) -> None:
     print(f"{step:9} {text}", flush=True)
 
 
 def _ask(client: Client) -> None:
     for at, (bits, answer) in enumerate(zip(_ROWS, client.predict(MODEL, list(_ROWS)), strict=True)):
-        _say("" if at else "asked", f"{bits} -> {_checked(answer['odd'].tolist(), bits)}")
+        _print_step("" if at else "asked", f"{bits} -> {_checked(answer['odd'].tolist(), bits)}")
 
 
 def _stream(client: Client) -> None:
     with client.session(MODEL) as session:
         found = [session.step(bit)["odd"].item() for bit in _STREAM]
     _checked(found, _STREAM)
-    said = ", ".join(f"{bit} -> {odd}" for bit, odd in zip(_STREAM, found, strict=True))
-    _say("streamed", f"a bit at a time: {said}")
+    answers = ", ".join(f"{bit} -> {odd}" for bit, odd in zip(_STREAM, found, strict=True))
+    _print_step("streamed", f"a bit at a time: {answers}")
 
 
 def _checked(found: list[int], bits: Sequence[int]) -> list[int]:
-    """Compare answers with what counting gives.
-
-    Raises:
-        Unavailable: If they differ.
-    """
+    """Compare answers with a count. Raise Unavailable if they differ."""
     expected = [sum(bits[: at + 1]) % 2 for at in range(len(bits))]
     if found != expected:
         raise Unavailable(f"the server answered {found} to {list(bits)}, expected {expected}; please report it")

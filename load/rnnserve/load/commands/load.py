@@ -156,7 +156,7 @@ def _read_samples(path: Path, models: tuple[ModelMetadata, ...]) -> tuple[Sample
 
 
 def _import_report() -> _Report:
-    """Import the report's code, which needs matplotlib and Jinja2; only --html pays for it."""
+    """Import the report's code, which needs matplotlib and Jinja2. Only --html pays for it."""
     try:
         from rnnserve.load.report import render_report
     except ModuleNotFoundError as error:

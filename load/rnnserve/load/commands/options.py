@@ -48,7 +48,7 @@ DEFAULTS: dict[str, Any] = {
 """The defaults of the workload's options."""
 
 WORKLOAD_OPTIONS = ("rate", "closed", "sessions", "slo", "length", "batch", "inputs", *DEFAULTS)
-"""The names of the workload's options in the namespace; `sweep` becomes `rate`."""
+"""The names of the workload's options in the namespace, where `sweep` becomes `rate`."""
 
 FORMER = {
     "scenario": "use --closed 1 (single-stream), --closed 1 --batch 8 (multi-stream), --slo (server) or --closed 64 "
@@ -121,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_workload(words: Iterable[str], source: str) -> argparse.Namespace:
-    """Parse options of the workload that come from a file; errors are InvalidRequest and begin with the source."""
+    """Parse options of the workload that come from a file. Errors are InvalidRequest and begin with the source."""
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:

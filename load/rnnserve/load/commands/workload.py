@@ -30,7 +30,7 @@ _DEFAULT_RATE = 100.0
 
 
 def given_options(args: argparse.Namespace) -> list[str]:
-    """Return which of the workload's options were given, as on the command line; before `complete_arguments`."""
+    """Return the given options of the workload, as on the command line. Call it before `complete_arguments`."""
     given = [_option(name) for name in WORKLOAD_OPTIONS if getattr(args, name) is not None]
     return [*(["MODEL"] if args.models else []), *given]
 
@@ -74,7 +74,7 @@ def repeat_workload(args: argparse.Namespace, path: Path) -> None:
 
 
 def complete_arguments(args: argparse.Namespace) -> None:
-    """Fill in what is not given; raise InvalidRequest if arguments do not go together."""
+    """Fill in missing arguments. Raise InvalidRequest if arguments do not go together."""
     for name in ("think", "steps"):
         if getattr(args, name) is not None and not args.sessions:
             raise InvalidRequest(f"--{name} is for sessions: give their number, --sessions 1")
@@ -97,7 +97,7 @@ def is_search(args: argparse.Namespace) -> bool:
 
 
 def load_levels(args: argparse.Namespace) -> list[LoadLevel]:
-    """Return the levels of completed arguments; of a search, the first one, with enough requests for a verdict."""
+    """Return the levels of completed arguments, or of a search, the first one, with enough requests for a verdict."""
     settings = {name: getattr(args, name) for name in ("arrivals", "warmup", "duration", "max_requests", "timeout")}
     settings["ends_early"] = args.slo is not None and args.runs == 1 and not args.no_early_stop
     if is_search(args):

@@ -78,7 +78,7 @@ class Chart(NamedTuple):
 
 
 def draw_charts(test: LoadTest, shown: LoadResult) -> list[Chart]:
-    """Draw the charts for which there are data; `shown` is the result whose details are shown."""
+    """Draw the charts for which there are data, with details of the result `shown`."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_SETTINGS)
@@ -190,7 +190,7 @@ def _latency_histogram(result: LoadResult) -> Chart:
 
 
 def _batch_sizes(result: LoadResult, batches: dict[int, int]) -> Chart:
-    """Draw the number of batches by size; neighbouring sizes share a bar if there are many sizes."""
+    """Draw the number of batches by size. Neighboring sizes share a bar if there are many sizes."""
     width = math.ceil(max(batches) / _MOST_BARS)
     edges = np.arange(1, max(batches) + width + 1, width)  # (bars + 1,), rows
     heights, _ = np.histogram(list(batches), edges, weights=list(batches.values()))  # (bars,)
@@ -253,7 +253,7 @@ class _Chart:
                     right - left,
                     align="edge",
                     color=_PLACEHOLDERS[color],
-                    edgecolor=_PLACEHOLDERS["card"],  # a thin gap between neighbours
+                    edgecolor=_PLACEHOLDERS["card"],  # a thin gap between neighbors
                     linewidth=1,
                     alpha=0.9,
                     clip_on=False,
@@ -320,8 +320,8 @@ class _Chart:
     def _adapt(self, root: ET.Element) -> None:
         """Turn matplotlib's SVG document into an element of an HTML page, with tooltips.
 
-        Removes namespaces, which HTML does not need; the size and the fonts, which the style sheet sets; and the ids of
-        groups, since ids must be unique in a page.
+        Removes namespaces, which HTML does not need, the size and the fonts, which the style sheet sets, and the ids of
+        groups, because ids must be unique in a page.
         """
         for element in root.iter():
             element.tag = element.tag.removeprefix(_SVG)

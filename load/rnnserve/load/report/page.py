@@ -17,7 +17,7 @@ _CLASSES = {Decision.MET: "good", Decision.MISSED: "bad", Decision.INCONCLUSIVE:
 
 
 def render_report(test: LoadTest, run: RunDescription) -> str:
-    """Return the page; the test must have at least one result. The same results give the same page, byte for byte."""
+    """Return the page. The test must have at least one result. The same results give the same page, byte for byte."""
     environment = Environment(
         loader=PackageLoader("rnnserve.load.report"),
         autoescape=True,
