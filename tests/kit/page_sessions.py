@@ -63,7 +63,7 @@ _OBJECTIVE = re.compile(r"--slo [\w=,]+")
 _MET_ANYWHERE = "--slo p50=5s --max-requests 40 --warmup 0.1"
 _SEARCH = re.compile(r"rnnserve load (?=.*--slo)(?!.*--rate)")
 _LOAD = re.compile(r"rnnserve load (?!.*(?:--repeat|--compare|--slo|--duration))")
-_IN_PROCESS = {"check", "export", "health", "import", "infer", "inspect", "sign", "token"}
+_IN_PROCESS = {"check", "export", "health", "import", "infer", "inspect", "load", "sign", "token"}
 _OF_SHELLS = re.compile(r"[|&;<>$`*?~(){}\\]")
 _OWN_PROGRAMS = Path(sys.executable).parent
 _PATH = f"{_OWN_PROGRAMS}{os.pathsep}{os.environ['PATH']}"
@@ -172,7 +172,7 @@ class PageSession:
             (self._folder / step.name).write_text(self._with_ports(step.text))
             return
         line = _ASKS_SERVER.sub(self._with_address, self._with_ports(step.line))
-        line = _LOAD.sub("rnnserve load --duration 0.5 --warmup 0.1 ", _SEARCH.sub("rnnserve load --rate 100 ", line))
+        line = _LOAD.sub("rnnserve load --duration 0.2 --warmup 0.1 ", _SEARCH.sub("rnnserve load --rate 100 ", line))
         line = _OBJECTIVE.sub(_MET_ANYWHERE, line)
         if re.match(r"(\w+=\S+ )*rnnserve serve", line) and not re.search("--print-config|--check", line):
             self._serve(line)
