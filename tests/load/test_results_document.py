@@ -28,7 +28,7 @@ def test_point_has_its_runs_and_their_intervals(load_test, result, run):
     assert (point["sent"], point["seconds"], point["answers_per_second"]) == (40, 2.0, 20.0)
     assert [(run["requests"], run["answers/s"]) for run in point["runs"]] == [(10, 10.0), (30, 30.0)]
     interval = point["intervals"]["answers/s"]
-    assert interval["mean"] == 20.0
+    assert (interval["mean"], interval["values"], interval["confidence"]) == (20.0, 2, 0.99)
     assert interval["low"] < 0 < 40 < interval["high"]
 
 

@@ -107,7 +107,10 @@ def _point(result: LoadResult, test: LoadTest) -> dict[str, Any]:
         "runs": [
             {"seconds": run.seconds, "requests": run.latency.count, **run.figures} for run in result.runs or (result,)
         ],
-        "intervals": {name: {"mean": mean, **interval._asdict()} for name, (mean, interval) in intervals.items()},
+        "intervals": {
+            name: {"mean": mean, **interval._asdict(), "confidence": test.confidence, "values": len(result.runs)}
+            for name, (mean, interval) in intervals.items()
+        },
         "verdict": None if verdict is None else _verdict(verdict),
     }
     if result.batches is not None:
