@@ -1,6 +1,7 @@
-"""What /metrics exposes: families over the numbers of each row (`places`), as a collector of prometheus_client.
+"""The metrics at /metrics: families computed from each row's numbers (`places`), as a prometheus_client collector.
 
-Counters are of all processes that there have been, gauges of those that live. Histograms have seconds, or rows.
+Counters include all processes since the start, gauges only the live ones. Histograms have seconds, or rows.
+
 prometheus_client is imported at the first scrape, because importing it takes 0.1 s.
 """
 
@@ -22,38 +23,38 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "SECTIONS", "Exposition", "Family", "Total", "Totals"]
 
 Numbers: TypeAlias = Sequence[float]
-"""Those of a row (`places`), or of the HTTP gateway (`gateway_counts`)."""
+"""The numbers of a row (`places`), or of the HTTP gateway (`gateway_counts`)."""
 
 Samples: TypeAlias = Iterable[tuple[str, Mapping[str, str], float]]
-"""For each sample the suffix of the family's name, the labels beside those of the row, and the value."""
+"""For each sample: the suffix of the family's name, the labels in addition to the row's, and the value."""
 
 _SETTLING_SECONDS = 5e-3
-"""Seconds that a reader waits for processes that are just answering (`places.is_settled`), in all."""
+"""Maximum total seconds that a reader waits for processes that are sending responses (`places.is_settled`)."""
 
 
 class Total(NamedTuple):
-    """What all processes have counted of a version, and what else there is to say of it while it serves."""
+    """The counts of a version over all processes, and its descriptive labels while it is served."""
 
     about: dict[str, str]
     counts: list[float]
 
 
 class Totals:
-    """Sums the tables of the processes that live, and what those that have ended had counted. Thread-safe."""
+    """Sums the tables of live processes and the final counts of ended processes. Thread-safe."""
 
     def __init__(self) -> None:
-        self.gateways: list[GatewayCounts] = []  # what each process of the HTTP gateway counts itself
+        self.gateways: list[GatewayCounts] = []  # one per process of the HTTP gateway
         self._lock = threading.Lock()
         self._living: list[CountTable] = []
         self._ended: dict[tuple[str, str], Total] = {}
 
     def add(self, table: CountTable) -> None:
-        """Count what is in a table from now on."""
+        """Include a table from now on."""
         with self._lock:
             self._living.append(table)
 
     def keep(self, table: CountTable) -> None:
-        """Keep what a process that has ended had counted, and close its table."""
+        """Keep the final counts of an ended process, and close its table."""
         with self._lock:
             self._living.remove(table)
             for row in table.rows():
@@ -63,12 +64,12 @@ class Totals:
         table.close()
 
     def of_gateway(self) -> list[float]:
-        """What the processes of the HTTP gateway have counted together."""
+        """Return the sum of the counts of the HTTP gateway's processes."""
         each = [gateway.numbers() for gateway in self.gateways]
         return [sum(numbers) for numbers in zip([0.0] * gateway_counts.NUMBERS, *each, strict=True)]
 
     def sums(self) -> dict[tuple[str, str], Total]:
-        """The totals by model and version, as in `TableRow`."""
+        """Return the totals by model and version, named as in `TableRow`."""
         with self._lock:
             return self._sums(self._living)
 
@@ -94,20 +95,20 @@ class Family(NamedTuple):
     """A family of metrics."""
 
     name: str
-    kind: str  # counter, gauge, histogram, summary; unknown for Triton's counters, whose names don't end in _total
+    kind: str  # counter, gauge, histogram, summary, or unknown for Triton's (no _total)
     about: str
-    samples: Callable[[Numbers], Samples]  # function from a row's numbers to its samples
-    labels: tuple[str, ...] = ()  # further labels that a row has in this family
-    is_of_other: bool = False  # whether there are samples of requests for models that do not serve
+    samples: Callable[[Numbers], Samples]  # computes samples from a row's numbers
+    labels: tuple[str, ...] = ()  # further labels of a row in this family
+    is_of_other: bool = False  # whether to include requests for models that aren't served
 
 
 def _sum_of(name: str, kind: str, about: str, *chosen: int, factor: float = 1.0) -> Family:
-    """A family of one sample a row: the sum of some of its numbers."""
+    """Create a family with one sample per row: the sum of some of its numbers."""
     return Family(name, kind, about, lambda numbers: [("", {}, factor * sum(numbers[each] for each in chosen))])
 
 
 def _labelled(name: str, about: str, label: str, chosen: Mapping[str, int]) -> Family:
-    """A counter with a sample for each value of a label."""
+    """Create a counter with a sample for each value of a label."""
     labels = [({label: value}, place) for value, place in chosen.items()]
     return Family(name, "counter", about, lambda numbers: [("", each, numbers[place]) for each, place in labels])
 
@@ -151,7 +152,7 @@ _TRITON_REASONS = {
     "UNAVAILABLE": "REJECTED",
     "INTERNAL": "BACKEND",
 }
-"""Triton's reason of a failure by its status; OTHER for all others."""
+"""Triton's failure reason by gRPC status; OTHER for all other statuses."""
 
 
 def _triton_failures(numbers: Numbers) -> Samples:
@@ -313,7 +314,7 @@ _OF_GATEWAY = (
         gateway_counts.TLS_RELOADS,
     ),
 )
-"""What the processes of the HTTP gateway count themselves; their row is that of `gateway_counts`."""
+"""Counts of the HTTP gateway's processes, from the rows of `gateway_counts`."""
 
 _TRITON = (
     Family(
@@ -343,7 +344,7 @@ _TRITON = (
         factor=1e6,
     ),
 )
-"""The same numbers under Triton's names: durations in microseconds."""
+"""The same numbers under Triton's names, with durations in microseconds."""
 
 SECTIONS = (
     ("Of each version", ("model", "version"), _OF_VERSIONS),
@@ -353,7 +354,7 @@ SECTIONS = (
     ("Of the HTTP gateway", (), _OF_GATEWAY),
     ("Triton's names", ("model", "version"), _TRITON),
 )
-"""Every family that there can be: a heading, the labels of each of its rows, and the families."""
+"""All families: a heading, the labels of each row, and the families."""
 
 ALL = tuple(family for _, _, families in SECTIONS for family in families)
 
@@ -367,7 +368,7 @@ class Exposition:
         self._version = version
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
-        """Write all metrics in the format that a header Accept asks for; return the text and its type."""
+        """Return all metrics in the format that the Accept header requests, and the content type."""
         from prometheus_client.exposition import choose_encoder
 
         encoder, content_type = choose_encoder(accept)
@@ -401,7 +402,7 @@ class Exposition:
 
 
 def _metric(family: Family, rows: Iterable[tuple[Mapping[str, str], Numbers]]) -> "Metric | None":
-    """A family with the samples of some rows; None if there is none."""
+    """Return a family with the samples of these rows, or None without samples."""
     from prometheus_client import Metric
     from prometheus_client.samples import Sample
 
