@@ -1,4 +1,4 @@
-"""What distinguishes one direction classifier from another, and the three that the tutorial trains."""
+"""The architecture of a direction classifier, and the three architectures of the tutorial."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ __all__ = ["ARCHITECTURES", "CELLS", "LABELS", "NONLINEARITIES", "Architecture",
 CELLS = ("rnn", "gru", "lstm")
 NONLINEARITIES = ("tanh", "relu")
 
-# The index is the tutorial's `directions`: 1 visits the corners in the order that the tutorial writes them, from the
-# lower left upwards, which is clockwise.
+# The index is the class in the tutorial's `directions`. Class 1 visits the corners in the order in which the tutorial
+# lists them, from the lower left upwards, which is clockwise.
 LABELS = ("counter-clockwise", "clockwise")
 
 
@@ -22,8 +22,8 @@ class Architecture:
 
     Attributes:
         cell: `"rnn"`, `"gru"` or `"lstm"`.
-        nonlinearity: `"tanh"` or `"relu"`; only cell `"rnn"` can use `"relu"`.
-        num_layers: Number of recurrent layers; each reads the output of the layer below.
+        nonlinearity: `"tanh"` or `"relu"`. Only cell `"rnn"` can use `"relu"`.
+        num_layers: Number of recurrent layers. Each reads the output of the layer below.
         bidirectional: Whether each layer also reads its sequence from the end.
         features: Number of values of one point of a sequence.
         hidden: Number of values of one direction's hidden state.
@@ -82,7 +82,7 @@ def architecture_named(name: str) -> Architecture:
     """Return the architecture of `ARCHITECTURES` with this name.
 
     Raises:
-        ArchitectureError: If there is none; the message lists the names.
+        ArchitectureError: If the name is unknown. The message lists the names.
     """
     try:
         return ARCHITECTURES[name]

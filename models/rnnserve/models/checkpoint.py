@@ -29,7 +29,7 @@ __all__ = ["DESCRIPTION", "FORMAT", "WEIGHTS", "Checkpoint", "load_checkpoint", 
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "checkpoint.json"
-# Format number of checkpoint.json; it is increased when an older reader would misread the file.
+# Format number of checkpoint.json. Increase it if an older reader would misread the file.
 FORMAT = 1
 
 _Entry = TypeVar("_Entry")
@@ -42,9 +42,9 @@ class Checkpoint:
     Attributes:
         name: Name of the model, and later of its folder in a repository.
         classifier: The classifier with its float32 weights, in evaluation mode.
-        labels: Names of the classes; labels[i] is the name of class i.
+        labels: Names of the classes: labels[i] is the name of class i.
         sha256: SHA-256 digest of the weights file, in hexadecimal.
-        training: The fields of `TrainingReport` as plain JSON; None for weights that were not trained here.
+        training: The fields of `TrainingReport` as plain JSON. None for weights trained elsewhere.
     """
 
     name: str
@@ -62,17 +62,17 @@ def save_checkpoint(
     labels: Sequence[str],
     report: TrainingReport | None = None,
 ) -> None:
-    """Write a complete checkpoint, or none if writing fails; equal arguments give equal bytes.
+    """Write a complete checkpoint, or none if writing fails. Equal arguments produce equal bytes.
 
     Args:
-        folder: Folder of this checkpoint, usually `checkpoints/<name>`; an older checkpoint there is replaced.
+        folder: Folder of this checkpoint, usually `checkpoints/<name>`. Replaces an older checkpoint there.
         classifier: A classifier with finite float32 weights.
         name: Name of the model, not empty. `rnnserve export` applies the rule for names in a repository.
         labels: A name for each class, all different.
         report: Results of the training.
 
     Raises:
-        CheckpointError: If an argument is not as described above, or the folder cannot be written.
+        CheckpointError: If an argument doesn't match this description, or the folder cannot be written.
     """
     architecture = classifier.architecture
     if not name:
@@ -100,8 +100,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         folder: Folder of one checkpoint, usually `checkpoints/<name>`.
 
     Raises:
-        CheckpointError: If a file is missing or damaged, or a tensor is not as the description says; the message
-            names the file and the entry.
+        CheckpointError: If a file is missing or damaged, or a tensor doesn't match the description. The message names
+            the file and the entry.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -171,7 +171,7 @@ def _load_classifier(path: Path, architecture: Architecture, sha256: str) -> Dir
         state = load_tensors(content)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not in the safetensors format: {error}") from error
-    # A new module draws random weights; the caller's random generator must not advance for them.
+    # A new module draws random weights, which must not advance the caller's random generator.
     with torch.random.fork_rng(devices=[]):
         classifier = DirectionClassifier.of(architecture).float()
     _check_state(state, classifier, str(path))

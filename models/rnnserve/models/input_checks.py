@@ -1,6 +1,6 @@
 """Checks of a classifier's inputs in eager mode, with messages that explain the expected shapes.
 
-They help people who call a classifier directly. TorchScript and exported graphs do not contain them, so that neither
+The checks help people who call a classifier directly. TorchScript and exported graphs don't contain them, so neither
 branches on data.
 """
 
@@ -21,17 +21,17 @@ __all__ = ["check_inputs"]
 def check_inputs(
     classifier: "DirectionClassifier", input: Tensor, lengths: Tensor | None, **states: Tensor | None
 ) -> None:
-    """Check the arguments of a classifier's forward; do nothing while tracing or exporting.
+    """Check the arguments of a classifier's forward. Does nothing while tracing or exporting.
 
     Args:
-        classifier: The classifier that is called.
+        classifier: The called classifier.
         input: Must be (batch, sequence, features), with the dtype and device of the classifier's parameters.
-        lengths: Must be (batch,) int64 on the CPU, each 1 to sequence; or None.
-        **states: `h_0` and `c_0`; each must be (num_layers * directions, batch, hidden), with the dtype and device of
-            the parameters; or None.
+        lengths: None, or (batch,) int64 on the CPU with values from 1 to sequence.
+        **states: `h_0` and `c_0`. Each is None, or (num_layers * directions, batch, hidden) with the dtype and device
+            of the parameters.
 
     Raises:
-        ShapeError: If an argument does not fit; the message describes the first one.
+        ShapeError: If an argument doesn't fit. The message describes the first such argument.
     """
     if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined, no-untyped-call]
         return
