@@ -1,7 +1,7 @@
 """The options of the server and of `rnnserve serve`, each declared once.
 
-A field that is made by `_option(…)` is an option: its name, type, default, group and help make its place on the command
-line, its variable, its key in a file and its row in the documentation. Fields without one are set by code alone.
+A field created by `_option(…)` is an option. Its name, type, default, group and help define its command-line argument,
+environment variable, key in an options file, and row in the documentation. Other fields can only be set in code.
 """
 
 import dataclasses
@@ -25,20 +25,20 @@ GROUPS = ("listen", "models", "TLS and access", "limits", "sequences", "stopping
 _LISTEN, _MODELS, _ACCESS, _LIMITS, _SEQUENCES, _STOPPING, _LOGGING = GROUPS
 
 HTTP_PORT = 8000
-"""Where users of the protocol look for HTTP."""
+"""The usual port of HTTP for this protocol."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """How a field appears on the command line: as `--max-queue` for `max_queue`. `read` raises ValueError."""
+    """How a field appears on the command line: `--max-queue` for `max_queue`. `read` raises ValueError."""
 
-    group: str  # its group in `--help`, one of `GROUPS`
+    group: str  # its group in `--help` (see `GROUPS`)
     help: str
     read: Callable[[str], object] = str
-    choices: tuple[str, ...] = ()  # the values that are accepted; empty for any that `read` accepts
-    metavar: str | None = None  # what `--help` calls its value
-    is_positional: bool = False  # whether it is given by its place instead of by its name
-    is_repeated: bool = False  # whether it may be given several times: the field is a tuple
+    choices: tuple[str, ...] = ()  # the accepted values (if empty, all values that `read` accepts)
+    metavar: str | None = None  # placeholder of its value in `--help`
+    is_positional: bool = False  # whether it is a positional argument
+    is_repeated: bool = False  # whether it may be repeated, which makes the field a tuple
 
 
 def _option(
@@ -46,9 +46,9 @@ def _option(
     default: Any,  # noqa: ANN401 - of the field's type
     help: str,
     read: Callable[[str], object] = str,
-    **more: Any,  # noqa: ANN401 - those of `Option`
-) -> Any:  # noqa: ANN401 - likewise
-    """Make a field that is an option."""
+    **more: Any,  # noqa: ANN401 - the fields of `Option`
+) -> Any:  # noqa: ANN401 - of the field's type
+    """Create a field for an option."""
     made = Option(group, help, read, **{"metavar": _METAVARS.get(read)} | more)
     return dataclasses.field(default=default, metadata={"option": made})
 
@@ -106,12 +106,12 @@ _METAVARS: dict[Callable[[str], object], str] = {
     _read_workers: "N",
     Path: "FILE",
 }
-"""What `--help` calls the values that these read."""
+"""Placeholders in `--help` for the values of these readers."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to serve. Options are described at each field, and in docs/reference/options.md. Raises StartError."""
+    """How to serve. The options are described at each field and in docs/reference/options.md. Raises StartError."""
 
     repository: Path = _option(
         _MODELS,
@@ -295,31 +295,31 @@ class Settings:
     )
 
     graph: str = "auto"
-    """Which graph of a model runs, if it has two: "native" (model.onnx) or "scan" (model.scan.onnx); "auto" is what was
-    decided when the version was published."""
+    """Which graph to run if a model has two: "native" (model.onnx) or "scan" (model.scan.onnx). "auto" uses the choice
+    made at publication."""
     max_run: float = 8.0
-    """Seconds that a run may take beside ten times its measured cost. Beyond it: the server isn't ready nor live, and a
-    worker is replaced."""
+    """Seconds that an inference call may take in addition to ten times its measured cost. Beyond it: the server is
+    neither ready nor live, and a worker is replaced."""
     max_load_bytes: int = 512 << 20
-    """Bytes of memory that a version may take while it is tried, beyond eight times its files and 16 MiB for each of
-    `threads` after the first. Beyond it: UNAVAILABLE with one line."""
+    """Bytes of memory for load-checking a version, in addition to eight times its files and 16 MiB for each of
+    `threads` after the first. Beyond it: UNAVAILABLE, because the version isn't served."""
     max_sequence_bytes: int | None = None
-    """Bytes of the states of sequences that are kept; None for `sequence_bytes`."""
+    """Maximum bytes of server-side sequence states; None for `sequence_bytes`."""
     max_batch: int = 16384
     """Rows (sequences) of a request. Beyond it: INVALID_ARGUMENT."""
     max_streams: int = 8192
-    """Streams (calls of ModelStreamInfer) that are open, half of them of one connection. Beyond it:
+    """Streams (calls of ModelStreamInfer) open at once, at most half of them per connection. Beyond it:
     RESOURCE_EXHAUSTED."""
     session_age: float = 86400.0
-    """Seconds after which a sealed state is too old to be continued. Beyond it: FAILED_PRECONDITION."""
+    """Seconds until an encrypted state token expires. Beyond it: FAILED_PRECONDITION."""
     share_port: bool = False
-    """Let other processes listen on the port too, as workers do."""
+    """Let other processes, such as workers, listen on the same port."""
     sharers: int = 1
-    """Number of processes, this one included, that share what a limit on memory leaves."""
+    """Number of processes, including this one, that share the available memory."""
     http_port: int | None = None
-    """Where HTTP is served beside this server; None for nowhere."""
+    """Port of the HTTP gateway for this server, or None."""
     private_sockets: Path | None = None
-    """Folder for a socket of this server, which no other user can open: calls on it are those of the HTTP gateway."""
+    """Folder for a socket that no other user can open. Calls on it count as calls of the HTTP gateway."""
 
     def __post_init__(self) -> None:
         _check_choices(self)
@@ -351,49 +351,49 @@ class Settings:
 
     @property
     def max_response_bytes(self) -> int:
-        """Bytes of the outputs of a response: four times `max_message_bytes`."""
+        """Maximum bytes of the outputs of a response: four times `max_message_bytes`."""
         return 4 * self.max_message_bytes
 
     @property
     def max_held_bytes(self) -> int:
-        """Bytes of requests in hand and, twice, of unsent responses. Half is one connection's: its largest response."""
+        """Maximum bytes of requests in flight plus twice the unsent responses. One connection may use half."""
         return max(18 * self.max_message_bytes, 4 * self.max_response_bytes + (2 << 20))
 
     @property
     def sequence_bytes(self) -> int:
-        """Bytes of the states of sequences that are kept: 16 KiB for each of `max_sequences`, and 256 MiB at least."""
+        """Maximum bytes of server-side sequence states: 16 KiB for each of `max_sequences`, at least 256 MiB."""
         return self.max_sequence_bytes or max(self.max_sequences << 14, 256 << 20)
 
     @property
     def wanted_models(self) -> list[str] | None:
-        """The names of the models to load at the start; None for all."""
+        """Names of the models to load at the start, or None for all."""
         if self.model_control != "explicit" or self.load_model == "*":
             return None
         return [name for name in self.load_model.split(",") if name]
 
     @property
     def tls_files(self) -> "TlsFiles | None":
-        """The files for TLS; None without it."""
+        """The TLS files, or None without TLS."""
         if self.tls_certificate is None or self.tls_key is None:
             return None
-        from rnnserve.common.tls_identity import TlsFiles  # imports ssl, which no help needs
+        from rnnserve.common.tls_identity import TlsFiles  # imports ssl, which `--help` doesn't need
 
         return TlsFiles(self.tls_certificate, self.tls_key, self.tls_client_ca)
 
     @property
     def access_file(self) -> Path | None:
-        """The file that says whose calls are answered; None if all are."""
+        """The file that grants access, or None if access is unrestricted."""
         return self.client_roles if self.tokens is None else self.tokens
 
     @property
     def connection_age(self) -> float:
-        """Seconds after which a connection is renewed, 0 for never; with workers 60, so that clients move to others."""
+        """Seconds after which a connection is renewed, or 0 for never. The default is 60 with workers."""
         if self.max_connection_age is None:
             return 60.0 if self.share_port else 0.0
         return self.max_connection_age
 
     def check_metrics_port(self, port: int | None) -> None:
-        """Raise StartError if scrapers cannot show who they are on that port."""
+        """Raise StartError if scrapers would need a certificate, because the metrics port has no TLS."""
         if port is not None and self.client_roles is not None:
             raise StartError(
                 "--metrics-port is without TLS, so that no scraper can show a certificate there (--client-roles): "
@@ -403,7 +403,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class CommandSettings:
-    """How `rnnserve serve` runs the server: its processes, where HTTP and metrics are had, and its log."""
+    """How `rnnserve serve` runs the server: its processes, the ports for HTTP and metrics, and its log."""
 
     workers: int = _option(
         _LISTEN,
