@@ -43,20 +43,20 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
-            raise ArchitectureError(f"cell is {self.cell!r}; it is one of {_listed(CELLS)}")
+            raise ArchitectureError(f"cell is {self.cell!r}, expected one of {_listed(CELLS)}")
         if self.nonlinearity not in NONLINEARITIES:
-            raise ArchitectureError(f"nonlinearity is {self.nonlinearity!r}; it is one of {_listed(NONLINEARITIES)}")
+            raise ArchitectureError(f"nonlinearity is {self.nonlinearity!r}, expected one of {_listed(NONLINEARITIES)}")
         if self.cell != "rnn" and self.nonlinearity != "tanh":
             raise ArchitectureError(
                 f"nonlinearity is {self.nonlinearity!r}, but a {self.cell} always uses its own (only cell 'rnn' has a "
                 "choice): leave nonlinearity out"
             )
         if not isinstance(self.bidirectional, bool):
-            raise ArchitectureError(f"bidirectional is {self.bidirectional!r}; it is True or False")
+            raise ArchitectureError(f"bidirectional is {self.bidirectional!r}, expected True or False")
         for name in ("num_layers", "features", "hidden", "classes"):
             size = getattr(self, name)
             if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                raise ArchitectureError(f"{name} is {size!r}; it is a whole number, 1 or more")
+                raise ArchitectureError(f"{name} must be a positive integer, got {size!r}")
 
     @property
     def directions(self) -> int:
@@ -87,7 +87,7 @@ def architecture_named(name: str) -> Architecture:
     try:
         return ARCHITECTURES[name]
     except KeyError:
-        raise ArchitectureError(f"there is no model {name!r}; the models are {', '.join(ARCHITECTURES)}") from None
+        raise ArchitectureError(f"unknown model {name!r}; expected one of {', '.join(ARCHITECTURES)}") from None
 
 
 def _listed(names: tuple[str, ...]) -> str:

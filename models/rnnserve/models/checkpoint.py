@@ -105,7 +105,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise CheckpointError(f"there is no checkpoint {folder}: `rnnserve train` writes checkpoints")
+        raise CheckpointError(f"there is no checkpoint {folder}; create one with `rnnserve train`")
     path = folder / DESCRIPTION
     document = _read_description(path)
     architecture = _parse_architecture(path, _get_entry(path, document, "architecture", dict))
@@ -153,10 +153,10 @@ def _parse_architecture(path: Path, entries: dict[str, Any]) -> Architecture:
 
 def _check_labels(labels: Sequence[str], architecture: Architecture, what: str) -> None:
     if any(not isinstance(label, str) or not label for label in labels):
-        raise CheckpointError(f"{what} are {labels!r}, expected a name, not empty, for each class")
+        raise CheckpointError(f"{what} are {labels!r}, expected a non-empty name for each class")
     if len(labels) != architecture.classes or len(set(labels)) != len(labels):
         raise CheckpointError(
-            f"{what} are {list(labels)}, expected {architecture.classes} different ones, a name for each class"
+            f"{what} are {list(labels)}, expected {architecture.classes} different names, one for each class"
         )
 
 
@@ -164,9 +164,7 @@ def _load_classifier(path: Path, architecture: Architecture, sha256: str) -> Dir
     content = _read(path)
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise CheckpointError(
-            f"{path} is not the file that {DESCRIPTION} describes: its SHA-256 is {found}, expected {sha256}"
-        )
+        raise CheckpointError(f"{path} does not match {DESCRIPTION}: its SHA-256 is {found}, expected {sha256}")
     try:
         state = load_tensors(content)
     except SafetensorError as error:

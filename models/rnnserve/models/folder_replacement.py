@@ -64,7 +64,8 @@ def refuse_other_files(folder: Path, files: Collection[str]) -> None:
     others = sorted(entry.name for entry in folder.iterdir() if entry.name not in files)
     if others:
         raise CheckpointError(
-            f"{folder} holds {', '.join(others)}, which is no part of a checkpoint: it is not replaced"
+            f"{folder} contains {', '.join(others)}, which are not files of a checkpoint; remove them or choose "
+            "another folder"
         )
 
 

@@ -53,7 +53,7 @@ def _check_input_shape(architecture: Architecture, input: Tensor) -> None:
     if input.dim() == 2 and shape[1] == features:
         raise ShapeError(f"{expected}: the batch axis is missing; for one sequence use input[None]")
     if input.dim() != 3:
-        raise ShapeError(f"{expected}: that is 3 axes, not {input.dim()}")
+        raise ShapeError(f"{expected}: expected 3 axes, got {input.dim()}")
     if shape[2] != features:
         where = [axis for axis in (0, 1) if shape[axis] == features]
         hint = (
@@ -61,7 +61,7 @@ def _check_input_shape(architecture: Architecture, input: Tensor) -> None:
             if len(where) == 1
             else ""
         )
-        raise ShapeError(f"{expected}: the last axis holds {shape[2]}{hint}")
+        raise ShapeError(f"{expected}: the last axis has size {shape[2]}{hint}")
     if shape[0] == 0 or shape[1] == 0:
         empty = "batch" if shape[0] == 0 else "sequence"
         raise ShapeError(f"{expected}: the {empty} axis is empty, and every axis needs 1 or more")
@@ -118,7 +118,7 @@ def _check_state(architecture: Architecture, name: str, input: Tensor, state: Te
     )
     if shape == (batch, expected_shape[0], expected_shape[2]):
         raise ShapeError(
-            f"{expected}: it is batch-first; states are not, even where input is: use {name}.transpose(0, 1)"
+            f"{expected}: it is batch-first, but states never are, even if input is; use {name}.transpose(0, 1)"
         )
     if shape == expected_shape[1:]:
         raise ShapeError(f"{expected}: the first axis is missing; use {name}[None]")

@@ -29,7 +29,7 @@ def generate_sequences(
         DataError: If n is below 1.
     """
     if n < 1:
-        raise DataError(f"n is {n}; there must be 1 sequence or more")
+        raise DataError(f"n must be 1 or more, got {n}")
     # RandomState is the generator behind np.random.seed. No other generator draws the tutorial's numbers.
     random = np.random.RandomState(seed)
     bases = random.randint(4, size=n)
@@ -63,7 +63,7 @@ def generate_walks(
         DataError: If n or min_length is below 1, max_length below min_length, noise negative, or size 0 or less.
     """
     if n < 1:
-        raise DataError(f"n is {n}; there must be 1 walk or more")
+        raise DataError(f"n must be 1 or more, got {n}")
     if not 1 <= min_length <= max_length:
         raise DataError(f"lengths of {min_length} to {max_length} points; expected 1 <= min_length <= max_length")
     if not noise >= 0 or not size > 0:

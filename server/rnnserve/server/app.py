@@ -182,20 +182,20 @@ class Server:
 
     def reload(self) -> None:
         """Load the current repository while the old models keep serving. The outcome is logged."""
-        _log.info("SIGHUP: what the repository holds now is loaded beside what serves")
+        _log.info("SIGHUP: loading the current repository while the old models keep serving")
 
         def tell(done: "futures.Future[None]") -> None:
             count_in_process(places.RELOADED if done.exception() is None else places.NOT_RELOADED)
             if done.exception() is None:
                 _log.info("SIGHUP: the repository has been loaded again")
             else:
-                _log.error("SIGHUP: %s; what serves stays as it is", done.exception())
+                _log.error("SIGHUP: %s; still serving the previous models", done.exception())
 
         try:
             self.live.reload().add_done_callback(tell)
         except ServeError as error:
             count_in_process(places.NOT_RELOADED)
-            _log.error("SIGHUP: %s; what serves stays as it is", error)
+            _log.error("SIGHUP: %s; still serving the previous models", error)
 
     def drain(self) -> None:
         """Report not ready, and keep serving until `settings.drain` seconds after the first such report."""
@@ -235,7 +235,7 @@ class Server:
         if self._loading.is_alive():
             self._loading.join(_END_SECONDS)
         if left:
-            _log.warning("did not end within the grace of %g s, and is left: %s", seconds, ", ".join(left))
+            _log.warning("Did not end within the grace period of %g s, giving up: %s", seconds, ", ".join(left))
         return left
 
     def _note_end(self) -> None:
@@ -247,9 +247,9 @@ class Server:
         self._loader.load(self._repository.models())
         if self._repository.served() and (missing := self._repository.missing()):
             _log.warning(
-                "does not serve: %s. The server as a whole is %s (--ready %s)",
+                "Not serving: %s. The server as a whole is %s (--ready %s)",
                 ", ".join(missing),
-                "ready without it" if self._repository.is_ready() else "not ready",
+                "ready anyway" if self._repository.is_ready() else "not ready",
                 self._settings.ready,
             )
         self._announce()
@@ -272,12 +272,12 @@ class Server:
             before, found = found, longest_run(self._settings.max_run)
             stuck = found if before else ""
             if (failure := self._transport.failure) is not None:
-                stuck = f"the thread that takes requests has ended: {failure!r}"
+                stuck = f"the thread that receives requests has stopped: {failure!r}"
             was, self.stuck, self._service.is_stuck = self.stuck, stuck, bool(stuck)
             if stuck and not was:
-                _log.error("%s: this server is neither ready nor live while it is so", stuck)
+                _log.error("%s: until this ends, the server is neither ready nor live", stuck)
             elif was and not stuck:
-                _log.info("no longer so: %s", was)
+                _log.info("Recovered: %s", was)
             if bool(stuck) != bool(was):
                 self._announce()
 

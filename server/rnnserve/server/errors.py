@@ -154,7 +154,8 @@ class TimeoutExpired(ServeError, status="UNAVAILABLE"):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(
-            f"Request timeout expired: it waited longer than its parameter timeout, {1e6 * seconds:.0f} microseconds"
+            "Request timeout expired: the request waited longer than its parameter timeout, "
+            f"{1e6 * seconds:.0f} microseconds"
         )
 
 
@@ -163,14 +164,14 @@ class QueueFull(ServeError, status="RESOURCE_EXHAUSTED"):
 
     def __init__(self, model: str, capacity: int, *, is_of_connection: bool = False) -> None:
         whose, limit = (" of this connection", "a quarter of --max-queue") if is_of_connection else ("", "--max-queue")
-        super().__init__(f"{model}: {capacity} requests{whose} wait already ({limit}); slow down")
+        super().__init__(f"{model}: {capacity} requests{whose} are already pending ({limit}); slow down")
 
 
 class TooManyCalls(ServeError, status="RESOURCE_EXHAUSTED"):
     """The maximum number of calls of some methods is in flight."""
 
     def __init__(self, methods: str, capacity: int) -> None:
-        super().__init__(f"{capacity:,} calls of {methods} are in hand already; slow down")
+        super().__init__(f"{capacity:,} calls of {methods} are already in flight; slow down")
 
 
 class WaitTooLong(ServeError, status="RESOURCE_EXHAUSTED"):
@@ -180,7 +181,7 @@ class WaitTooLong(ServeError, status="RESOURCE_EXHAUSTED"):
     def beyond_limit(cls, model: str, seconds: float, limit: float) -> Self:
         """Return the error for a queue that exceeds the limit, with both times in seconds."""
         return cls(
-            f"{model}: what waits takes {seconds:.1f} s, more than the {limit:g} s that a request may wait "
+            f"{model}: pending requests take {seconds:.1f} s, but a request may wait only {limit:g} s "
             "(--max-wait); slow down"
         )
 
@@ -188,8 +189,8 @@ class WaitTooLong(ServeError, status="RESOURCE_EXHAUSTED"):
     def beyond_deadline(cls, model: str, seconds: float, remaining: float) -> Self:
         """Return the error for a queue that takes longer than the `remaining` seconds."""
         return cls(
-            f"{model}: what waits takes {seconds:.3f} s, and the request's deadline is in {max(remaining, 0):.3f} s; "
-            "slow down"
+            f"{model}: pending requests take {seconds:.3f} s, but the request's deadline is in "
+            f"{max(remaining, 0):.3f} s; slow down"
         )
 
 
@@ -200,8 +201,8 @@ class TooMuchHeld(ServeError, status="RESOURCE_EXHAUSTED"):
     def by_connection(cls, held: int, limit: int) -> Self:
         """Return the error for a connection's limit: bytes in flight, and the limit."""
         return cls(
-            f"requests and unread responses of this connection take {held:,} bytes of the {limit:,} that one may "
-            "(half of the limit that --max-message-bytes sets); read the responses, and slow down"
+            f"requests and unread responses of this connection take {held:,} bytes of the {limit:,} allowed "
+            "(half of the limit set by --max-message-bytes); read the responses, and slow down"
         )
 
     @classmethod
@@ -221,7 +222,7 @@ class TooManyStreams(ServeError, status="RESOURCE_EXHAUSTED"):
     """The maximum number of streams is open."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"{limit:,} streams are open already, or half of them of this connection")
+        super().__init__(f"{limit:,} streams are already open, or half of them on this connection; close some first")
 
 
 class TooManySequences(ServeError, status="RESOURCE_EXHAUSTED"):
@@ -270,12 +271,12 @@ class PermissionDenied(ServeError, status="PERMISSION_DENIED"):
     def of_role(cls, roles: Iterable[str]) -> Self:
         """Return the error that names the required roles. It reveals nothing about models."""
         needed = " or ".join(roles)
-        return cls(f"another role is needed for that: {needed}" if needed else "no role may do that")
+        return cls(f"this call requires another role: {needed}" if needed else "no role permits this call")
 
     @classmethod
     def of_model(cls) -> Self:
         """Return the error for a model, without its name: whether the model exists isn't revealed."""
-        return cls("not that model: the token or certificate is for another model")
+        return cls("the token or certificate is not valid for this model")
 
 
 class InternalError(ServeError, status="INTERNAL"):
@@ -286,9 +287,10 @@ class InternalError(ServeError, status="INTERNAL"):
         """Log `cause` with its traceback, and return an error with only an id, or `NoMemory` if memory ran out."""
         error_id = secrets.token_hex(4)
         if is_of_memory(cause):
-            _log.error("no memory for a request (%s): %s", error_id, one_line(str(cause)))
+            _log.error("out of memory for a request (%s): %s", error_id, one_line(str(cause)))
             return NoMemory(
-                f"there is no memory for this request and its answer (error {error_id}); send less at once, or later"
+                f"out of memory for this request or its response (error {error_id}); send a smaller request, or retry "
+                "later"
             )
         _log.error("internal error %s", error_id, exc_info=cause)
         return cls(f"internal error {error_id}: the server's log has the details")

@@ -27,7 +27,7 @@ PLAIN = f'sha256 = "{DIGEST}"\nrole = "infer"\n'
 WRONG = [
     (f"[a]\n{PLAIN}modells = []\n", "modells: unknown key"),
     (f"[b]\nrole = 'infer'\nsha256 = '{'cd' * 32}'\n[a]\n{PLAIN}models = 1\n", "models: expected a list"),
-    (f"[a]\n{PLAIN}in_flight = 3\n", "in_flight: tokens have no limits"),
+    (f"[a]\n{PLAIN}in_flight = 3\n", "in_flight: token limits were removed"),
     (f"[a]\n{PLAIN}models = 'm'\n", "models: expected a list"),
     (f"[a]\n{PLAIN}models = ['../m']\n", "models: expected a list"),
     (f"[a]\n{PLAIN}not_after = 2030-01-01\n", "not_after: expected a date and a time"),

@@ -152,7 +152,7 @@ def test_options_that_exclude_each_other_are_refused(roles, tmp_path):
     with pytest.raises(StartError, match="--tokens and --client-roles exclude each other"):
         Settings(client_roles=roles, tokens=roles)
     mutual = {"client_roles": roles, "tls_client_ca": tmp_path / "ca.pem", **certificate}
-    with pytest.raises(StartError, match="--metrics-port is without TLS"):
+    with pytest.raises(StartError, match="--metrics-port has no TLS"):
         Settings(**mutual).check_metrics_port(0)
     Settings(**mutual).check_metrics_port(None)
     Settings(tokens=roles).check_metrics_port(0)

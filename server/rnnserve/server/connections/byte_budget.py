@@ -131,7 +131,7 @@ class MemoryGuard:
             try:
                 self.look()
             except Exception as error:  # noqa: BLE001 - the next check may succeed
-                _log.error("Cannot look at the memory of messages: %s", error)
+                _log.error("Cannot check the memory of messages: %s", error)
 
 
 def bytes_for_requests(wanted: int, sharers: int) -> int:

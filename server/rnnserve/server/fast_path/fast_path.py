@@ -331,7 +331,9 @@ class FastPath:
         """Begin a gateway's stream, or refuse it if it didn't arrive over the private socket."""
         if not is_private(event.call.peer().decode()):
             deadline = from_wall_clock(event.call_details.deadline)
-            UnaryCall(self, event.call, deadline).refuse(Unsupported("this method is for the server's own gateway"))
+            UnaryCall(self, event.call, deadline).refuse(
+                Unsupported("only the server's own HTTP gateway may call this method")
+            )
             return
         stream = GatewayStream(self, event.call, self._is_over)
         self._gateways.add(stream)
@@ -368,13 +370,13 @@ def check_fast_path() -> None:
                 answer = channel.unary_unary(method)(payloads[0], timeout=_SELF_TEST_SECONDS)
                 answers = list(channel.stream_stream(stream_method)(iter(payloads), timeout=_SELF_TEST_SECONDS))
             except grpc.RpcError as error:
-                raise path.failure or TimeoutError(f"no answer, {error.code().name}") from None
+                raise path.failure or TimeoutError(f"no response, {error.code().name}") from None
     except StartError:
         raise
     except Exception as error:  # any error of an incompatible grpcio
         raise unusable(f"its self-test failed: {error!r}") from error
     if answer != payloads[0] or answers != [encode_stream_response(payload) for payload in payloads]:
-        raise unusable("its self-test got wrong answers")
+        raise unusable("its self-test got wrong responses")
 
 
 def _echo(arrived: list[ArrivedRequest]) -> None:

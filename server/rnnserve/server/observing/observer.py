@@ -235,7 +235,7 @@ class RequestObserver:
             try:
                 self._tell(seen)
             except Exception:  # noqa: BLE001 - a defect here loses a line, but no response
-                _log.exception("a request could not be reported")
+                _log.exception("Cannot report a request")
             del seen
 
     def _tell(self, seen: _Seen) -> None:

@@ -265,7 +265,7 @@ class ControlMethods:
     def add_to(self, server: grpc.Server, *, is_plain: bool) -> None:
         """Add ordinary handlers: for all methods on a plain server, otherwise for methods that need a thread."""
         if missing := rows_missing([*self._lasting_methods, *(method.name for method in self.methods)]):
-            raise StartError(f"nothing says who may call {', '.join(missing)}: rnnserve/protos/access_table.py")
+            raise StartError(f"no access rule for {', '.join(missing)}; add one in rnnserve/protos/access_table.py")
         handlers = self._lasting_methods | ({each.name: _handler(each) for each in self.methods} if is_plain else {})
         for name, handler in handlers.items():
             _, service, method = name.split("/")
@@ -299,7 +299,7 @@ class ControlMethods:
             try:
                 admit()
                 if not self._lasting_slots.acquire(blocking=False):
-                    too_many = f"{_LASTING} watches and reflections are open already: ask Check"
+                    too_many = f"{_LASTING} watches and reflections are already open; call Check instead"
                     raise Unsupported(too_many)  # noqa: TRY301 - handled like the errors of `converse`
                 try:
                     yield from converse(request, context, admit)
@@ -321,8 +321,8 @@ class ControlMethods:
             admit()
             if len(payload) > _MAX_REFLECTION_BYTES:
                 raise InvalidRequest(
-                    f"the request has {len(payload):,} bytes, more than the {_MAX_REFLECTION_BYTES:,} of which this "
-                    "server describes a symbol, a file or its services"
+                    f"the request has {len(payload):,} bytes, but server reflection accepts at most "
+                    f"{_MAX_REFLECTION_BYTES:,}"
                 )
             try:
                 request = reflection_pb2.ServerReflectionRequest.FromString(payload)

@@ -177,7 +177,7 @@ class GrpcServer:
         return left
 
     def _end_streams(self) -> None:
-        self._transport.end_streams(ShuttingDown("the server is shutting down: go on with a new stream"))
+        self._transport.end_streams(ShuttingDown("the server is shutting down; continue on a new stream"))
 
     @property
     def held_bytes(self) -> int:
@@ -207,7 +207,7 @@ class GrpcServer:
             return self._server.add_secure_port(address, self._tls.credentials)
         except RuntimeError as error:
             raise StartError(
-                f"cannot listen on {address}: is the port in use, or the host not this machine's?"
+                f"cannot listen on {address}: the port may be in use, or the host is not this machine"
             ) from error
 
 

@@ -43,7 +43,7 @@ __all__ = ["NativeTransport", "SharedDispatcher"]
 _METHODS = ((f"{INFERENCE}ModelInfer", False), (FRONT_EXCHANGE, True))
 """The methods that grpcio's server doesn't get. The second one is only for the HTTP gateway, on its private socket."""
 
-_NOT_YOURS = (grpc.StatusCode.UNIMPLEMENTED.value[0], "this method is for the server's own gateway")
+_NOT_YOURS = (grpc.StatusCode.UNIMPLEMENTED.value[0], "only the server's own HTTP gateway may call this method")
 
 _IO_THREADS = 1
 """Threads that read and write HTTP/2."""
@@ -249,7 +249,7 @@ class NativeTransport:
         kept = metadata if len(metadata) <= MANY_FIELDS else kept_metadata(metadata)
         call = self.calls[call_id] = _NativeCall(self, call_id, payload, connection, deadline, kept)
         if self._is_ending:
-            call.refuse(ShuttingDown("the server is shutting down: send the request again"))
+            call.refuse(ShuttingDown("the server is shutting down; send the request again"))
         elif self._gate is None and len(payload) <= SMALL:
             arrived.append(call)
         elif self._gate is None or self._arrivals.lets_in(call, metadata):

@@ -69,7 +69,7 @@ class DesiredModels:
                 except ShuttingDown:
                     return
                 except OSError as error:
-                    _log.error("the models that clients have loaded are looked up again: %s", error)
+                    _log.error("Cannot read the models that clients have loaded; retrying: %s", error)
 
         threading.Thread(target=follow, name="desired models", daemon=True).start()
 
@@ -88,11 +88,11 @@ class DesiredModels:
                 reason = str(error) if isinstance(error, ServeError) else repr(error)
                 self._missed[name] = number, now + _AGAIN_SECONDS, reason
                 if (tried, said) != (number, reason):
-                    _log.error("%s, and this one cannot: %s; it tries again", words, reason)
+                    _log.error("%s, but this one failed: %s; it will retry", words, reason)
             else:
                 self._done[name] = max(number, self._done.get(name, 0))
                 if self._missed.pop(name, None) is not None:
-                    _log.info("%s, and now this one has, too", words)
+                    _log.info("%s, and this one has now succeeded", words)
 
     def _read(self) -> dict[str, tuple[int, bool]]:
         """Return, by model, the number of its last change (counted over all models) and whether it is loaded."""

@@ -227,7 +227,7 @@ class Supervisor:
         wait = place.backoff.seconds_after(lived)
         place.start_at = time.monotonic() + wait
         count_in_process(WORKER_RESTARTS["hung" if status is None else "died"])
-        words = f"{why_hung}: it is killed" if status is None else f"died with {exit_text(status)}"
+        words = f"{why_hung}; killed it" if status is None else f"died with {exit_text(status)}"
         _log.error("worker %d %s; another starts in %.2f s", place.number, words, wait)
 
     def _start_due(self) -> None:
@@ -243,7 +243,7 @@ class Supervisor:
                     raise StartError(f"worker {place.number} cannot be started: {why}") from error
                 wait = place.backoff.seconds_after(0.0)
                 place.start_at = time.monotonic() + wait
-                _log.error("worker %d cannot be started: %s; tried again in %.2f s", place.number, why, wait)
+                _log.error("worker %d cannot be started: %s; retrying in %.2f s", place.number, why, wait)
 
     def _let_listen(self) -> None:
         """Let loaded workers listen: together at the start, later each one once it serves the same as the others."""
@@ -262,7 +262,7 @@ class Supervisor:
             if place.said_lost != (said := "; ".join(lost)):
                 place.said_lost = said
                 _log.error(
-                    "worker %d cannot serve what the others serve (%s): it does not listen before it does",
+                    "worker %d cannot serve the same models as the others (%s); it will not listen until it can",
                     place.number,
                     said,
                 )
@@ -305,7 +305,7 @@ class Supervisor:
             self._take_place()
         elif worker.loaded_at is not None and not worker.may_listen:
             if lost := lost_models(old.models, worker.models):
-                self._give_up_roll(f"worker {place.number} could not serve what it serves now ({'; '.join(lost)})")
+                self._give_up_roll(f"worker {place.number} could not serve the current models ({'; '.join(lost)})")
             elif not any(model.is_loading for model in worker.models.values()):
                 worker.let_listen()
 
@@ -316,7 +316,7 @@ class Supervisor:
 
     def _give_up_roll(self, why: str) -> None:
         count_in_process(NOT_RELOADED)
-        _log.error("SIGHUP: %s; the workers that there are serve on", why)
+        _log.error("SIGHUP: %s; the current workers keep serving", why)
         self._stop_rolling()
 
     def _stop_rolling(self) -> None:
@@ -332,9 +332,9 @@ class Supervisor:
             if status is None and time.monotonic() < deadline:
                 continue
             if status is None:
-                _log.error("worker %d did not leave in time: it is killed", worker.number)
+                _log.error("worker %d did not leave in time; killed it", worker.number)
             elif status:
-                _log.error("worker %d, which was leaving, died with %s", worker.number, exit_text(status))
+                _log.error("worker %d died with %s while leaving", worker.number, exit_text(status))
             worker.kill()
             self._leaving.remove((worker, deadline))
 
@@ -355,11 +355,11 @@ class Supervisor:
                     worker.signal(number)
             elif number == signal.SIGHUP:
                 if not self._ends:
-                    _log.info("SIGHUP: new workers load what the repository holds now, one after another")
+                    _log.info("SIGHUP: replacing the workers one by one, to load the current repository")
                     self._stop_rolling()
                     self._to_roll = list(self._places)
             elif not self._ends:
-                _log.info("%s: the workers end", number.name)
+                _log.info("%s: ending the workers", number.name)
                 self._ends, self._asked_at = [number], time.monotonic()
             elif time.monotonic() - self._asked_at > SAME_SECONDS:
                 self._ends.append(number)
@@ -385,7 +385,7 @@ class Supervisor:
         )
         for worker in workers:
             if worker.look() is None and len(self._ends) < 2:
-                _log.error("worker %d did not end in time: it is killed", worker.number)
+                _log.error("worker %d did not end in time; killed it", worker.number)
             worker.kill()
 
     def _wait_until(self, is_over: Callable[[], bool], seconds: float) -> None:
