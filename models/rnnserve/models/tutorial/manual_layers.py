@@ -1,7 +1,7 @@
 """Stacked and bidirectional recurrent modules, split into modules of one layer or direction and joined manually.
 
-The functions take any `nn.RNN`, `nn.GRU` or `nn.LSTM` without projections, and copy its weights. The results equal
-those of the original module.
+The functions take any `nn.RNN`, `nn.GRU` or `nn.LSTM` without projections, and copy its weights. The original module
+returns the same results.
 """
 
 from typing import cast
@@ -49,7 +49,7 @@ class ManuallyStacked(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, input: Tensor, h_0: State | None = None) -> tuple[Tensor, State]:
-        """Run all layers. The result equals that of the original module.
+        """Run all layers. The original module returns the same result.
 
         Args:
             input: Points, (batch, sequence, features), or (sequence, batch, features) if the layers are not
@@ -83,7 +83,7 @@ class ManuallyBidirectional(nn.Module):
         self.backwards = backwards
 
     def forward(self, input: Tensor, h_0: State | None = None) -> tuple[Tensor, State]:
-        """Run both directions. The result equals that of the original module.
+        """Run both directions. The original module returns the same result.
 
         Args:
             input: Points, (batch, sequence, features), or (sequence, batch, features) if the modules are not

@@ -270,7 +270,7 @@ def add_token(
 ) -> str:
     """Create a token, write its digest to the file, and return the token. The token itself isn't stored.
 
-    Creates the file if it is missing. If `models` is None, the token is valid for all models; if `not_after` is None,
+    Creates the file if it is missing. If `models` is None, the token is valid for all models. If `not_after` is None,
     it doesn't expire. Raises AccessFileError if the file cannot be used or already has a token with this name.
     """
     if not _NAME.fullmatch(name):

@@ -36,7 +36,7 @@ class Grant:
     """The permissions of a token or certificate. Thread-safe.
 
     Long calls check their grant repeatedly, because the file may change. `token` is None once its row has been removed
-    from the file. If the grant `is_for_all`, the fast path doesn't check the model; if it `infers_at_once`, the fast
+    from the file. If the grant `is_for_all`, the fast path doesn't check the model. If it `infers_at_once`, the fast
     path doesn't check the clock. The fast path adds to `requests` for each request that it accepts.
     """
 

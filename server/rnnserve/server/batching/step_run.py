@@ -1,9 +1,9 @@
 """Step-level batching: finished rows are answered and leave the batch, and waiting rows take their places.
 
 A batch of whole requests is as long as its longest request, so shorter rows are padded and wait for it. If sequences
-can be split and resumed from their states with identical bits, the batch need not contain whole requests. Instead, it
-runs a chunk of a few steps for every row in the batch, keeps the states, and continues with the rows that are then in
-the batch.
+can be split and resumed from their states with identical bits, the batch need not contain whole requests. Instead, each
+chunk runs a few steps of every row in the batch and keeps the states. The next chunk runs the rows that are in the
+batch by then.
 
 Source: Gao et al., "Low latency RNN inference with cellular batching", EuroSys 2018.
 """

@@ -5,8 +5,9 @@ therefore reserve their bytes in a budget: the request from its arrival until th
 until it has been sent. One connection may reserve half of the budget, so a client that doesn't read its responses
 leaves room for others.
 
-No budget counts a message that is still arriving. gRPC buffers each message until it is complete, and a client can send
-all but the last byte of many messages. Only the resident memory shows such messages, so `MemoryGuard` watches it.
+No budget counts a message before it has arrived completely. gRPC buffers each message until it is complete, and a
+client can send all but the last byte of many messages. Only the resident memory shows such messages, so `MemoryGuard`
+watches it.
 """
 
 import logging
@@ -78,7 +79,7 @@ class ByteBudget:
 
 
 class MemoryGuard:
-    """Ends the calls that have waited longest for their message if an idle server's memory is far exceeded."""
+    """Ends the calls with the longest wait for their message if memory grows far above that of an idle server."""
 
     def __init__(
         self,

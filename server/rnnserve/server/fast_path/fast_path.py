@@ -142,8 +142,8 @@ class FastPath:
     def end_late(self, count: int) -> int:
         """End up to `count` calls whose message has not arrived, oldest first, to free memory. Return how many.
 
-        If no such call exists, end up to 8 * `count` silent streams instead, first those of the connections with the
-        most streams.
+        If no such call exists, end up to 8 * `count` silent streams instead, beginning with the connections that have
+        the most streams.
         """
         late = list(self._unfinished)[:count]
         for call in late:

@@ -103,7 +103,7 @@ class GatewayStream(CoreStream):
     def __init__(self, door: FastDoor, call: Any, on_end: Callable[["GatewayStream"], None]) -> None:  # noqa: ANN401 - grpcio's type
         super().__init__(door, call, on_end)
         self._waiting: dict[int, GatewayRequest] = {}  # unanswered requests
-        self.in_flight = 0  # requests, including those with unsent responses
+        self.in_flight = 0  # requests, including requests with unsent responses
         self._answers = front_pb2.FrontAnswers()  # collected for the next message
         self._answered: list[GatewayRequest] = []  # the requests of `_answers`
         self._sending: list[GatewayRequest] | None = None  # the requests whose responses are being sent (None if idle)

@@ -116,9 +116,9 @@ class SamePrefixRun:
     def run(self, payloads: Sequence[bytes], id_fields: Sequence[bytes] = ()) -> list[bytes] | None:
         """Run the requests and return the encoded responses, or None if they need full validation.
 
-        The number of requests must equal `count`. Each id field includes tag and size, or is empty; `id_fields` is
-        empty if no request has an id. The result is None if a value needs full validation, or if an output is not
-        finite but has to be.
+        The number of requests must equal `count`. Each id field includes tag and size, or is empty. If no request has
+        an id, `id_fields` is empty. The result is None if a value needs full validation, or if an output is not finite
+        but has to be.
         """
         for sent, rows in self._inputs:
             start, end = sent.start, sent.end

@@ -79,7 +79,7 @@ class Spans:
 
     @staticmethod
     def may_be_sampled(origin: Origin) -> bool:
-        """Return whether a request may have spans: not if its client marked the trace as not recorded."""
+        """Return whether a request may have spans. It may not if its client marked the trace as not recorded."""
         return not origin.traceparent or origin.traceparent[53:55] != "00"
 
     def of(self, request: SeenRequest, model: str, version: str) -> str:

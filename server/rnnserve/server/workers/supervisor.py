@@ -1,4 +1,4 @@
-"""The supervisor: starts workers that share one port, replaces those that end or hang, and rolls them at SIGHUP.
+"""The supervisor: starts workers on one shared port, replaces dead or hung workers, and rolls all of them at SIGHUP.
 
 Each worker is a complete server that loads and watches the repository. The kernel distributes connections over the
 listening workers (SO_REUSEPORT). When a worker dies, its listening socket closes with it. The other workers keep
@@ -182,7 +182,7 @@ class Supervisor:
         self._asked_at = 0.0
 
     def run(self, on_ready: Callable[[], None]) -> int:
-        """Start the workers, and replace those that end or hang, until a signal requests the end.
+        """Start the workers, and replace dead or hung workers, until a signal requests the end.
 
         Returns 0, or 128 plus the number of a second signal. Raises StartError if a worker ends before all are ready.
         """
