@@ -107,7 +107,8 @@ def _findings_of_load(test: LoadTest, result: LoadResult) -> list[str]:
     statistics, sentences = result.statistics, []
     for status, count in sorted(statistics.errors.items()):
         detail = statistics.details.get(status, "")
-        sentences.append(f"{count:,} requests failed with {status}" + (f": {detail}" if detail else ""))
+        requests = "1 request" if count == 1 else f"{count:,} requests"
+        sentences.append(f"{requests} failed with {status}" + (f": {detail}" if detail else ""))
     if statistics.wrong:
         share = format_share(statistics.wrong / statistics.checked)
         sentences.append(f"{statistics.wrong:,} of {statistics.checked:,} labels are wrong ({share})")
