@@ -200,12 +200,16 @@ class Recorder(ProxyTorchDispatchMode):
             return self._sizes.get(str(value), value)
         if not isinstance(value, Tensor):
             return value
-        if value not in self._nodes:
+        if value in self._nodes:
+            return self._nodes[value]
+        name = next((name for name, each in self.constants.items() if each is value), "")
+        if not name:
             kind = "param" if isinstance(value, nn.Parameter) else "tensor"
             name = f"_{kind}_constant{sum(each.startswith(f'_{kind}') for each in self.constants)}"
             self.constants[name] = value
-            self._bind(value, self.graph.get_attr(name))
-        return self._nodes[value]
+        node = self.graph.get_attr(name)  # one for each use, so that all steps of a loop have it
+        node.meta["val"] = value
+        return node
 
 
 def written_module(module: nn.Module) -> nn.Module:
