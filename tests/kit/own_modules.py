@@ -160,19 +160,6 @@ class Double(nn.Module):
         return torch.tanh(self.head(x))
 
 
-class HalfPrecision(nn.Module):
-    """Float16 throughout, packed."""
-
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(2, 5, batch_first=True)
-        self.half()
-
-    def forward(self, x, lengths):
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        return self.gru(packed)[1][0]
-
-
 class ScannedCell(nn.Module):
     """A cell in a loop over the steps. Rows keep their state after their lengths."""
 
@@ -287,11 +274,6 @@ def _single_inside(module):
     return Publication(module, "single_inside", inputs={"x": Floats("batch", "sequence", 2)}, outputs=["output"])
 
 
-def _half(module):
-    inputs = {"x": Floats("batch", "sequence", 2, dtype="float16"), "lengths": Lengths()}
-    return Publication(module, "half", inputs=inputs, outputs=["h_n"])
-
-
 def _scanned(module):
     inputs = {"x": Floats("batch", "sequence", 3), "lengths": Lengths()}
     return Publication(module, "scanned", inputs=inputs, outputs=["output", "h_n"])
@@ -313,7 +295,6 @@ PUBLICATIONS = {
     "alarm": (Alarm, _alarm),
     "single_inside": (SinglePrecisionInside, _single_inside),
     "double": (Double, _double),
-    "half": (HalfPrecision, _half),
     "scanned": (ScannedCell, _scanned),
 }
 """By the model's name: a module's class, and the description under which a module of it is published."""

@@ -1,13 +1,14 @@
 # ruff: noqa: SLF001 - private parts of torch are what it is about
-"""What the export uses of torch that isn't public, checked at import. `quick_decomposition` alone uses more.
+"""What the export uses of torch that isn't public, checked at import. `recurrence/program_passes` alone uses more.
 
 A torch that lacks one of them ends the import with one line, which has the versions in `TESTED`.
 """
 
 import contextlib
 import copy
+import operator
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 from unittest.mock import patch
@@ -26,12 +27,15 @@ try:
     import torch._dynamo
     import torch.export._trace
     import torch.fx.experimental._config
+    from torch._dispatch.python import enable_python_dispatcher
     from torch._ops import OpOverload
-    from torch._subclasses.fake_tensor import FakeTensor
+    from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
     from torch._subclasses.functional_tensor import FunctionalTensorMode, dispatch_functionalize
+    from torch.fx.experimental.proxy_tensor import ProxyTorchDispatchMode
     from torch.onnx._internal.exporter._registration import OnnxDecompMeta, ONNXRegistry
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_map, tree_map_only, tree_unflatten
+    from torch.utils.weak import WeakTensorKeyDictionary
 
     MULTI_OUT = torch.ops.onnx_symbolic._symbolic_multi_out.default
     """The operator that torch.onnx.ops.symbolic_multi_out leaves in a program."""
@@ -64,6 +68,7 @@ __all__ = [
     "FakeTensor",
     "OpOverload",
     "OperatorsSeen",
+    "Recorder",
     "TreeSpec",
     "asks_for_values",
     "backed_sizes_of_any_value",
@@ -115,6 +120,96 @@ class OperatorsSeen(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         result = func(*args, **(kwargs or {}))
         see_result(result)
         return result
+
+
+class Recorder(ProxyTorchDispatchMode):
+    """Records operators, those that are made of others whole, as the nodes of `graph`; tensors have no values.
+
+    It does what `make_fx(…, pre_dispatch=True)` does for tensors of known sizes, in a third of the time.
+    """
+
+    def __init__(self, given: Sequence[Tensor], line: Callable[[], str]) -> None:
+        super().__init__(None, "fake", pre_dispatch=True)  # type: ignore[arg-type]  # nothing else uses its tracer
+        modes = (each.fake_mode for each in given if isinstance(each, FakeTensor))
+        self._tensors = next(modes, None) or FakeTensorMode(
+            allow_fallback_kernels=True, allow_non_fake_inputs=True, shape_env=ShapeEnv(), static_shapes=True
+        )
+        self.graph = fx.Graph()
+        self.constants: dict[str, Tensor] = {}  # tensors that were there before, by the targets of nodes
+        self._line = line
+        self._nodes = WeakTensorKeyDictionary()  # type: ignore[no-untyped-call]
+        self._sizes: dict[str, fx.Node] = {}  # of sizes that depend on values
+        self.inputs = [self._tensors.from_tensor(each, static_shapes=True) for each in given]
+        for number, each in enumerate(self.inputs):
+            self._bind(each, self.graph.placeholder(f"input_{number}"))
+
+    def record(self, function: Callable[[Sequence[Tensor]], Any]) -> None:
+        """Record what a function computes of the tensors; it gives a list."""
+        with self._tensors, enable_python_dispatcher(), self:
+            results = function(self.inputs)
+        self.graph.output(fx.map_arg(fx.node.map_aggregate(results, self._node_of), lambda each: each))
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401 - as torch declares it
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Run an operator, and record it."""
+        del types
+        kwargs = kwargs or {}
+        if func is torch.ops.prim.device.default:
+            return func(*args, **kwargs)
+        given, named = fx.node.map_aggregate((args, kwargs), self._node_of)
+        result = func(*args, **kwargs)
+        lifts = func is torch.ops.aten.lift_fresh.default
+        self._call(torch.ops.aten.lift_fresh_copy.default if lifts else func, given, named, result)
+        return result
+
+    def __sym_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
+        """Compute with sizes, and record it."""
+        del types
+        result = func(*args, **kwargs)
+        if isinstance(result, torch.SymInt | torch.SymFloat | torch.SymBool):
+            self._call(func, *fx.node.map_aggregate((args, kwargs), self._node_of), result)
+        return result
+
+    def _call(self, func: Any, args: Any, kwargs: Any, result: object) -> None:  # noqa: ANN401
+        self._bind(result, self.graph.call_function(func, args, dict(kwargs)))
+
+    def _bind(self, value: object, node: fx.Node) -> None:
+        line = torch.fx.traceback.get_current_meta().get("stack_trace") or self._line()
+        node.meta |= {"val": value, "stack_trace": line}
+        if isinstance(value, Tensor):
+            self._nodes[value] = node
+            if node.op == "call_function":  # later writes may change its shape; and torch copies new ones that are held
+                node.meta["val"] = value.detach()
+            sizes: list[Any] = list(value.shape)
+            for axis, size in enumerate(sizes):
+                if isinstance(size, torch.SymInt) and str(size) not in self._sizes:
+                    self._call(torch.ops.aten.sym_size.int, (node, axis), {}, size)
+        elif isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
+            self._sizes[str(value)] = node
+        elif isinstance(value, list | tuple):
+            for number, each in enumerate(value):
+                self._call(operator.getitem, (node, number), {}, each)
+
+    def _node_of(self, value: Any) -> Any:  # noqa: ANN401 - an argument of an operator
+        if isinstance(value, torch.SymInt | torch.SymFloat | torch.SymBool):
+            return self._sizes.get(str(value), value)
+        if not isinstance(value, Tensor):
+            return value
+        if value in self._nodes:
+            return self._nodes[value]
+        name = next((name for name, each in self.constants.items() if each is value), "")
+        if not name:
+            kind = "param" if isinstance(value, nn.Parameter) else "tensor"
+            name = f"_{kind}_constant{sum(each.startswith(f'_{kind}') for each in self.constants)}"
+            self.constants[name] = value
+        node = self.graph.get_attr(name)  # one for each use, so that all steps of a loop have it
+        node.meta["val"] = value
+        return node
 
 
 def written_module(module: nn.Module) -> nn.Module:

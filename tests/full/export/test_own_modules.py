@@ -28,7 +28,6 @@ MODES = {
     "alarm": PADDED,
     "single_inside": JOINED,
     "double": JOINED,
-    "half": PADDED,
     "scanned": PADDED,
 }
 
@@ -52,7 +51,6 @@ AXES = {
     },
     "single_inside": {"output": {"batch": -1, "sequence": -1, "axis 2": 5}},
     "double": {"output": {"batch": -1, "sequence": -1, "axis 2": 5}},
-    "half": {"h_n": {"batch": -1, "axis 1": 5}},
     "scanned": {"output": {"batch": -1, "sequence": -1, "axis 2": 5}, "h_n": {"batch": -1, "axis 1": 5}},
 }
 
@@ -133,12 +131,7 @@ def test_a_loop_over_steps_has_no_script_and_says_why(published):
     done = published("scanned")
     assert done.unscripted.startswith("TorchScript cannot compile ScannedCell: function definitions")
     assert SCRIPT not in {file.name for file in done.manifest.files}
-    assert all(not published(name).unscripted for name in ("half", "sentiment"))
-
-
-def test_float16_is_computed_in_float32_and_rounded_once(published):
-    manifest = published("half").manifest
-    assert [tensor.datatype for tensor in (*manifest.inputs, *manifest.outputs)] == ["FP16", "INT64", "FP16"]
+    assert not published("sentiment").unscripted
 
 
 def test_bounds_of_integers_and_roles(published):

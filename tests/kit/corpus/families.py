@@ -5,7 +5,7 @@ from kit.corpus.layers import LAYER_FORMS, LAYERS, USES
 from kit.corpus.loop_states import LOOP_STATES
 from kit.corpus.loops import LOOPS
 from kit.corpus.numbered_loops import NUMBERED_LOOPS, STEP_NUMBERS
-from kit.corpus.numbers import COMPLEX, HALVES, SPARSE
+from kit.corpus.numbers import COMPLEX, NARROW, SPARSE
 from kit.corpus.outside_states import HELD_OBJECTS, OUTER_VARIABLES
 from kit.corpus.packed import OF_SORTED, PACKED, PADDED
 from kit.corpus.refused_layers import REFUSED_LAYERS
@@ -20,7 +20,7 @@ FAMILIES = [
     BUFFERS,
     COMPLEX,
     DECODERS,
-    HALVES,
+    NARROW,
     HELD_OBJECTS,
     HELD_VALUES,
     LAYERS,

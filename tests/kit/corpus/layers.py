@@ -257,24 +257,18 @@ class Words(nn.Module):
         return torch.log_softmax(self.head(torch.cat([h_n[0], h_n[1]], dim=1)), dim=1)
 
 
-@right(layers=3)
+@right(layers=1)
 class Functional(nn.Module):
-    """Weights of its own, made in the forward, and PyTorch's functions called by hand."""
+    """Weights of its own, made in the forward of an input."""
 
     def __init__(self):
         super().__init__()
-        self.lstm = nn.LSTM(3, 4, 2, batch_first=True)
-        self.gru = nn.GRU(3, 4)
+        self.lstm = nn.LSTM(3, 4, batch_first=True)
         self.scale = nn.Parameter(torch.tensor(0.5))
 
     def forward(self, input):
-        zeros = torch.zeros(2, input.size(0), 4)
-        weights = [weight * self.scale for weight in self.lstm._flat_weights]
-        one = torch._VF.lstm(input, (zeros, zeros), weights, True, 2, 0.0, False, False, True)
-        other = torch.gru(
-            input.transpose(0, 1), zeros[:1], self.gru._flat_weights, True, 1, 0.0, self.training, False, False
-        )
-        return one, other
+        weights = {name: weight * self.scale for name, weight in self.lstm.named_parameters()}
+        return torch.func.functional_call(self.lstm, weights, (input,))
 
 
 class WeightsFromTheInput(nn.Module):
@@ -283,8 +277,8 @@ class WeightsFromTheInput(nn.Module):
         self.rnn = nn.RNN(3, 4, batch_first=True)
 
     def forward(self, input, scale):
-        weights = [weight * scale for weight in self.rnn._flat_weights]
-        return torch.rnn_tanh(input, torch.zeros(1, input.size(0), 4), weights, True, 1, 0.0, False, False, True)
+        weights = {name: weight * scale for name, weight in self.rnn.named_parameters()}
+        return torch.func.functional_call(self.rnn, weights, (input,))
 
 
 @right(layers=1)
@@ -315,19 +309,6 @@ class TwoCells(nn.Module):
         for _ in range(2):
             state = self.cell(input[:, -1], state)
         return self.gru(input, state[0].unsqueeze(0))
-
-
-class Scaled(nn.Module):
-    """Calls a function of torch with weights that it multiplies by an input."""
-
-    def __init__(self, function, layer):
-        super().__init__()
-        self.function, self.layer = function, layer
-
-    def forward(self, x, scale):
-        weights = [getattr(self.layer, name) * scale for name in self.layer._flat_weights_names]
-        state = x.new_zeros(1 + self.layer.bidirectional, x.size(0), 4)
-        return self.function(x, state, weights, True, 1, 0.0, False, self.layer.bidirectional, True)
 
 
 class Nested(nn.Module):
@@ -381,18 +362,6 @@ class NamedPart(nn.Module):
         return self._modules[self.name](self.rnn(x)[0])
 
 
-class ByHand(nn.Module):
-    """torch.lstm with the weights of a module with projections."""
-
-    def __init__(self):
-        super().__init__()
-        self.lstm = nn.LSTM(3, 6, 2, proj_size=2)
-
-    def forward(self, input):
-        h_0, c_0 = (torch.zeros(2, input.size(0), size) for size in (2, 6))
-        return torch.lstm(input, (h_0, c_0), self.lstm._flat_weights, True, 2, 0.0, self.training, False, True)
-
-
 def hooked():
     module = nn.GRU(3, 4, batch_first=True)
     module.register_forward_pre_hook(lambda _, inputs: (inputs[0] + 1,))
@@ -419,15 +388,12 @@ for sample in ((1, 1), (1, 6)):
     add(f"trimmed, from a sample of {sample}", Trimmed, *RAGGED, longer=True, layers=1, sample=sample)
 for name in ("code", "graph"):  # names that torch's graphs use themselves
     add(f"a part named {name}", functools.partial(NamedPart, name), layers=1)
-add("projections by hand", ByHand, layers=0)
 add("an LSTM", lambda: nn.LSTM(3, 4, batch_first=True), layers=1, is_core=True)
 add("a bidirectional LSTM", lambda: nn.LSTM(3, 4, batch_first=True, bidirectional=True), layers=1)
 add("a GRU without gradients", lambda: nn.GRU(3, 4, batch_first=True).requires_grad_(False), layers=1)
 add("nothing recurrent", lambda: nn.Sequential(nn.Linear(3, 5)), layers=0)
 add("token ids", Words, integers("batch", "sequence", high=11), LENGTHS)
 add("weights of the input", WeightsFromTheInput, X, floats(), layers=1)
-for function, make in ((torch.gru, nn.GRU), (torch.gru, functools.partial(nn.GRU, bidirectional=True))):
-    add(f"weights times an input, {make}", lambda f=function, m=make: Scaled(f, m(3, 4)), X, floats(1), layers=1)
 for norm in (nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm):
     add(norm.__name__, lambda norm=norm: nn.Sequential(norm(nn.GRU(3, 4, batch_first=True), "weight_hh_l0")), layers=1)
 STATE = floats(1, "batch", 4)

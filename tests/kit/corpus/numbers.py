@@ -1,16 +1,13 @@
-"""Modules of complex numbers, of float16 and of sparse weights."""
+"""Modules of complex numbers, of other types of floats and of sparse weights."""
 
-import functools
 import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from kit.corpus.rows import LENGTHS, Family, X, floats
-from rnnserve.export import scan
+from kit.corpus.rows import Family, X, floats
 
-__all__ = ["COMPLEX", "HALVES", "SPARSE"]
+__all__ = ["COMPLEX", "NARROW", "SPARSE"]
 
 COMPLEX = Family("complex numbers")
 right, core, refused = COMPLEX.right, COMPLEX.core, COMPLEX.refused
@@ -72,56 +69,14 @@ def spectra(_, x):
     return torch.fft.rfft(x).abs()
 
 
-class Tagger(nn.Module):
-    """A recurrent module and a head at each step; the head follows a transposition where it is batch-first."""
-
-    def __init__(self, cell, layers, bidirectional, batch_first, packed, **options):
-        super().__init__()
-        self.rnn = cell(3, 8, layers, bidirectional=bidirectional, batch_first=batch_first, **options)
-        self.packed, self.batch_first = packed, batch_first
-        self.head = nn.Linear((self.rnn.proj_size or 8) * (1 + bidirectional), 2)
-
-    def forward(self, input, lengths):
-        x = input if self.batch_first else input.transpose(0, 1)
-        if self.packed:
-            x = pack_padded_sequence(x, lengths, batch_first=self.batch_first, enforce_sorted=False)
-        output, final = self.rnn(x)
-        if self.packed:
-            output, _ = pad_packed_sequence(output, batch_first=self.batch_first, total_length=input.shape[1])
-        return self.head(output), final
+NARROW = Family("other types of floats")
 
 
-class Steps(nn.Module):
+@NARROW.refused(r"^`weight_ih_l0` is of torch\.float16.*module\.float\(\)", is_core=True, is_located=False)
+class InHalf(nn.GRU):
     def __init__(self):
-        super().__init__()
-        self.cell, self.norm = nn.LSTMCell(3, 8), nn.LayerNorm(8)
-
-    def forward(self, input, _lengths):
-        def step(state, x):
-            h, c = self.cell(x, state)
-            return (h, c), self.norm(h)
-
-        zeros = input.new_zeros(input.size(0), 8)
-        return scan(step, (zeros, zeros), input, dim=1)
-
-
-def in_half(make, options):
-    return make(*options).half()
-
-
-HALF = floats("batch", "sequence", 3, dtype=torch.float16)
-HALVES = Family("float16", arguments=(HALF, LENGTHS), limit=1400.0)
-for name, make, options in (
-    ("rnn", functools.partial(Tagger, nn.RNN), (1, False, True, False)),
-    ("rnn", functools.partial(Tagger, nn.RNN), (2, True, False, True)),
-    ("gru", functools.partial(Tagger, nn.GRU), (2, False, True, True)),
-    ("gru", functools.partial(Tagger, nn.GRU), (1, True, False, False)),
-    ("lstm", functools.partial(Tagger, nn.LSTM), (1, True, True, True)),
-    ("lstm", functools.partial(Tagger, nn.LSTM), (2, False, False, False)),
-    ("projected lstm", functools.partial(Tagger, nn.LSTM, proj_size=3), (2, True, True, True)),
-    ("scan", Steps, ()),
-):
-    HALVES.add(f"{name} {options}", functools.partial(in_half, make, options))
+        super().__init__(3, 4)
+        self.half()
 
 
 class Casts(nn.Module):
@@ -135,7 +90,7 @@ class Casts(nn.Module):
 
 
 for dtype in (torch.float64, torch.float16):
-    HALVES.add(f"a head after a cast of {dtype}", Casts, floats("batch", "sequence", 3, dtype=dtype))
+    NARROW.add(f"a head after a cast of {dtype}", Casts, floats("batch", "sequence", 3, dtype=dtype), limit=1400.0)
 
 
 class InDouble(nn.Module):
@@ -145,7 +100,7 @@ class InDouble(nn.Module):
         return nn.functional.logsigmoid(x.double()), nn.functional.silu(x.double())
 
 
-HALVES.add("of a double", InDouble, X, limit=1.0, is_core=True)
+NARROW.add("of a double", InDouble, X, is_core=True)
 
 
 SPARSE = Family("sparse weights", arguments=(floats("batch", "sequence", 4),))

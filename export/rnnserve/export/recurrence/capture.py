@@ -10,7 +10,7 @@ from torch import nn
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.recurrence.dynamic_axes import ANY_SIZES, Arguments, DynamicAxes, Limits, resize
 from rnnserve.export.recurrence.held_values import HeldValueMode
-from rnnserve.export.recurrence.interception import FunctionStandIns, intercepted, without_caches
+from rnnserve.export.recurrence.interception import intercepted, without_caches
 from rnnserve.export.recurrence.program_passes import refuse_writes, remove_zero_states
 from rnnserve.export.recurrence.refusals import (
     FixedSize,
@@ -95,7 +95,6 @@ def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
         intercepted(),
         CaptureSession(module).opened(),
         torch.no_grad(),
-        FunctionStandIns(),
         HeldValueMode(module).of_calls() as held_values,
         without_caches(module),
         compiled_as_written(),

@@ -42,11 +42,10 @@ from rnnserve.export.recurrence.dynamic_axes import (
 from rnnserve.export.recurrence.exact_passes import (
     RECURRENT,
     cast_before_transposing,
-    compute_float16_in_float32,
     fold_weights,
     simplify_exactly,
 )
-from rnnserve.export.recurrence.held_values import ValueChecks
+from rnnserve.export.recurrence.held_values import checks_left_out
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.layer_operators import GRU, LSTM, RNN, TRANSLATIONS
 from rnnserve.export.recurrence.naming import (
@@ -56,9 +55,12 @@ from rnnserve.export.recurrence.naming import (
     name_interface,
     remove_metadata,
 )
-from rnnserve.export.recurrence.program_passes import divide_sizes_exactly, leave_stored_buffers
-from rnnserve.export.recurrence.quick_decomposition import decomposed_quickly
-from rnnserve.export.recurrence.refusals import DependsOnValues, FixedSize, RaisedInCapture, refuse_state, untranslated
+from rnnserve.export.recurrence.program_passes import (
+    decomposed_quickly,
+    divide_sizes_exactly,
+    leave_stored_buffers,
+)
+from rnnserve.export.recurrence.refusals import FixedSize, RaisedInCapture, refuse_state, untranslated
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.scan import refuse_empty_scans, translate_scans
 from rnnserve.export.recurrence.value_trials import fixes_sizes, other_sizes, run_trials, special_operators
@@ -145,17 +147,22 @@ def export_onnx(
     if not isinstance(args, tuple):
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
-    checks = ValueChecks(module)
     # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
-    with LOCK, rare_collections(), left_as_they_were(module), without_exporter_messages(), _frozen(module):
-        captured = _capture_without_checks(module, args, axes, sizes, checks)
-        with checks.left_out():
-            _prepare(captured.program, output_names)
-            special = special_operators(captured.program)
-            translated = _translate(captured.program, input_names)  # it may decompose the program itself
-            _finish(captured, translated, module, args, axes, sizes, special, input_names, output_names)
-    for said in checks.told:
-        warnings.warn(f"the exported module {said}", stacklevel=2)
+    with (
+        LOCK,
+        rare_collections(),
+        left_as_they_were(module),
+        without_exporter_messages(),
+        _frozen(module),
+        checks_left_out() as lines,
+    ):
+        captured = _capture(module, args, axes, sizes)
+        _prepare(captured.program, output_names)
+        special = special_operators(captured.program)
+        translated = _translate(captured.program, input_names)  # it may decompose the program itself
+        _finish(captured, translated, module, args, axes, sizes, special, input_names, output_names)
+    for line in lines:
+        warnings.warn(f"the exported module makes no check of values at {line}", stacklevel=2)
     return translated
 
 
@@ -170,19 +177,6 @@ def _frozen(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in learning:
             parameter.requires_grad_(True)
-
-
-def _capture_without_checks(
-    module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits, checks: ValueChecks
-) -> RolledCapture:
-    """Capture a module without the checks of values that stand in the way."""
-    while True:
-        try:
-            with checks.left_out():
-                return _capture(module, args, axes, sizes)
-        except DependsOnValues as refused:
-            if not checks.leave_out(refused):
-                raise
 
 
 def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits) -> RolledCapture:
@@ -301,8 +295,6 @@ def _finish(
     # Bodies of scans have their values' shapes by now.
     run_pass(name_axes, model, decomposed, axes, sizes)
     run_pass(fold_weights, model)
-    run_pass(compute_float16_in_float32, model)
-    # Casts of the pass before it are among those that are exchanged.
     run_pass(cast_before_transposing, model)
     run_pass(name_after_modules, model, module)
     run_pass(remove_metadata, model)

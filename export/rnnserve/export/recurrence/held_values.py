@@ -3,31 +3,30 @@
 - Values that the module holds, parameters and buffers and what is computed of them alone: `range(int(self.layers))`
   takes the same way in each call, so its answer is that of the module's own numbers. `HeldValueMode` notes how those
   that depend on no argument are made, and computes one where code asks for its value.
-- Checks of values that do nothing but raise: `assert lengths.min() > 0`, `if lengths.max() > x.size(1): raise …`. If a
-  check fails, eager gives no result, so a program without it is right wherever eager gives one. `ValueChecks` leaves
-  it out of the function's code while the module is captured, and the user is told. So are those of
-  `torch.distributions`, unless a distribution is told to check, `validate_args=True`.
+- Checks of values that do nothing but raise: `assert lengths.min() > 0`, `if lengths.max() > x.size(1): raise …`, and
+  those of `torch.distributions`. If a check fails, eager gives no result, so a program without it is right wherever
+  eager gives one. The answer is one with which the check passes, and the user is told.
 """
 
-import ast
 import contextlib
+import dis
 import functools
-import inspect
+import sys
+import threading
 import types
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution
 from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
+from rnnserve.export.recurrence.interception import stand_in_for
 from rnnserve.export.recurrence.packing import PackedField
-from rnnserve.export.recurrence.refusals import AsksForValues, DependsOnValues
-from rnnserve.export.source_lines import source_line
-from rnnserve.export.surroundings import functions_of
+from rnnserve.export.recurrence.refusals import AsksForValues
+from rnnserve.export.source_lines import is_users_code, source_line
 from rnnserve.export.torch_adapter import (
     FakeTensor,
     outside_of_modes,
@@ -37,13 +36,25 @@ from rnnserve.export.torch_adapter import (
     version_of,
 )
 
-__all__ = ["HeldValueMode", "ValueChecks"]
+__all__ = ["HeldValueMode", "checks_left_out"]
 
-_ASKS: Final = {
-    *(Tensor.__bool__, Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item, Tensor.tolist, Tensor.numpy),
-    *(torch.equal, Tensor.equal, torch.is_nonzero, Tensor.is_nonzero),
-}
+_BOOLS: Final = {Tensor.__bool__, torch.equal, Tensor.equal, torch.is_nonzero, Tensor.is_nonzero}
+_NUMBERS: Final = {Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item}
+_ASKS: Final = {*_BOOLS, *_NUMBERS, Tensor.tolist, Tensor.numpy}
 """Functions that make values of Python of tensors."""
+
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def checks_left_out() -> Iterator[dict[str, None]]:
+    """Collect, in the context, the lines of the checks that this thread's captures leave out."""
+    lines: dict[str, None] = {}
+    _thread.lines = lines
+    try:
+        yield lines
+    finally:
+        del _thread.lines
 
 
 class HeldValueMode(TorchFunctionMode):
@@ -101,21 +112,27 @@ class HeldValueMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
     ) -> Argument:
-        """Run `func`, on the module's own numbers if it asks for values that they decide."""
+        """Run `func` or its stand-in; if it asks for values that the module's own numbers decide, run it on these."""
         del types
         kwargs = kwargs or {}
         alone = args[0] if len(args) == 1 and not kwargs else None
-        if isinstance(alone, Tensor) and id(alone) not in self._made and func is not Tensor.numpy:
+        if isinstance(alone, Tensor) and id(alone) not in self._made and func not in _ASKS:
             return func(alone)  # most calls: torch reads shapes, strides and devices
         leaves, structure = tree_flatten((tuple(args), kwargs))
         tensors = [each for each in leaves if isinstance(each, Tensor)]
         symbolic = any(isinstance(each, torch.SymInt | torch.SymFloat | torch.SymBool) for each in leaves)
         held = bool(tensors) and not symbolic and all(id(each) in self._made for each in tensors)
-        if held and func in _ASKS:
-            return outside_of_modes(lambda: self._again(func, leaves, structure))
-        if func is Tensor.numpy and isinstance(args[0], FakeTensor):
-            raise AsksForValues(".numpy() needs the values of a tensor")
-        result = func(*args, **kwargs)
+        if func is torch._assert and tensors and not held:  # noqa: SLF001 - that users may call it is documented
+            _note_line()
+            return None
+        if func in _ASKS:
+            if held:
+                return outside_of_modes(lambda: self._again(func, leaves, structure))
+            if (passing := _passing(func, tensors)) is not None:
+                return passing
+            if func is Tensor.numpy and isinstance(args[0], FakeTensor):
+                raise AsksForValues(".numpy() needs the values of a tensor")
+        result = stand_in_for(func, (*args, *kwargs.values()))(*args, **kwargs)
         if _writes(func, kwargs):
             if any(id(each) in self._made for each in tensors):
                 self._made.clear()  # views of it have changed with it
@@ -146,128 +163,73 @@ def _writes(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
     return name.endswith("_") or "out" in kwargs
 
 
-_CHECKS = {"_assert", "_assert_async", "_check", "_check_value", "_check_tensor_all"}  # functions of torch
+_LARGE = 2**62
+_ENDS = ("POP_TOP", "STORE", "DELETE", "RETURN", "YIELD", "FOR_ITER", "SEND", "RERAISE")
+"""Instructions with which an expression ends, other than jumps."""
 
 
-class ValueChecks:
-    """The checks of a module that are left out, as captures are refused for them.
+def _passing(func: Callable[..., Any], tensors: list[Tensor]) -> Any:  # noqa: ANN401 - a bool or a number
+    """Give the value with which a check passes, if one asks for it; None where code does something else with it."""
+    if func not in _BOOLS | _NUMBERS:
+        return None
+    frame = sys._getframe(2)  # noqa: SLF001 - the documented way to see who calls
+    while frame.f_code.co_name == "__torch_function__" and frame.f_back is not None:  # of torch's own modes
+        frame = frame.f_back
+    found = _check_at(frame.f_code, frame.f_lasti)
+    if found is None:
+        return None
+    passes, sign = found
+    _note_line()
+    if func in _BOOLS or (func is Tensor.item and tensors[0].dtype is torch.bool):
+        return None if sign else passes
+    is_float = func is Tensor.__float__ or (func is Tensor.item and tensors[0].is_floating_point())
+    number = sign * _LARGE or int(passes)
+    return float(number) if is_float else number
 
-    Attributes:
-        told: What the user is told of them.
+
+def _note_line() -> None:
+    """Note the line of the user's code at which a check is left out."""
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001
+    while frame is not None and not is_users_code(frame.f_code.co_filename):
+        frame = frame.f_back
+    if frame is not None and hasattr(_thread, "lines"):
+        _thread.lines[source_line(frame.f_code.co_filename, frame.f_lineno)] = None
+
+
+@functools.lru_cache(maxsize=256)
+def _check_at(code: types.CodeType, offset: int) -> tuple[bool, int] | None:
+    """Find out whether a value that code asks for only decides whether it raises.
+
+    Gives the truth of the condition with which it doesn't raise; and, if the condition is a comparison with the value,
+    1 or -1 for a large or a small value with which it has this truth.
     """
-
-    def __init__(self, module: nn.Module) -> None:
-        self.told: list[str] = []
-        self._module = module
-        self._places: set[tuple[str, int]] = set()
-        self._codes: dict[types.FunctionType, types.CodeType] = {}
-        self._of_distributions = False
-
-    def leave_out(self, refused: DependsOnValues) -> bool:
-        """Leave out the check that a capture was refused for; False if there is none."""
-        if refused.of_distribution:
-            found, self._of_distributions = not self._of_distributions and _distributions_check(), True
-            if found:
-                self.told.append("does not check the arguments of distributions")
-            return found
-        for place in refused.places:
-            if place not in self._places and self._leave_out_at(*place):
-                self.told.append(f"makes no check of values at {source_line(*place)}")
-                return True
-        return False
-
-    def _leave_out_at(self, file: str, line: int) -> bool:
-        lines = {at for where, at in self._places if where == file} | {line}
-        found = False
-        for function in functions_of(self._module):
-            if function.__code__.co_filename == file:
-                dropped, code = _code_without(function, lines)
-                if dropped and code is not None:
-                    self._codes[function] = code
-                    found = found or line in dropped
-        if found:
-            self._places.add((file, line))
-        return found
-
-    @contextlib.contextmanager
-    def left_out(self) -> Iterator[None]:
-        """Run the functions without these checks in the context. The function objects stay; their code is exchanged."""
-        before = [(function, function.__code__) for function in self._codes]
-        try:
-            for function, code in self._codes.items():
-                function.__code__ = code
-            if self._of_distributions:
-                Distribution.set_default_validate_args(False)
-            yield
-        finally:
-            for function, code in before:
-                function.__code__ = code
-            if self._of_distributions:
-                Distribution.set_default_validate_args(True)
+    found = list(dis.get_instructions(code))
+    places = {each.offset: number for number, each in enumerate(found)}
+    at = places[offset]
+    jump = next(n for n in range(at, len(found)) if _ends(found[n]))
+    name = found[jump].opname
+    if not name.startswith("POP_JUMP") or not name.endswith(("IF_TRUE", "IF_FALSE")):
+        return None
+    falls, jumps = (_only_raises(found, start) for start in (jump + 1, places[found[jump].argval]))
+    if falls == jumps:
+        return None
+    passes = truth = falls == name.endswith("IF_TRUE")
+    for number in range(jump - 1, at, -1):
+        if found[number].opname == "UNARY_NOT":
+            truth = not truth
+        elif found[number].opname == "COMPARE_OP":
+            operator = str(found[number].argval)
+            is_right = all(each.opname in ("PRECALL", "CALL", "CACHE") for each in found[at + 1 : number])
+            if "=" in operator and operator[0] in "=!":  # no value is known to be equal
+                return (passes, 1) if truth == (operator[0] == "!") else None
+            return passes, 1 if (operator[0] == ">") == (truth != is_right) else -1
+    return truth, 0
 
 
-def _distributions_check() -> bool:
-    """Whether distributions that aren't told check their arguments: torch has no public way to ask for it."""
-    with contextlib.suppress(ValueError):
-        Bernoulli(probs=torch.tensor(2.0))
-        return False
-    return True
+def _ends(instruction: dis.Instruction) -> bool:
+    return "JUMP" in instruction.opname or instruction.opname.startswith((*_ENDS, "RAISE"))
 
 
-def _code_without(function: types.FunctionType, lines: Collection[int]) -> tuple[set[int], types.CodeType | None]:
-    """Compile a function without the checks at some lines; give those lines, too. None if its file isn't what runs."""
-    code = function.__code__
-    within = {line for _, _, line in code.co_lines() if line is not None}
-    if not any(min(within) <= line <= max(within) for line in lines):
-        return set(), None
-    try:
-        tree = ast.parse("".join(inspect.findsource(function)[0]))
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return set(), None
-    if _compiled(tree, code) != code:
-        return set(), None
-    dropping = _Dropping(lines)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
-            first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
-            if first == code.co_firstlineno:
-                dropping.visit(node)
-    found = _compiled(tree, code)
-    return dropping.dropped, found if found is not None and found.co_freevars == code.co_freevars else None
-
-
-class _Dropping(ast.NodeTransformer):
-    """Drops checks at lines: the statement's own, or those of the condition before what it raises."""
-
-    def __init__(self, lines: Collection[int]) -> None:
-        self._lines = lines
-        self.dropped: set[int] = set()
-
-    def visit(self, node: ast.AST) -> ast.AST:
-        """Put `pass` in the place of a check."""
-        if isinstance(node, ast.stmt) and _is_check(node):
-            end = node.test.end_lineno if isinstance(node, ast.If) else node.end_lineno
-            found = {line for line in self._lines if node.lineno <= line <= (end or node.lineno)}
-            if found:
-                self.dropped |= found
-                return ast.copy_location(ast.Pass(), node)
-        return self.generic_visit(node)
-
-
-def _is_check(node: ast.stmt) -> bool:
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        called = node.value.func
-        return isinstance(called, ast.Attribute) and called.attr in _CHECKS
-    if isinstance(node, ast.If):
-        return not node.orelse and all(isinstance(each, ast.Raise) for each in node.body)
-    return isinstance(node, ast.Assert)
-
-
-def _compiled(tree: ast.Module, like: types.CodeType) -> types.CodeType | None:
-    """Compile a file, and give the code of one of its functions: which names are imported decides how calls are."""
-    waiting: list[types.CodeType] = [compile(tree, like.co_filename, "exec", dont_inherit=True)]
-    for each in waiting:  # it grows
-        if (each.co_name, each.co_firstlineno) == (like.co_name, like.co_firstlineno):
-            return each
-        waiting += [constant for constant in each.co_consts if isinstance(constant, types.CodeType)]
-    return None
+def _only_raises(found: list[dis.Instruction], start: int) -> bool:
+    """Whether the instructions from a place on do nothing but raise."""
+    return next(each.opname for each in found[start:] if _ends(each)).startswith("RAISE")

@@ -6,14 +6,12 @@ object stays, and its code is exchanged until it is restored. The exchanged code
 capturing. If not, it runs PyTorch's own code. A thread that reads the *source* of these functions meanwhile, as
 `torch.jit.script` does, would read ours; so `rnnserve.export.script` waits for the lock.
 
-A mode of torch, `FunctionStandIns`, replaces functions of tensors: `torch.lstm` and the like, which torch.export would
-unroll; functions that take the size of an axis as a plain number, which would fix the axis; and cumprod and
-logcumsumexp, which become scans: torch's translation of logcumsumexp was off by 1.3 at 1,500 steps, and it has none of
-cumprod.
+`stand_in_for` replaces functions of tensors: those that take the size of an axis as a plain
+number, which would fix the axis; and cumprod and logcumsumexp, which become scans: torch's translation of logcumsumexp
+was off by 1.3 at 1,500 steps, and it has none of cumprod.
 """
 
 import contextlib
-import dataclasses
 import functools
 import inspect
 import math
@@ -26,67 +24,19 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - as PyTorch has it
 from torch import Tensor, nn
 from torch.nn.utils import rnn
-from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import layer_operators, packing
-from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
+from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.recurrence.scan import current_session, is_capturing, scan
 from rnnserve.export.source_lines import is_users_code
 from rnnserve.export.surroundings import CACHED, functions_of, held_objects, names_in
 from rnnserve.export.torch_adapter import packed_fields
 
-__all__ = ["LOCK", "FunctionStandIns", "intercepted", "without_caches"]
+__all__ = ["LOCK", "intercepted", "stand_in_for", "without_caches"]
 
 # Held while a module is exported. Reentrant: an export captures the module and runs it again, each with exchanged code.
 LOCK = threading.RLock()
-
-
-@dataclasses.dataclass(frozen=True)
-class LayerStack:
-    """A stack of recurrent layers, as PyTorch describes one."""
-
-    mode: str  # RNN_TANH, RNN_RELU, GRU or LSTM
-    num_layers: int
-    bias: bool  # whether each layer has bias_ih and bias_hh
-    bidirectional: bool
-    projected: bool = False  # whether each layer has projections (`proj_size`), which LSTM only has
-
-    @property
-    def weights(self) -> int:
-        """How many tensors each layer has."""
-        return (1 + self.bidirectional) * (2 + 2 * self.bias + self.projected)
-
-    def states(self, batch: int | torch.SymInt, weights: Sequence[Tensor]) -> dict[str, tuple[Any, ...]]:
-        """Give the shapes of the initial states: h_0, and c_0 of an LSTM. weight_hh is (gates * hidden, hidden)."""
-        rows = self.num_layers * (1 + self.bidirectional)
-        shapes = {"h_0": (rows, batch, weights[1].shape[1])}
-        return shapes | ({"c_0": (rows, batch, weights[1].shape[0] // 4)} if self.mode == "LSTM" else {})
-
-    def run(
-        self, steps: Tensor, lengths: Tensor | None, states: Sequence[Tensor | None], weights: Sequence[Tensor]
-    ) -> tuple[Tensor, ...]:
-        """Put one stand-in for each layer into the captured program; give the output and the final states."""
-        directions = 1 + self.bidirectional
-        finals: list[Sequence[Tensor]] = []
-        for number in range(self.num_layers):
-            rows = slice(number * directions, (number + 1) * directions)
-            own = list(weights[number * self.weights : (number + 1) * self.weights])
-            one_layer = self.num_layers == 1
-            initial = [state if state is None or one_layer else state[rows] for state in states]
-            steps, *final = self._layer(steps, lengths, initial, own)
-            finals.append(final)
-        return steps, *(each[0] if len(each) == 1 else torch.cat(each) for each in zip(*finals, strict=True))
-
-    def _layer(
-        self, steps: Tensor, lengths: Tensor | None, states: Sequence[Tensor | None], weights: list[Tensor]
-    ) -> tuple[Tensor, ...]:
-        if self.projected:
-            return _projected_lstm(steps, lengths, states, weights, self.bidirectional)
-        given = (steps, lengths, *states, weights, self.bias, self.bidirectional)
-        if self.mode in ("GRU", "LSTM"):
-            return tuple((layer_operators.GRU if self.mode == "GRU" else layer_operators.LSTM)(*given))
-        return tuple(layer_operators.RNN(*given, {"RNN_TANH": "tanh", "RNN_RELU": "relu"}[self.mode]))
 
 
 def _projected_lstm(
@@ -148,9 +98,13 @@ def _forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[
             f"{name} is in training mode with dropout={module.dropout} between its layers, which draws random numbers. "
             "Call .eval() on the module before exporting it."
         )
-    # Not _flat_weights: parametrisations compute a weight when it is read, as in eager.
-    weights = [weight for layer in module.all_weights for weight in layer]
-    _refuse_dtype(weights[0].dtype, f"{name} holds {weights[0].dtype}")
+    weights = module.all_weights  # not _flat_weights: parametrisations compute a weight when it is read, as in eager
+    dtype = weights[0][0].dtype
+    if dtype != torch.float32:
+        raise UnsupportedModule(
+            f"{name} holds {dtype}; onnxruntime runs recurrent operators in float32 only. Convert the "
+            "module before exporting it: module.float()."
+        )
     packed = packing.Padded.of(input, name) if isinstance(input, rnn.PackedSequence) else None
     steps = input if packed is None else packed.steps
     if not isinstance(steps, Tensor):
@@ -167,11 +121,10 @@ def _forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[
             f"{name} got an input of {steps.dim()} axes with {steps.shape[-1]} features; expected {axes} with "
             f"{module.input_size} features. Are features the last axis?"
         )
-    if steps.dtype != weights[0].dtype:
-        raise UnsupportedModule(f"{name} got an input of {steps.dtype}; its weights are {weights[0].dtype}")
-    stack = LayerStack(module.mode, module.num_layers, module.bias, module.bidirectional, module.proj_size > 0)
-    states = _initial_states(stack, hx, steps, weights, name)
-    output, *finals = stack.run(steps, None if packed is None else packed.row_lengths, states, weights)
+    if steps.dtype != dtype:
+        raise UnsupportedModule(f"{name} got an input of {steps.dtype}; its weights are {dtype}")
+    states = _initial_states(module, hx, steps, name)
+    output, *finals = _layers(module, steps, None if packed is None else packed.row_lengths, states, weights)
     if packed is not None:
         result: Any = packed.with_steps(output, zero_padded=True).packed()
     else:
@@ -179,11 +132,11 @@ def _forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[
     return result, tuple(finals) if module.mode == "LSTM" else finals[0]
 
 
-def _initial_states(
-    stack: LayerStack, hx: Argument, steps: Tensor, weights: Sequence[Tensor], name: str
-) -> list[Tensor | None]:
+def _initial_states(module: nn.RNNBase, hx: Argument, steps: Tensor, name: str) -> list[Tensor | None]:
     """Check initial states, and list them; None for zeros. Steps are (sequence, batch, features)."""
-    shapes = stack.states(steps.shape[1], weights)
+    rows = module.num_layers * (1 + module.bidirectional), steps.shape[1]
+    shapes = {"h_0": (*rows, module.proj_size or module.hidden_size)}
+    shapes |= {"c_0": (*rows, module.hidden_size)} if module.mode == "LSTM" else {}
     if hx is None:
         return [None] * len(shapes)
     if len(shapes) == 2 and (isinstance(hx, Tensor) or len(hx) != 2):
@@ -192,23 +145,39 @@ def _initial_states(
     for state, (label, expected) in zip(states, shapes.items(), strict=True):
         if not isinstance(state, Tensor) or state.dim() != 3 or tuple(state.shape) != expected:
             got = tuple(state.shape) if isinstance(state, Tensor) else type(state).__name__
-            last = "proj_size" if stack.projected and label == "h_0" else "hidden"
+            last = "proj_size" if module.proj_size and label == "h_0" else "hidden"
             raise UnsupportedModule(
                 f"{name} got {label} {got}; expected (layers * directions, batch, {last}) = {expected}, also where the "
                 "input is batch-first"
             )
-        if state.dtype != weights[0].dtype:
-            raise UnsupportedModule(f"{name} got {label} of {state.dtype}; its weights are {weights[0].dtype}")
+        if state.dtype != steps.dtype:
+            raise UnsupportedModule(f"{name} got {label} of {state.dtype}; its weights are {steps.dtype}")
     return states
 
 
-def _refuse_dtype(dtype: torch.dtype, what: str) -> None:
-    """Refuse recurrent layers of a dtype that onnxruntime can't run; float16 is computed in float32 (`float16`)."""
-    if dtype not in (torch.float32, torch.float16):
-        raise UnsupportedModule(
-            f"{what}; onnxruntime runs recurrent operators in float32 and float16 only. Convert the module before "
-            "exporting it: module.float()."
-        )
+def _layers(
+    module: nn.RNNBase,
+    steps: Tensor,
+    lengths: Tensor | None,
+    states: Sequence[Tensor | None],
+    weights: Sequence[Sequence[Tensor]],
+) -> tuple[Tensor, ...]:
+    """Put one stand-in for each layer into the captured program; give the output and the final states."""
+    directions = 1 + module.bidirectional
+    finals: list[Sequence[Tensor]] = []
+    for number in range(module.num_layers):
+        rows = slice(number * directions, (number + 1) * directions)
+        own = [weight for direction in weights[rows] for weight in direction]
+        initial = [state if state is None or module.num_layers == 1 else state[rows] for state in states]
+        given = (steps, lengths, *initial, own, module.bias, module.bidirectional)
+        if module.proj_size:
+            steps, *final = _projected_lstm(steps, lengths, initial, own, module.bidirectional)
+        elif module.mode in ("GRU", "LSTM"):
+            steps, *final = (layer_operators.GRU if module.mode == "GRU" else layer_operators.LSTM)(*given)
+        else:
+            steps, *final = layer_operators.RNN(*given, {"RNN_TANH": "tanh", "RNN_RELU": "relu"}[module.mode])
+        finals.append(final)
+    return steps, *(each[0] if len(each) == 1 else torch.cat(each) for each in zip(*finals, strict=True))
 
 
 class _Exchange:
@@ -273,63 +242,19 @@ def intercepted() -> Iterator[None]:
                     exchange.function.__code__ = exchange.code
 
 
-class FunctionStandIns(TorchFunctionMode):
-    """Replaces such functions in this thread."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
-    ) -> Argument:
-        """Run `func`, or what stands in for it."""
-        del types
-        kwargs = kwargs or {}
-        if func in _OF_SIZES and any(isinstance(each, torch.SymInt) for each in (*args, *kwargs.values())):
-            return _OF_SIZES[func](*args, **kwargs)
-        return _STAND_INS.get(func, func)(*args, **kwargs)
+def stand_in_for(func: Callable[..., Any], arguments: Sequence[Any]) -> Callable[..., Any]:
+    """Give what runs in the place of a function of tensors."""
+    if func in _OF_SIZES and any(isinstance(each, torch.SymInt) for each in arguments):
+        return _OF_SIZES[func]
+    return _STAND_INS.get(func, func)
 
 
-def _recurrent(mode: str) -> Callable[..., tuple[Tensor, ...]]:
-    """Make what does what a recurrent function does with a plain sequence, with one stand-in a layer.
-
-    The function's form for packed sequences has `batch_sizes` as its second argument, all others one place later, and
-    no `batch_first`; so a `has_biases` that is not a bool means a packed sequence, which is refused.
-    """
-    name = f"torch.{mode.lower()}, called by the module's own code,"
-
-    def function(
-        input: Tensor,
-        hx: Argument,
-        params: Sequence[Tensor],
-        has_biases: bool,
-        num_layers: int,
-        dropout: float,
-        train: bool,
-        bidirectional: bool,
-        batch_first: bool,
-    ) -> tuple[Tensor, ...]:
-        if not isinstance(has_biases, bool):
-            raise UnsupportedModule(
-                f"{name} works on the fields of a PackedSequence, which ONNX has no form for; call nn.RNN, nn.GRU or "
-                "nn.LSTM with the packed sequence"
-            )
-        if train and dropout and num_layers > 1:
-            raise UnsupportedModule(
-                f"{name} has dropout={dropout} that is on; call .eval() on the module before exporting"
-            )
-        plain = LayerStack(mode, num_layers, has_biases, bidirectional)
-        stacks = [plain, dataclasses.replace(plain, projected=True)] if mode == "LSTM" else [plain]
-        stack = next((stack for stack in stacks if len(params) == num_layers * stack.weights), None)
-        if stack is None:
-            raise UnsupportedModule(
-                f"{name} got {len(params)} weights for {num_layers} layers in {1 + bidirectional} directions; expected "
-                "weight_ih, weight_hh, the two biases and, for an LSTM with projections, weight_hr of each"
-            )
-        _refuse_dtype(input.dtype, f"{name} got {input.dtype}")
-        steps = input.transpose(0, 1) if batch_first else input
-        states = _initial_states(stack, hx, steps, params, name)
-        output, *finals = stack.run(steps, None, states, params)
-        return (output.transpose(0, 1) if batch_first else output), *finals
-
-    return function
+def _functional(*_: object, **__: object) -> NoReturn:
+    raise UnsupportedModule(
+        "the module's own code calls torch.lstm, torch.gru or torch.rnn_tanh, of which only nn.LSTM, nn.GRU and nn.RNN "
+        "have a form in ONNX. Call the layer; with weights that are computed, torch.func.functional_call(layer, "
+        '{"weight_hh_l0": weight, …}, (x,)).'
+    )
 
 
 def _one_hot(tensor: Tensor, num_classes: int) -> Tensor:
@@ -415,10 +340,7 @@ _OF_SIZES: dict[Any, Callable[..., Tensor]] = {F.one_hot: _one_hot, torch.linspa
 """Where one of the arguments is a size that is dynamic."""
 
 _STAND_INS: dict[Any, Callable[..., Any]] = {
-    torch.rnn_tanh: _recurrent("RNN_TANH"),
-    torch.rnn_relu: _recurrent("RNN_RELU"),
-    torch.gru: _recurrent("GRU"),
-    torch.lstm: _recurrent("LSTM"),
+    **dict.fromkeys((torch.rnn_tanh, torch.rnn_relu, torch.gru, torch.lstm), _functional),
     torch.take_along_dim: _take_along_dim,
     Tensor.take_along_dim: _take_along_dim,
     torch.cumprod: _PRODUCT,

@@ -2,10 +2,9 @@
 
 import contextlib
 import linecache
-import pathlib
 import threading
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
@@ -15,7 +14,6 @@ from torch.export.graph_signature import InputKind
 from torch.fx.experimental.symbolic_shapes import ConstraintViolationError, ShapeEnv
 
 from rnnserve.export.errors import ExportError, UnsupportedModule
-from rnnserve.export.operators import checked_distribution
 from rnnserve.export.recurrence.dynamic_axes import DynamicAxes
 from rnnserve.export.source_lines import first_line, is_users_code, line_of, source_line
 from rnnserve.export.surroundings import held_modules
@@ -31,7 +29,6 @@ from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
     "AsksForValues",
-    "DependsOnValues",
     "FixedSize",
     "NotRolled",
     "RaisedInCapture",
@@ -62,15 +59,6 @@ class FixedSize(UnsupportedModule):
     def __init__(self, message: str, *, of_batch: bool = False) -> None:
         super().__init__(message)
         self.of_batch = of_batch  # the module may hold something of as many rows as the sample has
-
-
-class DependsOnValues(UnsupportedModule):
-    """The module's Python code depends on the values of a tensor, at lines of files, the innermost first."""
-
-    def __init__(self, message: str, places: Sequence[tuple[str, int]], *, of_distribution: bool = False) -> None:
-        super().__init__(message)
-        self.places = tuple(places)
-        self.of_distribution = of_distribution  # whether one of torch.distributions checks its arguments
 
 
 class NotRolled(UnsupportedModule):
@@ -132,7 +120,7 @@ _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch
 
 
 def refuse_scripts(module: nn.Module) -> None:
-    """Refuse scripted modules, which have no Python code to capture, quantised ones, and sparse weights."""
+    """Refuse scripted modules, which have no Python code to capture, quantised ones, and sparse or short weights."""
     for name, submodule in module.named_modules():
         if isinstance(submodule, torch.jit.ScriptModule):
             what = f"`{name}`" if name else "the module itself"
@@ -147,9 +135,15 @@ def refuse_scripts(module: nn.Module) -> None:
                 "quantisation."
             )
         for held, tensor in (*submodule.named_parameters(recurse=False), *submodule.named_buffers(recurse=False)):
+            what = f"`{held}`{f' of `{name}`' if name else ''}"
+            if tensor.dtype in (torch.float16, torch.bfloat16):
+                raise UnsupportedModule(
+                    f"{what} is of {tensor.dtype}, which onnxruntime has few kernels for: on a CPU it is not faster. "
+                    "Publish the module in float32: module.float()."
+                )
             if tensor.layout is not torch.strided:
                 raise UnsupportedModule(
-                    f"`{held}`{f' of `{name}`' if name else ''} is a sparse tensor, which no capture has values of and "
+                    f"{what} is a sparse tensor, which no capture has values of and "
                     "ONNX has no kernels for. Make it dense before exporting, .to_dense(), and multiply with @."
                 )
 
@@ -228,26 +222,19 @@ def refuse_state(program: torch.export.ExportedProgram) -> None:
             raise UnsupportedModule(f"the module holds a TorchScript object, {spec.target}, which ONNX has no form for")
 
 
-_DISTRIBUTIONS = str(pathlib.Path(torch.distributions.__file__).parent)
-
-
 def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mapping[int, Fixed]) -> ExportError:
     """Turn an error of the capture into one whose message has the change that the module needs."""
-    passed = traceback.extract_tb(error.__traceback__)
-    frames = [frame for frame in passed if is_users_code(frame.filename)]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users_code(frame.filename)]
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
     said = first_line(str(error))
-    places = [(each.filename, each.lineno or 0) for each in frames[::-1]]
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ExportError):
             return cause
         if isinstance(cause, ConstraintViolationError):
             return fixed_size(module, axes, fixed)
-        if any(frame.filename.startswith(_DISTRIBUTIONS) for frame in passed):
-            return DependsOnValues(f"{checked_distribution(at)}. torch says: {said}", places, of_distribution=True)
         if isinstance(cause, AsksForValues) or asks_for_values(cause):
-            return DependsOnValues(_of_values(at, frames, axes), places)
+            return UnsupportedModule(_of_values(at, frames, axes))
         if lacks_an_operator(cause):
             return UnsupportedModule(
                 f"the module calls {cause}{at}, an operator that is compiled: it has no Python code to capture, and no "

@@ -41,18 +41,13 @@ __all__ = ["Trial", "fixes_sizes", "other_sizes", "run_trials", "special_operato
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """Sizes at which an exported model has to give its module's values.
-
-    Attributes:
-        is_long: Whether rounding adds up over many steps: usual values are compared, with ten times the tolerance, if
-            it takes little time, by the calls of the long one before.
-    """
+    """Sizes at which an exported model has to give its module's values."""
 
     sizes: Mapping[str, int]  # sizes of the dynamic axes, by name
     refusal: UnsupportedModule  # what is raised if the values are others there
-    may_fail: bool = False  # whether the module may raise, so that it doesn't take these sizes
-    is_usual: bool = False  # whether nothing suggests that the values differ there: only usual ones are compared
-    is_long: bool = False
+    unusual: Sequence[bool] = (False, True)  # whether values are usual ones, or large ones beside zeros, in each run
+    along: str = ""  # of a loop, the axis that it is over
+    is_long: bool = False  # whether rounding adds up over many steps; one such trial is enough for a loop
 
 
 _LARGE = (67, 300)
@@ -85,7 +80,7 @@ def other_sizes(
                 raise refusal  # a path that many sizes take may have conditions of its own
             trials.append(Trial(breaking, refusal))
     usual = _usual_sizes(axes, limits)
-    return trials + [Trial(at, _other_values(special, at, axes), may_fail=True, is_usual=True) for at in usual]
+    return trials + [Trial(at, _other_values(special, at, axes), unusual=(False,)) for at in usual]
 
 
 def fixes_sizes(program: torch.export.ExportedProgram) -> bool:
@@ -217,9 +212,8 @@ _TOLERANCES = {np.dtype("float64"): 1e-5, np.dtype("float32"): 1e-4, np.dtype("f
 _ULP = 2.0**-23  # of float32, relative
 _AGAIN = ((torch.float64, 1.0), (None, 1 + _ULP), (None, 1 - _ULP))  # dtypes and factors of floats, of eager once more
 _AS_FAR = 10  # times as far from float64 as eager
-_ELEMENTS = 40  # of a result, that take as long as a call
-_TIMES_AS_MANY = 10  # calls for three times as many steps, if they grow with the square
 _MOST_CALLS = 150_000  # of torch's functions, in a long trial: some two seconds
+_ELEMENTS = 20  # of a result for one row, that take as long as a call
 
 
 def run_trials(
@@ -230,37 +224,40 @@ def run_trials(
     input_names: Sequence[str],
     program: torch.onnx.ONNXProgram,
 ) -> None:
-    """Compare an exported model with its module, with usual values and with large ones beside zeros."""
+    """Compare an exported model with its module."""
     if not trials:
         return
     model = program.model_proto
     try:
         runner = OnnxRunner(model.SerializeToString())
     except RuntimeError as error:
-        if all(each.is_usual for each in trials):
+        if not any(any(trial.unusual) for trial in trials):
             return  # whether onnxruntime has kernels for it is said by the proof, which runs the model anyway
         raise UnsupportedModule(f"onnxruntime cannot load the exported model: {first_line(str(error))}") from error
     declared = [[dim.dim_value for dim in output.type.tensor_type.shape.dim] for output in model.graph.output]
-    most = 0.0
-    for trial in trials:
-        if trial.is_long and most >= _MOST_CALLS:
+    calls: dict[str, dict[int, float]] = {}  # by the axis of a loop, and its size
+    for trial, is_unusual in ((each, unusual) for each in trials for unusual in each.unusual):
+        counted = calls.setdefault(trial.along, {})
+        size = trial.sizes.get(trial.along, 0)
+        if trial.is_long and (max(counted) >= size or _calls_at(size, counted) > _MOST_CALLS):
+            continue  # of long ones, the first that takes little time is enough
+        calling = _Calls()
+        with contextlib.nullcontext() if trial.is_long else calling:
+            run = _run_eager(trial.sizes, module, args, axes, is_unusual=is_unusual)
+        counted.setdefault(size, calling.number)
+        if run is None:
             continue
-        counted = _Calls()
-        for is_unusual in (False,) if trial.is_long or trial.is_usual else (False, True):
-            with counted:
-                given, expected = _run_eager(trial, module, resize(args, axes, trial.sizes), is_unusual=is_unusual)
-                if expected is not None:
-                    arrays = [leaf.numpy() for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
-                    try:
-                        found = list(runner(dict(zip(input_names, arrays, strict=True))).values())
-                    except RuntimeError as error:
-                        raise trial.refusal from error
-                    tolerance = 10 if trial.is_long else 1
-                    shaped = all(_is_shaped(*each) for each in zip(found, expected, declared, strict=True))
-                    near = shaped and all(_is_near(*each, tolerance) for each in zip(found, expected, strict=True))
-                    if not shaped or not (near or _differ_by_rounding(module, given, found, expected)):
-                        raise trial.refusal
-        most = counted.number * _TIMES_AS_MANY if trial.is_long else 0.0
+        given, expected = run
+        arrays = [leaf.numpy() for leaf in tree_leaves(given) if isinstance(leaf, Tensor)]
+        try:
+            found = list(runner(dict(zip(input_names, arrays, strict=True))).values())
+        except RuntimeError as error:
+            raise trial.refusal from error
+        shaped = all(_is_shaped(*each) for each in zip(found, expected, declared, strict=True))
+        tolerance = 10 if trial.is_long else 1
+        near = shaped and all(_is_near(*each, tolerance) for each in zip(found, expected, strict=True))
+        if not shaped or not (near or _differ_by_rounding(module, given, found, expected)):
+            raise trial.refusal
 
 
 class _Calls(TorchFunctionMode):
@@ -277,22 +274,24 @@ class _Calls(TorchFunctionMode):
         return result
 
 
+def _calls_at(size: int, counted: Mapping[int, float]) -> float:
+    """Compute the number of calls at a size from those at smaller ones; a loop in a loop has their square."""
+    growth = np.polyfit(list(counted), list(counted.values()), min(2, len(counted) - 1))
+    return float(np.polyval(growth, size))
+
+
 def _run_eager(
-    trial: Trial, module: nn.Module, resized: Arguments, *, is_unusual: bool
-) -> tuple[Arguments, list[np.ndarray] | None]:
-    """Draw arguments, and run the module on them; no results if it doesn't take the sizes."""
-    failure: Exception | None = None
+    sizes: Mapping[str, int], module: nn.Module, args: Arguments, axes: DynamicAxes, *, is_unusual: bool
+) -> tuple[Arguments, list[np.ndarray]] | None:
+    """Draw arguments of these sizes, and run the module on them; None if it doesn't take the sizes."""
+    resized = resize(args, axes, sizes)
     # Lengths of the sample may be too many for fewer steps, and floats may have to be like those of the sample.
-    drawn = (_drawn(resized, is_unusual=is_unusual, most=most) for most in (None, min(trial.sizes.values()), 1))
+    drawn = (_drawn(resized, is_unusual=is_unusual, most=most) for most in (None, min(sizes.values()), 1))
     for given in (*drawn, resized):
         kept: Arguments = tree_map_only(Tensor, torch.clone, given)
-        try:
+        with contextlib.suppress(Exception):  # whatever the module raises
             return kept, _results(module, given)
-        except Exception as error:  # noqa: BLE001 - whatever the module raises
-            failure = failure or error
-    if not trial.may_fail:
-        raise trial.refusal from failure
-    return resized, None
+    return None
 
 
 def _differ_by_rounding(

@@ -1,12 +1,12 @@
-"""The rest of the corpus: complex numbers, float16, sparse weights, and refused layers."""
+"""The rest of the corpus: complex numbers, other types of floats, sparse weights, and refused layers."""
 
 import pytest
 
 from kit.corpus import checking
-from kit.corpus.numbers import COMPLEX, HALVES, SPARSE
+from kit.corpus.numbers import COMPLEX, NARROW, SPARSE
 from kit.corpus.refused_layers import REFUSED_LAYERS
 
-ROWS = [row for family in (COMPLEX, HALVES, SPARSE, REFUSED_LAYERS) for row in family]
+ROWS = [row for family in (COMPLEX, NARROW, SPARSE, REFUSED_LAYERS) for row in family]
 
 
 @pytest.mark.parametrize("rows", checking.batches(ROWS, core=False), ids=lambda rows: rows[0].family)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.recurrence.refusals import NotRolled
-from rnnserve.export.recurrence.roll.fitting import Element
 from rnnserve.export.recurrence.roll.items import (
     CONSTANT,
     FINAL,
@@ -21,6 +20,7 @@ from rnnserve.export.recurrence.roll.items import (
     SCAN,
     STACKED,
     STATE,
+    Element,
     Form,
     Progression,
     decoded,
@@ -374,8 +374,9 @@ class Rolled(nn.Module):
         self.results = program.results
         self.held: dict[int, tuple[nn.Module, str]] = {}
         self.outputs = stacked_outputs((each.target, each.form, each.references) for each in elements)
+        used = {each for element in elements for each in element.references}
         for number, element in enumerate(elements):
-            if element.target in (STATE, CONSTANT):
+            if element.target in (STATE, CONSTANT) and number in used:
                 name = element.form[0] if element.target == STATE else element.form[2]
                 held = program.states if element.target == STATE else program.constants
                 self.held[number] = self._hold(name, held[name])
@@ -404,7 +405,7 @@ class Rolled(nn.Module):
                 case "input":
                     values.append(tensors[element.form[0]])
                 case "state" | "constant":
-                    values.append(getattr(*self.held[number]))
+                    values.append(getattr(*self.held[number]) if number in self.held else None)
                 case "output":
                     results = decoded(element.form, iter(references), iter(numbers))
                     return tree_unflatten(results, self.results)

@@ -15,10 +15,9 @@ from rnnserve.export.recurrence.capture import capture
 from rnnserve.export.recurrence.dynamic_axes import Arguments, DynamicAxes, Limits, resize, within
 from rnnserve.export.recurrence.refusals import FixedSize, NotRolled, RaisedInCapture
 from rnnserve.export.recurrence.roll.emission import Rolled
-from rnnserve.export.recurrence.roll.fitting import Element, fitted, refuse_unlike
-from rnnserve.export.recurrence.roll.items import Item, items_of
+from rnnserve.export.recurrence.roll.items import Element, Item, fitted, items_of, refuse_unlike
 from rnnserve.export.recurrence.roll.sweeping import rolled
-from rnnserve.export.recurrence.roll.tracing import Clamped, Traced, simplify, traced
+from rnnserve.export.recurrence.roll.tracing import Traced, simplify, traced
 from rnnserve.export.recurrence.value_trials import Trial
 from rnnserve.export.source_lines import is_users_code, source_line
 from rnnserve.protos.protocol_words import BATCH
@@ -27,19 +26,18 @@ __all__ = ["RolledCapture", "rolled_capture"]
 
 _SIZES = (
     (8, 9, 11, 9, 13, 14, 18, 23),  # of the axis that is most often looped over: unequal gaps, even and odd
-    (14, 12, 8, 19, 14, 12, 8, 19),
-    (10, 13, 22, 8, 10, 13, 22, 8),
+    (14, 8, 12, 19, 14, 12, 8, 19),  # neither rises with the others nor falls
+    (13, 22, 10, 8, 10, 13, 22, 8),
     (17, 8, 13, 23, 17, 8, 13, 23),
     (9, 15, 21, 8, 9, 15, 21, 8),
     (13, 20, 8, 16, 13, 20, 8, 16),
 )
 """Sizes of up to six axes in each trace; no two axes have the same size, or sizes that change alike."""
-_FEW, _MANY = 4, 8  # traces; a single axis needs one less
+_COUNTS = (3, 4, 8)  # of traces: as few as show how each number follows from the sizes
 _FEWEST_STEPS = 5  # by which loops are found
 
-_TRIED = (1, 2, 3, 9, 17, 67)
-_LONG = (300, 1000, 3000)
-_BATCHES = (1, 3)
+_TRIED = (1, 2, 3, 9, 67)
+_LONG = (2100, 1000, 300, 100)
 _MANY_ROWS = 300
 _TELLING_SIZE = 83  # of the run that finds conditions: the size of few other axes
 _LARGEST_TRIAL = 5000
@@ -57,60 +55,50 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
     """Capture a module whose Python code fixes the size of an axis, most often by a loop over it."""
     ordered = sorted(axes.sizes, key=lambda name: (name != "sequence", name == BATCH))
     points = _points(ordered, limits)
-    taken = {name: {point[name] for point in points[:_FEW]} for name in ordered}
-    looped = [name for name in ordered if min(taken[name]) >= _FEWEST_STEPS and len(taken[name]) >= _FEW - 1]
+    taken = {name: {point[name] for point in points[: _COUNTS[0]]} for name in ordered}
+    looped = [name for name in ordered if min(taken[name]) >= _FEWEST_STEPS and len(taken[name]) == _COUNTS[0]]
     if not looped:
         low, high = limits.get(ordered[0], (1, None))
         raise NotRolled(
             f'the module takes too few sizes of the axis "{ordered[0]}", {low} to {high}, for its loops to be found'
         )
     fewest = min(min(taken[name]) for name in looped)
-    traces: list[_Trace] = []
-
-    def rolled_at(count: int) -> list[Element]:
-        """Trace the module until there are so many traces, and make one program of them."""
+    traces: list[Traced] = []
+    programs: list[list[Item]] = []
+    clamped: dict[int, str] = {}
+    elements: list[Element] | None = None
+    for count in _COUNTS[len(ordered) > 3 :]:
         for point in points[len(traces) : count]:
-            traces.append(_Trace.of(module, args, axes, point, fewest))
-            refuse_unlike([each.items for each in traces])
-        return fitted([each.items for each in traces], points[:count])
-
-    few = _FEW if len(ordered) > 1 else _FEW - 1
-    elements = rolled_at(few)
-    if any(number.divides for element in elements for number in element.numbers):  # few sizes have many such formulas
-        with contextlib.suppress(NotRolled):  # `value_trials` checks whether those for few sizes hold
-            elements = rolled_at(_MANY)
-    program = traces[0].program
+            traces.append(traced(module, resize(args, axes, point), axes))
+            for line, bound in simplify(traces[-1].graph):
+                clamped.setdefault(bound, line)
+            programs.append(rolled(items_of(traces[-1]), fewest))
+            refuse_unlike(programs)
+        try:
+            elements = fitted(programs, points[:count])
+        except NotRolled:
+            if elements is None and count == _COUNTS[-1]:
+                raise
+        # Few sizes have many formulas with a quotient: `value_trials` checks whether those for few hold.
+        if elements is not None and not any(number.divides for element in elements for number in element.numbers):
+            break
+    assert elements is not None  # noqa: S101 - or the last count has raised
     sizes_at = {
         name: (number, place)
         for number, names in reversed(list(enumerate(axes.names)))
         for place, name in names.items()
     }
     least = {name: within(1, name, limits) for name in axes.sizes}
-    made = Rolled(elements, program, sizes_at, least).train(module.training)
+    made = Rolled(elements, traces[0], sizes_at, least).train(module.training)
     try:
         captured = capture(made, args, axes.of_variadic(args), limits)
     except (FixedSize, RaisedInCapture) as error:
         raise NotRolled(f"the scans that its loops would be exported as fail for some sizes ({error})") from error
     found = {name for element in elements for name in element.looped}
-    trials = _Trials(module, args, axes, limits, [name for name in looped if name in found] or looped[:1])
-    clamped = sorted({each for trace in traces for each in trace.clamped})
-    return RolledCapture(captured, [*trials.of_conditions(points[0], clamped), *trials.of_loops()], is_stateless=True)
-
-
-class _Trace(NamedTuple):
-    """A module traced at fixed sizes."""
-
-    program: Traced  # the program, simplified
-    items: list[Item]  # what it has, loops rolled
-    clamped: list[Clamped]  # the parts that end after their axis
-
-    @classmethod
-    def of(
-        cls, module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int], fewest: int
-    ) -> "_Trace":
-        program = traced(module, resize(args, axes, sizes), axes)
-        clamped = simplify(program.graph)
-        return cls(program, rolled(items_of(program), fewest), clamped)
+    looped = [name for name in looped if name in found] or looped[:1]
+    trials = _Trials(module, args, axes, limits, looped)
+    found_trials = [*trials.of_conditions(points[0], clamped), *trials.of_loops()]
+    return RolledCapture(captured, found_trials, is_stateless=True)
 
 
 def _points(ordered: Sequence[str], limits: Limits) -> list[dict[str, int]]:
@@ -120,7 +108,7 @@ def _points(ordered: Sequence[str], limits: Limits) -> list[dict[str, int]]:
         low, high = limits.get(name, (1, None))
         shift = max(low - min(usual), 0)
         if high is not None:
-            shift = min(shift, max(high - max(usual[:_FEW]), _FEWEST_STEPS - min(usual)))
+            shift = min(shift, max(high - max(usual[: _COUNTS[0]]), _FEWEST_STEPS - min(usual)))
         columns.append([within(size + shift, name, limits) for size in usual])
     return [dict(zip(ordered, sizes, strict=True)) for sizes in zip(*columns, strict=True)]
 
@@ -140,13 +128,15 @@ class _Trials:
         others = {name: length + 3 + number for number, name in enumerate(self.axes.sizes)}
         return {name: within(sizes.get(name, others[name]), name, self.limits) for name in self.axes.sizes}
 
-    def of_conditions(self, usual: Mapping[str, int], clamped: Sequence[Clamped]) -> Iterator[Trial]:
+    def of_conditions(self, usual: Mapping[str, int], clamped: Mapping[int, str]) -> Iterator[Trial]:
         for name in self.axes.sizes:
             telling = within(_TELLING_SIZE, name, self.limits)
             given = resize(self.args, self.axes, self._at(**{name: telling}))
             conditions = conditions_on(self.module, given, telling, usual[name])
             if name in self.looped:
-                conditions += [Condition(line, (bound - 1, bound, bound + 1)) for line, bound in clamped]
+                conditions += [
+                    Condition(line, (bound - 1, bound, bound + 1)) for bound, line in sorted(clamped.items())
+                ]
             for line, lengths in conditions:
                 for size in lengths:
                     if within(size, name, self.limits) == size >= 1:
@@ -158,20 +148,25 @@ class _Trials:
                         )
                         if size > _LARGEST_TRIAL:
                             raise refusal
-                        yield Trial(self._at(**{name: size}), refusal, may_fail=True)
+                        yield Trial(self._at(**{name: size}), refusal)
 
     def of_loops(self) -> Iterator[Trial]:
-        tried = (*itertools.product(_TRIED, _BATCHES), (2, _MANY_ROWS), *((length, 2) for length in _LONG))
-        for axis, (length, batch) in itertools.product(self.looped, tried):
+        tried = [
+            *((length, 1, False) for length in _TRIED),
+            *((length, 3, True) for length in _TRIED),
+            (2, _MANY_ROWS, False),
+            *((length, 2, False) for length in _LONG),
+        ]
+        for axis, (length, batch, is_unusual) in itertools.product(self.looped, tried):
             sizes = self._at(**({axis: length} if axis == BATCH else {axis: length, BATCH: batch}))
             shown = ", ".join(f'"{name}" {size}' for name, size in sizes.items())
-            bound = f"({length + 1}, None)" if length < _TRIED[3] else "(…, …)"
+            bound = f"({length + 1}, None)" if length < 9 else "(…, …)"
             refusal = NotRolled(
                 f'the module\'s loop over the axis "{axis}" gives other values at {shown} than the scan that it would '
                 "be exported as, which is that of most sizes. If the module does not take these sizes, or need not, "
                 f'name the smallest and the largest: sizes={{"{axis}": {bound}}}'
             )
-            yield Trial(sizes, refusal, may_fail=True, is_long=length in _LONG)
+            yield Trial(sizes, refusal, (is_unusual,), axis, is_long=length in _LONG)
 
 
 _FIRST_CANDIDATES = range(1, 66)

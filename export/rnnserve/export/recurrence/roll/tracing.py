@@ -8,19 +8,20 @@ import dataclasses
 import itertools
 import operator
 import sys
-from collections.abc import Callable, Mapping
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from rnnserve.export.recurrence.capture import prepared
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments, DynamicAxes
 from rnnserve.export.recurrence.program_passes import refuse_writes, written_by
 from rnnserve.export.recurrence.refusals import NotRolled, explain, keeps_state, refuse_random_numbers
-from rnnserve.export.source_lines import line_of
+from rnnserve.export.source_lines import is_users_code, line_of
 from rnnserve.export.torch_adapter import (
+    Recorder,
     TreeSpec,
     computed_in,
     internal,
@@ -52,40 +53,43 @@ def traced(module: nn.Module, args: Arguments, axes: DynamicAxes) -> Traced:
     at = [number for number, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
     specs: list[TreeSpec] = []
 
-    def called(given: list[Tensor], tensors: list[Tensor]) -> list[Any]:
+    def called(given: Sequence[Tensor]) -> list[Any]:
         passed = list(leaves)
-        for number, tensor in zip(at, tensors, strict=True):
+        for number, tensor in zip(at, given[len(states) :], strict=True):
             passed[number] = tensor
-        own = dict(zip(states, given, strict=True))
+        own = dict(zip(states, given, strict=False))
         flat, spec = tree_flatten(torch.func.functional_call(module, own, tree_unflatten(passed, structure)))
         specs.append(spec)
         return flat
 
-    given = list(states.values()), [leaves[number] for number in at]
+    found = Recorder([*states.values(), *(leaves[number] for number in at)], _line)
     try:
         with prepared(module) as held:
-            found = _trace(called, *given)
+            found.record(called)
     except Exception as error:  # torch's errors and the module's own: `explain` has a message for each
         raise explain(error, module, axes, {}) from error
     if held.asked & held.changed:
         raise keeps_state(held.asked & held.changed)
     refuse_random_numbers(found.graph, module)
-    if any(is_of_a_transform(getattr(found, node.target)) for node in found.graph.nodes if node.op == "get_attr"):
+    if any(map(is_of_a_transform, found.constants.values())):
         raise NotRolled("the module makes a tensor in torch.vmap or another transform, within its loop or elsewhere")
     refuse_writes(found.graph)
     if any(written_by(node) for node in found.graph.nodes):
+        whole = fx.GraphModule(found.constants, found.graph)
+        found = Recorder(found.inputs, _line)
         with torch.no_grad():
-            found = _trace(without_writes(found), *given)
-    constants = {node.target: getattr(found, node.target) for node in found.graph.nodes if node.op == "get_attr"}
-    return Traced(found.graph, states, constants, specs[0])
+            found.record(without_writes(whole))
+    return Traced(found.graph, states, found.constants, specs[0])
 
 
-def _trace(called: Callable[..., Any], *given: Any) -> fx.GraphModule:  # noqa: ANN401 - its arguments
-    trace = make_fx(
-        called, tracing_mode="fake", pre_dispatch=True, record_stack_traces=True, _allow_non_fake_inputs=True
+def _line() -> str:
+    """The line of the user's code that runs, as torch writes stacks."""
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to see who calls
+    while frame is not None and not is_users_code(frame.f_code.co_filename):
+        frame = frame.f_back
+    return (
+        "" if frame is None else f'File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}'
     )
-    found: fx.GraphModule = trace(*given)
-    return found
 
 
 _ATEN = torch.ops.aten
