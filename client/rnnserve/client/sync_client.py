@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from rnnserve.client.base_client import ClientBase, Deadline
 from rnnserve.client.classification import Classification
-from rnnserve.client.errors import Unavailable, from_rpc_error
+from rnnserve.client.errors import ClientError, from_rpc_error
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import Prediction
-from rnnserve.client.releases import explain_releases
 from rnnserve.client.remote_calls import OperationSteps, Pause, RemoteCall
 from rnnserve.client.row_inputs import InputsLike, RowsLike
 from rnnserve.client.session_operations import StateForm
@@ -263,41 +262,29 @@ class Client(ClientBase[grpc.Channel]):
 
     def _run(self, steps: OperationSteps[T], timeout: float | None) -> T:
         deadline = self._deadline(timeout)
-        steps = explain_releases(steps)
+        answer: Any = None
+        failed: ClientError | None = None
         try:
-            call = next(steps)
             while True:
-                if isinstance(call, Pause):
-                    if self._may_pause(call, deadline):
-                        time.sleep(call.seconds)
-                        call = steps.send(None)
-                    else:
-                        call = steps.throw(call.error)
-                    continue
+                call = steps.send(answer) if failed is None else steps.throw(failed)
+                answer, failed = None, None
                 try:
-                    answer = self._ask(call, deadline)
+                    answer = self._answer(call, deadline)
                 except grpc.RpcError as error:
-                    raised = explain_connection_failure(self._endpoint, from_rpc_error(error))
-                    raised.__cause__ = error
-                    call = steps.throw(raised)
-                except Unavailable as error:  # no name of a server is found
-                    call = steps.throw(error)
-                else:
-                    call = steps.send(answer)
+                    failed = explain_connection_failure(self._endpoint, from_rpc_error(error))
+                    failed.__cause__ = error
+                except ClientError as error:
+                    failed = error
         except StopIteration as done:
             result: T = done.value
             return result
 
-    def _ask(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - an answer of the method that is called
-        with self._method_of(call) as method:
-            hedging = self._hedges(call)
-            if hedging is None:
-                return method(call.request, timeout=deadline.remaining(), metadata=self._metadata(call))
-            metadata = self._metadata(call)
-            return hedging.call(lambda: method.future(call.request, timeout=deadline.remaining(), metadata=metadata))
+    def _answer(self, call: RemoteCall | Pause, deadline: Deadline) -> Any:  # noqa: ANN401 - a message; None for a pause
+        if isinstance(call, RemoteCall):
+            return self._send(call, deadline)
+        self._check_pause(call, deadline)
+        time.sleep(call.seconds)
+        return None
 
     def _open(self, addresses: list[str], stays: bool) -> grpc.Channel:
         return self._endpoint.open_channel(self._options, resolved=addresses, repeats=not stays, stays=stays)
-
-    def _close_left(self, channel: grpc.Channel) -> None:
-        channel.close()

@@ -26,18 +26,13 @@ class TlsFiles:
     key: Path | None = None
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
-        """Return the credentials of a channel.
-
-        Raises:
-            InvalidRequest: A file cannot be read.
-        """
+        """Return the credentials of a channel; raise InvalidRequest if a file cannot be read."""
         return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.certificate))
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Return a context for `ssl`, which says what is wrong with a file; gRPC only fails to connect.
+        """Return a context for `ssl`; raise InvalidRequest, which says what is wrong with a file.
 
-        Raises:
-            InvalidRequest: A file cannot be read or is not what it should be, or of certificate and key one is missing.
+        GRPC only fails to connect.
         """
         context = ssl.create_default_context()
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # set since Python 3.13, and not by gRPC

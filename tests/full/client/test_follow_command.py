@@ -30,7 +30,6 @@ def test_follow_reports_mistakes_in_one_line(infer):
     for words, complaint in (
         (["summs"], 'no model "summs"'),
         (["sums", "no/such.csv"], "no/such.csv: cannot be read (No such file or directory)"),
-        (["sums", "--input-format", "npy"], "standard input: a file of the format npy has no lines"),
     ):
         status, output, errors = infer("--follow", *words, stdin="1,0\n")
         assert (status, output) == (1, "")
