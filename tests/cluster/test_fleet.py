@@ -2,12 +2,12 @@
 
 import contextlib
 import dataclasses
+from typing import Any
 
 import pytest
 
-from rnnserve.cluster.errors import ClusterError, RollFailed
 from rnnserve.cluster.fleet import Fleet
-from rnnserve.cluster.servers import ServerReport, ServerSpec
+from rnnserve.cluster.servers import ClusterError, ServerReport, ServerSpec
 
 SPEC = ServerSpec("/models")
 
@@ -32,7 +32,7 @@ class FakeFleet(Fleet):
         return {place: self.report(place, spec) for place, spec in self.specs.items() if place not in self.silent}
 
     def report(self, place, spec):
-        state = "ended" if spec.repository == "/broken" else "ready"
+        state: Any = "ended" if spec.repository == "/broken" else "ready"
         return ServerReport(f"10.0.0.{place}:8001", state, spec, "" if state == "ready" else "no model", 4)
 
     def start(self, place, spec):
@@ -66,14 +66,14 @@ def test_roll_replaces_one_server_after_another():
 
 def test_update_that_would_not_serve_changes_nothing():
     fleet = FakeFleet()
-    with pytest.raises(RollFailed, match=r"10\.0\.0\.0:8001 serves as before.*its proof failed"):
+    with pytest.raises(ClusterError, match=r"10\.0\.0\.0:8001 serves as before.*its proof failed"):
         fleet.roll_to("/refused")
     assert fleet.log == [("prove", 0, "/refused")]
 
 
 def test_server_that_does_not_serve_though_proven_gives_its_place_back():
     fleet = FakeFleet()
-    with pytest.raises(RollFailed, match="serves what it did before: the new server, though proven, said: no model"):
+    with pytest.raises(ClusterError, match="serves what it did before: the new server, though proven, said: no model"):
         fleet.roll_to("/broken")
     assert fleet.specs == dict.fromkeys(range(3), SPEC)
 

@@ -7,8 +7,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.cluster.commands import ray as command
-from rnnserve.cluster.errors import ClusterError, RollFailed
-from rnnserve.cluster.servers import FleetStatus, ServerReport, ServerSpec
+from rnnserve.cluster.servers import ClusterError, FleetStatus, ServerReport, ServerSpec
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_roll_changes_what_is_given(fleet, capsys):
         ]
 
 
-@pytest.mark.parametrize("refusal", [RollFailed("a server would not serve"), ClusterError("2 of 3 servers serve")])
+@pytest.mark.parametrize("refusal", [ClusterError("a server would not serve"), ClusterError("2 of 3 servers serve")])
 def test_a_roll_that_fails_is_one_line(fleet, refusal, capsys):
     fleet.refusal = refusal
     assert main(["ray", "roll"]) == 1

@@ -143,11 +143,11 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         return await self._run(self._operations.metadata(model, version), timeout)
 
     async def is_live(self, *, timeout: float | None = None) -> bool:
-        """Return whether the server is live; False if no server can be reached."""
+        """Return whether the server is live, or False if no server can be reached."""
         return await self._run(self._operations.is_live(), timeout)
 
     async def is_ready(self, model: str = "", *, version: str = "", timeout: float | None = None) -> bool:
-        """Return whether a model is ready, or all models if none is named; False if no server can be reached."""
+        """Return whether a model is ready, or all models if none is named, or False if no server can be reached."""
         return await self._run(self._operations.is_ready(model, version), timeout)
 
     async def _run(self, steps: OperationSteps[T], timeout: float | None) -> T:

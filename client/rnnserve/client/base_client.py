@@ -55,9 +55,9 @@ class ClientBase(ABC, Generic[AnyChannel]):
         tls_key: File in PEM with the private key of `tls_certificate`.
         balancing: "round_robin" for requests to every server in turn that reports that it serves; "pick_first" for one
             server at a time, in the order given, the next one after a loss.
-        token: Token that every request brings, for a server that asks for one (`rnnserve serve --tokens`); None for
+        token: Token that every request brings, for a server that asks for one (`rnnserve serve --tokens`), or None for
             none, or for the token of a file.
-        token_file: File that contains only the token, and is read again when it changes; None for none.
+        token_file: File that contains only the token, and is read again when it changes, or None for none.
         insecure: Whether the token may be sent without TLS to other machines, over a network that you trust.
 
     Raises:

@@ -35,7 +35,7 @@ class Classification:
 
     @property
     def model_version(self) -> str:
-        """The version that answered; empty if the server does not report it."""
+        """The version that answered, empty if the server does not report it."""
         return self.outputs.model_version
 
     @property
@@ -48,7 +48,7 @@ class Classification:
 
     @property
     def c_n(self) -> npt.NDArray[Any] | None:
-        """(layers * directions, hidden), the model's dtype: the cell state of an LSTM; None for other cells."""
+        """(layers * directions, hidden), the model's dtype: the cell state of an LSTM, or None for other cells."""
         return self.outputs.get("c_n")
 
     @property
@@ -61,7 +61,7 @@ class Classification:
 
 
 def classified_output(metadata: ModelMetadata) -> str | None:
-    """Return the name of the output (batch, classes) that a model classifies by; None if there is none.
+    """Return the name of the output (batch, classes) that a model classifies by, or None if there is none.
 
     It is the first output of floats whose last axis is named "classes"; `logits` if the server does not name axes.
     """
@@ -74,7 +74,7 @@ def classified_output(metadata: ModelMetadata) -> str | None:
 
 
 def require_classified_output(metadata: ModelMetadata) -> str:
-    """Return the name of the output that a model classifies by; raise InvalidRequest if there is none."""
+    """Return the name of the output that a model classifies by, or raise InvalidRequest if there is none."""
     name = classified_output(metadata)
     if name is None:
         raise InvalidRequest(

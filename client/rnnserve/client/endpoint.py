@@ -32,9 +32,9 @@ class Endpoint:
 
     Attributes:
         address: `host:port`; of several servers, `host:port,host:port`.
-        tls: Files for TLS; None for servers without TLS.
+        tls: Files for TLS, or None for servers without TLS.
         balancing: How calls are spread over several servers.
-        token: What every call brings; None for nothing.
+        token: What every call brings, or None for nothing.
     """
 
     address: str
@@ -65,11 +65,8 @@ class Endpoint:
     def resolve(self) -> list[str]:
         """Look up the names among several addresses, because gRPC takes only a list of IP addresses.
 
-        A name without an address is left out. The result has each `ip:port` once, in the given order: the IPv4
-        addresses, or those of IPv6 if there are no others.
-
-        Raises:
-            Unavailable: No name has an address.
+        Returns each `ip:port` once, in the given order: the IPv4 addresses, or those of IPv6 if there are no others. A
+        name without an address is left out. Raises Unavailable if no name has one.
         """
         if not self.is_list:
             return self.addresses
@@ -96,17 +93,10 @@ class Endpoint:
         repeats: bool = False,
         stays: bool = False,
     ) -> grpc.Channel:
-        """Open a channel for blocking calls.
+        """Open a channel for blocking calls. May raise InvalidRequest, or Unavailable if no name has an address.
 
-        Args:
-            options: Options of the channel.
-            resolved: The addresses as `resolve` returns them; None to look them up.
-            repeats: Whether lost calls are sent again.
-            stays: Whether all calls go to the first address that answers, whatever `balancing` says.
-
-        Raises:
-            InvalidRequest: A file for TLS cannot be read.
-            Unavailable: None of several names has an address.
+        `resolved` has the addresses as `resolve` returns them. `repeats` has lost calls sent again. `stays` has all
+        calls go to the first address that answers, whatever `balancing` is.
         """
         target, arguments = self._target(options, resolved, repeats=repeats, stays=stays)
         if self.tls is None:
@@ -158,13 +148,9 @@ def parse_endpoint(
     token_file: FilePath | None = None,
     insecure: bool = False,
 ) -> Endpoint:
-    """Return the endpoint of a URL, or of several. The other arguments are those of `Client`.
+    """Return the endpoint of a URL, or of several. The arguments and InvalidRequest are those of `Client`.
 
     With TLS, the certificate of each server must be valid for the first address.
-
-    Raises:
-        InvalidRequest: A URL, the balancing, a file for TLS or the token cannot be used, or the token would be sent in
-            plain text.
     """
     if balancing not in BALANCINGS:
         raise InvalidRequest(f"balancing {balancing!r}: expected one of {', '.join(BALANCINGS)}")
@@ -242,7 +228,7 @@ def _check_address(url: str, address: str) -> str:
 
 
 def _ip_version(host: str) -> int | None:
-    """Return the IP version of a host; None for a name."""
+    """Return the IP version of a host, or None for a name."""
     try:
         return ipaddress.ip_address(host.strip("[]").partition("%")[0]).version
     except ValueError:

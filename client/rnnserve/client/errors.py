@@ -63,7 +63,7 @@ class ClientError(Exception):
     """The server's status, or the status that the server would have answered."""
 
     request_id: str = ""
-    """Id by which the server's log and traces have the request; empty where the server has told none."""
+    """Id by which the server's log and traces have the request, empty where the server has told none."""
 
     retry_after: float | None = None
     """Seconds after which the server asks that the request be sent again; None where it says nothing of that."""
@@ -152,7 +152,7 @@ class Cancelled(ClientError):
 
 
 class InternalError(ClientError):
-    """The server failed, although the request is valid; the message holds an id to search for in the server's log."""
+    """The server failed, although the request is valid. The message holds an id to search for in the server's log."""
 
     STATUS = grpc.StatusCode.INTERNAL
 

@@ -45,7 +45,7 @@ class ClientOperations:
         self._metadata_cache: dict[tuple[str, str], ModelMetadata] = {}
 
     def is_live(self) -> OperationSteps[bool]:
-        """Return whether the server is live; False if no server can be reached."""
+        """Return whether the server is live, or False if no server can be reached."""
         try:
             answer = yield from _call("ServerLive", inference_pb2.ServerLiveRequest(), inference_pb2.ServerLiveResponse)
         except Unavailable:
@@ -53,7 +53,7 @@ class ClientOperations:
         return answer.live
 
     def is_ready(self, model: str, version: str) -> OperationSteps[bool]:
-        """Return whether a model is ready, or all models if none is named; False if no server can be reached."""
+        """Return whether a model is ready, or all models if none is named, or False if no server can be reached."""
         try:
             if model:
                 request = inference_pb2.ModelReadyRequest(name=model, version=version)
@@ -83,7 +83,7 @@ class ClientOperations:
     def infer(
         self, model: str, inputs: Mapping[str, npt.ArrayLike], outputs: Sequence[str], version: str
     ) -> OperationSteps[dict[str, Array]]:
-        """Send tensors unchanged; return the answer's tensors."""
+        """Send tensors unchanged, and return the answer's tensors."""
         check_model(model)
         request = inference_pb2.ModelInferRequest(model_name=model, model_version=version)
         for name, value in inputs.items():
@@ -255,7 +255,7 @@ def _named(metadata: ModelMetadata, sequences: InputsLike) -> dict[str, RowsLike
 def add_states(
     metadata: ModelMetadata, sequences: InputsLike, continue_from: Sequence[Mapping[str, Array] | None]
 ) -> dict[str, RowsLike]:
-    """Add the initial states that continue earlier predictions, one for each row; None for a row that starts."""
+    """Add the initial states that continue earlier predictions, one for each row, or None for a row that starts."""
     if not metadata.states:
         raise InvalidRequest(f"model {metadata.name} has no states, so its rows cannot continue earlier ones")
     inputs = _named(metadata, sequences)

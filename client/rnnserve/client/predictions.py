@@ -20,7 +20,7 @@ class Prediction(dict[str, Array]):
     continues from it.
 
     Attributes:
-        model_version: The version that answered; empty if the server does not report it.
+        model_version: The version that answered, empty if the server does not report it.
     """
 
     def __init__(self, outputs: Mapping[str, Array], model_version: str) -> None:

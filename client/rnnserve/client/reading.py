@@ -54,7 +54,7 @@ def read_rows(data: bytes, source: str, metadata: ModelMetadata, format_: str = 
         format_: One of FORMATS, or "auto": by the name's suffix, else by the first bytes.
 
     Raises:
-        UnreadableInput: The content is not in that format, or holds no rows of this model; the message says where, and
+        UnreadableInput: The content is not in that format, or holds no rows of this model. The message says where, and
             what was expected.
     """
     format_ = guess_format(data, source) if format_ == "auto" else format_
@@ -126,7 +126,7 @@ def read_arrays(data: bytes, source: str) -> dict[str, Array]:
 
 
 def read_point(line: bytes, place: str, columns: list[str]) -> Any:  # noqa: ANN401 - what JSON may hold
-    """Return the point of a line of JSON or CSV that is not blank; None for the header of a CSV.
+    """Return the point of a line of JSON or CSV that is not blank, or None for the header of a CSV.
 
     `columns` is empty before the first line of a CSV, which adds the names of the columns.
     """

@@ -19,19 +19,14 @@ _FIRST_SECONDS, _LONGEST_SECONDS = 0.02, 1.0
 
 @dataclass
 class Place:
-    """The server that keeps a sequence.
-
-    Attributes:
-        sequence: Id of the sequence. A header has it too, by which a proxy finds the server.
-        server: Address of the server, `ip:port`; empty before the sequence's first request.
-    """
+    """The server that keeps a sequence, `ip:port`, empty before the sequence's first request."""
 
     sequence: int
     server: str = ""
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """The header."""
+        """The header with the sequence's id, by which a proxy finds the server."""
         return [(SEQUENCE_HEADER, str(self.sequence))]
 
 
@@ -49,7 +44,7 @@ class RemoteCall:
 
     @property
     def headers(self) -> list[tuple[str, str]] | None:
-        """GRPC's metadata of the call; None for none."""
+        """GRPC's metadata of the call, or None for none."""
         return None if self.place is None else self.place.headers
 
 

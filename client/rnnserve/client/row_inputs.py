@@ -55,7 +55,7 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
     Omitted initial states are zeros or the model's own default, and omitted lengths are the rows' sizes.
 
     Raises:
-        InvalidRequest: The rows do not match the model; the message says how.
+        InvalidRequest: The rows do not match the model. The message says how.
     """
     given = dict(inputs) if isinstance(inputs, Mapping) else {main_input(metadata).name: inputs}
     _check_names(metadata, list(given))
@@ -98,11 +98,7 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
 
 
 def main_input(metadata: ModelMetadata) -> TensorMetadata:
-    """Return the input of rows that are passed without names: the only one that the model requires.
-
-    Raises:
-        InvalidRequest: The model requires several inputs, or none.
-    """
+    """Return the input of rows without names, the only one that the model requires; InvalidRequest if it isn't one."""
     required = [
         tensor
         for name, tensor in metadata.inputs.items()
@@ -117,7 +113,7 @@ def main_input(metadata: ModelMetadata) -> TensorMetadata:
 
 
 def dtype_of(tensor: TensorMetadata) -> np.dtype[Any]:
-    """Return the dtype of a model's input; raise InvalidRequest if the input doesn't take numbers."""
+    """Return the dtype of a model's input, or raise InvalidRequest if the input doesn't take numbers."""
     dtype = DTYPES.get(tensor.datatype)
     if dtype is None:
         raise InvalidRequest(f"the model takes {tensor.name} as {tensor.datatype}, which has no numeric dtype in numpy")
@@ -142,7 +138,7 @@ def _check_names(metadata: ModelMetadata, names: Sequence[str]) -> None:
 
 
 def _check_input(metadata: ModelMetadata, name: str, value: RowsLike, *, named: bool) -> list[Array | None]:
-    """Return one array for each row, in the model's dtype; None for rows that are zeros."""
+    """Return one array for each row, in the model's dtype, or None for rows that are zeros."""
     tensor = metadata.inputs[name]
     if tensor.batch_axis is None:
         raise InvalidRequest(
@@ -246,7 +242,7 @@ def describe_axis(axis: str, size: int) -> str:
 
 
 def likely_mistake(tensor: TensorMetadata, shapes: Sequence[_Shape]) -> str:
-    """Return a sentence about the likely mistake, which begins with ". "; empty if none is likely.
+    """Return a sentence about the likely mistake, which begins with ". ", empty if none is likely.
 
     `shapes` has the shape of each row that was passed, the wrong one first. Reversed axes are named only if every row
     would fit the other way, limits included. Even that may be chance (two points of three numbers each, if the model

@@ -18,10 +18,7 @@ AnyChannel = TypeVar("AnyChannel", bound=grpc.Channel | grpc.aio.Channel)
 class ServerChannels(Generic[AnyChannel]):
     """Opens channels when they are first needed. Any thread may use it.
 
-    Args:
-        resolve: Returns the servers' addresses.
-        open_channel: Opens a channel to addresses. Its second argument is whether the channel stays with the first
-            server that answers, instead of spreading calls over all.
+    The second argument of `open_channel` is whether the channel stays with the first server that answers.
     """
 
     def __init__(self, resolve: Callable[[], list[str]], open_channel: Callable[[list[str], bool], AnyChannel]) -> None:
@@ -59,7 +56,7 @@ class ServerChannels(Generic[AnyChannel]):
             return self._opened[key][1]
 
     def close(self) -> list[AnyChannel]:
-        """Open no more channels; return those that are open, for closing."""
+        """Open no more channels, and return those that are open, for closing."""
         with self._lock:
             self.is_closed = True
             opened, self._opened = self._opened, {}

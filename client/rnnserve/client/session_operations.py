@@ -37,7 +37,7 @@ StateForm = Literal["carried", "sealed", "server"]
 if the server keeps it."""
 
 _Rows = Sequence[Mapping[str, Array] | None]
-"""For each row an earlier result, which has the final states; None for a row that begins with zeros."""
+"""For each row an earlier result, which has the final states, or None for a row that begins with zeros."""
 
 _REFUSED = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -128,7 +128,7 @@ class SessionOperations:
 
     @contextlib.contextmanager
     def stepping(self) -> Iterator[None]:
-        """Allow one step at a time; raise RuntimeError if another one is in progress, or the session is closed."""
+        """Allow one step at a time, or raise RuntimeError if another one is in progress, or the session is closed."""
         if self._closed:
             raise RuntimeError(f"this session of {self.model} is closed: begin a new one")
         if not self._busy.acquire(blocking=False):
@@ -139,7 +139,7 @@ class SessionOperations:
             self._busy.release()
 
     def step(self, point: InputsLike) -> OperationSteps[list[Prediction]]:
-        """Send one step, or several, of each row; return each row's outputs."""
+        """Send one step, or several, of each row, and return each row's outputs."""
         metadata = yield from self.open()
         given: dict[str, Any] = dict(point) if isinstance(point, Mapping) else {main_input(metadata).name: point}
         sent = next((name for name in given if name in metadata.states), None)
@@ -161,7 +161,7 @@ class SessionOperations:
         return points.outputs(answered)
 
     def _ask_carried(self, metadata: ModelMetadata, rows: RowInputs) -> OperationSteps[tuple[list[Prediction], _Rows]]:
-        """Request the final states too; return the outputs, and the states."""
+        """Request the final states too, and return the outputs, and the states."""
         finals = list(metadata.states.values())
         requested = [*self._outputs, *(name for name in finals if name not in self._outputs)]
         answers = yield from repeat_calls(self._operations.ask(self.model, self._version, metadata, rows, requested))
@@ -217,7 +217,7 @@ def require_sessions(metadata: ModelMetadata) -> None:
 
 
 def sequence_axis(metadata: ModelMetadata) -> str:
-    """Return the name of the axis along which a model's sequences go on; empty for a model of single steps."""
+    """Return the name of the axis along which a model's sequences go on, empty for a model of single steps."""
     axes = dict.fromkeys(
         axis
         for name, tensor in metadata.inputs.items()
@@ -234,7 +234,7 @@ def sequence_axis(metadata: ModelMetadata) -> str:
 
 
 def _with_token(steps: OperationSteps[T], token: str) -> OperationSteps[tuple[T, str]]:
-    """Send a token with the inference request of an operation; return the operation's result and the next token."""
+    """Send a token with the inference request of an operation, and return the operation's result and the next token."""
     sealed = ""
 
     def send(call: RemoteCall | Pause) -> OperationSteps[Message | None]:

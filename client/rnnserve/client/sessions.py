@@ -46,7 +46,7 @@ class _SessionBase(Generic[Answer]):
 
     @property
     def metadata(self) -> ModelMetadata | None:
-        """The model's metadata; None before the first step of a session that was not entered."""
+        """The model's metadata, or None before the first step of a session that was not entered."""
         return self._operations.metadata
 
     def reset(self) -> None:

@@ -21,7 +21,7 @@ _TYPED_FIELDS = {**CONTENTS, "BYTES": "bytes_contents"}
 
 
 def as_array(value: npt.ArrayLike, what: str) -> Array:
-    """Return `value` as an array; raise InvalidRequest, which names it `what`, if it is ragged."""
+    """Return `value` as an array, or raise InvalidRequest, which names it `what`, if it is ragged."""
     try:
         return np.asarray(value)
     except ValueError as error:

@@ -21,7 +21,7 @@ class TokenSource:
     """A token: given, or of a file, which is read again as it changes. It can be sent to other processes."""
 
     def __init__(self, token: str | None, path: Path | None) -> None:
-        """Take a token, or a file with one; raise InvalidRequest, without the token, if it can't be used."""
+        """Take a token, or a file with one, or raise InvalidRequest, without the token, if it can't be used."""
         self._path = path
         self._stamp = (0, 0, 0)
         self._looked_at = time.monotonic()
@@ -47,11 +47,7 @@ class TokenSource:
 
 
 def token_source(token: str | None, path: str | os.PathLike[str] | None) -> TokenSource | None:
-    """Return the source of a client's token, or None for a client without a token.
-
-    Raises:
-        InvalidRequest: Both are given, the text is not a token, or the file cannot be read.
-    """
+    """Return the source of a client's token, or None for a client without a token. May raise InvalidRequest."""
     if token is None and path is None:
         return None
     if token is not None and path is not None:

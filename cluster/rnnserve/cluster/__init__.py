@@ -2,7 +2,7 @@
 
 A server here is the ordinary `rnnserve serve`, one a node; requests go from clients to it, and not through Ray.
 
-    servers         what is placed, and what is known of it
+    servers         what is placed, what is known of it, and the error
     kept_server     a server that is started again when it ends
     fleet           all servers of one name, and their rolling update
     on_ray/         the same as actors of Ray, and the way to them; nothing else imports ray

@@ -6,8 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from rnnserve.cluster.errors import ClusterError, RollFailed
-from rnnserve.cluster.servers import FleetStatus, ServerReport, ServerSpec
+from rnnserve.cluster.servers import ClusterError, FleetStatus, ServerReport, ServerSpec
 
 __all__ = ["Fleet"]
 
@@ -46,7 +45,7 @@ class Fleet(ABC):
 
     @abstractmethod
     def prove(self, place: int, spec: ServerSpec) -> str:
-        """Try on a place's node whether another server would serve; return why not, empty if it would."""
+        """Try on a place's node whether another server would serve, and return why not, empty if it would."""
 
     @abstractmethod
     def stop(self, place: int) -> None:
@@ -54,7 +53,7 @@ class Fleet(ABC):
 
     @abstractmethod
     def only_one(self) -> contextlib.AbstractContextManager[None]:
-        """Keep other commands from a rolling update; raise ClusterError if one is under way."""
+        """Keep other commands from a rolling update, or raise ClusterError if one is under way."""
 
     def status(self) -> FleetStatus:
         """Return what is known of all servers."""
@@ -69,8 +68,7 @@ class Fleet(ABC):
             tell: Is called with each line about what has happened.
 
         Raises:
-            ClusterError: An update is under way, or not all servers serve.
-            RollFailed: A new server does not serve; the others serve as before.
+            ClusterError: An update is under way, not all servers serve, or a new server does not. The others serve on.
         """
         with self.only_one():
             before = self._all_ready()
@@ -98,10 +96,10 @@ class Fleet(ABC):
         return status
 
     def _replace(self, place: int, before: ServerReport, spec: ServerSpec) -> str:
-        """Put a new server in the place of another; return the line that says so."""
+        """Put a new server in the place of another, and return the line that says so."""
         reason = self.prove(place, spec)
         if reason:
-            raise RollFailed(f"{before.address} serves as before, since the new server would not: {reason}")
+            raise ClusterError(f"{before.address} serves as before, since the new server would not: {reason}")
         self.stop(place)
         self.start(place, spec)
         report = self._wait_ready(place)
@@ -109,7 +107,7 @@ class Fleet(ABC):
             self.stop(place)
             if before.spec is not None:
                 self.start(place, before.spec)
-            raise RollFailed(
+            raise ClusterError(
                 f"{before.address} serves what it did before: the new server, though proven, said: {report.said}"
             )
         return f"{report.address}: proven, and in the place of {before.address}"

@@ -129,7 +129,7 @@ class _ServerProcess:
         return self.is_ready
 
     def wait(self) -> int:
-        """Wait for its end; return its exit status."""
+        """Wait for its end, and return its exit status."""
         status = self._child.wait() or 0
         self._reading.join(_READ_SECONDS)  # its last line may be the reason
         self._child.close()

@@ -1,13 +1,17 @@
-"""What is placed on a cluster, and what is known of it."""
+"""What is placed on a cluster, what is known of it, and the error of this area."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
-__all__ = ["FleetStatus", "ServerReport", "ServerSpec", "ServerState"]
+__all__ = ["ClusterError", "FleetStatus", "ServerReport", "ServerSpec", "ServerState"]
 
 ServerState = Literal["starting", "ready", "ended", "lost"]
 """Whether it loads its models, serves, has ended and will be started again, or does not answer."""
+
+
+class ClusterError(Exception):
+    """The cluster cannot do what is asked for, or there is none. The message is one line for the command's user."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +35,7 @@ class ServerSpec:
         return ["serve", *self.options, "--host", host, "--grpc-port", str(self.port), "--", self.repository]
 
     def command_of_proof(self, host: str) -> list[str]:
-        """The arguments of `rnnserve` for a second server beside the first, at free ports."""
+        """The arguments of `rnnserve` for a second server on the same node, at free ports."""
         names = {option.partition("=")[0] for option in self.options}
         free = ["--http-port", "0"] if "--http-port" in names else ["--no-http"]
         if "--metrics-port" in names:
@@ -44,12 +48,11 @@ class ServerReport:
     """What is known of one server.
 
     Attributes:
-        address: `host:port`; empty for a server that does not answer.
+        address: `host:port`, empty for a server that does not answer.
         state: What it does.
-        spec: How it is started; None for a server that does not answer.
+        spec: How it is started, or None for a server that does not answer.
         said: The last line that it wrote, if it does not serve.
         starts: How often it has been started on its node.
-        alone: Seconds for which its node goes on after the cluster has lost its head; None if unknown.
     """
 
     address: str
@@ -57,7 +60,6 @@ class ServerReport:
     spec: ServerSpec | None = None
     said: str = ""
     starts: int = 0
-    alone: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

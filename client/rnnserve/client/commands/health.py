@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _reason(args: argparse.Namespace) -> str:
-    """Return why a server, or a model of it, is not ready; empty if it is."""
+    """Return why a server, or a model of it, is not ready, empty if it is."""
     import grpc
 
     from rnnserve.client.channel import channel_options

@@ -177,7 +177,7 @@ def _follow(
     metadata: ModelMetadata,
     output_format: str,
 ) -> int:
-    """Print the answer to each line before the next one is read; return the exit status.
+    """Print the answer to each line before the next one is read, and return the exit status.
 
     A line that is not a point, or a point that the server refuses, is reported on standard error and left out.
     """
@@ -301,7 +301,7 @@ def _explained(client: Client) -> Iterator[None]:
 
 
 def _lengths(rows: NamedRows, metadata: ModelMetadata) -> list[int] | None:
-    """Return each row's size of the first axis that a request chooses; None if there is no such axis."""
+    """Return each row's size of the first axis that a request chooses, or None if there is no such axis."""
     for name, arrays in rows.inputs.items():
         for index, (_, size) in enumerate(metadata.inputs[name].row_axes):
             if size < 0:

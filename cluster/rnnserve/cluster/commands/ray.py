@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rnnserve.client.aligned_table import format_aligned_table
-from rnnserve.cluster.errors import ClusterError
-from rnnserve.cluster.servers import FleetStatus, ServerSpec
+from rnnserve.cluster.servers import ClusterError, FleetStatus, ServerSpec
 from rnnserve.common.extras import missing_package
 
 if TYPE_CHECKING:
@@ -35,9 +34,6 @@ repository at the same path:
 """
 _OURS = ("--host", "--grpc-port")
 
-_ALONE_SECONDS = 3600.0
-"""Seconds for which servers should go on without the head of their cluster, at least: somebody has to notice."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the actions, and the arguments of each."""
@@ -54,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     up.add_argument("--replicas", type=_count, required=True, metavar="N", help="how many servers, one a node")
     up.add_argument("--grpc-port", type=_port, default=8001, metavar="PORT", help="port of every server (default 8001)")
     up.add_argument(
-        "--cpus", type=_amount, default=1.0, metavar="N", help="CPUs that each takes of its node (default 1)"
+        "--cpus", type=_resource, default=1.0, metavar="N", help="CPUs that each takes of its node (default 1)"
     )
     up.add_argument(
-        "--gpus", type=_amount, default=0.0, metavar="N", help="GPUs that each takes of its node (default 0)"
+        "--gpus", type=_resource, default=0.0, metavar="N", help="GPUs that each takes of its node (default 0)"
     )
     up.add_argument(
         "--timeout", type=float, default=300.0, metavar="SECONDS", help="how long the start may take (default 300)"
@@ -158,12 +154,6 @@ def _table(status: FleetStatus) -> str:
         f"{len(status.endpoints)} of {len(status.reports)} servers named {status.name!r} serve",
         format_aligned_table(head, rows, text_columns=(1, 2, 4, 5)),
     ]
-    alone = min((report.alone for report in status.reports.values() if report.alone is not None), default=None)
-    if alone is not None and alone < _ALONE_SECONDS:
-        lines.append(
-            f"servers end {alone:g} s after the head of the cluster is lost: start every node with "
-            "RAY_gcs_rpc_server_reconnect_timeout_s=604800, and they go on for a week"
-        )
     if status.endpoints and status.spec:
         has_tls = any(option.partition("=")[0] == "--tls-certificate" for option in status.spec.options)
         lines.append(f"for clients: --url {'grpcs://' if has_tls else ''}{','.join(status.endpoints)}")
@@ -171,31 +161,28 @@ def _table(status: FleetStatus) -> str:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of 1 or more")
-    return int(text)
+    return int(_amount(text, text.isdecimal() and int(text) >= 1, "a number of 1 or more"))
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 1 to 65535, the same on every node")
-    return int(text)
+    is_port = text.isdecimal() and 1 <= int(text) <= 65535
+    return int(_amount(text, is_port, "a port from 1 to 65535, the same on every node"))
+
+
+def _resource(text: str) -> float:
+    return _amount(text, re.fullmatch(r"\d+(\.\d+)?", text) is not None, "a number, such as 1 or 0.5")
+
+
+def _amount(text: str, is_valid: bool, expected: str) -> float:
+    if not is_valid:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
+    return float(text)
 
 
 def _address(text: str) -> str:
     if text != "auto" and not re.fullmatch(r"[^\s/]+:[0-9]{1,5}", text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, as `ray start --head` has printed it")
     return text
-
-
-def _amount(text: str) -> float:
-    try:
-        amount = float(text)
-    except ValueError:
-        amount = -1.0
-    if not 0 <= amount < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number, such as 1 or 0.5")
-    return amount
 
 
 def _serve_options(text: str) -> tuple[str, ...]:

@@ -22,10 +22,9 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from rnnserve.cluster.errors import ClusterError
 from rnnserve.cluster.fleet import Fleet
 from rnnserve.cluster.on_ray.server_actor import ServerActor
-from rnnserve.cluster.servers import FleetStatus, ServerReport, ServerSpec
+from rnnserve.cluster.servers import ClusterError, FleetStatus, ServerReport, ServerSpec
 
 __all__ = ["RayFleet"]
 
@@ -51,14 +50,9 @@ class RayFleet(Fleet):
     @classmethod
     @contextlib.contextmanager
     def connected(cls, name: str, address: str) -> Iterator[Self]:
-        """Connect to a cluster, while the block lasts.
+        """Connect to a cluster at `host:port`, or "auto" for this machine's cluster, while the block lasts.
 
-        Args:
-            name: Name of the servers: the namespace of their actors.
-            address: Address of the cluster, `host:port`; "auto" for the cluster that this machine is part of.
-
-        Raises:
-            ClusterError: There is none, or it refuses the connection.
+        `name` is the namespace of the servers' actors.
         """
         if address != _FOUND:
             _check_reached(address)
@@ -87,14 +81,10 @@ class RayFleet(Fleet):
     @property
     def has_token(self) -> bool:
         """Whether the connection to the cluster shows a token."""
-        return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"  # Ray sets it, too, if it has found a token
+        return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"  # Ray itself sets it if it has found a token
 
     def up(self, spec: ServerSpec, replicas: int, bundle: dict[str, float], seconds: float) -> FleetStatus:
-        """Place the servers, each with the resources of a bundle, and wait until all serve; else leave nothing behind.
-
-        Raises:
-            ClusterError: They cannot be placed, or one does not serve within `seconds`.
-        """
+        """Place the servers, each with the resources of a bundle, and wait until all serve, or undo all of it."""
         if self._find_group() is not None:
             raise ClusterError(f"servers named {self.name!r} are up: `roll` updates them, `down` ends them")
         _check_nodes(replicas, bundle)
@@ -113,11 +103,7 @@ class RayFleet(Fleet):
         return status
 
     def down(self) -> None:
-        """Let all servers drain and end.
-
-        Raises:
-            ClusterError: There are none of this name.
-        """
+        """Let all servers drain and end."""
         group = self._group()
         actors = [actor for place in self.found() if (actor := self._actor(place)) is not None]
         stopping = [actor.stop.remote() for actor in actors]
@@ -164,7 +150,7 @@ class RayFleet(Fleet):
         self._actors[place] = actor.remote(spec)
 
     def prove(self, place: int, spec: ServerSpec) -> str:
-        """Try on a place's node whether another server would serve; return why not, empty if it would."""
+        """Try on a place's node whether another server would serve, and return why not, empty if it would."""
         try:
             reason: str = ray.get(self._actor(place).prove.remote(spec))
         except (ray.exceptions.RayError, AttributeError) as error:
@@ -194,7 +180,7 @@ class RayFleet(Fleet):
             ray.kill(lock)
 
     def _actor(self, place: int) -> Any:  # noqa: ANN401 - Ray's handles have no useful type
-        """Return the handle of a place's actor; None if there is none."""
+        """Return the handle of a place's actor, or None if there is none."""
         if place not in self._actors:
             for name in ray.util.list_named_actors():
                 found = _NAME.fullmatch(name)
