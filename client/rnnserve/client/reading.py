@@ -125,21 +125,28 @@ def read_arrays(data: bytes, source: str) -> dict[str, Array]:
         raise UnreadableInput(f"{source}: expected arrays of numbers ({error})") from error
 
 
-def read_point(line: bytes, place: str, columns: list[str]) -> Any:  # noqa: ANN401 - what JSON may hold
+def read_point(line: bytes, place: str, metadata: ModelMetadata, columns: list[str]) -> Any:  # noqa: ANN401 - or JSON
     """Return the point of a line of JSON or CSV that is not blank, or None for the header of a CSV.
 
-    `columns` is empty before the first line of a CSV, which adds the names of the columns.
+    `columns` is empty before the first line of a CSV that fits the model, which adds the names of the columns.
     """
     text = _decode_text(line, place).strip()
     if text[:1] in ("[", "{"):
         return _read_json(text, place)
+    tensor = _input_of_rows(metadata, place)
     ((_, cells),) = _csv_lines(text, place)
     is_header = not columns and not any(_is_number(cell) for cell in cells)
     if not columns:
-        columns += cells if is_header else [_unnamed(index) for index in range(len(cells))]
+        names = cells if is_header else [_unnamed(index) for index in range(len(cells))]
+        _check_columns(names, place, tensor)
+        columns += names
     if len(cells) != len(columns):
         raise UnreadableInput(f"{place}: has {len(cells)} columns. Expected {len(columns)} ({', '.join(columns)})")
-    return None if is_header else [_number(cell, place, name) for cell, name in zip(cells, columns, strict=True)]
+    if is_header:
+        return None
+    numbers = [_number(cell, place, name) for cell, name in zip(cells, columns, strict=True)]
+    has_one = all(size < 0 for _, size in tensor.row_axes) and len(tensor.row_axes) < 2  # a token id, for example
+    return numbers[0] if has_one else numbers
 
 
 def _input_of_rows(metadata: ModelMetadata, source: str) -> TensorMetadata:

@@ -49,6 +49,24 @@ def test_follow_takes_models_of_single_steps_but_not_stateless_ones(infer):
     assert errors.startswith("rnnserve infer: model stateless has no states, so that it has no sessions")
 
 
+def test_first_line_with_the_wrong_number_of_columns_is_left_out(infer):
+    status, output, errors = infer("--follow", "sums", "--outputs", "output", stdin="x,y,z\n1,2,3\n1,0\n")
+    assert (status, output.splitlines()[1:]) == (1, ["1     1 0"])
+    assert [line.partition(". ")[0] for line in errors.splitlines()] == [
+        "rnnserve infer: standard input, line 1: has 3 columns (x, y, z)",
+        "rnnserve infer: standard input, line 2: has 3 columns",
+    ]
+
+
+def test_follow_takes_token_ids_as_csv(infer):
+    with serving(FailingModels(MODELS)) as address:
+        status, output, errors = infer(
+            "--follow", "tokens", "--outputs", "doubled", stdin="5\n6\n[7, 8]\n", address=address
+        )
+    assert (status, errors) == (0, "")
+    assert output.splitlines()[1:] == ["1     10", "2     12", "4     14 16"]
+
+
 def test_follow_reads_a_file_to_its_end(infer, tmp_path):
     (tmp_path / "walk.csv").write_text("x,y\n1,0\n0,3\n")
     _, output, _ = infer("--follow", "sums", str(tmp_path / "walk.csv"), "--outputs", "output")

@@ -30,8 +30,6 @@ from rnnserve.client.errors import (
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import Prediction
 from rnnserve.client.reading import FORMATS, NamedRows, read_point, read_rows
-from rnnserve.client.row_inputs import main_input
-from rnnserve.client.session_operations import sequence_axis
 from rnnserve.client.sessions import Session
 from rnnserve.client.sync_client import Client
 from rnnserve.client.tensors import Array
@@ -181,7 +179,6 @@ def _follow(
 
     A line that is not a point, or a point that the server refuses, is reported on standard error and left out.
     """
-    axis = sequence_axis(metadata)
     columns: list[str] = []
     widths: list[int] = []
     status = 0
@@ -191,11 +188,9 @@ def _follow(
             continue
         place = f"{source}, line {number}"
         try:
-            point = read_point(line, place, columns)
+            point = read_point(line, place, metadata, columns)
             if point is None:
                 continue
-            if columns and len(point) == 1 and all(name == axis for name, _ in main_input(metadata).row_axes):
-                point = point[0]  # one number per step, such as a token id
             prediction = session.step(point)
         except UnreadableInput as error:
             print(f"rnnserve infer: {error}", file=sys.stderr, flush=True)
