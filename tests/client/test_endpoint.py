@@ -28,7 +28,6 @@ def files(tmp_path_factory):
         (["a:8001", "grpc://b:8001"], "a:8001,b:8001"),
         (["grpcs://a:8001", "grpcs://b:8001,c:8001"], "a:8001,b:8001,c:8001"),
         (["dns:///inference:8001", "b:1"], "inference:8001,b:1"),
-        ("file:///srv/endpoints", "file:///srv/endpoints"),
     ],
 )
 def test_url_names_hosts_and_ports(url, address):
@@ -55,8 +54,8 @@ def test_url_names_hosts_and_ports(url, address):
         ("a:1,b:1,a:1", "a:1 is listed twice"),
         (["a:1", "grpcs://b:1"], "some are with TLS .* and some without"),
         ([], "no server is given"),
-        ("file://endpoints", "stands alone, by its whole path"),
-        (["file:///srv/endpoints", "b:1"], "stands alone, by its whole path"),
+        ("file:///srv/endpoints", "a file that lists servers is no longer read.*10.0.0.1:8001,10.0.0.2:8001"),
+        ("grpcs://file:///srv/endpoints", "a file that lists servers is no longer read"),
     ],
 )
 def test_other_urls_are_refused_with_a_lesson(url, lesson):

@@ -56,7 +56,8 @@ def test_note_explains_how_to_send_what_the_server_requires(client, service):
 
 
 def test_reworded_error_keeps_everything_but_the_message():
-    error = errors.from_status(grpc.StatusCode.UNAUTHENTICATED, "no")
+    error = errors.Unauthenticated("no")
+    error.add_note("send a token")
     error.request_id, error.retry_after = "r1", 2.5
     again = errors.reworded(error, "line 3: no")
     assert (type(again), str(again)) == (errors.Unauthenticated, "line 3: no")

@@ -1,10 +1,7 @@
 """`rnnserve health`: one line and an exit status."""
 
 import contextlib
-import http.server
-import json
 import socket
-import threading
 
 import pytest
 from grpc_health.v1 import health, health_pb2
@@ -65,66 +62,26 @@ def test_server_may_be_live_without_being_ready(outcome):
         assert outcome(address, "--live")[0] == 1
 
 
-@pytest.mark.parametrize("scheme", ["", "http://"])
-def test_server_that_does_not_answer_exits_with_1(outcome, scheme):
+def test_address_of_http_is_refused_with_what_to_do(outcome):
+    status, line = outcome("http://127.0.0.1:8000")
+    assert status == 1
+    assert line.endswith("curl --fail http://127.0.0.1:8000/v2/health/ready")
+
+
+def test_server_that_does_not_answer_exits_with_1(outcome):
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        address = f"{scheme}127.0.0.1:{silent.getsockname()[1]}"
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
         status, line = outcome(address, "--timeout", "0.2")
         assert (status, line) == (1, f"rnnserve health: not ready: {address}: no answer within 0.2 s")
     status, line = outcome(address, "--live")
     assert (status, "not live" in line, "refused" in line) == (1, True, True)
 
 
-class Routes(http.server.BaseHTTPRequestHandler):
-    """Health as the HTTP gateway answers it."""
-
-    routes = {  # noqa: RUF012 - nobody changes it
-        "/v2/health/ready": (503, {"ready": False, "error": "models\nare loading"}),
-        "/v2/health/live": (200, {"live": True}),
-        "/v2/models/a%2Fb/ready": (200, {"ready": True}),
-        "/base/v2/health/ready": (200, {"ready": True}),
-        "/odd/v2/health/ready": (500, "no object"),
-    }
-
-    def do_GET(self):
-        status, said = self.routes.get(self.path, (404, {"error": "there is no model"}))
-        body = json.dumps(said).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def test_http_gateway_is_asked_over_http(outcome):
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Routes) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            address = f"http://127.0.0.1:{server.server_address[1]}"
-            for words, expected in (
-                ([address], (1, f"rnnserve health: not ready: {address}: status 503: models are loading")),
-                ([address, "--live"], (0, f"live: {address}")),
-                ([address, "--model", "a/b"], (0, f"ready: a/b at {address}")),
-                ([f"{address}/base/"], (0, f"ready: {address}/base/")),
-            ):
-                assert outcome(*words) == expected
-            assert outcome(address, "--model", "none")[1].endswith("status 404: there is no model")
-            assert outcome(f"{address}/odd")[1].endswith("status 500: Internal Server Error")
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def test_mistakes_are_one_line(outcome, capsys):
     for words in (
         ["nonsense"],
-        ["http://127.0.0.1:x"],
         ["127.0.0.1:1", "--tls-ca", "a"],
-        ["http://127.0.0.1:1", "--tls-ca", "a"],
-        ["https://127.0.0.1:1", "--tls-ca", "/nowhere"],
+        ["grpcs://127.0.0.1:1", "--tls-ca", "/nowhere"],
     ):
         assert outcome(*words)[0] == 1
     for words in (["--model", "a", "--live"], ["--timeout", "0"], ["--timeout", "soon"]):

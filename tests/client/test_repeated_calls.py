@@ -3,8 +3,7 @@
 import pytest
 
 from rnnserve.client.errors import DeadlineExceeded, ResourceExhausted, Unavailable
-from rnnserve.client.remote_calls import Pause, RemoteCall
-from rnnserve.client.repeated_calls import repeat_calls
+from rnnserve.client.remote_calls import Pause, RemoteCall, repeat_calls
 from rnnserve.protos import inference_pb2 as pb
 
 LOST = Unavailable("the server is stopping")

@@ -5,7 +5,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
-from rnnserve.client.retry_delay import retry_delay
+from rnnserve.client.errors import retry_delay
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.protocol.responses import trailing_metadata
 

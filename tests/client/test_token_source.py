@@ -29,17 +29,6 @@ def test_token_is_not_sent_in_plain_text_to_another_machine(url):
     assert not parse_endpoint(url).headers
 
 
-def test_token_is_not_sent_in_plain_text_to_what_a_file_lists(tmp_path):
-    path = tmp_path / "endpoints"
-    path.write_text("127.0.0.1:8001\n")
-    endpoint = parse_endpoint(f"file://{path}", token=TOKEN)
-    assert endpoint.resolve() == ["127.0.0.1:8001"]
-    path.write_text("127.0.0.1:8001\n10.0.0.1:8001\n")
-    with pytest.raises(InvalidRequest, match=r"to 10\.0\.0\.1:8001 in plain text"):
-        endpoint.resolve()
-    assert len(parse_endpoint(f"file://{path}", token=TOKEN, insecure=True).resolve()) == 2
-
-
 def test_text_that_is_no_token_is_refused(tmp_path):
     path = tmp_path / "token"
     for text in ("", " ", "a b", "ä", "a\tb", "a\nb"):

@@ -1,16 +1,13 @@
 """`rnnserve ray` without a cluster: mistakes are one line, and what is asked for reaches the cluster."""
 
 import contextlib
-import dataclasses
 import sys
 
 import pytest
 
 from rnnserve.cli import main
-from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.cluster.commands import ray as command
-from rnnserve.cluster.errors import ClusterError, RollFailed
-from rnnserve.cluster.servers import FleetPlan, FleetStatus, RollState, ServerReport, ServerSpec
+from rnnserve.cluster.servers import ClusterError, FleetStatus, ServerReport, ServerSpec
 
 
 @pytest.mark.parametrize(
@@ -19,7 +16,7 @@ from rnnserve.cluster.servers import FleetPlan, FleetStatus, RollState, ServerRe
         (["statsu"], "'statsu' is not one of up, status, roll, down; did you mean status?"),
         (["up", "repository", "--replicas", "none"], "'none': expected a number of 1 or more"),
         (["up", "repository", "--replicas", "2", "--cpus", "-1"], "'-1': expected a number, such as 1 or 0.5"),
-        (["up", "repository", "--replicas", "2", "--endpoints", "x"], "'x': expected the whole path of a file"),
+        (["up", "repository", "--replicas", "2", "--endpoints", "/x"], "no option --endpoints"),
         (
             ["up", "repository", "--replicas", "2", "--serve-options=--host=::"],
             "--host=::: servers listen on the address",
@@ -43,7 +40,7 @@ def test_a_mistake_in_the_words_is_one_line(words, said, capsys):
 
 
 def test_without_ray_its_extra_is_named(monkeypatch, capsys):
-    monkeypatch.delitem(sys.modules, "rnnserve.cluster.on_ray.fleet", raising=False)
+    monkeypatch.delitem(sys.modules, "rnnserve.cluster.on_ray.ray_fleet", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["ray", "status"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
@@ -52,13 +49,11 @@ def test_without_ray_its_extra_is_named(monkeypatch, capsys):
 
 
 STATUS = FleetStatus(
-    FleetPlan("rnnserve", 2, ServerSpec("/models", (), 8001, 3)),
+    "rnnserve",
     {
         0: ServerReport("10.0.0.1:8001", "ready", ServerSpec("/models", revision=3), "", 1),
-        1: ServerReport("", "lost", ServerSpec("/models", revision=2), "it does not answer", 0),
+        1: ServerReport("", "lost", said="it does not answer"),
     },
-    ("10.0.0.1:8001",),
-    RollState(),
 )
 
 
@@ -71,8 +66,8 @@ class FakeFleet:
         self.status_of = STATUS
         self.refusal = None
 
-    def up(self, plan, bundle, seconds):
-        self.asked.append((plan, bundle, seconds))
+    def up(self, *arguments):
+        self.asked.append(arguments)
         return self.status_of
 
     def status(self):
@@ -103,18 +98,18 @@ def fleet(monkeypatch):
 
 
 def test_up(fleet, capsys):
-    words = ["--replicas", "2", "--cpus", "2", "--gpus", "0.5", "--endpoints", "/srv/endpoints", "--grpc-port", "9001"]
+    words = ["--replicas", "2", "--cpus", "2", "--gpus", "0.5", "--grpc-port", "9001"]
     options = "--serve-options=--threads 2 --drain 2"
     assert main(["ray", "up", "/models", *words, options, "--timeout", "5", "--name", "a", "--address", "h:1"]) == 0
     spec = ServerSpec("/models", ("--threads", "2", "--drain", "2"), 9001)
-    assert fleet.asked == [("a", "h:1"), (FleetPlan("a", 2, spec, "/srv/endpoints"), {"CPU": 2, "GPU": 0.5}, 5)]
+    assert fleet.asked == [("a", "h:1"), (spec, 2, {"CPU": 2, "GPU": 0.5}, 5)]
     said = capsys.readouterr()
     assert said.err == ""
     assert said.out.splitlines() == [
         "1 of 2 servers named 'rnnserve' serve",
         "server  address        state  revision  repository",
         "     0  10.0.0.1:8001  ready         3  /models",
-        "     1  -              lost          2  /models     it does not answer",
+        "     1  -              lost          -  -           it does not answer",
         "for clients: --url 10.0.0.1:8001",
     ]
 
@@ -143,7 +138,7 @@ def test_roll_changes_what_is_given(fleet, capsys):
         ]
 
 
-@pytest.mark.parametrize("refusal", [RollFailed("a server would not serve"), ClusterError("2 of 3 servers serve")])
+@pytest.mark.parametrize("refusal", [ClusterError("a server would not serve"), ClusterError("2 of 3 servers serve")])
 def test_a_roll_that_fails_is_one_line(fleet, refusal, capsys):
     fleet.refusal = refusal
     assert main(["ray", "roll"]) == 1
@@ -157,25 +152,8 @@ def test_down(fleet, capsys):
 
 
 def test_status_prints_what_clients_are_given(fleet, capsys):
-    tls = ("--tls-certificate=a.pem", "--tls-key=a.key")
-    for options, endpoints, url in (
-        ((), "", "10.0.0.1:8001"),
-        ((), "/srv/endpoints", "file:///srv/endpoints"),
-        (tls, "", "grpcs://10.0.0.1:8001"),
-        (tls, "/srv/endpoints", "grpcs://file:///srv/endpoints"),
-    ):
-        plan = FleetPlan("rnnserve", 2, ServerSpec("/models", options), endpoints)
-        fleet.status_of = dataclasses.replace(STATUS, plan=plan)
+    for options, url in (((), "10.0.0.1:8001"), (("--tls-certificate=a.pem",), "grpcs://10.0.0.1:8001")):
+        serving = ServerReport("10.0.0.1:8001", "ready", ServerSpec("/models", options))
+        fleet.status_of = FleetStatus("rnnserve", {0: serving, 1: STATUS.reports[1]})
         assert main(["ray", "status"]) == 0
         assert capsys.readouterr().out.splitlines()[-1] == f"for clients: --url {url}"
-        assert parse_endpoint(url).addresses == [url.removeprefix("grpcs://")]
-
-
-def test_status_prints_the_rolling_update(fleet, capsys):
-    for roll, said in (
-        (RollState(("one",), is_over=False), "is under way: 1 of 2 are done"),
-        (RollState(("one",), failed="why"), "has ended early: why"),
-    ):
-        fleet.status_of = FleetStatus(STATUS.plan, STATUS.reports, (), roll)
-        assert main(["ray", "status"]) == 0
-        assert said in capsys.readouterr().out.splitlines()[-1]

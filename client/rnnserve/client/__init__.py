@@ -7,8 +7,6 @@ this package imports none of them: each name is imported at its first use, so th
 Door: `__all__`, `aligned_table`, `casting`, `channel`, `classification`, `commands`, `endpoint`, `errors`, `metadata`,
 `predictions`, `reading`, `remote_calls`, `request_builder`, `row_inputs`, `server_channels`, `session_operations`,
 `tensors`, `tls_diagnosis`.
-
-Threads: `server_channels`.
 """
 
 import importlib

@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from rnnserve.client.base_client import ClientBase, Deadline
 from rnnserve.client.classification import Classification
-from rnnserve.client.errors import Unavailable, from_rpc_error
+from rnnserve.client.errors import ClientError, Unavailable, from_rpc_error
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import Prediction
-from rnnserve.client.releases import explain_releases
 from rnnserve.client.remote_calls import OperationSteps, Pause, RemoteCall
 from rnnserve.client.row_inputs import InputsLike, RowsLike
 from rnnserve.client.session_operations import StateForm
@@ -50,8 +49,7 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
 
     async def close(self) -> None:
         """Close the connection; calls of other tasks that are still waiting are cancelled."""
-        channels = self._channels.close()
-        await asyncio.gather(*(channel.close() for channel in channels), *self._closing)
+        await asyncio.gather(*(channel.close() for channel in self._channels.close()))
 
     async def predict(
         self,
@@ -145,58 +143,42 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         return await self._run(self._operations.metadata(model, version), timeout)
 
     async def is_live(self, *, timeout: float | None = None) -> bool:
-        """Return whether the server is live; False if no server can be reached."""
+        """Return whether the server is live, or False if no server can be reached."""
         return await self._run(self._operations.is_live(), timeout)
 
     async def is_ready(self, model: str = "", *, version: str = "", timeout: float | None = None) -> bool:
-        """Return whether a model is ready, or all models if none is named; False if no server can be reached."""
+        """Return whether a model is ready, or all models if none is named, or False if no server can be reached."""
         return await self._run(self._operations.is_ready(model, version), timeout)
 
     async def _run(self, steps: OperationSteps[T], timeout: float | None) -> T:
         deadline = self._deadline(timeout)
-        steps = explain_releases(steps)
+        answer: Any = None
+        failed: ClientError | None = None
         try:
-            call = next(steps)
             while True:
-                if isinstance(call, Pause):
-                    if self._may_pause(call, deadline):
-                        await asyncio.sleep(call.seconds)
-                        call = steps.send(None)
-                    else:
-                        call = steps.throw(call.error)
-                    continue
+                call = steps.send(answer) if failed is None else steps.throw(failed)
+                answer, failed = None, None
                 try:
-                    answer = await self._ask(call, deadline)
+                    answer = await self._answer(call, deadline)
                 except grpc.RpcError as error:
-                    raised = from_rpc_error(error)
-                    if isinstance(raised, Unavailable):
-                        raised = await asyncio.to_thread(explain_connection_failure, self._endpoint, raised)
-                    raised.__cause__ = error
-                    call = steps.throw(raised)
-                except Unavailable as error:  # no name of a server is found
-                    call = steps.throw(error)
-                else:
-                    call = steps.send(answer)
+                    failed = from_rpc_error(error)
+                    if isinstance(failed, Unavailable):
+                        failed = await asyncio.to_thread(explain_connection_failure, self._endpoint, failed)
+                    failed.__cause__ = error
+                except ClientError as error:
+                    failed = error
         except StopIteration as done:
             result: T = done.value
             return result
 
-    async def _ask(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - an answer of the method that is called
-        if not self._channels.is_found:
-            await asyncio.to_thread(self._channels.find)
-        with self._method_of(call) as method:
-            hedging = self._hedges(call)
-            if hedging is None:
-                return await method(call.request, timeout=deadline.remaining(), metadata=self._metadata(call))
-            metadata = self._metadata(call)
-            return await hedging.call_async(
-                lambda: method(call.request, timeout=deadline.remaining(), metadata=metadata)
-            )
+    async def _answer(self, call: RemoteCall | Pause, deadline: Deadline) -> Any:  # noqa: ANN401 - as `Client._answer`
+        if isinstance(call, RemoteCall):
+            if not self._channels.addresses:
+                await asyncio.to_thread(self._channels.find)
+            return await self._send(call, deadline)
+        self._check_pause(call, deadline)
+        await asyncio.sleep(call.seconds)
+        return None
 
     def _open(self, addresses: list[str], stays: bool) -> grpc.aio.Channel:
         return self._endpoint.open_async_channel(self._options, resolved=addresses, repeats=not stays, stays=stays)
-
-    def _close_left(self, channel: grpc.aio.Channel) -> None:
-        task = asyncio.get_running_loop().create_task(channel.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)

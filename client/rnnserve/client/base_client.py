@@ -1,19 +1,16 @@
-"""The common base of both clients: settings, connection, deadline."""
+"""The common base of both clients: settings, channels, deadlines, errors."""
 
-import contextlib
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import grpc
 
-from rnnserve.client.balancing import Balancing
-from rnnserve.client.channel import channel_options
+from rnnserve.client.channel import Balancing, channel_options
 from rnnserve.client.endpoint import FilePath, Servers, parse_endpoint
 from rnnserve.client.errors import InvalidRequest
-from rnnserve.client.hedging import Hedging
 from rnnserve.client.operations import ClientOperations
 from rnnserve.client.remote_calls import Pause, RemoteCall
 from rnnserve.client.server_channels import ServerChannels
@@ -26,11 +23,7 @@ AnyChannel = TypeVar("AnyChannel", grpc.Channel, grpc.aio.Channel)
 
 
 class Deadline:
-    """The deadline of one operation, which may make several calls.
-
-    Args:
-        timeout: Seconds; `math.inf` for no limit.
-    """
+    """The deadline of one operation, which may make several calls; `timeout` is in seconds, or `math.inf`."""
 
     def __init__(self, timeout: float) -> None:
         if not timeout > 0:
@@ -51,8 +44,7 @@ class ClientBase(ABC, Generic[AnyChannel]):
 
     Args:
         url: `"host:port"` or `"grpc://host:port"`; `"grpcs://host:port"` for TLS; a name in DNS may have several
-            addresses. For several servers `"host:port,host:port"`, or a list of URLs, or `"file:///path"` of a file
-            that lists them, a line each, and is read again as it changes.
+            addresses. For several servers `"host:port,host:port"`, or a list of URLs.
         timeout: Default for the seconds that a whole operation may take; `math.inf` for no limit.
         max_rows: Largest number of rows that `predict` and `classify` put into one request.
         max_request_bytes: Largest size, in bytes and with padding, of such a request and of its answer. A single row
@@ -63,12 +55,10 @@ class ClientBase(ABC, Generic[AnyChannel]):
         tls_key: File in PEM with the private key of `tls_certificate`.
         balancing: "round_robin" for requests to every server in turn that reports that it serves; "pick_first" for one
             server at a time, in the order given, the next one after a loss.
-        token: Token that every request brings, for a server that asks for one (`rnnserve serve --tokens`); None for
-            none, or for that of a file.
-        token_file: File with the token alone, which is read again as it changes; None for none.
-        insecure: Whether the token may be sent without TLS to other machines, where the way to them is safe.
-        hedge_after: Seconds without an answer after which a request is sent a second time, to the next server; the
-            first answer counts. At most a tenth of the requests are. None for never.
+        token: Token that every request brings, for a server that asks for one (`rnnserve serve --tokens`), or None for
+            none, or for the token of a file.
+        token_file: File that contains only the token, and is read again when it changes, or None for none.
+        insecure: Whether the token may be sent without TLS to other machines, over a network that you trust.
 
     Raises:
         InvalidRequest: A setting is invalid, a file for TLS or the token cannot be used, or the token would be sent in
@@ -87,7 +77,6 @@ class ClientBase(ABC, Generic[AnyChannel]):
         tls_certificate: FilePath | None = None,
         tls_key: FilePath | None = None,
         balancing: Balancing = "round_robin",
-        hedge_after: float | None = None,
         token: str | None = None,
         token_file: FilePath | None = None,
         insecure: bool = False,
@@ -106,11 +95,7 @@ class ClientBase(ABC, Generic[AnyChannel]):
         self._options = channel_options(max_message_bytes)
         self._timeout = timeout
         self._operations = ClientOperations(max_rows=max_rows, max_request_bytes=max_request_bytes)
-        self._hedging = None if hedge_after is None else Hedging(hedge_after)
-        self._closing: set[Any] = set()  # what closes channels of asyncio
-        self._channels: ServerChannels[AnyChannel] = ServerChannels(
-            self._endpoint.resolve, self._open, self._close_left, look_up_seconds=self._endpoint.look_up_seconds
-        )
+        self._channels: ServerChannels[AnyChannel] = ServerChannels(self._endpoint.resolve, self._open)
 
     @property
     def url(self) -> str:
@@ -119,30 +104,18 @@ class ClientBase(ABC, Generic[AnyChannel]):
 
     @abstractmethod
     def _open(self, addresses: list[str], stays: bool) -> AnyChannel:
-        """Open a channel with `_options`: one that stays with the first address that answers, or goes round all."""
-
-    @abstractmethod
-    def _close_left(self, channel: AnyChannel) -> None:
-        """Close a channel on which no call is under way."""
+        """Open a channel that stays with the first address that answers, or spreads calls over all."""
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)
 
-    @contextlib.contextmanager
-    def _method_of(self, call: RemoteCall) -> Iterator[Any]:
-        """Give the method of a call, on a channel that stays open until the call has ended."""
+    def _send(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - an answer, or an awaitable of it
+        """Send a call with the deadline of its operation, and with the token."""
         if self._channels.is_closed:
             raise RuntimeError(f"this client of {self.url} is closed: create a new one")
-        with self._channels.lease(call.place) as stub:
-            yield getattr(stub, call.method)
-
-    def _metadata(self, call: RemoteCall) -> list[tuple[str, str]] | None:
-        """GRPC's metadata of a call; None for none."""
-        return call.headers if self._endpoint.token is None else [*self._endpoint.headers, *(call.headers or ())]
-
-    def _hedges(self, call: RemoteCall) -> Hedging | None:
-        """How a call is hedged; None if it is not."""
-        return self._hedging if call.method == "ModelInfer" and call.place is None else None
+        method = getattr(self._channels.stub(call.place), call.method)
+        headers = [*self._endpoint.headers, *(call.headers or ())] or None
+        return method(call.request, timeout=deadline.remaining(), metadata=headers)
 
     def _session_operations(
         self,
@@ -164,7 +137,8 @@ class ClientBase(ABC, Generic[AnyChannel]):
             version=version,
         )
 
-    def _may_pause(self, pause: Pause, deadline: Deadline) -> bool:
-        """Return whether the operation's time suffices for a pause, and the client is still open."""
+    def _check_pause(self, pause: Pause, deadline: Deadline) -> None:
+        """Raise a pause's error if the operation has less time left, or the client has been closed."""
         remaining = deadline.remaining()
-        return not self._channels.is_closed and (remaining is None or remaining > pause.seconds)
+        if self._channels.is_closed or (remaining is not None and remaining <= pause.seconds):
+            raise pause.error

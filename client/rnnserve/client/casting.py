@@ -12,11 +12,7 @@ __all__ = ["cast_losslessly", "check_numbers"]
 
 
 def check_numbers(array: Array, what: str) -> None:
-    """Check that an array holds real numbers or booleans; `what` names it in the error.
-
-    Raises:
-        InvalidRequest: It holds something else.
-    """
+    """Raise InvalidRequest unless an array holds real numbers or booleans; `what` names it in the error."""
     if array.dtype == object:
         raise InvalidRequest(
             f"{what} is an array of objects, shape {array.shape}: numpy creates such arrays from parts of different "
@@ -27,19 +23,11 @@ def check_numbers(array: Array, what: str) -> None:
 
 
 def cast_losslessly(array: Array, dtype: np.dtype[Any], what: str) -> Array:
-    """Return an array of numbers in a model's dtype, with equal values.
+    """Return an array of numbers in a model's dtype, with equal values; `what` names it in errors.
 
     Only floats are rounded, to floats of fewer digits: Python has no float32, so a list of numbers could not be sent
-    otherwise. Everything else that would change a value is refused: a fraction as an integer, a number outside the
-    range of the dtype, an integer that a float cannot represent, a number other than 0 and 1 as a boolean.
-
-    Args:
-        array: An array of any shape, real numbers or booleans.
-        dtype: Dtype of the model.
-        what: Name of the array in errors.
-
-    Raises:
-        InvalidRequest: A value would change.
+    otherwise. InvalidRequest refuses everything else that would change a value: a fraction as an integer, a number
+    outside the range of the dtype, an integer that a float cannot represent, a number other than 0 and 1 as a boolean.
     """
     check_numbers(array, what)
     # numpy calls integers to floats safe, though float64 does not hold every int64.

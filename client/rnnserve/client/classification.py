@@ -9,7 +9,6 @@ import numpy.typing as npt
 from rnnserve.client.errors import InvalidAnswer, InvalidRequest
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import Prediction
-from rnnserve.client.tensors import Array
 
 __all__ = ["Classification", "classified_output", "read_classification", "require_classified_output"]
 
@@ -36,7 +35,7 @@ class Classification:
 
     @property
     def model_version(self) -> str:
-        """The version that answered; empty if the server does not report it."""
+        """The version that answered, empty if the server does not report it."""
         return self.outputs.model_version
 
     @property
@@ -49,7 +48,7 @@ class Classification:
 
     @property
     def c_n(self) -> npt.NDArray[Any] | None:
-        """(layers * directions, hidden), the model's dtype: the cell state of an LSTM; None for other cells."""
+        """(layers * directions, hidden), the model's dtype: the cell state of an LSTM, or None for other cells."""
         return self.outputs.get("c_n")
 
     @property
@@ -62,9 +61,9 @@ class Classification:
 
 
 def classified_output(metadata: ModelMetadata) -> str | None:
-    """Return the name of the output (batch, classes) that a model classifies by; None if there is none.
+    """Return the name of the output (batch, classes) that a model classifies by, or None if there is none.
 
-    It is the first output of floats whose last axis is named "classes"; where the server does not name axes, `logits`.
+    It is the first output of floats whose last axis is named "classes"; `logits` if the server does not name axes.
     """
     for name, tensor in metadata.outputs.items():
         if not tensor.datatype.startswith("FP") or len(tensor.row_axes) != 1:
@@ -74,41 +73,8 @@ def classified_output(metadata: ModelMetadata) -> str | None:
     return None
 
 
-def read_classification(prediction: Prediction, output: str, metadata: ModelMetadata) -> Classification:
-    """Return the classification of one row.
-
-    Args:
-        prediction: The row's outputs.
-        output: Name of the output with the classes.
-        metadata: The metadata of the version that answered.
-
-    Raises:
-        InvalidAnswer: There are no classes, or the numbers of labels and classes differ.
-    """
-    logits = prediction[output]
-    labels = metadata.labels
-    if logits.dtype.kind != "f":
-        raise InvalidAnswer(f"the answer's {output} has dtype {logits.dtype}, expected floating-point numbers")
-    if not logits.size:
-        raise InvalidAnswer(f"the answer's {output} has no classes")
-    if labels is not None and len(labels) != logits.size:
-        raise InvalidAnswer(f"the model has {len(labels)} labels, but the answer has {logits.size} classes")
-    index = int(logits.argmax())
-    return Classification(
-        label=str(index) if labels is None else labels[index],
-        index=index,
-        probabilities=_softmax(logits),
-        logits=logits,
-        outputs=prediction,
-    )
-
-
 def require_classified_output(metadata: ModelMetadata) -> str:
-    """Return the name of the output that a model classifies by.
-
-    Raises:
-        InvalidRequest: The model is no classifier of rows.
-    """
+    """Return the name of the output that a model classifies by, or raise InvalidRequest if there is none."""
     name = classified_output(metadata)
     if name is None:
         raise InvalidRequest(
@@ -118,11 +84,27 @@ def require_classified_output(metadata: ModelMetadata) -> str:
     return name
 
 
-def _softmax(logits: Array) -> npt.NDArray[np.float64]:
-    """Return probabilities (classes,) for logits (classes,)."""
+def read_classification(prediction: Prediction, output: str, metadata: ModelMetadata) -> Classification:
+    """Return the classification of one row by its output `output`, and by the metadata of the version that answered.
+
+    Raises:
+        InvalidAnswer: There are no classes, or the numbers of labels and classes differ.
+    """
+    logits, labels = prediction[output], metadata.labels
+    if logits.dtype.kind != "f":
+        raise InvalidAnswer(f"the answer's {output} has dtype {logits.dtype}, expected floating-point numbers")
+    if not logits.size:
+        raise InvalidAnswer(f"the answer's {output} has no classes")
+    if labels is not None and len(labels) != logits.size:
+        raise InvalidAnswer(f"the model has {len(labels)} labels, but the answer has {logits.size} classes")
+    index = int(logits.argmax())
     # Subtract the maximum, so that no exponential overflows. Infinite logits become NaN, without a warning.
     with np.errstate(invalid="ignore"):
-        shifted = logits.astype(np.float64) - logits.max()
-    powers = np.exp(shifted)
-    probabilities: npt.NDArray[np.float64] = powers / powers.sum()
-    return probabilities
+        powers = np.exp(logits.astype(np.float64) - logits.max())
+    return Classification(
+        label=str(index) if labels is None else labels[index],
+        index=index,
+        probabilities=powers / powers.sum(),
+        logits=logits,
+        outputs=prediction,
+    )

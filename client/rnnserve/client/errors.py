@@ -26,8 +26,6 @@ from typing import ClassVar
 
 import grpc
 
-from rnnserve.client.credentials_hint import credentials_hint
-from rnnserve.client.retry_delay import retry_delay
 from rnnserve.protos.protocol_words import REQUEST_ID, STATUS_DETAILS
 
 __all__ = [
@@ -46,9 +44,14 @@ __all__ = [
     "Unimplemented",
     "UnreadableInput",
     "from_rpc_error",
-    "from_status",
     "reworded",
 ]
+
+_MOST_DETAIL_BYTES = 16 << 10
+"""Bytes of an error's details that are read: clients let 8 KiB of metadata through."""
+
+_HOW_TO_SEND = "it is sent with --token-file FILE or RNNSERVE_TOKEN_FILE, and in Python with token_file="
+_SHOW_CERTIFICATE = "it is shown with --tls-certificate and --tls-key, and in Python with tls_certificate= and tls_key="
 
 
 class ClientError(Exception):
@@ -60,7 +63,7 @@ class ClientError(Exception):
     """The server's status, or the status that the server would have answered."""
 
     request_id: str = ""
-    """Id by which the server's log and traces have the request; empty where the server has told none."""
+    """Id by which the server's log and traces have the request, empty where the server has told none."""
 
     retry_after: float | None = None
     """Seconds after which the server asks that the request be sent again; None where it says nothing of that."""
@@ -149,7 +152,7 @@ class Cancelled(ClientError):
 
 
 class InternalError(ClientError):
-    """The server failed, although the request is valid; the message holds an id to search for in the server's log."""
+    """The server failed, although the request is valid. The message holds an id to search for in the server's log."""
 
     STATUS = grpc.StatusCode.INTERNAL
 
@@ -158,50 +161,51 @@ class InvalidAnswer(InternalError):
     """The answer violates the protocol, or contradicts the model's metadata."""
 
 
-_CLASSES: dict[grpc.StatusCode, type[ClientError]] = {
-    kind.STATUS: kind
-    for kind in (
-        InvalidRequest,
-        FailedPrecondition,
-        Unauthenticated,
-        PermissionDenied,
-        ModelNotFound,
-        Unavailable,
-        DeadlineExceeded,
-        ResourceExhausted,
-        Unimplemented,
-        Cancelled,
-        InternalError,
-    )
-}
-
-
-def from_status(status: grpc.StatusCode, message: str) -> ClientError:
-    """Return the error for a status, with the message unchanged."""
-    error = _CLASSES.get(status, ClientError)(message, status)
-    if isinstance(error, Unauthenticated):
-        error.add_note(credentials_hint(message))
-    return error
+_DIRECT: list[type[ClientError]] = ClientError.__subclasses__()
+_CLASSES = {kind.STATUS: kind for kind in _DIRECT}
 
 
 def reworded(error: ClientError, message: str) -> ClientError:
-    """Return the same error with other words: of its class, with all else that it says, its notes included."""
+    """Return the same error with another message."""
     again = type(error)(message, error.status)
     vars(again).update(vars(error))
     return again
 
 
 def from_rpc_error(error: grpc.RpcError) -> ClientError:
-    """Return the error for an exception of `grpc` or `grpc.aio`.
+    """Return the error for an exception of `grpc` or `grpc.aio`, with its message unchanged.
 
     Both raise objects with `code()` and `details()`, but their common root class does not declare these methods.
     """
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return ClientError(str(error))
-    raised = from_status(error.code(), error.details() or "")
+    message = error.details() or ""
+    raised = _CLASSES.get(error.code(), ClientError)(message, error.code())
+    if isinstance(raised, Unauthenticated):
+        raised.add_note(_SHOW_CERTIFICATE if "client certificate" in message else _HOW_TO_SEND)
     for key, value in error.trailing_metadata() or ():
         if key == REQUEST_ID and isinstance(value, str):
             raised.request_id = value
         elif key == STATUS_DETAILS and isinstance(value, bytes):
             raised.retry_after = retry_delay(value)
     return raised
+
+
+def retry_delay(details: bytes) -> float | None:
+    """Return the seconds after which the server asks for a retry (AIP-193): RetryInfo in a google.rpc.Status."""
+    if len(details) > _MOST_DETAIL_BYTES:
+        return None
+    # Few errors have details, and `rnnserve health` does without protobuf.
+    from google.protobuf.message import DecodeError
+    from google.rpc import error_details_pb2, status_pb2
+
+    info = error_details_pb2.RetryInfo()
+    try:
+        for detail in status_pb2.Status.FromString(details).details:
+            if detail.Is(info.DESCRIPTOR):
+                info.ParseFromString(detail.value)
+                seconds: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+                return max(seconds, 0.0)
+    except DecodeError:
+        pass
+    return None

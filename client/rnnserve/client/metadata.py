@@ -37,12 +37,12 @@ class TensorMetadata:
         datatype: The protocol's name of the datatype: "FP32", "INT64".
         shape: Size of each axis; -1 if the request determines it.
         axes: Name of each axis: ("batch", "sequence", "features"); empty if the server does not report them.
-        optional: Whether a request may omit the input; False if the server does not report it.
+        optional: Whether a request may omit the input, or False if the server does not report it.
         default: "recorded" where the model's own default stands for an input that is omitted; empty for zeros.
         required: Whether a request may not omit the input, though it is a state or lengths.
         derived: For an output, by axis whose size follows from that of an axis of the inputs: how.
         lengths_of: For an input that tells where each row ends, the name of the axis whose steps it counts; else empty.
-        low: The lowest value that an integer input may take, or that a float input usually takes; None if unknown.
+        low: The lowest value that an integer input may take, or that a float input usually takes, or None if unknown.
         high: One more than the highest value of an integer input, or the highest usual value of a float input; None if
             unknown.
         continues_as: For an output that is a final state, the input that continues from it; else empty.
@@ -80,7 +80,7 @@ class TensorMetadata:
 
     @functools.cached_property
     def batch_axis(self) -> int | None:
-        """Index of the batch axis; None if there is none."""
+        """Index of the batch axis, or None if there is none."""
         return self.axis_names.index(BATCH) if BATCH in self.axis_names else None
 
     @functools.cached_property
@@ -99,7 +99,7 @@ class ModelMetadata:
         platform: The runtime, "onnxruntime_onnx" for example.
         inputs: Inputs by name, in the model's order.
         outputs: Outputs by name, in the model's order.
-        labels: Label of each class, by index; None if the model has none or the server does not report them.
+        labels: Label of each class, by index, or None if the model has none or the server does not report them.
         properties: Other facts that the server reports about the model, as text: "provider", "batching", "labels".
     """
 
@@ -146,11 +146,7 @@ class ModelMetadata:
 
 
 def read_metadata(response: inference_pb2.ModelMetadataResponse) -> ModelMetadata:
-    """Return the metadata in an answer to ModelMetadata.
-
-    Raises:
-        InvalidAnswer: The property `labels` is not a JSON list of strings.
-    """
+    """Return the metadata in an answer to ModelMetadata; InvalidAnswer if `labels` is not a JSON list of strings."""
     properties = {name: _property(text) for name, text in response.properties.items()}
     inputs, outputs = _tensors(response.inputs), _tensors(response.outputs)
     _assume_roles(inputs, outputs)

@@ -34,9 +34,7 @@ Answer = TypeVar("Answer", bound=Message)
 class ClientOperations:
     """The operations of one client, with its cache of models' metadata.
 
-    Args:
-        max_rows: Largest number of sequences in one request.
-        max_request_bytes: Largest size of one request or answer, in bytes and with padding.
+    `max_rows` and `max_request_bytes` are as in `ClientBase`.
     """
 
     def __init__(self, *, max_rows: int, max_request_bytes: int) -> None:
@@ -47,7 +45,7 @@ class ClientOperations:
         self._metadata_cache: dict[tuple[str, str], ModelMetadata] = {}
 
     def is_live(self) -> OperationSteps[bool]:
-        """Return whether the server is live; False if no server can be reached."""
+        """Return whether the server is live, or False if no server can be reached."""
         try:
             answer = yield from _call("ServerLive", inference_pb2.ServerLiveRequest(), inference_pb2.ServerLiveResponse)
         except Unavailable:
@@ -55,7 +53,7 @@ class ClientOperations:
         return answer.live
 
     def is_ready(self, model: str, version: str) -> OperationSteps[bool]:
-        """Return whether a model is ready, or all models if none is named; False if no server can be reached."""
+        """Return whether a model is ready, or all models if none is named, or False if no server can be reached."""
         try:
             if model:
                 request = inference_pb2.ModelReadyRequest(name=model, version=version)
@@ -85,7 +83,7 @@ class ClientOperations:
     def infer(
         self, model: str, inputs: Mapping[str, npt.ArrayLike], outputs: Sequence[str], version: str
     ) -> OperationSteps[dict[str, Array]]:
-        """Send tensors unchanged; return the answer's tensors."""
+        """Send tensors unchanged, and return the answer's tensors."""
         check_model(model)
         request = inference_pb2.ModelInferRequest(model_name=model, model_version=version)
         for name, value in inputs.items():
@@ -105,17 +103,12 @@ class ClientOperations:
         continue_from: Sequence[Mapping[str, Array] | None] | None,
     ) -> OperationSteps[list[Prediction]]:
         """Ask any model about rows of any sizes, in as few requests as the model and the limits allow."""
-        check_model(model)
-        sequences = _read_iterators(sequences)
-        if isinstance(sequences, list | tuple) and not sequences:
-            return []
 
-        def prepare(metadata: ModelMetadata) -> tuple[RowInputs, list[str]]:
+        def prepare(metadata: ModelMetadata, sequences: InputsLike) -> tuple[InputsLike, list[str]]:
             inputs = sequences if continue_from is None else add_states(metadata, sequences, continue_from)
-            return check_rows(metadata, inputs), check_outputs(metadata, outputs)
+            return inputs, check_outputs(metadata, outputs)
 
-        metadata, (rows, requested) = yield from self._prepare(model, version, prepare)
-        answers = yield from self.ask(model, version, metadata, rows, requested)
+        answers = yield from self._ask_rows(model, version, sequences, prepare)
         return [prediction for prediction, _ in answers]
 
     def classify(
@@ -130,23 +123,18 @@ class ClientOperations:
         output: bool,
     ) -> OperationSteps[list[Classification]]:
         """Classify rows of any sizes: predict, and turn the output with the classes into labels."""
-        check_model(model)
-        sequences = _read_iterators(sequences)
-        if isinstance(sequences, list | tuple) and not sequences:
-            return []
         initial = {name: state for name, state in (("h_0", h_0), ("c_0", c_0)) if state is not None}
 
-        def prepare(metadata: ModelMetadata) -> tuple[RowInputs, list[str]]:
+        def prepare(metadata: ModelMetadata, sequences: InputsLike) -> tuple[InputsLike, list[str]]:
             requested = [require_classified_output(metadata)]
             requested += [name for name in metadata.states.values() if states]
             requested += check_outputs(metadata, ["output"]) if output else []
-            inputs = _named(metadata, sequences) | initial if initial else sequences
-            return check_rows(metadata, inputs), requested
+            return _named(metadata, sequences) | initial if initial else sequences, requested
 
-        metadata, (rows, requested) = yield from self._prepare(model, version, prepare)
-        answers = yield from self.ask(model, version, metadata, rows, requested)
+        answers = yield from self._ask_rows(model, version, sequences, prepare)
         try:
-            return [read_classification(prediction, requested[0], answering) for prediction, answering in answers]
+            # The first requested output is the one with the classes.
+            return [read_classification(each, next(iter(each)), answering) for each, answering in answers]
         except ClientError:
             self._forget(model)
             raise
@@ -186,28 +174,34 @@ class ClientOperations:
                 answers[index] = prediction, answering
         return [answers[index] for index in range(len(rows))]
 
-    def _prepare(
-        self, model: str, version: str, prepare: Callable[[ModelMetadata], T]
-    ) -> OperationSteps[tuple[ModelMetadata, T]]:
-        """Check a call against the model's metadata; ask the server for them only if the cache does not suffice.
+    def _ask_rows(
+        self,
+        model: str,
+        version: str,
+        sequences: InputsLike,
+        prepare: Callable[[ModelMetadata, InputsLike], tuple[InputsLike, list[str]]],
+    ) -> OperationSteps[list[tuple[Prediction, ModelMetadata]]]:
+        """Check rows and send them; `prepare` returns the inputs and the names of the outputs to request."""
+        check_model(model)
+        sequences = _read_iterators(sequences)
+        if isinstance(sequences, list | tuple) and not sequences:
+            return []
 
-        Args:
-            model: The model's name.
-            version: The model's version.
-            prepare: A function that checks the call, and returns what to send.
+        def checked(metadata: ModelMetadata) -> tuple[ModelMetadata, RowInputs, list[str]]:
+            inputs, requested = prepare(metadata, sequences)
+            return metadata, check_rows(metadata, inputs), requested
 
-        Returns:
-            The metadata, and what `prepare` returned.
-        """
         cached = self._metadata_cache.get((model, version))
         if cached is not None:
             try:
-                return cached, prepare(cached)
+                call = checked(cached)
             except InvalidRequest:
                 # The model may have been replaced since then: only current metadata justify a refusal.
                 self._forget(model)
-        metadata = yield from self.metadata(model, version)
-        return metadata, prepare(metadata)
+                cached = None
+        if cached is None:
+            call = checked((yield from self.metadata(model, version)))
+        return (yield from self.ask(model, version, *call))
 
     def _metadata_of_version(self, model: str, version: str, answered: str) -> OperationSteps[ModelMetadata]:
         """Return the metadata of the version that answered, whose labels may differ from another version's."""
@@ -261,7 +255,7 @@ def _named(metadata: ModelMetadata, sequences: InputsLike) -> dict[str, RowsLike
 def add_states(
     metadata: ModelMetadata, sequences: InputsLike, continue_from: Sequence[Mapping[str, Array] | None]
 ) -> dict[str, RowsLike]:
-    """Add the initial states that continue earlier predictions, one for each row; None for a row that starts."""
+    """Add the initial states that continue earlier predictions, one for each row, or None for a row that starts."""
     if not metadata.states:
         raise InvalidRequest(f"model {metadata.name} has no states, so its rows cannot continue earlier ones")
     inputs = _named(metadata, sequences)

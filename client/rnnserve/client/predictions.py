@@ -20,7 +20,7 @@ class Prediction(dict[str, Array]):
     continues from it.
 
     Attributes:
-        model_version: The version that answered; empty if the server does not report it.
+        model_version: The version that answered, empty if the server does not report it.
     """
 
     def __init__(self, outputs: Mapping[str, Array], model_version: str) -> None:
@@ -37,21 +37,12 @@ def read_predictions(
     requested: Sequence[str],
     model_version: str,
 ) -> list[Prediction]:
-    """Divide an answer into its rows.
+    """Divide an answer into one prediction for each row of the request, whose indices in `rows` are `chosen`.
 
-    Args:
-        metadata: The metadata of the version that answered.
-        outputs: The answer's tensors by name, each with all of its axes.
-        rows: All rows.
-        chosen: Indices of the request's rows.
-        requested: Names of the outputs that were requested.
-        model_version: The version that answered.
-
-    Returns:
-        One prediction for each row of the request, in order.
+    `metadata` belongs to the version that answered.
 
     Raises:
-        InvalidAnswer: An output is missing or has another shape than the metadata say.
+        InvalidAnswer: An output is missing, or its shape contradicts the metadata.
     """
     parts = {name: _rows(metadata, name, outputs, rows, chosen) for name in requested}
     return [

@@ -1,46 +1,41 @@
-"""What an operation asks of its client: remote calls and pauses, as a generator yields them."""
+"""Remote calls and pauses that an operation yields to its client, and the retries of lost calls."""
 
-from collections.abc import Callable, Generator
+import random
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
-from rnnserve.client.errors import ClientError
+from rnnserve.client.errors import Cancelled, ClientError, DeadlineExceeded, ResourceExhausted, Unavailable
 from rnnserve.protos.protocol_words import SEQUENCE_HEADER
 
-__all__ = ["OperationSteps", "Pause", "Place", "RemoteCall", "answer_calls"]
+__all__ = ["OperationSteps", "Pause", "Place", "RemoteCall", "answer_calls", "repeat_calls"]
 
 T = TypeVar("T")
+
+_FIRST_SECONDS, _LONGEST_SECONDS = 0.02, 1.0
 
 
 @dataclass
 class Place:
-    """Where the server is that keeps a sequence.
-
-    Attributes:
-        sequence: Id of the sequence. It is sent in a header, too, by which a proxy finds the server.
-        server: Its address, `ip:port`; empty before the sequence's first request.
-    """
+    """The server that keeps a sequence, `ip:port`, empty before the sequence's first request."""
 
     sequence: int
     server: str = ""
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """The header."""
+        """The header with the sequence's id, by which a proxy finds the server."""
         return [(SEQUENCE_HEADER, str(self.sequence))]
 
 
 @dataclass(frozen=True)
 class RemoteCall:
-    """A remote call for the client to make.
+    """A call of a method of GRPCInferenceService.
 
-    Attributes:
-        method: Name of the method in GRPCInferenceService.
-        request: The request message.
-        place: Where it has to go, since a server keeps what it continues; it is sent once. None for a call that any
-            server may answer, and that may be sent twice.
+    A call with a place goes to the server that keeps its sequence, and is sent once. Any server may answer another
+    call, and it may be sent twice.
     """
 
     method: str
@@ -49,18 +44,13 @@ class RemoteCall:
 
     @property
     def headers(self) -> list[tuple[str, str]] | None:
-        """GRPC's metadata of the call; None for none."""
+        """GRPC's metadata of the call, or None for none."""
         return None if self.place is None else self.place.headers
 
 
 @dataclass(frozen=True)
 class Pause:
-    """A wait before the next call.
-
-    Attributes:
-        seconds: How long.
-        error: Why; raised where the operation's time does not suffice for the wait.
-    """
+    """A wait before the next call; `error` is raised if the operation has less time left."""
 
     seconds: float
     error: ClientError
@@ -74,12 +64,7 @@ it receives None, or the pause's error."""
 def answer_calls(
     steps: OperationSteps[T], answer: Callable[[RemoteCall | Pause], OperationSteps[Message | None]]
 ) -> OperationSteps[T]:
-    """Go through an operation, with a way of one's own to the answer of each call.
-
-    Args:
-        steps: The operation.
-        answer: Function of a call that gives the steps to its answer; an error of the client's goes to the operation.
-    """
+    """Run an operation, and have `answer` make the steps to the answer of each call."""
     try:
         call = next(steps)
         while True:
@@ -92,3 +77,49 @@ def answer_calls(
     except StopIteration as done:
         result: T = done.value
         return result
+
+
+def repeat_calls(steps: OperationSteps[T]) -> OperationSteps[T]:
+    """Send each call of an operation again after UNAVAILABLE, or CANCELLED by the server, as long as time allows.
+
+    After RESOURCE_EXHAUSTED a call is sent again only if the server states a delay (google.rpc.RetryInfo), as it does
+    at a limit of the client's token. Otherwise a retry would only add to the load.
+
+    For operations whose calls may be sent twice. gRPC connects to another address, if there are several, before the
+    next call.
+    """
+    return (yield from answer_calls(steps, _repeat))
+
+
+def _repeat(call: RemoteCall | Pause) -> OperationSteps[Message | None]:
+    if isinstance(call, Pause):
+        return (yield call)
+    lost: Unavailable | Cancelled | ResourceExhausted | None = None
+    for seconds in _pauses():
+        try:
+            return (yield call)
+        except (Unavailable, Cancelled) as error:
+            lost = error
+        except DeadlineExceeded as error:  # the time ran out in a call that was sent again: the loss is the reason
+            if lost is None:
+                raise
+            raise lost from error
+        except ResourceExhausted as error:
+            if error.retry_after is None:
+                raise
+            lost = error
+            seconds = max(seconds, error.retry_after)
+        yield Pause(seconds, lost)
+    raise AssertionError("the pauses do not end")
+
+
+def _pauses() -> Iterator[float]:
+    """Yield seconds: none at first, because another address may answer, then twice as long each time.
+
+    Up to half of a pause is left out at random, so that the clients of one server don't all come back at once.
+    """
+    yield 0.0
+    seconds = _FIRST_SECONDS
+    while True:
+        yield seconds * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
+        seconds = min(2 * seconds, _LONGEST_SECONDS)

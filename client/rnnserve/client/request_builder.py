@@ -19,20 +19,11 @@ __all__ = ["build_request", "group_rows"]
 def group_rows(
     metadata: ModelMetadata, rows: RowInputs, outputs: Sequence[str], *, max_rows: int, max_bytes: int
 ) -> Iterator[list[int]]:
-    """Divide rows into requests, as few as the model and the limits allow.
+    """Divide rows into requests, as few as the model and the limits allow; yield the indices of each request's rows.
 
-    Rows of different sizes share a request only where an input tells where each row ends and the model is safe to pad.
-    The rows of a model that is served alone share none.
-
-    Args:
-        metadata: The model's metadata.
-        rows: The rows.
-        outputs: Names of the requested outputs.
-        max_rows: Largest number of rows in one request.
-        max_bytes: Largest size of one request or answer, with padding; a larger single row is sent alone.
-
-    Yields:
-        The indices of each request's rows, in ascending order; every row is in one request.
+    Rows of different sizes share a request only if an input tells where each row ends and the model is safe to pad. The
+    rows of an unbatched model share none. `max_bytes` bounds a request and its answer, with padding; a larger single
+    row is sent alone.
     """
     if metadata.batching == ALONE:
         max_rows = 1
@@ -61,19 +52,7 @@ def group_rows(
 def build_request(
     model: str, version: str, metadata: ModelMetadata, rows: RowInputs, chosen: Sequence[int], outputs: Sequence[str]
 ) -> inference_pb2.ModelInferRequest:
-    """Build one request; shorter rows are padded with zeros, and lengths tell where they end.
-
-    Args:
-        model: The model's name.
-        version: The model's version; empty for the server's choice.
-        metadata: The model's metadata.
-        rows: All rows.
-        chosen: Indices of the request's rows.
-        outputs: Names of the requested outputs.
-
-    Raises:
-        InvalidRequest: The model requires lengths of an axis that no input has.
-    """
+    """Build the request for the rows with the indices `chosen`, padded, with lengths that say where each ends."""
     request = inference_pb2.ModelInferRequest(model_name=model, model_version=version)
     largest = _largest(rows.sizes[index] for index in chosen)
     for name, tensor in metadata.inputs.items():

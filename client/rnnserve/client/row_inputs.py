@@ -13,12 +13,11 @@ import numpy.typing as npt
 from rnnserve.client.casting import cast_losslessly, check_numbers
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
-from rnnserve.client.row_shapes import describe_axis, describe_row, likely_mistake, matches
 from rnnserve.client.tensors import Array, as_array
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["InputsLike", "RowInputs", "RowsLike", "check_rows", "dtype_of", "main_input"]
+__all__ = ["InputsLike", "RowInputs", "RowsLike", "check_rows", "describe_row", "dtype_of", "main_input", "row_word"]
 
 RowsLike = npt.ArrayLike | Sequence[npt.ArrayLike | None]
 """The rows of one input: a list with one array for each row, without the batch axis and of any lengths; or one array
@@ -53,15 +52,10 @@ class RowInputs:
 def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
     """Return the rows of a call, of equal count and sizes in every input.
 
-    An initial state that is left out is zeros or the model's own default, and lengths that are left out are the rows'
-    sizes.
-
-    Args:
-        metadata: The model's metadata.
-        inputs: The inputs that the caller passed.
+    Omitted initial states are zeros or the model's own default, and omitted lengths are the rows' sizes.
 
     Raises:
-        InvalidRequest: The rows do not match the model; the message says how.
+        InvalidRequest: The rows do not match the model. The message says how.
     """
     given = dict(inputs) if isinstance(inputs, Mapping) else {main_input(metadata).name: inputs}
     _check_names(metadata, list(given))
@@ -104,11 +98,7 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
 
 
 def main_input(metadata: ModelMetadata) -> TensorMetadata:
-    """Return the input that the rows of a call without names are for: the only one that must be passed.
-
-    Raises:
-        InvalidRequest: The model requires several inputs, or none.
-    """
+    """Return the input of rows without names, the only one that the model requires; InvalidRequest if it isn't one."""
     required = [
         tensor
         for name, tensor in metadata.inputs.items()
@@ -123,11 +113,7 @@ def main_input(metadata: ModelMetadata) -> TensorMetadata:
 
 
 def dtype_of(tensor: TensorMetadata) -> np.dtype[Any]:
-    """Return the dtype of a model's input.
-
-    Raises:
-        InvalidRequest: The input does not take numbers.
-    """
+    """Return the dtype of a model's input, or raise InvalidRequest if the input doesn't take numbers."""
     dtype = DTYPES.get(tensor.datatype)
     if dtype is None:
         raise InvalidRequest(f"the model takes {tensor.name} as {tensor.datatype}, which has no numeric dtype in numpy")
@@ -152,7 +138,7 @@ def _check_names(metadata: ModelMetadata, names: Sequence[str]) -> None:
 
 
 def _check_input(metadata: ModelMetadata, name: str, value: RowsLike, *, named: bool) -> list[Array | None]:
-    """Return one array for each row, in the model's dtype; None for rows that are zeros."""
+    """Return one array for each row, in the model's dtype, or None for rows that are zeros."""
     tensor = metadata.inputs[name]
     if tensor.batch_axis is None:
         raise InvalidRequest(
@@ -173,23 +159,18 @@ def _check_input(metadata: ModelMetadata, name: str, value: RowsLike, *, named: 
         )
     given: list[tuple[str, Array | None]] = []
     for index, row in enumerate(value):
-        what = f"{name}[{index}]" if is_named else f"{_row_word(tensor)} {index}"
+        what = f"{name}[{index}]" if is_named else f"{row_word(tensor)} {index}"
         if row is None and name not in metadata.states and not tensor.optional:
             raise InvalidRequest(f"{what} is None. Expected {describe_row(tensor)}: only initial states may be None")
         given.append((what, None if row is None else as_array(row, what)))
-    return [
-        None if array is None else _checked(metadata, tensor, array, what, [row for _, row in given])
-        for what, array in given
-    ]
-
-
-def _checked(
-    metadata: ModelMetadata, tensor: TensorMetadata, array: Array, what: str, others: Sequence[Array | None]
-) -> Array:
-    """Return a row in the model's dtype."""
-    check_numbers(array, what)
-    _check_row(metadata, tensor, array, what, others)
-    return cast_losslessly(array, dtype_of(tensor), what)
+    checked: list[Array | None] = []
+    for what, array in given:
+        if array is not None:
+            check_numbers(array, what)
+            _check_row(metadata, tensor, array, what, [row for _, row in given])
+            array = cast_losslessly(array, dtype_of(tensor), what)
+        checked.append(array)
+    return checked
 
 
 def _check_whole(tensor: TensorMetadata, array: Array, what: str) -> Array:
@@ -220,7 +201,7 @@ def _check_whole(tensor: TensorMetadata, array: Array, what: str) -> Array:
 def _check_row(
     metadata: ModelMetadata, tensor: TensorMetadata, array: Array, what: str, others: Sequence[Array | None] = ()
 ) -> None:
-    """Check the shape of a row; `others` are those beside it, which tell more about the likely mistake."""
+    """Check the shape of a row; `others` are all rows of the call, which tell more about the likely mistake."""
     expected = [size for _, size in tensor.row_axes]
     if matches(array.shape, expected) and 0 not in array.shape:
         return
@@ -233,8 +214,63 @@ def _check_row(
     )
 
 
-def _row_word(tensor: TensorMetadata) -> str:
+def row_word(tensor: TensorMetadata) -> str:
+    """Return what messages call a row of an input: "sequence" if a request chooses its length, else "row"."""
     return "sequence" if any(size < 0 for _, size in tensor.row_axes) else "row"
+
+
+_Shape = Sequence[int]
+
+
+def matches(shape: _Shape, expected: _Shape) -> bool:
+    """Return whether a shape is as expected; an expected -1 matches any size."""
+    return len(shape) == len(expected) and all(
+        required in (-1, size) for size, required in zip(shape, expected, strict=True)
+    )
+
+
+def describe_row(tensor: TensorMetadata) -> str:
+    """Return a row's axes with their sizes: "(sequence, features=2)"."""
+    if not tensor.row_axes:
+        return "a number"
+    return f"({', '.join(describe_axis(axis, size) for axis, size in tensor.row_axes)})"
+
+
+def describe_axis(axis: str, size: int) -> str:
+    """Return an axis with its size, if that is fixed: "features=2"."""
+    return axis if size < 0 else f"{axis}={size}"
+
+
+def likely_mistake(tensor: TensorMetadata, shapes: Sequence[_Shape]) -> str:
+    """Return a sentence about the likely mistake, which begins with ". ", empty if none is likely.
+
+    `shapes` has the shape of each row that was passed, the wrong one first. Reversed axes are named only if every row
+    would fit the other way, limits included. Even that may be chance (two points of three numbers each, if the model
+    takes two), so the sentence also names the other possible mistake.
+    """
+    expected = [size for _, size in tensor.row_axes]
+    shape = tuple(shapes[0])
+    if len(shape) == len(expected) + 1:
+        return ". It has a batch axis of its own: pass the arrays in it as separate rows"
+    if not shape:
+        return ". It is a single number: pass a list of rows"
+    if len(shape) == len(expected) - 1 and expected[-1] == 1:
+        return ". If each step has one number, use reshape(-1, 1)"
+    if len(shape) != len(expected):
+        return ""
+    axis, size = tensor.row_axes[-1]
+    counted = f"the model takes {size} {axis}, not {shape[-1]}" if size not in (-1, shape[-1]) else ""
+    if len(shape) > 1 and all(_fits(tensor, tuple(each)[::-1]) for each in shapes):
+        order = ", ".join(name for name, _ in reversed(tensor.row_axes))
+        return f". If its axes are in reverse order, ({order}), transpose it{f'; else {counted}' if counted else ''}"
+    return f". Note that {counted}" if counted else ""
+
+
+def _fits(tensor: TensorMetadata, shape: _Shape) -> bool:
+    limits = [tensor.limits.get(axis, (1, size)) for (axis, _), size in zip(tensor.row_axes, shape, strict=False)]
+    return matches(shape, [size for _, size in tensor.row_axes]) and all(
+        low <= size <= high for size, (low, high) in zip(shape, limits, strict=True)
+    )
 
 
 def _row_sizes(metadata: ModelMetadata, rows: Mapping[str, Sequence[Array | None]], index: int) -> dict[str, int]:

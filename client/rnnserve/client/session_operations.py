@@ -1,49 +1,58 @@
 """Sessions without input and output: what each step sends, and what is kept for the next one.
 
 A session's state travels with its requests: as the final states, which are sent as the initial ones (`h_n` as `h_0`),
-or as the one token in which a server has sealed them. So the server keeps nothing, and a step that was lost with its
-server is sent again to another one: it gets the same answer, whether or not the lost server had computed it.
+or as one token in which a server has sealed them. So the server keeps nothing. A step that was lost with its server is
+sent again to another server, and gets the same answer whether or not the lost server had computed it.
 
-States that were found in a model's graph cannot be carried, since its interface does not have them. A server without a
-key keeps them (`kept_sequences`).
+Inferred states can't be carried, because they aren't part of the model's interface. A server without a key keeps them.
 """
 
 import contextlib
+import dataclasses
+import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from rnnserve.client.errors import ClientError, InvalidAnswer, InvalidRequest, Unimplemented
-from rnnserve.client.kept_sequences import KeptSequence
+import grpc
+import numpy as np
+from google.protobuf.message import Message
+
+from rnnserve.client.errors import ClientError, FailedPrecondition, InvalidAnswer, InvalidRequest, Unimplemented
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.operations import ClientOperations, add_states, check_model, check_outputs
 from rnnserve.client.predictions import Prediction
-from rnnserve.client.remote_calls import OperationSteps, RemoteCall
-from rnnserve.client.repeated_calls import repeat_calls
-from rnnserve.client.row_inputs import InputsLike, RowInputs, check_rows, main_input
-from rnnserve.client.session_points import SessionPoints, sequence_axis
-from rnnserve.client.tensors import Array
+from rnnserve.client.remote_calls import OperationSteps, Pause, Place, RemoteCall, answer_calls, repeat_calls
+from rnnserve.client.row_inputs import InputsLike, RowInputs, check_rows, describe_row, main_input
+from rnnserve.client.tensors import Array, as_array
 from rnnserve.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
-from rnnserve.protos.protocol_words import SEALED_SESSIONS, SESSION, SESSION_BEGIN
+from rnnserve.protos.protocol_words import SEALED_SESSIONS, SEQUENCE_ID, SEQUENCE_START, SESSION, SESSION_BEGIN
 
-__all__ = ["SessionOperations", "StateForm", "require_sessions"]
+__all__ = ["SessionOperations", "StateForm", "require_sessions", "sequence_axis"]
 
 T = TypeVar("T")
 
 StateForm = Literal["carried", "sealed", "server"]
 """How a session's state travels: as the model's own tensors, or as one token that only servers can read; or not at all,
-where the server keeps it."""
+if the server keeps it."""
 
 _Rows = Sequence[Mapping[str, Array] | None]
-"""For each row an earlier result, which has the final states; None for a row that begins with zeros."""
+"""For each row an earlier result, which has the final states, or None for a row that begins with zeros."""
+
+_REFUSED = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+"""Statuses after which the sequence that a server keeps is as it was before the request."""
 
 
 class SessionOperations:
-    """The operations of one session, and its state.
+    """The operations of one session, and its state; the arguments are those of `Client.session`.
 
-    Attributes:
-        model: The model's name.
-        steps: Steps that were answered since the session began: points of a row, of the longest where rows differ.
+    `state` and `metadata` are None until they are known. `steps` counts the answered points of a row, of the longest
+    row if they differ.
     """
 
     def __init__(
@@ -57,21 +66,6 @@ class SessionOperations:
         continue_from: _Rows | None,
         version: str,
     ) -> None:
-        """Prepare; nothing is asked yet.
-
-        Args:
-            operations: Operations of the client.
-            model: The model's name.
-            outputs: Names of the outputs to return; all but the final states if empty.
-            rows: Number of sequences that are stepped together; None for one.
-            state: The way of the state; None for "sealed" where the server offers it, else "carried", or "server" where
-                states were found in the model's graph.
-            continue_from: The states from which the rows continue at the beginning; None for zeros.
-            version: The model's version; empty for the server's choice.
-
-        Raises:
-            InvalidRequest: An argument is none that a session can have.
-        """
         check_model(model)
         if rows is not None and rows < 1:
             raise InvalidRequest(f"rows {rows}: expected 1 or more, or None for a single sequence")
@@ -85,63 +79,56 @@ class SessionOperations:
             raise InvalidRequest(f"continue_from has {len(continue_from)} rows; the session has {rows or 1}")
         self.model = model
         self.steps = 0
+        self.state = state
+        self.metadata: ModelMetadata | None = None
         self._operations = operations
-        self._asked = outputs
-        self._rows = rows
-        self._state = state
-        self._initial = continue_from
-        self._asked_version = version
-        self._version = version
-        self._metadata: ModelMetadata | None = None
+        self._requested = outputs
         self._outputs: list[str] = []
-        self._kept: _Rows | str | KeptSequence | None = continue_from
+        self._rows = rows
+        self._initial = continue_from
+        self._first_version = self._version = version
+        self._kept: _Rows | str | _KeptSequence | None = continue_from
         self._busy = threading.Lock()
         self._closed = False
 
-    @property
-    def metadata(self) -> ModelMetadata | None:
-        """The model's metadata; None before the first step of a session that was not entered."""
-        return self._metadata
-
-    @property
-    def state(self) -> StateForm | None:
-        """How the state travels; None before that is known."""
-        return self._state
-
     def open(self) -> OperationSteps[ModelMetadata]:
-        """Ask for the model's metadata and for what the server offers, if that is not known yet."""
-        if self._metadata is None:
+        """Ask for the model's metadata and for what the server offers, unless they are known."""
+        if self.metadata is None:
             metadata = yield from self._operations.metadata(self.model, self._version)
-            self._require_sessions(metadata)
-            answered = [name for name, tensor in metadata.outputs.items() if not tensor.continues_as]
-            self._outputs = check_outputs(metadata, self._asked or answered)
-            if self._state in (None, "sealed"):
-                self._state = yield from self._choose_form(metadata)
-            self._metadata = metadata
-        return self._metadata
+            require_sessions(metadata)
+            inferred = metadata.found_states
+            if inferred and (self.state == "carried" or self._initial is not None):
+                raise InvalidRequest(
+                    f"model {metadata.name} has states that are no part of its interface ({', '.join(inferred)}), so "
+                    'they cannot be carried, nor continued from: leave out state="carried" and continue_from, or '
+                    "declare them with states= of publish"
+                )
+            others = [name for name, tensor in metadata.outputs.items() if not tensor.continues_as]
+            self._outputs = check_outputs(metadata, self._requested or others)
+            if self.state in (None, "sealed"):
+                is_offered = SEALED_SESSIONS in (yield from self._operations.server_extensions())
+                if self.state == "sealed" and not is_offered:
+                    raise Unimplemented(
+                        'the server seals no states: it has no key for them. state="carried" needs none'
+                    )
+                self.state = "sealed" if is_offered else "server" if inferred else "carried"
+            self.metadata = metadata
+        return self.metadata
 
     def close(self) -> None:
         """Take no more steps."""
         self._closed = True
 
     def reset(self) -> None:
-        """Begin anew, with the states of the beginning and the version that the server then chooses.
-
-        Raises:
-            RuntimeError: A step is in progress.
-        """
+        """Begin anew, with the states of the beginning and the version that the server then chooses."""
         with self.stepping():
             self.steps = 0
             self._kept = self._initial
-            self._version = self._asked_version
+            self._version = self._first_version
 
     @contextlib.contextmanager
     def stepping(self) -> Iterator[None]:
-        """Let one step be made at a time.
-
-        Raises:
-            RuntimeError: Another step is in progress, or the session has been closed.
-        """
+        """Allow one step at a time, or raise RuntimeError if another one is in progress, or the session is closed."""
         if self._closed:
             raise RuntimeError(f"this session of {self.model} is closed: begin a new one")
         if not self._busy.acquire(blocking=False):
@@ -152,131 +139,211 @@ class SessionOperations:
             self._busy.release()
 
     def step(self, point: InputsLike) -> OperationSteps[list[Prediction]]:
-        """Send one step, or several, of each row; return each row's outputs.
-
-        The session moves on only when all of it has been answered.
-        """
+        """Send one step, or several, of each row, and return each row's outputs."""
         metadata = yield from self.open()
         given: dict[str, Any] = dict(point) if isinstance(point, Mapping) else {main_input(metadata).name: point}
         sent = next((name for name in given if name in metadata.states), None)
         if sent is not None:
             raise InvalidRequest(f"{sent} is the session's own state: continue_from gives the one that it begins with")
-        points = SessionPoints(metadata, given, self._rows)
-        axis, kept, answers, steps = sequence_axis(metadata), self._kept, [], 0
-        for asked in points.requests:
-            inputs: dict[str, Any] = dict(asked)
-            if kept is not None and not isinstance(kept, str | KeptSequence):
-                inputs = add_states(metadata, inputs, kept)
-            rows = check_rows(metadata, inputs)
-            if self._state == "sealed":
-                token = kept if isinstance(kept, str) else SESSION_BEGIN
-                answered, kept = yield from self._ask_sealed(metadata, rows, token)
-            elif self._state == "server":
-                kept = self._kept = kept if isinstance(kept, KeptSequence) else KeptSequence()
-                answered = yield from self._ask_kept(metadata, rows, kept)
-            else:
-                answered, kept = yield from self._ask_carried(metadata, rows)
-            answers.append(answered)
-            steps += max(ends.get(axis, size.get(axis, 1)) for ends, size in zip(rows.ends, rows.sizes, strict=True))
-        self._kept = kept
-        self.steps += steps
-        return points.combine(answers)
-
-    def _require_sessions(self, metadata: ModelMetadata) -> None:
-        require_sessions(metadata)
-        found = metadata.found_states
-        if found and (self._state == "carried" or self._initial is not None):
-            raise InvalidRequest(
-                f"model {metadata.name} has states that are no part of its interface ({', '.join(found)}), so they "
-                'cannot be carried, nor continued from: leave out state="carried" and continue_from, or declare them '
-                "with states= of publish"
-            )
-
-    def _choose_form(self, metadata: ModelMetadata) -> OperationSteps[StateForm]:
-        is_offered = SEALED_SESSIONS in (yield from self._operations.server_extensions())
-        if self._state == "sealed" and not is_offered:
-            raise Unimplemented('the server seals no states: it has no key for them. state="carried" needs none')
-        return "sealed" if is_offered else "server" if metadata.found_states else "carried"
+        points = _Points(metadata, given, self._rows)
+        kept = self._kept
+        inputs: dict[str, Any] = dict(points.rows)
+        if kept is not None and not isinstance(kept, str | _KeptSequence):
+            inputs = add_states(metadata, inputs, kept)
+        rows = check_rows(metadata, inputs)
+        if self.state == "carried":
+            answered, self._kept = yield from self._ask_carried(metadata, rows)
+        else:
+            answered, self._kept = yield from self._ask_once(metadata, rows, kept)
+        self.steps += max(
+            ends.get(points.axis, size.get(points.axis, 1)) for ends, size in zip(rows.ends, rows.sizes, strict=True)
+        )
+        return points.outputs(answered)
 
     def _ask_carried(self, metadata: ModelMetadata, rows: RowInputs) -> OperationSteps[tuple[list[Prediction], _Rows]]:
-        """Ask for the final states, too; return the outputs, and the states."""
+        """Request the final states too, and return the outputs, and the states."""
         finals = list(metadata.states.values())
         requested = [*self._outputs, *(name for name in finals if name not in self._outputs)]
         answers = yield from repeat_calls(self._operations.ask(self.model, self._version, metadata, rows, requested))
         # The states of one version mean nothing to another.
-        self._metadata, self._version = answers[0][1], answers[0][0].model_version or self._version
+        self.metadata, self._version = answers[0][1], answers[0][0].model_version or self._version
         outputs = [
             Prediction({name: prediction[name] for name in self._outputs}, prediction.model_version)
             for prediction, _ in answers
         ]
         return outputs, [{name: prediction[name] for name in finals} for prediction, _ in answers]
 
-    def _ask_sealed(
-        self, metadata: ModelMetadata, rows: RowInputs, token: str
-    ) -> OperationSteps[tuple[list[Prediction], str]]:
-        """Send the token, or begin; return the outputs, and the next token."""
-        self._require_one_request(metadata, rows)
-        asked = self._operations.ask(self.model, self._asked_version, metadata, rows, self._outputs)
-        answers, token = yield from repeat_calls(_with_token(asked, token))
-        self._metadata = answers[0][1]
-        return [prediction for prediction, _ in answers], token
-
-    def _ask_kept(
-        self, metadata: ModelMetadata, rows: RowInputs, sequence: KeptSequence
-    ) -> OperationSteps[list[Prediction]]:
-        """Send the next request of a sequence whose states the server keeps; return the outputs."""
-        self._require_one_request(metadata, rows)
-        asked = self._operations.ask(self.model, self._asked_version, metadata, rows, self._outputs)
-        answers = yield from sequence.send(asked, self.steps)
-        self._metadata = answers[0][1]
-        return [prediction for prediction, _ in answers]
-
-    def _require_one_request(self, metadata: ModelMetadata, rows: RowInputs) -> None:
+    def _ask_once(
+        self,
+        metadata: ModelMetadata,
+        rows: RowInputs,
+        kept: Any,  # noqa: ANN401 - the token or the sequence before
+    ) -> OperationSteps[tuple[list[Prediction], "str | _KeptSequence"]]:
+        """Send one request with the token, or of the sequence that the server keeps; return outputs and the next."""
         if self._operations.count_requests(metadata, rows, self._outputs) > 1:
             raise InvalidRequest(
                 "the rows of this step do not share one request, and the session has the states of one: make their "
                 'sizes equal, raise max_rows and max_request_bytes of the client, or use state="carried"'
             )
+        steps = self._operations.ask(self.model, self._first_version, metadata, rows, self._outputs)
+        if self.state == "sealed":
+            token = kept if isinstance(kept, str) else SESSION_BEGIN
+            answers, kept = yield from repeat_calls(_with_token(steps, token))
+        else:
+            kept = self._kept = kept if isinstance(kept, _KeptSequence) else _KeptSequence()
+            answers = yield from kept.send(steps, self.steps)
+        self.metadata = answers[0][1]
+        return [prediction for prediction, _ in answers], kept
 
 
 def require_sessions(metadata: ModelMetadata) -> None:
-    """Check that the sequences of a model can be sent step by step: with its states, or with those that were found.
-
-    Raises:
-        InvalidRequest: They cannot; the message says why.
-    """
-    why = metadata.properties.get("sequences", "")
+    """Raise InvalidRequest, with the reason, if the sequences of a model can't be sent step by step."""
+    reason = metadata.properties.get("sequences", "")
     if not (metadata.states or metadata.found_states):
         raise InvalidRequest(
             f"model {metadata.name} has no states, so that it has no sessions: predict() asks it about whole sequences"
-            + (f". The server takes none of its sequences a part at a time: {why}" if why not in ("", "kept") else "")
+            + (
+                f". The server takes none of its sequences a part at a time: {reason}"
+                if reason not in ("", "kept")
+                else ""
+            )
         )
     if not metadata.found_states and metadata.properties.get("continuable") == "false":
         raise InvalidRequest(
             f"model {metadata.name} has no sessions: its sequences may not be sent a part at a time"
-            + (f", since {why}" if why else "")
+            + (f", since {reason}" if reason else "")
         )
     sequence_axis(metadata)
 
 
+def sequence_axis(metadata: ModelMetadata) -> str:
+    """Return the name of the axis along which a model's sequences go on, empty for a model of single steps."""
+    axes = dict.fromkeys(
+        axis
+        for name, tensor in metadata.inputs.items()
+        if name not in metadata.states and not tensor.lengths_of
+        for axis, size in tensor.row_axes
+        if size < 0
+    )
+    if len(axes) > 1:
+        raise InvalidRequest(
+            f"model {metadata.name} has several sequence axes ({', '.join(axes)}), so that it has no sessions: it is "
+            "not said along which a sequence goes on"
+        )
+    return next(iter(axes), "")
+
+
 def _with_token(steps: OperationSteps[T], token: str) -> OperationSteps[tuple[T, str]]:
-    """Send a token with the inference request of an operation; return the operation's result and the next token."""
+    """Send a token with the inference request of an operation, and return the operation's result and the next token."""
     sealed = ""
-    try:
-        call = next(steps)
-        while True:
-            if isinstance(call, RemoteCall) and isinstance(call.request, ModelInferRequest):
-                call.request.parameters[SESSION].string_param = token
-            try:
-                answer = yield call
-            except ClientError as error:
-                call = steps.throw(error)
-            else:
-                if isinstance(answer, ModelInferResponse) and SESSION in answer.parameters:
-                    sealed = answer.parameters[SESSION].string_param
-                call = steps.send(answer)
-    except StopIteration as done:
-        if not sealed:
-            raise InvalidAnswer("the answer lacks the token with the session's states") from None
-        result: T = done.value
-        return result, sealed
+
+    def send(call: RemoteCall | Pause) -> OperationSteps[Message | None]:
+        nonlocal sealed
+        if isinstance(call, RemoteCall) and isinstance(call.request, ModelInferRequest):
+            call.request.parameters[SESSION].string_param = token
+        answer = yield call
+        if isinstance(answer, ModelInferResponse) and SESSION in answer.parameters:
+            sealed = answer.parameters[SESSION].string_param
+        return answer
+
+    result = yield from answer_calls(steps, send)
+    if not sealed:
+        raise InvalidAnswer("the answer lacks the token with the session's states")
+    return result, sealed
+
+
+class _KeptSequence:
+    """A sequence whose states the server keeps. Each request is sent once: sent again, it might count twice."""
+
+    def __init__(self) -> None:
+        self._identity = secrets.randbits(63) | 1
+        self._place = Place(self._identity)
+        self._has_begun = False
+        self._is_lost = False
+
+    def send(self, steps: OperationSteps[T], counted: int) -> OperationSteps[T]:
+        """Make an operation's inference request the next one, after `counted` steps of the sequence."""
+        if self._is_lost:
+            raise FailedPrecondition(
+                "the session is over: an answer was lost, so that it is not known which steps the server has counted; "
+                "reset() begins anew. A server with a key for sealed sessions (--session-key) would lose none"
+            )
+        self._is_lost = True  # until the answer: it isn't known how a cancelled step has ended
+        try:
+            result = yield from answer_calls(steps, self._named)
+        except ClientError as error:
+            self._is_lost = error.status not in _REFUSED
+            if self._is_lost:
+                error.add_note(f"with it, the session's states after {counted:,} steps are lost; reset() begins anew")
+            raise
+        self._is_lost, self._has_begun = False, True
+        return result
+
+    def _named(self, call: RemoteCall | Pause) -> OperationSteps[Message | None]:
+        if isinstance(call, RemoteCall) and isinstance(call.request, ModelInferRequest):
+            call.request.parameters[SEQUENCE_ID].int64_param = self._identity
+            if not self._has_begun:
+                call.request.parameters[SEQUENCE_START].bool_param = True
+            call = dataclasses.replace(call, place=self._place)
+        return (yield call)
+
+
+class _Points:
+    """The points of one step: one of each row, or several.
+
+    Attributes:
+        axis: The model's sequence axis; empty for a model of single steps.
+        rows: The rows of each input, with all axes that the model takes.
+    """
+
+    def __init__(self, metadata: ModelMetadata, given: Mapping[str, Any], rows: int | None) -> None:
+        """Take the points that the caller passed, by input; `rows` is None for one row, passed without a list."""
+        self._metadata = metadata
+        self._are_points = True
+        self.axis = sequence_axis(metadata)
+        self.rows = {name: self._with_axis(name, _rows_of(value, rows, name)) for name, value in given.items()}
+
+    def outputs(self, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Return each row's outputs: without the sequence axis for one point, with it for several."""
+        if not self.axis or not self._are_points:
+            return list(predictions)
+        return [
+            Prediction({name: self._point(name, array) for name, array in row.items()}, row.model_version)
+            for row in predictions
+        ]
+
+    def _with_axis(self, name: str, arrays: list[Any]) -> list[Any]:
+        """Add the sequence axis, of size 1, to points of an input."""
+        tensor = self._metadata.inputs.get(name)
+        names = [axis for axis, _ in tensor.row_axes] if tensor is not None else []
+        given = [as_array(array, name) for array in arrays]
+        if self.axis not in names:
+            if tensor is not None and not self.axis and any(array.ndim > len(names) for array in given):
+                raise InvalidRequest(
+                    f"{name} has shape {given[0].shape}, but model {self._metadata.name} takes one step at a time, "
+                    f"{describe_row(tensor)}: call step() for each"
+                )
+            return arrays  # also of an unknown input, which is refused later
+        at = names.index(self.axis)
+        are_points = [array.ndim == len(names) - 1 for array in given]
+        self._are_points &= all(are_points)
+        return [
+            np.expand_dims(array, at) if is_point else array for array, is_point in zip(given, are_points, strict=True)
+        ]
+
+    def _point(self, name: str, array: Array) -> Array:
+        names = [axis for axis, _ in self._metadata.outputs[name].row_axes]
+        return array.take(0, names.index(self.axis)) if self.axis in names else array
+
+
+def _rows_of(value: Any, rows: int | None, name: str) -> list[Any]:  # noqa: ANN401 - whatever the caller passes
+    if rows is None:
+        return [value]
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise InvalidRequest(
+            f"{name} is a {type(value).__name__}. Expected a list with one entry for each of {rows} rows"
+        )
+    listed = list(value)
+    if len(listed) != rows:
+        raise InvalidRequest(f"{name} has {len(listed)} rows. Expected {rows}, as many as the session has")
+    return listed

@@ -1,8 +1,8 @@
 """Sessions: sequences that are sent step by step, for both clients."""
 
-from collections.abc import Awaitable
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import Prediction
@@ -12,26 +12,16 @@ from rnnserve.client.session_operations import SessionOperations, StateForm
 
 __all__ = ["AsyncSession", "Session"]
 
-T = TypeVar("T")
 Answer = TypeVar("Answer", Prediction, list[Prediction])
 
 
-class _Run(Protocol):
-    """Runs an operation, within seconds."""
-
-    def __call__(self, steps: OperationSteps[T], timeout: float | None) -> T:
-        """Run an operation."""
-
-
-class _RunAsync(Protocol):
-    """Runs an operation, within seconds."""
-
-    def __call__(self, steps: OperationSteps[T], timeout: float | None) -> Awaitable[T]:
-        """Run an operation."""
-
-
 class _SessionBase(Generic[Answer]):
-    def __init__(self, operations: SessionOperations, *, is_single: bool, timeout: float | None) -> None:
+    """What both kinds of session share; `run` runs an operation within seconds, None for the client's default."""
+
+    def __init__(
+        self, run: Callable[..., Any], operations: SessionOperations, *, is_single: bool, timeout: float | None
+    ) -> None:
+        self._run = run
         self._operations = operations
         self._is_single = is_single
         self._timeout = timeout
@@ -43,12 +33,12 @@ class _SessionBase(Generic[Answer]):
 
     @property
     def steps(self) -> int:
-        """Steps that were answered since the session began: points of a row, of the longest where rows differ."""
+        """Steps that were answered since the session began: points of a row, of the longest if rows differ."""
         return self._operations.steps
 
     @property
     def state(self) -> StateForm | None:
-        """How the state travels, "carried" or "sealed", or "server" where that keeps it.
+        """How the state travels, "carried" or "sealed", or "server" if the server keeps it.
 
         None before the first step of a session that was not entered.
         """
@@ -56,7 +46,7 @@ class _SessionBase(Generic[Answer]):
 
     @property
     def metadata(self) -> ModelMetadata | None:
-        """The model's metadata; None before the first step of a session that was not entered."""
+        """The model's metadata, or None before the first step of a session that was not entered."""
         return self._operations.metadata
 
     def reset(self) -> None:
@@ -67,11 +57,13 @@ class _SessionBase(Generic[Answer]):
         """
         self._operations.reset()
 
+    def _step(self, point: InputsLike) -> OperationSteps[Answer]:
+        predictions: Any = yield from self._operations.step(point)
+        answer: Answer = predictions[0] if self._is_single else predictions
+        return answer
+
     def _seconds(self, timeout: float | None) -> float | None:
         return self._timeout if timeout is None else timeout
-
-    def _answer(self, predictions: list[Prediction]) -> Any:  # noqa: ANN401 - `Answer`, of which `is_single` decides
-        return predictions[0] if self._is_single else predictions
 
 
 class Session(_SessionBase[Answer]):
@@ -82,10 +74,6 @@ class Session(_SessionBase[Answer]):
     of several, with pauses that grow to one second. It gets the same answer, bit for bit. Any other error is raised;
     the session is then as it was before the step, and the step may be made again.
     """
-
-    def __init__(self, run: _Run, operations: SessionOperations, *, is_single: bool, timeout: float | None) -> None:
-        super().__init__(operations, is_single=is_single, timeout=timeout)
-        self._run = run
 
     def __enter__(self) -> Self:
         with self._operations.stepping():
@@ -101,15 +89,15 @@ class Session(_SessionBase[Answer]):
         """Send one step, or several, and return the outputs.
 
         Args:
-            point: One point (features,), or several (steps, features), in the model's own axes without the batch; a
-                number for token ids. A model that requires several inputs takes a dict of these by name. In a session
-                of several rows, a list with such an entry for each row.
+            point: One point (features,), or several (steps, features) if the model has a sequence axis, in the model's
+                own axes without the batch; a number for token ids. A model that requires several inputs takes a dict of
+                these by name. In a session of several rows, a list with such an entry for each row.
             timeout: Seconds for all attempts together; None for the session's.
 
         Returns:
             The outputs by name: of one point without the sequence axis, `output` (directions * hidden,) for example; of
-            several with it, `output` (steps, directions * hidden). Of a model without a sequence axis, the outputs of
-            several steps are stacked along a first one. A list with one for each row in a session of several rows.
+            several with it, `output` (steps, directions * hidden). A list with one for each row in a session of several
+            rows.
 
         Raises:
             InvalidRequest: The point does not match the model, or the server refuses it.
@@ -120,7 +108,7 @@ class Session(_SessionBase[Answer]):
             RuntimeError: A step of another thread is in progress, or the session has been left.
         """
         with self._operations.stepping():
-            answer: Answer = self._answer(self._run(self._operations.step(point), self._seconds(timeout)))
+            answer: Answer = self._run(self._step(point), self._seconds(timeout))
         return answer
 
 
@@ -129,12 +117,6 @@ class AsyncSession(_SessionBase[Answer]):
 
     A step that is cancelled leaves the session as it was before.
     """
-
-    def __init__(
-        self, run: _RunAsync, operations: SessionOperations, *, is_single: bool, timeout: float | None
-    ) -> None:
-        super().__init__(operations, is_single=is_single, timeout=timeout)
-        self._run = run
 
     async def __aenter__(self) -> Self:
         with self._operations.stepping():
@@ -149,5 +131,5 @@ class AsyncSession(_SessionBase[Answer]):
     async def step(self, point: InputsLike, *, timeout: float | None = None) -> Answer:
         """Send one step, or several, and return the outputs: see `Session.step`."""
         with self._operations.stepping():
-            answer: Answer = self._answer(await self._run(self._operations.step(point), self._seconds(timeout)))
+            answer: Answer = await self._run(self._step(point), self._seconds(timeout))
         return answer

@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from rnnserve.client.base_client import ClientBase, Deadline
 from rnnserve.client.classification import Classification
-from rnnserve.client.errors import Unavailable, from_rpc_error
+from rnnserve.client.errors import ClientError, from_rpc_error
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import Prediction
-from rnnserve.client.releases import explain_releases
 from rnnserve.client.remote_calls import OperationSteps, Pause, RemoteCall
 from rnnserve.client.row_inputs import InputsLike, RowsLike
 from rnnserve.client.session_operations import StateForm
@@ -93,8 +92,8 @@ class Client(ClientBase[grpc.Channel]):
                 example; lists of numbers or arrays, of any lengths. Or one array with all axes of the input, in the
                 model's order. A model that requires several inputs takes a dict of these by name. Initial states may be
                 among them, with None for a row that begins anew, and lengths of rows that are padded already.
-            outputs: Names of the outputs to return; all outputs if empty.
-            continue_from: One earlier result for each row, from whose final states the row continues; None for a row
+            outputs: Names of the outputs to return, all outputs if empty.
+            continue_from: One earlier result for each row, from whose final states the row continues, or None for a row
                 that starts. A model without states, or a bidirectional one, cannot be continued.
             version: The model's version; empty for the server's choice.
             timeout: Seconds for all requests together.
@@ -104,7 +103,7 @@ class Client(ClientBase[grpc.Channel]):
             the model's dtype. Axes with lengths are cut to the row's own length.
 
         Raises:
-            InvalidRequest: The rows do not match the model, or a number does not fit its datatype; the message says
+            InvalidRequest: The rows do not match the model, or a number does not fit its datatype. The message says
                 how.
         """
         steps = self._operations.predict(
@@ -150,7 +149,7 @@ class Client(ClientBase[grpc.Channel]):
             One classification per sequence, in the same order.
 
         Raises:
-            InvalidRequest: The sequences or states do not match the model; the message says how.
+            InvalidRequest: The sequences or states do not match the model. The message says how.
         """
         steps = self._operations.classify(
             model, sequences, version=version, h_0=h_0, c_0=c_0, states=states, output=output
@@ -206,8 +205,8 @@ class Client(ClientBase[grpc.Channel]):
 
         Args:
             model: The model's name.
-            outputs: Names of the outputs that `step` returns; all but the final states if empty.
-            rows: Number of sequences that are stepped together; None for a single one.
+            outputs: Names of the outputs that `step` returns, all but the final states if empty.
+            rows: Number of sequences that are stepped together, or None for a single one.
             state: "carried" for final states that are sent on as initial ones, which any server can do that serves the
                 model; "sealed" for a token that only servers with the same key can read; "server" for states that
                 the server keeps, which end with it. None for sealed where the server offers it, else carried, or server
@@ -240,7 +239,7 @@ class Client(ClientBase[grpc.Channel]):
             model: The model's name.
             inputs: Arrays of any shape, by name; only the server checks them. The datatype follows the dtype: float32
                 becomes FP32, a list of floats FP64, text and bytes BYTES.
-            outputs: Names of the requested tensors; all outputs if empty.
+            outputs: Names of the requested tensors, all outputs if empty.
             version: The model's version; empty for the server's choice.
             timeout: Seconds.
 
@@ -254,50 +253,38 @@ class Client(ClientBase[grpc.Channel]):
         return self._run(self._operations.metadata(model, version), timeout)
 
     def is_live(self, *, timeout: float | None = None) -> bool:
-        """Return whether the server is live; False if no server can be reached."""
+        """Return whether the server is live, or False if no server can be reached."""
         return self._run(self._operations.is_live(), timeout)
 
     def is_ready(self, model: str = "", *, version: str = "", timeout: float | None = None) -> bool:
-        """Return whether a model is ready, or all models if none is named; False if no server can be reached."""
+        """Return whether a model is ready, or all models if none is named, or False if no server can be reached."""
         return self._run(self._operations.is_ready(model, version), timeout)
 
     def _run(self, steps: OperationSteps[T], timeout: float | None) -> T:
         deadline = self._deadline(timeout)
-        steps = explain_releases(steps)
+        answer: Any = None
+        failed: ClientError | None = None
         try:
-            call = next(steps)
             while True:
-                if isinstance(call, Pause):
-                    if self._may_pause(call, deadline):
-                        time.sleep(call.seconds)
-                        call = steps.send(None)
-                    else:
-                        call = steps.throw(call.error)
-                    continue
+                call = steps.send(answer) if failed is None else steps.throw(failed)
+                answer, failed = None, None
                 try:
-                    answer = self._ask(call, deadline)
+                    answer = self._answer(call, deadline)
                 except grpc.RpcError as error:
-                    raised = explain_connection_failure(self._endpoint, from_rpc_error(error))
-                    raised.__cause__ = error
-                    call = steps.throw(raised)
-                except Unavailable as error:  # no name of a server is found
-                    call = steps.throw(error)
-                else:
-                    call = steps.send(answer)
+                    failed = explain_connection_failure(self._endpoint, from_rpc_error(error))
+                    failed.__cause__ = error
+                except ClientError as error:
+                    failed = error
         except StopIteration as done:
             result: T = done.value
             return result
 
-    def _ask(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - an answer of the method that is called
-        with self._method_of(call) as method:
-            hedging = self._hedges(call)
-            if hedging is None:
-                return method(call.request, timeout=deadline.remaining(), metadata=self._metadata(call))
-            metadata = self._metadata(call)
-            return hedging.call(lambda: method.future(call.request, timeout=deadline.remaining(), metadata=metadata))
+    def _answer(self, call: RemoteCall | Pause, deadline: Deadline) -> Any:  # noqa: ANN401 - a message; None for a pause
+        if isinstance(call, RemoteCall):
+            return self._send(call, deadline)
+        self._check_pause(call, deadline)
+        time.sleep(call.seconds)
+        return None
 
     def _open(self, addresses: list[str], stays: bool) -> grpc.Channel:
         return self._endpoint.open_channel(self._options, resolved=addresses, repeats=not stays, stays=stays)
-
-    def _close_left(self, channel: grpc.Channel) -> None:
-        channel.close()

@@ -21,11 +21,7 @@ _TYPED_FIELDS = {**CONTENTS, "BYTES": "bytes_contents"}
 
 
 def as_array(value: npt.ArrayLike, what: str) -> Array:
-    """Return `value` as an array; `what` names it in the error.
-
-    Raises:
-        InvalidRequest: The value is ragged.
-    """
+    """Return `value` as an array, or raise InvalidRequest, which names it `what`, if it is ragged."""
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -35,13 +31,7 @@ def as_array(value: npt.ArrayLike, what: str) -> Array:
 def add_input(request: inference_pb2.ModelInferRequest, name: str, value: npt.ArrayLike) -> None:
     """Append a tensor with raw contents to a request.
 
-    Args:
-        request: The request, which gets one entry in `inputs` and one in `raw_input_contents`.
-        name: The tensor's name.
-        value: An array of any shape. The datatype follows the dtype; text and bytes become BYTES.
-
-    Raises:
-        InvalidRequest: The protocol has no datatype for the array.
+    The datatype follows the dtype; text and bytes become BYTES. InvalidRequest refuses a dtype without a datatype.
     """
     array = as_array(value, name)
     datatype = _DATATYPES.get(array.dtype.newbyteorder("="))
@@ -58,8 +48,7 @@ def add_input(request: inference_pb2.ModelInferRequest, name: str, value: npt.Ar
 def read_outputs(response: inference_pb2.ModelInferResponse) -> dict[str, Array]:
     """Return an answer's tensors by name, from raw or typed contents.
 
-    Raises:
-        InvalidAnswer: Contents are missing, or contradict the shape or the datatype.
+    InvalidAnswer refuses contents that are missing, or contradict the shape or the datatype.
     """
     raw = response.raw_output_contents
     if raw and len(raw) != len(response.outputs):

@@ -13,31 +13,20 @@ __all__ = ["TlsFiles"]
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """Files in PEM; it can be sent to other processes of the machine.
-
-    Attributes:
-        ca: Certificates of the authorities to trust; None for those that the machine trusts.
-        certificate: The client's certificate chain; None for a client that shows none.
-        key: The private key of `certificate`.
-    """
+    """Files in PEM: authorities to trust (None: those of the machine), the client's certificate chain and its key."""
 
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
-        """Return the credentials of a channel.
-
-        Raises:
-            InvalidRequest: A file cannot be read.
-        """
+        """Return the credentials of a channel, or raise InvalidRequest if a file cannot be read."""
         return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.certificate))
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Return a context for `ssl`, which says what is wrong with a file; gRPC only fails to connect.
+        """Return a context for `ssl`, or raise InvalidRequest, which says what is wrong with a file.
 
-        Raises:
-            InvalidRequest: A file cannot be read or is not what it should be, or of certificate and key one is missing.
+        GRPC only fails to connect.
         """
         context = ssl.create_default_context()
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # set since Python 3.13, and not by gRPC

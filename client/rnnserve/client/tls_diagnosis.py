@@ -41,8 +41,7 @@ def explain_connection_failure(endpoint: Endpoint, error: ClientError) -> Client
 def find_tls_fault(endpoint: Endpoint) -> str | None:
     """Try a TLS handshake with a server to which gRPC has failed to connect.
 
-    Returns:
-        One line that begins with the server's URL; None if TLS is not the reason, or no server listens there.
+    Returns one line that begins with the server's URL; None if TLS is not the reason, or no server listens there.
     """
     fault = _with_plain_text(endpoint) if endpoint.tls is None else _with_tls(endpoint, endpoint.tls.ssl_context())
     return None if fault is None else f"{endpoint.url}: {fault}"
@@ -86,7 +85,7 @@ def _client_certificate_fault(endpoint: Endpoint) -> str:
 
 
 def _shake_hands(endpoint: Endpoint, context: ssl.SSLContext) -> ssl.SSLSocket:
-    host, _, port = endpoint.first.rpartition(":")
+    host, _, port = endpoint.addresses[0].rpartition(":")
     host = host.strip("[]")
     context.set_alpn_protocols(["h2"])
     connection = socket.create_connection((host, int(port)), _SECONDS)

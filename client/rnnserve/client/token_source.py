@@ -21,15 +21,7 @@ class TokenSource:
     """A token: given, or of a file, which is read again as it changes. It can be sent to other processes."""
 
     def __init__(self, token: str | None, path: Path | None) -> None:
-        """Take the token.
-
-        Args:
-            token: Token; None where a file has it.
-            path: Path of the file.
-
-        Raises:
-            InvalidRequest: If it is none, or the file cannot be read. The message does not repeat it.
-        """
+        """Take a token, or a file with one, or raise InvalidRequest, without the token, if it can't be used."""
         self._path = path
         self._stamp = (0, 0, 0)
         self._looked_at = time.monotonic()
@@ -55,15 +47,7 @@ class TokenSource:
 
 
 def token_source(token: str | None, path: str | os.PathLike[str] | None) -> TokenSource | None:
-    """Make the source of a client's token; None where it has none.
-
-    Args:
-        token: Token; None for none, or where a file has it.
-        path: Path of a file with the token alone; None for none.
-
-    Raises:
-        InvalidRequest: If both are given, it is no token, or the file cannot be read.
-    """
+    """Return the source of a client's token, or None for a client without a token. May raise InvalidRequest."""
     if token is None and path is None:
         return None
     if token is not None and path is not None:
@@ -72,14 +56,7 @@ def token_source(token: str | None, path: str | os.PathLike[str] | None) -> Toke
 
 
 def check_way(addresses: Iterable[str]) -> None:
-    """Check that a token is not sent in plain text beyond this machine.
-
-    Args:
-        addresses: Each `host:port`, to which there is no TLS.
-
-    Raises:
-        InvalidRequest: If one is of another machine.
-    """
+    """Raise InvalidRequest if an address without TLS is of another machine, which would get a token as plain text."""
     for address in addresses:
         if not is_loopback(address.rpartition(":")[0].strip("[]")):
             raise InvalidRequest(

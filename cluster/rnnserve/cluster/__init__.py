@@ -1,12 +1,10 @@
-"""Servers on the machines of a cluster that others run: Ray places whole servers, and replaces what is lost.
+"""Servers on the machines of a cluster that others run: Ray places whole servers, and replaces lost ones.
 
-A server here is the ordinary `rnnserve serve`, one a node; requests go from clients to it, and Ray is not on their way.
+A server here is the ordinary `rnnserve serve`, one a node; requests go from clients to it, and not through Ray.
 
-    servers         what is placed, and what is told of it
-    server_process  one run of `rnnserve serve`, which ends with the process that started it
-    kept_server     a server that is started again when it ends; all that happens on its node
-    supervision     which servers there are to be: what is lost is replaced, versions are rolled, endpoints published
-    endpoint_file   the file that clients follow
+    servers         what is placed, what is known of it, and the error
+    kept_server     a server that is started again when it ends
+    fleet           all servers of one name, and their rolling update
     on_ray/         the same as actors of Ray, and the way to them; nothing else imports ray
     commands/       `rnnserve ray`
 
@@ -14,7 +12,7 @@ May import `client` and `common`; `rnnserve serve` is a command that it starts.
 
 Door: nothing.
 
-Threads: `kept_server`, `server_process`, `supervision`.
+Threads: `kept_server`.
 """
 
 __all__: list[str] = []

@@ -1,68 +1,60 @@
-"""A server on one node: started again when it ends, asked what it does, and let end."""
+"""A server on one node: a run of `rnnserve serve` that is started again when it ends."""
 
-import logging
+import collections
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from rnnserve.cluster.endpoint_file import write_endpoints
-from rnnserve.cluster.server_process import ServerProcess, end_left_servers
 from rnnserve.cluster.servers import ServerReport, ServerSpec, ServerState
-from rnnserve.common.child_process import Backoff
+from rnnserve.common.child_process import LIFELINE, Backoff, ChildProcess
 
 __all__ = ["KeptServer"]
 
-_log = logging.getLogger(__name__)
+_READY = re.compile(r"gRPC on (?P<address>\S+:\d+)\n?")
+_KEPT_LINES = 20
+_READ_SECONDS = 2.0
 
 _START_SECONDS = 600.0
-"""Seconds that a server may take until it serves. What bounds it is --load-timeout, for each version."""
+"""Seconds that a server may take until it serves. `--load-timeout` bounds it for each version."""
 
 _END_SECONDS = 120.0
-"""Seconds that a server may take to end: --drain and --grace are in it."""
+"""Seconds that a server may take to end, `--drain` and `--grace` included."""
 
 
 class KeptServer:
     """Keeps one server running on this node, from now on."""
 
-    def __init__(self, fleet: str, host: str, spec: ServerSpec, endpoints: str = "") -> None:
-        """Begin.
-
-        Args:
-            fleet: Name of the servers that this one belongs to.
-            host: Address of this node.
-            spec: Repository, options and port of the server.
-            endpoints: File that lists the servers which serve; empty for none.
-        """
+    def __init__(self, host: str, spec: ServerSpec) -> None:
         self._address = f"[{host}]:{spec.port}" if ":" in host else f"{host}:{spec.port}"
-        self._mark = f"{fleet} {self._address}"
         self._host = host
         self._spec = spec
-        self._endpoints = endpoints
-        self._listed: tuple[str, ...] = ()
-        self._not_written = ""
         self._starts = 0
         self._said = ""
-        self._process: ServerProcess | None = None
+        self._process: _ServerProcess | None = None
         self._lock = threading.Lock()
         self._is_ending = threading.Event()
-        self._keeping = threading.Thread(target=self._keep, name="kept server", daemon=True)
-        self._keeping.start()
+        self._thread = threading.Thread(target=self._keep, name="kept server", daemon=True)
+        self._thread.start()
 
     def report(self) -> ServerReport:
-        """Say what it does."""
+        """Return what the server does."""
         with self._lock:
             process = self._process
         state: ServerState = "ended" if self._starts else "starting"
         if process is not None:
             state = "ready" if process.is_ready and not self._is_ending.is_set() else "starting"
-        said = self._not_written if state == "ready" else self._said
-        return ServerReport(self._address, state, self._spec, said, self._starts, self._listed)
+        return ServerReport(self._address, state, self._spec, "" if state == "ready" else self._said, self._starts)
 
     def prove(self, spec: ServerSpec) -> str:
-        """Start another server beside this one, which ends once it serves; give why it does not, empty if it does."""
+        """Start another server beside this one, and end it when it serves; return why it doesn't, empty if it does."""
         try:
-            process = ServerProcess(spec.command_of_proof(self._host), f"{self._mark} proof")
+            process = _ServerProcess(spec.command_of_proof(self._host))
         except OSError as error:
             return str(error)
         is_ready = process.wait_ready(_START_SECONDS)
@@ -70,48 +62,93 @@ class KeptServer:
         process.wait()
         return "" if is_ready else process.last_line or "it has ended without a word"
 
-    def publish(self, endpoints: Sequence[str]) -> None:
-        """Write the file of endpoints."""
-        if self._endpoints:
-            try:
-                write_endpoints(Path(self._endpoints), endpoints)
-            except OSError as error:
-                self._not_written = f"{self._endpoints} cannot be written: {error.strerror or error}"
-                return
-        self._listed, self._not_written = tuple(endpoints), ""
-
     def stop(self) -> None:
-        """Let the server end as SIGTERM does, and keep none from then on."""
-        self._is_ending.set()
+        """Let the server end as SIGTERM does, and start no other."""
         with self._lock:
+            self._is_ending.set()
             process = self._process
         if process is not None:
             process.stop(_END_SECONDS)
-        self._keeping.join(_END_SECONDS)
+        self._thread.join(_END_SECONDS)
 
     def _keep(self) -> None:
-        left = end_left_servers(self._mark)
-        if left:
-            _log.warning("%d processes of a server that was left here have been ended", left)
         backoff = Backoff(first=0.5, longest=30.0, grown_up=10.0)
         while not self._is_ending.is_set():
             began = time.monotonic()
-            self._run()
+            try:
+                with self._lock:
+                    if self._is_ending.is_set():
+                        return
+                    process = self._process = _ServerProcess(self._spec.command(self._host))
+                    self._starts += 1
+            except OSError as error:
+                self._said = str(error)
+            else:
+                status = process.wait()
+                with self._lock:
+                    self._process = None
+                self._said = process.last_line or f"it has ended with exit status {status}"
             self._is_ending.wait(backoff.seconds_after(time.monotonic() - began))
 
-    def _run(self) -> None:
-        """Run the server once."""
-        try:
-            process = ServerProcess(self._spec.command(self._host), self._mark)
-        except OSError as error:
-            self._said = str(error)
-            return
-        with self._lock:
-            self._process = process
-            self._starts += 1
-        if self._is_ending.is_set():  # since this began
-            process.stop(_END_SECONDS)
-        status = process.wait()
-        with self._lock:
-            self._process = None
-        self._said = process.last_line or f"it has ended with exit status {status}"
+
+class _ServerProcess:
+    """One run of `rnnserve serve`, in a process group of its own, which the kernel ends with this process.
+
+    Its output goes on to standard error of this process.
+    """
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        """Start it; `arguments` are those of `rnnserve`, "serve" first. May raise OSError."""
+        serve, *options = arguments
+        self._child = ChildProcess(
+            [sys.executable, "-m", "rnnserve.cli", serve, LIFELINE, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        self._lines: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
+        self._told = threading.Event()
+        self._serves = False
+        self._reading = threading.Thread(target=self._read, name="server output", daemon=True)
+        self._reading.start()
+
+    @property
+    def last_line(self) -> str:
+        """The last line that it wrote."""
+        return next((line for line in reversed(self._lines) if line), "")
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether its models have been checked and it serves."""
+        return self._serves and self._child.status() is None
+
+    def wait_ready(self, seconds: float) -> bool:
+        """Wait until it serves, or has ended."""
+        self._told.wait(seconds)
+        return self.is_ready
+
+    def wait(self) -> int:
+        """Wait for its end, and return its exit status."""
+        status = self._child.wait() or 0
+        self._reading.join(_READ_SECONDS)  # its last line may be the reason
+        self._child.close()
+        return status
+
+    def stop(self, seconds: float) -> None:
+        """Let it end as SIGTERM does, within so many seconds; then kill it, with all that it has started."""
+        self._child.send(signal.SIGTERM)
+        self._child.wait(seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+
+    def _read(self) -> None:
+        for line in self._child.stdout:
+            self._lines.append(line.strip())
+            if _READY.fullmatch(line):
+                self._serves = True
+                self._told.set()
+            sys.stderr.write(line)
+            sys.stderr.flush()
+        self._told.set()

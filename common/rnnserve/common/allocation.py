@@ -30,21 +30,13 @@ _ARENAS = 2
 
 
 def use_few_arenas() -> bool:
-    """Have all threads take their blocks from two arenas. Once, before others start.
-
-    Returns:
-        Whether this C library takes the setting: glibc does.
-    """
+    """Have all threads take their blocks from two arenas. Once, before others start. False without glibc."""
     mallopt = _function("mallopt")
     return mallopt is not None and bool(mallopt(_M_ARENA_MAX, _ARENAS))
 
 
 def give_back_large_blocks() -> bool:
-    """Have blocks of 8 MB and more returned to the operating system when they are freed. Once, before others start.
-
-    Returns:
-        Whether this C library takes the setting: glibc does.
-    """
+    """Have blocks of 8 MB and more returned to the operating system when they are freed. False without glibc."""
     mallopt = _function("mallopt")
     if mallopt is None:
         return False

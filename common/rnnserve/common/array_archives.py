@@ -9,7 +9,7 @@ import io
 import math
 import zipfile
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,31 +37,16 @@ _USUAL_HEADER_BYTES, _MOST_HEADERS = 256, 512
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-class _Header(NamedTuple):
-    """What comes before an array's values.
-
-    Attributes:
-        shape: The array's.
-        is_fortran: Whether the first axis varies fastest.
-        dtype: Of the values.
-        size: Bytes of the header.
-    """
-
-    shape: tuple[int, ...]
-    is_fortran: bool
-    dtype: np.dtype[Any]
-    size: int
+_Header = tuple[tuple[int, ...], bool, np.dtype[Any], int]
+"""Shape, whether the first axis varies fastest, dtype, and the header's size in bytes."""
 
 
 def read_arrays(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     """Read the arrays of an .npz file, in its order, each with its name.
 
-    Args:
-        data: The file. `numpy.savez` and `numpy.savez_compressed` write such files.
-
     Raises:
-        ValueError: If it is no such file, or its arrays are larger than they may be, by what the archive says: before
-            anything is decompressed, and no more is than it says.
+        ValueError: This isn't such a file, or the archive states larger arrays than they may be. That is checked before
+            anything is decompressed, and no more is decompressed than stated.
     """
     try:
         yield from _arrays(data)
@@ -89,11 +74,7 @@ def _arrays(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
 
 
 def _array(content: bytes) -> npt.NDArray[Any]:
-    """Read one array in numpy's format, after its header has been compared with the bytes that there are.
-
-    Raises:
-        ValueError: If it is none, or one of Python objects.
-    """
+    """Read one array in numpy's format, after its header has been compared with the bytes that there are."""
     start = _PREFIX_BYTES + int.from_bytes(content[_PREFIX_BYTES - 2 : _PREFIX_BYTES], "little")
     is_usual = content.startswith(_VERSION_1) and start <= _USUAL_HEADER_BYTES
     shape, is_fortran, dtype, start = _read_usual_header(content[:start]) if is_usual else _read_header(content)
@@ -105,11 +86,6 @@ def _array(content: bytes) -> npt.NDArray[Any]:
 
 
 def _read_header(content: bytes) -> _Header:
-    """Read what comes before an array's values.
-
-    Raises:
-        ValueError: If it is no array's header, or one of Python objects.
-    """
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     if version not in _HEADERS:
@@ -117,7 +93,7 @@ def _read_header(content: bytes) -> _Header:
     shape, is_fortran, dtype = _HEADERS[version](file)
     if dtype.hasobject:
         raise ValueError("an array of Python objects, which only code can read")
-    return _Header(shape, is_fortran, dtype, file.tell())
+    return shape, is_fortran, dtype, file.tell()
 
 
 # numpy parses a header as a Python expression, in 50 microseconds. Archives of golden results have a hundred arrays of

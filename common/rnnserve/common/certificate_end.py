@@ -11,13 +11,9 @@ _SEQUENCE, _VERSION, _UTC_TIME = 0x30, 0xA0, 0x17
 
 
 def certificate_end(pem: bytes) -> float:
-    """When the first of a chain's certificates ends that ends, in seconds since the epoch; 0 where none can be read.
+    """Return when the first certificate of a chain ends, in seconds since the epoch; 0 if none can be read.
 
-    Of a certificate (RFC 5280, 4.1) the validity is the fourth or fifth field, after the serial number, the algorithm
-    and the issuer.
-
-    Args:
-        pem: The chain.
+    The validity is the fourth or fifth field of a certificate (RFC 5280, 4.1), after serial number, algorithm, issuer.
     """
     ends = []
     for found in _PEM.finditer(pem):

@@ -12,8 +12,6 @@ from pathlib import Path
 
 __all__ = ["Cgroups", "usable_cores"]
 
-_PROC = Path("/proc/self")
-
 _NO_LIMIT = 1 << 60
 """Bytes from which on a limit of version 1 is none: it has no word for that, but the largest multiple of a page."""
 
@@ -21,12 +19,7 @@ _NO_LIMIT = 1 << 60
 class Cgroups:
     """Reads the limits of the groups that a process is in; what cannot be read limits nothing."""
 
-    def __init__(self, proc: Path = _PROC) -> None:
-        """Find the groups.
-
-        Args:
-            proc: Folder of the process in /proc.
-        """
+    def __init__(self, proc: Path = Path("/proc/self")) -> None:
         self._memory = list(_folders(proc, "memory"))
         self._cores = list(_folders(proc, "cpu"))
 
@@ -72,12 +65,9 @@ def _folders(proc: Path, controller: str) -> Iterator[Path]:
 
 
 def _upwards(mounted: Path, root: Path, path: Path) -> Iterator[Path]:
-    """The folder of a group and those of its parents, as far as they are seen where a hierarchy is mounted.
+    """The folder of the group `path` and those of its parents, up to the group `root`, which is mounted at `mounted`.
 
-    Args:
-        mounted: Folder where it is mounted.
-        root: Group that is seen there.
-        path: Group of the process. Within a container it may be named as the machine sees it, which is not seen there.
+    Within a container, `path` may be the machine's name of the group, which the mount does not have.
     """
     folder = mounted / path.relative_to(root) if path.is_relative_to(root) else mounted
     while True:

@@ -33,13 +33,7 @@ class Backoff:
     """How long to wait before a process is started again: twice as long each time it ends young."""
 
     def __init__(self, first: float = 0.05, longest: float = 5.0, grown_up: float = 1.0) -> None:
-        """Start with the shortest wait.
-
-        Args:
-            first: Seconds to wait after the first end.
-            longest: Seconds to wait at most.
-            grown_up: Seconds after which the end of a process isn't the fault of its start.
-        """
+        """Wait `first` to `longest` seconds; a process that lived for `grown_up` seconds did not fail to start."""
         self._first, self._longest, self._grown_up = first, longest, grown_up
         self._last = 0.0
 
@@ -65,16 +59,9 @@ class ChildProcess:
         env: Mapping[str, str] | None = None,
         **streams: Any,  # noqa: ANN401 - stdin, stdout, stderr and text, as of subprocess.Popen
     ) -> None:
-        """Start the process.
+        """Start the program `command`, with `LIFELINE` among its arguments if it takes one; see `tell`.
 
-        Args:
-            command: The program and its arguments, `LIFELINE` among them if it takes one; see `tell`.
-            pass_fds: Descriptors of this process that the child keeps.
-            env: Variables of its environment; None for those of this process.
-            streams: Where its standard streams go.
-
-        Raises:
-            OSError: If no process, or no thread that starts it, can be started.
+        `pass_fds` are descriptors that the child keeps. May raise OSError.
         """
         words, passed, ends = list(command), list(pass_fds), []
         self._lifeline: int | None = None
@@ -83,7 +70,7 @@ class ChildProcess:
             words[words.index(LIFELINE)] = f"{LIFELINE}={ends[0]}"
             passed.append(ends[0])
         try:
-            self._popen: subprocess.Popen[Any] = _in_lasting_thread(
+            self._popen: subprocess.Popen[Any] = _Starter.call(
                 lambda: subprocess.Popen(  # noqa: S603 - our own command line
                     words, pass_fds=passed, start_new_session=True, env=env, **{"stdin": subprocess.DEVNULL, **streams}
                 )
@@ -168,12 +155,12 @@ class KeptProcess:
     """Keeps a child running, on a thread of its own: starts another, after a wait, whenever one has ended."""
 
     def __init__(self, name: str, start: Callable[[], ChildProcess], report: Callable[[str, float], None]) -> None:
-        """Prepare; `start` starts the first.
+        """Prepare; the method `start` starts the first child.
 
         Args:
             name: Name of the thread.
-            start: A function that starts a child. It may raise OSError: then it is called again later.
-            report: A function that is told how a child has ended, and the seconds until the next one is started.
+            start: Starts a child. If it raises OSError, it is called again later.
+            report: Is called with how a child has ended, and the seconds until the next one is started.
         """
         self._start, self._report = start, report
         self._is_ending = threading.Event()
@@ -238,9 +225,8 @@ def exit_text(status: int) -> str:
 def die_with_parent(lifeline: int) -> None:
     """Have the kernel kill this process when the *thread* that started it ends (prctl(2), PR_SET_PDEATHSIG).
 
-    Args:
-        lifeline: Descriptor of a pipe that only the process that started this one holds open. If that process has ended
-            before this call, the kernel would say nothing: then this process ends here.
+    `lifeline` is a pipe that only the parent process holds open. If the parent has ended before this call, the kernel
+    would send no signal: then this process ends here.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     poll = select.poll()
@@ -249,46 +235,34 @@ def die_with_parent(lifeline: int) -> None:
         os._exit(0)
 
 
-def _in_lasting_thread(start: Callable[[], T]) -> T:
-    """Call a function in a thread that lasts as long as this process; return what it returns.
-
-    Raises:
-        OSError: If the thread cannot be started: this process may have no more.
-    """
-    return _Starter.of_this_process().call(start)
-
-
 class _Starter:
-    """A thread that calls functions, one after another."""
+    """A thread that lasts as long as this process, and calls functions one after another."""
 
     _current: "_Starter | None" = None
     _pid = 0
     _lock = threading.Lock()
 
     def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[tuple[Callable[[], object], futures.Future[object]]] = queue.SimpleQueue()
+        self.calls: queue.SimpleQueue[tuple[Callable[[], Any], futures.Future[Any]]] = queue.SimpleQueue()
         try:
             threading.Thread(target=self._loop, name="starter", daemon=True).start()
-        except RuntimeError as error:
+        except RuntimeError as error:  # this process may have no more threads
             raise OSError(errno.EAGAIN, str(error)) from error
 
     @classmethod
-    def of_this_process(cls) -> "_Starter":
-        """Return the one of this process: a fork has no threads of its parent's."""
-        with cls._lock:
-            if cls._current is None or cls._pid != os.getpid():
-                cls._current, cls._pid = cls(), os.getpid()
-            return cls._current
-
-    def call(self, function: Callable[[], T]) -> T:
+    def call(cls, function: Callable[[], T]) -> T:
         """Call a function in the thread; raise what it raises."""
+        with cls._lock:
+            if cls._current is None or cls._pid != os.getpid():  # a fork has no threads of its parent's
+                cls._current, cls._pid = cls(), os.getpid()
+            calls = cls._current.calls
         done: futures.Future[T] = futures.Future()
-        self._calls.put((function, done))  # type: ignore[arg-type]
+        calls.put((function, done))
         return done.result()
 
     def _loop(self) -> None:
         while True:
-            function, done = self._calls.get()
+            function, done = self.calls.get()
             try:
                 done.set_result(function())
             except BaseException as error:  # noqa: BLE001 - it is raised in the caller

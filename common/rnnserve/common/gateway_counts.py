@@ -29,11 +29,7 @@ class GatewayCounts:
     """Numbers of one process, which adds to them on one thread; another process may read."""
 
     def __init__(self, fd: int | None = None) -> None:
-        """Make memory, or open that behind a descriptor of another process, which stays open.
-
-        Raises:
-            ValueError: If it is not such memory.
-        """
+        """Make memory, or open the memory behind a descriptor of another process, which stays open."""
         if fd is None:
             fd = os.memfd_create("rnnserve-gateway-counts")
             os.ftruncate(fd, _SIZE)

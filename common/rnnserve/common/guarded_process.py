@@ -44,14 +44,9 @@ class GuardedProcess:
     """
 
     def __init__(self, *arguments: str, niceness: int = 0) -> None:
-        """Start the process; it imports its modules while this one goes on.
+        """Start Python with this process's `sys.path` and with arguments: a file, or "-m" and a module.
 
-        Args:
-            arguments: Arguments for Python, which has this process's `sys.path`: a file, or "-m" and a module.
-            niceness: Degree to which it gives way to other processes, as for nice(1).
-
-        Raises:
-            OSError: If no process, or no thread that starts it, can be started.
+        Its modules are imported while this process goes on. `niceness` is as for nice(1). May raise OSError.
         """
         path = os.pathsep.join(entry for entry in sys.path if entry)
         self._child = ChildProcess(
@@ -76,12 +71,7 @@ class GuardedProcess:
         return self._child.pid
 
     def send(self, request: bytes, seconds: float) -> None:
-        """Ask for something; `receive` gives the answer.
-
-        Raises:
-            ProcessEnded: If the process has ended.
-            ProcessTooSlow: If it does not take the request within `seconds`.
-        """
+        """Send a request, within `seconds`; `receive` returns the answer. May raise ProcessEnded or ProcessTooSlow."""
         deadline = time.monotonic() + seconds
         for part in (len(request).to_bytes(SIZE_BYTES, "little"), request):
             unsent = memoryview(part)
@@ -95,12 +85,7 @@ class GuardedProcess:
                     raise self._ended() from None
 
     def receive(self, seconds: float) -> bytes:
-        """Wait for the next answer.
-
-        Raises:
-            ProcessEnded: If the process ends before it has answered.
-            ProcessTooSlow: If it has not answered after `seconds`. Another call goes on waiting.
-        """
+        """Wait for the next answer. May raise ProcessEnded, or ProcessTooSlow, after which another call waits on."""
         deadline = time.monotonic() + seconds
         self._read_to(SIZE_BYTES, deadline)
         end = SIZE_BYTES + int.from_bytes(self._received[:SIZE_BYTES], "little")
@@ -129,11 +114,6 @@ class GuardedProcess:
             self._received += block
 
     def _wait(self, pipe: int, event: int, deadline: float) -> None:
-        """Wait for a pipe.
-
-        Raises:
-            ProcessTooSlow: If nothing happens to it before the deadline.
-        """
         poll = select.poll()
         poll.register(pipe, event)
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1e3):

@@ -18,16 +18,16 @@ _STATUS = Path("/proc/self/status")
 
 
 def answer_requests(answer: Callable[[bytes], bytes]) -> None:
-    """Say that this process is ready, by an empty answer; then answer requests until the other process closes its end.
+    """Send an empty answer, by which this process is ready; then answer requests until the parent closes its end.
 
-    Args:
-        answer: A function that gives the answer to a request. What it raises ends this process.
+    An exception of `answer` ends this process.
     """
     die_with_parent(sys.stdin.fileno())
     answers = os.dup(sys.stdout.fileno())
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what libraries print is no answer
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the crash of a file that is tried is no reason to fill a disk
-    _be_killed_first()
+    # Disable core dumps: a model that crashes on every load would fill the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    Path("/proc/self/oom_score_adj").write_text("1000")  # out of memory, the kernel ends this process before its parent
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     # The lifeline: this thread ends the process when the other one has ended, also in the middle of a run of
     # onnxruntime, which runs without the interpreter's lock.
@@ -46,9 +46,7 @@ def limit_memory(more: int) -> None:
     held = re.search(r"^VmData:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
     if held is None:
         raise OSError(f"{_STATUS} does not say how much memory this process holds")
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    soft = (int(held[1]) << 10) + more
-    resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    _limit(resource.RLIMIT_DATA, (int(held[1]) << 10) + more)
 
 
 def limit_processor_seconds(more: float) -> None:
@@ -58,14 +56,12 @@ def limit_processor_seconds(more: float) -> None:
     been killed itself, and the run keeps the interpreter's lock from the thread that would notice it.
     """
     used = resource.getrusage(resource.RUSAGE_SELF)
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    soft = int(used.ru_utime + used.ru_stime + more) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + more) + 1)
 
 
-def _be_killed_first() -> None:
-    """Where the machine's memory runs out, the kernel is to end this process before the one that serves."""
-    Path("/proc/self/oom_score_adj").write_text("1000")
+def _limit(kind: int, soft: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
 def _read_requests(requests: "queue.SimpleQueue[bytes]") -> None:

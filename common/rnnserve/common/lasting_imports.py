@@ -18,10 +18,9 @@ _RARE = (50_000, 20, 100)
 
 @contextlib.contextmanager
 def lasting_imports(largest: str = "torch") -> Iterator[None]:
-    """Pause the garbage collector in the context; afterwards it passes over all objects that are there.
+    """Pause the garbage collector in the context; afterwards it skips all objects that exist then.
 
-    Args:
-        largest: Name of the module that the imports are about; where it is there already, nothing changes.
+    Nothing changes if the module `largest` has been imported already.
     """
     if largest in sys.modules or not gc.isenabled():
         yield

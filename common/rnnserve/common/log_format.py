@@ -13,12 +13,7 @@ LOG_FORMATS = ("text", "json")
 
 
 def log_formatter(name: str, *, has_process: bool) -> logging.Formatter:
-    """Make a formatter.
-
-    Args:
-        name: One of `LOG_FORMATS`.
-        has_process: Whether a line of text names the process: where several write to one log. JSON always does.
-    """
+    """Make the formatter of one of `LOG_FORMATS`; JSON always names the process, text with `has_process`."""
     if name == "json":
         return _JsonFormatter()
     process = f" [{os.getpid()}]" if has_process else ""

@@ -13,6 +13,7 @@ _BURST = 20
 out."""
 
 _MOST_KINDS = 1000
+"""Kinds that are counted. Beyond it, counting begins again."""
 
 _LARGE_BURSTS = {"rnnserve.server.repository.loader": 1000}
 """Lines in a row by logger, where more are usual: at a start, each version that stays out has one."""
@@ -25,16 +26,9 @@ class LogLimits(logging.Filter):
     pass: there are no more of them than `request_lines` lets be.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, *, most_kinds: int = _MOST_KINDS) -> None:
-        """Start with nothing logged.
-
-        Args:
-            clock: Clock, in seconds.
-            most_kinds: Number of kinds that are counted; beyond it, counting begins anew.
-        """
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._most_kinds = most_kinds
         self._by_kind: dict[tuple[str, int], _Allowance] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -44,7 +38,7 @@ class LogLimits(logging.Filter):
         now, kind = self._clock(), (record.pathname, record.lineno)
         allowance = self._by_kind.get(kind)
         if allowance is None:
-            if len(self._by_kind) >= self._most_kinds:
+            if len(self._by_kind) >= _MOST_KINDS:
                 self._by_kind.clear()
             allowance = self._by_kind[kind] = _Allowance(now, _LARGE_BURSTS.get(record.name, _BURST))
         if not allowance.take(now):
@@ -56,11 +50,7 @@ class LogLimits(logging.Filter):
 
 
 class _Allowance:
-    """How many records of a kind may be logged now.
-
-    Attributes:
-        left_out: How many have not been since the last that was.
-    """
+    """How many records of a kind may be logged now; `left_out` counts those since the last one that was logged."""
 
     def __init__(self, now: float, burst: int) -> None:
         self._burst = self._lines = float(burst)

@@ -11,9 +11,7 @@ _PREFIX = "refused_as_in_eager"
 def refusing_name(why: str, unique: str) -> str:
     """Name a node that fails where eager raises an error.
 
-    Args:
-        why: Words for what eager does not compute, such as "the largest of no values"; without a slash.
-        unique: Text that makes the name another one than those of its like.
+    `why` is what eager doesn't compute, such as "the largest of no values", without a slash; `unique` tells it apart.
     """
     return f"{_PREFIX}/{why}/{unique}"
 

@@ -33,17 +33,7 @@ class OpenToAll(OSError):
 
 
 def read_guarded(path: Path, most: int, *, is_secret: bool) -> bytes:
-    """Read a file as `read_regular` does, unless others may write it, or read a secret.
-
-    Args:
-        path: Path of the file; links in it are followed.
-        most: Largest number of bytes that it may have.
-        is_secret: Whether others may not read it.
-
-    Raises:
-        OpenToAll: If its mode lets every user do so.
-        OSError: As `read_regular` does.
-    """
+    """Read a file as `read_regular` does; raise OpenToAll if every user may write it, or read it although secret."""
     content = read_regular(path, most)
     if path.stat().st_mode & (stat.S_IWOTH | (stat.S_IROTH if is_secret else 0)):
         raise OpenToAll(path)
@@ -51,18 +41,12 @@ def read_guarded(path: Path, most: int, *, is_secret: bool) -> bytes:
 
 
 def read_regular(path: Path, most: int, inside: Path | None = None) -> bytes:
-    """Read a file.
-
-    Args:
-        path: Path of the file; links in it are followed.
-        most: Largest number of bytes that it may have.
-        inside: Folder in which the file that was opened has to lie, after all links. None: anywhere.
+    """Read a file of at most `most` bytes, which lies in the folder `inside` after all links are followed, if given.
 
     Raises:
-        FileTooLarge: If it has more; nothing of it is read.
-        LeadsOutError: If it does not lie in `inside`; nothing of it is read.
-        OSError: If it cannot be read, or is no regular file: a folder, named pipe, socket or device, of which reading
-            may never end.
+        FileTooLarge: It has more bytes; none is read.
+        LeadsOutError: It doesn't lie in `inside`; nothing is read.
+        OSError: It cannot be read, or is a folder, named pipe, socket or device, of which reading may never end.
     """
     return b"".join(_blocks(path, most, most, inside))  # in most cases of one block, which is not copied
 

@@ -61,12 +61,9 @@ def trace_id_of(traceparent: str) -> str:
 
 
 def log_request(fields: Mapping[str, object], *, has_failed: bool, left_out: int = 0) -> None:
-    """Write a line.
+    """Write a line with the fields that are neither None nor empty.
 
-    Args:
-        fields: Names and values, in order; those that are None or empty are left out.
-        has_failed: Whether the request was refused.
-        left_out: Number of lines of the same kind that were left out before it.
+    `left_out` is the number of lines of the same kind that were left out before it.
     """
     said = {name: value for name, value in fields.items() if value not in (None, "")}
     if left_out:
@@ -95,11 +92,6 @@ class LineBudget:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Start with all of it.
-
-        Args:
-            clock: Clock, in seconds.
-        """
         self._clock = clock
         self._lock = threading.Lock()
         self._of_kind: dict[str, tuple[float, float]] = {}  # lines that may be, and when that was so
@@ -107,11 +99,7 @@ class LineBudget:
         self._left_out: dict[str, int] = {}
 
     def take(self, kind: str) -> int | None:
-        """Count a line.
-
-        Returns:
-            How many of its kind were left out before it, or None where it is to be left out, too.
-        """
+        """Count a line; return how many of its kind were left out before it, or None if it must be left out, too."""
         with self._lock:
             now = self._clock()
             lines, at = self._of_kind.get(kind, (float(_BURST), now))

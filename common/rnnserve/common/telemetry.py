@@ -42,11 +42,7 @@ class Traces(NamedTuple):
 
 
 def check_traces() -> None:
-    """Look whether traces can be exported as the environment says.
-
-    Raises:
-        TracesUnavailable: If the extra `otel` is not installed, or another exporter or protocol is asked for.
-    """
+    """Raise TracesUnavailable if the extra `otel` is missing, or the environment has another exporter or protocol."""
     for name in _NEEDED:
         if not _is_there(name):
             raise TracesUnavailable(f"--traces {missing_package(name, 'otel')}")
@@ -60,11 +56,7 @@ def check_traces() -> None:
 
 
 def start_traces() -> Traces | None:
-    """Begin to export over OTLP; None where the environment says that nothing is to be exported.
-
-    Raises:
-        TracesUnavailable: As `check_traces` does.
-    """
+    """Begin to export over OTLP; None if the environment turns the export off. May raise TracesUnavailable."""
     check_traces()
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
         return None

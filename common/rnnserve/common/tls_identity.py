@@ -27,13 +27,7 @@ class IdentityError(Exception):
 
 
 class TlsFiles(NamedTuple):
-    """The files that the options for TLS name.
-
-    Attributes:
-        certificate: Certificate chain in PEM.
-        key: Private key in PEM.
-        client_ca: Certificates of the authorities whose clients are admitted; None admits all.
-    """
+    """The files that the options for TLS name, in PEM: see `TlsIdentity`."""
 
     certificate: Path
     key: Path
@@ -42,11 +36,11 @@ class TlsFiles(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TlsIdentity:
-    """What the files held when they were read, at one moment or at several.
+    """The contents of the files when they were read, in PEM.
 
     Attributes:
-        certificate: Certificate chain in PEM.
-        key: Private key in PEM.
+        certificate: Certificate chain.
+        key: Private key.
         client_ca: Certificates of the authorities whose clients are admitted; None admits all.
     """
 
@@ -60,13 +54,10 @@ class TlsIdentity:
         return certificate_end(self.certificate)
 
     def context(self, files: TlsFiles) -> ssl.SSLContext:
-        """Make a context for the server's side of connections.
-
-        Args:
-            files: The files that this was read from, for messages.
+        """Make a context for the server's side of connections. `files` are for messages.
 
         Raises:
-            IdentityError: If the key is not that of the certificate, or something is not in PEM.
+            IdentityError: The key doesn't match the certificate, or something is not in PEM.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
@@ -88,16 +79,10 @@ class TlsIdentity:
         return context
 
     def flaw(self, files: TlsFiles) -> str:
-        """What clients would refuse of the chain, found by a handshake in memory; empty where there is nothing.
+        """Return why clients would refuse the chain, found by a handshake in memory; empty if they would not.
 
-        The client there trusts the authorities that the chain brings along, or the certificate itself where it is
-        alone: it judges dates, signatures within the chain and what the certificate is for, and no names.
-
-        Args:
-            files: The files that this was read from, for messages.
-
-        Raises:
-            IdentityError: As `context`.
+        The client there trusts the authorities in the chain, or a certificate that is alone: it judges dates,
+        signatures within the chain and the certificate's purpose, and no names. May raise IdentityError.
         """
         server = dataclasses.replace(self, client_ca=None).context(files)
         chain = _PEM.findall(self.certificate.decode("ascii", "replace"))
@@ -117,11 +102,7 @@ class TlsIdentity:
 
 
 def read_identity(files: TlsFiles) -> TlsIdentity:
-    """Read the files; what is in them is not checked.
-
-    Raises:
-        IdentityError: If one cannot be read.
-    """
+    """Read the files, without a check of their contents. May raise IdentityError."""
     return TlsIdentity(
         _read(files.certificate), _read(files.key), None if files.client_ca is None else _read(files.client_ca)
     )
@@ -144,11 +125,7 @@ def _in_memory(contents: bytes) -> Iterator[str]:
 
 
 def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-    """Have two contexts shake hands.
-
-    Raises:
-        ssl.SSLError: If one of them refuses the other.
-    """
+    """Have two contexts shake hands; ssl.SSLError if one of them refuses the other."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True))
     for _ in range(_FLIGHTS):

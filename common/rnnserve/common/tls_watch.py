@@ -36,14 +36,9 @@ class TlsWatch:
         refuse: Callable[[], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Begin with what is served; `start` begins to look.
+        """Begin with the identity `served`, which was read from `files`; `start` begins to look.
 
-        Args:
-            files: Files to follow.
-            served: Identity that was read from them when the server started.
-            use: A function that serves something new from now on; connections that are open stay as they are.
-            refuse: A function that counts what is refused.
-            clock: Clock, in seconds since the epoch.
+        `use` serves a new identity from now on, `refuse` counts refused files, `clock` has seconds since the epoch.
         """
         self._files = files
         self._served = served

@@ -8,15 +8,7 @@ __all__ = ["parse_toml"]
 
 
 def parse_toml(content: bytes, path: Path) -> dict[str, Any]:
-    """Read the content of a file.
-
-    Args:
-        content: Content of the file.
-        path: Path of the file, for messages.
-
-    Raises:
-        ValueError: If it is no TOML; the message is for the user.
-    """
+    """Read the content of a file; ValueError, with a message for the user, if it isn't TOML."""
     try:
         return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:

@@ -1,14 +1,11 @@
-"""Standard output and error that never make this process wait, whoever reads them, and however slowly.
+"""Standard output and error that a slow reader can't stop.
 
-A pipe that is not read is full after 64 KiB, and then each write waits: threads that log would wait for ever, and with
-them changes of models, and the end. So what cannot be written at once waits in memory, up to a bound, and is written by
-a thread of its own when there is room. What does not fit is left out, and a line says later how much that was.
+A pipe that is not read is full after 64 KiB. Then each write would wait, and with it threads that log, changes of
+models, and the end of the process. So a write waits for room for a moment at most. After that, lines that find no room
+are left out, until there is room again. A line then says how many were left out.
 
-Where a write would not wait it is made at once, by the thread that logs: what was logged last is there even if the
-process is aborted in the next moment.
-
-gRPC's core and the C library write to descriptor 2 by themselves. Where it is a pipe or a terminal, it is replaced by
-another description of it that does not wait, so that what they write is lost instead.
+gRPC's core and the C library write to descriptor 2 by themselves. A pipe or terminal there is replaced by a description
+of it that does not block, so that their lines are lost instead.
 """
 
 import atexit
@@ -20,47 +17,35 @@ import stat
 import sys
 import threading
 import time
-from collections import deque
 from typing import IO, cast
 
 __all__ = ["UnblockedStream", "finish_output", "unblock_output"]
 
-_MOST_BYTES = 1 << 20
-"""Bytes of the log that wait to be written: ten thousand lines. Beyond it: they are left out."""
+_WAIT_SECONDS = 0.2
+"""Seconds that a write waits for room. Beyond it: the line is left out, and no write waits until there is room."""
 
 _END_SECONDS = 0.5
-"""Seconds that what waits has at the end of the process."""
-
-_LOOK_SECONDS = 0.2
+"""Seconds for the last lines at the end of the process."""
 
 _ATOMIC = 4096
 """Bytes that a pipe with room takes without a wait, PIPE_BUF."""
 
 
 class UnblockedStream(io.TextIOBase):
-    """A text stream to a descriptor. Any thread may write; none ever waits for the reader."""
+    """A text stream to a descriptor. Any thread may write."""
 
-    def __init__(self, fd: int, *, may_write_at_once: bool, most_bytes: int = _MOST_BYTES) -> None:
-        """Start with nothing waiting.
-
-        Args:
-            fd: The descriptor.
-            may_write_at_once: Whether a write to it never waits: it is no pipe, or does not block.
-            most_bytes: Number of bytes that may wait; more are left out.
-        """
+    def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._most_bytes = most_bytes
-        self._may_write_at_once = may_write_at_once
-        self._changed = threading.Condition()
-        self._waiting: deque[bytes] = deque()
-        self._bytes = 0
-        self._left_out = 0
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLOUT)
+        self._lock = threading.Lock()
         self._unfinished = ""
-        self._thread: threading.Thread | None = None
+        self._rest = b""  # of a line that was written in part
+        self._left_out = 0
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """Always UTF-8; what it does not have is escaped."""
+        """Always UTF-8; other characters are escaped."""
         return "utf-8"
 
     def fileno(self) -> int:
@@ -76,95 +61,70 @@ class UnblockedStream(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Write whole lines; what has no end yet waits for `flush`, or for its end."""
-        with self._changed:
+        """Write whole lines; a line without an end waits for `flush`, or for its end."""
+        with self._lock:
             *lines, self._unfinished = (self._unfinished + text).split("\n")
             for line in lines:
                 self._put(f"{line}\n")
         return len(text)
 
     def flush(self) -> None:
-        """Write a line that has no end yet, too. Does not wait for what waits."""
-        with self._changed:
+        """Write a line without an end, too."""
+        with self._lock:
             rest, self._unfinished = self._unfinished, ""
             if rest:
                 self._put(rest)
 
     def finish(self, seconds: float = _END_SECONDS) -> None:
-        """Wait until all is written, `seconds` at most."""
+        """Write what is left, within `seconds`."""
         self.flush()
-        deadline = time.monotonic() + seconds
-        with self._changed:
-            while self._waiting or self._left_out:
-                if not self._changed.wait(deadline - time.monotonic()):
-                    return
+        with self._lock:
+            self._catch_up(time.monotonic() + seconds)
 
     def _put(self, text: str) -> None:
         data = text.encode(errors="backslashreplace")
-        if self._may_write_at_once and not self._waiting and not self._left_out:
-            data = _written(self._fd, data)
-        if not data:
-            return
-        if self._bytes + len(data) > self._most_bytes:
-            self._left_out += 1
-            return
-        self._waiting.append(data)
-        self._bytes += len(data)
-        if self._thread is None:
-            with contextlib.suppress(RuntimeError):  # as many threads as may be: the next line tries again
-                thread = threading.Thread(target=self._loop, name="output", daemon=True)
-                thread.start()
-                self._thread = thread
-        self._changed.notify_all()
+        is_stuck = bool(self._rest or self._left_out)
+        deadline = time.monotonic() + (0.0 if is_stuck else _WAIT_SECONDS)
+        if self._catch_up(deadline):
+            self._rest = self._written(data, deadline)
+            if self._rest != data:
+                return
+            self._rest = b""
+        self._left_out += 1
 
-    def _loop(self) -> None:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLOUT)
-        while True:
-            with self._changed:
-                while not self._waiting:
-                    if self._left_out:
-                        self._note_left_out()
-                    else:
-                        self._changed.notify_all()
-                        self._changed.wait()
-            if not poll.poll(1e3 * _LOOK_SECONDS):
-                continue
-            if self._may_write_at_once:
-                with self._changed:
-                    rest = _written(self._fd, self._take())
-                    self._put_back(rest)
-                if rest:
-                    time.sleep(1e-3)  # there is room, but for less than a line
-            else:
-                with self._changed:
-                    data = self._take()
-                    self._put_back(data[_ATOMIC:])
-                # Another process may have filled the pipe by now: this thread waits then, and no other.
-                _written(self._fd, data[:_ATOMIC])
+    def _catch_up(self, deadline: float) -> bool:
+        """Write the rest of a line, and how many lines were left out; return whether that has been written."""
+        self._rest = self._written(self._rest, deadline)
+        if self._left_out and not self._rest:
+            note = f"{self._left_out:,} lines left out here: they were not read as fast as they were written\n".encode()
+            rest = self._written(note, deadline)
+            if rest == note:
+                return False
+            self._rest, self._left_out = rest, 0
+        return not self._rest
 
-    def _take(self) -> bytes:
-        data = self._waiting.popleft()
-        self._bytes -= len(data)
-        return data
-
-    def _put_back(self, data: bytes) -> None:
-        if data:
-            self._waiting.appendleft(data)
-            self._bytes += len(data)
-
-    def _note_left_out(self) -> None:
-        count, self._left_out = self._left_out, 0
-        data = f"{count:,} lines left out here: they were not read as fast as they were written\n".encode()
-        self._waiting.append(data)
-        self._bytes += len(data)
+    def _written(self, data: bytes, deadline: float) -> bytes:
+        """Write before a deadline; return the rest. Without a reader, the data is dropped."""
+        while data:
+            left = max(deadline - time.monotonic(), 0.0)
+            if not self._poll.poll(1e3 * left):
+                return data
+            try:
+                data = data[os.write(self._fd, data[:_ATOMIC]) :]
+            except BlockingIOError:  # there is room, but for less
+                if not left:
+                    return data
+                time.sleep(1e-3)
+            except OSError:
+                return b""
+        return b""
 
 
 def unblock_output() -> None:
     """Replace `sys.stdout` and `sys.stderr`, for the rest of this process's life. To be called once, at its start.
 
-    Descriptors that were closed are opened on nothing: otherwise a connection would get their numbers, and what is
-    written to standard error would be sent to a client.
+    Descriptors that were closed are opened on nothing: otherwise a connection would get their numbers, and lines for
+    standard error would be sent to a client.
     """
     for fd in (0, 1, 2):
         with contextlib.suppress(OSError):
@@ -181,7 +141,7 @@ def unblock_output() -> None:
 
 
 def finish_output() -> None:
-    """Write what waits, for half a second at most: to be called before the process ends at once."""
+    """Write the last lines, for half a second at most: to be called before the process ends at once."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, UnblockedStream):
             stream.finish()
@@ -191,35 +151,13 @@ def _unblocked(fd: int, before: "IO[str] | None") -> "IO[str]":
     if before is not None:
         with contextlib.suppress(OSError):
             before.flush()
-    mode = os.fstat(fd).st_mode
-    may_write_at_once = not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)) or _reopen(fd)
-    stream = UnblockedStream(fd, may_write_at_once=may_write_at_once)
+    if stat.S_ISFIFO(os.fstat(fd).st_mode) or os.isatty(fd):
+        # A new description: other processes share the old one, and may not expect that it does not block. A pipe of
+        # another user cannot be opened again.
+        with contextlib.suppress(OSError):
+            again = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            os.dup2(again, fd)
+            os.close(again)
+    stream = UnblockedStream(fd)
     atexit.register(stream.finish)
     return cast("IO[str]", stream)
-
-
-def _reopen(fd: int) -> bool:
-    """Replace a descriptor by another description of the same pipe or terminal, one that does not block; whether it is.
-
-    A description is shared with other processes, which may not expect that theirs does not block. A socket cannot be
-    opened again, nor can a pipe of another user.
-    """
-    try:
-        again = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    except OSError:
-        return False
-    os.dup2(again, fd)
-    os.close(again)
-    return True
-
-
-def _written(fd: int, data: bytes) -> bytes:
-    """Write what can be; return the rest. What cannot be written at all, since the reader has gone, is dropped."""
-    while data:
-        try:
-            data = data[os.write(fd, data) :]
-        except BlockingIOError:
-            return data
-        except OSError:
-            return b""
-    return b""

@@ -29,16 +29,16 @@ def test_lost_step_is_sent_again_and_counted_once(client, fake, state, status):
 def test_step_that_ran_out_of_time_raises_the_last_loss_and_can_be_made_again(client, fake, state, monkeypatch):
     with client.session("policy") as session:
         session.step([1, 1])
-        fake.failures = [(None, False)] + [(UNAVAILABLE, False)] * 1000
+        fake.failures = [(UNAVAILABLE, False)] * 1000
         # The time is over after the fourth loss.
         clock = types.SimpleNamespace(monotonic=lambda: 0.0 if len(fake.failures) > 996 else PATIENCE + 1)
         monkeypatch.setattr("rnnserve.client.base_client.time", clock)
         with pytest.raises(Unavailable, match="the server is stopping"):
-            session.step([[1, 0], [0, 1]], timeout=PATIENCE)
+            session.step([1, 0], timeout=PATIENCE)
         assert len(fake.failures) == 996
         fake.failures = []
         assert session.steps == 1
-        assert session.step([[1, 0], [0, 1]])["action"].tolist() == [[3], [4]]
+        assert session.step([1, 0])["action"].tolist() == [3]
 
 
 def test_other_errors_are_raised_at_once(client, fake):

@@ -1,6 +1,5 @@
 """Models, points and arguments that no session has, and answers that are none."""
 
-import numpy as np
 import pytest
 
 from rnnserve.client import InvalidAnswer, InvalidRequest
@@ -29,8 +28,8 @@ def test_models_without_sessions_are_refused(client, model, complaint):
         ("sums", 2, [[1, 2]], "x has 1 rows. Expected 2, as many as the session has"),
         ("sums", 2, 5, "x is a int. Expected a list with one entry for each of 2 rows"),
         ("sums", None, {"x": [1, 2], "start": [[1, 2]]}, "start is the session's own state: continue_from gives"),
-        ("policy", 2, [[[1, 2]], [[1, 2], [3, 4]]], "observation has 1 and 2 steps: expected as many in each row"),
-        ("policy", None, np.zeros((0, 2)), "observation has 0 steps"),
+        ("policy", None, [[1, 2], [3, 4]], r"takes one step at a time, \(features=2\): call step\(\) for each"),
+        ("policy", 2, [[[1, 2]], [[1, 2], [3, 4]]], "takes one step at a time"),
     ],
 )
 def test_point_that_does_not_fit_is_refused(client, model, rows, point, complaint):

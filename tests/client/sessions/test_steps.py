@@ -27,17 +27,17 @@ def test_session_takes_points_one_by_one_or_several_at_once(client, state):
         assert session.steps == 6
 
 
-def test_model_of_single_steps_takes_one_or_several_steps(client, state):
+def test_model_of_single_steps_takes_one_step_at_a_time(client, state):
     with client.session("policy") as session:
         assert session.step([1, 2])["action"].tolist() == [3]
-        assert session.step([[1, 1], [0, 2]])["action"].tolist() == [[5], [7]]
-        assert session.steps == 3
+        assert session.step([1, 1])["action"].tolist() == [5]
+        assert session.steps == 2
     with client.session("policy", ["action", "next"], rows=2) as session:
         first, second = session.step([[1, 2], [10, 20]])
         assert (first["action"].tolist(), second["action"].tolist()) == ([3], [30])
-        first, second = session.step([[[1, 1], [0, 2]], [[0, 1], [0, 1]]])
-        assert (first["action"].tolist(), second["action"].tolist()) == ([[5], [7]], [[31], [32]])
-        assert second["next"].tolist() == [10, 22]  # the state after the last step
+        first, second = session.step([[1, 1], [0, 1]])
+        assert (first["action"].tolist(), second["action"].tolist()) == ([5], [31])
+        assert second["next"].tolist() == [10, 21]
 
 
 def test_token_ids_are_plain_numbers(client, state):

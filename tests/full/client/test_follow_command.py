@@ -30,7 +30,6 @@ def test_follow_reports_mistakes_in_one_line(infer):
     for words, complaint in (
         (["summs"], 'no model "summs"'),
         (["sums", "no/such.csv"], "no/such.csv: cannot be read (No such file or directory)"),
-        (["sums", "--input-format", "npy"], "standard input: a file of the format npy has no lines"),
     ):
         status, output, errors = infer("--follow", *words, stdin="1,0\n")
         assert (status, output) == (1, "")
@@ -48,6 +47,24 @@ def test_follow_takes_models_of_single_steps_but_not_stateless_ones(infer):
         status, output, errors = infer("--follow", "stateless", stdin="1,2\n", address=address)
     assert (status, output) == (1, "")
     assert errors.startswith("rnnserve infer: model stateless has no states, so that it has no sessions")
+
+
+def test_first_line_with_the_wrong_number_of_columns_is_left_out(infer):
+    status, output, errors = infer("--follow", "sums", "--outputs", "output", stdin="x,y,z\n1,2,3\n1,0\n")
+    assert (status, output.splitlines()[1:]) == (1, ["1     1 0"])
+    assert [line.partition(". ")[0] for line in errors.splitlines()] == [
+        "rnnserve infer: standard input, line 1: has 3 columns (x, y, z)",
+        "rnnserve infer: standard input, line 2: has 3 columns",
+    ]
+
+
+def test_follow_takes_token_ids_as_csv(infer):
+    with serving(FailingModels(MODELS)) as address:
+        status, output, errors = infer(
+            "--follow", "tokens", "--outputs", "doubled", stdin="5\n6\n[7, 8]\n", address=address
+        )
+    assert (status, errors) == (0, "")
+    assert output.splitlines()[1:] == ["1     10", "2     12", "4     14 16"]
 
 
 def test_follow_reads_a_file_to_its_end(infer, tmp_path):

@@ -1,5 +1,6 @@
-"""A server that is kept on a node, as processes: started again, found where it was left, ended with its keeper."""
+"""A server that is kept on a node, as processes: started again, proven, ended with its keeper."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -13,7 +14,6 @@ from kit.running_processes import children_of, is_running
 from kit.waiting import until
 from rnnserve.client import Client
 from rnnserve.cluster.kept_server import KeptServer
-from rnnserve.cluster.server_process import ServerProcess, end_left_servers
 from rnnserve.cluster.servers import ServerSpec
 
 REPOSITORY = ROOT / "load/rnnserve/load/demo_models"
@@ -30,8 +30,8 @@ def keep():
     """Keeps a server on 127.0.0.1. All end with the test."""
     kept = []
 
-    def begin(spec, endpoints=""):
-        kept.append(KeptServer("test", "127.0.0.1", spec, endpoints))
+    def begin(spec):
+        kept.append(KeptServer("127.0.0.1", spec))
         return kept[-1]
 
     yield begin
@@ -63,24 +63,20 @@ def test_a_server_that_is_killed_is_started_again(spec, keep):
     assert not children_of(os.getpid(), f"--grpc-port\0{spec.port}\0".encode())
 
 
-def test_a_server_that_was_left_is_ended_first(spec, keep):
-    left = ServerProcess(spec.command("127.0.0.1"), f"test 127.0.0.1:{spec.port}")
-    assert left.wait_ready(60)
-    other = ServerProcess(spec.command_of_proof("127.0.0.1"), "another 127.0.0.1:1")
-    assert other.wait_ready(60)
+def test_an_update_is_proven_beside_the_server(spec, keep, tmp_path):
     server = keep(spec)
     serves(server)
-    assert left.wait() == -signal.SIGKILL
-    assert other.is_ready
-    assert end_left_servers("another 127.0.0.1:1") >= 1
-    assert other.wait() == -signal.SIGKILL
+    before = pid_of(spec)
+    assert server.prove(spec) == ""
+    assert "tmp" in server.prove(dataclasses.replace(spec, repository=str(tmp_path / "none")))
+    assert (pid_of(spec), server.report().state) == (before, "ready")
 
 
 KEEPER = """
 import sys, threading
 from rnnserve.cluster.kept_server import KeptServer
 from rnnserve.cluster.servers import ServerSpec
-server = KeptServer("keeper", "127.0.0.1", ServerSpec(sys.argv[1], ("--no-http",), int(sys.argv[2])))
+server = KeptServer("127.0.0.1", ServerSpec(sys.argv[1], ("--no-http",), int(sys.argv[2])))
 while server.report().state != "ready":
     threading.Event().wait(0.05)
 print(server._process._child.pid, flush=True)
@@ -98,17 +94,3 @@ def test_a_server_ends_with_the_process_that_keeps_it(spec):
         finally:
             keeper.kill()
     until(lambda: not any(map(is_running, [pid, *started])))
-
-
-def test_endpoints_are_replaced_as_a_whole(tmp_path, spec, keep):
-    path = tmp_path / "endpoints"
-    server = keep(spec, str(path))
-    server.publish(["10.0.0.1:8001", "10.0.0.2:8001"])
-    assert path.read_text().splitlines()[1:] == ["10.0.0.1:8001", "10.0.0.2:8001"]
-    assert path.stat().st_mode & 0o777 == 0o644
-    with path.open() as before:
-        server.publish([])
-        assert len(before.readlines()) == 3
-    assert path.read_text().startswith("#")
-    assert [each.name for each in tmp_path.iterdir()] == ["endpoints"]
-    assert server.report().listed == ()

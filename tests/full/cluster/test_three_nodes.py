@@ -3,6 +3,7 @@
 The tests of this file go on with one cluster, in their order; the last one loses its head.
 """
 
+import contextlib
 import shutil
 import tempfile
 import threading
@@ -15,7 +16,7 @@ import pytest
 from kit.asked_servers import Asking
 from kit.paths import ROOT
 from kit.waiting import until
-from rnnserve.client import Client
+from rnnserve.client import Client, ClientError
 
 from .three_nodes import machines, why_not
 
@@ -41,18 +42,13 @@ def nodes(folder):
         yield made
 
 
-@pytest.fixture(scope="module")
-def endpoints(folder):
-    return folder / "endpoints"
-
-
-def listed(endpoints):
-    return [line for line in endpoints.read_text().splitlines() if not line.startswith("#")]
-
-
-def machines_of(endpoints):
-    """The numbers of the machines that have a server."""
-    return {int(address.partition(":")[0].rpartition(".")[2]) for address in listed(endpoints)}
+def machines_of(nodes):
+    """The numbers of the machines whose server is ready."""
+    found = set()
+    for machine in (1, 2, 3):
+        with contextlib.suppress(ClientError), Client(f"{nodes.address(machine)}:8001", timeout=1) as client:
+            found |= {machine} if client.is_ready() else set()
+    return found
 
 
 def all_serve(nodes):
@@ -60,63 +56,53 @@ def all_serve(nodes):
 
 
 class Load:
-    """Clients that ask all the while, of a file of endpoints and of a list of all addresses. What fails is counted."""
+    """A client that asks all the while, of a list of all addresses. What fails is counted."""
 
-    def __init__(self, nodes, endpoints):
+    def __init__(self, nodes):
         every = [f"{nodes.address(machine)}:8001" for machine in (1, 2, 3)]
         # A request on its way to a machine whose cable is cut is known to be lost after 20 s, and is then sent again.
-        self._clients = [Client(f"file://{endpoints}", timeout=90), Client(every, timeout=90)]
+        self._client = Client(every, timeout=90)
         self.longest = 0.0
-        self._asking = [Asking(self._ask_of(client)) for client in self._clients]
+        self._asking = Asking(self._ask)
 
     def __enter__(self):
-        for asking in self._asking:
-            asking.__enter__()
+        self._asking.__enter__()
         self.goes_on()
         return self
 
     def __exit__(self, *raised):
-        for asking in self._asking:
-            asking.__exit__(*raised)
-        for client in self._clients:
-            client.close()
+        self._asking.__exit__(*raised)
+        self._client.close()
 
     def goes_on(self):
-        for asking in self._asking:
-            asking.goes_on(100)
+        self._asking.goes_on(100)
 
     def check(self, what):
         """No request has failed."""
-        failed = [error for asking in self._asking for error in asking.failed]
-        answered = sum(asking.answered for asking in self._asking)
-        print(f"{what}: {answered} answered, {len(failed)} failed, the longest took {self.longest:.1f} s")
+        failed = self._asking.failed
+        print(f"{what}: {self._asking.answered} answered, {len(failed)} failed, the longest took {self.longest:.1f} s")
         assert not failed, Counter(map(repr, failed))
 
-    def _ask_of(self, client):
-        def ask():
-            began = time.monotonic()
-            answer = client.infer(MODEL, {"bits": BITS})
-            self.longest = max(self.longest, time.monotonic() - began)
-            return answer
-
-        return ask
+    def _ask(self):
+        began = time.monotonic()
+        answer = self._client.infer(MODEL, {"bits": BITS})
+        self.longest = max(self.longest, time.monotonic() - began)
+        return answer
 
 
-def test_up(nodes, endpoints):
-    options = ["--replicas", "2", "--endpoints", str(endpoints), "--serve-options=--no-http"]
+def test_up(nodes):
+    options = ["--replicas", "2", "--serve-options=--no-http"]
     said = nodes.rnnserve("up", str(REPOSITORY), *options).stdout
     assert said.startswith("2 of 2 servers named 'rnnserve' serve\n")
-    assert len(machines_of(endpoints)) == 2
-    with Client(f"file://{endpoints}") as client:
-        assert client.infer(MODEL, {"bits": BITS})
+    assert len(machines_of(nodes)) == 2
     said = nodes.rnnserve("up", str(REPOSITORY), *options, check=False)
     assert "servers named 'rnnserve' are up: `roll` updates them, `down` ends them" in said.stderr
 
 
-def test_a_rolling_update_fails_no_request(nodes, endpoints, folder):
+def test_a_rolling_update_fails_no_request(nodes, folder):
     new = folder / "new"
     shutil.copytree(REPOSITORY, new)
-    with Load(nodes, endpoints) as load:
+    with Load(nodes) as load:
         said = nodes.rnnserve("roll", str(new)).stdout.splitlines()
         load.goes_on()
     load.check("rolling update")
@@ -125,14 +111,14 @@ def test_a_rolling_update_fails_no_request(nodes, endpoints, folder):
     assert nodes.rnnserve("status").stdout.count(str(new)) == 2
 
 
-def test_a_cut_cable(nodes, endpoints):
-    (cut, *_) = sorted(machines_of(endpoints) - {1})
-    with Load(nodes, endpoints) as load:
+def test_a_cut_cable(nodes):
+    (cut, *_) = sorted(machines_of(nodes) - {1})
+    with Load(nodes) as load:
         nodes.cut(cut)
         began = time.monotonic()
-        until(lambda: cut not in machines_of(endpoints), PATIENCE)
+        until(lambda: cut not in machines_of(nodes), PATIENCE)
         print(f"left out after {time.monotonic() - began:.1f} s")
-        until(lambda: len(machines_of(endpoints) - {cut}) == 2, PATIENCE)
+        until(lambda: len(machines_of(nodes) - {cut}) == 2, PATIENCE)
         print(f"replaced after {time.monotonic() - began:.1f} s")
         load.goes_on()
     load.check("cut cable")
@@ -142,12 +128,12 @@ def test_a_cut_cable(nodes, endpoints):
     nodes.join(cut)
 
 
-def test_a_node_is_killed(nodes, endpoints):
-    (killed, *_) = sorted(machines_of(endpoints) - {1})
-    with Load(nodes, endpoints) as load:
+def test_a_node_is_killed(nodes):
+    (killed, *_) = sorted(machines_of(nodes) - {1})
+    with Load(nodes) as load:
         nodes.kill(killed)
         began = time.monotonic()
-        until(lambda: killed not in machines_of(endpoints) and len(machines_of(endpoints)) == 2, PATIENCE)
+        until(lambda: killed not in machines_of(nodes) and len(machines_of(nodes)) == 2, PATIENCE)
         print(f"replaced after {time.monotonic() - began:.1f} s")
         load.goes_on()
     load.check("killed node")
@@ -155,35 +141,14 @@ def test_a_node_is_killed(nodes, endpoints):
     assert all_serve(nodes)
 
 
-def test_what_looks_after_the_servers_is_killed_and_takes_over_again(nodes, endpoints):
-    def supervisors():
-        return [(machine, pid) for machine in (1, 2, 3) for pid in nodes.actors(machine, "SupervisorActor")]
-
-    def said():
-        """What `status` says of the servers, and not of a rolling update, which nothing but its supervisor has seen."""
-        return nodes.rnnserve("status", check=False).stdout.splitlines()[:4]
-
-    until(lambda: all_serve(nodes), PATIENCE)
-    before, servers = said(), {machine: nodes.servers(machine) for machine in (1, 2, 3)}
-    ((machine, pid),) = supervisors()
-    with Load(nodes, endpoints) as load:
-        nodes.run(machine, "kill", "-KILL", str(pid))
-        until(lambda: supervisors() and (machine, pid) not in supervisors(), PATIENCE)
-        until(lambda: said() == before, PATIENCE)
-        load.goes_on()
-    load.check("killed supervisor")
-    assert {machine: nodes.servers(machine) for machine in (1, 2, 3)} == servers
-
-
-def test_the_head_is_lost_and_serving_goes_on(nodes, endpoints):
-    left = machines_of(endpoints) - {1}
+def test_the_head_is_lost_and_serving_goes_on(nodes):
+    left = machines_of(nodes) - {1}
     assert left
-    assert not nodes.actors(1, "SupervisorActor"), "it avoids the head"
-    with Load(nodes, endpoints) as load:
+    with Load(nodes) as load:
         nodes.kill(1)
         threading.Event().wait(20)
         load.goes_on()
-        until(lambda: machines_of(endpoints) == left, PATIENCE)
+        until(lambda: machines_of(nodes) == left, PATIENCE)
         load.goes_on()
     load.check("lost head")
     assert all(nodes.servers(machine) for machine in left)

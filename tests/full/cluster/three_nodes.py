@@ -89,17 +89,11 @@ class Machines:
 
     def servers(self, machine: int) -> list[int]:
         """The processes of a machine that are servers."""
-        return self._with_words(machine, b"rnnserve.cli\0serve\0")
-
-    def actors(self, machine: int, name: str) -> list[int]:
-        """The processes of a machine that are actors of a class."""
-        return self._with_words(machine, f"ray::{name}".encode())
-
-    def _with_words(self, machine: int, words: bytes) -> list[int]:
         found = []
         for pid in self.processes(machine):
             with contextlib.suppress(OSError):
-                found += [pid] if words in Path(f"/proc/{pid}/cmdline").read_bytes() else []
+                if b"rnnserve.cli\0serve\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
         return found
 
     def cut(self, machine: int) -> None:

@@ -9,8 +9,8 @@ __all__ = ["URL_HELP", "add_tls_options", "add_token_options", "connection_argum
 _VARIABLE = "RNNSERVE_TOKEN_FILE"
 
 URL_HELP = (
-    "the server's gRPC address, grpcs://HOST:PORT for TLS; of several HOST:PORT,HOST:PORT, or file:///PATH of a file "
-    "that lists them: each gets requests in turn (default %(default)s)"
+    "the server's gRPC address, grpcs://HOST:PORT for TLS; of several HOST:PORT,HOST:PORT: each gets requests in turn "
+    "(default %(default)s)"
 )
 
 

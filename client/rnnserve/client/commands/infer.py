@@ -7,11 +7,11 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rnnserve.client.aligned_table import format_aligned_table
-from rnnserve.client.classification import classified_output
+from rnnserve.client.classification import Classification, classified_output, read_classification
 from rnnserve.client.commands.argument_types import argument_type, parse_seconds
 from rnnserve.client.commands.connection_options import (
     URL_HELP,
@@ -19,18 +19,31 @@ from rnnserve.client.commands.connection_options import (
     add_token_options,
     connection_arguments,
 )
-from rnnserve.client.commands.described_answers import describe_labels, describe_outputs
-from rnnserve.client.commands.following import follow_points
-from rnnserve.client.errors import ClientError, DeadlineExceeded, Unavailable, UnreadableInput, reworded
+from rnnserve.client.errors import (
+    ClientError,
+    DeadlineExceeded,
+    InvalidRequest,
+    Unavailable,
+    UnreadableInput,
+    reworded,
+)
 from rnnserve.client.metadata import ModelMetadata
-from rnnserve.client.reading import FORMATS, NamedRows, read_rows
+from rnnserve.client.predictions import Prediction
+from rnnserve.client.reading import FORMATS, NamedRows, read_point, read_rows
+from rnnserve.client.sessions import Session
 from rnnserve.client.sync_client import Client
+from rnnserve.client.tensors import Array
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
 MISTAKES = (ClientError,)
 
 _STDIN = "standard input"
+_SHOWN_NUMBERS = 8
+
+_Columns = dict[str, list[str]]
+_Fields = list[dict[str, object]]
+"""The fields of each row in a JSON document."""
 
 _FORMATS_HELP = """\
 A model with an output (batch, classes) is asked for labels; every other model, and --outputs, for its outputs. The
@@ -61,8 +74,8 @@ input formats (a point has as many numbers as the model has features):
   npz   arrays that numpy.savez wrote, one for each input, by the inputs' names
 
 with --follow, each line is one point of a sequence, and is answered at once: a line of CSV, or a JSON value such as
-[0.5, -0.5], or {"source": …, "target": …} for several inputs. A blank line begins a new sequence. A line that is no
-point is told on standard error, and the sequence goes on without it; then the exit status is 1.
+[0.5, -0.5], or {"source": …, "target": …} for several inputs. A blank line begins a new sequence. A line that is not a
+point is reported on standard error, and the sequence goes on without it; then the exit status is 1.
 
 examples:
   rnnserve infer direction_simple walks.csv
@@ -116,21 +129,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read the rows, ask the model about them, print its answers."""
     names = [name.strip() for name in (args.outputs or "").split(",") if name.strip()]
-    if args.follow:
-        return _follow(args, names)
-    data, source = _read(args.file or "-")
-    with _connect(args) as client:
+    with contextlib.ExitStack() as stack:
+        is_stdin = args.file in (None, "-")
+        source = _STDIN if is_stdin else args.file
+        with _reading(source):
+            file = sys.stdin.buffer if is_stdin else stack.enter_context(Path(args.file).open("rb"))
+            if is_stdin and sys.stdin.isatty():
+                print("reading from the keyboard, up to Ctrl-D", file=sys.stderr)
+            data = b"" if args.follow else file.read()
+        client = stack.enter_context(Client(args.url, timeout=args.timeout, **connection_arguments(args)))
         with _explained(client):
             metadata = client.metadata(args.model, version=args.model_version)
+            classified = None if names else classified_output(metadata)
+            if args.follow:
+                outputs = [classified] if classified else names
+                session = stack.enter_context(client.session(args.model, outputs, version=args.model_version))
+                with _reading(source):
+                    return _follow(session, iter(file.readline, b""), source, classified, metadata, args.format)
         rows = read_rows(data, source, metadata, args.input_format)
-        if not names and classified_output(metadata):
-            with _explained(client):
+        with _explained(client):
+            if classified:
                 labelled = client.classify(args.model, rows.inputs, version=args.model_version, states=False)
-            cells, answers, version = *describe_labels(labelled), labelled[0].model_version
-        else:
-            with _explained(client):
+                (cells, answers), version = _describe_labels(labelled), labelled[0].model_version
+            else:
                 predictions = client.predict(args.model, rows.inputs, names, version=args.model_version)
-            cells, answers, version = *describe_outputs(predictions), predictions[0].model_version
+                (cells, answers), version = _describe_outputs(predictions), predictions[0].model_version
     lengths = _lengths(rows, metadata)
     if args.format == "json":
         sizes = [{} if lengths is None else {"points": lengths[index]} for index in range(len(rows.names))]
@@ -144,35 +167,87 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _connect(args: argparse.Namespace) -> Client:
-    return Client(args.url, timeout=args.timeout, **connection_arguments(args))
+def _follow(
+    session: Session[Prediction],
+    lines: Iterable[bytes],
+    source: str,
+    classified: str | None,
+    metadata: ModelMetadata,
+    output_format: str,
+) -> int:
+    """Print the answer to each line before the next one is read, and return the exit status.
 
-
-def _follow(args: argparse.Namespace, names: Sequence[str]) -> int:
-    """Answer each line as it comes."""
-    with contextlib.ExitStack() as stack:
-        if args.file in (None, "-"):
-            lines, source = sys.stdin.buffer, _STDIN
-            if sys.stdin.isatty():
-                print("reading points from the keyboard, one a line, up to Ctrl-D", file=sys.stderr)
+    A line that is not a point, or a point that the server refuses, is reported on standard error and left out.
+    """
+    columns: list[str] = []
+    widths: list[int] = []
+    status = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            session.reset()
+            continue
+        place = f"{source}, line {number}"
+        try:
+            point = read_point(line, place, metadata, columns)
+            if point is None:
+                continue
+            prediction = session.step(point)
+        except UnreadableInput as error:
+            print(f"rnnserve infer: {error}", file=sys.stderr, flush=True)
+            status = 1
+            continue
+        except InvalidRequest as error:
+            print(f"rnnserve infer: {place}: {error}", file=sys.stderr, flush=True)
+            status = 1
+            continue
+        except ClientError as error:
+            raise reworded(error, f"{place} was not answered: {error}") from error
+        if classified:
+            cells, (fields,) = _describe_labels([read_classification(prediction, classified, metadata)])
         else:
-            with _reading(args.file):
-                lines, source = stack.enter_context(Path(args.file).open("rb")), args.file
-        client = stack.enter_context(_connect(args))
-        with _explained(client):
-            metadata = client.metadata(args.model, version=args.model_version)
-            classified = None if names else classified_output(metadata)
-            session = client.session(args.model, [classified] if classified else names, version=args.model_version)
-            stack.enter_context(session)
-        with _explained(client), _reading(source):
-            return follow_points(
-                session,
-                iter(lines.readline, b""),
-                source,
-                input_format=args.input_format,
-                output_format=args.format,
-                classified=classified,
-            )
+            cells, (fields,) = _describe_outputs([prediction])
+        if output_format == "json":
+            print(json.dumps({"line": number, "step": session.steps, **fields}, ensure_ascii=False), flush=True)
+            continue
+        shown = {"step": [str(session.steps)], **cells}
+        rows: list[Iterable[str]] = [[cell for (cell,) in shown.values()]]
+        if not widths:  # later lines aren't known yet
+            widths = [max(len(name), len(cell)) for name, (cell,) in shown.items()]
+            rows.insert(0, shown)
+        for row in rows:
+            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
+    return status
+
+
+def _describe_labels(results: Sequence[Classification]) -> tuple[_Columns, _Fields]:
+    """Return the table's columns, and each row's fields of the JSON document."""
+    cells = {
+        "label": [result.label for result in results],
+        "probability": [f"{result.probabilities[result.index]:.4f}" for result in results],
+    }
+    return cells, [
+        {
+            "label": result.label,
+            "index": result.index,
+            "probability": float(result.probabilities[result.index]),
+            "probabilities": result.probabilities.tolist(),
+        }
+        for result in results
+    ]
+
+
+def _describe_outputs(results: Sequence[Prediction]) -> tuple[_Columns, _Fields]:
+    """Return the table's columns, and each row's fields of the JSON document."""
+    cells = {name: [_cell(result[name]) for result in results] for name in results[0]}
+    return cells, [{"outputs": {name: array.tolist() for name, array in result.items()}} for result in results]
+
+
+def _cell(array: Array) -> str:
+    """Return a few numbers, or the shape of many."""
+    if array.size > _SHOWN_NUMBERS or array.dtype == object:
+        return f"{'x'.join(map(str, array.shape))} {array.dtype.name}"
+    numbers = array.ravel().tolist()
+    return " ".join(f"{number:.5g}" if array.dtype.kind == "f" else str(number) for number in numbers)
 
 
 def _let_file_come_last(parser: argparse.ArgumentParser) -> None:
@@ -192,16 +267,6 @@ def _let_file_come_last(parser: argparse.ArgumentParser) -> None:
         return parsed, rest
 
     parser.parse_known_args = parse_known_args  # type: ignore[method-assign, assignment]
-
-
-def _read(file: str) -> tuple[bytes, str]:
-    """Return the content of a file or of standard input, and its name for messages."""
-    if file == "-":
-        if sys.stdin.isatty():
-            print("reading sequences from the keyboard, up to Ctrl-D", file=sys.stderr)
-        return sys.stdin.buffer.read(), _STDIN
-    with _reading(file):
-        return Path(file).read_bytes(), file
 
 
 @contextlib.contextmanager
@@ -231,7 +296,7 @@ def _explained(client: Client) -> Iterator[None]:
 
 
 def _lengths(rows: NamedRows, metadata: ModelMetadata) -> list[int] | None:
-    """Return each row's size of the first axis that a request chooses; None if there is no such axis."""
+    """Return each row's size of the first axis that a request chooses, or None if there is no such axis."""
     for name, arrays in rows.inputs.items():
         for index, (_, size) in enumerate(metadata.inputs[name].row_axes):
             if size < 0:

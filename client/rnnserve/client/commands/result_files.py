@@ -15,7 +15,7 @@ def check_writable(path: Path, option: str) -> None:
     """Check that a file can be written, without changing one that is there or leaving one.
 
     Raises:
-        InvalidRequest: It cannot; the message names the option and says why.
+        InvalidRequest: It cannot. The message names the option and says why.
     """
     try:
         if path.exists():
@@ -35,7 +35,7 @@ def write_whole(path: Path, text: str) -> None:
     """Write a text in UTF-8 in the place of what is there; if that fails, what is there stays.
 
     Raises:
-        InvalidRequest: It cannot be written; the message says why.
+        InvalidRequest: It cannot be written. The message says why.
     """
     try:
         is_replaceable = path.is_file() and os.access(path.resolve().parent, os.W_OK)

@@ -7,16 +7,14 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnserve.client.aligned_table import format_aligned_table
-from rnnserve.cluster.errors import ClusterError
-from rnnserve.cluster.servers import FleetPlan, FleetStatus, ServerSpec
+from rnnserve.cluster.servers import ClusterError, FleetStatus, ServerSpec
 from rnnserve.common.extras import missing_package
 
 if TYPE_CHECKING:
-    from rnnserve.cluster.on_ray.fleet import Fleet
+    from rnnserve.cluster.on_ray.ray_fleet import RayFleet
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
 
@@ -29,15 +27,12 @@ repository at the same path:
   export RAY_AUTH_MODE=token RAY_gcs_rpc_server_reconnect_timeout_s=604800
   ray start --head                                           on the first
   ray start --address=HOST:PORT                              on the others
-  rnnserve ray up /srv/repository --replicas 3 --endpoints /srv/endpoints
-  rnnserve infer MODEL --url file:///srv/endpoints           asks whichever serves
+  rnnserve ray up /srv/repository --replicas 3
+  rnnserve infer MODEL --url HOST:8001,HOST:8001,HOST:8001   asks any that serves; list all nodes
 
 `rnnserve ray up --help` and so on have the arguments.
 """
 _OURS = ("--host", "--grpc-port")
-
-_ALONE_SECONDS = 3600.0
-"""Seconds for which servers should go on without the head of their cluster, at least: somebody has to notice."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,17 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     up.add_argument("--replicas", type=_count, required=True, metavar="N", help="how many servers, one a node")
     up.add_argument("--grpc-port", type=_port, default=8001, metavar="PORT", help="port of every server (default 8001)")
     up.add_argument(
-        "--cpus", type=_amount, default=1.0, metavar="N", help="CPUs that each takes of its node (default 1)"
+        "--cpus", type=_resource, default=1.0, metavar="N", help="CPUs that each takes of its node (default 1)"
     )
     up.add_argument(
-        "--gpus", type=_amount, default=0.0, metavar="N", help="GPUs that each takes of its node (default 0)"
-    )
-    up.add_argument(
-        "--endpoints",
-        type=_whole_path,
-        metavar="FILE",
-        help="file that lists the servers which serve, replaced as they come and go, on every node that has one; "
-        "clients follow it as file://FILE",
+        "--gpus", type=_resource, default=0.0, metavar="N", help="GPUs that each takes of its node (default 0)"
     )
     up.add_argument(
         "--timeout", type=float, default=300.0, metavar="SECONDS", help="how long the start may take (default 300)"
@@ -113,7 +101,8 @@ def run(args: argparse.Namespace) -> int:
             _up(fleet, args)
         elif args.action == "roll":
             status = fleet.roll(lambda spec: _changed(spec, args), lambda line: print(line, flush=True))
-            print(f"all {status.plan.replicas} servers are at revision {status.plan.spec.revision}")
+            revision = status.spec.revision if status.spec else 0
+            print(f"all {len(status.reports)} servers are at revision {revision}")
         elif args.action == "down":
             fleet.down()
             print(f"the servers named {args.name!r} have ended")
@@ -123,18 +112,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _connected(args: argparse.Namespace) -> "Iterator[Fleet]":
+def _connected(args: argparse.Namespace) -> "Iterator[RayFleet]":
     try:
-        from rnnserve.cluster.on_ray.fleet import Fleet
+        from rnnserve.cluster.on_ray.ray_fleet import RayFleet
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] != "ray":
             raise
         raise ClusterError(missing_package("ray", "ray")) from missing
-    with Fleet.connected(args.name, args.address) as fleet:
+    with RayFleet.connected(args.name, args.address) as fleet:
         yield fleet
 
 
-def _up(fleet: "Fleet", args: argparse.Namespace) -> None:
+def _up(fleet: "RayFleet", args: argparse.Namespace) -> None:
     if not fleet.has_token:
         # Not refused: what is open is the cluster, before and after, and nothing that this command starts.
         print(
@@ -143,11 +132,10 @@ def _up(fleet: "Fleet", args: argparse.Namespace) -> None:
             file=sys.stderr,
         )
     spec = ServerSpec(args.repository, args.serve_options or (), args.grpc_port)
-    plan = FleetPlan(args.name, args.replicas, spec, args.endpoints or "")
     bundle = {name: count for name, count in {"CPU": args.cpus, "GPU": args.gpus}.items() if count}
     if not bundle:
         raise ClusterError("a server takes some of its node: give --cpus or --gpus more than 0")
-    print(_table(fleet.up(plan, bundle, args.timeout)))
+    print(_table(fleet.up(spec, args.replicas, bundle, args.timeout)))
 
 
 def _changed(spec: ServerSpec, args: argparse.Namespace) -> ServerSpec:
@@ -157,75 +145,43 @@ def _changed(spec: ServerSpec, args: argparse.Namespace) -> ServerSpec:
 
 
 def _table(status: FleetStatus) -> str:
-    plan = status.plan
-    rows = [
-        [
-            str(place),
-            report.address or "-",
-            report.state,
-            str(report.spec.revision),
-            report.spec.repository,
-            report.said,
-        ]
-        for place, report in sorted(status.reports.items())
-    ]
+    rows = []
+    for place, report in sorted(status.reports.items()):
+        revision, repository = (str(report.spec.revision), report.spec.repository) if report.spec else ("-", "-")
+        rows.append([str(place), report.address or "-", report.state, revision, repository, report.said])
     head = ["server", "address", "state", "revision", "repository", ""]
     lines = [
-        f"{len(status.endpoints)} of {plan.replicas} servers named {plan.name!r} serve",
+        f"{len(status.endpoints)} of {len(status.reports)} servers named {status.name!r} serve",
         format_aligned_table(head, rows, text_columns=(1, 2, 4, 5)),
     ]
-    if not status.roll.is_over:
-        lines.append(f"a rolling update is under way: {len(status.roll.lines)} of {plan.replicas} are done")
-    elif status.roll.failed:
-        lines.append(f"the last rolling update has ended early: {status.roll.failed}")
-    alone = min((report.alone for report in status.reports.values() if report.alone is not None), default=None)
-    if alone is not None and alone < _ALONE_SECONDS:
-        lines.append(
-            f"servers end {alone:g} s after the head of the cluster is lost: start every node with "
-            "RAY_gcs_rpc_server_reconnect_timeout_s=604800, and they go on for a week"
-        )
-    if status.endpoints:
-        scheme = "grpcs://" if _speaks_tls(plan.spec) else ""
-        where = f"file://{plan.endpoints}" if plan.endpoints else ",".join(status.endpoints)
-        lines.append(f"for clients: --url {scheme}{where}")
+    if status.endpoints and status.spec:
+        has_tls = any(option.partition("=")[0] == "--tls-certificate" for option in status.spec.options)
+        lines.append(f"for clients: --url {'grpcs://' if has_tls else ''}{','.join(status.endpoints)}")
     return "\n".join(lines)
 
 
-def _speaks_tls(spec: ServerSpec) -> bool:
-    return any(option.partition("=")[0] == "--tls-certificate" for option in spec.options)
-
-
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number of 1 or more")
-    return int(text)
+    return int(_amount(text, text.isdecimal() and int(text) >= 1, "a number of 1 or more"))
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a port from 1 to 65535, the same on every node")
-    return int(text)
+    is_port = text.isdecimal() and 1 <= int(text) <= 65535
+    return int(_amount(text, is_port, "a port from 1 to 65535, the same on every node"))
+
+
+def _resource(text: str) -> float:
+    return _amount(text, re.fullmatch(r"\d+(\.\d+)?", text) is not None, "a number, such as 1 or 0.5")
+
+
+def _amount(text: str, is_valid: bool, expected: str) -> float:
+    if not is_valid:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
+    return float(text)
 
 
 def _address(text: str) -> str:
     if text != "auto" and not re.fullmatch(r"[^\s/]+:[0-9]{1,5}", text):
         raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, as `ray start --head` has printed it")
-    return text
-
-
-def _amount(text: str) -> float:
-    try:
-        amount = float(text)
-    except ValueError:
-        amount = -1.0
-    if not 0 <= amount < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a number, such as 1 or 0.5")
-    return amount
-
-
-def _whole_path(text: str) -> str:
-    if not Path(text).is_absolute() or "," in text:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected the whole path of a file, without a comma")
     return text
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from kit.fakes import serving
 from kit.session_models import MODELS, FailingModels
-from rnnserve.client import endpoint
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.errors import RestError
@@ -83,54 +82,3 @@ def test_requests_of_a_sequence_go_to_one_server_once(run, fakes):
         assert sorted(len(fake.failures) for fake in fakes) == [0, 1, 1]
 
     run(go)
-
-
-def test_servers_that_come_and_go_are_followed_and_sequences_stay(fakes, monkeypatch, tmp_path):
-    monkeypatch.setattr(endpoint, "_FILE_SECONDS", 0.0)
-
-    def have(addresses):
-        (tmp_path / "new").write_text("\n".join(addresses))
-        (tmp_path / "new").replace(tmp_path / "endpoints")
-
-    def asked():
-        return [len(fake.asked) for fake in fakes]
-
-    async def until_asked(upstream, *expected):
-        """Ask until each of these is asked, and none else any more."""
-        for _ in range(500):
-            for fake in fakes:
-                fake.asked.clear()
-            for _ in range(6):
-                await upstream.infer(step(), CallContext())
-            if [count > 0 for count in asked()] == [place in expected for place in range(3)]:
-                return
-            await asyncio.sleep(0.01)
-        pytest.fail(f"{asked()} requests, and not to each of {expected}")
-
-    async def server_of(upstream, sequence, *, start=False):
-        before = asked()
-        request = step(sequence)
-        request.parameters["sequence_start"].bool_param = start
-        await upstream.infer(request, CallContext())
-        (server,) = (at for at, (new, old) in enumerate(zip(asked(), before, strict=True)) if new > old)
-        return server
-
-    async def go(addresses):
-        have(addresses[:2])
-        upstream = ListedServers(parse_endpoint(f"file://{tmp_path / 'endpoints'}"), share_sequences=True)
-        try:
-            await until_asked(upstream, 0, 1)
-            kept = {sequence: await server_of(upstream, sequence, start=True) for sequence in range(30)}
-            assert set(kept.values()) == {0, 1}
-            have(addresses)
-            await until_asked(upstream, 0, 1, 2)
-            assert {await server_of(upstream, sequence, start=True) for sequence in range(100, 160)} == {0, 1, 2}
-            have(addresses[1:])
-            await until_asked(upstream, 1, 2)
-            assert {sequence: await server_of(upstream, sequence) for sequence in kept} == kept
-            assert {await server_of(upstream, sequence, start=True) for sequence in range(60)} == {1, 2}
-        finally:
-            await upstream.close()
-
-    with contextlib.ExitStack() as stack:
-        asyncio.run(go([stack.enter_context(serving(fake)) for fake in fakes]))

@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--upstream",
         required=True,
         metavar="HOST:PORT",
-        help="gRPC address of the server; of several, HOST:PORT,HOST:PORT, or file:///PATH of a file that lists them: "
+        help="gRPC address of the server; of several, HOST:PORT,HOST:PORT: "
         "requests go to each in turn, those of a sequence to one; or unix:PATH, of a socket or a folder of sockets",
     )
     parser.add_argument("--host", default="127.0.0.1", help="name or address to listen on")

@@ -43,7 +43,7 @@ class ListedServers:
         """Find the servers.
 
         Args:
-            endpoint: Address of the server, or those of several, which are looked up again as the client's are.
+            endpoint: Address of the server, or those of several, whose names are looked up once.
             share_sequences: Whether clients share the ids of their sequences.
 
         Raises:
@@ -56,10 +56,7 @@ class ListedServers:
         self._places = SequencePlaces()
         self._answers = Answers()
         self._has_told_of_token = False
-        self._closing: set[asyncio.Task[None]] = set()
-        self._channels: ServerChannels[grpc.aio.Channel] = ServerChannels(
-            endpoint.resolve, self._open, self._close_left, look_up_seconds=endpoint.look_up_seconds
-        )
+        self._channels: ServerChannels[grpc.aio.Channel] = ServerChannels(endpoint.resolve, self._open)
         self._channels.find()
 
     async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
@@ -94,23 +91,23 @@ class ListedServers:
 
     async def close(self) -> None:
         """End the connections."""
-        await asyncio.gather(*(channel.close() for channel in self._channels.close()), *self._closing)
+        await asyncio.gather(*(channel.close() for channel in self._channels.close()))
 
     async def _call(self, method: str, request: Message, context: CallContext, place: Place | None) -> Message:
         if self._channels.is_closed:
             raise not_connected()
-        with self._channels.lease(place) as stub:
-            headers = () if place is None else tuple(place.headers)  # by which a proxy finds the server, too
-            brings_token = any(key == AUTHORIZATION for key, _ in context.metadata)
-            if not brings_token:
-                headers += self._endpoint.headers
-            try:
-                answered: Message = await self._answers.of(getattr(stub, method), request, context, headers)
-            except RestError as error:
-                if error.status == HTTPStatus.UNAUTHORIZED and not brings_token:
-                    self._tell_of_token(error)
-                raise
-            return answered
+        headers = () if place is None else tuple(place.headers)  # by which a proxy finds the server, too
+        brings_token = any(key == AUTHORIZATION for key, _ in context.metadata)
+        if not brings_token:
+            headers += self._endpoint.headers
+        call = getattr(self._channels.stub(place), method)
+        try:
+            answered: Message = await self._answers.of(call, request, context, headers)
+        except RestError as error:
+            if error.status == HTTPStatus.UNAUTHORIZED and not brings_token:
+                self._tell_of_token(error)
+            raise
+        return answered
 
     def _tell_of_token(self, error: RestError) -> None:
         """Log, once, how this front sends a token, or a certificate, of its own for clients that bring none."""
@@ -124,8 +121,3 @@ class ListedServers:
 
     def _open(self, addresses: list[str], stays: bool) -> grpc.aio.Channel:
         return self._endpoint.open_async_channel(self._options, resolved=addresses, repeats=not stays, stays=stays)
-
-    def _close_left(self, channel: grpc.aio.Channel) -> None:
-        task = asyncio.get_running_loop().create_task(channel.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
