@@ -1,52 +1,42 @@
-// What models do now: server-sent events, read by fetch since an EventSource sends no token.
+// What models do now: the server's statistics, asked once a second while the tab is seen.
 
-import { ask } from "./api.js";
+import { askJson } from "./api.js";
 
-const AGAIN_MILLISECONDS = 2000;
+const PAUSE_MILLISECONDS = 1000;
 
-let running = null;
+let timer = 0;
 
-// A tab that nobody sees gives its place to another.
 export function watch(onSample, onError) {
-  running?.abort();
-  const begin = () => {
-    running?.abort();
-    running = null;
+  clearTimeout(timer);
+  const ask = async () => {
     if (!document.hidden) {
-      running = new AbortController();
-      follow(onSample, onError, running.signal);
-    }
-  };
-  document.onvisibilitychange = begin;
-  begin();
-}
-
-async function follow(onSample, onError, signal) {
-  while (!signal.aborted) {
-    try {
-      const reply = await ask("/page/live", { signal });
-      for await (const said of events(reply.body)) {
-        if (said.error) onError(said.error);
-        else onSample(said);
+      try {
+        const said = await askJson("/v2/models/stats");
+        onSample({ seconds: performance.now() / 1000, models: said.model_stats.map(counts) });
+      } catch (error) {
+        onError(error.message);
+        if (error.isOfToken) return; // a new token begins again
       }
-    } catch (error) {
-      if (signal.aborted) return;
-      onError(error.message);
-      if (error.isOfToken) return; // another one is asked for, with which it begins again
     }
-    await new Promise((go) => setTimeout(go, AGAIN_MILLISECONDS));
-  }
+    timer = setTimeout(ask, PAUSE_MILLISECONDS);
+  };
+  ask();
 }
 
-async function* events(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  let text = "";
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) return;
-    text += value;
-    const parts = text.split("\n\n");
-    text = parts.pop();
-    for (const part of parts) yield JSON.parse(part.slice("data: ".length));
-  }
+// What has been counted since the version was loaded; times in nanoseconds, summed over requests; durations as buckets
+// [lower bound, upper bound or 0, count], in seconds.
+function counts({ name, version, inference_count, execution_count, inference_stats, batch_stats, duration_buckets }) {
+  return {
+    name,
+    version,
+    success: inference_stats.success.count,
+    success_ns: inference_stats.success.ns,
+    fail: inference_stats.fail.count,
+    queue_ns: inference_stats.queue.ns,
+    run_ns: inference_stats.compute_infer.ns,
+    rows: inference_count,
+    runs: execution_count,
+    durations: duration_buckets.map((bucket) => [bucket.lower_bound, bucket.upper_bound, bucket.count]),
+    batches: batch_stats.map((batch) => [batch.batch_size, batch.compute_infer.count]),
+  };
 }

@@ -14,7 +14,7 @@ from kit.rotated_files import WAYS, RotatedFiles, client_context, shows
 from kit.waiting import PATIENCE, until
 from rnnserve.common import tls_watch
 from rnnserve.common.gateway_counts import NUMBERS, GatewayCounts, use_gateway_counts, used_gateway_counts
-from rnnserve.web.http1.served_tls import ServedContext
+from rnnserve.web.commands.tls import ServedContext
 
 
 @pytest.fixture(autouse=True)
