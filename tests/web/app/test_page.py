@@ -61,7 +61,7 @@ def test_every_file_that_pages_name_is_served_and_comes_from_here(upstream):
         named = re.findall(r'(?:src|href)="(/static/[^"]+)"', reply.body.decode())
         named += [f"/static/{name}" for name in re.findall(r'from "\./([^"]+)"', reply.body.decode())]
         left += set(named) - seen - set(left)
-    assert {"/static/page.js", "/static/walk_asker.js", "/static/page.css"} <= seen
+    assert {"/static/page.js", "/static/walk.js", "/static/page.css"} <= seen
     kinds = {path: ask(upstream, path).headers["content-type"] for path in seen if path.endswith(".js")}
     assert set(kinds.values()) == {"text/javascript; charset=utf-8"}  # a module of another type is not run
 

@@ -63,8 +63,9 @@ class Application:
         """Answer a request, or the frames of a stream."""
         if scope["type"] not in ("http", "websocket"):
             return
-        certificate = certificate_of(receive) if self._tells_certificates else ""
-        exchange = Exchange(scope, receive, self._upstream, self._budget, self._limits, certificate)
+        exchange = Exchange(scope, receive, self._upstream, self._budget, self._limits)
+        if self._tells_certificates:
+            exchange.certificate = certificate_of(receive)
         exchange.task = asyncio.current_task()
         self._running[exchange] = receive
         try:

@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import functools
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from rnnserve.common.request_lines import new_request_id, usable_id
@@ -57,29 +58,25 @@ class Answer:
 class Exchange:
     """A request. `upstream` is the server; `ended_by` is set when the gateway gives up on the client."""
 
-    __slots__ = ("_budget", "_held", "_receive", "certificate", "ended_by", "headers", "limits", "moved", "params",
-                 "phase", "request_id", "route", "scope", "since", "task", "upstream")  # fmt: skip
+    certificate = ""  # that the client has shown, in DER and base64
+    params: Mapping[str, str] = MappingProxyType({})  # parts of the path
+    route = ""  # pattern of the path
+    ended_by: Exception | None = None
+    task: asyncio.Task[Any] | None = None
+    phase = ""  # "reading", "writing", or "idle" on a stream, while the client is waited for
+    since = 0.0  # when that began, on the loop's clock
+    moved = 0  # bytes since then
+    _held = 0
 
-    def __init__(
-        self, scope: Scope, receive: Receive, upstream: Upstream, budget: Budget, limits: Limits, certificate: str
-    ) -> None:
+    def __init__(self, scope: Scope, receive: Receive, upstream: Upstream, budget: Budget, limits: Limits) -> None:
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])  # of one that comes twice, the last
         given = self.headers.get(b"x-request-id")
         self.request_id = (usable_id(given.decode("latin-1")) if given else "") or new_request_id()
         self.upstream = upstream
         self.limits = limits
-        self.certificate = certificate  # that the client has shown, in DER and base64
-        self.params: Mapping[str, str] = {}  # parts of the path
-        self.route = ""  # pattern of the path
-        self.ended_by: Exception | None = None
-        self.task: asyncio.Task[Any] | None = None
-        self.phase = ""  # "reading", "writing", or "idle" on a stream, while the client is waited for
-        self.since = 0.0  # when that began, on the loop's clock
-        self.moved = 0  # bytes since then
         self._receive = receive
         self._budget = budget
-        self._held = 0
 
     @property
     def credentials(self) -> tuple[bytes, str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.bodies import LARGE, beside_loop
 from rnnserve.web.app.exchange import Answer, Exchange
 from rnnserve.web.errors import bad_request
@@ -36,19 +35,20 @@ async def infer(exchange: Exchange) -> Answer:
         request, form = read_raw_request(body, await exchange.metadata(), model, version), AnswerForm()
     else:
         size = len(body) if header_length is None else header_length  # bytes that follow the JSON cost little
-        request, form = await beside_loop(size, read_infer_request, body, header_length, model, version)
+        arguments = body, header_length, model, version
+        if size < LARGE:
+            request, form = read_infer_request(*arguments)
+        else:
+            request, form = await beside_loop(size, read_infer_request, *arguments)
     del body  # the request's message has a copy of what matters
     response = await exchange.upstream.infer(request, exchange.context())
     del request
-    return await written(exchange, response, form)
-
-
-async def written(exchange: Exchange, response: pb.ModelInferResponse, form: AnswerForm) -> Answer:
-    """Write the answer to a request."""
     size = sum(map(len, response.raw_output_contents))
-    if size >= LARGE:
+    if size < LARGE:
+        text, header_length = write_infer_response(response, form, exchange.request_id)
+    else:
         exchange.hold(_JSON_TIMES * size if not form.others_are_binary else size)
-    text, header_length = await beside_loop(size, write_infer_response, response, form, exchange.request_id)
+        text, header_length = await beside_loop(size, write_infer_response, response, form, exchange.request_id)
     if header_length is None:
         return Answer(text)
     return Answer(text, content_type=_BINARY, headers={_LENGTH.decode(): str(header_length)})

@@ -261,7 +261,7 @@ def _list_of(parsed: Mapping[str, Any], name: str) -> list[dict[str, Any]] | Non
     values = parsed.get(name)
     if values is None:
         return None
-    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+    if type(values) is not list or not set(map(type, values)) <= {dict}:
         raise bad_request(f"{name} must be a list of objects, one a tensor")
     if len(values) > _MOST_TENSORS:
         raise bad_request(f"{name} has {len(values):,} tensors; {_MOST_TENSORS:,} are read")
