@@ -37,7 +37,7 @@ OTHER = {
     "drain": ("1.5", "1.5", 1.5), "grace": ("0.25", "0.25", 0.25), "max_connection_age": ("0", "0", 0.0),
     "log_requests": ("all", '"all"', "all"), "traces": ("", "true", True),
     "workers": ("2", "2", 2), "http_port": ("0", "0", 0), "no_http": ("", "true", True), "http_workers": ("2", "2", 2),
-    "http_allow_host": ("a", '["a"]', ("a",)), "metrics_port": ("0", "0", 0),
+    "http_allow_host": ("a", '["a"]', ("a",)), "http_allow_origin": ("b", '["b"]', ("b",)), "metrics_port": ("0", "0", 0),
     "log_level": ("debug", '"debug"', "debug"),
     "log_format": ("json", '"json"', "json"),
     "require_signature": ("a,b", '["a", "b"]', (Path("a"), Path("b"))),

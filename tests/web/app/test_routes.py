@@ -49,7 +49,7 @@ def test_every_route_passes_on_what_the_server_refuses(upstream):
     refusal = error_of_status(grpc.StatusCode.UNAVAILABLE, "told")
     upstream.answers = dict.fromkeys(pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name, refusal)
     for route in all_routes():
-        if not route.path.startswith("/v2"):
+        if not route.path.startswith("/v2") or route.name == "stream":
             continue
         path = route.path.format(model="m", version="1", repository="r", region="g")
         body = b'{"inputs": []}' if route.name == "infer" else b"{}"

@@ -1,4 +1,4 @@
-"""What the gateway needs of uvicorn beyond its documented interface, in one file; tried with uvicorn 0.54.
+"""What the gateway needs of uvicorn beyond its documented interface, in one file. Tried with uvicorn 0.54.
 
 uvicorn has no deadline for the head of a request, no bound of its size, and no deadline for a client that does not
 read; and ASGI does not tell of the certificate that a client has shown. An application's `receive` is a method of
@@ -33,7 +33,7 @@ _TCP_INFO_BYTES, _RECEIVED_AT = 136, 128
 
 
 def certificate_of(receive: Receive) -> str:
-    """Return the certificate that a request's client has shown, in DER and base64; empty for none, or a large one."""
+    """Return the certificate that a request's client has shown, in DER and base64. Empty for none, or a large one."""
     transport = _transport_of(receive)
     tls: ssl.SSLObject | None = None if transport is None else transport.get_extra_info("ssl_object")
     shown = None if tls is None else tls.getpeercert(binary_form=True)

@@ -76,7 +76,7 @@ def bad_request(message: str) -> RestError:
 
 
 def error_of_status(code: grpc.StatusCode, message: str, retry_after: float | None = None) -> RestError:
-    """Make the error for a request that the server refused; `retry_after` is in seconds, if the server named them."""
+    """Make the error for a request that the server refused. `retry_after` is in seconds, if the server named them."""
     status = _STATUSES.get(code, 400)
     headers: dict[str, str] = {}
     if status in (429, 503):
@@ -87,5 +87,5 @@ def error_of_status(code: grpc.StatusCode, message: str, retry_after: float | No
 
 
 def quoted(text: str) -> str:
-    """Quote a caller's own text to repeat it in a message; only its beginning if it is long."""
+    """Quote a caller's own text to repeat it in a message. Only its beginning if it is long."""
     return f'"{text}"' if len(text) <= _MAX_QUOTED else f'"{text[:_MAX_QUOTED]}…" ({len(text):,} characters)'

@@ -37,7 +37,7 @@ class GatewayAccess:
         self._open_until = 0.0
 
     async def check(self, route: str, exchange: Exchange) -> None:
-        """Ask the server about a request for a route, by its name; RestError, in the server's words, if it refuses."""
+        """Ask the server about a request for a route, by its name. RestError, in the server's words, if it refuses."""
         now = self._clock()
         if now < self._open_until or ROUTES[route] in (Need.OPEN, Need.HEALTH):
             return  # a route of health asks the server one question, which the server decides on

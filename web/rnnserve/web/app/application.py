@@ -32,7 +32,7 @@ class Application:
     """Answers every request.
 
     `access` asks the server whether clients may ask for their routes; None if everybody may. `ending` is set when the
-    gateway ends: each answer closes its connection then. `streams` are those that are open.
+    gateway ends: each answer closes its connection then. `streams` are the open ones.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Application:
                 exchange.end(StreamClosed(1001, "the server is going away: connect again"))
 
     async def _answer(self, exchange: Exchange) -> Answer:
-        """Return a request's answer, or that of its refusal."""
+        """Return a request's answer, or a refusal."""
         try:
             return await self._handle(exchange)
         except RestError as error:
@@ -195,7 +195,7 @@ class Application:
             await self._access.check(entry.name, exchange)
 
     def _defect(self, exchange: Exchange, error: Exception) -> RestError:
-        """Log a defect; its error names it by an id."""
+        """Log a defect. Its error names it by an id."""
         defect = secrets.token_hex(4)
         _log.error("internal error %s, request %s", defect, exchange.request_id, exc_info=error)
         return RestError(500, f"internal error {defect}: the log of the HTTP gateway has the details")

@@ -1,4 +1,4 @@
-"""A budget for the bytes of bodies and answers in flight; and work on large ones beside the loop."""
+"""A budget for the bytes of bodies and answers in flight. Work on large ones beside the loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LARGE = 128 << 10
-"""Bytes from which on a body is read or written on another thread; to hand it over and back takes 0.1 ms."""
+"""Bytes from which on a body is read or written on another thread. To hand it over and back takes 0.1 ms."""
 
 _THREAD = futures.ThreadPoolExecutor(1, thread_name_prefix="large bodies")
 
@@ -26,7 +26,7 @@ class Budget:
         self.held = 0
 
     def hold(self, size: int, own: int) -> None:
-        """Count more bytes of a request that holds `own` already; RestError if others take all the room."""
+        """Count more bytes of a request that holds `own` already. RestError if others take all the room."""
         others = self.held - own
         if others and self.held + size > self._most:
             raise RestError(

@@ -47,7 +47,7 @@ class StreamClosed(Exception):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Answer:
-    """What a handler returns; `headers` are in lower case."""
+    """What a handler returns. `headers` are in lower case."""
 
     body: bytes = b""
     status: int = 200
@@ -56,7 +56,7 @@ class Answer:
 
 
 class Exchange:
-    """A request. `upstream` is the server; `ended_by` is set when the gateway gives up on the client."""
+    """A request. `upstream` is the server. `ended_by` is set when the gateway gives up on the client."""
 
     certificate = ""  # that the client has shown, in DER and base64
     params: Mapping[str, str] = MappingProxyType({})  # parts of the path
@@ -80,15 +80,15 @@ class Exchange:
 
     @property
     def credentials(self) -> tuple[bytes, str]:
-        """What the client has shown of who it is: its header authorization, and its certificate; each may be empty."""
+        """What the client has shown of who it is: its header authorization, and its certificate. Each may be empty."""
         return self.headers.get(b"authorization", b""), self.certificate
 
     def parameter(self, name: str) -> str:
-        """A part of the path; empty if the route has none of this name."""
+        """A part of the path. Empty if the route has none of this name."""
         return self.params.get(name, "")
 
     def hold(self, size: int) -> None:
-        """Count bytes of the request or its answer until it is over; RestError if others take all the room."""
+        """Count bytes of the request or its answer until it is over. RestError if others take all the room."""
         self._budget.hold(size, self._held)
         self._held += size
 
@@ -104,7 +104,7 @@ class Exchange:
             self.since = asyncio.get_running_loop().time()
 
     def why_late(self, now: float) -> Exception | None:
-        """Return why the gateway gives up on a client that is waited for; None if it does not."""
+        """Return why the gateway gives up on a client that is waited for. None if it does not."""
         waited, limits = now - self.since, self.limits
         if self.phase == "reading" and waited > limits.body_seconds + self.moved / _BODY_RATE:
             return RestError(408, "the body did not arrive in time; send it again")
@@ -121,7 +121,7 @@ class Exchange:
             self.task.cancel()
 
     async def body(self) -> bytes:
-        """Read the decompressed body; RestError if it is too large or damaged, ClientGone if it does not come."""
+        """Read the decompressed body. RestError if it is too large or damaged, ClientGone if it does not come."""
         most = self.limits.max_body_bytes
         length = int(self.headers.get(b"content-length", b"0"))
         if length > most:
@@ -157,12 +157,12 @@ class Exchange:
         return bytes(whole)
 
     async def json(self) -> dict[str, Any]:
-        """Read the body as a JSON object; an empty body is an empty object."""
+        """Read the body as a JSON object. An empty body is an empty object."""
         body = await self.body()
         return await beside_loop(len(body), parse_object, body) if body.strip() else {}
 
     def context(self, timeout: float | None = None) -> CallContext:
-        """What goes with a call for this request; RestError if a header cannot be passed on."""
+        """What goes with a call for this request. RestError if a header cannot be passed on."""
         metadata = [(REQUEST_ID, self.request_id)]
         metadata += [(name.decode(), _text(name, self.headers[name])) for name in _FORWARDED if name in self.headers]
         client = self.scope.get("client")

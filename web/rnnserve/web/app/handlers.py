@@ -33,7 +33,7 @@ _LOAD_SECONDS = 600.0
 """Seconds that a load may take: the server bounds each version by --load-timeout, and loads one after another."""
 
 _LISTS = frozenset(("trace_level",))
-"""Settings that Triton writes as lists; the others are texts."""
+"""Settings that Triton writes as lists. The others are texts."""
 
 
 async def server_metadata(exchange: Exchange) -> Answer:
@@ -86,7 +86,7 @@ def described(said: pb.ModelMetadataResponse) -> dict[str, Any]:
 
 
 async def model_ready(exchange: Exchange) -> Answer:
-    """Say whether a model, or a version of it, serves; if not, why."""
+    """Say whether a model, or a version of it, serves. If not, why."""
     name, version = exchange.parameter("model"), exchange.parameter("version")
     said = await exchange.upstream.call(
         "ModelReady", pb.ModelReadyRequest(name=name, version=version), pb.ModelReadyResponse, exchange.context()
@@ -148,7 +148,7 @@ async def unload(exchange: Exchange) -> Answer:
 
 
 async def logging_settings(exchange: Exchange) -> Answer:
-    """Say what is logged; a POST names settings with values, which the server refuses."""
+    """Say what is logged. A POST names settings with values, which the server refuses."""
     request = pb.LogSettingsRequest()
     for name, given in (await _asked(exchange)).items():
         value = whole(given)
@@ -167,7 +167,7 @@ async def logging_settings(exchange: Exchange) -> Answer:
 
 
 async def trace_settings(exchange: Exchange) -> Answer:
-    """Say what is traced, of the server or of a model; a POST names settings with values, which the server refuses."""
+    """Say what is traced, of the server or of a model. A POST names settings with values, which the server refuses."""
     request = pb.TraceSettingRequest(model_name=exchange.parameter("model"))
     for name, value in (await _asked(exchange)).items():
         values = [] if value is None else [whole(each) for each in (value if isinstance(value, list) else [value])]
@@ -217,7 +217,7 @@ async def _asked(exchange: Exchange) -> dict[str, Any]:
 def _read_parameters(
     asked: dict[str, Any], request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
 ) -> None:
-    """Read `parameters`; files are in base64, as tritonclient sends them."""
+    """Read `parameters`. Files are in base64, as tritonclient sends them."""
     parameters = asked.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise bad_request("parameters must be an object")

@@ -1,4 +1,4 @@
-"""`/metrics`: what the server behind this gateway has counted, as it writes it; the gateway adds nothing."""
+"""`/metrics`: what the server behind this gateway has counted, as it writes it. The gateway adds nothing."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ _MOST_BYTES = 64 << 20
 
 
 class Metrics:
-    """Asks the server's socket for scrapes; None if the server is elsewhere, and must be asked itself."""
+    """Asks the server's socket for scrapes. None if the server is elsewhere, and must be asked itself."""
 
     def __init__(self, socket: Path | None) -> None:
         self._socket = socket

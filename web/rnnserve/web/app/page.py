@@ -67,7 +67,7 @@ async def document(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handler
 
 
 async def overview(exchange: Exchange) -> Answer:
-    """Describe each model that serves, with a request that it takes; and say why others do not serve."""
+    """Describe each model that serves, with a request that it takes. Say why others do not serve."""
     index = await exchange.upstream.call(
         "RepositoryIndex", pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse, exchange.context()
     )
@@ -83,7 +83,7 @@ async def overview(exchange: Exchange) -> Answer:
 
 
 def example_request(metadata: pb.ModelMetadataResponse) -> dict[str, Any] | None:
-    """Make a request with one row of a few steps that the model takes; None if JSON has no short one."""
+    """Make a request with one row of a few steps that the model takes. None if JSON has no short one."""
     inputs = []
     for tensor in metadata.inputs:
         if tensor.parameters["optional"].bool_param:

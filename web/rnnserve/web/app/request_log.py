@@ -1,4 +1,4 @@
-"""Lines of the gateway's log about requests that it refuses itself; the server's log has the others.
+"""Lines of the gateway's log about requests that it refuses itself. The server's log has the others.
 
 A line has nothing of a client's own except its id: no path, because it names a model that need not exist.
 """

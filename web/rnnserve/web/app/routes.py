@@ -45,7 +45,7 @@ class Found(NamedTuple):
 
 
 def all_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
-    """Return all routes; `metrics_socket` is the server's socket for scrapes."""
+    """Return all routes. `metrics_socket` is the server's socket for scrapes."""
     stats = {"GET": handlers.statistics}
     index = {"POST": handlers.repository_index}
     log, trace = handlers.logging_settings, handlers.trace_settings

@@ -35,7 +35,7 @@ from rnnserve.web.rest.json_tensors import dump, flatten, parse_object
 __all__ = ["OpenStreams", "Stream", "close_message", "not_upgraded", "open_stream", "refuse_stream"]
 
 _PROTOCOL = "rnnserve"
-"""The subprotocol that browsers offer, beside one that holds their token: they cannot set headers."""
+"""The subprotocol that browsers offer together with their token: they cannot set headers."""
 
 _TOKEN = "rnnserve.token."  # noqa: S105 - the beginning of a name
 _REASON_BYTES = 123
@@ -72,7 +72,7 @@ class OpenStreams:
         return self._of_address.total()
 
     def open(self, address: str) -> None:
-        """Count a stream; RestError if there are too many."""
+        """Count a stream. RestError if there are too many."""
         if len(self) >= self._limits.max_streams:
             words = f"{self._limits.max_streams:,} streams are open"
         elif self._of_address[address] >= self._limits.max_streams_of_address:
@@ -124,7 +124,7 @@ class Stream:
         await self._send({"type": "websocket.accept", "subprotocol": _protocol_of(self._exchange.scope)})
 
     async def run(self, ending: asyncio.Event) -> None:
-        """Answer frames until the client goes; StreamClosed if the gateway has to end the stream, or is ending."""
+        """Answer frames until the client goes. StreamClosed if the gateway has to end the stream, or is ending."""
         while True:
             if ending.is_set():
                 raise StreamClosed(1001, "the server is going away: connect again")
@@ -249,7 +249,7 @@ class Stream:
         return name, starts, ends
 
     def _continue(self, request: pb.ModelInferRequest, sequence: _Sequence, name: str, *, ends: bool) -> list[str]:
-        """Have a request continue its sequence. Return the outputs that it asks for beside those of the client."""
+        """Have a request continue its sequence. Return the outputs that only the gateway asks for."""
         request.model_version = request.model_version or sequence.version
         if SESSION in request.parameters or sequence.token:
             if SESSION not in request.parameters:
@@ -299,7 +299,7 @@ class Stream:
 
 
 def open_stream(exchange: Exchange, receive: Receive, send: Send) -> Stream:
-    """Make a stream that is not accepted yet; a token that a browser has put into a subprotocol becomes its header."""
+    """Make a stream that is not accepted yet. A token that a browser has put into a subprotocol becomes its header."""
     for name in exchange.scope["subprotocols"]:
         if name.startswith(_TOKEN):
             exchange.headers.setdefault(b"authorization", b"Bearer " + name.removeprefix(_TOKEN).encode())

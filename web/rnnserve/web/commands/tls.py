@@ -1,4 +1,4 @@
-"""TLS of the gateway; new files are served without a restart."""
+"""TLS of the gateway. New files are served without a restart."""
 
 import ssl
 from typing import Any
@@ -36,7 +36,7 @@ class ServedContext(ssl.SSLContext):
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
 
     def __init__(self, files: TlsFiles) -> None:
-        """Read the files; IdentityError if they cannot be used."""
+        """Read the files. IdentityError if they cannot be used."""
         self._files = files
         self._identity = read_identity(files)
         self._current = self._counting(self._identity)

@@ -50,7 +50,7 @@ MISTAKES = (GatewayStartError, ClientError)
 
 _BACKLOG = 4096
 _MOST_UNSENT = 128 << 10
-"""Bytes of answers to a connection that the kernel takes before it can send them; by default 2.8 MB for a client that
+"""Bytes of answers to a connection that the kernel takes before it can send them. By default 2.8 MB for a client that
 does not read, which no limit on a process counts."""
 
 _GRACE_SECONDS = 5.0
@@ -160,7 +160,7 @@ async def serve(
     grace: float = _GRACE_SECONDS,
     ends: asyncio.Event | None = None,
 ) -> None:
-    """Serve an application until SIGTERM, SIGINT or `ends`; requests in flight may take `grace` seconds then."""
+    """Serve an application until SIGTERM, SIGINT or `ends`. Requests in flight may take `grace` seconds then."""
     config = uvicorn.Config(
         application,
         http="httptools",
@@ -308,7 +308,7 @@ def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
 
 
 def _listening(args: argparse.Namespace) -> socket.socket:
-    """Return the socket to listen on, handed down or new; its connections have its options."""
+    """Return the socket to listen on, handed down or new. Its connections have its options."""
     if args.listen_fd is not None:
         listener = socket.socket(fileno=args.listen_fd)
     else:
@@ -331,7 +331,7 @@ def _metrics_socket(upstream: str) -> Path | None:
 
 
 def _connections(most: int) -> int:
-    """Return how many connections there may be; the soft limit of descriptors is raised for them."""
+    """Return how many connections there may be. The soft limit of descriptors is raised for them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < most + _DESCRIPTORS_BESIDE:
         wanted = most + _DESCRIPTORS_BESIDE

@@ -15,7 +15,7 @@ _WORTH_BYTES = 512
 
 
 class Inflater:
-    """Decompresses a body of one member as it arrives, up to `most` bytes; RestError beyond, or if it is damaged."""
+    """Decompresses a body of one member as it arrives, up to `most` bytes. RestError beyond, or if it is damaged."""
 
     def __init__(self, coding: str, most: int) -> None:
         if coding not in _WINDOWS:
@@ -50,7 +50,7 @@ class Inflater:
 
 
 def choose_coding(accepted: str) -> str:
-    """Choose the coding that the header Accept-Encoding prefers; empty for none."""
+    """Choose the coding that the header Accept-Encoding prefers. Empty for none."""
     best, weight = "", 0.0
     for entry in accepted.lower().split(","):
         coding, _, parameters = (part.strip() for part in entry.partition(";"))
@@ -65,7 +65,7 @@ def choose_coding(accepted: str) -> str:
 
 
 def compress(body: bytes, coding: str) -> bytes | None:
-    """Compress a body; None if that is not worth it."""
+    """Compress a body. None if that is not worth it."""
     if len(body) < _WORTH_BYTES:
         return None
     compressor = zlib.compressobj(_LEVEL, wbits=_WINDOWS[coding])

@@ -33,7 +33,7 @@ _INT64, _UINT64 = 1 << 63, 1 << 64
 
 @dataclasses.dataclass(frozen=True)
 class AnswerForm:
-    """Names of the outputs that are wanted as binary data; if no output is named, all of them may be."""
+    """Names of the outputs that are wanted as binary data. If no output is named, all of them may be."""
 
     binary: frozenset[str] = frozenset()
     others_are_binary: bool = False
@@ -46,7 +46,7 @@ class AnswerForm:
 def read_infer_request(
     body: bytes, header_length: int | None, model: str, version: str
 ) -> tuple[pb.ModelInferRequest, AnswerForm]:
-    """Read a decompressed body, of which `header_length` bytes are JSON (None for all); RestError if it is wrong."""
+    """Read a decompressed body, of which `header_length` bytes are JSON (None for all). RestError if it is wrong."""
     return read_parsed_request(*split_body(body, header_length), model, version)
 
 
@@ -117,7 +117,7 @@ def read_raw_request(body: bytes, metadata: pb.ModelMetadataResponse, model: str
 
 
 def parameters_of(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the `parameters` of a request or a tensor as JSON; `where` is its place in the body, for messages."""
+    """Return the `parameters` of a request or a tensor as JSON. `where` is its place in the body, for messages."""
     parameters = holder.get("parameters")
     if parameters is None:
         return {}
@@ -150,7 +150,7 @@ def read_parameters(
 
 
 def whole(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Return a number without a fraction as an int, because 5.0 is an integer to JSON Schema; else the value itself."""
+    """Return a number without a fraction as an int, because 5.0 is an integer to JSON Schema. Else the value itself."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -204,7 +204,7 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
 def _json_data(
     tensor: Mapping[str, Any], name: str, datatype: str, shape: list[int], where: str
 ) -> tuple[bytes, list[Any] | None]:
-    """Return the bytes of an input in JSON; and its elements, if they are more or fewer than the shape says."""
+    """Return the bytes of an input in JSON. Its elements, if they are more or fewer than the shape says."""
     if "data" not in tensor:
         raise bad_request(f"{where}data is missing: the elements of {quoted(name)}, in row-major order, flat or nested")
     flat, sizes = flatten(tensor["data"], name)

@@ -1,4 +1,4 @@
-"""From messages of the protocol to JSON; a ModelInferResponse may have the bytes of binary outputs after it."""
+"""From messages of the protocol to JSON. A ModelInferResponse may have the bytes of binary outputs after it."""
 
 import base64
 import functools
@@ -62,7 +62,7 @@ def write_infer_response(response: pb.ModelInferResponse, form: AnswerForm, id: 
 
 @functools.lru_cache(256)
 def _head_of(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
-    """Write the beginning of an output; the object is left open."""
+    """Write the beginning of an output. The object is left open."""
     return dump({"name": name, "datatype": datatype, "shape": shape})[:-1]
 
 

@@ -25,10 +25,10 @@ BINARY_ONLY = frozenset(("FP16", "BF16"))
 """Datatypes that JSON cannot hold, as in Triton and KServe."""
 
 MAX_AXES = 16
-"""Lists in one another, of a tensor; no tensor has as many axes. Beyond it: 400."""
+"""Lists in one another, of a tensor. No tensor has as many axes. Beyond it: 400."""
 
 _MOST_VALUES = 2_000_000
-"""Numbers, texts and lists of a body of JSON; each takes up to 88 bytes while it is read. Beyond it: 413."""
+"""Numbers, texts and lists of a body of JSON. Each takes up to 88 bytes while it is read. Beyond it: 413."""
 
 _COUNTED_BYTES = 1 << 20
 _FORMATS = {
@@ -45,7 +45,7 @@ _MOST_FINITE = {"FP32": float(np.finfo("f4").max), "FP64": math.inf}
 
 
 def parse_object(text: bytes | memoryview) -> dict[str, Any]:
-    """Read a JSON object; RestError if it is not one, or names a field twice."""
+    """Read a JSON object. RestError if it is not one, or names a field twice."""
     if len(text) > _COUNTED_BYTES:
         count = sum(map(bytes(text).count, (b",", b"[", b"{")))
         if count > _MOST_VALUES:
@@ -69,7 +69,7 @@ def parse_object(text: bytes | memoryview) -> dict[str, Any]:
 
 
 def dump(value: object) -> bytes:
-    """Write JSON; arrays of numpy become lists."""
+    """Write JSON. Arrays of numpy become lists."""
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -94,7 +94,7 @@ def flatten(data: object, name: str) -> tuple[list[Any], tuple[int, ...]]:
 
 
 def read_elements(flat: list[Any], datatype: str, name: str) -> bytes:
-    """Write elements, not of BYTES, as bytes; each must be one that the datatype holds exactly, or rounds to."""
+    """Write elements, not of BYTES, as bytes. Each must be one that the datatype holds exactly, or rounds to."""
     if datatype in BINARY_ONLY:
         raise bad_request(
             f"input {quoted(name)}: {datatype} has no form in JSON; send it as binary data, with binary_data_size and "
@@ -142,7 +142,7 @@ def read_strings(flat: list[Any], name: str) -> bytes:
 
 
 def write_elements(data: bytes, datatype: str, name: str) -> bytes:
-    """Write a tensor's bytes as a flat JSON list; NaN and infinities as Python, tritonclient and Triton write them."""
+    """Write a tensor's bytes as a flat JSON list. NaN and infinities as Python, tritonclient and Triton write them."""
     if datatype in BINARY_ONLY:
         raise bad_request(
             f"output {quoted(name)}: {datatype} has no form in JSON; ask for it with the parameter "
@@ -156,7 +156,7 @@ def write_elements(data: bytes, datatype: str, name: str) -> bytes:
 
 
 def write_strings(data: bytes, name: str) -> bytes:
-    """Write the elements of a BYTES tensor as a JSON list of strings; RestError if one is not UTF-8."""
+    """Write the elements of a BYTES tensor as a JSON list of strings. RestError if one is not UTF-8."""
     elements, at = [], 0
     while at < len(data):
         (size,) = struct.unpack_from("<I", data, at)
@@ -172,7 +172,7 @@ def write_strings(data: bytes, name: str) -> bytes:
 
 
 def _count_names(value: object) -> int:
-    """Count the names in an object and in the objects inside it; lists of numbers or of lists have none."""
+    """Count the names in an object and in the objects inside it. Lists of numbers or of lists have none."""
     if type(value) is dict:
         count = len(value)
         for each in value.values():

@@ -33,7 +33,7 @@ _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 
 
 class NotTaken(Exception):
-    """The server has not taken the request, so it may be sent again; `is_unknown` if it does not have the method."""
+    """The server has not taken the request, so it may be sent again. `is_unknown` if it does not have the method."""
 
     def __init__(self, message: str, *, is_unknown: bool) -> None:
         super().__init__(message)
@@ -54,7 +54,7 @@ class ExchangeStream:
         self._running: asyncio.Task[None] | None = None
 
     async def infer(self, request: bytes, context: CallContext) -> pb.ModelInferResponse:
-        """Have a ModelInferRequest answered; NotTaken if the server has not taken it."""
+        """Have a ModelInferRequest answered. NotTaken if the server has not taken it."""
         number = next(self._numbers)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bytes] = loop.create_future()
@@ -82,7 +82,7 @@ class ExchangeStream:
             raise
 
     async def close(self) -> None:
-        """End the stream; requests in flight fail."""
+        """End the stream. Requests in flight fail."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
@@ -113,7 +113,7 @@ class ExchangeStream:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _end(self, error: Exception) -> None:
-        """Fail all requests in flight; the next request opens another stream."""
+        """Fail all requests in flight. The next request opens another stream."""
         self._running = None
         self._is_ending = False
         self._unsent.clear()

@@ -29,7 +29,7 @@ _MOST_ANSWER_BYTES = -1
 """The server bounds its answers (4 times --max-message-bytes)."""
 
 _SMALL, _SMALL_HEADERS = 64 << 10, 8 << 10
-"""Bytes of a request, and characters of its metadata, that shares a message; a larger request is a call of its own."""
+"""Bytes of a request, and characters of its metadata, that shares a message. A larger request is a call of its own."""
 
 _SECRET = secrets.token_bytes(32)
 
@@ -70,7 +70,7 @@ class GrpcUpstream:
         return cls(endpoint.open_async_channel(options, stays=True), endpoint=endpoint)
 
     async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
-        """Have an inference request answered; RestError with the server's message."""
+        """Have an inference request answered. RestError with the server's message."""
         if self._exchange is not None:
             payload = request.SerializeToString()
             if len(payload) <= _SMALL and sum(len(value) for _, value in context.metadata) <= _SMALL_HEADERS:
@@ -84,7 +84,7 @@ class GrpcUpstream:
         return await self._answer(self._infer, request, context)
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:
-        """Call another method; RestError with the server's message."""
+        """Call another method. RestError with the server's message."""
         callable_ = self._methods.get(method)
         if callable_ is None:
             callable_ = self._methods[method] = _method(self._channel, method, answer.FromString)

@@ -45,11 +45,11 @@ class PrivateSockets:
         self._looking = asyncio.create_task(self._keep_looking())
 
     async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
-        """Have an inference request answered; RestError with the server's message."""
+        """Have an inference request answered. RestError with the server's message."""
         return await self._ask_one(context, lambda worker: worker.infer(request, context))
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:
-        """Call another method; RestError with the server's message."""
+        """Call another method. RestError with the server's message."""
         return await self._ask_one(context, lambda worker: worker.call(method, request, answer, context))
 
     async def close(self) -> None:
@@ -61,7 +61,7 @@ class PrivateSockets:
             task.cancel()
 
     async def _ask_one(self, context: CallContext, ask: Callable[[GrpcUpstream], Awaitable[Answered]]) -> Answered:
-        """Ask one worker after another until one can be reached, also those that have come meanwhile."""
+        """Ask one worker after another until one can be reached, also workers that come meanwhile."""
         tried: list[GrpcUpstream] = []
         has_looked = False
         while True:
@@ -112,7 +112,7 @@ class PrivateSockets:
 
 
 def _is_of_living(path: Path) -> bool:
-    """Whether the process that a socket is named after lives: one that was killed has left its socket behind."""
+    """Whether the process that a socket is named after lives: a killed process leaves its socket behind."""
     if not path.stem.isdigit() or Path("/proc", path.stem).exists():
         return True
     path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the application calls: a server that speaks the protocol. Tests have one of their own."""
+"""What the application calls: a server that speaks the protocol. Tests have their own."""
 
 import dataclasses
 from typing import Protocol, TypeVar
@@ -32,7 +32,7 @@ class Upstream(Protocol):
         """Have an inference request answered."""
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext, /) -> Answered:
-        """Call another method by its name; `answer` is the type of its response."""
+        """Call another method by its name. `answer` is the type of its response."""
 
     async def close(self) -> None:
         """End the connections."""
