@@ -1,11 +1,10 @@
 """One request as handlers see it, and the answer that they give."""
 
 import asyncio
-import dataclasses
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from rnnserve.common.request_lines import new_request_id, usable_id
 from rnnserve.protos import inference_pb2 as pb
@@ -45,14 +44,13 @@ class StreamClosed(Exception):
         self.code = code
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a handler returns. `headers` are in lower case."""
 
     body: bytes = b""
     status: int = 200
     content_type: str = "application/json"
-    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Exchange:

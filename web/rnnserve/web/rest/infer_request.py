@@ -7,10 +7,9 @@ Inputs go to the server as raw bytes, which its fast path takes. If an input's e
 says, they go as typed contents: the server's refusal then counts elements, axis by axis.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,8 +30,7 @@ _MOST_TENSORS = 1024
 _INT64, _UINT64 = 1 << 63, 1 << 64
 
 
-@dataclasses.dataclass(frozen=True)
-class AnswerForm:
+class AnswerForm(NamedTuple):
     """Names of the outputs that are wanted as binary data. If no output is named, all of them may be."""
 
     binary: frozenset[str] = frozenset()
@@ -165,14 +163,16 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
     typed: dict[int, list[Any]] = {}
     for index, tensor in enumerate(inputs):
         where = f"inputs[{index}]."
-        name = _text(tensor, "name", where)
-        datatype = _text(tensor, "datatype", where)
+        name, datatype = tensor.get("name"), tensor.get("datatype")
+        if not (name and datatype and type(name) is str and type(datatype) is str):
+            name, datatype = _text(tensor, "name", where), _text(tensor, "datatype", where)
         shape = _shape_of(tensor, where)
         added = request.inputs.add(name=name, datatype=datatype, shape=shape)
-        parameters = parameters_of(tensor, where)
-        if parameters:
+        size = None
+        if "parameters" in tensor:
+            parameters = parameters_of(tensor, where)
             read_parameters(parameters, added.parameters, where, without=_OF_TENSORS)
-        size = _binary_size(parameters, tensor, where)
+            size = _binary_size(parameters, tensor, where)
         if size is not None:
             if size > len(binary) - at:
                 raise bad_request(
@@ -181,7 +181,7 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
                 )
             data: bytes = binary[at : at + size].tobytes()
             at += size
-        elif SHARED_MEMORY in parameters:
+        elif SHARED_MEMORY in added.parameters:
             raw = None  # the server refuses that
             continue
         else:
@@ -246,8 +246,8 @@ def _read_outputs(
         where = f"outputs[{index}]."
         name = _text(tensor, "name", where)
         added = request.outputs.add(name=name)
-        own = parameters_of(tensor, where)
-        if own:
+        if "parameters" in tensor:
+            own = parameters_of(tensor, where)
             read_parameters(own, added.parameters, where, without=_OF_TENSORS)
             is_binary = own.get(BINARY_DATA, False)
             if not isinstance(is_binary, bool):

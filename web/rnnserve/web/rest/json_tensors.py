@@ -171,15 +171,20 @@ def write_strings(data: bytes, name: str) -> bytes:
         ) from None
 
 
-def _count_names(value: object) -> int:
-    """Count the names in an object and in the objects inside it. Lists of numbers or of lists have none."""
-    if type(value) is dict:
-        count = len(value)
-        for each in value.values():
-            if type(each) is dict or (type(each) is list and each and type(each[0]) is dict):
-                count += _count_names(each)
-        return count
-    return sum(map(_count_names, value)) if type(value) is list else 0
+def _count_names(parsed: dict[str, Any]) -> int:
+    """Count the names in an object, and in the objects at the depths at which a request has some."""
+    count = len(parsed)
+    for value in parsed.values():
+        if type(value) is dict:
+            count += len(value)
+        elif type(value) is list and value and type(value[0]) is dict:
+            for each in value:
+                if type(each) is dict:
+                    count += len(each)
+                    parameters = each.get("parameters")
+                    if type(parameters) is dict:
+                        count += len(parameters)
+    return count
 
 
 def _parse_again(text: bytes) -> Any:  # noqa: ANN401 - any JSON

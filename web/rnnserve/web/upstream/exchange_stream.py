@@ -47,7 +47,7 @@ class ExchangeStream:
         self._open: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(FRONT_EXCHANGE)
         self._numbers = itertools.count(1)
         self._waiting: dict[int, tuple[asyncio.Future[bytes], float]] = {}  # until when, on the loop's clock
-        self._unsent: deque[front_pb2.FrontRequests.Entry] = deque()
+        self._unsent: deque[tuple[int, bytes, CallContext]] = deque()
         self._cancelled: list[int] = []
         self._has_work = asyncio.Event()
         self._is_ending = False  # the server says that it goes: nothing more is written to it
@@ -59,15 +59,7 @@ class ExchangeStream:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bytes] = loop.create_future()
         self._waiting[number] = future, loop.time() + context.timeout
-        entry = front_pb2.FrontRequests.Entry(number=number, request=request, timeout=context.timeout)
-        for key, value in context.metadata:
-            if key == PEER:
-                entry.peer = value
-            elif key == REQUEST_ID:
-                entry.request_id = value
-            else:
-                entry.headers[key] = value
-        self._unsent.append(entry)
+        self._unsent.append((number, request, context))
         self._has_work.set()
         if self._is_ending:
             self._refuse_unsent()
@@ -134,10 +126,17 @@ class ExchangeStream:
             self._cancelled.clear()
             size = 0
             while unsent and len(message.entries) < _MOST_ENTRIES and size < _MOST_BYTES:
-                entry = unsent.popleft()
-                if entry.number in self._waiting:
-                    message.entries.append(entry)
-                    size += len(entry.request)
+                number, request, context = unsent.popleft()
+                if number in self._waiting:
+                    entry = message.entries.add(number=number, request=request, timeout=context.timeout)
+                    for key, value in context.metadata:
+                        if key == PEER:
+                            entry.peer = value
+                        elif key == REQUEST_ID:
+                            entry.request_id = value
+                        else:
+                            entry.headers[key] = value
+                    size += len(request)
             if not unsent:
                 has_work.clear()
             await stream.write(message.SerializeToString())
@@ -162,7 +161,7 @@ class ExchangeStream:
     def _refuse_unsent(self) -> None:
         """Have requests sent elsewhere that were not written to a server that goes."""
         while self._unsent:
-            if (found := self._waiting.pop(self._unsent.popleft().number, None)) is not None:
+            if (found := self._waiting.pop(self._unsent.popleft()[0], None)) is not None:
                 _fail(found[0], NotTaken("the server is going", is_unknown=False))
 
     async def _look(self) -> None:

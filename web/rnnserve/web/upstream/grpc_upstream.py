@@ -73,7 +73,7 @@ class GrpcUpstream:
         """Have an inference request answered. RestError with the server's message."""
         if self._exchange is not None:
             payload = request.SerializeToString()
-            if len(payload) <= _SMALL and sum(len(value) for _, value in context.metadata) <= _SMALL_HEADERS:
+            if len(payload) <= _SMALL and (len(context.metadata) < 3 or _size(context) <= _SMALL_HEADERS):
                 try:
                     return await self._exchange.infer(payload, context)
                 except NotTaken as error:
@@ -138,3 +138,7 @@ def _method(
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=read,
     )
+
+
+def _size(context: CallContext) -> int:
+    return sum(len(value) for _, value in context.metadata)

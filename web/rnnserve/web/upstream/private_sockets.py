@@ -46,6 +46,9 @@ class PrivateSockets:
 
     async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
         """Have an inference request answered. RestError with the server's message."""
+        if len(self._workers) == 1:
+            with contextlib.suppress(NotConnected):
+                return await next(iter(self._workers.values())).infer(request, context)
         return await self._ask_one(context, lambda worker: worker.infer(request, context))
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:

@@ -1,7 +1,6 @@
 """What the application calls: a server that speaks the protocol. Tests have their own."""
 
-import dataclasses
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
@@ -12,8 +11,7 @@ __all__ = ["CallContext", "Upstream"]
 Answered = TypeVar("Answered", bound=Message)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CallContext:
+class CallContext(NamedTuple):
     """What goes with a call."""
 
     metadata: tuple[tuple[str, str], ...] = ()  # the client's headers that the server sees, and the request's id
