@@ -20,7 +20,7 @@ import uvicorn
 from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.web.limits import Limits
 
-__all__ = ["Connections", "Receive", "abort", "certificate_of", "is_gone"]
+__all__ = ["Connections", "Receive", "abort", "certificate_of", "drained", "is_gone"]
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 """An application's `receive`, as ASGI has it."""
@@ -51,6 +51,13 @@ def abort(receive: Receive) -> None:
     transport = _transport_of(receive)
     if transport is not None:
         transport.abort()
+
+
+async def drained(receive: Receive) -> None:
+    """Wait until the client of a WebSocket has taken nearly all of what was written."""
+    writable: asyncio.Event | None = getattr(getattr(receive, "__self__", None), "writable", None)
+    if writable is not None:
+        await writable.wait()
 
 
 class Connections:

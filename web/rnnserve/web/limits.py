@@ -30,6 +30,8 @@ class Limits:
     max_connections: int = 4096
     """Connections that are open (`rnnserve web --max-connections`). Beyond it: those without a request that have waited
     for longest are closed."""
+    max_frame_bytes: int = 2 << 20
+    """Bytes of a frame of a WebSocket stream. Beyond it: close code 1009."""
     max_streams: int = 2048
     """WebSocket streams that are open in a process. Beyond it: close code 1013."""
     max_streams_of_address: int = 1024

@@ -23,9 +23,9 @@ from rnnserve.protos.protocol_words import (
     SEQUENCE_START,
     SESSION,
 )
-from rnnserve.web.app.bodies import beside_loop
+from rnnserve.web.app.bodies import LARGE, beside_loop
 from rnnserve.web.app.exchange import Answer, Exchange, Scope, Send, StreamClosed
-from rnnserve.web.connection import Receive
+from rnnserve.web.connection import Receive, drained
 from rnnserve.web.errors import RestError, bad_request, quoted
 from rnnserve.web.limits import Limits
 from rnnserve.web.rest.infer_request import AnswerForm, read_parsed_request
@@ -48,6 +48,7 @@ _MOST_STATE_BYTES = 4 << 20
 """Bytes of the states of one stream. Beyond it: the frame is refused, and its sequence is over."""
 
 _DEFAULT = "stream"
+_JSON_TIMES = 6
 
 
 def close_message(closed: StreamClosed) -> dict[str, Any]:
@@ -140,6 +141,7 @@ class Stream:
                 await self._send({"type": "websocket.send", "bytes": answer})
             else:
                 await self._send({"type": "websocket.send", "text": answer.decode()})
+            await drained(self._receive)
             self._exchange.let_go()
 
     async def _answered(self, frame: bytes, *, is_binary: bool) -> bytes:
@@ -206,6 +208,8 @@ class Stream:
         elif is_binary:
             form = AnswerForm(frozenset(tensor.name for tensor in request.outputs))
         size = sum(map(len, response.raw_output_contents))
+        if size >= LARGE:
+            exchange.hold(size if is_binary else _JSON_TIMES * size)
         return await beside_loop(size, write_infer_response, response, form, exchange.request_id)
 
     def _in_full(self, parsed: dict[str, Any]) -> dict[str, Any]:

@@ -165,7 +165,7 @@ async def serve(
         application,
         http="httptools",
         ws="websockets-sansio",
-        ws_max_size=limits.max_body_bytes,
+        ws_max_size=min(limits.max_frame_bytes, limits.max_body_bytes),
         ws_per_message_deflate=False,
         lifespan="off",
         interface="asgi3",
