@@ -11,7 +11,7 @@ import grpc
 from reference_text import cell
 from rnnserve.client import errors as client_errors
 from rnnserve.server import errors
-from rnnserve.web.upstream.statuses import error_of_status
+from rnnserve.web.errors import error_of_status
 
 REMEDIES = MappingProxyType(
     {

@@ -1,40 +1,51 @@
 """The page of REST: each route, with what it needs, what bodies and answers hold, and what statuses mean."""
 
+import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from access_reference import needs
 from reference_text import cell, table
 from rnnserve.protos.access_table import ROUTES
-from rnnserve.web.app.openapi_schemas import ANSWERS, BODIES, SCHEMAS, said_of
-from rnnserve.web.app.routes import RouteEntry
-from rnnserve.web.app.site import site_routes
+from rnnserve.web import app
 from rnnserve.web.errors import STATUSES
 
 
 def rest() -> Iterator[str]:
     """The page, line by line."""
-    routes = site_routes()
+    document = json.loads(Path(app.__file__).with_name("openapi.json").read_text(encoding="utf-8"))
+    operations = [
+        (path, method.upper(), operation)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method != "parameters"
+    ]
     yield "# REST\n"
     yield (
-        "Every route of the HTTP front, as its own table has it; [http.md](../http.md) has examples with curl, and "
-        "says how tensors are written. `/openapi.json` of a server says the same to programs. What a route needs is "
-        "asked for where the server has `--tokens` or `--client-roles` ([access.md](../access.md)).\n"
+        "Every route of the HTTP gateway; [http.md](../http.md) has examples with curl, and says how tensors are "
+        "written. `/openapi.json` of a server says the same to programs. What a route needs is asked for if the server "
+        "has `--tokens` or `--client-roles` ([access.md](../access.md)).\n"
     )
     yield "## Routes\n"
     said = needs()
     rows = [
-        (_methods(route), f"`{route.path}`", cell(route.summary), cell(said[ROUTES[route.name]])) for route in routes
+        (f"`{method}`", f"`{path}`", cell(operation["summary"]), cell(said[ROUTES[operation["tags"][0]]]))
+        for path, method, operation in operations
     ]
-    yield from table(("methods", "path", "what", "needs"), rows)
+    yield from table(("method", "path", "what", "needs"), rows)
     yield "HEAD goes wherever GET does, and OPTIONS everywhere.\n"
     yield "## Bodies\n"
-    yield "Further fields are not read, but where it says so. Inference also takes and gives bytes.\n"
-    yield from table(("route", "body"), [*_of_routes(routes, BODIES, "POST")])
+    yield "Further fields are not read, except where it says so. Inference also takes and gives bytes.\n"
+    bodies = [(path, operation.get("requestBody", {})) for path, _, operation in operations]
+    yield from table(("route", "body"), [*_of_paths(bodies)])
     yield "## Answers\n"
     yield "With status 200; `infer` gives an `InferResponse`.\n"
-    yield from table(("route", "answer"), [*_of_routes(routes, ANSWERS)])
-    for name, schema in SCHEMAS.items():
+    answers = [(path, operation["responses"].get("200", {})) for path, _, operation in operations]
+    yield from table(("route", "answer"), [*_of_paths(answers)])
+    for name, schema in document["components"]["schemas"].items():
+        if "properties" not in schema:
+            continue
         yield f"### `{name}`\n"
         required = schema.get("required", ())
         rows = [
@@ -47,17 +58,13 @@ def rest() -> Iterator[str]:
     yield from table(("status", "means"), [(str(status), cell(said)) for status, said in STATUSES.items()])
 
 
-def _methods(route: RouteEntry) -> str:
-    return ", ".join(f"`{method}`" for method in route.handlers)
-
-
-def _of_routes(routes: list[RouteEntry], told: Mapping[str, Any], method: str = "") -> Iterator[tuple[str, str]]:
-    """Paths, and what is told of them; paths of which the same is told stand together."""
+def _of_paths(told: list[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, str]]:
+    """Paths, and the JSON that is told of them; paths of which the same is told stand together."""
     paths: dict[str, list[str]] = {}
-    for route in routes:
-        schema = said_of(told, route.name, route.path)
-        if schema is not None and (not method or method in route.handlers):
-            paths.setdefault(_whole(schema), []).append(f"`{route.path}`")
+    for path, content in told:
+        schema = content.get("content", {}).get("application/json", {}).get("schema")
+        if schema and f"`{path}`" not in paths.setdefault(_whole(schema), []):
+            paths[_whole(schema)].append(f"`{path}`")
     for said, of in paths.items():
         yield ", ".join(of), cell(said)
 

@@ -36,7 +36,7 @@ def test_it_has_versions_files_signers_and_packages(tmp_path, repository, capsys
     said = {each["name"]: each["value"] for each in models["good"]["properties"]}
     assert (said["rnnserve:signature:key_id"], said["rnnserve:signature:sequence"]) == (key.key.id, "4")
     assert "rnnserve:signature:key_id" not in {each["name"] for each in models["other"]["properties"]}
-    for name in ("onnxruntime", "grpcio", "numpy", "protobuf", "cryptography", "cffi", "starlette", "anyio"):
+    for name in ("onnxruntime", "grpcio", "numpy", "protobuf", "cryptography", "cffi", "uvicorn", "websockets"):
         assert packages[name] == importlib.metadata.version(name)
     assert not {"torch", "onnx", "pytest", "cyclonedx-python-lib"} & packages.keys()
 

@@ -1,32 +1,28 @@
-"""The HTTP front before a fake server, asked directly or over sockets, and `rnnserve serve` with HTTP beside gRPC."""
+"""The HTTP gateway before a fake server, asked directly or over sockets, and `rnnserve serve` with HTTP beside gRPC."""
 
 import asyncio
 import contextlib
-import functools
 import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 import grpc
 import pytest
-import uvicorn
 import uvloop
 
 from kit.fakes import Arrays, FakeModel, FakeModels
 from kit.served import ServedProcess, served
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.web.app import large_bodies
-from rnnserve.web.app.application import Application, FrontLimits
-from rnnserve.web.app.front_server import FrontServer
-from rnnserve.web.app.site import site_routes
-from rnnserve.web.http1.connection_table import ConnectionTable
-from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
-from rnnserve.web.http1.limits import HttpLimits
-from rnnserve.web.upstream.statuses import error_of_status
+from rnnserve.web.app.application import Application
+from rnnserve.web.app.routes import all_routes
+from rnnserve.web.commands.web import serve
+from rnnserve.web.errors import error_of_status
+from rnnserve.web.limits import Limits
 
 __all__ = [
     "SETTINGS",
@@ -36,7 +32,6 @@ __all__ = [
     "ask",
     "ask_application",
     "exchange",
-    "no_process_is_left",
     "rest_of",
     "running_front",
     "walk_model",
@@ -66,26 +61,21 @@ class _Context:
 
 
 class FakeUpstream:
-    """A fake server behind the front, called in its loop. Implements `Upstream` and `SharedStream`.
+    """A fake server behind the gateway, called in its loop. Implements `Upstream`.
 
     Attributes:
         service: The fake; one with a walk model "m" by default.
-        has_stream: Whether there is a stream for small requests, and with it the direct way.
         answers: By method, what it answers instead of what the fake does, or an error that it raises.
         asked: Every request and what came with it, in order: (method, request, context).
         cancelled: How many calls were cancelled.
-        streamed: How many requests came on the stream.
     """
 
-    def __init__(self, service: FakeModels | None = None, *, trusts_peer: bool = True, has_stream: bool = True) -> None:
+    def __init__(self, service: FakeModels | None = None, *, trusts_peer: bool = True) -> None:
         self.service = service or FakeModels({"m": walk_model()})
         self.trusts_peer = trusts_peer
-        self.has_stream = has_stream
         self.answers: dict[str, Any] = {}
         self.asked: list[tuple[str, Any, Any]] = []
         self.cancelled = 0
-        self.streamed = 0
-        self._tasks: dict[int, asyncio.Task[None]] = {}
 
     async def infer(self, request: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
         return await self.call("ModelInfer", request, None, context)
@@ -104,25 +94,6 @@ class FakeUpstream:
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-
-    def stream_for(self, *_: object) -> "FakeUpstream | None":
-        return self if self.has_stream else None
-
-    def send(self, request: bytes, context: Any, waiter: Any) -> int:
-        self.streamed += 1
-        self._tasks[self.streamed] = asyncio.get_running_loop().create_task(self._answer(request, context, waiter))
-        return self.streamed
-
-    def cancel(self, number: int) -> None:
-        self._tasks[number].cancel()
-
-    async def _answer(self, request: bytes, context: Any, waiter: Any) -> None:
-        try:
-            response = await self.infer(pb.ModelInferRequest.FromString(request), context)
-        except Exception as error:  # noqa: BLE001 - as it is told
-            waiter.failed(error)
-        else:
-            waiter.answered(response.SerializeToString())
 
     async def close(self) -> None:
         """Nothing to close."""
@@ -153,10 +124,10 @@ def ask(
     *,
     method: str | None = None,
     headers: dict[str, str] | None = None,
-    limits: FrontLimits | None = None,
+    limits: Limits | None = None,
 ) -> Reply:
     """Ask an application with this server behind it, without sockets."""
-    return ask_application(Application(upstream, site_routes(), limits), path, body, method=method, headers=headers)
+    return ask_application(Application(upstream, all_routes(), limits), path, body, method=method, headers=headers)
 
 
 def ask_application(
@@ -199,31 +170,34 @@ def ask_application(
     )
 
 
+class _Running(NamedTuple):
+    """A gateway that serves on a thread: its application, and how many of its connections are open."""
+
+    application: Application
+    loop: asyncio.AbstractEventLoop
+    ends: asyncio.Event
+
+
 @contextlib.contextmanager
-def running_front(
-    upstream: Any, http: HttpLimits | None = None, limits: FrontLimits | None = None
-) -> Iterator[tuple[int, ConnectionTable]]:
-    """Serve an application on a free port, by a thread; gives the port and the connections."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        table = ConnectionTable(http or HttpLimits())
-        application = Application(upstream, site_routes(), limits)
-        config = uvicorn.Config(
-            application,
-            http=functools.partial(DirectProtocol, table=table, way=DirectWay(application.direct)),  # type: ignore[arg-type]  # as in `rnnserve web`
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=1,
-        )
-        server = FrontServer(config, application, table)
-        thread = threading.Thread(target=lambda: uvloop.run(server.serve(sockets=[listener])), daemon=True)
+def running_front(upstream: Any, limits: Limits | None = None) -> Iterator[tuple[int, Application]]:
+    """Serve an application on a free port, by a thread; gives the port and the application."""
+    limits = limits or Limits()
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
+        started: futures.Future[_Running] = futures.Future()
+
+        async def run() -> None:
+            application, ends = Application(upstream, all_routes(), limits), asyncio.Event()
+            started.set_result(_Running(application, asyncio.get_running_loop(), ends))
+            await serve(application, listener, limits, grace=1, ends=ends)
+
+        port = listener.getsockname()[1]
+        thread = threading.Thread(target=lambda: uvloop.run(run()), daemon=True)
         thread.start()
+        running = started.result(LONGEST)
         try:
-            yield listener.getsockname()[1], table
+            yield port, running.application
         finally:
-            server.should_exit = True
+            running.loop.call_soon_threadsafe(running.ends.set)
             thread.join(LONGEST)
         assert not thread.is_alive()
 
@@ -237,7 +211,7 @@ def exchange(port: int, *pieces: bytes) -> bytes:
 
 
 def answers_in(said: bytes) -> list[tuple[int, Any]]:
-    """The answers in what came, but 100 Continue: status, and JSON or None. An error is JSON."""
+    """The answers in what came, except 100 Continue: status, and JSON or None. uvicorn's own refusals are text."""
     answers = []
     while said:
         head, _, said = said.partition(b"\r\n\r\n")
@@ -250,9 +224,8 @@ def answers_in(said: bytes) -> list[tuple[int, Any]]:
         if status == 100:
             continue
         is_json = fields.get(b"content-type") == b"application/json"
-        assert is_json or status < 400, head
         answers.append((status, json.loads(body) if body and is_json else None))
-        assert status < 400 or list(answers[-1][1]) == ["error", "id"], body
+        assert status < 400 or not is_json or list(answers[-1][1]) == ["error", "id"], body
     return answers
 
 
@@ -274,10 +247,3 @@ def web_server(repository: Path) -> Iterator[ServedProcess]:
     with served(repository, "process", **SETTINGS) as process:
         yield process
         assert "Traceback" not in process.log
-
-
-@pytest.fixture(scope="session", autouse=True)
-def no_process_is_left() -> Iterator[None]:
-    """End the process that reads large bodies, which lives on for some seconds."""
-    yield
-    large_bodies._PROCESS_THREAD.submit(large_bodies._READER._end).result()

@@ -5,7 +5,7 @@ The library needs numpy, protobuf and grpcio; it imports nothing of the server, 
 this package imports none of them: each name is imported at its first use, so that `rnnserve health` starts fast.
 
 Door: `__all__`, `aligned_table`, `casting`, `channel`, `classification`, `commands`, `endpoint`, `errors`, `metadata`,
-`predictions`, `reading`, `remote_calls`, `request_builder`, `row_inputs`, `server_channels`, `session_operations`,
+`predictions`, `reading`, `request_builder`, `row_inputs`, `session_operations`,
 `tensors`, `tls_diagnosis`.
 """
 

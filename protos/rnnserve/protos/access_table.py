@@ -93,7 +93,7 @@ ROUTES = MappingProxyType(
         "model_ready": Need.INFER,
         "model_config": Need.INFER,
         "infer": Need.INFER,
-        "generate": Need.INFER,
+        "stream": Need.INFER,
         "statistics": Need.INFER_OR_METRICS,
         "repository": Need.INFER,
         "control": Need.ADMIN,
@@ -103,10 +103,8 @@ ROUTES = MappingProxyType(
         "logging": Need.ADMIN,
         METRICS_ROUTE: Need.METRICS,
         "document": Need.ANY_TOKEN,
-        "reference": Need.ANY_TOKEN,
         "page": Need.OPEN,  # a file of the package, without a word of this server: where a browser is asked for a token
         "page_models": Need.INFER,
-        "page_live": Need.INFER_OR_METRICS,
         "static": Need.OPEN,  # likewise: files by names that are fixed when the front starts
     }
 )

@@ -432,6 +432,13 @@ class CommandSettings:
         metavar="NAME",
         is_repeated=True,
     )
+    http_allow_origin: tuple[str, ...] = _option(
+        _LISTEN,
+        (),
+        "origin of another site whose pages may open WebSockets, such as https://app.example; may be repeated",
+        metavar="ORIGIN",
+        is_repeated=True,
+    )
     metrics_port: int | None = _option(
         _LISTEN,
         None,

@@ -103,8 +103,6 @@ HTTP_FEATURES = (
     Feature("sequence", "sequences, on one connection"),
     Feature("sequence-key", "sequences with `sequence_key`, a connection for each step"),
     Feature("carried", "states that the client carries, a connection for each step"),
-    Feature("generate", "`generate`"),
-    Feature("generate-stream", "`generate_stream`: an event for each step"),
     Feature("statistics", "statistics"),
     Feature("index", "repository index"),
     Feature("load", "load and unload (`--model-control explicit`)"),

@@ -20,7 +20,7 @@ _REQUESTS = Environment(FOLDER / "requests", ("requests==2.34.2", "numpy"), "req
 _HTTPX = Environment(FOLDER / "httpx", ("httpx==0.28.1", "numpy"), "httpx")
 
 _NOT_OF_TRITON = {
-    "it has no method for it": "models generate generate-stream metrics",
+    "it has no method for it": "models metrics",
     "it sends JSON before each binary tensor": "infer-raw",
 }
 
@@ -30,22 +30,21 @@ _NOT_OF_METHODS = (
     "log-settings log-change metrics"
 )
 _NOT_OF_KSERVE = {
-    "it has no method for it": "server-metadata models model-metadata model-config generate generate-stream "
-    + _NOT_OF_METHODS,
+    "it has no method for it": f"server-metadata models model-metadata model-config {_NOT_OF_METHODS}",
     "it sends JSON before each binary tensor": "infer-raw",
     "it compresses nothing": "compressed-requests",
     "httpx asks for them, and says nothing of it": "compressed-answers",
 }
 _NOT_OF_MLSERVER = {
-    "it sends inference requests only": f"live ready server-metadata models model-metadata model-config generate "
-    f"generate-stream {_NOT_OF_METHODS}",
+    "it sends inference requests only": f"live ready server-metadata models model-metadata model-config "
+    f"{_NOT_OF_METHODS}",
     "it sends JSON before each binary tensor": "infer-raw",
     "it sends tensors and names of outputs": "classification timeout priority parameters sequence sequence-key carried",
     "it takes batches apart by the outputs of single requests": "outputs",
     "it has no option for it": "compressed-requests compressed-answers",
 }
 _NOT_OF_GENERATED = {
-    "the protocol's document does not have it": f"models model-config generate generate-stream {_NOT_OF_METHODS}",
+    "the protocol's document does not have it": f"models model-config {_NOT_OF_METHODS}",
     "the protocol's document has JSON only": "infer-binary infer-raw compressed-requests compressed-answers",
     "it writes whole numbers as 3.0, which is no INT64": "infer-integers",
     "it waits for each answer": "infer-async",
@@ -54,7 +53,7 @@ _NOT_OF_GENERATED = {
 }
 _NOT_OF_PYDANTIC = {
     "it has no method for it": "live server-metadata models model-config classification timeout priority parameters "
-    f"sequence sequence-key carried generate generate-stream {_NOT_OF_METHODS}",
+    f"sequence sequence-key carried {_NOT_OF_METHODS}",
     "it sends and reads JSON only": "infer-binary infer-raw compressed-requests compressed-answers",
     "it waits for each answer": "infer-async walks",
     "its methods take no headers, ids or certificates": "id headers tls",
@@ -94,8 +93,8 @@ HTTP_CLIENTS = (
     _client("httpx", "httpx", PythonProgram(_HTTPX, "by_httpx"), {}),
     _client(
         "fetch",
-        "Node's fetch, eventsource",
-        NodeProgram(FOLDER / "fetch", ("eventsource@4.1.0",), "fetch.mjs"),
+        "Node's fetch",
+        NodeProgram(FOLDER / "fetch", (), "fetch.mjs"),
         {
             "it trusts what its process's environment names": "tls",
             "it chooses among its connections itself": "sequence",

@@ -1,3 +1,3 @@
-from kit.fronts import no_process_is_left, web_server
+from kit.fronts import web_server
 
-__all__ = ["no_process_is_left", "web_server"]
+__all__ = ["web_server"]

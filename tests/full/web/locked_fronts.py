@@ -5,12 +5,11 @@ import http.client
 import json
 
 from kit.waiting import PATIENCE
-from rnnserve.web.app.site import site_routes
+from rnnserve.web.app.routes import all_routes
 
 SIMPLE = "direction_simple"
 BODY = json.dumps({"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 3, 2], "data": [0.0] * 6}]}).encode()
-STEPS = json.dumps({"input": [[0.0, 0.0], [1.0, 1.0]]}).encode()
-BODIES = {"infer": BODY, "generate": STEPS}
+BODIES = {"infer": BODY}
 WAYS = [
     (
         entry.name,
@@ -23,7 +22,7 @@ WAYS = [
             file="page.js",
         ),
     )
-    for entry in site_routes()
+    for entry in all_routes()
     for method in (*entry.handlers, "OPTIONS", *(["HEAD"] if "GET" in entry.handlers else []))
 ]
 

@@ -17,6 +17,7 @@ from kit.fronts import FakeUpstream, running_front, walk_model
 from kit.served import served
 from kit.tokens import tokens_in
 from rnnserve.client import Client
+from rnnserve.protos import inference_pb2 as pb
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
@@ -38,7 +39,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser):
-    """Opens pages. None may have said an error, nor asked anyone but the front."""
+    """Opens pages. None may have said an error, nor asked anyone but the gateway."""
     contexts, wrong = [], []
 
     def open_page(host, path="/", size=DESK, scheme="light", *, fails=False):
@@ -49,6 +50,7 @@ def opened(browser):
         page.on("console", lambda said: said.type in ("error", "warning") and not fails and wrong.append(said.text))
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("request", lambda asked: urlsplit(asked.url).netloc != host and wrong.append(asked.url))
+        page.on("websocket", lambda opened: urlsplit(opened.url).netloc != host and wrong.append(opened.url))
         page.goto(f"http://{host}{path}")
         return page
 
@@ -144,6 +146,7 @@ def count(tensors):
 
 def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
     upstream = FakeUpstream(FakeModels({"m": walk_model(count, continuable=True)}))
+    upstream.answers["ModelStatistics"] = pb.ModelStatisticsResponse()
     with running_front(upstream) as (port, _):
         page = opened(f"127.0.0.1:{port}", size=PHONE)
         form, session = page.locator("section", has_text="Try it"), page.locator("section", has_text="Step by step")
@@ -170,6 +173,7 @@ def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
         page.wait_for_selector("text=Step 1 answered")
         runs = [request for method, request, _ in upstream.asked if method == "ModelInfer"]
         assert [tensor.name for tensor in runs[-1].inputs] == ["input"]
+        page.close()  # it would ask for statistics when the gateway has ended
     assert not any("authorization" in dict(context.metadata) for *_, context in upstream.asked)
 
 
@@ -195,9 +199,9 @@ def test_a_locked_server_asks_for_a_token_and_says_what_is_wrong_with_one(locked
     assert not page.locator("#further").is_visible()  # to where a browser sends no token
     assert "direction" not in page.content()
     give(page, "two words")
-    playwright.expect(problem).to_contain_text("no token")
+    playwright.expect(problem).to_contain_text("not a token")
     give(page, tokens.unknown)
-    playwright.expect(problem).to_contain_text("not known to the server")
+    playwright.expect(problem).to_contain_text("does not know this token")
     playwright.expect(field).to_be_visible()
     give(page, tokens.metrics)
     playwright.expect(problem).to_have_text("This token is not enough: this call requires another role: infer or admin")

@@ -92,7 +92,7 @@ def test_the_command_of_a_process_has_what_its_server_has():
     settings = Settings(Path("m"), host="::1", log_requests="all", traces=True, **tls)
     told = arguments("--log-level", "error", "--log-format", "json")
     command = http_gateway._command_line(told, settings, Path("/sockets"))
-    options = "--upstream=unix:/sockets --host=::1 --log-level=error --log-format=json --log-requests=all --traces"
+    options = "--upstream=unix:/sockets --host=::1 --log-level=error --log-format=json --log-requests=all"
     options += " --grace=5.0 --max-body-bytes=33554432 --tls-certificate=c --tls-key=k --tls-client-ca=a"
     assert command[3:] == ["web", *options.split()]
 

@@ -16,8 +16,7 @@ from kit.waiting import until
 from rnnserve.protos import front_pb2
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.protocol_words import PEER
-from rnnserve.web.errors import RestError
-from rnnserve.web.upstream.statuses import error_of_status
+from rnnserve.web.errors import RestError, error_of_status
 from rnnserve.web.upstream.upstream import CallContext
 
 MODELS = ("direction_simple", "direction_stacked", "direction_bidirectional")

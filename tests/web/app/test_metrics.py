@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rnnserve.web.app.metrics import metrics_of
+from rnnserve.web.app.metrics import Metrics
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.upstream import CallContext
 
@@ -17,7 +17,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-L
 async def ask(socket):
     told = (("x-request-id", "1"), ("authorization", "Bearer a"), ("rnnserve-peer", "ipv4:10.0.0.1:5"))
     exchange: Any = types.SimpleNamespace(context=lambda: CallContext(told))
-    return await metrics_of(socket)(exchange)
+    return await Metrics(socket).answer(exchange)
 
 
 def answer(socket, said):

@@ -9,10 +9,11 @@ import pytest
 
 from kit.fronts import FakeUpstream, ask
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.web.app.application import Application, FrontLimits
-from rnnserve.web.app.site import site_routes
-from rnnserve.web.app.static_files import CONTENT_SECURITY_POLICY
-from rnnserve.web.upstream.statuses import error_of_status
+from rnnserve.web.app.application import Application
+from rnnserve.web.app.page import CONTENT_SECURITY_POLICY
+from rnnserve.web.app.routes import all_routes
+from rnnserve.web.errors import error_of_status
+from rnnserve.web.limits import Limits
 
 POLICY = {
     "default-src": "'none'",
@@ -60,7 +61,7 @@ def test_every_file_that_pages_name_is_served_and_comes_from_here(upstream):
         named = re.findall(r'(?:src|href)="(/static/[^"]+)"', reply.body.decode())
         named += [f"/static/{name}" for name in re.findall(r'from "\./([^"]+)"', reply.body.decode())]
         left += set(named) - seen - set(left)
-    assert {"/static/page.js", "/static/walk_asker.js", "/static/page.css"} <= seen
+    assert {"/static/page.js", "/static/walk.js", "/static/page.css"} <= seen
     kinds = {path: ask(upstream, path).headers["content-type"] for path in seen if path.endswith(".js")}
     assert set(kinds.values()) == {"text/javascript; charset=utf-8"}  # a module of another type is not run
 
@@ -88,7 +89,7 @@ def test_a_server_that_asks_for_a_token_is_told_from_one_that_is_away(upstream):
 
 
 def status_of(upstream, host, server=("127.0.0.1", 8000), path="/", hosts=frozenset()):
-    application = Application(upstream, site_routes(), FrontLimits(hosts=hosts))
+    application = Application(upstream, all_routes(), Limits(hosts=hosts))
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": [(b"host", host.encode())], "server": server}  # fmt: skip # noqa: E501
     sent = []
 

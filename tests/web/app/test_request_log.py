@@ -1,4 +1,4 @@
-"""What the front itself refuses is found by its id, in its log and in traces. The rest, in the server's."""
+"""What the gateway itself refuses is found by its id in its log, everything else in the server's."""
 
 import logging
 
@@ -7,13 +7,10 @@ import pytest
 
 from kit.fakes import FakeModels
 from kit.fronts import FakeUpstream, ask_application, walk_model
-from rnnserve.common.telemetry import traces_to
 from rnnserve.web.app.application import Application
-from rnnserve.web.app.http_spans import HttpSpans
 from rnnserve.web.app.request_log import RequestLog
-from rnnserve.web.app.site import site_routes
-from rnnserve.web.errors import RestError
-from rnnserve.web.upstream.statuses import error_of_status
+from rnnserve.web.app.routes import all_routes
+from rnnserve.web.errors import RestError, error_of_status
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PATH = "/v2/models/secret-name/infer"
@@ -37,7 +34,7 @@ def fake(**answers):
 
 
 def application(upstream, **more):
-    return Application(upstream, site_routes(), **more)
+    return Application(upstream, all_routes(), **more)
 
 
 def test_what_the_front_refuses_has_a_line_with_the_id_of_the_answer(lines):
@@ -73,45 +70,14 @@ def test_what_the_server_refuses_is_in_its_log(lines, error, count):
     assert [line["request_id"] for line in lines()] == [said.json["id"]] * count
 
 
-def test_before_a_server_elsewhere_the_front_has_lines_of_all_that_is_wanted(lines):
-    refusing = fake(ModelInfer=error_of_status(grpc.StatusCode.INVALID_ARGUMENT, "no"))
-    ask_application(application(refusing, requests=RequestLog("errors", has_server_log=False)), PATH, GOOD)
-    ask_application(application(fake(), requests=RequestLog("errors", has_server_log=False)), PATH, GOOD)
-    ask_application(application(fake(), requests=RequestLog("all", has_server_log=False)), PATH, GOOD)
-    ask_application(application(fake(), requests=RequestLog("all")), PATH, GOOD)
-    ask_application(application(refusing, requests=RequestLog("none")), PATH, GOOD)
-    assert [(line["status"], line.get("reason")) for line in lines()] == [(400, "bad_request"), (200, None)]
+def test_lines_can_be_switched_off(lines):
+    ask_application(application(fake(), requests=RequestLog("none")), PATH, b"{")
+    assert lines() == []
 
 
-@pytest.fixture
-def spans(monkeypatch):
-    pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not installed")
-    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    monkeypatch.delenv("OTEL_TRACES_SAMPLER", raising=False)
-    exporter = InMemorySpanExporter()
-    maker = HttpSpans(traces_to(SimpleSpanProcessor(exporter)))
-    return maker, exporter.get_finished_spans
-
-
-def test_request_has_a_span_whose_context_goes_on(spans):
-    maker, finished = spans
+def test_trace_of_the_client_goes_on_to_the_server():
     upstream = fake()
-    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1", "X-Request-Id": "mine"}
-    ask_application(application(upstream, spans=maker), PATH, GOOD, headers=headers)
-    (span,) = finished()
-    assert span.name == "POST /v2/models/{model}/infer"
-    assert f"{span.context.trace_id:032x} {span.parent.span_id:016x}" == f"{TRACE} {PARENT}"
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}
+    ask_application(application(upstream), PATH, GOOD, headers=headers)
     told = dict(upstream.asked[-1][2].metadata)
-    assert told["traceparent"] == f"00-{TRACE}-{span.context.span_id:016x}-01"
-    assert told["tracestate"] == "vendor=1"
-    said = dict(span.attributes)
-    assert said.pop("client.address")
-    assert said == {
-        "http.request.method": "POST",
-        "http.route": "/v2/models/{model}/infer",
-        "http.response.status_code": 200,
-        "url.scheme": "http",
-        "rnnserve.request.id": "mine",
-    }
+    assert (told["traceparent"], told["tracestate"]) == (headers["traceparent"], headers["tracestate"])

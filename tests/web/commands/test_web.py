@@ -15,7 +15,6 @@ import pytest
 from kit.certificates import write_certificates
 from kit.waiting import PATIENCE
 from rnnserve.cli import main
-from rnnserve.web.commands.memory_limit import MemoryWatch
 
 COMMAND = [sys.executable, "-m", "rnnserve.cli", "web"]
 
@@ -50,56 +49,11 @@ def test_it_ends_where_it_takes_more_memory_than_it_may():
     assert "--max-memory-bytes: it ends at once" in line
 
 
-class WatchedProcess:
-    """A process whose memory and work are told, in place of this one."""
-
-    def __init__(self):
-        self.held, self.worked, self.given_back, self.ended = 100 << 20, 1.0, 0, []
-        self.garbage, self.searches = 0, 0
-
-    def watch(self, most):
-        return MemoryWatch(
-            most,
-            held=lambda: self.held,
-            work=lambda: self.worked,
-            collect=self.collect,
-            give_back=self.give_back,
-            end=self.ended.append,
-        )
-
-    def collect(self):
-        self.searches += 1
-        return self.garbage
-
-    def give_back(self):
-        self.given_back += 1
-
-
-def test_garbage_is_looked_for_before_that_and_more_seldom_where_there_is_little():
-    process = WatchedProcess()
-    watch = process.watch(1 << 30)
-
-    def searches(looks):
-        before = process.searches
-        for _ in range(looks):
-            process.worked += 1.0
-            assert watch.look()
-        return process.searches - before
-
-    assert searches(100) == 0  # it holds as much as at first
-    process.held += 16 << 20
-    process.garbage = 1000
-    assert searches(100) == 5
-    process.garbage = 999
-    assert searches(2000) == 7  # after 20, 40, 80, 160, 320, 640 and 640 looks
-    process.garbage = 1000
-    assert searches(1280) >= 20
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--upstream", "nowhere"], "has no host and port"),
+        (["--upstream", "127.0.0.1:1,127.0.0.1:2"], "--upstream takes one server"),
         (["--upstream", "127.0.0.1:1", "--tls-key", "k"], "TLS needs both --tls-certificate and --tls-key"),
         (["--upstream", "127.0.0.1:1", "--tls-client-ca", "c"], "--tls-client-ca needs TLS"),
         (["--upstream", "127.0.0.1:1", "--upstream-tls-ca", "c"], "without TLS"),

@@ -4,7 +4,7 @@ import pytest
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.errors import RestError
-from rnnserve.web.rest.raw_request import read_raw_request
+from rnnserve.web.rest.infer_request import read_raw_request
 
 
 def metadata(*inputs):

@@ -7,13 +7,10 @@ import pytest
 
 from kit.waiting import PATIENCE
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.protocol_words import PEER
-from rnnserve.web.errors import RestError
+from rnnserve.web.errors import RestError, error_of_status
 from rnnserve.web.upstream import private_sockets
-from rnnserve.web.upstream.answers import NotConnected
-from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
+from rnnserve.web.upstream.grpc_upstream import GrpcUpstream, NotConnected
 from rnnserve.web.upstream.private_sockets import PrivateSockets
-from rnnserve.web.upstream.statuses import error_of_status
 from rnnserve.web.upstream.upstream import CallContext
 
 
@@ -48,7 +45,7 @@ def workers(monkeypatch):
 
 
 def asked(sockets, port=1):
-    return sockets.infer(pb.ModelInferRequest(), CallContext(((PEER, f"ipv4:127.0.0.1:{port}"),)))
+    return sockets.infer(pb.ModelInferRequest(), CallContext(client=f"ipv4:127.0.0.1:{port}"))
 
 
 def run(folder, use):
@@ -78,7 +75,7 @@ def test_a_connection_has_one_worker_and_connections_have_all(tmp_path, workers)
 def test_a_worker_that_does_not_answer_is_passed_over(tmp_path, workers, method):
     for name in "abc":
         (tmp_path / f"{name}.sock").touch()
-    workers.raising = {f"{name}.sock": NotConnected(503, "no") for name in "ab"}
+    workers.raising = {f"{name}.sock": NotConnected() for name in "ab"}
 
     async def use(sockets):
         if method == "infer":
@@ -100,11 +97,11 @@ def test_refusal_of_a_worker_is_passed_on_and_not_asked_elsewhere(tmp_path, work
 
 
 def test_without_workers_it_is_503(tmp_path, workers):
-    with pytest.raises(RestError, match="no server behind this HTTP front answers") as told:
+    with pytest.raises(RestError, match="the server behind this HTTP gateway does not answer") as told:
         run(tmp_path, asked)
     assert (told.value.status, told.value.headers["retry-after"]) == (503, "1")
     (tmp_path / "a.sock").touch()
-    workers.raising = {"a.sock": NotConnected(503, "no")}
+    workers.raising = {"a.sock": NotConnected()}
     with pytest.raises(RestError):
         run(tmp_path, asked)
 
@@ -132,13 +129,13 @@ def test_workers_that_all_were_replaced_since_the_last_look_are_found(tmp_path, 
         assert await asked(sockets) in ("a.sock", "b.sock")
         for name in "ab":
             (tmp_path / f"{name}.sock").unlink()
-            workers.raising[f"{name}.sock"] = NotConnected(503, "no")
+            workers.raising[f"{name}.sock"] = NotConnected()
             (tmp_path / f"new {name}.sock").touch()
         said = [await asked(sockets), await sockets.call("ServerLive", None, str, CallContext())]
         assert {each[:3] for each in said} == {"new"}
         for name in "ab":
-            workers.raising[f"new {name}.sock"] = NotConnected(503, "no")
-        with pytest.raises(RestError, match="no server behind this HTTP front answers"):
+            workers.raising[f"new {name}.sock"] = NotConnected()
+        with pytest.raises(RestError, match="the server behind this HTTP gateway does not answer"):
             await asked(sockets)
 
     run(tmp_path, use)

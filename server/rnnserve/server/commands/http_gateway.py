@@ -123,7 +123,7 @@ def http_gateway(command: CommandSettings, settings: Settings) -> Iterator[tuple
 
 def missing_http_package() -> str:
     """The first package that HTTP needs and that is not installed; empty if none is missing."""
-    names = ("uvicorn", "starlette", "httptools", "orjson", "uvloop")
+    names = ("uvicorn", "httptools", "orjson", "uvloop", "websockets")
     return next((name for name in names if importlib.util.find_spec(name) is None), "")
 
 
@@ -151,10 +151,11 @@ def _listener(command: CommandSettings, settings: Settings) -> socket.socket | N
 def _command_line(options: CommandSettings, settings: Settings, folder: Path) -> list[str]:
     command = [sys.executable, "-m", "rnnserve.cli", "web", f"--upstream=unix:{folder}", f"--host={settings.host}"]
     command += [f"--log-level={options.log_level}", f"--log-format={options.log_format}"]
-    command += [f"--log-requests={settings.log_requests}", *(["--traces"] if settings.traces else [])]
+    command.append(f"--log-requests={settings.log_requests}")
     command.append(f"--grace={settings.grace}")
     command.append(f"--max-body-bytes={max(_LEAST_BODY_BYTES, 2 * settings.max_message_bytes)}")
     command += [f"--allow-host={name}" for name in options.http_allow_host]
+    command += [f"--allow-origin={origin}" for origin in options.http_allow_origin]
     if settings.access_file is not None:
         command.append("--asks-for-tokens")
     if settings.client_roles is not None:

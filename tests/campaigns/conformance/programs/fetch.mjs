@@ -1,8 +1,7 @@
-// Node's own fetch, and the package eventsource for events.
+// Node's own fetch.
 
 import { readFileSync } from "node:fs";
 import { deflateSync, gzipSync } from "node:zlib";
-import { EventSource } from "eventsource";
 
 const plan = JSON.parse(readFileSync(process.argv[2], "utf8"));
 const { classifier, text } = plan;
@@ -192,25 +191,6 @@ const features = {
       states = [{ ...output(said, "h_n"), name: "h_0" }];
     }
     right(said, 2);
-  },
-  generate: async () => {
-    const said = await post(`/v2/models/${model}/generate`, { input: classifier.walks[0] });
-    same(said.logits, classifier.logits[0]);
-  },
-  "generate-stream": async () => {
-    const body = JSON.stringify({ input: classifier.walks[2] });
-    const source = new EventSource(`http://${plan.http.plain}/v2/models/${model}/generate_stream`, {
-      fetch: (url, options) => fetch(url, { ...options, method: "POST", body }),
-    });
-    const events = await new Promise((resolve, reject) => {
-      const found = [];
-      source.onmessage = (event) => {
-        found.push(JSON.parse(event.data));
-        if (found.length === classifier.walks[2].length) resolve(found);
-      };
-      source.onerror = (error) => reject(new Error(`after ${found.length} events: ${error.message}`));
-    }).finally(() => source.close());
-    same(events.at(-1).logits, classifier.logits[2]);
   },
   statistics: async () => {
     await post(infer, asked(classifier.walks[0]));

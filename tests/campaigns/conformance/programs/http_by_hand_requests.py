@@ -217,19 +217,3 @@ def carried() -> None:
             said = session.post(INFER, {"inputs": [tensor(walk(2)[:, at : at + 1]), *states]})
         states = [tensor(output(said, "h_n"), "h_0")]
     same(output(said), [CLASSIFIER["logits"][2]])
-
-
-@feature("generate")
-def generate() -> None:
-    said = Session().post(f"/v2/models/{MODEL}/generate", {"input": CLASSIFIER["walks"][0]})
-    same(said["logits"], CLASSIFIER["logits"][0])
-
-
-@feature("generate-stream")
-def generate_stream() -> None:
-    body = json.dumps({"input": CLASSIFIER["walks"][2]}).encode()
-    sent = Session().send("POST", f"/v2/models/{MODEL}/generate_stream", body)
-    assert sent.headers["content-type"] == "text/event-stream"
-    events = [json.loads(line.removeprefix("data: ")) for line in sent.content.decode().splitlines() if line]
-    assert len(events) == len(CLASSIFIER["walks"][2])
-    same(events[-1]["logits"], CLASSIFIER["logits"][2])

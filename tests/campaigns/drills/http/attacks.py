@@ -209,20 +209,6 @@ def names_of_models(port: int) -> Counter[int | str]:
     return _run(port, 16, work, seconds=60.0)
 
 
-def events_that_are_not_read(port: int) -> Counter[int | str]:
-    """Streams of events, of the page and of long sequences, whose clients read nothing."""
-    walk = json.dumps({"input": [[0.5, -0.5]] * 200_000}).encode()
-    path = b"POST /v2/models/direction_simple/generate_stream HTTP/1.1\r\nHost: localhost\r\n"
-    requests = [b"GET /page/live HTTP/1.1\r\nHost: localhost\r\n\r\n"] * 40
-    requests += [path + b"Content-Length: %d\r\n\r\n%s" % (len(walk), walk)] * 10
-
-    async def work(crowd: Crowd, connection: socket.socket) -> None:
-        await crowd.send(connection, requests.pop())
-        await asyncio.sleep(SECONDS)
-
-    return _run(port, len(requests), work, window=4096)
-
-
 def resets(port: int) -> Counter[int | str]:
     """Connections that are reset while their requests are answered."""
     body = post(_infer_body(json.dumps([[[1.5, -1.5]] * 100] * 20).encode(), [20, 100, 2]))
@@ -265,6 +251,6 @@ ATTACKS: dict[str, Callable[[int], Counter[int | str]]] = {
     for function in (
         idle, slow_heads, slow_bodies, slow_readers, large_heads, pipelining, pipelined_and_read, gzip_bombs,
         posts_of_16_mib, large_answers_in_json, hostile_json, json_of_a_megabyte, malformed_requests, names_of_models,
-        events_that_are_not_read, resets,
+        resets,
     )
 }  # fmt: skip

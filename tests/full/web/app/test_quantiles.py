@@ -9,7 +9,7 @@ import pytest
 
 from rnnserve.web import app
 
-MODULE = Path(app.__file__).parent / "static" / "quantiles.js"
+MODULE = Path(app.__file__).parent / "static" / "numbers.js"
 
 
 @pytest.fixture(scope="module")

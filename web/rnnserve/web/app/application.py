@@ -1,226 +1,244 @@
-"""The ASGI application."""
+"""The ASGI application: finds the route of each request, and answers it, or refuses it with an error in JSON."""
 
 import asyncio
-import contextlib
-import dataclasses
-from collections.abc import Iterable, MutableMapping
+import logging
+import secrets
+from collections.abc import Iterable
 from typing import Any
 
-from starlette.exceptions import HTTPException
-from starlette.routing import Match, Route, Router
-from starlette.types import Receive, Scope, Send
-
 from rnnserve.protos.access_table import rows_missing
-from rnnserve.web.app.access import FrontAccess
-from rnnserve.web.app.bodies import BodyReader, ClientGone
-from rnnserve.web.app.direct_infer import DirectInfer
-from rnnserve.web.app.edge import check_host, check_origin, check_path, defect_of, error_answer, request_id_of
-from rnnserve.web.app.exchange import Answer, Exchange
-from rnnserve.web.app.http_spans import HttpSpans
-from rnnserve.web.app.large_bodies import beside_loop
-from rnnserve.web.app.request_log import RequestLog, words_of
-from rnnserve.web.app.routes import Handler, RouteEntry
+from rnnserve.web.app.access import GatewayAccess
+from rnnserve.web.app.bodies import Budget, beside_loop
+from rnnserve.web.app.edge import check_headers, check_host, check_path, is_own_origin
+from rnnserve.web.app.exchange import Answer, ClientGone, Exchange, Scope, Send, StreamClosed, json_answer
+from rnnserve.web.app.request_log import RequestLog
+from rnnserve.web.app.routes import Found, RouteEntry, route_finder
+from rnnserve.web.app.streams import OpenStreams, close_message, open_stream, refuse_stream
+from rnnserve.web.connection import Receive, abort, certificate_of, is_gone
 from rnnserve.web.errors import RestError
+from rnnserve.web.limits import Limits
 from rnnserve.web.rest.compression import choose_coding, compress
-from rnnserve.web.scope_keys import GONE
 from rnnserve.web.upstream.upstream import Upstream
 
-__all__ = ["Application", "FrontLimits"]
+__all__ = ["Application"]
 
-_MESSAGES = {404: "Not Found", 405: "Method Not Allowed"}
+_log = logging.getLogger(__name__)
 
-
-@dataclasses.dataclass(frozen=True)
-class FrontLimits:
-    """Bounds of the front.
-
-    Attributes:
-        max_body_bytes: Bytes of a body, as sent and decompressed (`rnnserve web --max-body-bytes`; with `rnnserve
-            serve` twice `--max-message-bytes` where that is more). Beyond it: 413.
-        max_held_bytes: Bytes of all bodies and large answers in hand, a sixth of it for small bodies. Beyond it: 429;
-            bodies that arrive slowly give way (408).
-        timeout: Seconds that a request may take at the server (`rnnserve web --timeout`). Beyond it: 504.
-        hosts: Names in the header Host, lower case, that are the front's own on a loopback address, beside localhost.
-    """
-
-    max_body_bytes: int = 32 << 20
-    max_held_bytes: int = 64 << 20
-    timeout: float = 60.0
-    hosts: frozenset[str] = frozenset()
+_PIECE_BYTES = 64 << 10
+"""Bytes of an answer that are written at a time: a client that does not read keeps little more in the connection."""
 
 
 class Application:
-    """Answers every request: by its route, or with an error in JSON.
+    """Answers every request.
 
-    Attributes:
-        routes: The table that it was made from.
-        ending: Set when the front ends: answers that have no end end then.
-        direct: Answers most inference requests at once, before any of this.
+    `access` asks the server whether clients may ask for their routes; None if everybody may. `ending` is set when the
+    gateway ends: each answer closes its connection then. `streams` are the open ones.
     """
 
     def __init__(
         self,
         upstream: Upstream,
         routes: Iterable[RouteEntry],
-        limits: FrontLimits | None = None,
+        limits: Limits | None = None,
         *,
         requests: RequestLog | None = None,
-        spans: HttpSpans | None = None,
-        access: FrontAccess | None = None,
+        access: GatewayAccess | None = None,
+        tells_certificates: bool = False,
     ) -> None:
-        """Prepare.
-
-        Args:
-            upstream: The server.
-            routes: The first that fits answers.
-            limits: Bounds; None for the usual ones.
-            requests: Log of requests; None for the usual one.
-            spans: Maker of spans; None where there are to be none.
-            access: Questions to the server, whether clients may ask for their routes; None where all may.
-
-        Raises:
-            ValueError: If nothing says who may ask for a route.
-        """
         self.routes = tuple(routes)
         if missing := rows_missing(entry.name for entry in self.routes):
             raise ValueError(f"nothing says who may ask for {', '.join(missing)}: rnnserve/protos/access_table.py")
-        self._access = access
         self.ending = asyncio.Event()
-        self._limits = limits or FrontLimits()
+        self._find = route_finder(self.routes)
         self._upstream = upstream
+        self._limits = limits or Limits()
         self._requests = requests or RequestLog()
-        self._spans = spans
-        self._bodies = BodyReader(self._limits.max_body_bytes, self._limits.max_held_bytes)
-        self.direct = DirectInfer(
-            upstream,
-            self._bodies,
-            self._limits.hosts,
-            self._limits.timeout,
-            self._requests,
-            is_traced=spans is not None,
-            access=access,
-        )
-        self._routes = [
-            Route(entry.path, _Endpoint(self, entry), methods=list(entry.handlers), name=entry.name)
-            for entry in self.routes
-        ]
-        # No redirects: a POST that is sent again to another path is a request that no one has meant.
-        self._router = Router(self._routes, redirect_slashes=False)
+        self._access = access
+        self._tells_certificates = tells_certificates
+        self.streams = OpenStreams(self._limits)
+        self._budget = Budget(self._limits.max_held_bytes)
+        self._running: dict[Exchange, Receive] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; no other kind of scope is for this application."""
-        if scope["type"] != "http":
+        """Answer a request, or the frames of a stream."""
+        if scope["type"] not in ("http", "websocket"):
             return
-        headers = dict(scope["headers"])
-        scope["rnnserve.id"] = request_id = scope.get("rnnserve.id") or request_id_of(headers)
-        scope["rnnserve.ending"] = self.ending
-        scope["app"] = self  # so that Starlette raises what it would answer in plain text
-        span = None if self._spans is None else self._spans.begin(scope)
+        exchange = Exchange(scope, receive, self._upstream, self._budget, self._limits)
+        if self._tells_certificates:
+            exchange.certificate = certificate_of(receive)
+        exchange.task = asyncio.current_task()
+        self._running[exchange] = receive
         try:
-            check_path(scope["raw_path"])
-            check_host(headers, scope.get("server"), self._limits.hosts)
-            check_origin(scope["method"], headers)
-            if scope["method"] == "OPTIONS":
-                await self.send(scope, send, await self._options(scope, receive))
+            if scope["type"] == "http":
+                await self._send(exchange, send, await self._answer(exchange))
             else:
-                await self._router(scope, receive, send)
-        except RestError as error:
-            await self._refuse(scope, send, error)
-        except HTTPException as error:
-            said = RestError(error.status_code, _MESSAGES.get(error.status_code, error.detail), headers=error.headers)
-            await self._refuse(scope, send, said)
+                await self._stream(exchange, receive, send)
         except ClientGone:
             pass
-        except asyncio.CancelledError:
-            if not scope.get(GONE):
-                raise
-        except Exception as error:  # noqa: BLE001 - a defect is told by its id, and leaves the front as it was
-            await self._refuse(scope, send, defect_of(request_id, error))
         finally:
-            self._bodies.let_go(scope)
-            if span is not None and self._spans is not None:
-                self._spans.end(span, scope)
+            del self._running[exchange]
+            exchange.let_go()
 
-    async def answer(self, entry: RouteEntry, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request that has found its route."""
-        method: str = scope["method"]
-        handler: Handler = entry.handlers["GET" if method == "HEAD" else method]
-        scope["rnnserve.compresses"] = entry.is_compressed
-        exchange = self._exchange(scope, receive)
+    def look(self, now: float) -> None:
+        """Give up on clients that have gone, or that send or read too slowly. To be called a few times a second."""
+        for exchange, receive in list(self._running.items()):
+            error = ClientGone() if is_gone(receive) else exchange.why_late(now)
+            if error is not None:
+                if isinstance(error, ClientGone):
+                    abort(receive)
+                exchange.end(error)
+
+    def end(self) -> None:
+        """Close connections after their answers from now on, and streams that wait for a frame at once."""
+        self.ending.set()
+        for exchange in self._running:
+            if exchange.phase == "idle":
+                exchange.end(StreamClosed(1001, "the server is going away: connect again"))
+
+    async def _answer(self, exchange: Exchange) -> Answer:
+        """Return a request's answer, or a refusal."""
+        try:
+            return await self._handle(exchange)
+        except RestError as error:
+            return self._refuse(exchange, error)
+        except ClientGone:
+            raise
+        except asyncio.CancelledError:
+            if exchange.ended_by is None or exchange.task is None:
+                raise
+            exchange.task.uncancel()
+            exchange.phase = ""
+            if isinstance(exchange.ended_by, RestError):
+                return self._refuse(exchange, exchange.ended_by)
+            raise exchange.ended_by from None
+        except Exception as error:  # noqa: BLE001 - a defect is told by its id, and leaves the gateway as it was
+            return self._refuse(exchange, self._defect(exchange, error))
+
+    async def _handle(self, exchange: Exchange) -> Answer:
+        headers = exchange.headers
+        method: str = exchange.scope["method"]
+        self._check_edge(exchange)
+        if method not in ("GET", "HEAD", "OPTIONS") and not is_own_origin(headers):
+            raise RestError(403, "this request comes from a page of another site (header Origin): it is not answered")
+        if exchange.scope["raw_path"] == b"*" and method == "OPTIONS":
+            return Answer(status=204, headers={"allow": "OPTIONS"})
+        entry, _ = self._found(exchange)
+        handler = entry.handlers.get("GET" if method == "HEAD" else method)
+        allowed = (
+            {*entry.handlers, "OPTIONS", *(["HEAD"] if "GET" in entry.handlers else [])} if handler is None else ()
+        )
+        if handler is None and method != "OPTIONS":
+            raise RestError(405, "Method Not Allowed", headers={"allow": ", ".join(sorted(allowed))})
         if self._access is not None:
             await self._access.check(entry.name, exchange)
+        if handler is None:
+            return Answer(status=204, headers={"allow": ", ".join(sorted(allowed))})
         answer = await handler(exchange)
-        await self.send(scope, send, answer)
-        if self._requests.wants_answers:
-            self._requests.answered(answer.status, words_of(scope))
+        if entry.is_compressed and b"accept-encoding" in headers and answer.status == 200:
+            return await _compressed(answer, choose_coding(headers[b"accept-encoding"].decode("latin-1")))
+        return answer
 
-    def _exchange(self, scope: Scope, receive: Receive) -> Exchange:
-        request_id: str = scope["rnnserve.id"]
-        return Exchange(scope, receive, request_id, self._upstream, self._bodies, self._limits.timeout)
+    def _check_edge(self, exchange: Exchange) -> None:
+        check_headers(exchange.scope["headers"], exchange.headers)
+        check_path(exchange.scope["raw_path"])
+        check_host(exchange.headers, exchange.scope.get("server"), self._limits.hosts)
 
-    async def _refuse(self, scope: Scope, send: Send, error: RestError) -> None:
-        """Tell of a request that is refused, and answer it so."""
-        self._requests.refused(error, words_of(scope))
-        await self.send(scope, send, error_answer(error, scope["rnnserve.id"]))
+    def _found(self, exchange: Exchange) -> Found:
+        found = self._find(exchange.scope["raw_path"])
+        if found is None:
+            raise RestError(404, "Not Found")
+        exchange.route, exchange.params = found.entry.path, found.params
+        return found
 
-    async def send(self, scope: Scope, send: Send, answer: Answer) -> None:
-        """Send an answer, compressed where the client asks for that, or events as they come."""
-        headers = answer.fields(scope["rnnserve.id"])
-        scope["rnnserve.status"] = answer.status
-        start: MutableMapping[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": headers}
-        if answer.status >= 400 and not scope.get("rnnserve.read") and _has_body(scope):
-            headers.append((b"connection", b"close"))  # what is left of the request is not read
-        if answer.events is not None and scope["method"] != "HEAD":
-            await send(start)
-            async with contextlib.aclosing(answer.events) as events:  # what it holds is let go now
-                async for event in events:
-                    await send({"type": "http.response.body", "body": event, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-            return
+    async def _stream(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        """Answer the frames of a WebSocket until it ends."""
+        await receive()  # websocket.connect
+        address = (exchange.scope.get("client") or ("",))[0]
+        is_own = is_own_origin(exchange.headers, self._limits.origins)
+        is_open = False
+        try:
+            stream = open_stream(exchange, receive, send)
+            await self._check_stream(exchange, is_own=is_own)
+            self.streams.open(address)
+            is_open = True
+            await stream.accept()
+            await stream.run(self.ending)
+        except RestError as error:
+            self._requests.refused(error, exchange)
+            await refuse_stream(error, exchange, send, is_own_page=is_own)
+        except StreamClosed as closed:
+            await send(close_message(closed))
+        except asyncio.CancelledError:
+            if exchange.ended_by is None or exchange.task is None:
+                raise
+            exchange.task.uncancel()
+            if isinstance(exchange.ended_by, StreamClosed):
+                await send(close_message(exchange.ended_by))
+        except OSError:  # uvicorn's, from writing to a client that has gone
+            pass
+        except Exception as error:  # noqa: BLE001 - likewise
+            await send(close_message(StreamClosed(1011, str(self._defect(exchange, error)))))
+        finally:
+            if is_open:
+                self.streams.close(address)
+
+    async def _check_stream(self, exchange: Exchange, *, is_own: bool) -> None:
+        self._check_edge(exchange)
+        if not is_own:
+            raise RestError(
+                403, "this stream is for a page of another site (header Origin): allow it with --http-allow-origin"
+            )
+        entry, _ = self._found(exchange)
+        if entry.name != "stream":
+            raise RestError(404, "this path takes no WebSocket: /v2/models/{model}/stream does")
+        if self._access is not None:
+            await self._access.check(entry.name, exchange)
+
+    def _defect(self, exchange: Exchange, error: Exception) -> RestError:
+        """Log a defect. Its error names it by an id."""
+        defect = secrets.token_hex(4)
+        _log.error("internal error %s, request %s", defect, exchange.request_id, exc_info=error)
+        return RestError(500, f"internal error {defect}: the log of the HTTP gateway has the details")
+
+    def _refuse(self, exchange: Exchange, error: RestError) -> Answer:
+        """Count and log a request that is refused, and write its answer.
+
+        Its content type is exactly application/json: KServe's client reads the message of no other.
+        """
+        self._requests.refused(error, exchange)
+        return json_answer({"error": str(error), "id": exchange.request_id}, error.status, error.headers)
+
+    async def _send(self, exchange: Exchange, send: Send, answer: Answer) -> None:
         body = answer.body
-        coding = _coding_asked(scope) if answer.status == 200 and scope["rnnserve.compresses"] else ""
-        if coding and (compressed := await beside_loop(len(body), compress, body, coding)) is not None:
-            body = compressed
-            headers.append((b"content-encoding", coding.encode()))
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send(start)
-        await send({"type": "http.response.body", "body": body})
-
-    async def _options(self, scope: Scope, receive: Receive) -> Answer:
-        """Say which methods a path has."""
-        methods = {"OPTIONS"}
-        for route in self._routes:
-            match, found = route.matches(scope)
-            if match is not Match.NONE:
-                methods |= route.methods or set()
-                if self._access is not None:
-                    await self._access.check(route.name, self._exchange({**scope, **found}, receive))
-                break
-        if methods == {"OPTIONS"} and scope["raw_path"] != b"*":
-            raise RestError(404, _MESSAGES[404])
-        return Answer(status=204, headers={"allow": ", ".join(sorted(methods))})
-
-
-class _Endpoint:
-    """A route's ASGI application."""
-
-    def __init__(self, application: Application, entry: RouteEntry) -> None:
-        self._application = application
-        self._entry = entry
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._application.answer(self._entry, scope, receive, send)
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"x-request-id", exchange.request_id.encode()),
+            *((name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()),
+        ]
+        if answer.status != 204:
+            headers.append((b"content-length", str(len(body)).encode()))
+        if self.ending.is_set():
+            headers.append((b"connection", b"close"))
+        start: dict[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": headers}
+        try:
+            await send(start)
+            if len(body) <= _PIECE_BYTES or exchange.scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": body})
+                return
+            for at in range(0, len(body), _PIECE_BYTES):
+                piece = body[at : at + _PIECE_BYTES]
+                exchange.wait_for_client("writing")
+                await send({"type": "http.response.body", "body": piece, "more_body": at + len(piece) < len(body)})
+        except asyncio.CancelledError:
+            if exchange.ended_by is None or exchange.task is None:
+                raise
+            exchange.task.uncancel()
+            raise ClientGone from None
 
 
-def _has_body(scope: Scope) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in scope["headers"]
-    )
-
-
-def _coding_asked(scope: Scope) -> str:
-    for name, value in scope["headers"]:
-        if name == b"accept-encoding":
-            return choose_coding(value.decode("latin-1"))
-    return ""
+async def _compressed(answer: Answer, coding: str) -> Answer:
+    body = await beside_loop(len(answer.body), compress, answer.body, coding) if coding else None
+    if body is None:
+        return answer
+    headers = {**answer.headers, "content-encoding": coding}
+    return Answer(body, answer.status, answer.content_type, headers)

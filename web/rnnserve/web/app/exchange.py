@@ -1,25 +1,26 @@
-"""One request as handlers see it, and what they give for an answer."""
+"""One request as handlers see it, and the answer that they give."""
 
 import asyncio
-import contextlib
-import dataclasses
 import functools
-from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from starlette.types import Receive, Scope
-
+from rnnserve.common.request_lines import new_request_id, usable_id
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos import protocol_words as words
-from rnnserve.protos.protocol_words import PEER, REQUEST_ID
-from rnnserve.web.app.bodies import BodyReader
-from rnnserve.web.app.large_bodies import read_beside_loop
+from rnnserve.protos.protocol_words import CERTIFICATE, PEER, REQUEST_ID
+from rnnserve.web.app.bodies import Budget, beside_loop
+from rnnserve.web.connection import Receive
 from rnnserve.web.errors import RestError, bad_request
-from rnnserve.web.rest.json_text import dump, parse_object
-from rnnserve.web.scope_keys import CERTIFICATE
+from rnnserve.web.limits import Limits
+from rnnserve.web.rest.compression import Inflater
+from rnnserve.web.rest.json_tensors import dump, parse_object
 from rnnserve.web.upstream.upstream import CallContext, Upstream
 
-__all__ = ["Answer", "Exchange", "forwarded_headers", "json_answer", "name_of_peer", "said_of_client"]
+__all__ = ["Answer", "ClientGone", "Exchange", "Scope", "Send", "StreamClosed", "json_answer"]
+
+Scope = dict[str, Any]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _FORWARDED = (b"authorization", b"traceparent", b"tracestate")
 """Headers that the server sees."""
@@ -28,180 +29,171 @@ _FORWARDED_BYTES = 7 << 10
 """Bytes of one of the headers that the server sees: gRPC refuses calls with more than 8 KiB of metadata now and then,
 and as if the server were full. Beyond it: 431."""
 
-_CACHED = 256
-"""Clients whose names are kept, which each of their requests needs."""
+_BODY_RATE = 64 << 10
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """What a handler gives.
+class ClientGone(Exception):
+    """The client has closed its connection before its request was whole, or before it was answered."""
 
-    Attributes:
-        body: All of it.
-        status: HTTP status.
-        content_type: Header Content-Type.
-        headers: Further headers, lower case.
-        events: Pieces that are sent as they come, in the place of the body.
-    """
+
+class StreamClosed(Exception):
+    """The gateway ends a WebSocket with a close code."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Answer(NamedTuple):
+    """What a handler returns. `headers` are in lower case."""
 
     body: bytes = b""
     status: int = 200
     content_type: str = "application/json"
-    headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    events: AsyncGenerator[bytes, None] | None = None
-
-    def fields(self, request_id: str) -> list[tuple[bytes, bytes]]:
-        """Give the fields of its head, without those of its body's size and form.
-
-        Args:
-            request_id: Name of the request, which every answer tells.
-        """
-        return [
-            (b"content-type", self.content_type.encode()),
-            (b"x-request-id", request_id.encode()),
-            *((name.lower().encode(), value.encode("latin-1")) for name, value in self.headers.items()),
-        ]
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Exchange:
-    """A request that has found its route.
+    """A request. `upstream` is the server. `ended_by` is set when the gateway gives up on the client."""
 
-    Attributes:
-        headers: By name, lower case; of one that comes twice, the last.
-        request_id: The client's X-Request-Id, or one that was made.
-        upstream: The server.
-    """
+    certificate = ""  # that the client has shown, in DER and base64
+    params: Mapping[str, str] = MappingProxyType({})  # parts of the path
+    route = ""  # pattern of the path
+    ended_by: Exception | None = None
+    task: asyncio.Task[Any] | None = None
+    phase = ""  # "reading", "writing", or "idle" on a stream, while the client is waited for
+    since = 0.0  # when that began, on the loop's clock
+    moved = 0  # bytes since then
+    _held = 0
 
-    __slots__ = ("_bodies", "_receive", "_timeout", "headers", "request_id", "scope", "upstream")
-
-    def __init__(
-        self, scope: Scope, receive: Receive, request_id: str, upstream: Upstream, bodies: BodyReader, timeout: float
-    ) -> None:
-        """Begin.
-
-        Args:
-            scope: Scope of ASGI.
-            receive: Function of ASGI that gives the next part of the body.
-            request_id: Name of the request, in logs and answers.
-            upstream: The server.
-            bodies: Reads bodies.
-            timeout: Seconds that a call may take.
-        """
+    def __init__(self, scope: Scope, receive: Receive, upstream: Upstream, budget: Budget, limits: Limits) -> None:
         self.scope = scope
-        self._receive = receive
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.request_id = request_id
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])  # of one that comes twice, the last
+        given = self.headers.get(b"x-request-id")
+        self.request_id = (usable_id(given.decode("latin-1")) if given else "") or new_request_id()
         self.upstream = upstream
-        self._bodies = bodies
-        self._timeout = timeout
+        self.limits = limits
+        self._receive = receive
+        self._budget = budget
 
     @property
     def credentials(self) -> tuple[bytes, str]:
-        """What the client has shown of who it is: the header authorization, and its certificate; each may be empty."""
-        return self.headers.get(b"authorization", b""), self.scope.get(CERTIFICATE, "")
-
-    @property
-    def ending(self) -> asyncio.Event:
-        """Set when the front ends: an answer without an end ends then."""
-        ending: asyncio.Event = self.scope["rnnserve.ending"]
-        return ending
+        """What the client has shown of who it is: its header authorization, and its certificate. Each may be empty."""
+        return self.headers.get(b"authorization", b""), self.certificate
 
     def parameter(self, name: str) -> str:
-        """A part of the path; empty where the route has none of this name."""
-        value: str = self.scope["path_params"].get(name, "")
-        return value
-
-    async def body(self) -> bytes:
-        """Read the body, decompressed.
-
-        Raises:
-            RestError: If it is too large, damaged or cut short.
-        """
-        return await self._bodies.read(self.scope, self.headers, self._receive)
-
-    def turn(self, size: int) -> contextlib.AbstractAsyncContextManager[None]:
-        """Wait for a turn at the server, where a request has many bytes; and have it within the block."""
-        return self._bodies.turns.turn(size)
+        """A part of the path. Empty if the route has none of this name."""
+        return self.params.get(name, "")
 
     def hold(self, size: int) -> None:
-        """Count bytes of the answer among those in hand, until it has been sent.
+        """Count bytes of the request or its answer until it is over. RestError if others take all the room."""
+        self._budget.hold(size, self._held)
+        self._held += size
 
-        Raises:
-            RestError: If others take all the room.
-        """
-        self._bodies.hold(self.scope, size)
+    def let_go(self) -> None:
+        """Note that the request is over."""
+        self._budget.held -= self._held
+        self._held = 0
+
+    def wait_for_client(self, phase: str) -> None:
+        """Begin to wait for the client, or end that with an empty phase."""
+        self.phase, self.moved = phase, 0
+        if phase:
+            self.since = asyncio.get_running_loop().time()
+
+    def why_late(self, now: float) -> Exception | None:
+        """Return why the gateway gives up on a client that is waited for. None if it does not."""
+        waited, limits = now - self.since, self.limits
+        if self.phase == "reading" and waited > limits.body_seconds + self.moved / _BODY_RATE:
+            return RestError(408, "the body did not arrive in time; send it again")
+        if self.phase == "writing" and waited > limits.write_seconds:
+            return ClientGone()
+        if self.phase == "idle" and waited > limits.stream_idle_seconds:
+            return StreamClosed(1000, f"no frame for {limits.stream_idle_seconds:g} s")
+        return None
+
+    def end(self, error: Exception) -> None:
+        """Give up on the client: the request's task gets a cancellation, and finds the error in `ended_by`."""
+        if self.ended_by is None and self.task is not None:
+            self.ended_by = error
+            self.task.cancel()
+
+    async def body(self) -> bytes:
+        """Read the decompressed body. RestError if it is too large or damaged, ClientGone if it does not come."""
+        most = self.limits.max_body_bytes
+        length = int(self.headers.get(b"content-length", b"0"))
+        if length > most:
+            raise self._too_large(f"{length:,} bytes")
+        coding = self.headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+        inflater = Inflater(coding, most) if coding and coding != "identity" else None
+        self.wait_for_client("reading")
+        message = await self._receive()
+        if inflater is None and not message.get("more_body", False) and message["type"] == "http.request":
+            body: bytes = message.get("body", b"")
+            self.phase = ""
+            if len(body) > most:
+                raise self._too_large("more")
+            self.hold(len(body))
+            return body
+        whole = bytearray()
+        while True:
+            if message["type"] != "http.request":
+                raise ClientGone
+            arrived: bytes = message.get("body", b"")
+            self.moved += len(arrived)
+            if self.moved > most:
+                raise self._too_large("more")
+            made = arrived if inflater is None else await beside_loop(8 * len(arrived), inflater.feed, arrived)
+            self.hold(len(made))
+            whole += made
+            if not message.get("more_body", False):
+                break
+            message = await self._receive()
+        if inflater is not None:
+            inflater.end()
+        self.phase = ""
+        return bytes(whole)
 
     async def json(self) -> dict[str, Any]:
-        """Read the body as a JSON object; an empty body is an empty one.
-
-        Raises:
-            RestError: If it is none.
-        """
+        """Read the body as a JSON object. An empty body is an empty object."""
         body = await self.body()
-        return await read_beside_loop(len(body), parse_object, body) if body.strip() else {}
+        return await beside_loop(len(body), parse_object, body) if body.strip() else {}
 
     def context(self, timeout: float | None = None) -> CallContext:
-        """What goes with a call for this request.
-
-        Args:
-            timeout: Seconds that it may take; None for the usual ones.
-
-        Raises:
-            RestError: If a header cannot be passed on, or is too large.
-        """
-        metadata = [(REQUEST_ID, self.request_id), *forwarded_headers(self.headers)]
+        """What goes with a call for this request. RestError if a header cannot be passed on."""
+        metadata = [(REQUEST_ID, self.request_id)]
+        metadata += [(name.decode(), _text(name, self.headers[name])) for name in _FORWARDED if name in self.headers]
         client = self.scope.get("client")
-        name = "" if client is None else name_of_peer(client)
-        believed = said_of_client(name, self.scope.get(CERTIFICATE, "")) if self.upstream.trusts_peer else ()
-        has_headers = len(metadata) > 1 or len(believed) > 1
-        metadata += believed
-        return CallContext(tuple(metadata), self._timeout if timeout is None else timeout, has_headers, name)
+        peer = "" if client is None else _name_of_peer(tuple(client))
+        if peer and self.upstream.trusts_peer:
+            if self.certificate:
+                metadata.append((CERTIFICATE, self.certificate))
+            metadata.append((PEER, peer))  # the last: a server looks for it there
+        return CallContext(tuple(metadata), self.limits.timeout if timeout is None else timeout, peer)
 
     async def metadata(self) -> pb.ModelMetadataResponse:
         """Ask for the metadata of the model in the path."""
-        return await self.upstream.call(
-            "ModelMetadata",
-            pb.ModelMetadataRequest(name=self.parameter("model"), version=self.parameter("version")),
-            pb.ModelMetadataResponse,
-            self.context(),
+        request = pb.ModelMetadataRequest(name=self.parameter("model"), version=self.parameter("version"))
+        return await self.upstream.call("ModelMetadata", request, pb.ModelMetadataResponse, self.context())
+
+    def _too_large(self, what: str) -> RestError:
+        return RestError(
+            413,
+            f"the body has {what}, and at most {self.limits.max_body_bytes:,} bytes are read (--max-body-bytes): send "
+            "fewer rows (the batch axis) a request, or binary tensors",
         )
-
-
-def forwarded_headers(headers: Mapping[bytes, bytes]) -> list[tuple[str, str]]:
-    """Give the headers that the server sees.
-
-    Args:
-        headers: Headers by name, lower case.
-
-    Raises:
-        RestError: If one cannot be passed on.
-    """
-    return [(name.decode(), _text(name, headers[name])) for name in _FORWARDED if name in headers]
-
-
-def said_of_client(name: str, certificate: str) -> tuple[tuple[str, str], ...]:
-    """Give what a server that believes this front is told of a client.
-
-    Args:
-        name: Name of its connection; empty where it is not known: then nothing else is said of it, either.
-        certificate: Certificate that it has shown, in DER and base64; empty for none.
-    """
-    if not name:
-        return ()
-    peer = (PEER, name)  # the last: that is where a server looks for it
-    return ((words.CERTIFICATE, certificate), peer) if certificate else (peer,)
-
-
-@functools.lru_cache(_CACHED)
-def name_of_peer(client: tuple[str, int]) -> str:
-    """Write a client's address and port as gRPC names a connection."""
-    host, port = client
-    return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
 
 def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     """Make an answer of JSON."""
     return Answer(dump(value), status, headers=headers or {})
+
+
+@functools.lru_cache(256)
+def _name_of_peer(client: tuple[str, int]) -> str:
+    """Write a client's address and port as gRPC names a connection."""
+    host, port = client
+    return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 
 
 def _text(name: bytes, value: bytes) -> str:

@@ -1,4 +1,4 @@
-"""`/metrics`: what the server behind this front has counted, as it writes it; this front adds nothing."""
+"""`/metrics`: what the server behind this gateway has counted, as it writes it. The gateway adds nothing."""
 
 import asyncio
 import contextlib
@@ -7,34 +7,30 @@ from pathlib import Path
 
 from rnnserve.protos.protocol_words import AUTHORIZATION, CERTIFICATE, PEER
 from rnnserve.web.app.exchange import Answer, Exchange
-from rnnserve.web.app.routes import Handler
 from rnnserve.web.errors import RestError
 
-__all__ = ["metrics_of"]
+__all__ = ["Metrics"]
 
-_TOLD = (AUTHORIZATION, CERTIFICATE, PEER)
-"""What the server is told of who asks."""
-
+_SENT = (AUTHORIZATION, CERTIFICATE, PEER)
 _SECONDS = 5.0
 _MOST_BYTES = 64 << 20
 
 
-def metrics_of(socket: Path | None) -> Handler:
-    """Make the handler.
+class Metrics:
+    """Asks the server's socket for scrapes. None if the server is elsewhere, and must be asked itself."""
 
-    Args:
-        socket: The server's socket for scrapes; None where the server is elsewhere, and is to be asked itself.
-    """
+    def __init__(self, socket: Path | None) -> None:
+        self._socket = socket
 
-    async def metrics(exchange: Exchange) -> Answer:
-        """Give the metrics of the server, as Prometheus reads them."""
-        if socket is None:
-            raise RestError(404, "this front has no metrics: ask its servers (rnnserve serve --metrics-port)")
+    async def answer(self, exchange: Exchange) -> Answer:
+        """Return the metrics of the server, as Prometheus reads them."""
+        if self._socket is None:
+            raise RestError(404, "this gateway has no metrics: ask its servers (rnnserve serve --metrics-port)")
         try:
             async with asyncio.timeout(_SECONDS):
-                status, headers, body = await _ask(socket, exchange.context().metadata)
+                status, headers, body = await _ask(self._socket, exchange.context().metadata)
         except (OSError, TimeoutError, ValueError):
-            raise RestError(503, "the server does not say its metrics: it starts, or has ended") from None
+            raise RestError(503, "the server does not answer with its metrics: it starts, or has ended") from None
         if status != 200:
             kept = {"www-authenticate": "Bearer"} if status == 401 else {}
             if "retry-after" in headers:
@@ -42,13 +38,11 @@ def metrics_of(socket: Path | None) -> Handler:
             raise RestError(status, body.decode("utf-8", "replace").strip(), headers=kept)
         return Answer(body, content_type=headers["content-type"])
 
-    return metrics
-
 
 async def _ask(socket: Path, metadata: Sequence[tuple[str, str]]) -> tuple[int, dict[str, str], bytes]:
     reader, writer = await asyncio.open_unix_connection(str(socket), limit=_MOST_BYTES)
     try:
-        said = "".join(f"{name}: {value}\r\n" for name, value in metadata if name in _TOLD)
+        said = "".join(f"{name}: {value}\r\n" for name, value in metadata if name in _SENT)
         writer.write(f"GET /metrics HTTP/1.1\r\nHost: metrics\r\n{said}\r\n".encode("latin-1"))
         head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
     finally:

@@ -1,107 +1,116 @@
-"""The table of routes: every path that the front answers, by method, with what OpenAPI says of it.
+"""The table of routes: every path that the gateway answers, by method.
 
-One entry a path; `application` and `openapi` are made from the same table. A route's own name says what it is, and not
-the path of a request: rules that depend on what is asked for go by the name.
+A route's name says what it is, whatever a request's path looks like: rules about who may ask go by the name. Each route
+is described in `openapi.json`; a test holds the two together.
 """
 
 import dataclasses
-from collections.abc import Awaitable, Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
 
-from rnnserve.web.app import generation, health, infer, models, repository, server_settings, shared_memory
+from rnnserve.web.app import handlers, page
 from rnnserve.web.app.exchange import Answer, Exchange
+from rnnserve.web.app.infer import infer
+from rnnserve.web.app.metrics import Metrics
+from rnnserve.web.app.streams import not_upgraded
 
-__all__ = ["Handler", "RouteEntry", "protocol_routes"]
+__all__ = ["Found", "Handler", "RouteEntry", "all_routes", "route_finder"]
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
 
 
 @dataclasses.dataclass(frozen=True)
 class RouteEntry:
-    """A path.
+    """A path, with parameters in braces: "/v2/models/{model}". HEAD and OPTIONS follow from its handlers.
 
-    Attributes:
-        path: With parameters in braces: "/v2/models/{model}".
-        name: Says what it is: of the routes with and without a version the same.
-        handlers: By method; HEAD and OPTIONS follow from them.
-        summary: What it does, for the document.
-        is_compressed: Whether answers are, where the header Accept-Encoding asks for that. tritonclient's asyncio
-            client asks for it always, and reads compressed answers to inference alone.
+    `is_compressed`: whether answers are, if Accept-Encoding asks for that. tritonclient's asyncio client always asks,
+    and reads compressed answers to inference alone.
     """
 
     path: str
     name: str
     handlers: Mapping[str, Handler]
-    summary: str
     is_compressed: bool = False
 
 
+class Found(NamedTuple):
+    """The route of a path, and the parts of the path that are its parameters."""
+
+    entry: RouteEntry
+    params: Mapping[str, str]
+
+
+def all_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
+    """Return all routes. `metrics_socket` is the server's socket for scrapes."""
+    stats = {"GET": handlers.statistics}
+    index = {"POST": handlers.repository_index}
+    log, trace = handlers.logging_settings, handlers.trace_settings
+    return [
+        *_of_model("infer", "infer", {"POST": infer}, is_compressed=True),
+        RouteEntry("/v2", "server_metadata", {"GET": handlers.server_metadata}),
+        RouteEntry("/v2/health/live", "live", {"GET": handlers.live}),
+        RouteEntry("/v2/health/ready", "ready", {"GET": handlers.ready}),
+        RouteEntry("/v2/models", "list_models", {"GET": handlers.list_models}),
+        RouteEntry("/v2/models/stats", "statistics", stats),
+        *_of_model("", "model_metadata", {"GET": handlers.model_metadata}),
+        *_of_model("ready", "model_ready", {"GET": handlers.model_ready}),
+        *_of_model("config", "model_config", {"GET": handlers.model_config}),
+        *_of_model("stats", "statistics", stats),
+        *_of_model("stream", "stream", {"GET": not_upgraded}),
+        *_of_model("trace/setting", "trace_settings", {"GET": trace, "POST": trace}),
+        RouteEntry("/v2/repository/index", "repository", index),
+        RouteEntry("/v2/repository/{repository}/index", "repository", index),
+        RouteEntry("/v2/repository/models/{model}/load", "control", {"POST": handlers.load}),
+        RouteEntry("/v2/repository/models/{model}/unload", "control", {"POST": handlers.unload}),
+        RouteEntry("/v2/logging", "logging", {"GET": log, "POST": log}),
+        RouteEntry("/v2/trace/setting", "trace_settings", {"GET": trace, "POST": trace}),
+        *_of_memory("System"),
+        *_of_memory("Cuda"),
+        RouteEntry("/openapi.json", "document", {"GET": page.document}, is_compressed=True),
+        RouteEntry("/metrics", "metrics", {"GET": Metrics(metrics_socket).answer}, is_compressed=True),
+        RouteEntry("/", "page", {"GET": page.front_page}, is_compressed=True),
+        RouteEntry("/page/models", "page_models", {"GET": page.overview}, is_compressed=True),
+        RouteEntry("/static/{file}", "static", {"GET": page.static_file}, is_compressed=True),
+    ]
+
+
+def route_finder(entries: Sequence[RouteEntry]) -> Callable[[bytes], Found | None]:
+    """Make a function that finds the route of an undecoded path: the first that fits."""
+    patterns = [
+        (re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(entry.path))), entry) for entry in entries
+    ]
+
+    @lru_cache(1024)  # clients use few paths
+    def find(raw_path: bytes) -> Found | None:
+        path = unquote(raw_path.decode("latin-1"))
+        for pattern, entry in patterns:
+            if found := pattern.fullmatch(path):
+                return Found(entry, found.groupdict())
+        return None
+
+    return find
+
+
 def _of_model(
-    action: str, name: str, handlers: Mapping[str, Handler], summary: str, *, is_compressed: bool = False
+    action: str, name: str, by_method: Mapping[str, Handler], *, is_compressed: bool = False
 ) -> list[RouteEntry]:
     """A route of a model, with and without a version."""
-    path, of_version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
     tail = f"/{action}" if action else ""
-    return [
-        RouteEntry(path + tail, name, handlers, summary, is_compressed),
-        RouteEntry(of_version + tail, name, handlers, f"{summary}, of one version", is_compressed),
-    ]
+    roots = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
+    return [RouteEntry(root + tail, name, by_method, is_compressed) for root in roots]
 
 
 def _of_memory(kind: str) -> list[RouteEntry]:
-    root = f"/v2/{kind.lower()}sharedmemory"
-    status, unregister = {"GET": shared_memory.status(kind)}, {"POST": shared_memory.unregister(kind)}
-    name = f"{kind.lower()}_shared_memory"
+    root, name = f"/v2/{kind.lower()}sharedmemory", f"{kind.lower()}_shared_memory"
+    status, unregister = (handlers.shared_memory(kind, what) for what in ("Status", "Unregister"))
     return [
-        RouteEntry(f"{root}/status", name, status, "Regions of shared memory: none"),
-        RouteEntry(f"{root}/region/{{region}}/status", name, status, "A region of shared memory: none"),
-        RouteEntry(
-            f"{root}/region/{{region}}/register",
-            name,
-            {"POST": shared_memory.register(kind)},
-            "Register a region of shared memory: refused",
-        ),
-        RouteEntry(f"{root}/unregister", name, unregister, "Unregister all regions of shared memory"),
-        RouteEntry(f"{root}/region/{{region}}/unregister", name, unregister, "Unregister a region of shared memory"),
-    ]
-
-
-def protocol_routes() -> list[RouteEntry]:
-    """The routes of the protocol: the first that fits answers."""
-    post_infer, stats = {"POST": infer.infer}, {"GET": models.statistics}
-    log, trace = server_settings.logging_settings, server_settings.trace_settings
-    return [
-        *_of_model("infer", "infer", post_infer, "Run a model", is_compressed=True),
-        RouteEntry("/v2", "server_metadata", {"GET": health.server_metadata}, "Name, version and extensions"),
-        RouteEntry("/v2/health/live", "live", {"GET": health.live}, "Whether the server is up"),
-        RouteEntry("/v2/health/ready", "ready", {"GET": health.ready}, "Whether the server as a whole is ready"),
-        RouteEntry("/v2/models", "list_models", {"GET": models.list_models}, "Names of the models that serve"),
-        RouteEntry("/v2/models/stats", "statistics", stats, "What all models have done"),
-        *_of_model("", "model_metadata", {"GET": models.model_metadata}, "What a model takes and gives"),
-        *_of_model("ready", "model_ready", {"GET": models.model_ready}, "Whether a model serves"),
-        *_of_model("config", "model_config", {"GET": models.model_config}, "A model's configuration"),
-        *_of_model("stats", "statistics", stats, "What a model has done"),
-        *_of_model(
-            "generate",
-            "generate",
-            {"POST": generation.generate},
-            "Run a model: inputs and outputs by name",
-            is_compressed=True,
-        ),
-        *_of_model(
-            "generate_stream",
-            "generate",
-            {"POST": generation.generate_stream},
-            "The same, a sequence's steps as server-sent events",
-        ),
-        *_of_model("trace/setting", "trace_settings", {"GET": trace, "POST": trace}, "What is traced of a model"),
-        RouteEntry("/v2/repository/index", "repository", {"POST": repository.index}, "Versions, and why not ready"),
-        RouteEntry(
-            "/v2/repository/{repository}/index", "repository", {"POST": repository.index}, "Versions of a repository"
-        ),
-        RouteEntry("/v2/repository/models/{model}/load", "control", {"POST": repository.load}, "Load a model"),
-        RouteEntry("/v2/repository/models/{model}/unload", "control", {"POST": repository.unload}, "Unload a model"),
-        RouteEntry("/v2/logging", "logging", {"GET": log, "POST": log}, "What the server logs"),
-        RouteEntry("/v2/trace/setting", "trace_settings", {"GET": trace, "POST": trace}, "What the server traces"),
-        *_of_memory("System"),
-        *_of_memory("Cuda"),
+        RouteEntry(f"{root}/status", name, {"GET": status}),
+        RouteEntry(f"{root}/region/{{region}}/status", name, {"GET": status}),
+        RouteEntry(f"{root}/region/{{region}}/register", name, {"POST": handlers.shared_memory(kind, "Register")}),
+        RouteEntry(f"{root}/unregister", name, {"POST": unregister}),
+        RouteEntry(f"{root}/region/{{region}}/unregister", name, {"POST": unregister}),
     ]

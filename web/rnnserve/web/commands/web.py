@@ -1,7 +1,8 @@
-"""`rnnserve web`: the HTTP front before a server. `rnnserve serve` starts it, too, with sockets of its own."""
+"""`rnnserve web`: the HTTP gateway before a server. `rnnserve serve` starts it too, with sockets of its own."""
 
 import argparse
-import functools
+import asyncio
+import contextlib
 import gc
 import logging
 import math
@@ -20,56 +21,48 @@ from rnnserve.client.errors import ClientError
 from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.common.child_process import die_with_parent
 from rnnserve.common.gateway_counts import GatewayCounts, use_gateway_counts
+from rnnserve.common.hosts import is_loopback
 from rnnserve.common.log_format import LOG_FORMATS, log_formatter
 from rnnserve.common.log_limits import LogLimits
 from rnnserve.common.request_lines import LOG_REQUESTS, REQUESTS_LOGGER
-from rnnserve.common.telemetry import Traces, TracesUnavailable, start_traces
 from rnnserve.common.tls_identity import IdentityError, TlsFiles
 from rnnserve.common.unblocked_output import unblock_output
-from rnnserve.web.app.access import FrontAccess
-from rnnserve.web.app.application import Application, FrontLimits
-from rnnserve.web.app.front_server import FrontServer
-from rnnserve.web.app.http_spans import HttpSpans
+from rnnserve.web.app.access import GatewayAccess
+from rnnserve.web.app.application import Application
 from rnnserve.web.app.request_log import RequestLog
-from rnnserve.web.app.site import site_routes
-from rnnserve.web.commands.exposure import exposure
-from rnnserve.web.commands.memory_limit import end_beyond, least_memory_bytes
-from rnnserve.web.http1.connection_table import ConnectionTable
-from rnnserve.web.http1.direct_protocol import DirectProtocol, DirectWay
-from rnnserve.web.http1.limits import HttpLimits
-from rnnserve.web.http1.served_tls import ServedContext
+from rnnserve.web.app.routes import all_routes
+from rnnserve.web.commands.memory_watch import end_beyond
+from rnnserve.web.commands.tls import ServedContext
+from rnnserve.web.connection import Connections
+from rnnserve.web.limits import Limits
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
-from rnnserve.web.upstream.listed_servers import ListedServers
 from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.upstream import Upstream
 
-__all__ = ["MISTAKES", "add_arguments", "run"]
+__all__ = ["MISTAKES", "add_arguments", "run", "serve"]
 
 
-class FrontStartError(Exception):
-    """The front cannot start as asked."""
+class GatewayStartError(Exception):
+    """The gateway cannot start as asked."""
 
 
-MISTAKES = (FrontStartError, ClientError)
+MISTAKES = (GatewayStartError, ClientError)
 
 _BACKLOG = 4096
-_COLLECT_OBJECTS = 10_000
-"""New objects, for which Python looks for garbage among them."""
-
 _MOST_UNSENT = 128 << 10
-"""Bytes of answers to a connection that the kernel takes before it can send them. By default it takes 2.8 MB for a
-client that does not read, which no limit on a process counts: 500 clients had ten answers of 121 kB each made at once.
-"""
+"""Bytes of answers to a connection that the kernel takes before it can send them. By default 2.8 MB for a client that
+does not read, which no limit on a process counts."""
 
 _GRACE_SECONDS = 5.0
-"""Seconds that requests in flight may take at the end, unless the server says otherwise."""
+_IDLE_SECONDS = 0.5
+"""Seconds for which an idle connection stays open at the end: its client may be sending a request on it already."""
 
+_LOOK_SECONDS = 0.25
 _DESCRIPTORS_BESIDE = 64
-"""Descriptors that a process needs beside its connections."""
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, but of what has none."""
+    """Shows defaults, except of options without one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return super()._get_help_string(action) if action.default else action.help
@@ -78,113 +71,190 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.formatter_class = _Formatter
-    parser.add_argument(
+    add = parser.add_argument
+    add(
         "--upstream",
         required=True,
         metavar="HOST:PORT",
-        help="gRPC address of the server; of several, HOST:PORT,HOST:PORT: "
-        "requests go to each in turn, those of a sequence to one; or unix:PATH, of a socket or a folder of sockets",
+        help="gRPC address of the server; or unix:PATH, of a socket or a folder of sockets",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="name or address to listen on")
-    parser.add_argument("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 takes a free one")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help="how long the server may take")
-    parser.add_argument(
-        "--max-body-bytes", type=int, default=32 << 20, metavar="BYTES", help="largest body, also decompressed"
-    )
-    parser.add_argument(
+    add("--host", default="127.0.0.1", help="name or address to listen on")
+    add("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 takes a free one")
+    add("--timeout", type=float, default=60.0, metavar="SECONDS", help="how long the server may take")
+    add("--max-body-bytes", type=int, default=32 << 20, metavar="BYTES", help="largest body, also decompressed")
+    add(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
         help="name that a proxy on this machine passes on in the header Host; may be given several times",
     )
-    parser.add_argument(
+    add(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="origin of another site whose pages may open WebSockets, such as https://app.example; may be given "
+        "several times",
+    )
+    add(
         "--max-memory-bytes",
         type=int,
         metavar="BYTES",
-        help="memory beyond which the process ends, as a last resort; where not given, 256 MiB and eight of the "
-        "largest bodies",
+        help="memory beyond which the process ends, as a last resort; if not given, 256 MiB and eight of the largest "
+        "bodies",
     )
-    parser.add_argument("--max-connections", type=int, default=4096, metavar="N", help="connections that may be open")
-    parser.add_argument("--tls-certificate", type=Path, metavar="FILE", help="serve over TLS: certificate chain in PEM")
-    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="serve over TLS: private key in PEM")
-    parser.add_argument(
-        "--tls-client-ca", type=Path, metavar="FILE", help="admit only clients with a certificate of these authorities"
-    )
+    add("--max-connections", type=int, default=4096, metavar="N", help="connections that may be open")
+    add("--tls-certificate", type=Path, metavar="FILE", help="serve over TLS: certificate chain in PEM")
+    add("--tls-key", type=Path, metavar="FILE", help="serve over TLS: private key in PEM")
+    add("--tls-client-ca", type=Path, metavar="FILE", help="admit only clients with a certificate of these authorities")
     upstream = parser.add_argument_group("TLS to the server", "for --upstream grpcs://HOST:PORT")
     upstream.add_argument("--upstream-tls-ca", metavar="FILE", help="certificates of the authorities to trust, in PEM")
-    upstream.add_argument("--upstream-tls-certificate", metavar="FILE", help="the front's certificate chain, in PEM")
+    upstream.add_argument("--upstream-tls-certificate", metavar="FILE", help="the gateway's certificate chain, in PEM")
     upstream.add_argument("--upstream-tls-key", metavar="FILE", help="its private key, in PEM")
     upstream.add_argument(
         "--token-file",
         metavar="FILE",
         default=os.environ.get("RNNSERVE_TOKEN_FILE") or None,
         help="file with a token for the server, which goes with the requests of clients that bring none: whoever "
-        "reaches this front may do what it may (default: that of RNNSERVE_TOKEN_FILE)",
+        "reaches this gateway may do what it may (default: that of RNNSERVE_TOKEN_FILE)",
     )
     upstream.add_argument(
-        "--insecure", action="store_true", help="send it without TLS to another machine, where the way to it is safe"
-    )
-    parser.add_argument(
-        "--log-level", choices=("debug", "info", "warning", "error"), default="info", help="how much to log"
-    )
-    parser.add_argument(
-        "--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="lines of text, or a JSON object a line"
-    )
-    parser.add_argument(
-        "--log-requests", choices=LOG_REQUESTS, default=LOG_REQUESTS[0], help="which requests have a line in the log"
-    )
-    parser.add_argument(
-        "--traces",
+        "--insecure",
         action="store_true",
-        help="export traces (OpenTelemetry, OTLP/HTTP) as the variables OTEL_… say; needs the extra `otel`",
+        help="send the token without TLS to another machine, if the way there is safe",
     )
-    parser.add_argument(
-        "--share-sequences",
-        action="store_true",
-        help="ids of sequences are common to all clients, as in Triton; otherwise each connection has ids of its own",
-    )
-    # What `rnnserve serve` tells the fronts that it starts.
+    add("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="how much to log")
+    add("--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="lines of text, or a JSON object a line")
+    add("--log-requests", choices=LOG_REQUESTS, default=LOG_REQUESTS[0], help="which requests have a line in the log")
+    # What `rnnserve serve` tells the gateways that it starts.
     for name in ("--listen-fd", "--lifeline-fd", "--counts-fd"):
-        parser.add_argument(name, type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--grace", type=float, default=_GRACE_SECONDS, help=argparse.SUPPRESS)
+        add(name, type=int, help=argparse.SUPPRESS)
+    add("--grace", type=float, default=_GRACE_SECONDS, help=argparse.SUPPRESS)
     for name in ("--asks-for-tokens", "--tells-certificates"):
-        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
+        add(name, action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or SIGINT."""
     tls = _served_tls(args)
-    upstream = _upstream(args)
+    connect = _upstream(args)
     with _listening(args) as listener:
         _prepare_process(args)
         if args.listen_fd is None:
-            _tell_of_start(args, listener.getsockname()[1])
-        traces = _traces(args)
-        _keep_from_garbage_collection()
-        try:
-            uvloop.run(_serve(args, upstream, listener, traces, tls))
-        finally:
-            if traces is not None:
-                traces.close()
+            _report_start(args, listener.getsockname()[1])
+        # Lists in JSON are thousands of objects, and to look through them for garbage takes longer than to read them.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
+        uvloop.run(_run(args, connect, listener, tls))
     return 0
 
 
-def _tell_of_start(args: argparse.Namespace, port: int) -> None:
-    """Say where a front of its own listens, and what it lacks for others than this machine."""
-    warning = exposure(
-        args.host,
-        has_tls=args.tls_certificate is not None,
-        asks_for_certificates=args.tls_client_ca is not None,
-        sends_token=args.token_file is not None,
+async def serve(
+    application: Application,
+    listener: socket.socket,
+    limits: Limits,
+    *,
+    tls: ServedContext | None = None,
+    grace: float = _GRACE_SECONDS,
+    ends: asyncio.Event | None = None,
+) -> None:
+    """Serve an application until SIGTERM, SIGINT or `ends`. Requests in flight may take `grace` seconds then."""
+    config = uvicorn.Config(
+        application,
+        http="httptools",
+        ws="websockets-sansio",
+        ws_max_size=min(limits.max_frame_bytes, limits.max_body_bytes),
+        ws_per_message_deflate=False,
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=int(limits.keep_alive_seconds),
+        timeout_graceful_shutdown=math.ceil(grace),
+        backlog=_BACKLOG,
+        ssl_context_factory=None if tls is None else lambda *_: tls,
     )
-    if warning:
-        logging.getLogger(__name__).warning("%s", warning)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application logs its own defects
+    server, loop = uvicorn.Server(config), asyncio.get_running_loop()
+    connections = Connections(server, limits)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    ends = ends or asyncio.Event()
+    with contextlib.suppress(RuntimeError, ValueError):  # a test serves on another thread than the main one
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, ends.set)
+    while not ends.is_set() and not serving.done():
+        application.look(loop.time())
+        connections.look(loop.time())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await ends.wait()
+    # First accept no more connections and close each after its answer; then close the idle ones.
+    application.end()
+    for each in server.servers:
+        each.close()
+    ended_at = loop.time()
+    while len(connections) and loop.time() - ended_at < (grace if len(application.streams) else _IDLE_SECONDS):
+        await asyncio.sleep(0.02)
+    server.should_exit = True
+    await serving
+
+
+async def _run(
+    args: argparse.Namespace, connect: Callable[[], Upstream], listener: socket.socket, tls: ServedContext | None
+) -> None:
+    upstream = connect()
+    limits = Limits(
+        max_body_bytes=args.max_body_bytes,
+        max_held_bytes=max(2 * args.max_body_bytes, Limits.max_held_bytes),
+        timeout=args.timeout,
+        max_connections=_connections(args.max_connections),
+        hosts=frozenset(name.lower() for name in args.allow_host),
+        origins=frozenset(origin.lower().rstrip("/") for origin in args.allow_origin),
+    )
+    application = Application(
+        upstream,
+        all_routes(_metrics_socket(args.upstream)),
+        limits,
+        requests=RequestLog(args.log_requests),
+        access=GatewayAccess() if args.asks_for_tokens or args.listen_fd is None else None,
+        tells_certificates=args.tells_certificates,
+    )
+    if tls is not None:
+        tls.watch().start()
+    try:
+        await serve(application, listener, limits, tls=tls, grace=args.grace)
+    finally:
+        await upstream.close()
+
+
+def _report_start(args: argparse.Namespace, port: int) -> None:
+    """Print where a gateway of its own listens, and warn of what it lacks if others than this machine reach it."""
+    lacks, ways = [], []
+    if args.tls_certificate is None:
+        lacks.append("without TLS")
+        ways.append("give it --tls-certificate and --tls-key")
+    if args.token_file is not None and args.tls_client_ca is None:
+        lacks.append("with its own token for everybody who reaches it")
+        ways.append("let clients bring theirs, without --token-file, or give it --tls-client-ca")
+    if lacks and not is_loopback(args.host):
+        logging.getLogger(__name__).warning(
+            "listens beyond this machine, on %s, %s: %s; or --host 127.0.0.1 (docs/access.md)",
+            args.host,
+            " and ".join(lacks),
+            "; ".join(ways),
+        )
     print(f"HTTP on {args.host}:{port}", flush=True)
 
 
 def _prepare_process(args: argparse.Namespace) -> None:
-    """Do what is for a process of its own only, when nothing is left that its user could have told wrong."""
+    """Do what is for a process of its own only."""
     if args.lifeline_fd is not None:
         die_with_parent(args.lifeline_fd)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
@@ -199,55 +269,25 @@ def _prepare_process(args: argparse.Namespace) -> None:
         logging.getLogger(REQUESTS_LOGGER).disabled = True
     give_back_large_blocks()
     use_few_arenas()
-    end_beyond(least_memory_bytes(args.max_body_bytes) if args.max_memory_bytes is None else args.max_memory_bytes)
-    # uvicorn raises again the signal that has ended it.
-    for number in (signal.SIGTERM, signal.SIGINT) if args.lifeline_fd is None else (signal.SIGTERM,):
-        signal.signal(number, lambda *_: None)
-
-
-def _keep_from_garbage_collection() -> None:
-    """Let Python look no more for garbage among what there is, and more rarely among what comes.
-
-    Lists in JSON are thousands of new objects, and to look through them for garbage takes longer than to read them.
-    What connections leave in cycles is looked for where memory has grown (`memory_limit`).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_COLLECT_OBJECTS, 20, 20)
-
-
-def _traces(args: argparse.Namespace) -> Traces | None:
-    """Begin to export traces, where they are asked for.
-
-    Raises:
-        FrontStartError: If they cannot be exported.
-    """
-    try:
-        return start_traces() if args.traces else None
-    except TracesUnavailable as error:
-        raise FrontStartError(str(error)) from error
+    end_beyond((256 << 20) + 8 * args.max_body_bytes if args.max_memory_bytes is None else args.max_memory_bytes)
 
 
 def _served_tls(args: argparse.Namespace) -> ServedContext | None:
-    """Read the files for TLS, where it is asked for.
-
-    Raises:
-        FrontStartError: If they cannot be used, or one is missing.
-    """
+    """Read the files for TLS, if it is asked for."""
     if (args.tls_certificate is None) != (args.tls_key is None):
-        raise FrontStartError("TLS needs both --tls-certificate and --tls-key")
+        raise GatewayStartError("TLS needs both --tls-certificate and --tls-key")
     if args.tls_certificate is None:
         if args.tls_client_ca is not None:
-            raise FrontStartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
+            raise GatewayStartError("--tls-client-ca needs TLS: --tls-certificate and --tls-key")
         return None
     try:
         return ServedContext(TlsFiles(args.tls_certificate, args.tls_key, args.tls_client_ca))
     except IdentityError as error:
-        raise FrontStartError(f"the files for TLS cannot be used: {error}") from error
+        raise GatewayStartError(f"the files for TLS cannot be used: {error}") from error
 
 
 def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
-    """What connects to the server, once a loop runs."""
+    """Return what connects to the server, once a loop runs."""
     kind, _, path = args.upstream.partition(":")
     if kind == "unix":
         return lambda: PrivateSockets(Path(path)) if Path(path).is_dir() else GrpcUpstream.at_socket(path)
@@ -259,87 +299,39 @@ def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
         token_file=args.token_file,
         insecure=args.insecure,
     )
-    return lambda: ListedServers(endpoint, share_sequences=args.share_sequences)
+    if endpoint.is_list:
+        raise GatewayStartError(
+            "--upstream takes one server; run a gateway beside each server (rnnserve serve does), with a load balancer "
+            "before them"
+        )
+    return lambda: GrpcUpstream.at_port(endpoint)
 
 
 def _listening(args: argparse.Namespace) -> socket.socket:
-    """The socket to listen on: the one that was handed down, or a new one. Its connections have its options."""
-    listener = _new_listener(args) if args.listen_fd is None else socket.socket(fileno=args.listen_fd)
+    """Return the socket to listen on, handed down or new. Its connections have its options."""
+    if args.listen_fd is not None:
+        listener = socket.socket(fileno=args.listen_fd)
+    else:
+        listener = socket.socket(socket.AF_INET6 if ":" in args.host else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((args.host, args.http_port))
+            listener.listen(_BACKLOG)
+        except (OSError, OverflowError) as error:
+            listener.close()
+            raise GatewayStartError(f"cannot listen on {args.host}:{args.http_port}: {error}") from error
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)
     return listener
 
 
-def _new_listener(args: argparse.Namespace) -> socket.socket:
-    family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((args.host, args.http_port))
-        listener.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise FrontStartError(f"cannot listen on {args.host}:{args.http_port}: {error}") from error
-    return listener
-
-
-async def _serve(
-    args: argparse.Namespace,
-    connect: Callable[[], Upstream],
-    listener: socket.socket,
-    traces: Traces | None,
-    tls: ServedContext | None,
-) -> None:
-    limits = HttpLimits(max_connections=_connections(args.max_connections))
-    upstream = connect()
-    hosts = frozenset(name.lower() for name in args.allow_host)
-    bounds = FrontLimits(args.max_body_bytes, max(args.max_body_bytes, 64 << 20), args.timeout, hosts)
-    application = Application(
-        upstream,
-        site_routes(_metrics_socket(args.upstream)),
-        bounds,
-        requests=RequestLog(args.log_requests, has_server_log=upstream.trusts_peer),
-        spans=None if traces is None else HttpSpans(traces),
-        access=FrontAccess() if args.asks_for_tokens or args.listen_fd is None else None,
-    )
-    table = ConnectionTable(limits)
-    connection = functools.partial(
-        DirectProtocol,
-        table=table,
-        way=DirectWay(application.direct),
-        tells_certificates=args.tells_certificates,
-    )
-    config = uvicorn.Config(
-        application,
-        http=connection,  # type: ignore[arg-type]
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=int(limits.keep_alive_seconds),
-        timeout_graceful_shutdown=math.ceil(args.grace),
-        backlog=_BACKLOG,
-        ssl_context_factory=None if tls is None else lambda *_: tls,
-    )
-    if tls is not None:
-        tls.watch().start()
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    try:
-        await FrontServer(config, application, table).serve(sockets=[listener])
-    finally:
-        await upstream.close()
-
-
 def _metrics_socket(upstream: str) -> Path | None:
-    """The server's socket for scrapes, in the folder of its sockets."""
+    """Return the server's socket for scrapes, in the folder of its sockets."""
     scheme, _, path = upstream.partition(":")
     return Path(path, "metrics") if scheme == "unix" and Path(path).is_dir() else None
 
 
 def _connections(most: int) -> int:
-    """As many as are asked for, and as the process may have; its soft limit of descriptors is raised for them."""
+    """Return how many connections there may be. The soft limit of descriptors is raised for them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < most + _DESCRIPTORS_BESIDE:
         wanted = most + _DESCRIPTORS_BESIDE

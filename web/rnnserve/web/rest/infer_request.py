@@ -1,116 +1,155 @@
-"""From the body of an infer request to a ModelInferRequest, and which form its answer is to have.
+"""From the body of an infer request to a ModelInferRequest, and the form in which its answer is wanted.
 
-The body is JSON (https://github.com/kserve/open-inference-protocol, "inference_rest"), or JSON followed by the bytes of
-the inputs that have the parameter `binary_data_size` (Triton's binary tensor data extension): then the header
-Inference-Header-Content-Length says how many of the body's bytes, after decompression, are JSON.
+The body is JSON, or JSON followed by the bytes of the inputs that have the parameter `binary_data_size`; or the bytes
+of the model's one input and nothing else.
 
-Inputs are sent to the server as raw bytes, which its fast way takes. Where an input's elements are more or fewer than
-its shape says, they are sent as typed contents: the server's refusal counts elements then, axis by axis.
+Inputs go to the server as raw bytes, which its fast path takes. If an input's elements are more or fewer than its shape
+says, they go as typed contents: the server's refusal then counts elements, axis by axis.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import CONTENTS, DTYPES
-from rnnserve.protos.protocol_words import BINARY_DATA, BINARY_DATA_OUTPUT, BINARY_DATA_SIZE, SHARED_MEMORY
-from rnnserve.web.errors import bad_request, quoted
-from rnnserve.web.rest.json_tensors import MAX_AXES, flatten, read_elements, read_strings
-from rnnserve.web.rest.json_text import parse_object
-from rnnserve.web.rest.parameters import parameters_of, read_parameters
+from rnnserve.protos.protocol_words import BATCH, BINARY_DATA, BINARY_DATA_OUTPUT, BINARY_DATA_SIZE, SHARED_MEMORY
+from rnnserve.web.errors import RestError, bad_request, quoted
+from rnnserve.web.rest.json_tensors import MAX_AXES, flatten, parse_object, read_elements, read_strings
 
-__all__ = ["AnswerForm", "read_infer_request", "read_parsed_request", "split_body"]
+__all__ = ["AnswerForm", "is_json_request", "parameters_of", "read_infer_request", "read_parameters",
+           "read_parsed_request", "read_raw_request", "split_body", "whole"]  # fmt: skip
 
-_FOR_THE_FRONT = frozenset((BINARY_DATA_OUTPUT,))
+_FOR_GATEWAY = frozenset((BINARY_DATA_OUTPUT,))
 _OF_TENSORS = frozenset((BINARY_DATA_SIZE, BINARY_DATA))
 _MOST_TENSORS = 1024
 """Inputs, and outputs that are asked for. Beyond it: 400."""
 
-_INT64 = 1 << 63
-_INT = {int}
+_INT64, _UINT64 = 1 << 63, 1 << 64
 
 
-@dataclasses.dataclass(frozen=True)
-class AnswerForm:
-    """Which outputs are answered as binary data.
-
-    Attributes:
-        binary: Names of outputs.
-        others_are_binary: Whether those that are not named are: only where no output is named, as in Triton.
-    """
+class AnswerForm(NamedTuple):
+    """Names of the outputs that are wanted as binary data. If no output is named, all of them may be."""
 
     binary: frozenset[str] = frozenset()
     others_are_binary: bool = False
 
     def is_binary(self, name: str) -> bool:
-        """Whether an output is answered as binary data."""
+        """Whether an output is wanted as binary data."""
         return self.others_are_binary or name in self.binary
 
 
 def read_infer_request(
     body: bytes, header_length: int | None, model: str, version: str
 ) -> tuple[pb.ModelInferRequest, AnswerForm]:
-    """Read a body, decompressed.
-
-    Args:
-        body: All of it.
-        header_length: Bytes of it that are JSON; None for all.
-        model: The name in the path.
-        version: Version in the path; empty where there is none.
-
-    Raises:
-        RestError: If it is no such request.
-    """
+    """Read a decompressed body, of which `header_length` bytes are JSON (None for all). RestError if it is wrong."""
     return read_parsed_request(*split_body(body, header_length), model, version)
 
 
 def split_body(body: bytes, header_length: int | None) -> tuple[dict[str, Any], memoryview]:
-    """Split a body into JSON, which is read, and the bytes of binary inputs.
-
-    Args:
-        body: All of it, decompressed.
-        header_length: Bytes of it that are JSON; None for all.
-
-    Raises:
-        RestError: If the JSON is none, or ends after the body.
-    """
+    """Split a body into its JSON, parsed, and the bytes of binary inputs."""
     if header_length is None:
-        binary = memoryview(b"")
-        parsed = parse_object(body)
-    else:
-        if not 0 <= header_length <= len(body):
-            raise bad_request(
-                f"Inference-Header-Content-Length is {header_length:,}, and the body has {len(body):,} bytes "
-                "(decompressed): it counts the bytes of the JSON before the binary data"
-            )
-        view = memoryview(body)
-        parsed, binary = parse_object(view[:header_length]), view[header_length:]
-    return parsed, binary
+        return parse_object(body), memoryview(b"")
+    if not 0 <= header_length <= len(body):
+        raise bad_request(
+            f"Inference-Header-Content-Length is {header_length:,}, and the body has {len(body):,} bytes "
+            "(decompressed): it counts the bytes of the JSON before the binary data"
+        )
+    view = memoryview(body)
+    return parse_object(view[:header_length]), view[header_length:]
 
 
 def read_parsed_request(
     parsed: Mapping[str, Any], binary: memoryview, model: str, version: str
 ) -> tuple[pb.ModelInferRequest, AnswerForm]:
-    """Read a body that is split; the arguments are those of `read_infer_request`, and what `split_body` gives."""
-    request = pb.ModelInferRequest(model_name=model, model_version=version, id=_id_of(parsed))
+    """Read a body that is split."""
+    id_ = parsed.get("id")
+    if not isinstance(id_, str | None):
+        raise bad_request('id must be text, such as "id": "42"')
+    request = pb.ModelInferRequest(model_name=model, model_version=version, id=id_ or "")
     parameters = parameters_of(parsed, "")
     if parameters:
-        read_parameters(parameters, request.parameters, "", without=_FOR_THE_FRONT)
+        read_parameters(parameters, request.parameters, "", without=_FOR_GATEWAY)
     _read_inputs(parsed, binary, request)
     return request, _read_outputs(parsed, parameters, request)
 
 
-def _id_of(parsed: Mapping[str, Any]) -> str:
-    id_ = parsed.get("id")
-    if id_ is None:
-        return ""
-    if not isinstance(id_, str):
-        raise bad_request('id is to be text, such as "id": "42"')
-    return id_
+def is_json_request(body: bytes) -> bool:
+    """Whether a body is an inference request in JSON, whatever its content type says."""
+    if not body.startswith(b"{"):
+        return False
+    try:
+        return "inputs" in parse_object(body)
+    except RestError:
+        return False
+
+
+def read_raw_request(body: bytes, metadata: pb.ModelMetadataResponse, model: str, version: str) -> pb.ModelInferRequest:
+    """Read a body that is the bytes of the model's one input: one row, whose open axis follows from their number."""
+    needed = [tensor for tensor in metadata.inputs if not tensor.parameters["optional"].bool_param]
+    if len(needed) != 1:
+        names = ", ".join(f'"{tensor.name}"' for tensor in needed) or "none that has to be sent"
+        raise bad_request(
+            f"a raw binary request is the bytes of a model's one input, and {metadata.name} has {names}; send JSON, or "
+            "JSON and binary data, with the header Inference-Header-Content-Length"
+        )
+    tensor = needed[0]
+    axes = tensor.parameters["axes"].string_param.split(", ")
+    shape = [1 if size < 0 and axis == BATCH else size for size, axis in zip(tensor.shape, axes, strict=True)]
+    open_axes = [index for index, size in enumerate(shape) if size < 0]
+    known = math.prod(size for size in shape if size >= 0) * DTYPES[tensor.datatype].itemsize
+    if len(open_axes) > 1 or (open_axes and (len(body) % known or not body)):
+        raise bad_request(
+            f"a raw binary request of {len(body):,} bytes leaves the shape ({', '.join(axes)}) of input "
+            f'"{tensor.name}" open: one step of it takes {known:,} bytes ({tensor.datatype}), and the batch is 1; send '
+            "JSON and binary data, with the header Inference-Header-Content-Length"
+        )
+    for index in open_axes:
+        shape[index] = len(body) // known
+    request = pb.ModelInferRequest(model_name=model, model_version=version)
+    request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=shape)
+    request.raw_input_contents.append(body)
+    return request
+
+
+def parameters_of(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the `parameters` of a request or a tensor as JSON. `where` is its place in the body, for messages."""
+    parameters = holder.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise bad_request(f'{where}parameters must be an object, such as {{"sequence_id": 7}}')
+    return parameters
+
+
+def read_parameters(
+    values: Mapping[str, Any], to: "Mapping[str, pb.InferParameter]", where: str, *, without: frozenset[str]
+) -> None:
+    """Write JSON values into a message's map of parameters, without those for the gateway alone."""
+    for name, value in values.items():
+        if name in without:
+            continue
+        if isinstance(value, bool):
+            to[name].bool_param = value
+        elif isinstance(value, str):
+            to[name].string_param = value
+        elif isinstance(value, int) and -_INT64 <= value < _INT64:
+            to[name].int64_param = value
+        elif isinstance(value, int) and _INT64 <= value < _UINT64:
+            to[name].uint64_param = value
+        elif isinstance(value, float):
+            to[name].double_param = value
+        else:
+            raise bad_request(
+                f"{where}parameters: the value of {quoted(name)} must be text, a number of 64 bits, true or false"
+            )
+
+
+def whole(value: Any) -> Any:  # noqa: ANN401 - any JSON
+    """Return a number without a fraction as an int, because 5.0 is an integer to JSON Schema. Else the value itself."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.ModelInferRequest) -> None:
@@ -121,17 +160,19 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
         )
     raw: list[bytes] | None = []
     at = 0
-    typed: list[tuple[int, list[Any]]] = []
+    typed: dict[int, list[Any]] = {}
     for index, tensor in enumerate(inputs):
         where = f"inputs[{index}]."
-        name = _text(tensor, "name", where)
-        datatype = _text(tensor, "datatype", where)
+        name, datatype = tensor.get("name"), tensor.get("datatype")
+        if not (name and datatype and type(name) is str and type(datatype) is str):
+            name, datatype = _text(tensor, "name", where), _text(tensor, "datatype", where)
         shape = _shape_of(tensor, where)
         added = request.inputs.add(name=name, datatype=datatype, shape=shape)
-        parameters = parameters_of(tensor, where)
-        if parameters:
+        size = None
+        if "parameters" in tensor:
+            parameters = parameters_of(tensor, where)
             read_parameters(parameters, added.parameters, where, without=_OF_TENSORS)
-        size = _binary_size(parameters, tensor, where)
+            size = _binary_size(parameters, tensor, where)
         if size is not None:
             if size > len(binary) - at:
                 raise bad_request(
@@ -140,13 +181,13 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
                 )
             data: bytes = binary[at : at + size].tobytes()
             at += size
-        elif SHARED_MEMORY in parameters:
-            raw = None  # the server says what it thinks of that
+        elif SHARED_MEMORY in added.parameters:
+            raw = None  # the server refuses that
             continue
         else:
             data, flat = _json_data(tensor, name, datatype, shape, where)
             if flat is not None:
-                typed.append((index, flat))
+                typed[index] = flat
         if raw is not None:
             raw.append(data)
     if at != len(binary):
@@ -154,18 +195,16 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
             f"{len(binary) - at:,} bytes of the body belong to no input: each binary input has its bytes in "
             "parameters.binary_data_size, and Inference-Header-Content-Length is the size of the JSON"
         )
-    if raw is None:
-        return
-    if typed:
-        _send_typed(request, raw, dict(typed))
-    else:
+    if raw is not None and typed:
+        _send_typed(request, raw, typed)
+    elif raw is not None:
         request.raw_input_contents.extend(raw)
 
 
 def _json_data(
     tensor: Mapping[str, Any], name: str, datatype: str, shape: list[int], where: str
 ) -> tuple[bytes, list[Any] | None]:
-    """The bytes of an input in JSON; and its elements, where they are more or fewer than the shape says."""
+    """Return the bytes of an input in JSON. Its elements, if they are more or fewer than the shape says."""
     if "data" not in tensor:
         raise bad_request(f"{where}data is missing: the elements of {quoted(name)}, in row-major order, flat or nested")
     flat, sizes = flatten(tensor["data"], name)
@@ -177,28 +216,20 @@ def _json_data(
     if datatype == "BYTES":
         return read_strings(flat, name), None
     if datatype not in DTYPES:
-        # Also what the front cannot write: the server names the datatype that the model takes.
-        return b"", None
+        return b"", None  # the server names the datatype that the model takes
     data = read_elements(flat, datatype, name)
     is_whole = len(flat) == math.prod(shape) and min(shape, default=1) >= 0
     return data, None if is_whole else flat
 
 
 def _send_typed(request: pb.ModelInferRequest, raw: list[bytes], typed: Mapping[int, list[Any]]) -> None:
-    """Send a request that the server will refuse in the form in which its words fit what the client has sent."""
+    """Fill a request that the server will refuse such that the refusal's words fit what the client sent."""
     for index, (tensor, data) in enumerate(zip(request.inputs, raw, strict=True)):
-        if tensor.datatype not in CONTENTS:
-            continue
-        field = getattr(tensor.contents, CONTENTS[tensor.datatype])
-        # Of what came as binary data, too: a request has all of its inputs in one form.
-        field.extend(typed[index] if index in typed else _elements(data, tensor.datatype))
-
-
-def _elements(data: bytes, datatype: str) -> list[Any]:
-    dtype = DTYPES[datatype]
-    whole = len(data) // dtype.itemsize * dtype.itemsize
-    elements: list[Any] = np.frombuffer(data[:whole], dtype).tolist()
-    return elements
+        if tensor.datatype in CONTENTS:
+            dtype = DTYPES[tensor.datatype]
+            whole_bytes = len(data) // dtype.itemsize * dtype.itemsize
+            elements = typed[index] if index in typed else np.frombuffer(data[:whole_bytes], dtype).tolist()
+            getattr(tensor.contents, CONTENTS[tensor.datatype]).extend(elements)
 
 
 def _read_outputs(
@@ -215,8 +246,8 @@ def _read_outputs(
         where = f"outputs[{index}]."
         name = _text(tensor, "name", where)
         added = request.outputs.add(name=name)
-        own = parameters_of(tensor, where)
-        if own:
+        if "parameters" in tensor:
+            own = parameters_of(tensor, where)
             read_parameters(own, added.parameters, where, without=_OF_TENSORS)
             is_binary = own.get(BINARY_DATA, False)
             if not isinstance(is_binary, bool):
@@ -230,8 +261,8 @@ def _list_of(parsed: Mapping[str, Any], name: str) -> list[dict[str, Any]] | Non
     values = parsed.get(name)
     if values is None:
         return None
-    if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
-        raise bad_request(f"{name} is to be a list of objects, one a tensor")
+    if type(values) is not list or not set(map(type, values)) <= {dict}:
+        raise bad_request(f"{name} must be a list of objects, one a tensor")
     if len(values) > _MOST_TENSORS:
         raise bad_request(f"{name} has {len(values):,} tensors; {_MOST_TENSORS:,} are read")
     return values
@@ -240,17 +271,17 @@ def _list_of(parsed: Mapping[str, Any], name: str) -> list[dict[str, Any]] | Non
 def _text(tensor: Mapping[str, Any], field: str, where: str) -> str:
     value = tensor.get(field)
     if not isinstance(value, str) or not value:
-        what = "is missing" if value is None else "is to be text that is not empty"
-        raise bad_request(f"{where}{field} {what}: of a tensor, name, datatype, shape and data are given")
+        what = "is missing" if value is None else "must be text that is not empty"
+        raise bad_request(f"{where}{field} {what}: a tensor has name, datatype, shape and data")
     return value
 
 
 def _shape_of(tensor: Mapping[str, Any], where: str) -> list[int]:
     shape = tensor.get("shape")
-    if not isinstance(shape, list) or not set(map(type, shape)) <= _INT:
+    if not isinstance(shape, list) or not set(map(type, shape)) <= {int}:
         what = "is missing" if shape is None else "is wrong"
         raise bad_request(f"{where}shape {what}: the size of each axis, whole numbers, such as [1, 4, 2]")
-    if len(shape) > MAX_AXES:  # which messages would repeat, all of them
+    if len(shape) > MAX_AXES:  # messages would repeat all of them
         raise bad_request(f"{where}shape has {len(shape):,} axes, and no tensor has more than {MAX_AXES}")
     if shape and not (min(shape) >= -_INT64 and max(shape) < _INT64):
         raise bad_request(f"{where}shape has a size beyond 64 bits")

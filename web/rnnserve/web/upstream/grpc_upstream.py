@@ -1,5 +1,8 @@
-"""A server of this machine behind the front, over a gRPC channel of asyncio to its private socket."""
+"""One server behind the gateway, over a gRPC channel of asyncio: at its private socket, or at its port."""
 
+import hashlib
+import logging
+import secrets
 from collections.abc import Callable
 from typing import Self, TypeVar, cast
 
@@ -7,100 +10,135 @@ import grpc
 from google.protobuf.message import Message
 
 from rnnserve.client.channel import channel_options
+from rnnserve.client.endpoint import Endpoint
+from rnnserve.client.errors import from_rpc_error
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.web.upstream.answers import Answers
+from rnnserve.protos.protocol_words import AUTHORIZATION, SEQUENCE_ID, SEQUENCE_KEY
+from rnnserve.web.errors import NO_SERVER_HEADERS, NOT_CONNECTED, RestError, error_of_status
 from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
 from rnnserve.web.upstream.upstream import CallContext
 
-__all__ = ["GrpcUpstream"]
+__all__ = ["GrpcUpstream", "NotConnected"]
+
+_log = logging.getLogger(__name__)
 
 Answered = TypeVar("Answered", bound=Message)
 
 _SERVICE = "inference.GRPCInferenceService"
 _MOST_ANSWER_BYTES = -1
-"""The server bounds its answers (4 times --max-message-bytes), and says so."""
+"""The server bounds its answers (4 times --max-message-bytes)."""
 
 _SMALL, _SMALL_HEADERS = 64 << 10, 8 << 10
-"""Bytes of a request, and characters of what goes with it, that goes with others in one message; a larger one is a call
-of its own, whose bounds are gRPC's."""
+"""Bytes of a request, and characters of its metadata, that shares a message. A larger request is a call of its own."""
 
-_SOCKET_OPTIONS = [("grpc.default_authority", "localhost")]
-"""Where the path of a socket stands for the name of a host, gRPC's server refuses the call."""
+_SECRET = secrets.token_bytes(32)
+
+
+class NotConnected(RestError):
+    """No server answers: the request has reached none."""
+
+    def __init__(self) -> None:
+        message = (
+            "the server behind this HTTP gateway does not answer: it starts, has ended, or is elsewhere (--upstream)"
+        )
+        super().__init__(503, message, headers=NO_SERVER_HEADERS)
 
 
 class GrpcUpstream:
-    """Implements `Upstream`.
+    """Implements `Upstream`. `trusts_peer`: on its private socket, the server believes whose request a call is."""
 
-    Attributes:
-        trusts_peer: Whether the server believes what the metadata say of the client's address: on this socket it does.
-    """
-
-    trusts_peer = True
-
-    def __init__(self, channel: grpc.aio.Channel) -> None:
-        """Speak on a channel of the loop that runs, which is closed with this."""
+    def __init__(self, channel: grpc.aio.Channel, *, endpoint: Endpoint | None = None) -> None:
+        self.trusts_peer = endpoint is None
         self._channel = channel
-        self._answers = Answers()
-        self._exchange: ExchangeStream | None = ExchangeStream(channel)
+        self._endpoint = endpoint
+        self._exchange = ExchangeStream(channel) if endpoint is None else None
         self._infer = _method(channel, "ModelInfer", pb.ModelInferResponse.FromString)
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[Message, Message]] = {}
+        self._is_lost = False
 
     @classmethod
     def at_socket(cls, path: str) -> Self:
-        """Speak to the server at its private socket."""
-        options = [*channel_options(_MOST_ANSWER_BYTES), *_SOCKET_OPTIONS]
+        """Call the server at its private socket."""
+        # With the socket's path in place of a host's name, gRPC's server refuses the call.
+        options = [*channel_options(_MOST_ANSWER_BYTES), ("grpc.default_authority", "localhost")]
         return cls(grpc.aio.insecure_channel(f"unix:{path}", options))
 
-    async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
-        """Have an inference request answered.
+    @classmethod
+    def at_port(cls, endpoint: Endpoint) -> Self:
+        """Call the server at its port. All clients share one connection to it."""
+        options = channel_options(_MOST_ANSWER_BYTES)
+        return cls(endpoint.open_async_channel(options, stays=True), endpoint=endpoint)
 
-        Raises:
-            RestError: With the server's message.
-        """
+    async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
+        """Have an inference request answered. RestError with the server's message."""
         if self._exchange is not None:
             payload = request.SerializeToString()
-            stream = self.stream_for(context, len(payload))
-            if stream is not None:
+            if len(payload) <= _SMALL and (len(context.metadata) < 3 or _size(context) <= _SMALL_HEADERS):
                 try:
-                    return await stream.infer(payload, context)
+                    return await self._exchange.infer(payload, context)
                 except NotTaken as error:
                     if error.is_unknown:
                         self._exchange = None  # a server with --plain
-        return await self._answers.of(self._infer, request, context)
-
-    def stream_for(self, context: CallContext, size: int) -> ExchangeStream | None:
-        """Give the stream on which a request of so many bytes goes; None where it is a call of its own."""
-        if size > _SMALL or (context.has_headers and _size(context) > _SMALL_HEADERS):
-            return None
-        return self._exchange
+        if self._endpoint is not None:
+            _keep_ids_apart(request, context.client)
+        return await self._answer(self._infer, request, context)
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:
-        """Call another method that has one request and one answer.
-
-        Raises:
-            RestError: With the server's message.
-        """
+        """Call another method. RestError with the server's message."""
         callable_ = self._methods.get(method)
         if callable_ is None:
             callable_ = self._methods[method] = _method(self._channel, method, answer.FromString)
-        return cast(Answered, await self._answers.of(callable_, request, context))
+        return cast(Answered, await self._answer(callable_, request, context))
 
     async def close(self, grace: float | None = None) -> None:
-        """End the connection to the server: calls in hand may take `grace` seconds to end."""
+        """End the connection to the server: calls in flight may take `grace` seconds to end."""
         if self._exchange is not None and not grace:
             await self._exchange.close()
         await self._channel.close(grace)
+
+    async def _answer(
+        self,
+        method: "Callable[..., grpc.aio.UnaryUnaryCall[Message, Answered]]",
+        request: Message,
+        context: CallContext,
+    ) -> Answered:
+        metadata = context.metadata
+        if self._endpoint is not None and not any(key == AUTHORIZATION for key, _ in metadata):
+            metadata += self._endpoint.headers
+        try:
+            return await method(request, timeout=context.timeout, metadata=metadata)
+        except grpc.aio.UsageError:  # closed since this server was chosen for the request
+            raise NotConnected from None
+        except grpc.aio.AioRpcError as error:
+            said = error.details() or ""
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or not said.startswith(NOT_CONNECTED):
+                self._is_lost = False
+                raise error_of_status(error.code(), said, from_rpc_error(error).retry_after) from None
+            if not self._is_lost:
+                self._is_lost = True  # one line, not one for each request
+                _log.warning("no server answers: %s", said)
+            raise NotConnected from None
+
+
+def _keep_ids_apart(request: pb.ModelInferRequest, client: str) -> None:
+    """Give a sequence of a client's connection a key, so that two clients with the same id do not meet.
+
+    A server keeps the ids of its connections apart, and to a server elsewhere the gateway is one connection.
+    """
+    if client and SEQUENCE_ID in request.parameters and SEQUENCE_KEY not in request.parameters:
+        digest = hashlib.blake2b(client.encode(), key=_SECRET, digest_size=24)
+        request.parameters[SEQUENCE_KEY].string_param = digest.hexdigest()
 
 
 def _method(
     channel: grpc.aio.Channel, name: str, read: Callable[[bytes], Answered]
 ) -> "grpc.aio.UnaryUnaryMultiCallable[Message, Answered]":
-    return channel.unary_unary(f"/{_SERVICE}/{name}", request_serializer=_write, response_deserializer=read)
+    return channel.unary_unary(
+        f"/{_SERVICE}/{name}",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=read,
+    )
 
 
 def _size(context: CallContext) -> int:
     return sum(len(value) for _, value in context.metadata)
-
-
-def _write(message: Message) -> bytes:
-    return message.SerializeToString()

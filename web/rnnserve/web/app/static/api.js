@@ -1,4 +1,4 @@
-// Asks the server. A token is kept in this variable alone: not in the address, not in storage.
+// Calls the server. The token is kept in this variable alone: not in the address, not in storage.
 
 let token = "";
 let onRefused = () => {};
@@ -18,9 +18,9 @@ export function useToken(text) {
   token = text;
 }
 
-// Has a function told of each request that is refused for its token: with the error, and whether there was one.
-export function whenRefused(tell) {
-  onRefused = tell;
+// Has a function called for each request that is refused for its token: with the error, and whether there was a token.
+export function whenRefused(report) {
+  onRefused = report;
 }
 
 export async function ask(path, options = {}) {
@@ -31,7 +31,7 @@ export async function ask(path, options = {}) {
   if (!reply.ok) {
     const text = await reply.text();
     let said = text;
-    try { said = JSON.parse(text).error ?? text; } catch { /* it is no JSON: it is shown as it is */ }
+    try { said = JSON.parse(text).error ?? text; } catch { /* not JSON: shown as it is */ }
     const error = new Refused(reply.status, said || `HTTP ${reply.status}`);
     error.isOfToken = reply.status === 401 || (reply.status === 403 && hadToken);
     if (error.isOfToken) onRefused(error, hadToken);
@@ -45,20 +45,67 @@ export async function askJson(path) {
 }
 
 // Inputs are {name, datatype, shape, text}: text is JSON, sent as it stands, so that no digit of a number is lost.
-export async function infer(model, inputs, outputs = [], parameters = {}) {
-  const said = inputs.map(({ name, datatype, shape, text }) =>
-    `{"name":${JSON.stringify(name)},"datatype":"${datatype}","shape":${JSON.stringify(shape)},"data":${text}}`);
-  const wanted = outputs.length ? `,"outputs":${JSON.stringify(outputs.map((name) => ({ name })))}` : "";
+export async function infer(model, inputs, outputs = []) {
   const reply = await ask(`/v2/models/${encodeURIComponent(model)}/infer`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: `{"inputs":[${said.join(",")}]${wanted},"parameters":${JSON.stringify(parameters)}}`,
+    body: request(inputs, outputs, {}),
   });
-  const answer = read(await reply.text());
+  return byName(read(await reply.text()));
+}
+
+// A WebSocket to a model: each frame is a request with one answer, in order, and the state goes on from frame to frame.
+export class Stream {
+  constructor(model) {
+    this.model = model;
+    this.waiting = [];
+    this.opening = null;
+    this.isFresh = true; // whether the connection has no state yet
+  }
+
+  async send(inputs, outputs = [], parameters = {}) {
+    const socket = await this.open();
+    const answered = new Promise((resolve, reject) => { this.waiting.push({ resolve, reject }); });
+    socket.send(request(inputs, outputs, parameters));
+    this.isFresh = false;
+    return answered;
+  }
+
+  open() {
+    this.opening ??= new Promise((resolve, reject) => {
+      const protocols = token ? ["rnnserve", `rnnserve.token.${token}`] : [];
+      const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}/v2/models/${encodeURIComponent(this.model)}/stream`, protocols);
+      this.isFresh = true;
+      socket.onopen = () => resolve(socket);
+      socket.onmessage = ({ data }) => {
+        const answer = read(data), { resolve: done, reject: failed } = this.waiting.shift();
+        if (answer.error) failed(new Refused(answer.status, answer.error));
+        else done(byName(answer));
+      };
+      socket.onclose = ({ code, reason }) => {
+        this.opening = null;
+        this.isFresh = true;
+        const error = new Refused(code, reason || `the connection has closed (code ${code}): try again`);
+        reject(error);
+        for (const each of this.waiting.splice(0)) each.reject(error);
+      };
+    });
+    return this.opening;
+  }
+}
+
+function request(inputs, outputs, parameters) {
+  const said = inputs.map(({ name, datatype, shape, text }) =>
+    `{"name":${JSON.stringify(name)},"datatype":"${datatype}","shape":${JSON.stringify(shape)},"data":${text}}`);
+  const wanted = outputs.length ? `,"outputs":${JSON.stringify(outputs.map((name) => ({ name })))}` : "";
+  return `{"inputs":[${said.join(",")}]${wanted},"parameters":${JSON.stringify(parameters)}}`;
+}
+
+function byName(answer) {
   return Object.fromEntries(answer.outputs.map((output) => [output.name, output]));
 }
 
-// The server writes NaN and infinities as Python does; JSON.parse knows none of them.
+// The server writes NaN and infinities as Python does; JSON.parse reads none of them.
 function read(text) {
   try {
     return JSON.parse(text);

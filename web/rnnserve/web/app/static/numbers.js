@@ -1,4 +1,4 @@
-// Numbers as they are read.
+// Numbers as people read them, quantiles, and tensors as nested lists.
 
 export function short(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
@@ -20,4 +20,80 @@ export function softmax(logits) {
 
 export function largestAt(values) {
   return values.indexOf(Math.max(...values));
+}
+
+// Quantiles from counts by bucket, as Prometheus finds them: in a bucket all values are equally likely.
+// buckets: [[lower bound, upper bound or 0, count], …]; null where there is no request.
+export function quantile(share, buckets) {
+  const sorted = buckets.filter((bucket) => bucket[2] > 0).sort((a, b) => a[0] - b[0]);
+  let left = share * sorted.reduce((sum, bucket) => sum + bucket[2], 0);
+  for (const [lower, upper, count] of sorted) {
+    if (left <= count) return upper ? lower + (upper - lower) * left / count : lower;
+    left -= count;
+  }
+  return null;
+}
+
+// What has been added to each bucket.
+export function added(before, after) {
+  const counts = new Map(before.map(([lower, , count]) => [lower, count]));
+  return after.map(([lower, upper, count]) => [lower, upper, count - (counts.get(lower) ?? 0)]);
+}
+
+// The buckets of several, together.
+export function together(lists) {
+  const sum = new Map();
+  for (const [lower, upper, count] of lists.flat()) sum.set(lower, [lower, upper, (sum.get(lower)?.[2] ?? 0) + count]);
+  return [...sum.values()];
+}
+
+export function axesOf(tensor) {
+  return (tensor.parameters?.axes ?? "").split(", ");
+}
+
+export function property(metadata, name, otherwise) {
+  try {
+    return JSON.parse(metadata.properties[name]);
+  } catch {
+    return otherwise;
+  }
+}
+
+// The inputs that continue from outputs, by the outputs' names.
+export function statesOf(metadata) {
+  return new Map(metadata.outputs
+    .filter((tensor) => tensor.parameters?.continues_as)
+    .map((tensor) => [tensor.name, tensor.parameters.continues_as]));
+}
+
+// The place of the axis of steps, or -1: an axis of any size that is not the batch.
+export function stepAxis(tensor) {
+  const axes = axesOf(tensor);
+  return tensor.shape.findIndex((size, at) => size < 0 && axes[at] !== "batch");
+}
+
+export function shapeOf(nested) {
+  const shape = [];
+  for (let inner = nested; Array.isArray(inner); inner = inner[0]) shape.push(inner.length);
+  return shape;
+}
+
+export function nest(flat, shape) {
+  if (shape.length <= 1) return flat;
+  const step = shape.slice(1).reduce((product, size) => product * size, 1);
+  return Array.from({ length: shape[0] }, (_, at) => nest(flat.slice(at * step, (at + 1) * step), shape.slice(1)));
+}
+
+// One index of an axis, the axis kept.
+export function cut(nested, axis, at) {
+  return axis === 0 ? [nested[at]] : nested.map((inner) => cut(inner, axis - 1, at));
+}
+
+export function asInput(tensor, text) {
+  const nested = JSON.parse(text);
+  return { name: tensor.name, datatype: tensor.datatype, shape: shapeOf(nested), text };
+}
+
+export function written(value) {
+  return JSON.stringify(value).replaceAll("],[", "], [");
 }

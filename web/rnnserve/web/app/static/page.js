@@ -1,9 +1,10 @@
-// The page: asks what serves, shows one model at a time, and keeps its numbers alive.
+// The page: asks what serves, shows one model at a time, and asks for its numbers once a second.
 
 import { askJson, isToken, useToken, whenRefused } from "./api.js";
-import { element } from "./dom.js";
-import { watch } from "./live.js";
+import { element } from "./charts.js";
 import { showModel } from "./model.js";
+
+const PAUSE_MILLISECONDS = 1000;
 
 const problem = document.getElementById("problem");
 const tokenForm = document.getElementById("token");
@@ -13,12 +14,13 @@ const place = document.getElementById("model");
 
 let models = [];
 let shown = null;
+let timer = 0;
 
 tokenForm.addEventListener("submit", (event) => {
   event.preventDefault();
   const text = tokenText.value.trim();
   if (!isToken(text)) {
-    problem.textContent = "That is no token: one is a single word of letters, digits and signs.";
+    problem.textContent = "That is not a token: a token is a single word of letters, digits and signs.";
     return;
   }
   tokenText.value = "";
@@ -29,7 +31,7 @@ tokenForm.addEventListener("submit", (event) => {
 });
 whenRefused((error, hadToken) => {
   if (error.status === 401) {
-    problem.textContent = hadToken ? "This token is not known to the server: it is mistyped, revoked, or has ended." : "";
+    problem.textContent = hadToken ? "The server does not know this token: it is mistyped, revoked, or has expired." : "";
   } else {
     problem.textContent = `This token is not enough: ${error.message}`;
   }
@@ -50,7 +52,7 @@ async function start() {
       .map((each) => `${each.name} ${each.version} does not serve: ${each.reason || each.state.toLowerCase()}`).join(" · ");
     models = overview.models;
     show(false);
-    watch((sample) => shown?.live(sample), (error) => shown?.silent(error));
+    watch();
   } catch (error) {
     if (tokenForm.hidden) problem.textContent = error.message;
     list.replaceChildren();
@@ -65,11 +67,43 @@ function show(isChosen) {
     href: `#${encodeURIComponent(name)}`, "aria-current": chosen?.metadata.name === name ? "page" : undefined,
   }, name)));
   if (!chosen) {
-    place.replaceChildren(element("p", {}, "No model serves. rnnserve publish puts one into the repository."));
+    place.replaceChildren(element("p", {}, "No model serves. rnnserve publish puts a model into the repository."));
     return;
   }
   shown = showModel(place, chosen);
   if (isChosen) place.focus({ preventScroll: true });
+}
+
+// What models do now: the server's statistics, while the tab is seen.
+async function watch() {
+  clearTimeout(timer);
+  if (!document.hidden) {
+    try {
+      const said = await askJson("/v2/models/stats");
+      shown?.live({ seconds: performance.now() / 1000, models: said.model_stats.map(counts) });
+    } catch (error) {
+      shown?.silent(error.message);
+      if (error.isOfToken) return; // a new token begins again
+    }
+  }
+  timer = setTimeout(watch, PAUSE_MILLISECONDS);
+}
+
+// What has been counted since the version was loaded; times in nanoseconds, summed over requests; durations as buckets
+// [lower bound, upper bound or 0, count], in seconds.
+function counts({ name, inference_count, execution_count, inference_stats, batch_stats, duration_buckets }) {
+  return {
+    name,
+    success: inference_stats.success.count,
+    success_ns: inference_stats.success.ns,
+    fail: inference_stats.fail.count,
+    queue_ns: inference_stats.queue.ns,
+    run_ns: inference_stats.compute_infer.ns,
+    rows: inference_count,
+    runs: execution_count,
+    durations: duration_buckets.map((bucket) => [bucket.lower_bound, bucket.upper_bound, bucket.count]),
+    batches: batch_stats.map((batch) => [batch.batch_size, batch.compute_infer.count]),
+  };
 }
 
 start();

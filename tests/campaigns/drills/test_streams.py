@@ -1,0 +1,184 @@
+"""WebSocket streams at once: no answer is lost or swapped, memory stays bounded, and bystanders notice little."""
+
+import asyncio
+import json
+import random
+
+import numpy as np
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from campaigns.drills.conftest import note_cost
+from campaigns.drills.drilled_front import drilled_front
+from kit.waiting import PATIENCE
+from rnnserve.client import Client
+
+MODEL = "direction_simple"
+SESSIONS, STEPS = 500, 20
+MOST_BYTES, MOST_SECONDS = 300 << 20, 3.0
+
+
+@pytest.fixture
+def front(repository):
+    with drilled_front(repository) as front:
+        yield front
+
+
+def walk_of(number):
+    return np.random.default_rng(number).normal(size=(STEPS, 2)).astype("f4")
+
+
+def opened(front):
+    address = f"ws://127.0.0.1:{front.port}/v2/models/{MODEL}/stream"
+    return connect(address, open_timeout=PATIENCE, ping_timeout=None, proxy=None)
+
+
+def frame(number, at):
+    inputs = {"input": [[float(value) for value in walk_of(number)[at]]]}
+    return json.dumps({"id": f"{number}:{at}", "inputs": inputs, "outputs": ["logits"]})
+
+
+def note(front, request, peak_only=False):
+    for name, sighting in front.sightings().items():
+        note_cost(request, sighting.requests, sighting.longest, front.peak, sum(front.resident()), name)
+        assert sighting.failures == {}, name
+        assert sighting.longest < MOST_SECONDS, name
+    assert front.peak < MOST_BYTES
+    assert "Traceback" not in front.process.log
+
+
+def test_500_sessions_at_once_have_their_own_answers_in_order(front, request):
+    """Some send all frames before they read, some wait for each answer. The last answers have the bits of gRPC's."""
+
+    async def session(number):
+        answers = []
+        async with opened(front) as socket:
+            for at in range(STEPS):
+                await socket.send(frame(number, at))
+                if number % 2:
+                    answers.append(json.loads(await socket.recv()))
+            while len(answers) < STEPS:
+                answers.append(json.loads(await socket.recv()))
+        assert [answer["id"] for answer in answers] == [f"{number}:{at}" for at in range(STEPS)]
+        return answers[-1]["outputs"][0]["data"]
+
+    async def go():
+        async with asyncio.timeout(5 * PATIENCE):
+            return await asyncio.gather(*(session(number) for number in range(SESSIONS)))
+
+    front.sightings()
+    found = np.array(asyncio.run(go()), "f4")
+    with Client(front.process.address, timeout=PATIENCE) as client:
+        rows = client.predict(MODEL, [walk_of(number) for number in range(SESSIONS)], outputs=["logits"])
+    expected = np.stack([row["logits"] for row in rows])
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    note(front, request)
+
+
+def test_clients_that_close_at_any_moment_leave_nothing(front, request):
+    """In the handshake, in the middle of a frame, with frames in flight, with or without a closing handshake."""
+    draw = random.Random(3)
+
+    async def session(number):
+        for _ in range(5):
+            try:
+                async with opened(front) as socket:
+                    count, kind = draw.randrange(4), draw.randrange(3)
+                    for at in range(count):
+                        await socket.send(frame(number, at))
+                    if kind == 0 and count:
+                        await socket.recv()
+                    elif kind == 1:
+                        socket.transport.abort()
+                    else:
+                        socket.transport.write(b"\x81\xfe\x10")  # the beginning of a frame
+                        socket.transport.abort()
+            except (ConnectionClosed, OSError):
+                continue
+
+    async def go():
+        async with asyncio.timeout(5 * PATIENCE):
+            await asyncio.gather(*(session(number) for number in range(200)))
+
+    front.sightings()
+    asyncio.run(go())
+    assert front.settles_below(200 << 20)
+    note(front, request)
+
+
+def test_frames_out_of_shape_cost_their_own_stream_alone(front, request):
+    wrong = [b"", b"\xff\xff\xff\xff", b"\2\0\0\0[]", "{", "[]", "null", '{"inputs": 1}', '{"inputs": {"input": "x"}}',
+             '{"inputs": {"input": ' + "[" * 10_000 + "]" * 10_000 + "}}", '{"a": 1, "a": 2}', "x" * (33 << 20)]  # fmt: skip # noqa: E501
+
+    async def hostile(number):
+        for said in wrong:
+            try:
+                async with opened(front) as socket:
+                    await socket.send(said)
+                    await socket.recv()
+            except ConnectionClosed:
+                continue
+
+    async def good(number):
+        async with opened(front) as socket:
+            for at in range(STEPS):
+                await socket.send(frame(number, at))
+                assert json.loads(await socket.recv())["id"] == f"{number}:{at}"
+
+    async def go():
+        async with asyncio.timeout(5 * PATIENCE):
+            await asyncio.gather(*map(hostile, range(4)), *map(good, range(50)))
+
+    front.sightings()
+    asyncio.run(go())
+    note(front, request)
+
+
+def test_slow_readers_are_bounded(front, request):
+    """A hundred clients that send and never read: each stops being read, and the gateway's memory stays small."""
+    large = json.dumps({"inputs": {"input": [[0.5, -0.5]] * 2000}, "outputs": ["output"]})
+
+    async def session(number):
+        async with opened(front) as socket:
+            socket.transport.pause_reading()
+            try:
+                async with asyncio.timeout(8):
+                    while True:
+                        await socket.send(large)
+            except (TimeoutError, ConnectionClosed):
+                socket.transport.abort()
+
+    async def go():
+        await asyncio.gather(*(session(number) for number in range(100)), return_exceptions=True)
+
+    front.sightings()
+    asyncio.run(go())
+    note(front, request)
+    assert front.settles_below(250 << 20)
+
+
+def test_the_end_of_the_server_closes_each_stream_after_its_answer(front):
+    async def session(number):
+        answered = 0
+        try:
+            async with opened(front) as socket:
+                while True:
+                    await socket.send(frame(number, answered % STEPS))
+                    answer = json.loads(await socket.recv())
+                    assert answer["id"] == f"{number}:{answered % STEPS}", answer
+                    answered += 1
+                    started.set()
+        except ConnectionClosed as closed:
+            return closed.rcvd.code if closed.rcvd else None
+
+    async def go():
+        sessions = [asyncio.create_task(session(number)) for number in range(50)]
+        await started.wait()
+        status = await asyncio.to_thread(front.process.end)
+        return status, await asyncio.gather(*sessions)
+
+    started = asyncio.Event()
+    status, codes = asyncio.run(go())
+    assert status == 0
+    assert set(codes) == {1001}

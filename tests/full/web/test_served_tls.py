@@ -1,0 +1,121 @@
+"""New certificates are served over HTTP without a restart or a failed request. Withdrawn authorities admit no one."""
+
+import asyncio
+import contextlib
+import functools
+import socket
+import ssl
+import threading
+
+import pytest
+import uvloop
+
+from kit.rotated_files import WAYS, RotatedFiles, client_context, shows
+from kit.waiting import PATIENCE, until
+from rnnserve.common import tls_watch
+from rnnserve.common.gateway_counts import NUMBERS, GatewayCounts, use_gateway_counts, used_gateway_counts
+from rnnserve.web.commands.tls import ServedContext
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(tls_watch, "_LOOK_SECONDS", 0.02)
+
+
+@pytest.fixture
+def counts():
+    """How many new files were taken, and how many were refused."""
+    before = used_gateway_counts()
+    use_gateway_counts(counts := GatewayCounts())
+    yield lambda: counts.numbers()[NUMBERS - 2 :]
+    use_gateway_counts(before)
+
+
+@contextlib.contextmanager
+def echoing(context):
+    """The port of a server that sends back what it gets, on a thread."""
+    loop, ready = uvloop.new_event_loop(), threading.Event()
+    ports, ended = [], asyncio.Event()
+
+    async def echo(reader, writer):
+        with contextlib.suppress(OSError, ssl.SSLError):
+            while said := await reader.read(100):
+                writer.write(said)
+        writer.close()
+
+    async def serve():
+        async with await asyncio.start_server(echo, "127.0.0.1", 0, ssl=context) as server:
+            ports.append(server.sockets[0].getsockname()[1])
+            ready.set()
+            await ended.wait()
+            server.close()
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert ready.wait(PATIENCE)
+    watch = context.watch()
+    watch.start()
+    try:
+        yield ports[0]
+    finally:
+        watch.close()
+        loop.call_soon_threadsafe(ended.set)
+        thread.join()
+        loop.close()
+
+
+def connected(port, context, session=None):
+    connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    try:
+        return context.wrap_socket(connection, server_hostname="localhost", session=session)
+    except OSError:
+        connection.close()
+        raise
+
+
+def said_back(connection):
+    """What comes back of a word. Of TLS 1.3, a client is told only now that it is refused."""
+    connection.sendall(b"word")
+    return connection.recv(100)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_new_connections_are_of_the_new_certificate_and_open_ones_go_on(tmp_path, counts, way):
+    rotated = RotatedFiles(tmp_path / "tls", way)
+    trusting = client_context(rotated.trusted)
+    with echoing(ServedContext(rotated.files)) as port, connected(port, trusting) as open_before:
+        for count in range(1, 4):
+            certificate = rotated.rotate()
+            until(functools.partial(shows, port, certificate))
+            taken, refused = counts()
+            assert taken == count
+            assert not refused or way != "linked"  # else one file after the other: a busy machine sees that twice
+            with connected(port, trusting) as connection:
+                assert said_back(connection) == said_back(open_before) == b"word"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_withdrawn_authority_admits_no_one_not_even_with_an_earlier_session(tmp_path, counts, version):
+    rotated, other = RotatedFiles(tmp_path / "tls", mutual=True), RotatedFiles(tmp_path / "other").clients
+    old = client_context(rotated.trusted, rotated.clients.issue_cert("old.example"))
+    new = client_context(rotated.trusted, other.issue_cert("new.example"))
+    old.minimum_version = old.maximum_version = version
+    with echoing(ServedContext(rotated.files)) as port:
+        with connected(port, old) as connection:
+            assert said_back(connection) == b"word"
+            session = connection.session
+        with connected(port, old, session) as connection:
+            assert said_back(connection) == b"word"
+            assert connection.session_reused, "an earlier session is taken up while its authority is admitted"
+            session = connection.session
+        with pytest.raises((ssl.SSLError, ConnectionError)), connected(port, new) as connection:
+            said_back(connection)
+        rotated.replace(clients=other.cert_pem.bytes())
+        until(lambda: counts() == [1, 0])
+        with connected(port, new) as connection:
+            assert said_back(connection) == b"word"
+        for earlier in (None, session):
+            with pytest.raises((ssl.SSLError, ConnectionError)), connected(port, old, earlier) as connection:
+                said_back(connection)

@@ -1,0 +1,62 @@
+"""The OpenAPI document says what the routes are; `make conformance` compares it with answers."""
+
+import re
+from urllib.parse import quote
+
+import pytest
+
+from kit.fakes import FakeModel
+from kit.fronts import FakeUpstream, ask, walk_model
+from rnnserve.web.app.page import example_request
+from rnnserve.web.app.routes import all_routes
+
+
+@pytest.fixture(scope="module")
+def document():
+    return ask(FakeUpstream(), "/openapi.json").json
+
+
+def test_every_route_is_in_the_document_and_nothing_else(document):
+    described = {
+        (path, method.upper()) for path, item in document["paths"].items() for method in item if method != "parameters"
+    }
+    assert described == {(route.path, method) for route in all_routes() for method in route.handlers}
+    tags = {path: operation["tags"] for path, item in document["paths"].items() for method, operation in item.items() if method != "parameters"}  # fmt: skip # noqa: E501
+    assert tags == {route.path: [route.name] for route in all_routes()}
+
+
+def test_every_reference_leads_somewhere(document):
+    for reference in re.findall(r"'#/([^']+)'", str(document)):
+        place = document
+        for name in reference.split("/"):
+            place = place[name]
+
+
+def test_names_in_paths_are_those_that_are_taken(document):
+    (name,) = document["paths"]["/v2/models/{model}"]["parameters"]
+    pattern = re.compile(document["components"]["parameters"][name["$ref"].rpartition("/")[2]]["schema"]["pattern"])
+    upstream = FakeUpstream()
+    for good in ("m", "direction_simple", "ä b", "..a", "a.b", "%41"):
+        upstream.service.models[good] = walk_model()
+        assert pattern.search(good)
+        assert ask(upstream, f"/v2/models/{quote(good)}").status == 200
+    upstream.asked.clear()
+    for bad in ("", ".", "..", "a/b", "a\\b", "a\0", "a\nb", "\x7f"):
+        assert not pattern.search(bad)
+        assert ask(upstream, f"/v2/models/{quote(bad, safe='')}").status in (400, 404)
+    assert not upstream.asked
+
+
+@pytest.mark.parametrize(
+    ("described", "shape", "data"),
+    [
+        (("INT64", ("batch", "tokens"), {"low": 5, "high": 7}), [1, 4], [5, 6, 5, 6]),
+        (("INT64", ("batch",), {"lengths_of": "sequence"}), [1], [4]),
+        (("BOOL", ("batch", ("sequence", 2))), [1, 2], [True, False]),
+        (("INT8", ("batch", "time"), {"limits": '{"time": [6, null]}'}), [1, 6], [0, 1, 2, 0, 1, 2]),
+        (("INT8", ("batch", "time"), {"limits": '{"time": [1, 2]}'}), [1, 2], [0, 1]),
+    ],
+)
+def test_examples_of_the_page_are_within_bounds(described, shape, data):
+    (tensor,) = example_request(FakeModel({"x": described}, {}, dict).describe("m", "1"))["inputs"]
+    assert (tensor["shape"], tensor["data"]) == (shape, data)

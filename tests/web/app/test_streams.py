@@ -1,0 +1,341 @@
+"""WebSocket streams before a fake server: frames, state, refusals, close codes, limits, and the end."""
+
+import json
+import struct
+import threading
+from socket import SHUT_RDWR, SO_RCVBUF, SOL_SOCKET
+
+import grpc
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect as connect_websocket
+
+from kit.fakes import FakeModel, FakeModels
+from kit.fronts import FakeUpstream, ask, running_front, walk_model
+from kit.waiting import PATIENCE, until
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.errors import RestError, error_of_status
+from rnnserve.web.limits import Limits
+
+
+def count(tensors):
+    """Sums a walk onto its state, whose second number counts the steps."""
+    walk = tensors["input"]
+    state = tensors.get("h_0", np.zeros((1, len(walk), 2), "f4")).copy()
+    state[0, :, 0] += walk.sum((1, 2))
+    state[0, :, 1] += walk.shape[1]
+    return {"logits": state[0], "h_n": state}
+
+
+@pytest.fixture
+def upstream():
+    return FakeUpstream(FakeModels({"m": walk_model(count, continuable=True), "plain": walk_model(count)}))
+
+
+@pytest.fixture
+def port(upstream):
+    with running_front(upstream) as (port, _):
+        yield port
+
+
+def connect(port, path="/v2/models/m/stream", **more):
+    return connect_websocket(f"ws://127.0.0.1:{port}{path}", open_timeout=PATIENCE, close_timeout=PATIENCE, **more)
+
+
+def ask_stream(socket, frame):
+    socket.send(frame if isinstance(frame, bytes) else json.dumps(frame))
+    said = socket.recv(PATIENCE)
+    return said if isinstance(said, bytes) else json.loads(said)
+
+
+def step(value, **more):
+    return {"inputs": {"input": [[value, 0]]}, "outputs": ["logits"], **more}
+
+
+def logits(answer):
+    (output,) = answer["outputs"]
+    assert output["name"] == "logits"
+    return output["data"]
+
+
+def test_state_goes_from_frame_to_frame_and_answers_come_in_order(port):
+    with connect(port) as socket:
+        for index in range(50):
+            socket.send(json.dumps(step(1, id=f"n{index}")))
+        answers = [json.loads(socket.recv(PATIENCE)) for _ in range(50)]
+    assert [answer["id"] for answer in answers] == [f"n{index}" for index in range(50)]
+    assert [logits(answer) for answer in answers] == [[index + 1, index + 1] for index in range(50)]
+
+
+def test_sequences_of_one_connection_are_named_begin_again_and_end(port):
+    def of(name, **more):
+        return {"parameters": {"sequence_id": name, **more}}
+
+    with connect(port) as socket:
+        assert logits(ask_stream(socket, step(1, **of("a")))) == [1, 1]
+        assert logits(ask_stream(socket, step(5, **of("b")))) == [5, 1]
+        assert logits(ask_stream(socket, step(1, **of("a")))) == [2, 2]
+        assert logits(ask_stream(socket, step(7, **of("a", sequence_start=True)))) == [7, 1]
+        assert logits(ask_stream(socket, step(1, **of("b", sequence_end=True)))) == [6, 2]
+        assert logits(ask_stream(socket, step(1, **of("b")))) == [1, 1]
+        assert logits(ask_stream(socket, step(9))) == [9, 1]
+        for index in range(70):
+            answer = ask_stream(socket, step(1, **of(f"s{index}")))
+        assert answer["status"] == 400
+        assert "64 sequences" in answer["error"]
+    with connect(port) as socket:
+        assert logits(ask_stream(socket, step(1, **of("a")))) == [1, 1]
+
+
+def test_every_form_of_a_frame(port):
+    """Without the batch axis, in full, with a state of the client's own, and as bytes."""
+    whole = {"name": "input", "datatype": "FP32", "shape": [1, 1, 2], "data": [3, 0]}
+    with connect(port) as socket:
+        answer = ask_stream(socket, {"inputs": [whole]})
+        assert [output["name"] for output in answer["outputs"]] == ["logits", "h_n"]
+        state = {"name": "h_0", "datatype": "FP32", "shape": [1, 1, 2], "data": [100, 7]}
+        assert logits(ask_stream(socket, {"inputs": [whole, state], "outputs": [{"name": "logits"}]})) == [103, 8]
+        assert logits(ask_stream(socket, {"inputs": {"input": [[[1, 0]]]}, "outputs": ["logits"]})) == [104, 9]
+        binary = {"name": "input", "datatype": "FP32", "shape": [1, 1, 2], "parameters": {"binary_data_size": 8}}
+        head = json.dumps({"inputs": [binary], "outputs": ["logits"]}).encode()
+        said = ask_stream(socket, struct.pack("<I", len(head)) + head + np.array([2, 0], "<f4").tobytes())
+    (size,) = struct.unpack_from("<I", said)
+    (output,) = json.loads(said[4 : 4 + size])["outputs"]
+    assert output["parameters"] == {"binary_data_size": 8}
+    assert np.frombuffer(said[4 + size :], "<f4").tolist() == [106, 10]
+
+
+def test_a_refused_frame_leaves_the_state_and_the_stream(upstream, port):
+    with connect(port) as socket:
+        assert logits(ask_stream(socket, step(1))) == [1, 1]
+        for wrong, said in (
+            ({"inputs": {"inptu": [[1, 0]]}}, '"inptu" is not an input'),
+            ({"inputs": {"input": [1, 0]}}, "leave out the batch"),
+            ({"inputs": {"input": [[1, 0], [1]]}}, "ragged"),
+            ({}, "inputs is missing"),
+        ):
+            answer = ask_stream(socket, {**wrong, "id": "mine"})
+            assert (answer["status"], answer["id"]) == (400, "mine")
+            assert said in answer["error"]
+        upstream.service.failure = grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full"
+        assert ask_stream(socket, step(1)) | {"id": ""} == {"error": "the queue is full", "status": 429, "id": ""}
+        upstream.service.failure = None
+        assert logits(ask_stream(socket, step(1))) == [2, 2]
+
+
+def test_a_model_that_cannot_be_continued_answers_each_frame_alone(port):
+    with connect(port, "/v2/models/plain/versions/1/stream") as socket:
+        assert [logits(ask_stream(socket, step(1))) for _ in range(3)] == [[1, 1]] * 3
+
+
+class KeptModel(FakeModel):
+    """A model whose states the server found, and keeps."""
+
+    def __init__(self):
+        properties = {"sequences": "kept", "found_states": '["h"]', "continuable": "false"}
+        super().__init__({"input": ("FP32", ("batch", "sequence", ("features", 2)))},
+                         {"logits": ("FP32", ("batch", ("classes", 2)))}, count, properties, labels=None)  # fmt: skip
+
+
+def test_states_that_the_server_keeps_are_named_by_a_key_of_the_connection(upstream, port):
+    upstream.service.models["kept"] = KeptModel()
+    keys = set()
+    for _ in range(2):
+        with connect(port, "/v2/models/kept/stream") as socket:
+            for _ in range(2):
+                ask_stream(socket, {**step(1), "parameters": {"sequence_id": "a", "sequence_key": "guessed" * 4}})
+    asked = [request.parameters for method, request, _ in upstream.asked if method == "ModelInfer"]
+    keys = [parameters["sequence_key"].string_param for parameters in asked]
+    assert len(set(keys)) == 2
+    assert "guessed" * 4 not in keys
+    assert [parameters["sequence_start"].bool_param for parameters in asked] == [True, False, True, False]
+    assert {parameters["sequence_id"].string_param for parameters in asked} == {"a"}
+
+
+def test_state_that_the_server_lost_closes_the_stream(upstream, port):
+    upstream.service.models["kept"] = KeptModel()
+    with connect(port, "/v2/models/kept/stream") as socket:
+        ask_stream(socket, step(1))
+        upstream.answers["ModelInfer"] = error_of_status(grpc.StatusCode.NOT_FOUND, "no such sequence")
+        assert closed_by(socket, json.dumps(step(1)))[0] == 1013
+
+
+def test_an_encrypted_state_goes_on_and_can_be_resumed(upstream, port):
+    def answer(number):
+        made = pb.ModelInferResponse(model_name="m", model_version="1")
+        made.parameters["session"].string_param = f"token {number}"
+        return made
+
+    with connect(port) as socket:
+        for number, given in enumerate(("sealed", None, None), 1):
+            upstream.answers["ModelInfer"] = answer(number)
+            parameters = {"session": given} if given else {}
+            assert (
+                ask_stream(socket, {**step(1), "parameters": parameters})["parameters"]["session"] == f"token {number}"
+            )
+    with connect(port) as socket:
+        ask_stream(socket, {**step(1), "parameters": {"session": "token 3"}})
+    asked = [request for method, request, _ in upstream.asked if method == "ModelInfer"]
+    assert [each.parameters["session"].string_param for each in asked] == ["sealed", "token 1", "token 2", "token 3"]
+    assert all(len(each.inputs) == 1 for each in asked)
+
+
+def closed_by(socket, frame=None):
+    if frame is not None:
+        socket.send(frame)
+    with pytest.raises(ConnectionClosed) as caught:
+        socket.recv(PATIENCE)
+    return caught.value.rcvd.code, caught.value.rcvd.reason
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "said"),
+    [
+        ("{", 1007, "not JSON"),
+        ("[1]", 1007, "send an object"),
+        ('{"a": 1, "a": 2}', 1007, "stands twice"),
+        (b"", 1003, "four bytes"),
+        (b"\xff\xff\xff\xff{}", 1003, "four bytes"),
+        (b"\2\0\0\0[]", 1007, "send an object"),
+        ("x" * 2_000_000, 1009, ""),
+    ],
+)
+def test_frames_that_are_none_close_the_stream(frame, code, said):
+    with running_front(FakeUpstream(), Limits(max_body_bytes=1 << 20)) as (port, application):
+        with connect(port) as socket:
+            found, reason = closed_by(socket, frame)
+            assert found == code
+            assert said in reason
+        until(lambda: not application._running and application._budget.held == 0)
+        assert len(application.streams) == 0
+
+
+def refused(port, path="/v2/models/m/stream", **more):
+    with pytest.raises(InvalidStatus) as caught, connect(port, path, **more):
+        pass
+    response = caught.value.response
+    return response.status_code, json.loads(response.body)["error"]
+
+
+def test_programs_get_a_status_and_pages_a_close_code(upstream, port):
+    gone = error_of_status(grpc.StatusCode.NOT_FOUND, "no such model")
+    upstream.answers["ModelMetadata"] = gone
+    assert refused(port) == (404, "no such model")
+    assert refused(port, "/v2/models/m/infer")[0] == 404
+    assert refused(port, "/nothing")[0] == 404
+    with connect(port, origin=f"http://127.0.0.1:{port}") as socket:
+        assert closed_by(socket) == (1008, "no such model")
+    upstream.answers["ModelMetadata"] = RestError(503, "no server")
+    with connect(port, origin=f"http://127.0.0.1:{port}") as socket:
+        assert closed_by(socket)[0] == 1013
+
+
+def test_pages_of_other_sites_may_not_open_streams_unless_they_are_allowed(upstream):
+    limits = Limits(origins=frozenset({"https://app.example"}))
+    with running_front(upstream, limits) as (port, _):
+        for origin in ("https://evil.example", "null", "http://["):
+            assert refused(port, origin=origin)[0] == 403
+        assert not upstream.asked
+        with connect(port, origin="https://app.example") as socket:
+            assert logits(ask_stream(socket, step(1))) == [1, 1]
+
+
+def test_a_request_without_an_upgrade_is_told_so(upstream):
+    reply = ask(upstream, "/v2/models/m/stream")
+    assert (reply.status, reply.headers["upgrade"]) == (426, "websocket")
+
+
+def test_a_token_comes_by_header_or_by_subprotocol_and_is_asked_about_again(upstream):
+    with running_front(upstream) as (port, _):
+        with connect(port, additional_headers={"Authorization": "Bearer a"}) as socket:
+            ask_stream(socket, step(1))
+        with connect(port, subprotocols=["rnnserve", "rnnserve.token.b"]) as socket:
+            assert socket.subprotocol == "rnnserve"
+            ask_stream(socket, step(1))
+            upstream.answers["ModelInfer"] = error_of_status(grpc.StatusCode.UNAUTHENTICATED, "the token has ended")
+            assert closed_by(socket, json.dumps(step(1))) == (1008, "the token has ended")
+    brought = [
+        dict(context.metadata)["authorization"] for method, _, context in upstream.asked if method == "ModelInfer"
+    ]
+    assert brought == ["Bearer a", "Bearer b", "Bearer b"]
+
+
+def test_streams_are_bounded_in_all_and_by_address(upstream):
+    for limits in (Limits(max_streams=2), Limits(max_streams_of_address=2)):
+        with running_front(upstream, limits) as (port, application):
+            with connect(port), connect(port):
+                assert refused(port)[0] == 429
+                with connect(port, origin=f"http://127.0.0.1:{port}") as socket:
+                    assert closed_by(socket)[0] == 1013
+            until(lambda: len(application.streams) == 0)
+            with connect(port) as socket:
+                assert logits(ask_stream(socket, step(1))) == [1, 1]
+
+
+def test_a_silent_stream_is_closed():
+    with running_front(FakeUpstream(), Limits(stream_idle_seconds=0.3)) as (port, _), connect(port) as socket:
+        assert closed_by(socket) == (1000, "no frame for 0.3 s")
+
+
+def test_a_client_that_goes_leaves_no_call(upstream):
+    with running_front(upstream) as (port, application):
+        with connect(port) as socket:
+            upstream.service.blocked = threading.Event()
+            socket.send(json.dumps(step(1)))
+            until(lambda: upstream.asked[-1][0] == "ModelInfer")
+            socket.socket.shutdown(SHUT_RDWR)
+            until(lambda: upstream.cancelled == 1)
+        upstream.service.blocked.set()
+        until(lambda: not application._running and len(application.streams) == 0)
+
+
+def test_the_end_answers_the_frame_in_flight_and_closes_each_stream(upstream):
+    upstream.service.blocked = gate = threading.Event()
+    gate.set()
+    with running_front(upstream) as (port, application), connect(port) as idle, connect(port) as busy:
+        ask_stream(idle, step(1))
+        gate.clear()
+        busy.send(json.dumps(step(1)))
+        until(lambda: [method for method, *_ in upstream.asked].count("ModelInfer") == 2)
+        loop = next(iter(application._running)).task.get_loop()
+        loop.call_soon_threadsafe(application.end)
+        assert closed_by(idle)[0] == 1001
+        gate.set()
+        assert logits(json.loads(busy.recv(PATIENCE))) == [1, 1]
+        assert closed_by(busy)[0] == 1001
+
+
+def test_a_slow_reader_is_held_up_and_then_left(upstream):
+    """What it does not read stays bounded: its next frames wait in the connection."""
+    with running_front(upstream, Limits(write_seconds=1.0)) as (port, application), connect(port) as socket:
+        socket.socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)
+        frame = json.dumps({"inputs": {"input": [[1, 0]] * 20_000}, "outputs": ["logits"], "id": "x" * 100_000})
+
+        def flood():
+            try:
+                for _ in range(10_000):
+                    socket.socket.sendall(encoded(frame))
+            except OSError:
+                pass
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        until(lambda: not application._running and len(application.streams) == 0)
+        assert len([1 for method, *_ in upstream.asked if method == "ModelInfer"]) < 200
+        thread.join(PATIENCE)
+
+
+def encoded(text):
+    """A text frame as a client sends it, with a mask of zeros."""
+    data = text.encode()
+    return b"\x81\xff" + struct.pack(">Q", len(data)) + bytes(4) + data
+
+
+def test_a_defect_is_told_by_its_id(upstream, port, caplog):
+    with connect(port) as socket:
+        upstream.answers["ModelInfer"] = RuntimeError("/secret")
+        code, reason = closed_by(socket, json.dumps(step(1)))
+        assert code == 1011
+        assert "/secret" not in reason
+        assert reason.split()[2].rstrip(":") in caplog.text

@@ -1,0 +1,239 @@
+"""The handlers of the protocol's other routes: health, models, the repository, settings, shared memory."""
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.app.exchange import Answer, Exchange, json_answer
+from rnnserve.web.errors import bad_request, quoted
+from rnnserve.web.rest.infer_request import whole
+from rnnserve.web.rest.infer_response import message_json, write_parameters
+
+__all__ = [
+    "described",
+    "list_models",
+    "live",
+    "load",
+    "logging_settings",
+    "model_config",
+    "model_metadata",
+    "model_ready",
+    "ready",
+    "repository_index",
+    "server_metadata",
+    "shared_memory",
+    "statistics",
+    "trace_settings",
+    "unload",
+]
+
+_LOAD_SECONDS = 600.0
+"""Seconds that a load may take: the server bounds each version by --load-timeout, and loads one after another."""
+
+_LISTS = frozenset(("trace_level",))
+"""Settings that Triton writes as lists. The others are texts."""
+
+
+async def server_metadata(exchange: Exchange) -> Answer:
+    """Name the server, its version, and the extensions that it speaks."""
+    said = await exchange.upstream.call(
+        "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse, exchange.context()
+    )
+    return json_answer({"name": said.name, "version": said.version, "extensions": list(said.extensions)})
+
+
+async def live(exchange: Exchange) -> Answer:
+    """Say whether the server's process is up."""
+    said = await exchange.upstream.call("ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse, exchange.context())
+    return json_answer({"live": True}) if said.live else _not_ready({"live": False}, "the server is not live")
+
+
+async def ready(exchange: Exchange) -> Answer:
+    """Say whether the server as a whole is ready (--ready)."""
+    said = await exchange.upstream.call(
+        "ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse, exchange.context()
+    )
+    if said.ready:
+        return json_answer({"ready": True})
+    return _not_ready({"ready": False}, "the server is not ready: models are loading, none serves, or it is stopping")
+
+
+async def list_models(exchange: Exchange) -> Answer:
+    """Name the models that serve, as KServe does."""
+    index = await exchange.upstream.call(
+        "RepositoryIndex", pb.RepositoryIndexRequest(ready=True), pb.RepositoryIndexResponse, exchange.context()
+    )
+    return json_answer({"models": sorted({model.name for model in index.models})})
+
+
+async def model_metadata(exchange: Exchange) -> Answer:
+    """Describe a model: its tensors with the names of their axes, and how it is served."""
+    return json_answer(described(await exchange.metadata()))
+
+
+def described(said: pb.ModelMetadataResponse) -> dict[str, Any]:
+    """Return metadata as JSON has them."""
+    return {
+        "name": said.name,
+        "versions": list(said.versions),
+        "platform": said.platform,
+        "inputs": [_tensor(tensor) for tensor in said.inputs],
+        "outputs": [_tensor(tensor) for tensor in said.outputs],
+        "properties": dict(said.properties),
+    }
+
+
+async def model_ready(exchange: Exchange) -> Answer:
+    """Say whether a model, or a version of it, serves. If not, why."""
+    name, version = exchange.parameter("model"), exchange.parameter("version")
+    said = await exchange.upstream.call(
+        "ModelReady", pb.ModelReadyRequest(name=name, version=version), pb.ModelReadyResponse, exchange.context()
+    )
+    if said.ready:
+        return json_answer({"name": name, "ready": True})
+    await exchange.metadata()  # the server says why: there is no such model, or it is not ready
+    return _not_ready({"name": name, "ready": False}, f"{name} was not ready a moment ago")
+
+
+async def model_config(exchange: Exchange) -> Answer:
+    """Return a model's configuration, in Triton's form."""
+    request = pb.ModelConfigRequest(name=exchange.parameter("model"), version=exchange.parameter("version"))
+    said = await exchange.upstream.call("ModelConfig", request, pb.ModelConfigResponse, exchange.context())
+    return json_answer(message_json(said.config))
+
+
+async def statistics(exchange: Exchange) -> Answer:
+    """Say what a model, a version of it, or all of them have done."""
+    request = pb.ModelStatisticsRequest(name=exchange.parameter("model"), version=exchange.parameter("version"))
+    said = await exchange.upstream.call("ModelStatistics", request, pb.ModelStatisticsResponse, exchange.context())
+    return json_answer(message_json(said))
+
+
+async def repository_index(exchange: Exchange) -> Answer:
+    """List every version of every model with its state, and why it does not serve."""
+    asked = await exchange.json()
+    is_ready = asked.get("ready", False)
+    if not isinstance(is_ready, bool):
+        raise bad_request("ready is true, for what serves only, or false")
+    request = pb.RepositoryIndexRequest(repository_name=exchange.parameter("repository"), ready=is_ready)
+    said = await exchange.upstream.call("RepositoryIndex", request, pb.RepositoryIndexResponse, exchange.context())
+    return json_answer(
+        [
+            {"name": model.name, "version": model.version, "state": model.state, "reason": model.reason}
+            for model in said.models
+        ]
+    )
+
+
+async def load(exchange: Exchange) -> Answer:
+    """Load a model as its folder is now (--model-control explicit)."""
+    request = pb.RepositoryModelLoadRequest(model_name=exchange.parameter("model"))
+    _read_parameters(await exchange.json(), request)
+    await exchange.upstream.call(
+        "RepositoryModelLoad", request, pb.RepositoryModelLoadResponse, exchange.context(_LOAD_SECONDS)
+    )
+    return json_answer({"name": request.model_name, "load": True})
+
+
+async def unload(exchange: Exchange) -> Answer:
+    """Stop serving a model (--model-control explicit)."""
+    request = pb.RepositoryModelUnloadRequest(model_name=exchange.parameter("model"))
+    _read_parameters(await exchange.json(), request)
+    await exchange.upstream.call(
+        "RepositoryModelUnload", request, pb.RepositoryModelUnloadResponse, exchange.context(_LOAD_SECONDS)
+    )
+    return json_answer({"name": request.model_name, "unload": True})
+
+
+async def logging_settings(exchange: Exchange) -> Answer:
+    """Say what is logged. A POST names settings with values, which the server refuses."""
+    request = pb.LogSettingsRequest()
+    for name, given in (await _asked(exchange)).items():
+        value = whole(given)
+        if isinstance(value, bool):
+            request.settings[name].bool_param = value
+        elif isinstance(value, int) and 0 <= value < 1 << 32:
+            request.settings[name].uint32_param = value
+        elif isinstance(value, str):
+            request.settings[name].string_param = value
+        else:
+            raise bad_request(f"the value of {quoted(name)} must be true, false, text or a number")
+    said = await exchange.upstream.call("LogSettings", request, pb.LogSettingsResponse, exchange.context())
+    return json_answer(
+        {name: getattr(value, value.WhichOneof("parameter_choice") or "") for name, value in said.settings.items()}
+    )
+
+
+async def trace_settings(exchange: Exchange) -> Answer:
+    """Say what is traced, of the server or of a model. A POST names settings with values, which the server refuses."""
+    request = pb.TraceSettingRequest(model_name=exchange.parameter("model"))
+    for name, value in (await _asked(exchange)).items():
+        values = [] if value is None else [whole(each) for each in (value if isinstance(value, list) else [value])]
+        if not all(isinstance(each, str | int) and not isinstance(each, bool) for each in values):
+            raise bad_request(f"the value of {quoted(name)} must be text, a list of texts, or null")
+        request.settings[name].value.extend(map(str, values))
+    said = await exchange.upstream.call("TraceSetting", request, pb.TraceSettingResponse, exchange.context())
+    return json_answer(
+        {
+            name: list(setting.value) if name in _LISTS else ",".join(setting.value)
+            for name, setting in said.settings.items()
+        }
+    )
+
+
+def shared_memory(kind: str, what: str) -> Callable[[Exchange], Awaitable[Answer]]:
+    """Make a handler of "System" or "Cuda" memory: "Status", "Register" or "Unregister". There are no regions."""
+    method = f"{kind}SharedMemory{what}"
+    request, response = getattr(pb, f"{method}Request"), getattr(pb, f"{method}Response")
+
+    async def handle(exchange: Exchange) -> Answer:
+        if what != "Status":
+            await exchange.body()
+        message = request(name=exchange.parameter("region"))
+        await exchange.upstream.call(method, message, response, exchange.context())
+        return json_answer([] if what == "Status" else {})
+
+    return handle
+
+
+def _not_ready(said: dict[str, object], why: str) -> Answer:
+    """Say that something is not ready: KServe's body, the reason, and when to ask again."""
+    return json_answer(said | {"error": why}, 503, {"retry-after": "1"})
+
+
+def _tensor(tensor: pb.ModelMetadataResponse.TensorMetadata) -> dict[str, Any]:
+    made: dict[str, Any] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+    if tensor.parameters:
+        made["parameters"] = write_parameters(tensor.parameters)
+    return made
+
+
+async def _asked(exchange: Exchange) -> dict[str, Any]:
+    return await exchange.json() if exchange.scope["method"] == "POST" else {}
+
+
+def _read_parameters(
+    asked: dict[str, Any], request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
+) -> None:
+    """Read `parameters`. Files are in base64, as tritonclient sends them."""
+    parameters = asked.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise bad_request("parameters must be an object")
+    for name, given in parameters.items():
+        value = whole(given)
+        to = request.parameters[name]
+        if isinstance(value, bool):
+            to.bool_param = value
+        elif isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
+            to.int64_param = value
+        elif isinstance(value, str) and name.startswith("file:"):
+            try:
+                to.bytes_param = base64.b64decode(value, validate=True)
+            except (binascii.Error, ValueError):
+                raise bad_request(f"parameters: {quoted(name)} must be a file in base64") from None
+        elif isinstance(value, str):
+            to.string_param = value
+        else:
+            raise bad_request(f"parameters: the value of {quoted(name)} must be text, a number, true or false")

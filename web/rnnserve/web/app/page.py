@@ -1,0 +1,135 @@
+"""The page at `/`: its files, what it shows of models, and the document of all routes.
+
+No page has a script or a style in its text: browsers are told to run none, and to load nothing from elsewhere
+(Content-Security-Policy).
+"""
+
+import asyncio
+import importlib.resources
+import json
+import math
+from types import MappingProxyType
+from typing import Any
+
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import BATCH
+from rnnserve.web.app.exchange import Answer, Exchange, json_answer
+from rnnserve.web.app.handlers import described
+from rnnserve.web.errors import RestError
+from rnnserve.web.rest.json_tensors import BINARY_ONLY
+
+__all__ = ["CONTENT_SECURITY_POLICY", "document", "example_request", "front_page", "overview", "static_file"]
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = MappingProxyType(
+    {
+        "content-security-policy": CONTENT_SECURITY_POLICY,
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-cache",
+    }
+)
+_KINDS = MappingProxyType(
+    {
+        "css": "text/css; charset=utf-8",
+        "html": "text/html; charset=utf-8",
+        "js": "text/javascript; charset=utf-8",
+        "svg": "image/svg+xml",
+    }
+)
+_FOLDER = importlib.resources.files("rnnserve.web.app")
+_NAMES = frozenset(file.name for file in _FOLDER.joinpath("static").iterdir() if file.name.rpartition(".")[2] in _KINDS)
+"""Only these are read: a path from a request never becomes a path of a file."""
+
+_MOST_MODELS = 32
+"""Models that the page shows."""
+
+_STEPS = 4
+_MOST_ELEMENTS = 4096
+
+
+async def static_file(exchange: Exchange) -> Answer:
+    """Return a file that the page needs."""
+    return _file(exchange.parameter("file"))
+
+
+async def front_page(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handler
+    """Return the page that shows what serves."""
+    return _file("page.html")
+
+
+async def document(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handler
+    """Return the description of every route (OpenAPI 3.1)."""
+    return Answer(_FOLDER.joinpath("openapi.json").read_bytes())
+
+
+async def overview(exchange: Exchange) -> Answer:
+    """Describe each model that serves, with a request that it takes. Say why others do not serve."""
+    index = await exchange.upstream.call(
+        "RepositoryIndex", pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse, exchange.context()
+    )
+    names = sorted({model.name for model in index.models if model.state == "READY"})[:_MOST_MODELS]
+    served = [found for found in await asyncio.gather(*(_metadata_of(exchange, name) for name in names)) if found]
+    not_serving = [
+        {"name": model.name, "version": model.version, "state": model.state, "reason": model.reason}
+        for model in index.models
+        if model.name not in names and model.state != "READY"
+    ]
+    models = [{"metadata": described(metadata), "example": example_request(metadata)} for metadata in served]
+    return json_answer({"models": models, "not_serving": not_serving[:_MOST_MODELS]})
+
+
+def example_request(metadata: pb.ModelMetadataResponse) -> dict[str, Any] | None:
+    """Make a request with one row of a few steps that the model takes. None if JSON has no short one."""
+    inputs = []
+    for tensor in metadata.inputs:
+        if tensor.parameters["optional"].bool_param:
+            continue
+        shape = _shape_of(tensor)
+        if tensor.datatype in BINARY_ONLY or math.prod(shape) > _MOST_ELEMENTS:
+            return None
+        data = [_element(tensor, shape, index) for index in range(math.prod(shape))]
+        inputs.append({"name": tensor.name, "datatype": tensor.datatype, "shape": shape, "data": data})
+    return {"inputs": inputs}
+
+
+def _shape_of(tensor: pb.ModelMetadataResponse.TensorMetadata) -> list[int]:
+    limits = json.loads(tensor.parameters["limits"].string_param or "{}")
+    sizes = []
+    for size, axis in zip(tensor.shape, tensor.parameters["axes"].string_param.split(", "), strict=True):
+        least, most = limits.get(axis, (1, None))
+        wanted = size if size >= 0 else 1 if axis == BATCH else _STEPS
+        sizes.append(max(wanted, least) if most is None else min(max(wanted, least), most))
+    return sizes
+
+
+def _element(tensor: pb.ModelMetadataResponse.TensorMetadata, shape: list[int], index: int) -> float | int | bool:
+    """A value that the input takes: a length is all of the steps, a number lies within the bounds."""
+    if tensor.parameters["lengths_of"].string_param:
+        return _STEPS
+    if tensor.datatype == "BOOL":
+        return index % 2 == 0
+    if tensor.datatype.startswith("FP"):
+        return round(math.sin(index + 1), 3)
+    low = tensor.parameters["low"].int64_param
+    high = tensor.parameters["high"].int64_param if "high" in tensor.parameters else low + len(shape) + 1
+    return low + index % max(high - low, 1)
+
+
+async def _metadata_of(exchange: Exchange, name: str) -> pb.ModelMetadataResponse | None:
+    try:
+        return await exchange.upstream.call(
+            "ModelMetadata", pb.ModelMetadataRequest(name=name), pb.ModelMetadataResponse, exchange.context()
+        )
+    except RestError:  # it has stopped serving, or the token does not admit to it
+        return None
+
+
+def _file(name: str) -> Answer:
+    if name not in _NAMES:
+        raise RestError(404, "Not Found")
+    data = _FOLDER.joinpath("static", name).read_bytes()
+    return Answer(data, content_type=_KINDS[name.rpartition(".")[2]], headers=_HEADERS)

@@ -1,0 +1,328 @@
+"""`/v2/models/{model}[/versions/{version}]/stream`: a WebSocket whose frames are requests, answered in order.
+
+The gateway keeps the state between frames. It carries declared states itself, from each answer into the next request,
+so that any worker can answer. States that are not part of a model's interface stay on the server, under a key of the
+connection, or travel as an encrypted token.
+"""
+
+import asyncio
+import dataclasses
+import json
+import secrets
+import struct
+from collections import Counter
+from typing import Any
+
+from rnnserve.common.request_lines import new_request_id
+from rnnserve.protos import inference_pb2 as pb
+from rnnserve.protos.protocol_words import (
+    BATCH,
+    SEQUENCE_END,
+    SEQUENCE_ID,
+    SEQUENCE_KEY,
+    SEQUENCE_START,
+    SESSION,
+)
+from rnnserve.web.app.bodies import LARGE, beside_loop
+from rnnserve.web.app.exchange import Answer, Exchange, Scope, Send, StreamClosed
+from rnnserve.web.connection import Receive, drained
+from rnnserve.web.errors import RestError, bad_request, quoted
+from rnnserve.web.limits import Limits
+from rnnserve.web.rest.infer_request import AnswerForm, read_parsed_request
+from rnnserve.web.rest.infer_response import write_infer_response
+from rnnserve.web.rest.json_tensors import dump, flatten, parse_object
+
+__all__ = ["OpenStreams", "Stream", "close_message", "not_upgraded", "open_stream", "refuse_stream"]
+
+_PROTOCOL = "rnnserve"
+"""The subprotocol that browsers offer together with their token: they cannot set headers."""
+
+_TOKEN = "rnnserve.token."  # noqa: S105 - the beginning of a name
+_REASON_BYTES = 123
+_LENGTH = struct.Struct("<I")
+
+_MOST_SEQUENCES = 64
+"""Sequences of one stream. Beyond it: the frame is refused."""
+
+_MOST_STATE_BYTES = 4 << 20
+"""Bytes of the states of one stream. Beyond it: the frame is refused, and its sequence is over."""
+
+_DEFAULT = "stream"
+_JSON_TIMES = 6
+
+
+def close_message(closed: StreamClosed) -> dict[str, Any]:
+    """The message of ASGI that closes a stream."""
+    reason = str(closed).encode()[:_REASON_BYTES].decode(errors="ignore")
+    return {"type": "websocket.close", "code": closed.code, "reason": reason}
+
+
+async def not_upgraded(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handler
+    """Refuse a request for a stream that is not one for a WebSocket."""
+    raise RestError(426, "this path takes a WebSocket (docs/how-to/websocket.md)", headers={"upgrade": "websocket"})
+
+
+class OpenStreams:
+    """Counts the streams of a process, all and by address."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._of_address: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return self._of_address.total()
+
+    def open(self, address: str) -> None:
+        """Count a stream. RestError if there are too many."""
+        if len(self) >= self._limits.max_streams:
+            words = f"{self._limits.max_streams:,} streams are open"
+        elif self._of_address[address] >= self._limits.max_streams_of_address:
+            words = f"{self._limits.max_streams_of_address:,} streams of this address are open"
+        else:
+            self._of_address[address] += 1
+            return
+        raise RestError(429, f"{words}: close some, or try again later", headers={"retry-after": "1"})
+
+    def close(self, address: str) -> None:
+        """Note that a stream has ended."""
+        self._of_address[address] -= 1
+        if not self._of_address[address]:
+            del self._of_address[address]
+
+
+@dataclasses.dataclass(slots=True)
+class _Sequence:
+    """What is kept of a sequence."""
+
+    version: str = ""  # that answered its first frame
+    token: str = ""  # its encrypted state, if the client has asked for that
+    states: dict[str, tuple[str, list[int], bytes]] = dataclasses.field(default_factory=dict)  # by input
+    is_kept: bool = False  # whether the server has its state
+
+
+class Stream:
+    """One stream, open: answers frames until it ends."""
+
+    def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
+        self._exchange = exchange
+        self._receive = receive
+        self._send = send
+        self._metadata = pb.ModelMetadataResponse()
+        self._states: dict[str, str] = {}  # by output, the input that continues from it
+        self._is_kept = False  # whether the server keeps the states
+        self._sequences: dict[str, _Sequence] = {}
+        self._key = secrets.token_hex(16)
+
+    async def accept(self) -> None:
+        """Accept the stream, once the server has described its model."""
+        self._metadata = metadata = await self._exchange.metadata()
+        properties = metadata.properties
+        pairs = {tensor.name: tensor.parameters["continues_as"].string_param for tensor in metadata.outputs}
+        if json.loads(properties.get("continuable") or "false"):
+            self._states = {output: input_ for output, input_ in pairs.items() if input_}
+        has_found = properties.get("sequences") == "kept" and json.loads(properties.get("found_states") or "[]")
+        self._is_kept = bool(has_found) and not self._states
+        await self._send({"type": "websocket.accept", "subprotocol": _protocol_of(self._exchange.scope)})
+
+    async def run(self, ending: asyncio.Event) -> None:
+        """Answer frames until the client goes. StreamClosed if the gateway has to end the stream, or is ending."""
+        while True:
+            if ending.is_set():
+                raise StreamClosed(1001, "the server is going away: connect again")
+            self._exchange.wait_for_client("idle")
+            message = await self._receive()
+            self._exchange.phase = ""
+            if message["type"] != "websocket.receive":
+                return
+            text, data = message.get("text"), message.get("bytes") or b""
+            answer = await self._answered(data if text is None else text.encode(), is_binary=text is None)
+            self._exchange.wait_for_client("writing")
+            if text is None:
+                await self._send({"type": "websocket.send", "bytes": answer})
+            else:
+                await self._send({"type": "websocket.send", "text": answer.decode()})
+            await drained(self._receive)
+            self._exchange.let_go()
+
+    async def _answered(self, frame: bytes, *, is_binary: bool) -> bytes:
+        """Answer a frame, or say in its answer why it is refused."""
+        exchange = self._exchange
+        exchange.request_id = new_request_id()
+        id_ = ""
+        try:
+            exchange.hold(len(frame))
+            parsed, binary = await self._parsed(frame, is_binary=is_binary)
+            if isinstance(parsed.get("id"), str):
+                id_ = parsed["id"]
+            text, length = await self._computed(parsed, binary, len(frame), is_binary=is_binary)
+            return text if not is_binary else _LENGTH.pack(len(text) if length is None else length) + text
+        except RestError as error:
+            if error.status in (401, 403):
+                raise StreamClosed(1008, str(error)) from None
+            said: dict[str, object] = {"error": str(error), "status": error.status, "id": id_ or exchange.request_id}
+            text = dump(said)
+            return text if not is_binary else _LENGTH.pack(len(text)) + text
+
+    async def _parsed(self, frame: bytes, *, is_binary: bool) -> tuple[dict[str, Any], memoryview]:
+        """Split a frame into its JSON and the bytes of its tensors."""
+        size = len(frame)
+        if is_binary:
+            size = _LENGTH.unpack_from(frame)[0] if len(frame) >= _LENGTH.size else len(frame) + 1
+            if size > len(frame) - _LENGTH.size:
+                raise StreamClosed(1003, "a binary frame is: the size of its JSON in four bytes, the JSON, the tensors")
+            frame = frame[_LENGTH.size :]
+        try:
+            return await beside_loop(size, parse_object, frame[:size]), memoryview(frame)[size:]
+        except RestError as error:
+            if error.status == 413:
+                raise
+            raise StreamClosed(1007, str(error)) from None
+
+    async def _computed(
+        self, parsed: dict[str, Any], binary: memoryview, size: int, *, is_binary: bool
+    ) -> tuple[bytes, int | None]:
+        exchange = self._exchange
+        in_full = self._in_full(parsed)
+        names = exchange.parameter("model"), exchange.parameter("version")
+        request, form = await beside_loop(size, read_parsed_request, in_full, binary, *names)
+        name, starts, ends = self._taken(request)
+        sequence = self._sequences.get(name)
+        if sequence is None or starts:
+            if len(self._sequences) >= _MOST_SEQUENCES and name not in self._sequences:
+                raise bad_request(f"a stream has {_MOST_SEQUENCES} sequences at most; end some with sequence_end")
+            sequence = _Sequence()
+        added = self._continue(request, sequence, name, ends=ends)
+        try:
+            response = await exchange.upstream.infer(request, exchange.context())
+        except RestError as error:
+            is_lost = error.status == 404 or (error.status == 503 and not error.is_of_server)
+            if sequence.is_kept and name in self._sequences and is_lost:
+                raise StreamClosed(1013, "the state is lost: connect again, and begin the sequence again") from None
+            raise
+        self._keep(response, sequence, name, ends=ends)
+        for output in reversed(added):
+            at = next(at for at, tensor in enumerate(response.outputs) if tensor.name == output)
+            del response.outputs[at], response.raw_output_contents[at]
+        if is_binary and not request.outputs:
+            form = AnswerForm(others_are_binary=True)
+        elif is_binary:
+            form = AnswerForm(frozenset(tensor.name for tensor in request.outputs))
+        size = sum(map(len, response.raw_output_contents))
+        if size >= LARGE:
+            exchange.hold(size if is_binary else _JSON_TIMES * size)
+        return await beside_loop(size, write_infer_response, response, form, exchange.request_id)
+
+    def _in_full(self, parsed: dict[str, Any]) -> dict[str, Any]:
+        """Write a request in full whose inputs are an object of lists, and whose outputs are names."""
+        inputs, outputs = parsed.get("inputs"), parsed.get("outputs")
+        if isinstance(inputs, dict):
+            parsed = {**parsed, "inputs": [self._tensor(name, value) for name, value in inputs.items()]}
+        if isinstance(outputs, list) and all(isinstance(name, str) for name in outputs):
+            parsed = {**parsed, "outputs": [{"name": name} for name in outputs]}
+        return parsed
+
+    def _tensor(self, name: str, value: object) -> dict[str, Any]:
+        tensor = next((tensor for tensor in self._metadata.inputs if tensor.name == name), None)
+        if tensor is None:
+            takes = ", ".join(f'"{known.name}"' for known in self._metadata.inputs)
+            raise bad_request(f"{quoted(name)} is not an input: {self._metadata.name} takes {takes}")
+        axes = tensor.parameters["axes"].string_param.split(", ")
+        flat, sizes = flatten(value, name) if isinstance(value, list) else ([value], ())
+        shape = list(sizes)
+        if len(shape) == len(axes) - 1 and BATCH in axes:
+            shape.insert(axes.index(BATCH), 1)
+        if len(shape) != len(axes):
+            raise bad_request(
+                f"input {quoted(name)} has the axes ({', '.join(axes)}), and its lists have {len(sizes)}: leave out "
+                "the batch for one row, and no other axis"
+            )
+        return {"name": name, "datatype": tensor.datatype, "shape": shape, "data": flat}
+
+    def _taken(self, request: pb.ModelInferRequest) -> tuple[str, bool, bool]:
+        """Take the name of a frame's sequence from its request, and whether the frame begins and ends it."""
+        parameters = request.parameters
+        name = _DEFAULT
+        if SEQUENCE_ID in parameters:
+            named = parameters[SEQUENCE_ID]
+            name = str(getattr(named, named.WhichOneof("parameter_choice") or ""))
+        starts, ends = (key in parameters and parameters[key].bool_param for key in (SEQUENCE_START, SEQUENCE_END))
+        if self._states or self._is_kept or SESSION in parameters:
+            for key in (SEQUENCE_ID, SEQUENCE_START, SEQUENCE_END, SEQUENCE_KEY):
+                if key in parameters:
+                    del parameters[key]
+        return name, starts, ends
+
+    def _continue(self, request: pb.ModelInferRequest, sequence: _Sequence, name: str, *, ends: bool) -> list[str]:
+        """Have a request continue its sequence. Return the outputs that only the gateway asks for."""
+        request.model_version = request.model_version or sequence.version
+        if SESSION in request.parameters or sequence.token:
+            if SESSION not in request.parameters:
+                request.parameters[SESSION].string_param = sequence.token
+            return []
+        if self._is_kept:
+            sequence.is_kept = True
+            request.parameters[SEQUENCE_ID].string_param = name
+            request.parameters[SEQUENCE_KEY].string_param = self._key
+            request.parameters[SEQUENCE_START].bool_param = self._sequences.get(name) is not sequence
+            request.parameters[SEQUENCE_END].bool_param = ends
+            return []
+        given = {tensor.name for tensor in request.inputs}
+        if request.raw_input_contents:
+            for input_, (datatype, shape, data) in sequence.states.items():
+                if input_ not in given:
+                    request.inputs.add(name=input_, datatype=datatype, shape=shape)
+                    request.raw_input_contents.append(data)
+        asked = {tensor.name for tensor in request.outputs}
+        added = [output for output in self._states if output not in asked] if asked else []
+        for output in added:
+            request.outputs.add(name=output)
+        return added
+
+    def _keep(self, response: pb.ModelInferResponse, sequence: _Sequence, name: str, *, ends: bool) -> None:
+        """Keep what an answer has left for the next frame."""
+        if ends:
+            self._sequences.pop(name, None)
+            return
+        if SESSION in response.parameters:
+            sequence.token, sequence.states = response.parameters[SESSION].string_param, {}
+        elif self._states:
+            sequence.version = response.model_version
+            for tensor, data in zip(response.outputs, response.raw_output_contents, strict=True):
+                if tensor.name in self._states:
+                    sequence.states[self._states[tensor.name]] = tensor.datatype, list(tensor.shape), data
+        elif not self._is_kept:
+            return
+        self._sequences[name] = sequence
+        held = sum(len(state[2]) for each in self._sequences.values() for state in each.states.values())
+        if held > _MOST_STATE_BYTES:
+            del self._sequences[name]
+            raise bad_request(
+                f"the states of the stream take {held:,} bytes, and {_MOST_STATE_BYTES:,} are kept: send fewer rows, "
+                "or keep them yourself"
+            )
+
+
+def open_stream(exchange: Exchange, receive: Receive, send: Send) -> Stream:
+    """Make a stream that is not accepted yet. A token that a browser has put into a subprotocol becomes its header."""
+    for name in exchange.scope["subprotocols"]:
+        if name.startswith(_TOKEN):
+            exchange.headers.setdefault(b"authorization", b"Bearer " + name.removeprefix(_TOKEN).encode())
+    return Stream(exchange, receive, send)
+
+
+async def refuse_stream(error: RestError, exchange: Exchange, send: Send, *, is_own_page: bool) -> None:
+    """Refuse a stream: with an HTTP status, or, to a browser, which hides that from its page, with a close code."""
+    if b"origin" in exchange.headers and is_own_page:
+        await send({"type": "websocket.accept", "subprotocol": _protocol_of(exchange.scope)})
+        code = 1013 if error.status in (429, 503) else 1011 if error.status == 500 else 1008
+        await send(close_message(StreamClosed(code, str(error))))
+        return
+    body = dump({"error": str(error), "id": exchange.request_id})
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.encode(), value.encode("latin-1")) for name, value in error.headers.items()]
+    await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
+
+
+def _protocol_of(scope: Scope) -> str | None:
+    return _PROTOCOL if _PROTOCOL in scope["subprotocols"] else None

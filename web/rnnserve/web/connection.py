@@ -1,0 +1,115 @@
+"""What the gateway needs of uvicorn beyond its documented interface, in one file. Tried with uvicorn 0.54.
+
+uvicorn has no deadline for the head of a request, no bound of its size, and no deadline for a client that does not
+read; and ASGI does not tell of the certificate that a client has shown. An application's `receive` is a method of
+uvicorn's object for the request, which knows the transport; the server knows its connections.
+`tests/web/test_connection.py` holds what this file relies on.
+"""
+
+import asyncio
+import base64
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+
+from rnnserve.common.gateway_counts import used_gateway_counts
+from rnnserve.web.limits import Limits
+
+__all__ = ["Connections", "Receive", "abort", "certificate_of", "drained", "is_gone"]
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+"""An application's `receive`, as ASGI has it."""
+
+_MOST_CERTIFICATE = 6 << 10
+"""Characters of a certificate that servers get: they give no larger one a role."""
+
+_TCP_INFO_BYTES, _RECEIVED_AT = 136, 128
+"""The counter tcpi_bytes_received in Linux's struct tcp_info."""
+
+
+def certificate_of(receive: Receive) -> str:
+    """Return the certificate that a request's client has shown, in DER and base64. Empty for none, or a large one."""
+    transport = _transport_of(receive)
+    tls: ssl.SSLObject | None = None if transport is None else transport.get_extra_info("ssl_object")
+    shown = None if tls is None else tls.getpeercert(binary_form=True)
+    text = base64.b64encode(shown or b"").decode()
+    return text if len(text) <= _MOST_CERTIFICATE else ""
+
+
+def is_gone(receive: Receive) -> bool:
+    """Whether a request's client has closed its connection."""
+    return bool(getattr(getattr(receive, "__self__", None), "disconnected", False))
+
+
+def abort(receive: Receive) -> None:
+    """Close a request's connection without writing what is left."""
+    transport = _transport_of(receive)
+    if transport is not None:
+        transport.abort()
+
+
+async def drained(receive: Receive) -> None:
+    """Wait until the client of a WebSocket has taken nearly all of what was written."""
+    writable: asyncio.Event | None = getattr(getattr(receive, "__self__", None), "writable", None)
+    if writable is not None:
+        await writable.wait()
+
+
+class Connections:
+    """The connections of a server: closes those that keep the gateway waiting, or are too many."""
+
+    def __init__(self, server: uvicorn.Server, limits: Limits) -> None:
+        self._server = server
+        self._limits = limits
+        self._waiting: dict[Any, tuple[Any, float, int]] = {}  # the last request, since when, bytes received then
+
+    def __len__(self) -> int:
+        return len(self._server.server_state.connections)
+
+    def look(self, now: float) -> None:
+        """Close what is late. To be called a few times a second."""
+        waiting = {}
+        connections: list[Any] = list(self._server.server_state.connections)
+        for connection in connections:
+            if not hasattr(connection, "cycle"):
+                continue  # a WebSocket
+            request = connection.cycle
+            if request is not None and not request.response_complete:
+                continue  # the application has its own deadlines
+            in_head = request is None or connection.headers is not request.scope["headers"]
+            state = (request, in_head)
+            before, since, received = self._waiting.get(connection, (None, now, 0))
+            if before != state:
+                since, received = now, _received(connection.transport)
+            waiting[connection] = state, since, received
+            most = self._limits.header_seconds if in_head else self._limits.keep_alive_seconds
+            is_large = in_head and _received(connection.transport) - received > self._limits.head_bytes
+            if now - since > most or is_large:
+                self._close(connection, "late")
+        self._waiting = waiting
+        excess = len(self) - self._limits.max_connections
+        if excess > 0:
+            longest = sorted(waiting, key=lambda connection: waiting[connection][1])
+            for connection in longest[:excess]:
+                self._close(connection, "gave_way")
+
+    def _close(self, connection: Any, reason: str) -> None:  # noqa: ANN401 - uvicorn's
+        used_gateway_counts().count_end(reason)
+        connection.transport.abort()
+
+
+def _transport_of(receive: Receive) -> asyncio.Transport | None:
+    return getattr(getattr(receive, "__self__", None), "transport", None)
+
+
+def _received(transport: asyncio.Transport) -> int:
+    """Return how many bytes have come on a connection."""
+    with contextlib.suppress(OSError, AttributeError, struct.error):
+        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        return int(struct.unpack_from("Q", info, _RECEIVED_AT)[0])
+    return 0
