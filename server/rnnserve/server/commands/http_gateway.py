@@ -59,7 +59,7 @@ class HttpGateway:
         ]
 
     def start(self) -> None:
-        """Start the processes, and replace those that end."""
+        """Start the processes, and replace every process that ends."""
         for process in self._processes:
             process.start()
 

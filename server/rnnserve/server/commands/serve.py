@@ -190,7 +190,7 @@ class Ending:
         """
         self.drains = True  # False if its supervisor has ended, because a new one may start
         self.told = threading.Event()  # set when the shutdown begins
-        self.is_loading = True  # until it serves, there are no requests to finish
+        self.is_loading = True  # True until it serves
         self.reload: Callable[[], None] | None = None  # None for workers, which their supervisor replaces
         self._is_worker = is_worker
         self._clean_up = clean_up

@@ -290,7 +290,7 @@ def _refuse_changes(names: Iterable[str], reason: str) -> None:
 
 
 def _empty(_: Message) -> Message:
-    """Respond with an empty message: there are no regions to report or to remove."""
+    """Respond with an empty message, because this server never has regions."""
     return Empty()
 
 

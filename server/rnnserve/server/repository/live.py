@@ -87,8 +87,7 @@ class LiveRepository:
             self._changes.put_nowait((lambda: None, futures.Future()))
 
     def load(self, name: str) -> None:
-        """Load a model while its current versions serve on. Raises NotFound, TooManyCalls, ShuttingDown or
-        LoadFailed."""
+        """Load a model and keep its versions. Raises NotFound, TooManyCalls, ShuttingDown or LoadFailed."""
         self._ask(lambda: self._load(name)).result()
 
     def unload(self, name: str) -> None:
