@@ -1,8 +1,8 @@
 """Check the manifests of `deploy/kubernetes` and `deploy/kserve` without a cluster: `python deploy/check.py`.
 
-Each folder is built as `kubectl apply -k` would build it, and each object compared with the schema of its kind: it may
-have no field that the schema does not name. What schemas cannot say is checked besides: that selectors select, and that
-ports, volumes and objects are there that others name.
+Each folder is built as `kubectl apply -k` would build it, and each object is compared with the schema of its kind,
+without unknown fields. The check also covers references, which schemas can't express: selectors must match pods, and
+referenced ports, volumes and objects must exist.
 """
 
 import functools
@@ -26,7 +26,7 @@ Object = Mapping[str, Any]
 
 
 def folders(root: Path = DEPLOY) -> list[Path]:
-    """Give the folders that may be applied: those with a kustomization, but for components."""
+    """Return the folders to apply: folders with a kustomization, except components."""
     found = [path for path in sorted(root.rglob("kustomization.yaml")) if "kind: Component" not in path.read_text()]
     return [path.parent for path in found]
 
@@ -35,7 +35,7 @@ def build(folder: Path) -> list[Object]:
     """Build the objects of a folder.
 
     Raises:
-        ValueError: If kustomize cannot; the message is its own.
+        ValueError: If kustomize fails. The message is kustomize's.
     """
     command = [str(KUBECTL), "kustomize", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603 - no shell
@@ -45,7 +45,7 @@ def build(folder: Path) -> list[Object]:
 
 
 def mistakes(objects: Sequence[Object]) -> list[str]:
-    """Say what is wrong with objects that are applied together, a line for each."""
+    """Return the mistakes in objects that are applied together, a line each."""
     wrong = [f"{_title(it)}: {said}" for it in objects for said in _against_schema(it)]
     return wrong or [f"{_title(it)}: {said}" for it in objects for said in _against_others(it, objects)]
 
@@ -56,7 +56,7 @@ def _title(it: Object) -> str:
 
 @functools.cache
 def _schemas() -> dict[str, Any]:
-    """Schemas by version and kind, in one document with all that they refer to."""
+    """Schemas by version and kind, in one document with all referenced schemas."""
     made: dict[str, Any] = {"kinds": {}, "$defs": {}}
     for file in ("kubernetes.json", "custom.json"):
         for part, schemas in json.loads((DEPLOY / "schemas" / file).read_text()).items():
@@ -113,19 +113,19 @@ def _selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:
 
 
 def _pods(objects: Sequence[Object]) -> Iterator[Mapping[str, Any]]:
-    """The labels of pods that objects lead to, and the names of their ports, where these are known."""
+    """The labels of the pods that objects create, and the names of their ports, if known."""
     for it in objects:
         if it["kind"] == "Deployment":
             template = it["spec"]["template"]
             ports = [port["name"] for container in template["spec"]["containers"] for port in container["ports"]]
             yield {"labels": template["metadata"]["labels"], "ports": ports}
-        elif it["kind"] == "InferenceService":  # KServe gives its pods these; their ports are the runtime's
+        elif it["kind"] == "InferenceService":  # KServe sets these labels, and the runtime defines the ports
             name = it["metadata"]["name"]
             yield {"labels": {"serving.kserve.io/inferenceservice": name, "component": "predictor"}}
 
 
 def _pod_mistakes(pod: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong between the parts of a pod."""
+    """Yield inconsistencies between the parts of a pod."""
     volumes = {volume["name"] for volume in pod.get("volumes", [])}
     mounted = set()
     for container in pod["containers"]:
@@ -141,7 +141,7 @@ def _pod_mistakes(pod: Mapping[str, Any]) -> Iterator[str]:
 
 
 def main() -> int:
-    """Check all folders; print what is wrong."""
+    """Check all folders, and print the mistakes."""
     wrong = 0
     for folder in folders():
         try:

@@ -1,9 +1,9 @@
-"""Build the wheel and the sdist of the last commit, and try them as a user would install them: `make dist`.
+"""Build the wheel and the sdist of the last commit, and test them as a user would install them: `make dist`.
 
-What is committed is built twice, in different folders, and both builds must have the same bytes; so must a wheel that
-is built from the sdist. twine reads their metadata as a package index does. Then the wheel is installed outside the
-source tree, each extra into a fresh environment of its own. README's example of a module of one's own runs with `all`,
-and in parts: with `export` it is published, with `server` served, with `client` asked.
+The commit is built twice, in different folders, and both builds must have the same bytes. A wheel built from the sdist
+must also have the same bytes. twine checks the metadata as a package index does. Then the wheel is installed outside
+the source tree, with each extra in a fresh environment. README's example of your own module runs with `all`, and in
+parts: publishing with `export`, serving with `server`, and a call with `client`.
 """
 
 import argparse
@@ -36,12 +36,12 @@ __all__ = [
 ROOT = Path(__file__).parents[1]
 EXTRAS = ("server", "client", "web", "train", "export", "all")
 TWINE = ("twine>=6", "readme-renderer[md]>=44")
-"""What a package index checks of metadata, and renders a README with."""
+"""The packages with which a package index checks metadata and renders a README."""
 NOT_SHIPPED = ("tests/", "benchmarks/", "docs/", "site/", "examples/", "deploy/", ".bench/", ".venv/")
 
 
 def members(archive: Path) -> set[str]:
-    """Give the names of the files in a wheel, or in an sdist without its top folder."""
+    """Return the names of the files in a wheel, or in an sdist without its top folder."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             return set(wheel.namelist())
@@ -50,11 +50,11 @@ def members(archive: Path) -> set[str]:
 
 
 def mistakes(names: Iterable[str], package_files: Iterable[str]) -> list[str]:
-    """Say what files lack or have too much, a line for each.
+    """Return missing and superfluous files, a line each.
 
     Args:
         names: Names of files in a wheel or an sdist.
-        package_files: Names, as they are in it, of all files that it must have.
+        package_files: Names of all required files, as in the archive.
     """
     found = set(names)
     wrong = [f"{name} is missing" for name in sorted(set(package_files) - found)]
@@ -64,7 +64,7 @@ def mistakes(names: Iterable[str], package_files: Iterable[str]) -> list[str]:
 
 
 def metadata_mistakes(wheel: Path, sdist: Path) -> list[str]:
-    """Say what the metadata of a wheel and its sdist lack, a line for each: twine looks at the rest."""
+    """Return the gaps in the metadata of a wheel and its sdist, a line each. twine checks the rest."""
     of_wheel = _text_in(wheel, r"[^/]+\.dist-info/METADATA")
     wrong = [] if of_wheel == _text_in(sdist, "PKG-INFO") else ["the metadata of wheel and sdist differ"]
     said = email.message_from_string(of_wheel)
@@ -80,7 +80,7 @@ def metadata_mistakes(wheel: Path, sdist: Path) -> list[str]:
 
 
 def _text_in(archive: Path, name: str) -> str:
-    """The text of a file, named by a regular expression; of an sdist without its top folder."""
+    """Return the text of a file whose name matches a regular expression (without an sdist's top folder)."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             return wheel.read(next(one for one in wheel.namelist() if re.fullmatch(name, one))).decode()
@@ -91,22 +91,22 @@ def _text_in(archive: Path, name: str) -> str:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """Name the files that two folders do not have alike, byte for byte."""
+    """Name the files that differ between two folders, byte for byte."""
     first, second = sums(one), sums(other)
     return sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """Give the SHA-256 of each wheel and sdist of a folder by name."""
+    """Return the SHA-256 of each wheel and sdist in a folder by name."""
     built = [path for path in sorted(folder.iterdir()) if path.name.endswith((".whl", ".tar.gz"))]
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in built}
 
 
 def own_module_example(readme: str) -> str:
-    """Give the Python block of README that publishes a module of one's own.
+    """Return the Python block of README that publishes your own module.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If README has no such block.
     """
     for block in re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL):
         if "publish(" in block:
@@ -115,10 +115,10 @@ def own_module_example(readme: str) -> str:
 
 
 def publishing_part(example: str) -> str:
-    """Give what of that block publishes: without what serves and asks, and what that imports.
+    """Return the publishing part of that block, without serving, calls and their imports.
 
     Raises:
-        ValueError: If it does not serve what it publishes.
+        ValueError: If the block doesn't serve the published model.
     """
     published, served, _ = example.partition("\nwith serve(")
     if not served:
@@ -127,15 +127,15 @@ def publishing_part(example: str) -> str:
 
 
 def _surroundings(**added: str) -> dict[str, str]:
-    """The variables of a command: no path and no settings of the caller's Python lead back to the source tree."""
+    """Return a command's variables, without the caller's Python settings, which refer to the source tree."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | added
 
 
 def _run(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
-    """Run a command away from the source tree; give what it prints.
+    """Run a command outside of the source tree, and return its output.
 
     Raises:
-        ValueError: If it fails; the message has its last line.
+        ValueError: If the command fails. The message has its last line.
     """
     line = [str(part) for part in command]
     done = subprocess.run(  # noqa: S603 - no shell
@@ -159,8 +159,8 @@ def _unpack_commit(commit: str, folder: Path) -> None:
 
 
 def _make(out: Path, scratch: Path) -> Path:
-    """Build twice, compare, and check what is in it; give the wheel."""
-    # Named once: somebody may commit meanwhile.
+    """Build twice, compare the builds, check their content, and return the wheel."""
+    # Read once, because somebody may commit meanwhile.
     commit, epoch = _run(["git", "log", "-1", "--format=%H %ct"], ROOT).split()
     for name in ("one", "another/folder"):
         _unpack_commit(commit, scratch / name)
@@ -187,7 +187,7 @@ def _make(out: Path, scratch: Path) -> Path:
     _check_with_twine((wheel, sdist), scratch / "twine")
     out.mkdir(parents=True, exist_ok=True)
     for old in (*out.glob("rnnserve-*.whl"), *out.glob("rnnserve-*.tar.gz")):
-        old.unlink()  # of another version: what lies here is published together
+        old.unlink()  # of another version, because all files here are published together
     for path in (wheel, sdist):
         shutil.copyfile(path, out / path.name)
     lines = [f"{digest}  {name}\n" for name, digest in sums(built).items()]
@@ -197,14 +197,14 @@ def _make(out: Path, scratch: Path) -> Path:
 
 
 def _check_with_twine(paths: Sequence[Path], place: Path) -> None:
-    """Check metadata, and that the README renders; a warning counts."""
+    """Check the metadata and that the README renders. A warning is an error."""
     venv.create(place, with_pip=True)
     _run([place / "bin/pip", "install", "--quiet", *TWINE], place)
     _run([place / "bin/twine", "--no-color", "check", "--strict", *paths], place)
 
 
 def _try(wheel: Path, extra: str, scratch: Path) -> None:
-    """Install an extra into a fresh environment, and run what it is for."""
+    """Install an extra into a fresh environment, and run its part of the example."""
     begun = time.monotonic()
     print(f"dist: {extra}: installing", file=sys.stderr, flush=True)
     place = scratch / extra
@@ -224,7 +224,7 @@ def _try(wheel: Path, extra: str, scratch: Path) -> None:
 
 
 def _ask_across(scratch: Path) -> None:
-    """Serve with the extra `server` what the one of `export` has published, and ask with that of `client`."""
+    """Serve the model published with the extra `export` with `server`, and call it with `client`."""
     command = [scratch / "server/bin/rnnserve", "serve", scratch / "export/own_models", "--grpc-port", "0", "--no-http"]
     with (
         Path(scratch, "server.log").open("w+") as log,
@@ -246,7 +246,7 @@ def _ask_across(scratch: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build, check and try; print hashes, and a line for each extra."""
+    """Build, check and test. Print hashes, and a line for each extra."""
     parser = argparse.ArgumentParser(prog="deploy/dist.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for wheel, sdist and SHA256SUMS")
     parser.add_argument("--build-only", action="store_true", help="build, compare and check; install nothing")

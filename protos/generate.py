@@ -1,4 +1,4 @@
-"""Make the Python stubs from the .proto files, or check that the committed ones are what would be made.
+"""Make the Python stubs from the .proto files, or check that the committed stubs are up to date.
 
 usage: python protos/generate.py [--check]
 """
@@ -12,10 +12,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 STUBS = Path("rnnserve/protos")
-SERVICES = {"inference.proto"}  # only where there is a service is there something for gRPC to make
+SERVICES = {"inference.proto"}  # only these files define a service, so that gRPC needs stubs
 
-# Lines of protoc, and their replacements: protoc has no option for a descriptor pool of our own (see
-# rnnserve/protos/descriptor_pool.py). That pool does not have google.protobuf's messages; no .proto file imports them.
+# Lines of protoc, and their replacements: protoc has no option for our own descriptor pool (see
+# rnnserve/protos/descriptor_pool.py). Our pool lacks google.protobuf's messages, which no .proto file imports.
 OWN_POOL = {
     "from google.protobuf import descriptor_pool as _descriptor_pool": (
         "from rnnserve.protos import descriptor_pool as _descriptor_pool"
@@ -57,9 +57,9 @@ def use_own_pool(stub: Path) -> None:
 
 
 def main() -> int:
-    """Run the command line; the exit status is 1 where committed stubs have drifted."""
+    """Run the command line. The exit status is 1 if committed stubs have drifted."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--check", action="store_true", help="write nothing; fail where the committed stubs differ")
+    parser.add_argument("--check", action="store_true", help="write nothing, and fail if the committed stubs differ")
     if not parser.parse_args().check:
         generate(ROOT)
         return 0

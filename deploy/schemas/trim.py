@@ -10,8 +10,8 @@ The first file is Kubernetes' own schema, as the wheel `kubernetes-validate` 1.3
 - github.com/kedacore/keda at 8b4f083ca8c8c2baf8477e322bd4d16ac4dfa09a:
   `config/crd/bases/keda.sh_scaledobjects.yaml`
 
-All of them are under the licence Apache-2.0, as this project is. What our manifests use is kept, without descriptions,
-every part once; and no field passes that a schema does not name, as with `kubectl apply --validate=strict`.
+All of them are under the license Apache-2.0, like this project. Only the parts that our manifests use are kept, without
+descriptions and without duplicates. Schemas refuse unknown fields, as `kubectl apply --validate=strict` does.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ KINDS = {
     "v1 Service": "io.k8s.api.core.v1.Service",
     "v1 ServiceAccount": "io.k8s.api.core.v1.ServiceAccount",
 }
-"""The kinds of Kubernetes that our manifests have, and their definitions."""
+"""The Kubernetes kinds in our manifests, and their definitions."""
 
 METADATA = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
@@ -39,15 +39,15 @@ OF_OTHERS = (
     *("sklearn", "xgboost", "tensorflow", "pytorch", "triton", "onnx", "huggingface", "pmml", "lightgbm", "paddle"),
     *("explainer", "transformer"),
 )
-"""Fields of an InferenceService that are for other servers, or for what is beside one; each repeats a container."""
+"""Fields of an InferenceService for other servers or additional containers. Each repeats a container."""
 
 _WORDS = {"description", "x-kubernetes-validations", "x-kubernetes-map-type", "x-kubernetes-list-type", "default"}
 _SHARED_BYTES = 200
-"""A part as long as this, as JSON, that occurs twice is written once."""
+"""A repeated part with at least this many bytes of JSON is written once."""
 
 
 def kubernetes(definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """The schemas of `KINDS`, with all that they refer to."""
+    """The schemas of `KINDS`, with all referenced schemas."""
     wanted, found = [*KINDS.values(), METADATA], {}
     while wanted:
         name = wanted.pop()
@@ -79,7 +79,7 @@ def custom(definitions: list[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _bare(schema: Any) -> Any:  # noqa: ANN401 - JSON
-    """A schema without what is for people, or for clusters; names of properties are no words of it."""
+    """Return a schema without descriptions and cluster-only keywords. Property names are kept."""
     if isinstance(schema, list):
         return [_bare(part) for part in schema]
     if not isinstance(schema, dict):
@@ -96,7 +96,7 @@ def _bare(schema: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 def _strict(schema: Any) -> Any:  # noqa: ANN401 - JSON
-    """A schema of OpenAPI as one of JSON schema, which lets no field through that it does not name."""
+    """Convert an OpenAPI schema to a JSON schema that refuses unknown fields."""
     if isinstance(schema, list):
         return [_strict(part) for part in schema]
     if not isinstance(schema, dict):
@@ -135,7 +135,7 @@ def _key(schema: Mapping[str, Any]) -> str:
 
 
 def _share(schema: dict[str, Any], counts: Mapping[str, int], shared: dict[str, Any]) -> dict[str, Any]:
-    """A schema whose parts that recur are references to `shared`."""
+    """Return a schema with its repeated parts replaced by references to `shared`."""
     key, made = _key(schema), dict(schema)
     if counts[key] > 1 and key in shared:
         return {"$ref": f"#/$defs/{key}"}

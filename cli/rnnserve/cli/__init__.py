@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None for `sys.argv`.
     """
     try:
-        # Here, so that Ctrl-C in the 30 ms of these imports ends the command without a traceback, too.
+        # Imported here so that Ctrl-C during these 30 ms also ends the command without a traceback.
         from rnnserve.cli.command_line import run_command_line
 
         return run_command_line(argv)

@@ -1,11 +1,12 @@
-"""Runs a command line: finds the module of the command, imports only that one, and tells what went wrong in one line.
+"""Runs a command line: imports only the command's module, and reports an error in one line.
 
-The module of a command has `add_arguments(parser)`, `run(args) -> int` (the exit status) and `MISTAKES`, the exceptions
-that report a user's mistake: each is printed as one line. So are failures of the surroundings, such as a full disk
-(`failures`), and limits that are too low (`limits`). Any other exception is a defect and shows its traceback.
+A command's module has `add_arguments(parser)`, `run(args) -> int` (the exit status) and `MISTAKES`, the exceptions for
+a user's mistakes. Each mistake is printed as one line. So are failures of the environment, such as a full disk
+(`failures`), and process limits below the command's needs (`limits`). Any other exception is a defect and shows its
+traceback.
 
-Written with argparse and not with click or Typer, for the sake of start-up time: `rnnserve infer` is run once per file,
-and importing argparse takes 7 ms, click 26 ms.
+This uses argparse instead of click or Typer because of the start-up time: users run `rnnserve infer` once per file, and
+importing argparse takes 7 ms but click 26 ms.
 """
 
 import signal
@@ -23,7 +24,7 @@ from rnnserve.cli.streams import discard_output, open_streams, output_error, say
 __all__ = ["run_command_line"]
 
 _BROKEN_PIPE = 141
-"""Exit status of a program that SIGPIPE ends: 128 and its number."""
+"""Exit status of a program ended by SIGPIPE: 128 plus the signal's number."""
 
 _INTERRUPTED = 130
 
@@ -32,7 +33,7 @@ def run_command_line(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit status.
 
     Args:
-        argv: The arguments; None for `sys.argv`.
+        argv: The arguments, or None for `sys.argv`.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     runner = _Runner()
@@ -45,10 +46,12 @@ def run_command_line(argv: Sequence[str] | None = None) -> int:
         return failed
     except KeyboardInterrupt:
         if argv is None:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one must not interrupt Python's end: a traceback
+            signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            )  # a second Ctrl-C during Python's shutdown would print a traceback
         return _INTERRUPTED
     except Exception as error:
-        failed = runner.failed_output()  # first of all: a command takes any OSError for one of its own files
+        failed = runner.failed_output()  # check this first, because a command blames any OSError on its own files
         if failed is not None:
             return failed
         line = runner.line_for(error)
@@ -64,7 +67,7 @@ class _Runner:
     """Runs one command line.
 
     Attributes:
-        program: What messages begin with: `rnnserve`, and the command once it is chosen.
+        program: The beginning of messages: `rnnserve`, followed by the command once it is known.
     """
 
     def __init__(self) -> None:
@@ -76,7 +79,7 @@ class _Runner:
         """Parse, import and run.
 
         Raises:
-            SystemExit: Help was asked for, or the command line is wrong.
+            SystemExit: The command line asks for help or is wrong.
         """
         self._arguments = arguments
         name = arguments[0] if arguments and arguments[0] in COMMANDS else ""
@@ -99,21 +102,21 @@ class _Runner:
         return self._command.run(parser.parse_args(list(arguments[1:])))
 
     def failed_output(self) -> int | None:
-        """Write what is left of the output; return the exit status if that is not possible, else None."""
+        """Flush the output. Return the exit status if that fails, or else None."""
         error = output_error()
         if error is None:
             return None
         discard_output()
         if isinstance(error, BrokenPipeError):
-            # The reader of the output has ended, as in `rnnserve … | head`: there is nothing to tell.
+            # The reader of the output has ended, as in `rnnserve … | head`, which isn't an error.
             return _BROKEN_PIPE
         say(f"{self.program}: standard output cannot be written: {error.strerror}")
         return 1
 
     def line_for(self, error: Exception) -> str:
-        """Return the line for an exception that is no defect; empty for one that is."""
+        """Return the error line for an exception, or an empty string if the exception is a defect."""
         if self._command is not None and isinstance(error, self._command.MISTAKES):
-            # The text of an OSError that Python raised begins with a number; a class of ours has a sentence.
+            # The text of Python's own OSErrors begins with a number. Our subclasses have a sentence.
             if isinstance(error, OSError) and not type(error).__module__.startswith("rnnserve"):
                 said = describe_os_error(error)
             else:
@@ -123,7 +126,7 @@ class _Runner:
         return f"{self.program}: {said}" if said else ""
 
     def _undecodable(self, error: Exception) -> str:
-        """Say which argument is not text, where that is why it could not be sent: Python keeps bytes as surrogates."""
+        """Name the undecodable argument if it caused the error. Python represents its bytes as surrogates."""
         if not isinstance(error, UnicodeEncodeError) or "surrogates" not in error.reason:
             return ""
         wrong = [word for word in self._arguments if any("\udc80" <= character <= "\udcff" for character in word)]

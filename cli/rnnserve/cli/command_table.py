@@ -1,4 +1,4 @@
-"""The commands of `rnnserve`: where each is, the extra that it needs, and what it needs of the machine."""
+"""The commands of `rnnserve`: their modules, their extras, and their needs of memory and threads."""
 
 import argparse
 import importlib
@@ -30,9 +30,9 @@ class CommandEntry(NamedTuple):
 
     Attributes:
         module: Its module.
-        extra: The extra with what it needs; empty where the package alone has it.
-        help: What it does.
-        needs: What it needs of the machine; None where the command itself looks.
+        extra: The extra with its packages, or empty if it needs none.
+        help: Its description.
+        needs: Its needs of memory and threads. None if the command checks them itself.
     """
 
     module: str
@@ -50,7 +50,7 @@ COMMANDS = MappingProxyType(
         "demo": CommandEntry(
             "rnnserve.load.commands.demo",
             "server,client",
-            "begin here: serve, ask, stream and measure a small model that is part of the package",
+            "begin here: serve, query, stream to and load-test a small bundled model",
             Needs(memory=230, memory_of_core=25, threads=19, threads_of_core=2),
         ),
         "train": CommandEntry(
@@ -83,12 +83,12 @@ COMMANDS = MappingProxyType(
         "sign": CommandEntry(
             "rnnserve.cli.commands.sign",
             "sign",
-            "sign a version, so that servers can tell who has released it",
+            "sign a version, so that servers can verify who released it",
             _NUMPY,
         ),
         "serve": CommandEntry("rnnserve.server.commands.serve", "server", "serve a repository over gRPC", None),
         "token": CommandEntry(
-            "rnnserve.server.commands.token", "", "make, list and revoke the tokens that a server asks for", _NUMPY
+            "rnnserve.server.commands.token", "", "make, list and revoke a server's access tokens", _NUMPY
         ),
         "web": CommandEntry(
             "rnnserve.web.commands.web",
@@ -99,19 +99,21 @@ COMMANDS = MappingProxyType(
         "ray": CommandEntry(
             "rnnserve.cluster.commands.ray",
             "ray",
-            "place servers on the nodes of a Ray cluster, replace what is lost, update one after another",
-            Needs(memory=1250, memory_of_core=75, threads=22, threads_of_core=2),  # as one that is connected has them
+            "run servers on the nodes of a Ray cluster, replace lost servers, and update them one by one",
+            Needs(
+                memory=1250, memory_of_core=75, threads=22, threads_of_core=2
+            ),  # measured while connected to a cluster
         ),
         "infer": CommandEntry(
             "rnnserve.client.commands.infer",
             "client",
-            "ask any model on a server; rows from a file",
+            "query any model on a server, with rows from a file",
             Needs(memory=330, memory_of_core=25, threads=7, threads_of_core=1),
         ),
         "health": CommandEntry(
             "rnnserve.client.commands.health",
             "client",
-            "say whether a server, or a model of it, is ready; for probes",
+            "report whether a server, or one of its models, is ready (for probes)",
             Needs(memory=150, memory_of_core=25, threads=7, threads_of_core=1),
         ),
         "load": CommandEntry(
@@ -123,7 +125,7 @@ COMMANDS = MappingProxyType(
         "completion": CommandEntry(
             "rnnserve.cli.commands.completion",
             "",
-            "print what makes a shell complete commands, options and their values",
+            "print a script for a shell's completion of commands, options and values",
             Needs(memory=330, memory_of_core=25, threads=7, threads_of_core=1),
         ),
     }
@@ -131,12 +133,12 @@ COMMANDS = MappingProxyType(
 
 
 def import_command(name: str, entry: CommandEntry) -> CommandModule:
-    """Import the module of a command, and of no other: `rnnserve serve` must never load torch.
+    """Import the module of only this command, because `rnnserve serve` must never load torch.
 
     Raises:
         SystemExit: A package of its extra is missing.
     """
-    # Read when gRPC is imported. By default it logs each failed TLS handshake too, beside the command's one line.
+    # gRPC reads this when it is imported. By default it also logs each failed TLS handshake.
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     try:
         return cast(CommandModule, importlib.import_module(entry.module))

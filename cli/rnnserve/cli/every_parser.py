@@ -1,4 +1,4 @@
-"""The parser of the whole program: of every command whose packages are installed."""
+"""The parser of the whole program, with every command whose packages are installed."""
 
 import argparse
 import importlib
@@ -11,9 +11,9 @@ __all__ = ["every_parser"]
 
 
 def every_parser() -> CommandParser:
-    """Import the module of each command, and declare its arguments; a command that lacks a package is left out.
+    """Import each command's module and declare its arguments. Commands that lack a package are left out.
 
-    Torch is imported by none of them: commands import it as they run.
+    None of the modules imports torch. Commands import it when they run.
     """
     parser, commands = global_parser()
     for name, entry in COMMANDS.items():

@@ -1,4 +1,4 @@
-"""What the exit statuses of `rnnserve` mean: those of every command, and what 0 and 1 say of one."""
+"""The exit statuses of `rnnserve`: for every command, and the meaning of 0 and 1 for some commands."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -14,7 +14,7 @@ EVERY: Mapping[int, str] = MappingProxyType(
         141: "what reads the output has ended, as in `rnnserve … | head`",
     }
 )
-"""Of every command; a defect of rnnserve shows a traceback, with status 1."""
+"""Statuses of every command. A defect of rnnserve shows a traceback, with status 1."""
 
 OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
     {
@@ -48,17 +48,17 @@ OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
         },
     }
 )
-"""Of one command, where 0 and 1 say more."""
+"""Statuses of a command for which 0 and 1 have a more precise meaning."""
 
 
 def exit_statuses(command: str) -> dict[int, str]:
-    """Say what each exit status of a command means."""
+    """Return the meaning of each exit status of a command."""
     return {**EVERY, **OF_COMMAND.get(command, {})}
 
 
 def exit_text(command: str) -> str:
-    """The end of a command's help, in lines as wide as argparse has them."""
-    import shutil  # argparse, too, imports these two only where help is asked for
+    """Return the end of a command's help, in lines as wide as argparse's."""
+    import shutil  # needed only for help, as in argparse
     import textwrap
 
     width = shutil.get_terminal_size().columns - 2

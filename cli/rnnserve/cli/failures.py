@@ -1,6 +1,6 @@
-"""Failures of what surrounds a command, such as a full disk or too little memory, in one line each.
+"""Failures of the environment, such as a full disk or too little memory, in one line each.
 
-They are neither a user's mistake nor a defect, and may be met anywhere.
+They are neither a user's mistake nor a defect, and can occur anywhere.
 """
 
 import errno
@@ -27,7 +27,7 @@ _THREADS = "no more threads can be started; is their number limited (`ulimit -u`
 
 
 def explain(error: BaseException) -> str:
-    """Return the line for a failure of the surroundings, also if another error came of it; empty if there is none."""
+    """Return the line for a failure of the environment, even if it caused another error, or else ""."""
     seen: set[int] = set()
     cause: BaseException | None = error
     while cause is not None and id(cause) not in seen:

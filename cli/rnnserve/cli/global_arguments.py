@@ -1,4 +1,4 @@
-"""What stands before a command, or in the place of one: --help, --version, and mistakes."""
+"""Arguments before or instead of a command: --help, --version, and mistakes."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ _FORMER = {
     "doctor": "use `rnnserve serve --check`",
     "size": "divide your rate by the highest rate that `rnnserve load --slo` found, round up, and add one server",
 }
-"""Commands that there were, and what to use instead."""
+"""Removed commands, and what to use instead."""
 
 if TYPE_CHECKING:
     _Commands = argparse._SubParsersAction[CommandParser]  # noqa: SLF001 - a name for a type, which has no other
 
 
 def global_parser() -> "tuple[CommandParser, _Commands]":
-    """Make the parser of what stands before a command, and what takes the commands: there is none yet."""
+    """Make the parser of the global arguments, and its object to add commands to."""
     parser = CommandParser(
         prog="rnnserve",
         description="From any trained recurrent PyTorch module to a proven ONNX artifact and a gRPC service.",
@@ -33,10 +33,10 @@ def global_parser() -> "tuple[CommandParser, _Commands]":
 
 
 def read_global_arguments(arguments: Sequence[str]) -> NoReturn:
-    """Answer a command line that does not begin with a command.
+    """Handle a command line that doesn't begin with a command.
 
     Raises:
-        SystemExit: Always; with status 2 where the command line is wrong.
+        SystemExit: Always. The status is 2 if the command line is wrong.
     """
     parser, commands = global_parser()
     for name, entry in COMMANDS.items():
@@ -60,7 +60,7 @@ def read_global_arguments(arguments: Sequence[str]) -> NoReturn:
 
 
 class _Version(argparse.Action):
-    """Prints the version, which takes 20 ms to find: `importlib.metadata` imports the parser of e-mails."""
+    """Prints the version. Finding it takes 20 ms, because `importlib.metadata` imports an e-mail parser."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         """Print it and end."""

@@ -1,7 +1,7 @@
-"""Whether the limits of the process (`ulimit`) leave a command what it needs; asked before anything large is imported.
+"""Checks that the process limits (`ulimit`) suffice for a command, before large imports.
 
-Afterwards it is too late for one line: under `ulimit -v` OpenBLAS, and under `ulimit -u` gRPC, print lines of their own
-and end the process, or raise SIGINT in it.
+A later check couldn't report the problem in one line: OpenBLAS (under `ulimit -v`) and gRPC (under `ulimit -u`) print
+their own lines and end the process, or raise SIGINT in it.
 """
 
 import os
@@ -18,12 +18,12 @@ _MIB = 2**20
 
 
 class Needs(NamedTuple):
-    """What a command needs at least, as measured on two cores with `ulimit -v` and `ulimit -u`.
+    """A command's minimal needs, as measured on two cores with `ulimit -v` and `ulimit -u`.
 
     Attributes:
-        memory: Address space in MiB, beside that of each core.
-        memory_of_core: Address space in MiB for each core: buffers and stacks of the threads that libraries start.
-        threads: Threads at the same time in all processes of the command, beside those of each core.
+        memory: Address space in MiB, in addition to each core's.
+        memory_of_core: Address space in MiB for each core: buffers and stacks of libraries' threads.
+        threads: Threads at the same time in all processes of the command, in addition to each core's.
         threads_of_core: Threads for each core.
     """
 
@@ -34,11 +34,11 @@ class Needs(NamedTuple):
 
 
 def missing(needs: Needs) -> str:
-    """Say which limit does not leave enough, and how it is raised; empty if all do."""
+    """Describe the limit that is too low and how to raise it, or return an empty string."""
     cores = len(os.sched_getaffinity(0))
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
-        # Each thread's arena takes 64 MiB or more of it: those that are started here to be counted took what OpenBLAS
-        # needs later, and it ended `rnnserve infer` under `ulimit -v 600000`, which needs 250 MiB.
+        # Each thread's arena takes 64 MiB or more of the address space. The threads started here to count them took the
+        # memory that OpenBLAS needs later, which ended `rnnserve infer` under `ulimit -v 600000`, which needs 250 MiB.
         use_few_arenas()
     return _missing_memory(needs.memory + cores * needs.memory_of_core) or _missing_threads(
         needs.threads + cores * needs.threads_of_core
@@ -56,12 +56,12 @@ def _missing_memory(mebibytes: int) -> str:
 
 
 def _missing_threads(count: int) -> str:
-    """Start as many threads for a moment: who else of the user's processes counts is not easily told otherwise."""
+    """Start this many threads briefly, because the user's other processes also count and are hard to count."""
     done = threading.Event()
     started: list[threading.Thread] = []
     size = threading.stack_size(64 * 1024)
     try:
-        for _ in range(count - 1):  # the main thread is one of them
+        for _ in range(count - 1):  # the main thread counts as well
             thread = threading.Thread(target=done.wait, daemon=True)
             thread.start()
             started.append(thread)

@@ -1,4 +1,4 @@
-"""The parser of a command line. Its errors are one sentence: what is wrong, what was probably meant, where help is."""
+"""The command line's parser. An error is one sentence: the mistake, the likely intention, and where to find help."""
 
 import argparse
 import difflib
@@ -16,11 +16,11 @@ __all__ = ["CommandParser", "closest"]
 
 _CHOICE = re.compile(r"(?P<said>.*)invalid choice: (?P<given>.+) \(choose from (?P<choices>.+)\)", re.DOTALL)
 _LIKENESS = 0.6
-"""Least likeness of words of which one may be meant for the other: that of difflib."""
+"""Least similarity for a suggestion, which is difflib's default."""
 _OF_A_PART = 0.9
 
 _MOST_MEANT = 4
-"""Options that are named, of those that begin with what was given."""
+"""Most options to suggest that begin with the given word."""
 
 _NUMBERS = {"invalid int value: ": "is not a whole number", "invalid float value: ": "is not a number"}
 
@@ -28,14 +28,15 @@ _NUMBERS = {"invalid int value: ": "is not a whole number", "invalid float value
 class CommandParser(argparse.ArgumentParser):
     """Parses the arguments of one command.
 
-    argparse prints the whole usage before an error, which for `rnnserve load` is 22 lines, and the sentence after it.
-    Options are written whole: one that is shortened would mean another, or none, when a release brings more options.
+    argparse prints the whole usage before an error, which is 22 lines for `rnnserve load`. This parser prints only the
+    error. Options can't be abbreviated, because a later release with more options would change an abbreviation's
+    meaning.
 
     Attributes:
-        help_end: A function that gives the end of the help, whose lines stay as they are.
+        help_end: A function that returns the end of the help, which isn't wrapped.
     """
 
-    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - those of argparse
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - argparse's options
         super().__init__(**{"allow_abbrev": False, **options})
         self.help_end: Callable[[], str] = str
 
@@ -47,29 +48,29 @@ class CommandParser(argparse.ArgumentParser):
     def parse_args(  # type: ignore[override]  # argparse's overloads are for other namespaces, which no command has
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> argparse.Namespace:
-        """Parse; words that belong to no argument are named, with the option that was probably meant."""
+        """Parse. The error for unknown words names them, and suggests an option."""
         parsed, rest = self.parse_known_args(args, namespace)
         if rest:
             self.error(self.unknown(rest))
         return parsed
 
     def format_help(self) -> str:
-        """Return the help, with what the encoding of standard output has."""
+        """Return the help, with only characters that the encoding of standard output has."""
         return in_encoding(super().format_help() + self.help_end(), sys.stdout.encoding)
 
     def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
-        """Print the help; argparse itself would not tell that it could not."""
+        """Print the help. argparse's own method would hide a failed write."""
         (file or sys.stdout).write(self.format_help())
 
     def unknown(self, words: Sequence[str]) -> str:
-        """Say of words that belong to no argument which option was probably meant."""
+        """Return the error for unknown words, with a suggested option."""
         option = next((word.partition("=")[0] for word in words if word.startswith("-") and word != "-"), None)
         if option is None:
             return f"there is no argument for {' '.join(map(repr, words))}"
         return f"there is no option {option}{_suggestion(option, self._shown_options())}"
 
     def _shown_options(self) -> list[str]:
-        """Return the options that the help shows, and those of its actions, such as `rnnserve ray up`."""
+        """Return the options in the help, including the options of actions, such as `rnnserve ray up`."""
         shown = [action for action in self._actions if action.help is not argparse.SUPPRESS]
         options = [option for action in shown for option in action.option_strings]
         for parser in [
@@ -80,9 +81,9 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return what was probably meant by a word: the entry that is most like it, wholly or in a part of its name.
+    """Return the entry most similar to a word, as a whole or in a part of its name.
 
-    `--prot` is near to `--grpc-port`, though not as a whole. Of several that are as like, it is the first.
+    For example, `--prot` is similar to a part of `--grpc-port`. Among equally similar entries, the first wins.
     """
     found = [(_likeness(word, entry), entry) for entry in known]
     likeness, entry = max(found, key=lambda pair: pair[0], default=(0.0, ""))
@@ -90,7 +91,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
 
 
 def _likeness(word: str, entry: str) -> float:
-    """Return how like two words are, from 0 to 1; dashes in front, which all options have, do not count."""
+    """Return the similarity of two words, from 0 to 1. Leading dashes don't count, because all options have them."""
     word, entry = word.strip("-").lower(), entry.strip("-").lower()
     whole = difflib.SequenceMatcher(None, word, entry).ratio()
     if min(len(word), len(entry)) > 1 and (entry.startswith(word) or word.startswith(entry)):
@@ -100,7 +101,7 @@ def _likeness(word: str, entry: str) -> float:
 
 
 def _suggestion(word: str, known: Iterable[str]) -> str:
-    """Say what was meant: all that begin with the word, if it is shortened, or else what is most like it."""
+    """Suggest the entries that begin with the word, or else the most similar entry."""
     entries = list(known)
     meant = [entry for entry in entries if entry.startswith(word)][:_MOST_MEANT] if word.strip("-") else []
     meant = meant or [entry for entry in [closest(word, entries)] if entry]
@@ -108,7 +109,7 @@ def _suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def _explained(message: str) -> str:
-    """Return argparse's sentence, with the choice that was probably meant and without the names of Python's types."""
+    """Return argparse's sentence, with a suggested choice and without the names of Python's types."""
     choice = _CHOICE.fullmatch(message)
     if choice is not None:
         choices = [part.strip(" '\"") for part in choice["choices"].split(",")]

@@ -1,4 +1,4 @@
-"""The standard streams, as they may be: closed, full, without a reader, or in an encoding that lacks characters."""
+"""Handles standard streams that are closed, full, without a reader, or in a limited encoding."""
 
 import codecs
 import io
@@ -17,11 +17,11 @@ _ESCAPES = "rnnserve.escapes"
 
 
 def open_streams(*, needs_output: bool) -> bool:
-    r"""Make the standard streams usable; return False where standard output is closed and needed.
+    r"""Make the standard streams usable. Return False if standard output is closed but needed.
 
-    A descriptor that is closed is opened on /dev/null. Otherwise the next file, such as one of a model, would get its
-    number, and what a library prints would be written into that file. Characters that standard output cannot encode are
-    printed as `\uXXXX`, which is right in JSON, too.
+    A closed descriptor is opened on /dev/null. Otherwise the next opened file, such as a model, would get its number,
+    and a library's output would be written into that file. Characters that standard output can't encode are printed as
+    `\uXXXX`, which is also valid JSON.
 
     Args:
         needs_output: Whether the command prints results.
@@ -32,19 +32,21 @@ def open_streams(*, needs_output: bool) -> bool:
         if getattr(sys, name) is None:
             _reserve(descriptor)
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__:  # else it is the caller's
+    if (
+        isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__
+    ):  # otherwise the caller has replaced it
         raw = _Output(sys.stdout.fileno(), "w", closefd=False)
-        # By lines where somebody waits for them: a terminal, or PYTHONUNBUFFERED.
+        # Line by line for a reader that waits for them: a terminal, or PYTHONUNBUFFERED.
         by_lines = sys.stdout.line_buffering or sys.stdout.write_through
         sys.stdout = io.TextIOWrapper(io.BufferedWriter(raw), sys.stdout.encoding, _ESCAPES, line_buffering=by_lines)
     return not (is_closed and needs_output)
 
 
 class _Output(io.FileIO):
-    """Standard output, with the error of the last write: an OSError itself does not say of which file it is.
+    """Standard output that keeps the error of the last write, because an OSError doesn't name its file.
 
     Attributes:
-        error: The error; None if there was none.
+        error: The error, or None.
     """
 
     error: OSError | None = None
@@ -59,7 +61,7 @@ class _Output(io.FileIO):
 
 
 def output_error() -> OSError | None:
-    """Write what is left of standard output; return why that is not possible, or was not before; else None."""
+    """Flush standard output. Return the error of this or an earlier write, or None."""
     try:
         sys.stdout.flush()
     except OSError as error:
@@ -71,14 +73,14 @@ def output_error() -> OSError | None:
 
 
 def discard_output() -> None:
-    """Drop what is left of standard output, which Python would try to write again at its end, and complain."""
+    """Discard unwritten output, because Python would try to write it again at exit and print an error."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, sys.stdout.fileno())
     os.close(null)
 
 
 def say(line: str) -> None:
-    """Print a line on standard error; where that is not possible, nothing can tell."""
+    """Print a line on standard error. A failed write can't be reported and is ignored."""
     try:
         print(line, file=sys.stderr, flush=True)
     except (OSError, ValueError):
@@ -87,7 +89,7 @@ def say(line: str) -> None:
 
 
 def in_encoding(text: str, encoding: str | None) -> str:
-    """Return a text for people, with plain characters in the place of those that an encoding does not have."""
+    """Return a text with plain characters instead of the characters that an encoding lacks."""
     try:
         text.encode(encoding or "utf-8")
     except UnicodeEncodeError:
@@ -99,7 +101,7 @@ def in_encoding(text: str, encoding: str | None) -> str:
 
 
 def _reserve(descriptor: int) -> None:
-    """Open /dev/null under a number, unless something is there."""
+    """Open /dev/null as this descriptor, unless it is open."""
     try:
         os.fstat(descriptor)
     except OSError:

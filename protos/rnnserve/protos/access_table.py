@@ -1,7 +1,7 @@
-"""Who may do what, where a server asks for tokens: one table of the methods of gRPC and the routes of HTTP.
+"""Access control for servers with tokens: one table of gRPC's methods and HTTP's routes.
 
-A method is named as gRPC matches it, a route by its own name in the front's table, never by the text of a path. What
-has no row is refused to all, and neither a server nor a front starts while one of its methods or routes has none.
+Methods have gRPC's full names. Routes have their names in the gateway's table, never the text of a path. Access without
+a row is refused to everybody. Servers and gateways don't start if a method or route has no row.
 """
 
 import enum
@@ -13,28 +13,28 @@ __all__ = ["INFERENCE", "METHODS", "METRICS_ROUTE", "ROLES", "ROUTES", "SERVER_M
 INFERENCE = "/inference.GRPCInferenceService/"
 
 SERVER_METADATA = f"{INFERENCE}ServerMetadata"
-"""The method by which a front asks whether a route may be asked for: with the metadata `protocol_words.ROUTE`."""
+"""With the metadata `protocol_words.ROUTE`, the gateway calls this method to ask whether a client may use a route."""
 
 METRICS_ROUTE = "metrics"
 
 ROLES = ("infer", "admin", "metrics")
-"""What a token may be for. `admin` may do all that the others may."""
+"""The roles of tokens. `admin` includes the other roles."""
 
 
 class Need(enum.Enum):
-    """What a call has to bring: its value is the roles of which its token needs one; None where none is asked for.
+    """The requirement of a call. Its value has the roles of which the token needs one, or None.
 
     Attributes:
-        roles: These roles; empty where none is asked for. Each request needs them, and `value` takes 0.1 µs.
+        roles: These roles, or empty if no token is required. Each request reads them, and reading `value` takes 0.1 µs.
     """
 
     HEALTH = ROLES
-    """Nothing: whether the server is live and ready is for everybody."""
-    OPEN = (*ROLES, "open")  # its own value, so that it is no other name of HEALTH
-    """Nothing: it is the same for everybody, whatever this server holds."""
+    """No token: everybody may check whether the server is live and ready."""
+    OPEN = (*ROLES, "open")  # a different value, because an equal one would make an alias of HEALTH
+    """No token: the response is the same for everybody and every server."""
     INSIDE = None
-    """Nothing by itself: it is for the private socket alone. What comes inside has needs of its own."""
-    ANY_TOKEN = (*ROLES, "")  # likewise
+    """No token: it works only on the private socket. Each contained request has its own requirement."""
+    ANY_TOKEN = (*ROLES, "")  # a different value, as for OPEN
     """A token of any role."""
     INFER = ("infer", "admin")
     """A token of the role `infer`, or `admin`."""
@@ -45,7 +45,7 @@ class Need(enum.Enum):
     ADMIN = ("admin",)
     """A token of the role `admin`."""
     NONE_MAY = ()
-    """What no token has: of what has no row."""
+    """Always refused: for methods and routes without a row."""
 
     def __init__(self, *value: str | None) -> None:
         self.roles = tuple(role for role in ROLES if role in value)
@@ -73,15 +73,15 @@ METHODS = MappingProxyType(
         f"{INFERENCE}CudaSharedMemoryUnregister": Need.ADMIN,
         f"{INFERENCE}TraceSetting": Need.ADMIN,
         f"{INFERENCE}LogSettings": Need.ADMIN,
-        "/grpc.health.v1.Health/Check": Need.HEALTH,  # of the server as a whole; a model's name needs INFER
-        "/grpc.health.v1.Health/Watch": Need.HEALTH,  # likewise
+        "/grpc.health.v1.Health/Check": Need.HEALTH,  # of the server as a whole. A model's name needs INFER
+        "/grpc.health.v1.Health/Watch": Need.HEALTH,  # as for Check
         "/grpc.health.v1.Health/List": Need.INFER,
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": Need.ANY_TOKEN,
         "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": Need.ANY_TOKEN,
         "/rnnserve.Front/Exchange": Need.INSIDE,
     }
 )
-"""What each method of gRPC needs, by its full name."""
+"""The requirement of each gRPC method, by its full name."""
 
 ROUTES = MappingProxyType(
     {
@@ -103,14 +103,14 @@ ROUTES = MappingProxyType(
         "logging": Need.ADMIN,
         METRICS_ROUTE: Need.METRICS,
         "document": Need.ANY_TOKEN,
-        "page": Need.OPEN,  # a file of the package, without a word of this server: where a browser is asked for a token
+        "page": Need.OPEN,  # a static file, on which a browser can enter a token
         "page_models": Need.INFER,
-        "static": Need.OPEN,  # likewise: files by names that are fixed when the front starts
+        "static": Need.OPEN,  # static files with fixed names
     }
 )
-"""What each route of HTTP needs, by its name: of the front, and of the port of metrics."""
+"""The requirement of each HTTP route by name, for the gateway and the metrics port."""
 
 
 def rows_missing(names: Iterable[str]) -> list[str]:
-    """Give those methods and routes that have no row."""
+    """Return the methods and routes without a row."""
     return sorted({name for name in names if name not in METHODS and name not in ROUTES})

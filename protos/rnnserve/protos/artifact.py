@@ -1,19 +1,19 @@
-"""A published version: its files, and the manifest that has their digests.
+"""A published version: its files, and the manifest with their digests.
 
 ::
 
     <repository>/<model>/<version>/model.onnx, model.scan.onnx, model.parts.onnx, model.pt, golden.npz, defaults.npz,
                                    manifest.json
 
-model.scan.onnx is the same model with loops in the place of RNN operators, for the CPU; only models with such operators
-have it. model.parts.onnx is the one of the two that serves, with states as inputs and outputs that were found in it: it
-serves the parts of sequences. model.pt is left out where a module cannot be scripted, or there is none. defaults.npz
-has what stands for inputs that a request leaves out, where that is neither zeros nor full lengths: of inputs of the
-interface only in format 3. Format 1, of the direction classifiers, does not say which input holds lengths nor which
-requests may share a run; `read_version` adds what that format implies.
+model.scan.onnx is the same model with loops instead of RNN operators, for the CPU. Only models with RNN operators have
+it. model.parts.onnx is whichever of the two serves, with inferred states as additional inputs and outputs. It serves
+parts of sequences. model.pt is missing if there is no module or the module can't be scripted. defaults.npz has the
+values of omitted inputs unless these are zeros or full lengths. It has values for inputs of the interface only in
+format 3. Format 1, of the direction classifiers, doesn't record which input holds lengths or which requests may share a
+run. `read_version` adds what format 1 implies.
 
-The manifest holds the SHA-256 of every other file and, in `self_sha256`, that of its own bytes with those 64 digits
-replaced by zeros: a change of any byte of a version is detected.
+The manifest holds the SHA-256 of every other file. `self_sha256` is the SHA-256 of the manifest's own bytes, with those
+64 digits replaced by zeros. So a change of any byte of a version is detected.
 """
 
 import contextlib
@@ -54,9 +54,9 @@ FORMAT = 2
 """The format of manifests that this code writes."""
 
 FORMAT_OF_DEFAULTS = 3
-"""The format where inputs have defaults that format 2 does not have; its readers would take zeros."""
+"""The format for recorded defaults of inputs. Readers of format 2 would use zeros instead."""
 
-_FORMATS = (1, FORMAT, FORMAT_OF_DEFAULTS)  # that it reads
+_FORMATS = (1, FORMAT, FORMAT_OF_DEFAULTS)  # formats this code reads
 
 _MOST_MANIFEST_BYTES = 4 << 20
 """Bytes of manifest.json. Beyond it: UNAVAILABLE."""
@@ -67,31 +67,31 @@ Beyond it: UNAVAILABLE."""
 
 _MOST_OTHER_BYTES = 16 << 30
 _MOST_GROWN_BYTES = 64 << 20
-"""How many bytes more than the manifest says a file may have, to be read at all: then both digests are told."""
+"""A file with at most this many bytes more than in the manifest is read, so that the error can name both digests."""
 
 _MOST_FILES = 16
-"""Files of a version, beside its manifest. Beyond it: UNAVAILABLE."""
+"""Files of a version, in addition to its manifest. Beyond it: UNAVAILABLE."""
 
 _PARITY = ("parity", "scan_parity")
-"""Fields of manifest.json that take 2 ms to parse, of 2.3, and most of the memory of a loaded version's manifest."""
+"""Fields of manifest.json that take most of its memory and 2 ms of the 2.3 ms to parse it."""
 
 _ZEROS = "0" * 64
 _SELF = re.compile(rb'"self_sha256": "([0-9a-f]{64})"')
 
 
 class ArtifactError(Exception):
-    """A version that cannot be trusted; the message begins with the name of the file that is wrong."""
+    """A version that can't be trusted. The message begins with the name of the wrong file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Version:
-    """A version whose digests hold.
+    """A version with verified digests.
 
     Attributes:
         manifest: Its description.
-        files: The bytes of the other files, by name: the bytes that were checked are the ones that are used.
-        digest: The SHA-256 of manifest.json. It has the digests of the other files, so this is one for all of them.
-        parity: Summaries of the records of parity, by the field of the manifest: also where those were not read.
+        files: The bytes of the other files by name. These are the bytes that were verified.
+        digest: The SHA-256 of manifest.json. It covers all files, because manifest.json has their digests.
+        parity: Summaries of the parity records, by the manifest's field, even if the records were not read.
     """
 
     manifest: manifest_pb2.Manifest
@@ -112,11 +112,11 @@ def read_version(
 
     Args:
         folder: `<repository>/<model>/<version>`.
-        keep: The files whose bytes are in the result; all where it is None. The others are checked in blocks.
-        with_parity: Whether to read the manifest's records of parity, which are most of it.
-        inside: Folder in which every file has to lie, after all links; None: anywhere.
-        signed: SHA-256 by name of the files that were signed, all of which are read; none is parsed that differs. None
-            where signatures do not matter.
+        keep: Names of files whose bytes to return. None: all files. Other files are verified in blocks.
+        with_parity: Whether to read the manifest's parity records, which are its largest part.
+        inside: Folder that must contain every file, after all links. None: anywhere.
+        signed: SHA-256 of the signed files by name. All of them are read, and a file that differs is not parsed. None
+            if signatures don't matter.
 
     Raises:
         ArtifactError: If a file is missing, too large, or has changed since the version was published or signed.
@@ -155,7 +155,7 @@ def describe_file(name: str, data: bytes) -> manifest_pb2.File:
 
 
 def dump_manifest(manifest: manifest_pb2.Manifest) -> bytes:
-    """Write a manifest as JSON, with its own digest; the same manifest gives the same bytes."""
+    """Write a manifest as JSON with its own digest. Equal manifests give equal bytes."""
     unsigned = manifest_pb2.Manifest()
     unsigned.CopyFrom(manifest)
     unsigned.self_sha256 = _ZEROS
@@ -199,7 +199,7 @@ def _check_signed(found: manifest_pb2.File, signed: Mapping[str, str] | None) ->
 
 
 def _add_implied(manifest: manifest_pb2.Manifest) -> None:
-    """Add to a manifest of format 1 what later formats say: the role of `lengths`, and that rows may be padded."""
+    """Add the fields of later formats to a manifest of format 1: the role of `lengths`, and padding."""
     for tensor in manifest.inputs:
         if tensor.name == "lengths":
             tensor.lengths_of = "sequence"

@@ -47,5 +47,5 @@ _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def datatype_of(dtype: np.dtype[Any]) -> str | None:
-    """Give the protocol's name of a numpy dtype; None for one that models may not have, such as strings."""
+    """Return the protocol's name of a numpy dtype, or None for an unsupported dtype, such as strings."""
     return _NAMES.get(np.dtype(dtype).newbyteorder("<"))

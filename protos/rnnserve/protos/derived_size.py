@@ -1,4 +1,4 @@
-"""Rules by which the size of an output axis follows from an input axis: width // 4, one step more, at most 127."""
+"""Rules to compute the size of an output axis from an input axis, such as width // 4 or one step more."""
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +12,7 @@ __all__ = ["DerivedSize"]
 
 
 class DerivedSize(NamedTuple):
-    """The size of an axis of an output: times * ((multiply * size + add) // divide) + plus, between two bounds.
+    """The size of an output axis: times * ((multiply * size + add) // divide) + plus, between two bounds.
 
     Attributes:
         of: The axis of the inputs.
@@ -22,7 +22,7 @@ class DerivedSize(NamedTuple):
         times: Steps of the output for each of these.
         plus: Steps in addition.
         smallest: The smallest size.
-        largest: The largest size; 0 for no limit.
+        largest: The largest size, or 0 for no limit.
     """
 
     of: str
@@ -36,7 +36,7 @@ class DerivedSize(NamedTuple):
 
     @classmethod
     def of_axis(cls, axis: "manifest_pb2.DerivedAxis") -> "DerivedSize":
-        """Read what a manifest says of an axis."""
+        """Read the rule from a manifest's axis."""
         times = axis.times or 1
         return cls(axis.of, axis.multiply, axis.add, axis.divide, times, axis.plus, axis.smallest, axis.largest)
 
@@ -53,7 +53,7 @@ class DerivedSize(NamedTuple):
 
     @property
     def fields(self) -> list[str | int]:
-        """The fields as the protocol has them: the first four, and further ones as far as they are needed."""
+        """The fields for the protocol: the first four, and further fields up to the last without its default."""
         fields: list[str | int] = list(self)
         further = list(self._field_defaults.values())
         while further and fields[-1] == further[-1]:

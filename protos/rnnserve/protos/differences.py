@@ -16,10 +16,10 @@ class Difference:
     """The largest difference between two arrays.
 
     Attributes:
-        index: Where, an index for each axis.
-        found: The value there in the array that was judged.
-        expected: The value there in the other array.
-        distance: The absolute difference of the two; infinite where either is NaN.
+        index: The index of the value, a number for each axis.
+        found: The value in the tested array.
+        expected: The value in the reference array.
+        distance: The absolute difference, or infinity if either value is NaN.
     """
 
     index: tuple[int, ...]
@@ -29,10 +29,10 @@ class Difference:
 
 
 def largest_difference(found: Array, expected: Array) -> Difference:
-    """Compare two arrays of one shape with at least one value, in float64; of equal differences the first counts."""
+    """Find the largest difference between two non-empty arrays of one shape, in float64. The first counts."""
     with np.errstate(invalid="ignore"):  # infinity less infinity is NaN
         distance = np.abs(found.astype(np.float64) - expected)
-    # NaN is no distance, and must not pass for a small one.
+    # NaN must not pass for a small distance.
     distance = np.where(np.isnan(distance), np.inf, distance)
     worst = np.unravel_index(int(np.argmax(distance)), distance.shape)
     index = tuple(int(position) for position in worst)
@@ -40,7 +40,7 @@ def largest_difference(found: Array, expected: Array) -> Difference:
 
 
 def distances(found: Array, expected: Array) -> Array:
-    """Give absolute differences in float64: 0 of the same infinity or of two NaN, infinite where only one is finite."""
+    """Return absolute differences in float64: 0 for equal infinities or two NaN, inf if only one is finite."""
     with np.errstate(invalid="ignore"):
         distance: Array = np.abs(found.astype(np.float64) - expected.astype(np.float64))
     if np.isfinite(distance).all():
@@ -49,9 +49,9 @@ def distances(found: Array, expected: Array) -> Array:
 
 
 def scale(expected: Array) -> float:
-    """Give the factor by which a limit grows for large values.
+    """Return the factor by which a limit grows for large values.
 
-    It is 1 while no value is beyond 16, where float32's steps are 1.9e-6 apart; then the largest finite value over 16.
+    It is 1 up to values of 16, at which float32's steps are 1.9e-6. Beyond, it is the largest finite value over 16.
     """
     sizes = np.abs(expected.astype(np.float64))
     return max(1.0, float(sizes.max(initial=0.0, where=np.isfinite(sizes))) / 16)
@@ -64,5 +64,5 @@ def equally_non_finite(found: Array, expected: Array) -> npt.NDArray[np.bool_]:
 
 
 def coarseness(dtype: np.dtype[Any]) -> float:
-    """Give the factor by which a limit grows for a float dtype whose steps are larger than float32's; else 1."""
+    """Return the factor by which a limit grows for a float dtype coarser than float32, or else 1."""
     return max(1.0, float(np.finfo(dtype).eps / np.finfo(np.float32).eps))

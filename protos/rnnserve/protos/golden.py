@@ -1,4 +1,4 @@
-"""Golden results: eager PyTorch's results for some inputs, and how near another runtime must come to them.
+"""Golden results: eager PyTorch's results for some inputs, and the tolerances for another runtime.
 
 A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/lab/findings.md,
 "Comparing recurrent models"). Each kind of case has its own rule:
@@ -9,7 +9,7 @@ A trained recurrence amplifies rounding, so no single tolerance is right for who
   amplified, so that each single value has a limit as well.
 - `walk`, in artifacts of format 1: inputs like those of training. Every value lies close to eager's.
 
-Integers and booleans are equal to eager's. Where eager gives NaN or infinity, so does the other runtime.
+Integers and booleans equal eager's. If eager returns NaN or infinity, the other runtime returns the same.
 """
 
 import dataclasses
@@ -76,7 +76,7 @@ def dump_cases(cases: Iterable[Case]) -> bytes:
 
 
 def load_cases(data: bytes) -> list[Case]:
-    """Read what `dump_cases` wrote, or numpy's `savez` and `savez_compressed` under the same names.
+    """Read a file of `dump_cases`, or of numpy's `savez` or `savez_compressed` with the same names.
 
     Raises:
         ArtifactError: If it is another file, a case is incomplete, or the file holds much more than it has bytes.
@@ -114,15 +114,15 @@ def _check(number: str, case: Case) -> None:
 
 
 def replay(cases: Sequence[Case], compute: Inference, limits: manifest_pb2.ReplayLimits) -> list[str]:
-    """Compute every case and compare with the results in it.
+    """Compute every case, and compare the results with the case's results.
 
     Args:
         cases: Inputs, with eager's results.
-        compute: The model, on the runtime that is judged.
+        compute: The model on the tested runtime.
         limits: Limits for that runtime's device.
 
     Returns:
-        What is wrong, a sentence each; empty if nothing is.
+        The mistakes, a sentence each. Empty if there are none.
     """
     failures: list[str] = []
     errors: dict[tuple[str, str], list[tuple[Array, Array]]] = {}

@@ -20,7 +20,7 @@ def version_number(name: str) -> int | None:
     """Read the number of a version from the name of its folder.
 
     Returns:
-        1 or more; None where the name is not a version's. 007 is not one, since each version has one name.
+        The number, 1 or more. None if the name isn't a version's: 007 isn't, because each version has one name.
     """
     if not (name.isascii() and name.isdigit()) or name.startswith("0"):
         return None

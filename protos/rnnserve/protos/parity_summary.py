@@ -1,4 +1,4 @@
-"""What a version's record of parity says in few bytes, for who looks at what serves."""
+"""A short summary of a version's parity record, for the model's metadata."""
 
 import json
 import math
@@ -17,9 +17,9 @@ def summarise_parity(record: Mapping[str, Any]) -> str:
         record: manifest.json's `parity` or `scan_parity`, as JSON has it.
 
     Returns:
-        JSON: `exact` (what sequences were compared with), `samples`, `checks`, and `distances`, a list a length: steps,
-        then the largest distance of the graph from the module, of the graph from float64, of the module from float64.
-        A distance that is not finite is null.
+        JSON: `exact` (the reference for sequences), `samples`, `checks`, and `distances`. The latter has a list for
+        each length: steps, then the largest distance of the graph from the module, of the graph from float64, and of
+        the module from float64. Distances that aren't finite are null.
     """
     by_length: dict[int, list[float]] = {}
     for distance in record.get("distances", ()):
@@ -37,7 +37,7 @@ def summarise_parity(record: Mapping[str, Any]) -> str:
 
 
 def _size(number: float | str) -> float:
-    """The size of a number, which JSON may have as text; NaN is larger than all."""
+    """Return a number's magnitude for sorting. JSON may have it as text. NaN is larger than all numbers."""
     size = abs(float(number))
     return math.inf if math.isnan(size) else size
 

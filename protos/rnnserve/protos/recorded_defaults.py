@@ -1,7 +1,7 @@
-"""defaults.npz: what stands for inputs that a request leaves out, where that is neither zeros nor full lengths.
+"""defaults.npz: values for omitted inputs, unless these are zeros or full lengths.
 
-A learned initial state is the usual one. An array has the input's axes, with size 1 where a request chooses the size:
-every row, and every step, has the same values.
+A typical example is a learned initial state. An array has the input's axes, with size 1 for dynamic axes, so every row
+and every step has the same values.
 """
 
 import io
@@ -23,7 +23,7 @@ _Array = npt.NDArray[Any]
 
 
 def default_shape(tensor: manifest_pb2.Tensor) -> tuple[int, ...]:
-    """Give the shape of an input's recorded default: (layers * directions, 1, hidden) for `h_0`."""
+    """Return the shape of an input's recorded default: (layers * directions, 1, hidden) for `h_0`."""
     return tuple(max(axis.size, 1) for axis in tensor.axes)
 
 
@@ -41,20 +41,19 @@ def dump_defaults(arrays: Mapping[str, _Array]) -> bytes:
 
 
 def infinite_defaults(defaults: Mapping[str, _Array]) -> frozenset[str]:
-    """Name the inputs that are infinite where they are left out: a running maximum begins with -infinity."""
+    """Name the inputs with infinite defaults, such as a running maximum, which begins with -infinity."""
     return frozenset(name for name, array in defaults.items() if array.dtype.kind == "f" and np.isinf(array).any())
 
 
 def load_defaults(files: Mapping[str, bytes], inputs: Sequence[manifest_pb2.Tensor]) -> dict[str, _Array]:
-    """Read the defaults of a version's inputs, by name: of each that says so, and of no other.
+    """Read the defaults of all inputs with recorded defaults, by name.
 
     Args:
         files: Files of the version, by name.
         inputs: Inputs of the manifest.
 
     Raises:
-        ArtifactError: If one is missing, or has another shape or datatype than its input, or values that the input does
-            not take.
+        ArtifactError: If a default is missing, doesn't match its input's shape or datatype, or has invalid values.
     """
     recorded = [tensor for tensor in inputs if tensor.default == manifest_pb2.DEFAULT_RECORDED]
     if not recorded:
@@ -90,13 +89,13 @@ def fill_left_out(
     defaults: Mapping[str, _Array],
     sizes: Mapping[str, int],
 ) -> dict[str, _Array]:
-    """Give every input by name, in order: those that are not among the arrays as the manifest says.
+    """Return all inputs by name, in order, with the manifest's defaults for missing arrays.
 
     Args:
         inputs: Inputs of the manifest.
-        arrays: The arrays that are given.
+        arrays: The given arrays.
         defaults: Result of `load_defaults`.
-        sizes: Sizes of the axes whose size a request chooses.
+        sizes: Sizes of the dynamic axes.
     """
     filled: dict[str, _Array] = {}
     for tensor in inputs:

@@ -11,10 +11,10 @@ __all__ = ["version_folders"]
 
 
 def version_folders(repository: Path, models: Sequence[str] = ()) -> list[Path]:
-    """List the folders of versions, oldest first, of the models named or, if none is, of all models.
+    """List the folders of versions, oldest first, of the named models, or of all models by default.
 
     Raises:
-        ArtifactError: If there is no such repository, model or version.
+        ArtifactError: If the repository, a model or its versions don't exist.
     """
     if repository.exists() and not repository.is_dir():
         raise ArtifactError(f"{repository} is a file; expected a repository, a folder that `rnnserve export` makes")

@@ -1,8 +1,8 @@
-"""Which graph of a version serves on the CPU: a rule, so that every server of a fleet gives the same bits.
+"""Chooses which graph of a version serves on the CPU, by a rule, so that all servers return the same bits.
 
-`model.onnx` has ONNX's own recurrent operators; `model.scan.onnx` has loops in the place of RNN operators. They differ
-in speed, and in the last bits of their results. The rule is applied when a version is published, and its result is in
-the manifest; servers apply it to versions that were published before manifests had it.
+`model.onnx` has ONNX's own recurrent operators, and `model.scan.onnx` has loops instead of RNN operators. They differ
+in speed, and in the last bits of their results. The rule is applied when a version is published, and the manifest
+records its result. For older versions without this record, servers apply the rule.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from rnnserve.protos.artifact import MODEL, SCAN
 __all__ = ["LEAST_HIDDEN", "choose_file"]
 
 LEAST_HIDDEN = 32
-"""Hidden size from which on the loop serves: there it is 1.7 times as fast in the geometric mean over sizes of runs,
-and 0.84 times at the least (docs/lab/findings.md, "The RNN kernel")."""
+"""Smallest hidden size for which the loop serves. There it is 1.7 times as fast in the geometric mean over sizes of
+runs, and 0.84 times at worst (docs/lab/findings.md, "The RNN kernel")."""
 
 
 def choose_file(model: bytes) -> tuple[str, str]:
@@ -35,7 +35,7 @@ def choose_file(model: bytes) -> tuple[str, str]:
 
 
 def _hidden_sizes(graph: onnx_nodes_pb2.Graph) -> Iterator[int]:
-    """The hidden size of each RNN operator, those in bodies of loops and branches included."""
+    """Yield the hidden size of each RNN operator, including operators in bodies of loops and branches."""
     for node in graph.node:
         attributes = {attribute.name: attribute for attribute in node.attribute}
         if node.op_type == "RNN":

@@ -1,4 +1,4 @@
-"""Tensors of a manifest in words: their axes, and what they are for."""
+"""Tensors of a manifest in words: their axes and their roles."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ __all__ = ["axes_in_words", "roles_in_words"]
 
 
 def axes_in_words(tensor: manifest_pb2.Tensor) -> str:
-    """Name a tensor's axes, with sizes that are fixed or limited: "(batch, sequence: 5 to 64, features: 2)"."""
+    """Name a tensor's axes, with fixed or limited sizes: "(batch, sequence: 5 to 64, features: 2)"."""
     return f"({', '.join(map(_axis_in_words, tensor.axes))})"
 
 
@@ -19,14 +19,14 @@ def _axis_in_words(axis: manifest_pb2.Axis) -> str:
 
 
 def _default_in_words(tensor: manifest_pb2.Tensor) -> str:
-    if not tensor.HasField("default_range"):  # of a version that was published before it was written down
+    if not tensor.HasField("default_range"):  # an older version, without the record
         return ""
     low, high = tensor.default_range.low, tensor.default_range.high
     return f", {low:g}," if low == high else f", {low:.3g} to {high:.3g},"
 
 
 def roles_in_words(tensor: manifest_pb2.Tensor) -> Iterator[str]:
-    """Say what a tensor is for, and what values it may have."""
+    """Describe a tensor's role and its valid values."""
     if tensor.lengths_of:
         yield f'lengths of "{tensor.lengths_of}"'
     if tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH:

@@ -23,11 +23,11 @@ _Declared = tuple[str, str, tuple[int, ...]]  # name, datatype as in the Open In
 
 
 class ConfigError(ArtifactError):
-    """A config.pbtxt that cannot be used; the message begins with the file's name."""
+    """An unusable config.pbtxt. The message begins with the file's name."""
 
 
 class MissingConfigError(ConfigError):
-    """There is no config.pbtxt in the model's folder."""
+    """The model's folder has no config.pbtxt."""
 
 
 def read_config(
@@ -36,16 +36,16 @@ def read_config(
     only: str | None = None,
     check: Callable[[bytes], object] = lambda _: None,
 ) -> model_config_pb2.ModelConfig:
-    """Read `<folder>/config.pbtxt`, with the model's name filled in where the file leaves it out.
+    """Read `<folder>/config.pbtxt`, and fill in the model's name if it is missing.
 
     Args:
         folder: `<repository>/<model>`.
-        inside: Folder in which the file has to lie, after all links; None: anywhere.
-        only: The name of the model, whatever the folder and the file call it; None for that of the folder.
-        check: Function that is called with the file's bytes before they are parsed; what it raises is raised.
+        inside: Folder that must contain the file, after all links. None: anywhere.
+        only: The model's name, which overrides the folder's and the file's. None for the folder's name.
+        check: Function to call with the file's bytes before parsing. Its exceptions propagate.
 
     Raises:
-        MissingConfigError: If there is none.
+        MissingConfigError: If the file doesn't exist.
         ConfigError: If it cannot be read, is not a ModelConfig, or names another model than its folder.
     """
     try:
@@ -74,7 +74,7 @@ def check_tensors(
     inputs: Sequence[manifest_pb2.Tensor],
     outputs: Sequence[manifest_pb2.Tensor],
 ) -> None:
-    """Compare the tensors that a config declares with those of a version of the model.
+    """Compare the tensors of a config with a version's tensors.
 
     Args:
         config: Result of `read_config`.
@@ -82,8 +82,8 @@ def check_tensors(
         outputs: Outputs of the manifest, in its order.
 
     Raises:
-        ConfigError: If they differ in name, datatype, size of an axis, or order. States that the config has Triton keep
-            are no inputs of it.
+        ConfigError: If they differ in name, datatype, size of an axis, or order. States that Triton would keep aren't
+            inputs.
     """
     if config.max_batch_size != 0:
         raise ConfigError(
@@ -100,10 +100,10 @@ def versions_to_serve(config: model_config_pb2.ModelConfig, versions: Iterable[i
 
     Args:
         config: Result of `read_config`.
-        versions: The numbers of the versions that there are.
+        versions: The numbers of the existing versions.
 
     Returns:
-        The versions that may serve, newest first: the order in which to try them. And how many of them are to serve.
+        The versions that may serve, newest first, which is the order to load them. And how many should serve.
     """
     policy = config.version_policy
     newest_first = sorted(versions, reverse=True)

@@ -1,4 +1,4 @@
-"""The commands of this area: those that need no other area than protos.
+"""The commands of this area, which need only the area protos.
 
 Door: nothing.
 """

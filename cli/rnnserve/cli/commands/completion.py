@@ -1,4 +1,4 @@
-"""`rnnserve completion`: print what makes a shell complete commands, options and their values."""
+"""`rnnserve completion`: print a shell's completion script for commands, options and values."""
 
 import argparse
 
@@ -11,7 +11,7 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (OSError,)
 
 _FILES, _FOLDERS = ("FILE", "PATH", ".onnx", ".npz"), ("REPOSITORY", "DIR", "FOLDER")
-"""How the names of arguments end that are files, or folders."""
+"""Endings of the names of arguments for files and for folders."""
 
 _EPILOG = """\
 Commands whose packages are not installed are left out: print it again after installing more.
@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _complete_paths(parser: argparse.ArgumentParser) -> None:
-    """Have arguments that are files or folders completed as such: their names in the help say which they are."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to walk a parser; shtab does the same
+    """Complete arguments for files and folders, which are recognized by their names in the help."""
+    for action in parser._actions:  # noqa: SLF001 - argparse has no public way to list actions, and shtab does the same
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for command in action.choices.values():
                 _complete_paths(command)

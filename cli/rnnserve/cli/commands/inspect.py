@@ -1,4 +1,4 @@
-"""`rnnserve inspect`: show what a repository holds."""
+"""`rnnserve inspect`: show the versions in a repository."""
 
 import argparse
 import json
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_address,
         default="127.0.0.1:8001",
         metavar="HOST:PORT",
-        help="the server that the Python program asks (default %(default)s)",
+        help="the server's address in the Python program (default %(default)s)",
     )
     parser.add_argument(
         "--public-key",

@@ -59,7 +59,7 @@ def _sequence(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Sign one version after another; none whose files are not as published."""
+    """Sign the versions, after verifying that their files are as published."""
     if args.key is None and args.key_password_file is not None:
         raise KeyFileError("a password is given for a key, and --release-only signs with none")
     key = None if args.key is None else read_private_key(args.key, args.key_password_file)

@@ -1,8 +1,8 @@
-"""Showing what a repository holds, from the manifests alone: for people, as JSON, and as a client's first lines.
+"""Shows a repository's versions from their manifests: as text, as JSON, and as a sample client program.
 
 `version_record` reads a version, `signature_record` its signature; `text_report`, `json_report`, `client_snippet` and
-`sbom` show it. The package imports protos only, so that it works without torch, onnx and onnxruntime; `sbom` alone
-imports cyclonedx, when it is asked for.
+`sbom` show it. The package imports only protos, so it works without torch, onnx and onnxruntime. Only `sbom` imports
+cyclonedx, when it is called.
 
 Door: `json_report`, `sbom`, `text_report`, `version_record`.
 """

@@ -1,4 +1,4 @@
-"""A Python program that asks a server for a model, with inputs of the right names, shapes and datatypes."""
+"""A Python program that calls a model on a server, with inputs of the right names, shapes and datatypes."""
 
 from collections.abc import Iterator, Mapping
 
@@ -52,7 +52,7 @@ def _row(tensor: manifest_pb2.Tensor, sizes: Mapping[str, int]) -> str:
 
 
 def _sizes(manifest: manifest_pb2.Manifest, steps: int) -> dict[str, int]:
-    """Give each sequence axis a size that the model takes, unlike the others' as far as there are such."""
+    """Choose a valid size for each sequence axis. The sizes differ if possible."""
     axes = {axis.name: axis for tensor in manifest.inputs for axis in tensor.axes if axis.size < 0}
     sizes: dict[str, int] = {}
     for number, axis in enumerate(axis for axis in axes.values() if axis.name != "batch"):
@@ -61,7 +61,7 @@ def _sizes(manifest: manifest_pb2.Manifest, steps: int) -> dict[str, int]:
 
 
 def _within(axis: manifest_pb2.Axis, size: int) -> int:
-    """The size, or the nearest one that the model takes."""
+    """Return the nearest valid size."""
     size = max(size, axis.smallest or 1)
     return min(size, axis.largest) if axis.largest else size
 

@@ -1,4 +1,4 @@
-"""How it was found what a model's rows, padding and steps depend on, in words."""
+"""Descriptions of how the dependencies of a model's rows, padding and steps were found."""
 
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -16,7 +16,7 @@ MEANS: Mapping[int, str] = MappingProxyType(
         manifest_pb2.MEANS_NOT_DECIDED: "not decided",
     }
 )
-"""By the manifest's number; a finding without any was not recorded."""
+"""Descriptions by the manifest's number. Older manifests have none."""
 
 _IN_WORDS: Mapping[int, str] = MappingProxyType(
     {
@@ -26,11 +26,11 @@ _IN_WORDS: Mapping[int, str] = MappingProxyType(
         manifest_pb2.MEANS_NOT_DECIDED: "not decided",
     }
 )
-_MOST = 3  # nodes, or outputs, that are named
+_MOST = 3  # most nodes, or outputs, to name
 
 
 def batching_findings(batching: manifest_pb2.Batching) -> Iterator[str]:
-    """Say how it was found which requests may share a run; nothing where the manifest does not.
+    """Describe how the batching mode was found. Yields nothing if the manifest doesn't record it.
 
     Args:
         batching: Batching of the manifest.
@@ -47,7 +47,7 @@ def batching_findings(batching: manifest_pb2.Batching) -> Iterator[str]:
 
 
 def causality_findings(causality: Mapping[str, manifest_pb2.Finding]) -> Iterator[str]:
-    """Say of which outputs a step depends on no later step.
+    """Name the outputs whose steps don't depend on later steps.
 
     Args:
         causality: Causality of the manifest, by output.
@@ -59,7 +59,7 @@ def causality_findings(causality: Mapping[str, manifest_pb2.Finding]) -> Iterato
 
 
 def finding_in_words(finding: manifest_pb2.Finding) -> str:
-    """Say how something was found, and of what was tried, which nodes were not decided."""
+    """Describe how a property was found. For a tested property, name the nodes without a rule."""
     words = _IN_WORDS.get(finding.means, "not recorded")
     if finding.means != manifest_pb2.MEANS_TRIED or not finding.nodes:
         return words

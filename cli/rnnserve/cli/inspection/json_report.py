@@ -28,14 +28,15 @@ _FINDINGS: tuple[Literal["rows", "padding", "scan_rows", "scan_padding"], ...] =
 
 
 def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
-    """Give what `text_report` shows, as values for JSON.
+    """Return the content of `text_report` as values for JSON.
 
     Args:
         record: Record of the version.
         address: Address of a server, for the client's program.
 
     Returns:
-        "problem" is empty where the version can be used; otherwise only "model", "version" and "folder" are there, too.
+        "problem" is empty if the version can be used. Otherwise the only other fields are "model", "version" and
+        "folder".
     """
     head = {
         "model": record.model,

@@ -9,10 +9,10 @@ __all__ = ["parts_in_words"]
 
 
 def parts_in_words(manifest: manifest_pb2.Manifest) -> Iterator[str]:
-    """Say whether sequences may be cut into parts, which states this needs, and how it was found.
+    """Describe whether sequences may be cut into parts, the states needed, and how this was found.
 
     Args:
-        manifest: Manifest of the version; nothing is said where it does not say it.
+        manifest: Manifest of the version. Yields nothing if it doesn't record this.
     """
     if not manifest.HasField("parts"):
         return

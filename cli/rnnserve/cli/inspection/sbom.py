@@ -1,7 +1,7 @@
-"""The bill of materials of what serves, as CycloneDX: the versions of a repository with their files, and the packages.
+"""The bill of materials (CycloneDX) of a server: the versions of a repository, their files, and the packages.
 
-The packages are those of this installation that `rnnserve serve` needs, with all that they need in turn. The package
-cyclonedx-python-lib writes it, which is imported when it is asked for.
+The packages are the installed packages that `rnnserve serve` needs, directly or indirectly. The package
+cyclonedx-python-lib writes the document, and is imported only for it.
 """
 
 import importlib.metadata
@@ -111,7 +111,7 @@ def _packages() -> dict[str, str]:
         name = waiting.pop()
         try:
             version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # of another system, or Python
+        except importlib.metadata.PackageNotFoundError:  # needed only on another system or Python
             continue
         if name not in found:
             found[name] = version
@@ -120,7 +120,7 @@ def _packages() -> dict[str, str]:
 
 
 def _needed(name: str, extras: Sequence[str]) -> Iterator[str]:
-    """The names of the packages that one needs by itself, and for its extras."""
+    """Yield the names of the packages that a package and its extras need."""
     for text in importlib.metadata.requires(name) or ():
         found = _REQUIREMENT.match(text)
         if found is None:

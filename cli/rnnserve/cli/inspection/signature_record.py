@@ -1,4 +1,4 @@
-"""Who has signed a version, and whether that holds for its files."""
+"""A version's signature, and whether it is valid for the version's files."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,9 @@ class SignatureRecord:
     """The signature of a version.
 
     Attributes:
-        signed: What it says; None where there is none, or it cannot be read.
-        holds: Whether one of the keys has signed what the folder holds; None where no key was given.
-        problem: Why it does not hold, or cannot be read; empty otherwise.
+        signed: The signature's content. None if it is missing or unreadable.
+        holds: Whether one of the keys has signed the folder's content. None without keys.
+        problem: Why it is invalid or unreadable, or empty.
     """
 
     signed: Signed | None = None
@@ -29,7 +29,7 @@ class SignatureRecord:
     problem: str = ""
 
     def as_fields(self) -> dict[str, Any] | None:
-        """Give it as values for JSON; None where there is no signature, and no key was given."""
+        """Return it as values for JSON. None without a signature and without keys."""
         if self == UNSIGNED:
             return None
         said = {} if self.signed is None else self.signed.as_fields()
@@ -37,7 +37,7 @@ class SignatureRecord:
 
 
 UNSIGNED = SignatureRecord()
-"""There is no signature, and none was asked for."""
+"""There is no signature, and no keys were given."""
 
 
 def read_signature(folder: Path, keys: "Sequence[PublicKey]") -> SignatureRecord:
@@ -45,7 +45,7 @@ def read_signature(folder: Path, keys: "Sequence[PublicKey]") -> SignatureRecord
 
     Args:
         folder: `<repository>/<model>/<version>`.
-        keys: Keys of which one has to have signed it; none to tell only what it says.
+        keys: Keys, one of which must have signed it. Without keys, the signature isn't verified.
     """
     try:
         claim = read_claim(folder) if (folder / BUNDLE).exists() else None
@@ -62,7 +62,7 @@ def read_signature(folder: Path, keys: "Sequence[PublicKey]") -> SignatureRecord
 
 
 def signature_in_words(record: SignatureRecord) -> Iterator[str]:
-    """Say who has signed a version; nothing where there is no signature, and no key was given."""
+    """Describe a version's signature. Yields nothing without a signature and without keys."""
     if record.signed is not None:
         release = record.signed.release
         held = {None: "not verified: --public-key does that", True: "holds", False: "DOES NOT HOLD"}[record.holds]

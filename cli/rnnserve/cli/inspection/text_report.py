@@ -17,7 +17,7 @@ __all__ = ["text_report"]
 
 
 def text_report(record: VersionRecord, address: str) -> Iterator[str]:
-    """Give the lines of a report.
+    """Yield the lines of a report.
 
     Args:
         record: Record of the version.

@@ -1,4 +1,4 @@
-"""What a version's own files say of it."""
+"""The content of a version's files."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ class VersionRecord:
 
     Attributes:
         model: The model's name.
-        number: The version's.
+        number: The version's number.
         folder: `<repository>/<model>/<version>`.
-        manifest: Its description; None where it cannot be trusted.
-        problem: What is wrong with its files; empty if nothing is.
+        manifest: Its manifest. None if the files can't be trusted.
+        problem: The mistake in its files, or empty.
         is_chosen: Whether config.pbtxt lets it serve.
-        signature: Who has signed it.
+        signature: Its signature.
     """
 
     model: str
@@ -40,16 +40,16 @@ class VersionRecord:
 
     @property
     def is_adopted(self) -> bool:
-        """Whether it comes from an ONNX file, which was not compared with its framework."""
+        """Whether it was imported from an ONNX file, without a comparison with its framework."""
         return self.manifest is not None and self.manifest.origin == manifest_pb2.ORIGIN_ADOPTED
 
 
 def read_record(folder: Path, keys: "Sequence[PublicKey]" = ()) -> VersionRecord:
-    """Read a version, and check its files' digests; what is wrong with it is in the record.
+    """Read a version, and verify its files' digests. The record has the mistake, if any.
 
     Args:
         folder: `<repository>/<model>/<version>`.
-        keys: Keys of which one has to have signed it; none where that does not matter.
+        keys: Keys, one of which must have signed it. None to skip verification.
     """
     number = int(folder.name)
     signature = read_signature(folder, keys)

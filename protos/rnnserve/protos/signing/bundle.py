@@ -1,8 +1,8 @@
 """The bundle around a signed payload: Sigstore's JSON (v0.3) with one DSSE envelope and the id of the key.
 
-What is signed is not the payload but its pre-authentication encoding (DSSE 1.0), which has its type and length, too.
-One reading alone is possible: one signature, base64 in one spelling, no unknown field. Nothing of the payload is parsed
-before its signature holds.
+The signature covers the payload's pre-authentication encoding (DSSE 1.0), which also has its type and length. Only one
+reading is accepted: one signature, canonical base64, and no unknown field. The payload is parsed only after its
+signature is verified.
 """
 
 import base64
@@ -21,7 +21,7 @@ _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 
 
 class Signer(Protocol):
-    """Whose signature it is."""
+    """A key that can be identified."""
 
     @property
     def id(self) -> str:
@@ -57,10 +57,10 @@ def dump_bundle(payload: bytes, key: SigningKey) -> bytes:
 
 
 def open_bundle(data: bytes, keys: Iterable[TrustedKey]) -> bytes:
-    """Give the payload of a bundle, if one of the keys has signed it: the one that the bundle names.
+    """Return a bundle's payload after verifying its signature with the key that the bundle names.
 
     Raises:
-        ValueError: If it is no bundle with one signature, or none of these keys has signed it.
+        ValueError: If it isn't a bundle with one signature, or none of the keys has signed it.
     """
     signer, payload, signature = _parts(data)
     key = next((key for key in keys if key.id == signer), None)
@@ -72,16 +72,16 @@ def open_bundle(data: bytes, keys: Iterable[TrustedKey]) -> bytes:
 
 
 def signer_of(data: bytes) -> tuple[str, bytes]:
-    """Give the id of the key that a bundle names, and its payload: neither is verified.
+    """Return the key id and the payload of a bundle, without verifying them.
 
     Raises:
-        ValueError: If it is no bundle with one signature.
+        ValueError: If it isn't a bundle with one signature.
     """
     return _parts(data)[:2]
 
 
 def _parts(data: bytes) -> tuple[str, bytes, bytes]:
-    """Give the id of the key, the payload and the signature of a bundle."""
+    """Return the key id, the payload and the signature of a bundle."""
     bundle = fields_of(load_strictly(data), "the bundle", ("mediaType", "verificationMaterial", "dsseEnvelope"))
     if bundle["mediaType"] != _MEDIA_TYPE:
         raise ValueError("mediaType is not that of a Sigstore bundle of version 0.3")
@@ -89,7 +89,7 @@ def _parts(data: bytes) -> tuple[str, bytes, bytes]:
     if material.get("tlogEntries", []) != []:
         raise ValueError("has entries of a transparency log, which are not verified here")
     signer = fields_of(material["publicKey"], "publicKey", ("hint",))["hint"]
-    if not is_digest(signer):  # messages have it, and whoever wrote the bundle may have written anything there
+    if not is_digest(signer):  # error messages repeat it, and its text is untrusted
         raise ValueError("the hint of publicKey is no SHA-256 in lower-case hexadecimal")
     envelope = fields_of(bundle["dsseEnvelope"], "dsseEnvelope", ("payload", "payloadType", "signatures"))
     if envelope["payloadType"] != _PAYLOAD_TYPE:
@@ -104,12 +104,12 @@ def _parts(data: bytes) -> tuple[str, bytes, bytes]:
 
 
 def _encoded(payload: bytes) -> bytes:
-    """The pre-authentication encoding."""
+    """Return the pre-authentication encoding."""
     return b"DSSEv1 %d %s %d %s" % (len(_PAYLOAD_TYPE), _PAYLOAD_TYPE.encode(), len(payload), payload)
 
 
 def _bytes_of(text: object, name: str) -> bytes:
-    """Read base64, of which one spelling alone is taken."""
+    """Read canonical base64."""
     try:
         data = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
     except (binascii.Error, ValueError):

@@ -18,7 +18,7 @@ _MOST_BYTES = 1 << 16
 
 
 class KeyFileError(ArtifactError):
-    """A file that does not hold the key that it is to hold."""
+    """A file without the expected key."""
 
 
 class PublicKey:
@@ -47,7 +47,7 @@ class PrivateKey:
 
     Attributes:
         public: Its public key.
-        id: That of the public key.
+        id: Id of the public key.
     """
 
     def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
@@ -64,7 +64,7 @@ def read_public_key(path: Path) -> PublicKey:
     """Read a public key in PEM.
 
     Raises:
-        KeyFileError: If the file cannot be read, or holds none of the curves P-256 and P-384.
+        KeyFileError: If the file can't be read, or has no key of the curves P-256 and P-384.
     """
     try:
         key = serialization.load_pem_public_key(_content(path))
@@ -80,10 +80,10 @@ def read_private_key(path: Path, password_file: Path | None = None) -> PrivateKe
 
     Args:
         path: Path of the file.
-        password_file: File with the password of the key, in its first line; None for a key without one.
+        password_file: File with the key's password in its first line. None for a key without a password.
 
     Raises:
-        KeyFileError: If a file cannot be read, holds none of the curves P-256 and P-384, or the password is not its.
+        KeyFileError: If a file can't be read or has no key of the curves P-256 and P-384, or the password is wrong.
     """
     password = None if password_file is None else _content(password_file).split(b"\n")[0].rstrip(b"\r")
     try:

@@ -1,7 +1,8 @@
-"""`release.json`: what a version is released as. It is signed like its other files.
+"""`release.json`: the identity of a released version. It is signed like its other files.
 
-The manifest has the model's name and no number, and config.pbtxt lies outside of the version's folder. Without this, a
-signed version could be put back as another model or under another number, with another config, or after a newer one.
+The manifest has the model's name but no version number, and config.pbtxt lies outside of the version's folder. Without
+this file, an attacker could restore a signed version as another model, under another number, with another config, or
+after a newer version.
 """
 
 import dataclasses
@@ -24,12 +25,12 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """What a version is released as.
+    """The identity of a released version.
 
     Attributes:
         model: The model's name.
         version: The version's number.
-        sequence: A number that never gets less from one release of the model to the next.
+        sequence: A number that never decreases from one release of the model to the next.
         created: When it was signed, in UTC: 2026-11-28T14:05:09Z.
         config_sha256: SHA-256 of config.pbtxt.
     """
@@ -41,7 +42,7 @@ class Release:
     config_sha256: str
 
     def dump(self) -> bytes:
-        """Write the file; the same release gives the same bytes."""
+        """Write the file. Equal releases give equal bytes."""
         return json.dumps({"format": _FORMAT, **vars(self)}, indent=2, sort_keys=True).encode() + b"\n"
 
     @classmethod
@@ -49,7 +50,7 @@ class Release:
         """Read the file.
 
         Raises:
-            ValueError: If it is anything else than a release.
+            ValueError: If it isn't a valid release.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         fields = fields_of(load_strictly(data), "the release", ("format", *names))

@@ -1,11 +1,10 @@
-"""A version's folder and its signature: signing it, and saying who has signed what.
+"""A version's folder and its signature: signs versions and reads signatures.
 
 ::
 
     <repository>/<model>/<version>/release.json, model.sig
 
-Neither is in the manifest, so that an unsigned version and a signed one have the same manifest, and readers that do not
-care see no difference.
+The manifest lists neither file. So signing doesn't change the manifest, and readers can ignore signatures.
 """
 
 import dataclasses
@@ -49,19 +48,20 @@ _MOST_ENTRIES = 65
 
 
 class SignatureError(ArtifactError):
-    """A version that is not signed as it has to be; the message begins with the name of the file that is wrong."""
+    """A version without a valid signature. The message begins with the name of the wrong file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Signed:
-    """Who has signed what.
+    """A signature: the key and the signed content.
 
     Attributes:
         key_id: Id of the key.
-        release: What the version is released as.
-        files: SHA-256 of each file, by name, but for the bundle.
-        bundle_sha256: That of the bundle.
-        statement_sha256: That of what is signed: the bundle may be written in other ways, this may not.
+        release: The identity of the released version.
+        files: SHA-256 of each file except the bundle, by name.
+        bundle_sha256: SHA-256 of the bundle.
+        statement_sha256: SHA-256 of the signed statement. A bundle has several valid encodings, but a statement has
+            one.
     """
 
     key_id: str
@@ -71,20 +71,20 @@ class Signed:
     statement_sha256: str
 
     def as_fields(self) -> dict[str, str | int]:
-        """Give what is shown of it, but for the digests of files."""
+        """Return its public fields without the files' digests."""
         digests = {"bundle_sha256": self.bundle_sha256, "statement_sha256": self.statement_sha256}
         return {"key_id": self.key_id, **vars(self.release), **digests}
 
 
 def check_folder(folder: Path, number: int | None = None) -> int:
-    """Give the number of the version whose folder it is.
+    """Return the number of a version's folder.
 
     Args:
         folder: `<repository>/<model>/<version>`.
         number: Number of the version; None for the name of its folder.
 
     Raises:
-        SignatureError: If it is none of a version.
+        SignatureError: If it isn't a version's folder.
     """
     number = version_number(folder.absolute().name) if number is None else number
     if number is None or not (folder / MANIFEST).is_file():
@@ -99,16 +99,16 @@ def write_release(
     sequence: int | None = None,
     now: dt.datetime | None = None,
 ) -> Release:
-    """Write what a version is released as, in the place of what was written before; then it can be signed.
+    """Write or replace a version's release.json, after which the version can be signed.
 
     Args:
         folder: `<repository>/<model>/<version>`.
         number: Number of the version; None for the name of its folder.
-        sequence: Number of the release, which never gets less; None for the version's.
+        sequence: Number of the release, which never decreases. None for the version's number.
         now: Time of the release; None for now.
 
     Raises:
-        SignatureError: If the folder is none of a version, or its config is missing.
+        SignatureError: If it isn't a version's folder, or its config is missing.
         OSError: If it cannot be written.
     """
     number = check_folder(folder, number)
@@ -128,14 +128,14 @@ def write_release(
 
 
 def sign_version(folder: Path, key: SigningKey) -> Signed:
-    """Sign a version for which a release is written; an earlier signature is replaced.
+    """Sign a version that has a release.json. An earlier signature is replaced.
 
     Args:
         folder: `<repository>/<model>/<version>`.
         key: The key.
 
     Raises:
-        SignatureError: If none is written, or the folder has something else than files.
+        SignatureError: If release.json is missing, or the folder has entries other than files.
         OSError: If it cannot be read or written.
     """
     with _said_of(RELEASE):
@@ -149,17 +149,17 @@ def sign_version(folder: Path, key: SigningKey) -> Signed:
 
 
 def read_signed(folder: Path, keys: Iterable[TrustedKey], inside: Path | None = None) -> Signed:
-    """Read what is signed of a version, if one of the keys has signed it and the folder has these files alone.
+    """Read and verify a version's signature, and check that its folder has only the signed files.
 
-    Of their bytes only those of the release are compared with what was signed: `read_version` compares what it reads.
+    Only the digest of release.json is compared with the statement. `read_version` compares the files it reads.
 
     Args:
         folder: Folder of the version.
         keys: Keys, of which one has to have signed it.
-        inside: Folder in which files have to lie, after all links; None: anywhere.
+        inside: Folder that must contain the files, after all links. None: anywhere.
 
     Raises:
-        SignatureError: If it is not signed by any, or not this.
+        SignatureError: If no key has signed it, or its files differ.
     """
     signed = _read(folder, lambda bundle: open_bundle(bundle, keys), inside)
     _check_names(folder, signed.files)
@@ -167,7 +167,7 @@ def read_signed(folder: Path, keys: Iterable[TrustedKey], inside: Path | None = 
 
 
 def read_signed_in_place(folder: Path, keys: Iterable[TrustedKey], number: int | None = None) -> Signed:
-    """Read what is signed of a version as `read_signed` does, if it is released for the place where it lies.
+    """Read a signature as `read_signed` does, and check that the version was released for its folder.
 
     Args:
         folder: `<repository>/<model>/<version>`.
@@ -175,7 +175,7 @@ def read_signed_in_place(folder: Path, keys: Iterable[TrustedKey], number: int |
         number: Number of the version; None for the name of its folder.
 
     Raises:
-        SignatureError: If it is not signed by any, or not this, or not for this place.
+        SignatureError: If no key has signed it, its files differ, or it was released for another folder.
     """
     folder = folder.absolute()
     signed = read_signed(folder, keys)
@@ -186,7 +186,7 @@ def read_signed_in_place(folder: Path, keys: Iterable[TrustedKey], number: int |
 
 
 def read_claim(folder: Path) -> Signed:
-    """Read what a version's signature says, whether it holds or not.
+    """Read a version's signature without verifying it.
 
     Raises:
         SignatureError: If it cannot be read.
@@ -195,7 +195,7 @@ def read_claim(folder: Path) -> Signed:
 
 
 def check_release(release: Release, model: str, version: int, config: bytes) -> None:
-    """Check that a version lies where it was released, beside the config with which it was.
+    """Check that a version has the model, number and config it was released with.
 
     Args:
         release: Release that was signed.
@@ -218,7 +218,7 @@ def check_release(release: Release, model: str, version: int, config: bytes) -> 
 
 
 def _config_beside(folder: Path) -> bytes:
-    """The bytes of the config in the folder of a version's model."""
+    """Read the config in the folder of a version's model."""
     with _said_of(CONFIG):
         return read_regular(folder.parent / CONFIG, _MOST_CONFIG_BYTES)
 
@@ -240,7 +240,7 @@ def _read(folder: Path, open_: Callable[[bytes], bytes], inside: Path | None) ->
 
 
 def _check_names(folder: Path, files: Collection[str]) -> None:
-    """Check that a version's folder has these files and its bundle, no other ones, and no links."""
+    """Check that a version's folder has exactly these files and its bundle, and no links."""
     with _said_of(BUNDLE):
         found = set(_files_in(folder))
     for name in sorted(found ^ {*files, BUNDLE}):
@@ -248,10 +248,10 @@ def _check_names(folder: Path, files: Collection[str]) -> None:
 
 
 def _files_in(folder: Path) -> list[str]:
-    """Name the files of a version's folder, none of which is anything else than a file.
+    """Name the files of a version's folder, which must have only regular files.
 
     Raises:
-        SignatureError: If one is a folder, a link, a device, or there are too many.
+        SignatureError: If an entry is a folder, a link or a device, or there are too many.
         OSError: If the folder cannot be read.
     """
     names = []
@@ -274,9 +274,9 @@ def _digest_of(path: Path) -> str:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    """Write a file of a version as a whole: a server that looks meanwhile sees the one or the other.
+    """Replace a version's file atomically: a server sees either the old or the new file.
 
-    It is written beside the version's folder, so that what is left when this is killed is none of its files.
+    The new file is written outside of the version's folder, so a killed process leaves no extra file in it.
     """
     written = path.parent.parent / f".{path.name}-{secrets.token_hex(8)}"
     try:

@@ -1,7 +1,7 @@
-"""What is signed: an in-toto statement with the SHA-256 of each file of a version, as model-signing 1.1.1 writes it.
+"""The signed content: an in-toto statement with the SHA-256 of each file, as in model-signing 1.1.1.
 
-Its subject has the SHA-256 of all these digests one after another, in the order of the names. model-signing's own
-reader also takes the predicate of its release 0.2, digests of other algorithms, shards and links; this refuses them.
+Its subject has the SHA-256 of all these digests, concatenated in the order of the names. model-signing's own reader
+also accepts the predicate of its release 0.2, digests of other algorithms, shards and links. This reader refuses them.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from rnnserve.protos.signing.strict_json import fields_of, load_strictly, text_o
 __all__ = ["BUNDLE", "dump_statement", "is_digest", "read_statement"]
 
 BUNDLE = "model.sig"
-"""The name of the signature in a version's folder; model-signing's command suggests it, too."""
+"""The name of the signature in a version's folder, which model-signing's command also suggests."""
 
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://model_signing/signature/v1.0"
@@ -36,7 +36,7 @@ def dump_statement(subject: str, files: Mapping[str, str]) -> bytes:
     """Write the statement.
 
     Args:
-        subject: Name of the folder, which says nothing: model-signing calls it informative.
+        subject: Name of the folder. It has no meaning: model-signing calls it informative.
         files: SHA-256 of each file, by name.
     """
     files = dict(sorted(files.items()))
@@ -58,13 +58,13 @@ def dump_statement(subject: str, files: Mapping[str, str]) -> bytes:
 
 
 def read_statement(data: bytes) -> dict[str, str]:
-    """Read a statement whose signature holds.
+    """Read a statement with a verified signature.
 
     Returns:
         SHA-256 of each file, by name.
 
     Raises:
-        ValueError: If it is anything else than a statement of a version's files.
+        ValueError: If it isn't a valid statement of a version's files.
     """
     statement = fields_of(load_strictly(data), "the statement", ("_type", "subject", "predicateType", "predicate"))
     if statement["_type"] != _STATEMENT:
@@ -119,5 +119,5 @@ def _subject_digest(subject: object) -> object:
 
 
 def _root(files: Mapping[str, str]) -> str:
-    """The SHA-256 of all digests, in the order that they are listed in."""
+    """Return the SHA-256 of all digests, in the listed order."""
     return hashlib.sha256(b"".join(bytes.fromhex(digest) for digest in files.values())).hexdigest()

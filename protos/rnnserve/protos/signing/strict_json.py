@@ -1,4 +1,4 @@
-"""Reading JSON of which one reading alone is possible: what two parsers could read in two ways is refused."""
+"""Strict JSON: refuses text that two parsers could read in two ways."""
 
 import json
 from collections.abc import Iterable
@@ -9,10 +9,10 @@ __all__ = ["fields_of", "load_strictly", "text_of"]
 
 
 def load_strictly(data: bytes) -> Any:  # noqa: ANN401 - any JSON
-    """Read JSON in UTF-8 without keys that come twice, NaN, infinity, or anything after its end.
+    """Read JSON in UTF-8 without duplicate keys, NaN, infinity, or trailing text.
 
     Raises:
-        ValueError: If it is something else.
+        ValueError: If it isn't such JSON.
     """
     try:
         return json.loads(data.decode(), object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
@@ -21,16 +21,16 @@ def load_strictly(data: bytes) -> Any:  # noqa: ANN401 - any JSON
 
 
 def fields_of(value: object, what: str, needed: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:
-    """Give the fields of an object that has to have all of some, and may have others.
+    """Return the fields of an object with required and optional fields.
 
     Args:
-        value: The value that is to be the object.
+        value: The value, which must be an object.
         what: Name of it, for the message.
-        needed: Names of the fields that it has to have.
-        optional: Names of those that it may have.
+        needed: Names of the required fields.
+        optional: Names of the optional fields.
 
     Raises:
-        ValueError: If it is no object, lacks a field, or has another one.
+        ValueError: If it isn't an object, lacks a field, or has an unknown field.
     """
     match value:
         case dict(fields):
@@ -44,14 +44,14 @@ def fields_of(value: object, what: str, needed: Iterable[str], optional: Iterabl
 
 
 def text_of(value: object, what: str) -> str:
-    """Give a text.
+    """Return a value that must be text.
 
     Args:
-        value: The value that is to be one.
+        value: The value.
         what: Name of it, for the message.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it isn't text.
     """
     match value:
         case str(text):

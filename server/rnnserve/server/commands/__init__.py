@@ -1,4 +1,4 @@
-"""The commands that this area brings to `rnnserve`.
+"""The server's commands of `rnnserve`.
 
 Threads: `metrics`.
 

@@ -1,4 +1,4 @@
-"""`rnnserve serve --check`: try what a start needs, print a line for each finding, and end without serving."""
+"""`rnnserve serve --check`: check everything a start needs, print the findings, and exit without serving."""
 
 import dataclasses
 import datetime as dt
@@ -24,8 +24,8 @@ _Finding = tuple[str, str, str]
 
 
 def check(settings: Settings, command: CommandSettings) -> int:
-    """Print what was found; return 1 if the server would not start, or a model would not serve, and else 0."""
-    logging.disable(logging.CRITICAL)  # what the server would log stands in the findings
+    """Print the findings. Return 1 if the server would not start or a model would not serve, or else 0."""
+    logging.disable(logging.CRITICAL)  # the findings replace the server's log
     is_wrong = False
     try:
         for level, subject, text in _findings(settings, command):
@@ -88,7 +88,7 @@ def _certificate(settings: Settings) -> Iterator[_Finding]:
 
 
 def _models(settings: Settings) -> Iterator[_Finding]:
-    """Load the models as a start does, with all files that the settings name, and raise StartError as it would."""
+    """Load the models and all files in the settings as a start does. Raises StartError."""
     try:
         from rnnserve.server.app import Server
         from rnnserve.server.repository.repository import LOADING, NOT_LOADED, READY, Status

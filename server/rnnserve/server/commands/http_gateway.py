@@ -1,9 +1,9 @@
-"""The HTTP gateway beside the server: processes of `rnnserve web`, started, watched and replaced.
+"""The HTTP gateway: starts, watches and replaces processes of `rnnserve web`.
 
-They accept connections on one socket, which this process holds: while one is replaced, connections wait for it and are
-not refused. They reach the server, or each worker, over a socket in a folder that only this user can open; on it, and
-nowhere else, the server believes what a call's metadata say of the client's address. What they do, or that they end,
-changes nothing for gRPC.
+They accept connections on one socket, which this process holds. While a process is replaced, connections wait and
+aren't refused. The gateway reaches the server, or each worker, over a socket in a folder that only this user can open.
+Only on this socket does the server trust the client address in a call's metadata. A failing gateway doesn't affect
+gRPC.
 """
 
 import contextlib
@@ -32,23 +32,23 @@ __all__ = ["HttpGateway", "http_gateway", "missing_http_package"]
 _log = logging.getLogger(__name__)
 
 _END_SECONDS = 2.0
-"""Seconds, beyond the grace for its requests, that a process of the gateway may take to end."""
+"""Seconds a gateway process may take to end, in addition to the grace period for its requests."""
 
 _LONGEST_ROOT = 70
-"""Characters of the path of the folder's parent: the kernel takes 107 for the path of a socket in it."""
+"""Most characters of the parent folder's path. The kernel allows 107 for the path of a socket in it."""
 
 _LEAST_BODY_BYTES = 32 << 20
 
 
 class HttpGateway:
-    """The processes of the HTTP gateway. `counts` go on when one replaces another."""
+    """The processes of the HTTP gateway. A replacement process continues the `counts`."""
 
     def __init__(
         self, listener: socket.socket, folder: Path, command: Sequence[str], processes: int, grace: float
     ) -> None:
-        """Prepare processes with this command line; at the end, requests in flight may take `grace` seconds."""
-        self.port: int = listener.getsockname()[1]  # where they listen
-        self.folder = folder  # where the server is to have its sockets
+        """Prepare processes with this command line. At the end, requests in flight may take `grace` seconds."""
+        self.port: int = listener.getsockname()[1]  # the port they listen on
+        self.folder = folder  # the folder for the server's sockets
         self.counts = [GatewayCounts() for _ in range(processes)]
         self._listener = listener
         self._command = command
@@ -59,12 +59,12 @@ class HttpGateway:
         ]
 
     def start(self) -> None:
-        """Start the processes, and keep as many running."""
+        """Start the processes, and replace every process that ends."""
         for process in self._processes:
             process.start()
 
     def end(self) -> None:
-        """Accept no more connections, and have the processes finish what they have; `wait` waits for that."""
+        """Accept no more connections, and let the processes finish their requests. `wait` waits for that."""
         if self._deadline:
             return
         for process in self._processes:
@@ -73,7 +73,7 @@ class HttpGateway:
         self._deadline = time.monotonic() + self._grace + _END_SECONDS
 
     def wait(self, seconds: float = math.inf) -> bool:
-        """Wait, after `end`, for the processes, and kill those whose time is over; return whether none is left."""
+        """Wait for the processes after `end`, and kill them after the deadline. Return whether all have ended."""
         until = min(time.monotonic() + seconds, self._deadline)
         has_ended = all(process.wait(max(until - time.monotonic(), 0.0)) for process in self._processes)
         if not has_ended and time.monotonic() >= self._deadline:
@@ -98,7 +98,7 @@ def _report(ended: str, wait: float) -> None:
 
 @contextlib.contextmanager
 def http_gateway(command: CommandSettings, settings: Settings) -> Iterator[tuple[Settings, HttpGateway | None]]:
-    """Serve HTTP beside gRPC inside the block, if wanted and possible; StartError if it was asked for and is not."""
+    """Serve HTTP inside the block, if enabled and possible. Raise StartError if a required gateway can't start."""
     listener = _listener(command, settings)
     if listener is None:
         yield settings, None
@@ -122,13 +122,13 @@ def http_gateway(command: CommandSettings, settings: Settings) -> Iterator[tuple
 
 
 def missing_http_package() -> str:
-    """The first package that HTTP needs and that is not installed; empty if none is missing."""
+    """Return the first package that HTTP needs but isn't installed, or an empty string."""
     names = ("uvicorn", "httptools", "orjson", "uvloop", "websockets")
     return next((name for name in names if importlib.util.find_spec(name) is None), "")
 
 
 def _listener(command: CommandSettings, settings: Settings) -> socket.socket | None:
-    """A socket to listen on; None if there is to be no HTTP."""
+    """Return the socket to listen on, or None without HTTP."""
     is_asked = command.http_port is not None
     if command.no_http:
         if is_asked:

@@ -1,7 +1,7 @@
-"""/metrics: answered on a private socket for the HTTP gateway, and on a port of its own if there is one.
+"""Serve /metrics on a private socket for the HTTP gateway, and on --metrics-port if it is set.
 
-A server without workers answers on a thread beside its requests, which waits for Python's lock behind them; with
-workers, the supervisor answers, which serves no request itself.
+Without workers, the server responds on a thread that waits for Python's lock behind inference requests. With workers,
+the supervisor responds, which handles no inference requests.
 """
 
 import contextlib
@@ -29,10 +29,10 @@ __all__ = ["Metrics", "metrics_served"]
 _log = logging.getLogger(__name__)
 
 SOCKET_NAME = "metrics"
-"""In the folder of the private sockets; the workers' have names that end in .sock."""
+"""The socket's name in the folder of the private sockets. The workers' sockets have names that end in .sock."""
 
 _MOST_AT_ONCE = 16
-"""Scrapes that are answered at the same time; further ones wait."""
+"""Scrapes handled at the same time. Further scrapes wait."""
 
 _PATHS = ("/metrics", "/")
 _REFUSALS = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
@@ -40,22 +40,22 @@ _REFUSALS = {"UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403}
 
 
 class Metrics:
-    """What a scrape exposes, and the threads that answer scrapes; `count_gauges` is called before each."""
+    """The metrics and the threads that respond to scrapes. Each scrape calls `count_gauges` first."""
 
     def __init__(self, gate: Gate | None = None, gateways: Sequence[GatewayCounts] = ()) -> None:
-        """Begin with what this process counts, and the processes of the HTTP gateway."""
+        """Begin with the counts of this process and of the HTTP gateway's processes."""
         self.totals = Totals()  # the counts of all processes
         self.totals.add(used_table())
         self.totals.gateways += gateways
         self.count_gauges: Callable[[], None] = lambda: None
-        self.port: int | None = None  # the port of its own; None without
-        self.gate = gate  # says which scrapers are answered; None for all of them
+        self.port: int | None = None  # --metrics-port, or None
+        self.gate = gate  # decides which scrapers to serve. None: all of them
         self._exposition = Exposition(self.totals, importlib.metadata.version("rnnserve"))
         self._places = threading.BoundedSemaphore(_MOST_AT_ONCE)
         self._listeners: list[socket.socket] = []
 
     def answer_on(self, listener: socket.socket) -> None:
-        """Answer scrapes from now on, on a thread of its own."""
+        """Respond to scrapes on a new thread from now on."""
         self._listeners.append(listener)
         threading.Thread(target=self._accept, args=(listener,), name="metrics", daemon=True).start()
 
@@ -66,7 +66,7 @@ class Metrics:
             listener.close()
 
     def text(self, accept: str) -> tuple[bytes, str]:
-        """The text of a scrape in the format that a header Accept asks for, and its type."""
+        """Return the metrics in the format that a header Accept requests, and the content type."""
         self.count_gauges()
         return self._exposition.text(accept)
 
@@ -90,7 +90,7 @@ class Metrics:
                 _Scrape(connection, self)
         except OSError:
             pass  # the scraper has gone, or is too slow
-        except Exception:  # noqa: BLE001 - further scrapes are to be answered
+        except Exception:  # noqa: BLE001 - further scrapes must be served
             _log.exception("a scrape of the metrics could not be answered")
         finally:
             self._places.release()
@@ -99,12 +99,12 @@ class Metrics:
 class _Scrape(BaseHTTPRequestHandler):
     """Answers one request on a connection."""
 
-    timeout = 1.0  # seconds for each part of the request, and again for the answer
+    timeout = 1.0  # seconds for each part of the request, and for the response
     protocol_version = "HTTP/1.1"
 
     def __init__(self, connection: socket.socket, metrics: Metrics) -> None:
         self._metrics = metrics
-        super().__init__(connection, ("", 0), metrics)  # type: ignore[arg-type]  # the library has a server of its own
+        super().__init__(connection, ("", 0), metrics)  # type: ignore[arg-type]  # expects its own server
 
     def handle(self) -> None:
         """Answer one request only."""
@@ -112,7 +112,7 @@ class _Scrape(BaseHTTPRequestHandler):
         self.handle_one_request()
 
     def do_GET(self) -> None:
-        """Send the metrics, or why not."""
+        """Send the metrics, or an error."""
         if urlsplit(self.path).path not in _PATHS:
             self._send(404, b"the metrics are at /metrics\n", "text/plain")
             return
@@ -131,12 +131,12 @@ class _Scrape(BaseHTTPRequestHandler):
         """Log nothing."""
 
     def _let_in(self) -> None:
-        """Have the gate look at the request; raises what it raises."""
+        """Check the request with the gate. Raises the gate's errors."""
         gate = self._metrics.gate
         if gate is None:
             return
         gate.look(time.monotonic())
-        is_gateway = self.request.family == socket.AF_UNIX  # which passes on the certificate that it has seen
+        is_gateway = self.request.family == socket.AF_UNIX  # it forwards the client's certificate
         fields = [(name.lower(), value.strip()) for name, value in self.headers.items()]
         certificate = next((value for name, value in fields if name == CERTIFICATE and is_gateway), "")
         gate.admit_to(ROUTES[METRICS_ROUTE], fields, lambda: certificate)
@@ -156,7 +156,7 @@ class _Scrape(BaseHTTPRequestHandler):
 def metrics_served(
     command: CommandSettings, settings: Settings, gateways: Sequence[GatewayCounts] = ()
 ) -> Iterator[Metrics]:
-    """Answer scrapes inside the block; StartError if the port cannot be had, or no scraper could be let in there."""
+    """Serve scrapes inside the block. Raise StartError if the port is taken, or no scraper could be admitted."""
     settings.check_metrics_port(command.metrics_port)
     metrics = Metrics(open_gate(settings), gateways)
     try:

@@ -1,11 +1,12 @@
 """The options of `rnnserve serve`: from the command line, the environment, a file in TOML, or their defaults.
 
-A variable is named as its option, `RNNSERVE_MAX_QUEUE`; the file has an option in each line, `max_queue = 100`. Paths
-in the file are relative to its folder. Unknown names are refused: a misspelled limit would otherwise be none. Workers
-read neither variables nor files: their supervisor passes them all options.
+Environment variables are named after their options, such as `RNNSERVE_MAX_QUEUE`. The file has one option per line,
+such as `max_queue = 100`. Paths in the file are relative to its folder. Unknown names are refused, because a misspelled
+limit would otherwise have no effect. Workers read neither variables nor files, because their supervisor passes all
+options to them.
 
-Of libraries, pydantic-settings takes 0.3 s to import, as long as all of `rnnserve serve --help`; ConfigArgParse reads
-neither positional arguments nor paths relative to a file, and takes misspelled variables for none.
+Why not a library: pydantic-settings takes 0.3 s to import, as long as all of `rnnserve serve --help`. ConfigArgParse
+supports neither positional arguments nor paths relative to a file, and ignores misspelled variables.
 """
 
 import argparse
@@ -39,10 +40,10 @@ __all__ = [
 _PREFIX = "RNNSERVE_"
 
 CONFIG_VARIABLE = "RNNSERVE_CONFIG"
-"""The variable that names the file where `--config` does not."""
+"""The variable that names the file if `--config` is not given."""
 
 _OTHERS_VARIABLES = (CONFIG_VARIABLE, "RNNSERVE_TOKEN_FILE")
-"""Variables that are no option's: the second is that of clients, which may run beside."""
+"""Variables that aren't options. Clients use the second, and may run on the same machine."""
 
 FORMER: Mapping[str, str] = {
     "allow_rollback": "any signed version may serve; delete the folders of those that must not",
@@ -53,7 +54,7 @@ FORMER: Mapping[str, str] = {
     "max_held_bytes": "requests and responses in hand may take 18 times --max-message-bytes",
     "max_load_bytes": "a version may take 512 MiB beyond eight times its files while it is tried",
     "max_response_bytes": "the outputs of a response may take 4 times --max-message-bytes",
-    "max_run": "a run may take 8 seconds beside ten times its measured cost",
+    "max_run": "a run may take 8 seconds plus ten times its measured cost",
     "max_sequence_bytes": "the states of sequences may take 16 KiB for each of --max-sequences, and 256 MiB at least",
     "max_streams": "8,192 streams may be open; share one among sequences",
     "max_wrong_tokens": "wrong tokens lock out no address; limit rates in a proxy such as Envoy",
@@ -62,22 +63,22 @@ FORMER: Mapping[str, str] = {
     "session_age": "a session may wait for a day; replace the key of --session-key to end sessions sooner",
     "signature_record": "any signed version may serve; delete the folders of those that must not",
 }
-"""Options that there were, and what holds instead."""
+"""Removed options, and what applies instead."""
 
 _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-"""What a variable of an option without a value may be."""
+"""Valid values of a variable for an option without a value."""
 
 _OF_KUBERNETES = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_[A-Z]+(_[A-Z]+)?)=.*|\w+_PORT=\w+://.*")
-"""Variables, with their values, that Kubernetes gives each container for a service named "rnnserve" or "rnnserve-grpc":
-one of these has the name of an option of ours."""
+"""Variables, with their values, that Kubernetes sets in each container for a service named "rnnserve" or
+"rnnserve-grpc". One of them has the name of our option."""
 
 
 class MissingOption(StartError):
-    """An option that has to be given is not."""
+    """A required option is missing."""
 
 
 class DeclaredOption(typing.NamedTuple):
-    """A field that is an option of the command: its name, its default, and the class whose field it is."""
+    """A field that is an option of the command: its name, its default, and its class."""
 
     name: str
     default: Any
@@ -91,18 +92,18 @@ class DeclaredOption(typing.NamedTuple):
 
     @property
     def is_switch(self) -> bool:
-        """Whether it is given without a value."""
+        """Whether the option takes no value."""
         return isinstance(self.default, bool)
 
     def words(self, value: object) -> list[str]:
-        """Write a value as arguments; nothing for a value that is not given."""
+        """Write a value as arguments, or none if the value is not set."""
         if value is None or value is False:  # 0 is a value
             return []
         values = value if isinstance(value, tuple) else (value,)
         return [self.flag if value is True else f"{self.flag}={one}" for one in values]
 
     def read(self, value: object, folder: Path) -> object:
-        """Turn a value of TOML into that of the option, or raise ValueError; paths are relative to the folder."""
+        """Convert a TOML value for the option, or raise ValueError. Paths are relative to the folder."""
         if self.is_switch:
             if not isinstance(value, bool):
                 raise ValueError(f"{value!r} is neither true nor false")
@@ -138,7 +139,7 @@ _BY_NAME = {declared.name: declared for declared in OPTIONS}
 
 
 class _Former(argparse.Action):
-    """An option that there was."""
+    """A removed option."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         """Refuse it."""
@@ -170,13 +171,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def given_options(args: argparse.Namespace) -> dict[str, object]:
-    """Those options that were given on the command line, by their names."""
+    """Return the options on the command line, by name."""
     given = {name: value for name, value in vars(args).items() if name in _BY_NAME and value is not None}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
 
 
 def write_options(settings: Settings) -> list[str]:
-    """Write the settings as arguments: read again, they give the same settings."""
+    """Write the settings as arguments that read back as the same settings."""
     named = [
         word
         for declared in _declared(Settings)
@@ -187,7 +188,7 @@ def write_options(settings: Settings) -> list[str]:
 
 
 def _argument_type(read: Callable[[str], object]) -> Callable[[str], object]:
-    """Make a type for argparse, which shows the message of an ArgumentTypeError but not that of a ValueError."""
+    """Make a type for argparse, which shows an ArgumentTypeError's message but not a ValueError's."""
 
     def read_argument(text: str) -> object:
         try:
@@ -200,14 +201,14 @@ def _argument_type(read: Callable[[str], object]) -> Callable[[str], object]:
 
 @dataclasses.dataclass(frozen=True)
 class Configuration:
-    """The value of every option; origins are "command line", the variable, the file, or "default", by its name."""
+    """The value and origin of every option. Origins are "command line", a variable, a file, or "default"."""
 
     settings: Settings
     command: CommandSettings
     origins: Mapping[str, str]
 
     def changed(self) -> list[str]:
-        """The options that differ from their defaults, as arguments: for the log. Of keys they have the files."""
+        """Return the changed options as arguments, for the log. For keys they contain only the file names."""
         return [
             word
             for declared in OPTIONS
@@ -216,7 +217,7 @@ class Configuration:
         ]
 
     def text(self) -> str:
-        """A file in TOML that gives the same options, where each is from beside it; of keys it has the files."""
+        """Return the options as TOML, with their origins as comments. For keys it contains only the file names."""
         version = importlib.metadata.version("rnnserve")
         text = f"# The options of rnnserve {version}, and where each is from; as a file: rnnserve serve --config FILE\n"
         for declared in OPTIONS:
@@ -229,7 +230,7 @@ class Configuration:
 
 
 def read_configuration(given: Mapping[str, object], file: Path | None, environment: Mapping[str, str]) -> Configuration:
-    """Put the options together. Raises StartError or MissingOption. The environment is empty for a worker."""
+    """Combine the options. Raises StartError or MissingOption. A worker passes an empty environment."""
     if file is None and environment.get(CONFIG_VARIABLE):
         file = Path(environment[CONFIG_VARIABLE])
     found = {} if file is None else _read_file(file)
@@ -246,7 +247,7 @@ def read_configuration(given: Mapping[str, object], file: Path | None, environme
 
 
 _Layer = dict[str, tuple[object, str]]
-"""Values by the names of their options, each with where it is from."""
+"""Values by option name, each with its origin."""
 
 
 def _read_file(path: Path) -> _Layer:
@@ -292,7 +293,7 @@ def _read_environment(environment: Mapping[str, str]) -> _Layer:
 
 
 def _instead(name: str, word: str, known: Iterable[str]) -> str:
-    """Say what to use instead of an unknown option."""
+    """Return what to use instead of an unknown option."""
     if name in FORMER:
         return f" any more: {FORMER[name]}"
     near = difflib.get_close_matches(word, list(known), 1)

@@ -1,4 +1,4 @@
-"""`rnnserve serve`: serve a repository over gRPC and HTTP, in this process or by workers."""
+"""`rnnserve serve`: serve a repository over gRPC and HTTP, in this process or in workers."""
 
 import argparse
 import contextlib
@@ -70,7 +70,7 @@ signals:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments: every option of `Settings` and of `CommandSettings`, and where else these may be."""
+    """Declare the arguments: every option of `Settings` and `CommandSettings`, and their other sources."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     add_options(parser)
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.set_defaults(refuse=parser.error)
 
-    # What a supervisor tells its workers.
+    # Arguments that a supervisor passes to its workers.
     for name in ("--private-sockets", "--desired-models"):
         parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
     for name in ("--report-fd", "--lifeline-fd", "--counts-fd"):
@@ -155,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _set_up_log(command: CommandSettings, *, is_worker: bool) -> None:
-    """Log to standard error; each line of a worker names its process."""
+    """Log to standard error. Each line of a worker names its process."""
     handler = logging.StreamHandler()
     handler.addFilter(LogLimits())
     handler.setFormatter(log_formatter(command.log_format, has_process=is_worker))
@@ -163,7 +163,7 @@ def _set_up_log(command: CommandSettings, *, is_worker: bool) -> None:
 
 
 def _prepare_process(lifeline_fd: int | None) -> None:
-    """Do what is for a process of its own only: a worker ends with its supervisor, and none waits for who reads it."""
+    """Prepare a dedicated process: a worker ends with its supervisor, and output never blocks."""
     give_back_large_blocks()
     use_few_arenas()  # before any thread is started: each thread's arena would take address space
     if lifeline_fd is not None:
@@ -172,7 +172,7 @@ def _prepare_process(lifeline_fd: int | None) -> None:
 
 
 def _count_in(counts_fd: int | None) -> None:
-    """Have a worker count in the memory that its supervisor reads, unless that is laid out by another release."""
+    """Let a worker count in its supervisor's memory, unless another release laid out that memory."""
     if counts_fd is not None:
         try:
             use_table(CountTable(counts_fd))
@@ -181,23 +181,23 @@ def _count_in(counts_fd: int | None) -> None:
 
 
 class Ending:
-    """How far the end of this server, or worker, has been asked for."""
+    """The shutdown state of this server or worker."""
 
     def __init__(self, *, is_worker: bool = False, clean_up: Callable[[], None] = lambda: None) -> None:
-        """Start with nothing asked for; `clean_up` is called before this process ends at once.
+        """Start without a shutdown. `clean_up` is called before this process ends at once.
 
-        Only a supervisor acts on a second signal: whoever signals all processes of a service would end workers at once.
+        Workers ignore a second signal, because a signal to all processes of a service would end them at once.
         """
-        self.drains = True  # not if its supervisor has ended, since another one may be about to start
-        self.told = threading.Event()  # set once it is to end
-        self.is_loading = True  # whether nothing has been served yet, so that nothing is to be finished
-        self.reload: Callable[[], None] | None = None  # of a worker none: its supervisor replaces it
+        self.drains = True  # False if its supervisor has ended, because a new one may start
+        self.told = threading.Event()  # set when the shutdown begins
+        self.is_loading = True  # True until it serves
+        self.reload: Callable[[], None] | None = None  # None for workers, which their supervisor replaces
         self._is_worker = is_worker
         self._clean_up = clean_up
         self._asked_at = 0.0
 
     def take(self, number: signal.Signals) -> None:
-        """Take a signal. On a thread of its own: the main thread loads, or waits for an event."""
+        """Handle a signal on a separate thread, because the main thread loads models or waits."""
         if number == signal.SIGHUP:
             if self.reload is not None and not self.told.is_set():
                 self.reload()
@@ -216,13 +216,13 @@ class Ending:
         self.stop()
 
     def stop(self) -> None:
-        """Stop: at once while models are loaded, however long that would take."""
+        """Stop. While models are loading, stop at once."""
         self.told.set()
         if self.is_loading:
             self._end_at_once(0)
 
     def _end_at_once(self, status: int) -> None:
-        """End this process without waiting for its threads; what it has logged is written, if someone reads it."""
+        """End this process without waiting for its threads. Flush the log if it has a reader."""
         self._clean_up()
         finish_output()
         os._exit(status)
@@ -233,14 +233,14 @@ def _requests_observed(settings: Settings) -> contextlib.AbstractContextManager[
 
 
 def _serve(settings: Settings, metrics: "Metrics", gateway: HttpGateway | None, options: str) -> bool:
-    """Be the server; return whether threads are left."""
+    """Run as the server, and return whether threads are left."""
     with _ending(gateway) as ending:
         server = _new_server(settings)
         ending.reload = server.reload
         metrics.count_gauges = server.count_gauges
         try:
             server.start()
-            ending.is_loading = False  # before anybody is told that it serves: whoever is may send a signal
+            ending.is_loading = False  # before the start is announced, because a signal may follow
             _tell_start(settings, server.port, options, metrics)
             _keep_from_garbage_collection()
             ending.told.wait()
@@ -255,7 +255,7 @@ def _serve(settings: Settings, metrics: "Metrics", gateway: HttpGateway | None, 
 
 
 def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path | None) -> bool:
-    """Be a worker; return whether threads are left."""
+    """Run as a worker, and return whether threads are left."""
     with _ending(is_worker=True) as ending:
         server, is_listening = _new_server(settings, desired_models), threading.Event()
 
@@ -283,9 +283,9 @@ def _serve_worker(settings: Settings, link: SupervisorLink, desired_models: Path
 
 @contextlib.contextmanager
 def _ending(gateway: HttpGateway | None = None, *, is_worker: bool = False) -> Iterator[Ending]:
-    """Prepare a process that serves, and take its signals inside the block."""
+    """Prepare a serving process, and handle its signals inside the block."""
     check_room()
-    # Whoever started this with SIGHUP ignored (nohup) wants it to outlive the terminal.
+    # SIGHUP is ignored under nohup, so that the server outlives the terminal.
     hang_up = () if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else (signal.SIGHUP,)
     ending = Ending(
         is_worker=is_worker,
@@ -306,29 +306,29 @@ def _new_server(settings: Settings, desired_models: Path | None = None) -> "Serv
             from rnnserve.server.fast_path.grpcio_core import choose_polling
 
             choose_polling()
-        from rnnserve.server.app import Server  # imports grpc, which reads the choice of polling then
+        from rnnserve.server.app import Server  # imports grpc, which then reads the polling choice
     except ModuleNotFoundError as missing:
         raise StartError(missing_package(missing.name, "server")) from missing
     return Server(settings, checks, desired_models)
 
 
 def _keep_from_garbage_collection() -> None:
-    """Let Python look no more for garbage among imported modules and models: a look takes 16 ms, else 3 microseconds.
+    """Exclude modules and models from garbage collection, which takes 16 ms with them, or else 3 µs.
 
-    Calls with thousands of header fields cause many looks.
+    Calls with thousands of header fields cause many collections.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 20)  # of new objects: requests leave none
+    gc.set_threshold(10_000, 20, 20)  # requests leave no garbage
 
 
 def _supervise(
     settings: Settings, options: CommandSettings, metrics: "Metrics", gateway: HttpGateway | None, changed: str
 ) -> int:
-    """Keep workers, each of which runs this command with some more arguments; return the exit status."""
+    """Supervise workers, which run this command with more arguments, and return the exit status."""
     from rnnserve.server.repository.signed_versions import open_signature_gate
 
-    open_signature_gate(settings)  # so that one process reports a wrong key, and not each worker
+    open_signature_gate(settings)  # so that only one process reports a wrong key
     with (
         receive_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1) as signals,
         reserve_port(settings.host, settings.grpc_port) as port,
@@ -365,7 +365,7 @@ def _supervise(
 
 
 def _tell_start(settings: Settings, port: int, options: str, metrics: "Metrics") -> None:
-    """Log what serves from now on, and the options that differ from their defaults; print each address."""
+    """Log the start and the changed options, and print each address."""
     version = importlib.metadata.version("rnnserve")
     _log.info("rnnserve %s serves %s, process %d: %s", version, settings.repository, os.getpid(), options or "defaults")
     if warning := exposure(settings, metrics.port):
@@ -380,7 +380,7 @@ def _tell_start(settings: Settings, port: int, options: str, metrics: "Metrics")
 
 
 def exposure(settings: Settings, metrics_port: int | None = None) -> str:
-    """Say what a server lacks that listens beyond this machine, and the remedy. The port for metrics has no TLS."""
+    """Return a warning about an exposed server without TLS or access control. The metrics port has no TLS."""
     if is_loopback(settings.host):
         return ""
     lacks, ways = [], []

@@ -25,14 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     new = actions.add_parser("new", help="make a token, and print it")
     listing = actions.add_parser("list", help="print names, roles, models and ends")
-    revoke = actions.add_parser("revoke", help="take a token out of the file")
+    revoke = actions.add_parser("revoke", help="remove a token from the file")
     for action in (new, listing, revoke):
         action.add_argument("--tokens", type=Path, required=True, metavar="FILE", help="file of the server's tokens")
     for action in (new, revoke):
         action.add_argument("--name", required=True, help="name of the token: letters, digits, _ and -")
-    new.add_argument("--role", required=True, choices=ROLES, help="what it is for; admin may do all")
+    new.add_argument("--role", required=True, choices=ROLES, help="role of the token; admin permits everything")
     new.add_argument(
-        "--models", type=_read_models, metavar="NAMES", help="models that it is for, separated by commas; else all"
+        "--models",
+        type=_read_models,
+        metavar="NAMES",
+        help="models it is valid for, separated by commas (default: all)",
     )
     new.add_argument(
         "--not-after", type=_read_end, metavar="TIME", help="when it ends: 2027-06-30, or 2027-06-30T12:00:00+02:00"
@@ -40,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is asked."""
+    """Run the action."""
     if args.action == "new":
         print(add_token(args.tokens, args.name, args.role, args.models, args.not_after))
     elif args.action == "revoke":

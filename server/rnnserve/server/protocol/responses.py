@@ -1,7 +1,7 @@
-"""From the outputs of a run, or an error, to what a client is sent. The bytes are the same on every transport.
+"""Encode a run's outputs, or an error, for the client. The bytes are the same on every transport.
 
-Responses are concatenated from a head, which depends only on the model, the sizes and the outputs asked for, and the
-outputs' bytes; the fast path keeps the head of each request template.
+A response is a head followed by the outputs' bytes. The head depends only on the model, the sizes and the requested
+outputs, so the fast path keeps it for each request template.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.errors import ServeError
 from rnnserve.server.validation.checked_request import Array, CheckedRequest
 
-if TYPE_CHECKING:  # it imports onnxruntime, which a process that chooses how gRPC polls should not wait for
+if TYPE_CHECKING:  # importing it loads onnxruntime, and choosing gRPC's polling must not wait for that
     from rnnserve.server.repository.model import Model
 
 __all__ = [
@@ -39,18 +39,18 @@ _ID, _RAW_OUTPUT = b"\x1a", b"\x32"
 _ERROR_MESSAGE, _INFER_RESPONSE = b"\x0a", b"\x12"
 
 _FINAL_MARK = pb.ModelInferResponse(parameters={FINAL_RESPONSE: pb.InferParameter(bool_param=True)}).SerializeToString()
-"""The field of a response that says that it is the last one to its request: on streams Triton's have it, too."""
+"""The field that marks the last response to a request. Triton also sends it on streams."""
 
 _MAX_BYTES = 2048
-"""Bytes of the details of an error, beside its message. With the message, of 4 kB, they take 7 kB in base64: clients
-let 8 kB of metadata through. Beyond it: a shorter description, or no details."""
+"""Bytes of an error's details, in addition to its message. With a message of 4 kB they take 7 kB in base64, and clients
+accept 8 kB of metadata. Beyond it: a shorter description, or no details."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ResponseHead:
     """A response with raw outputs, without its id and the outputs' bytes.
 
-    `before_outputs` precede the bytes of each output; the first one follows the id's field and describes all outputs.
+    `before_outputs` precede the bytes of each output. The first follows the id's field and describes all outputs.
     """
 
     before_id: bytes
@@ -84,12 +84,12 @@ class ResponseHead:
 
 
 def _bytes_of(array: Array) -> bytes | memoryview:
-    """An array's bytes: of few a copy takes less time than a view, of many it would take as much memory again."""
+    """Return an array's bytes: a copy if they are few, which is faster, or else a view, which saves memory."""
     return array.data if array.nbytes > LARGE and array.flags.c_contiguous else array.tobytes()
 
 
 def encode_response(model: "Model", request: CheckedRequest, outputs: Mapping[str, Array]) -> bytes:
-    """Write the response to a request. Its outputs are raw, also if the request's inputs were typed, as in Triton."""
+    """Write the response to a request. Outputs are raw even if the request's inputs were typed, as in Triton."""
     said: pb.ModelInferResponse | None = None
     if request.keeper is not None:
         said = request.keeper(outputs)
@@ -134,7 +134,7 @@ def rank_classes(values: Array, count: int, labels: Sequence[str]) -> tuple[tupl
     """
     classes = values.shape[-1]
     rows = values.reshape(-1, classes)
-    # A stable sort of the mirrored rows, mirrored again: numpy sorts upwards only.
+    # numpy sorts upwards only, so mirror the rows, sort them stably, and mirror the result.
     order = classes - 1 - np.argsort(rows[:, ::-1], axis=1, kind="stable")[:, ::-1][:, :count]
     pieces: list[bytes] = []
     is_float = values.dtype.kind == "f"
@@ -153,7 +153,7 @@ def encode_stream_response(response: bytes) -> bytes:
 
 
 def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
-    """Write a ModelStreamInferResponse with an error's message, its status, and the request's id field, or nothing."""
+    """Write a ModelStreamInferResponse with an error's message and status, and the request's id field if any."""
     message = str(error).encode()
     refused = pb.ModelInferResponse(parameters={STATUS: pb.InferParameter(string_param=error.status)})
     inner = encode_stream_response(id_field + refused.SerializeToString())
@@ -161,15 +161,15 @@ def encode_stream_error(error: ServeError, id_field: bytes) -> bytes:
 
 
 def errors_end_stream(metadata: Iterable[tuple[str, str | bytes]]) -> bool:
-    """Whether a stream's metadata ask that the first error end it."""
+    """Whether a stream's metadata ask to end it at the first error."""
     return (ERRORS_AS_STATUSES, "true") in metadata
 
 
 def trailing_metadata(error: ServeError, request_id: str = "") -> tuple[tuple[str, str | bytes], ...]:
-    """The trailing metadata of a refused call: the error's details, and the request's id, by which logs have it.
+    """The trailing metadata of a refused call: the error's details, and the request's id as in logs.
 
     The details are a google.rpc.Status with a BadRequest that names the wrong field (AIP-193). Libraries expect the
-    whole message: so a long one is not repeated as the description of the field, and a longer one has no details.
+    whole message. A long message isn't repeated as the field's description, and a still longer message has no details.
     """
     metadata: list[tuple[str, str | bytes]] = []
     message = str(error)
@@ -186,7 +186,7 @@ def trailing_metadata(error: ServeError, request_id: str = "") -> tuple[tuple[st
     return tuple(metadata)
 
 
-@functools.lru_cache(maxsize=1024)  # responses have few sizes: 45 ns instead of 210, once a response on a stream
+@functools.lru_cache(maxsize=1024)  # responses have few sizes. 45 ns instead of 210 per streamed response
 def encode_varint(number: int) -> bytes:
     """Write a number as protobuf does: seven bits a byte, lowest first."""
     out = bytearray()

@@ -1,13 +1,13 @@
-"""Sessions whose states travel with the client, encrypted: it can neither read nor change them.
+"""Sessions with encrypted client-side state, which the client can neither read nor change.
 
-A request with the parameter `session` = "sealed" begins a session; the response's parameter `session` is a token, which
-the next request sends as its own. A token holds the final states, the number of steps so far, the version that made
-them, and the time. The server keeps nothing, so a session goes on at any server that has the key. For the same reason
-an old token may be sent again: the session goes on from there, once more.
+A request with the parameter `session` = "sealed" begins a session. The response's parameter `session` is an encrypted
+state token, and the next request sends it back. A token holds the final states, the number of steps so far, the
+version, and the time. The server stores nothing, so every server with the key can continue a session. For the same
+reason, a client can send an old token again, and the session continues from there.
 
-Tokens are encrypted with AES-256-GCM-SIV (RFC 8452) and random nonces: replicas that share a key cannot share a
-counter. With AES-GCM a nonce that comes twice breaks the key, so that 2^32 tokens would be the limit (NIST SP 800-38D,
-8.3), five days of 10,000 steps a second. Here it tells no more than whether two tokens hold the same bytes.
+Tokens are encrypted with AES-256-GCM-SIV (RFC 8452) and random nonces: replicas that share a key can't share a counter.
+With AES-GCM a repeated nonce breaks the key, so 2^32 tokens would be the limit (NIST SP 800-38D, 8.3), which is five
+days of 10,000 steps a second. With GCM-SIV a repeated nonce only reveals whether two tokens hold the same bytes.
 """
 
 import base64
@@ -39,8 +39,8 @@ from rnnserve.server.validation.values import with_valid_values
 __all__ = ["SealedStates", "TokenSealing", "read_keys"]
 
 _MAX_STATE_BYTES = 1 << 20
-"""Bytes of the states in a token of a sealed session, which take 2.4 ms to seal; one row with hidden 128 has 512.
-Beyond it: INVALID_ARGUMENT."""
+"""Most bytes of states in a token. Encrypting them takes 2.4 ms. One row with hidden size 128 has 512 bytes. Beyond it:
+INVALID_ARGUMENT."""
 
 _HEAD = struct.Struct("<32sQdIH")
 """The version's digest, steps so far, seconds since the epoch, rows, bytes of the model's name. The name follows, then
@@ -56,14 +56,14 @@ _KEY_BYTES, _MAX_KEYS = 32, 16
 _NONCE_BYTES, _TAG_BYTES = 12, 16
 
 _CONTEXT = b"rnnserve sealed session 1"
-"""Authenticated with every token: what another program, or another format, sealed with the same key does not open."""
+"""Authenticated with every token, so that tokens of another program or format with the same key are refused."""
 
 
 class TokenSealing:
     """Encrypts bytes into tokens, and decrypts them. Any thread may use it."""
 
     def __init__(self, keys: Sequence[bytes], most_bytes: int) -> None:
-        """Take 32-byte keys into use: the first encrypts, all decrypt. Raises StartError without AES-GCM-SIV."""
+        """Use 32-byte keys: the first encrypts, all decrypt. Raises StartError without AES-GCM-SIV."""
         try:
             from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
             from cryptography.hazmat.primitives.ciphers.aead import AESGCMSIV
@@ -93,7 +93,7 @@ class TokenSealing:
             whole = base64.b64decode(token, altchars=b"-_", validate=True)
         except (binascii.Error, ValueError):
             whole = b""
-        if not whole or _spelled(whole) != token:  # "+" for "-", bits after the last byte, what follows the padding
+        if not whole or _spelled(whole) != token:  # such as "+" for "-", or characters after the padding
             raise InvalidRequest(
                 f'parameter session is {quoted(token)}: neither "sealed", which begins a session, nor a token as it '
                 "came"
@@ -139,7 +139,7 @@ def read_keys(path: Path) -> list[bytes]:
 
 
 class _Sealed(NamedTuple):
-    """What a token holds."""
+    """The content of a token."""
 
     model: str
     digest: str  # `self_sha256` of the manifest of the version that made the states
@@ -156,16 +156,16 @@ class _Sealed(NamedTuple):
 
 
 class SealedStates:
-    """Reads the tokens of requests, and has responses written with new ones. Any thread may use it."""
+    """Decrypts the tokens of requests, and encrypts new tokens for responses. Any thread may use it."""
 
     def __init__(self, settings: Settings, key_file: Path) -> None:
-        """Take the keys of a file into use, or raise StartError if they cannot be used."""
+        """Read the keys from a file, or raise StartError if they are invalid."""
         self._sealing = TokenSealing(read_keys(key_file), _HEAD.size + _MAX_NAME + _MAX_STATE_BYTES)
         self._max_age = settings.session_age
         self._allow_non_finite = settings.allow_non_finite
 
     def find(self, request: pb.ModelInferRequest, repository: Repository) -> tuple[ServedVersion, _Sealed | None]:
-        """Find the version that a request asks, and what its token holds, or None. Raises SessionEnded, too."""
+        """Find the requested version, and decrypt the token, if any. Raises InvalidRequest or SessionEnded."""
         token = request.parameters[SESSION].string_param
         if not token:
             raise InvalidRequest(
@@ -183,7 +183,7 @@ class SealedStates:
             raise SessionEnded(
                 f"the session's token is {age:,.0f} s old; {self._max_age:,.0f} s is the limit: begin a new session"
             )
-        if not age >= -_CLOCK_SKEW:  # nor where it is nan
+        if not age >= -_CLOCK_SKEW:  # also false for NaN
             raise SessionEnded(
                 f"the session's token was sealed {-age:,.0f} s in the future of this server's clock; "
                 f"{_CLOCK_SKEW:,.0f} s is the limit: one of the servers' clocks is wrong, or was; begin a new session"
@@ -202,7 +202,7 @@ class SealedStates:
         return served, sealed
 
     def continue_from(self, sealed: _Sealed | None, checked: CheckedRequest, model: Model) -> CheckedRequest:
-        """Fill in the states of a token, if any, and have the final ones encrypted, or raise InvalidRequest."""
+        """Add a token's states to the request, and arrange for a new token, or raise InvalidRequest."""
         signature = model.signature
         _refuse_uncontinuable(model)
         _refuse_large_states(signature, checked.batch)
@@ -228,7 +228,7 @@ class SealedStates:
         )
 
     def _seal(self, model: Model, rows: int, steps: int, outputs: Mapping[str, Array]) -> pb.ModelInferResponse:
-        """Encrypt the final states of a run, and give a response with nothing but their parameters."""
+        """Encrypt a run's final states, and return a response with only the session's parameters."""
         name, digest = model.name.encode(), bytes.fromhex(model.manifest.self_sha256)
         head = _HEAD.pack(digest, steps, time.time(), rows, len(name))
         states = [outputs[final.name].tobytes() for final in model.signature.states.values()]
@@ -238,7 +238,7 @@ class SealedStates:
         return response
 
     def _states(self, sealed: _Sealed, signature: Signature) -> dict[str, Array]:
-        """Give the initial states by name."""
+        """Return the initial states by name."""
         states: dict[str, Array] = {}
         at = 0
         for name in signature.states:

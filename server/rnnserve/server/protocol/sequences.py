@@ -1,20 +1,19 @@
-"""Sequences: the states that the server keeps between the requests of one sequence.
+"""Sequences: server-side states between the requests of a sequence.
 
-A sequence is known by its model and its id, among those of one connection or of one `sequence_key`. It begins with a
-request that says `sequence_start`, with zeros or with the states that this request brings. Each further request
-continues from the states that the one before it left. A sequence is dropped after the request that says
-`sequence_end`, or after it has been idle for long. It stays with the version of the model on which it began. States are
-paired by the names that the model was published with.
+A sequence is identified by its model and its id, within one connection or one `sequence_key`. It begins with a request
+with `sequence_start`, and its initial states are zeros or the request's own. Each further request continues from the
+states of the previous request. The server drops a sequence after the request with `sequence_end`, or after a long idle
+time. A sequence stays on the version it began on. States are paired by the names the model was published with.
 
-What one connection began, no other one can continue, end, replace or hold up, whichever id it guesses, and two clients
-that take the same id do not meet. With `--share-sequences` all connections share their ids, as in Triton. With several
-workers, a sequence belongs to the worker of the connection on which it began: another one does not know it.
+No connection can continue, end, replace or delay another connection's sequence by guessing its id, and two clients with
+the same id don't collide. With `--share-sequences` all connections share their ids, as in Triton. With several workers,
+only the worker of the first request's connection has the sequence.
 
-Requests of one sequence take turns, in the order in which they arrived; requests of many sequences share runs. A
-request that is answered or refused passes its turn on. A request that is refused leaves its sequence as it was.
+Requests of one sequence take turns in order of arrival. Requests of different sequences share runs. After its response,
+a request passes its turn on. A refused request doesn't change its sequence.
 
-A request's step refers to nothing of the request, and a sequence only to requests that wait: so an answered request is
-freed at once. Python's collector counts objects and not bytes: 140 steps of 14 MB that referred to themselves stayed in
+A request's step has no reference to the request, and a sequence refers only to pending requests, so a completed request
+is freed at once. Python's garbage collector counts objects, not bytes: 140 steps of 14 MB in reference cycles stayed in
 memory (docs/lab/findings.md, "Requests without cycles").
 """
 
@@ -53,7 +52,7 @@ from rnnserve.server.validation.values import is_within_bounds, with_valid_value
 __all__ = ["BeganOnAnotherVersion", "Caller", "Sequences", "Step", "StreamOwner", "Waiter"]
 
 _OF_CONNECTION, _OF_ADDRESS = 1 / 4, 3 / 8
-"""Parts of all sequences, and of all bytes of their states, that one connection and one address may have. Beyond it:
+"""Share of all sequences, and of all their states' bytes, for one connection and for one address. Beyond it:
 RESOURCE_EXHAUSTED, so that one client leaves room for the others."""
 
 _PARTS = (
@@ -61,17 +60,17 @@ _PARTS = (
     (_OF_CONNECTION, ", a quarter of them of one connection"),
     (_OF_ADDRESS, ", three eighths of them of one address"),
 )
-"""The part of all that each scope of `_scopes` may have, and the words for it."""
+"""The share for each scope of `_scopes`, and the words for it."""
 
 _SHARED = ""
-"""In place of a connection where all connections share their ids."""
+"""Replaces the connection if all connections share their ids."""
 
 _Key = tuple[str, str, int | str]
 """The connection of a sequence, or its `sequence_key`, its model's name, and its id."""
 
 
 class BeganOnAnotherVersion(InvalidRequest):
-    """The request asks for another version than the one that its sequence began on."""
+    """The request names another version than its sequence began on."""
 
 
 class StreamOwner:
@@ -89,21 +88,21 @@ class Caller(Protocol):
 
     @property
     def grant(self) -> Grant | None:
-        """What its token admits to; None where none was asked for."""
+        """The rights of its token, or None if no token is required."""
 
     @property
     def stream(self) -> StreamOwner | None:
-        """The stream that the request came on; None for a call of its own."""
+        """The stream of the request, or None for a unary call."""
 
     def peer(self) -> str:
         """Name its connection, as gRPC does: "ipv4:127.0.0.1:50000"."""
 
 
 class Waiter(Protocol):
-    """A request that waits for its turn. One of the two is called once, on the thread that passes the turn on."""
+    """A request that waits for its turn. One method is called, once, on the thread that passes the turn on."""
 
     def take_turn(self) -> None:
-        """Have the request run: its turn has come. If it is refused at once, the turn is passed on before."""
+        """Run the request, because its turn has come. A request that is refused at once passes its turn on first."""
 
     def refuse(self, error: ServeError, /) -> None:
         """Answer with an error: the sequence is over."""
@@ -111,18 +110,18 @@ class Waiter(Protocol):
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Sequence:
-    """What is kept of a sequence."""
+    """The server's record of a sequence."""
 
     key: _Key
     served: ServedVersion  # on which it began
     connection: str  # on which it began
-    owner: "weakref.ref[StreamOwner] | None" = None  # the stream of its last request, while there is that
+    owner: "weakref.ref[StreamOwner] | None" = None  # the stream of its last request, while it exists
     states: tuple[bytes, ...] = ()  # in the signature's order, each row-major; empty before the first run
     rows: int = 0  # size of their batch axis
     nbytes: int = 0
     used: float = 0.0  # when its last request arrived or was answered, in seconds on the clock of `clock`
-    is_over: bool = False  # it has ended, or was not begun: what has arrived for it since is refused
-    turn: "Step | None" = None  # the step that waits to be run, or is run
+    is_over: bool = False  # it has ended or never began, so later requests are refused
+    turn: "Step | None" = None  # the step that is pending or running
     is_passing: bool = False  # whether a thread is passing the turn on
     waiting: "deque[tuple[Step, Waiter]]" = dataclasses.field(default_factory=deque)
 
@@ -134,32 +133,32 @@ class Sequences:
     """All sequences of a server: a bounded number, of a bounded number of bytes. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
-        """Start without any."""
+        """Start without sequences."""
         self._settings = settings
         self._lock = threading.Lock()
-        self._kept: OrderedDict[_Key, _Sequence] = OrderedDict()  # the one used longest ago first
+        self._kept: OrderedDict[_Key, _Sequence] = OrderedDict()  # the least recently used first
         self._counts: Counter[str] = Counter()  # of sequences, by scope
         self._nbytes: Counter[str] = Counter()  # of their states, by scope
         self._waiting: Counter[str] = Counter()  # requests that wait for their turn, by the model's name
 
     @property
     def count(self) -> int:
-        """How many are kept."""
+        """The number of sequences."""
         return len(self._kept)
 
     def find(self, model: str, control: SequenceControl, caller: Caller) -> ServedVersion | None:
-        """The version that a request's sequence began on; None where it begins one, or there is none."""
+        """Return the version a request's sequence began on. None for a new or unknown sequence."""
         if control.starts:
             return None
         sequence = self._kept.get(self._key(model, control, caller))
         return None if sequence is None else sequence.served
 
     def enter(self, step: "Step", caller: Caller, waiter: Waiter) -> bool:
-        """Take a request into its sequence, where it lines up behind those that arrived before it.
+        """Queue a request in its sequence, in order of arrival.
 
-        Returns whether it has its turn, and may run now. Else its turn comes later, on the thread that answers the
-        request before it: then the waiter, which is the request, is told. Raises BeganOnAnotherVersion, NotFound,
-        QueueFull, SequenceInUse, TooManySequences, and Unsupported if the model takes no sequences a part at a time.
+        Returns whether it is the request's turn, so that it can run now. If not, the thread that completes the previous
+        request calls the waiter (the request) later. Raises BeganOnAnotherVersion, NotFound, QueueFull, SequenceInUse,
+        TooManySequences, and Unsupported if the model takes no sequences a part at a time.
         """
         model, control, owner = step.served.model, step.control, caller.stream
         why_not = model.why_not_in_parts
@@ -207,10 +206,10 @@ class Sequences:
             return False
 
     def leave(self, step: "Step", states: tuple[bytes, ...] | None, rows: int = 0) -> None:
-        """Keep the states that a request has left, and pass its turn on; without states, it was refused.
+        """Keep a request's final states, and pass its turn on. States are None for a refused request.
 
-        A step without a turn leaves nothing: a failure in a batch may refuse answered ones, too. If there is no memory
-        left for the states, it raises TooManySequences, and the step has its turn still.
+        A step without a turn changes nothing, because a failure in a batch may also refuse completed requests. If the
+        states don't fit into the memory limit, it raises TooManySequences, and the step keeps its turn.
         """
         sequence = step.sequence
         with self._lock:
@@ -233,7 +232,7 @@ class Sequences:
         self._pass_turn(sequence)
 
     def drop_idle(self) -> None:
-        """Drop the sequences that have been idle for too long. To be called about once a second."""
+        """Drop sequences that were idle for too long. Call it about once a second."""
         with self._lock:
             self._drop_idle(now())
 
@@ -243,11 +242,11 @@ class Sequences:
         return _SHARED if self._settings.share_sequences else caller.peer(), model, control.id
 
     def _has(self, sequence: _Sequence) -> bool:
-        """Whether a sequence is kept, and no other has been begun in its place."""
+        """Whether the sequence is still kept and not replaced by another."""
         return self._kept.get(sequence.key) is sequence
 
     def _start(self, key: _Key, served: ServedVersion, connection: str) -> _Sequence:
-        """Make a sequence, in the place of one of this key that was in the middle."""
+        """Begin a sequence, and replace an unfinished sequence with the same key."""
         before, scopes = self._kept.get(key), _scopes(connection)
         replaced = () if before is None else _scopes(before.connection)
         for scope, (part, words) in zip(scopes, _PARTS, strict=True):
@@ -264,7 +263,7 @@ class Sequences:
         return sequence
 
     def _take(self, sequence: _Sequence, nbytes: int) -> None:
-        """Count the bytes of a sequence's states, in place of those before."""
+        """Count the bytes of a sequence's new states instead of the old ones."""
         more, scopes = nbytes - sequence.nbytes, _scopes(sequence.connection)
         if not more:
             return
@@ -300,7 +299,7 @@ class Sequences:
             count_in_process(EVICTED)
 
     def _unknown(self, key: _Key) -> NotFound:
-        """Say that there is no such sequence. Whether another connection has one of this id, this does not tell."""
+        """Return the error for an unknown sequence. It doesn't reveal whether another connection uses this id."""
         words = (
             f"{_described(key)} is not known: its first request has to say sequence_start, and no other since then "
             f"sequence_end; after {self._settings.sequence_idle:g} s without a request it is dropped (--sequence-idle)"
@@ -319,10 +318,10 @@ class Sequences:
         return NotFound(words)
 
     def _pass_turn(self, sequence: _Sequence) -> None:
-        """Give the turn to the request that has waited longest; refuse all that wait if the sequence is over.
+        """Pass the turn to the longest-waiting request, or refuse all pending requests if the sequence is over.
 
-        A request that is refused passes its turn on before `take_turn` returns, and this loop goes on: 300 calls in
-        calls would be more than Python allows.
+        A refused request passes its turn on before `take_turn` returns. This loop continues instead of recursing,
+        because 300 nested calls would exceed Python's limit.
         """
         with self._lock:
             if sequence.is_passing:
@@ -339,10 +338,10 @@ class Sequences:
                 with contextlib.suppress(Exception):
                     waiter.refuse(InternalError.hiding(defect))
                 step.fail()
-            del next_one, step, waiter, error  # another thread may answer it now: it is not to be kept here
+            del next_one, step, waiter, error  # another thread may complete it now, so drop the references
 
     def _next(self, sequence: _Sequence) -> "tuple[Step, Waiter, ServeError | None] | None":
-        """Take the next waiting request, with the error to refuse it. None if there is none, or the turn is taken."""
+        """Take the next pending request and its error, if any. None without requests, or if the turn is taken."""
         with self._lock:
             if sequence.turn is not None or not sequence.waiting:
                 sequence.is_passing = False
@@ -371,7 +370,7 @@ class Step:
         self.control = control
 
     def states(self, rows: int) -> tuple[bytes, ...] | None:
-        """The states that a request of so many rows continues from: () at first, None if they don't fit."""
+        """Return the states that a request of `rows` rows continues from: () at first, None if they don't fit."""
         if self.control.starts:
             return ()
         states = self.sequence.states
@@ -381,7 +380,7 @@ class Step:
         return states if self.sequence.rows == rows else None
 
     def with_states(self, request: CheckedRequest) -> CheckedRequest:
-        """Give the request the states that it continues from, and ask for new ones, or raise InvalidRequest."""
+        """Add the states to continue from to the request, and request final ones, or raise InvalidRequest."""
         sequence, signature = self.sequence, self.served.model.signature
         inputs = request.inputs
         if not self.control.starts:
@@ -415,7 +414,7 @@ class Step:
             ) from error
 
     def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Keep a run's states, pass the turn on, and return the outputs asked for. Raises TooManySequences."""
+        """Keep a run's states, pass the turn on, and return the requested outputs. Raises TooManySequences."""
         states = [outputs[final.name].tobytes() for final in self.served.model.signature.states.values()]
         self.keep(tuple(states), self._rows)
         return {name: outputs[name] for name in self._asked}
@@ -425,12 +424,12 @@ class Step:
         self._sequences.leave(self, states, rows)
 
     def fail(self) -> None:
-        """Leave the sequence as it was, and pass the turn on; end it where this is its first request."""
+        """Pass the turn on without changing the sequence. After a failed first request, the sequence ends."""
         self._sequences.leave(self, None)
 
 
 def _scopes(connection: str) -> tuple[str, str, str]:
-    """What a connection's sequences are counted with: all of them, the connection's, and those of its address."""
+    """The scopes in which a connection's sequences count: all, its connection, and its address."""
     return "all", connection, connection.rpartition(":")[0]
 
 

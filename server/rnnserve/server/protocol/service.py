@@ -1,12 +1,12 @@
-"""What each method of the protocol answers, from message to message, whatever the transport.
+"""The methods of the protocol, from request message to response message, for every transport.
 
-RepositoryModelLoad and RepositoryModelUnload change what serves, as Triton's explicit mode does. KServe's own proto
-(kserve/protocol/grpc/grpc_predict_v2.proto) has the model's name in field 1, where Triton's has that of the repository,
-and answers with the name and whether it was done. So a request in which only field 1 is set is KServe's.
+RepositoryModelLoad and RepositoryModelUnload load and unload models, as in Triton's explicit mode. In KServe's proto
+(kserve/protocol/grpc/grpc_predict_v2.proto) field 1 is the model's name, but in Triton's it is the repository's name.
+KServe's response has the model's name and the outcome. So a request in which only field 1 is set is KServe's.
 
-Of Triton's shared memory, trace settings and log settings, this server only has what clients ask for before they begin:
-reading them is answered, and unregistering regions succeeds. Registering a region or changing a setting is
-UNIMPLEMENTED: it would hold for all other clients, and a region that a client names may belong to others or change
+For Triton's shared memory, trace settings and log settings, this server supports only the calls that clients make
+before they begin: reading the settings, and unregistering regions, which always succeeds. Registering a region or
+changing a setting is UNIMPLEMENTED. It would affect all other clients, and a region could belong to others or change
 while a request is checked.
 """
 
@@ -43,7 +43,7 @@ _EXTENSIONS = (
     "binary_tensor_data", "classification", "logging", "model_configuration", "model_repository", "parameters",
     "schedule_policy", "sequence", "statistics", "trace",
 )  # fmt: skip
-"""Triton's names of those that this server speaks."""
+"""The extensions that this server supports, by Triton's names."""
 
 _TRACING_OFF = {"trace_level": "OFF", "trace_rate": "1000", "trace_count": "-1", "log_frequency": "0", "trace_file": ""}
 
@@ -52,7 +52,7 @@ _Control = pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A unary method; `takes_long` if it may take seconds, so that it is to be answered on other threads."""
+    """A unary method. `takes_long` if it may take seconds and must run on another thread."""
 
     request: type[Message]
     answer: Callable[..., Message]
@@ -62,8 +62,8 @@ class Method:
 class Service:
     """The Open Inference Protocol over a repository.
 
-    It is not ready, whatever serves, while it `is_draining` (about to stop), and neither ready nor live while it
-    `is_stuck`: a run of a model does not end.
+    While it `is_draining` (about to stop), it isn't ready. While it `is_stuck` (a model's run doesn't end), it is
+    neither ready nor live.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Service:
         live: LiveRepository | None = None,
         note_change: Callable[[str, bool], None] = lambda *_: None,
     ) -> None:
-        """Answer for a repository. Raises StartError if the key for sealed sessions cannot be used.
+        """Serve a repository. Raises StartError if the key for sealed sessions is invalid.
 
-        `note_change` is told which model a request has loaded, or else unloaded.
+        `note_change` is called with a model's name, and whether a request has loaded it (True) or unloaded it.
         """
         self.repository = repository
         self.settings = settings
@@ -90,7 +90,7 @@ class Service:
 
     @property
     def methods(self) -> Mapping[str, Method]:
-        """The methods of GRPCInferenceService that answer at once, by name; ModelInfer goes through `accept`."""
+        """The unary methods of GRPCInferenceService by name, except ModelInfer, which goes through `accept`."""
         return {
             "ServerLive": Method(pb.ServerLiveRequest, self._server_live),
             "ServerReady": Method(pb.ServerReadyRequest, self._server_ready),
@@ -113,7 +113,7 @@ class Service:
         }
 
     def accept(self, payload: bytes, caller: Caller | None = None) -> tuple[ServedVersion, CheckedRequest]:
-        """Validate the bytes of a ModelInfer request, for the version that it asks; no `caller`, no sequences."""
+        """Validate a ModelInfer request's bytes for the requested version. Sequences need a `caller`."""
         request = parse_request(payload, self.settings)
         if caller is not None and caller.grant is not None:
             caller.grant.check_model(request.model_name)
@@ -123,7 +123,7 @@ class Service:
         return served, self._checked(request, served)
 
     def check(self, payload: bytes, served: ServedVersion) -> CheckedRequest:
-        """Check a request for a version that may have stopped serving since it arrived; raises as `accept` does."""
+        """Check a request for a version that may have been unloaded since. Raises the errors of `accept`."""
         try:
             request = parse_request(payload, self.settings)
         except ServeError as error:
@@ -137,7 +137,7 @@ class Service:
             raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
 
     def _version_asked(self, request: pb.ModelInferRequest, caller: Caller | None) -> ServedVersion:
-        """The version that a request names; without a name, the newest one, or the one that its sequence began on."""
+        """Return the version a request names, or else the version its sequence began on, or the newest."""
         control = read_sequence_control(request.parameters)
         began_on = self.sequences.find(request.model_name, control, caller) if control and caller else None
         if began_on is not None and request.model_version in ("", began_on.model.version):
@@ -145,7 +145,7 @@ class Service:
         return self.repository.find(request.model_name, request.model_version)
 
     def _accept_session(self, request: pb.ModelInferRequest) -> tuple[ServedVersion, CheckedRequest]:
-        """Take a request of a session whose states the client keeps through request validation."""
+        """Validate a request of a session whose states the client keeps."""
         if self._sealed_states is None:
             raise Unsupported(
                 f"parameter {SESSION}: this server has no key for sealed sessions (--session-key); ask for the final "
@@ -167,7 +167,7 @@ class Service:
         return pb.ServerReadyResponse(ready=self.repository.is_ready() and not (self.is_draining or self.is_stuck))
 
     def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
-        """Name the server, its version, and the extensions that it speaks."""
+        """Return the server's name, version and extensions."""
         return pb.ServerMetadataResponse(
             name="rnnserve", version=importlib.metadata.version("rnnserve"), extensions=self._extensions
         )
@@ -181,7 +181,7 @@ class Service:
         return metadata_message(served, self.repository.versions(request.name), self.settings)
 
     def _model_config(self, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
-        """Give the model's config.pbtxt, with the states that it has Triton keep as optional inputs."""
+        """Return the model's config.pbtxt. States that Triton would keep are added as optional inputs."""
         served = self.repository.find(request.name, request.version)
         config = model_config_pb2.ModelConfig()
         config.CopyFrom(served.config)
@@ -193,7 +193,7 @@ class Service:
         return pb.ModelConfigResponse(config=config)
 
     def _model_statistics(self, request: pb.ModelStatisticsRequest) -> pb.ModelStatisticsResponse:
-        """Say what models have done in this process: a version, all of a model, or all that serve."""
+        """Return statistics of this process for one version, all versions of a model, or all served versions."""
         if request.name:
             found = self.repository.find(request.name, request.version)
             names = [found.model.version] if request.version else self.repository.versions(request.name)
@@ -206,7 +206,7 @@ class Service:
         )
 
     def _repository_index(self, request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
-        """List every version of every model with its state, and why it does not serve."""
+        """List every version of every model with its state, and the reason if it doesn't serve."""
         response = pb.RepositoryIndexResponse()
         for name, versions in self.repository.statuses():
             for version, status in versions.items():
@@ -215,7 +215,7 @@ class Service:
         return response
 
     def _load(self, request: pb.RepositoryModelLoadRequest) -> pb.RepositoryModelLoadResponse:
-        """Load a model as far as its files have changed. Answer when it serves, or leave what served before."""
+        """Load a model's changed versions, and respond when they serve. After an error, the old versions serve on."""
         live = self._explicit()
         model, is_kserves = _model_asked(request)
         for name in request.parameters:
@@ -232,7 +232,7 @@ class Service:
         return pb.RepositoryModelLoadResponse()
 
     def _unload(self, request: pb.RepositoryModelUnloadRequest) -> pb.RepositoryModelUnloadResponse:
-        """Let a model not serve any more; what waits or runs is answered. One that does not serve is no error."""
+        """Unload a model. Pending requests still get responses. Unloading a model that doesn't serve succeeds."""
         live = self._explicit()
         model, is_kserves = _model_asked(request)
         for name, parameter in request.parameters.items():
@@ -257,7 +257,7 @@ class Service:
 
 
 def _model_asked(request: _Control) -> tuple[str, bool]:
-    """The name of the model, and whether the request is one of KServe's proto."""
+    """Return the model's name, and whether the request uses KServe's proto."""
     if request.model_name and request.repository_name:
         raise Unsupported("'repository_name' specification is not supported: this server has one repository")
     if not request.model_name and not request.repository_name:
@@ -290,7 +290,7 @@ def _refuse_changes(names: Iterable[str], reason: str) -> None:
 
 
 def _empty(_: Message) -> Message:
-    """The status, or the removal, of no regions: no field of either response is set."""
+    """Respond with an empty message, because this server never has regions."""
     return Empty()
 
 
@@ -304,7 +304,7 @@ _BOUNDS = tuple(zip((0.0, *places.SECONDS_BOUNDS), (*places.SECONDS_BOUNDS, 0.0)
 
 
 def metadata_message(served: ServedVersion, versions: Sequence[str], settings: Settings) -> pb.ModelMetadataResponse:
-    """Describe a version: tensors with named axes, labels, which requests share a run, its origin, where it runs."""
+    """Describe a version: tensors with named axes, labels, batching, origin and device."""
     model, in_parts = served.model, served.of_sequences.model
     properties = {
         "batching": model.signature.batching.value,
@@ -334,7 +334,7 @@ def metadata_message(served: ServedVersion, versions: Sequence[str], settings: S
 
 
 def _tensor(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
-    """Describe a tensor, with parameters that a client needs to fill it (docs/reference/protocol.md)."""
+    """Describe a tensor, with the parameters a client needs to fill it (docs/reference/protocol.md)."""
     parameters = {"axes": pb.InferParameter(string_param=", ".join(spec.axes))}
     if spec.optional:
         parameters["optional"] = pb.InferParameter(bool_param=True)
@@ -361,11 +361,11 @@ def _tensor(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
 
 
 def statistics_message(name: str, version: str, statistics: Statistics) -> pb.ModelStatistics:
-    """Describe what a version has done in this process, as Triton's statistics extension does.
+    """Return a version's statistics in this process, as in Triton's statistics extension.
 
     In `inference_stats` the whole time of a run counts for each request in it, in `batch_stats` once. `compute_infer`
-    is the whole of a run here, joining and splitting included. `compute_input` and `compute_output` have the same count
-    and no time of their own: perf_analyzer ends with an error where the three counts differ.
+    covers a whole run, including joining and splitting. `compute_input` and `compute_output` have the same count but no
+    time, because perf_analyzer fails if the three counts differ.
     """
     numbers = statistics.since_loaded()
     requests = round(numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN])

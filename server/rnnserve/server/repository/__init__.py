@@ -1,8 +1,8 @@
-"""The repository: which versions of which models there are, which of them serve, and why the others do not.
+"""The repository: which models and versions exist, which versions serve, and why the others don't.
 
-In: a folder of artifacts. Out: `ServedVersion`s, whose models run batches; a version serves only after its digests held
-and its golden results came out right on this machine's provider: in the process of a load check (`load_checks`) first,
-then in the server's own (`loader`).
+In: a folder of artifacts. Out: `ServedVersion`s, whose models run batches. A version serves only after its digests and
+golden results were verified on this machine's provider. A load check verifies it in another process first
+(`load_checks`), and then the server verifies it again (`loader`).
 
 Imports `batching`, `validation`, `system`, `counting`, `observing`, `settings`, `clock`, `errors`, the
 contracts (`rnnserve.protos`), `rnnserve.common` and onnxruntime; no gRPC.

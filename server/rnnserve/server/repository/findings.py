@@ -1,8 +1,8 @@
-"""What a load check is asked for, and what it finds: which graph of a version serves, and what running it has shown.
+"""The input and the result of a load check: which graph of a version serves, and which properties its runs have.
 
 `native` is model.onnx, with ONNX's own recurrent operators; `scan` is model.scan.onnx, with loops instead of RNN
-operators. They differ in speed, and in the last bits of their results. So the choice is in the manifest, or follows
-from the files: the bits of an answer depend neither on traffic nor on the server that computes it.
+operators. They differ in speed, and in the last bits of their results. The manifest records the choice, or the files
+determine it, so the bits of a response depend neither on the traffic nor on the server that computes it.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ FILES = {NATIVE: MODEL, SCANNED: SCAN}  # of each graph
 
 @dataclasses.dataclass(frozen=True)
 class LoadCheck:
-    """A version to be loaded, and what it may be and take; as in `Settings`, unless a comment says more."""
+    """A version to load, and its limits. Fields mean the same as in `Settings`, unless a comment adds to it."""
 
     folder: Path  # of the version
     name: str  # of the model
@@ -35,12 +35,12 @@ class LoadCheck:
     threads: int = 1
     max_bytes: int = 512 << 20  # beyond what its files and further threads take
     seconds: float = 60.0
-    inside: Path | None = None  # folder in which its files must lie, after all links; None: anywhere
-    signed: Mapping[str, str] | None = None  # SHA-256 of its files, by name; None if signatures are not required
+    inside: Path | None = None  # folder that must contain its files, after all links. None: anywhere
+    signed: Mapping[str, str] | None = None  # SHA-256 of its files, by name. None if signatures aren't required
     is_brief: bool = False  # whether its cost is measured by one run of each kind
 
     def as_json(self) -> bytes:
-        """Write it as JSON; `of_json` reads it."""
+        """Write it as JSON, which `of_json` reads."""
         return json.dumps(vars(self), default=str).encode()
 
     @classmethod
@@ -89,25 +89,25 @@ def choose_graph(wanted: str, artifact: Version, device: str) -> GraphChoice:
 class Findings:
     """What running a version has shown, beyond that its golden results come out right."""
 
-    digest: str  # SHA-256 of the version's manifest, and so of the bytes that were run
-    graph: GraphChoice  # which graph serves; all else was found of this one
+    digest: str  # SHA-256 of the version's manifest, which covers the bytes that ran
+    graph: GraphChoice  # which graph serves. All other findings are about this graph
     cost: Cost
     batch_invariant: bool  # whether the bits of an answer do not depend on the other requests in its batch
     trims_outputs: bool  # whether outputs have as many steps as the longest length, if the inputs have more
     continues: bool  # whether sequences in parts give the answers of the whole, except for rounding
     is_cut: bool  # whether steps after the longest length may be left out, as the manifest says
-    why_not_in_parts: str  # why sequences in parts do not give the bits of the whole; empty if they do
+    why_not_in_parts: str  # why sequences sent in parts change a response's bits, or empty
     goes_by_steps: bool = False  # whether runs by steps, as others join and leave, give the bits of whole runs
-    parts: "Findings | None" = None  # the same of the graph that runs the parts of sequences, if that is another one
+    parts: "Findings | None" = None  # findings for the graph that runs parts of sequences, if it differs
 
     @property
     def bits_kept(self) -> tuple[bool, bool, bool]:
-        """What is promised of an answer's bits, the most important first."""
+        """The guarantees for a response's bits, the most important first."""
         return self.batch_invariant, not self.why_not_in_parts, self.is_cut
 
     @property
     def may_keep_more_bits(self) -> bool:
-        """Whether another graph may promise more: what a bidirectional model cannot do, no graph can."""
+        """Whether another graph may guarantee more. No graph of a bidirectional model can guarantee parts."""
         return not self.batch_invariant or not self.is_cut or (self.continues and bool(self.why_not_in_parts))
 
     @classmethod

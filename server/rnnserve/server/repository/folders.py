@@ -13,7 +13,7 @@ from rnnserve.protos.triton_config import CONFIG
 __all__ = ["Fingerprint", "ModelFolders", "version_numbers"]
 
 _MOST_FILES = 64
-"""Files of a version that are looked at: it may have 16 beside its manifest, and others do not matter."""
+"""Files of a version to scan. A version may have 16 files in addition to its manifest. Other files don't matter."""
 
 Fingerprint = frozenset[tuple[str, int, int, int]]
 """State of a model's folder: each file's path in it, inode, bytes, and time of its last change in nanoseconds. No file
@@ -21,10 +21,10 @@ is read, so that a look costs some microseconds a file."""
 
 
 class ModelFolders:
-    """Where models lie: in folders of a repository, or, as KServe mounts it, one model in the folder itself (`only`).
+    """The models' folders: subfolders of a repository, or one model in the folder itself, as KServe mounts it (`only`).
 
-    Files that are read must lie in the folder `inside`, after all links (None: anywhere): if what serves may change,
-    whoever writes there must not make the server read other files.
+    After all links, each file must lie in the folder `inside` (None: anywhere). If the served models can change at run
+    time, a writer of the repository must not make the server read files outside of it.
     """
 
     def __init__(self, root: Path, only: str | None = None, *, may_change: bool = False) -> None:
@@ -44,11 +44,11 @@ class ModelFolders:
         return self.root if self.only else self.root / name
 
     def fingerprints(self) -> Mapping[str, Fingerprint]:
-        """Look at all models. Raise OSError if the repository's folder (not that of a model) cannot be read."""
+        """Read all models' folders. Raise OSError if the repository's folder itself can't be read."""
         return {name: _fingerprint(folder) for name, folder in self.find().items()}
 
     def mistake(self) -> str | None:
-        """Describe what is wrong if the folder looks like a model's but is a repository's, or the other way round."""
+        """Describe the mistake if the folder holds one model instead of a repository, or vice versa."""
         is_model = (self.root / CONFIG).exists()
         if is_model and not self.only:
             return f"{self.root} is the folder of one model, for {CONFIG} lies in it: name the model with --model-name"

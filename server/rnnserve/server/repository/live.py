@@ -1,7 +1,7 @@
-"""Changing what a repository serves while it serves: by looking at its folder now and then, or on request.
+"""Load and unload models while serving, after changes in the repository's folder or on request.
 
-One thread makes all changes, one after another. Requests that run or wait finish with the version that they began with,
-which is freed after them.
+One thread makes all changes, one after another. Running and pending requests finish on their version, which is freed
+after the last of them.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _TICK_SECONDS = 1.0
 
 
 class LiveRepository:
-    """Changes what a repository serves. One thread calls `run`; any thread the rest."""
+    """Loads and unloads models. One thread calls `run`. Any thread can call the other methods."""
 
     def __init__(
         self,
@@ -43,9 +43,9 @@ class LiveRepository:
     ) -> None:
         """Prepare; `run` makes the changes.
 
-        `poll` is the number of seconds between two looks at the folder, or None. What differs from `seen` is loaded
-        when it has stayed as it is for `settled_seconds`: it may be being copied. `start_with` are the models of a
-        start; None for all.
+        `poll` is the number of seconds between two scans of the folder, or None. A change since `seen` is loaded once
+        the files have stayed the same for `settled_seconds`, because a copy may still be in progress. `start_with`
+        names the models to load at the start, or None for all.
         """
         self._settled_seconds = settled_seconds
         self._start_with = start_with
@@ -70,7 +70,7 @@ class LiveRepository:
                 change, done = self._changes.get(timeout=wait)
                 try:
                     change()
-                except BaseException as error:  # noqa: BLE001 - whoever asked is told, and further changes follow
+                except BaseException as error:  # noqa: BLE001 - the caller gets the error, and further changes follow
                     done.set_exception(error)
                 else:
                     done.set_result(None)
@@ -80,18 +80,18 @@ class LiveRepository:
                 self._changes.get_nowait()[1].set_exception(_stopping())
 
     def stop(self) -> None:
-        """Make no further change; `run` returns when the one that is being made has been."""
+        """Make no further change. `run` returns when the current change is complete."""
         with self._may_ask:
             self._is_stopped.set()
         with contextlib.suppress(queue.Full):
             self._changes.put_nowait((lambda: None, futures.Future()))
 
     def load(self, name: str) -> None:
-        """Load a model beside what serves of it. Raises NotFound, TooManyCalls, ShuttingDown or LoadFailed."""
+        """Load a model and keep its versions. Raises NotFound, TooManyCalls, ShuttingDown or LoadFailed."""
         self._ask(lambda: self._load(name)).result()
 
     def unload(self, name: str) -> None:
-        """Let a model not serve any more, if it does; return when it does not. Raises as `load`, except NotFound."""
+        """Unload a model and return when it no longer serves. Raises as `load`, except NotFound."""
         self._ask(lambda: self._unload(name)).result()
 
     def reload(self) -> "futures.Future[None]":
@@ -100,7 +100,7 @@ class LiveRepository:
 
     def _ask(self, change: Callable[[], None]) -> "futures.Future[None]":
         done: futures.Future[None] = futures.Future()
-        with self._may_ask:  # `run` answers what was asked before it was told to stop
+        with self._may_ask:  # `run` completes the calls made before `stop`
             if self._is_stopped.is_set():
                 raise _stopping()
             try:
@@ -156,7 +156,7 @@ class LiveRepository:
             self._tell([name])
 
     def _update(self, names: Collection[str]) -> Outcome:
-        """Load some models as their folders are now; forget those that have none."""
+        """Load some models from their folders, and forget models without a folder."""
         folders = self._folders()
         for name in names:
             if name not in folders:

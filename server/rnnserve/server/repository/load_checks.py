@@ -1,14 +1,14 @@
 """Load checks: each version is loaded and run in another process first, which it may crash, block or fill.
 
-Both ends are here: `LoadChecks`, in the server, and, as a program, what runs in the other process. The program imports
-onnxruntime and numpy, but no grpc:
+This module has both ends: `LoadChecks` for the server, and the program for the other process. The program imports
+onnxruntime and numpy, but not grpc:
 
-- `python -m rnnserve.server.repository.load_checks` answers a server. Its first request is the name of the device, to
-  get ready for. Each further one is a `LoadCheck` as JSON, and so is the answer (`check_version`).
+- `python -m rnnserve.server.repository.load_checks` serves a server. The first request is the name of the device. Each
+  further request is a `LoadCheck` as JSON, and each response is JSON too (`check_version`).
 - `python -m rnnserve.server.repository.load_checks FOLDER` checks one version, for `rnnserve export` and `rnnserve
   import`. It prints one line, a JSON object: {"serves": true, "graph": …, "batch_invariant": …} for a version that may
-  serve, else {"serves": false, "reason": "why"}. If answers of model.scan.onnx keep fewer bits than those of model.onnx
-  would, it has "better": "native", too. The exit status is 0 or 1, and 2 if no version can be checked.
+  serve, else {"serves": false, "reason": "why"}. The object also has "better": "native" if model.onnx would guarantee
+  more about the bits of responses than model.scan.onnx. The exit status is 0 or 1, and 2 if no version can be checked.
 """
 
 import argparse
@@ -37,14 +37,14 @@ _START_SECONDS = 60.0
 """Seconds that a process may take to start: it imports onnxruntime, and tries CUDA if that is the device."""
 
 _NICENESS = 10
-"""A tenth of the processor time that a process which serves gets beside it, if all processors are busy."""
+"""The process gets a tenth of a serving process's processor time if all processors are busy."""
 
 _FILE_COPIES = 8
-"""How often a model's bytes may be in memory while it is loaded: as read, as given to onnxruntime, parsed, as tensors,
-and rearranged for its kernels, with arrays that grow by doubling."""
+"""Copies of a model's bytes that may be in memory during a load: the file, onnxruntime's input, the parsed model, its
+tensors, and tensors rearranged for kernels. Arrays grow by doubling."""
 
 _PROCESSOR_TIME = 2
-"""How many seconds of processor time a version may take for each on the clock: several threads may work for it."""
+"""Seconds of processor time a version may take per second on the clock. Several threads may work for it."""
 
 _THREAD_BYTES = 16 << 20
 """Memory of one more thread of a run: a stack of 8 MiB, in the session of each of two graphs."""
@@ -59,14 +59,14 @@ class Stopped(Exception):
 
 
 class Refused(Exception):
-    """The version may not serve; the message is the reason."""
+    """The version must not serve. The message is the reason."""
 
 
 class LoadChecks:
     """A process that checks versions one by one, and is replaced if one ends it. For one thread, except `stop`."""
 
     def __init__(self) -> None:
-        """Start the process, which imports what it needs meanwhile. Raise StartError if none can be started."""
+        """Start the process without waiting for its imports. Raise StartError if the process can't start."""
         self._niceness = 0
         self._lock = threading.Lock()  # of the next two: `stop` ends whatever process there is
         self._is_stopped = False
@@ -76,7 +76,7 @@ class LoadChecks:
         self._start()
 
     def begin(self, check: LoadCheck) -> None:
-        """Begin to check a version; `outcome` returns the result. Raise StartError, or Stopped if `stop` was called."""
+        """Begin to check a version. `outcome` returns the result. Raise StartError, or Stopped if `stop` was called."""
         process = self._process or self._start()
         try:
             if not self._is_ready:
@@ -113,11 +113,11 @@ class LoadChecks:
         return Findings.from_fields(answer["findings"])
 
     def give_way(self) -> None:
-        """Let processes that are started from now on give way to this one, which serves."""
+        """Lower the priority of processes started from now on, because this process serves."""
         self._niceness = _NICENESS
 
     def stop(self) -> None:
-        """End what runs; nothing can be checked after that. Any thread may call this."""
+        """End the process. No check can run afterwards. Any thread may call this."""
         with self._lock:
             self._is_stopped = True
             if self._process is not None:
@@ -182,7 +182,7 @@ def check_name(manifest: manifest_pb2.Manifest, name: str) -> None:
 
 def answer_server() -> None:
     """Answer the requests of a server until it closes its end."""
-    from rnnserve.server.repository import load_version, providers  # before this process says that it is ready
+    from rnnserve.server.repository import load_version, providers  # before this process reports that it is ready
 
     def answer(request: bytes) -> bytes:
         if request == b"cuda":
@@ -194,7 +194,7 @@ def answer_server() -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Check a version, and print what was found; return the exit status."""
+    """Check a version, print the findings, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m rnnserve.server.repository.load_checks", description=__doc__)
     parser.add_argument("folder", type=Path, help="the version's folder")
     parser.add_argument("--model", help="the model's name (default: the name of the folder around the version's)")
@@ -213,7 +213,7 @@ def main(arguments: Sequence[str]) -> int:
                 allow_unproven=args.allow_unproven,
                 max_bytes=settings.max_load_bytes,
                 seconds=settings.load_timeout,
-                is_brief=True,  # what it costs is not printed; each server measures it on its own machine
+                is_brief=True,  # costs aren't printed because each server measures them
             )
         )
 

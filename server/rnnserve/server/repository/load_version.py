@@ -1,11 +1,11 @@
 """From an artifact to a model that may serve: loaded, verified on this machine, its cost measured.
 
-A server does it twice: in a process that the version may end (`load_checks`), and, if it passes there, in its own.
-There only the golden cases are run again; what the other runs have found is known.
+A server does this twice: first in a process that the version may crash (`load_checks`), and then in its own process.
+The second time, the server runs only the golden cases and reuses the findings of the first.
 
-A version may have a second graph (`PARTS`) with inferred states: states that were found in its graph when it was
-published. They are not part of the model's interface. That graph runs the requests of sequences, whose states the
-server keeps, or seals, and no others.
+A version may have a second graph (`PARTS`) with inferred states, which were found in its graph when it was published.
+They aren't part of the model's interface. This second graph runs only the requests of sequences, whose states the
+server keeps or encrypts.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ _UNMEASURED = Cost(run=0.0, step=0.0, point=0.0, padding=0.0)
 
 
 def try_version(check: LoadCheck) -> Findings:
-    """Load and verify a version as `load_model` does, and return what was found of it."""
+    """Load and verify a version as `load_model` does, and return the findings."""
     artifact = _read(check)
     return _Loading(check, artifact, choose_graph(check.graph, artifact, check.device)).check()[1]
 
@@ -93,7 +93,7 @@ def load_model(check: LoadCheck, *, known: Findings | None = None, allow_non_fin
 
 
 def _read(check: LoadCheck, graph_file: str | None = None) -> Version:
-    """Read a version whose digests hold; `graph_file` is the only graph that is kept, unless it is None."""
+    """Read a version and verify its digests. Keep only the graph `graph_file`, or all graphs if it is None."""
     keep = (*(FILES.values() if graph_file is None else (graph_file,)), PARTS, GOLDEN, DEFAULTS)
     # The parity record is read by the load check only.
     with_parity = graph_file is None
@@ -104,7 +104,7 @@ def _read(check: LoadCheck, graph_file: str | None = None) -> Version:
 
 
 def _with_findings(model: Model, known: Findings, *, allow_non_finite: bool) -> Model:
-    """Return the model with what its load check has shown."""
+    """Return the model with the findings of its load check."""
     signature = model.signature
     return dataclasses.replace(
         model,
@@ -121,7 +121,7 @@ def _with_findings(model: Model, known: Findings, *, allow_non_finite: bool) -> 
 
 
 class _Loading:
-    """A version that is being loaded: its files, the graph that serves, and where it runs."""
+    """A version during its load: its files, the graph to serve, and its device."""
 
     def __init__(self, check: LoadCheck, artifact: Version, choice: GraphChoice) -> None:
         self._check = check
@@ -131,7 +131,7 @@ class _Loading:
         self._cases = load_cases(artifact.files[GOLDEN])
 
     def check(self) -> tuple[Model, Findings]:
-        """Verify the graph that serves, and the one of parts if there is one, and find out the rest on them."""
+        """Verify the graph to serve and the graph for parts, if any, and run the other checks on both."""
         model, trials = self.model()
         found = self._findings(model, trials, self._choice.file)
         parts = self._manifest.parts
@@ -187,8 +187,8 @@ class _Loading:
         return model, trials
 
     def _findings(self, model: Model, trials: TrialRequests, file: str) -> Findings:
-        """Find out by runs what holds of a model whose golden results hold."""
-        # What a graph does with some inputs it need not do with others.
+        """Check by running it which guarantees a model keeps. Its golden results have been verified."""
+        # A graph may fail on inputs that differ from its golden cases.
         with _said_as(f"{file}: does not run on inputs like those of its golden cases on {self._check.device}"):
             invariant = is_cut = is_batch_invariant(model.run, model.signature, trials)
             if not invariant:
@@ -197,7 +197,7 @@ class _Loading:
                 model, trials = dataclasses.replace(model, signature=whole), trials.of(whole)
                 invariant = is_batch_invariant(model.run, whole, trials)
             trims = trims_outputs(model, trials)
-            reason = model.manifest.parts.not_continued  # what a trial of few steps does not show
+            reason = model.manifest.parts.not_continued  # a check of few steps can't find this
             parts = Parts(reason, False) if reason else try_parts(model.run, model.signature, trials)
             rounds = 1 if self._check.is_brief else ROUNDS
             cost = measure_cost(model, trials, clock_of_runs(self._check.device, self._check.threads), rounds)
@@ -217,7 +217,7 @@ class _Loading:
 
 @contextlib.contextmanager
 def _said_as(what: str) -> Iterator[None]:
-    """Turn whatever a run raises into an ArtifactError that begins with `what`."""
+    """Turn every exception of a run into an ArtifactError that begins with `what`."""
     try:
         yield
     except ArtifactError:
@@ -231,7 +231,7 @@ def _replay(model: Model, cases: Sequence[Case], file: str) -> None:
     limits = next((at for at in model.manifest.replay_limits if at.device == model.device), None)
     if limits is None:
         raise ArtifactError(f'{MANIFEST}: has no limits for golden results on the device "{model.device}"')
-    recorded = {tensor.name for tensor in model.manifest.outputs}  # of inferred states, no results are recorded
+    recorded = {tensor.name for tensor in model.manifest.outputs}  # inferred states have no recorded results
 
     def compute(inputs: Mapping[str, Array]) -> dict[str, Array]:
         request = as_request(model.signature, inputs)
@@ -263,7 +263,7 @@ def with_found_states(manifest: manifest_pb2.Manifest) -> manifest_pb2.Manifest:
 
 
 def begun_cases(cases: Sequence[Case], manifest: manifest_pb2.Manifest, defaults: Mapping[str, Array]) -> list[Case]:
-    """Add the states with which a sequence begins to golden cases: those of `defaults`, else zeros."""
+    """Add initial states to golden cases: from `defaults`, or else zeros."""
     rows_at = {tensor.name: [axis.name for axis in tensor.axes].index(BATCH) for tensor in manifest.inputs}
     begun = []
     for case in cases:
@@ -283,15 +283,15 @@ def begun_cases(cases: Sequence[Case], manifest: manifest_pb2.Manifest, defaults
 
 
 ROUNDS = 9
-"""How often each run is made."""
+"""How often each run is repeated."""
 
 _ROWS = _STEPS = 64
 _MOST_STEPS = 4 * _STEPS
-"""Steps of a row of a large run, which may have several axes: 64 sentences of 64 words are 4,096, and a run of 14 such
-documents took more memory than a version may."""
+"""Most steps of a row in a large run. A row may have several axes: 64 sentences of 64 words are 4,096 steps, and a run
+of 14 such documents took more memory than a version may use."""
 
 _MOST_VALUES = 1 << 20
-"""Values of a run of many rows, of a model without sequences: 64 rows of 9 seconds of sound took 600 MB."""
+"""Most values in a run of many rows, for a model without sequences: 64 rows of 9 seconds of sound took 600 MB."""
 
 
 def clock_of_runs(device: str, threads: int) -> Callable[[], float]:
@@ -302,12 +302,11 @@ def clock_of_runs(device: str, threads: int) -> Callable[[], float]:
 def measure_cost(model: BatchModel, trials: TrialRequests, clock: Callable[[], float], rounds: int = ROUNDS) -> Cost:
     """Time a small run, a large one, a long one, and one that is nearly all padding, and solve for the costs.
 
-    They are run in turns, and of each the shortest run counts: whatever else the machine does can only add to it. So a
-    moment in which the machine is slow is one for all of them, and their times fit together (docs/lab/findings.md,
-    "Batch size and grouping").
+    The runs alternate, and the shortest time of each counts, because other work on the machine can only add time. A
+    slow moment then affects all of them, so their times fit together (docs/lab/findings.md, "Batch size and grouping").
 
-    If a large run takes more memory than this process may have, as attention with a hidden layer for each pair of
-    steps does, one of half as many rows takes its place, and the model's runs have no more points than that.
+    A large run may need more memory than this process may use, for example attention with a hidden layer for each pair
+    of steps. Then a run of half as many rows takes its place, and sets the model's limit for points in a run.
     """
     signature = model.signature
     least, most = trials.sizes(1), large_sizes(signature, trials)
@@ -352,7 +351,7 @@ def large_sizes(signature: Signature, trials: TrialRequests) -> dict[str, int]:
 
 
 def _many_rows(signature: Signature, sizes: Mapping[str, int]) -> int:
-    """Choose how many rows a large run has: fewer if the model has no sequence axes, and a row is large by itself."""
+    """Choose the number of rows of a large run: fewer if the model has no sequence axes and its rows are large."""
     if sizes:
         return _ROWS
     values = sum(math.prod(spec.shape(1, sizes)) for spec in signature.inputs.values())
@@ -362,7 +361,7 @@ def _many_rows(signature: Signature, sizes: Mapping[str, int]) -> int:
 def _shortest_seconds(
     model: BatchModel, requests: Mapping[str, CheckedRequest], clock: Callable[[], float], rounds: int
 ) -> dict[str, float]:
-    """Run each request once a round; give the shortest time of each, in seconds."""
+    """Run each request once a round, and return the shortest time of each, in seconds."""
     shortest = dict.fromkeys(requests, math.inf)
     for _ in range(rounds):
         for name, request in requests.items():

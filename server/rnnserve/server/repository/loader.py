@@ -1,12 +1,13 @@
-"""Loading models: which of their versions are checked when, and what becomes of them.
+"""Loads models: decides when to check which version, and records the outcome.
 
-A load check runs each version in another process first (`load_checks`). Models wait in one queue; of each, the newest
-version comes first, one at a time, until as many serve as its config wants. The server loads a version after it has
-passed its check, while the next one is checked. While others wait, a check has a second. A version that takes longer is
-checked again after all others, with all the time that it may take: so it keeps nothing else from serving.
+A load check runs each version in another process first (`load_checks`). Models wait in one queue. For each model, the
+newest version comes first, one at a time, until its config's number of versions serves. The server loads a version
+after its check has passed, while the next check runs. While others wait, a check has one second. A slower version is
+checked again after all others, with the full time limit, so it doesn't keep other versions from serving.
 
-A version that fails stays out, with the reason in its status. What served before serves on until all versions of its
-model are through; a model of which nothing serves yet serves as soon as one version has passed.
+A version that fails doesn't serve, and its status has the reason. Versions that served before keep serving until all
+versions of their model are done. If no version of a model serves yet, the model serves as soon as one version has
+passed.
 """
 
 import dataclasses
@@ -55,13 +56,13 @@ all other versions. Beyond it: the rest is cut."""
 class Outcome:
     """What came of a load."""
 
-    faults: list[str] = dataclasses.field(default_factory=list)  # of versions that were to serve, a line each
+    faults: list[str] = dataclasses.field(default_factory=list)  # one line for each version that should serve but can't
     error: StartError | None = None  # why no further version could be checked
-    is_whole: bool = False  # whether every version that was to be checked was
+    is_whole: bool = False  # whether all due checks were made
 
 
 class _Draft:
-    """A model that is being loaded: what it will serve (`entry`), beside what it serves (`before`)."""
+    """A model during its load: its future versions (`entry`) and the versions that serve now (`before`)."""
 
     def __init__(self, name: str, folder: Path, before: Entry | None) -> None:
         self.name = name
@@ -71,7 +72,7 @@ class _Draft:
         self.to_check: deque[int] = deque()  # versions, newest first
         self.wanted = 0  # how many of its versions are to serve
         self.config = model_config_pb2.ModelConfig()
-        # Of each version who has signed what, or why it may not serve; None if signatures are not required.
+        # For each version, its signature or why it must not serve. None if signatures aren't required.
         self.signed: dict[int, Signed | ArtifactError] | None = None
 
     @property
@@ -91,7 +92,7 @@ class _Draft:
         self.entry = self.entry.with_version(version, Status(UNAVAILABLE, reason))
 
     def refuse(self, version: int, reason: str) -> None:
-        """Let a version not serve; if one of its number serves, that serves on."""
+        """Refuse a version. If an older version of the same number serves, it keeps serving."""
         served = self.before.served.get(version)
         if served is None:
             status = Status(UNAVAILABLE, reason, is_fault=True)
@@ -125,7 +126,7 @@ class Loader:
         *,
         patience: float = _PATIENCE_SECONDS,
     ) -> None:
-        """Prepare; `load` loads. Raise StartError if signatures are required, and a key cannot be read."""
+        """Prepare without loading. Raise StartError if signatures are required and a key can't be read."""
         self._models = models
         self._checks = checks
         self._device = device
@@ -145,7 +146,7 @@ class Loader:
         self._slow: deque[_Candidate] = deque()  # those whose first check was too short
 
     def load(self, names: Iterable[str]) -> Outcome:
-        """Load models as their folders are now, beside what serves of them. Raises nothing."""
+        """Load models from their folders while their current versions serve. Raises nothing."""
         self._served_at = time.monotonic()
         self._reset(names)
         outcome = self._outcome
@@ -179,7 +180,7 @@ class Loader:
             raise StartError(self._models.why_none())
 
     def _show(self, draft: _Draft) -> None:
-        """Put what is known of a model into the repository: what will serve, unless something serves meanwhile."""
+        """Show a model's new entry in the repository, unless its old versions still serve."""
         entry = draft.entry
         if draft.before.served and entry.is_loading:
             versions = {**dict.fromkeys(entry.versions, Status(LOADING)), **draft.before.versions}
@@ -241,7 +242,7 @@ class Loader:
                     self._go_on_with(candidate.model)
 
     def _next(self) -> _Candidate | None:
-        """Take the next version that must be checked; None if there is none now."""
+        """Take the next version to check, or return None if there is none now."""
         timeout = self._settings.load_timeout
         while self._queue:
             draft = self._queue.popleft()
@@ -254,13 +255,13 @@ class Loader:
         return self._slow.popleft() if self._slow else None
 
     def _go_on_with(self, draft: _Draft) -> None:
-        """Show what has become of a model, and let its further versions have their turns."""
+        """Show a model's outcome so far, and queue its further versions."""
         self._show(draft)
         if draft.to_check and draft not in self._queue:
             self._queue.append(draft)
 
     def _must_be_checked(self, candidate: _Candidate) -> bool:
-        """Whether a version may come to serve, and doesn't serve already. One that serves is taken over."""
+        """Whether a version may serve and doesn't serve yet. A version that already serves is taken over."""
         draft, version = candidate.model, candidate.version
         newest = draft.newest[: draft.wanted]
         if len(newest) == draft.wanted and version < newest[-1]:
@@ -299,7 +300,7 @@ class Loader:
         )
 
     def _outcome_of(self, candidate: _Candidate) -> Findings | None:
-        """Return what a load check has found; None if the version is refused, or checked again later."""
+        """Return a load check's findings, or None if the version is refused or will be checked again."""
         try:
             return self._checks.outcome()
         except Refused as refused:
@@ -313,7 +314,7 @@ class Loader:
         return None
 
     def _serve(self, candidate: _Candidate, findings: Findings) -> None:
-        """Load a version that has passed, and let it serve in the place of an older one."""
+        """Load a version that has passed its check, and let it replace an older one."""
         name, version = candidate.model.name, candidate.version
         try:
             allow_non_finite = self._settings.allow_non_finite
@@ -333,7 +334,7 @@ class Loader:
         self._let_serve(candidate, model)
 
     def _let_serve(self, candidate: _Candidate, model: Model) -> None:
-        """Let a version that holds serve in the place of an older one."""
+        """Let a verified version replace an older one."""
         draft, version = candidate.model, candidate.version
         served = ServedVersion(model, draft.config, draft.signature(version))
         draft.entry = draft.entry.with_version(version, Status(READY), served)
@@ -350,7 +351,7 @@ class Loader:
         _log.error("%s version %d stays out: %s", name, version, reason)
 
     def _give_up(self, error: StartError) -> None:
-        """Let the status of every version that is left say that it could not be checked."""
+        """Mark every remaining version as one that could not be checked."""
         if self._models.served():
             _log.error("no further version is loaded: %s", error)
         for draft in self._drafts:
@@ -361,6 +362,6 @@ class Loader:
 
 
 def _reason_of(error: Exception) -> str:
-    """Explain in one line why something cannot be loaded; it is sent to clients, so without paths."""
+    """Explain in one line why a load failed. Clients receive the line, so it has no paths."""
     said = str(error) if isinstance(error, ArtifactError) else f"cannot be loaded: {type(error).__name__}: {error}"
     return one_line(said, _MAX_REASON)

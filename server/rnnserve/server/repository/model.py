@@ -1,4 +1,4 @@
-"""One version of a model, ready to run: its runs in onnxruntime, and what their errors mean."""
+"""One version of a model, ready to run in onnxruntime, and the meaning of onnxruntime's errors."""
 
 import dataclasses
 import functools
@@ -28,19 +28,19 @@ __all__ = ["LARGE_RUN_OPTIONS", "RUN_OPTIONS", "Model", "reraise"]
 _log = logging.getLogger(__name__)
 
 _MANY_POINTS = 1 << 14
-"""Rows * steps of a run after which its memory is given back: that takes little of such a run's time."""
+"""Rows * steps of a run after which its memory is released. Releasing takes little of such a run's time."""
 
 _state = ort.capi.onnxruntime_pybind11_state
 
 _KERNEL_ERRORS = (_state.InvalidArgument, _state.RuntimeException, _state.Fail, RuntimeError)
-"""What a run raises if a kernel refuses its inputs, and for other reasons, which `reraise` tells apart. RuntimeError
-is that of bound runs."""
+"""Exceptions of a run if a kernel refuses its inputs, or for other reasons. `reraise` distinguishes them. Bound runs
+raise RuntimeError."""
 
 _NODE = re.compile(
     r"Non-zero status code returned while running (\S+) node\. Name:'([^']*)' Status Message: (.*)", re.DOTALL
 )
 _NOT_OF_VALUES = re.compile(r"alloc|out of memory|\b(?:CUDA|CUDNN|CUBLAS)\w* (?:failure|error)", re.IGNORECASE)
-"""What a node also fails of, whatever its inputs are: too little memory, and a device that does not work."""
+"""Failures of a node that don't depend on its inputs: too little memory, or a broken device."""
 
 
 def _run_options(*, gives_memory_back: bool = False) -> ort.RunOptions:
@@ -53,26 +53,26 @@ def _run_options(*, gives_memory_back: bool = False) -> ort.RunOptions:
 
 
 RUN_OPTIONS = _run_options()
-"""Options of every run, bound or not; made once, since making them costs as much as a small run."""
+"""Options of every run, bound or not. They are created once because that costs as much as a small run."""
 
 LARGE_RUN_OPTIONS = _run_options(gives_memory_back=True)
-"""Options of a run of many rows or steps on the CPU. onnxruntime keeps what a run has needed for the next one: after
-one request of 16,384 rows of 64 steps that was 460 MB for good, and is 62 MB with these."""
+"""Options of a run of many rows or steps on the CPU. onnxruntime keeps a run's memory for the next run. After one
+request of 16,384 rows of 64 steps it kept 460 MB for good, and keeps 62 MB with these options."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Model:
     """A version that may serve. Compared by identity, so that it can be a key.
 
-    `parts` is the same on a graph with inferred states, for the parts of sequences. It is None if this one runs them,
-    or nothing may. `faults` has the first error that has shown while it served that its manifest is wrong.
+    `parts` is the same version on a graph with inferred states, which runs parts of sequences. It is None if this graph
+    runs them or if sequences can't be cut. `faults` holds the first error in service that showed a wrong manifest.
     """
 
     name: str
     version: str  # a number
     manifest: manifest_pb2.Manifest
     signature: Signature
-    device: str  # "cpu" or "cuda": where it runs
+    device: str  # "cpu" or "cuda"
     graph: GraphChoice
     nodes: Mapping[str, Mapping[str, int]]  # as `nodes_by_provider` counts them
     cost: Cost
@@ -82,24 +82,24 @@ class Model:
     continues: bool = False
     why_not_in_parts: str = "it has not been tried"
     goes_by_steps: bool = False
-    refuses_non_finite: bool = False  # whether answers are refused that are NaN or infinite, in the outputs that may be
-    parity: str = ""  # summary of what its graph was compared with when published, as JSON; empty if with nothing
+    refuses_non_finite: bool = False  # whether to refuse NaN and infinity in the outputs that may hold them
+    parity: str = ""  # summary of the comparison at publishing, as JSON, or empty
     statistics: Statistics = dataclasses.field(default_factory=Statistics)
     parts: "Model | None" = None
     faults: list[str] = dataclasses.field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Count for `/metrics`: of a version that is loaded again, beside what was counted before."""
+        """Count for `/metrics`. A version that is loaded again adds to its earlier counts."""
         self.statistics.count_in(used_table().row(self.name, self.version))
 
     @property
     def origin(self) -> str:
-        """Where it is from: "exported" from a module and compared with it, or "adopted" from an ONNX file, unproven."""
+        """Its origin: "exported" from a module and compared with it, or "adopted" (imported) from an ONNX file."""
         return "adopted" if self.manifest.origin == manifest_pb2.ORIGIN_ADOPTED else "exported"
 
     @property
     def about(self) -> dict[str, str]:
-        """What metrics say of it beside numbers."""
+        """The labels that metrics report for it."""
         return {
             "digest8": self.digest[:8],
             "parity": "proven" if self.parity else "none",
@@ -111,12 +111,12 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the graph that runs, in hexadecimal; empty if the manifest does not have it."""
+        """SHA-256 of the graph that runs, in hexadecimal, or empty if the manifest doesn't have it."""
         return next((file.sha256 for file in self.manifest.files if file.name == self.graph.file), "")
 
     @functools.cached_property
     def in_steps(self) -> "Model | None":
-        """What runs its requests by steps: this model, or its graph with found states; None for neither."""
+        """The model for step-level batching: this one, or its graph with inferred states. None for neither."""
         model = self.parts or self
         return model if model.goes_by_steps else None
 
@@ -147,10 +147,10 @@ class Model:
     def _run_large(
         self, names: list[str], feeds: Mapping[str, Array], requests: Sequence[CheckedRequest]
     ) -> list[Array]:
-        """Run on the CPU, and keep none of the run's memory for the next one.
+        """Run on the CPU, and release the run's memory.
 
-        The outputs are arrays of their own, if their shapes are known: those that onnxruntime makes lie in its arena,
-        of which a run gives back what is not in use when it ends: 45 MB stayed after answers of 8 MB.
+        If the outputs' shapes are known, numpy allocates them. onnxruntime would place them in its arena, and at the
+        end of a run the arena releases only unused memory: 45 MB stayed after responses of 8 MB.
         """
         if self.trims_outputs:
             return self.run_arrays(names, feeds, LARGE_RUN_OPTIONS)
@@ -181,12 +181,12 @@ class Model:
     def bind(
         self, feeds: Mapping[str, Array], outputs: Mapping[str, Array], options: ort.RunOptions = RUN_OPTIONS
     ) -> Callable[[], None]:
-        """Make a run of arrays that stay: each call reads `feeds` and writes `outputs`, all of them contiguous.
+        """Bind a run to arrays: each call reads `feeds` and writes `outputs`, all of them contiguous.
 
-        The feeds have as many rows as the signature says for a run. A run whose outputs have other shapes raises as
-        `run_arrays` does. On the CPU such a run neither looks up nor makes anything: it takes 7.5 microseconds instead
-        of 10.5 for two rows of a small model, and executes less code with cold caches. Elsewhere onnxruntime copies
-        inputs when they are bound, not when it runs.
+        The feeds have the signature's number of rows for a run. If outputs have other shapes, a run raises the errors
+        of `run_arrays`. On the CPU such a run does no look-ups or allocations: it takes 7.5 microseconds instead of
+        10.5 for two rows of a small model, and executes less code with cold caches. Elsewhere onnxruntime copies inputs
+        when they are bound, not when it runs.
         """
         if self.device != "cpu":
 
@@ -214,8 +214,8 @@ class Model:
 def reraise(error: Exception) -> NoReturn:
     """Raise InvalidRequest if a kernel refused the values of a request; otherwise the error itself.
 
-    A kernel checks what no signature says: that a token id is within a table, that shapes which depend on values fit.
-    Its message names the operator and the value; paths of onnxruntime's own source are removed from it.
+    A kernel checks more than a signature can: that a token id is within a table, or that shapes that depend on values
+    fit. Its message names the operator and the value. Paths of onnxruntime's own source are removed.
     """
     refused = _NODE.search(str(error))
     if refused is None or _NOT_OF_VALUES.search(refused[3]):

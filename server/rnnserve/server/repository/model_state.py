@@ -1,4 +1,4 @@
-"""What becomes of a model, in short: to compare two servers of one repository, without importing what runs models."""
+"""A short summary of a model's versions, to compare two servers without importing onnxruntime."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,10 +7,10 @@ __all__ = ["ModelState", "lost_models"]
 
 
 class ModelState(NamedTuple):
-    """What becomes of a model's versions, in short."""
+    """A short summary of a model's versions."""
 
     serves: list[int]
-    fails: list[int]  # those that were to serve, and whose files are bad
+    fails: list[int]  # versions that should serve but have bad files
     is_loading: bool  # whether another is still being loaded
 
 

@@ -38,7 +38,7 @@ _LOG_WARNINGS, _LOG_NOTHING = 2, 4
 
 
 def choose_device(provider: str) -> str:
-    """Choose "cpu" or "cuda" for a provider, and log why; StartError if "cuda" is asked for, and can't run here."""
+    """Choose "cpu" or "cuda" and log why. Raise StartError if "cuda" is required but can't run here."""
     if provider == "cpu":
         return "cpu"
     available = ort.get_available_providers()
@@ -65,14 +65,14 @@ def choose_device(provider: str) -> str:
 
 
 def find_cuda_fault() -> str | None:
-    """Run a recurrent layer of 4 hidden units on CUDA; return what is missing, as one line, None if it ran."""
+    """Run a recurrent layer of 4 units on CUDA. Return one line about the fault, or None if it ran."""
     ort.set_default_logger_severity(_LOG_NOTHING)  # it logs a missing library too, in two long lines
     options = ort.SessionOptions()
     options.log_severity_level = _LOG_NOTHING
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        # The CUDA libraries of `pip install 'onnxruntime-gpu[cuda,cudnn]'`, which no search path contains. It prints
-        # those that it does not find.
+        # The CUDA libraries of `pip install 'onnxruntime-gpu[cuda,cudnn]'`, which no search path contains. The function
+        # prints the libraries it doesn't find.
         with contextlib.redirect_stdout(io.StringIO()):
             ort.preload_dlls()
         session = ort.InferenceSession(_RECURRENT, options, providers=[_NAMES["cuda"]], enable_fallback=0)
@@ -87,7 +87,7 @@ def find_cuda_fault() -> str | None:
 
 
 def _missing_library() -> str | None:
-    """Return which library of onnxruntime's CUDA provider the dynamic linker does not find; None if it finds all."""
+    """Name a library of onnxruntime's CUDA provider that the dynamic linker can't find, or return None."""
     try:
         ctypes.CDLL(str(_CUDA_LIBRARY))
     except OSError as error:
@@ -110,7 +110,7 @@ def new_session(model: bytes, device: str, threads: int = 1) -> ort.InferenceSes
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    # Errors are raised as well, and what a kernel refuses is reported to the sender: neither needs lines in the log.
+    # onnxruntime also raises its errors, and the sender gets a kernel's refusal: neither needs lines in the log.
     options.log_severity_level = _LOG_NOTHING
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     wanted = [_NAMES["cpu"]] if device == "cpu" else [_NAMES[device], _NAMES["cpu"]]

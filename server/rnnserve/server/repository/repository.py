@@ -33,8 +33,8 @@ NOT_LOADED = "is not loaded; RepositoryModelLoad loads it"
 class Status:
     """Whether a version serves: `LOADING`, `READY` or `UNAVAILABLE`, as in Triton's repository index.
 
-    `reason` is why not, or why not as its folder is now, or what its runs have shown to be wrong. `is_fault` if it was
-    to serve, and its files are bad.
+    `reason` is why it doesn't serve, why its folder's current content doesn't, or the fault that a run has shown.
+    `is_fault` is true if it should serve but its files are bad.
     """
 
     state: str
@@ -48,11 +48,11 @@ class ServedVersion:
 
     model: Model
     config: model_config_pb2.ModelConfig
-    signed: Signed | None = None  # who has signed what of it; None if signatures are not required
+    signed: Signed | None = None  # its signature, or None if signatures aren't required
 
     @functools.cached_property
     def of_sequences(self) -> "ServedVersion":
-        """The same version for parts of sequences: on the graph that has their states, if that is another one."""
+        """The same version for parts of sequences: on the graph with their states, if it is another graph."""
         return self if self.model.parts is None else ServedVersion(self.model.parts, self.config, self.signed)
 
     @property
@@ -62,13 +62,13 @@ class ServedVersion:
 
     @property
     def faults(self) -> list[str]:
-        """What has shown while it served that its manifest is wrong."""
+        """The first error in service that showed a wrong manifest, or empty."""
         return [fault for model in self.models for fault in model.faults]
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What is known of a model, of versions by number. It never changes: `dataclasses.replace` makes another one."""
+    """A model's versions by number. Immutable: `dataclasses.replace` makes a changed copy."""
 
     versions: Mapping[int, Status]
     served: Mapping[int, ServedVersion] = dataclasses.field(default_factory=dict)
@@ -100,13 +100,13 @@ class Entry:
 
 
 class Repository:
-    """The models in a folder. One thread, the loader's, changes what serves; any thread asks.
+    """The models in a folder. Only the loader's thread changes the served versions. Any thread can read them.
 
-    It holds one reference to a mapping of entries, neither of which ever changes. A change puts another mapping in its
-    place, so each answer describes one moment.
+    It holds a reference to an immutable mapping of immutable entries. A change replaces the mapping, so each read
+    describes one moment.
 
-    `generation` increases whenever what serves has changed: caches are out of date then. Until it `is_started` (the
-    load at the start has ended), the server is not ready while it loads.
+    `generation` increases with each change of the served versions, which invalidates caches. Until it `is_started` (the
+    first load has ended), the server isn't ready while it loads.
     """
 
     def __init__(
@@ -118,10 +118,11 @@ class Repository:
         control: str = "none",
         ready: str = "any",
     ) -> None:
-        """Look which models there are; a `Loader` loads them. `control` and `ready` are as in `Settings`.
+        """Find the models without loading them. `control` and `ready` are as in `Settings`.
 
-        `only` names the one model whose folder this is; None for a repository. `wanted` names the models to load; None
-        for all. Unless `control` is "none", the folder may be empty, and no link may lead out of it. Raises StartError.
+        `only` names the model if the folder is a model's own, and is None for a repository. `wanted` names the models
+        to load, or is None for all. Unless `control` is "none", the folder may be empty, and no link may lead out of
+        it. Raises StartError.
         """
         self.folders = ModelFolders(root, only, may_change=control != "none")
         self.generation = 0
@@ -151,7 +152,7 @@ class Repository:
             self.put(name, entry if wanted is None or name in wanted else entry.unloaded())
 
     def put(self, name: str, entry: Entry) -> None:
-        """Replace what is known of a model, from one moment to the next."""
+        """Replace a model's entry atomically."""
         before = self._entries.get(name)
         self._entries = dict(sorted({**self._entries, name: entry}.items()))
         self.generation += entry.served != (before.served if before is not None else {})
@@ -162,11 +163,11 @@ class Repository:
         self.generation += 1
 
     def entry(self, name: str) -> Entry | None:
-        """Return what is known of a model; None if there is no such model."""
+        """Return a model's entry, or None if there is no such model."""
         return self._entries.get(name)
 
     def models(self) -> list[str]:
-        """Name the models that are to be loaded, in order."""
+        """Name the models to load, in order."""
         return [name for name, entry in self._entries.items() if entry.is_wanted]
 
     def find(self, name: str, version: str = "") -> ServedVersion:
@@ -195,7 +196,7 @@ class Repository:
         return [str(version) for version in sorted(self._known(name).served)]
 
     def is_served(self, name: str, version: str = "") -> bool:
-        """Whether a model, or one version of it, serves; False for one that is not known."""
+        """Whether a model, or one version of it, serves. False for an unknown model or version."""
         try:
             self.find(name, version)
         except (NotFound, NotReady):
@@ -211,7 +212,7 @@ class Repository:
         return enough(entry.served for entry in needed)
 
     def missing(self) -> list[str]:
-        """Name the models that are needed and do not serve."""
+        """Name the required models that don't serve."""
         return [name for name, entry in self._entries.items() if entry.is_needed and not entry.served]
 
     def is_loading(self) -> bool:
@@ -228,7 +229,7 @@ class Repository:
         return "\n".join([f"no model in {self.folders.root} may serve:", *reasons])
 
     def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
-        """Return every model with the status of each of its versions; if clients load models, also those not loaded."""
+        """Return the status of each version by model. If clients load models, include unloaded models."""
         entries = self._entries
         for name, entry in entries.items():
             faults = {number: fault for number, served in entry.served.items() for fault in served.faults}
@@ -241,7 +242,7 @@ class Repository:
                         yield name, dict.fromkeys(version_numbers(folder), Status(UNAVAILABLE, NOT_LOADED))
 
     def in_short(self) -> dict[str, ModelState]:
-        """Return the state of each model that is to be loaded, by name."""
+        """Return the state of each model to load, by name."""
         return {
             name: ModelState(
                 sorted(entry.served),
@@ -266,7 +267,7 @@ class Repository:
 
 
 def _known_versions(folder: Path) -> list[int]:
-    """List the versions of a model, none if its folder cannot be read: its load tells why."""
+    """List the versions of a model. The list is empty if its folder can't be read, which its load reports."""
     with contextlib.suppress(OSError):
         return version_numbers(folder)
     return []

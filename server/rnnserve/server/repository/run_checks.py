@@ -1,7 +1,7 @@
-"""What runs of a model show before it serves: which promises about the bits of its answers it keeps on this device.
+"""Checks by runs, before a model serves, which guarantees for a response's bits hold on this device.
 
-Requests are drawn by `trial_requests`, in batches that the server makes: requests of equal sizes if rows may not be
-padded, of any sizes if they may.
+`trial_requests` draws the requests. They are batched as the server does: requests of equal sizes if rows must not be
+padded, or else of any sizes.
 """
 
 import math
@@ -34,8 +34,8 @@ _CUT_STEPS = (2, 3, 7, 12)
 _CUT_ROWS = (1, 2, 5)
 
 _TOLERANCE, _ROUNDINGS = 1e-3, 64
-"""Largest difference between floats of the whole and of the parts that is rounding, as a part of the largest value, or
-of 1: so much, or so many steps of the dtype. Another direction differs by far more."""
+"""Limits for differences by rounding between a whole sequence and its parts: a fraction of the largest value (or of 1),
+or this many steps of the dtype. A bidirectional layer differs by far more."""
 
 _JOINING = (5, 1, 0, 3, 0, 2, 7)  # how many requests join before a chunk, in turns
 _JOINING_ROWS = (1, 1, 2, 1, 3)
@@ -43,7 +43,7 @@ _JOINING_REQUESTS = 24
 
 
 def is_batch_invariant(run: Run, signature: Signature, trials: TrialRequests) -> bool:
-    """Run requests alone and in company; return whether all outputs are the same, byte for byte."""
+    """Run requests alone and in batches, and return whether all outputs are the same, byte for byte."""
     if signature.batching is Batching.ALONE:
         return True
     if not signature.is_padded:
@@ -67,7 +67,7 @@ def _agree_in_company(run: Run, requests: list[CheckedRequest]) -> bool:
 
 
 def _agree_in_padding(run: Run, signature: Signature, trials: TrialRequests) -> bool:
-    """Run requests sent with padding, alone and beside a longer one, and in part without padding."""
+    """Run padded requests alone and with a longer request, and also with the padding removed."""
     short = tuple(spec.name for spec in signature.outputs.values() if not spec.sized_by)
     for steps in _STEPS:
         sizes = trials.sizes(steps)
@@ -107,9 +107,9 @@ def trims_outputs(model: Model, trials: TrialRequests) -> bool:
 
 
 class Parts(NamedTuple):
-    """What is found of a model whose sequences are cut into parts, each from the states of the one before."""
+    """The findings for sequences cut into parts, in which each part continues from the previous states."""
 
-    reason: str  # why the server may not keep their states; empty if it may: then all answers are the same bits
+    reason: str  # why the server can't keep their states. Empty if all bits agree
     continues: bool  # whether the answers are the same except for rounding
 
 
@@ -132,7 +132,7 @@ def try_parts(run: Run, signature: Signature, trials: TrialRequests) -> Parts:
         return Parts(f"it has more than one sequence axis: {', '.join(signature.sequence_axes)}", False)
     ((axis, spec),) = signature.sequence_axes.items()
     if axis in spec.limits and spec.limits[axis][1] < 2 * spec.limits[axis][0]:
-        return Parts("", True)  # no sequence that it takes can be cut: a request is a part, and there is no whole
+        return Parts("", True)  # every sequence it takes is too short to be cut
     smallest = trials.sizes(1)[axis]
     reason, was_cut = "", False
     for rows in _CUT_ROWS:
@@ -155,7 +155,7 @@ def try_parts(run: Run, signature: Signature, trials: TrialRequests) -> Parts:
 def _run_in_parts(
     run: Run, signature: Signature, whole: CheckedRequest, axis: str, parts: Iterable[int]
 ) -> dict[str, Array]:
-    """Run a request in parts, each from the states of the one before; join outputs along their sequence axis."""
+    """Run a request in parts, each from the previous part's states, and join outputs along the sequence axis."""
     collected: dict[str, list[Array]] = {name: [] for name in signature.outputs}
     inputs = dict(whole.inputs)
     at = 0
@@ -174,7 +174,7 @@ def _run_in_parts(
 
 
 def _steps_of(spec: TensorSpec, array: Array, axis: str, start: int, steps: int) -> Array:
-    """Return the part of an input for some of the steps; lengths are all of these steps."""
+    """Return an input's part for some steps. Lengths become the number of these steps."""
     if spec.lengths_of:
         return np.full_like(array, steps)
     place = spec.sequence_axes.get(axis)
@@ -210,7 +210,7 @@ def _difference(signature: Signature, whole: dict[str, Array], parts: dict[str, 
 
 
 def goes_by_steps(model: Model, trials: TrialRequests) -> bool:
-    """Run requests by steps, some joining while others go on; return whether all have the bits of whole runs."""
+    """Run requests with step-level batching, and return whether all have the bits of whole runs."""
     signature = model.signature
     axes = signature.sequence_axes
     if model.why_not_in_parts or not model.batch_invariant or signature.batching is Batching.ALONE:
@@ -241,7 +241,7 @@ def _bytes_of(outputs: Mapping[str, Array]) -> dict[str, bytes]:
 
 
 class _PendingTrial(PendingRequest):
-    """A request that keeps the bytes of its answer; None if it is refused."""
+    """A request that keeps the bytes of its response, or None if it is refused."""
 
     connection = ""
 

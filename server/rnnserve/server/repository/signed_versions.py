@@ -1,8 +1,7 @@
-"""Signatures (--require-signature): which versions are signed with a trusted key. Unsigned ones stay out.
+"""Signatures (--require-signature): which versions are signed with a trusted key. Unsigned versions don't serve.
 
-All versions of a model are verified before its config.pbtxt is parsed. From then on each file that is read, in the
-process of the load check and in the server, must have the digest that was signed. What a signature is, and reading one,
-is in `rnnserve.protos.signing`.
+All versions of a model are verified before its config.pbtxt is parsed. Afterwards the load check and the server accept
+a file only with its signed digest. `rnnserve.protos.signing` defines and reads signatures.
 """
 
 from collections.abc import Iterable, Sequence
@@ -34,9 +33,9 @@ class SignatureGate:
     def check(
         self, folder: Path, name: str, numbers: Iterable[int], config: bytes, inside: Path | None
     ) -> dict[int, Signed | ArtifactError]:
-        """Return for each version who has signed what, beside this config, or why it may not serve.
+        """Return, for each version, its signature for this config, or why the version must not serve.
 
-        Raise SignatureError if none is signed as it must be, so that the config may not be parsed.
+        Raise SignatureError if no version has a valid signature, because then the config must not be parsed.
         """
         found: dict[int, Signed | ArtifactError] = {}
         for number in sorted(numbers, reverse=True):

@@ -29,9 +29,9 @@ class TrialRequests:
     """Draws requests of sizes and values that golden cases have. `shortest` is by name of an input of lengths."""
 
     def __init__(self, signature: Signature, cases: Sequence[Case], seed: int = 0, *, compared_steps: int = 0) -> None:
-        """Read the golden cases. Raise ArtifactError if the inputs of one are not those of the signature.
+        """Read the golden cases. Raise ArtifactError if a case's inputs don't match the signature.
 
-        Sequences may also have `compared_steps`: steps of the longest that were compared with eager; 0 for none.
+        Sequences may also have `compared_steps`, the longest length that was compared with eager, or 0 for none.
         """
         for number, case in enumerate(cases):
             _check_inputs(f"{GOLDEN}: case {number}", signature, case.inputs)
@@ -41,7 +41,7 @@ class TrialRequests:
         self._range = {}
         for axis, spec in signature.sequence_axes.items():
             known = [size[axis] for size in sizes]
-            # What a model says that it takes it is asked for, also where no golden case is as short.
+            # A model must take every size its manifest allows, even sizes below all golden cases.
             low, high = spec.limits.get(axis, (min(known), compared_steps))
             self._range[axis] = min(low, *known), max(min(compared_steps, high), *known)
         self.shortest = {
@@ -107,7 +107,7 @@ class TrialRequests:
 def _check_inputs(where: str, signature: Signature, inputs: Mapping[str, Array]) -> None:
     """Refuse inputs that request validation would refuse for their names, dtypes, shapes or lengths."""
     specs = [spec for spec in signature.inputs.values() if spec.name in inputs]
-    # Cases leave out what a request may, but only if inputs have defaults of their own.
+    # Golden cases leave out optional inputs only if some inputs have recorded defaults.
     leave_out = any(spec.default is not None or spec.left_out_with for spec in signature.inputs.values())
     missing = [spec for spec in signature.inputs.values() if spec.name not in inputs]
     if len(specs) != len(inputs) or any(not (spec.optional and leave_out) for spec in missing):

@@ -1,4 +1,4 @@
-"""Request validation: where a request's bytes become checked arrays.
+"""Request validation: turns a request's bytes into checked arrays.
 
 In: the bytes of a ModelInferRequest, and the model's `Signature`. Out: a `CheckedRequest`, which is safe to run, or an
 `InvalidRequest` that names the tensor and the axis.

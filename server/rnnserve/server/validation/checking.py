@@ -1,9 +1,9 @@
-"""From a request's message to a `CheckedRequest`: everything that can be wrong with a request is found here.
+"""Check a request message and make a `CheckedRequest`. This module finds every mistake in a request.
 
-What passes is safe to run: names, datatypes, ranks and sizes are the model's, sizes agree with the bytes, no axis is 0
-(onnxruntime aborts the process on some of those), lengths lie in 1..sequence (a 0 reads foreign memory before
-onnxruntime 1.26), numbers are finite (docs/lab/findings.md, "onnxruntime"), integers are within the bounds that the
-model was published with.
+A checked request is safe to run. Names, datatypes, ranks and sizes match the model's, and sizes agree with the bytes.
+No axis is 0, because onnxruntime aborts the process on some of those. Lengths lie in 1..sequence, because a 0 reads
+foreign memory before onnxruntime 1.26. Numbers are finite (docs/lab/findings.md, "onnxruntime"), and integers are
+within the published bounds.
 """
 
 import difflib
@@ -39,11 +39,11 @@ _MAX_ID = 4096
 """Characters of a request's id. Beyond it: INVALID_ARGUMENT."""
 
 _LONGEST_MISTYPED = 100
-"""Characters of a name that is compared with the known ones."""
+"""Most characters of a name that is compared with the known names."""
 
 
 def check_request(request: ModelInferRequest, signature: Signature, settings: Settings) -> CheckedRequest:
-    """Check a request by a model's signature, and read its arrays. Raises InvalidRequest, or Unsupported."""
+    """Check a request against a model's signature, and read its arrays. Raises InvalidRequest or Unsupported."""
     refuse_shared_memory(request)
     timeout = read_timeout(request.parameters)
     if len(request.id) > _MAX_ID:
@@ -75,7 +75,7 @@ def check_request(request: ModelInferRequest, signature: Signature, settings: Se
 
 
 def _specs_of(request: ModelInferRequest, signature: Signature) -> list[TensorSpec]:
-    """The inputs that are sent, in the request's order."""
+    """The specs of the sent inputs, in the request's order."""
     specs: list[TensorSpec] = []
     for index, tensor in enumerate(request.inputs):
         spec = signature.inputs.get(tensor.name)
@@ -145,7 +145,7 @@ def _arrays_of(
     signature: Signature,
     settings: Settings,
 ) -> dict[str, Array]:
-    """The inputs that are sent as arrays with valid values, by name."""
+    """The sent inputs as arrays with valid values, by name."""
     raw = request.raw_input_contents
     if raw and len(raw) != len(specs):
         names = ", ".join(f'"{spec.name}"' for spec in specs)
@@ -217,6 +217,6 @@ def _refuse_large_response(
 
 def _suggestion(name: str, known: Iterable[str]) -> str:
     if len(name) > _LONGEST_MISTYPED:
-        return ""  # to compare 16 MB takes seconds
+        return ""  # comparing 16 MB takes seconds
     close = difflib.get_close_matches(name, list(known), n=1)
     return f' (did you mean "{close[0]}"?)' if close else ""

@@ -1,15 +1,16 @@
-"""From a request's bytes to its message, in bounded memory, and to its parameters.
+"""Parse a request's bytes in bounded memory, and read its parameters.
 
-gRPC's core would decompress a message before anybody could count its bytes: 15 kB became 16 MB, a hundred of them
-1.6 GB, on a thread that reads sockets. It is told to leave messages as they are (`grpc.per_message_decompression`), and
-does not report which are compressed; their first bytes do. No message of the protocol begins like gzip: 0x1f is no
-protobuf tag. zlib's beginning (gRPC's "deflate") could only be a field of a number that no message has.
+gRPC's core would decompress a message before its size could be checked: 15 kB became 16 MB, and a hundred of them 1.6
+GB, on a thread that reads sockets. So its decompression is off (`grpc.per_message_decompression`). gRPC doesn't report
+which messages are compressed, but their first bytes show it. No message of the protocol begins like gzip, because 0x1f
+isn't a protobuf tag. The first byte of zlib (gRPC's "deflate") would be a field number that no message has.
 
-Two bytes are enough for an input without a name, of which protobuf makes an object. A message of 16 MB can hold 8
-million of them, which compress to 15 kB: parsing took 8.6 s and 2.6 GB. A request needs a handful.
+protobuf makes an object from two bytes, an input without a name. A message of 16 MB can hold 8 million of them and
+compresses to 15 kB. Parsing it took 8.6 s and 2.6 GB. A request needs a handful.
 
-Parameters are those of Triton: `timeout` and `priority` of its schedule policy, `classification` of an output, and
-those of sequences. Names that begin with `triton_` are reserved; any other is a model's own, which none here has.
+Parameters are Triton's: `timeout` and `priority` of its schedule policy, `classification` of an output, and the
+sequence parameters. Names that begin with `triton_` are reserved. Other names would be a model's own parameters, which
+no model here has.
 """
 
 import math
@@ -58,24 +59,24 @@ _BEGINNINGS = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
 _SMALL = 4096
-"""Bytes that hold too few fields to matter."""
+"""Messages up to this many bytes have few fields, so they aren't counted."""
 
 _MAX_FIELDS = 2048
-"""Fields of a request, of its inputs and outputs and of their contents, where packed numbers are one, but each ten
-bytes of a shape; they are counted before anything is parsed. 250 inputs with name, datatype, shape, parameters and data
-have as many. Contents have one field for all numbers, as every implementation of proto3 writes them. Beyond it:
+"""Most fields of a request, including its inputs, outputs and contents, counted before parsing. Packed numbers count as
+one field, but each ten bytes of a shape count as one. 250 inputs with name, datatype, shape, parameters and data reach
+the limit. Contents have one field for all numbers, as every implementation of proto3 writes them. Beyond it:
 INVALID_ARGUMENT."""
 
 _VARINT, _FIXED64, _DELIMITED, _START_GROUP, _END_GROUP, _FIXED32 = range(6)
 _INPUTS, _OUTPUTS = 5, 6
-"""Numbers of the fields of ModelInferRequest whose own fields are counted, too."""
+"""Field numbers in ModelInferRequest whose nested fields are also counted."""
 
 _OF_AN_INPUT = ((5,),)
-"""The same of an input: its contents. An output has no field of that number."""
+"""The same for an input: its contents. An output has no field with this number."""
 
 _SHAPE, _AXIS_BYTES = 3, 10
-"""The field of an input whose numbers are counted as fields, and the most bytes of one: 15 million axes took 0.2 s and
-250 MB to parse."""
+"""The input field whose numbers count as fields, and the most bytes of a number. Parsing 15 million axes took 0.2 s and
+250 MB."""
 
 
 def parse_request(payload: bytes, settings: Settings) -> inference_pb2.ModelInferRequest:
@@ -97,12 +98,12 @@ def parse_request(payload: bytes, settings: Settings) -> inference_pb2.ModelInfe
 
 
 def is_compressed(payload: bytes) -> bool:
-    """Whether a message is compressed, in one of the ways that gRPC has."""
+    """Whether a message is compressed by one of gRPC's methods."""
     return payload.startswith(_BEGINNINGS)
 
 
 def decompress_small(payload: bytes, most: int) -> bytes | None:
-    """Decompress at most `most` bytes, None if there are more. Raises InvalidRequest for a damaged message."""
+    """Decompress a message, or return None for more than `most` bytes. Raises InvalidRequest if it is damaged."""
     try:
         decompressor = zlib.decompressobj(_GZIP_OR_ZLIB)
         data = decompressor.decompress(payload, most + 1)
@@ -118,7 +119,7 @@ def decompress_small(payload: bytes, most: int) -> bytes | None:
 
 
 def decompress(payload: bytes, most: int) -> bytes:
-    """Return a message as it was before compression. Raises InvalidRequest if it is damaged or too large."""
+    """Decompress a message if it is compressed. Raises InvalidRequest if it is damaged or too large."""
     if not is_compressed(payload):
         return payload
     data = decompress_small(payload, most)
@@ -131,7 +132,7 @@ def decompress(payload: bytes, most: int) -> bytes:
 
 
 def refuse_crowded(payload: bytes) -> None:
-    """Raise InvalidRequest for more fields than any model needs, by tags and sizes alone."""
+    """Raise InvalidRequest for more fields than any model needs. Reads only tags and sizes."""
     if len(payload) <= _SMALL:
         return
     try:
@@ -146,7 +147,7 @@ def refuse_crowded(payload: bytes) -> None:
 
 
 def _count(data: bytes, at: int, end: int, count: int, *looked_into: tuple[int, ...]) -> int:
-    """Count the fields from `at` to `end`, and those of fields `looked_into[0]`, and so on; stop above the limit."""
+    """Count fields from `at` to `end`, and nested fields of `looked_into[0]` and so on, up to the limit."""
     while at < end and count <= _MAX_FIELDS:
         count += 1
         tag, at = _varint(data, at)
@@ -161,12 +162,12 @@ def _count(data: bytes, at: int, end: int, count: int, *looked_into: tuple[int, 
                 count += size // _AXIS_BYTES
             at += size
         else:
-            at += {_FIXED64: 8, _FIXED32: 4}.get(kind, 0)  # of a group the fields count
+            at += {_FIXED64: 8, _FIXED32: 4}.get(kind, 0)  # a group's fields count
     return count
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Read a number, of ten bytes at most, and return where it ends, too."""
+    """Read a number of at most ten bytes, and return it with its end."""
     number = 0
     for shift in range(0, 70, 7):
         byte = data[at]
@@ -178,14 +179,14 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 VARYING_PARAMETERS = frozenset((SEQUENCE_ID, SEQUENCE_START, SEQUENCE_END, SEQUENCE_KEY, EMPTY_FINAL_RESPONSE))
-"""The parameters with which requests of sequences differ from each other."""
+"""The parameters that differ between requests of sequences."""
 
 _MAX_RANKED, _MAX_CLASSES = 1 << 17, 1 << 14
-"""Values of outputs that are ranked for classes, and classes that are written: each takes 10 ms, on the thread that
-serves all requests. Beyond it: INVALID_ARGUMENT."""
+"""Most output values to rank for classes, and most classes to write. Each limit takes 10 ms on the thread that serves
+all requests. Beyond it: INVALID_ARGUMENT."""
 
 _MAX_SEQUENCE_ID = 128
-"""Characters of a sequence's id that is text, as in Triton. Beyond it: INVALID_ARGUMENT."""
+"""Most characters of a sequence's text id, as in Triton. Beyond it: INVALID_ARGUMENT."""
 
 _KEY_LEAST, _KEY_MOST = 16, 128
 """Characters of a `sequence_key`, at least and at most: 16 random ones of base64 are 96 bits. Beyond it:
@@ -193,7 +194,7 @@ INVALID_ARGUMENT."""
 
 
 def read_timeout(parameters: Mapping[str, InferParameter]) -> float:
-    """Return the seconds that a request may wait for its run. Its priority is checked: all models have one level."""
+    """Return the seconds a request may wait for its run. Also checks its priority, which has no effect."""
     for name in parameters:
         if name.startswith(RESERVED_PREFIX) and name != EMPTY_FINAL_RESPONSE:
             raise InvalidRequest(
@@ -206,7 +207,7 @@ def read_timeout(parameters: Mapping[str, InferParameter]) -> float:
 
 
 def refuse_shared_memory(request: ModelInferRequest) -> None:
-    """Raise Unsupported for tensors that are not in the messages."""
+    """Raise Unsupported for tensors in shared memory."""
     of_kinds: dict[str, Iterable[Any]] = {"input": request.inputs, "output": request.outputs}
     for kind, tensors in of_kinds.items():
         for index, tensor in enumerate(tensors):
@@ -220,7 +221,7 @@ def refuse_shared_memory(request: ModelInferRequest) -> None:
 def read_classes(
     request: ModelInferRequest, signature: Signature, batch: int, sizes: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return, of the outputs to be answered as classes, how many: as asked for, or as there are."""
+    """Return the number of classes by classification output: as requested, or all if there are fewer."""
     classes: dict[str, int] = {}
     for index, output in enumerate(request.outputs):
         parameter = output.parameters.get(CLASSIFICATION)
@@ -255,7 +256,7 @@ def read_classes(
 
 
 def read_sequence_control(parameters: Mapping[str, InferParameter]) -> SequenceControl | None:
-    """Read which sequence a request belongs to; None if it has no id, or 0, or an empty one."""
+    """Read a request's sequence parameters. None without an id, or if the id is 0 or empty."""
     if SEQUENCE_ID not in parameters:
         return None
     parameter = parameters[SEQUENCE_ID]
@@ -282,7 +283,7 @@ def read_sequence_control(parameters: Mapping[str, InferParameter]) -> SequenceC
 
 
 def check_final_response(parameters: Mapping[str, InferParameter]) -> None:
-    """Check the parameter that asks for an empty last response: each request has one response, so none is empty."""
+    """Check the parameter for an empty last response. It has no effect: a request has exactly one response."""
     _read_flag(parameters, EMPTY_FINAL_RESPONSE)
 
 
@@ -290,7 +291,7 @@ def _read_key(parameters: Mapping[str, InferParameter]) -> str:
     if SEQUENCE_KEY not in parameters:
         return ""
     key = parameters[SEQUENCE_KEY].string_param
-    if not _KEY_LEAST <= len(key) <= _KEY_MOST:  # it is not repeated: it is a secret
+    if not _KEY_LEAST <= len(key) <= _KEY_MOST:  # a secret, so the message doesn't repeat it
         raise InvalidRequest(
             f"parameter {SEQUENCE_KEY} has {len(key):,} characters; it is text (string_param) of {_KEY_LEAST} to "
             f"{_KEY_MOST}, and whoever has it can continue the sequence: make it at random, such as "
@@ -310,7 +311,7 @@ def _read_flag(parameters: Mapping[str, InferParameter], name: str) -> bool:
 
 
 def _read_number(parameters: Mapping[str, InferParameter], name: str) -> int:
-    """A parameter that is a whole number of 0 or more; 0 if it is left out."""
+    """Read a non-negative integer parameter, or return 0 if it is missing."""
     if name not in parameters:
         return 0
     number = _number(parameters[name])

@@ -1,7 +1,7 @@
-"""What a model takes and gives, and which requests may share a run.
+"""A model's inputs and outputs, and which requests may share a run.
 
-The names of the dynamic axes decide how requests are joined. Along the axis named "batch" their rows follow one
-another; every other dynamic axis is a sequence axis, along which rows are padded if the model may be padded.
+The names of the dynamic axes decide how to batch requests. Rows are concatenated along the axis named "batch". Every
+other dynamic axis is a sequence axis, along which rows are padded if the model permits padding.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ class Batching(enum.Enum):
     PADDED = protocol_words.PADDED
     """Requests of any sizes: rows are padded to the longest."""
     JOINED = protocol_words.JOINED
-    """Requests with equal sizes of all sequence axes."""
+    """Requests with equal sizes of all sequence axes (equal-length)."""
     ALONE = protocol_words.ALONE
-    """None: each is run as it was sent, without a row that makes their number even."""
+    """No requests (unbatched): each runs as it was sent, without padding to an even batch size."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,41 +39,40 @@ class TensorSpec:
     """One input or output.
 
     Attributes:
-        optional: Whether a request may leave the input out (`lengths`: every row has full length; states: zeros, or
-            their default).
-        default: What stands for an input that is left out, of size 1 along the axes whose size a request chooses; None
-            for zeros and for lengths.
-        derived: For an output, by axis whose size follows from that of an axis of the inputs: how.
-        lengths_of: For an input that holds the lengths of rows, the sequence axis whose steps they count; else empty.
-        high: For integers the first value that is too large, for floats the largest usual one; None for any.
-        limits: By axis whose size a request chooses: the smallest and the largest size that the model takes, unless it
-            takes any.
-        must_be_finite: For a float input, whether NaN is refused even with --allow-non-finite: a recurrent operator
-            would make finite numbers of it.
-        may_be_infinite: For a float input or output, whether infinity passes though NaN does not: a state that begins
+        optional: Whether a request may leave the input out. Then `lengths` are full lengths, and states are zeros or
+            their default.
+        default: Value of an omitted input, with size 1 along dynamic axes. None for zeros and for lengths.
+        derived: For an output, the rule for each axis whose size is computed from an input axis.
+        lengths_of: For an input with the lengths of rows, the sequence axis whose steps they count. Empty for other
+            inputs.
+        high: For integers the exclusive upper bound, for floats the largest usual value. None for any.
+        limits: The smallest and largest size for each dynamic axis with limits.
+        must_be_finite: For a float input, whether NaN is refused even with --allow-non-finite, because a recurrent
+            operator would turn it into finite numbers.
+        may_be_infinite: For a float input or output, whether infinity is allowed but NaN isn't. Such a state begins
             with infinity.
-        may_be_non_finite: For a float output, whether it may be NaN or infinite though the inputs are finite, and is
-            refused then.
+        may_be_non_finite: For a float output, whether finite inputs may result in NaN or infinity, which is then
+            refused.
     """
 
     name: str  # as in the graph
     datatype: str  # the protocol's name, such as "FP32"
     axes: tuple[str, ...]  # name of each axis, outermost first: ("batch", "sequence", "features")
-    sizes: tuple[int, ...]  # size of each axis, -1 if a request chooses it: (-1, -1, 2)
+    sizes: tuple[int, ...]  # size of each axis, -1 for dynamic axes: (-1, -1, 2)
     optional: bool = False
     lengths_of: str = ""
-    low: int | float | None = None  # the smallest value that an input takes; None for any, and for lengths 1
+    low: int | float | None = None  # the smallest valid value. None for any, and 1 for lengths
     high: int | float | None = None
-    shortest: int = 1  # for lengths, the length of rows of padding: one that the model is known to take
-    continues_as: str = ""  # for an output that is a final state, the input that continues from it; else empty
-    zeros_after_lengths: bool = False  # for an output, whether it is zeros after each row's length
+    shortest: int = 1  # for lengths, a valid length for padding rows
+    continues_as: str = ""  # for a final state, the input that continues from it, or empty
+    zeros_after_lengths: bool = False  # for an output, whether steps after a row's length are zeros
     limits: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict, hash=False)
     must_be_finite: bool = False
     may_be_infinite: bool = False
     may_be_non_finite: bool = False
     default: Array | None = dataclasses.field(default=None, compare=False)
-    required_because: str = ""  # why a state or lengths may not be left out; empty if they may
-    left_out_with: tuple[str, ...] = ()  # the inputs together with which it is left out, or none of them is
+    required_because: str = ""  # why the input is required, or empty
+    left_out_with: tuple[str, ...] = ()  # inputs that must be left out if this one is, and vice versa
     derived: Mapping[str, DerivedSize] = dataclasses.field(default_factory=dict, hash=False)
 
     @functools.cached_property
@@ -88,19 +87,19 @@ class TensorSpec:
 
     @functools.cached_property
     def bounds(self) -> tuple[int, int] | None:
-        """The smallest integer that the input takes, and the first one that is too large; None for any, and floats."""
+        """The smallest valid integer and the exclusive upper bound. None for unbounded inputs and floats."""
         if self.is_float or self.low is None or self.high is None:
             return None
         return int(self.low), int(self.high)
 
     @functools.cached_property
     def least_length(self) -> int:
-        """For an input that holds lengths: the smallest that a request may send."""
+        """For an input with lengths: the smallest valid length."""
         return int(self.low or 1)
 
     @functools.cached_property
     def filler(self) -> int:
-        """The value of padding: 0, or the nearest that a required input takes; for lengths the shortest."""
+        """The value of padding: 0, or a required input's nearest valid value. For lengths, the shortest."""
         if self.lengths_of:
             return self.shortest
         if self.bounds is None or self.optional:
@@ -109,12 +108,12 @@ class TensorSpec:
 
     @functools.cached_property
     def batch_axis(self) -> int:
-        """Where the batch axis is: 0 for `input`, 1 for `h_0`."""
+        """The index of the batch axis: 0 for `input`, 1 for `h_0`."""
         return self.axes.index(BATCH)
 
     @functools.cached_property
     def sequence_axes(self) -> Mapping[str, int]:
-        """Where each sequence axis is, by name; of an axis that comes twice, as in weights of attention, the last."""
+        """The index of each sequence axis by name: the last index if an axis comes twice (attention weights)."""
         return MappingProxyType({name: at for at, name in self._chosen if name not in self.derived})
 
     @functools.cached_property
@@ -124,23 +123,23 @@ class TensorSpec:
 
     @property
     def relates_steps(self) -> bool:
-        """Whether a step of an output is none of one step of the input: an axis twice, or of another size."""
+        """Whether output steps don't correspond to input steps: an axis comes twice, or has another size."""
         return bool(self.derived) or len(self._chosen) > len(self.sequence_axes)
 
     @functools.cached_property
     def _chosen(self) -> tuple[tuple[int, str], ...]:
-        """The axes whose sizes a request chooses, but the batch: where each is, and its name."""
+        """The index and name of each dynamic axis except the batch axis."""
         axes = enumerate(zip(self.axes, self.sizes, strict=True))
         return tuple((at, name) for at, (name, size) in axes if size < 0 and name != BATCH)
 
     def _size(self, name: str, sizes: Mapping[str, int]) -> int:
-        """The size of an axis that a request chooses."""
+        """The size of a dynamic axis."""
         derived = self.derived.get(name)
         return sizes[name] if derived is None else derived.size(sizes[derived.of])
 
     @functools.cached_property
     def has_plain_rows(self) -> bool:
-        """Whether a row is one block of bytes, whose first part is its first steps: (batch, sequence, …)."""
+        """Whether a row is one block of bytes that begins with its first steps: (batch, sequence, …)."""
         return self.batch_axis == 0 and set(self.sequence_axes.values()) <= {1}
 
     def shape(self, batch: int, sizes: Mapping[str, int]) -> tuple[int, ...]:
@@ -152,7 +151,7 @@ class TensorSpec:
         return tuple(shape)
 
     def part(self, start: int, stop: int, sizes: Mapping[str, int]) -> tuple[slice, ...]:
-        """Where the rows from `start` to `stop` are in an array, up to these sizes of the sequence axes."""
+        """The index of the rows from `start` to `stop` in an array, up to these sizes of the sequence axes."""
         index = [slice(None)] * len(self.axes)
         index[self.batch_axis] = slice(start, stop)
         for at, name in self._chosen:
@@ -161,7 +160,7 @@ class TensorSpec:
 
     @property
     def described_axes(self) -> str:
-        """The axes with sizes that are fixed or limited: `(batch, sequence, features=2)`, `(batch, sequence=5..64)`."""
+        """The axes, with their fixed or limited sizes: `(batch, sequence, features=2)`, `(batch, sequence=5..64)`."""
         limits = {axis: f"={low}..{high}" for axis, (low, high) in self.limits.items()}
         sized = (f"{a}{limits.get(a, '')}" if s < 0 else f"{a}={s}" for a, s in zip(self.axes, self.sizes, strict=True))
         return f"({', '.join(sized)})"
@@ -180,12 +179,12 @@ class Signature:
 
     @functools.cached_property
     def main(self) -> TensorSpec:
-        """The input that sets the batch size: the first, if possible one that is required and has a sequence axis."""
+        """The input that sets the batch size: if possible, a required input with a sequence axis."""
         required = [spec for spec in self.inputs.values() if not spec.optional]
         return max(required or self.inputs.values(), key=lambda spec: bool(spec.sequence_axes))
 
     def batch_of(self, shapes: Mapping[str, Sequence[int]]) -> int:
-        """The size of the batch, from the shapes of the inputs that are there; 1 if all are left out."""
+        """The batch size from the shapes of the sent inputs, or 1 if all inputs are omitted."""
         for spec in (self.main, *self.inputs.values()):
             if spec.name in shapes:
                 return shapes[spec.name][spec.batch_axis]
@@ -202,37 +201,37 @@ class Signature:
 
     @functools.cached_property
     def lengths(self) -> Mapping[str, TensorSpec]:
-        """By sequence axis: the input that holds the lengths of rows along it."""
+        """The input with the lengths of rows, by sequence axis."""
         return MappingProxyType({spec.lengths_of: spec for spec in self.inputs.values() if spec.lengths_of})
 
     @functools.cached_property
     def states(self) -> Mapping[str, TensorSpec]:
-        """By initial state: the final state that continues as it."""
+        """The final state that continues as an initial state, by the initial state's name."""
         return MappingProxyType({spec.continues_as: spec for spec in self.outputs.values() if spec.continues_as})
 
     @functools.cached_property
     def bounded_states(self) -> tuple[tuple[int, TensorSpec], ...]:
-        """The initial states that take some integers only, each with its place among all: positions that run out."""
+        """The bounded integer initial states, such as positions, each with its index among all states."""
         return tuple((at, self.inputs[name]) for at, name in enumerate(self.states) if self.inputs[name].bounds)
 
     @functools.cached_property
     def left_out_together(self) -> tuple[TensorSpec, ...]:
-        """The inputs that may be left out only together with others."""
+        """The inputs that can be omitted only together with others."""
         return tuple(spec for spec in self.inputs.values() if spec.left_out_with)
 
     @functools.cached_property
     def required_state(self) -> str:
-        """An initial state that may not be left out, so that none is known to start with; empty if all may be."""
+        """A required initial state, so a sequence can't start without it. Empty if there is none."""
         return next((name for name in self.states if not self.inputs[name].optional), "")
 
     @property
     def is_padded(self) -> bool:
-        """Whether rows of a run may be padded, and what follows a row's length may be left out."""
+        """Whether rows of a run may be padded, and steps after a row's length may be left out."""
         return self.batching is Batching.PADDED
 
     @functools.cached_property
     def equal_axes(self) -> tuple[str, ...]:
-        """The sequence axes along which requests that share a run have equal sizes: only the first may be padded."""
+        """The sequence axes whose sizes must be equal within a run. Only the first axis may be padded."""
         return tuple(self.sequence_axes)[1 if self.is_padded else 0 :]
 
     def sizes_of(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
@@ -242,7 +241,7 @@ class Signature:
     def longest(
         self, sizes: Mapping[str, int], arrays: Mapping[str, Array], outputs: Collection[str]
     ) -> Mapping[str, int]:
-        """How many steps of each sequence axis a run of a request with these inputs and outputs needs.
+        """Return the steps of each sequence axis that a run needs for these inputs and outputs.
 
         Steps after the longest length are left out if the model may be padded and the outputs are zeros there.
         """
@@ -256,14 +255,14 @@ class Signature:
         return longest
 
     def _kept_axes(self, outputs: Collection[str]) -> set[str]:
-        """The sequence axes of which these outputs need every step that was sent."""
+        """The sequence axes whose every sent step is needed for these outputs."""
         kept: set[str] = set()
         for spec in [self.outputs[name] for name in outputs]:
             kept |= {d.of for d in spec.derived.values()} if spec.zeros_after_lengths else spec.sized_by
         return kept
 
     def with_shortest(self, shortest: Mapping[str, int]) -> "Signature":
-        """The same tensors, with the lengths of rows of padding for these inputs by name."""
+        """The same signature, with the given lengths of padding rows by input."""
         inputs = {
             name: dataclasses.replace(spec, shortest=shortest[name]) if name in shortest else spec
             for name, spec in self.inputs.items()
@@ -272,11 +271,11 @@ class Signature:
 
     @functools.cached_property
     def may_be_non_finite(self) -> frozenset[str]:
-        """The outputs that may be NaN or infinite, and are refused then."""
+        """The outputs that may be NaN or infinite. Such responses are refused."""
         return frozenset(spec.name for spec in self.outputs.values() if spec.may_be_non_finite)
 
     def without_cuts(self) -> "Signature":
-        """The same tensors, with outputs that need every step that was sent."""
+        """The same signature, with outputs that need every sent step."""
         outputs = {name: dataclasses.replace(spec, zeros_after_lengths=False) for name, spec in self.outputs.items()}
         return dataclasses.replace(self, outputs=outputs)
 
@@ -286,7 +285,7 @@ class Signature:
         return {tuple(spec.sequence_axes) for spec in self.inputs.values() if len(spec.sequence_axes) > 1}
 
     def steps_of(self, sizes: Mapping[str, int]) -> int:
-        """Steps of a row with these sizes, or 1: axes of separate inputs add up; those within one input multiply."""
+        """Steps of a row, or 1 without sequence axes. Sizes add up across inputs and multiply within one input."""
         steps = sum(sizes.values()) or 1
         for axes in self._axes_within_axes:
             steps = max(steps, math.prod([sizes[axis] for axis in axes]))

@@ -34,7 +34,7 @@ def read_signature(
 ) -> Signature:
     """Read the signature from a session of `file`, and compare the manifest with it. Raises ArtifactError.
 
-    `defaults` stand for inputs that are left out, by name, if the manifest says that they are recorded.
+    `defaults` are the values of omitted inputs, by name, if the manifest has recorded defaults.
     """
     given = _specs(inputs, manifest.inputs, file)
     twice = next((spec for spec in given.values() if spec.relates_steps), None)
@@ -77,7 +77,7 @@ def read_signature(
 def _batching_of(manifest: manifest_pb2.Manifest) -> Batching:
     match manifest.batching.mode:
         case manifest_pb2.BATCHING_PADDED:
-            # A row shorter than its run is cut where the rule says, which nothing in the run checks.
+            # The rule decides where a shorter row is cut, and the run can't check that.
             fitted = any(a.means != manifest_pb2.MEANS_PROVEN for t in manifest.outputs for a in t.derived_axes)
             return Batching.JOINED if fitted else Batching.PADDED
         case manifest_pb2.BATCHING_JOINED:
@@ -89,7 +89,7 @@ def _batching_of(manifest: manifest_pb2.Manifest) -> Batching:
 
 
 def _check(signature: Signature) -> None:
-    """Refuse sizes that nothing sets, states and lengths that are none, and padding of axes without lengths."""
+    """Refuse undetermined sizes, invalid states and lengths, and padding of axes without lengths."""
     inputs = signature.inputs.values()
     if not inputs:
         raise ArtifactError(f"{MANIFEST}: the model has no input")
@@ -124,7 +124,7 @@ def _check(signature: Signature) -> None:
 
 
 def _specs(nodes: Iterable[Any], tensors: Iterable[manifest_pb2.Tensor], file: str) -> dict[str, TensorSpec]:
-    """The specs of tensors in the graph's order; `nodes` have `name`, `type` and `shape`, as onnxruntime gives them."""
+    """The specs of tensors in the graph's order. `nodes` are onnxruntime's, with `name`, `type` and `shape`."""
     described = {tensor.name: tensor for tensor in tensors}
     specs: dict[str, TensorSpec] = {}
     for node in nodes:

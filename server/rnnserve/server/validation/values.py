@@ -1,6 +1,6 @@
-"""Shapes and values of tensors: messages that teach shapes, arrays of contents, finite numbers, integers within bounds.
+"""Checks of tensors' shapes and values, with messages that teach shapes.
 
-A message says what came, what was expected, axis by axis in the model's own names, and the likely mistake.
+A message has the actual shape, the expected shape with the model's axis names, and the likely mistake.
 """
 
 import itertools
@@ -32,14 +32,14 @@ __all__ = [
 ]
 
 _AT_ONCE = 1 << 14
-"""Elements of typed contents that are converted at once: in between, other threads may take Python's lock."""
+"""Elements of typed contents to convert at once. In between, other threads may take Python's lock."""
 
 _FEW = 64
 """Up to this many numbers, Python's own sum is faster than two calls of numpy: five times as fast for eight."""
 
 
 _MAX_AXES = 16
-"""Axes that are repeated in a message; no model has as many."""
+"""Most axes that a message repeats. No model has as many."""
 
 
 def axis_name(spec: TensorSpec, axis: int) -> str:
@@ -48,7 +48,7 @@ def axis_name(spec: TensorSpec, axis: int) -> str:
 
 
 def wrong_shape(spec: TensorSpec, shape: Sequence[int]) -> str | None:
-    """Return what is wrong with an input's shape on its own: fixed sizes, or limits of those of a request."""
+    """Return the mistake in one input's shape: its number of axes, fixed sizes, or limits of dynamic sizes."""
     shape = list(shape)
     if len(shape) > _MAX_AXES:
         return f'input "{spec.name}" has {len(shape):,} axes; it is {spec}'
@@ -68,7 +68,7 @@ def wrong_shape(spec: TensorSpec, shape: Sequence[int]) -> str | None:
 def wrong_size(
     spec: TensorSpec, shape: Sequence[int], axis: str, other: TensorSpec, other_shape: Sequence[int]
 ) -> str | None:
-    """Return how the size of the batch or a sequence axis differs from that of the `other` input, which sets it."""
+    """Return the mistake if a batch or sequence axis has another size than in the `other` input, which sets it."""
     at, other_at = spec.axes.index(axis), other.axes.index(axis)
     size, expected = shape[at], other_shape[other_at]
     if size == expected:
@@ -90,7 +90,7 @@ def wrong_size(
 
 
 def _wrong_axis(spec: TensorSpec, shape: list[int]) -> str | None:
-    """Return which axis has a size that the model does not take, of as many axes as it takes."""
+    """Return the mistake in an axis's size. The number of axes is right."""
     for axis, (size, expected) in enumerate(zip(shape, spec.sizes, strict=True)):
         if size < 1:
             return f"{axis_name(spec, axis)} is {size}, and must be 1 or more"
@@ -108,7 +108,7 @@ def _wrong_count(spec: TensorSpec, shape: list[int]) -> str:
 
 
 def _mistake_of_few_axes(spec: TensorSpec, shape: list[int]) -> str:
-    """The batch axis missing, or the sequence axis as well, or another one."""
+    """Recognize a missing batch axis, missing batch and sequence axes, or another missing axis."""
     sizes = list(spec.sizes)
     fixed = [size for size in sizes if size >= 0]
     without_batch = [size for at, size in enumerate(sizes) if at != spec.batch_axis]
@@ -129,7 +129,7 @@ def _mistake_of_few_axes(spec: TensorSpec, shape: list[int]) -> str:
 
 
 def _mistake_of_many_axes(spec: TensorSpec, shape: list[int]) -> str:
-    """An axis of size 1 too many."""
+    """Recognize a superfluous axis of size 1."""
     if len(spec.sizes) == 1 and len(shape) == 2 and shape[1] == 1:
         return f"Flatten it to [{shape[0]}]"
     for at, size in enumerate(shape):
@@ -140,10 +140,10 @@ def _mistake_of_many_axes(spec: TensorSpec, shape: list[int]) -> str:
 
 
 def _mistake_in_order(spec: TensorSpec, shape: list[int]) -> str:
-    """All axes there, in another order."""
+    """Recognize axes in another order."""
     # If every axis of a fixed size is right, a size is beyond a limit, such as a batch of too many rows.
     if not _fits(shape, spec.sizes) and len(shape) <= 4:  # of five axes there are 120 orders already
-        # The one that leaves most axes where they are comes first.
+        # Orders that move the fewest axes come first.
         orders = sorted(
             itertools.permutations(range(len(shape))),
             key=lambda order: sum(at != place for place, at in enumerate(order)),
@@ -160,7 +160,7 @@ def _mistake_in_order(spec: TensorSpec, shape: list[int]) -> str:
 
 
 def _say_order(spec: TensorSpec, order: Sequence[int], moved: list[int]) -> str:
-    """Return which order was sent, if the model's axis i was sent as axis order[i]."""
+    """Describe the sent order. The model's axis i was sent as axis order[i]."""
     sent = [spec.axes[list(order).index(at)] for at in range(len(order))]
     if not spec.sequence_axes and order[spec.batch_axis] == 0:
         return (
@@ -232,7 +232,7 @@ def read_typed(
 
 
 def check_lengths(lengths: Array, spec: TensorSpec, size: int, sized: TensorSpec) -> None:
-    """Check that lengths (batch) are no larger than the sequence axis, whose size the input `sized` sets."""
+    """Check that lengths (batch) don't exceed the sequence axis, whose size the input `sized` sets."""
     wrong = np.flatnonzero((lengths < spec.least_length) | (lengths > size))
     if wrong.size:
         row = int(wrong[0])
@@ -244,10 +244,10 @@ def check_lengths(lengths: Array, spec: TensorSpec, size: int, sized: TensorSpec
 
 
 def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Array], *, allow_non_finite: bool) -> Array:
-    """Return an input's array, with the spec's filler for values in the padding that are not valid.
+    """Return an input's array, with invalid values in the padding replaced by the spec's filler.
 
-    Raises InvalidRequest for another value that is not finite, or not within the spec's bounds. `lengths`, (batch) by
-    sequence axis, are empty if every row has full length, or if padding must be as the model takes it.
+    Raises InvalidRequest for other values that aren't finite or within the spec's bounds. `lengths` holds an array
+    (batch) by sequence axis. It is empty if every row has full length or if padding must be valid.
     """
     if spec.is_float:
         if (allow_non_finite and not spec.must_be_finite) or all_finite(array):
@@ -278,9 +278,9 @@ def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Arra
 
 
 def validator(spec: TensorSpec, *, allow_non_finite: bool) -> Callable[[bytes], bool]:
-    """Return a function that tells whether all values of an input, not of lengths, are valid, from its bytes.
+    """Return a function that checks all values of an input other than lengths, from its bytes.
 
-    Padding is not excepted. FP32 and FP64 that are finite but very large may count as not valid.
+    It also checks padding. Finite but very large FP32 and FP64 values may count as invalid.
     """
     if spec.is_float and (spec.must_be_finite or not allow_non_finite):
         return are_finite if spec.datatype == "FP32" else lambda data: all_finite(np.frombuffer(data, spec.dtype))
@@ -299,10 +299,10 @@ def is_within_bounds(data: bytes, spec: TensorSpec) -> bool:
 
 
 def all_finite(array: Array) -> bool:
-    """Whether every number of a float array, of any shape, is finite; FP64 whose sum is not may count as not finite."""
+    """Whether every number of a float array is finite. FP64 numbers with an infinite sum may count as not finite."""
     if array.size <= _FEW:
         return math.isfinite(sum(array.reshape(-1).tolist()))  # in double precision, so few FP32 cannot overflow
-    return 0 not in np.isfinite(array).tobytes()  # `all` is a call of numpy more, and by far the slower
+    return 0 not in np.isfinite(array).tobytes()  # `all` is one more call of numpy, and much slower
 
 
 def are_finite(data: bytes) -> bool:
@@ -324,7 +324,7 @@ def _are_booleans(data: bytes) -> bool:
 
 
 def refuse_non_finite(request: CheckedRequest, outputs: Mapping[str, Array], signature: Signature) -> None:
-    """Raise InvalidRequest for NaN or infinity within the lengths of an answer's outputs that may have such."""
+    """Raise InvalidRequest for NaN or infinity, within lengths, in outputs that may hold them."""
     for name, array in outputs.items():
         spec = signature.outputs[name]
         if not spec.may_be_non_finite or all_finite(array):
@@ -342,7 +342,7 @@ def refuse_non_finite(request: CheckedRequest, outputs: Mapping[str, Array], sig
 
 
 def _before_ends(ends: Array, spec: TensorSpec, axis: str, shape: tuple[int, ...]) -> Array:
-    """Whether a step comes before its row's end, of as many axes as the shape has."""
+    """Return whether each step is before its row's end, broadcastable to the shape."""
     at = spec.sequence_axes[axis]
     steps = np.arange(shape[at]).reshape([-1 if i == at else 1 for i in range(len(shape))])
     rows = ends.reshape([-1 if i == spec.batch_axis else 1 for i in range(len(shape))])
