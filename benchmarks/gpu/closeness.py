@@ -12,9 +12,9 @@ import numpy as np
 
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.parity.batches import input_batches
-from rnnserve.export.parity.distances import DistanceRow, Distances
 from rnnserve.export.parity.reference import Reference
 from rnnserve.export.parity.tolerances import limits_for
+from rnnserve.export.parity.value_comparison import DistanceRow, Distances
 from rnnserve.export.tensors import lengths_inputs, mask_before_lengths
 from rnnserve.protos.differences import coarseness, largest_difference, scale
 from rnnserve.protos.golden import Case, Inference

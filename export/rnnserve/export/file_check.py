@@ -14,7 +14,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor, nn
 
-from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
+from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating, settle_outputs
 from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import ParityError
 from rnnserve.export.first_non_finite import Origin, origin_of, paths_of, tensors_in
@@ -58,6 +58,7 @@ def check_file(
     file = read_onnx(path, external_data=True)
     with left_as_they_were(publication.module):
         model = describe_model(publication)
+        settle_outputs(model)
         renamed = _with_names_of(file, model)
         data = renamed.SerializeToString()
         with one_thread(), evaluating(model.module), OnnxProcess(timeout) as process:

@@ -22,22 +22,6 @@ from rnnserve.export.surroundings import Wrapper, owner_of
 from rnnserve.export.tensors import Arrays
 from rnnserve.export.trees import Leaf, NoTensor, Path, Tree, flatten_results, leaves, made_of_a_tensor, mapped
 
-__all__ = [
-    "MISSING",
-    "Call",
-    "Fixed",
-    "FlatModule",
-    "Grouped",
-    "OfLengths",
-    "Omissible",
-    "Slot",
-    "attribute",
-    "copied",
-    "flat_script",
-    "set_attribute",
-    "slots_in",
-]
-
 MISSING = object()
 """What an attribute is that a module does not have before its first call."""
 

@@ -18,7 +18,7 @@ from rnnserve.export.description.described_model import DescribedModel, evaluati
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.errors import ExportError
 from rnnserve.export.onnx_runner import OnnxRunner
-from rnnserve.export.parity.extreme_values import EXTREMES
+from rnnserve.export.parity.batches import EXTREMES
 from rnnserve.export.parity.reference import MOVED, Reference, Truth
 from rnnserve.export.parity.tolerances import CALM, ULP, limits_for, replay_limits
 from rnnserve.export.tensors import Arrays, axis_of, draw_inputs, mask_before_lengths, sizes_of, stack_rows, take_row
@@ -28,8 +28,6 @@ from rnnserve.protos.differences import coarseness, distances, scale
 from rnnserve.protos.golden import Case, Inference, replay
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out
-
-__all__ = ["GoldenCases", "Rounding", "make_cases", "prove_cases"]
 
 _Array = npt.NDArray[Any]
 _Inputs = Mapping[str, _Array]

@@ -15,7 +15,14 @@ import sympy  # type: ignore[import-untyped]  # a dependency of torch
 import torch
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
-from rnnserve.export.description.described_outputs import OTHER_SIZES, check_sizes, described_axis, fit_size, is_sure
+from rnnserve.export.description.described_outputs import (
+    OTHER_SIZES,
+    check_sizes,
+    described_axis,
+    fit_size,
+    open_axes,
+    put_rules,
+)
 from rnnserve.export.description.forward_trials import Trial
 from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import UnsupportedModule
@@ -25,10 +32,14 @@ from rnnserve.export.recurrence.export import export_onnx, run_pass
 from rnnserve.export.recurrent_guard import guard_recurrences
 from rnnserve.export.tensors import draw_sample
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["to_onnx"]
+
+_GROWN = (
+    'It is as large as "{}" and "{}" together, as a cache is that grows with each request: give it a fixed size, such '
+    "as that of its last steps, or publish a module around this one that does not return it"
+)
 
 _FITTED = 1 << 13
 """Sizes in a row to which a rule is fitted; it has to be right for those beyond, too."""
@@ -45,14 +56,8 @@ def _settle_sizes(model: DescribedModel, program: torch.export.ExportedProgram) 
             if axis.size == DYNAMIC and isinstance(expression := expression_of(size), sympy.Symbol):
                 symbols.setdefault(expression, axis.name)
     for tensor, value in zip(model.outputs, outputs_of(program), strict=True):
-        before, settled = {axis.name: axis for axis in tensor.derived_axes}, {}
-        for at, size in enumerate(value.shape):
-            axis = tensor.axes[at]
-            derived = _settle(model, tensor, at, expression_of(size), symbols, before.get(axis.name))
-            if derived is not None:
-                settled[derived.name] = derived
-        del tensor.derived_axes[:]
-        tensor.derived_axes.extend(settled.values())
+        found = {at: _settle(model, tensor, at, expression_of(size), symbols) for at, size in enumerate(value.shape)}
+        put_rules(tensor, {at: rule for at, rule in found.items() if rule is not None})
     if any(tensor.derived_axes for tensor in model.outputs):
         with evaluating(model.module):
             check_sizes(Trial(model.module.run, model.inputs, model.sizes), model.outputs, model.longest)
@@ -64,19 +69,20 @@ def _settle(
     at: int,
     expression: sympy.Expr,
     symbols: Mapping[sympy.Symbol, str],
-    before: manifest_pb2.DerivedAxis | None,
 ) -> manifest_pb2.DerivedAxis | None:
-    """Settle an axis of an output, in place, and give its rule where it has one; `before` is what runs have shown."""
+    """Settle an axis of an output, in place, if it is fixed or as large as one of the inputs; else give its rule."""
     axis = tensor.axes[at]
     free = sorted(expression.free_symbols, key=str)
+    shown = expression.xreplace({symbol: sympy.Symbol(name, integer=True) for symbol, name in symbols.items()})
     refusal = UnsupportedModule(
-        f'axis {at} of output "{tensor.name}" has the size {expression.xreplace(_named(symbols))}: neither fixed, nor '
-        f"as large as an axis of the inputs, nor a * ((b * size + c) // d) + e of one, between bounds. {OTHER_SIZES}"
+        f'axis {at} of output "{tensor.name}" has the size {shown}: neither fixed, nor as large as an axis of the '
+        "inputs, nor a * ((b * size + c) // d) + e of one, between bounds. "
+        + (_GROWN.format(*map(symbols.get, free)) if expression == sum(free) and len(free) == 2 else OTHER_SIZES)
     )
-    if not free or not symbols.keys() >= set(free):
-        if before is not None and not is_sure(before):
+    if not free or not symbols.keys() >= set(free):  # values decide it
+        if at in open_axes(tensor):
             raise refusal
-        return before
+        return None
     low, high = model.size_limits[symbols[free[0]]]
     table = sizes_by(expression, free[0], low, high) if len(free) == 1 else None
     if table is None:
@@ -91,15 +97,7 @@ def _settle(
     rule = fit_size(symbols[free[0]], sizes[:_FITTED], found[:_FITTED])
     if rule is None or rule.of == BATCH or not np.array_equal(rule.sizes(sizes), found):
         raise refusal
-    derived = described_axis(rule, means=manifest_pb2.MEANS_PROVEN)
-    if before is not None and before.name != str(DerivedSize.of_axis(before)):  # the description names it
-        derived.name = before.name
-    axis.name, axis.size = derived.name, DYNAMIC
-    return derived
-
-
-def _named(symbols: Mapping[sympy.Symbol, str]) -> dict[sympy.Symbol, sympy.Symbol]:
-    return {symbol: sympy.Symbol(name, integer=True) for symbol, name in symbols.items()}
+    return described_axis(rule, means=manifest_pb2.MEANS_PROVEN)
 
 
 def to_onnx(model: DescribedModel) -> bytes:

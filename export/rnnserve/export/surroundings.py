@@ -24,22 +24,6 @@ from torch import Tensor, nn
 from rnnserve.export.source_lines import is_users_class, is_users_code
 from rnnserve.export.torch_adapter import tree_leaves
 
-__all__ = [
-    "CACHED",
-    "Wrapper",
-    "functions_of",
-    "held_modules",
-    "held_objects",
-    "held_values",
-    "left_as_they_were",
-    "names_in",
-    "one_thread",
-    "owner_of",
-    "path_of_the_users",
-    "restoring",
-    "users_module",
-]
-
 _BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
 """PyTorch's own attributes, which change whenever parameters are replaced."""
 

@@ -12,23 +12,6 @@ from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = [
-    "Arrays",
-    "axis_of",
-    "draw_inputs",
-    "draw_sample",
-    "is_state",
-    "lengths_inputs",
-    "mask_before_lengths",
-    "sequence_axes",
-    "shape_of",
-    "size_limits",
-    "sizes_of",
-    "stack_rows",
-    "take_row",
-    "take_steps",
-]
-
 Arrays = dict[str, npt.NDArray[Any]]
 """Arrays by the names of a model's tensors, in the order of its forward."""
 
@@ -84,6 +67,12 @@ def sizes_of(inputs: Tensors, arrays: Mapping[str, npt.NDArray[Any]]) -> dict[st
         for at, axis in enumerate(tensor.axes)
         if axis.size == DYNAMIC and tensor.name in arrays
     }
+
+
+def sizes_near(limits: Mapping[str, tuple[int, int]], steps: int, rows: int) -> dict[str, int]:
+    """Choose sizes near a number of rows and of steps, within limits. Several sequence axes get sizes of their own."""
+    wanted = {axis: steps + 3 * at for at, axis in enumerate(axis for axis in limits if axis != BATCH)} | {BATCH: rows}
+    return {axis: min(max(wanted[axis], low), high) for axis, (low, high) in limits.items()}
 
 
 def mask_before_lengths(

@@ -20,19 +20,6 @@ from torch.overrides import TorchFunctionMode
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.source_lines import is_users_code, source_line
 
-__all__ = [
-    "Leaf",
-    "NoTensor",
-    "Path",
-    "Tree",
-    "flatten_results",
-    "leaves",
-    "made_of_a_tensor",
-    "mapped",
-    "parts_of",
-    "shown",
-]
-
 Path = tuple[str, ...]
 
 Tree = Any

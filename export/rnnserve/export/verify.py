@@ -19,7 +19,7 @@ from rnnserve.export.flat_module import flat_script
 from rnnserve.export.found_states.parts_file import parts_failures
 from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.parity import OnnxRunner, prove
-from rnnserve.export.parity.graph_findings import contradictions, walk_graph
+from rnnserve.export.parity.batching_safety import contradictions, walk_graph
 from rnnserve.export.parity.proof import check_onnx, reference_of
 from rnnserve.export.surroundings import left_as_they_were, one_thread
 from rnnserve.export.tensors import Arrays, is_state, sequence_axes, size_limits, sizes_of

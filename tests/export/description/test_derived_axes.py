@@ -7,7 +7,7 @@ from torch import nn
 
 from rnnserve.client import Client
 from rnnserve.export import Floats, UnsupportedModule, publish
-from rnnserve.export.description.described_outputs import derive_axis, fit_size, is_sure
+from rnnserve.export.description.described_outputs import derive_axis, fit_size
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.server.testing import serve
@@ -55,7 +55,8 @@ def test_a_rule_is_found_and_right_at_every_size(steps, limits, rule):
     expected = [steps(size) for size in sizes.tolist()]
     by_runs = derive_axis(lambda at: steps(at["n"]), {"n": limits}, {"batch": 3})
     by_sizes = fit_size("n", sizes[: 1 << 13], np.array(expected[: 1 << 13]))
-    for found in (DerivedSize.of_axis(by_runs), by_sizes) if is_sure(by_runs) else (by_sizes,):
+    assert (by_runs is None) == (rule == "(147*n+159)/160")  # runs do not show all that 160 leaves over
+    for found in (by_sizes,) if by_runs is None else (DerivedSize.of_axis(by_runs), by_sizes):
         assert str(found) == rule
         assert found.sizes(sizes).tolist() == expected == [found.size(size) for size in sizes.tolist()]
 
@@ -107,6 +108,11 @@ class Resampled(nn.Module):
         return nn.functional.interpolate(x.transpose(1, 2), scale_factor=0.7).transpose(1, 2)
 
 
+class Squared(nn.Module):
+    def forward(self, x):
+        return x.repeat(1, x.size(1), 1)
+
+
 class Third(nn.Module):
     def forward(self, x):
         return x[:, 2::3]
@@ -115,6 +121,7 @@ class Third(nn.Module):
 @pytest.mark.parametrize(
     ("module", "low", "said"),
     [
+        (Squared(), 1, r'axis 1 of output "y" has the size sequence\*\*2: neither fixed, nor as large as an axis'),
         (Resampled(), 2, r'axis 1 of output "y" .*: neither fixed, .* Pad the output'),
         (Third(), 1, r'output "y" has shape \[\d, 0, 3\] .* sizes=\{"sequence": \(3, …\)\}'),
     ],

@@ -3,7 +3,7 @@
 import pytest
 from onnx import TensorProto, helper
 
-from rnnserve.export.found_states.recurrences import needed_inputs
+from rnnserve.export.found_states.places import needed_inputs
 
 
 def value(name):

@@ -10,8 +10,7 @@ from kit.descriptions import tensors_described
 from rnnserve.export import ParityError
 from rnnserve.export.analysis import Decision, Verdict
 from rnnserve.export.description.publication import Floats, Integers, Lengths
-from rnnserve.export.parity.batching_safety import find_batching
-from rnnserve.export.parity.graph_findings import GraphFindings, contradictions, finding
+from rnnserve.export.parity.batching_safety import GraphFindings, contradictions, find_batching, finding
 from rnnserve.export.parity.reference import FLOAT64, MOVED
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.protos import manifest_pb2

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rnnserve.export.parity.distances import DistanceRow, Distances, Spread
 from rnnserve.export.parity.tolerances import limits_for
+from rnnserve.export.parity.value_comparison import DistanceRow, Distances, Spread
 
 LIMITS = dataclasses.replace(limits_for("cpu"), sequence_rms_factor=3.0, sequence_rms_floor=1e-3)
 

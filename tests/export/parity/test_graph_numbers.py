@@ -4,7 +4,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
 
-from rnnserve.export.parity.graph_findings import computes_with_sizes
+from rnnserve.export.parity.batches import computes_with_sizes
 
 SHAPE = helper.make_node("Shape", ["x"], ["size"])
 STEPS = helper.make_node("Gather", ["size", "one"], ["steps"])

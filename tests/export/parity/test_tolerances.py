@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnserve.export.parity.distances import DistanceRow
 from rnnserve.export.parity.tolerances import LIMITS, limits_for, replay_limits
+from rnnserve.export.parity.value_comparison import DistanceRow
 from rnnserve.protos.differences import scale
 
 ULP = 2.0**-23

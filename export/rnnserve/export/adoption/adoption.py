@@ -28,24 +28,23 @@ from rnnserve.export.adoption.file_inputs import (
 )
 from rnnserve.export.adoption.folding import fold
 from rnnserve.export.adoption.samples import Sample, expected_cases
-from rnnserve.export.description.described_outputs import check_sizes, describe_outputs
+from rnnserve.export.description.described_outputs import check_sizes, describe_outputs, settle_by_runs
 from rnnserve.export.description.described_tensors import (
     ModelDescription,
     check_inputs,
-    check_model_name,
     check_states,
     complete_sample,
     name_classes,
 )
 from rnnserve.export.description.forward_trials import Trial
 from rnnserve.export.description.publication import DYNAMIC
+from rnnserve.export.description.targets import check_model_name
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.onnx_files import load_proto, read_onnx, save_model
 from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, OnnxTruth, Proof
-from rnnserve.export.parity.batching_safety import find_batching
-from rnnserve.export.parity.graph_findings import walk_graph
+from rnnserve.export.parity.batching_safety import find_batching, walk_graph
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult, describe_version
 from rnnserve.export.publishing import Seal, check_config, publish_tried, render_config
@@ -243,7 +242,9 @@ def _describe(
         axis: (low, high if axis == BATCH or axis in given else max(high, _FAR)) for axis, (low, high) in sizes.items()
     }
     try:
-        outputs = describe_outputs(Trial(compute, inputs, longer), run.outputs)
+        trial = Trial(compute, inputs, longer)
+        outputs = describe_outputs(trial, run.outputs)
+        settle_by_runs(trial, outputs)
         check_sizes(Trial(compute, inputs, sizes), outputs, _CHECKED)
     except UnsupportedModule as error:
         free = [axis for axis in sizes if axis != BATCH and axis not in roles.sizes]

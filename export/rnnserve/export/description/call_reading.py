@@ -29,8 +29,6 @@ from rnnserve.export.tensors import draw_sample, size_limits
 from rnnserve.export.trees import Path, Tree
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["CallReader"]
-
 _ANY, _ANY_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 _NONE = inspect.Parameter.empty
 

@@ -5,18 +5,16 @@ The module is run a few times, at sizes unlike each other, which tells the axes 
 
 import contextlib
 import dataclasses
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from rnnserve.export.description.described_outputs import describe_outputs
+from rnnserve.export.description.described_outputs import describe_outputs, settle_by_runs
 from rnnserve.export.description.described_tensors import (
     ModelDescription,
     check_inputs,
-    check_model_name,
     check_states,
     complete_sample,
     name_classes,
@@ -34,17 +32,16 @@ from rnnserve.export.description.forward_trials import (
 from rnnserve.export.description.nested_states import read_call
 from rnnserve.export.description.omitted_inputs import find_defaults
 from rnnserve.export.description.publication import Publication
+from rnnserve.export.description.targets import check_model_name
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.first_non_finite import non_finite_advice
 from rnnserve.export.flat_module import FlatModule
-from rnnserve.export.recurrence.refusals import keeps_state
-from rnnserve.export.surroundings import held_values, restoring
+from rnnserve.export.recurrence.carried_state import refuse_carried_state
+from rnnserve.export.surroundings import left_as_they_were, restoring
 from rnnserve.export.tensors import Arrays
 from rnnserve.export.torch_adapter import written_module
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
-
-__all__ = ["DescribedModel", "describe_model", "evaluating"]
 
 _MOST_HELD = 8
 """Rows that a state may have when a module is published: one, or those of the last batch that it was tried with."""
@@ -82,7 +79,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         def compute(arrays: Arrays) -> Arrays:
             return _compute(flat, arrays, allow_non_finite=publication.allow_non_finite)
 
-        outputs = describe_outputs(Trial(compute, inputs, sizes), given, is_settled_later=True)
+        outputs = describe_outputs(Trial(compute, inputs, sizes), given)
         longest = try_forward(Trial(flat.run, inputs, sizes), outputs)
         defaults = find_defaults(flat, inputs, sizes, initial)
     check_states(states, inputs, outputs)
@@ -103,6 +100,16 @@ def describe_model(publication: Publication) -> DescribedModel:
         allow_non_finite=publication.allow_non_finite,
         defaults=defaults,
     )
+
+
+def settle_outputs(model: DescribedModel) -> None:
+    """Settle the open axes of a model's outputs by runs, where no program is captured."""
+
+    def compute(arrays: Arrays) -> Arrays:
+        return _compute(model.module, arrays, allow_non_finite=True)
+
+    with evaluating(model.module):
+        settle_by_runs(Trial(compute, model.inputs, model.sizes), model.outputs)
 
 
 @contextlib.contextmanager
@@ -169,44 +176,20 @@ def _compute(module: FlatModule, arrays: Arrays, *, allow_non_finite: bool) -> A
 def _naming_kept_states(
     module: FlatModule, inputs: Sequence[manifest_pb2.Tensor], sizes: Mapping[str, tuple[int, int]]
 ) -> Iterator[None]:
-    """If the module does not take its inputs in the context, look for a state that it keeps, of the rows of a call.
-
-    It keeps one if it takes some rows after a call with others only if that call is undone, or only as many rows as it
-    holds a state of. Then UnsupportedModule names what the call has changed.
-    """
+    """If the module does not take its inputs in the context, name the state that it keeps, if it keeps one."""
     as_now = restoring(module.module)
-
-    def undo() -> None:
-        for restore in as_now:
-            restore()
-
     try:
         yield
-    except WrongArguments as error:
+    except WrongArguments:
+        for restore in as_now:
+            restore()
         trial = Trial(module.run, inputs, sizes)
         low, high = sizes[BATCH]
-
-        def takes(rows: int) -> bool:
-            return trial.error(trial.smallest | {BATCH: rows}) is None
-
-        for rows in range(low, min(max(low, _MOST_HELD), high)):
-            undo()
-            takes_more = takes(rows + 1)
-            undo()
-            before = held_values(module.module)
-            if not takes(rows) or takes(rows + 1):
-                continue
-            names = {
-                name
-                for name, leaves in held_values(module.module).items()
-                for one, other in itertools.zip_longest(before.get(name, []), leaves)
-                if one is not other and (takes_more or _are_of_rows(one, other, rows))
-            }
-            if names:
-                raise keeps_state(names) from error
-            break
+        for rows in range(low, min(max(low, _MOST_HELD), high) + 1):
+            taken = trial.smallest | {BATCH: rows}
+            with left_as_they_were(module):
+                takes = trial.error(taken) is None
+            if takes:
+                refuse_carried_state(module, module.arguments(trial.drawn(taken)))
+                break
         raise
-
-
-def _are_of_rows(one: object, other: object, rows: int) -> bool:
-    return isinstance(one, Tensor) and isinstance(other, Tensor) and one.shape == other.shape and rows in one.shape

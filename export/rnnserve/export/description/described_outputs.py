@@ -1,10 +1,13 @@
-"""The outputs of a model, described: their datatypes and axes, found by running it at several sizes.
+"""The outputs of a model, described: their datatypes and axes, as far as runs at a few sizes tell them.
+
+An axis that is neither fixed nor as large as an axis of the inputs stays open: a derived axis without a rule. The
+program that is exported has an expression for its size (`model_onnx`); of a file there are runs alone
+(`settle_by_runs`).
 
 A convolution or a pooling of stride d gives (size + a) // d steps, and several of them in a row do so, too, with the
 product of their strides; a transposed one gives m * size + a, or m steps for each that a stride has left. Slices have
 a largest size (`y[:, -127:]`), and a smallest one (`max(1, n // 2)`). So the size is times * ((m * size + a) // d) +
-plus between two bounds (`DerivedSize`), and these numbers are fitted to the sizes at many sizes of the inputs: to those
-that the exported program computes, or, where there is no program, or values decide, to those that runs have.
+plus between two bounds (`DerivedSize`), and these numbers are fitted to the sizes at many sizes of the inputs.
 """
 
 import contextlib
@@ -25,8 +28,6 @@ from rnnserve.protos.datatypes import DTYPES, datatype_of
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["OTHER_SIZES", "check_sizes", "derive_axis", "describe_outputs", "described_axis", "fit_size", "is_sure"]
-
 Tensors = Sequence[manifest_pb2.Tensor]
 _Sizes = Mapping[str, int]
 _Numbers = npt.NDArray[np.int64]
@@ -36,11 +37,6 @@ OTHER_SIZES = (
     "another output"
 )
 """What to do about an axis whose size follows from those of the inputs in no known way."""
-
-_GROWN = (
-    'It is as large as "{}" and "{}" together, as a cache is that grows with each request: give it a fixed size, such '
-    "as that of its last steps, or publish a module around this one that does not return it"
-)
 
 _CHECKED = (*range(1, 18), 31, 32, 33, 61, 63, 64, 65, 97, 127, 128, 129, 200, 255, 256, 257, 307, 400, 511, 512, 513)
 _CHECKED_FAR = (777, 1000, 1023, 1024, 1025, 1536, 1999, 2047, 2048, 2049, 2500, 2999, 3000)
@@ -54,13 +50,8 @@ _CHANGES: Final = 3
 """How many changes of an output's size are looked for until the two sizes around each are known."""
 
 
-def describe_outputs(
-    trial: Trial, given: Sequence[str] | Mapping[str, InputDescription], *, is_settled_later: bool = False
-) -> list[manifest_pb2.Tensor]:
-    """Run a model at several sizes, which tells the datatypes and axes of its outputs; some have descriptions.
-
-    If an exported program settles sizes later, a rule need not be sure by runs alone.
-    """
+def describe_outputs(trial: Trial, given: Sequence[str] | Mapping[str, InputDescription]) -> list[manifest_pb2.Tensor]:
+    """Run a model at several sizes, which tells the datatypes and axes of its outputs; some have descriptions."""
     runs = _run_at_probes(trial)
     outputs = []
     for name in given:
@@ -74,8 +65,13 @@ def describe_outputs(
             raise UnsupportedModule(f'output "{name}" has shape {first.shape} or {other}, by the size of the inputs')
         tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
         for at, found in enumerate(zip(*shapes, strict=True)):
-            pairs = [(sizes, size) for (sizes, _), size in zip(runs, found, strict=True)]
-            _add_axis(tensor, at, pairs, trial, sure=not is_settled_later)
+            if len(set(found)) == 1:
+                tensor.axes.add(name=f"axis {at}", size=found[0])
+                continue
+            equal = (axis for axis in trial.sizes if found == tuple(sizes[axis] for sizes, _ in runs))
+            tensor.axes.add(name=next(equal, f"axis {at}"), size=DYNAMIC)
+            if tensor.axes[at].name == f"axis {at}":
+                tensor.derived_axes.add(name=f"axis {at}")
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
                 f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
@@ -87,6 +83,47 @@ def describe_outputs(
             _name_axes(tensor, given[name])
         outputs.append(tensor)
     return outputs
+
+
+def settle_by_runs(trial: Trial, outputs: Tensors) -> None:
+    """Find the rules of open axes by runs, in place; UnsupportedModule if runs do not tell one."""
+    probes = _probing_sizes(trial.sizes)
+    limits = {axis: bounds for axis, bounds in trial.sizes.items() if axis != BATCH}
+    for tensor in outputs:
+        rules = {}
+        for at in open_axes(tensor):
+
+            def size_at(sizes: _Sizes, name: str = tensor.name, at: int = at) -> int:
+                return int(trial.run(sizes)[name].shape[at])
+
+            rule = derive_axis(size_at, limits, probes[0])
+            if rule is None:
+                shown = ", ".join(f"{size_at(probe)} for {probe}" for probe in probes)
+                raise UnsupportedModule(
+                    f'axis {at} of output "{tensor.name}" is {shown}: neither fixed, nor as large as an axis of the '
+                    "inputs, nor (a * size + b) // c of one, so the server could not divide it among requests. "
+                    f"{OTHER_SIZES}"
+                )
+            rules[at] = rule
+        put_rules(tensor, rules)
+
+
+def open_axes(tensor: manifest_pb2.Tensor) -> list[int]:
+    """List the axes whose sizes are to be settled."""
+    names = [derived.name for derived in tensor.derived_axes if not derived.of]
+    return [at for at, axis in enumerate(tensor.axes) if axis.name in names]
+
+
+def put_rules(tensor: manifest_pb2.Tensor, rules: Mapping[int, manifest_pb2.DerivedAxis]) -> None:
+    """Settle axes by rules, by position. An open axis keeps the name that the description gives it."""
+    named = [at for at in open_axes(tensor) if tensor.axes[at].name != f"axis {at}"]
+    del tensor.derived_axes[:]
+    for at, rule in rules.items():
+        axis = tensor.axes[at]
+        axis.name, axis.size = axis.name if at in named else rule.name, DYNAMIC
+        if axis.name not in [each.name for each in tensor.derived_axes]:
+            tensor.derived_axes.append(rule)
+            tensor.derived_axes[-1].name = axis.name
 
 
 def check_sizes(trial: Trial, outputs: Tensors, longest: int) -> None:
@@ -147,33 +184,6 @@ def _run_at_probes(trial: Trial) -> list[tuple[_Sizes, Arrays]]:
     return runs
 
 
-def _add_axis(
-    tensor: manifest_pb2.Tensor, at: int, found: Sequence[tuple[_Sizes, int]], trial: Trial, *, sure: bool
-) -> None:
-    """Describe the next axis of an output, of which some sizes are known. With `sure`, runs have to tell its rule."""
-    probe, size = found[0]
-    equal = [axis for axis in probe if all(other == where[axis] for where, other in found)]
-    if all(other == size for _, other in found):
-        tensor.axes.add(name=f"axis {at}", size=size)
-        return
-    if equal:
-        tensor.axes.add(name=equal[0], size=DYNAMIC)
-        return
-    limits = {axis: bounds for axis, bounds in trial.sizes.items() if axis != BATCH}
-    derived = derive_axis(lambda sizes: trial.run(sizes)[tensor.name].shape[at], limits, probe)
-    if derived is None or (sure and not is_sure(derived)):
-        sums = itertools.combinations(probe, 2)
-        grown = [pair for pair in sums if all(other == where[pair[0]] + where[pair[1]] for where, other in found)]
-        shown = ", ".join(f"{other} for {where}" for where, other in found)
-        raise UnsupportedModule(
-            f'axis {at} of output "{tensor.name}" is {shown}: neither fixed, nor as large as an axis of the inputs, '
-            "nor (a * size + b) // c of one, so the server could not divide it among requests. "
-            + (_GROWN.format(*grown[0]) if grown else OTHER_SIZES)
-        )
-    tensor.axes.add(name=derived.name, size=DYNAMIC)
-    tensor.derived_axes.append(derived)
-
-
 def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[_Sizes]:
     """Two sizes for each axis, unlike each other and together unlike those of the other axes, within the bounds."""
     pairs: dict[str, tuple[int, int]] = {}
@@ -213,18 +223,13 @@ def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None
         axis.name = name
 
 
-def described_axis(rule: DerivedSize, **more: Any) -> manifest_pb2.DerivedAxis:  # noqa: ANN401 - fields of the message
-    """Describe an axis as a manifest does, named by its rule."""
-    return manifest_pb2.DerivedAxis(name=str(rule), **rule._asdict(), **more)
-
-
 def derive_axis(
     size_at: Callable[[Mapping[str, int]], int], limits: Mapping[str, tuple[int, int]], sizes: Mapping[str, int]
 ) -> manifest_pb2.DerivedAxis | None:
     """Find the axis of the inputs from which the size of an output's axis follows, and how, by runs.
 
     `size_at` runs the module, with one axis changed within its `limits`, and the others of `sizes`. None if it follows
-    from more than one axis, or in another way.
+    from more than one axis, or in another way, or if runs have not shown all that a size leaves over.
     """
     found = None
     for axis, (low, high) in limits.items():
@@ -241,15 +246,15 @@ def derive_axis(
             continue
         ascending = np.array(sorted(pairs), np.int64)
         rule = fit_size(axis, ascending, np.array([pairs[size] for size in ascending.tolist()], np.int64))
-        if rule is None or found is not None:
+        if rule is None or found is not None or (rule.multiply > 1 and rule.divide > _DENSE):
             return None
         found = described_axis(rule, means=manifest_pb2.MEANS_TRIED, tried_to=max(pairs))
     return found
 
 
-def is_sure(rule: manifest_pb2.DerivedAxis) -> bool:
-    """Whether runs alone tell a rule: they have shown all that a size leaves over, or where strides begin exactly."""
-    return rule.multiply == 1 or rule.divide <= _DENSE
+def described_axis(rule: DerivedSize, **more: Any) -> manifest_pb2.DerivedAxis:  # noqa: ANN401 - fields of the message
+    """Describe an axis as a manifest does, named by its rule."""
+    return manifest_pb2.DerivedAxis(name=str(rule), **rule._asdict(), **more)
 
 
 def _between_changes(pairs: Mapping[int, int]) -> Iterator[int]:

@@ -9,23 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.description.publication import DYNAMIC, InputDescription
-from rnnserve.export.description.targets import check_model_name
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.tensors import Arrays, axis_of, lengths_inputs, sequence_axes, shape_of, size_limits, sizes_of
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out, infinite_defaults
-
-__all__ = [
-    "ModelDescription",
-    "check_inputs",
-    "check_model_name",
-    "check_states",
-    "complete_sample",
-    "name_classes",
-    "read_initial_values",
-]
 
 Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -155,9 +144,9 @@ def check_states(states: Mapping[str, str], inputs: Tensors, outputs: Tensors) -
         for at, (axis, of_input) in enumerate(zip(output.axes, input.axes, strict=True)):
             if axis.size == DYNAMIC and axis.name != of_input.name:
                 raise WrongArguments(
-                    f'states: "{final}" continues as "{initial}", but its axis {at} has "{axis.name}" entries where '
-                    f'the input has "{of_input.name}": a state keeps its size. Give a cache that grows a fixed one, '
-                    "such as that of its last steps, or do not call it a state: then each request sends its own"
+                    f'states: "{final}" continues as "{initial}", but its axis {at} is not as large as the input\'s, '
+                    f'"{of_input.name}": a state keeps its size. Give a cache that grows a fixed one, such as that of '
+                    "its last steps, or do not call it a state: then each request sends its own"
                 )
         output.continues_as = initial
         for axis, of_input in zip(output.axes, input.axes, strict=True):

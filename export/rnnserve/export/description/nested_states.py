@@ -24,8 +24,6 @@ from rnnserve.export.tensors import draw_inputs
 from rnnserve.export.trees import NoTensor, Path, Tree, leaves, mapped, parts_of, shown
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["ReadCall", "read_call"]
-
 Outputs = Sequence[str] | Mapping[str, InputDescription]
 
 _Shape = tuple[int, ...]

@@ -20,17 +20,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from rnnserve.export.description.forward_trials import is_near
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import FlatModule, slots_in
 from rnnserve.export.tensors import Arrays, draw_inputs
 from rnnserve.export.torch_adapter import OperatorsSeen, tree_leaves
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
-from rnnserve.protos.differences import coarseness, scale
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import default_shape, fill_left_out
-
-__all__ = ["find_defaults", "wrong_defaults"]
 
 _Array = npt.NDArray[Any]
 _Tensors = Sequence[manifest_pb2.Tensor]
@@ -39,7 +37,6 @@ _Names = tuple[str, ...]
 _CALLS = ((3, 4), (1, 0), (2, 1), (5, 9))
 """Rows, and steps beyond the fewest that the module takes, of the calls that are compared."""
 
-_ROUNDING = 64 * 2.0**-23  # of a value of 1: another order of the same operations, over a few steps
 _MOST_CANDIDATES, _MOST_COMBINATIONS = 64, 512
 _NOT_OF_NUMPY = (torch.bfloat16, torch.complex32, torch.complex64, torch.complex128)
 
@@ -188,7 +185,7 @@ class _Trials:
             found = self._module.run(filled)
         except Exception:  # noqa: BLE001 - a candidate that the module does not take is none
             return False
-        return all(_is_near(found[name], array) for name, array in self._without(trial, names).items())
+        return all(is_near(found[name], array) for name, array in self._without(trial, names).items())
 
     def _candidates(self, tensor: manifest_pb2.Tensor, names: _Names) -> list[_Array]:
         """Find what the module uses or makes without these inputs that could be one: the same in every row and call."""
@@ -230,13 +227,3 @@ def _rows_in(
                 row = np.ascontiguousarray(array[first].astype(dtype))
                 if np.array_equal(np.broadcast_to(row, shape), array) and np.isfinite(row).all():
                     yield row.tobytes(), row
-
-
-def _is_near(found: _Array, wanted: _Array) -> bool:
-    """Whether two results differ by no more than rounding may do."""
-    if found.shape != wanted.shape or found.dtype != wanted.dtype:
-        return False
-    if wanted.dtype.kind != "f":
-        return np.array_equal(found, wanted)
-    limit = _ROUNDING * coarseness(wanted.dtype) * scale(wanted)
-    return np.allclose(found, wanted, rtol=0, atol=limit, equal_nan=True)

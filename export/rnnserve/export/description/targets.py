@@ -19,8 +19,6 @@ from rnnserve.protos.names import is_model_name
 if TYPE_CHECKING:
     from rnnserve.export.description.publication import Publication
 
-__all__ = ["check_model_name", "check_target", "is_target", "load_publications", "similar_path"]
-
 T = TypeVar("T")
 
 

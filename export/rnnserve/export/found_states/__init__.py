@@ -2,8 +2,8 @@
 
 Goes in: an ONNX graph, with the description of its inputs and outputs. Comes out: the same graph with the states of its
 recurrent operators and scans, and the last inputs of causal convolutions, as inputs and outputs; or the operator by
-which a sequence can't be cut into parts. `finding` has the order of the steps. A kind of place is a function in
-`_FINDERS` of `finding`: it gives the nodes that replace its node, and the states that these read and give.
+which a sequence can't be cut into parts. `parts_file` has the order of the steps. A kind of place is a function in
+`_FINDERS` of `parts_file`: it gives the nodes that replace its node, and the states that these read and give.
 
 Door: `parts_file`.
 """

@@ -3,8 +3,7 @@
 `prove` runs all of it and returns the record for the manifest, or raises everything that differs. The package compares
 what it is given: it exports nothing and writes nothing. It imports models, protos, torch, onnx and onnxruntime.
 
-Door: `__all__`, `batching_safety`, `extreme_values`, `graph_findings`, `proof`, `reference`,
-`tolerances`.
+Door: `__all__`, `batches`, `batching_safety`, `proof`, `reference`, `tolerances`.
 """
 
 from rnnserve.export.errors import ParityError

@@ -1,34 +1,210 @@
 """The inputs that are compared: ordinary ones at sizes unlike the exporter's, and extreme ones.
 
-Ordinary are single steps, drawn sequences, and given samples. Extreme are a few rows of each kind of `extreme_values`,
-all ids, both ends of lengths, and long rows: what goes wrong there goes wrong in every row.
+Ordinary are single steps, drawn sequences, and given samples. Extreme are a few rows of each of `EXTREMES` (silence,
+constants, loud and tiny numbers, ties, the ends of ranges), all ids, both ends of lengths, and long rows: what goes
+wrong there goes wrong in every row. Floats stay within their described bounds: a description says what is not meant.
 """
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
 
 from rnnserve.export.description.described_model import DescribedModel
+from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.forward_trials import LONGEST
-from rnnserve.export.parity.extreme_values import EXTREMES, LOUD_BY_ROW, Extreme
-from rnnserve.export.tensors import Arrays, draw_inputs, is_state, shape_of, sizes_of
+from rnnserve.export.description.publication import DYNAMIC
+from rnnserve.export.tensors import Arrays, Tensors, axis_of, draw_inputs, is_state, shape_of, sizes_near, sizes_of
+from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import fill_left_out
 
-__all__ = [
-    "IDS",
-    "LENGTHS",
-    "LONG",
-    "LONG_AND_LOUD",
-    "NOT_FINITE",
-    "USUAL",
-    "ExtremeBatches",
-    "InputBatch",
-    "groups_of",
-    "input_batches",
-]
+_Array = npt.NDArray[Any]
+
+_EXACT = (1.0, 0.5, -1.0, 2.0, 0.25, -0.5, 4.0, -0.125)
+"""Constants whose sums and means are exact, so that their deviation is zero in float32, too."""
+
+_STATES = (0.0, 1.0, 30.0)
+"""By row: zeros, as where a request leaves states out; what saturates gates; what saturates a cell."""
+
+
+_MOST_VALUES = 8
+"""Values of a tensor that is looked at: larger ones are tables, and no numbers that somebody has written."""
+
+_MOVES = frozenset(
+    {"Add", "Cast", "Concat", "Gather", "Identity", "Max", "Min", "Mul", "Neg", "Reshape", "Slice", "Squeeze", "Sub"}
+    | {"Unsqueeze"}
+)
+"""Through these a size stays a size: whole numbers that are right wherever they are small."""
+
+_ROUNDS = frozenset({"Div", "Mod"})
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Usual:
+    """What a kind changes: drawn values, (batch, sequence, …) float64, and bounds of the input, if it has such."""
+
+    values: _Array
+    low: float | None
+    high: float | None
+    random: np.random.Generator
+
+    def by_row(self, *values: float) -> _Array:
+        """Give each row one of the values, in turn."""
+        column = np.resize(values, len(self.values)).reshape(-1, *[1] * (self.values.ndim - 1))
+        return np.broadcast_to(column, self.values.shape).copy()
+
+    def either(self, some: float | _Array, others: float | _Array) -> _Array:
+        """Choose by chance for each value."""
+        return np.where(self.random.random(self.values.shape) < 0.5, some, others)
+
+
+_Change = Callable[[_Usual], _Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Extreme:
+    """A kind of values."""
+
+    text: str  # what it has, for the record
+    floats: _Change  # of normal values of a float input, (batch, sequence, …) or with the axes that it has
+    integers: _Change | None = None  # of an integer input that has bounds; None where they stay as they are
+    is_of_states: bool = False  # whether it changes the states instead
+    needs_bounds: bool = False  # whether it is for inputs with described bounds only
+    widens: bool = False  # whether it leaves the usual range, and so does nothing to floats with bounds
+
+    def applies(self, inputs: Tensors) -> bool:
+        """Whether some input is changed."""
+        return any(self._change(tensor) is not None for tensor in inputs)
+
+    def of(self, inputs: Tensors, arrays: Arrays, random: np.random.Generator) -> Arrays:
+        """Change drawn inputs; further values are drawn from the generator."""
+        changed = dict(arrays)
+        for tensor in inputs:
+            change = self._change(tensor)
+            if change is None:
+                continue
+            array = arrays[tensor.name]
+            at = axis_of(tensor, BATCH) or 0
+            steps = next((n for n, axis in enumerate(tensor.axes) if axis.size == DYNAMIC and axis.name != BATCH), None)
+            order = [at, *([] if steps is None else [steps])]
+            # A tensor without a sequence axis gets one of one step, so that a kind sees (batch, sequence, …).
+            moved = np.moveaxis(array, order, range(len(order)))
+            moved = moved[:, None] if steps is None else moved
+            low, high = _bounds(tensor)
+            values = change(_Usual(moved.astype(np.float64), low, high, random))
+            values = values if low is None else np.clip(values, low, high)
+            values = values[:, 0] if steps is None else values
+            made = np.ascontiguousarray(np.moveaxis(values, range(len(order)), order)).astype(array.dtype)
+            # Integers beyond 2 ** 53 are rounded by floats.
+            is_rounded = array.dtype.kind in "iu" and low is not None
+            changed[tensor.name] = np.clip(made, low, high) if is_rounded else made
+        return changed
+
+    def _change(self, tensor: manifest_pb2.Tensor) -> _Change | None:
+        if tensor.lengths_of:
+            return None
+        is_float = tensor.datatype.startswith("FP")
+        if self.is_of_states or is_state(tensor):
+            return self.floats if self.is_of_states and is_state(tensor) and is_float else None
+        if is_float:
+            is_bounded = tensor.HasField("floats")
+            return None if (self.needs_bounds and not is_bounded) or (self.widens and is_bounded) else self.floats
+        return self.integers if tensor.HasField("integers") or tensor.datatype == "BOOL" else None
+
+
+def _bounds(tensor: manifest_pb2.Tensor) -> tuple[float | None, float | None]:
+    if tensor.HasField("floats"):
+        return tensor.floats.low, tensor.floats.high
+    if tensor.HasField("integers"):
+        return tensor.integers.low, tensor.integers.high - 1
+    return (0, 1) if tensor.datatype == "BOOL" else (None, None)
+
+
+def _zeros(usual: _Usual) -> _Array:
+    return np.zeros_like(usual.values)
+
+
+def _level(usual: _Usual) -> _Array:
+    """Rows of one number, and rows whose steps are all alike."""
+    alike = np.broadcast_to(usual.values[:, :1], usual.values.shape).copy()
+    alike[::2] = alike[::2].reshape(len(alike[::2]), -1)[:, :1].reshape(-1, *[1] * (usual.values.ndim - 1))
+    return alike
+
+
+def _silence(usual: _Usual) -> _Array:
+    """Loud steps, a run of zeros, and quiet steps; without a sequence, some numbers are zero."""
+    values = usual.values.copy()
+    steps = values.shape[1]
+    if steps == 1:
+        return usual.either(0, values)
+    for row in values:
+        start, end = sorted(usual.random.integers(0, steps, size=2))
+        row[:start] *= 30
+        row[start : end + 1] = 0
+        row[end + 1 :] *= 1e-3
+    return values
+
+
+def _zero_runs(usual: _Usual) -> _Array:
+    ones = dataclasses.replace(usual, values=np.ones_like(usual.values))
+    return np.where(_silence(ones) == 0, 0, usual.values)
+
+
+def _ends(usual: _Usual) -> _Array:
+    if usual.low is None or usual.high is None:
+        return usual.values
+    ends = usual.either(usual.low, usual.high)
+    ends[0], ends[-1] = usual.low, usual.high
+    return ends
+
+
+def _tied_integers(usual: _Usual) -> _Array:
+    """Each row has two of the values that were drawn for it."""
+    flat = usual.values.reshape(len(usual.values), -1)
+    chosen = np.where(usual.random.random(flat.shape) < 0.5, flat[:, :1], flat[:, -1:])
+    return chosen.reshape(usual.values.shape)
+
+
+EXTREMES: Mapping[str, Extreme] = MappingProxyType(
+    {
+        "zeros": Extreme("zeros alone", _zeros, _zeros),
+        "constant": Extreme(
+            "rows of one number, exact in float32",
+            lambda usual: usual.by_row(*_EXACT),
+            lambda usual: usual.by_row(usual.low or 0, usual.high or 0),
+        ),
+        "level": Extreme("rows of any one number, and of steps that are alike", _level),
+        "silence": Extreme("runs of zeros between loud and quiet steps", _silence, _zero_runs),
+        "tiny": Extreme("about 1e-10, and denormal numbers", lambda usual: usual.values * usual.by_row(1e-10, 1e-40)),
+        "loud": Extreme("30 times the usual values", lambda usual: usual.values * 30.0, widens=True),
+        "louder": Extreme("1,000 times the usual values", lambda usual: usual.values * 1000.0, widens=True),
+        "ends": Extreme("the lowest and the highest value that is described", _ends, _ends, needs_bounds=True),
+        "ties": Extreme(
+            "few different values, so that many are equal",
+            lambda usual: np.clip(np.round(usual.values), -1, 1),
+            _tied_integers,
+        ),
+        "states": Extreme(
+            "states of zeros, of 1 and -1, and beyond",
+            lambda usual: np.sign(usual.values) * usual.by_row(*_STATES),
+            is_of_states=True,
+        ),
+    }
+)
+"""The kinds, by name, in the order in which they are drawn."""
+
+LOUD_BY_ROW = Extreme(
+    "30 and 300 times the usual values, by row", lambda usual: usual.values * usual.by_row(30.0, 300.0), widens=True
+)
+"""For rows that are long, too."""
+
 
 USUAL = ("step", "random", "sample")
 """The kinds of ordinary inputs, which `input_batches` gives."""
@@ -104,7 +280,7 @@ def groups_of(batches: Iterable[InputBatch]) -> Iterator[list[InputBatch]]:
         yield from (group[start : start + most] for start in range(0, len(group), most))
 
 
-def input_batches(model: DescribedModel, seed: int) -> Iterator[InputBatch]:
+def input_batches(model: ModelDescription, seed: int) -> Iterator[InputBatch]:
     """Give every ordinary batch, all within the sizes that the model takes.
 
     Single steps of all batch sizes; sequences of each length, the rows of one batch full and, where there are lengths,
@@ -138,35 +314,27 @@ def _lengths(least: int, most: int) -> list[int]:
     return [length for length in _LENGTHS if least <= length <= most] or sorted({least, most})
 
 
+@dataclasses.dataclass(eq=False)
 class ExtremeBatches:
-    """The batches of a model, and what could not be drawn.
+    """The batches of a model, and what could not be drawn. The same model and seed give the same batches.
 
-    Attributes:
-        drawn: Words for what each kind has, by kind.
-        not_drawn: What is not drawn, and why, a sentence each.
+    A mask may hide what a row does of one id alone that the graph names, or of an id beside it.
     """
 
-    def __init__(
-        self, model: DescribedModel, seed: int, *, computes_with_sizes: bool = False, named: Sequence[int] = ()
-    ) -> None:
-        """Look at what the model takes; the same model and seed give the same batches.
+    model: DescribedModel
+    seed: int
+    computes_with_sizes: bool = False
+    named: Sequence[int] = ()  # whole numbers in the graph
+    drawn: dict[str, str] = dataclasses.field(default_factory=dict)  # words for what each kind has, by kind
+    not_drawn: list[str] = dataclasses.field(default_factory=list)  # what is not drawn, and why, a sentence each
 
-        A mask may hide what a row does of one id alone that the graph names, or of an id beside it.
-        """
-        self.drawn: dict[str, str] = {}
-        self.not_drawn: list[str] = []
-        self._model = model
-        self._uneven = _UNEVEN if computes_with_sizes else range(0)
-        self._named = named
-        self._inputs = model.inputs
-        self._random = np.random.default_rng(seed)
-        self._axes = model.sequence_axes
-        self._lengths = model.lengths
-        self._limits = model.size_limits
-        self._vocabularies = [t for t in model.inputs if t.HasField("integers") and not t.lengths_of]
+    def __post_init__(self) -> None:
+        self._random = np.random.default_rng(self.seed)
+        self._inputs, self._axes, self._sizes = self.model.inputs, self.model.sequence_axes, self.model.sizes
+        self._vocabularies = [t for t in self._inputs if t.HasField("integers") and not t.lengths_of]
 
     def __iter__(self) -> Iterator[InputBatch]:
-        sizes = self._sizes(_STEPS)
+        sizes = sizes_near(self._sizes, _STEPS, _ROWS)
         for kind, extreme in EXTREMES.items():
             usual = self._draw(sizes, ragged=True)
             if extreme.applies(self._inputs):
@@ -174,7 +342,7 @@ class ExtremeBatches:
                 yield self._batch(kind, extreme.of(self._inputs, usual, self._random), sizes)
             elif extreme.widens and any(tensor.HasField("floats") for tensor in self._inputs):
                 self.not_drawn.append(f"{kind}: the description bounds the floats")
-        if self._model.allow_non_finite:
+        if self.model.allow_non_finite:
             yield from self._not_finite(sizes)
         yield from self._beginning(sizes)
         yield from self._both_lengths(sizes)
@@ -182,13 +350,8 @@ class ExtremeBatches:
         yield from self._ids_alone()
         yield from self._long()
 
-    def _sizes(self, steps: int, rows: int = _ROWS) -> dict[str, int]:
-        """Sizes of the sequence axes near a number of steps, unlike each other, and of the batch near one of rows."""
-        sizes = {axis: int(np.clip(steps + 3 * at, *self._model.sizes[axis])) for at, axis in enumerate(self._axes)}
-        return sizes | {BATCH: int(np.clip(rows, *self._model.sizes[BATCH]))}
-
     def _draw(self, sizes: Mapping[str, int], *, ragged: bool = False) -> Arrays:
-        return draw_inputs(self._inputs, self._random, sizes, ragged=ragged and bool(self._lengths))
+        return draw_inputs(self._inputs, self._random, sizes, ragged=ragged and bool(self.model.lengths))
 
     def _batch(self, kind: str, inputs: Arrays, sizes: Mapping[str, int], axis: str = "") -> InputBatch:
         """Give a batch, whose length is the size of an axis: the first if none is named."""
@@ -207,27 +370,25 @@ class ExtremeBatches:
             yield self._batch(NOT_FINITE, arrays, sizes)
 
     def _beginning(self, sizes: Mapping[str, int]) -> Iterator[InputBatch]:
-        if not self._model.defaults:
+        if not self.model.defaults:
             return
         self.drawn[BEGINNING] = "states with which the module begins"
-        given = {
-            name: each for name, each in self._draw(sizes, ragged=True).items() if name not in self._model.defaults
-        }
-        yield self._batch(BEGINNING, fill_left_out(self._inputs, given, self._model.defaults, sizes), sizes)
+        given = {name: each for name, each in self._draw(sizes, ragged=True).items() if name not in self.model.defaults}
+        yield self._batch(BEGINNING, fill_left_out(self._inputs, given, self.model.defaults, sizes), sizes)
 
     def _both_lengths(self, sizes: Mapping[str, int]) -> Iterator[InputBatch]:
-        if not self._lengths:
+        if not self.model.lengths:
             return
         self.drawn[LENGTHS] = "the shortest and the longest rows in turn"
         arrays = self._draw(sizes)
-        for axis, name in self._lengths.items():
-            ends = [self._model.sizes[axis][0], sizes[axis]]
+        for axis, name in self.model.lengths.items():
+            ends = [self._sizes[axis][0], sizes[axis]]
             arrays[name] = np.resize(ends, sizes[BATCH]).astype(arrays[name].dtype)
         yield self._batch(LENGTHS, arrays, sizes)
 
     def _ids(self) -> Iterator[InputBatch]:
         """Draw every id of every vocabulary, or as many as are spread over a very large one."""
-        sizes = self._sizes(64, self._model.sizes[BATCH][1])
+        sizes = sizes_near(self._sizes, 64, self._sizes[BATCH][1])
         wanted: dict[str, np.ndarray] = {}
         said, count = [], 0
         for tensor in self._vocabularies:
@@ -253,15 +414,15 @@ class ExtremeBatches:
 
     def _ids_alone(self) -> Iterator[InputBatch]:
         """Draw rows that hold one id each, of those that the graph names and those beside them."""
-        beside = sorted({number + step for number in self._named for step in (-1, 0, 1)})
-        most = self._model.sizes[BATCH][1]
+        beside = sorted({number + step for number in self.named for step in (-1, 0, 1)})
+        most = self._sizes[BATCH][1]
         for tensor in self._vocabularies:
             low, high = tensor.integers.low, tensor.integers.high
             ids = [number for number in beside if low <= number < high][:_MOST_ALONE]
             for start in range(0, len(ids), most):
                 some = ids[start : start + most]
-                of_rows = np.resize(some, max(len(some), self._model.sizes[BATCH][0]))
-                sizes = self._sizes(_STEPS) | {BATCH: len(of_rows)}
+                of_rows = np.resize(some, max(len(some), self._sizes[BATCH][0]))
+                sizes = sizes_near(self._sizes, _STEPS, len(of_rows))
                 arrays = self._draw(sizes)
                 array = arrays[tensor.name]
                 by_row = [len(of_rows) if axis.name == BATCH else 1 for axis in tensor.axes]
@@ -270,34 +431,70 @@ class ExtremeBatches:
                 yield self._batch(IDS_ALONE, arrays, sizes)
 
     def _long(self) -> Iterator[InputBatch]:
-        longest = self._model.longest
+        longest = self.model.longest
         for axis in self._axes:
             if longest < LONGEST:
                 self.not_drawn.append(
                     f'{LONG}: more than {longest:,} steps of "{axis}", for which the module runs too many operators to '
                     "be compared in some seconds"
                 )
-            most = self._limits[axis][1]
+            most = self.model.size_limits[axis][1]
             for steps, rows in ({at: _LONG[at] for at in _LONG if at <= longest} or {longest: 1}).items():
                 if most is not None and most < steps:
                     self.not_drawn.append(f'{LONG}: {steps:,} steps, of "{axis}" there are at most {most:,}')
                     continue
                 self.drawn[LONG] = f"up to {steps:,} steps"
-                yield self._of_steps(LONG, axis, max(steps, self._model.sizes[axis][0]), rows)
+                yield self._of_steps(LONG, axis, max(steps, self._sizes[axis][0]), rows)
         for axis in self._axes if LOUD_BY_ROW.applies(self._inputs) else ():
-            most = self._limits[axis][1]
-            steps = max(min(_LONG_AND_LOUD, longest, most or _LONG_AND_LOUD), self._model.sizes[axis][0])
+            most = self.model.size_limits[axis][1]
+            steps = max(min(_LONG_AND_LOUD, longest, most or _LONG_AND_LOUD), self._sizes[axis][0])
             self.drawn[LONG_AND_LOUD] = f"{LOUD_BY_ROW.text}, {steps:,} steps"
             yield self._of_steps(LONG_AND_LOUD, axis, steps, 2, LOUD_BY_ROW)
         for axis in self._axes:
-            low, most = self._limits[axis]
-            for steps in self._uneven:
+            low, most = self.model.size_limits[axis]
+            for steps in _UNEVEN if self.computes_with_sizes else ():
                 if low <= steps <= longest * _UNEVEN.stop // LONGEST and (most is None or steps <= most):
-                    self.drawn[UNEVEN] = f"every {self._uneven.step}th from {self._uneven[0]} on"
+                    self.drawn[UNEVEN] = f"every {_UNEVEN.step}th from {_UNEVEN[0]} on"
                     yield self._of_steps(UNEVEN, axis, steps, 1)
 
     def _of_steps(self, kind: str, axis: str, steps: int, rows: int, extreme: Extreme | None = None) -> InputBatch:
-        sizes = self._sizes(8, rows) | {axis: steps}
+        sizes = sizes_near(self._sizes, 8, rows) | {axis: steps}
         inputs = self._draw(sizes)
         changed = inputs if extreme is None else extreme.of(self._inputs, inputs, self._random)
         return self._batch(kind, changed, sizes, axis)
+
+
+def named_integers(model: ir.Model) -> list[int]:
+    """Give the whole numbers among the small constants of a graph and its loops, in order."""
+    found: set[int] = set()
+    for tensor in _constants(model):
+        if tensor.size <= _MOST_VALUES and tensor.dtype in (ir.DataType.INT64, ir.DataType.INT32):
+            found.update(tensor.numpy().reshape(-1).tolist())
+    return sorted(found)
+
+
+def computes_with_sizes(model: ir.Model) -> bool:
+    """Whether a graph divides a size, makes a float of one, or holds Resize, which does so by itself."""
+    sizes: set[ir.Value | None] = set()
+    for node in model.graph.all_nodes():
+        if node.op_type == "Resize":
+            return True
+        if node.op_type in ("Shape", "Size"):
+            sizes.update(node.outputs)
+        elif not sizes.isdisjoint(node.inputs):
+            if node.op_type in _ROUNDS or (node.op_type == "Cast" and node.attributes.get_int("to", 0) in _FLOATS):
+                return True
+            if node.op_type in _MOVES:
+                sizes.update(node.outputs)
+    return False
+
+
+def _constants(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                yield value.const_value
+        for node in graph:
+            for attribute in node.attributes.values():
+                if attribute.type is ir.AttributeType.TENSOR:
+                    yield attribute.as_tensor()

@@ -9,17 +9,18 @@ there is. Rows are computed alone, and again in company; the numbers are the mod
 float64, so that what rounding does is far below what a dependence does.
 """
 
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 
-from rnnserve.export.analysis import Decision, Verdict
+from rnnserve.export.analysis import Decision, Property, Verdict, decide, worst
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import ParityError
-from rnnserve.export.parity.graph_findings import UNDECIDED, GraphFindings, finding
 from rnnserve.export.parity.reference import FLOAT64, Truth
 from rnnserve.export.parity.tolerances import AMPLIFIED, EAGER_ROUNDING, ParityLimits
 from rnnserve.export.tensors import (
@@ -34,7 +35,12 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.differences import distances, scale
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["find_batching"]
+Tensors = Sequence[manifest_pb2.Tensor]
+
+_MOST = 20  # nodes, or sentences, that are recorded of one property
+
+UNDECIDED = Decision(Verdict.NOT_DECIDED)
+
 
 _Array = npt.NDArray[Any]
 
@@ -65,6 +71,69 @@ _MORE_PADDING = (
 
 _Companies = Iterator[tuple[Arrays, Sequence[tuple[int | None, Arrays]]]]
 """Inputs of a run; and inputs of another one whose results are those of one of its rows, or of all."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphFindings:
+    """What was decided of a graph, for all values."""
+
+    rows: Decision  # whether a row's results depend on no other row
+    padding: Decision | None  # whether on nothing after the row's length; None if a sequence axis has no lengths
+    causality: Mapping[str, Decision]  # by output: whether its steps depend on no later ones
+
+    def recorded_causality(self) -> dict[str, manifest_pb2.Finding]:
+        """Give what a manifest says of causality, which is not tried."""
+        return {name: finding(decision, tried=False) for name, decision in self.causality.items()}
+
+
+def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> GraphFindings:
+    """Decide what holds of a model's graph."""
+    found = decide(graph, inputs, outputs)
+    padding = found.get(Property.PADDING)
+    return GraphFindings(
+        rows=worst(found[Property.ROWS].values()),
+        padding=None if padding is None else worst(padding.values()),
+        causality=found.get(Property.CAUSALITY, {}),
+    )
+
+
+def contradictions(recorded: manifest_pb2.Manifest, found: GraphFindings, *, scan: bool) -> list[str]:
+    """Name what a manifest says to be proven of a graph and is not, and what it allows though the graph refutes it."""
+    batching = recorded.batching
+    rows, padding = (batching.scan_rows, batching.scan_padding) if scan else (batching.rows, batching.padding)
+    claims = [("rows are apart", rows, found.rows), ("padding is not read", padding, found.padding or UNDECIDED)]
+    if not scan:
+        claims += [
+            (f'steps of "{name}" are causal', claim, found.causality.get(name, UNDECIDED))
+            for name, claim in recorded.causality.items()
+        ]
+    failures = [
+        f"the manifest says that {what} is proven, but found {decision.verdict}: {_why(decision)}"
+        for what, claim, decision in claims
+        if claim.means == manifest_pb2.MEANS_PROVEN and not decision.proven
+    ]
+    if found.rows.verdict is Verdict.REFUTED and batching.mode != manifest_pb2.BATCHING_ALONE:
+        mode = manifest_pb2.BatchingMode.Name(batching.mode)
+        failures.append(f"the manifest says {mode}, but rows depend on each other: {_why(found.rows)}")
+    elif found.rows.counting and batching.mode != manifest_pb2.BATCHING_ALONE:
+        mode = manifest_pb2.BatchingMode.Name(batching.mode)
+        counting = ", ".join(found.rows.counting)
+        failures.append(f"the manifest says {mode}, but {counting} treats rows by their number")
+    return failures
+
+
+def _why(decision: Decision) -> str:
+    return "; ".join(decision.reasons or decision.nodes)
+
+
+def finding(decision: Decision, *, tried: bool) -> manifest_pb2.Finding:
+    """Give what a manifest says of how a property was found; `tried` if drawn values were compared, too."""
+    means = {
+        Verdict.PROVEN: manifest_pb2.MEANS_PROVEN,
+        Verdict.REFUTED: manifest_pb2.MEANS_REFUTED,
+        Verdict.NOT_DECIDED: manifest_pb2.MEANS_TRIED if tried else manifest_pb2.MEANS_NOT_DECIDED,
+    }[decision.verdict]
+    return manifest_pb2.Finding(means=means, nodes=decision.nodes[:_MOST], reasons=decision.reasons[:_MOST])
 
 
 def find_batching(

@@ -16,8 +16,6 @@ from rnnserve.export.parity.tolerances import ParityLimits
 from rnnserve.export.tensors import Arrays
 from rnnserve.protos.differences import scale
 
-__all__ = ["ChosenPlaces"]
-
 _Array = npt.NDArray[Any]
 
 _PASSES = frozenset({"Identity", "Squeeze", "Unsqueeze"})  # of a place, the same place

@@ -19,19 +19,20 @@ from rnnserve.export.flat_module import FlatModule, flat_script
 from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.onnx_runner import PROVIDERS, OnnxProcess, OnnxRunner
 from rnnserve.export.parity.batches import (
+    EXTREMES,
     IDS,
     LENGTHS,
     NOT_FINITE,
     USUAL,
     ExtremeBatches,
     InputBatch,
+    computes_with_sizes,
     groups_of,
     input_batches,
+    named_integers,
 )
-from rnnserve.export.parity.batching_safety import find_batching
+from rnnserve.export.parity.batching_safety import find_batching, walk_graph
 from rnnserve.export.parity.chosen_places import ChosenPlaces
-from rnnserve.export.parity.extreme_values import EXTREMES
-from rnnserve.export.parity.graph_findings import computes_with_sizes, named_integers, walk_graph
 from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import FailureCollector, ValueComparison
@@ -40,8 +41,6 @@ from rnnserve.export.tensors import draw_inputs, is_state
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
-
-__all__ = ["Proof", "check_onnx", "check_script", "parity_summary", "parity_table", "prove", "reference_of"]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 

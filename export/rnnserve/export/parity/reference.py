@@ -15,8 +15,6 @@ from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.tolerances import ULP
 from rnnserve.export.tensors import Arrays
 
-__all__ = ["FLOAT64", "MOVED", "MOVES", "OnnxTruth", "Reference", "Truth", "as_float64", "moved_inputs"]
-
 FLOAT64, MOVED = "float64", "inputs moved by an ulp"
 """What whole sequences are compared with, as a manifest's parity record says it."""
 

@@ -11,22 +11,6 @@ from types import MappingProxyType
 
 from rnnserve.protos import manifest_pb2
 
-__all__ = [
-    "ADOPTED_RMS",
-    "AMPLIFIED",
-    "CALM",
-    "EAGER_ROUNDING",
-    "LARGE_SUMS",
-    "LIMITS",
-    "OTHER_FORMULA",
-    "OTHER_RUNTIME",
-    "ULP",
-    "UNDECIDED",
-    "ParityLimits",
-    "limits_for",
-    "replay_limits",
-]
-
 ULP = 2.0**-23
 """float32's step from 1 to 2."""
 

@@ -11,7 +11,7 @@ functions, and `held_values` answers what code asks of the module's own numbers.
 `roll` makes scans of the loops in the user's own code, where these fix the number of steps. `scan` is a loop over steps
 of any kind: two markers are in the captured program where a step begins and ends, which become ONNX's Scan.
 
-Door: `__all__`, `dynamic_axes`, `export`, `interception`, `longest_rows`, `packing`, `refusals`, `scan`.
+Door: `__all__`, `carried_state`, `dynamic_axes`, `export`, `interception`, `longest_rows`, `packing`, `scan`.
 """
 
 from rnnserve.export.recurrence.export import export_onnx

@@ -18,7 +18,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.refusals import counts_calls, keeps_state
 from rnnserve.export.source_lines import first_line
-from rnnserve.export.surroundings import held_values, left_as_they_were
+from rnnserve.export.surroundings import held_values, left_as_they_were, users_module
 from rnnserve.export.torch_adapter import tree_leaves, tree_map_only, version_of
 
 __all__ = ["refuse_carried_state"]
@@ -42,11 +42,11 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
             f"whether it keeps a state from call to call: {first_line(str(error))}. Give a sample that it takes."
         ) from error
     with left_as_they_were(module):
-        held_before = held_values(module)  # it stays, so that no `id` is used again
+        held_before = held_values(users_module(module))  # it stays, so that no `id` is used again
         keys = {name: _keys(leaves) for name, leaves in held_before.items()}
         for _ in range(_CALLS_BEFORE):
             _called(module, other)
-        held = held_values(module)
+        held = held_values(users_module(module))
         changed = [name for name, leaves in held.items() if _keys(leaves) != keys.get(name, [])]
         reads = _Reads({id(leaf): name for name in changed for leaf in held[name] if isinstance(leaf, Tensor)})
         try:

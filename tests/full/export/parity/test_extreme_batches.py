@@ -9,8 +9,7 @@ from torch import nn
 from rnnserve.export import Integers, Publication, export_onnx
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity import batches as extreme_batches
-from rnnserve.export.parity.batches import ExtremeBatches
-from rnnserve.export.parity.graph_findings import named_integers
+from rnnserve.export.parity.batches import ExtremeBatches, named_integers
 
 
 class Remainder(nn.Module):

@@ -11,8 +11,7 @@ from rnnserve.export import Floats, Integers, Lengths, Publication, publish
 from rnnserve.export.analysis import Verdict
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.parity.batching_safety import find_batching
-from rnnserve.export.parity.graph_findings import walk_graph
+from rnnserve.export.parity.batching_safety import find_batching, walk_graph
 from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.verify import verify_version
