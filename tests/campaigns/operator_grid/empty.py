@@ -29,8 +29,6 @@ DIFFERS_OF_NOTHING: Mapping[tuple[str, str], str] = {
     ("Linear algebra and rare operators, of finite rows", "nanquantile"): _NO_ERROR,
     ("Images of any number of steps", "local_response_norm"): _AN_ERROR,
     ("Images of any number of steps", "upsample(nearest)"): _NO_ERROR,
-    ("Images of any number of steps", "upsample(bilinear)"): _NO_ERROR,
-    ("Images of any number of steps", "upsample(bilinear, align_corners)"): _NO_ERROR,
     ("Images of any number of steps", "upsample(bicubic)"): _NO_ERROR,
     ("Images of any number of steps", "upsample(bilinear, antialias)"): _NO_ERROR,
     ("Images of any number of steps", "unfold(2)"): _NO_ERROR,

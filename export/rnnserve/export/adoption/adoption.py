@@ -6,7 +6,7 @@ First constants are put in, the batch is found, and axes are named. Then the fil
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -108,10 +108,10 @@ def adopt(
     _choose_outputs(model, roles.outputs)
     with OnnxProcess(timeout) as process:
         with _naming(path):
-            inputs, sizes, notes = _prepare(model, roles, process)
+            inputs, notes = _prepare(model, roles, process)
         with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
             load = partial(OnnxRunner, process=process)
-            description = _describe(load(save_model(model)), inputs, sizes, name, roles)
+            description = _describe(load(save_model(model)), inputs, name, roles)
             _write_axes(model.graph.outputs, description.outputs)
             return _publish(description, model, load, repository, samples, notes, seal)
 
@@ -135,13 +135,8 @@ def _choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
         model.graph.outputs[:] = [by_name[name] for name in names]
 
 
-def _prepare(
-    model: ir.Model, roles: Roles, process: OnnxProcess
-) -> tuple[_Tensors, Mapping[str, tuple[int, int]], list[str]]:
-    """Put constants in, find the batch, and name axes. Changes the model.
-
-    Returns the inputs, the smallest and largest sizes as the user says or as was found, and what was done in sentences.
-    """
+def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> tuple[_Tensors, list[str]]:
+    """Put constants in, find the batch, and name axes, in place. Returns the inputs, and sentences of what was done."""
     notes = [*_drop_inputs_with_values(model)]
     check_names(model, roles)
     if roles.constants:
@@ -153,18 +148,10 @@ def _prepare(
     together = OnnxRunner(save_model(_with_open_batch(model, inputs)), process=process)
     trial = BatchTrial(inputs, alone, together, roles)
     found = trial.find(questions)
-    limits: dict[str, tuple[int, int]] = {}
     for axis, size in found.sizes.items():
-        taken = (1, 0) if axis in roles.sizes else trial.range_of(found, axis)
-        if taken is None:
-            why = f'onnxruntime runs it with {size} of "{axis}", but not with other sizes about that'
-            questions.append(Question(f"{why}; say which it takes", f"--size {axis}={size}"))
-        elif taken[1]:
-            limits[axis] = taken
-            low, high = taken
-            notes.append(
-                f'onnx: onnxruntime runs it with {low} to {high} of "{axis}", by trial; --size says other sizes'
-            )
+        if axis not in roles.sizes and not trial.runs_with_any(found, axis):
+            why = f'onnxruntime runs it with {size} of "{axis}", but not with all sizes; say which it takes'
+            questions.append(Question(why, f"--size {axis}={size}", f", or --size {axis}=LOW:HIGH"))
     ask(questions)
     check_lengths(found.inputs, roles)
     axes = sequence_axes(describe_inputs(inputs, found.batches, {}))
@@ -179,7 +166,7 @@ def _prepare(
     if tried:
         places = ", ".join(f'axis {found.batches[name]} of "{name}"' for name in tried)
         notes.append(f"onnx: the batch, found by trial: {places}")
-    return found.inputs, {**limits, **roles.sizes}, notes
+    return found.inputs, notes
 
 
 def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
@@ -217,11 +204,9 @@ def _forget_shapes(model: ir.Model) -> None:
             output.shape = None
 
 
-def _describe(
-    run: OnnxRunner, inputs: _Tensors, given: Mapping[str, tuple[int, int]], name: str, roles: Roles
-) -> ModelDescription:
-    """Run the file at several sizes to describe its outputs. Some sizes are given."""
-    sizes = check_inputs(inputs, given)
+def _describe(run: OnnxRunner, inputs: _Tensors, name: str, roles: Roles) -> ModelDescription:
+    """Run the file at several sizes to describe its outputs."""
+    sizes = check_inputs(inputs, roles.sizes)
 
     def compute(arrays: Arrays) -> Arrays:
         try:
@@ -231,7 +216,8 @@ def _describe(
             raise WrongArguments(f"it does not run with {shapes}; {FROZEN} {error}") from error
 
     longer = {
-        axis: (low, high if axis == BATCH or axis in given else max(high, _FAR)) for axis, (low, high) in sizes.items()
+        axis: (low, high if axis == BATCH or axis in roles.sizes else max(high, _FAR))
+        for axis, (low, high) in sizes.items()
     }
     try:
         outputs = describe_outputs(Trial(compute, inputs, longer), run.outputs)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnserve.export.analysis.flow import Node
-from rnnserve.export.analysis.loops import joined, scan
+from rnnserve.export.analysis.loops import ScanLoop, joined
 from rnnserve.export.analysis.sizes import Size, computed, maximum, minimum, named, quotient
 from rnnserve.export.analysis.table import RULES
 from rnnserve.export.analysis.values import (
@@ -138,7 +138,7 @@ class Walk:
             return [self.of(value) for value in body.outputs]
 
         try:
-            return scan(node, path, walk)
+            return ScanLoop(node, path).results(walk)
         except _UNCOVERED:  # nothing is known of a Loop, either
             uncovered = dict(self._uncovered)
             walk([dataclasses.replace(node.undecided(), range=ANY)] * len(body.inputs))

@@ -24,8 +24,6 @@ import torch
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.operators.graphs import Value, is_floating, is_negative, op
 
-__all__ = ["TRANSLATIONS", "unify_numbers"]
-
 _ATEN = torch.ops.aten
 
 _OF_MAX = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.INT32, ir.DataType.INT64)
