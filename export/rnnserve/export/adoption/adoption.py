@@ -256,26 +256,21 @@ def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[s
     are marked as zeros if a request leaves them out.
     """
     states = dict(roles.states)
-    for is_named_alike in (_are_numbered, _are_states):
-        for tensor in inputs:
-            finals = [each for each in outputs if each.name not in states and is_named_alike(tensor, each)]
-            rivals = [each for each in inputs if any(is_named_alike(each, final) for final in finals)]
-            if len(finals) == 1 and len(rivals) == 1 and tensor.name not in states.values():
-                states[finals[0].name] = tensor.name
+    for tensor in inputs:
+        finals = [each for each in outputs if each.name not in states and _are_states(tensor, each)]
+        rivals = [each for each in inputs if any(_are_states(each, final) for final in finals)]
+        if len(finals) == 1 and len(rivals) == 1 and tensor.name not in states.values():
+            states[finals[0].name] = tensor.name
     for tensor in inputs:
         if tensor.name in states.values():
             tensor.default = manifest_pb2.DEFAULT_ZEROS
     return states
 
 
-def _are_numbered(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
-    """Whether two tensors of the same axes are called X_0 and X_n."""
-    is_pair = before.name.endswith("_0") and after.name == f"{before.name.removesuffix('_0')}_n"
-    return is_pair and _axes(before) == _axes(after)
-
-
 def _are_states(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
-    """Whether the names and axes of two tensors are those of a state of floats, of a row and no steps."""
+    """Whether two tensors have the names and axes of a state: X_0 and X_n, or floats of a row and no steps."""
+    if before.name.endswith("_0") and after.name == f"{before.name.removesuffix('_0')}_n":
+        return _axes(before) == _axes(after)
     words = _name_stem(before.name)
     is_of_rows = all(axis.name == BATCH for axis in before.axes if axis.size == DYNAMIC)
     is_alike = before.datatype == after.datatype and _axes(before) == _axes(after)

@@ -79,12 +79,8 @@ def _pow_tensor(x: Value, exponent: Value) -> Value:
     )
 
 
-def _addcmul(x: Value, first: Value, second: Value, value: float = 1.0) -> Value:
-    """Compute x + value * first * second, from left to right: another order overflows for other numbers."""
-    return op.Add(x, op.Mul(first if value == 1 else op.Mul(first, op.CastLike(value, first)), second))
-
-
 def _addcdiv(x: Value, first: Value, second: Value, value: float = 1.0) -> Value:
+    """Compute x + value * first / second, from left to right: another order overflows for other numbers."""
     return op.Add(x, op.Div(first if value == 1 else op.Mul(first, op.CastLike(value, first)), second))
 
 
@@ -261,7 +257,6 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     _ATEN.pow.Tensor_Scalar: _pow,
     _ATEN.pow.Tensor_Tensor: _pow_tensor,
     _ATEN.pow.Scalar: _pow_tensor,
-    _ATEN.addcmul.default: _addcmul,
     _ATEN.addcdiv.default: _addcdiv,
     _ATEN.lerp.Scalar: _lerp,
     _ATEN.lerp.Tensor: _lerp,
@@ -287,27 +282,16 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 
-_OF_BOUNDS = frozenset(
-    {
-        *(_ATEN.clamp.default, _ATEN.clamp_min.default, _ATEN.clamp_max.default, _ATEN.clip.default),
-        *(_ATEN.clamp_.default, _ATEN.clamp_min_.default, _ATEN.clamp_max_.default, _ATEN.clip_.default),
-        *(_ATEN.hardtanh.default, _ATEN.hardtanh_.default, _ATEN.threshold.default, _ATEN.threshold_.default),
-        *(_ATEN.where.Scalar, _ATEN.where.ScalarOther, _ATEN.where.ScalarSelf),
-    }
-)
+_OF_TWO_BOUNDS = (_ATEN.clamp.default, _ATEN.clamp_.default, _ATEN.clip.default, _ATEN.clip_.default)
 
 
 def unify_numbers(program: torch.export.ExportedProgram) -> None:
-    """Make whole numbers among the bounds of floats floats, in place; bounds of integers stay as they are."""
+    """Make whole numbers among the bounds of floats floats, in place: torch decomposes bounds of one type only."""
     for node in program.graph.nodes:
-        if node.target in _OF_BOUNDS and _is_floating(node):
+        value = node.meta.get("val")
+        if node.target in _OF_TWO_BOUNDS and isinstance(value, torch.Tensor) and value.is_floating_point():
             node.args = tuple(_as_float(argument) for argument in node.args)
             node.kwargs = {name: _as_float(argument) for name, argument in node.kwargs.items()}
-
-
-def _is_floating(node: torch.fx.Node) -> bool:
-    value = node.meta.get("val")
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _as_float(argument: object) -> object:
