@@ -10,7 +10,7 @@ give NaN.
 Finite results keep their bits. Steps after a row's length reach nothing, as in the operator itself.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx
@@ -56,16 +56,21 @@ def describe_finiteness(
 ) -> manifest_pb2.Finiteness:
     """Say which outputs of a file can be NaN or infinite, and of which inputs a NaN would be lost.
 
-    It may be lost in an operator without a guard. Inputs are as for `guard_recurrences`; states that begin with
-    infinity are `infinite`. Recurrent operators of an exported file are guarded.
+    Inputs are as for `guard_recurrences`; states that begin with infinity are `infinite`. Recurrent operators of an
+    exported file are guarded.
     """
     loaded, walk = _walked(model, finite_inputs=finite_inputs, infinite=infinite)
     graph = loaded.graph
-    nodes = ir.traversal.RecursiveGraphIterator(graph) if finite_inputs and is_guarded else ()
-    is_lost = any(_swallows(node) and walk.of(node.outputs[0]).whole.finite for node in nodes)
+    lost: set[str] = set()
+    if finite_inputs and is_guarded:
+        reached: dict[ir.Value, frozenset[str]] = {}
+        _follow(graph, {value: frozenset([value.name or ""]) for value in graph.inputs if _is_float(value)}, reached)
+        for node in ir.traversal.RecursiveGraphIterator(graph):
+            if _swallows(node) and walk.of(node.outputs[0]).whole.finite:
+                lost.update(*(reached.get(value, ()) for value in node.inputs if value is not None))
     return manifest_pb2.Finiteness(
         outputs=[value.name or "" for value in graph.outputs if not walk.of(value).whole.finite],
-        lost_inputs=[value.name or "" for value in graph.inputs if is_lost and _is_float(value)],
+        lost_inputs=[value.name or "" for value in graph.inputs if value.name in lost],
         allowed=not finite_inputs,
     )
 
@@ -74,6 +79,19 @@ def _walked(data: bytes, *, finite_inputs: bool, infinite: Collection[str]) -> t
     model = ir.serde.deserialize_model(onnx.load_model_from_string(data))
     inputs = declared_inputs(model.graph, finite=finite_inputs, infinite=infinite)
     return model, Walk(model).run(inputs)
+
+
+def _follow(graph: ir.Graph, known: Mapping[ir.Value, frozenset[str]], reached: dict[ir.Value, frozenset[str]]) -> None:
+    """Note for every value which inputs its floats may come from, in the bodies of loops as well."""
+    reached.update(known)
+    for node in graph:
+        sources = frozenset().union(*(reached.get(value, frozenset()) for value in node.inputs if value is not None))
+        for attribute in node.attributes.values():
+            if attribute.type == ir.AttributeType.GRAPH:
+                body = attribute.as_graph()
+                _follow(body, dict.fromkeys(body.inputs, sources), reached)
+                sources = sources.union(*(reached.get(value, frozenset()) for value in body.outputs))
+        reached.update({output: sources for output in node.outputs if _is_float(output)})
 
 
 def _is_float(value: ir.Value) -> bool:
