@@ -55,6 +55,9 @@ class Roles:
     constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
     outputs: Sequence[str] = ()  # those that are published, in this order; empty for all
     labels: Sequence[str] = ()  # names of the classes
+    fold: str = ""  # the axis of steps that a file of one step gets; empty for none
+    # An axis of an input, and how many values at its end in one step begin the next: {"input": (-1, 64)}.
+    overlaps: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

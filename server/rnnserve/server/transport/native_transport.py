@@ -29,6 +29,7 @@ from rnnserve.server.errors import InternalError, ServeError, ShuttingDown, Star
 from rnnserve.server.fast_path.calls import Arrivals, ArrivedRequest
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.fast_path.fast_path import FastPath
+from rnnserve.server.fast_path.grpcio_core import ArrivalPace
 from rnnserve.server.fast_path.templates import read_id
 from rnnserve.server.observing.origins import MANY_FIELDS, Origin, kept_metadata, origin_of
 from rnnserve.server.protocol.responses import trailing_metadata
@@ -152,6 +153,7 @@ class NativeTransport:
         self.fallback = f"unix:{Path(self._folder.name) / 'grpc.sock'}"  # where grpcio's server must listen
         self._failure: Exception | None = None
         self._is_ending = False
+        self._pace = ArrivalPace()
         self._thread = threading.Thread(target=self._run, name="native transport", daemon=True)
         self.hold, self.release = fast_path.hold, fast_path.release
         self.end_streams, self.end_revoked = fast_path.end_streams, fast_path.end_revoked
@@ -211,8 +213,12 @@ class NativeTransport:
 
     def _loop(self) -> None:
         receive = functools.partial(self.front.recv_batch_details, MAX_REQUESTS)
-        has_work, nap = False, 0.0
-        while (events := receive(0 if has_work else _IDLE_MS)) is not None:
+        pace, has_work, nap = self._pace, False, 0.0
+        while (events := receive(0 if has_work or pace.look_until else _IDLE_MS)) is not None:
+            if not events and not has_work and pace.look_until:
+                if now() > pace.look_until:
+                    pace.look_until = 0.0
+                continue
             arrived: list[ArrivedRequest] = []
             for _, call_id, method, payload, _, details in events:
                 if payload is None or details is None:  # an event of a cancellation
@@ -223,6 +229,8 @@ class NativeTransport:
                 else:
                     self._take(call_id, payload, details, arrived)
             try:
+                if arrived:
+                    pace.note(arrived)
                 self._handler.take(arrived)
                 has_work = self._handler.work()
                 nap = 0.0 if has_work else self._handler.nap_seconds(len(self.calls))
