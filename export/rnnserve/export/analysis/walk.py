@@ -176,15 +176,13 @@ def declared_inputs(graph: ir.Graph, *, finite: bool, infinite: Collection[str] 
     """
     known = {}
     for value in graph.inputs:
-        name, sizes = value.name or "", None if value.shape is None else enumerate(value.shape)
-        shape = None if sizes is None else plain([_size(size, f"{name}.{at}") for at, size in sizes])
+        name, shape = value.name or "", None
+        if value.shape is not None:
+            sizes = enumerate(value.shape)
+            shape = plain([s if isinstance(s, int) else named(s.value or f"{name}.{at}") for at, s in sizes])
         is_finite = (finite and name not in infinite) or not (value.dtype is None or value.dtype.is_floating_point())
         known[name] = Value(shape, range=Range(-_LARGEST_INPUT, _LARGEST_INPUT) if is_finite else ANY)
     return known
-
-
-def _size(size: int | ir.SymbolicDim, otherwise: str) -> int | Size:
-    return size if isinstance(size, int) else named(size.value or otherwise)
 
 
 def _with_numbers(node: Node) -> Node:
