@@ -69,8 +69,9 @@ def _settle(
     """Settle an axis of an output, in place, and give its rule where it has one; `before` is what runs have shown."""
     axis = tensor.axes[at]
     free = sorted(expression.free_symbols, key=str)
+    named = expression.xreplace({symbol: sympy.Symbol(name, integer=True) for symbol, name in symbols.items()})
     refusal = UnsupportedModule(
-        f'axis {at} of output "{tensor.name}" has the size {expression.xreplace(_named(symbols))}: neither fixed, nor '
+        f'axis {at} of output "{tensor.name}" has the size {named}: neither fixed, nor '
         f"as large as an axis of the inputs, nor a * ((b * size + c) // d) + e of one, between bounds. {OTHER_SIZES}"
     )
     if not free or not symbols.keys() >= set(free):
@@ -96,10 +97,6 @@ def _settle(
         derived.name = before.name
     axis.name, axis.size = derived.name, DYNAMIC
     return derived
-
-
-def _named(symbols: Mapping[sympy.Symbol, str]) -> dict[sympy.Symbol, sympy.Symbol]:
-    return {symbol: sympy.Symbol(name, integer=True) for symbol, name in symbols.items()}
 
 
 def to_onnx(model: DescribedModel) -> bytes:
