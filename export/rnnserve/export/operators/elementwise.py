@@ -79,8 +79,12 @@ def _pow_tensor(x: Value, exponent: Value) -> Value:
     )
 
 
+def _addcmul(x: Value, first: Value, second: Value, value: float = 1.0) -> Value:
+    """Compute x + value * first * second, from left to right: another order overflows for other numbers."""
+    return op.Add(x, op.Mul(first if value == 1 else op.Mul(first, op.CastLike(value, first)), second))
+
+
 def _addcdiv(x: Value, first: Value, second: Value, value: float = 1.0) -> Value:
-    """Compute x + value * first / second, from left to right: another order overflows for other numbers."""
     return op.Add(x, op.Div(first if value == 1 else op.Mul(first, op.CastLike(value, first)), second))
 
 
@@ -257,6 +261,7 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     _ATEN.pow.Tensor_Scalar: _pow,
     _ATEN.pow.Tensor_Tensor: _pow_tensor,
     _ATEN.pow.Scalar: _pow_tensor,
+    _ATEN.addcmul.default: _addcmul,
     _ATEN.addcdiv.default: _addcdiv,
     _ATEN.lerp.Scalar: _lerp,
     _ATEN.lerp.Tensor: _lerp,
