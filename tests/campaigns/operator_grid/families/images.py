@@ -75,7 +75,7 @@ def _operators(*, of_steps):
         Operator(
             "adaptive_max_pool2d((None, 3))",
             lambda x: F.adaptive_max_pool2d(x, (None, 3)),
-            refused="cannot be dynamic" if of_steps else "have several sizes",
+            refused="have several sizes",
         ),
         *(
             Operator(f"pad(mode={mode!r})", lambda x, mode=mode: F.pad(x, (1, 2, 1, 1), mode=mode))
