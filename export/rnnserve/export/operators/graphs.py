@@ -164,8 +164,7 @@ def _type_of(node: ir.Node, position: int, version: int) -> ir.DataType | None:
         case "Cast":
             return ir.DataType(node.attributes["to"].as_int())
         case "Constant":
-            tensor = ir.convenience.get_const_tensor(node.outputs[0])
-            return None if tensor is None else tensor.dtype
+            return _of_constant(node)
         case "ConstantOfShape":
             value = node.attributes.get("value")
             return ir.DataType.FLOAT if value is None else value.as_tensor().dtype
@@ -173,11 +172,8 @@ def _type_of(node: ir.Node, position: int, version: int) -> ir.DataType | None:
         return None
     schema = onnx.defs.get_schema(node.op_type, version)
     formal = schema.outputs[min(position, len(schema.outputs) - 1)].type_str
-    allowed = next(
-        (each.allowed_type_strs for each in schema.type_constraints if each.type_param_str == formal), [formal]
-    )
-    if len(allowed) == 1 and allowed[0] in _NAMED:
-        return _NAMED[allowed[0]]
+    if formal in _NAMED:
+        return _NAMED[formal]
     for at, source in enumerate(node.inputs):
         same = schema.inputs[min(at, len(schema.inputs) - 1)].type_str == formal
         if same and source is not None and source.dtype is not None:
@@ -185,9 +181,25 @@ def _type_of(node: ir.Node, position: int, version: int) -> ir.DataType | None:
     return None
 
 
+def _of_constant(node: ir.Node) -> ir.DataType | None:
+    if "value" in node.attributes:
+        return node.attributes["value"].as_tensor().dtype
+    if "value_float" in node.attributes or "value_floats" in node.attributes:
+        return ir.DataType.FLOAT
+    return ir.DataType.INT64 if "value_int" in node.attributes or "value_ints" in node.attributes else None
+
+
 Value: TypeAlias = Any  # an onnx_ir.Value, or a number; onnxscript types its operators by what they compute
 
-_OPSET = 20
+_BOOLS = frozenset(
+    {"And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"}
+)
+_LIKE_SECOND = frozenset({"CastLike", "Where"})
+_LIKE_FIRST = frozenset(
+    {"Abs", "Add", "Atan", "Ceil", "Div", "Exp", "Expand", "Floor", "Gather", "Log", "Max", "Min", "Mod", "Mul", "Neg"}
+    | {"Pow", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Reshape", "Sign", "Sqrt"}
+    | {"Softplus", "Squeeze", "Sub", "Transpose", "Unsqueeze"}
+)
 
 
 class _TypedOperators:
@@ -211,13 +223,25 @@ class _TypedOperators:
                 constant.dtype = arguments[1].dtype
                 return constant
             result = operator(*arguments, **attributes)
-            node = result.producer() if isinstance(result, ir.Value) and result.dtype is None else None
-            dtype = None if node is None else _type_of(node, 0, _OPSET)
-            if dtype is not None:
+            dtype = _type_of_result(name, arguments, attributes)
+            if isinstance(result, ir.Value) and result.dtype is None and dtype is not None:
                 result.dtype = dtype
             return result
 
         return typed
+
+
+def _type_of_result(name: str, arguments: tuple[Value, ...], attributes: dict[str, Any]) -> ir.DataType | None:
+    if name in _BOOLS:
+        return ir.DataType.BOOL
+    if name == "Cast":
+        return ir.DataType(int(attributes["to"]))
+    if name in ("Shape", "Size"):
+        return ir.DataType.INT64
+    if name in _LIKE_SECOND or name in _LIKE_FIRST:
+        given = arguments[1:] if name in _LIKE_SECOND else arguments
+        return next((value.dtype for value in given if isinstance(value, ir.Value)), None)
+    return None
 
 
 op: Any = _TypedOperators()
