@@ -25,15 +25,13 @@ _ALLOWED = "Or publish it so, with allow_non_finite=True"
 _LOGARITHM = "Add a small number before the logarithm, or clamp: x.clamp(min=1e-6).log()"
 _ROOT = "Clamp before the root: x.clamp(min=0).sqrt()"
 _DIVISOR = "Add a small number to the divisor"
-_EXPONENT = "Subtract the largest value before exp, or clamp its argument"
-_SCAN = (
-    "A running sum of exponentials, exp(a) * (x * exp(-a)).cumsum(1), leaves the range of floats over many steps. Keep "
-    "it in log space: (a + (log_x - a).logcumsumexp(1)).exp(), the signs of x apart, or use rnnserve.export.scan"
+_EXPONENT = (
+    "Subtract the largest value before exp, or clamp its argument; keep a running sum of exponentials in log space, "
+    "(a + (log_x - a).logcumsumexp(1)).exp()"
 )
 _DEVIATION = (
     "Of one value it is nan. If rows have two steps at least, say so, sizes={axis: (2, 128)}; or use correction=0"
 )
-_RUNNING = (torch.ops.aten.cumsum.default, torch.ops.aten.cumprod.default)
 _ADVICE = {
     **dict.fromkeys(("log", "log2", "log10", "log1p"), _LOGARITHM),
     **dict.fromkeys(("sqrt", "rsqrt", "pow"), _ROOT),
@@ -49,7 +47,6 @@ class Origin(NamedTuple):
     operator: str  # "log"
     module: str  # the name of the module that calls it; empty for the outermost
     line: str  # file and line that call it, "model.py:12"; empty if that is not known
-    is_summed: bool = False  # whether running sums, or products, are computed of its result
 
     def __str__(self) -> str:
         return self.operator + (f' in "{self.module}"' if self.module else "")
@@ -57,8 +54,7 @@ class Origin(NamedTuple):
     @property
     def advice(self) -> str:
         """What to do about its argument, in a sentence without its full stop."""
-        advice = _ADVICE.get(self.operator.rstrip("_"), _MASKS)
-        return _SCAN if advice == _EXPONENT and self.is_summed else advice
+        return _ADVICE.get(self.operator.rstrip("_"), _MASKS)
 
 
 def find_first_non_finite(module: FlatModule, inputs: Mapping[str, npt.NDArray[Any]]) -> Origin | None:
@@ -77,8 +73,7 @@ def find_first_non_finite(module: FlatModule, inputs: Mapping[str, npt.NDArray[A
     ):
         warnings.simplefilter("ignore")  # the user has seen them: of `std` of one value, since torch 2.15
         module(*module.arguments(inputs))
-    found = finder.nan or finder.infinity
-    return None if found is None else found._replace(is_summed=finder.is_summed)
+    return finder.nan or finder.infinity
 
 
 def non_finite_advice(module: FlatModule, inputs: Mapping[str, npt.NDArray[Any]]) -> str:
@@ -90,8 +85,6 @@ def non_finite_advice(module: FlatModule, inputs: Mapping[str, npt.NDArray[Any]]
     described = _FLOATS if any(array.dtype.kind == "f" for array in inputs.values()) else _IDS
     if origin.advice == _MASKS:  # the number in the module is at fault, not the inputs
         described = ""
-    if origin.advice == _SCAN:  # what to do comes first: no bound of the inputs is small enough for long sequences
-        return f": {origin.advice[0].lower()}{origin.advice[1:]}. The first ones come from {origin}{line}. {_ALLOWED}"
     return f": the first ones come from {origin}{line}. {origin.advice}. {described}{_ALLOWED}"
 
 
@@ -102,14 +95,12 @@ class _Finder:
         self.path: list[str] = []
         self.nan: Origin | None = None  # the first operator that makes NaN of inputs without
         self.infinity: Origin | None = None  # the first that makes infinity of finite inputs
-        self.is_summed = False  # whether a running sum or product was computed of values that are not finite
 
     def see(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[Any], None]:  # noqa: ANN401
         """Look at the inputs of an operator now, since it may write to them, and at its results."""
         tensors = tensors_in((args, kwargs))
         had_nan = _any(torch.isnan, tensors)
         had_infinity = _any(torch.isinf, tensors)
-        self.is_summed |= (had_nan or had_infinity) and func in _RUNNING
 
         def see_result(result: Any) -> None:  # noqa: ANN401
             # 0 / 0 of integers is NaN as well: a mean over the ids that are not padding. A constant reads nothing.

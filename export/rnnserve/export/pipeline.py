@@ -1,9 +1,8 @@
 """From a publication to a published version: describe, export, script, prove, and only then write."""
 
-import contextlib
 import importlib.metadata
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,8 +208,13 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
         advance()
         with evaluating(model.module):
             reference = reference_of(model)
-        with _naming_the_operator(model, onnx_model):
+        try:
             proof = prove(model, scripted, onnx_model, progress=progress, reference=reference)
+        except ParityError as error:
+            operator = differing_operator(model, onnx_model)  # the first one whose result the export does not have
+            if not operator:
+                raise
+            raise ParityError([*error.failures, operator]) from error
         if proof.script_rounding:
             scripted, unscripted = None, f"it computes in another order than eager. {proof.script_rounding}"
         advance()
@@ -248,18 +252,6 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
             published, untried, manifest = publish_on(_KEEPS_BITS)
         bar.update()
     return ExportResult(model.name, published, manifest, unscripted, unlowered, untried)
-
-
-@contextlib.contextmanager
-def _naming_the_operator(model: DescribedModel, onnx_model: bytes) -> Iterator[None]:
-    """Add to a proof's failures the first operator of the module whose result the export does not have."""
-    try:
-        yield
-    except ParityError as error:
-        operator = differing_operator(model, onnx_model)
-        if not operator:
-            raise
-        raise ParityError([*error.failures, operator]) from error
 
 
 @dataclass(frozen=True)

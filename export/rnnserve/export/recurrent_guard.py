@@ -17,7 +17,7 @@ import onnx
 import onnx_ir as ir
 
 from rnnserve.export.analysis.walk import Walk, declared_inputs
-from rnnserve.export.lowering.node_builder import NodeBuilder
+from rnnserve.export.operators.graphs import NodeBuilder
 from rnnserve.protos import manifest_pb2
 
 __all__ = ["describe_finiteness", "guard_recurrences"]

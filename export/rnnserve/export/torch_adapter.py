@@ -10,7 +10,8 @@ import operator
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from types import SimpleNamespace
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
@@ -332,10 +333,6 @@ def computed_in(node: fx.Node) -> Any:  # noqa: ANN401 - a value of a graph
         return node.target(*given, **named)  # type: ignore[operator] # an operator
 
 
-class _Unparsed(NamedTuple):
-    domain: str
-
-
 _registry: list[ONNXRegistry] = []
 
 
@@ -349,7 +346,7 @@ def registry_read_once() -> Iterator[None]:
 
     def read(*args: Any, **named: Any) -> ONNXRegistry:  # noqa: ANN401 - torch's own
         if not _registry:
-            unparsed = property(lambda traced: _Unparsed(traced.opset.domain))
+            unparsed = property(lambda traced: SimpleNamespace(domain=traced.opset.domain))
             with (
                 patch.object(OnnxDecompMeta, "__post_init__", lambda _: None),
                 patch.object(TracedOnnxFunction, "function_ir", unparsed),

@@ -17,17 +17,16 @@ _BY_FAMILY = {
     ),
     "Normalisations": "layer_norm|layer_norm(eps=1e-12)|instance_norm",
     "Images (batch, channels, steps, features)": (
-        "max_pool2d(2)|max_pool2d((1, 2))|max_pool2d(3, 2, 1)|max_pool3d(2)|adaptive_avg_pool2d((None, 3))|"
+        "max_pool2d(2)|max_pool2d((1, 2))|max_pool2d(3, 2, 1)|max_pool3d(2)|adaptive_avg_pool2d((None, 1))|"
         "upsample(bilinear, antialias)|instance_norm"
     ),
     "Images of any number of steps": (
-        "max_pool2d(2)|max_pool2d((1, 2))|max_pool2d(3, 2, 1)|max_pool3d(2)|adaptive_avg_pool2d((None, 3))|"
+        "max_pool2d(2)|max_pool2d((1, 2))|max_pool2d(3, 2, 1)|max_pool3d(2)|adaptive_avg_pool2d((None, 1))|"
         "upsample(bilinear, antialias)"
     ),
     "Linear algebra and rare operators, of finite rows": "diag_embed|matrix_power",
     "Rows and indices": (
-        "max_pool1d|scatter_reduce('amax')|scatter_reduce('amin', include_self=False)|einsum('bs,bt->bst')|"
-        "adaptive_avg_pool1d"
+        "max_pool1d|scatter_reduce('amax')|scatter_reduce('amin', include_self=False)|einsum('bs,bt->bst')"
     ),
     "Steps (batch, steps, features), of which there may be none": ("cumsum(1)|topk(1).values"),
     "Shapes and products, of finite rows": (

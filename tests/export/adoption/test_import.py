@@ -116,8 +116,8 @@ def test_import_asks_for_all_that_is_missing_at_once(tmp_path, capsys):
     words = ["import", str(path), "--name", "m", "--repository", str(tmp_path / "repository")]
     assert main(words) == 1
     (said,) = capsys.readouterr().err.splitlines()
-    assert "Add, with your values: --constant sr=16000 --size sequence=4 (" in said
-    assert 'input "sr" is one number (int64, which the file compares with 16000)' in said
+    assert "Add, with your values: --constant sr=VALUE --size sequence=4 (" in said
+    assert 'input "sr" is one number (int64) and not one for each row' in said
     assert main([*words, "--constant", "sr=16000", "--size", "sequence=4"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[:4] == [

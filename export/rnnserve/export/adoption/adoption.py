@@ -6,7 +6,7 @@ First constants are put in, the batch is found, and axes are named. Then the fil
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -108,16 +108,16 @@ def adopt(
     _choose_outputs(model, roles.outputs)
     with OnnxProcess(timeout) as process:
         with _naming(path):
-            inputs, sizes, notes = _prepare(model, roles, process)
+            inputs, notes = _prepare(model, roles, process)
         with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
             load = partial(OnnxRunner, process=process)
-            description = _describe(load(save_model(model)), inputs, sizes, name, roles)
+            description = _describe(load(save_model(model)), inputs, name, roles)
             if roles.fold:
                 inputs, roles = _fold(model, description, roles)
                 notes.append(
                     f'onnx: the file takes one step; its graph runs over all steps of "{roles.fold}" in a Scan'
                 )
-                description = _describe(load(save_model(model)), inputs, sizes, name, roles)
+                description = _describe(load(save_model(model)), inputs, name, roles)
             elif any(each.continues_as for each in description.outputs) and not description.sequence_axes:
                 notes.append("onnx: each request is one step; --fold AXIS makes a request hold any number of steps")
             _write_axes(model.graph.outputs, description.outputs)
@@ -143,13 +143,8 @@ def _choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
         model.graph.outputs[:] = [by_name[name] for name in names]
 
 
-def _prepare(
-    model: ir.Model, roles: Roles, process: OnnxProcess
-) -> tuple[_Tensors, Mapping[str, tuple[int, int]], list[str]]:
-    """Put constants in, find the batch, and name axes. Changes the model.
-
-    Returns the inputs, the smallest and largest sizes as the user says or as was found, and what was done in sentences.
-    """
+def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> tuple[_Tensors, list[str]]:
+    """Put constants in, find the batch, and name axes, in place. Returns the inputs, and sentences of what was done."""
     notes = [*_drop_inputs_with_values(model)]
     check_names(model, roles)
     if roles.constants:
@@ -161,18 +156,10 @@ def _prepare(
     together = OnnxRunner(save_model(_with_open_batch(model, inputs)), process=process)
     trial = BatchTrial(inputs, alone, together, roles)
     found = trial.find(questions)
-    limits: dict[str, tuple[int, int]] = {}
     for axis, size in found.sizes.items():
-        taken = (1, 0) if axis in roles.sizes else trial.range_of(found, axis)
-        if taken is None:
-            why = f'onnxruntime runs it with {size} of "{axis}", but not with other sizes about that'
-            questions.append(Question(f"{why}; say which it takes", f"--size {axis}={size}"))
-        elif taken[1]:
-            limits[axis] = taken
-            low, high = taken
-            notes.append(
-                f'onnx: onnxruntime runs it with {low} to {high} of "{axis}", by trial; --size says other sizes'
-            )
+        if axis not in roles.sizes and not trial.runs_with_any(found, axis):
+            why = f'onnxruntime runs it with {size} of "{axis}", but not with all sizes; say which it takes'
+            questions.append(Question(why, f"--size {axis}={size}", f", or --size {axis}=LOW:HIGH"))
     ask(questions)
     check_lengths(found.inputs, roles)
     axes = sequence_axes(describe_inputs(inputs, found.batches, {}))
@@ -187,7 +174,7 @@ def _prepare(
     if tried:
         places = ", ".join(f'axis {found.batches[name]} of "{name}"' for name in tried)
         notes.append(f"onnx: the batch, found by trial: {places}")
-    return found.inputs, {**limits, **roles.sizes}, notes
+    return found.inputs, notes
 
 
 def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
@@ -225,11 +212,9 @@ def _forget_shapes(model: ir.Model) -> None:
             output.shape = None
 
 
-def _describe(
-    run: OnnxRunner, inputs: _Tensors, given: Mapping[str, tuple[int, int]], name: str, roles: Roles
-) -> ModelDescription:
-    """Run the file at several sizes to describe its outputs. Some sizes are given."""
-    sizes = check_inputs(inputs, given)
+def _describe(run: OnnxRunner, inputs: _Tensors, name: str, roles: Roles) -> ModelDescription:
+    """Run the file at several sizes to describe its outputs."""
+    sizes = check_inputs(inputs, roles.sizes)
 
     def compute(arrays: Arrays) -> Arrays:
         try:
@@ -239,7 +224,8 @@ def _describe(
             raise WrongArguments(f"it does not run with {shapes}; {FROZEN} {error}") from error
 
     longer = {
-        axis: (low, high if axis == BATCH or axis in given else max(high, _FAR)) for axis, (low, high) in sizes.items()
+        axis: (low, high if axis == BATCH or axis in roles.sizes else max(high, _FAR))
+        for axis, (low, high) in sizes.items()
     }
     try:
         trial = Trial(compute, inputs, longer)
@@ -288,26 +274,21 @@ def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[s
     are marked as zeros if a request leaves them out.
     """
     states = dict(roles.states)
-    for is_named_alike in (_are_numbered, _are_states):
-        for tensor in inputs:
-            finals = [each for each in outputs if each.name not in states and is_named_alike(tensor, each)]
-            rivals = [each for each in inputs if any(is_named_alike(each, final) for final in finals)]
-            if len(finals) == 1 and len(rivals) == 1 and tensor.name not in states.values():
-                states[finals[0].name] = tensor.name
+    for tensor in inputs:
+        finals = [each for each in outputs if each.name not in states and _are_states(tensor, each)]
+        rivals = [each for each in inputs if any(_are_states(each, final) for final in finals)]
+        if len(finals) == 1 and len(rivals) == 1 and tensor.name not in states.values():
+            states[finals[0].name] = tensor.name
     for tensor in inputs:
         if tensor.name in states.values():
             tensor.default = manifest_pb2.DEFAULT_ZEROS
     return states
 
 
-def _are_numbered(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
-    """Whether two tensors of the same axes are called X_0 and X_n."""
-    is_pair = before.name.endswith("_0") and after.name == f"{before.name.removesuffix('_0')}_n"
-    return is_pair and _axes(before) == _axes(after)
-
-
 def _are_states(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
-    """Whether the names and axes of two tensors are those of a state of floats, of a row and no steps."""
+    """Whether two tensors have the names and axes of a state: X_0 and X_n, or floats of a row and no steps."""
+    if before.name.endswith("_0") and after.name == f"{before.name.removesuffix('_0')}_n":
+        return _axes(before) == _axes(after)
     words = _name_stem(before.name)
     is_of_rows = all(axis.name == BATCH for axis in before.axes if axis.size == DYNAMIC)
     is_alike = before.datatype == after.datatype and _axes(before) == _axes(after)

@@ -5,7 +5,6 @@ A user says what the file doesn't: `Roles`. A message asks for all that is missi
 
 import dataclasses
 import itertools
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -38,32 +37,26 @@ FROZEN = (
 
 @dataclasses.dataclass(frozen=True)
 class Roles:
-    """Names and roles that an ONNX file does not hold.
+    """Names and roles that an ONNX file does not hold."""
 
-    Attributes:
-        axes: Names of axes, by tensor and position: {("input", 0): "batch"}.
-        lengths: The sequence axis whose steps an input counts: {"n": "sequence"}.
-        states: Which output continues as which input: {"h_n": "h_0"}.
-        integers: The lowest value of an integer input, and one more than the highest: {"tokens": (0, 5000)}.
-        sizes: The smallest and the largest size of a dynamic axis that the model takes: {"sequence": (1, 64)}.
-        fixed: The size of an axis that never has another one, such as samples of a chunk: {"sequence": 576}.
-        constants: Values of inputs that are the same for all requests, as text: {"sr": "16000"}.
-        outputs: Which outputs are published, in this order; empty for all.
-        labels: Names of the classes.
-        fold: The axis of steps that a file of one step gets; empty for none.
-        overlaps: An axis of an input, and how many values at its end in one step begin the next: {"input": (-1, 64)}.
-    """
-
+    # Names of axes, by tensor and position: {("input", 0): "batch"}.
     axes: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
+    # The sequence axis whose steps an input counts: {"n": "sequence"}.
     lengths: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # Which output continues as which input: {"h_n": "h_0"}.
     states: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # The lowest value of an integer input, and one more than the highest: {"tokens": (0, 5000)}.
     integers: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    # The smallest and the largest size of a dynamic axis that the model takes: {"sequence": (1, 64)}.
     sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    # The size of an axis that never has another one, such as samples of a chunk: {"sequence": 576}.
     fixed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    # Values of inputs that are the same for all requests, as text: {"sr": "16000"}.
     constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    outputs: Sequence[str] = ()
-    labels: Sequence[str] = ()
-    fold: str = ""
+    outputs: Sequence[str] = ()  # those that are published, in this order; empty for all
+    labels: Sequence[str] = ()  # names of the classes
+    fold: str = ""  # the axis of steps that a file of one step gets; empty for none
+    # An axis of an input, and how many values at its end in one step begin the next: {"input": (-1, 64)}.
     overlaps: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
 
@@ -93,8 +86,6 @@ _NO_NAMES = re.compile(r"\?|-1|none|unk__\d+|(p2o\.)?dynamicdimension\.\d+", re.
 """What tf2onnx and paddle2onnx write for an axis of any size."""
 
 _FORMS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})  # keep the numbers
-_COMPARISONS = frozenset({"Equal", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"})
-_SHOWN = 4  # numbers with which the file compares an input
 _GUESSED = (0, 2)  # integers to try a file with, until the user says which it takes
 
 
@@ -188,7 +179,7 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Qu
     """Read the inputs of a file whose constants are in place, and what to ask the user.
 
     So that the file can be tried all the same, and all questions be asked at once, a number that is the same for all
-    rows gets a guess in the file: one that the file compares it with, if there is any.
+    rows is 1 in the file.
     """
     described = {value: _described(value, roles) for value in model.graph.inputs}
     if not any(tensor.axes for tensor in described.values()):
@@ -196,9 +187,10 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Qu
     inputs, questions = [], []
     for value, tensor in described.items():
         if not tensor.axes:
-            compared = list(dict.fromkeys(_compared_with(value)))
-            questions.append(_which_number(tensor, compared))
-            put_constants(model, {tensor.name: next(iter(compared), "1")})
+            dtype = DTYPES[tensor.datatype]
+            why = f'input "{tensor.name}" is one number ({dtype}) and not one for each row, so say which'
+            questions.append(Question(why, f"--constant {tensor.name}=VALUE"))
+            put_constants(model, {tensor.name: "1"})
             continue
         if _holds_lengths(tensor, roles):
             tensor.lengths_of = roles.lengths.get(tensor.name, "")
@@ -270,16 +262,6 @@ def _holds_lengths(tensor: manifest_pb2.Tensor, roles: Roles) -> bool:
     )
 
 
-def _which_number(tensor: manifest_pb2.Tensor, compared: Sequence[str]) -> Question:
-    """Ask for the value of an input that is one number, which the file may compare with others."""
-    known = f", which the file compares with {' and '.join(compared[:_SHOWN])}" if compared else ""
-    dtype = DTYPES[tensor.datatype]
-    return Question(
-        f'input "{tensor.name}" is one number ({dtype}{known}) and not one for each row, so say which',
-        f"--constant {tensor.name}={compared[0] if compared else 'VALUE'}",
-    )
-
-
 def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
     """List nodes that read a value, or what has its numbers in another form; and at which input."""
     for node, at in value.uses():
@@ -299,14 +281,6 @@ def _rows_of_tables(value: ir.Value) -> tuple[int, int] | None:
     return (0, min(rows)) if rows else None
 
 
-def _compared_with(value: ir.Value) -> Iterator[str]:
-    """List the numbers in a file that an input is compared with."""
-    for node, at in _readers(value):
-        other = _tensor(node, 1 - at) if node.op_type in _COMPARISONS else None
-        if other is not None and other.size == 1:
-            yield f"{other.numpy().item():.9g}"
-
-
 def _tensor(node: ir.Node, at: int) -> ir.TensorProtocol | None:
     """Return the constant that a node reads; None for no constant."""
     value = node.inputs[at]
@@ -321,18 +295,13 @@ def _constant(value: ir.Value, text: str) -> npt.NDArray[Any]:
     if any(size < 1 for size in shape):
         raise WrongArguments(f"{option}: this input has an axis of any size, so its values are those of a request")
     try:
-        array = np.array([_number(word, dtype) for word in text.split(",")], dtype)
+        if dtype.kind == "b":
+            number: float = {"true": True, "false": False, "1": True, "0": False}[text.lower()]
+        else:
+            number = int(text) if dtype.kind in "iu" else float(text)
+        return np.full(shape, np.array(number, dtype))
     except (KeyError, ValueError, OverflowError) as error:
-        raise WrongArguments(f"{option}: expected numbers of {dtype}") from error
-    if array.size not in (1, math.prod(shape)):
-        raise WrongArguments(f"{option}: {array.size} numbers; expected one, or {math.prod(shape)} with commas")
-    return np.full(shape, array.flat[0]) if array.size == 1 else array.reshape(shape)
-
-
-def _number(word: str, dtype: np.dtype[Any]) -> bool | int | float:
-    if dtype.kind == "b":
-        return {"true": True, "false": False, "1": True, "0": False}[word.lower()]
-    return int(word) if dtype.kind in "iu" else float(word)
+        raise WrongArguments(f"{option}: expected one number of {dtype}") from error
 
 
 _ROWS = (3, 1, 5)
@@ -340,7 +309,6 @@ _MOST = 48  # choices of batches that are tried
 _SIZES = (8, 16, 32, 64, 128, 160, 320, 512, 576, 4, 2, 1, 3, 5, 6, 12, 48, 80, 100, 240, 256, 400, 640)
 _LONG = (1024, 1280, 1600, 4000, 16000)
 """Sizes of the other axes that are tried, all of them the same; the long ones if there is one axis: samples."""
-_LARGEST = 16384
 _REFUSED = 200  # characters of onnxruntime's reason
 
 
@@ -412,34 +380,16 @@ class BatchTrial:
                     change = change or f'with {rows} rows, "{name}" is not what the file gives for each alone'
         return True, change
 
-    def range_of(self, found: Found, axis: str) -> tuple[int, int] | None:
-        """Find the smallest and the largest size of an axis with which the file runs.
-
-        (1, 0) if it runs with any; None if it runs with some sizes, and not with others between these.
-        """
-        usual = self._run(found.inputs, found.sizes)
-
-        def runs(size: int) -> bool:
-            results = self._run(found.inputs, {**found.sizes, axis: size})
+    def runs_with_any(self, found: Found, axis: str) -> bool:
+        """Whether the file runs with other sizes of an axis, too, and its results have as many axes."""
+        usual, size = self._run(found.inputs, found.sizes), found.sizes[axis]
+        for other in (1, 2, 3, size + 1, size + 2, size + 7):
+            results = self._run(found.inputs, {**found.sizes, axis: other})
             if usual is None or results is None:
                 return False
-            return all(results[name].ndim == array.ndim for name, array in usual.items())  # a Squeeze may change it
-
-        def last(good: int, bad: int) -> int:
-            while abs(good - bad) > 1:
-                middle = (good + bad) // 2
-                good, bad = (middle, bad) if runs(middle) else (good, middle)
-            return good
-
-        size = found.sizes[axis]
-        if not all(runs(size + more) for more in (1, 2, 7)):
-            return None
-        if all(runs(few) for few in (1, 2, 3)):
-            return 1, 0
-        most, beyond = size + 7, 2 * size
-        while beyond <= _LARGEST and runs(beyond):
-            most, beyond = beyond, 2 * beyond
-        return last(size, 0), _LARGEST if beyond > _LARGEST else last(most, beyond)
+            if any(results[name].ndim != array.ndim for name, array in usual.items()):  # a Squeeze may change it
+                return False
+        return True
 
     def _choices(self) -> Iterator[dict[str, int]]:
         """List which axis of each input may be the batch; it is the same axis of inputs with like axes."""

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from rnnserve.export.description.publication import DYNAMIC
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.lowering.node_builder import NodeBuilder
+from rnnserve.export.operators.graphs import NodeBuilder
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH

@@ -339,12 +339,8 @@ def convolve(node: Node) -> Value:
     kernel = [size_of(axis).number for axis in weights.axes[2:]]
     if None in kernel or not node.is_free(node.given[1:]):
         raise NotCovered
-    reads, sizes, behind = _windows(node, value, [number or 0 for number in kernel], "convolves over")
-    sources: list[Source] = [(value, [At(0), Over("sums products over"), *reads])]
-    result = flow(node, (value.axes[0], weights.axes[0], *sizes), sources)
-    for at in behind:
-        result = numbered(node, result, size_of(value.axes[at]))
-    return result
+    read = Over("sums products over")
+    return _windowed(node, value, [number or 0 for number in kernel], "convolves over", weights.axes[0], read)
 
 
 def pool(node: Node) -> Value:
@@ -354,15 +350,11 @@ def pool(node: Node) -> Value:
         return _left(node, value, range(2, value.rank), Over("pools over"), keep=True)
     if len([name for name in node.results if name]) > 1:
         raise NotCovered  # indices into all values
-    reads, sizes, behind = _windows(node, value, list(node.attribute("kernel_shape")), "pools over")
-    result = flow(node, (*value.axes[:2], *sizes), [(value, [At(0), At(1), *reads])])
-    for at in behind:
-        result = numbered(node, result, size_of(value.axes[at]))
-    return result
+    return _windowed(node, value, list(node.attribute("kernel_shape")), "pools over", value.axes[1], At(1))
 
 
-def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[list[Read], list[Axis], list[int]]:
-    """Give how the axes from the third on are read, what sizes they have then, and which are padded behind."""
+def _windowed(node: Node, value: Value, kernel: list[int], does: str, channels: Axis, of_channels: Read) -> Value:
+    """Give a result with an index for each window, given its channels and how those of the input are read."""
     count = value.rank - 2
     strides = node.attribute("strides") or [1] * count
     dilations = node.attribute("dilations") or [1] * count
@@ -370,26 +362,29 @@ def _windows(node: Node, value: Value, kernel: list[int], does: str) -> tuple[li
     pads = (None if same == "VALID" else node.attribute("pads")) or [0] * (2 * count)
     if node.attribute("ceil_mode", 0):
         raise NotCovered
-    reads: list[Read] = []
-    sizes: list[Axis] = []
-    behind: list[int] = []
+    reads: list[Read] = [At(0), of_channels]
+    shape: list[Axis] = [value.axes[0], channels]
+    padded_behind: list[Size] = []
     for number, (axis, length) in enumerate(zip(value.axes[2:], kernel, strict=True)):
         extent = dilations[number] * (length - 1)  # steps from the window's first to its last
         before, after = pads[number], pads[number + count]
         if same.startswith("SAME"):
             before, after = (extent // 2, -(-extent // 2)) if same == "SAME_UPPER" else (-(-extent // 2), extent // 2)
         size = size_of(axis) + before + after - extent
-        behind += [number + 2] if after > 0 else []
+        padded_behind += [size_of(axis)] if after > 0 else []
         if strides[number] == 1:
             # A window may be longer than the axis: then there is an error, or nothing.
-            sizes.append((size if size.at_least(0) else computed("window", size, lowest=0),))
+            shape.append((size if size.at_least(0) else computed("window", size, lowest=0),))
             reads.append(At(number + 2, Reach(length == 1, extent - before)))
             continue
         reads.append(Over(does, surely=False))
         name = f"stride {strides[number]}"
         if same.startswith("SAME"):
-            sizes.append((computed(f"{name} {same} {length}", size_of(axis), lowest=0),))
+            shape.append((computed(f"{name} {same} {length}", size_of(axis), lowest=0),))
         else:
             steps = None if size.number is None else (size.number - 1) // strides[number] + 1
-            sizes.append((computed(name, size - 1) + 1 if steps is None else Size.of(steps),))
-    return reads, sizes, behind
+            shape.append((computed(name, size - 1) + 1 if steps is None else Size.of(steps),))
+    result = flow(node, tuple(shape), [(value, reads)])
+    for boundary in padded_behind:
+        result = numbered(node, result, boundary)
+    return result

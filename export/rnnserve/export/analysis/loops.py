@@ -46,7 +46,7 @@ def _lost(node: Node, shape: Shape | None, track: Track) -> Track:
     return track if shape is not None or track.is_lost else join([track, not_decided(node.title)])
 
 
-class _ScanLoop:
+class ScanLoop:
     """A Scan, which runs over the steps of tensors in one direction."""
 
     def __init__(self, node: Node, path: str) -> None:
@@ -210,8 +210,3 @@ class _ScanLoop:
         if axis in held:
             return rest
         return join([rest, self._mixing(f'gives the state after all steps of "{axis}", padding included')])
-
-
-def scan(node: Node, path: str, walk: WalkBody) -> list[Value]:
-    """Give what is known of the results of a Scan."""
-    return _ScanLoop(node, path).results(walk)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -101,30 +100,20 @@ def squeeze(node: Node) -> Value:
 
 
 def expand(node: Node) -> Value:
-    """Repeat along axes of size 1, and along new ones in front."""
-    sizes = node.input(1).sizes
+    """Repeat along axes of size 1: to given sizes, also along new axes in front (Expand), or so many times (Tile)."""
+    value, sizes = node.input(0), node.input(1).sizes
     if sizes is None:
         raise NotCovered
-    return _expanded(node, node.input(0), sizes)
-
-
-def _expanded(node: Node, value: Value, sizes: list[Size]) -> Value:
+    if node.operator == "Tile" and not all(
+        ONE in (repeats, size_of(axis)) for axis, repeats in zip(value.axes, sizes, strict=True)
+    ):
+        raise NotCovered
     rank = max(value.rank, len(sizes))
     old = ((ONE,),) * (rank - value.rank) + value.axes
     new = plain([*[1] * (rank - len(sizes)), *sizes])
     shape = tuple(a if size_of(a) == size_of(b) else meet([a, b]) for a, b in zip(old, new, strict=True))
     copies = [at for at in range(rank) if size_of(old[at]) == ONE and size_of(shape[at]) != ONE]
     return moved(node, shape, value, [At(at + rank - value.rank) for at in range(value.rank)], copies)
-
-
-def tile(node: Node) -> Value:
-    """Repeat along axes of size 1, as Expand does."""
-    value, repeats = node.input(0), node.input(1).sizes
-    if repeats is None or len(repeats) != value.rank:
-        raise NotCovered
-    if all(ONE in (repeat, size_of(axis)) for axis, repeat in zip(value.axes, repeats, strict=True)):
-        return _expanded(node, value, repeats)
-    raise NotCovered
 
 
 def flatten(node: Node) -> Value:
@@ -241,10 +230,6 @@ def split(node: Node) -> list[Value]:
     if sizes is None:
         each = -(-total // len(node.results))
         sizes = [min(each, total - each * number) for number in range(len(node.results))]
-    return _parts(node, value, at, sizes)
-
-
-def _parts(node: Node, value: Value, at: int, sizes: Sequence[int]) -> list[Value]:
     results, start = [], 0
     for size in sizes:
         reads = same_axes(value)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from rnnserve.export.analysis.flow import Node
-from rnnserve.export.analysis.loops import joined, scan
+from rnnserve.export.analysis.loops import ScanLoop, joined
 from rnnserve.export.analysis.sizes import Size, computed, maximum, minimum, named, quotient
 from rnnserve.export.analysis.table import RULES
 from rnnserve.export.analysis.values import (
@@ -115,14 +115,13 @@ class Walk:
         return found if isinstance(found, list) else [found]
 
     def _branches(self, node: Node, path: str) -> list[Value]:
-        """Walk both branches: results are those of the one that is surely taken, or of either."""
-        made = {}
+        """Walk both branches: results are those of either."""
+        made = []
         for name in ("then_branch", "else_branch"):
             self._graph(node.attribute(name), f"{path}{name}/")
-            made[name] = [self.of(value) for value in node.attribute(name).outputs]
+            made.append([self.of(value) for value in node.attribute(name).outputs])
         condition = node.input(0)
-        branches = [made[name] for name in ([taken(condition)] if taken(condition) else made)]
-        results = [joined(node, values) for values in zip(*branches, strict=True)]
+        results = [joined(node, values) for values in zip(*made, strict=True)]
         return [
             dataclasses.replace(each, tracks={key: join([each.track(key), condition.track(key)]) for key in self._keys})
             for each in results
@@ -138,7 +137,7 @@ class Walk:
             return [self.of(value) for value in body.outputs]
 
         try:
-            return scan(node, path, walk)
+            return ScanLoop(node, path).results(walk)
         except _UNCOVERED:  # nothing is known of a Loop, either
             uncovered = dict(self._uncovered)
             walk([dataclasses.replace(node.undecided(), range=ANY)] * len(body.inputs))
@@ -170,13 +169,6 @@ def _python_value(attribute: ir.Attr) -> Any:  # noqa: ANN401 - a number, a stri
     return value.numpy() if isinstance(value, ir.TensorProtocol) else value
 
 
-def taken(condition: Value) -> str:
-    """Name the attribute with the branch of an If that is surely taken. It is empty if that depends on values."""
-    if condition.few is None or condition.few.dtype == object:
-        return ""
-    return "then_branch" if bool(np.any(condition.few)) else "else_branch"
-
-
 def declared_inputs(graph: ir.Graph, *, finite: bool, infinite: Collection[str] = ()) -> dict[str, Value]:
     """Give what is known of a graph's inputs from the file alone: their shapes, and whether their floats are finite.
 
@@ -184,15 +176,13 @@ def declared_inputs(graph: ir.Graph, *, finite: bool, infinite: Collection[str] 
     """
     known = {}
     for value in graph.inputs:
-        name, sizes = value.name or "", None if value.shape is None else enumerate(value.shape)
-        shape = None if sizes is None else plain([_size(size, f"{name}.{at}") for at, size in sizes])
+        name, shape = value.name or "", None
+        if value.shape is not None:
+            sizes = enumerate(value.shape)
+            shape = plain([s if isinstance(s, int) else named(s.value or f"{name}.{at}") for at, s in sizes])
         is_finite = (finite and name not in infinite) or not (value.dtype is None or value.dtype.is_floating_point())
         known[name] = Value(shape, range=Range(-_LARGEST_INPUT, _LARGEST_INPUT) if is_finite else ANY)
     return known
-
-
-def _size(size: int | ir.SymbolicDim, otherwise: str) -> int | Size:
-    return size if isinstance(size, int) else named(size.value or otherwise)
 
 
 def _with_numbers(node: Node) -> Node:
@@ -275,16 +265,6 @@ def _equal(number: int | Size, other: int | Size) -> bool | None:
 
 _WIDE_INTEGERS = {6, 7, 12, 13}  # types of TensorProto
 _INTEGERS = {2, 3, 4, 5} | _WIDE_INTEGERS
-_OF_NUMBERS: Mapping[str, Callable[..., Any]] = {
-    "Greater": np.greater,
-    "GreaterOrEqual": np.greater_equal,
-    "Less": np.less,
-    "LessOrEqual": np.less_equal,
-    "Not": np.logical_not,
-    "And": np.logical_and,
-    "Or": np.logical_or,
-    "Xor": np.logical_xor,
-}
 _OF_SIZES: Mapping[str, Callable[..., Any]] = {
     "Add": np.add,
     "Sub": np.subtract,
@@ -331,9 +311,8 @@ def _computed(node: Node, result: Value) -> Content | None:
             return contents[0].astype(np.int64) if to in _INTEGERS and kinds <= set("iub") else None
         if operator in ("ReduceProd", "ReduceSum") and kinds <= set("iuO"):
             return _summed(node, contents, shape)
-        if operator in _OF_SIZES and kinds <= set("iubO") and not node.attribute("fmod"):
-            return _plain(np.asarray(_OF_SIZES[operator](*contents)))
-        return np.asarray(_OF_NUMBERS[operator](*contents)) if operator in _OF_NUMBERS and "O" not in kinds else None
+        is_of_sizes = operator in _OF_SIZES and kinds <= set("iubO") and not node.attribute("fmod")
+        return _plain(np.asarray(_OF_SIZES[operator](*contents))) if is_of_sizes else None
     except (ArithmeticError, IndexError, NotCovered, TypeError, ValueError):
         return None
 

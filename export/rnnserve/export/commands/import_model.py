@@ -177,7 +177,7 @@ _REPEATED = {
     "--constant": (
         _pair,
         "INPUT=VALUE",
-        "the value of an input that is the same for all requests, such as sr=16000; several with commas",
+        "the value of an input that is the same for all requests, such as sr=16000",
     ),
     "--overlap": (
         _overlap,

@@ -3,7 +3,7 @@
 onnxruntime's RNN kernel computes tanh by a function call for each element; from a hidden size of some tens on the loop
 is several times as fast (docs/lab/findings.md, "The RNN kernel"). What is made is proven like what the exporter makes.
 
-Door: `__all__`, `node_builder`.
+Door: `__all__`.
 """
 
 from rnnserve.export.lowering.rnn_layers import lower_rnn

@@ -16,9 +16,8 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from rnnserve.export.lowering.node_builder import NodeBuilder
 from rnnserve.export.onnx_files import load_model, save_model
-from rnnserve.export.operators.graphs import remove_unused
+from rnnserve.export.operators.graphs import NodeBuilder, remove_unused
 
 __all__ = ["lower_rnn"]
 

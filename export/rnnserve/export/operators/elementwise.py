@@ -24,8 +24,6 @@ import torch
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.operators.graphs import Value, is_floating, is_negative, op
 
-__all__ = ["TRANSLATIONS", "unify_numbers"]
-
 _ATEN = torch.ops.aten
 
 _OF_MAX = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.INT32, ir.DataType.INT64)
@@ -289,27 +287,16 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 
-_OF_BOUNDS = frozenset(
-    {
-        *(_ATEN.clamp.default, _ATEN.clamp_min.default, _ATEN.clamp_max.default, _ATEN.clip.default),
-        *(_ATEN.clamp_.default, _ATEN.clamp_min_.default, _ATEN.clamp_max_.default, _ATEN.clip_.default),
-        *(_ATEN.hardtanh.default, _ATEN.hardtanh_.default, _ATEN.threshold.default, _ATEN.threshold_.default),
-        *(_ATEN.where.Scalar, _ATEN.where.ScalarOther, _ATEN.where.ScalarSelf),
-    }
-)
+_OF_TWO_BOUNDS = (_ATEN.clamp.default, _ATEN.clamp_.default, _ATEN.clip.default, _ATEN.clip_.default)
 
 
 def unify_numbers(program: torch.export.ExportedProgram) -> None:
-    """Make whole numbers among the bounds of floats floats, in place; bounds of integers stay as they are."""
+    """Make whole numbers among the bounds of floats floats, in place: torch decomposes bounds of one type only."""
     for node in program.graph.nodes:
-        if node.target in _OF_BOUNDS and _is_floating(node):
+        value = node.meta.get("val")
+        if node.target in _OF_TWO_BOUNDS and isinstance(value, torch.Tensor) and value.is_floating_point():
             node.args = tuple(_as_float(argument) for argument in node.args)
             node.kwargs = {name: _as_float(argument) for name, argument in node.kwargs.items()}
-
-
-def _is_floating(node: torch.fx.Node) -> bool:
-    value = node.meta.get("val")
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _as_float(argument: object) -> object:

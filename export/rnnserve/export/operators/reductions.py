@@ -20,8 +20,6 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.operators.graphs import Value, is_floating, op
 from rnnserve.export.torch_adapter import internal
 
-__all__ = ["TRANSLATIONS"]
-
 _ATEN = torch.ops.aten
 _DOUBLE = ir.DataType.DOUBLE
 _SMALL = (ir.DataType.BOOL, ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.UINT8)

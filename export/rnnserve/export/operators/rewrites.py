@@ -31,8 +31,6 @@ from rnnserve.common.refusing_nodes import refusing_name
 from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.operators.graphs import NodesBefore, Rewrite, rewrite
 
-__all__ = ["MayBeEmpty", "guard_empty_axes", "refuse_empty", "rewrite_for_onnxruntime"]
-
 _BOOL, _DOUBLE, _FLOAT, _INT64 = ir.DataType.BOOL, ir.DataType.DOUBLE, ir.DataType.FLOAT, ir.DataType.INT64
 
 

@@ -10,7 +10,7 @@ from campaigns.operator_grid.families.linear_algebra import LINEAR_ALGEBRA
 from campaigns.operator_grid.families.losses import LOSSES
 from campaigns.operator_grid.families.normalisations import LONG_NORMALISATIONS, NORMALISATIONS
 from campaigns.operator_grid.families.rows import ROW_WISE
-from campaigns.operator_grid.families.scans import SCANS
+from campaigns.operator_grid.families.scans import PARALLEL_SCANS, SCANS
 from campaigns.operator_grid.families.shapes import SHAPES
 from campaigns.operator_grid.families.steps import STEPS
 from campaigns.operator_grid.families.unary import CASTS, OUT_OF_RANGE, UNARY
@@ -26,6 +26,7 @@ FAMILIES = (
     INTEGER_PAIRS,
     ROW_WISE,
     SCANS,
+    PARALLEL_SCANS,
     STEPS,
     NORMALISATIONS,
     LONG_NORMALISATIONS,

@@ -16,6 +16,11 @@ def _attention(x, *heads, **masked):
     return F.scaled_dot_product_attention(*[x.view(-1, *heads, 2, 3) / 1e4] * 3, **masked)
 
 
+def _values(x):
+    """The largest values that attention weighs, which may cancel."""
+    return x.view(-1, 1, 2, 3).abs().amax(2, keepdim=True) / 1e4
+
+
 def _pairs(x):
     """A number for each query and key, (batch, 1, 2, 2): some rows have none above 0, for one query or for both."""
     return x[:, :4].view(-1, 1, 2, 2)
@@ -69,7 +74,7 @@ SHAPES = Family(
             lambda x: F.bilinear(x, x, torch.full((2, 6, 6), 0.5)),
             terms=lambda x: x.abs().sum(1, keepdim=True) ** 2,
         ),
-        Operator("scaled_dot_product_attention", lambda x: _attention(x, 1)),
+        Operator("scaled_dot_product_attention", lambda x: _attention(x, 1), terms=_values),
         Operator("scaled_dot_product_attention(is_causal=True)", lambda x: _attention(x, 1, is_causal=True)),
         Operator("scaled_dot_product_attention, booleans", lambda x: _attention(x, 1, attn_mask=_pairs(x) > 0)),
         Operator(
@@ -79,6 +84,7 @@ SHAPES = Family(
         Operator(
             "scaled_dot_product_attention, booleans of queries",
             lambda x: _attention(x, 1, attn_mask=_pairs(x)[..., :1] > 0),
+            terms=_values,
         ),
         Operator(
             "scaled_dot_product_attention, floats",
