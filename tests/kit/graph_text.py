@@ -44,6 +44,7 @@ CONSTANTS: dict[str, np.ndarray] = {
     "table": np.ones((40, 3), np.float32),
     "W": np.ones((1, 3, 3), np.float32),
     "B": np.zeros((1, 6), np.float32),
+    "depthwise": np.ones((3, 1, 2), np.float32),
     **{f"kernel_{size}": np.ones((3, 3, size), np.float32) for size in (1, 2, 3)},
 }
 """Tensors that any graph may read by name."""
@@ -77,7 +78,10 @@ def graph_of(nodes: str, *, opset: int = 20, constants: dict[str, np.ndarray] | 
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(array, name) for name, array in known.items() if name in words],
     )
-    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("elsewhere", 1)]
+    opsets = [
+        helper.make_opsetid("", opset),
+        *(helper.make_opsetid(name, 1) for name in ("elsewhere", "com.microsoft")),
+    ]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 

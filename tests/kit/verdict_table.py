@@ -72,6 +72,20 @@ a running sum from the end | +-- | sums backwards over all steps
     y = CumSum <reverse = 1> (x, scalar_1)
 a running sum of rows | -++ | reads the rows beside each row
     y = CumSum (x, scalar_0)
+linear attention | +++
+    y, s = com.microsoft.LinearAttention <q_num_heads = 3, kv_num_heads = 3, update_rule = "linear"> (x, x, x)
+linear attention asked with the last step | +-- | reads the last of all steps
+    shape = Shape (x)  end = Slice (x, minus_1, far, _1)  same = Expand (end, shape)
+    y, s = com.microsoft.LinearAttention <q_num_heads = 3, kv_num_heads = 3, update_rule = "linear"> (same, x, x)
+the sum that linear attention leaves | +-+ | gives the state after | batch, 3, 1, 1
+    a, y = com.microsoft.LinearAttention <q_num_heads = 3, kv_num_heads = 3, update_rule = "linear"> (x, x, x)
+linear attention to rows summed up | -++ | reads the rows beside each row
+    r = CumSum (x, scalar_0)
+    y, s = com.microsoft.LinearAttention <q_num_heads = 3, kv_num_heads = 3, update_rule = "linear"> (x, r, x)
+a causal convolution | +++
+    @channels  c, s = com.microsoft.CausalConvWithState (t, depthwise)  @back
+the steps that a causal convolution leaves | +-+ | keeps the last of | batch, 3, 1
+    @channels  c, y = com.microsoft.CausalConvWithState (t, depthwise)
 the largest two features | +++ | | batch, sequence, 2
     y, at = TopK <axis = 2> (x, _2)
 the largest step | +?? | TopK "a" | batch, 3

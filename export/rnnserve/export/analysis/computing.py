@@ -315,6 +315,53 @@ def recurrent(node: Node) -> list[Value]:
     return [result, *[flow(node, (directions, batch, hidden), h_sources)] * (len(node.results) - 1)]
 
 
+def attend_linearly(node: Node) -> list[Value]:
+    """Sum products of keys and values (batch, sequence, features) from step to step, and ask the sum with queries.
+
+    Gives the result (batch, sequence, features), and the sum (batch, heads, features of keys, features of values).
+    """
+    query, key, value = (node.input(at) for at in range(3))
+    gates = [gate for at in (4, 5) if (gate := node.optional(at)) is not None]
+    summed, state = [key, value, *gates], node.optional(3)
+    if any(each.rank != 3 for each in [query, *summed]) or node.attribute("state_window", 0):
+        raise NotCovered
+    heads, key_heads = int(node.attribute("q_num_heads")), int(node.attribute("kv_num_heads"))
+    of_key, of_value = (size_of(each.axes[2]).number for each in (key, value))
+    if of_key is None or of_value is None:
+        raise NotCovered
+    shape = key_heads, of_key // key_heads, of_value // key_heads
+    batch, steps = (meet([each.axes[at] for each in [query, *summed]]) for at in (0, 1))
+    features = Over("sums products over")
+    earlier, last = At(1, Reach(exact=False)), Last("gives the state after")
+    y_sources: list[Source] = [(query, [At(0), At(1), features])]
+    y_sources += [(each, [At(0), earlier, features]) for each in summed]
+    sum_sources: list[Source] = [(each, [At(0), last, features]) for each in summed]
+    if state is not None:
+        y_sources.append((state, [At(0), *[features] * 3]))
+        sum_sources.append((state, [At(0), *[features] * 3]))
+    result = flow(node, (batch, steps, (Size.of(max(heads, key_heads) * shape[2]),)), y_sources)
+    return [result, flow(node, (batch, *((Size.of(size),) for size in shape)), sum_sources)]
+
+
+def convolve_causally(node: Node) -> list[Value]:
+    """Sum products over windows of (batch, channels, sequence) that end at each step; keep the last window's begin."""
+    value, weights, state = node.input(0), node.input(1), node.optional(3)
+    window = size_of(weights.axes[2]).number
+    is_plain = value.rank == weights.rank == 3 and node.attribute("ndim", 1) == 1
+    if not is_plain or window is None or not node.is_free([weights, node.optional(2)]):
+        raise NotCovered
+    if any(node.attribute(name, 0) for name in ("channels_last", "state_window")):
+        raise NotCovered
+    kept: Axis = (Size.of((window - 1) * int(node.attribute("dilation", 1))),)
+    sources: list[Source] = [(value, [At(0), At(1), At(2, Reach(exact=window == 1))])]
+    last: list[Source] = [(value, [At(0), At(1), Last("keeps the last of")])]
+    if state is not None:
+        before = Over("joins")
+        sources.append((state, [At(0), At(1), before]))
+        last.append((state, [At(0), At(1), before]))
+    return [flow(node, value.axes, sources), flow(node, (*value.axes[:2], kept), last)]
+
+
 def _neutral(lengths: Value | None) -> list[str]:
     """The sequence axis at each row's length of which an operator stops, in a list."""
     pattern = None if lengths is None else lengths.pattern

@@ -273,6 +273,8 @@ _TABLE: tuple[tuple[str, DependenceRule, RangeRule], ...] = (
     ("Einsum Gemm MatMul MatMulInteger", computing.contract, _contracted),
     # Over steps.
     ("GRU LSTM RNN", computing.recurrent, _recurrent),
+    ("LinearAttention", computing.attend_linearly, _any_value),
+    ("CausalConvWithState", computing.convolve_causally, _any_value),
     ("ReverseSequence", computing.reverse_sequence, _SAME),
     ("Conv ConvInteger", computing.convolve, _convolved),
     ("GlobalAveragePool GlobalMaxPool MaxPool", computing.pool, _SAME),
@@ -308,3 +310,6 @@ RULES: Mapping[str, tuple[DependenceRule, RangeRule]] = {
     operator: (dependences, range) for operators, dependences, range in _TABLE for operator in operators.split()
 }
 """Rules by operator of ONNX's own domain."""
+
+OF_MICROSOFT = frozenset({"CausalConvWithState", "LinearAttention"})
+"""Operators that are also in onnxruntime's domain, "com.microsoft", with the same inputs and results."""

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from rnnserve.export.analysis.flow import Node
 from rnnserve.export.analysis.loops import ScanLoop, joined
 from rnnserve.export.analysis.sizes import Size, computed, maximum, minimum, named, quotient
-from rnnserve.export.analysis.table import RULES
+from rnnserve.export.analysis.table import OF_MICROSOFT, RULES
 from rnnserve.export.analysis.values import (
     ANY,
     BY_NUMBER,
@@ -102,7 +102,7 @@ class Walk:
         return found[: len(each.outputs)] if len(found) >= len(each.outputs) else [node.undecided()] * len(each.outputs)
 
     def _by_rule(self, each: ir.Node, node: Node, path: str) -> list[Value]:
-        if each.domain not in _ONNX_DOMAINS or each.op_type in self._functions:
+        if not self._is_known(each):
             raise NotCovered
         inside = f"{path}{_name(each)}/"
         if each.op_type == "If":
@@ -113,6 +113,11 @@ class Walk:
             raise NotCovered
         found = RULES[each.op_type][0](node)
         return found if isinstance(found, list) else [found]
+
+    def _is_known(self, each: ir.Node) -> bool:
+        """Whether a node's operator is one of ONNX, or one of onnxruntime's that has a rule."""
+        is_of_domain = each.domain in _ONNX_DOMAINS or (each.domain == "com.microsoft" and each.op_type in OF_MICROSOFT)
+        return is_of_domain and each.op_type not in self._functions
 
     def _branches(self, node: Node, path: str) -> list[Value]:
         """Walk both branches: results are those of either."""
@@ -148,8 +153,8 @@ class Walk:
         """Complete the record of a result."""
         if self._keys:
             return dataclasses.replace(known, name=value.name or "")
-        range, has_rule = known.range, each.op_type in RULES and each.domain in _ONNX_DOMAINS
-        if range is None and has_rule and each.op_type not in self._functions:
+        range = known.range
+        if range is None and each.op_type in RULES and self._is_known(each):
             try:
                 range = RULES[each.op_type][1](node)
             except _UNCOVERED:

@@ -15,6 +15,7 @@ import onnx
 
 from rnnserve.export.analysis import Decision, Property, Verdict, worst
 from rnnserve.export.analysis.decisions import counts_steps, decide_of, decide_steps, values_of
+from rnnserve.export.analysis.table import OF_MICROSOFT
 from rnnserve.export.analysis.values import NotCovered
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.found_states.places import (
@@ -26,6 +27,7 @@ from rnnserve.export.found_states.places import (
     captured_names,
     find_convolution,
     find_join,
+    find_operator_with_state,
     find_padding,
     find_recurrence,
     find_scan,
@@ -60,6 +62,8 @@ Run = Callable[[Arrays], Arrays]
 _FINDERS: dict[str, Callable[[KnownGraph, int, onnx.NodeProto, str], Place | None]] = {
     **dict.fromkeys(RECURRENT, find_recurrence),
     "Scan": find_scan,
+    "LinearAttention": find_operator_with_state,
+    "CausalConvWithState": find_operator_with_state,
     "Loop": lambda graph, _, node, __: _refuse_loop(graph, node),
     "Pad": find_padding,
     "Conv": find_convolution,
@@ -144,7 +148,8 @@ def _other_steps(tensor: manifest_pb2.Tensor, axis: str) -> str:
 def _places(graph: KnownGraph) -> list[Place]:
     """Find all places. Raises Obstacle with the node in its message if the graph can't be cut."""
     nodes = graph.model.graph.node
-    numbers = [number for number, node in enumerate(nodes) if node.op_type in _FINDERS and not node.domain]
+    known = [number for number, node in enumerate(nodes) if not node.domain or node.op_type in OF_MICROSOFT]
+    numbers = [number for number in known if nodes[number].op_type in _FINDERS]
     # Names count only nodes that carry something, so these are found first.
     first = [place for number in numbers if (place := _place(graph, number, f"found/{number}")) is not None]
     prefixes = _name_prefixes(graph.model.graph, [place.node for place in first if place.states])

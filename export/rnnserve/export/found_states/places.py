@@ -186,6 +186,8 @@ RECURRENT = {"RNN": "h", "GRU": "h", "LSTM": "hc"}
 """Recurrent operators, each with the letters of its states: inputs from the sixth, outputs from the second on."""
 
 _FIRST_STATE = 5
+_WITH_STATE = {"LinearAttention": 1, "CausalConvWithState": 2}
+"""Operators whose fourth input and second output are a state, each with its axis of steps."""
 _Exposed = tuple[int, int, str, Sequence[manifest_pb2.Axis]]
 """A state's input and output of its node, its name, and its axes."""
 
@@ -193,8 +195,8 @@ _Exposed = tuple[int, int, str, Sequence[manifest_pb2.Axis]]
 def name_results(model: onnx.ModelProto) -> None:
     """Name the results of recurrent operators and scans that have none, in place, so that a walk knows them."""
     for number, node in enumerate(model.graph.node):
-        if node.op_type in RECURRENT or node.op_type == "Scan":
-            count = 1 + len(RECURRENT.get(node.op_type, "")) if node.op_type in RECURRENT else len(node.output)
+        if node.op_type in (*RECURRENT, *_WITH_STATE, "Scan"):
+            count = 1 + len(RECURRENT.get(node.op_type, "1")) if node.op_type != "Scan" else len(node.output)
             names = [*node.output, *[""] * (count - len(node.output))]
             node.output[:] = [name or f"found/{number}/{at}" for at, name in enumerate(names)]
 
@@ -215,6 +217,13 @@ def find_recurrence(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix
     return _exposed(
         graph, number, node, [(_FIRST_STATE + at, 1 + at, f"{prefix}.{name}", axes) for at, name in letters]
     )
+
+
+def find_operator_with_state(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
+    """Find the state of a linear attention or a causal convolution. None if it doesn't run over the sequence."""
+    if graph.steps_at(node.input[0]) != _WITH_STATE[node.op_type]:
+        return None
+    return _exposed(graph, number, node, [(3, 1, f"{prefix}.state", graph.axes_of(node.output[1]))])
 
 
 def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
@@ -255,7 +264,7 @@ def _exposed(
         begins = graph.beginning(changed.input[at])
         if begins is None:
             continue
-        typed = [node.input[0]] if node.op_type in RECURRENT else [final, node.input[at]]
+        typed = [final, node.input[at]] if node.op_type == "Scan" else [node.input[0]]
         found.append(graph.state(name, axes, graph.dtype(*typed), computed=begins))
         changed.input[at] = name
         nodes.append(onnx.helper.make_node("Identity", [final], [f"{name}_n"], name=f"{name}_n"))
