@@ -115,7 +115,7 @@ class RayFleet(Fleet):
 
     def replicas(self) -> int:
         """Return the number of bundles."""
-        return self._group().bundle_count
+        return int(self._group().bundle_count)
 
     def found(self) -> set[int]:
         """Return the places that have an actor."""

@@ -310,6 +310,3 @@ RULES: Mapping[str, tuple[DependenceRule, RangeRule]] = {
     operator: (dependences, range) for operators, dependences, range in _TABLE for operator in operators.split()
 }
 """Rules by operator of ONNX's own domain."""
-
-OF_MICROSOFT = frozenset({"CausalConvWithState", "LinearAttention"})
-"""Operators that are also in onnxruntime's domain, "com.microsoft", with the same inputs and results."""

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from rnnserve.export.analysis.flow import Node
 from rnnserve.export.analysis.loops import ScanLoop, joined
 from rnnserve.export.analysis.sizes import Size, computed, maximum, minimum, named, quotient
-from rnnserve.export.analysis.table import OF_MICROSOFT, RULES
+from rnnserve.export.analysis.table import RULES
 from rnnserve.export.analysis.values import (
     ANY,
     BY_NUMBER,
@@ -37,6 +37,8 @@ _KEEPING = (  # operators by which graphs make indices: of numbers, their result
     *("Squeeze", "Sub", "Tile", "TopK", "Transpose", "Unsqueeze", "If", "Loop", "Scan", "Shape", "Size"),
 )
 _ONNX_DOMAINS = ("", "ai.onnx")
+OF_MICROSOFT = frozenset({"CausalConvWithState", "LinearAttention"})
+"""Operators that are also in onnxruntime's domain, "com.microsoft", with the same inputs and results."""
 _LARGEST_INPUT = 1e12  # sums of products of larger ones may overflow, which is not looked for
 _UNCOVERED = (NotCovered, ArithmeticError, LookupError, StopIteration, TypeError, ValueError)  # files may hold anything
 

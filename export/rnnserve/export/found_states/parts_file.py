@@ -15,8 +15,8 @@ import onnx
 
 from rnnserve.export.analysis import Decision, Property, Verdict, worst
 from rnnserve.export.analysis.decisions import counts_steps, decide_of, decide_steps, values_of
-from rnnserve.export.analysis.table import OF_MICROSOFT
 from rnnserve.export.analysis.values import NotCovered
+from rnnserve.export.analysis.walk import OF_MICROSOFT
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.found_states.places import (
     RECURRENT,
