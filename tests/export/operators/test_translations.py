@@ -48,7 +48,10 @@ def test_pools_are_right_at_every_length():
     uses = {
         "adaptive_avg_pool1d": lambda x: F.adaptive_avg_pool1d(x, 1),
         "adaptive_max_pool1d": lambda x: F.adaptive_max_pool1d(x, 1),
-        "adaptive_avg_pool2d of a fixed axis": lambda x: F.adaptive_avg_pool2d(x[:, None, :, None] + _SIX, (None, 1)),
+        "adaptive_avg_pool2d of a fixed axis": lambda x: F.adaptive_avg_pool2d(x[:, None, :, None] + _SIX, (None, 2)),
+        "adaptive_max_pool2d of a fixed axis": lambda x: F.adaptive_max_pool2d(
+            x[:, None, None] + _SIX[:, None], (3, 1)
+        ),
         "max_pool1d": lambda x: F.max_pool1d(x, 3, 2, 1),
         "conv3d without a bias": lambda x: F.conv3d(x[:, None, :, None, None], torch.ones(1, 1, 1, 1, 1) / 3),
         "avg_pool1d with ceil_mode": lambda x: F.avg_pool1d(x, 3, ceil_mode=True),
@@ -160,7 +163,6 @@ REFUSED = {
         lambda x: torch.logaddexp2(x, -x),
         lambda x: torch.logaddexp(x * math.log(2), -x * math.log(2)) / math.log(2),
     ),
-    "upsample_linear1d": (lambda x: F.interpolate(x[:, None], size=9, mode="linear"), None),
     "upsample_nearest_exact1d": (lambda x: F.interpolate(x[:, None], size=9, mode="nearest-exact"), None),
     "adaptive_avg_pool1d": (lambda x: F.adaptive_avg_pool1d(x, 3), None),
     "cummax": (lambda x: x.cummax(1).values, None),

@@ -7,9 +7,9 @@ number to what is hidden, and NaN for a mask of floats that is -inf throughout.
 Group and instance normalisation: torch's translation of both is InstanceNormalization, which onnxruntime computes from
 the mean of squares: of values near 1e4 that differ by 1, four digits were left.
 
-Interpolation by the nearest step: onnxruntime's Resize computes i / (k / n) for the step of n that the i-th of k
-results takes, PyTorch i * (n / k), both in float32, and for one length in ten the floor of one is another step. With
-`scale_factor` it computes the number of results in float32, too, and PyTorch in float64 (ATen/native/UpSample.h).
+Interpolation: onnxruntime's Resize computes i / (k / n) for the step of n that the i-th of k results takes, PyTorch
+i * (n / k), both in float32, and for one length in ten the floor of one is another step. With `scale_factor` it
+computes the number of results in float32, too, and PyTorch in float64 (aten/src/ATen/native/UpSample.h).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +20,8 @@ import torch
 
 from rnnserve.export.operators.graphs import Value, op
 from rnnserve.export.torch_adapter import internal
+
+__all__ = ["TRANSLATIONS"]
 
 _ATEN = torch.ops.aten
 _PAIRS = 2  # axes of a mask that is the same for all rows: (queries, keys)
@@ -151,16 +153,20 @@ def _squeeze(x: Value, dim: Sequence[int]) -> Value:
 
 
 def _pool(x: Value, output_size: Sequence[Any], *, largest: bool) -> Value:
-    """Pool the last axes to 1, or leave them as they are: `refuse_operators` refuses other sizes.
+    """Pool the last axes to 1, to their own size, or to a divisor of a fixed size: `refuse_operators` refuses the rest.
 
     torch's exporter takes windows apart at the sample's size: of 3 results of 6 steps it made windows of 2 steps, and
     so 4 results of 8.
     """
     reduce = op.ReduceMax if largest else op.ReduceMean
-    first = len(x.shape) - len(output_size)
-    for axis, results in enumerate(output_size, first):
+    fixed, rank = x.shape, len(x.shape)
+    for axis, results in zip(range(rank - len(output_size), rank), output_size, strict=True):
         if isinstance(results, int) and results == 1:
             x = reduce(x, op.Constant(value_ints=[axis]), keepdims=1)
+        elif isinstance(results, int) and results != fixed[axis]:
+            windows = op.Constant(value_ints=[results, fixed[axis] // results])
+            sizes = op.Concat(op.Shape(x, end=axis), windows, op.Shape(x, start=axis + 1), axis=0)
+            x = reduce(op.Reshape(x, sizes), op.Constant(value_ints=[axis + 1]), keepdims=0)
     return x
 
 
@@ -170,52 +176,124 @@ def _pool_largest(x: Value, output_size: Sequence[Any]) -> tuple[Value, Value]:
 
 
 _FLOAT, _DOUBLE, _INT64 = ir.DataType.FLOAT.value, ir.DataType.DOUBLE.value, ir.DataType.INT64.value
+_Take = Callable[[Value, int, Value, Value, float | None], Value]
+
+
+def _length(x: Value, axis: int) -> Value:
+    """Give the size of an axis, a scalar."""
+    return op.Gather(op.Shape(x), op.Constant(value_int=axis), axis=0)
+
+
+def _results(x: Value, axis: int, position: int, sizes: Value, factors: Sequence[float] | None) -> Value:
+    """Give how many results an axis has, a scalar: as asked for, or the floor of its size times the factor."""
+    if sizes is None:
+        assert factors is not None  # noqa: S101 - one of the two is given: F.interpolate sees to it
+        exact = op.Mul(op.Cast(_length(x, axis), to=_DOUBLE), _double(factors[position]))
+        return op.Cast(op.Floor(exact), to=_INT64)
+    if isinstance(sizes, ir.Value):
+        return op.Gather(sizes, op.Constant(value_int=position), axis=0)
+    size = sizes[position]
+    return op.Constant(value_int=size) if isinstance(size, int) else op.Reshape(size, _scalar())
+
+
+def _scalar() -> Value:
+    return op.Constant(value=ir.tensor([], dtype=ir.DataType.INT64))
 
 
 def _double(number: float) -> Value:
     return op.Constant(value=ir.tensor(number, dtype=ir.DataType.DOUBLE))
 
 
-def _results(x: Value, axis: int, sizes: Value, factors: Sequence[float] | None) -> Value:
-    """Give how many results an axis has, a scalar: as asked for, or the floor of its size times the factor."""
-    position = axis - 2
-    if sizes is None:
-        assert factors is not None  # noqa: S101 - one of the two is given: F.interpolate sees to it
-        size = op.Cast(op.Gather(op.Shape(x), op.Constant(value_int=axis), axis=0), to=_DOUBLE)
-        exact = op.Mul(size, _double(factors[position]))
-        return op.Cast(op.Floor(exact), to=_INT64)
-    if isinstance(sizes, ir.Value):
-        return op.Gather(sizes, op.Constant(value_int=position), axis=0)
-    given = sizes[position]
-    scalar = ir.tensor([], dtype=ir.DataType.INT64)  # the shape of one
-    return op.Constant(value_int=given) if isinstance(given, int) else op.Reshape(given, op.Constant(value=scalar))
+def _computed_in(x: Value) -> int:
+    """The type that PyTorch computes places in: float64 for float64, else float32."""
+    return _DOUBLE if x.dtype == ir.DataType.DOUBLE else _FLOAT
 
 
-def _nearest(input: Value, output_size: Value = None, scale_factors: Sequence[float] | None = None) -> Value:
-    """Take the step at floor(i * scale) of each axis after batch and channels, one axis after the other.
+def _positions(results: Value, to: int) -> Value:
+    return op.Cast(op.Range(op.Constant(value_int=0), results, op.Constant(value_int=1)), to=to)
 
-    PyTorch computes i * scale in float64 for float64, else in float32; the floor is float32's for float64, too. Images
-    of float64 are the exception: by their memory format PyTorch has their scale in float64 or in float32.
+
+def _scale(size: Value, results: Value, factor: float | None, to: int) -> Value:
+    """Give the distance of neighbouring results in steps of the axis."""
+    if factor is not None and factor > 0:
+        return op.Cast(_double(1.0 / factor), to=to)
+    return op.Div(op.Cast(size, to=to), op.Cast(results, to=to))
+
+
+def _last(size: Value) -> Value:
+    return op.Sub(size, op.Constant(value_int=1))
+
+
+def _nearest(x: Value, axis: int, size: Value, results: Value, factor: float | None) -> Value:
+    """Take the step at floor(i * scale); the floor is float32's for float64, too.
+
+    Images of float64 are the exception: by their memory format PyTorch has their scale in float64 or in float32.
     """
-    to = _DOUBLE if input.dtype == ir.DataType.DOUBLE else _FLOAT
-    result = input
-    for axis in range(2, len(input.shape)):
-        results = _results(input, axis, output_size, scale_factors)
-        size = op.Gather(op.Shape(input), op.Constant(value_int=axis), axis=0)
-        numbers = op.Cast(op.Range(op.Constant(value_int=0), results, op.Constant(value_int=1)), to=to)
-        if scale_factors is not None and scale_factors[axis - 2] > 0:
-            scale = op.Cast(_double(1.0 / scale_factors[axis - 2]), to=to)
+    to = _computed_in(x)
+    places = op.Mul(_positions(results, to), _scale(size, results, factor, to))
+    steps = op.Cast(op.Floor(op.Cast(places, to=_FLOAT)), to=_INT64)
+    return op.Gather(x, op.Min(steps, _last(size)), axis=axis)
+
+
+def _middles(results: Value, size: Value, factor: float | None, to: int) -> Value:
+    """Give (i + 0.5) * scale - 0.5, whose product PyTorch does not round: it is fused with the subtraction."""
+    half = _double(0.5)
+    scale = op.Cast(_scale(size, results, factor, to), to=_DOUBLE)
+    return op.Cast(op.Sub(op.Mul(op.Add(_positions(results, _DOUBLE), half), scale), half), to=to)
+
+
+def _linear(align_corners: bool) -> _Take:
+    """Make what weighs the two steps beside each place."""
+
+    def take(x: Value, axis: int, size: Value, results: Value, factor: float | None) -> Value:
+        to = _computed_in(x)
+        positions = _positions(results, to)
+        if align_corners:
+            # One result is the first step: i is 0, and the divisor must not be.
+            gaps = op.Max(_last(results), op.Constant(value_int=1))
+            places = op.Mul(positions, op.Div(op.Cast(_last(size), to=to), op.Cast(gaps, to=to)))
         else:
-            scale = op.Div(op.Cast(size, to=to), op.Cast(results, to=to))
-        steps = op.Cast(op.Floor(op.Cast(op.Mul(numbers, scale), to=_FLOAT)), to=_INT64)
-        result = op.Gather(result, op.Min(steps, op.Sub(size, op.Constant(value_int=1))), axis=axis)
-        result.dtype, result.shape = input.dtype, ir.Shape([None] * len(input.shape))
+            places = op.Max(_middles(results, size, factor, to), op.Cast(_double(0.0), to=to))
+        before = op.Min(op.Cast(op.Floor(places), to=_INT64), _last(size))
+        after = op.Min(op.Add(before, op.Constant(value_int=1)), _last(size))
+        share = op.Min(op.Sub(places, op.Cast(before, to=to)), op.Cast(_double(1.0), to=to))
+        rank = len(x.shape)
+        if axis < rank - 1:
+            share = op.Unsqueeze(share, op.Constant(value_ints=list(range(1, rank - axis))))
+        share = op.CastLike(share, x)
+        rest = op.Sub(op.CastLike(1.0, x), share)
+        return op.Add(op.Mul(rest, op.Gather(x, before, axis=axis)), op.Mul(share, op.Gather(x, after, axis=axis)))
+
+    return take
+
+
+def _resize(x: Value, sizes: Value, factors: Sequence[float] | None, take: _Take) -> Value:
+    """Resize all axes after batch and channels, one after the other."""
+    result = x
+    for position in range(len(x.shape) - 2):
+        axis = position + 2
+        results = _results(x, axis, position, sizes, factors)
+        result = take(result, axis, _length(x, axis), results, None if factors is None else factors[position])
+        result.dtype, result.shape = x.dtype, ir.Shape([None] * len(x.shape))
     return result
+
+
+def _nearest_of_list(input: Value, output_size: Value = None, scale_factors: Sequence[float] | None = None) -> Value:
+    return _resize(input, output_size, scale_factors, _nearest)
 
 
 def _nearest_of_arguments(self: Value, output_size: Value, *scales: float | None, **named: float | None) -> Value:
     given = [*scales, *named.values()]
-    return _nearest(self, output_size, None if None in given or not given else [s for s in given if s])
+    return _resize(self, output_size, None if None in given or not given else [s for s in given if s], _nearest)
+
+
+def _linear_vec(
+    input: Value,
+    output_size: Value = None,
+    align_corners: bool = False,
+    scale_factors: Sequence[float] | None = None,
+) -> Value:
+    return _resize(input, output_size, scale_factors, _linear(align_corners))
 
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
@@ -244,7 +322,10 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
         _pool_largest,
     ),
     **dict.fromkeys(
-        (_ATEN.upsample_nearest1d.vec, _ATEN.upsample_nearest2d.vec, _ATEN.upsample_nearest3d.vec), _nearest
+        (_ATEN.upsample_linear1d.vec, _ATEN.upsample_bilinear2d.vec, _ATEN.upsample_trilinear3d.vec), _linear_vec
+    ),
+    **dict.fromkeys(
+        (_ATEN.upsample_nearest1d.vec, _ATEN.upsample_nearest2d.vec, _ATEN.upsample_nearest3d.vec), _nearest_of_list
     ),
     **dict.fromkeys(
         (_ATEN.upsample_nearest1d.default, _ATEN.upsample_nearest2d.default, _ATEN.upsample_nearest3d.default),

@@ -14,6 +14,8 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.source_lines import line_of
 from rnnserve.export.torch_adapter import internal
 
+__all__ = ["TRANSLATIONS", "checked_distribution", "refuse_operators"]
+
 _ATEN = torch.ops.aten
 
 
@@ -101,17 +103,19 @@ _POOLED = _indices("its indices have no form in ONNX. Use the values alone, with
 
 
 def _adaptive_pool(node: fx.Node) -> str:
-    """Refuse windows of several sizes: an axis has 1 result, or as many as it has values."""
+    """Refuse windows of several sizes: results are 1, as many as the axis has, or a divisor of a fixed size."""
     sizes = _named(node, "x", "output_size")["output_size"]
     result = node.meta["val"]
     pooled = result[0] if isinstance(result, list | tuple) else result
     count = len(sizes) if isinstance(sizes, list | tuple) else 1
     for before, after in zip(_value(node).shape[-count:], pooled.shape[-count:], strict=True):
-        if str(after) not in (str(before), "1"):
+        is_same = str(before) == str(after)
+        divides = isinstance(before, int) and isinstance(after, int) and before % after == 0
+        if not (is_same or divides or str(after) == "1"):
             return (
-                f"windows of an axis of size {before} for {after} results may have several sizes, which no operator of "
-                "ONNX pools (interpolate(mode='area') is this, too). Pool to 1, or by a number of steps: avg_pool1d or "
-                "max_pool1d with kernel_size and stride."
+                f"windows of an axis of size {before} for {after} results have several sizes, which no operator of "
+                "ONNX pools (interpolate(mode='area') is this, too). Pool to 1, to a divisor of a fixed size, or by a "
+                "number of steps: avg_pool1d or max_pool1d with kernel_size and stride."
             )
     return ""
 
@@ -180,7 +184,7 @@ _DIAGONALS = (
 )
 _RESIZED = (
     "onnxruntime computes the places of results in another order, so that some are other steps' values. Use "
-    "mode='nearest'; or weigh the steps beside each place yourself, x[..., i] * (1 - w) + x[..., j] * w."
+    "mode='nearest' or mode='linear'."
 )
 
 _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
@@ -253,11 +257,8 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
     _ATEN.unique_dim.default: _unique,
     _ATEN.unique_consecutive.default: _unique,
     **{
-        getattr(getattr(_ATEN, name), form): _RESIZED
-        for name in (
-            *(f"_upsample_nearest_exact{axes}d" for axes in (1, 2, 3)),
-            *("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"),
-        )
+        getattr(getattr(_ATEN, f"{name}{space}"), form): _RESIZED
+        for name, space in (("_upsample_nearest_exact", f"{axes}d") for axes in (1, 2, 3))
         for form in ("vec", "default")
     },
 }

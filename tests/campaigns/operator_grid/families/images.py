@@ -65,17 +65,20 @@ def _operators(*, of_steps):
         Operator("max_pool3d(2)", lambda x: F.max_pool3d(x[:, :, None], (1, 2, 2))),
         _windowed("lp_pool2d(2, 2)", lambda x: F.lp_pool2d(x.clamp(-1e3, 1e3), 2, 2)),
         _windowed("adaptive_avg_pool2d(1)", lambda x: F.adaptive_avg_pool2d(x, 1)),
-        _windowed("adaptive_avg_pool2d((None, 1))", lambda x: F.adaptive_avg_pool2d(x, (None, 1))),
         _windowed(
             "adaptive_avg_pool2d((None, 3))",
             lambda x: F.adaptive_avg_pool2d(x, (None, 3)),
+        ),
+        _windowed(
+            "adaptive_avg_pool2d((None, 4))",
+            lambda x: F.adaptive_avg_pool2d(x, (None, 4)),
             refused="have several sizes",
         ),
         Operator("adaptive_max_pool2d(1)", lambda x: F.adaptive_max_pool2d(x, 1)),
         Operator(
             "adaptive_max_pool2d((None, 3))",
             lambda x: F.adaptive_max_pool2d(x, (None, 3)),
-            refused="have several sizes",
+            refused="cannot be dynamic" if of_steps else "",
         ),
         *(
             Operator(f"pad(mode={mode!r})", lambda x, mode=mode: F.pad(x, (1, 2, 1, 1), mode=mode))
@@ -87,10 +90,10 @@ def _operators(*, of_steps):
             lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact"),
             refused="cannot be exported right",
         ),
-        Operator(
-            "upsample(bilinear)",
-            lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"),
-            refused="cannot be exported right",
+        _windowed("upsample(bilinear)", lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")),
+        _windowed(
+            "upsample(bilinear, align_corners)",
+            lambda x: F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
         ),
         _windowed("upsample(bicubic)", lambda x: F.interpolate(x, scale_factor=2, mode="bicubic")),
         _windowed(

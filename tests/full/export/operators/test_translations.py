@@ -37,8 +37,8 @@ def test_operator_without_a_kernel_for_float64_is_refused_by_name(use, operator)
 POOLS = {
     "adaptive_avg_pool1d(1)": lambda z: F.adaptive_avg_pool1d(z, 1),
     "adaptive_max_pool1d(1)": lambda z: F.adaptive_max_pool1d(z, 1),
-    "adaptive_max_pool2d((2, 1))": lambda z: F.adaptive_max_pool2d(z[:, None], (2, 1)),
-    "adaptive_avg_pool2d((None, 1))": lambda z: F.adaptive_avg_pool2d(z.mT[:, None], (None, 1)),
+    "adaptive_max_pool2d((2, 1))": lambda z: F.adaptive_max_pool2d(z[:, None].repeat(1, 1, 2, 1), (2, 1)),
+    "adaptive_avg_pool2d((None, 5))": lambda z: F.adaptive_avg_pool2d(z.mT[:, None].repeat(1, 1, 1, 5), (None, 5)),
     "max_pool1d(2)": lambda z: F.max_pool1d(z, 2),
     "max_pool1d(3, 2, 1)": lambda z: F.max_pool1d(z, 3, 2, 1),
     "max_pool1d(3, 1, dilation=2)": lambda z: F.max_pool1d(z, 3, 1, dilation=2),
