@@ -99,8 +99,8 @@ def test_a_folder_with_other_files_is_not_replaced(folder):
     ("arguments", "message"),
     [
         ({"name": ""}, "name is empty"),
-        ({"labels": ["one"]}, r"labels are \['one'\], expected 2 different ones"),
-        ({"labels": ["one", "one"]}, "expected 2 different ones"),
+        ({"labels": ["one"]}, r"labels are \['one'\], expected 2 different names"),
+        ({"labels": ["one", "one"]}, "expected 2 different names"),
         ({"labels": ["one", ""]}, "expected a non-empty name"),
         ({"classifier": DirectionClassifier().double()}, "recurrence.weight_ih_l0 is torch.float64, expected torch.fl"),
         ({"classifier": "broken"}, "head.bias holds NaN or infinity"),
@@ -134,9 +134,9 @@ def test_missing_checkpoint_or_file_is_named(folder, tmp_path):
         ({"format": "1"}, "format is '1', expected int"),
         ({"format": None}, "format is missing"),
         ({"name": None}, "name is missing"),
-        ({"labels": ["a"]}, "labels are .*expected 2 different ones"),
+        ({"labels": ["a"]}, "labels are .*expected 2 different names"),
         ({"labels": "ab"}, "labels is 'ab', expected list"),
-        ({"labels": [1, 2]}, r"labels are \[1, 2\], expected a name"),
+        ({"labels": [1, 2]}, r"labels are \[1, 2\], expected a non-empty name"),
         ({"architecture": None}, "architecture is missing"),
         ({"architecture": {"cell": "rnn"}}, "architecture.bidirectional is missing"),
         ({"weights_sha256": "0" * 64}, "weights.safetensors does not match checkpoint.json"),
@@ -198,7 +198,7 @@ def test_any_flipped_byte_of_the_weights_is_noticed(folder):
         flipped = bytearray(content)
         flipped[position] ^= 1
         (folder / WEIGHTS).write_bytes(flipped)
-        with pytest.raises(CheckpointError, match=r"weights\.safetensors is not the file"):
+        with pytest.raises(CheckpointError, match=r"weights\.safetensors does not match"):
             load_checkpoint(folder)
 
 

@@ -93,7 +93,7 @@ def test_walks_repeat_by_seed_and_cover_all_lengths_and_both_directions():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"n": 0}, "n is 0"),
+        ({"n": 0}, "n must be 1 or more, got 0"),
         ({"min_length": 0}, "lengths of 0 to 64 points"),
         ({"min_length": 9, "max_length": 8}, "lengths of 9 to 8 points; expected 1 <= min_length <= max_length"),
         ({"noise": -0.1}, "noise -0.1"),
@@ -107,5 +107,5 @@ def test_walks_that_cannot_be_drawn(arguments, message):
 
 
 def test_no_sequences():
-    with pytest.raises(DataError, match="n is 0"):
+    with pytest.raises(DataError, match="n must be 1 or more, got 0"):
         generate_sequences(0)

@@ -72,7 +72,7 @@ def test_a_target_just_missed_is_missed():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"model": "simple"}, ArchitectureError, "no model 'simple'"),
+        ({"model": "simple"}, ArchitectureError, "unknown model 'simple'"),
         ({"model": Architecture(features=3)}, TrainingError, "2 features .* and 2 classes .* has 3 and 2"),
         ({"model": Architecture(classes=5)}, TrainingError, "has 2 and 5"),
         ({"model": "direction_simple", "seed": -1}, TrainingError, "seed is -1, expected 0 to 4294967295"),

@@ -67,7 +67,7 @@ def test_another_size_is_refused_each_time_and_told_in_the_status(tmp_path, axes
                 np.testing.assert_array_equal(y, x[:, -5:])
         (version,) = stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
     assert version.state == "READY"
-    assert 'output "y" came out with shape [' in version.reason
+    assert 'output "y" has shape [' in version.reason
 
 
 def test_a_window_is_served_at_every_size(tmp_path):

@@ -276,7 +276,7 @@ class PermissionDenied(ServeError, status="PERMISSION_DENIED"):
     @classmethod
     def of_model(cls) -> Self:
         """Return the error for a model, without its name: whether the model exists isn't revealed."""
-        return cls("the token or certificate is not valid for this model")
+        return cls("not that model: the token or certificate is for another model")
 
 
 class InternalError(ServeError, status="INTERNAL"):

@@ -67,7 +67,8 @@ def test_worker_that_could_serve_less_keeps_out_until_the_files_are_back(tmp_pat
     with served_damaged(tmp_path, "none") as (server, root):
         damage_all(root)
         os.kill(server.workers()[0], signal.SIGKILL)
-        until(lambda: "cannot serve what the others serve (damaged: version 2; no_config: version 2)" in server.log)
+        lacking = "cannot serve the same models as the others (damaged: version 2; no_config: version 2)"
+        until(lambda: lacking in server.log)
         assert all(answers(server.port, name) == {NEWER} for name in LEFT)
         publish_all(root)
         os.kill(server.workers()[-1], signal.SIGKILL)  # or a minute later, by itself

@@ -81,7 +81,9 @@ def test_worker_that_serves_less_than_the_others_listens_once_it_does_not(runnin
     waits = f"while not os.path.exists({str(mended)!r}): beat(False); time.sleep(0.05)\n"
     two.code = DAMAGED + waits + ONE_MODEL + WORKER
     os.kill(two.pids()[0], signal.SIGKILL)
-    until(lambda: any("cannot serve what the others serve (scale: version 1)" in said for said in caplog.messages))
+    until(
+        lambda: any("cannot serve the same models as the others (scale: version 1)" in said for said in caplog.messages)
+    )
     time.sleep(0.2)
     assert not two.supervisor._places[0].worker.may_listen
     mended.touch()

@@ -98,7 +98,7 @@ def all_in_time(requests: Iterable[_HasDeadline], at: float) -> bool:
 
 
 def reason_to_drop(request: PendingRequest, at: float, *, has_begun: bool = False) -> ServeError | None:
-    """Return why a request is dropped, or None. A timeout limits only the wait: it doesn't end a run that has begun."""
+    """Return why a request is dropped, or None. A timeout limits only the wait, not the run itself."""
     if not request.deadline < at:
         return None
     before = "answered" if has_begun else "run"

@@ -61,7 +61,7 @@ class Statistics:
             time.sleep(_LOOK_SECONDS)
 
     def answering(self, requests: int) -> None:
-        """Count requests that have been run and are about to be answered."""
+        """Count requests between their run and their responses."""
         with ADDING:
             self.counts[ANSWERED] += requests
 
@@ -99,7 +99,7 @@ class Statistics:
         self._count(places.FAILED, seconds)
 
     def record_dropped(self, seconds: float) -> None:
-        """Count a request that was dropped because its caller no longer waits, `seconds` after its arrival."""
+        """Count a dropped request, whose caller no longer waits, `seconds` after its arrival."""
         self._count(places.DROPPED, seconds)
 
     def _count(self, place: int, seconds: float) -> None:

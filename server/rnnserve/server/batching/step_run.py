@@ -120,7 +120,7 @@ class _Row:
 
 
 class _Ended(CheckedBatch):
-    """Requests that are answered together. Their padding has already been counted per chunk."""
+    """Requests answered together. Their padding has already been counted per chunk."""
 
     __slots__ = ()
 

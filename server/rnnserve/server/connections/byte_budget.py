@@ -79,7 +79,7 @@ class ByteBudget:
 
 
 class MemoryGuard:
-    """Ends the calls with the longest wait for their message if memory grows far above that of an idle server."""
+    """Ends the calls with the longest wait for their message if memory grows far above an idle server's."""
 
     def __init__(
         self,

@@ -321,8 +321,8 @@ class ControlMethods:
             admit()
             if len(payload) > _MAX_REFLECTION_BYTES:
                 raise InvalidRequest(
-                    f"the request has {len(payload):,} bytes, but server reflection accepts at most "
-                    f"{_MAX_REFLECTION_BYTES:,}"
+                    f"the request has {len(payload):,} bytes, more than the "
+                    f"{_MAX_REFLECTION_BYTES:,} that server reflection accepts"
                 )
             try:
                 request = reflection_pb2.ServerReflectionRequest.FromString(payload)

@@ -120,7 +120,7 @@ class HealthService:
 
     def _unknown(self, name: str) -> NotFound:
         known = ", ".join(f'"{known}"' for known in (*self._names, *self._models()))
-        return NotFound(f"no service is named {quoted(name)}; expected one of {known}")
+        return NotFound(f"no service is named {quoted(name)}; there are {known}")
 
     def _wake(self) -> None:
         with self._changed:
