@@ -57,7 +57,7 @@ def test_what_has_no_room_is_left_out_and_counted(pipe):
     assert after == "after"
     assert note.endswith("lines left out here: they were not read as fast as they were written")
     assert rest == [line.rstrip() for line in LINES[: len(rest)]]
-    assert len(rest) + int(note.split()[0].replace(',', '')) == len(LINES)
+    assert len(rest) + int(note.split()[0].replace(",", "")) == len(LINES)
 
 
 def test_a_reader_that_has_gone_costs_nothing(pipe):
