@@ -140,7 +140,6 @@ class KeptModel(FakeModel):
 
 def test_states_that_the_server_keeps_are_named_by_a_key_of_the_connection(upstream, port):
     upstream.service.models["kept"] = KeptModel()
-    keys = set()
     for _ in range(2):
         with connect(port, "/v2/models/kept/stream") as socket:
             for _ in range(2):
