@@ -7,7 +7,7 @@
 
 model.scan.onnx is the same model with loops instead of RNN operators, for the CPU. Only models with RNN operators have
 it. model.parts.onnx is whichever of the two serves, with inferred states as additional inputs and outputs. It serves
-parts of sequences. model.pt is missing if there is no module or the module can't be scripted. defaults.npz has the
+parts of sequences. model.pt is missing without a module, or if the module can't be scripted. defaults.npz has the
 values of omitted inputs unless these are zeros or full lengths. It has values for inputs of the interface only in
 format 3. Format 1, of the direction classifiers, doesn't record which input holds lengths or which requests may share a
 run. `read_version` adds what format 1 implies.
@@ -119,7 +119,8 @@ def read_version(
             if signatures don't matter.
 
     Raises:
-        ArtifactError: If a file is missing, too large, or has changed since the version was published or signed.
+        ArtifactError: If a file is missing, larger than allowed, or has changed since the version was published or
+            signed.
     """
     data = _whole(folder, MANIFEST, _MOST_MANIFEST_BYTES, inside)
     _check_signed(describe_file(MANIFEST, data), signed)

@@ -45,7 +45,7 @@ def read_signature(folder: Path, keys: "Sequence[PublicKey]") -> SignatureRecord
 
     Args:
         folder: `<repository>/<model>/<version>`.
-        keys: Keys, one of which must have signed it. Without keys, the signature isn't verified.
+        keys: Trusted keys. One of the keys must have signed it. Without keys, the signature isn't verified.
     """
     try:
         claim = read_claim(folder) if (folder / BUNDLE).exists() else None
