@@ -183,7 +183,7 @@ def _read_manifest(data: bytes, *, with_parity: bool = True) -> tuple[manifest_p
             data = json.dumps({name: field for name, field in fields.items() if name not in _PARITY}).encode()
         manifest = json_format.Parse(data, manifest_pb2.Manifest(), ignore_unknown_fields=True)
     except (json_format.ParseError, ValueError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{MANIFEST}: is no manifest: {error}") from error
+        raise ArtifactError(f"{MANIFEST}: is not a valid manifest: {error}") from error
     if manifest.format not in _FORMATS:
         raise ArtifactError(
             f"{MANIFEST}: has format {manifest.format}; this rnnserve reads formats 1 to {_FORMATS[-1]}"
@@ -229,7 +229,7 @@ def _described_in_blocks(folder: Path, name: str, most: int, inside: Path | None
 def _said_of(name: str) -> Iterator[None]:
     """Turn what reading a file raises into an ArtifactError, which names the file and not its path."""
     if Path(name).name != name or "\0" in name:
-        raise ArtifactError(f"{MANIFEST}: lists {name!r}, which is no plain file name")
+        raise ArtifactError(f"{MANIFEST}: lists {name!r}, which is not a plain file name")
     try:
         yield
     except FileNotFoundError:

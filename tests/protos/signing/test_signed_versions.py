@@ -130,7 +130,7 @@ def test_a_release_that_no_reader_takes_is_not_written(folder, numbers):
 
 
 def test_what_is_no_version_is_not_released(tmp_path, folder):
-    with pytest.raises(SignatureError, match="is no folder of a version"):
+    with pytest.raises(SignatureError, match="is not a version's folder"):
         write_release(folder.parent)
     (tmp_path / "repository" / "good" / "config.pbtxt").unlink()
     with pytest.raises(SignatureError, match=r"config\.pbtxt: is missing"):
