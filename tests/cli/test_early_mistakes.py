@@ -19,7 +19,7 @@ for line in sys.stdin.read().splitlines():
 # By command line: what the one line says; none where help is printed.
 CASES = {
     "train|--help": "",
-    "train|nothing": "there is no model 'nothing'; the models are direction_simple",
+    "train|nothing": "unknown model 'nothing'; expected one of direction_simple",
     "train|--checkpoints|FOLDER/file": "FOLDER/file cannot be written: FOLDER/file is a file, expected a folder",
     "train|--seed|two": "--seed: 'two' is not a whole number",
     "export|--help": "",

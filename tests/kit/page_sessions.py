@@ -323,6 +323,7 @@ NOT_RUN = {
     "sha256sum --check ": "the files of a release; `make dist` writes and compares them",
     "cat dist/": "likewise",
     "python -m benchmarks.": "measures, for minutes",
+    "rnnserve import silero_vad.onnx": "a file of a package; `python -m benchmarks.foreign_onnx` imports it",
     "PYTHONPATH=tests python -m ": "fuzzes, or tries each operator, for minutes to hours",
     "apt-get ": "needs root",
     "grpcurl ": "is in no package index; `make conformance` asks the reflection",

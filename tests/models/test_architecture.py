@@ -27,13 +27,13 @@ def test_states_count_layers_and_directions():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"cell": "elman"}, "cell is 'elman'; it is one of 'rnn', 'gru', 'lstm'"),
-        ({"nonlinearity": "gelu"}, "nonlinearity is 'gelu'; it is one of 'tanh', 'relu'"),
+        ({"cell": "elman"}, "cell is 'elman', expected one of 'rnn', 'gru', 'lstm'"),
+        ({"nonlinearity": "gelu"}, "nonlinearity is 'gelu', expected one of 'tanh', 'relu'"),
         ({"cell": "gru", "nonlinearity": "relu"}, "nonlinearity is 'relu', but a gru always uses its own"),
-        ({"num_layers": 0}, "num_layers is 0; it is a whole number, 1 or more"),
-        ({"hidden": 2.5}, "hidden is 2.5; it is a whole number"),
-        ({"classes": True}, "classes is True; it is a whole number"),
-        ({"bidirectional": 1}, "bidirectional is 1; it is True or False"),
+        ({"num_layers": 0}, "num_layers must be a positive integer, got 0"),
+        ({"hidden": 2.5}, "hidden must be a positive integer, got 2.5"),
+        ({"classes": True}, "classes must be a positive integer, got True"),
+        ({"bidirectional": 1}, "bidirectional is 1, expected True or False"),
     ],
 )
 def test_an_invalid_architecture_is_refused(arguments, message):
@@ -44,5 +44,7 @@ def test_an_invalid_architecture_is_refused(arguments, message):
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(ArchitectureError, match="no model 'simple'; the models are direction_simple, direction_st"):
+    with pytest.raises(
+        ArchitectureError, match="unknown model 'simple'; expected one of direction_simple, direction_st"
+    ):
         architecture_named("simple")

@@ -90,7 +90,7 @@ def test_saving_replaces_an_older_checkpoint_and_leaves_nothing_beside_it(folder
 
 def test_a_folder_with_other_files_is_not_replaced(folder):
     (folder / "notes.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match=r"holds notes\.txt, which is no part of a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"contains notes\.txt, which are not files of a checkpoint"):
         save_checkpoint(folder, DirectionClassifier(), name="tiny", labels=LABELS)
     assert (folder / "notes.txt").read_text() == "mine"
 
@@ -101,7 +101,7 @@ def test_a_folder_with_other_files_is_not_replaced(folder):
         ({"name": ""}, "name is empty"),
         ({"labels": ["one"]}, r"labels are \['one'\], expected 2 different ones"),
         ({"labels": ["one", "one"]}, "expected 2 different ones"),
-        ({"labels": ["one", ""]}, "expected a name, not empty"),
+        ({"labels": ["one", ""]}, "expected a non-empty name"),
         ({"classifier": DirectionClassifier().double()}, "recurrence.weight_ih_l0 is torch.float64, expected torch.fl"),
         ({"classifier": "broken"}, "head.bias holds NaN or infinity"),
     ],
@@ -117,7 +117,7 @@ def test_what_is_no_checkpoint_is_not_written(tmp_path, arguments, message):
 
 
 def test_missing_checkpoint_or_file_is_named(folder, tmp_path):
-    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*nowhere: `rnnserve train` writes checkpoints"):
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*nowhere; create one with `rnnserve train`"):
         load_checkpoint(tmp_path / "nowhere")
     for name in (WEIGHTS, DESCRIPTION):
         content = (folder / name).read_bytes()
@@ -139,7 +139,7 @@ def test_missing_checkpoint_or_file_is_named(folder, tmp_path):
         ({"labels": [1, 2]}, r"labels are \[1, 2\], expected a name"),
         ({"architecture": None}, "architecture is missing"),
         ({"architecture": {"cell": "rnn"}}, "architecture.bidirectional is missing"),
-        ({"weights_sha256": "0" * 64}, "weights.safetensors is not the file that checkpoint.json describes"),
+        ({"weights_sha256": "0" * 64}, "weights.safetensors does not match checkpoint.json"),
         ({"training": 3}, "training is 3, expected an object or null"),
     ],
 )

@@ -47,7 +47,7 @@ def test_named_ones_are_trained_once_in_the_order_named_with_the_seed(tmp_path, 
 
 
 def test_an_unknown_name_is_told_before_anything_is_trained(tmp_path, trains_at_once):
-    with pytest.raises(ModelError, match="no model 'simple'; the models are direction_simple"):
+    with pytest.raises(ModelError, match="unknown model 'simple'; expected one of direction_simple"):
         run("direction_stacked", "simple", "--checkpoints", tmp_path)
     assert trains_at_once == []
     assert list(tmp_path.iterdir()) == []

@@ -86,4 +86,4 @@ def test_server_whose_thread_of_requests_has_ended_is_not_live(root, monkeypatch
         monkeypatch.setattr(running.server._transport._transport, "_hand_on", fail)
         until(lambda: not running.stub.ServerLive(pb.ServerLiveRequest()).live, WITHIN)
         assert not running.stub.ServerReady(pb.ServerReadyRequest()).ready
-    assert "the thread that takes requests has ended: ZeroDivisionError('a defect')" in caplog.text
+    assert "the thread that receives requests has stopped: ZeroDivisionError('a defect')" in caplog.text

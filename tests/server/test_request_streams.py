@@ -87,7 +87,7 @@ def test_more_streams_than_may_be_open_are_refused(repository):
         with pytest.raises(grpc.RpcError) as raised:
             Stream(stub).ask(request(SIMPLE, {"input": walk(1)}))
         assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-        said = "4 streams are open already, or half of them of this connection"
+        said = "4 streams are already open, or half of them on this connection; close some first"
         assert said in raised.value.details()
         for stream in open_:
             stream.end()
@@ -104,4 +104,4 @@ def test_a_server_that_stops_answers_what_is_in_hand_and_says_why_the_stream_end
         with pytest.raises(grpc.RpcError) as raised:
             next(stream.call)
         assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert "go on with a new stream" in raised.value.details()
+        assert "continue on a new stream" in raised.value.details()

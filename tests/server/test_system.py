@@ -15,10 +15,10 @@ PATIENCE = 20.0
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (MemoryError(), "no memory, or address space"),
-        (ImportError("libx.so: failed to map segment from shared object"), "no memory, or address space"),
+        (MemoryError(), "no memory or address space"),
+        (ImportError("libx.so: failed to map segment from shared object"), "no memory or address space"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
-        (RuntimeError("can't start new thread"), "no further thread can be started (see ulimit -u"),
+        (RuntimeError("can't start new thread"), "no more threads can be started (see ulimit -u"),
         (OSError(errno.EACCES, "Permission denied"), "Permission denied"),
     ],
 )
@@ -29,7 +29,7 @@ def test_what_has_run_out_is_named(error, said):
 def test_room_for_threads_and_memory_is_looked_for_and_left(monkeypatch):
     before = threading.active_count()
     check_room()
-    with pytest.raises(StartError, match=r"^cannot start: there is no memory, or address space, left"):
+    with pytest.raises(StartError, match=r"^cannot start: no memory or address space is left"):
         check_room(1 << 60)
     started = iter(range(3))
     start = threading.Thread.start
@@ -40,7 +40,7 @@ def test_room_for_threads_and_memory_is_looked_for_and_left(monkeypatch):
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start_three)
-    with pytest.raises(StartError, match=r"^cannot start: no further thread can be started"):
+    with pytest.raises(StartError, match=r"^cannot start: no more threads can be started"):
         check_room()
     assert threading.active_count() == before
 

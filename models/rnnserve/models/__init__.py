@@ -1,9 +1,10 @@
 """The direction classifiers: data, modules, training, checkpoints, and the tutorial that they come from.
 
-Walks go in, and checkpoints (trained weights with their description) come out; `rnnserve.export` reads them. This
-package imports no other area: a classifier does not depend on how it is exported or served.
+The input is walks. The output is checkpoints (trained weights with their description), which `rnnserve.export` reads.
+This package imports no other area, because a classifier doesn't depend on how it is exported or served.
 
-A public name is imported when it is first used: torch takes seconds, and `rnnserve train --help` needs none of it.
+Public names are imported at their first use: importing torch takes seconds, and `rnnserve train --help` doesn't need
+it.
 
 Door: `__all__`.
 """

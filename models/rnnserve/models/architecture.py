@@ -1,4 +1,4 @@
-"""What distinguishes one direction classifier from another, and the three that the tutorial trains."""
+"""The architecture of a direction classifier, and the three architectures of the tutorial."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ __all__ = ["ARCHITECTURES", "CELLS", "LABELS", "NONLINEARITIES", "Architecture",
 CELLS = ("rnn", "gru", "lstm")
 NONLINEARITIES = ("tanh", "relu")
 
-# The index is the tutorial's `directions`: 1 visits the corners in the order that the tutorial writes them, from the
-# lower left upwards, which is clockwise.
+# The index is the class in the tutorial's `directions`. Class 1 visits the corners in the order in which the tutorial
+# lists them, from the lower left upwards, which is clockwise.
 LABELS = ("counter-clockwise", "clockwise")
 
 
@@ -22,8 +22,8 @@ class Architecture:
 
     Attributes:
         cell: `"rnn"`, `"gru"` or `"lstm"`.
-        nonlinearity: `"tanh"` or `"relu"`; only cell `"rnn"` can use `"relu"`.
-        num_layers: Number of recurrent layers; each reads the output of the layer below.
+        nonlinearity: `"tanh"` or `"relu"`. Only cell `"rnn"` can use `"relu"`.
+        num_layers: Number of recurrent layers. Each reads the output of the layer below.
         bidirectional: Whether each layer also reads its sequence from the end.
         features: Number of values of one point of a sequence.
         hidden: Number of values of one direction's hidden state.
@@ -43,20 +43,20 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
-            raise ArchitectureError(f"cell is {self.cell!r}; it is one of {_listed(CELLS)}")
+            raise ArchitectureError(f"cell is {self.cell!r}, expected one of {_listed(CELLS)}")
         if self.nonlinearity not in NONLINEARITIES:
-            raise ArchitectureError(f"nonlinearity is {self.nonlinearity!r}; it is one of {_listed(NONLINEARITIES)}")
+            raise ArchitectureError(f"nonlinearity is {self.nonlinearity!r}, expected one of {_listed(NONLINEARITIES)}")
         if self.cell != "rnn" and self.nonlinearity != "tanh":
             raise ArchitectureError(
                 f"nonlinearity is {self.nonlinearity!r}, but a {self.cell} always uses its own (only cell 'rnn' has a "
                 "choice): leave nonlinearity out"
             )
         if not isinstance(self.bidirectional, bool):
-            raise ArchitectureError(f"bidirectional is {self.bidirectional!r}; it is True or False")
+            raise ArchitectureError(f"bidirectional is {self.bidirectional!r}, expected True or False")
         for name in ("num_layers", "features", "hidden", "classes"):
             size = getattr(self, name)
             if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-                raise ArchitectureError(f"{name} is {size!r}; it is a whole number, 1 or more")
+                raise ArchitectureError(f"{name} must be a positive integer, got {size!r}")
 
     @property
     def directions(self) -> int:
@@ -82,12 +82,12 @@ def architecture_named(name: str) -> Architecture:
     """Return the architecture of `ARCHITECTURES` with this name.
 
     Raises:
-        ArchitectureError: If there is none; the message lists the names.
+        ArchitectureError: If the name is unknown. The message lists the names.
     """
     try:
         return ARCHITECTURES[name]
     except KeyError:
-        raise ArchitectureError(f"there is no model {name!r}; the models are {', '.join(ARCHITECTURES)}") from None
+        raise ArchitectureError(f"unknown model {name!r}; expected one of {', '.join(ARCHITECTURES)}") from None
 
 
 def _listed(names: tuple[str, ...]) -> str:

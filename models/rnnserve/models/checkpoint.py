@@ -29,7 +29,7 @@ __all__ = ["DESCRIPTION", "FORMAT", "WEIGHTS", "Checkpoint", "load_checkpoint", 
 
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "checkpoint.json"
-# Format number of checkpoint.json; it is increased when an older reader would misread the file.
+# Format number of checkpoint.json. Increase it if an older reader would misread the file.
 FORMAT = 1
 
 _Entry = TypeVar("_Entry")
@@ -42,9 +42,9 @@ class Checkpoint:
     Attributes:
         name: Name of the model, and later of its folder in a repository.
         classifier: The classifier with its float32 weights, in evaluation mode.
-        labels: Names of the classes; labels[i] is the name of class i.
+        labels: Names of the classes: labels[i] is the name of class i.
         sha256: SHA-256 digest of the weights file, in hexadecimal.
-        training: The fields of `TrainingReport` as plain JSON; None for weights that were not trained here.
+        training: The fields of `TrainingReport` as plain JSON. None for weights trained elsewhere.
     """
 
     name: str
@@ -62,17 +62,17 @@ def save_checkpoint(
     labels: Sequence[str],
     report: TrainingReport | None = None,
 ) -> None:
-    """Write a complete checkpoint, or none if writing fails; equal arguments give equal bytes.
+    """Write a complete checkpoint, or none if writing fails. Equal arguments produce equal bytes.
 
     Args:
-        folder: Folder of this checkpoint, usually `checkpoints/<name>`; an older checkpoint there is replaced.
+        folder: Folder of this checkpoint, usually `checkpoints/<name>`. Replaces an older checkpoint there.
         classifier: A classifier with finite float32 weights.
         name: Name of the model, not empty. `rnnserve export` applies the rule for names in a repository.
         labels: A name for each class, all different.
         report: Results of the training.
 
     Raises:
-        CheckpointError: If an argument is not as described above, or the folder cannot be written.
+        CheckpointError: If an argument doesn't match this description, or the folder cannot be written.
     """
     architecture = classifier.architecture
     if not name:
@@ -100,12 +100,12 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         folder: Folder of one checkpoint, usually `checkpoints/<name>`.
 
     Raises:
-        CheckpointError: If a file is missing or damaged, or a tensor is not as the description says; the message
-            names the file and the entry.
+        CheckpointError: If a file is missing or damaged, or a tensor doesn't match the description. The message names
+            the file and the entry.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise CheckpointError(f"there is no checkpoint {folder}: `rnnserve train` writes checkpoints")
+        raise CheckpointError(f"there is no checkpoint {folder}; create one with `rnnserve train`")
     path = folder / DESCRIPTION
     document = _read_description(path)
     architecture = _parse_architecture(path, _get_entry(path, document, "architecture", dict))
@@ -153,10 +153,10 @@ def _parse_architecture(path: Path, entries: dict[str, Any]) -> Architecture:
 
 def _check_labels(labels: Sequence[str], architecture: Architecture, what: str) -> None:
     if any(not isinstance(label, str) or not label for label in labels):
-        raise CheckpointError(f"{what} are {labels!r}, expected a name, not empty, for each class")
+        raise CheckpointError(f"{what} are {labels!r}, expected a non-empty name for each class")
     if len(labels) != architecture.classes or len(set(labels)) != len(labels):
         raise CheckpointError(
-            f"{what} are {list(labels)}, expected {architecture.classes} different ones, a name for each class"
+            f"{what} are {list(labels)}, expected {architecture.classes} different names, one for each class"
         )
 
 
@@ -164,14 +164,12 @@ def _load_classifier(path: Path, architecture: Architecture, sha256: str) -> Dir
     content = _read(path)
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise CheckpointError(
-            f"{path} is not the file that {DESCRIPTION} describes: its SHA-256 is {found}, expected {sha256}"
-        )
+        raise CheckpointError(f"{path} does not match {DESCRIPTION}: its SHA-256 is {found}, expected {sha256}")
     try:
         state = load_tensors(content)
     except SafetensorError as error:
         raise CheckpointError(f"{path} is not in the safetensors format: {error}") from error
-    # A new module draws random weights; the caller's random generator must not advance for them.
+    # A new module draws random weights, which must not advance the caller's random generator.
     with torch.random.fork_rng(devices=[]):
         classifier = DirectionClassifier.of(architecture).float()
     _check_state(state, classifier, str(path))

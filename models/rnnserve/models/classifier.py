@@ -1,7 +1,7 @@
-"""The direction classifier: a recurrent layer read at its final hidden state.
+"""The direction classifier: a recurrent layer followed by a linear layer on the final hidden state.
 
-It reads `h_n`, never `output[:, -1]`: for a bidirectional layer the two differ (see `tutorial`), and after the end of a
-short sequence `output` holds zeros.
+It reads `h_n` instead of `output[:, -1]`. The two differ for a bidirectional layer (see `tutorial`), and `output` is
+zero after the end of a short sequence.
 """
 
 from typing import Any, Final
@@ -30,7 +30,7 @@ class DirectionClassifier(nn.Module):
     Args of forward:
         input: Points, (batch, sequence, features), dtype of the parameters.
         lengths: Number of valid points in each row, (batch,) int64, each 1 to sequence. None: all points.
-        h_0, c_0: Initial states, (num_layers * directions, batch, hidden), dtype of the parameters; as in PyTorch the
+        h_0, c_0: Initial states, (num_layers * directions, batch, hidden), dtype of the parameters. As in PyTorch, the
             batch is the second axis even though input is batch-first. None: zeros.
 
     Returns of forward:
@@ -48,13 +48,13 @@ class DirectionClassifier(nn.Module):
         head: `nn.Linear`, from (batch, directions * hidden) to (batch, classes).
     """
 
-    # TorchScript reads these; it cannot hold the architecture itself.
+    # TorchScript reads these attributes, because it cannot store the architecture.
     directions: Final[int]
     states: Final[int]
     hidden: Final[int]
 
     def __new__(cls, *_: Any, cell: str = "rnn", **__: Any) -> "DirectionClassifier":  # noqa: ANN401 (__init__ has them)
-        """Choose the subclass for the cell."""
+        """Create an instance of the subclass for the cell."""
         subclass = (_LSTMClassifier if cell == "lstm" else _HiddenClassifier) if cls is DirectionClassifier else cls
         return super().__new__(subclass)
 
@@ -91,7 +91,7 @@ class DirectionClassifier(nn.Module):
             bidirectional=architecture.bidirectional,
         )
 
-    # The names of these methods are in the code of published TorchScript files.
+    # Published TorchScript files contain the names of these methods.
     def _lengths(self, input: Tensor, lengths: Tensor | None) -> Tensor:
         if lengths is None:
             return torch.full((input.size(0),), input.size(1), dtype=torch.int64)
@@ -104,7 +104,7 @@ class DirectionClassifier(nn.Module):
 
 
 class _HiddenClassifier(DirectionClassifier):
-    """The classifier for cells whose only state is h: rnn and gru."""
+    """The classifier for cells with h as their only state: rnn and gru."""
 
     def forward(
         self, input: Tensor, lengths: Tensor | None = None, h_0: Tensor | None = None
@@ -127,7 +127,7 @@ class _LSTMClassifier(DirectionClassifier):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             check_inputs(self, input, lengths, h_0=h_0, c_0=c_0)
-        # nn.LSTM takes both states or neither; here each of them may be None.
+        # nn.LSTM takes both states or neither, but here each of them may be None.
         zeros = input.new_zeros((self.states, input.size(0), self.hidden))
         states = (zeros if h_0 is None else h_0, zeros if c_0 is None else c_0)
         packed = packing.pack_padded_sequence(

@@ -57,12 +57,12 @@ def data_loader(dataset: SequenceDataset, *, batch_size: int, seed: int | None =
 
     Args:
         dataset: Sequences of any lengths, all with the same number of features.
-        batch_size: Rows of a batch; the last batch may have fewer.
-        seed: Seed of the order, which differs between epochs; the same seed gives the same batches. None keeps the
-            dataset's order.
+        batch_size: Rows of a batch. The last batch may have fewer.
+        seed: Seed of the order, which differs between epochs. The same seed produces the same batches. None keeps
+            the dataset's order.
     """
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    # DataLoader's type parameter is the dataset's item; it yields what collate_fn returns, a Batch.
+    # DataLoader's type parameter is the dataset's item, but it yields the result of collate_fn, a Batch.
     loader: DataLoader[Any] = DataLoader(
         dataset, batch_size=batch_size, shuffle=seed is not None, generator=generator, collate_fn=_collate
     )
@@ -80,7 +80,7 @@ def pad(points: Sequence[ArrayLike]) -> tuple[NDArray[np.float32], NDArray[np.in
         lengths: Number of points of each sequence, (batch,) int64.
 
     Raises:
-        DataError: If there are no sequences, or one is empty, is not (length, features), or has other features.
+        DataError: If `points` is empty, or a sequence is empty, is not (length, features), or has other features.
     """
     arrays = [np.asarray(sequence, dtype=np.float32) for sequence in points]
     if not arrays:

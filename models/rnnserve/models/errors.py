@@ -1,18 +1,18 @@
 """Errors of data, classifiers, training and checkpoints.
 
-ModelError                  the root of all errors that this area raises itself
+ModelError                  the base class of this area's errors
 ├── ArchitectureError       an invalid architecture (also a ValueError)
 ├── ShapeError              a tensor of the wrong rank, size, dtype or range (also a ValueError)
 ├── DataError               invalid arguments for drawing or padding sequences (also a ValueError)
 ├── TrainingError           arguments that do not fit, or a training that missed its accuracy targets
-└── CheckpointError         a checkpoint that is missing, incomplete, or not as its own description says
+└── CheckpointError         a checkpoint is missing, incomplete, or different from its description
 """
 
 __all__ = ["ArchitectureError", "CheckpointError", "DataError", "ModelError", "ShapeError", "TrainingError"]
 
 
 class ModelError(Exception):
-    """The root of this area's errors; its message is a sentence for users."""
+    """The base class of this area's errors. Messages are sentences for users."""
 
 
 class ArchitectureError(ModelError, ValueError):
@@ -20,7 +20,7 @@ class ArchitectureError(ModelError, ValueError):
 
 
 class ShapeError(ModelError, ValueError):
-    """A tensor does not fit; the message has its shape, the expected axes and the likely mistake."""
+    """A tensor has a wrong shape, dtype or range. The message has the expected axes and the likely mistake."""
 
 
 class DataError(ModelError, ValueError):
@@ -28,8 +28,8 @@ class DataError(ModelError, ValueError):
 
 
 class TrainingError(ModelError):
-    """Training arguments do not fit, or a training missed its targets; the message has the figures."""
+    """Training arguments don't fit, or a training missed its targets. The message has the figures."""
 
 
 class CheckpointError(ModelError):
-    """A checkpoint cannot be read or written; the message names the file and the entry."""
+    """A checkpoint cannot be read or written. The message names the file and the entry."""

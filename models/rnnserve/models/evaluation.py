@@ -1,4 +1,4 @@
-"""Accuracy of a direction classifier on sequences that no training draws."""
+"""Accuracy of a direction classifier on held-out sequences."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,19 +13,19 @@ from rnnserve.models.sequences import generate_sequences, generate_walks
 
 __all__ = ["ACCURACY_TARGETS", "HELD_OUT_SEED", "Accuracies", "Evaluation", "evaluate"]
 
-# Trainings take seeds below this one, so that no training draws the walks of the evaluation.
+# Trainings use seeds below this one, so that no training draws the walks of the evaluation.
 HELD_OUT_SEED = 2**32
 
 
 class Accuracies(NamedTuple):
-    """Shares of held-out sequences that are classified correctly, 0 to 1.
+    """Shares of correctly classified held-out sequences, 0 to 1.
 
     Attributes:
         tutorial_fixed: Accuracy on the tutorial's sequences of 4 points, with the 128 of the tutorial itself among
             them.
         tutorial_variable: Accuracy on the tutorial's sequences of 2 to 4 points.
         walks: Accuracy on walks of 2 to 64 points.
-        prefixes: Accuracy on all prefixes of 2 or more points of walks of 64, which is what a client that streams
+        prefixes: Accuracy on all prefixes of 2 or more points of walks of 64, as sent by a client that streams
             points sends.
     """
 
@@ -35,7 +35,7 @@ class Accuracies(NamedTuple):
     prefixes: float
 
     def missed(self) -> list[str]:
-        """Describe each of the `ACCURACY_TARGETS` that is not reached."""
+        """Describe each of the `ACCURACY_TARGETS` that the classifier misses."""
         return [
             f"{name} {found:.4f} (target {target})"
             for name, found, target in zip(self._fields, self, ACCURACY_TARGETS, strict=True)
@@ -68,7 +68,7 @@ def evaluate(classifier: DirectionClassifier) -> Evaluation:
 
 def _tutorial_sequences(*, variable_len: bool) -> tuple[list[NDArray[np.float64]], NDArray[np.int64]]:
     """Return the tutorial's sequences of 32 seeds, each (length, features), and their classes, (sequences,) int64."""
-    # Seeds from the tutorial's own on. Trainings draw walks only, so all of these sequences are held out.
+    # Seeds from the tutorial's seed on. Trainings draw only walks, so all of these sequences are held out.
     draws = [generate_sequences(128, variable_len, seed) for seed in range(13, 45)]
     return [row for points, _ in draws for row in points], np.concatenate([directions for _, directions in draws])
 

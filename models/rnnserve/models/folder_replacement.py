@@ -1,4 +1,4 @@
-"""Writing of a folder of a few files: all of them appear at once, or none does."""
+"""Writes a folder of a few files atomically: either all of them appear, or none."""
 
 import contextlib
 import os
@@ -13,17 +13,17 @@ __all__ = ["refuse_other_files", "replace_folder"]
 
 
 def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder with exactly these files, in place of an older one with files of the same names.
+    """Write a folder with exactly these files. Replaces an older folder with files of the same names.
 
-    The files are written to a folder beside it, which is then renamed. A reader sees the old folder, or for a moment
-    none, or the new one, and never a mixture.
+    The files are written to a temporary folder next to it, which is then renamed. A reader sees the old folder, the new
+    folder, or briefly no folder, but never a mixture.
 
     Args:
-        folder: The folder to write; its parents are made if they are missing.
+        folder: The folder to write. Missing parents are created.
         files: Content of each file, by name.
 
     Raises:
-        CheckpointError: If the folder holds other files, or cannot be written; the old folder is then unchanged.
+        CheckpointError: If the folder contains other files, or cannot be written. The old folder is then unchanged.
     """
     made = [parent for parent in folder.parents if not parent.exists()]
     try:
@@ -52,10 +52,10 @@ def _what_is_there(folder: Path) -> str:
 
 
 def refuse_other_files(folder: Path, files: Collection[str]) -> None:
-    """Refuse to replace a folder that holds anything but these files.
+    """Refuse to replace a folder that contains other files.
 
     Raises:
-        CheckpointError: It does, or it is a file.
+        CheckpointError: If it contains other files, or is a file itself.
     """
     if not folder.exists():
         return
@@ -64,7 +64,8 @@ def refuse_other_files(folder: Path, files: Collection[str]) -> None:
     others = sorted(entry.name for entry in folder.iterdir() if entry.name not in files)
     if others:
         raise CheckpointError(
-            f"{folder} holds {', '.join(others)}, which is no part of a checkpoint: it is not replaced"
+            f"{folder} contains {', '.join(others)}, which are not files of a checkpoint; remove them or choose "
+            "another folder"
         )
 
 
@@ -74,7 +75,7 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         with (folder / name).open("wb") as file:
             file.write(content)
             file.flush()
-            # Without it, a power failure after the rename may leave a file with its name and no content.
+            # Without fsync, a power failure after the rename may leave an empty file.
             os.fsync(file.fileno())
 
 
@@ -85,7 +86,7 @@ def _swap(new: Path, folder: Path, *, backup: Path) -> None:
     try:
         folder.rename(backup)
         new.rename(folder)
-    except BaseException:  # an interrupt, too, must not lose the older one
+    except BaseException:  # even an interrupt must not lose the older folder
         if backup.exists() and not folder.exists():
             backup.rename(folder)
         raise

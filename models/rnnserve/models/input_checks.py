@@ -1,6 +1,6 @@
 """Checks of a classifier's inputs in eager mode, with messages that explain the expected shapes.
 
-They help people who call a classifier directly. TorchScript and exported graphs do not contain them, so that neither
+The checks help people who call a classifier directly. TorchScript and exported graphs don't contain them, so neither
 branches on data.
 """
 
@@ -21,17 +21,17 @@ __all__ = ["check_inputs"]
 def check_inputs(
     classifier: "DirectionClassifier", input: Tensor, lengths: Tensor | None, **states: Tensor | None
 ) -> None:
-    """Check the arguments of a classifier's forward; do nothing while tracing or exporting.
+    """Check the arguments of a classifier's forward. Does nothing while tracing or exporting.
 
     Args:
-        classifier: The classifier that is called.
+        classifier: The called classifier.
         input: Must be (batch, sequence, features), with the dtype and device of the classifier's parameters.
-        lengths: Must be (batch,) int64 on the CPU, each 1 to sequence; or None.
-        **states: `h_0` and `c_0`; each must be (num_layers * directions, batch, hidden), with the dtype and device of
-            the parameters; or None.
+        lengths: None, or (batch,) int64 on the CPU with values from 1 to sequence.
+        **states: `h_0` and `c_0`. Each is None, or (num_layers * directions, batch, hidden) with the dtype and device
+            of the parameters.
 
     Raises:
-        ShapeError: If an argument does not fit; the message describes the first one.
+        ShapeError: If an argument doesn't fit. The message describes the first such argument.
     """
     if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined, no-untyped-call]
         return
@@ -53,7 +53,7 @@ def _check_input_shape(architecture: Architecture, input: Tensor) -> None:
     if input.dim() == 2 and shape[1] == features:
         raise ShapeError(f"{expected}: the batch axis is missing; for one sequence use input[None]")
     if input.dim() != 3:
-        raise ShapeError(f"{expected}: that is 3 axes, not {input.dim()}")
+        raise ShapeError(f"{expected}: expected 3 axes, got {input.dim()}")
     if shape[2] != features:
         where = [axis for axis in (0, 1) if shape[axis] == features]
         hint = (
@@ -61,7 +61,7 @@ def _check_input_shape(architecture: Architecture, input: Tensor) -> None:
             if len(where) == 1
             else ""
         )
-        raise ShapeError(f"{expected}: the last axis holds {shape[2]}{hint}")
+        raise ShapeError(f"{expected}: the last axis has size {shape[2]}{hint}")
     if shape[0] == 0 or shape[1] == 0:
         empty = "batch" if shape[0] == 0 else "sequence"
         raise ShapeError(f"{expected}: the {empty} axis is empty, and every axis needs 1 or more")
@@ -118,7 +118,7 @@ def _check_state(architecture: Architecture, name: str, input: Tensor, state: Te
     )
     if shape == (batch, expected_shape[0], expected_shape[2]):
         raise ShapeError(
-            f"{expected}: it is batch-first; states are not, even where input is: use {name}.transpose(0, 1)"
+            f"{expected}: it is batch-first, but states never are, even if input is; use {name}.transpose(0, 1)"
         )
     if shape == expected_shape[1:]:
         raise ShapeError(f"{expected}: the first axis is missing; use {name}[None]")

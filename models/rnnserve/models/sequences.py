@@ -1,4 +1,4 @@
-"""Walks round the corners of a square: the tutorial's sequences, and longer ones of any length."""
+"""Walks around the corners of a square: the tutorial's sequences, and longer walks of any length."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from rnnserve.models.errors import DataError
 
 __all__ = ["CORNERS", "generate_sequences", "generate_walks"]
 
-# (corners, features) int64: x and y of each corner, in clockwise order, as the tutorial writes them.
+# (corners, features) int64: x and y of each corner in clockwise order, as listed in the tutorial.
 CORNERS = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])
 
 
@@ -19,7 +19,7 @@ def generate_sequences(
     Args:
         n: Number of sequences.
         variable_len: Whether lengths are 2 to 4 points instead of 4.
-        seed: Seed of NumPy's legacy generator; 13 gives the points that the tutorial prints.
+        seed: Seed of NumPy's legacy generator. Seed 13 draws the points that the tutorial prints.
 
     Returns:
         points: n arrays (length, features), features 2 (x and y), float64. The square's corners are at -1 and 1.
@@ -29,8 +29,8 @@ def generate_sequences(
         DataError: If n is below 1.
     """
     if n < 1:
-        raise DataError(f"n is {n}; there must be 1 sequence or more")
-    # The generator that np.random.seed seeds: no other generator draws the tutorial's numbers.
+        raise DataError(f"n must be 1 or more, got {n}")
+    # RandomState is the generator behind np.random.seed. No other generator draws the tutorial's numbers.
     random = np.random.RandomState(seed)
     bases = random.randint(4, size=n)
     lengths = random.randint(3, size=n) + 2 if variable_len else np.full(n, 4)
@@ -45,15 +45,15 @@ def generate_sequences(
 def generate_walks(
     n: int, *, min_length: int = 2, max_length: int = 64, noise: float = 0.1, size: float = 1.0, seed: int
 ) -> tuple[list[NDArray[np.float32]], NDArray[np.int64]]:
-    """Draw walks that may go round the square several times.
+    """Draw walks that may go around the square several times.
 
     Args:
         n: Number of walks.
-        min_length: Least number of points of a walk; with fewer than 2 points a walk has no direction.
-        max_length: Greatest number of points of a walk; lengths are uniform between the two.
+        min_length: Minimum number of points of a walk. Walks of fewer than 2 points have no direction.
+        max_length: Maximum number of points of a walk. Lengths are distributed uniformly between the two.
         noise: Standard deviation of each coordinate from its corner, relative to `size`.
-        size: Half the side of the square, which is centred on the origin; the tutorial's is 1.
-        seed: Seed of a separate generator; the same arguments draw the same walks.
+        size: Half the side of the square, which is centered on the origin. The tutorial uses 1.
+        seed: Seed of a separate generator. Equal arguments draw equal walks.
 
     Returns:
         points: n arrays (length, features), features 2 (x and y), float32. The corners are at -size and size.
@@ -63,7 +63,7 @@ def generate_walks(
         DataError: If n or min_length is below 1, max_length below min_length, noise negative, or size 0 or less.
     """
     if n < 1:
-        raise DataError(f"n is {n}; there must be 1 walk or more")
+        raise DataError(f"n must be 1 or more, got {n}")
     if not 1 <= min_length <= max_length:
         raise DataError(f"lengths of {min_length} to {max_length} points; expected 1 <= min_length <= max_length")
     if not noise >= 0 or not size > 0:

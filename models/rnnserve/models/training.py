@@ -1,7 +1,7 @@
-"""Training of the direction classifiers: the same seed gives the same bytes.
+"""Training of the direction classifiers. The same seed produces the same bytes.
 
-Each row of each batch is cut at a random point and scaled by a random factor. So a classifier learns to classify every
-prefix of a walk, since clients stream points, and squares of half to twice the tutorial's size.
+Each row of each batch is cut at a random point and scaled by a random factor. The classifier thereby learns to classify
+every prefix of a walk, because clients stream points, and squares of 0.5 to 2 times the tutorial's size.
 """
 
 import sys
@@ -31,11 +31,11 @@ class Schedule:
 
     Attributes:
         walks: Number of walks, of 2 to 64 points, in the training set.
-        epochs: Number of passes over the training set; each pass cuts the walks at other points.
+        epochs: Number of passes over the training set. Each pass cuts the walks at other points.
         batch_size: Rows of a batch.
         learning_rate: The highest learning rate, reached after 30 % of the steps (one cycle).
         weight_decay: Weight decay of AdamW.
-        label_smoothing: Probability that is spread over all classes. It bounds the logits, to about 3.5. Without it
+        label_smoothing: Probability spread over all classes. It bounds the logits, to about 3.5. Without it
             cross entropy drives them to 9, and float32's rounding error grows with them.
     """
 
@@ -52,7 +52,7 @@ _DEFAULT = Schedule()
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """Results of a training; two runs with the same seed have equal reports.
+    """Results of a training. Two runs with the same seed have equal reports.
 
     Attributes:
         seed: Seed of weights, walks, order and cuts.
@@ -81,8 +81,8 @@ def train(
 ) -> Trained:
     """Train a direction classifier on walks of 2 to 64 points, on one CPU thread.
 
-    The same arguments give the same weights, bit for bit, with the same torch version and CPU type. Torch's global
-    generator, thread count, default dtype and gradient mode are restored afterwards, also after an error.
+    Equal arguments produce bit-identical weights with the same torch version and CPU type. Torch's global generator,
+    thread count, default dtype and gradient mode are restored afterwards, even after an error.
 
     Args:
         model: A name in `ARCHITECTURES`, or an architecture of 2 features and 2 classes.
@@ -92,7 +92,7 @@ def train(
 
     Raises:
         ArchitectureError: If the name is unknown.
-        TrainingError: If the architecture does not fit the walks, the seed is out of range, or the accuracies are below
+        TrainingError: If the architecture doesn't fit the walks, the seed is out of range, or the accuracies are below
             `ACCURACY_TARGETS`.
     """
     architecture = architecture_named(model) if isinstance(model, str) else model
@@ -135,7 +135,7 @@ def _fit(classifier: DirectionClassifier, seed: int, schedule: Schedule, title: 
                 loss = functional.cross_entropy(logits, directions, label_smoothing=schedule.label_smoothing)
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
-                # Gradients through 64 steps of a recurrence sometimes explode; one such step undoes many others.
+                # Gradients through 64 steps of a recurrence sometimes explode. A single such step undoes many others.
                 nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
                 optimizer.step()
                 rates.step()
@@ -159,7 +159,7 @@ def _reproducible_torch(seed: int) -> Iterator[None]:
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         try:
-            # With more threads, sums are added in another order and their last bits differ.
+            # More threads would add sums in another order, so that their last bits differ.
             torch.set_num_threads(1)
             torch.set_default_dtype(torch.float32)
             torch.manual_seed(seed)

@@ -7,11 +7,11 @@
     with Server(Settings(repository=Path("repository"), grpc_port=0)) as server:
         print(server.address)
 
-Its rooms, each of which imports only rooms below it, are in docs/architecture.md.
+docs/architecture.md lists its packages. Each package imports only packages below it.
 
-Importing this package has no effect and imports neither grpc nor onnxruntime: `Server` and `Settings` are imported at
-their first use. A process that wants the faster way of reading sockets calls
-`rnnserve.server.choose_polling()` before anything imports grpc, as `rnnserve serve` does.
+Importing this package has no side effects and doesn't import grpc or onnxruntime, because `Server` and `Settings` are
+imported at their first use. To read sockets the faster way, call `rnnserve.server.choose_polling()` before any code
+imports grpc, as `rnnserve serve` does.
 
 Threads: `app`.
 

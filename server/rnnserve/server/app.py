@@ -1,4 +1,4 @@
-"""A whole server: put together from its rooms, made ready, run until it is told to stop."""
+"""A complete server: assembles the packages, loads the models, and runs until it is stopped."""
 
 import logging
 import threading
@@ -31,22 +31,22 @@ __all__ = ["Server"]
 _log = logging.getLogger(__name__)
 
 _END_SECONDS = 0.5
-"""Seconds, after the transport has ended, in which runs whose callers were cut off may end, and a load too."""
+"""Seconds after the transport's end in which cut-off inference calls and a load in progress may end."""
 
 _WATCH_SECONDS = 1.0
-"""Seconds between two looks at the runs. With the default of `max_run`, a worker with a run that does not end is
+"""Seconds between checks for stuck inference calls. With the default of `max_run`, a worker with such a call is
 replaced within 15 s."""
 
 
 class Server:
-    """Serve a repository. A context manager: inside it the server answers, after it everything is stopped.
+    """Serve a repository. As a context manager, it serves within the block and stops everything after it.
 
     Attributes:
-        port: Where it listens for gRPC.
+        port: The gRPC port.
         address: Host and port, for clients.
-        stuck: Why the server is neither ready nor live, in words: a run that does not end, or a defect that has ended
-            the thread that takes requests. Empty otherwise.
-        live: What changes what serves. With `model_control` "none", no client can, and the folder alone cannot.
+        stuck: Why the server is neither ready nor live: an inference call that never ends, or a defect that stopped
+            the thread that receives requests. Empty otherwise.
+        live: Loads and unloads models at runtime. With `model_control` "none", neither clients nor the folder can.
 
     Example:
         from pathlib import Path
@@ -63,15 +63,16 @@ class Server:
         checks: LoadChecks | None = None,
         desired_models: Path | None = None,
     ) -> None:
-        """Look at the repository and, unless the port is shared, listen; nothing is loaded yet.
+        """Read the repository's folder and, unless the port is shared, listen. Loads no models yet.
 
         Args:
-            settings: Settings of what is served, and how.
-            checks: The process of load checks; None to start one now.
-            desired_models: The file by which workers follow what clients load and unload; None without workers.
+            settings: Which models to serve, and how.
+            checks: The process for load checks. None starts one now.
+            desired_models: The file through which workers share the models that clients load and unload. None
+                without workers.
 
         Raises:
-            StartError: If the repository, the provider or the port cannot be had.
+            StartError: If the repository, the provider or the port cannot be used.
         """
         self._settings = settings
         checks = checks or LoadChecks()
@@ -117,20 +118,20 @@ class Server:
         self.address = f"{settings.host}:{self.port}"
         self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
         self._announcing = threading.Lock()
-        self._fitted = self._repository.generation  # of what serves, when requests were last held to memory
+        self._fitted = self._repository.generation  # at the last adjustment of the byte limit
         self._ends_since: float | None = None
         self.stuck = ""
         self._is_stopping = threading.Event()
         self._watching = threading.Thread(target=self._watch_runs, name="run watch", daemon=True)
 
     def start(self) -> None:
-        """Answer (live, not ready), load and prove the models, and become ready.
+        """Start serving (live, not ready), load and verify the models, and become ready.
 
-        A server that shares its port loads first, so that no client is told that a model is loading while another
-        process could have answered.
+        A server that shares its port loads its models first. Otherwise a client could get an error about a loading
+        model although another process could have answered.
 
         Raises:
-            StartError: If no model may serve.
+            StartError: If no model can be served.
         """
         if self._settings.share_port:
             self.load()
@@ -140,30 +141,30 @@ class Server:
             self.load()
 
     def load(self) -> None:
-        """Load and prove the models, and become ready: the first or the second part of `start`.
+        """Load and verify the models, and become ready. This is the first or second part of `start`.
 
-        Versions that take long are loaded afterwards, in the background, if others serve: until then their status is
-        LOADING, and the server as a whole is not ready. Raises StartError if no model may serve.
+        If other versions serve, slow versions are loaded later in the background. Until then, their status is LOADING,
+        and the server as a whole is not ready. Raises StartError if no model can be served.
         """
         self._loading.start()
         self._loader.wait()
         self._announce()
 
     def listen(self) -> None:
-        """Begin to answer, the other part of `start`. Raises StartError if the port is shared and cannot be had."""
+        """Start serving: the other part of `start`. Raises StartError if the port is shared and cannot be used."""
         self._transport.start()
         self._watching.start()
 
     def models(self) -> dict[str, ModelState]:
-        """What becomes of each model that is to be loaded, by name."""
+        """Return the state of each model to load, by name."""
         return self._repository.in_short()
 
     def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
-        """Each model with the status of each of its versions."""
+        """Return each model with the status of each of its versions."""
         return self._repository.statuses()
 
     def count_gauges(self) -> None:
-        """Write down what is true now: what waits, what is held, what serves."""
+        """Update the gauges: pending requests, bytes in flight, and served models."""
         table = used_table()
         table.process[places.HELD_BYTES] = self._transport.held_bytes
         table.process[places.IN_FLIGHT] = self._transport.in_flight
@@ -180,48 +181,48 @@ class Server:
             row.counts[places.QUEUED] = queued.get((row.model, row.version), 0)
 
     def reload(self) -> None:
-        """Load what the repository holds now, beside what serves; the log tells what came of it."""
-        _log.info("SIGHUP: what the repository holds now is loaded beside what serves")
+        """Load the current repository while the old models keep serving. The outcome is logged."""
+        _log.info("SIGHUP: loading the current repository while the old models keep serving")
 
         def tell(done: "futures.Future[None]") -> None:
             count_in_process(places.RELOADED if done.exception() is None else places.NOT_RELOADED)
             if done.exception() is None:
                 _log.info("SIGHUP: the repository has been loaded again")
             else:
-                _log.error("SIGHUP: %s; what serves stays as it is", done.exception())
+                _log.error("SIGHUP: %s; still serving the previous models", done.exception())
 
         try:
             self.live.reload().add_done_callback(tell)
         except ServeError as error:
             count_in_process(places.NOT_RELOADED)
-            _log.error("SIGHUP: %s; what serves stays as it is", error)
+            _log.error("SIGHUP: %s; still serving the previous models", error)
 
     def drain(self) -> None:
-        """Say that this server is not ready, and answer as before, until `settings.drain` seconds after it said so."""
+        """Report not ready, and keep serving until `settings.drain` seconds after the first such report."""
         if self._settings.drain:
             self.say_not_ready()
             time.sleep(max(0.0, (self._ends_since or 0.0) + self._settings.drain - time.monotonic()))
 
     def say_not_ready(self) -> None:
-        """Say from now on that this server is not ready; it answers as before."""
+        """Report from now on that this server isn't ready. It still serves requests."""
         self._note_end()
         self._service.is_draining = True
         self._transport.health.drain()
 
     def stop(self, grace: float | None = None) -> list[str]:
-        """Accept no new requests, and end when those in progress have, or the grace is over.
+        """Accept no new requests, and end after those in progress or after the grace period.
 
         Args:
-            grace: Seconds that they may take; `settings.grace` where it is None.
+            grace: Maximum seconds for requests in progress. None uses `settings.grace`.
 
         Returns:
-            What has not ended 2.5 seconds after that, in words; it is logged, too. Python does not end by itself while
-            such a thread runs.
+            Descriptions of the parts still running 2.5 seconds after that. They are also logged. Python cannot
+            exit normally while their threads run.
         """
         self._is_stopping.set()
         self.live.stop()
         self._checks.stop()
-        if self._loading.ident is None:  # it was never started: else the load ends with the processes of its checks
+        if self._loading.ident is None:  # it never started (otherwise it ends with its check processes)
             self._checks.close()
         self._note_end()
         seconds = self._settings.grace if grace is None else grace
@@ -234,11 +235,11 @@ class Server:
         if self._loading.is_alive():
             self._loading.join(_END_SECONDS)
         if left:
-            _log.warning("did not end within the grace of %g s, and is left: %s", seconds, ", ".join(left))
+            _log.warning("Did not end within the grace period of %g s, giving up: %s", seconds, ", ".join(left))
         return left
 
     def _note_end(self) -> None:
-        """Note, the first time, since when this server has been about to end."""
+        """Record when this server first began to end."""
         if self._ends_since is None:
             self._ends_since = time.monotonic()
 
@@ -246,9 +247,9 @@ class Server:
         self._loader.load(self._repository.models())
         if self._repository.served() and (missing := self._repository.missing()):
             _log.warning(
-                "does not serve: %s. The server as a whole is %s (--ready %s)",
+                "Not serving: %s. The server as a whole is %s (--ready %s)",
                 ", ".join(missing),
-                "ready without it" if self._repository.is_ready() else "not ready",
+                "ready anyway" if self._repository.is_ready() else "not ready",
                 self._settings.ready,
             )
         self._announce()
@@ -258,30 +259,30 @@ class Server:
         self.live.run()
 
     def _tick(self) -> None:
-        """Tell health checks, and free what versions that serve no more leave behind."""
+        """Update health checks and access, and free the threads of models that have been unloaded."""
         self._announce()
         self._transport.look_at_tokens()
         self._schedulers.keep({model for served in self._repository.served() for model in served.models})
 
     def _watch_runs(self) -> None:
-        """Look whether the server is stuck, in two looks, since it may have been paused, and drop idle sequences."""
+        """Check whether the server is stuck (twice, because it may have been paused), and drop idle sequences."""
         found = ""
         while not self._is_stopping.wait(_WATCH_SECONDS):
             self._service.sequences.drop_idle()
             before, found = found, longest_run(self._settings.max_run)
             stuck = found if before else ""
             if (failure := self._transport.failure) is not None:
-                stuck = f"the thread that takes requests has ended: {failure!r}"
+                stuck = f"the thread that receives requests has stopped: {failure!r}"
             was, self.stuck, self._service.is_stuck = self.stuck, stuck, bool(stuck)
             if stuck and not was:
-                _log.error("%s: this server is neither ready nor live while it is so", stuck)
+                _log.error("%s: until this ends, the server is neither ready nor live", stuck)
             elif was and not stuck:
-                _log.info("no longer so: %s", was)
+                _log.info("Recovered: %s", was)
             if bool(stuck) != bool(was):
                 self._announce()
 
     def _announce(self) -> None:
-        """Tell health checks whether the server is ready; of two threads the later one tells what is true then."""
+        """Report readiness to health checks. The lock ensures that the last report is current."""
         with self._announcing:
             self._transport.health.set_serving(self._repository.is_ready() and not self._service.is_stuck)
             if self._repository.generation != self._fitted:

@@ -1,7 +1,7 @@
-"""The one clock of requests: monotonic, in seconds, from arrival to answer.
+"""The clock of all requests: monotonic, in seconds, from arrival to response.
 
-Deadlines, arrivals and runs are compared with one another, so that all of them are on this clock; a wall clock may be
-set while requests wait. gRPC gives deadlines on the wall clock; they are converted when a request arrives.
+Deadlines, arrivals and run times are compared with one another, so all of them use this clock. A wall clock could be
+changed while requests wait. gRPC passes deadlines on the wall clock, which are converted when a request arrives.
 """
 
 import time
@@ -9,13 +9,12 @@ import time
 __all__ = ["NO_DEADLINE", "from_wall_clock", "now"]
 
 NO_DEADLINE = float(2**63 - 1)
-"""What grpcio gives as the deadline of a call without one: the most seconds that gRPC's core can tell. It is the same
-on either clock."""
+"""grpcio's deadline for a call without one: the maximum of gRPC's core in seconds. It is the same on either clock."""
 
 now = time.monotonic
-"""Seconds on this clock."""
+"""Return the current time in seconds on this clock."""
 
 
 def from_wall_clock(seconds: float) -> float:
-    """Convert a time given in seconds since the epoch to this clock; far in the future stays far in the future."""
+    """Convert seconds since the epoch to this clock. Far in the future stays far in the future."""
     return seconds - time.time() + time.monotonic()

@@ -1,10 +1,10 @@
-"""The signals of a process, read from a pipe, so that none can be lost; and the stacks of its threads, on request.
+"""Receive a process's signals through a pipe, so that none is lost, and print the stacks of its threads on request.
 
-Python runs a signal's handler on the main thread, between two steps of its interpreter. A signal that arrives after the
-last step before the main thread sleeps in a lock (`Event.wait()`, `Thread.join()`) is therefore handled only when
-something else wakes that thread, which may be never. `signal.set_wakeup_fd` writes the signal's number to a pipe in the
-C handler itself, on whichever thread the kernel interrupts; the byte stays in the pipe until it is read, and a thread
-that sleeps in `read` on the pipe is woken by it.
+Python runs signal handlers on the main thread, between two steps of its interpreter. If a signal arrives after the last
+step before the main thread sleeps in a lock (`Event.wait()`, `Thread.join()`), it is handled only when something else
+wakes that thread, which may never happen. `signal.set_wakeup_fd` avoids this: the C handler writes the signal's number
+to a pipe, on whichever thread the kernel interrupts. The byte stays in the pipe until it is read, and wakes a thread
+that sleeps in `read` on the pipe.
 """
 
 import contextlib
@@ -24,34 +24,34 @@ __all__ = [
 ]
 
 SAME_SECONDS = 0.5
-"""Seconds in which signals that ask for the end count once. Whoever ends a process may signal its whole group besides:
-`timeout` sends SIGTERM to the process and then to the group, `make` passes on what the group has had, and some runners
-turn the terminal's SIGINT into a SIGTERM. No one means the second one of so few milliseconds."""
+"""Seconds in which several signals that request the end count as one. A process may get the same signal twice:
+`timeout` sends SIGTERM to the process and then to its group, `make` forwards the signals of its group, and some runners
+turn the terminal's SIGINT into a SIGTERM. A second signal after so short a time is never intended."""
 
 
 class SignalPipe:
-    """Signals in the order of their arrival, instead of their default actions. For the main thread.
+    """Receives signals in order of arrival instead of their default actions. Only for the main thread.
 
-    The kernel sends SIGHUP when a terminal is closed, and an operator to have the repository loaded again. If the
-    terminal of this process has gone, SIGHUP is read as SIGTERM, unless the process was to outlive it (`nohup`).
+    The kernel sends SIGHUP when a terminal is closed, and operators send it to reload the repository. If this process's
+    terminal has gone, SIGHUP is treated as SIGTERM, unless the process was meant to outlive it (`nohup`).
     """
 
     def __init__(self, *numbers: signal.Signals) -> None:
         self._needs_terminal = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _has_terminal()
-        self.fd, self._write_fd = os.pipe()  # readable while a signal waits to be read
-        os.set_blocking(self._write_fd, False)  # `set_wakeup_fd` asks for it
+        self.fd, self._write_fd = os.pipe()  # readable while a signal is pending
+        os.set_blocking(self._write_fd, False)  # required by `set_wakeup_fd`
         self._handlers = {number: signal.signal(number, _leave_to_pipe) for number in numbers}
         self._wakeup_fd = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
 
     def read(self) -> list[signal.Signals]:
-        """Return the signals that have arrived; wait for one if there is none. Empty after the end."""
+        """Return the arrived signals, or wait for one. The list is empty after the end."""
         numbers = [signal.Signals(number) for number in os.read(self.fd, 64)]
         if signal.SIGHUP in numbers and self._needs_terminal and not _has_terminal():
             return [signal.SIGTERM if number == signal.SIGHUP else number for number in numbers]
         return numbers
 
     def end(self) -> None:
-        """Receive no more signals; they have again the actions that they had."""
+        """Stop receiving signals, and restore their previous actions."""
         signal.set_wakeup_fd(self._wakeup_fd)
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
@@ -60,7 +60,7 @@ class SignalPipe:
 
 @contextlib.contextmanager
 def receive_signals(*numbers: signal.Signals) -> Iterator[SignalPipe]:
-    """Receive these signals inside a `with`, to be read by the caller."""
+    """Receive these signals within a `with` block. The caller reads them."""
     signals = SignalPipe(*numbers)
     try:
         yield signals
@@ -71,7 +71,7 @@ def receive_signals(*numbers: signal.Signals) -> Iterator[SignalPipe]:
 
 @contextlib.contextmanager
 def follow_signals(take: Callable[[signal.Signals], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Receive these signals inside a `with`, and call `take` with each on another thread, while this one works."""
+    """Receive these signals within a `with` block, and call `take` for each of them on another thread."""
     signals = SignalPipe(*numbers)
 
     def follow() -> None:
@@ -90,7 +90,7 @@ def follow_signals(take: Callable[[signal.Signals], None], *numbers: signal.Sign
 
 
 def show_stacks_at_signal() -> None:
-    """Write the stacks of all threads at SIGUSR1, without the interpreter's lock, and then call its handler, if any."""
+    """At SIGUSR1, print the stacks of all threads without taking the GIL, then call the previous handler, if any."""
     is_handled = callable(signal.getsignal(signal.SIGUSR1))
     faulthandler.register(signal.SIGUSR1, file=2, all_threads=True, chain=is_handled)
 
@@ -104,4 +104,4 @@ def _has_terminal() -> bool:
 
 
 def _leave_to_pipe(*_: object) -> None:
-    """Do nothing: the C handler has written to the pipe already."""
+    """Do nothing, because the C handler has already written to the pipe."""

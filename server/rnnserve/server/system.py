@@ -1,4 +1,4 @@
-"""What the system gives a server: room and ports; and one line for what it does not give, such as memory or threads."""
+"""System resources of a server: threads, memory and ports, with one-line errors if they run out."""
 
 import contextlib
 import errno
@@ -15,22 +15,23 @@ from rnnserve.server.errors import StartError
 __all__ = ["check_room", "giving_way", "listen_on", "probe_port", "reserve_port", "start_error", "why_no_resource"]
 
 _NO_THREAD = "can't start new thread"
-"""What Python says without the reason."""
+"""Python's message, which doesn't include the reason."""
 
 _OUT_OF_ADDRESSES = ("failed to map segment", "cannot allocate memory")
-"""What the loader of shared libraries says where there is no address space left for one."""
+"""Messages of the shared library loader if address space runs out."""
 
 _THREADS, _MOST_OF_CORES = 15, 16
-"""Threads of a server that has just started: 17 on two cores, of which gRPC's core has one a core, 16 at most."""
+"""Threads of a server that has just started: 17 on two cores. gRPC's core has one per core of these, at most 16."""
 
 _ROOM_BYTES = 160 << 20
-"""Address space that a server takes beside its threads' stacks: libraries, and what the C library reserves."""
+"""Address space of a server without its threads' stacks: libraries and reservations of the C library."""
 
 
 def check_room(nbytes: int = _ROOM_BYTES) -> None:
-    """Start as many threads as a server has, and reserve as much memory, for a moment. Raises StartError without room.
+    """Briefly start as many threads and reserve as much memory as a server needs. Raise StartError if that fails.
 
-    gRPC's core tries for ten seconds to start its threads, and then hangs or aborts the process without a reason.
+    Otherwise gRPC's core would try for ten seconds to start its threads, and then hang or abort the process without a
+    reason.
     """
     may_end = threading.Event()
     threads: list[threading.Thread] = []
@@ -49,7 +50,7 @@ def check_room(nbytes: int = _ROOM_BYTES) -> None:
 
 
 def start_error(error: BaseException) -> StartError | None:
-    """Turn an exception into the reason why the server cannot start, if the system has run out of something."""
+    """Convert an exception into a StartError if the system has run out of a resource, otherwise return None."""
     if isinstance(error, ImportError) and any(words in str(error).lower() for words in _OUT_OF_ADDRESSES):
         error = MemoryError()
     if isinstance(error, (MemoryError, OSError)) or _NO_THREAD in str(error):
@@ -58,40 +59,41 @@ def start_error(error: BaseException) -> StartError | None:
 
 
 def why_no_resource(error: BaseException) -> str:
-    """Say what the system has not given."""
+    """Describe the missing resource."""
     is_thread = _NO_THREAD in str(error)
     lacks_addresses = is_thread and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY  # for its stack
     if lacks_addresses or isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-        return "there is no memory, or address space, left (see ulimit -v)"
+        return "no memory or address space is left (see ulimit -v)"
     if is_thread:
-        return "no further thread can be started (see ulimit -u, and pids.max of the control group)"
+        return "no more threads can be started (see ulimit -u, and pids.max of the control group)"
     reason = error.strerror if isinstance(error, OSError) else None
     return reason or str(error) or type(error).__name__
 
 
 def probe_port(host: str, port: int) -> None:
-    """Raise StartError if a process listens on a port, or the host is not this machine's."""
+    """Raise StartError if another process listens on the port, or the host isn't this machine's."""
     _bind(host, port).close()
 
 
 @contextlib.contextmanager
 def reserve_port(host: str, port: int) -> Iterator[int]:
-    """Hold a port for workers to share, 0 for a free one, without listening; StartError if anybody listens there."""
+    """Reserve a port for workers (0: a free one) without listening. Raise StartError if a process listens there."""
     probe_port(host, port)
     with _bind(host, port, shares=True) as held:
         yield held.getsockname()[1]
 
 
 def listen_on(host: str, port: int, purpose: str) -> socket.socket:
-    """Listen on a port, 0 takes a free one. Raises StartError, which names the purpose, if it cannot be had."""
+    """Listen on a port (0: a free one). Raise StartError, naming the purpose, if that fails."""
     return _bind(host, port, backlog=4096, purpose=f" for {purpose}")
 
 
 def _bind(host: str, port: int, *, shares: bool = False, backlog: int = 0, purpose: str = "") -> socket.socket:
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # Without SO_REUSEADDR, as gRPC sets it, connections that a server without workers has left in TIME_WAIT keep
-        # the port for a minute: they are of sockets without SO_REUSEPORT (docs/lab/findings.md, "Stopping a server").
+        # As in gRPC, SO_REUSEADDR is set. Without it, connections in TIME_WAIT of a previous server without workers
+        # would block the port for a minute, because their sockets don't have SO_REUSEPORT (docs/lab/findings.md,
+        # "Stopping a server").
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shares:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -105,8 +107,9 @@ def _bind(host: str, port: int, *, shares: bool = False, backlog: int = 0, purpo
 
 
 _SWITCH_SECONDS = 0.5e-3
-"""Seconds for which such a thread may keep Python's lock from those that answer. Loading a small version takes 11 ms of
-Python; with Python's own 5e-3, other threads waited up to 5.6 ms meanwhile (p99), with this 2.4."""
+"""Maximum seconds for which such a thread keeps the GIL from threads that answer requests. Loading a small version
+takes 11 ms of Python code. With Python's default of 5e-3, other threads waited up to 5.6 ms meanwhile (p99), with this
+value 2.4 ms."""
 
 _lock = threading.Lock()
 _givers = 0
@@ -115,7 +118,7 @@ _before = sys.getswitchinterval()
 
 @contextlib.contextmanager
 def giving_way() -> Iterator[None]:
-    """Have this thread give up Python's lock sooner inside a `with`."""
+    """Make this thread release the GIL sooner within a `with` block."""
     global _givers, _before
     with _lock:
         if not _givers:

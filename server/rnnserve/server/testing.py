@@ -9,8 +9,8 @@
         with serve("repository") as server, Client(server.address) as client:
             ...
 
-The server is the one that `rnnserve serve` runs, in the process of the test: it proves the models before it serves them
-and refuses what the other refuses. As a fixture with the scope of the session it starts once::
+This is the server of `rnnserve serve`, run in the test's process. It verifies models before it serves them, and rejects
+the same models and requests. To start it only once, use a fixture with session scope::
 
     @pytest.fixture(scope="session")
     def server():
@@ -28,23 +28,23 @@ from rnnserve.server.settings import Settings
 
 __all__ = ["serve"]
 
-# Tests give the same bits on every machine only on the CPU.
+# Only the CPU returns identical bits on every machine.
 _ON_CPU = Settings(provider="cpu")
 
 
 @contextlib.contextmanager
 def serve(repository: Path | str, settings: Settings = _ON_CPU) -> Iterator[Server]:
-    """Serve `repository` on a free port of 127.0.0.1; when the block ends, the server is stopped and the port is free.
+    """Serve `repository` on a free port of 127.0.0.1 until the block ends.
 
     Args:
         repository: The folder with the models.
-        settings: Everything else, for example the limits of requests. Its repository, host and port are not used.
+        settings: All other settings, for example limits of requests. Its repository, host and port are ignored.
 
     Yields:
-        The server; clients connect to its `address`.
+        The server. Clients connect to its `address`.
 
     Raises:
-        StartError: If no model may serve, or there is no such folder.
+        StartError: If the folder doesn't exist, or no model can be served.
     """
     settings = dataclasses.replace(settings, repository=Path(repository), host="127.0.0.1", grpc_port=0)
     with Server(settings) as server:

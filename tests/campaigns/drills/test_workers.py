@@ -113,7 +113,7 @@ def test_a_restart_that_fails_leaves_the_workers_as_they_were(repository, tmp_pa
             config.write_text("nonsense {")
         with Load(server.port, 4, reconnect=True).running() as load:
             server.send(signal.SIGHUP)
-            until(lambda: "the workers that there are serve on" in server.log)
+            until(lambda: "the current workers keep serving" in server.log)
             at = load.answered()
             until(lambda: load.answered() > at + 50)
         assert load.failed == {}
@@ -179,7 +179,7 @@ def test_the_end_comes_with_the_grace(repository, tmp_path, options):
         ask(channel, 2.0)
         assert server.end() == 0
         assert hung.code() == half_open.code() == grpc.StatusCode.UNAVAILABLE  # and not CANCELLED
-    assert "did not end within the grace of 0.5 s, and is left: " in server.log
+    assert "Did not end within the grace period of 0.5 s, giving up: " in server.log
     assert "is killed" not in server.log
 
 

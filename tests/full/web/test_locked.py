@@ -123,7 +123,7 @@ def test_the_page_and_its_files_are_open_and_tell_nothing(locked):
     for path in ("/page/models", "/page/live", "/docs", "/openapi.json", "/v2"):
         assert locked.ask(path)[0] == 401
     status, _, text = locked.ask("/page/models", locked.tokens.metrics)
-    assert (status, json.loads(text)["error"]) == (403, "another role is needed for that: infer or admin")
+    assert (status, json.loads(text)["error"]) == (403, "this call requires another role: infer or admin")
 
 
 def test_our_clients_and_commands_bring_it(locked, tmp_path, capsys, monkeypatch):

@@ -200,7 +200,7 @@ def test_a_locked_server_asks_for_a_token_and_says_what_is_wrong_with_one(locked
     playwright.expect(problem).to_contain_text("not known to the server")
     playwright.expect(field).to_be_visible()
     give(page, tokens.metrics)
-    playwright.expect(problem).to_have_text("This token is not enough: another role is needed for that: infer or admin")
+    playwright.expect(problem).to_have_text("This token is not enough: this call requires another role: infer or admin")
     give(page, tokens.infer)
     page.wait_for_selector("h2:has-text('direction')")
     playwright.expect(problem).to_have_text("")

@@ -68,7 +68,7 @@ def test_wrong_row_is_refused_with_its_table_and_key():
         (role_row("a", "CN = x, O = y", "infer"), "r.toml: [a] subject: expected a subject as RFC 4514 writes it"),
         (role_row("a", "", "infer"), "r.toml: [a] subject: expected a name"),
         ('[a]\nsubject = 1\nrole = "infer"\n', "r.toml: [a] subject: expected a name"),
-        (f'[a]\nsha256 = "{"ab" * 32}"\nrole = "infer"\n', "sha256: there is no such key; there are subject, role"),
+        (f'[a]\nsha256 = "{"ab" * 32}"\nrole = "infer"\n', "sha256: unknown key; expected subject, role"),
         (role_row("a", "CN=x,O=y", "infer") + role_row("b", "CN=x,O=y", "admin"), "subject: [a] has the same"),
     ):
         with pytest.raises(AccessFileError, match=re.escape(said)):
@@ -152,7 +152,7 @@ def test_options_that_exclude_each_other_are_refused(roles, tmp_path):
     with pytest.raises(StartError, match="--tokens and --client-roles exclude each other"):
         Settings(client_roles=roles, tokens=roles)
     mutual = {"client_roles": roles, "tls_client_ca": tmp_path / "ca.pem", **certificate}
-    with pytest.raises(StartError, match="--metrics-port is without TLS"):
+    with pytest.raises(StartError, match="--metrics-port has no TLS"):
         Settings(**mutual).check_metrics_port(0)
     Settings(**mutual).check_metrics_port(None)
     Settings(tokens=roles).check_metrics_port(0)

@@ -175,7 +175,7 @@ def test_file_is_not_looked_at_all_the_time(gate, tokens):
 
 
 def test_refusal_names_the_role_needed(gate, tokens):
-    assert str(refused(gate, bearer(tokens.metrics))) == "another role is needed for that: infer or admin"
+    assert str(refused(gate, bearer(tokens.metrics))) == "this call requires another role: infer or admin"
     assert "no role" in str(refused(gate, bearer(tokens.admin), "/a.B/C"))
 
 

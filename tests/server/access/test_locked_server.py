@@ -149,7 +149,7 @@ def test_method_without_a_row_stops_the_start(repository, monkeypatch):
     methods = dict(METHODS)
     del methods[f"{INFERENCE}ModelConfig"]
     monkeypatch.setattr("rnnserve.protos.access_table.METHODS", methods)
-    with pytest.raises(StartError, match=r"nothing says who may call /inference\.GRPCInferenceService/ModelConfig"):
+    with pytest.raises(StartError, match=r"no access rule for /inference\.GRPCInferenceService/ModelConfig"):
         Server(Settings(repository, grpc_port=0, provider="cpu"))
 
 

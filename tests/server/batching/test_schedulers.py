@@ -130,7 +130,7 @@ def test_full_queue_refuses_at_once(scheduler, model, hold):
     waiting = [Caller(number) for number in range(2, 6)]
     for caller in waiting:
         scheduler.submit(caller)
-    with pytest.raises(QueueFull, match="slow: 4 requests wait already"):
+    with pytest.raises(QueueFull, match="slow: 4 requests are already pending"):
         scheduler.submit(Caller(6))
     model.may_go.set()
     assert_answered(*waiting)

@@ -125,7 +125,7 @@ def test_full_queue_refuses():
     assert refused(queue_of(Item(), limits=limits), Item()) is None
     full = refused(queue_of(Item(), Item(), limits=limits), Item(connection="b"))
     assert isinstance(full, QueueFull)
-    assert "2 requests wait already (--max-queue)" in str(full)
+    assert "2 requests are already pending (--max-queue)" in str(full)
 
 
 def test_one_connection_has_a_quarter_of_the_queue():
@@ -135,7 +135,7 @@ def test_one_connection_has_a_quarter_of_the_queue():
         queue.add(Item())
     full = refused(queue, Item())
     assert isinstance(full, QueueFull)
-    assert "20 requests of this connection wait already (a quarter of --max-queue)" in str(full)
+    assert "20 requests of this connection are already pending (a quarter of --max-queue)" in str(full)
     for number in range(60):
         other = Item(connection=f"other {number}")
         assert refused(queue, other) is None
@@ -151,7 +151,7 @@ def test_queue_that_takes_too_long_refuses():
     assert refused(queue_of(Item(rows=6), limits=limits), Item()) is None
     said = refused(queue_of(Item(rows=7), limits=limits), Item())
     assert isinstance(said, WaitTooLong)
-    assert "takes 8.2 s, more than the 7.5 s that a request may wait (--max-wait)" in str(said)
+    assert "pending requests take 8.2 s, but a request may wait only 7.5 s (--max-wait)" in str(said)
 
 
 def test_request_that_cannot_make_its_deadline_is_refused():
@@ -159,5 +159,5 @@ def test_request_that_cannot_make_its_deadline_is_refused():
     assert refused(queue, Item(deadline=now() + 60)) is None
     late = refused(queue, Item(deadline=now() + 5))
     assert isinstance(late, WaitTooLong)
-    assert "takes 7.000 s, and the request's deadline is in " in str(late)
+    assert "pending requests take 7.000 s, but the request's deadline is in " in str(late)
     assert refused(queue, Item(deadline=now() - 1)) is None  # its run drops it, and counts it

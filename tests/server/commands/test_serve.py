@@ -227,7 +227,7 @@ def test_hang_up_loads_the_repository_again_and_keeps_what_served_when_it_is_bad
         assert answers(server.port) == {("2", 2.5)}
         root.rename(tmp_path / "away")
         server.send(signal.SIGHUP)
-        until(lambda: "what serves stays as it is" in server.log)
+        until(lambda: "still serving the previous models" in server.log)
         root.mkdir()
         server.send(signal.SIGHUP)
         until(lambda: "no model lies in" in server.log)

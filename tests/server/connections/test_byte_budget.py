@@ -14,7 +14,7 @@ BEYOND = HELD + 144 * MB
 def test_a_connection_has_half_of_the_budget():
     budget = ByteBudget(1000)
     budget.take("a", 500)
-    with pytest.raises(TooMuchHeld, match="of this connection take 500 bytes of the 500 that one may"):
+    with pytest.raises(TooMuchHeld, match="of this connection take 500 bytes of the 500 allowed"):
         budget.take("a", 1)
     budget.take("b", 500)
     assert budget.held == 1000

@@ -233,7 +233,7 @@ def test_number_of_waiting_requests_is_bounded_for_each_model(send, told):
     for served in models[:2]:
         for number in range(8):
             send(str(number), on_turn=Request.answer, served=served)
-        with pytest.raises(QueueFull, match=f'sequence 7 of model "{served.model.name}".*: 8 requests wait already'):
+        with pytest.raises(QueueFull, match=f'sequence 7 of model "{served.model.name}".*: 8 requests are already'):
             send("late", served=served)
     send("of the third", served=models[2])
     firsts[0].answer()

@@ -56,8 +56,8 @@ def test_change_that_fails_is_tried_again_until_it_holds(asked, other, caplog, e
         assert live.loaded == {"scale"}
         other.catch_up(live, 2000.0)
     assert len(caplog.messages) == 2
-    assert "another worker has loaded scale, and this one cannot" in caplog.messages[0]
-    assert "now this one has, too" in caplog.messages[1]
+    assert "another worker has loaded scale, but this one failed" in caplog.messages[0]
+    assert "this one has now succeeded" in caplog.messages[1]
 
 
 def test_change_that_fails_gives_way_to_the_next_one_at_once(asked, other):

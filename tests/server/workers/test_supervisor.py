@@ -56,7 +56,7 @@ def test_worker_with_a_run_that_does_not_end_is_killed_and_replaced(running, cap
     stuck.code = WORKER
     until(
         lambda: any(
-            "worker 0 is stuck, a run of scale has not ended: it is killed" in message for message in caplog.messages
+            "worker 0 is stuck, a run of scale has not ended; killed it" in message for message in caplog.messages
         )
     )
     assert used_table().process[WORKER_RESTARTS["hung"]] == hung + 1
@@ -97,7 +97,7 @@ def test_workers_end_within_the_grace_or_are_killed(running, monkeypatch, caplog
     assert two.ready.wait(PATIENCE)
     two.end(signal.SIGTERM)
     assert two.status == 0
-    assert caplog.messages == [f"worker {number} did not end in time: it is killed" for number in (0, 1) if is_deaf]
+    assert caplog.messages == [f"worker {number} did not end in time; killed it" for number in (0, 1) if is_deaf]
 
 
 def test_second_signal_ends_them_at_once(running, monkeypatch, caplog):
@@ -158,7 +158,7 @@ def test_hang_up_replaces_one_after_another(running, caplog):
     ("code", "said"),
     [
         ("sys.exit(1)", "worker 0 ended before it was ready, with exit status 1"),
-        (DAMAGED + WORKER, "worker 0 could not serve what it serves now (scale: version 1)"),
+        (DAMAGED + WORKER, "worker 0 could not serve the current models (scale: version 1)"),
     ],
 )
 def test_worker_stays_when_the_new_one_serves_less(running, caplog, code, said):
@@ -168,7 +168,7 @@ def test_worker_stays_when_the_new_one_serves_less(running, caplog, code, said):
     two.code = code
     two.signals.send(signal.SIGHUP)
     until(lambda: caplog.messages)
-    assert caplog.messages == [f"SIGHUP: {said}; the workers that there are serve on"]
+    assert caplog.messages == [f"SIGHUP: {said}; the current workers keep serving"]
     until(lambda: two.pids() == old)
 
 

@@ -100,7 +100,7 @@ def test_hang_up_takes_out_no_model_whose_files_are_damaged(tmp_path):
         before = server.workers()
         (root / "scale" / "1" / "model.onnx").write_bytes(b"nonsense")
         server.send(signal.SIGHUP)
-        until(lambda: "could not serve what it serves now (scale: version 1)" in server.log)
+        until(lambda: "could not serve the current models (scale: version 1)" in server.log)
         until(lambda: server.workers() == before)
         publish_tiny(root, "scale", 2, 2.5)
         server.send(signal.SIGHUP)

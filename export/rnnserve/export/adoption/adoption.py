@@ -26,6 +26,7 @@ from rnnserve.export.adoption.file_inputs import (
     put_constants,
     read_inputs,
 )
+from rnnserve.export.adoption.folding import fold
 from rnnserve.export.adoption.samples import Sample, expected_cases
 from rnnserve.export.description.described_outputs import check_sizes, describe_outputs
 from rnnserve.export.description.described_tensors import (
@@ -76,7 +77,7 @@ _BEFORE_OR_AFTER = frozenset(
     | {"final", "last", "cur", "current", "n", "o", "i", "0", "t"}
 )
 _STATES = frozenset(
-    {"h", "c", "s", "z", "hx", "cx", "hidden", "cell", "state", "states", "cache", "caches", "memory", "mem"}
+    {"h", "c", "s", "z", "hx", "cx", "hidden", "cell", "state", "states", "cache", "cached", "caches", "memory", "mem"}
     | {"context", "ctx", "rnn", "lstm", "gru", "carry", "conv"}
 )
 
@@ -112,6 +113,14 @@ def adopt(
         with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
             load = partial(OnnxRunner, process=process)
             description = _describe(load(save_model(model)), inputs, sizes, name, roles)
+            if roles.fold:
+                inputs, roles = _fold(model, description, roles)
+                notes.append(
+                    f'onnx: the file takes one step; its graph runs over all steps of "{roles.fold}" in a Scan'
+                )
+                description = _describe(load(save_model(model)), inputs, sizes, name, roles)
+            elif any(each.continues_as for each in description.outputs) and not description.sequence_axes:
+                notes.append("onnx: each request is one step; --fold AXIS makes a request hold any number of steps")
             _write_axes(model.graph.outputs, description.outputs)
             return _publish(description, model, load, repository, samples, notes, seal)
 
@@ -260,6 +269,14 @@ def _describe(
         sizes=sizes,
         checkpoint_sha256="",
     )
+
+
+def _fold(model: ir.Model, description: ModelDescription, roles: Roles) -> tuple[_Tensors, Roles]:
+    """Fold a file of one step over its steps. Return its new inputs, and roles for a second description."""
+    states = describe_states(description.inputs, description.outputs, roles)
+    inputs, states = fold(model, roles.fold, description.inputs, description.outputs, states, roles.overlaps)
+    _write_axes(model.graph.inputs, inputs)
+    return inputs, dataclasses.replace(roles, states=states, axes={})
 
 
 def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[str, str]:

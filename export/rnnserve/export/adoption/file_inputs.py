@@ -50,6 +50,8 @@ class Roles:
         constants: Values of inputs that are the same for all requests, as text: {"sr": "16000"}.
         outputs: Which outputs are published, in this order; empty for all.
         labels: Names of the classes.
+        fold: The axis of steps that a file of one step gets; empty for none.
+        overlaps: An axis of an input, and how many values at its end in one step begin the next: {"input": (-1, 64)}.
     """
 
     axes: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
@@ -61,6 +63,8 @@ class Roles:
     constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
     outputs: Sequence[str] = ()
     labels: Sequence[str] = ()
+    fold: str = ""
+    overlaps: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from rnnserve.export.commands.shared_arguments import (
     read_seal,
 )
 from rnnserve.export.description.targets import check_model_name
-from rnnserve.export.errors import ExportError
+from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.tensors_in_words import axes_in_words, roles_in_words
@@ -41,6 +41,7 @@ has to give the same. Several samples have a number and a slash before each name
 examples:
   rnnserve import model.onnx --name tagger
   rnnserve import model.onnx --name tagger --axis x.0=batch --axis x.1=sequence --lengths n=sequence
+  rnnserve import silero_vad.onnx --name vad --constant sr=16000 --size sequence=576 --fold steps --overlap input=64
   rnnserve import model.onnx --name forecaster --state hidden_out=hidden_in --samples samples.npz
 """
 
@@ -59,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=lambda text: text.split(","), default=[], metavar="A,B,…", help="names of the classes"
     )
+    parser.add_argument(
+        "--fold",
+        default="",
+        metavar="AXIS",
+        help="the file takes one step: run it over all steps of a sequence, whose axis gets this name",
+    )
     add_run_timeout(parser)
     parser.add_argument("--samples", type=Path, metavar="SAMPLES.npz", help="real inputs, and expected outputs")
     add_repository(parser)
@@ -72,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
     if args.samples:
         check_file(args.samples)
     check_repository(args.repository)
+    if args.overlap and not args.fold:
+        raise WrongArguments("--overlap is for files of one step: add --fold AXIS")
     seal = read_seal(args)
 
     with lasting_imports():  # of torch, after the mistakes that can be seen without it
@@ -88,6 +97,8 @@ def run(args: argparse.Namespace) -> int:
         constants=dict(args.constant),
         outputs=args.output,
         labels=args.labels,
+        fold=args.fold,
+        overlaps=dict(args.overlap),
     )
     samples = read_samples(args.samples) if args.samples else ()
     done = adopt(args.file, args.name, args.repository, roles, samples, args.timeout, seal)
@@ -115,6 +126,14 @@ def _axis(text: str) -> tuple[tuple[str, int], str]:
     if not (tensor and dot and at.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form TENSOR.AT=NAME, such as input.0=batch")
     return (tensor, int(at)), place[1]
+
+
+def _overlap(text: str) -> tuple[str, tuple[int, int]]:
+    name, count = _pair(text)
+    if not count.isdecimal() or int(count) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form INPUT=VALUES, such as input=64")
+    tensor, dot, at = name.rpartition(".")
+    return (tensor, (int(at), int(count))) if dot and at.isdecimal() else (name, (-1, int(count)))
 
 
 def _size(text: str) -> tuple[str, tuple[int, int] | int]:
@@ -159,6 +178,12 @@ _REPEATED = {
         _pair,
         "INPUT=VALUE",
         "the value of an input that is the same for all requests, such as sr=16000; several with commas",
+    ),
+    "--overlap": (
+        _overlap,
+        "INPUT=VALUES",
+        "with --fold, so many values at the end of a step also begin the next one, and requests leave them out; "
+        "INPUT.AT=VALUES for another axis than the last",
     ),
 }
 """Options that may be repeated: how they are read, and their help."""

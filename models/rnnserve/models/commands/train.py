@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         architecture_named(name)
     _check_folder(args.checkpoints)
 
-    with lasting_imports():  # of torch, after the mistakes that can be seen without it
+    with lasting_imports():  # of torch, after the checks that don't need it
         from rnnserve.models import training
     from rnnserve.models.checkpoint import DESCRIPTION, WEIGHTS, save_checkpoint
     from rnnserve.models.folder_replacement import refuse_other_files
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_folder(checkpoints: Path) -> None:
-    """Check that checkpoints can be written, before minutes of training; nothing is left behind."""
+    """Check before minutes of training that checkpoints can be written. Leaves no files behind."""
     folder = checkpoints
     while not folder.exists():
         folder = folder.parent
@@ -105,7 +105,7 @@ def _check_folder(checkpoints: Path) -> None:
         raise CheckpointError(f"{checkpoints} cannot be written: {error.strerror}") from error
 
 
-# By hand and not with tabulate, since each row is printed when its training ends.
+# Formatted without tabulate, because each row is printed as soon as its training ends.
 def _format_row(name: str, trained: "Trained", seconds: float, folder: Path) -> str:
     report = trained.report
     figures = [*map(_format_share, report.accuracies), f"{report.largest_logit:.2f}", f"{seconds:.1f}"]

@@ -1,6 +1,6 @@
-"""The tutorial on recurrent layers as code: its demonstrations, and layers that are composed by hand.
+"""The tutorial on recurrent layers as code: its demonstrations, and manually composed layers.
 
-Each function returns tensors that the tutorial prints; the tests compare them with the printed numbers.
+Each function returns tensors that the tutorial prints. The tests compare them with the printed numbers.
 
 Door: nothing.
 """

@@ -1,7 +1,7 @@
 """The tutorial's demonstrations, in its order, as functions that return its tensors.
 
-All tensors are float32. Layers have 2 features, hidden size 2 and weights from seed 19 unless arguments say otherwise.
-Torch's global generator does not advance.
+All tensors are float32. Unless arguments specify otherwise, layers have 2 features, hidden size 2 and weights from seed
+19. Torch's global generator doesn't advance.
 """
 
 from typing import NamedTuple
@@ -77,7 +77,7 @@ def rnn_cell(features: int = 2, hidden: int = 2) -> nn.RNNCell:
 def rnn_layer(
     features: int = 2, hidden: int = 2, *, num_layers: int = 1, batch_first: bool = False, bidirectional: bool = False
 ) -> nn.RNN:
-    """Return the layers of sections 1.3 to 1.6; the first layer has the cell's weights, named with `_l0`."""
+    """Return the layers of sections 1.3 to 1.6. The first layer has the cell's weights, with the suffix `_l0`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return nn.RNN(features, hidden, num_layers, batch_first=batch_first, bidirectional=bidirectional)
@@ -108,7 +108,7 @@ def permuted_to_sequence_first() -> LayerOutput:
 
 @torch.no_grad()
 def batch_first() -> LayerOutput:
-    """Option 2: use a batch-first layer; its output is batch-first, but its h_n is (num_layers, batch, hidden)."""
+    """Option 2: use a batch-first layer. Its output is batch-first, but its h_n is (num_layers, batch, hidden)."""
     return LayerOutput(*rnn_layer(batch_first=True)(sample_batch()))
 
 

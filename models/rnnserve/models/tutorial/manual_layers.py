@@ -1,7 +1,7 @@
-"""Stacked and bidirectional recurrent modules, split into modules of one layer or one direction and joined by hand.
+"""Stacked and bidirectional recurrent modules, split into modules of one layer or direction and joined manually.
 
-The functions take any `nn.RNN`, `nn.GRU` or `nn.LSTM` without projections, and copy its weights. The results equal
-those of the original module.
+The functions take any `nn.RNN`, `nn.GRU` or `nn.LSTM` without projections, and copy its weights. The original module
+returns the same results.
 """
 
 from typing import cast
@@ -18,11 +18,11 @@ State = Tensor | tuple[Tensor, Tensor]
 
 
 def run_cell(cell: nn.RNNCell, input: Tensor, h_0: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Run a cell on one point after the other, each with the hidden state after the point before.
+    """Run a cell on one point after another. Each step starts from the previous hidden state.
 
     Args:
         cell: The cell, which computes one step of a recurrence.
-        input: Points, (sequence, batch, features), dtype of the cell's parameters, as all tensors here.
+        input: Points, (sequence, batch, features). All tensors have the dtype of the cell's parameters.
         h_0: Initial hidden state, (batch, hidden). None: zeros.
 
     Returns:
@@ -49,16 +49,16 @@ class ManuallyStacked(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, input: Tensor, h_0: State | None = None) -> tuple[Tensor, State]:
-        """Run all layers, with the result of the module that they were split from.
+        """Run all layers. The original module returns the same result.
 
         Args:
             input: Points, (batch, sequence, features), or (sequence, batch, features) if the layers are not
-                batch-first; dtype of the parameters, as all tensors here.
+                batch-first. All tensors have the dtype of the parameters.
             h_0: Initial states, (num_layers * directions, batch, hidden), for an LSTM a pair of them. None: zeros.
 
         Returns:
             output: The last layer's hidden states, (batch, sequence, directions * hidden) or sequence-first.
-            h_n: Final states of all layers, shaped as h_0.
+            h_n: Final states of all layers, with the shape of h_0.
         """
         finals: list[State] = []
         for index, layer in enumerate(self.layers):
@@ -83,17 +83,17 @@ class ManuallyBidirectional(nn.Module):
         self.backwards = backwards
 
     def forward(self, input: Tensor, h_0: State | None = None) -> tuple[Tensor, State]:
-        """Run both directions, with the result of the module that they were split from.
+        """Run both directions. The original module returns the same result.
 
         Args:
             input: Points, (batch, sequence, features), or (sequence, batch, features) if the modules are not
-                batch-first; dtype of the parameters, as all tensors here.
+                batch-first. All tensors have the dtype of the parameters.
             h_0: Initial states, (directions, batch, hidden) with 2 directions, for an LSTM a pair of them. None: zeros.
 
         Returns:
             output: Both directions' hidden states, aligned to the sequence and joined along the last axis, (batch,
                 sequence, 2 * hidden) or sequence-first.
-            h_n: Final states, shaped as h_0: forwards after the last point, backwards after the first point.
+            h_n: Final states, with the shape of h_0: forwards after the last point, backwards after the first point.
         """
         sequence = 1 if self.forwards.batch_first else 0
         first, second = (None, None) if h_0 is None else (_slice_state(h_0, 0, 1), _slice_state(h_0, 1, 1))
@@ -103,10 +103,10 @@ class ManuallyBidirectional(nn.Module):
 
 
 def manually_stacked(recurrent: nn.RNNBase) -> ManuallyStacked:
-    """Split a stacked module into one module for each layer; those of a bidirectional module are bidirectional.
+    """Split a stacked module into one module for each layer. Layers of a bidirectional module stay bidirectional.
 
     Raises:
-        ArchitectureError: If the module has projections, or is no `nn.RNN`, `nn.GRU` or `nn.LSTM`.
+        ArchitectureError: If the module has projections, or isn't an `nn.RNN`, `nn.GRU` or `nn.LSTM`.
     """
     width = recurrent.hidden_size * (2 if recurrent.bidirectional else 1)
     layers = []
@@ -159,7 +159,7 @@ def _make_single_layer(recurrent: nn.RNNBase, features: int, bidirectional: bool
     sizes = (features, recurrent.hidden_size)
     options = {"bias": recurrent.bias, "batch_first": recurrent.batch_first, "bidirectional": bidirectional}
     module: nn.RNNBase
-    # A new module draws random weights, which are overwritten; the caller's generator must not advance for them.
+    # A new module draws random weights, which are overwritten. They must not advance the caller's generator.
     with torch.random.fork_rng(devices=[]):
         if isinstance(recurrent, nn.LSTM):
             module = nn.LSTM(*sizes, **options)

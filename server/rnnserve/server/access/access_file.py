@@ -1,25 +1,25 @@
-"""The TOML file that says who may do what: of tokens (--tokens), or of client certificates (--client-roles).
+"""The TOML files that map tokens (--tokens) or client certificates (--client-roles) to roles.
 
-Each table of the file of tokens has the digest of a token, and never the token itself::
+Each table of the token file has the digest of a token, never the token itself::
 
     [team-a]
     sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     role = "infer"                        # or "admin", "metrics"
-    models = ["direction_bidirectional"]  # if it is not for all
-    not_after = 2027-06-30T00:00:00Z      # if it ends
+    models = ["direction_bidirectional"]  # default: all models
+    not_after = 2027-06-30T00:00:00Z      # default: no expiry
 
-A token has 256 random bits, so a plain digest of it is enough. In the file of client roles, each table has a name in a
+A token has 256 random bits, so a plain digest of it is enough. In the file of client roles, each table names a
 certificate instead::
 
     [team-b]
-    subject = "CN=team-b,O=Example"                  # the whole subject, as RFC 4514 writes it: the last part first
+    subject = "CN=team-b,O=Example"                  # the whole subject in RFC 4514 order: the last part first
     role = "infer"
 
     [prometheus]
     subject = "uri:spiffe://example.org/prometheus"  # or a subject alternative name, "uri:" or "dns:"
     role = "metrics"
 
-A file with any mistake is refused as a whole: a misspelled `models` would otherwise admit to all of them.
+The server rejects a file with any mistake as a whole. Otherwise a misspelled `models` would grant access to all models.
 """
 
 import base64
@@ -57,24 +57,26 @@ __all__ = [
 ]
 
 _MOST_BYTES = 4 << 20
-"""Bytes of the file of tokens, or of client roles. Beyond it: the file is refused, and what held before holds."""
+"""Bytes of the token file or the file of client roles. Beyond it: the file is rejected, and the previous content stays
+in use."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _FORMER_KEYS = ("rate", "in_flight", "bytes_per_second")
 
 _PREFIX = "rnn_"
-"""By which tools that look for secrets know a token."""
+"""Prefix by which secret scanners recognize a token."""
 
 _OWNER_AND_GROUP = 0o660
-"""Bits of an existing file's mode that are kept: a server reads it by its group, say."""
+"""Mode bits that survive a rewrite of the file, so that a server running as another user of the group can still read
+it."""
 
 
 _SCHEME = "bearer "
 
 _MOST_TEXT = 6 << 10
-"""Characters of a certificate that is read, in base64: an RSA key of 4096 bits and ten names take 3,000. The HTTP
-gateway passes no larger one on, since gRPC lets 8 KiB of metadata through."""
+"""Maximum length of a base64 certificate, in characters. An RSA key of 4096 bits and ten names take 3,000. The HTTP
+gateway doesn't pass on larger ones, because gRPC accepts only 8 KiB of metadata."""
 
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _URI, _DNS = "uri:", "dns:"
@@ -82,15 +84,15 @@ _URI, _DNS = "uri:", "dns:"
 
 @dataclasses.dataclass(frozen=True)
 class Credentials:
-    """A way in which callers are known, and the file that gives them roles. `shown` reads it from a call."""
+    """A kind of credentials, and the file that assigns roles to them. `shown` reads the credentials from a call."""
 
-    title: str  # what messages call the file
-    key: str  # name of the value by which a table of the file finds its holder
-    is_secret: bool  # whether other users may not read the file
-    read_key: Callable[[object], bytes | str]  # reads that value; raises ValueError
+    title: str  # name of the file in messages
+    key: str  # the key that identifies the holder in each table of the file
+    is_secret: bool  # whether the file must be unreadable for other users
+    read_key: Callable[[object], bytes | str]  # parses the value of `key`, or raises ValueError
     shown: Callable[[Iterable[Any], Callable[[], str]], str]
     keys: Callable[[str], Sequence[bytes | str]]
-    refusal: type[Unauthenticated]  # of unknown callers
+    refusal: type[Unauthenticated]  # raised for unknown callers
 
 
 def _read_digest(value: object) -> bytes:
@@ -100,9 +102,9 @@ def _read_digest(value: object) -> bytes:
 
 
 def _shown_token(metadata: Iterable[Any], _: Callable[[], str]) -> str:
-    """Return the header authorization; several are refused."""
+    """Return the authorization header. Raise Unauthenticated if there are several."""
     found: Any = None
-    for entry in metadata:  # by its places: unpacking gRPC's named tuples takes half as long again
+    for entry in metadata:  # by index: unpacking gRPC's named tuples takes 1.5 times as long
         if entry[0] == AUTHORIZATION:
             if found is not None:
                 raise Unauthenticated
@@ -113,7 +115,6 @@ def _shown_token(metadata: Iterable[Any], _: Callable[[], str]) -> str:
 
 
 def _digest_of(header: str) -> Sequence[bytes]:
-    """Return the digest of the token in a header."""
     if header[: len(_SCHEME)].lower() != _SCHEME:
         return ()
     return (hashlib.sha256(header[len(_SCHEME) :].encode(errors="replace")).digest(),)
@@ -137,7 +138,7 @@ def _read_subject(value: object) -> str:
 
 
 def names_in(certificate: str) -> tuple[str, ...]:
-    """Name the subject, URIs and DNS names of a certificate in PEM, or DER in base64; none if it can't be read."""
+    """Return the subject, URIs and DNS names of a certificate (PEM or base64 DER), if it can be parsed."""
     from cryptography import x509
 
     text = "".join(certificate.partition(_END)[0].rpartition(_BEGIN)[2].split())
@@ -152,7 +153,7 @@ def names_in(certificate: str) -> tuple[str, ...]:
             return (subject,) if subject else ()
         uris = [f"{_URI}{name}" for name in others.get_values_for_type(x509.UniformResourceIdentifier)]
         hosts = [f"{_DNS}{name.lower()}" for name in others.get_values_for_type(x509.DNSName)]
-    except Exception:  # noqa: BLE001 - the parser has many, and what TLS took need not please it: then it has no names
+    except Exception:  # noqa: BLE001 - the parser raises many types, even for certificates that TLS accepts
         return ()
     return (*([subject] if subject else []), *uris, *hosts)
 
@@ -179,12 +180,12 @@ CLIENT_ROLES = Credentials(
 
 
 class AccessFileError(Exception):
-    """The file cannot be used; the message says why, with the table and the key."""
+    """The access file cannot be used. The message gives the reason, the table and the key."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class AccessRow:
-    """What a table of the file says of its holder: for which models (None: all), and until when (None: for ever)."""
+    """A table of the access file: the holder's role, models (None: all) and expiry time (None: never)."""
 
     name: str
     key: bytes | str  # SHA-256 of the token, or a name in the client's certificate
@@ -193,12 +194,12 @@ class AccessRow:
     not_after: float | None = None  # seconds since the epoch
 
     def is_for(self, name: str) -> bool:
-        """Whether it is for a model, if there is one of that name."""
+        """Return whether the holder may use this model name, even if the model doesn't exist."""
         return self.models is None or name in self.models
 
 
 def read_content(path: Path, kind: Credentials) -> bytes:
-    """Read the file. Raise AccessFileError if it is unreadable, or other users may change it, or read a secret."""
+    """Read the file. Raise AccessFileError if that fails, or if other users can change it or read its secrets."""
     try:
         return read_guarded(path, _MOST_BYTES, is_secret=kind.is_secret)
     except OpenToAll as error:
@@ -208,7 +209,7 @@ def read_content(path: Path, kind: Credentials) -> bytes:
 
 
 def read_rows(content: bytes, path: Path, kind: Credentials) -> dict[bytes | str, AccessRow]:
-    """Return the rows by their keys, in the order of the file. Raise AccessFileError if anything in it is wrong."""
+    """Return the rows by key, in file order. Raise AccessFileError if anything in the file is invalid."""
     try:
         tables = parse_toml(content, path)
     except ValueError as error:
@@ -217,14 +218,14 @@ def read_rows(content: bytes, path: Path, kind: Credentials) -> dict[bytes | str
     for name, table in tables.items():
         row = _read_row(f"{path}: [{name}]", name, table, kind)
         if row.key in rows:
-            raise AccessFileError(f"{path}: [{name}] {kind.key}: [{rows[row.key].name}] has the same")
+            raise AccessFileError(f"{path}: [{name}] {kind.key}: [{rows[row.key].name}] has the same value")
         rows[row.key] = row
     return rows
 
 
 def _read_row(where: str, name: str, table: object, kind: Credentials) -> AccessRow:
     if not isinstance(table, dict):
-        raise AccessFileError(f"{where} a table is expected for each: [name]")
+        raise AccessFileError(f"{where} expected a table: [name]")
     if not _NAME.fullmatch(name):
         raise AccessFileError(f"{where} a name has 1 to 64 letters, digits, _ and -")
     readers = {kind.key: kind.read_key, "role": _role, "models": _models, "not_after": _not_after}
@@ -232,10 +233,10 @@ def _read_row(where: str, name: str, table: object, kind: Credentials) -> Access
     for key, value in table.items():
         if key in _FORMER_KEYS:
             raise AccessFileError(
-                f"{where} {key}: tokens have no limits any more: remove it, and limit rates in a proxy"
+                f"{where} {key}: token limits were removed from rnnserve; delete this key and limit rates in a proxy"
             )
         if key not in readers:
-            raise AccessFileError(f"{where} {key}: there is no such key; there are {', '.join(readers)}")
+            raise AccessFileError(f"{where} {key}: unknown key; expected {', '.join(readers)}")
         try:
             values[key] = readers[key](value)
         except ValueError as error:
@@ -267,16 +268,16 @@ def _not_after(value: object) -> float:
 def add_token(
     path: Path, name: str, role: str, models: Sequence[str] | None = None, not_after: dt.datetime | None = None
 ) -> str:
-    """Make a token, write its digest to the file, and return the token, which is stored nowhere.
+    """Create a token, write its digest to the file, and return the token. The token itself isn't stored.
 
-    A missing file is made. `models` is None for all models, and `not_after` for no end. Raises AccessFileError if the
-    file cannot be used, or has a token of this name.
+    Creates the file if it is missing. If `models` is None, the token is valid for all models. If `not_after` is None,
+    it doesn't expire. Raises AccessFileError if the file cannot be used or already has a token with this name.
     """
     if not _NAME.fullmatch(name):
         raise AccessFileError(f"{name!r} is not a name of a token: 1 to 64 letters, digits, _ and -")
     token = _PREFIX + secrets.token_urlsafe(32)
     lines = [f"[{name}]", f'sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"', f'role = "{role}"']
-    if models is not None:  # a model's name has no character that TOML would read otherwise
+    if models is not None:  # no character of a model name needs escaping in TOML
         quoted = [f'"{model}"' for model in models]
         lines.append(f"models = [{', '.join(quoted)}]")
     if not_after is not None:
@@ -284,14 +285,14 @@ def add_token(
     with _locked(path):
         text = _text_of(path)
         if any(each.name == name for each in read_rows(text.encode(), path, TOKENS).values()):
-            raise AccessFileError(f"{path} has a token {name} already: revoke it first, or choose another name")
+            raise AccessFileError(f"{path} already has a token {name}; revoke it first, or choose another name")
         separator = "" if not text else "\n" if text.endswith("\n") else "\n\n"
         _write(path, text + separator + "\n".join(lines) + "\n")
     return token
 
 
 def revoke_token(path: Path, name: str) -> None:
-    """Take a token out of the file, which must have it, and leave everything else in it. Raises AccessFileError."""
+    """Remove a token from the file and keep the rest. Raise AccessFileError if the file has no such token."""
     with _locked(path):
         text = _text_of(path)
         tokens = read_rows(text.encode(), path, TOKENS)
@@ -299,13 +300,13 @@ def revoke_token(path: Path, name: str) -> None:
             raise AccessFileError(f"{path} has no token {name}")
         left = _without_table(text, name)
         expected = {digest: token for digest, token in tokens.items() if token.name != name}
-        if read_rows(left.encode(), path, TOKENS) != expected:  # written by hand, in another form
-            raise AccessFileError(f"{path}: cannot take [{name}] out of what stands there: take it out by hand")
+        if read_rows(left.encode(), path, TOKENS) != expected:  # edited by hand into another form
+            raise AccessFileError(f"{path}: cannot find where [{name}] begins and ends; remove it by hand")
         _write(path, left)
 
 
 def _without_table(text: str, name: str) -> str:
-    """Leave a table out, up to the next one, or to the comments and empty lines before that."""
+    """Remove a table, up to the next table or the comments and blank lines before that."""
     lines = text.splitlines(keepends=True)
     head = re.compile(rf"""[ \t]*\[[ \t]*["']?{re.escape(name)}["']?[ \t]*\]""")
     begin = next((at for at, line in enumerate(lines) if head.match(line)), len(lines))
@@ -316,7 +317,7 @@ def _without_table(text: str, name: str) -> str:
 
 
 def listed_tokens(path: Path) -> list[AccessRow]:
-    """Return the tokens of the file, by name, or raise AccessFileError if it cannot be used."""
+    """Return the tokens of the file, sorted by name. Raise AccessFileError if the file cannot be used."""
     return sorted(read_rows(read_content(path, TOKENS), path, TOKENS).values(), key=lambda token: token.name)
 
 
@@ -329,7 +330,7 @@ def _text_of(path: Path) -> str:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Keep other writers out: the folder is locked, since each change makes another file."""
+    """Lock out other writers. The lock is on the folder, because each change creates a new file."""
     try:
         folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -342,7 +343,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, text: str) -> None:
-    """Write the file whole, through a link if it is one; owner, group and mode stay: the server may be another user."""
+    """Replace the file atomically (following a symlink). Owner, group and mode stay: the server may be another user."""
     path = path.resolve()
     try:
         before = path.stat() if path.exists() else None

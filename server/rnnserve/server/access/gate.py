@@ -1,4 +1,4 @@
-"""The gate: whether a call may be answered, by its token or certificate and the method that it has matched."""
+"""The gate decides whether a call is allowed, by its token or certificate and the called method."""
 
 import logging
 import threading
@@ -26,17 +26,18 @@ __all__ = ["Gate", "Grant", "open_gate"]
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.5
-"""Seconds between two looks at the file: a token that is taken out of it is refused that much later at most."""
+"""Seconds between checks of the file. A revoked token is refused after this time at the latest."""
 
 _MOST_KNOWN = 4096
-"""Tokens and certificates, as calls bring them, that are found without a digest."""
+"""Maximum number of tokens and certificates cached as sent, so that known ones need no digest."""
 
 
 class Grant:
-    """What a token or certificate admits to. Calls that last ask it again, since the file may change. Thread-safe.
+    """The permissions of a token or certificate. Thread-safe.
 
-    `token` is None after its row was removed from the file. The fast path needs no look at a model if the grant
-    `is_for_all`, and none at a clock if it `infers_at_once`; it counts the `requests` that it has let in.
+    Long calls check their grant repeatedly, because the file may change. `token` is None once its row has been removed
+    from the file. If the grant `is_for_all`, the fast path doesn't check the model. If it `infers_at_once`, the fast
+    path doesn't check the clock. The fast path adds to `requests` for each request that it accepts.
     """
 
     __slots__ = ("_clock", "_lasting", "infers_at_once", "is_for_all", "refusal", "requests", "token")
@@ -49,37 +50,37 @@ class Grant:
         self.refusal = refusal
 
     def set(self, token: AccessRow | None) -> None:
-        """Replace its row; None if the file has none any more."""
+        """Replace the row. None means that the file no longer has one."""
         self.token = token
         self.is_for_all = token is not None and token.models is None
-        # Valid without a look at a clock.
+        # A row without an expiry time is valid without checking the clock.
         self._lasting = token if token is not None and token.not_after is None else None
         self.infers_at_once = self._lasting is not None and self._lasting.role in Need.INFER.roles
 
     def valid_token(self) -> AccessRow:
-        """Return its row, or raise Unauthenticated if the row was removed or has expired."""
+        """Return the row, or raise Unauthenticated if it was removed or has expired."""
         token = self._valid()
         if token is None:
             raise self.refusal
         return token
 
     def check(self, need: Need) -> None:
-        """Raise PermissionDenied if it has no role that is needed, and Unauthenticated if it is no longer valid."""
+        """Raise PermissionDenied if the role is insufficient, or Unauthenticated if the row is invalid by now."""
         if (self._lasting or self.valid_token()).role not in need.roles:
             raise PermissionDenied.of_role(need.roles)
 
     def check_model(self, name: str) -> None:
-        """Raise PermissionDenied if it is not for a model, whether or not there is one of that name."""
+        """Raise PermissionDenied if the grant doesn't include this model name, whether or not the model exists."""
         if not self.valid_token().is_for(name):
             raise PermissionDenied.of_model()
 
     def admits(self, need: Need) -> bool:
-        """Tell whether it is valid, and has a role that is needed."""
+        """Return whether the grant is valid and its role is sufficient."""
         token = self._valid()
         return token is not None and token.role in need.roles
 
     def is_for(self, name: str) -> bool:
-        """Tell whether it is valid, and for a model."""
+        """Return whether the grant is valid and includes this model."""
         token = self._valid()
         return token is not None and token.is_for(name)
 
@@ -95,10 +96,10 @@ def _no_certificate() -> str:
 
 
 class Gate:
-    """Decides by a file, which it reads again when it changes. Thread-safe.
+    """Decides about calls by an access file, which it rereads when the file changes. Thread-safe.
 
-    Metadata are entries of a key and a value; `certificate` returns the client's certificate, in PEM or DER in base64,
-    or an empty text. `known` has the grants that were found, by what calls brought; each change of the file replaces
+    Metadata are pairs of a key and a value. `certificate` returns the client's certificate (PEM, or base64 DER), or an
+    empty string. `known` caches the grants found so far by the credentials as sent. Each change of the file replaces
     it.
     """
 
@@ -110,8 +111,8 @@ class Gate:
         on_reload: Callable[[bool], None] = lambda _: None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """Read the file, or raise AccessFileError; `on_reload` is told after a change whether it was accepted."""
-        self.shown = credentials.shown  # what a call brings, as it comes (`Credentials.shown`)
+        """Read the file, or raise AccessFileError. `on_reload(accepted)` is called after each change of the file."""
+        self.shown = credentials.shown  # reads the credentials of a call, unparsed (`Credentials.shown`)
         self.known: dict[str, Grant] = {}
         self._credentials = credentials
         self._path = path
@@ -122,24 +123,24 @@ class Gate:
         self._use(read_rows(self._content, path, credentials))
         self._looking = threading.Lock()
         self._look_at = 0.0
-        self._mistake = ""  # in the file as it is now
+        self._mistake = ""  # error in the current file (empty if there is none)
 
     def admit(
         self, method: str, metadata: Iterable[Any], certificate: Callable[[], str] = _no_certificate
     ) -> Grant | None:
-        """Let a call in by the full name of its method, as `admit_to` does."""
+        """Check a call by the full name of its method, as `admit_to` does."""
         return self.admit_to(METHODS.get(method, Need.NONE_MAY), metadata, certificate)
 
     def admit_to(
         self, need: Need, metadata: Iterable[Any], certificate: Callable[[], str] = _no_certificate
     ) -> Grant | None:
-        """Return what a caller may do, or None if nothing is needed; raise as `grant_with` does."""
+        """Return the caller's grant, or None if none is needed. Raise the errors of `grant_with`."""
         if need in (Need.INSIDE, Need.OPEN, Need.HEALTH):
             return None
         return self.grant_with(need, metadata, certificate)
 
     def admit_route(self, metadata: Iterable[Any], certificate: Callable[[], str] = _no_certificate) -> None:
-        """Check the route, and its model, that the HTTP gateway asks about in the metadata, if it does."""
+        """Check the HTTP route and its model if the HTTP gateway has put them into the metadata."""
         entries = {entry[0]: entry[1] for entry in metadata if entry[0] in (ROUTE, ROUTE_MODEL)}
         if ROUTE in entries:
             grant = self.admit_to(ROUTES.get(entries[ROUTE], Need.NONE_MAY), metadata, certificate)
@@ -149,20 +150,20 @@ class Gate:
     def grant_with(
         self, need: Need, metadata: Iterable[Any], certificate: Callable[[], str] = _no_certificate
     ) -> Grant:
-        """Return what the caller may do. Raise PermissionDenied for another role, Unauthenticated for nothing valid."""
+        """Return the caller's grant. Raise Unauthenticated (no valid credentials) or PermissionDenied (wrong role)."""
         shown = self.shown(metadata, certificate)
         grant = self.known.get(shown) or self._found(shown)
         grant.check(need)
         return grant
 
     def grants(self) -> Iterator[tuple[str, Grant]]:
-        """The names of the rows, each with what its holder may do."""
+        """Iterate over the names of the rows, each with its grant."""
         for grant in list(self._grants.values()):
             if grant.token is not None:
                 yield grant.token.name, grant
 
     def look(self, at: float) -> bool:
-        """Read the file again if it is time to, and return whether it was: then tokens may have ended. Called often."""
+        """Reread the file if the check is due, and return whether it was due: tokens may have expired. Called often."""
         with self._looking:
             if at < self._look_at:
                 return False
@@ -170,7 +171,7 @@ class Gate:
             try:
                 self._read_again()
             except AccessFileError as error:
-                self._content = None  # so that the same content as before counts as a change that holds
+                self._content = None  # so that restoring the previous content counts as an accepted change
                 if str(error) != self._mistake:
                     self._mistake = str(error)
                     _log.error("%s; still using the previous content", error)
@@ -178,12 +179,13 @@ class Gate:
             return True
 
     def _found(self, shown: str) -> Grant:
-        """Look up what is shown, and keep what is found: a digest takes longer than all else here."""
+        """Look up credentials and cache the result. Computing the digest takes longer than all other steps here."""
         known, grants = self.known, self._grants
         found = [grants[key] for key in self._credentials.keys(shown) if key in grants]
         if not found:
             raise self._credentials.refusal
-        # Of several names in a certificate, the one whose row stands first: that does not depend on its issuer.
+        # If several names of a certificate match, the first row in the file wins: that order doesn't depend on the
+        # issuer.
         grant = found[0] if len(found) == 1 else next(each for each in grants.values() if each in found)
         if len(known) >= _MOST_KNOWN:
             known.clear()
@@ -201,7 +203,7 @@ class Gate:
         self._on_reload(True)
 
     def _use(self, rows: Mapping[bytes | str, AccessRow]) -> None:
-        """Replace the rows. Grants that calls have stay, and follow their rows."""
+        """Replace the rows. Calls in progress keep their grants, and each grant follows its row."""
         before, grants = self._grants, dict[bytes | str, Grant]()
         for key, row in rows.items():
             grant = before.get(key) or Grant(row, self._clock, self._credentials.refusal)
@@ -214,7 +216,7 @@ class Gate:
 
 
 def open_gate(settings: Settings, on_reload: Callable[[bool], None] = lambda _: None) -> Gate | None:
-    """Make the gate of a server, None if it asks for no credentials. Raise StartError if its file cannot be used."""
+    """Return the server's gate, or None if no credentials are required. Raise StartError if its file cannot be used."""
     path = settings.access_file
     if path is None:
         return None

@@ -1,6 +1,6 @@
-"""How checked requests are joined into the arrays of one run, and how its results are split again.
+"""Join checked requests into the arrays of one inference call, and split its results again.
 
-No threads and no network here: everything is a function of its arguments.
+Uses no threads and no network: all functions depend only on their arguments.
 """
 
 import dataclasses
@@ -20,18 +20,19 @@ __all__ = ["check_shapes", "full_lengths", "join", "left_out", "rows_of_run", "s
 
 
 def rows_of_run(signature: Signature, rows: int) -> int:
-    """The rows of a run for this many rows of requests: even, by a row of padding, where requests may share a run.
+    """Return the rows of a batch for `rows` rows of requests: padded to an even number if requests may share a batch.
 
-    onnxruntime's kernels compute a last odd row on another path (docs/lab/findings.md, "Even rows").
+    onnxruntime's kernels use a different code path for a last odd row (docs/lab/findings.md, "Even rows").
     """
     return rows if signature.batching is Batching.ALONE else rows + (rows & 1)
 
 
 def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, Array]:
-    """Join requests into the arrays of one run: every input of the signature by name, read-only.
+    """Join requests into the input arrays of one inference call, by input name. The arrays are read-only.
 
-    Sequences (batch, sequence, …) are padded to the longest with the spec's filler; inputs that no request sent are
-    zeros or the model's own default. A row of padding that makes the batch even is as short as rows may be.
+    Sequences (batch, sequence, …) are padded to the longest with the spec's filler. If no request sent an input, it is
+    filled with zeros or the model's default. If a padding row makes the batch even, its length is the minimum length of
+    a row.
     """
     used = sum([request.batch for request in requests])
     rows = rows_of_run(signature, used)
@@ -51,7 +52,7 @@ def join(requests: Sequence[CheckedRequest], signature: Signature) -> dict[str, 
 
 
 def _join_lengths(requests: Sequence[CheckedRequest], spec: TensorSpec, used: int, rows: int, size: int) -> Array:
-    """Lengths (rows): as sent, or the size of the sequence axis for a request that sent none."""
+    """Return the lengths (rows). A request without lengths gets the size of its sequence axis."""
     axis, name = spec.lengths_of, spec.name
     if len(requests) == 1 and name not in requests[0].inputs and rows <= _KEPT_ROWS:
         return full_lengths(spec, requests[0].sizes[axis], used, rows)
@@ -66,9 +67,9 @@ def _join_lengths(requests: Sequence[CheckedRequest], spec: TensorSpec, used: in
 def _join_sent(
     requests: Sequence[CheckedRequest], spec: TensorSpec, shape: tuple[int, ...], sizes: Mapping[str, int]
 ) -> Array:
-    """Copy an input into the rows of the requests that sent it; the rows of the others are its default."""
+    """Copy an input into the rows of the requests that sent it, and its default into the other rows."""
     if spec.has_plain_rows and max([request.batch for request in requests]) == 1:
-        # Bytes of whole rows are joined: a sixth of the time that numpy's indexing takes.
+        # Joining the bytes of whole rows takes a sixth of the time of numpy indexing.
         name, size = spec.name, math.prod(shape[1:]) * spec.dtype.itemsize
         padding = spec.dtype.type(spec.filler).tobytes() * (size // spec.dtype.itemsize)
         blank = padding if spec.default is None else left_out(spec, (1, *shape[1:])).tobytes()
@@ -92,11 +93,11 @@ def _join_sent(
 
 
 _KEPT_BYTES, _KEPT_ROWS = 1 << 16, 1 << 10
-"""Up to this size, arrays that never change are made once and kept."""
+"""Constant arrays up to this size are created once and cached."""
 
 
 def left_out(spec: TensorSpec, shape: tuple[int, ...]) -> Array:
-    """Zeros or the default of an input that no request sent; not to be written to."""
+    """Return zeros or the default for an input that no request sent. The array must not be modified."""
     if spec.default is not None:
         return np.ascontiguousarray(np.broadcast_to(spec.default, shape))
     if math.prod(shape) * spec.dtype.itemsize > _KEPT_BYTES:
@@ -113,7 +114,7 @@ def _kept_zeros(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
 
 @functools.lru_cache(maxsize=1024)
 def full_lengths(spec: TensorSpec, size: int, used: int, rows: int) -> Array:
-    """Lengths (rows) of the spec's dtype: `used` rows as long as the sequence axis, the others padding; read-only."""
+    """Return lengths (rows): `used` rows of the sequence axis' size, then padding rows. The array is read-only."""
     lengths: Array = np.full(rows, min(spec.filler, size), spec.dtype)
     lengths[:used] = size
     lengths.flags.writeable = False
@@ -123,7 +124,7 @@ def full_lengths(spec: TensorSpec, size: int, used: int, rows: int) -> Array:
 def check_shapes(
     names: Sequence[str], results: Sequence[Array], feeds: Mapping[str, Array], signature: Signature
 ) -> None:
-    """Raise WrongOutputSize for outputs of another shape than the signature says, if not cut at the longest length."""
+    """Raise WrongOutputSize unless outputs have the signature's shape, or that shape cut to the longest length."""
     main = signature.main
     rows = feeds[main.name].shape[main.batch_axis]
     sizes: dict[str, int] = {}
@@ -151,16 +152,16 @@ def _wrong_size(
     steps = ", ".join(f'"{axis}" {size}' for axis, size in sizes.items())
     rules = "".join(f'; its axis "{axis}" is {derived}' for axis, derived in spec.derived.items())
     return WrongOutputSize(
-        f'output "{spec.name}" came out with shape {list(found)} for inputs of {steps}, expected {list(expected)} as '
-        f"the version's manifest says: {spec}{rules}. The answer is neither cut nor padded to that. Publish the model "
-        "again; until then, this version serves the sizes at which its manifest is right"
+        f'output "{spec.name}" has shape {list(found)} for inputs of {steps}, expected {list(expected)} by the '
+        f"version's manifest: {spec}{rules}. The server does not cut or pad outputs to fit. Publish the model "
+        "again; until then, this version serves only the sizes for which its manifest is correct"
     )
 
 
 def split(
     requests: Sequence[CheckedRequest], results: Mapping[str, Array], signature: Signature
 ) -> list[dict[str, Array]]:
-    """Split a run's results into each request's outputs, by name, as views unless they are padded."""
+    """Split the results of a batch into each request's outputs, by name. Outputs without padding are views."""
     specs = signature.outputs
     rows_first = {name for name in results if specs[name].batch_axis == 0 and not specs[name].sized_by}
     answers: list[dict[str, Array]] = []
@@ -178,10 +179,11 @@ def split(
 
 
 def split_rows(request: CheckedRequest, signature: Signature, most_points: int) -> list[CheckedRequest]:
-    """Split a request into parts of its rows, none with more rows * steps than `most_points`.
+    """Split a request by rows into parts of at most `most_points` rows * steps.
 
-    Every part but the last has an even number of rows, as every run has; a single row is not split, however long. A
-    part is as long as the longest of all rows, so that the parts' outputs have the request's own steps.
+    Every part but the last has an even number of rows, like every batch. A single row is never split, however long it
+    is. Each part keeps the request's longest length, so the outputs of all parts have the request's own number of
+    steps.
     """
     rows = max(most_points // max(request.steps, 1) // 2 * 2, 2)
     if request.batch <= rows:
@@ -202,10 +204,10 @@ def split_rows(request: CheckedRequest, signature: Signature, most_points: int) 
 
 
 def _rows_of(result: Array, spec: TensorSpec, at: int, request: CheckedRequest) -> Array:
-    """A request's rows of an output, from row `at` on, in the request's own shape."""
+    """Return a request's rows of an output, starting at row `at`, in the request's own shape."""
     part = result[spec.part(at, at + request.batch, request.sizes)]
     shape = spec.shape(request.batch, request.sizes)
     if part.shape == shape:
         return part
-    # The request's own padding is longer than the run was: after every length there are zeros.
+    # The request is padded beyond the longest length in the batch. Outputs are zero after the end of a row.
     return np.pad(part, [(0, want - have) for want, have in zip(shape, part.shape, strict=True)])

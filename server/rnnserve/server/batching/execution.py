@@ -1,7 +1,7 @@
-"""Running pending requests: grouped into batches, each run, recorded and answered by one function.
+"""Run pending requests: group them into batches, run each batch, record it and answer its requests.
 
-One comparison with `PendingRequest.deadline` decides whether a request is late: it is the earlier of the caller's
-deadline and the end of the parameter `timeout`, and minus infinity once the caller has cancelled.
+A request is late if `PendingRequest.deadline` has passed. The deadline is the earlier of the caller's deadline and the
+end of the parameter `timeout`. It becomes minus infinity when the caller cancels.
 """
 
 import abc
@@ -41,40 +41,40 @@ _CANCELLED = -math.inf
 
 
 class PendingRequest(abc.ABC):
-    """A request that waits, and how it is answered: exactly once, on the thread that runs it."""
+    """A pending request. It is answered exactly once, on the thread that runs it."""
 
     __slots__ = ("arrived", "deadline", "rows", "steps", "timeout")
 
     def __init__(self, rows: int, steps: int, deadline: float, arrived: float, timeout: float = math.inf) -> None:
         self.rows = rows
-        self.steps = steps  # its longest length, or the size of its sequence axis if its lengths have not been read yet
-        self.deadline = deadline  # when it is late, in seconds on the server's clock
+        self.steps = steps  # its longest length, or the size of its sequence axis while the lengths are unparsed
+        self.deadline = deadline  # in seconds on the server's clock
         self.arrived = arrived  # on the same clock
-        self.timeout = timeout  # seconds of its own timeout if that is what the deadline says, otherwise infinity
+        self.timeout = timeout  # seconds of the request's timeout if that determines the deadline, otherwise infinity
 
     @property
     @abc.abstractmethod
     def connection(self) -> str:
-        """Names its connection: the same for all of its requests."""
+        """The name of its connection, equal for all requests of a connection."""
 
     @abc.abstractmethod
     def check(self) -> CheckedRequest:
-        """Return the checked request, or raise a ServeError. Called once, before the run."""
+        """Return the checked request, or raise a ServeError. Called once, before the inference call."""
 
     @abc.abstractmethod
     def answer(self, outputs: Mapping[str, Array]) -> None:
-        """Answer with the outputs asked for, by name, in the request's own shapes."""
+        """Respond with the requested outputs, by name, in the request's own shapes."""
 
     @abc.abstractmethod
     def refuse(self, error: ServeError) -> None:
-        """Answer with an error. Also called after `answer` if that raised."""
+        """Respond with an error. Also called if `answer` raised."""
 
     @abc.abstractmethod
     def origin(self) -> Origin:
-        """Say where it comes from; before it is answered."""
+        """Return the request's origin. Valid only before the response."""
 
     def cancel(self) -> None:
-        """Note that the caller has cancelled: the request need not be run."""
+        """Mark the request as cancelled by its caller, so that it isn't run."""
         self.deadline = _CANCELLED
 
 
@@ -84,21 +84,21 @@ class _HasDeadline(Protocol):
 
 
 def earlier(deadline: float, arrived: float, timeout: float) -> tuple[float, float]:
-    """Return `deadline` and `timeout` of a pending request, from its caller's deadline and its parameter's seconds."""
+    """Return a pending request's `deadline` and `timeout`, from the caller's deadline and the timeout in seconds."""
     end = arrived + timeout
     return (end, timeout) if end < deadline else (deadline, math.inf)
 
 
 def all_in_time(requests: Iterable[_HasDeadline], at: float) -> bool:
-    """Whether none of these is late at a time."""
-    for request in requests:  # noqa: SIM110 - `all` would take a call for each of them
+    """Return whether no request is late at time `at`."""
+    for request in requests:  # noqa: SIM110 - `all` would add a call per request
         if request.deadline < at:
             return False
     return True
 
 
 def reason_to_drop(request: PendingRequest, at: float, *, has_begun: bool = False) -> ServeError | None:
-    """Return why a request need not be run, or run on if it has begun. A timeout is for the wait, and ends no run."""
+    """Return why a request is dropped, or None. A timeout limits only the wait: it doesn't end a run that has begun."""
     if not request.deadline < at:
         return None
     before = "answered" if has_begun else "run"
@@ -114,48 +114,48 @@ class BatchModel(Protocol):
 
     @property
     def name(self) -> str:
-        """Its name, for messages."""
+        """The model's name for messages."""
 
     @property
     def signature(self) -> Signature:
-        """Its tensors, and which requests may share a run."""
+        """The model's tensors, and which requests may share a batch."""
 
     @property
     def cost(self) -> Cost:
-        """What its runs cost."""
+        """The measured cost of inference calls."""
 
     @property
     def statistics(self) -> Statistics:
-        """Counts of what it has done."""
+        """The model's counters."""
 
     @property
     def in_steps(self) -> "BatchModel | None":
-        """What runs its requests a few steps at a time; None if they are run whole."""
+        """The model for step-level batching, or None if the model runs only whole requests."""
 
     def run(self, requests: Sequence[CheckedRequest]) -> list[dict[str, Array]]:
-        """Run requests as one batch, and return each one's own outputs by name."""
+        """Run requests as one batch, and return each request's outputs by name."""
 
     @property
     def refuses_non_finite(self) -> bool:
-        """Whether answers that are not finite are refused, in the outputs that may be."""
+        """Whether to reject responses with non-finite values, except in outputs that may have them."""
 
     def run_arrays(self, names: list[str], feeds: Mapping[str, Array], /) -> list[Array]:
-        """Run arrays as they are, and return the outputs named: for runs by steps."""
+        """Run arrays unchanged and return the named outputs. For step-level batching."""
 
 
 class _Batch(Protocol):
-    """Requests that are run together, and answered in their order. `run` gives None for a value not plainly valid."""
+    """Requests of one inference call, answered in order. `run` returns None if the inputs need full validation."""
 
     @property
-    def members(self) -> Sequence[Any]: ...  # each is answered or refused, and has an origin
+    def members(self) -> Sequence[Any]: ...  # pending requests in order
     @property
-    def arrivals(self) -> Sequence[float]: ...  # of each member, in seconds on the clock of `clock`
+    def arrivals(self) -> Sequence[float]: ...  # arrival of each member, in seconds on `clock`
     @property
     def rows_each(self) -> Sequence[int]: ...
     @property
     def rows(self) -> int: ...
     @property
-    def steps(self) -> int: ...  # of all rows together
+    def steps(self) -> int: ...  # total over all rows
     @property
     def padded_steps(self) -> int: ...
     def run(self) -> Sequence[Any] | None: ...
@@ -178,31 +178,31 @@ class CheckedBatch:
 
     @property
     def steps(self) -> int:
-        """Steps of all of their rows, together."""
+        """Total steps of all rows."""
         return sum([request.batch * request.steps for request in self._requests])
 
     @property
     def padded_steps(self) -> int:
-        """Steps of the run beside these."""
+        """Padding steps that the batch adds to `steps`."""
         longest = max([request.steps for request in self._requests])
         return rows_of_run(self._model.signature, self.rows) * longest - self.steps
 
     @property
     def rows_each(self) -> list[int]:
-        """Rows of each of them."""
+        """Rows of each request."""
         return [request.batch for request in self._requests]
 
     def run(self) -> list[dict[str, Array]]:
-        """Run them, and return each one's outputs by name."""
+        """Run the batch and return each request's outputs by name."""
         return self._model.run(self._requests)
 
     def part(self, part: slice) -> "CheckedBatch":
-        """Return some of the requests as a batch of their own."""
+        """Return a slice of the requests as a separate batch."""
         return CheckedBatch(self._model, self.members[part], self._requests[part])
 
 
 def run_pending(model: BatchModel, pending: Iterable[PendingRequest]) -> None:
-    """Run pending requests in the batches that cost least, and answer all of them, dropped ones included."""
+    """Run pending requests in the cheapest batches, and answer all of them, including dropped ones."""
     wanted, checked = check_pending(model.statistics, pending)
     if not wanted:
         return
@@ -210,7 +210,7 @@ def run_pending(model: BatchModel, pending: Iterable[PendingRequest]) -> None:
         for group in plan(checked, model.signature, model.cost):
             members, requests = [wanted[index] for index in group], [checked[index] for index in group]
             run_batch(model, CheckedBatch(model, members, requests))
-    except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
+    except Exception as error:  # noqa: BLE001 - a defect must not leave callers waiting or block a sequence
         for one in wanted:
             one.refuse(InternalError.hiding(error))
 
@@ -218,7 +218,7 @@ def run_pending(model: BatchModel, pending: Iterable[PendingRequest]) -> None:
 def check_pending(
     statistics: Statistics, pending: Iterable[PendingRequest]
 ) -> tuple[list[PendingRequest], list[CheckedRequest]]:
-    """Return the requests to run, as pending and as checked; refuse all others, late ones among them."""
+    """Return the requests to run, as pending and as checked. Refuse invalid and late requests."""
     wanted: list[PendingRequest] = []
     checked: list[CheckedRequest] = []
     at = now()
@@ -232,7 +232,7 @@ def check_pending(
             checked.append(one.check())
         except ServeError as error:
             one.refuse(error.of(statistics.counts))
-        except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
+        except Exception as error:  # noqa: BLE001 - a defect with one request must not affect the others
             one.refuse(InternalError.hiding(error))
         else:
             wanted.append(one)
@@ -240,10 +240,10 @@ def check_pending(
 
 
 def run_batch(model: BatchModel, batch: _Batch) -> bool:
-    """Run a batch, answer each of its members, and record the run; return False if the run gave None, and answer none.
+    """Run a batch, answer its members, and record it. If `batch.run` returns None, answer none and return False.
 
-    A run that raises is made again in halves, until the requests that it fails for are found: these are refused, and
-    all others are answered. One such request of n costs about 2 log2 n further runs.
+    If the inference call raises, the batch is split in halves until the failing requests are found. Those are refused,
+    and all others are answered. One failing request among n costs about 2 log2 n further calls.
     """
     members, statistics = batch.members, model.statistics
     count = len(members)
@@ -252,7 +252,7 @@ def run_batch(model: BatchModel, batch: _Batch) -> bool:
     runs_in_progress[thread] = model, batch, started
     try:
         answers = batch.run()
-    except Exception as error:  # noqa: BLE001 - whatever it is, the callers must be told, and the next batch must run
+    except Exception as error:  # noqa: BLE001 - callers need a response, and the next batch must run
         if count > 1:
             for half in (slice(0, count // 2), slice(count // 2, count)):
                 run_batch(model, batch.part(half))
@@ -274,7 +274,7 @@ def run_batch(model: BatchModel, batch: _Batch) -> bool:
 
 
 def answer_all(statistics: Statistics, batch: _Batch, answers: Sequence[Any], started: float, ended: float) -> None:
-    """Answer the members of a batch in their order, and report their run to the observer if there is one."""
+    """Answer the members of a batch in order, and report the batch to the observer if there is one."""
     members: Sequence[Any] = batch.members
     statistics.answering(len(members))
     answering.counts, answering.run_seconds = statistics.counts, ended - started
@@ -292,18 +292,19 @@ def answer_all(statistics: Statistics, batch: _Batch, answers: Sequence[Any], st
         observer.ran(statistics.counts, members, batch.rows_each, batch.arrivals, times, batch.padded_steps)
 
 
-# An operator may run for ever: a Loop of the graph that a value of the input keeps going. onnxruntime cannot end it,
-# and its thread does nothing else meanwhile; on the fast path's thread it holds up every model.
+# An inference call may never end, because an input value can keep a Loop of the graph going. onnxruntime cannot stop
+# such a call, so its thread stays busy. On the fast path's thread, it blocks every model.
 
 runs_in_progress: dict[int, tuple[BatchModel, _Batch | None, float]] = {}
-"""By thread: the model, the batch or None for a few steps, and when the run began, on the clock of `clock`."""
+"""By thread: the model, the batch (None for a chunk of steps), and the start time in seconds on `clock`."""
 
 _COST_FACTOR = 10.0
-"""How many times its measured cost a run may take, beside the limit: costs are measured on an idle machine."""
+"""An inference call may exceed the limit by this multiple of its cost, because costs are measured on an idle machine.
+"""
 
 
 def longest_run(limit: float) -> str:
-    """Describe the longest run, if it takes more than `limit` seconds and ten times its measured cost; else empty."""
+    """Describe the longest inference call if it exceeds `limit` seconds plus ten times its cost."""
     at, longest, found = now(), 0.0, ""
     for model, batch, began in list(runs_in_progress.values()):
         most = limit

@@ -1,8 +1,8 @@
-"""What a run costs, and which requests share one: the cheapest grouping that the model allows.
+"""Cost model of inference calls, and the cheapest grouping of requests into batches that the model allows.
 
-If rows may be padded, requests of different lengths share a run: rows are padded to the longest, and `lengths` tells
-the recurrence where each row ends. If one padded run costs more than several shorter ones, requests are grouped by
-length. Of several sequence axes only the first is padded.
+If rows may be padded, requests of different lengths share a batch: rows are padded to the longest, and `lengths` marks
+the end of each row for the recurrence. If one padded batch costs more than several shorter ones, requests are grouped
+by length. If there are several sequence axes, only the first is padded.
 """
 
 import dataclasses
@@ -17,65 +17,67 @@ from rnnserve.server.validation.signature import Batching, Signature
 __all__ = ["Cost", "plan", "plan_lengths", "similar_to_first"]
 
 _ROWS_TO_FIXED = 6
-"""How many times as long the rows of a run take as its fixed part, if the run is worth making: with hidden 128 and
-lengths 1 to 64 that is some 17 requests (docs/lab/findings.md, "Batch size and grouping")."""
+"""A batch is large enough if its rows take this many times as long as its fixed part. With hidden size 128 and lengths
+1 to 64, this takes about 17 requests (docs/lab/findings.md, "Batch size and grouping")."""
 
 _STAGES = 8
-"""How many lengths `plan` distinguishes; of more, neighbors count as the longer one. Its time grows with the square of
-this number."""
+"""Maximum number of distinct lengths in `plan`. If there are more, neighboring lengths count as the longer one. The
+time of `plan` grows with the square of this number."""
 
 _WORTH = 0.2
-"""What part of a padded run's time a split must save. Each further run costs what no measurement of runs alone shows:
-cold caches, and answers that are sent in smaller groups. Splits that should have saved a tenth made the server slower.
-"""
+"""Minimum part of a padded batch's time that a split must save. Each further inference call has costs that timing
+inference alone doesn't show: cold caches, and responses sent in smaller groups. Splits with an expected saving of 10 %
+made the server slower."""
 
 _GOOD_ENOUGH = 0.9
-"""What part of the best rate a run may have that has more requests: as with `_WORTH`, fewer runs are worth as much."""
+"""A batch with more requests may have this part of the best rate, because fewer calls save time elsewhere (`_WORTH`).
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Seconds of a run, as measured at load: `run + steps * step + points * point + padding points * padding`.
+    """Seconds per inference call, measured at load: `run + steps * step + points * point + padding points * padding`.
 
-    Points are rows * steps. Steps follow one another, and each reads the recurrent weights once however few its rows:
-    with a large hidden size a step of two rows costs nearly what one of eight does. And onnxruntime skips part of the
-    work after a row's end. Without either term, batches would be split in vain.
+    Points are rows * steps. Steps run one after another, and each step reads the recurrent weights once for all rows.
+    With a large hidden size, a step with two rows therefore costs nearly as much as a step with eight. The `padding`
+    term exists because onnxruntime skips part of the work after the end of a row. Without these two terms, the planner
+    would split batches for no gain.
     """
 
-    run: float  # whatever its size
-    step: float  # whatever its rows
+    run: float  # fixed cost of a call
+    step: float  # fixed cost of a step
     point: float
-    padding: float  # a point after its row's end
-    max_points: int = 1 << 16  # of a run, which bounds its memory: larger requests are run in parts
+    padding: float  # cost of a point after the end of its row
+    max_points: int = 1 << 16  # limit per call, to bound its memory (larger requests are split)
 
     def of(self, rows: float, steps: int) -> float:
-        """Seconds that a run of `rows` rows of `steps` steps takes, without padding."""
+        """Return the seconds of an inference call with `rows` rows of `steps` steps, without padding."""
         return self.run + steps * (self.step + rows * self.point)
 
     def points_within(self, seconds: float) -> float:
-        """Points that take no more than `seconds` in one run of any shape: the most expensive shape has one row."""
+        """Return the points that fit into `seconds` in any shape. One long row is the most expensive shape."""
         each = self.step + self.point
         return max(seconds - self.run, 0.0) / each if each else math.inf
 
     def points_taking(self, seconds: float) -> float:
-        """Points that take `seconds` in runs of many rows, without the fixed parts of runs and steps."""
+        """Return the points that take `seconds` in batches of many rows, without the fixed costs."""
         return seconds / self.point if self.point else math.inf
 
     def seconds_of_queue(self, points: int) -> float:
-        """Seconds that requests of so many points take together, in batches worth making."""
+        """Return the seconds that requests with `points` points take in total, in large enough batches."""
         return points * self.point * (1 + 1 / _ROWS_TO_FIXED)
 
     def enough(self, steps: int) -> float:
-        """Points with which a run of `steps` steps is worth making: more in it would only wait for each other.
+        """Return how many points make a batch of `steps` steps large enough.
 
-        Beyond that, the fixed part of a run is a small part of it. Two runs then take hardly longer than one of both,
-        and the first half is answered, and may send again, while the second runs.
+        In larger batches, the fixed cost is a small part of the total. Two calls then take hardly longer than one call
+        for both halves. The first half is answered earlier, and its clients can send again while the second half runs.
         """
         return _ROWS_TO_FIXED * (self.run + steps * self.step) / self.point if self.point else math.inf
 
 
 def plan(requests: Sequence[CheckedRequest], signature: Signature, cost: Cost) -> list[list[int]]:
-    """Return groups of indices, each to be one run; within a group the order of arrival is kept."""
+    """Return groups of request indices, one group per inference call. Each group keeps the order of arrival."""
     if signature.batching is Batching.ALONE:
         return [[index] for index in range(len(requests))]
     equal = signature.equal_axes
@@ -94,14 +96,14 @@ def plan(requests: Sequence[CheckedRequest], signature: Signature, cost: Cost) -
 def plan_lengths(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> list[list[int]]:
     """Return groups as `plan` does, for rows that may be padded along one axis.
 
-    The cheapest partition is one into neighbors by length: it is found by dynamic programming over the lengths.
+    The cheapest partition consists of neighbors by length. Dynamic programming over the lengths finds it.
     """
     longest = max(lengths)
     points, padded = sum(map(operator.mul, lengths, rows)), sum(rows) * longest
     groups = [list(range(len(lengths)))]
     padding = cost.padding * (padded - points)
     must_save = _WORTH * (cost.run + longest * cost.step + points * cost.point + padding)
-    if padding > must_save:  # no split saves more than the padding
+    if padding > must_save:  # a split saves at most the padding
         saved, cheapest = _cheapest(lengths, rows, cost)
         if saved > must_save:
             groups = cheapest
@@ -113,11 +115,11 @@ def plan_lengths(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> lis
 def similar_to_first(
     lengths: Sequence[int], rows: Sequence[int], cost: Cost, most_points: float, half: int
 ) -> list[int]:
-    """Choose which pending requests best share a run with the first of them; return their indices, ascending.
+    """Return the ascending indices of the pending requests that best share a batch with the first one.
 
-    Of those of the most similar lengths as many as give the most steps a second: fewer, and a run's fixed costs are
-    paid for little; more, and they are padded. They have no more than `most_points`, unless the first alone does, and
-    are no more than `half` of all if that makes a run worth making.
+    Takes as many requests of similar lengths as give the most steps per second: with fewer requests, fixed costs weigh
+    more, and with more requests, padding does. The batch has at most `most_points` points unless the first request
+    alone exceeds them. It also ends after `half` of the pending requests if it is large enough by then.
     """
     own = lengths[0]
     distance = [2 * (own - steps) if steps <= own else 2 * (steps - own) + 1 for steps in lengths]  # shorter ones first
@@ -140,19 +142,19 @@ def similar_to_first(
 
 
 def _cheapest(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> tuple[float, list[list[int]]]:
-    """Find the partition into neighbors by length that costs least, and how many seconds less than one group."""
+    """Return the cheapest partition into neighbors by length, and the seconds it saves over one group."""
     by_length: dict[int, list[int]] = {}
     for index, length in enumerate(lengths):
         by_length.setdefault(length, []).append(index)
     ascending = sorted(by_length)
     total = list(itertools.accumulate((sum([rows[index] for index in by_length[at]]) for at in ascending), initial=0))
     count = min(len(ascending), _STAGES)
-    starts = [stage * len(ascending) // count for stage in range(count + 1)]  # of stages, and the end of the last
-    best = [0.0]  # by stage: the price of the cheapest partition of all that comes before it
-    before: list[int] = []  # by stage: where the last part of such a partition, this stage included, starts
+    starts = [stage * len(ascending) // count for stage in range(count + 1)]  # of the stages, plus the last end
+    best = [0.0]  # by stage: cost of the cheapest partition of all previous stages
+    before: list[int] = []  # by stage: start of the last group in the cheapest partition up to this stage
     for end in starts[1:]:
         longest, up_to = ascending[end - 1], total[end]
-        # The points themselves cost the same in any partition: only their padding differs.
+        # All partitions have the same cost for the points themselves. They differ only in padding.
         prices = [
             price + cost.run + longest * (cost.step + cost.padding * (up_to - total[start]))
             for price, start in zip(best, starts, strict=False)
@@ -171,7 +173,7 @@ def _cheapest(lengths: Sequence[int], rows: Sequence[int], cost: Cost) -> tuple[
 
 
 def _within_memory(group: list[int], lengths: Sequence[int], rows: Sequence[int], max_points: int) -> list[list[int]]:
-    """Cut a group whose rows * longest would exceed `max_points`; a request that does so alone is run alone."""
+    """Cut a group so that rows * longest stays within `max_points`. A request above that limit gets its own group."""
     parts: list[list[int]] = [[]]
     used = longest = 0
     for index in group:

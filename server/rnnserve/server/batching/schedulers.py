@@ -1,8 +1,9 @@
-"""The models' own threads, which batch naturally: the next batch is of what arrived while the last one ran.
+"""The models' scheduler threads: each next batch consists of the requests that arrived during the previous one.
 
-No request waits for a timer. A scheduler has one thread and one model; a slow model therefore delays no other. Requests
-that can be run by steps are: one that takes long delays others by a few steps. A second scheduler of a model runs whole
-requests that take long and cannot be run by steps, or have many rows: no other request waits for their runs.
+No request waits for a timer. Each scheduler has one thread and one model, so a slow model doesn't delay others. If a
+model supports step-level batching, its scheduler uses it, so a long request delays others by only a few steps. A second
+scheduler of the model runs whole requests that are long and cannot be split into steps, or have many rows. Other
+requests don't wait for those.
 """
 
 import threading
@@ -18,15 +19,15 @@ from rnnserve.server.errors import ShuttingDown
 __all__ = ["Scheduler", "Schedulers"]
 
 _BATCH_SECONDS = 0.1
-"""Seconds of work of a batch, unless one request takes more. A request that takes more by itself is run on another
-thread than the others: eight for the largest answers, which arrived first, made a small one wait for 1.1 s."""
+"""Target seconds of work per batch. A single request above this runs on another thread than the others: when eight
+requests for the largest outputs arrived first, a small request waited for 1.1 s."""
 
 
 class Scheduler:
-    """The queue of one model and the thread that empties it. Any thread may submit; its own thread answers."""
+    """The queue of one model and its thread. Any thread may submit. The scheduler's thread answers."""
 
     def __init__(self, model: BatchModel, limits: QueueLimits, *, runs_whole: bool = False) -> None:
-        """Start the thread; `runs_whole` is for requests of many rows, since a run by steps has few at a time."""
+        """Start the thread. `runs_whole` is for requests of many rows: step-level batching runs few at a time."""
         self._model = model
         self._queue: WaitingQueue[PendingRequest] = WaitingQueue(limits)
         self._changed = threading.Condition()
@@ -47,13 +48,13 @@ class Scheduler:
                 try:
                     raise refusal
                 finally:
-                    del refusal  # the error's traceback has this frame: they would keep each other, and the request
+                    del refusal  # breaks a cycle: the error's traceback holds this frame, and thus the request
             self._queue.add(pending)
             if not self._is_running:
                 self._changed.notify()
 
     def close(self, timeout: float | None = None) -> bool:
-        """Accept no more requests, answer those that wait, and end the thread; return whether it ended in time."""
+        """Refuse new requests, answer the pending ones, and end the thread. Return whether it ended in time."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -62,7 +63,7 @@ class Scheduler:
 
     @property
     def queued(self) -> int:
-        """How many requests wait."""
+        """Number of pending requests."""
         return len(self._queue)
 
     def _loop(self) -> None:
@@ -87,10 +88,10 @@ class Scheduler:
                     run_pending(self._model, batch)
             finally:
                 self._is_running = False
-            del batch  # it may hold 16 MB until the next one comes
+            del batch  # it may hold 16 MB until the next batch arrives
 
     def _is_short(self) -> bool:
-        """Whether a run of all that waits takes no longer than a chunk of steps: then it is made whole."""
+        """Return whether all pending requests fit into one chunk's time. If so, they run as whole requests."""
         cost, queue = self._model.cost, self._queue
         if queue.points > cost.points_taking(CHUNK_SECONDS):
             return False
@@ -98,17 +99,17 @@ class Scheduler:
         return cost.of(sum([pending.rows for pending in queue]), longest) < CHUNK_SECONDS
 
     def _goes_on(self) -> bool:
-        """Whether requests are in hand of which steps are to be run."""
+        """Return whether step-level batching has requests in flight."""
         return self._step_run is not None and self._step_run.is_busy
 
 
 class Schedulers:
-    """The schedulers of all models, each made at the first request for it. Any thread may submit."""
+    """The schedulers of all models, each created at the model's first request. Any thread may submit."""
 
     def __init__(self, limits: QueueLimits) -> None:
         self._limits = limits
-        self._by_model: dict[tuple[BatchModel, bool], Scheduler] = {}  # and by whether it runs long requests whole
-        self._leaving: list[Scheduler] = []  # of models that serve no more
+        self._by_model: dict[tuple[BatchModel, bool], Scheduler] = {}  # the flag is `runs_whole`
+        self._leaving: list[Scheduler] = []  # of models that have been unloaded
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -116,7 +117,7 @@ class Schedulers:
         """Put a request into its model's queue, or raise QueueFull, WaitTooLong or ShuttingDown."""
         is_long, in_steps = model.cost.of(pending.rows, pending.steps) > _BATCH_SECONDS, model.in_steps
         runs_whole = is_long and (in_steps is None or pending.rows > MOST_ROWS)
-        model = model if in_steps is None or runs_whole else in_steps  # with steps of its sequences in the same runs
+        model = model if in_steps is None or runs_whole else in_steps  # sequence steps share the same batches
         key = model, runs_whole
         while True:
             scheduler = self._by_model.get(key)
@@ -136,20 +137,20 @@ class Schedulers:
                 return
 
     def queued(self) -> Counter[BatchModel]:
-        """How many requests wait, by model."""
+        """Return the number of pending requests by model."""
         queued: Counter[BatchModel] = Counter()
         for (model, _), scheduler in list(self._by_model.items()):
             queued[model] += scheduler.queued
         return queued
 
     def keep(self, models: Collection[BatchModel]) -> None:
-        """End the threads of all other models, each when it has run what waits for it. To be called now and then."""
+        """End the threads of all models not in `models`, after their pending requests. Must be called regularly."""
         with self._lock:
             gone = [self._by_model.pop(key) for key in list(self._by_model) if key[0] not in models]
         self._leaving = [scheduler for scheduler in [*self._leaving, *gone] if not scheduler.close(timeout=0.0)]
 
     def close(self, timeout: float | None = None) -> list[str]:
-        """End the threads once they have answered what waits; name the models that take longer than `timeout`."""
+        """End the threads after their pending requests. Return the models that take longer than `timeout` seconds."""
         with self._lock:
             self._is_closed = True
         deadline = None if timeout is None else time.monotonic() + timeout

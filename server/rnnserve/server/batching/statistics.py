@@ -1,7 +1,7 @@
-"""What a model has done: the numbers of its version in the process's table, since it was loaded.
+"""Counters of a model version since it was loaded, stored in the process's table of counters.
 
-A run's requests are counted before they are answered, so that a process that is killed has counted what its clients
-have; all else is counted after that, while the answers travel.
+Requests are counted before they are answered, so that the counters of a killed process include every response its
+clients have received. All other values are counted afterwards, while the responses are being sent.
 """
 
 import time
@@ -32,26 +32,26 @@ _MANY_ROWS, _MANY_ROWS_BUCKET = len(ROW_BUCKET), places.ROW_BUCKETS_END - 1
 
 _NONE = (0, 0.0)
 _SETTLING_SECONDS, _LOOK_SECONDS = 0.1, 0.2e-3
-"""Seconds that a reader waits until all of the last answers is counted, and between two looks."""
+"""Maximum seconds that a reader waits until the last responses are fully counted, and seconds between two checks."""
 
 
 class Statistics:
-    """Counts of a version. Any thread may write or read."""
+    """Counters of a model version. Any thread may write or read."""
 
     __slots__ = ("_before", "counts", "last", "sizes")
 
     def __init__(self) -> None:
-        self.sizes: dict[int, tuple[int, float]] = {}  # runs and their seconds, by rows without the padding row
-        self.last = 0.0  # when the last run ended, in seconds since the epoch; 0 before the first
+        self.sizes: dict[int, tuple[int, float]] = {}  # calls and their total seconds, by rows without the padding row
+        self.last = 0.0  # end of the last call, in seconds since the epoch (0 before the first)
         self.count_in(private_counts())
 
     def count_in(self, counts: Counts) -> None:
-        """Add to these numbers from now on: of all models of this name and version that this process has loaded."""
+        """Use these counters from now on. All models with this name and version in the process share them."""
         self.counts = counts
         self._before = counts.tolist()
 
     def since_loaded(self) -> list[float]:
-        """The numbers that have been added since the model was loaded, when all of the last answers is counted."""
+        """Return the counts since the model was loaded, once the last responses are fully counted."""
         deadline = time.monotonic() + _SETTLING_SECONDS
         while True:
             with ADDING:
@@ -61,7 +61,7 @@ class Statistics:
             time.sleep(_LOOK_SECONDS)
 
     def answering(self, requests: int) -> None:
-        """Count requests that have been run, and are answered next."""
+        """Count requests that have been run and are about to be answered."""
         with ADDING:
             self.counts[ANSWERED] += requests
 
@@ -74,7 +74,7 @@ class Statistics:
         arrivals: Sequence[float] = (),
         ended: float = 0.0,
     ) -> None:
-        """Count a run; `arrivals` and `ended`, on `clock`, are of requests that were answered: none after a chunk."""
+        """Count an inference call. `arrivals` and `ended` (`clock`) are for answered requests, a chunk has none."""
         counts = self.counts
         self.last = time.time()
         with ADDING:
@@ -90,16 +90,16 @@ class Statistics:
                 _add_answers(counts, rows, seconds, arrivals, ended)
 
     def record_answers(self, rows: int, run_seconds: float, arrivals: Sequence[float], ended: float) -> None:
-        """Count requests that have been answered after their last chunk, `run_seconds` after their first began."""
+        """Count requests answered after their last chunk, `run_seconds` after their first chunk began."""
         with ADDING:
             _add_answers(self.counts, rows, run_seconds, arrivals, ended)
 
     def record_failure(self, seconds: float) -> None:
-        """Count a request whose run failed, `seconds` after its arrival."""
+        """Count a request whose inference failed, `seconds` after its arrival."""
         self._count(places.FAILED, seconds)
 
     def record_dropped(self, seconds: float) -> None:
-        """Count a request that was not run, since its caller no longer waits, `seconds` after its arrival."""
+        """Count a request that was dropped because its caller no longer waits, `seconds` after its arrival."""
         self._count(places.DROPPED, seconds)
 
     def _count(self, place: int, seconds: float) -> None:
@@ -109,16 +109,16 @@ class Statistics:
 
 
 def _add_answers(counts: Counts, rows: int, run_seconds: float, arrivals: Sequence[float], ended: float) -> None:
-    """Count requests that have been answered. With the lock."""
+    """Count answered requests. The caller must hold the lock."""
     requests, arrived = len(arrivals), arrivals[0]
     counts[ROWS] += rows
     counts[REQUEST_RUN_SECONDS] += requests * run_seconds
-    if requests == 1 or arrivals.count(arrived) == requests:  # the fast path has read them together
+    if requests == 1 or arrivals.count(arrived) == requests:  # the fast path read them together
         seconds = ended - arrived
         waited = seconds - run_seconds
         counts[WAIT_SECONDS] += requests * waited
         counts[WAIT_BUCKETS + bisect_left(SECONDS_BOUNDS, waited)] += requests
-        counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += requests  # the last: `is_settled`
+        counts[ANSWER_BUCKETS + bisect_left(SECONDS_BOUNDS, seconds)] += requests  # must be last: see `is_settled`
         return
     counts[WAIT_SECONDS] += requests * (ended - run_seconds) - sum(arrivals)
     for arrived, together in Counter(arrivals).items():

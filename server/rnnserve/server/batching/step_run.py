@@ -1,8 +1,9 @@
-"""Step-level batching: rows that have ended are answered and leave the run, and waiting rows take their places.
+"""Step-level batching: finished rows are answered and leave the batch, and waiting rows take their places.
 
-A run of whole requests is as long as the longest of them: shorter rows wait for it, and are padded meanwhile. If a
-sequence may be cut, and continued from its states with the same bits, a run need not be of whole requests: it makes a
-few steps of every row that is in it, keeps the states, and begins again with whatever rows there are then.
+A batch of whole requests is as long as its longest request, so shorter rows are padded and wait for it. If sequences
+can be split and resumed from their states with identical bits, the batch need not contain whole requests. Instead, each
+chunk runs a few steps of every row in the batch and keeps the states. The next chunk runs the rows that are in the
+batch by then.
 
 Source: Gao et al., "Low latency RNN inference with cellular batching", EuroSys 2018.
 """
@@ -39,30 +40,30 @@ from rnnserve.server.validation.values import refuse_non_finite
 __all__ = ["CHUNK_SECONDS", "MOST_ROWS", "StepRun", "chunk_steps"]
 
 MOST_ROWS = 128
-"""Rows of a run of steps: with more, a step takes longer, and all of them wait for it. Beyond it: they wait for a
-place."""
+"""Rows in the batch of a step-level run. With more rows, each step takes longer, and all rows wait for it. Beyond it:
+further rows wait for a place."""
 
 _MOST_BYTES = 64 << 20
-"""Bytes of outputs of requests that have places, unless one alone has more."""
+"""Maximum bytes of outputs of requests with rows in the batch, unless one request alone exceeds it."""
 
 CHUNK_SECONDS = 5e-3
-"""Seconds that the steps of a chunk take, unless one alone takes more: so long does a row wait for a place."""
+"""Target seconds of a chunk, unless one step alone takes longer. This is how long a row waits for a place."""
 
 _RISE, _LEAST = 1.1, 0.01
-"""How many times as long as their cost says chunks take, beside the same one chunk before, and at all. The shortest of
-several counts: other work on the machine can only add to it. A chunk of 5 ms that waited 50 for the processor would
-make those after it shorter by half, and each costs its fixed part."""
+"""Limits of the measured ratio of a chunk's time to its cost: its growth per chunk, and its minimum. Growth is limited
+so that the fastest recent chunks dominate, because other work on the machine can only slow a chunk down. Without the
+limit, a 5 ms chunk that waited 50 ms for the processor would halve the next chunks, and each chunk has a fixed cost."""
 
 _CHUNK_FIXED, _ROW_FIXED = 100e-6, 4e-6
-"""Seconds that a chunk takes beside the steps: to put its arrays together, and for each of its rows."""
+"""Seconds of overhead per chunk besides the steps: for joining its arrays, and for each of its rows."""
 
 
 def chunk_steps(left: Sequence[int], cost: Cost, *, is_padded: bool, seconds: float = CHUNK_SECONDS) -> int:
-    """Decide how many steps a chunk makes of rows with so many steps left: as many as give the most steps a second.
+    """Return the number of steps of the next chunk, for rows with `left` steps left each: the most steps per second.
 
-    Fewer, and the fixed part of a chunk is paid more often; more, and rows that have ended wait, padded, for the
-    others. The steps take no more than `seconds`, as the cost says, unless one alone does. Unless `is_padded`, no row
-    may end within a chunk.
+    Shorter chunks pay the fixed cost more often. In longer chunks, finished rows wait, padded, for the others. By the
+    cost model, the chunk takes at most `seconds`, unless a single step exceeds that. If `is_padded` is False, no row
+    may end within the chunk.
     """
     rows = len(left)
     step = cost.step + rows * cost.point
@@ -88,38 +89,38 @@ def chunk_steps(left: Sequence[int], cost: Cost, *, is_padded: bool, seconds: fl
 
 @dataclasses.dataclass(slots=True, eq=False)
 class _Request:
-    """A request in hand: rows of it are in the run, or wait for a place."""
+    """A request in flight: its rows are in the batch or wait for a place."""
 
     pending: PendingRequest
     checked: CheckedRequest
-    started: float  # when it was taken in hand, in seconds on the clock of `clock`
-    ends: Sequence[int]  # steps of each row
-    shapes: Mapping[str, tuple[int, ...]]  # of the outputs that it is answered with
-    bytes: int  # of these outputs
-    has_steps: bool  # Has an output steps? They are written as they come.
-    rows_waiting: int  # without a place: the last ones
+    started: float  # when it was accepted, in seconds on `clock`
+    ends: Sequence[int]  # number of steps of each row
+    shapes: Mapping[str, tuple[int, ...]]  # shapes of the requested outputs
+    bytes: int  # size of these outputs
+    has_steps: bool  # whether an output has a step axis, so that it is written after each chunk
+    rows_waiting: int  # rows without a place: the last ones
     rows_running: int = 0
-    outputs: dict[str, Array] = dataclasses.field(default_factory=dict)  # none before the first row has a place
-    is_over: bool = False  # answered, or refused
+    outputs: dict[str, Array] = dataclasses.field(default_factory=dict)  # empty until the first row has a place
+    is_over: bool = False  # answered or refused
 
 
 class _Row:
-    """A row that has a place."""
+    """A row in the batch."""
 
     __slots__ = ("at", "end", "number", "place", "request", "states")
 
     def __init__(self, request: _Request, number: int) -> None:
         self.request = request
-        self.number = number  # among the rows of its request
-        self.at = 0  # steps that have been made
+        self.number = number  # index in its request
+        self.at = 0  # steps completed
         self.end = request.ends[number]
-        # The states that its last run has left, by initial state and for all rows of that run
+        # Final states of its last chunk, by initial state, for all rows of that chunk
         self.states: dict[str, Array] | None = None
-        self.place = 0  # among those rows
+        self.place = 0  # index among those rows
 
 
 class _Ended(CheckedBatch):
-    """Requests that are answered together: the padding of chunks is counted by itself."""
+    """Requests that are answered together. Their padding has already been counted per chunk."""
 
     __slots__ = ()
 
@@ -127,38 +128,38 @@ class _Ended(CheckedBatch):
 
 
 class StepRun:
-    """A run of a model's requests that goes on by chunks of steps. For one thread at a time."""
+    """Runs a model's requests in chunks of steps. Not thread-safe."""
 
     def __init__(self, model: BatchModel, statistics: Statistics | None = None) -> None:
-        """Start without requests, for a model with one sequence axis along which its sequences may be cut."""
+        """Start without requests. The model must have one sequence axis along which sequences may be split."""
         self._model = model
         self._statistics = statistics or model.statistics
         signature = model.signature
         (self._axis,) = signature.sequence_axes
         self._lengths = signature.lengths.get(self._axis)
-        self._finals = {name: final.name for name, final in signature.states.items()}  # by initial state
+        self._finals = {name: final.name for name, final in signature.states.items()}  # final states by initial state
         specs = (*signature.inputs.values(), *signature.outputs.values())
         self._plain = {
             spec.name for spec in specs if spec.has_plain_rows and spec.sequence_axes
         }  # (batch, sequence, …)
         self._in_hand: list[_Request] = []
-        self._waiting: deque[_Request] = deque()  # those of which rows have no place yet
+        self._waiting: deque[_Request] = deque()  # requests with rows that wait for a place
         self._rows: list[_Row] = []
-        self._times_cost = 1.0  # how many times as long as their cost says chunks take, undisturbed
+        self._times_cost = 1.0  # measured time of undisturbed chunks, as a multiple of their cost
 
     @property
     def is_busy(self) -> bool:
-        """Whether requests are in hand."""
+        """Whether requests are in flight."""
         return bool(self._in_hand)
 
     @property
     def room(self) -> int:
-        """How many rows of further requests would find a place."""
+        """Number of further rows for which there is a place."""
         free = MOST_ROWS - len(self._rows)
         return free - sum([min(request.rows_waiting, _most_of(request)) for request in self._waiting])
 
     def go_on(self, pending: Iterable[PendingRequest]) -> None:
-        """Take requests in hand, and make a chunk of steps of all that are; those that may not be cut are run whole."""
+        """Accept requests and run one chunk for all requests in flight. Requests that can't be split run whole."""
         try:
             started = now()
             for one, checked in zip(*check_pending(self._statistics, pending), strict=True):
@@ -169,11 +170,11 @@ class StepRun:
                 else:
                     run_batch(self._model, CheckedBatch(self._model, [one], [checked]))
             self.advance()
-        except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
+        except Exception as error:  # noqa: BLE001 - a defect must not leave callers waiting or block a sequence
             self._abandon(error)
 
     def advance(self) -> None:
-        """Make a chunk of steps of every row that has a place, and answer the requests whose rows have ended."""
+        """Run a chunk of steps for every row in the batch, and answer the requests whose rows are finished."""
         self._drop_late()
         self._give_places()
         rows = self._rows
@@ -200,7 +201,7 @@ class StepRun:
             self._answer(over, ended)
 
     def _abandon(self, error: Exception) -> None:
-        """Refuse all requests in hand."""
+        """Refuse all requests in flight."""
         in_hand, self._in_hand = self._in_hand, []
         self._waiting.clear()
         self._rows = []
@@ -208,7 +209,7 @@ class StepRun:
             request.pending.refuse(InternalError.hiding(error))
 
     def _may_be_cut(self, checked: CheckedRequest) -> bool:
-        """Whether a request may be run in chunks: if what follows a row's length is zeros, or nothing does."""
+        """Return whether a request may run in chunks: outputs after the end of a row must be zeros, or not exist."""
         if self._lengths is None or self._lengths.name not in checked.inputs:
             return True
         specs = [self._model.signature.outputs[name] for name in checked.outputs]
@@ -217,7 +218,7 @@ class StepRun:
         return bool((checked.inputs[self._lengths.name] == checked.sizes[self._axis]).all())
 
     def _request(self, pending: PendingRequest, checked: CheckedRequest, started: float) -> _Request:
-        """Take a request in hand, of which all rows wait."""
+        """Create the record of a request in flight. All of its rows wait for a place."""
         specs = [self._model.signature.outputs[name] for name in checked.outputs]
         shapes = {spec.name: spec.shape(checked.batch, checked.sizes) for spec in specs}
         size = sum([math.prod(shapes[spec.name]) * spec.dtype.itemsize for spec in specs])
@@ -248,7 +249,7 @@ class StepRun:
             self._waiting.remove(request)
 
     def _give_places(self) -> None:
-        """Give rows that wait places; those of a request with large outputs when there is room for these."""
+        """Move waiting rows into the batch. Requests with large outputs wait until there is memory for them."""
         free = MOST_ROWS - len(self._rows)
         is_alone = len(self._waiting) == 1
         held = sum([request.bytes for request in self._in_hand if request.outputs])
@@ -273,7 +274,7 @@ class StepRun:
                 self._waiting.remove(request)
 
     def _run(self, rows: list[_Row], size: int) -> list[tuple[list[_Row], dict[str, Array]]]:
-        """Run the next steps of rows; after an error in halves, until the requests that it fails for are found."""
+        """Run the next steps of rows. After an error, split the rows in halves until the failing requests are found."""
         asked = {request.checked.outputs for request in self._in_hand}
         names = list(dict.fromkeys(itertools.chain(self._finals.values(), *asked)))
         try:
@@ -284,7 +285,7 @@ class StepRun:
                 results = self._model.run_arrays(names, feeds)
             finally:
                 runs_in_progress.pop(thread, None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the callers must be told, and the others must go on
+        except Exception as error:  # noqa: BLE001 - callers need a response, and the other rows must go on
             requests = list(dict.fromkeys(row.request for row in rows))
             if len(requests) == 1:
                 self._fail(requests[0], error)
@@ -295,7 +296,7 @@ class StepRun:
         return [(rows, dict(zip(names, results, strict=True)))]
 
     def _feeds(self, rows: list[_Row], size: int) -> dict[str, Array]:
-        """Put the inputs of the next `size` steps of rows together."""
+        """Build the inputs for the next `size` steps of rows."""
         run_rows = rows_of_run(self._model.signature, len(rows))
         taken = [min(row.end - row.at, size) for row in rows]
         feeds = self._states(rows, run_rows)
@@ -326,14 +327,14 @@ class StepRun:
         return feeds
 
     def _states(self, rows: list[_Row], run_rows: int) -> dict[str, Array]:
-        """The initial states of rows: what their last runs have left, or what their requests begin with."""
+        """Return the initial states of rows: from their last chunk, or from their requests."""
         first = rows[0].states
         goes_on = first is not None and [r.place for r in rows if r.states is first] == list(range(len(rows)))
         initial: dict[str, Array] = {}
         for name in self._finals:
             spec = self._model.signature.inputs[name]
             if goes_on and first is not None and first[name].shape[spec.batch_axis] == run_rows:
-                initial[name] = first[name]  # all rows of that run, and no others: nothing need be copied
+                initial[name] = first[name]  # exactly the rows of the last chunk, so no copy is needed
                 continue
             array = left_out(spec, spec.shape(run_rows, {})).copy()
             at = 0
@@ -353,7 +354,7 @@ class StepRun:
         return initial
 
     def _take(self, rows: list[_Row], size: int, results: Mapping[str, Array]) -> None:
-        """Write the results of a run into the outputs of its rows' requests, and note the states for the next one."""
+        """Copy the results of a chunk into the requests' outputs, and keep the states for the next chunk."""
         states = {name: results[final] for name, final in self._finals.items()}
         specs = self._model.signature.outputs
         for index, row in enumerate(rows):
@@ -378,7 +379,7 @@ class StepRun:
                     outputs[name][_rows(spec, number)] = results[name][_rows(spec, index)]
 
     def _answer(self, over: Sequence[_Request], ended: float) -> None:
-        """Answer requests all of whose rows have ended, those together that were taken in hand together."""
+        """Answer finished requests. Requests accepted together are answered together."""
         by_start: dict[float, list[_Request]] = {}
         for request in over:
             request.is_over = True
@@ -405,17 +406,17 @@ class StepRun:
 
 
 def _most_of(request: _Request) -> int:
-    """How many further rows of a request may be in the run: half of all, so that one of many lets others in."""
+    """Return how many more rows of a request may join: at most half of the batch, so that others find places."""
     return max(MOST_ROWS // 2 - request.rows_running, 0)
 
 
 def _rows(spec: TensorSpec, rows: int | slice | list[int]) -> tuple[Any, ...]:
-    """The index of rows in an array of a tensor."""
+    """Return the index of rows in a tensor's array."""
     return (*(slice(None),) * spec.batch_axis, rows)
 
 
 def _part(spec: TensorSpec, row: int, start: int, steps: int) -> tuple[Any, ...]:
-    """The index of steps of a row in an array of a tensor; of the whole row if the tensor has no steps."""
+    """Return the index of a row's steps in a tensor's array, or of the whole row if the tensor has no step axis."""
     index: list[Any] = [slice(None)] * len(spec.axes)
     index[spec.batch_axis] = row
     for axis in spec.sequence_axes.values():

@@ -1,4 +1,4 @@
-"""The requests that wait for a model: how many may wait, which are next, and which of them share the next batch."""
+"""The queue of pending requests of a model: how many may wait, and which of them form the next batch."""
 
 import dataclasses
 import itertools
@@ -15,12 +15,12 @@ from rnnserve.server.errors import QueueFull, ServeError, WaitTooLong
 __all__ = ["QueueLimits", "WaitingQueue"]
 
 _SHARE, _LEAST_SHARE = 4, 16
-"""One connection may have a quarter of a queue, or 16 requests where that is more. Beyond it: RESOURCE_EXHAUSTED at
-once, so that one client with many requests leaves room for the others."""
+"""One connection may use a quarter of a queue, or 16 places if that is more, so that a client with many requests leaves
+room for others. Beyond it: RESOURCE_EXHAUSTED at once."""
 
 
 class _Item(Protocol):
-    """What the queue reads of a pending request."""
+    """The attributes of a pending request that the queue reads."""
 
     @property
     def rows(self) -> int: ...
@@ -37,26 +37,26 @@ T = TypeVar("T", bound=_Item)
 
 @dataclasses.dataclass(frozen=True)
 class QueueLimits:
-    """Limits of the queue of one model: a number alone let heavy requests wait for 23 s behind each other."""
+    """Limits of one model's queue. With a limit on the number only, heavy requests queued up for 23 s."""
 
     requests: int
-    seconds: float  # that the runs of all waiting requests may take
+    seconds: float  # total expected run time of all pending requests
 
     @property
     def of_connection(self) -> int:
-        """How many requests of one connection may wait."""
+        """Maximum number of pending requests per connection."""
         return max(self.requests // _SHARE, min(self.requests, _LEAST_SHARE))
 
 
 class WaitingQueue(Generic[T]):
-    """First come, first served. For one thread at a time."""
+    """A first-in, first-out queue. Not thread-safe."""
 
     def __init__(self, limits: QueueLimits) -> None:
         self._limits = limits
         self._share = limits.of_connection
         self._items: deque[T] = deque()
-        self._counts: Counter[str] | None = None  # by connection, while one may have more than its share
-        self.points = 0  # rows * steps of all waiting requests
+        self._counts: Counter[str] | None = None  # by connection (None while no connection can exceed its share)
+        self.points = 0  # rows * steps of all pending requests
 
     def __len__(self) -> int:
         return len(self._items)
@@ -65,23 +65,23 @@ class WaitingQueue(Generic[T]):
         return iter(self._items)
 
     def has_room_for(self, count: int) -> bool:
-        """Whether so many more requests keep all limits on numbers, whatever their connections."""
+        """Return whether `count` more requests fit within all limits on numbers, whatever their connections."""
         return len(self._items) + count <= self._share
 
     def add(self, item: T) -> None:
-        """Add a request that `refusal` lets wait."""
+        """Add a request after `refusal` returned None for it."""
         self._items.append(item)
         self.points += item.rows * item.steps
         if self._counts is not None:
             self._counts[item.connection] += 1
 
     def extend(self, items: list[T], points: int) -> None:
-        """Add requests for which there is room, and which have `points` rows * steps together."""
+        """Add requests with `points` rows * steps in total. There must be room for them."""
         self._items.extend(items)
         self.points += points
 
     def refusal(self, model: str, cost: Cost, item: T) -> ServeError | None:
-        """Return why a request may not wait, or None if it may. An empty queue takes any request."""
+        """Return why a request may not wait, or None. An empty queue accepts any request."""
         count = len(self._items)
         if not count:
             return None
@@ -96,12 +96,12 @@ class WaitingQueue(Generic[T]):
         if seconds > self._limits.seconds:
             return WaitTooLong.beyond_limit(model, seconds, self._limits.seconds)
         remaining = item.deadline - now()
-        if 0 <= remaining < seconds:  # a late request may wait: its run drops and counts it
+        if 0 <= remaining < seconds:  # late requests may wait: they are dropped and counted later
             return WaitTooLong.beyond_deadline(model, seconds, remaining)
         return None
 
     def take_rows(self, most: int) -> list[T]:
-        """Take the next requests, until they have so many rows; the last one may have more."""
+        """Remove the next requests until they have at least `most` rows. The last one may exceed that."""
         taken: list[T] = []
         rows = 0
         while rows < most and self._items:
@@ -112,18 +112,18 @@ class WaitingQueue(Generic[T]):
         return taken
 
     def take(self, cost: Cost, most_points: float = math.inf, *, is_padded: bool = True) -> list[T]:
-        """Take the next batch: half of the waiting requests, or more until a run of them is worth making.
+        """Remove the next batch: half of the pending requests, or more until the batch is large enough.
 
-        A batch of all waiting requests would keep the first of them waiting for the last. And if clients send again as
-        soon as they are answered, all of them would wait for the server, and then the server for all of them.
+        If a batch took all pending requests, the first of them would wait for the last. Also, if clients send again as
+        soon as they are answered, all clients would wait for the server, and then the server for all clients.
 
-        If more requests wait than a run needs, the batch holds those that best share a run with the request that has
-        waited longest, so that their lengths are similar; of one length unless `is_padded`. The request that has waited
-        longest is always in the batch. A batch is complete with `most_points` rows * steps.
+        If more requests are pending than a batch needs, the batch gets the requests that best share a batch with the
+        oldest request, so that lengths are similar. Unless `is_padded`, all lengths are equal. The oldest request is
+        always included. A batch is complete with `most_points` rows * steps.
         """
         waiting = self._items
         if len(waiting) <= MAX_REQUESTS and self.points <= min(cost.enough(1), most_points):
-            taken = list(waiting)  # for more steps, `enough` is more
+            taken = list(waiting)  # with more steps, `enough` only grows
             waiting.clear()
             self._counts, self.points = None, 0
             return taken
@@ -154,7 +154,7 @@ class WaitingQueue(Generic[T]):
 
 
 def _first_of(items: Iterable[T], cost: Cost, most_points: float, half: int) -> list[T]:
-    """Take requests until they are half of the queue and worth a run, or have as many points as a run may."""
+    """Take requests until they are half of the queue and a large enough batch, or reach `most_points`."""
     points, steps, enough = 0, 0, 0.0
     taken: list[T] = []
     for item in items:

@@ -1,7 +1,8 @@
-"""The Unix socket that only the server's own HTTP gateway can open, and whose calls it believes to come from others.
+"""The Unix socket of the HTTP gateway, which the server trusts to name the real clients of its calls.
 
-A call on it is a request of one of many clients, each with its own connection to the gateway. The metadata say which
-one; shares, budgets and the ids of sequences go by it. On every other socket the same metadata mean nothing.
+Calls on this socket come from many clients, each with its own connection to the gateway. The metadata
+name the client. The server uses that name for shares, budgets and sequence ids. On all other sockets, it ignores these
+metadata.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,17 +20,17 @@ __all__ = [
 ]
 
 _PEM = b"x509_pem_cert"
-"""Property of gRPC's auth context: the certificate that the other end has shown, in PEM."""
+"""Property of gRPC's auth context: the peer's certificate in PEM."""
 
 _PRIVATE = "unix:"
-"""gRPC's name for the other end of any connection over a Unix socket."""
+"""gRPC's prefix for the peer of any connection over a Unix socket."""
 
 _OF_HTTP = "http:"
-"""Precedes the address of a client of the gateway. gRPC names no connection so."""
+"""Prefix for the address of a gateway client. gRPC doesn't use this prefix."""
 
 
 def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
-    """Name the connection of a call: the gateway's client, if it came over the private socket, else gRPC's name."""
+    """Return the connection of a call: the gateway's client on the private socket, otherwise gRPC's peer."""
     if is_private(connection):
         for entry in metadata:
             if entry[0] == PEER:
@@ -38,7 +39,7 @@ def believed_peer(connection: str, metadata: Iterable[Any]) -> str:
 
 
 def shown_certificate(connection: str, metadata: Iterable[Any], auth_context: Callable[[], Mapping[Any, Any]]) -> str:
-    """Return the certificate shown to gRPC or to the gateway, in PEM or in DER and base64; empty for none."""
+    """Return the certificate that gRPC or the gateway received (PEM or base64 DER), or an empty string."""
     if is_private(connection):
         return next((entry[1] for entry in metadata if entry[0] == CERTIFICATE), "")
     found = auth_context()
@@ -47,20 +48,20 @@ def shown_certificate(connection: str, metadata: Iterable[Any], auth_context: Ca
 
 
 def said_of_peer(metadata: Sequence[Any]) -> Sequence[Any]:
-    """Return a call's metadata if they say whose it is, else nothing. A gateway says it last."""
+    """Return the metadata if they name a gateway's client, otherwise nothing. A gateway sends that entry last."""
     return metadata if metadata and metadata[-1][0] == PEER else ()
 
 
 def of_http(peer: str) -> str:
-    """Name the connection of a client of the gateway."""
+    """Return the connection name of a gateway client."""
     return f"{_OF_HTTP}{peer}"
 
 
 def is_of_http(peer: str) -> bool:
-    """Whether a connection, as `believed_peer` names it, is one of a client of the gateway."""
+    """Return whether a connection name from `believed_peer` belongs to a gateway client."""
     return peer.startswith(_OF_HTTP)
 
 
 def is_private(connection: str) -> bool:
-    """Whether a connection, as gRPC names it, is one over a Unix socket."""
+    """Return whether gRPC's connection name is for a Unix socket."""
     return connection.startswith(_PRIVATE)

@@ -1,6 +1,7 @@
-"""What /metrics exposes: families over the numbers of each row (`places`), as a collector of prometheus_client.
+"""The metrics at /metrics: families computed from each row's numbers (`places`), as a prometheus_client collector.
 
-Counters are of all processes that there have been, gauges of those that live. Histograms have seconds, or rows.
+Counters include all processes since the start, gauges only the live ones. Histograms have seconds, or rows.
+
 prometheus_client is imported at the first scrape, because importing it takes 0.1 s.
 """
 
@@ -22,38 +23,38 @@ if TYPE_CHECKING:
 __all__ = ["ALL", "SECTIONS", "Exposition", "Family", "Total", "Totals"]
 
 Numbers: TypeAlias = Sequence[float]
-"""Those of a row (`places`), or of the HTTP gateway (`gateway_counts`)."""
+"""The numbers of a row (`places`), or of the HTTP gateway (`gateway_counts`)."""
 
 Samples: TypeAlias = Iterable[tuple[str, Mapping[str, str], float]]
-"""For each sample the suffix of the family's name, the labels beside those of the row, and the value."""
+"""For each sample: the suffix of the family's name, the labels in addition to the row's, and the value."""
 
 _SETTLING_SECONDS = 5e-3
-"""Seconds that a reader waits for processes that are just answering (`places.is_settled`), in all."""
+"""Maximum total seconds that a reader waits for processes that are sending responses (`places.is_settled`)."""
 
 
 class Total(NamedTuple):
-    """What all processes have counted of a version, and what else there is to say of it while it serves."""
+    """The counts of a version over all processes, and its descriptive labels while it is served."""
 
     about: dict[str, str]
     counts: list[float]
 
 
 class Totals:
-    """Sums the tables of the processes that live, and what those that have ended had counted. Thread-safe."""
+    """Sums the tables of live processes and the final counts of ended processes. Thread-safe."""
 
     def __init__(self) -> None:
-        self.gateways: list[GatewayCounts] = []  # what each process of the HTTP gateway counts itself
+        self.gateways: list[GatewayCounts] = []  # one per process of the HTTP gateway
         self._lock = threading.Lock()
         self._living: list[CountTable] = []
         self._ended: dict[tuple[str, str], Total] = {}
 
     def add(self, table: CountTable) -> None:
-        """Count what is in a table from now on."""
+        """Include a table from now on."""
         with self._lock:
             self._living.append(table)
 
     def keep(self, table: CountTable) -> None:
-        """Keep what a process that has ended had counted, and close its table."""
+        """Keep the final counts of an ended process, and close its table."""
         with self._lock:
             self._living.remove(table)
             for row in table.rows():
@@ -63,12 +64,12 @@ class Totals:
         table.close()
 
     def of_gateway(self) -> list[float]:
-        """What the processes of the HTTP gateway have counted together."""
+        """Return the sum of the counts of the HTTP gateway's processes."""
         each = [gateway.numbers() for gateway in self.gateways]
         return [sum(numbers) for numbers in zip([0.0] * gateway_counts.NUMBERS, *each, strict=True)]
 
     def sums(self) -> dict[tuple[str, str], Total]:
-        """The totals by model and version, as in `TableRow`."""
+        """Return the totals by model and version, named as in `TableRow`."""
         with self._lock:
             return self._sums(self._living)
 
@@ -94,20 +95,20 @@ class Family(NamedTuple):
     """A family of metrics."""
 
     name: str
-    kind: str  # counter, gauge, histogram, summary; unknown for Triton's counters, whose names don't end in _total
+    kind: str  # counter, gauge, histogram, summary, or unknown for Triton's (no _total)
     about: str
-    samples: Callable[[Numbers], Samples]  # function from a row's numbers to its samples
-    labels: tuple[str, ...] = ()  # further labels that a row has in this family
-    is_of_other: bool = False  # whether there are samples of requests for models that do not serve
+    samples: Callable[[Numbers], Samples]  # computes samples from a row's numbers
+    labels: tuple[str, ...] = ()  # further labels of a row in this family
+    is_of_other: bool = False  # whether to include requests for models that aren't served
 
 
 def _sum_of(name: str, kind: str, about: str, *chosen: int, factor: float = 1.0) -> Family:
-    """A family of one sample a row: the sum of some of its numbers."""
+    """Create a family with one sample per row: the sum of some of its numbers."""
     return Family(name, kind, about, lambda numbers: [("", {}, factor * sum(numbers[each] for each in chosen))])
 
 
 def _labelled(name: str, about: str, label: str, chosen: Mapping[str, int]) -> Family:
-    """A counter with a sample for each value of a label."""
+    """Create a counter with a sample for each value of a label."""
     labels = [({label: value}, place) for value, place in chosen.items()]
     return Family(name, "counter", about, lambda numbers: [("", each, numbers[place]) for each, place in labels])
 
@@ -151,7 +152,7 @@ _TRITON_REASONS = {
     "UNAVAILABLE": "REJECTED",
     "INTERNAL": "BACKEND",
 }
-"""Triton's reason of a failure by its status; OTHER for all others."""
+"""Triton's failure reason by gRPC status; OTHER for all other statuses."""
 
 
 def _triton_failures(numbers: Numbers) -> Samples:
@@ -165,20 +166,20 @@ _OF_VERSIONS = (
     Family(
         "rnnserve_requests_total",
         "counter",
-        "Inference requests that were answered, by protocol and gRPC status.",
+        "Answered inference requests, by protocol and gRPC status.",
         _requests,
         is_of_other=True,
     ),
     Family(
         "rnnserve_refusals_total",
         "counter",
-        "Inference requests that were not answered well, by gRPC status and reason: the name of the server's error.",
+        "Refused inference requests, by gRPC status and reason (the name of the server's error).",
         _refusals,
         is_of_other=True,
     ),
     _histogram(
         "rnnserve_request_duration_seconds",
-        "Seconds from the arrival of an answered request to the end of its run.",
+        "Seconds from the arrival of an answered request to the end of its inference call.",
         places.ANSWER_BUCKETS,
         places.SECONDS_BOUNDS,
         places.WAIT_SECONDS,
@@ -186,28 +187,28 @@ _OF_VERSIONS = (
     ),
     _histogram(
         "rnnserve_queue_duration_seconds",
-        "Seconds that an answered request has waited for its run.",
+        "Seconds that an answered request waited for its inference call.",
         places.WAIT_BUCKETS,
         places.SECONDS_BOUNDS,
         places.WAIT_SECONDS,
     ),
     _histogram(
         "rnnserve_run_duration_seconds",
-        "Seconds of a run, which requests may share.",
+        "Seconds of an inference call, which requests may share.",
         places.RUN_BUCKETS,
         places.SECONDS_BOUNDS,
         places.RUN_SECONDS,
     ),
     _histogram(
-        "rnnserve_batch_rows", "Rows of a run, without padding.", places.ROW_BUCKETS, places.ROW_BOUNDS, places.ROWS
+        "rnnserve_batch_rows", "Rows of a batch, without padding.", places.ROW_BUCKETS, places.ROW_BOUNDS, places.ROWS
     ),
-    _sum_of("rnnserve_steps_total", "counter", "Steps of the rows of all runs, without padding.", places.STEPS),
-    _sum_of("rnnserve_padded_steps_total", "counter", "Steps of padding of all runs.", places.PADDED_STEPS),
-    _sum_of("rnnserve_requests_queued", "gauge", "Requests that wait for their run.", places.QUEUED),
+    _sum_of("rnnserve_steps_total", "counter", "Steps of the rows of all batches, without padding.", places.STEPS),
+    _sum_of("rnnserve_padded_steps_total", "counter", "Padding steps of all batches.", places.PADDED_STEPS),
+    _sum_of("rnnserve_requests_queued", "gauge", "Pending requests.", places.QUEUED),
     Family(
         "rnnserve_model_ready",
         "gauge",
-        "1 where a process serves this version, else 0.",
+        "1 if a process serves this version, else 0.",
         lambda numbers: [("", {}, float(numbers[places.READY] > 0))],
     ),
 )
@@ -216,66 +217,63 @@ _OF_PROCESS = (
     _sum_of(
         "rnnserve_requests_in_flight",
         "gauge",
-        "Inference requests that have arrived, and whose answers have not been sent; with --plain without those of "
-        "streams.",
+        "Inference requests in flight: arrived, but their responses have not been sent; with --plain, without "
+        "those of streams.",
         places.IN_FLIGHT,
     ),
-    _sum_of("rnnserve_held_bytes", "gauge", "Bytes that requests and responses in hand hold.", places.HELD_BYTES),
-    _sum_of("rnnserve_sequences_live", "gauge", "Sequences whose states are kept.", places.SEQUENCES),
+    _sum_of("rnnserve_held_bytes", "gauge", "Bytes of requests and responses in flight.", places.HELD_BYTES),
+    _sum_of("rnnserve_sequences_live", "gauge", "Sequences with server-side state.", places.SEQUENCES),
     _labelled(
         "rnnserve_sequence_evictions_total",
-        "Sequences that were dropped, by reason.",
+        "Dropped sequences, by reason.",
         "reason",
         {"idle": places.EVICTED},
     ),
     _labelled(
         "rnnserve_model_loads_total",
-        "Versions that were tried, in each process: those whose golden results hold, and those that stay out.",
+        "Load-checked versions, per process: accepted (their golden results are reproduced) or refused.",
         "outcome",
         {"ready": places.LOADED, "refused": places.NOT_LOADED},
     ),
     _labelled(
         "rnnserve_config_reload_total",
-        "Times that SIGHUP has had the repository loaded again; one that is refused changes nothing.",
+        "Reloads of the repository by SIGHUP; a refused reload changes nothing.",
         "outcome",
         {"ready": places.RELOADED, "refused": places.NOT_RELOADED},
     ),
     _labelled(
         "rnnserve_tls_reloads_total",
-        "Times that a process found new files for TLS on its gRPC port; those that are refused change nothing.",
+        "Reloads of the TLS files of the gRPC port, per process; a refused reload changes nothing.",
         "outcome",
         {"ready": places.TLS_RELOADED, "refused": places.TLS_NOT_RELOADED},
     ),
     _labelled(
         "rnnserve_tokens_reload_total",
-        "Times that a process has read a changed file of tokens, or of client roles; one that is refused changes "
-        "nothing.",
+        "Reloads of the token file or the file of client roles, per process; a refused reload changes nothing.",
         "outcome",
         {"ready": places.TOKENS_READ, "refused": places.TOKENS_NOT_READ},
     ),
     Family(
         "rnnserve_drain_duration_seconds",
         "summary",
-        "Seconds from the order to leave or to end until a process had answered all that it had in hand; seen of "
-        "workers that were replaced.",
+        "Seconds from the signal to leave or end until a process has answered all requests in flight; reported "
+        "for replaced workers.",
         lambda numbers: [("_sum", {}, numbers[places.DRAIN_SECONDS]), ("_count", {}, numbers[places.DRAINS])],
     ),
     Family(
         "rnnserve_tls_not_after_timestamp_seconds",
         "gauge",
-        "When the certificate that is served ends, in seconds since the epoch; only with TLS.",
+        "Expiry of the served certificate, in seconds since the epoch; only with TLS.",
         lambda numbers: [("", {}, end) for end in [numbers[places.TLS_NOT_AFTER]] if end],
     ),
-    _labelled(
-        "rnnserve_worker_restarts_total", "Workers that were replaced, by reason.", "reason", places.WORKER_RESTARTS
-    ),
+    _labelled("rnnserve_worker_restarts_total", "Replaced workers, by reason.", "reason", places.WORKER_RESTARTS),
 )
 
 _OF_TOKENS = (
     _sum_of(
         "rnnserve_token_requests_total",
         "counter",
-        "Inference requests let in, by the name of their token.",
+        "Accepted inference requests, by the name of their token.",
         places.TOKEN_REQUESTS,
     ),
 )
@@ -283,8 +281,8 @@ _OF_TOKENS = (
 _MODEL_INFO = Family(
     "rnnserve_model_info",
     "gauge",
-    "What serves, and how: the first digits of the SHA-256 of its graph, whether it was compared (proven) or not "
-    "(none), exported or adopted, where it runs, which graph, and which rows share a run.",
+    "The served versions: the first digits of the graph's SHA-256, whether the version was compared (proven) or "
+    "not (none), exported or adopted (imported), its device, its graph, and which rows share a batch.",
     lambda _: [("", {}, 1.0)],
     ("digest8", "parity", "origin", "provider", "graph", "batching"),
 )
@@ -295,25 +293,25 @@ _BUILD_INFO = Family(
 _OF_GATEWAY = (
     _labelled(
         "rnnserve_http_refusals_total",
-        "Requests that the HTTP gateway has refused itself, by HTTP status: no JSON, no such route, too large.",
+        "Requests refused by the HTTP gateway itself, by HTTP status: invalid JSON, unknown route, too large.",
         "status",
         gateway_counts.REFUSED,
     ),
     _labelled(
         "rnnserve_http_connections_ended_total",
-        "Connections that the HTTP gateway has ended: their client was waited for too long (late), another one needed "
-        "the place (gave_way), there was no place (too_many), or they have not become connections of TLS.",
+        "Connections ended by the HTTP gateway: the client was too slow (late), another connection needed the "
+        "place (gave_way), there was no place (too_many), or the TLS handshake failed.",
         "reason",
         gateway_counts.ENDED,
     ),
     _labelled(
         "rnnserve_http_tls_reloads_total",
-        "Times that a process of the HTTP gateway found new files for TLS; those that are refused change nothing.",
+        "Reloads of the HTTP gateway's TLS files, per process; a refused reload changes nothing.",
         "outcome",
         gateway_counts.TLS_RELOADS,
     ),
 )
-"""What the processes of the HTTP gateway count themselves; their row is that of `gateway_counts`."""
+"""Counts of the HTTP gateway's processes, from the rows of `gateway_counts`."""
 
 _TRITON = (
     Family(
@@ -323,27 +321,27 @@ _TRITON = (
         lambda numbers: [("", {}, numbers[places.ANSWERED] - numbers[places.REFUSED_AFTER_RUN])],
     ),
     Family("nv_inference_request_failure", "unknown", "Refused requests, by Triton's reasons.", _triton_failures),
-    _sum_of("nv_inference_count", "unknown", "Rows of runs.", places.ROWS),
-    Family("nv_inference_exec_count", "unknown", "Runs.", lambda numbers: [("", {}, places.runs(numbers))]),
-    _sum_of("nv_inference_pending_request_count", "gauge", "Requests that wait for their run.", places.QUEUED),
+    _sum_of("nv_inference_count", "unknown", "Rows of all batches.", places.ROWS),
+    Family("nv_inference_exec_count", "unknown", "Inference calls.", lambda numbers: [("", {}, places.runs(numbers))]),
+    _sum_of("nv_inference_pending_request_count", "gauge", "Pending requests.", places.QUEUED),
     _sum_of("nv_inference_queue_duration_us", "unknown", "Microseconds of waiting.", places.WAIT_SECONDS, factor=1e6),
     _sum_of(
         "nv_inference_compute_infer_duration_us",
         "unknown",
-        "Microseconds of runs, the whole of one for each request in it.",
+        "Microseconds of inference calls, counted in full for each request in the batch.",
         places.REQUEST_RUN_SECONDS,
         factor=1e6,
     ),
     _sum_of(
         "nv_inference_request_duration_us",
         "unknown",
-        "Microseconds of waiting and runs.",
+        "Microseconds of waiting and inference.",
         places.WAIT_SECONDS,
         places.REQUEST_RUN_SECONDS,
         factor=1e6,
     ),
 )
-"""The same numbers under Triton's names: durations in microseconds."""
+"""The same numbers under Triton's names, with durations in microseconds."""
 
 SECTIONS = (
     ("Of each version", ("model", "version"), _OF_VERSIONS),
@@ -353,7 +351,7 @@ SECTIONS = (
     ("Of the HTTP gateway", (), _OF_GATEWAY),
     ("Triton's names", ("model", "version"), _TRITON),
 )
-"""Every family that there can be: a heading, the labels of each of its rows, and the families."""
+"""All families: a heading, the labels of each row, and the families."""
 
 ALL = tuple(family for _, _, families in SECTIONS for family in families)
 
@@ -367,7 +365,7 @@ class Exposition:
         self._version = version
 
     def text(self, accept: str = "") -> tuple[bytes, str]:
-        """Write all metrics in the format that a header Accept asks for; return the text and its type."""
+        """Return all metrics in the format that the Accept header requests, and the content type."""
         from prometheus_client.exposition import choose_encoder
 
         encoder, content_type = choose_encoder(accept)
@@ -401,7 +399,7 @@ class Exposition:
 
 
 def _metric(family: Family, rows: Iterable[tuple[Mapping[str, str], Numbers]]) -> "Metric | None":
-    """A family with the samples of some rows; None if there is none."""
+    """Return a family with the samples of these rows, or None without samples."""
     from prometheus_client import Metric
     from prometheus_client.samples import Sample
 

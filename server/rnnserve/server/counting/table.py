@@ -1,8 +1,8 @@
-"""A table of counts: a row for the process, one for what has no model, and one for each version and token.
+"""A table of counts: rows for the process, for unknown models, and for each version and token.
 
-Its memory outlives the process that counts: a supervisor makes it and passes it to a worker as a descriptor, so it is
-complete after a kill, up to the last request. Readers take no lock, because a number is written whole, and names are
-only ever appended.
+The table's memory outlives the process that counts. A supervisor creates it and passes its descriptor to a worker, so
+the counts are complete up to the last request even if the worker is killed. Readers take no lock, because each number
+is written atomically and names are only appended.
 """
 
 import json
@@ -37,43 +37,43 @@ __all__ = [
 ]
 
 Counts: TypeAlias = "memoryview[float]"
-"""Numbers of a row (`places`), float64."""
+"""The numbers of a row (`places`), as float64."""
 
 ADDING = threading.Lock()
-"""Held while anything is added to this process's table: several models and threads may add to the row of a version."""
+"""Must be held while adding to this process's table, because several models and threads may add to one row."""
 
 OTHER = "other"
-"""The model of requests for models that do not serve: clients may ask for any number of names."""
+"""Model name that counts requests for models that aren't served, because clients may send any number of names."""
 
-# The memory: `LAYOUT`, the end of the names as a float, the names, and the rows.
+# Memory layout: `LAYOUT`, the end of the names as a float, the names, and the rows.
 _NAMES, _ROWS_START, _MOST_ROWS = 16, 1 << 20, 1024
 _BYTES = _ROWS_START + _MOST_ROWS * PLACES * 8
 
 
 class TableRow(NamedTuple):
-    """A row: of a version, of a token, whose name is in place of a version, or of the process, without a name."""
+    """The row of a version, of a token (its name replaces the version), or of the process (empty names)."""
 
     model: str
     version: str
-    about: dict[str, str]  # what else `/metrics` says of the version, by label
+    about: dict[str, str]  # further labels of the version in `/metrics`
     counts: Counts
 
 
 class CountTable:
-    """Counts of one process. Any thread may use it; one process adds rows."""
+    """The counts of one process. Any thread may use it, but only one process may add rows."""
 
     def __init__(self, fd: int | None = None) -> None:
-        """Make a table, or open another process's. Raises ValueError if that is of a release with another layout."""
+        """Create a table or open another process's. Raise ValueError if that process uses another release's layout."""
         self.descriptor = os.memfd_create("rnnserve-counts") if fd is None else fd
         if fd is None:
-            os.ftruncate(self.descriptor, _BYTES)  # takes no memory until it is written to
+            os.ftruncate(self.descriptor, _BYTES)  # takes no memory until it is written
         self._memory = mmap.mmap(self.descriptor, _BYTES)
         self._numbers = memoryview(self._memory).cast("d")
         if fd is None:
             self._memory[: len(LAYOUT)] = LAYOUT
             self._numbers[1] = _NAMES
         elif self._memory[: len(LAYOUT)] != LAYOUT:
-            raise ValueError("this table of counts is of another release")
+            raise ValueError("this table of counts belongs to another release")
         self._lock = threading.Lock()
         self._rows: dict[tuple[str, str], TableRow] = {}
         self._read_to = _NAMES
@@ -81,7 +81,7 @@ class CountTable:
         self.other = self.row(OTHER, "")
 
     def row(self, model: str, version: str) -> Counts:
-        """The counts of a version, made at the first call; those of `other` if a thousand names fill the table."""
+        """Return the counts of a version, created at first use, or `other`'s if a thousand names fill the table."""
         with self._lock:
             self._read_names()
             if (model, version) not in self._rows and len(self._rows) < _MOST_ROWS:
@@ -90,28 +90,28 @@ class CountTable:
         return self.other if row is None else row.counts
 
     def tell(self, model: str, version: str, about: dict[str, str]) -> None:
-        """Say more of a version that has a row."""
+        """Set the further labels of a version with a row."""
         with self._lock:
             row = self._rows.get((model, version))
             if row is not None and row.about != about:
                 self._append(model, version, about)
 
     def name_of(self, counts: Counts) -> tuple[str, str]:
-        """The model and the version whose row this is; those of `other` for numbers that are no row of this table."""
+        """Return the model and version of a row. For numbers outside this table, return the name of `other`."""
         return next(((row.model, row.version) for row in self.rows() if row.counts is counts), (OTHER, ""))
 
     def rows(self) -> list[TableRow]:
-        """Every row that there is."""
+        """Return all rows."""
         with self._lock:
             self._read_names()
             return list(self._rows.values())
 
     def close(self) -> None:
-        """Close the descriptor; the memory goes with the table."""
+        """Close the descriptor. The memory is released with the table."""
         os.close(self.descriptor)
 
     def _append(self, model: str, version: str, about: dict[str, str]) -> None:
-        """Write a name, as far as there is room: first the line, and then where the lines end. With the lock."""
+        """Append a name if there is room. Writes the line first, then the new end. The caller must hold the lock."""
         line = json.dumps([model, version, about]).encode() + b"\n"
         end = self._read_to + len(line)
         if end <= _ROWS_START:
@@ -120,7 +120,7 @@ class CountTable:
             self._read_names()
 
     def _read_names(self) -> None:
-        """Read the names that were appended since the last call. With the lock."""
+        """Read the names appended since the last call. The caller must hold the lock."""
         end = int(self._numbers[1])
         for line in self._memory[self._read_to : end].splitlines():
             model, version, about = json.loads(line)
@@ -135,7 +135,7 @@ E = TypeVar("E", bound=ServeError)
 
 
 def count_refusal(error: E, *, is_http: bool = False) -> E:
-    """Count an error that is sent to a caller, once: by its reason, with the version that it notes. On any thread."""
+    """Count an error sent to a caller, once, by its reason and the version recorded in it. Thread-safe."""
     counts = error.counts
     if counts is None:
         counts = used_table().other
@@ -146,33 +146,34 @@ def count_refusal(error: E, *, is_http: bool = False) -> E:
 
 
 def count_http_answer(counts: "Counts | None") -> None:
-    """Count an answer that is sent over HTTP, with the version of its run: it is counted as answered already."""
+    """Count a response sent over HTTP, with the version that ran it. It has already been counted as answered."""
     if counts is not None:
         with ADDING:
             counts[HTTP_ANSWERED] += 1
 
 
 def count_in_process(place: int, number: float = 1.0) -> None:
-    """Add to a number of the process. On any thread."""
+    """Add to a number of the process. Thread-safe."""
     process = used_table().process
     with ADDING:
         process[place] += number
 
 
 class _Answering(threading.local):
-    """What is being answered on this thread."""
+    """The response in progress on this thread."""
 
-    counts: "Counts | None" = None  # numbers of the version whose run it was
+    counts: "Counts | None" = None  # of the version that ran the request
     run_seconds = 0.0
-    unsent = 0  # answers so far that could not be sent, and were refused
+    unsent = 0  # responses so far that could not be sent and became errors
 
 
 answering = _Answering()
-"""A call does not know the model of an answer that cannot be held: this is how the refusal is counted with it."""
+"""A call doesn't know the model of a response that exceeds the byte budget. This lets it count the refusal for that
+model."""
 
 
 def after_run(error: E) -> E:
-    """Note that an error takes the place of an answer of the run that is being answered on this thread."""
+    """Record that an error replaces a response of this thread's current batch."""
     error.of(answering.counts, is_after_run=True)
     error.run_seconds = answering.run_seconds
     answering.unsent += 1
@@ -180,7 +181,7 @@ def after_run(error: E) -> E:
 
 
 def private_counts() -> Counts:
-    """Counts that no table has."""
+    """Return counts that belong to no table."""
     return memoryview(bytearray(8 * PLACES)).cast("d")
 
 
@@ -188,12 +189,12 @@ _used: list[CountTable] = []
 
 
 def use_table(table: CountTable) -> None:
-    """Have this process add to a table. Before anything is counted."""
+    """Make this process add to `table`. Call it before anything is counted."""
     _used[:] = [table]
 
 
 def used_table() -> CountTable:
-    """The table that this process adds to, made at the first call."""
+    """Return the table that this process adds to, created at the first call."""
     if not _used:
         with ADDING:
             if not _used:

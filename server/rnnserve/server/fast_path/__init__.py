@@ -1,11 +1,11 @@
 """The fast path: ModelInfer and ModelStreamInfer on one thread that polls a completion queue.
 
-In: calls and streams as grpcio's core reports them (`fast_path`, `streams`, `gateway_stream`). A request's bytes are
-recognized by their template, or pass request validation (`admission`); then the request waits in its model's queue
-(`dispatcher`). Requests with one template run by a short cut (`template_runs`), all others by `batching.execution`.
-Out: each request answered once.
+Input: calls and streams as events of grpcio's core (`fast_path`, `streams`, `gateway_stream`). A request is recognized
+by its template, or passes request validation (`admission`). Then it waits in its model's queue (`dispatcher`). Requests
+with one template run together (`template_runs`), all others through `batching.execution`. Output: one response per
+request.
 
-`grpcio_core` is the only file that names what grpcio keeps private.
+`grpcio_core` is the only file that uses private parts of grpcio.
 
 Imports `protocol` and every package below that.
 

@@ -1,7 +1,7 @@
-"""Admission: from a request that has arrived to one that waits for its run.
+"""Admission: turns an arrived request into a pending request.
 
-The fast path recognizes it by its template, or validates it. A large request is parsed and checked on a
-thread of its own, one after another, and run on its model's thread.
+The fast path recognizes the request by its template, or parses and validates it. Large requests are parsed and checked
+one after another on a separate thread, and run on their model's thread.
 """
 
 import math
@@ -29,18 +29,18 @@ from rnnserve.server.validation.parsing import decompress, decompress_small, is_
 __all__ = ["Admission", "LargeRequests", "PendingCall", "StepCall", "pending_of"]
 
 _MOST_BESIDE = 4096
-"""Bytes of a response beside those of its tensors, at the most: names, shapes and parameters."""
+"""Maximum bytes of a response in addition to its tensors: names, shapes and parameters."""
 
 _WAITING, _WAITING_OF_CONNECTION = 256, 64
-"""Large or compressed requests that wait to be parsed, of all connections and of one. The bytes that calls may hold
-bound them, too, except for compressed ones, which take up to 50 ms each. Beyond it: RESOURCE_EXHAUSTED at once."""
+"""Large or compressed requests that wait to be parsed, in total and per connection. The byte budget also limits them,
+except for compressed requests, which take up to 50 ms each. Beyond it: RESOURCE_EXHAUSTED at once."""
 
 TakeStep = Callable[[Model, "StepCall"], None]
-"""Takes a request of a sequence whose turn comes after its admission."""
+"""Takes a sequence request when its turn comes after its admission."""
 
 
 class PendingCall(PendingRequest):
-    """A call that waits: parsed, or recognised by its prefix. Then its values are checked when it is run."""
+    """A pending call: parsed, or recognized by its template and checked when it runs."""
 
     __slots__ = ("call", "id_field", "prefix", "served", "source")
 
@@ -55,29 +55,29 @@ class PendingCall(PendingRequest):
         prefix: RequestPrefix | None = None,
         id_field: bytes = b"",
     ) -> None:
-        # Without `super().__init__`, which costs half a microsecond, as this does once a request.
+        # Without `super().__init__`, because a call costs half a microsecond and this runs for each request.
         self.rows = rows
         self.steps = steps
         self.deadline = call.deadline
         self.arrived = arrived
         self.timeout = math.inf
         self.call = call
-        self.served = served  # the version that it asks
-        self.prefix = prefix  # None if it was parsed
-        self.id_field = id_field  # tag and size included, if the prefix was recognised; else empty
-        self.source = source  # the checked request; or the service, which checks it if the prefix was recognised
+        self.served = served  # the requested version
+        self.prefix = prefix  # the template (None if the request was parsed)
+        self.id_field = id_field  # the id field with tag and size, if recognized
+        self.source = source  # the checked request, or the service that checks a recognized request
 
     @property
     def connection(self) -> str:
-        """Names its connection."""
+        """The name of its connection."""
         return self.call.peer()
 
     def watch(self) -> None:
-        """Note a cancellation as soon as it comes. It costs two events a request, so it is for those that wait long."""
+        """Notice a cancellation as soon as it arrives. This costs two events per request: only for long waits."""
         self.call.watch(self.cancel)
 
     def check(self) -> CheckedRequest:
-        """Return the checked request. A recognized one is validated if its values aren't plainly valid."""
+        """Return the checked request. Fully validates a recognized request if its values need it."""
         if isinstance(self.source, CheckedRequest):
             return self.source
         payload = self.call.payload
@@ -85,30 +85,30 @@ class PendingCall(PendingRequest):
         return self.source.check(payload, self.served) if checked is None else checked
 
     def answer(self, outputs: Mapping[str, Array]) -> None:
-        """Answer with the outputs asked for."""
+        """Respond with the requested outputs."""
         if self.prefix is not None:
             self.call.answer(self.prefix.head.encode(self.id_field, outputs.values()))
         else:
             self.call.answer(encode_response(self.served.model, self.check(), outputs))
 
     def refuse(self, error: ServeError) -> None:
-        """Answer with an error."""
+        """Respond with an error."""
         self.call.refuse(error.of(self.served.model.statistics.counts).of_request(self.rows, self.arrived))
 
     def origin(self) -> Origin:
-        """Say where it comes from, before it is answered."""
+        """Return the request's origin. Valid only before the response."""
         return self.call.origin()
 
 
 class StepCall(PendingCall):
-    """A call of a sequence, in place of the call without. It refers to its step, and its step not to it: no cycle."""
+    """A call of a sequence. It refers to its step, but the step doesn't refer to it, so they form no cycle."""
 
     __slots__ = ("_pending", "_submit", "step")
 
-    step: Step  # from `enter` on
+    step: Step  # set by `enter`
 
     def __init__(self, call: PendingCall, prefix: RequestPrefix | None, submit: TakeStep) -> None:
-        """Take a call, with the prefix of requests of sequences that it has, if any."""
+        """Wrap a call. `prefix` is the template for sequence requests, if there is one."""
         served = call.served.of_sequences
         super().__init__(call.call, served, call.rows, call.steps, call.arrived, call.source, prefix, call.id_field)
         self.deadline, self.timeout = call.deadline, call.timeout
@@ -116,27 +116,27 @@ class StepCall(PendingCall):
         self._submit = submit
 
     def enter(self, sequences: Sequences, control: SequenceControl) -> Self | None:
-        """Enter its sequence as `Sequences.enter` does, and return the call if it has its turn."""
+        """Enter the sequence as `Sequences.enter` does. Return the call if its turn has come."""
         self.step = Step(sequences, self._pending.served, control)
         return self if sequences.enter(self.step, self.call, self) else None
 
     def take_turn(self) -> None:
-        """Be submitted, now that the requests before it have been answered."""
+        """Submit the call, because all requests before it in the sequence have been answered."""
         self._submit(self.served.model, self)
 
     def check(self) -> CheckedRequest:
-        """Return the checked request with its sequence's states."""
+        """Return the checked request with the sequence's states."""
         return self.step.with_states(self._pending.check())
 
     def refuse(self, error: ServeError) -> None:
-        """Leave the sequence as it was, and answer with an error."""
+        """Respond with an error and keep the sequence unchanged."""
         try:
             self._pending.refuse(error)
         finally:
             self.step.fail()
 
     def answer(self, outputs: Mapping[str, Array] | tuple[bytes, tuple[bytes, ...]]) -> None:
-        """Keep the states, and answer with a run's outputs, or its bytes; without room for them, refuse."""
+        """Store the states and respond with the outputs or encoded bytes. Refuse if the byte budget is exhausted."""
         try:
             if isinstance(outputs, tuple):
                 response, states = outputs
@@ -162,7 +162,7 @@ def pending_of(
     service: Service,
     take_step: TakeStep,
 ) -> PendingCall | None:
-    """Make a checked request wait. None if it is of a sequence, and its turn comes later."""
+    """Return the pending call for a checked request, or None if its turn in a sequence comes later."""
     parsed = PendingCall(call, served, checked.batch, checked.steps, arrived, checked)
     parsed.deadline, parsed.timeout = earlier(call.deadline, arrived, checked.timeout)
     if checked.sequence is None:
@@ -174,10 +174,10 @@ def pending_of(
 
 
 class Admission:
-    """Admits calls, and keeps the prefixes of those that passed request validation. For one thread, the fast path's."""
+    """Admits calls and caches the templates of validated requests. Only for the fast path's thread."""
 
     def __init__(self, service: Service, take_large: Callable[[ArrivedRequest], None], take_step: TakeStep) -> None:
-        """Start without any prefix; `take_large` takes calls that are large once they are decompressed."""
+        """Start without templates. `take_large` takes calls that become large by decompression."""
         self._service = service
         self._take_large = take_large
         self._take_step = take_step
@@ -186,7 +186,7 @@ class Admission:
         self._asks_for_tokens = service.settings.access_file is not None
 
     def models_have_changed(self) -> bool:
-        """Drop the prefixes if what serves has changed since the last call, and return whether it has."""
+        """Clear the templates if the served models have changed since the last call. Return whether they have."""
         generation = self._service.repository.generation
         if generation == self._generation:
             return False
@@ -195,21 +195,21 @@ class Admission:
         return True
 
     def models(self) -> set[Model]:
-        """The models that serve."""
+        """Return all served models."""
         return {model for served in self._service.repository.served() for model in served.models}
 
     def shared_prefix(self, calls: Iterable[ArrivedRequest]) -> RequestPrefix | None:
-        """The prefix of all of these. None if they have several, or one that is not known, or varying fields."""
+        """Return the calls' common template, or None if there is none or a call has varying fields."""
         prefix = self._prefixes.shared(calls)
         if prefix is not None and self._asks_for_tokens:
             for call in calls:
                 grant = call.grant
                 if grant is not None and not grant.is_for_all and not grant.is_for(prefix.served.model.name):
-                    return None  # those that are for it are admitted one by one
+                    return None  # each call is then admitted separately
         return prefix
 
     def admit(self, calls: Iterable[ArrivedRequest], arrived: float) -> list[PendingCall]:
-        """Admit calls that arrived together, or refuse them; large ones, and steps without a turn, come later."""
+        """Admit or refuse calls that arrived together. Large calls, and steps before their turn, are admitted later."""
         admitted: list[PendingCall] = []
         for call in calls:
             try:
@@ -218,7 +218,7 @@ class Admission:
                     admitted.append(pending)
             except ServeError as error:
                 call.refuse(error)
-            except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
+            except Exception as error:  # noqa: BLE001 - a defect with one request must not affect the others
                 call.refuse(InternalError.hiding(error))
         return admitted
 
@@ -241,14 +241,14 @@ class Admission:
             if sequence is None:
                 return recognised
             if sequence.starts:
-                recognised.check()  # a wrong request must not begin a sequence in the place of another
+                recognised.check()  # an invalid request must not replace an existing sequence
             step = StepCall(recognised, prefix.of_sequences, self._take_step)
             try:
                 return step.enter(service.sequences, sequence)
             except BeganOnAnotherVersion:
-                pass  # parsing says which version the request asks for
+                pass  # the parser finds out which version is requested
             except ServeError as error:
-                recognised.check()  # a mistake in the request itself is reported first
+                recognised.check()  # errors in the request itself take precedence
                 raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
         served, checked = service.accept(call.payload, call)
         if found is None:
@@ -257,10 +257,10 @@ class Admission:
 
 
 class LargeRequests:
-    """The thread that takes calls from the fast path: large ones, and compressed ones that become large."""
+    """The thread for large calls, including compressed calls that become large."""
 
     def __init__(self, service: Service, submit: Callable[[Model, PendingCall], None]) -> None:
-        """Begin; `submit` takes the requests that it has admitted."""
+        """Start the thread. `submit` takes the admitted requests."""
         self._service = service
         self._submit = submit
         self._waiting: deque[tuple[ArrivedRequest, float]] = deque()
@@ -270,7 +270,7 @@ class LargeRequests:
         self._thread.start()
 
     def submit(self, call: ArrivedRequest) -> None:
-        """Take a call that has just arrived, to be answered from another thread. Raise TooManyCalls if many wait."""
+        """Queue an arrived call, to be answered from another thread. Raise TooManyCalls if too many are queued."""
         connection = call.peer()
         with self._changed:
             if len(self._waiting) >= _WAITING:
@@ -281,7 +281,7 @@ class LargeRequests:
             self._changed.notify()
 
     def close(self, timeout: float | None = None) -> bool:
-        """Take what waits, and end the thread within `timeout` seconds. Return whether it has ended."""
+        """Process the queued calls, and end the thread within `timeout` seconds. Return whether it has ended."""
         with self._changed:
             self._is_closed = True
             self._changed.notify()
@@ -299,9 +299,9 @@ class LargeRequests:
                 self._admit(call, arrived)
             except ServeError as error:
                 call.refuse(error)
-            except Exception as error:  # noqa: BLE001 - one request's defect must not cost the others' answers
+            except Exception as error:  # noqa: BLE001 - a defect with one request must not affect the others
                 call.refuse(InternalError.hiding(error))
-            del call  # it may hold 16 MB until the next one comes
+            del call  # it may hold 16 MB until the next call arrives
 
     def _admit(self, call: ArrivedRequest, arrived: float) -> None:
         if call.deadline < now():
@@ -311,7 +311,7 @@ class LargeRequests:
             payload = decompress(payload, self._service.settings.max_message_bytes)
             call.hold(len(payload))
         served, checked = self._service.accept(payload, call)
-        call.payload, payload = payload[:HEAD_BYTES], b""  # its id is needed; the checked request has the other bytes
+        call.payload, payload = payload[:HEAD_BYTES], b""  # only its id is still needed
         pending = pending_of(call, served, checked, arrived, self._service, self._submit)
         if pending is not None:
             self._submit(pending.served.model, pending)

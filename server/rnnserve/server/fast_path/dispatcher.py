@@ -1,10 +1,10 @@
-"""From calls that arrived on the fast path to their runs: which wait, for how long, and which model is next.
+"""The dispatcher decides which arrived calls wait, for how long, and which model runs next.
 
-Short runs are on the fast path's own thread, a batch of one model at a time: what arrives meanwhile is in the next
-batch. If nothing waits, calls that have just arrived are run at once. A large model, or a request that takes long by
-itself, runs on the model's own thread, so that it delays no other; a request of many bytes is parsed on another, too.
+Short batches run on the fast path's own thread, one model at a time. Requests that arrive meanwhile go into the next
+batch. If nothing is pending, arrived calls run at once. A large model, or a request that takes long, runs on the
+model's own thread, so that it doesn't delay other models. Requests of many bytes are also parsed on another thread.
 
-What a request costs, step by step: docs/lab/findings.md, "What a request costs".
+The cost of a request, step by step: docs/lab/findings.md, "What a request costs".
 """
 
 import threading
@@ -27,50 +27,49 @@ from rnnserve.server.repository.model import Model
 __all__ = ["Dispatcher"]
 
 _SHORT_SECONDS = 10e-3
-"""Seconds that a run on the fast path's own thread may take, during which it does nothing else. A model whose run of
-64 rows of 64 steps takes more runs on another thread, and so does a request that takes more alone."""
+"""Maximum seconds of a batch on the fast path's thread, which does nothing else meanwhile. A model runs on another
+thread if 64 rows of 64 steps take longer, and so does a single request that takes longer."""
 
 _FEW_SECONDS = 20e-3
-"""Seconds of runs that may wait in a queue before cancellations are watched, which costs two events a request. With
-5e-3 as many as 32 requests of hidden 128 and 1 to 64 steps in flight were watched, which cost a tenth of the
-inferences a second."""
+"""Seconds of queued work above which cancellations are watched, which costs two events per request. With a limit of
+5e-3, up to 32 requests in flight (hidden size 128, 1 to 64 steps) were watched, which cost 10 % of the throughput."""
 
 _MANY_CALLS, _NAP_SECONDS = 8, 2e-3
-"""Calls in hand from which the fast path's thread, woken, sleeps first, where all are run on the models' threads: what
-arrives in that time is taken together. Each wake-up takes from the model, and a request that shares runs of some
-milliseconds with seven waits for longer. Closed loop of 32 (RNN 512, a busy machine): 647 to 564 µs of processor time
-a request."""
+"""If all calls run on the models' threads and at least this many calls are in flight, the fast path's thread sleeps for
+this many seconds after waking up. It then handles all requests that arrived meanwhile together. Each wake-up takes time
+from the model, and requests that share batches of several milliseconds with seven others wait longer anyway. Measured
+in a closed loop of 32 (RNN 512, a busy machine): CPU time per request falls from 647 to 564 µs."""
 
 _APART_SECONDS = 1.0
-"""Seconds without a request that ran on the fast path's own thread, after which all are taken for large models'."""
+"""Seconds without a request on the fast path's own thread after which all requests count as those of large models."""
 
 
 class Dispatcher:
-    """Takes calls, and runs them a batch at a time. For one thread, the fast path's."""
+    """Takes calls and runs them in batches. Only for the fast path's thread."""
 
     def __init__(self, service: Service, schedulers: Schedulers) -> None:
-        """Start with nothing waiting; the service's settings say how much may wait for each model."""
+        """Start with empty queues. The service's settings limit the queue of each model."""
         self._limits = QueueLimits(service.settings.max_queue, service.settings.max_wait)
         self._schedulers = schedulers
         large_requests = LargeRequests(service, self._submit)
-        self.take_large = large_requests.submit  # parses and runs a request of many bytes on other threads
-        self.close = large_requests.close  # ends the thread of large requests within some seconds; whether it has ended
+        self.take_large = large_requests.submit  # parses and runs a large request on other threads
+        self.close = large_requests.close  # ends the thread of large requests, and returns whether it ended
         self._admission = Admission(service, self.take_large, self._step)
         self._runs = SamePrefixRuns()
         self._queues: dict[Model, WaitingQueue[PendingCall]] = {}
         self._turns: deque[Model] = deque()
         self._next_steps: list[StepCall] = []  # whose turn in their sequences has come
-        self._leaving: set[Model] = set()  # models that serve no more, and for which requests wait
-        self._thread = 0  # the number of the thread that works here
-        self._ran_here_at = self._ran_elsewhere_at = 0.0  # when the last request came of each kind
+        self._leaving: set[Model] = set()  # unloaded models with pending requests
+        self._thread = 0  # the number of the fast path's thread
+        self._ran_here_at = self._ran_elsewhere_at = 0.0  # arrival of the last request of each kind
 
     def nap_seconds(self, calls: int) -> float:
-        """Seconds that the woken fast path sleeps before it looks for more, if all calls are on models' threads."""
+        """Return the seconds that the woken fast path sleeps if all calls run on the models' threads."""
         is_apart = self._ran_elsewhere_at > self._ran_here_at + _APART_SECONDS
         return _NAP_SECONDS if is_apart and calls >= _MANY_CALLS else 0.0
 
     def take(self, arrived: list[ArrivedRequest]) -> None:
-        """Run or queue calls, or refuse them. An empty list, now and then, frees models that serve no more."""
+        """Run, queue or refuse calls. Must be called regularly, if only with an empty list, to free unserved models."""
         if self._admission.models_have_changed():
             self._runs.clear()
             self._forget_models()
@@ -84,11 +83,11 @@ class Dispatcher:
         self._enqueue_all(self._admission.admit(arrived, at))
 
     def queued(self) -> dict[Model, int]:
-        """How many requests wait on the fast path, by model. For any thread."""
+        """Return the number of pending requests on the fast path, by model. Thread-safe."""
         return {model: len(queue) for model, queue in list(self._queues.items())}
 
     def work(self) -> bool:
-        """Run a batch of the model whose turn it is, and return whether more waits."""
+        """Run a batch of the model whose turn it is. Return whether more requests are pending."""
         if self._next_steps:
             self._enqueue_all([])
         if not self._turns:
@@ -98,7 +97,7 @@ class Dispatcher:
         taken = queue.take(model.cost, model.cost.points_within(_SHORT_SECONDS), is_padded=model.signature.is_padded)
         try:
             self._run(model, taken)
-        except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor hold up a sequence
+        except Exception as error:  # noqa: BLE001 - a defect must not leave callers waiting or block a sequence
             _refuse_all(taken, error)
         if queue:
             self._turns.append(model)
@@ -107,14 +106,14 @@ class Dispatcher:
         return bool(self._turns or self._next_steps)
 
     def _forget_models(self) -> None:
-        """Drop models that serve no more, as soon as nothing waits for them."""
+        """Drop unloaded models, once they have no pending requests."""
         unserved = set(self._queues) - self._admission.models()
         self._leaving = {model for model in unserved if self._queues[model]}
         for model in unserved - self._leaving:
             del self._queues[model]
 
     def _run_at_once(self, calls: list[ArrivedRequest], arrived: float) -> bool:
-        """Run calls that have just arrived. Return False if they don't have one prefix, or don't fit in one run."""
+        """Run arrived calls at once. Return False if they don't share a template or don't fit into one batch."""
         prefix = self._admission.shared_prefix(calls)
         if prefix is None or not prefix.is_joined or prefix.served.model not in self._queues:
             return False
@@ -126,7 +125,7 @@ class Dispatcher:
         return run_batch(prefix.served.model, batch)
 
     def _run(self, model: Model, taken: list[PendingCall]) -> None:
-        """Run what was taken from a model's queue: by the short cut if all have one prefix."""
+        """Run requests taken from a model's queue, as a template run if they share a template."""
         prefix = _shared_prefix(taken)
         if (
             prefix is not None
@@ -135,7 +134,7 @@ class Dispatcher:
             and len(taken) * prefix.points <= model.cost.max_points
         ):
             if prefix.states:
-                steps = cast("list[StepCall]", taken)  # no other calls have such a prefix
+                steps = cast("list[StepCall]", taken)  # other calls don't have such a template
                 if run_batch(model, SameStepBatch(self._runs, prefix, steps)):
                     return
             else:
@@ -146,14 +145,14 @@ class Dispatcher:
         run_pending(model, taken)
 
     def _step(self, model: Model, pending: StepCall) -> None:
-        """Take a request of a sequence whose turn has come: on the thread that has answered the one before it."""
+        """Take a sequence request whose turn has come, on the thread that answered the previous request."""
         if threading.get_ident() == self._thread:
             self._next_steps.append(pending)
         else:
             self._submit(model, pending)
 
     def _enqueue_all(self, calls: list[PendingCall]) -> None:
-        """Put calls, and the steps whose turn has come, into their models' queues."""
+        """Put calls, and steps whose turn has come, into their models' queues."""
         calls += self._next_steps
         self._next_steps = []
         by_model: dict[Model, list[PendingCall]] = {}
@@ -166,7 +165,7 @@ class Dispatcher:
                 _refuse_all(of_model, error)
 
     def _enqueue(self, model: Model, calls: list[PendingCall]) -> None:
-        """Put calls into their model's queue, and give those that take long to the model's own thread."""
+        """Put calls into their model's queue, and pass long ones to the model's own thread."""
         cost, points = model.cost, _points(calls)
         queue = self._queues.get(model)
         if queue is None or points > cost.points_within(_SHORT_SECONDS):
@@ -185,7 +184,7 @@ class Dispatcher:
         if queue is None:
             queue = self._queues[model] = WaitingQueue(self._limits)
         if len(calls) == 1 and not self._turns:
-            self._run(model, calls)  # nothing waits, so it need not either
+            self._run(model, calls)  # nothing is pending, so the call can run at once
             return
         if not queue:
             self._turns.append(model)
@@ -203,7 +202,7 @@ class Dispatcher:
             queue.add(pending)
 
     def _submit(self, model: Model, pending: PendingCall) -> None:
-        """Give a request to its model's own thread, or refuse it."""
+        """Pass a request to its model's own thread, or refuse it."""
         pending.watch()
         try:
             self._schedulers.submit(model, pending)
@@ -218,7 +217,7 @@ def _refuse_all(calls: list[PendingCall], error: Exception) -> None:
 
 
 def _shared_prefix(calls: list[PendingCall]) -> RequestPrefix | None:
-    """The prefix of all of these, where it is known, one and the same, and all are still to be run."""
+    """Return the common template of the calls if there is one and no call is late, otherwise None."""
     prefix = calls[0].prefix
     for pending in calls:
         if pending.prefix is not prefix:
@@ -227,5 +226,5 @@ def _shared_prefix(calls: list[PendingCall]) -> RequestPrefix | None:
 
 
 def _points(calls: list[PendingCall]) -> int:
-    """Rows * steps of all of these."""
+    """Return the total rows * steps of the calls."""
     return sum([pending.rows * pending.steps for pending in calls])

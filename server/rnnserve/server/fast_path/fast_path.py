@@ -1,14 +1,13 @@
-"""The fast path: ModelInfer and ModelStreamInfer of a `grpc.Server`, on one thread with another completion queue.
+"""The fast path serves ModelInfer and ModelStreamInfer of a `grpc.Server` on one thread with its own completion queue.
 
-The thread takes everything that has arrived, and hands it on as one list. The port, TLS, limits and every other method
-stay with grpcio's own threads (docs/lab/findings.md, "The fast path").
+The thread takes all arrived requests and dispatches them as one list. grpcio's own threads still handle the
+port, TLS, limits and all other methods (docs/lab/findings.md, "The fast path").
 
-How a call proceeds, as the queue reports it: an event brings the call; one batch of operations receives its message;
-one batch sends the answer and its status. If a cancellation has to be known, a third batch waits for the call to close;
-otherwise that operation is part of the last batch, which saves an event a request. How a stream proceeds is in
-`streams`.
+The events of a call: one event announces the call. One batch of operations receives its message. One batch sends the
+response and status. If a cancellation must be noticed, a third batch waits for the call to close. Otherwise that
+operation is part of the last batch, which saves an event per request. For the events of a stream, see `streams`.
 
-At each start, `check_fast_path` sends a request and a stream through a fast path of its own.
+At each start, `check_fast_path` sends a request and a stream through a separate fast path.
 """
 
 import contextlib
@@ -44,25 +43,25 @@ from rnnserve.server.protocol.responses import encode_stream_response
 __all__ = ["FastPath", "check_fast_path"]
 
 _IDLE_SECONDS = 0.5
-"""Seconds that the thread waits at most for something to arrive before it looks at what else there is to do.
-grpcio's own wait looks for signals every 0.2 s, so this wakes the process no more often."""
+"""Maximum seconds that the thread waits for events before it does periodic work. grpcio's own wait checks for signals
+every 0.2 s, so this doesn't wake the process more often."""
 
 _OUTSTANDING, _OUTSTANDING_STREAMS = MAX_REQUESTS, 64
-"""How many calls, and streams, may arrive between two looks at the queue without waiting for one of them."""
+"""Number of calls, and of streams, that can arrive between two polls of the queue without waiting to be accepted."""
 
 _MEMORY_IS_SHORT = "the server's memory is short: slow down"
 _SILENT_SECONDS = 0.1
-"""Seconds without a message from which on a stream is ended while the server's memory is short."""
+"""If memory is short, a stream without a message for this many seconds is ended."""
 
 _SELF_TEST_SECONDS = 5.0
-"""Seconds that the answers of the self-test may take. Usual are some milliseconds."""
+"""Timeout of the self-test's responses in seconds. They usually take some milliseconds."""
 
 _ACCEPT = object()
-"""Tag of the events that bring a new call of the unary method."""
+"""Tag of the events that announce a new unary call."""
 
 
 class FastPath:
-    """Serves one unary method of a server that has not been started yet, and its form for streams."""
+    """Serves a unary method, and its streaming variant, of a server that hasn't been started yet."""
 
     def __init__(
         self,
@@ -77,17 +76,17 @@ class FastPath:
         gateway_method: str = "",
         gate: Gate | None = None,
     ) -> None:
-        """Register the methods, by full names; `start` begins to serve them, after the server has been started.
+        """Register the methods by full name. `start` begins to serve them after the server has been started.
 
-        One connection may have half of `max_streams`, whose requests in flight are `max_in_flight` together. With a
-        `gateway_method`, calls over the private socket say whose they are. Raises StartError if this grpcio lacks a
-        part.
+        One connection may have half of `max_streams`. All of its streams together may have `max_in_flight` requests in
+        flight. If there is a `gateway_method`, the metadata of calls over the private socket name the client. Raises
+        StartError if this grpcio lacks a required part.
         """
         self._pace = ArrivalPace()
         self.core = GrpcioCore(server, self._pace)
         self.stop_accepting = self.core.stop_accepting
         self.budget = budget
-        self.streams: set[RequestStream] = set()  # those that are open; other threads copy the set to iterate
+        self.streams: set[RequestStream] = set()  # open streams (other threads copy the set before they iterate)
         self._stream_counts: Counter[str] = Counter()  # by connection
         self._max_streams = max_streams
         self._max_in_flight = max_in_flight
@@ -106,45 +105,45 @@ class FastPath:
             self.core.register(name)
         self._open_calls = 0  # of all methods
         self._unfinished: dict[UnaryCall, None] = {}  # calls whose message is being received, in order
-        self._came_alone = self._has_work = False  # came alone: the last call handed on
-        self._accepting = 0  # calls and streams that are requested; -1 after the queue was told to end
-        self._arrived: list[ArrivedRequest] = []  # and not handed on
+        self._came_alone = self._has_work = False  # came alone: the last dispatched call
+        self._accepting = 0  # requested calls and streams (-1 after the queue's shutdown)
+        self._arrived: list[ArrivedRequest] = []  # and not dispatched yet
         self._is_holding = False
-        self.handing_on = self._ident = 0  # the thread's number: while it hands on what has arrived, and always
-        self.failure: Exception | None = None  # what has ended the thread: a defect, or a grpcio that works otherwise
-        self._nap = 0.0  # seconds of sleep when woken, asked for once a turn
+        self.handing_on = self._ident = 0  # the thread's number: while it dispatches, and always
+        self.failure: Exception | None = None  # the error that ended the thread: a defect, or an incompatible grpcio
+        self._nap = 0.0  # seconds to sleep after waking up, updated once per turn
         self._thread = threading.Thread(target=self._run, name="fast path", daemon=True)
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         self._thread.start()
 
     def hold(self) -> None:
-        """Keep the calls that arrive, until `release`: their clients make no further ones meanwhile."""
+        """Hold arriving calls until `release`. Clients that wait for them send no further calls meanwhile."""
         self._is_holding = True
 
     def release(self) -> None:
-        """Answer the calls that were kept."""
+        """Dispatch the held calls."""
         self._is_holding = False
 
     def end_streams(self, error: ServeError) -> None:
-        """End every stream when its requests in flight have been answered. For another thread than the fast path's."""
+        """End every stream after its requests in flight have been answered. Call it from another thread."""
         for stream in list(self.streams):
             stream.end(error)
         for gateway in list(self._gateways):
             gateway.end()
 
     def end_revoked(self) -> None:
-        """End the streams whose tokens do not admit to them any more."""
+        """End the streams whose tokens have become invalid for inference."""
         for stream in list(self.streams):
             if stream.grant is not None and not stream.grant.admits(Need.INFER):
                 stream.end(stream.grant.refusal())
 
     def end_late(self, count: int) -> int:
-        """End so many calls whose message has not come, the oldest first: memory is short. Return how many.
+        """End up to `count` calls whose message has not arrived, oldest first, to free memory. Return how many.
 
-        If no call waits for its message, silent streams are ended, eight times as many, of those with most streams
-        first.
+        If no such call exists, end up to 8 * `count` silent streams instead, beginning with the connections that have
+        the most streams.
         """
         late = list(self._unfinished)[:count]
         for call in late:
@@ -161,23 +160,23 @@ class FastPath:
 
     @property
     def is_receiving(self) -> bool:
-        """Whether messages may be arriving: of calls, or on streams."""
+        """Whether messages of calls or streams may be arriving."""
         return bool(self._unfinished) or len(self.streams) > 0
 
     @property
     def in_flight(self) -> int:
-        """How many requests have arrived, and have not been answered."""
+        """Number of unanswered requests."""
         streams: list[RequestStream | GatewayStream] = [*self.streams, *self._gateways]
         return max(self._open_calls - len(streams), 0) + sum([stream.in_flight for stream in streams])
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for the end, after the server was stopped and all was answered; true if it has ended, or not begun."""
+        """Wait for the thread's end after the server has stopped. Return True if it has ended or never started."""
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
     def call_is_over(self) -> None:
-        """Note that the last event of a call has come. On the fast path's thread."""
+        """Record that the last event of a call has arrived. Only on the fast path's thread."""
         self._open_calls -= 1
 
     def _run(self) -> None:
@@ -187,7 +186,7 @@ class FastPath:
             for method, begin, count in self._stream_methods:
                 self._accept(method, functools.partial(self._accept_stream, method, begin), count)
             self._loop()
-        except Exception as error:  # noqa: BLE001 - it is shown where the thread is looked after
+        except Exception as error:  # noqa: BLE001 - `failure` is reported by the code that watches the thread
             self.failure = error
 
     def _accept(self, method: str, tag: object, count: int = 1) -> None:
@@ -266,10 +265,10 @@ class FastPath:
                     arrived += arrivals.take(message)
                 if len(arrived) >= MAX_REQUESTS or (self._came_alone and self._open_calls == 1 and arrived):
                     self._hand_on()
-            event = tag = call = payload = message = None  # a call lives as long as anything that refers to it
+            event = tag = call = payload = message = None  # a call lives as long as any reference to it
 
     def _hand_on(self) -> None:
-        """Hand on what has arrived, and have further work done, unless calls are held."""
+        """Dispatch arrived requests and run further batches, unless calls are held."""
         if self._is_holding:
             return
         arrived = self._arrived.copy()
@@ -282,7 +281,7 @@ class FastPath:
             self._handler.take(arrived)
             self._has_work = self._handler.work()
             self._nap = self._handler.nap_seconds(self._open_calls - len(self.streams))
-        except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor end the thread
+        except Exception as error:  # noqa: BLE001 - a defect must not leave callers waiting or end the thread
             hidden = InternalError.hiding(error)
             for request in arrived:
                 request.refuse(hidden)
@@ -292,15 +291,15 @@ class FastPath:
             for gateway in self._gateways:
                 gateway.send_collected()
 
-    def _accept_stream(self, method: str, begin: Callable[[Any], None], event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Begin a stream that has arrived, and request the next one."""
+    def _accept_stream(self, method: str, begin: Callable[[Any], None], event: Any) -> None:  # noqa: ANN401 - grpcio's type
+        """Begin an arrived stream, and request the next one."""
         self._accepting -= 1
-        if event.success:  # otherwise the server is being stopped
+        if event.success:  # otherwise the server is stopping
             self._accept(method, functools.partial(self._accept_stream, method, begin))
             self._open_calls += 1
             begin(event)
 
-    def _begin_stream(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def _begin_stream(self, event: Any) -> None:  # noqa: ANN401 - grpcio's type
         """Begin a client's stream, or refuse it."""
         metadata, deadline = event.invocation_metadata, from_wall_clock(event.call_details.deadline)
         connection, grant = event.call.peer().decode(), None
@@ -314,7 +313,8 @@ class FastPath:
             ):
                 raise TooManyStreams(self._max_streams)
         except ServeError as error:
-            # Without a name for the call: a frame that has an error as a variable, and is in its traceback, would stay.
+            # The call isn't assigned to a variable: otherwise the error's traceback, which holds this frame, would keep
+            # it.
             UnaryCall(self, event.call, deadline, (), kept_metadata(metadata)).refuse(error)
             return
         stream = RequestStream(self, event.call, connection, deadline, metadata, self._room_of, self._is_over)
@@ -324,21 +324,23 @@ class FastPath:
         stream.begin()
 
     def _room_of(self, connection: str) -> int:
-        """How many requests a stream of a connection may have in flight. Thread-safe."""
+        """Return how many requests a stream of a connection may have in flight. Thread-safe."""
         return self._max_in_flight // (self._stream_counts[connection] or 1)
 
-    def _begin_gateway(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Begin the stream of a gateway, or refuse it if it has not come over the private socket."""
+    def _begin_gateway(self, event: Any) -> None:  # noqa: ANN401 - grpcio's type
+        """Begin a gateway's stream, or refuse it if it didn't arrive over the private socket."""
         if not is_private(event.call.peer().decode()):
             deadline = from_wall_clock(event.call_details.deadline)
-            UnaryCall(self, event.call, deadline).refuse(Unsupported("this method is for the server's own gateway"))
+            UnaryCall(self, event.call, deadline).refuse(
+                Unsupported("only the server's own HTTP gateway may call this method")
+            )
             return
         stream = GatewayStream(self, event.call, self._is_over)
         self._gateways.add(stream)
         stream.begin()
 
     def _is_over(self, stream: RequestStream | GatewayStream) -> None:
-        """Note that the last event of a stream has come."""
+        """Record that the last event of a stream has arrived."""
         self._open_calls -= 1
         if isinstance(stream, GatewayStream):
             self._gateways.discard(stream)
@@ -350,7 +352,7 @@ class FastPath:
 
 
 def check_fast_path() -> None:
-    """Send a request and a stream through a fast path. Raise StartError if an answer is wrong, or does not come."""
+    """Send a request and a stream through a fast path. Raise StartError if a response is wrong or missing."""
     method, stream_method, payloads = "/rnnserve.SelfTest/Echo", "/rnnserve.SelfTest/EchoStream", (b"first", b"second")
     try:
         with tempfile.TemporaryDirectory(prefix="rnnserve-") as folder, contextlib.ExitStack() as stack:
@@ -368,13 +370,13 @@ def check_fast_path() -> None:
                 answer = channel.unary_unary(method)(payloads[0], timeout=_SELF_TEST_SECONDS)
                 answers = list(channel.stream_stream(stream_method)(iter(payloads), timeout=_SELF_TEST_SECONDS))
             except grpc.RpcError as error:
-                raise path.failure or TimeoutError(f"no answer, {error.code().name}") from None
+                raise path.failure or TimeoutError(f"no response, {error.code().name}") from None
     except StartError:
         raise
-    except Exception as error:  # whatever another grpcio does
+    except Exception as error:  # any error of an incompatible grpcio
         raise unusable(f"its self-test failed: {error!r}") from error
     if answer != payloads[0] or answers != [encode_stream_response(payload) for payload in payloads]:
-        raise unusable("its self-test got wrong answers")
+        raise unusable("its self-test got wrong responses")
 
 
 def _echo(arrived: list[ArrivedRequest]) -> None:

@@ -1,10 +1,11 @@
-"""Many requests in one message: the stream on which the HTTP gateway sends what it has read in one turn of its loop.
+"""The HTTP gateway's stream, on which one message carries many requests: all that the gateway read in one loop turn.
 
-A call for each request would cost the gateway 170 microseconds of processor time, and the server 15. A request among
-many in a message costs either a few. The stream comes over the private socket alone, and each of its requests is one of
-another client: shares and budgets go by that.
+A unary call per request would cost the gateway 170 microseconds of CPU time, and the server 15. Within a shared
+message, a request costs each of them a few microseconds. The stream is accepted only over the private socket. Each of
+its requests belongs to a separate client, to which shares and budgets apply.
 
-Requests are answered in any order, each as soon as it can be: while answers are being sent, the next ones collect.
+Requests are answered in any order, as soon as possible. While responses are being sent, further responses are
+collected.
 """
 
 import threading
@@ -31,8 +32,7 @@ from rnnserve.server.observing.origins import Origin, origin_of
 __all__ = ["GatewayRequest", "GatewayStream"]
 
 _IN_FLIGHT = 2048
-"""Requests of one stream in flight, with those whose answers have not been sent. Beyond it: further ones wait in the
-gateway."""
+"""Requests of one stream in flight, including unsent responses. Beyond it: further requests wait in the gateway."""
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -47,7 +47,7 @@ class GatewayRequest(ArrivedRequest):
     stream = None
 
     def __init__(self, door: FastDoor, gateway: "GatewayStream", entry: Any, arrived: float) -> None:  # noqa: ANN401 - a message
-        """Take an entry of a message that has arrived at a time, in seconds on the clock of `clock`."""
+        """Create a request from an entry of a message. `arrived` is in seconds on `clock`."""
         # Without `super().__init__`, as in `UnaryCall`.
         self._door = door
         self.payload = entry.request
@@ -58,34 +58,34 @@ class GatewayRequest(ArrivedRequest):
         self._connection = of_http(entry.peer)
         self._room = 0
         self._gateway = gateway
-        self.number: int = entry.number  # the gateway's
+        self.number: int = entry.number  # assigned by the gateway
         self.request_id: str = entry.request_id  # its name in logs
-        # What else the server is to see of the client's headers, as true as metadata of a call are.
+        # Further headers of the client, which the server trusts as much as a call's metadata.
         self.headers: Mapping[str, str] = dict(entry.headers) if entry.headers else _NO_HEADERS
-        self.on_cancel: Callable[[], None] | None = None  # called if its client goes before it is answered
+        self.on_cancel: Callable[[], None] | None = None  # called if the client disconnects before the response
 
     def origin(self) -> Origin:
-        """Say where it comes from, before it is answered."""
+        """Return the request's origin. Valid only before the response."""
         said = ((REQUEST_ID, self.request_id), *self.headers.items())
         return origin_of(self._connection, said, read_id(self.payload), "ModelInfer")
 
     def pass_gate(self, gate: Gate) -> None:
-        """Let it in by what its client has shown to the gateway."""
+        """Check the credentials that the client sent to the gateway."""
         grant = gate.grant_with(Need.INFER, self.headers.items(), lambda: self.headers.get(CERTIFICATE, ""))
         self.let_in(grant)
 
     def watch(self, on_cancel: Callable[[], None]) -> None:
-        """Call `on_cancel`, on the fast path's thread, if the client goes before the request is answered."""
+        """Call `on_cancel` on the fast path's thread if the client disconnects before the response."""
         self.on_cancel = on_cancel
         if not self._gateway.has(self.number):
             on_cancel()
 
     def answer(self, payload: bytes) -> None:
-        """Send the response, or an error if the budget of bytes is spent."""
+        """Send the response, or an error if the byte budget is exhausted."""
         if (len(payload) > SMALL or self.held_bytes) and not self.hold_response(payload):
             return
         if self.is_answered:
-            return  # after a failure in the middle of a batch, all of the batch may be refused
+            return  # after a failure within a batch, every request of the batch may be refused
         self.is_answered = True
         self.payload = b""
         count_http_answer(answering.counts)
@@ -100,18 +100,18 @@ class GatewayStream(CoreStream):
 
     __slots__ = ("_answered", "_answers", "_is_ending", "_is_told", "_must_tell", "_sending", "_waiting", "in_flight")
 
-    def __init__(self, door: FastDoor, call: Any, on_end: Callable[["GatewayStream"], None]) -> None:  # noqa: ANN401 - grpcio's own
+    def __init__(self, door: FastDoor, call: Any, on_end: Callable[["GatewayStream"], None]) -> None:  # noqa: ANN401 - grpcio's type
         super().__init__(door, call, on_end)
-        self._waiting: dict[int, GatewayRequest] = {}  # for their answers
-        self.in_flight = 0  # requests, with those whose answers have not been sent
-        self._answers = front_pb2.FrontAnswers()  # to be sent next
-        self._answered: list[GatewayRequest] = []  # those whose answers these are
-        self._sending: list[GatewayRequest] | None = None  # those whose answers are being sent; None if nothing is
+        self._waiting: dict[int, GatewayRequest] = {}  # unanswered requests
+        self.in_flight = 0  # requests, including requests with unsent responses
+        self._answers = front_pb2.FrontAnswers()  # collected for the next message
+        self._answered: list[GatewayRequest] = []  # the requests of `_answers`
+        self._sending: list[GatewayRequest] | None = None  # the requests whose responses are being sent (None if idle)
         self._is_ending = False
-        self._is_told = self._must_tell = False  # that the server goes
+        self._is_told = self._must_tell = False  # about the server's shutdown
 
     def begin(self) -> None:
-        """Say that it is taken, by a message without answers, and wait for its messages, and for its end."""
+        """Accept the stream with an empty message, and wait for its messages and its end."""
         with self._lock:
             self._start((self._core.new_close(),), self._closed)
             self._sending = []
@@ -119,11 +119,11 @@ class GatewayStream(CoreStream):
             self._receive()
 
     def has(self, number: int) -> bool:
-        """Whether a request waits for its answer, and its client is there, as far as is known."""
+        """Return whether a request is unanswered and its client is, as far as known, still connected."""
         return number in self._waiting
 
     def answered(self, request: GatewayRequest, status: int, response: bytes, message: str) -> None:
-        """Send an answer, with others that have come while one was being sent."""
+        """Send a response, together with those collected while another message was being sent."""
         with self._lock:
             request.on_cancel = None
             self._waiting.pop(request.number, None)
@@ -136,17 +136,17 @@ class GatewayStream(CoreStream):
                 self._send()
 
     def send_collected(self) -> None:
-        """Send what has been answered while the fast path handed on what had arrived: together, as it has come."""
+        """Send the responses collected during a dispatch in one message."""
         if self._answered:
             with self._lock:
                 self._send()
 
     def end(self) -> None:
-        """Tell the gateway that the server goes: it half-closes, and has what it has written until then answered.
+        """Announce the shutdown. The gateway then half-closes, and its previous requests are answered.
 
-        If it has not half-closed until the second call, which comes a second later, that ends the stream when its
-        requests in flight are answered. To end it at once would lose requests: of a message that the gateway writes
-        meanwhile, gRPC says that the stream broke, so that the gateway cannot know whether they were run.
+        A second call, a second later, ends the stream after its requests in flight, even if the gateway has not
+        half-closed. Ending the stream at once would lose requests: if the gateway is just writing a message, gRPC
+        reports a broken stream, so the gateway can't know whether the requests were run.
         """
         with self._lock:
             if self._is_told:
@@ -155,14 +155,14 @@ class GatewayStream(CoreStream):
                 self._is_told = self._must_tell = True
             self._send()
 
-    def _received(self, event: Any) -> RequestBatch | None:  # noqa: ANN401 - grpcio's own
+    def _received(self, event: Any) -> RequestBatch | None:  # noqa: ANN401 - grpcio's type
         payload = event.batch_operations[0].message()
         made = RequestBatch()
         with self._lock:
             self._operations -= 1
             self._is_receiving = False
             if payload is None or self._is_ending or not self.is_open:
-                self._is_ending = True  # what has come now is not answered: the gateway asks another server
+                self._is_ending = True  # later requests are not answered: the gateway retries them on another server
             else:
                 try:
                     message = front_pb2.FrontRequests.FromString(payload)
@@ -180,7 +180,7 @@ class GatewayStream(CoreStream):
         self._look_for_end()
         return made or None
 
-    def _sent(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def _sent(self, _: Any) -> None:  # noqa: ANN401 - grpcio's type
         with self._lock:
             self._operations -= 1
             sent, self._sending = self._sending or (), None
@@ -192,7 +192,7 @@ class GatewayStream(CoreStream):
             self._receive()
         self._look_for_end()
 
-    def _closed(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def _closed(self, _: Any) -> None:  # noqa: ANN401 - grpcio's type
         with self._lock:
             self._operations -= 1
             self.is_open = False
@@ -204,7 +204,7 @@ class GatewayStream(CoreStream):
         self._look_for_end()
 
     def _send(self) -> None:
-        """Send the answers that there are, or the end. With the lock."""
+        """Send collected responses, or the end of the stream. The caller must hold the lock."""
         if self._sending is not None or self._has_status or not self.is_open:
             return
         if self._answered or self._must_tell:
@@ -213,10 +213,10 @@ class GatewayStream(CoreStream):
             payload, self._answers = self._answers.SerializeToString(), front_pb2.FrontAnswers()
             self._start_sending(self._core.send_message(payload, 0))
         elif self._is_ending and not self.in_flight:
-            self._start_status(self._core.status(self._end_error))  # a message that is arriving is not answered
+            self._start_status(self._core.status(self._end_error))  # a message still arriving is not answered
 
     def _receive(self) -> None:
-        """Receive a message, if one may come. With the lock."""
+        """Receive a message unless there is a reason to wait. The caller must hold the lock."""
         if not (self._is_receiving or self._is_ending) and self.is_open and self.in_flight < _IN_FLIGHT:
             self._start_receiving()
 

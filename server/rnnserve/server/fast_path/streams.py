@@ -1,12 +1,12 @@
-"""A call of ModelStreamInfer on the fast path: requests and responses on one stream, which keeps no thread.
+"""ModelStreamInfer calls on the fast path: requests and responses on one stream, without a thread per stream.
 
-How a stream proceeds, as the completion queue reports it: one batch of operations waits for the call to close; one
-receives a message, and is started again as soon as it has come; one sends a response, the next one after it. So a step
-costs two events, and no call. If the client sends each message after the response to the one before, one
-batch sends a response and receives the next message: then a step costs one event.
+The events of a stream: one batch of operations waits for the call to close. One batch receives a message, and is
+started again after the message arrives. One batch sends a response, followed by the next. A step therefore costs two
+events, and no new call. If the client waits for each response before it sends the next message, one batch sends the
+response and receives the next message, so a step costs one event.
 
-Responses are sent in the order of the requests. While a stream has as many requests in flight as it may, or a large
-one, no further one is received: the client's messages then wait in its own process.
+Responses are sent in the order of the requests. If a stream has reached its limit of requests in flight, or has a large
+request in flight, no further message is received. The client's messages then wait in the client process.
 """
 
 import abc
@@ -28,28 +28,28 @@ from rnnserve.server.validation.parsing import is_compressed
 __all__ = ["CoreStream", "RequestStream", "StreamMessage"]
 
 _IN_FLIGHT = 256
-"""Requests of one stream in flight, with those whose responses have not been sent. Beyond it: the next wait at the
-client."""
+"""Requests of one stream in flight, including unsent responses. Beyond it: further requests wait at the client."""
 
 _ALONE, _ALONE_AGAIN = 4, 32
-"""After so many messages in a row that were answered before the next one came, the client is taken to wait for each
-response, and the next message is received with it. Of so many such messages, one is received as soon as it can be: that
-shows whether the client waits still."""
+"""After this many messages in a row, each answered before the next one arrived, the stream assumes that the client
+waits for each response, and receives the next message together with sending the response. Once in the second number of
+messages, it starts to receive at once, to check that the client still waits."""
 
 _EXCHANGED_BYTES = 2 << 10
-"""A larger response is sent alone: one that is sent with the receipt of a message is kept until that comes."""
+"""Larger responses are sent separately, because a response sent together with a receive stays in memory until the
+message arrives."""
 
 
 class CoreStream(StreamOwner, abc.ABC):
-    """A stream of a client or a gateway. Events come on the fast path's thread, answers from any; `_lock` guards."""
+    """A stream of a client or gateway. Events come on the fast path's thread, responses from any (see `_lock`)."""
 
     __slots__ = (
         "_call", "_core", "_door", "_end_error", "_has_begun_to_send", "_has_status", "_is_receiving", "_lock",
         "_on_end", "_operations",
     )  # fmt: skip
 
-    def __init__(self, door: FastDoor, call: Any, on_end: Callable[[Any], None]) -> None:  # noqa: ANN401 - grpcio's own
-        """Take a call; `on_end` is called with the stream when its last event has come, on the fast path's thread."""
+    def __init__(self, door: FastDoor, call: Any, on_end: Callable[[Any], None]) -> None:  # noqa: ANN401 - grpcio's type
+        """Create the stream. After its last event, `on_end` is called with the stream on the fast path's thread."""
         super().__init__()
         self._door = door
         self._core = door.core
@@ -58,18 +58,18 @@ class CoreStream(StreamOwner, abc.ABC):
         self._lock = threading.Lock()
         self._is_receiving = self._has_begun_to_send = self._has_status = False
         self._end_error: ServeError | None = None
-        self._operations = 0  # batches that have been started and whose events have not come
+        self._operations = 0  # started batches whose events have not arrived
 
     @abc.abstractmethod
-    def _received(self, event: Any) -> object:  # noqa: ANN401 - grpcio's own
-        """Handle a message, or the client's half-close."""
+    def _received(self, event: Any) -> object:  # noqa: ANN401 - grpcio's type
+        """Handle a message or the client's half-close."""
 
     @abc.abstractmethod
-    def _sent(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        """Handle that a response or the status has been sent."""
+    def _sent(self, event: Any) -> None:  # noqa: ANN401 - grpcio's type
+        """Handle the completed sending of a response or status."""
 
     @abc.abstractmethod
-    def _closed(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def _closed(self, event: Any) -> None:  # noqa: ANN401 - grpcio's type
         """Handle the end of the call."""
 
     def _start(self, operations: tuple[object, ...], tag: Callable[[Any], object]) -> None:
@@ -90,7 +90,7 @@ class CoreStream(StreamOwner, abc.ABC):
         self._start((self._core.receive_message(0),), self._received)
 
     def _look_for_end(self) -> None:
-        """After each event: end if the stream has closed and no event is left. Nothing is started then: no lock."""
+        """End the stream if it has closed and no event is pending. Nothing starts after that, so no lock is needed."""
         if not (self.is_open or self._operations):
             self._on_end(self)
 
@@ -106,7 +106,7 @@ class RequestStream(CoreStream):
     def __init__(
         self,
         door: FastDoor,
-        call: Any,  # noqa: ANN401 - grpcio's own
+        call: Any,  # noqa: ANN401 - grpcio's type
         connection: str,
         deadline: float,
         metadata: Iterable[Any],
@@ -116,29 +116,29 @@ class RequestStream(CoreStream):
         super().__init__(door, call, on_end)
         self._room_of = room_of
         self.connection = connection
-        self.deadline = deadline  # in seconds on the clock of `clock`; far in the future if the caller set none
-        self.heard = now()  # when its last message came
+        self.deadline = deadline  # in seconds on `clock` (far in the future if the caller set none)
+        self.heard = now()  # arrival of its last message
         self.unsent_bytes = 0  # of responses that wait to be sent
         self.metadata = kept_metadata(metadata)
-        self.errors_end_it = errors_end_stream(metadata)  # the first one, with its status: its client asks for that
-        self._in_flight: deque[StreamMessage] = deque()  # in the order of their arrival
+        self.errors_end_it = errors_end_stream(metadata)  # whether the client wants errors as statuses
+        self._in_flight: deque[StreamMessage] = deque()  # in order of arrival
         self._sending: StreamMessage | None = None
-        self._alone = 0  # messages in a row that were answered before the next one came
+        self._alone = 0  # messages in a row, each answered before the next one arrived
         self._is_half_closed = False
 
     @property
     def in_flight(self) -> int:
-        """How many of its requests have not been answered, or are being."""
+        """Number of its unanswered requests, including a response being sent."""
         return len(self._in_flight) + (self._sending is not None)
 
     def begin(self) -> None:
-        """Wait for its messages, and for its end."""
+        """Start waiting for messages and for the end of the stream."""
         with self._lock:
             self._start((self._core.new_close(),), self._closed)
             self._receive_more()
 
     def answered(self, message: "StreamMessage") -> None:
-        """Send a message's response when it is its turn."""
+        """Send a message's response when its turn comes."""
         with self._lock:
             message.on_cancel = None
             if self._has_status or not self.is_open:
@@ -155,7 +155,7 @@ class RequestStream(CoreStream):
                 self._send_next()
 
     def _is_exchange(self, message: "StreamMessage") -> bool:
-        """Whether a response can be sent with the receipt of the next message, and no other is in flight."""
+        """Return whether a response can be sent together with receiving the next message."""
         return (
             self._alone > _ALONE
             and not (self._is_receiving or self._is_half_closed or message.held_bytes)
@@ -165,17 +165,17 @@ class RequestStream(CoreStream):
         )
 
     def end(self, error: ServeError) -> None:
-        """End the stream when its requests in flight have been answered, whatever else the client would send."""
+        """End the stream after its requests in flight have been answered, and ignore later messages."""
         with self._lock:
             self._is_half_closed = True
             self._end_error = error
             self._send_next()
 
     def cancel(self, words: str) -> None:
-        """End the stream at once, with RESOURCE_EXHAUSTED. For another thread than the fast path's."""
+        """End the stream at once with RESOURCE_EXHAUSTED. Call it from another thread than the fast path's."""
         self._call.cancel(self._core.exhausted, words)
 
-    def _received(self, event: Any) -> "StreamMessage | None":  # noqa: ANN401 - grpcio's own
+    def _received(self, event: Any) -> "StreamMessage | None":  # noqa: ANN401 - grpcio's type
         payload = event.batch_operations[-1].message()
         self.heard = now()
         message = None
@@ -193,7 +193,7 @@ class RequestStream(CoreStream):
         self._look_for_end()
         return message
 
-    def _sent(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def _sent(self, _: Any) -> None:  # noqa: ANN401 - grpcio's type
         with self._lock:
             self._operations -= 1
             sent, self._sending = self._sending, None
@@ -203,7 +203,7 @@ class RequestStream(CoreStream):
             self._send_next()
         self._look_for_end()
 
-    def _closed(self, _: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def _closed(self, _: Any) -> None:  # noqa: ANN401 - grpcio's type
         with self._lock:
             self._operations -= 1
             self.is_open = False
@@ -216,7 +216,7 @@ class RequestStream(CoreStream):
         self._look_for_end()
 
     def _send_next(self) -> None:
-        """Send the next response, or the status if there is none. Receive more. With the lock."""
+        """Send the next response, or the status if none is left, and receive more. The caller must hold the lock."""
         if self._has_status or not self.is_open or self._sending is not None:
             return
         if self._in_flight and self._in_flight[0].response is not None:
@@ -232,7 +232,7 @@ class RequestStream(CoreStream):
         self._receive_more()
 
     def _receive_more(self) -> None:
-        """Receive a message, if one may come. With the lock."""
+        """Receive a message unless a limit is reached. The caller must hold the lock."""
         if self._is_receiving or self._is_half_closed:
             return
         if self._in_flight:
@@ -254,38 +254,38 @@ class StreamMessage(ArrivedRequest):
         super().__init__(door, payload, stream.deadline, stream)
         self._connection = stream.connection
         self._stream = stream
-        self.response: bytes | None = None  # the bytes of a ModelStreamInferResponse, once it is answered
-        self.status: object | None = None  # the operation that ends the stream in place of the response, if it does
-        self.on_cancel: Callable[[], None] | None = None  # called if the stream ends before it is answered
-        # Another thread may parse it: until it is answered, no further one is received, so that they stay in order.
+        self.response: bytes | None = None  # the bytes of its ModelStreamInferResponse, once answered
+        self.status: object | None = None  # the operation that ends the stream instead of a response, if any
+        self.on_cancel: Callable[[], None] | None = None  # called if the stream ends before the response
+        # Another thread may parse the request. To keep the order, the next message is received only after its response.
         self.is_parsed_elsewhere = len(payload) > SMALL or is_compressed(payload)
 
     def origin(self) -> Origin:
-        """Say where it comes from, before it is answered."""
+        """Return the request's origin. Valid only before the response."""
         return origin_of(self._connection, self._stream.metadata, read_id(self.payload), "ModelStreamInfer")
 
     def watch(self, on_cancel: Callable[[], None]) -> None:
-        """Call `on_cancel`, on the fast path's thread, if the stream ends before the request is answered."""
+        """Call `on_cancel` on the fast path's thread if the stream ends before the response."""
         self.on_cancel = on_cancel
         if not self._stream.is_open:
             on_cancel()
 
     def is_counted(self, size: int) -> bool:
-        """Whether a response of so many bytes takes them from the budget: with those that wait to be sent."""
+        """Return whether a response needs bytes from the budget, given the stream's unsent responses."""
         return self.held_bytes > 0 or self._stream.unsent_bytes + size > SMALL
 
     def answer(self, payload: bytes) -> None:
-        """Send the response in its turn, or an error if the budget of bytes is spent."""
+        """Send the response in its turn, or an error if the byte budget is exhausted."""
         if self.is_counted(len(payload)) and not self.hold_response(payload):
             return
         if self.is_answered:
-            return  # after a failure in the middle of a batch, all of the batch may be refused
+            return  # after a failure within a batch, every request of the batch may be refused
         self.is_answered = True
         self.payload = b""
         self._finish(encode_stream_response(payload))
 
     def _send_error(self, error: ServeError, request_id: str) -> None:
-        """Send an error in its turn, with the request's id if that stands at its beginning."""
+        """Send an error in its turn, with the request's id if it is at the message's start."""
         if self._stream.errors_end_it:
             self.status = self._door.core.status(error, request_id)
         start, id_end, _ = find_varying_fields(self.payload)

@@ -1,7 +1,8 @@
-"""Runs of requests with one prefix: they differ by their values alone, so there is nothing to plan.
+"""Template runs: batches of requests with one template. Such requests differ only in their values.
 
-For a prefix and a number of requests, the arrays of a run are kept, and only filled. Most of what such a request costs
-beside gRPC is Python that runs with cold caches, so the code here executes as little as possible.
+For each template and number of requests, the arrays of an inference call are created once and then only filled. Most of
+a small request's cost, apart from gRPC, is Python code that runs with cold caches, so the code here executes as little
+as possible.
 """
 
 from collections.abc import Sequence
@@ -20,12 +21,11 @@ from rnnserve.server.validation.values import all_finite
 __all__ = ["SamePrefixBatch", "SamePrefixRun", "SamePrefixRuns", "SameStepBatch"]
 
 _MAX_RUNS, _MAX_BYTES, _MAX_RUN_BYTES = 512, 1 << 25, 1 << 18
-"""For how many prefixes and numbers of requests the arrays of a run are kept, and how large they may be, in bytes: all
-of them, and those of one run."""
+"""Maximum number of cached template runs, and maximum bytes of their arrays: in total and per run."""
 
 
 class _WrittenRows:
-    """The requests' rows of an array that a run reads: (requests, *axes of one request's tensor)."""
+    """The requests' rows of an input array: (requests, *axes of one request's tensor)."""
 
     __slots__ = ("_bytes", "array")
 
@@ -34,7 +34,7 @@ class _WrittenRows:
         self._bytes = array.data.cast("B") if array.flags.c_contiguous else None
 
     def write(self, values: bytes) -> None:
-        """Write all of them: one request's values after the other's, each in row-major order."""
+        """Write all rows: the requests' values one after another, each in row-major order."""
         if self._bytes is None:
             self.array[...] = np.frombuffer(values, self.array.dtype).reshape(self.array.shape)
         else:
@@ -42,27 +42,27 @@ class _WrittenRows:
 
 
 class _Output(NamedTuple):
-    """An output that the requests ask for."""
+    """A requested output."""
 
-    rows: Array  # the requests' rows of the kept array that a run writes: (requests, *axes of one request's tensor)
-    size: int  # its bytes in one response
-    before: bytes  # what precedes them in a response, after the id if it is the first output
-    before_without_id: bytes  # the same in a response without an id
+    rows: Array  # the requests' rows of the output array: (requests, *axes of one request's tensor)
+    size: int  # bytes per response
+    before: bytes  # bytes before the output in a response (for the first output, after the id)
+    before_without_id: bytes  # the same for a response without an id
 
 
 class _State(NamedTuple):
-    """A state that the server keeps between the requests."""
+    """A state that the server keeps between requests."""
 
     initial: _WrittenRows
-    final: Array  # the requests' rows of the array that a run writes: (requests, *axes of one request's tensor)
-    blank: bytes  # what stands for a state that is left out, for one request
+    final: Array  # the requests' rows of the output array: (requests, *axes of one request's tensor)
+    blank: bytes  # bytes for one request without a state
 
 
 class SamePrefixRun:
-    """What is kept to run a number of requests with one prefix, again and again, on one thread."""
+    """Reusable arrays to run a number of requests with one template. Not thread-safe."""
 
     def __init__(self, prefix: RequestPrefix, count: int) -> None:
-        """Make the arrays for so many requests with a bindable prefix; for one, if they don't share runs."""
+        """Create the arrays for `count` requests with a bindable template (1 if they can't share a batch)."""
         self._prefix = prefix
         self._count = count
         model, signature = prefix.served.model, prefix.served.model.signature
@@ -87,7 +87,7 @@ class SamePrefixRun:
         finals = [final.name for _, final in prefix.states]
         outputs = [signature.outputs[name] for name in dict.fromkeys((*prefix.outputs, *finals))]
         results = {spec.name: np.empty(spec.shape(rows, prefix.sizes), spec.dtype) for spec in outputs}
-        # Views of the requests' rows: a row of padding may be anything.
+        # Views of the requests' rows, because the content of padding rows doesn't matter.
         views = {spec.name: self._rows_of(results[spec.name], spec) for spec in outputs}
         self._outputs: list[_Output] = []
         for name, before in zip(prefix.outputs, prefix.head.before_outputs, strict=True):
@@ -108,16 +108,17 @@ class SamePrefixRun:
         self._run = model.bind(feeds, results)
 
     def _rows_of(self, array: Array, spec: TensorSpec) -> Array:
-        """View the requests' rows in a kept array: (requests, *axes of one request's tensor)."""
+        """Return a view of the requests' rows: (requests, *axes of one request's tensor)."""
         axis, batch = spec.batch_axis, self._prefix.batch
         used = array[(slice(None),) * axis + (slice(0, self._count * batch),)]
         return np.moveaxis(used.reshape(*used.shape[:axis], self._count, batch, *used.shape[axis + 1 :]), axis, 0)
 
     def run(self, payloads: Sequence[bytes], id_fields: Sequence[bytes] = ()) -> list[bytes] | None:
-        """Run as many requests as the run was made for, and return the responses.
+        """Run the requests and return the encoded responses, or None if they need full validation.
 
-        The id's field of each has tag and size, and is empty for none; no fields if none has an id. None if a value is
-        not plainly valid, or an answer is not finite and has to be: then each request has to pass request validation.
+        The number of requests must equal `count`. Each id field includes tag and size, or is empty. If no request has
+        an id, `id_fields` is empty. The result is None if a value needs full validation, or if an output is not finite
+        but has to be.
         """
         for sent, rows in self._inputs:
             start, end = sent.start, sent.end
@@ -136,12 +137,12 @@ class SamePrefixRun:
         return columns[0] if len(columns) == 1 else list(map(b"".join, zip(*columns, strict=True)))
 
     def set_states(self, states: Sequence[tuple[bytes, ...]]) -> None:
-        """Put the states of the requests into their rows, before `run`: of each all, or none if it begins."""
+        """Write the requests' states into their rows, before `run`. A request that starts a sequence has no states."""
         for at, (initial, _, blank) in enumerate(self._states):
             initial.write(b"".join([of[at] if of else blank for of in states]))
 
     def states(self) -> list[tuple[bytes, ...]]:
-        """The states that the last run has left: for each request the bytes of all, in their own shapes."""
+        """Return the final states of the last run: for each request, the bytes of all states in their own shapes."""
         columns = []
         for _, final, blank in self._states:
             data, size = final.tobytes(), len(blank)
@@ -149,7 +150,7 @@ class SamePrefixRun:
         return list(zip(*columns, strict=True))
 
     def _fill(self, sent: SentInput, rows: _WrittenRows, values: bytes) -> bool:
-        """Put an input's values into its rows, or return False if one of them is not plainly valid."""
+        """Write an input's values into its rows. Return False if a value needs full validation."""
         spec = sent.spec
         if spec.lengths_of:
             rows.write(values)
@@ -162,19 +163,19 @@ class SamePrefixRun:
 
 
 class SamePrefixRuns:
-    """The runs that are kept: a bounded number, each of a bounded size. For one thread."""
+    """Cached template runs, bounded in number and size. Not thread-safe."""
 
     def __init__(self) -> None:
         self._runs: dict[tuple[RequestPrefix, int], SamePrefixRun] = {}
         self._nbytes = 0
 
     def clear(self) -> None:
-        """Drop everything, as when the models have changed."""
+        """Clear the cache. Needed when models have changed."""
         self._runs.clear()
         self._nbytes = 0
 
     def get(self, prefix: RequestPrefix, count: int) -> SamePrefixRun:
-        """The run of as many requests with this prefix."""
+        """Return the template run for this template and number of requests."""
         run = self._runs.get((prefix, count))
         if run is None:
             run = SamePrefixRun(prefix, count)
@@ -187,34 +188,34 @@ class SamePrefixRuns:
 
 
 class _OfOnePrefix:
-    """What batches of requests with one prefix have in common."""
+    """Base class of batches of requests with one template."""
 
     __slots__ = ("_prefix", "_runs", "arrivals", "rows")
 
     def __init__(self, runs: SamePrefixRuns, prefix: RequestPrefix, arrivals: Sequence[float]) -> None:
         self._runs = runs
         self._prefix = prefix
-        self.arrivals = arrivals  # in seconds on the clock of `clock`
+        self.arrivals = arrivals  # in seconds on `clock`
         self.rows = len(arrivals) * prefix.batch
 
     @property
     def steps(self) -> int:
-        """Steps of all of their rows, together."""
+        """Total steps of all rows."""
         return self.rows * self._prefix.steps
 
     @property
     def padded_steps(self) -> int:
-        """Steps of the run beside these: a padding row's."""
+        """Steps of the padding row, if the batch has one."""
         return (self.rows & 1) * self._prefix.steps if self._prefix.is_joined else 0
 
     @property
     def rows_each(self) -> list[int]:
-        """Rows of each of them."""
+        """Rows of each request."""
         return [self._prefix.batch] * len(self.arrivals)
 
 
 class SamePrefixBatch(_OfOnePrefix):
-    """Calls with one prefix, as one batch; `id_fields` as in `SamePrefixRun.run`."""
+    """A batch of calls with one template. For `id_fields`, see `SamePrefixRun.run`."""
 
     __slots__ = ("_id_fields", "members")
 
@@ -226,23 +227,23 @@ class SamePrefixBatch(_OfOnePrefix):
         id_fields: Sequence[bytes],
         arrivals: Sequence[float],
     ) -> None:
-        _OfOnePrefix.__init__(self, runs, prefix, arrivals)  # once a run, and cheaper than super()
+        _OfOnePrefix.__init__(self, runs, prefix, arrivals)  # runs for each batch, and is cheaper than super()
         self._id_fields = id_fields
         self.members = calls
 
     def run(self) -> list[bytes] | None:
-        """Run them, and return the responses. None if a value is not plainly valid."""
+        """Run the batch and return the responses, or None if it needs full validation."""
         run = self._runs.get(self._prefix, len(self.members))
         return run.run([call.payload for call in self.members], self._id_fields)
 
     def part(self, part: slice) -> "SamePrefixBatch":
-        """Return some of the calls as a batch of their own."""
+        """Return a slice of the calls as a separate batch."""
         calls, id_fields, arrivals = self.members[part], self._id_fields[part], self.arrivals[part]
         return SamePrefixBatch(self._runs, self._prefix, calls, id_fields, arrivals)
 
 
 class SameStepBatch(_OfOnePrefix):
-    """Requests of sequences with one prefix, as one batch. Its answers are the bytes of responses and of states."""
+    """A batch of sequence requests with one template. The results are bytes of responses and of states."""
 
     __slots__ = ("members",)
 
@@ -251,7 +252,7 @@ class SameStepBatch(_OfOnePrefix):
         self.members = calls
 
     def run(self) -> list[tuple[bytes, tuple[bytes, ...]]] | None:
-        """Run them, and return the responses and the states. None if one is not plainly valid."""
+        """Run the batch and return the responses and states, or None if it needs full validation."""
         calls, batch = self.members, self._prefix.batch
         before: list[tuple[bytes, ...]] = []
         for call in calls:
@@ -265,5 +266,5 @@ class SameStepBatch(_OfOnePrefix):
         return None if responses is None else list(zip(responses, run.states(), strict=True))
 
     def part(self, part: slice) -> "SameStepBatch":
-        """Return some of the calls as a batch of their own."""
+        """Return a slice of the calls as a separate batch."""
         return SameStepBatch(self._runs, self._prefix, self.members[part])

@@ -1,17 +1,22 @@
-"""Request prefixes: what the bytes before a request's data meant, so that they need not be parsed again.
+"""Request templates: the meaning of the bytes before a request's data, cached so that they need not be parsed again.
 
-Clients send the same prefix over and over: everything before `raw_input_contents`, the protocol's last field, repeats
-byte for byte while model, shapes and outputs do, except for the `id`, which some clients count up, and the parameters
-that name a sequence. These varying fields are found without parsing where clients write them: at the message's
-beginning, after model and version. What such a prefix meant once it means again, before any data of the same sizes;
-only the values are left to check (docs/lab/findings.md, "Request prefixes"). gRPC's headers are something else:
-metadata, which is not looked at here.
+A template (`RequestPrefix`) belongs to the bytes before `raw_input_contents`, the protocol's last field. Clients send
+these bytes unchanged as long as model, shapes and outputs stay the same. Exceptions are the `id`, which some clients
+count up, and the parameters that name a sequence. Clients write these varying fields at the message's start, after
+model and version, where they can be found without parsing. If the prefix was valid once, it has the same meaning before
+any data of the same sizes, so only the values must be checked (docs/lab/findings.md, "Request prefixes"). gRPC headers
+are metadata, which this module doesn't look at.
 
-That crafted bytes cannot deceive the cache rests on two facts of protobuf: a message's bytes may be cut between two
-fields and the parts parsed one after the other, and a field's bytes say by themselves where it ends. So a prefix is
-kept, without its varying fields, only if it parses on its own, holds none of the data, no second id and no parameters
-beside those that were cut out, and is followed by exactly the data's fields; and it is recognised only by all of its
-bytes, with the data's tags and sizes where they were. All other requests are parsed.
+Crafted bytes cannot deceive the cache, because of two properties of protobuf: a message can be cut between two fields
+and its parts parsed one after another, and each field encodes its own end. A prefix is therefore cached, without its
+varying fields, only if all of these conditions hold:
+
+- It parses as a message by these bytes alone.
+- It contains no data, no second id, and no parameters except the removed ones.
+- It is followed by exactly the data's fields.
+
+A request matches a template only if all bytes of the prefix match, and the data's tags and sizes are in the same
+places. All other requests are parsed.
 """
 
 import dataclasses
@@ -40,34 +45,34 @@ __all__ = ["HEAD_BYTES", "PrefixCache", "Recognised", "RequestPrefix", "SentInpu
 _MODEL_NAME, _MODEL_VERSION, _ID, _PARAMETER, _RAW_INPUT = 0x0A, 0x12, 0x1A, 0x22, b"\x3a"
 
 _MAX_SPELLINGS = 16384
-"""For how many spellings of the parameters of a sequence their meaning is kept."""
+"""Maximum number of cached encodings of sequence parameters."""
 
 _MAX_PREFIXES = 4096
-"""How many prefixes are kept. With more, the cache starts again."""
+"""Maximum number of templates. If it is exceeded, the cache is cleared."""
 
 _MAX_BYTES = 2048
-"""How long a kept prefix may be. Usual ones have some hundred bytes."""
+"""Maximum bytes of a cached prefix. Typical prefixes have some hundred bytes."""
 
 _MAX_SIZES = 4
-"""How many sizes of prefix are kept for payloads of one size: each size costs a look-up."""
+"""Maximum number of prefix sizes per payload size. Each size costs a lookup."""
 
 _NO_PREFIXES: Mapping[int, dict[bytes, "RequestPrefix"]] = {}
 
 _LONG_ID = "?" * _MAX_BYTES
 _LONG_ID_FIELD = bytes([_ID]) + encode_varint(len(_LONG_ID)) + _LONG_ID.encode()
-"""An id longer than any in a prefix. In front of a prefix that is parsed, it lasts if the prefix has no id. An empty id
-replaces it, too, though a parsed message does not tell an empty id from none."""
+"""An id longer than any id in a prefix. The check parses it in front of the prefix: it survives if the prefix has no
+id. Even an empty id would replace it, although a parsed message doesn't distinguish an empty id from none."""
 
 HEAD_BYTES = 1024
-"""Bytes at a message's beginning among which the id is found, if it is."""
+"""The id is searched for in this many bytes at the start of a message."""
 
 
 def find_varying_fields(payload: bytes) -> tuple[int, int, int]:
-    """Find where the id's field begins and ends, tag and size included, and where the parameters' fields after it end.
+    """Find the start and end of the id field (with tag and size), and the end of the parameter fields after it.
 
-    The search goes from field to field, so that what it finds is certain to lie between two fields. Without an id, or
-    with one that is empty, long, or not plain ASCII, its field counts as empty; without parameters, or with a long one,
-    so do theirs. What is not found here stays part of the prefix, and is parsed.
+    The search goes from field to field, so the result always lies between two fields. The id field counts as empty if
+    the id is missing, empty, long, or not plain ASCII. The parameter fields count as empty if they are missing or one
+    is long. Fields that are not found remain part of the prefix and are parsed.
     """
     try:
         at = 2 + payload[1] if payload[0] == _MODEL_NAME and payload[1] < 0x80 else 0
@@ -83,19 +88,19 @@ def find_varying_fields(payload: bytes) -> tuple[int, int, int]:
         if end < len(payload):
             return start, id_end, end
     except IndexError:
-        pass  # a payload as short as that is parsed, and refused
+        pass  # such a short payload is parsed and refused
     return 0, 0, 0
 
 
 def read_id(payload: bytes) -> str:
-    """Return the id of a request, given whole or as its first `HEAD_BYTES`, if `find_varying_fields` finds it."""
+    """Return the id if `find_varying_fields` finds it. The first `HEAD_BYTES` of the request are enough."""
     start, id_end, _ = find_varying_fields(payload)
     return payload[start + 2 : id_end].decode("ascii")
 
 
 @functools.lru_cache(maxsize=_MAX_SPELLINGS)
 def _read_sequence(fields: bytes) -> SequenceControl | None:
-    """Read the fields of parameters. None if there are others than those of a sequence."""
+    """Parse parameter fields. Return None if they include parameters that don't belong to a sequence."""
     try:
         parameters = pb.ModelInferRequest.FromString(fields).parameters
         if not VARYING_PARAMETERS.issuperset(parameters):
@@ -107,42 +112,42 @@ def _read_sequence(fields: bytes) -> SequenceControl | None:
 
 
 def _find_sequence(payload: bytes) -> tuple[int, int, int, SequenceControl | None]:
-    """Find where the id's field begins and ends, where the varying fields end, and what the parameters say."""
+    """Return the start and end of the id field, the end of the varying fields, and the sequence parameters."""
     start, id_end, end = find_varying_fields(payload)
     said = _read_sequence(payload[id_end:end]) if end > id_end else None
     return start, id_end, end if said else id_end, said
 
 
 class SentInput(NamedTuple):
-    """An input that requests with a prefix send."""
+    """An input that requests with a template send."""
 
     spec: TensorSpec
     shape: tuple[int, ...]
-    start: int  # where its bytes begin, counted from the payload's end, since ids differ in size
-    end: int | None  # where they end; None for the payload's end
-    are_valid: Callable[[bytes], bool]  # tells of these bytes whether every value is plainly valid; not for lengths
+    start: int  # start of its bytes, relative to the payload's end because ids differ in size
+    end: int | None  # end of its bytes (None for the payload's end)
+    are_valid: Callable[[bytes], bool]  # whether every value is valid without full validation (not for lengths)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class RequestPrefix:
-    """What a prefix means. Compared by identity."""
+    """A request template. Compared by identity."""
 
-    key: bytes  # what payloads begin with, without varying fields: all before the data, and its first tag and size
-    size: int  # of the payloads in bytes, without varying fields
+    key: bytes  # start of the payloads without varying fields: all before the data, and the data's first tag and size
+    size: int  # of the payloads without varying fields, in bytes
     served: ServedVersion
     batch: int  # rows of each request
     sizes: Mapping[str, int]  # of each sequence axis of each request
     steps: int  # of each request's rows: the sum of the sizes, or 1 for a model without sequence axes
-    outputs: tuple[str, ...]  # those wanted, in order
+    outputs: tuple[str, ...]  # requested outputs, in order
     inputs: tuple[SentInput, ...]  # in order
-    is_joined: bool  # Do such requests share runs? With lengths, each run would be as long as its longest row.
-    is_bindable: bool  # Do the sizes give the shapes of the outputs, so that arrays can be bound to them?
-    has_parameters: bool  # the same in all of the requests
-    later_tags: tuple[tuple[int, bytes], ...]  # of the data after the first: places, from the payload's end, and bytes
+    is_joined: bool  # whether such requests share a template run (not with lengths: its size would vary)
+    is_bindable: bool  # whether the sizes determine the shapes of the outputs, so that arrays can be bound
+    has_parameters: bool  # identical in all of these requests
+    later_tags: tuple[tuple[int, bytes], ...]  # tags of further inputs: offsets from the payload's end, and bytes
     head: ResponseHead
-    # For requests of sequences, whose states the server keeps: each initial state, and the output that is the final one
+    # For sequence requests with server-side state: each initial state and the output with its final state
     states: tuple[tuple[TensorSpec, TensorSpec], ...] = ()
-    of_sequences: "RequestPrefix | None" = None  # the same for these; None if they cannot share the arrays of a run
+    of_sequences: "RequestPrefix | None" = None  # template for sequence requests (None if they can't share arrays)
 
     @property
     def points(self) -> int:
@@ -150,7 +155,7 @@ class RequestPrefix:
         return self.batch * self.steps
 
     def with_sequences(self) -> Self:
-        """Add the prefix for requests of sequences, unless they bring states."""
+        """Return the template with its variant for sequence requests, unless the requests contain states."""
         served = self.served.of_sequences
         signature = served.model.signature
         if not self.is_bindable or any(sent.spec.name in signature.states for sent in self.inputs):
@@ -159,7 +164,7 @@ class RequestPrefix:
         return dataclasses.replace(self, of_sequences=dataclasses.replace(self, served=served, states=pairs))
 
     def read(self, payload: bytes) -> CheckedRequest | None:
-        """Read the values of a request with this prefix; None if request validation must decide about a value."""
+        """Read the values of a request with this template. Return None if a value needs full validation."""
         inputs: dict[str, Array] = {}
         for spec, shape, start, end, are_valid in self.inputs:
             array: Array = np.ndarray(shape, spec.dtype, payload, len(payload) + start)
@@ -177,36 +182,38 @@ class RequestPrefix:
 
 
 class Recognised(NamedTuple):
-    """A request whose prefix is known."""
+    """A request with a known template."""
 
     prefix: RequestPrefix
-    id_field: bytes  # tag and size included, as the response has it, too; empty for none
-    sequence: SequenceControl | None  # what its parameters say; None for a request by itself
+    id_field: bytes  # with tag and size, as copied into the response (may be empty)
+    sequence: SequenceControl | None  # from its parameters (None for a single request)
 
 
 class PrefixCache:
-    """A bounded number of prefixes. For one thread."""
+    """A bounded cache of templates. Not thread-safe."""
 
     def __init__(self, *, allow_non_finite: bool) -> None:
-        """Start empty; `allow_non_finite` says whether NaN and infinity may pass."""
+        """Start empty. `allow_non_finite` permits NaN and infinity."""
         self._allow_non_finite = allow_non_finite
-        # By the payload's size, then by the prefix's, then by its bytes, those of the first tag of data after it
-        # included: looked up by slicing, without parsing.
+        # By size of the payload, then size of the prefix, then its bytes including the data's first tag. Looked up by
+        # slicing, without parsing.
         self._prefixes: dict[int, dict[int, dict[bytes, RequestPrefix]]] = {}
         self._count = 0
-        self._last: RequestPrefix | None = None  # of one input: most often it is the next one, too
+        self._last: RequestPrefix | None = (
+            None  # last match with one input, which usually matches the next request as well
+        )
 
     def __len__(self) -> int:
         return self._count
 
     def clear(self) -> None:
-        """Drop everything, as when the models have changed."""
+        """Clear the cache. Needed when models have changed."""
         self._prefixes.clear()
         self._count = 0
         self._last = None
 
     def shared(self, requests: "Iterable[ArrivedRequest]") -> RequestPrefix | None:
-        """The prefix of all of these. None unless it is the one recognised last, and there are no varying fields."""
+        """Return the requests' template if all match the last template without varying fields, otherwise None."""
         last = self._last
         if last is None:
             return None
@@ -218,7 +225,7 @@ class PrefixCache:
         return last
 
     def recognise(self, payload: bytes) -> Recognised | None:
-        """Find a request's prefix. None if it has to be parsed."""
+        """Return the match for a request, or None if the request must be parsed."""
         last = self._last
         if last is not None and len(payload) == last.size and payload.startswith(last.key):
             return Recognised(last, b"", None)
@@ -243,12 +250,12 @@ class PrefixCache:
         return None
 
     def add(self, payload: bytes, served: ServedVersion, request: CheckedRequest) -> None:
-        """Keep the prefix of a request that has passed request validation, if it is one that can be kept."""
+        """Cache the template of a validated request if possible."""
         if not request.is_plain:
             return
         start, _, end, said = _find_sequence(payload)
         if request.sequence != said:
-            return  # its parameters are elsewhere, or there are others among them
+            return  # its parameters are at another place, or include others
         left = payload[:start] + payload[end:]
         arrays = request.inputs.values()
         tags = [_RAW_INPUT + encode_varint(array.nbytes) for array in arrays]
@@ -270,7 +277,7 @@ class PrefixCache:
             are_valid = validator(signature.inputs[name], allow_non_finite=self._allow_non_finite)
             inputs.append(SentInput(signature.inputs[name], array.shape, begin, at or None, are_valid))
         if not all(left.startswith(tag, place) for place, tag in places):
-            return  # the data's fields are not the last ones, or not written in the usual way
+            return  # the data's fields aren't last, or are encoded unusually
         data = [left[sent.start : sent.end] for sent in inputs]
         prefix = _parse_prefix(left[:size], data, payload, is_of_sequence=said is not None)
         if prefix is None:
@@ -307,7 +314,7 @@ def _has_later_tags(payload: bytes, prefix: RequestPrefix) -> bool:
 def _parse_prefix(
     start: bytes, data: list[bytes], payload: bytes, *, is_of_sequence: bool
 ) -> pb.ModelInferRequest | None:
-    """Parse a payload without data and varying fields. None if it isn't a message, or sets an id or parameter."""
+    """Parse a payload without data and varying fields. Return None unless it is a message without id and parameters."""
     request = pb.ModelInferRequest.FromString(payload)
     try:
         prefix = pb.ModelInferRequest.FromString(_LONG_ID_FIELD + start)

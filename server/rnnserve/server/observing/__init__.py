@@ -1,11 +1,11 @@
-"""What those who run the server see of single requests: lines of the log, and spans.
+"""Observing: log lines and trace spans of single requests.
 
-The rooms above report refusals and runs (`observer`). If nothing observes them, that costs one comparison a run.
-Otherwise a thread of its own writes the lines and makes the spans: the threads that answer don't wait, and
-what is too much is left out and counted.
+The code that answers requests reports refusals and batches to `observer`. Without an observer, this costs one
+comparison per batch. With an observer, a separate thread writes the lines and creates the spans, so the threads that
+answer don't wait. If too much is pending, the observer drops the rest and counts it.
 
-Imports `counting`, `clock`, `errors`, `rnnserve.common` and the contracts
-(`rnnserve.protos`); no gRPC. If spans are wanted, `observer` imports OpenTelemetry.
+Imports `counting`, `clock`, `errors`, `rnnserve.common` and the contracts (`rnnserve.protos`), but not gRPC. If spans
+are enabled, `observer` imports OpenTelemetry.
 
 Threads: `observer`.
 

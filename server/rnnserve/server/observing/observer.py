@@ -1,7 +1,7 @@
-"""Observing requests: refusals and runs are put into a queue, and a thread writes the lines and makes the spans.
+"""Observe requests: refusals and batches go into a queue, and a thread turns them into log lines and spans.
 
-Whatever happens to the log and to what collects spans, the threads that answer only put something into the queue. What
-does not fit there is left out, and the next line of the kind says how much that was.
+A slow log or trace collector never delays the threads that answer, because they only put records into the queue. If the
+queue is full, records are dropped, and the next line of the same kind reports how many.
 """
 
 import contextlib
@@ -31,41 +31,42 @@ __all__ = ["RequestObserver", "observed", "requests_observed", "tell_refusal"]
 _log = logging.getLogger(__name__)
 
 _MOST_WAITING = 4096
-"""Refusals and runs that wait to be reported, each of some kB at most. Beyond it: they are counted in the next line."""
+"""Refusals and batches that wait to be reported, of a few kB each at most. Beyond it: they are dropped, and the next
+line reports how many."""
 
 _END_SECONDS = 1.0
-"""Seconds at the end for what waits."""
+"""Maximum seconds to report the pending records at shutdown."""
 
 _NONE: Mapping[str, int] = {}
 
 
 class SeenRequest(NamedTuple):
-    """A request that was answered or refused. Times are in seconds on the clock of `clock`."""
+    """An answered or refused request. Times are in seconds on `clock`."""
 
     origin: Origin
-    counts: "Counts | None"  # of the version that it is for, if that is known
-    rows: int  # 0 if not known
-    arrived: float  # when it was refused, if it never waited
-    began: float  # of its run; when it was refused, if there was none
-    ended: float  # of its run, or when it was refused
-    batch: Mapping[str, int]  # requests, rows and padded steps of its run; empty for a refusal
+    counts: "Counts | None"  # of the request's version, if known
+    rows: int  # 0 if unknown
+    arrived: float  # time of the refusal if it never waited
+    began: float  # start of inference, or time of the refusal
+    ended: float  # end of inference, or time of the refusal
+    batch: Mapping[str, int]  # requests, rows and padded steps of its batch (empty for a refusal)
     status: str = "OK"
-    reason: str = ""  # name of the server's own error
-    field: str = ""  # of the request that is wrong, if it is a single one
+    reason: str = ""  # name of the server's error class
+    field: str = ""  # the invalid field of the request, if there is a single one
 
     @property
     def kind(self) -> str:
-        """What its line is counted as, where lines are left out."""
+        """Key for counting dropped lines."""
         return self.reason or self.status
 
     @property
     def queue_seconds(self) -> float:
-        """Seconds that it has waited."""
+        """Seconds that the request waited."""
         return max(self.began - self.arrived, 0.0)
 
 
 class Spans:
-    """Makes the spans of requests. For one thread."""
+    """Creates the spans of requests. Not thread-safe."""
 
     def __init__(self, traces: "Traces") -> None:
         from opentelemetry import context, trace
@@ -78,11 +79,11 @@ class Spans:
 
     @staticmethod
     def may_be_sampled(origin: Origin) -> bool:
-        """Whether a request may have spans: its client has not said that its trace is not recorded."""
+        """Return whether a request may have spans. It may not if its client marked the trace as not recorded."""
         return not origin.traceparent or origin.traceparent[53:55] != "00"
 
     def of(self, request: SeenRequest, model: str, version: str) -> str:
-        """Make the spans of a request; return the id of its trace, empty if it is not recorded."""
+        """Create the spans of a request. Return its trace id, or an empty string if it isn't recorded."""
         origin = request.origin
         if not self.may_be_sampled(origin):
             return ""
@@ -119,7 +120,7 @@ class Spans:
         return f"{whole.get_span_context().trace_id:032x}"
 
     def close(self) -> None:
-        """Export what waits, within a second."""
+        """Export the pending spans, within a second."""
         self._traces.close()
 
     def _child(self, whole: "Span", name: str, began: int, ended: int, batch: Mapping[str, int] | None = None) -> None:
@@ -129,22 +130,22 @@ class Spans:
 
 
 def _address_of(peer: str) -> str:
-    """The address in a peer's name: 10.0.0.1 of "ipv4:10.0.0.1:50000", with "http:" before it or not."""
+    """Return the address in a peer's name: 10.0.0.1 for "ipv4:10.0.0.1:50000", with or without "http:" before it."""
     return unquote(peer.removeprefix("http:").partition(":")[2].rpartition(":")[0]).strip("[]") or peer
 
 
 class _Watched:
-    """A member of a batch whose run is observed: notes whether its answer was sent. A refusal is told by itself."""
+    """A member of an observed batch. Records whether its response was sent. Refusals are reported separately."""
 
     __slots__ = ("_member", "is_sent", "origin")
 
-    def __init__(self, member: Any) -> None:  # noqa: ANN401 - each kind of batch has its own
+    def __init__(self, member: Any) -> None:  # noqa: ANN401 - depends on the kind of batch
         self._member = member
         self.origin: Origin = member.origin()
         self.is_sent = False
 
-    def answer(self, answer: Any) -> None:  # noqa: ANN401 - likewise
-        """Send the answer."""
+    def answer(self, answer: Any) -> None:  # noqa: ANN401 - depends on the kind of batch
+        """Send the response."""
         unsent = answering.unsent
         self._member.answer(answer)
         self.is_sent = answering.unsent == unsent
@@ -155,17 +156,17 @@ class _Watched:
 
 
 class _Seen(NamedTuple):
-    """Requests of one refusal or run, and the lines left out before them; None if they have no line."""
+    """The requests of one refusal or batch, and the number of lines dropped before (None without a line)."""
 
     requests: list[SeenRequest]
     left_out: int | None
 
 
 class RequestObserver:
-    """Keeps what it is told until its thread has written the lines and made the spans. Any thread may tell it."""
+    """Queues reported requests until its thread has written their lines and created their spans. Thread-safe."""
 
     def __init__(self, log_requests: str, spans: Spans | None) -> None:
-        """Start the thread. One of `LOG_REQUESTS` says which requests have a line; without spans, none has a span."""
+        """Start the thread. For `log_requests`, see `LOG_REQUESTS`. Without `spans`, it creates no spans."""
         self._log_requests = log_requests
         self._spans = spans
         self._budget = LineBudget()
@@ -174,7 +175,7 @@ class RequestObserver:
         self._thread.start()
 
     def refused(self, origin: Origin, error: ServeError) -> None:
-        """Note a refusal."""
+        """Report a refusal."""
         status, reason = REFUSALS[refusal_place(error) - REFUSED]
         left_out: int | None = None
         if self._log_requests == "errors":
@@ -190,7 +191,7 @@ class RequestObserver:
 
     @staticmethod
     def watched(members: Sequence[Any]) -> list[Any]:
-        """What to answer in place of the members of a batch, and to give to `ran` after that."""
+        """Return wrappers for the members of a batch, to be answered instead of them and then passed to `ran`."""
         return [_Watched(member) for member in members]
 
     def ran(
@@ -202,7 +203,7 @@ class RequestObserver:
         times: tuple[float, float],
         padded_steps: int,
     ) -> None:
-        """Note a run, and which of its requests have their answers; times are its begin and end."""
+        """Report a batch and which of its requests were answered. `times` are its start and end."""
         is_logged = self._log_requests == "all"
         batch = {"requests": len(members), "rows": sum(rows), "padded_steps": padded_steps}
         requests = [
@@ -214,7 +215,7 @@ class RequestObserver:
             self._put(_Seen(requests, 0 if is_logged else None))
 
     def close(self) -> None:
-        """Tell what waits, within a second, and end the thread."""
+        """Report pending records, for a second at most, and end the thread."""
         self._waiting.put(None)
         self._thread.join(_END_SECONDS)
         if self._spans is not None:
@@ -233,8 +234,8 @@ class RequestObserver:
         while (seen := self._waiting.get()) is not None:
             try:
                 self._tell(seen)
-            except Exception:  # noqa: BLE001 - a defect here costs a line, and no answer
-                _log.exception("a request could not be reported")
+            except Exception:  # noqa: BLE001 - a defect here loses a line, but no response
+                _log.exception("Cannot report a request")
             del seen
 
     def _tell(self, seen: _Seen) -> None:
@@ -264,7 +265,7 @@ class RequestObserver:
 
 
 class _Observed:
-    """What observes refusals and runs in this process; None if nothing does."""
+    """The observers of refusals and batches in this process, or None."""
 
     refusals: RequestObserver | None = None
     runs: RequestObserver | None = None
@@ -275,11 +276,11 @@ observed = _Observed()
 
 class _Asked(Protocol):
     def origin(self) -> Origin:
-        """Say where it comes from. Before it is answered: what it was made of may be dropped then."""
+        """Return the request's origin. Call it before the response, which may release the request's data."""
 
 
 def tell_refusal(asked: _Asked, error: ServeError) -> str:
-    """Report the refusal of a request that has not been answered yet, and return the id that its client is told."""
+    """Report the refusal of a request before its response, and return the request id for its client."""
     origin = asked.origin()
     observer = observed.refusals
     if observer is not None:
@@ -289,7 +290,7 @@ def tell_refusal(asked: _Asked, error: ServeError) -> str:
 
 @contextlib.contextmanager
 def requests_observed(log_requests: str, traces: Traces | None = None) -> Iterator[None]:
-    """Log the requests of this process inside the block, by one of `LOG_REQUESTS`, and make their spans."""
+    """Log the requests of this process within the block (see `LOG_REQUESTS`), and create their spans."""
     if log_requests == "none" and traces is None:
         yield
         return

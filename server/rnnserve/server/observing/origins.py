@@ -1,4 +1,4 @@
-"""Where a request comes from: what its client and proxies say of it beside the request itself."""
+"""The origin of a request: the client's connection, ids and trace context."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -9,30 +9,30 @@ from rnnserve.protos.protocol_words import ERRORS_AS_STATUSES, PEER, REQUEST_ID
 __all__ = ["MANY_FIELDS", "Origin", "kept_metadata", "origin_of"]
 
 MANY_FIELDS = 32
-"""Fields of a call's metadata above which a call keeps only those that are used: as texts of Python, 500 take 100 kB.
-Usual calls have five."""
+"""Maximum number of metadata fields that a call keeps as they are. Calls usually have five. With more than this, a call
+keeps only the fields in use, because 500 fields take 100 kB as Python strings."""
 
 _KEPT = frozenset((PEER, REQUEST_ID, "traceparent", "tracestate", ERRORS_AS_STATUSES))
 
 
 class Origin(NamedTuple):
-    """What lines and spans say of a request's origin."""
+    """The origin of a request as it appears in log lines and spans."""
 
-    peer: str  # connection that it came on
-    request_id: str  # its name: the client's own (metadata x-request-id, or the message's id), or one that was made
-    message_id: str = ""  # the id in its message, if that is another one
-    traceparent: str = ""  # W3C trace context; empty without one
-    tracestate: str = ""  # what belongs to it
-    method: str = ""  # method of the protocol; empty if that is not known here
+    peer: str  # name of its connection
+    request_id: str  # from the client (metadata x-request-id, or the message's id) or generated
+    message_id: str = ""  # the message's id, if it differs
+    traceparent: str = ""  # W3C trace context (may be empty)
+    tracestate: str = ""  # W3C trace state
+    method: str = ""  # method of the protocol (empty if unknown)
 
 
 def kept_metadata(metadata: Iterable[Any]) -> tuple[Any, ...]:
-    """The fields of a call's metadata that are used."""
+    """Return the metadata fields that the server uses."""
     return tuple([entry for entry in metadata if entry[0] in _KEPT])
 
 
 def origin_of(peer: str, metadata: Iterable[Any], message_id: str, method: str) -> Origin:
-    """Put together what is known; the message's id is empty if it has none."""
+    """Create the origin of a request. `message_id` is empty if the message has none."""
     request_id = traceparent = tracestate = ""
     for entry in metadata:
         key, value = entry[0], entry[1]

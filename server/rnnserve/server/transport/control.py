@@ -1,13 +1,13 @@
 """The control methods: all methods except ModelInfer and ModelStreamInfer.
 
-Those with one request and one response are received through the completion queue (`ControlPath`), so that calls without
-a message keep no thread; on the plain transport they are ordinary handlers, as health's Watch and server reflection
-always are. Their events come on grpcio's own thread and not on the fast path's, which may be in a run that does not
-end: health is answered then, too.
+Methods with one request and one response arrive through the completion queue (`ControlPath`), so that calls without a
+message don't occupy a thread. Health's Watch and server reflection are always ordinary handlers, and on the plain
+transport, all control methods are. Their events come on grpcio's own thread. The fast path's thread may be in an
+inference call that never ends, and health checks must work even then.
 
-grpcio-reflection describes the services (grpcurl and its like ask for that), with descriptors that are copied into a
-pool: the stubs of the contracts are in another one. It has v1alpha only; v1 is the same on the wire, and its
-description is made from that of v1alpha.
+grpcio-reflection describes the services, for example for grpcurl. Its descriptors are copied into a separate pool,
+because the stubs of the contracts use another one. It only has v1alpha. v1 is identical on the wire, so its description
+is derived from v1alpha.
 """
 
 import functools
@@ -50,24 +50,24 @@ _ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
 _REFLECTION_SERVICES = (SERVICE_NAME, SERVICE_NAME.replace(_ALPHA, _V1))
 
 _CONTROL_THREADS = 16
-"""Threads of the methods that answer at once."""
+"""Threads for the methods that respond at once."""
 
 _LOADING_THREADS = 4
-"""Threads of the methods that load models. Changes are made one after another, so most threads wait."""
+"""Threads for the methods that load models. Most of them wait, because changes are made one after another."""
 
 _LASTING = 256
-"""Calls of health's Watch and of server reflection that may be open: each keeps a thread. Beyond it: UNIMPLEMENTED.
-gRPC's clients take a server whose Watch is UNIMPLEMENTED for healthy, and go by the statuses of their calls; with any
-other status they send it nothing (gRPC's proposal A17)."""
+"""Calls of health's Watch and of server reflection open at once, because each occupies a thread. gRPC's clients
+consider a server healthy whose Watch is UNIMPLEMENTED, and rely on the statuses of their calls. With any other status,
+they would send it no requests (gRPC's proposal A17). Beyond it: UNIMPLEMENTED."""
 
 _REFUSING_THREADS = 8
 
 _MAX_CONTROL_BYTES = 4 << 20
-"""Bytes of a request of these methods, decompressed. Beyond it: INVALID_ARGUMENT."""
+"""Bytes of a decompressed request of a control method. Beyond it: INVALID_ARGUMENT."""
 
 _MAX_REFLECTION_BYTES = 4096
-"""Bytes of a request of server reflection, which its response repeats; names of symbols and files have some dozens.
-Beyond it: INVALID_ARGUMENT."""
+"""Bytes of a request of server reflection, which the response repeats. Names of symbols and files have some dozen
+bytes. Beyond it: INVALID_ARGUMENT."""
 
 _NAME_OF_MODEL: Mapping[type[Message], str] = {
     pb.ModelReadyRequest: "name",
@@ -77,39 +77,41 @@ _NAME_OF_MODEL: Mapping[type[Message], str] = {
     pb.RepositoryModelLoadRequest: "model_name",
     pb.RepositoryModelUnloadRequest: "model_name",
 }
-"""The field of a request that names a model; some may be empty, for all of them."""
+"""The field of a request that names a model. It may be empty in some requests, for all models."""
 
 _OF_MODELS = ("models", "model_stats")
-"""Fields of answers that are about several models: of RepositoryIndex, and of ModelStatistics."""
+"""Response fields that list several models: of RepositoryIndex and ModelStatistics."""
 
 GrantOf = Callable[[], Grant | None]
-"""Returns what the caller of a control method may do. None on a server that asks for no token."""
+"""Returns the grant of a control method's caller, or None if the server requires no credentials."""
 
-# RpcMethodHandler is generic in its type stubs only, hence the quotes in annotations.
+# RpcMethodHandler is generic only in its type stubs, so annotations with it are quoted.
 _Handler = Callable[[Any, grpc.ServicerContext], Any]
 _Converse = Callable[[Any, grpc.ServicerContext, Callable[[], GrantOf]], Iterator[bytes]]
 
 
 _OUTSTANDING = 4
-"""How many calls of a method may arrive between two looks at the queue without waiting for one of them."""
+"""Number of calls of a method that can arrive between two polls of the queue without waiting to be accepted."""
 
 
 class UnaryMethod(NamedTuple):
-    """A method with one request and one response that no model answers."""
+    """A method with one request and one response that needs no inference."""
 
-    name: str  # in full, "/package.Service/Method"
-    admit: Callable[[Any, Callable[[], str]], GrantOf]  # by the metadata and the client's certificate, or raises
-    answer: Callable[[bytes, GrantOf], bytes]  # turns the request's bytes into the response's
-    pool: futures.Executor  # on which it answers
+    name: str  # full name, "/package.Service/Method"
+    admit: Callable[
+        [Any, Callable[[], str]], GrantOf
+    ]  # checks the metadata and client certificate, or raises ServeError
+    answer: Callable[[bytes, GrantOf], bytes]  # computes the response's bytes from the request's bytes
+    pool: futures.Executor  # runs `answer`
 
 
 class _ControlCall(UnaryCall, CoreTag):
-    """A call of a control method, and the tag of its events: its message has arrived, its answer has been sent."""
+    """A call of a control method, and the tag of its events (message received, response sent)."""
 
     __slots__ = ("_grant_of", "_method")
 
     def begin(self, method: UnaryMethod) -> None:
-        """Let it in, and receive its message, or refuse it."""
+        """Check access and receive the message, or refuse the call."""
         self._method = method
         self._grant_of: GrantOf | None = None
         try:
@@ -122,9 +124,9 @@ class _ControlCall(UnaryCall, CoreTag):
     def origin(self) -> Origin:
         return origin_of(self.peer(), self._metadata, "", self._method.name.rpartition("/")[2])
 
-    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's type
         if self.is_answered:
-            self._grant_of = None  # it refers to this call
+            self._grant_of = None  # breaks a reference cycle with this call
             self._door.call_is_over()
             self.let_go()
             return
@@ -141,12 +143,12 @@ class _ControlCall(UnaryCall, CoreTag):
             self.answer(self._method.answer(self.payload, self._grant_of))
         except ServeError as error:
             self.refuse(error)
-        except Exception as error:  # noqa: BLE001 - a defect must neither keep the caller waiting nor end the thread
+        except Exception as error:  # noqa: BLE001 - a defect must not leave the caller waiting or end the thread
             self.refuse(InternalError.hiding(error))
 
 
 class _Acceptance(CoreTag):
-    """Tag of the events that bring a call of a method: it begins the call, and requests the next one."""
+    """Tag of the events that announce a call of a method. It begins the call and requests the next one."""
 
     __slots__ = ("_method", "_path")
 
@@ -154,8 +156,8 @@ class _Acceptance(CoreTag):
         self._path = path
         self._method = method
 
-    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's own
-        if event.success:  # otherwise the server is being stopped
+    def __call__(self, event: Any) -> None:  # noqa: ANN401 - grpcio's type
+        if event.success:  # otherwise the server is stopping
             self._path.accept(self._method.name, self)
             deadline, metadata = from_wall_clock(event.call_details.deadline), event.invocation_metadata
             _ControlCall(self._path, event.call, deadline, metadata, metadata).begin(self._method)
@@ -167,7 +169,7 @@ class ControlPath:
     handing_on = 0
 
     def __init__(self, core: GrpcioCore, budget: ByteBudget, methods: Sequence[UnaryMethod]) -> None:
-        """Register the methods, before the server is started."""
+        """Register the methods before the server is started."""
         self.core = core
         self.budget = budget
         self._methods = methods
@@ -175,22 +177,22 @@ class ControlPath:
             core.register(method.name)
 
     def start(self) -> None:
-        """Begin to receive, after the server has been started."""
+        """Start receiving, after the server has been started."""
         for method in self._methods:
             self.accept(method.name, _Acceptance(self, method), _OUTSTANDING)
 
     def accept(self, method: str, tag: CoreTag, count: int = 1) -> None:
-        """Request more calls of a method."""
+        """Request further calls of a method."""
         self.core.accept(self.core.serving_queue, method, tag, count)
 
     def call_is_over(self) -> None:
-        """Nothing: grpcio's server waits for all calls."""
+        """Do nothing, because grpcio's server waits for all calls."""
 
 
 class Caller:
     """The client of a call on grpcio's own threads."""
 
-    grant: Grant | None = None  # what its token admits to, or None if no token was asked for
+    grant: Grant | None = None  # its permissions (None if no credentials are required)
 
     def __init__(self, context: grpc.ServicerContext, method: str) -> None:
         self.context = context
@@ -201,40 +203,40 @@ class Caller:
         return believed_peer(self.context.peer(), self.context.invocation_metadata())
 
     def peer(self) -> str:
-        """Name its connection."""
+        """Return the connection's name."""
         return self._name
 
     def certificate(self) -> str:
-        """Return the certificate that the client has shown, or an empty text."""
+        """Return the client's certificate, or an empty string."""
         context = self.context
         return shown_certificate(context.peer(), context.invocation_metadata(), context.auth_context)
 
     def origin(self, message_id: str = "") -> Origin:
-        """Say where its request comes from."""
+        """Return the request's origin."""
         return origin_of(self.peer(), self.context.invocation_metadata(), message_id, self._method.rpartition("/")[2])
 
     def admit(self, gate: Gate | None) -> Grant | None:
-        """Let the call in. Raises ServeError if it may not be answered."""
+        """Pass the gate. Raises ServeError if the call is not allowed."""
         if gate is not None:
             self.grant = gate.admit(self._method, self.context.invocation_metadata(), self.certificate)
         return self.grant
 
 
 def abort(caller: Caller, error: Exception) -> NoReturn:
-    """End a call with an error's status; count and log the error unless it has been. A defect is hidden."""
+    """End a call with an error's status. Count and log the error if it is new. Hides defects."""
     shown = error if isinstance(error, ServeError) else InternalError.hiding(error)
-    # A frame that has the error as a variable, and is in its traceback, would keep the call.
+    # Otherwise the error's traceback, which holds a frame with the error as a variable, would keep the call.
     shown.__traceback__ = shown.__context__ = None
     if not shown.request_id:
         count_refusal(shown)
         shown.request_id = tell_refusal(caller, shown)
     caller.context.set_trailing_metadata(trailing_metadata(shown, shown.request_id))
     caller.context.abort(grpc.StatusCode[shown.status], str(shown))
-    raise AssertionError  # `abort` raises; this tells the type checker
+    raise AssertionError  # for the type checker, because `abort` raises
 
 
 class ControlMethods:
-    """The handlers, and their threads."""
+    """The handlers and their threads."""
 
     def __init__(self, service: Service, health: HealthService, gate: Gate | None) -> None:
         self._gate = gate
@@ -261,16 +263,16 @@ class ControlMethods:
         }
 
     def add_to(self, server: grpc.Server, *, is_plain: bool) -> None:
-        """Add ordinary handlers: of all methods if the server is plain, or of those that the fast path leaves."""
+        """Add ordinary handlers: for all methods on a plain server, otherwise for methods that need a thread."""
         if missing := rows_missing([*self._lasting_methods, *(method.name for method in self.methods)]):
-            raise StartError(f"nothing says who may call {', '.join(missing)}: rnnserve/protos/access_table.py")
+            raise StartError(f"no access rule for {', '.join(missing)}; add one in rnnserve/protos/access_table.py")
         handlers = self._lasting_methods | ({each.name: _handler(each) for each in self.methods} if is_plain else {})
         for name, handler in handlers.items():
             _, service, method = name.split("/")
             server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {method: handler})])
 
     def shutdown(self) -> None:
-        """End the threads when they have done what they have."""
+        """End the threads after their current work."""
         for pool in (self._answering, self._loading, self._lasting):
             pool.shutdown(wait=False)
 
@@ -278,8 +280,8 @@ class ControlMethods:
         pool = self._loading if takes_long else self._answering
         return UnaryMethod(name, functools.partial(self._admit, name), answer, pool)
 
-    def _admit(self, method: str, metadata: Any, certificate: Callable[[], str]) -> GrantOf:  # noqa: ANN401 - grpcio's own
-        """Let a call in, or raise ServeError; return a function that returns what its caller may do."""
+    def _admit(self, method: str, metadata: Any, certificate: Callable[[], str]) -> GrantOf:  # noqa: ANN401 - grpcio's type
+        """Check a call's access, or raise ServeError. Return a function that returns the caller's current grant."""
         gate = self._gate
         if gate is None:
             return _no_grant
@@ -289,23 +291,23 @@ class ControlMethods:
         return functools.partial(gate.grant_with, Need.ANY_TOKEN, metadata, certificate)
 
     def _lasting_handler(self, method: str, converse: _Converse) -> _Handler:
-        """Make the handler of a call that keeps its thread: it is counted, and let in again as often as it asks."""
+        """Create the handler of a call that occupies a thread. Limits their number. `converse` can recheck access."""
 
-        def handle(request: Any, context: grpc.ServicerContext) -> Iterator[bytes]:  # noqa: ANN401 - bytes, or many
+        def handle(request: Any, context: grpc.ServicerContext) -> Iterator[bytes]:  # noqa: ANN401 - bytes, or an iterator of bytes
             caller = Caller(context, method)
             admit = functools.partial(self._admit, method, context.invocation_metadata(), caller.certificate)
             try:
                 admit()
                 if not self._lasting_slots.acquire(blocking=False):
-                    too_many = f"{_LASTING} watches and reflections are open already: ask Check"
-                    raise Unsupported(too_many)  # noqa: TRY301 - it ends as what `converse` raises
+                    too_many = f"{_LASTING} watches and reflections are already open; call Check instead"
+                    raise Unsupported(too_many)  # noqa: TRY301 - handled like the errors of `converse`
                 try:
                     yield from converse(request, context, admit)
                 finally:
                     self._lasting_slots.release()
             except grpc.RpcError:
                 return  # the call has ended
-            except Exception as error:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
+            except Exception as error:  # noqa: BLE001 - a defect must not reach a caller or end the thread
                 abort(caller, error)
 
         handle.experimental_thread_pool = self._lasting  # type: ignore[attr-defined]
@@ -314,13 +316,13 @@ class ControlMethods:
     def _reflect(
         self, messages: Iterator[bytes], context: grpc.ServicerContext, admit: Callable[[], GrantOf]
     ) -> Iterator[bytes]:
-        """Answer ServerReflectionInfo: each request before the next is taken."""
+        """Handle ServerReflectionInfo: answer each request before reading the next."""
         for payload in messages:
             admit()
             if len(payload) > _MAX_REFLECTION_BYTES:
                 raise InvalidRequest(
-                    f"the request has {len(payload):,} bytes, more than the {_MAX_REFLECTION_BYTES:,} of which this "
-                    "server describes a symbol, a file or its services"
+                    f"the request has {len(payload):,} bytes, but server reflection accepts at most "
+                    f"{_MAX_REFLECTION_BYTES:,}"
                 )
             try:
                 request = reflection_pb2.ServerReflectionRequest.FromString(payload)
@@ -331,7 +333,7 @@ class ControlMethods:
 
 
 def _handler(method: UnaryMethod) -> "grpc.RpcMethodHandler[bytes, bytes]":
-    """Make an ordinary handler of a method with one request and one response."""
+    """Create an ordinary handler for a method with one request and one response."""
 
     def handle(payload: bytes, context: grpc.ServicerContext) -> bytes:
         caller = Caller(context, method.name)
@@ -345,11 +347,11 @@ def _handler(method: UnaryMethod) -> "grpc.RpcMethodHandler[bytes, bytes]":
 
 
 def _no_grant() -> None:
-    """Return what the caller may do on a server without a gate."""
+    """Return None: a server without a gate has no grants."""
 
 
 def _answering(method: Method, name: str) -> Callable[[bytes, GrantOf], bytes]:
-    """Answer a method of the protocol from bytes to bytes, as far as the models of a token go."""
+    """Return a function from request bytes to response bytes that includes only the models of the caller's grant."""
     is_open = METHODS[f"{INFERENCE}{name}"] is Need.HEALTH
 
     def answer(payload: bytes, grant_of: GrantOf) -> bytes:
@@ -374,12 +376,12 @@ def _answering(method: Method, name: str) -> Callable[[bytes, GrantOf], bytes]:
 
 
 def _new_reflection() -> ReflectionServicer:
-    """Describe the services of this server, in both versions of server reflection."""
+    """Create the servicer that describes this server's services, in both versions of server reflection."""
     pool = DescriptorPool()
     added: set[str] = set()
 
     def add(file: FileDescriptor) -> None:
-        """Copy a file into the pool, after those that it imports."""
+        """Copy a file into the pool, after the files that it imports."""
         for imported in file.dependencies:
             add(imported)
         if file.name not in added:

@@ -32,39 +32,41 @@ from rnnserve.server.transport.plain_transport import PlainTransport
 __all__ = ["GrpcServer"]
 
 _HOLD_SECONDS = 20e-3
-"""Seconds for which arriving calls are kept before gRPC's core is stopped. Clients that wait for answers make no call
-meanwhile. gRPC's core would end a call that arrives in that moment with CANCELLED."""
+"""Seconds for which arriving calls are held before gRPC's core stops. Clients that wait for responses send no calls
+meanwhile. gRPC's core would end a call that arrives during its stop with CANCELLED."""
 
 _END_SECONDS, _CUT_SECONDS = 1.0, 3.0
-"""Seconds beyond the grace in which answered calls may end, and after which gRPC's core cuts off the rest."""
+"""Seconds after the grace period in which answered calls may end, and after which gRPC's core cuts off the rest."""
 
 _GATEWAY_SECONDS = 1.1
-"""Seconds for which an HTTP gateway that hangs is waited for (`fast_path.gateway_stream`)."""
+"""Seconds to wait for an unresponsive HTTP gateway (`fast_path.gateway_stream`)."""
 
 _PLAIN_THREADS = 512
-"""Requests and streams at once with `--plain`, each with a thread. Beyond it: the next wait for a thread."""
+"""Concurrent requests and streams with `--plain`, because each occupies a thread. Beyond it: further ones wait for a
+thread."""
 
 _CALLS_OF_CONNECTION = 1024
-"""Calls in flight of one connection, streams included. Beyond it: they wait at the client."""
+"""Calls in flight per connection, including streams. Beyond it: further calls wait at the client."""
 
 _AHEAD = 1 << 20
-"""Bytes that a connection may send before a message is received. The core keeps as much room to read into as a
-connection has filled at once, for as long as it stays: after large messages on 60 connections 220 MB by default, and
-100 MB with this. Beyond it: they wait at the client."""
+"""Bytes that a connection may send ahead of the reader. For the lifetime of a connection, gRPC's core keeps a read
+buffer of the largest size that was ever filled: after large messages on 60 connections, 220 MB by default, and 100 MB
+with this limit. Beyond it: further bytes wait at the client."""
 
 _MAX_HEADER_BYTES = 16 << 10
-"""Bytes of a call's metadata, as HTTP/2 counts them. Beyond it: RESOURCE_EXHAUSTED."""
+"""Bytes of a call's metadata as counted by HTTP/2. Beyond it: RESOURCE_EXHAUSTED."""
 
 
 class GrpcServer:
-    """A gRPC server on one port. `health` is of the server as a whole, and of the inference service."""
+    """A gRPC server on one port. `health` covers the server as a whole and the inference service."""
 
     def __init__(self, service: Service, schedulers: Schedulers, settings: Settings) -> None:
-        """Prepare, and listen, unless the port is shared; `start` begins to answer.
+        """Create the server, and listen unless the port is shared. `start` begins to serve.
 
-        A server with a port of its own listens from now on: it can report that it is live, and its port is known, while
-        it loads. A server that shares its port listens at `start`, since the kernel would give it connections before.
-        Raises StartError if the port or the certificate cannot be used, or the fast path fails with this grpcio.
+        A server with an exclusive port listens from now on, so it can report that it is live, and its port is known,
+        while it loads. A server with a shared port listens only at `start`, because the kernel would send it
+        connections before that. Raises StartError if the port or certificate cannot be used, or the fast path fails
+        with this grpcio.
         """
         self._settings = settings
         self._gate = gate = open_gate(
@@ -77,7 +79,7 @@ class GrpcServer:
         self._control = ControlMethods(service, self.health, gate)
         self._control.add_to(self._server, is_plain=settings.plain)
         is_native = settings.transport == "native"
-        self.dispatcher = (SharedDispatcher if is_native else Dispatcher)(service, schedulers)  # what runs the requests
+        self.dispatcher = (SharedDispatcher if is_native else Dispatcher)(service, schedulers)  # runs the requests
         self._transport: FastPath | PlainTransport | NativeTransport
         self._native: NativeTransport | None = None
         self._control_path: ControlPath | None = None
@@ -109,10 +111,10 @@ class GrpcServer:
             )
         self._is_started = False
         self._tls = None if settings.tls_files is None else ServedTls(settings.tls_files)
-        self.port = settings.grpc_port if settings.share_port else self._bind()  # where it listens, or will
+        self.port = settings.grpc_port if settings.share_port else self._bind()  # of gRPC, even before it is bound
 
     def start(self) -> None:
-        """Begin to answer. Raises StartError if the port is shared and cannot be used."""
+        """Start serving. Raises StartError if the port is shared and cannot be used."""
         if self._settings.share_port:
             self.port = self._bind()
         self._server.start()
@@ -126,11 +128,11 @@ class GrpcServer:
             self._tls.watch.start()
 
     def note_new_models(self) -> None:
-        """Hold requests to what the models leave of the container's memory. To be called after models were loaded."""
+        """Adapt the byte limit to the container memory that models leave. Call it after models were loaded."""
         self._budget.limit = bytes_for_requests(self._settings.max_held_bytes, self._settings.sharers)
 
     def look_at_tokens(self) -> None:
-        """Each second: read the tokens if their file has changed, and end streams whose tokens are no longer valid."""
+        """Reload the access file if it has changed, and end streams with invalid tokens. Called every second."""
         if self._gate is None or not self._gate.look(now()):
             return
         self._transport.end_revoked()
@@ -139,14 +141,14 @@ class GrpcServer:
 
     @property
     def failure(self) -> Exception | None:
-        """What has ended the thread that takes requests; None while it runs."""
+        """The error that ended the thread that receives requests, or None while it runs."""
         return self._transport.failure
 
     def stop(self, grace: float) -> list[str]:
         """Accept no new requests, and let those in progress end within `grace` seconds.
 
-        gRPC's core cuts off the rest some seconds later, with CANCELLED. A process that ends before closes their
-        connections, so that they get UNAVAILABLE. Returns what has not ended in time, in words.
+        Some seconds later, gRPC's core cuts off the rest with CANCELLED. If the process ends before that, their
+        connections close and they get UNAVAILABLE. Returns descriptions of the parts still running after that.
         """
         self.health.drain(is_last=True)
         if self._tls is not None:
@@ -175,27 +177,27 @@ class GrpcServer:
         return left
 
     def _end_streams(self) -> None:
-        self._transport.end_streams(ShuttingDown("the server is shutting down: go on with a new stream"))
+        self._transport.end_streams(ShuttingDown("the server is shutting down; continue on a new stream"))
 
     @property
     def held_bytes(self) -> int:
-        """Bytes that requests and responses in flight hold."""
+        """Bytes of requests and responses in flight."""
         return self._budget.held
 
     @property
     def in_flight(self) -> int:
-        """How many requests have arrived, and have not been answered."""
+        """Number of unanswered requests."""
         return self._transport.in_flight
 
     def _bind(self) -> int:
-        """Bind the port and listen on it: gRPC does both at once, and accepts what has connected from `start` on."""
+        """Bind the port and listen. gRPC does both at once, and accepts waiting connections after `start`."""
         settings = self._settings
         host, port = settings.host, settings.grpc_port
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if not settings.share_port:
-            probe_port(host, port)  # gRPC would log its own description of a port in use, at length
+            probe_port(host, port)  # gRPC would log a lengthy error for a port in use
         try:
-            if settings.private_sockets is not None:  # without TLS, since no other user can open the socket
+            if settings.private_sockets is not None:  # without TLS, because no other user can open the socket
                 self._server.add_insecure_port(f"unix:{settings.private_sockets / str(os.getpid())}.sock")
             if self._native is not None:
                 self._server.add_insecure_port(self._native.fallback)
@@ -205,27 +207,27 @@ class GrpcServer:
             return self._server.add_secure_port(address, self._tls.credentials)
         except RuntimeError as error:
             raise StartError(
-                f"cannot listen on {address}: is the port in use, or the host not this machine's?"
+                f"cannot listen on {address}: the port may be in use, or the host is not this machine"
             ) from error
 
 
 def _core_options(settings: Settings) -> list[tuple[str, int]]:
-    """List options of gRPC's core: it refuses what is far too large, and leaves the rest to this server."""
+    """Return options for gRPC's core: it refuses only far too large calls, and this server checks the rest."""
     age = settings.connection_age
     return [
-        # A quarter above the limit, so that request validation refuses what is somewhat too large, and says more.
+        # A quarter above the limit, so that request validation can refuse slightly too large requests with details.
         ("grpc.max_receive_message_length", settings.max_message_bytes * 5 // 4),
         ("grpc.max_send_message_length", -1),
         ("grpc.per_message_decompression", 0),  # see `validation.parsing`
         ("grpc.max_concurrent_streams", _CALLS_OF_CONNECTION),
-        # With it, the core counts streams that were answered a moment ago, until Python lets go of their calls, and
-        # refuses others, of a client that keeps to the limit, with a bare REFUSED_STREAM.
+        # With this protection, the core still counts just answered streams until Python releases their
+        # calls. It then refuses further streams of a client within the limit, with a bare REFUSED_STREAM.
         ("grpc.http.overload_protection", 0),
-        # Above its soft limit, 8 kB by default, the core refuses calls at random, the more the larger.
+        # Above its soft limit (8 kB by default), the core refuses calls at random, more often the larger they are.
         ("grpc.max_metadata_size", _MAX_HEADER_BYTES),
         ("grpc.absolute_max_metadata_size", _MAX_HEADER_BYTES),
-        # The core drops calls, with CANCELLED and no message, of which more than 1,000 wait for a thread to take them.
-        # This server refuses what is too much itself, and says so: the limit is more than there can be.
+        # If more than 1,000 calls wait for a thread, the core drops calls with CANCELLED and no message. This server
+        # refuses excess calls itself with a reason, so the limit is set above any possible number.
         ("grpc.server.max_pending_requests", 1 << 24),
         ("grpc.server.max_pending_requests_hard_limit", 1 << 24),
         ("grpc.so_reuseport", int(settings.share_port)),
@@ -238,12 +240,12 @@ def _core_options(settings: Settings) -> list[tuple[str, int]]:
 class ServedTls:
     """TLS of a port.
 
-    gRPC asks for what is new at each new connection, before its handshake, and waits: it is handed what has been read
-    and checked before, by `TlsWatch`. Connections that are open keep what they have.
+    gRPC requests changes at each new connection, before its handshake, and blocks meanwhile. It therefore gets files
+    that `TlsWatch` has already read and checked. Open connections keep their certificates.
     """
 
     def __init__(self, files: TlsFiles) -> None:
-        """Read the files. Raises StartError with the reason, of which gRPC would say only that it cannot bind."""
+        """Read the files. Raise StartError with the reason, because gRPC would only report that it can't bind."""
         try:
             served = read_identity(files)
             served.context(files)
@@ -253,7 +255,7 @@ class ServedTls:
         used_table().process[TLS_NOT_AFTER] = served.end
         self.credentials = grpc.dynamic_ssl_server_credentials(
             self._handed,
-            self._take_new,  # type: ignore[arg-type]  # grpc takes None, too, for no change; its stubs do not say so
+            self._take_new,  # type: ignore[arg-type]  # grpc also accepts None for no change, unlike its stubs
             require_client_authentication=files.client_ca is not None,
         )
         self.watch = TlsWatch(files, served, self._use, lambda: count_in_process(TLS_NOT_RELOADED))
@@ -264,7 +266,7 @@ class ServedTls:
         count_in_process(TLS_RELOADED)
 
     def _take_new(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return what has come since the last connection, or None. It must not raise."""
+        """Return new files since the last connection, or None. Must not raise."""
         newest = self._newest
         if newest is self._handed:
             return None

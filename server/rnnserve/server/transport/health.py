@@ -1,11 +1,12 @@
 """grpc.health.v1: whether the server as a whole, its inference service and each model serve.
 
-A model is a service of its name, and SERVING means that a version of it is proven on this machine.
+Each model is a service with the model's name. SERVING means that a version of the model has been verified on this
+machine.
 
-grpcio's own servicer keeps an entry for each name that was ever watched: 400 names of 1 MB took 415 MB. And it holds a
-lock while it sends, for which the thread that serves all calls waits when a watch is cancelled: a few of them stopped
-the server for good. Here a state is looked up by a name of bounded size, and no lock is held while a watch is told
-anything.
+grpcio's own servicer isn't used for two reasons. It keeps an entry for each name ever watched: 400 names of 1
+MB took 415 MB. It also holds a lock while it sends, and the thread that serves all calls waits for that lock when a
+watch is cancelled, so a few cancelled watches blocked the server forever. Here, names have a bounded size, and no lock
+is held while a response is sent.
 """
 
 import threading
@@ -27,17 +28,17 @@ HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 _Response = health_pb2.HealthCheckResponse
 
 _GrantOf = Callable[[], Grant | None]
-"""Returns what the caller may do; None on a server that asks for no token."""
+"""Returns the caller's grant, or None if the server requires no credentials."""
 
 _MAX_NAME = 1000
-"""Characters of a name that is watched before there is a service of that name. Beyond it: NOT_FOUND."""
+"""Characters of a watched name without a service. Beyond it: NOT_FOUND."""
 
 
 class HealthService:
-    """The states of the server, with its inference service, and of each model. Messages are bytes."""
+    """The states of the server, its inference service, and each model. Messages are bytes."""
 
     def __init__(self, names: tuple[str, ...], repository: Repository, *, look_seconds: float = 1.0) -> None:
-        """Start with none serving. `names` serve together. Watches look each `look_seconds`."""
+        """Start with no service serving. `names` share one state. Watches check every `look_seconds`."""
         self._names = names
         self._look_seconds = look_seconds
         self._repository = repository
@@ -45,20 +46,20 @@ class HealthService:
         self._changed = threading.Condition()
 
     def set_serving(self, serves: bool) -> None:
-        """Set the state of the server, and tell it to those who watch."""
+        """Set the state of the server and notify watches."""
         with self._changed:
             self._serves = serves and not self._is_draining
             self._changed.notify_all()
 
     def drain(self, *, is_last: bool = False) -> None:
-        """Say for good that nothing serves; with `is_last`, watches end after they were told."""
+        """Report NOT_SERVING from now on. With `is_last`, watches then end."""
         with self._changed:
             self._is_draining, self._serves = True, False
             self._is_shut_down |= is_last
             self._changed.notify_all()
 
     def check(self, payload: bytes, grant_of: _GrantOf) -> bytes:
-        """Answer Check."""
+        """Handle Check."""
         name = _read_name(payload)
         self._check_access(name, grant_of)
         status = self._status(name)
@@ -67,7 +68,7 @@ class HealthService:
         return _Response(status=status).SerializeToString()
 
     def list(self, payload: bytes, grant_of: _GrantOf) -> bytes:
-        """Answer List."""
+        """Handle List."""
         try:
             health_pb2.HealthListRequest.FromString(payload)
         except DecodeError:
@@ -79,7 +80,7 @@ class HealthService:
         return response.SerializeToString()
 
     def watch(self, payload: bytes, context: grpc.ServicerContext, admit: Callable[[], _GrantOf]) -> Iterator[bytes]:
-        """Answer Watch until the call ends, also of a model that may come to be; `admit` lets the caller in again."""
+        """Handle Watch until the call ends, even for a missing model that may appear. `admit` rechecks the caller."""
         name = _read_name(payload)
         self._check_access(name, admit())
         if len(name) > _MAX_NAME:
@@ -100,7 +101,7 @@ class HealthService:
                 return
 
     def _check_access(self, name: str, grant_of: _GrantOf) -> None:
-        """Check that a caller may ask for a service: for others than the server's own, as for inference."""
+        """Check that the caller may query a service. Services of models need the same access as inference."""
         if name not in self._names and (grant := grant_of()) is not None:
             grant.check(Need.INFER)
             grant.check_model(name)
@@ -119,7 +120,7 @@ class HealthService:
 
     def _unknown(self, name: str) -> NotFound:
         known = ", ".join(f'"{known}"' for known in (*self._names, *self._models()))
-        return NotFound(f"no service is named {quoted(name)}; there are {known}")
+        return NotFound(f"no service is named {quoted(name)}; expected one of {known}")
 
     def _wake(self) -> None:
         with self._changed:

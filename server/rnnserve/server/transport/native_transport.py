@@ -1,9 +1,9 @@
-"""The native transport (`--transport native`): ModelInfer over gRPC in Rust, in front of the same dispatcher.
+"""The native transport (`--transport native`): ModelInfer over gRPC in Rust, with the same dispatcher.
 
-pygrpc-native reads and writes HTTP/2 outside the GIL, and its public API hands over all calls that have arrived as one
-list. It has neither TLS nor streams of requests: every other method goes to grpcio's server, on a Unix socket behind
-it. It has no limit on the size of a message, and nothing says when a response has been sent. So it is for trusted
-networks; SECURITY.md says which limits it lacks.
+pygrpc-native reads and writes HTTP/2 outside the GIL, and its public API returns all arrived calls as one list. It
+supports neither TLS nor request streams, so every other method goes to grpcio's server on a Unix socket behind it. It
+doesn't limit the size of a message, and doesn't report when a response has been sent. It is therefore only for trusted
+networks. SECURITY.md lists the missing limits.
 """
 
 import functools
@@ -41,18 +41,18 @@ if TYPE_CHECKING:
 __all__ = ["NativeTransport", "SharedDispatcher"]
 
 _METHODS = ((f"{INFERENCE}ModelInfer", False), (FRONT_EXCHANGE, True))
-"""The methods that are not handed to grpcio's server. The second one is the HTTP gateway's alone, on its own socket."""
+"""The methods that grpcio's server doesn't get. The second one is only for the HTTP gateway, on its private socket."""
 
-_NOT_YOURS = (grpc.StatusCode.UNIMPLEMENTED.value[0], "this method is for the server's own gateway")
+_NOT_YOURS = (grpc.StatusCode.UNIMPLEMENTED.value[0], "only the server's own HTTP gateway may call this method")
 
 _IO_THREADS = 1
 """Threads that read and write HTTP/2."""
 
 _IDLE_MS = 500
-"""Milliseconds that the thread waits for calls before it looks at what else there is to do."""
+"""Maximum milliseconds that the thread waits for calls before it does periodic work."""
 
 _FLUSH_SECONDS = 0.05
-"""Seconds between the last answer and the end, in which the answer is written: nothing says when it has been."""
+"""Seconds to wait after the last response so that it is written, because its completion isn't reported."""
 
 
 class SharedDispatcher(Dispatcher):
@@ -63,20 +63,20 @@ class SharedDispatcher(Dispatcher):
         self._turn = threading.Lock()
 
     def take(self, arrived: list[ArrivedRequest]) -> None:
-        """Take requests in turn, as `Dispatcher.take` does."""
+        """Take requests as `Dispatcher.take` does, while holding the turn."""
         with self._turn:
             self._thread = threading.get_ident()
             super().take(arrived)
 
     def work(self) -> bool:
-        """Run a batch in turn, as `Dispatcher.work` does."""
+        """Run a batch as `Dispatcher.work` does, while holding the turn."""
         with self._turn:
             self._thread = threading.get_ident()
             return super().work()
 
 
 class _NativeCall(ArrivedRequest):
-    """A call of ModelInfer, which pygrpc-native knows by a number."""
+    """A ModelInfer call, which pygrpc-native identifies by a number."""
 
     __slots__ = ("_call_id", "_metadata", "on_cancel")
 
@@ -92,7 +92,7 @@ class _NativeCall(ArrivedRequest):
         deadline: float,
         metadata: Sequence[Any],
     ) -> None:
-        # Without `super().__init__`, which costs half a microsecond a request.
+        # Without `super().__init__`, which costs half a microsecond per request.
         self._door = door
         self.payload = payload
         self.deadline = deadline
@@ -103,13 +103,13 @@ class _NativeCall(ArrivedRequest):
         self._room = 0
         self._call_id = call_id
         self._metadata = metadata
-        self.on_cancel: Callable[[], object] = int  # called if its client goes, or its deadline passes
+        self.on_cancel: Callable[[], object] = int  # called if the client disconnects or its deadline passes
 
     def origin(self) -> Origin:
         return origin_of(self._connection, self._metadata, read_id(self.payload), "ModelInfer")
 
     def certificate(self) -> str:
-        """Return an empty text: there is no TLS."""
+        """Return an empty string, because the transport doesn't support TLS."""
         return ""
 
     def watch(self, on_cancel: Callable[[], None]) -> None:
@@ -136,21 +136,21 @@ class _NativeCall(ArrivedRequest):
 
 
 class NativeTransport:
-    """Serves ModelInfer of a server, and hands all other calls to a fast path's server. In place of the fast path."""
+    """Serves ModelInfer, and forwards all other calls to the fast path's server. Replaces the fast path."""
 
     def __init__(self, fast_path: FastPath, handler: Dispatcher, gate: Gate | None) -> None:
-        """Prepare; `listen` binds the port. Raises StartError if pygrpc-native isn't installed."""
+        """Create the transport. `listen` binds the port. Raises StartError if pygrpc-native isn't installed."""
         if importlib.util.find_spec("pygrpc_native") is None:
             raise StartError(f"--transport native {missing_package('pygrpc-native', 'native')}")
         self.budget = fast_path.budget
-        self.calls: dict[int, _NativeCall] = {}  # by number, until they are answered or cancelled
+        self.calls: dict[int, _NativeCall] = {}  # by number, until answered or cancelled
         self.front: NativeGrpcFront
         self._fast_path = fast_path
         self._handler = handler
         self._gate = gate
         self._arrivals = Arrivals(handler.take_large, gate)
         self._folder = tempfile.TemporaryDirectory(prefix="rnnserve-")
-        self.fallback = f"unix:{Path(self._folder.name) / 'grpc.sock'}"  # where grpcio's server must listen
+        self.fallback = f"unix:{Path(self._folder.name) / 'grpc.sock'}"  # the address for grpcio's server
         self._failure: Exception | None = None
         self._is_ending = False
         self._pace = ArrivalPace()
@@ -159,7 +159,7 @@ class NativeTransport:
         self.end_streams, self.end_revoked = fast_path.end_streams, fast_path.end_revoked
 
     def listen(self, address: str, *, share_port: bool) -> int:
-        """Bind a port, and listen on it, and return its number. Raises StartError if it cannot be had."""
+        """Bind a port, listen, and return its number. Raises StartError if the port cannot be used."""
         native = importlib.import_module("pygrpc_native")
         try:
             self.front = native.NativeGrpcFront(
@@ -172,27 +172,27 @@ class NativeTransport:
 
     @property
     def failure(self) -> Exception | None:
-        """What has ended a thread that takes requests; None while they run."""
+        """The error that ended a thread that receives requests, or None while both run."""
         return self._failure or self._fast_path.failure
 
     @property
     def in_flight(self) -> int:
-        """How many requests have arrived, and have not been answered."""
+        """Number of unanswered requests."""
         return len(self.calls) + self._fast_path.in_flight
 
     def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         self._fast_path.start()
         self.front.start()
         self._thread.start()
 
     def stop_accepting(self) -> None:
-        """Refuse the calls that arrive from now on, with UNAVAILABLE."""
+        """Refuse calls that arrive from now on with UNAVAILABLE."""
         self._is_ending = True
         self._fast_path.stop_accepting()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until every call has been answered, at most so long, and end. Return whether all have been."""
+        """Wait at most `timeout` seconds for pending calls, and end. Return whether everything has ended."""
         until = NO_DEADLINE if timeout is None else now() + timeout
         while self.calls and now() < until:
             time.sleep(1e-3)
@@ -208,7 +208,7 @@ class NativeTransport:
     def _run(self) -> None:
         try:
             self._loop()
-        except Exception as error:  # noqa: BLE001 - it is shown where the thread is looked after
+        except Exception as error:  # noqa: BLE001 - `failure` is reported by the code that watches the thread
             self._failure = error
 
     def _loop(self) -> None:
@@ -221,7 +221,7 @@ class NativeTransport:
                 continue
             arrived: list[ArrivedRequest] = []
             for _, call_id, method, payload, _, details in events:
-                if payload is None or details is None:  # an event of a cancellation
+                if payload is None or details is None:  # a cancellation
                     if (cancelled := self.calls.pop(call_id, None)) is not None:
                         cancelled.on_cancel()
                 elif method:
@@ -234,7 +234,7 @@ class NativeTransport:
                 self._handler.take(arrived)
                 has_work = self._handler.work()
                 nap = 0.0 if has_work else self._handler.nap_seconds(len(self.calls))
-            except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor end the thread
+            except Exception as error:  # noqa: BLE001 - a defect must not leave callers waiting or end the thread
                 hidden = InternalError.hiding(error)
                 for request in arrived:
                     request.refuse(hidden)
@@ -243,13 +243,13 @@ class NativeTransport:
                 time.sleep(nap)
 
     def _take(self, call_id: int, payload: bytes, details: Sequence[Any], arrived: list[ArrivedRequest]) -> None:
-        """Take a call: add it to those that are handed on, or refuse it, or give it to the thread of large ones."""
+        """Take a call: append it to `arrived`, refuse it, or pass it to the thread for large requests."""
         metadata, connection, remaining = details
         deadline = NO_DEADLINE if remaining is None else now() + remaining
         kept = metadata if len(metadata) <= MANY_FIELDS else kept_metadata(metadata)
         call = self.calls[call_id] = _NativeCall(self, call_id, payload, connection, deadline, kept)
         if self._is_ending:
-            call.refuse(ShuttingDown("the server is shutting down: send the request again"))
+            call.refuse(ShuttingDown("the server is shutting down; send the request again"))
         elif self._gate is None and len(payload) <= SMALL:
             arrived.append(call)
         elif self._gate is None or self._arrivals.lets_in(call, metadata):

@@ -1,7 +1,7 @@
-"""The plain transport (`--plain`): ordinary gRPC handlers in front of the dispatcher, for a grpcio that was not tested.
+"""The plain transport (`--plain`): ordinary gRPC handlers with the same dispatcher, for untested versions of grpcio.
 
-It uses grpcio's public API alone. Each request keeps a thread while it waits, and a stream's requests are answered one
-after the other. It is several times slower than the fast path; answers have the same bytes.
+It uses only grpcio's public API. Each request occupies a thread while it waits, and a stream's requests are answered
+one after another. It is several times slower than the fast path, but its responses have the same bytes.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ class _PlainRequest(ArrivedRequest):
         self._on_cancel = on_cancel
 
     def end(self) -> None:
-        """Note that its call has ended."""
+        """Record that the call has ended."""
         if self.is_answered:
             self.let_go()
         elif self._on_cancel is not None:
@@ -74,7 +74,7 @@ class _PlainRequest(ArrivedRequest):
 
 
 class PlainTransport:
-    """Serves ModelInfer and ModelStreamInfer of a `grpc.Server` that has not been started. In place of a `FastPath`."""
+    """Serves ModelInfer and ModelStreamInfer of a `grpc.Server` that hasn't been started. Replaces a `FastPath`."""
 
     failure: Exception | None = None
 
@@ -97,26 +97,26 @@ class PlainTransport:
 
     @property
     def in_flight(self) -> int:
-        """How many requests have arrived, and have not been answered."""
+        """Number of unanswered requests."""
         return len(self._in_flight)
 
     def hold(self) -> None:
-        """Do nothing: the handlers' threads wait."""
+        """Do nothing, because the handlers' threads wait."""
 
     release = stop_accepting = hold
 
     def end_revoked(self) -> None:
-        """Cancel the streams whose callers may no longer infer."""
+        """Cancel the streams whose tokens have become invalid for inference."""
         for stream, context in list(self._streams.items()):
             if stream.grant is not None and not stream.grant.admits(Need.INFER):
                 context.cancel()
 
     def end_streams(self, error: ServeError) -> None:
-        """End each stream with its next request."""
+        """End each stream at its next request."""
         self._end_error = error
 
     def join(self, timeout: float | None = None) -> bool:
-        """End the dispatcher, after the server has been stopped; return whether it has ended."""
+        """End the dispatcher after the server has stopped. Return whether it has ended."""
         self._inbox.put(None)
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -130,7 +130,7 @@ class PlainTransport:
             if grant is not None:
                 request.let_in(grant)
             outcome = self._answer(request) if context.add_callback(request.end) else b""
-        except Exception as refusal:  # noqa: BLE001 - a defect must neither reach a caller nor end the thread
+        except Exception as refusal:  # noqa: BLE001 - a defect must not reach a caller or end the thread
             abort(caller, refusal)
         if isinstance(outcome, ServeError):
             abort(caller, outcome)
@@ -171,7 +171,7 @@ class PlainTransport:
             abort(caller, refusal)
 
     def _answer(self, request: _PlainRequest) -> bytes | ServeError:
-        """Have a request answered, or refused."""
+        """Queue a request and wait until it is answered or refused."""
         self._in_flight.add(request)
         self._inbox.put(request)
         request.is_ready.wait()
@@ -179,11 +179,11 @@ class PlainTransport:
         return request.outcome
 
     def _loop(self) -> None:
-        """Hand on what has arrived, as the fast path does."""
+        """Dispatch arrived requests as the fast path does."""
         has_work = False
         while True:
             arrived: list[ArrivedRequest] = []
-            with contextlib.suppress(queue.Empty):  # twice a second, the handler frees models that serve no more
+            with contextlib.suppress(queue.Empty):  # twice a second, the dispatcher frees unserved models
                 while len(arrived) < MAX_REQUESTS:
                     request = self._inbox.get(not (has_work or arrived), 0.5)
                     if request is None:
@@ -192,7 +192,7 @@ class PlainTransport:
             try:
                 self._handler.take(arrived)
                 has_work = self._handler.work()
-            except Exception as error:  # noqa: BLE001 - a defect must neither keep callers waiting nor end the thread
+            except Exception as error:  # noqa: BLE001 - a defect must not leave callers waiting or end the thread
                 hidden = InternalError.hiding(error)
                 for request in arrived:
                     request.refuse(hidden)

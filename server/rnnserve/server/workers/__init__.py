@@ -1,9 +1,10 @@
 """Workers: independent processes that share one port, and the supervisor that starts, watches and replaces them.
 
-`supervisor` runs in the parent, and keeps a worker in each place. `heartbeat` is what a worker says of itself, and the
-worker's end of the pipes. `desired_models` is the file by which all workers follow what clients load and unload.
+`supervisor` runs in the parent process and keeps one worker in each place. `heartbeat` has the status reports of a
+worker and the worker's ends of the pipes. `desired_models` is a file through which all workers load and unload the
+models that clients request.
 
-Imports `repository`, `system`, `signals`, `counting`, `errors` and `rnnserve.common`; no gRPC.
+Imports `repository`, `system`, `signals`, `counting`, `errors` and `rnnserve.common`, but not gRPC.
 
 Threads: `desired_models`, `heartbeat`.
 

@@ -1,7 +1,7 @@
-"""Models that clients have loaded and unloaded (`--model-control explicit`), in a file that every worker follows.
+"""The file of models that clients have loaded and unloaded (`--model-control explicit`), shared by all workers.
 
-The worker that is asked loads or unloads the model itself, writes that down, and answers. The others read it within a
-second, and do the same. One that is started later begins with what is written there.
+The worker that gets the request loads or unloads the model, writes the change to the file, and responds. The other
+workers read the file within a second and make the same change. A new worker starts with the models in the file.
 """
 
 import contextlib
@@ -24,21 +24,21 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.5
 
 _AGAIN_SECONDS = 5.0
-"""Seconds until a change that a worker couldn't make is tried again."""
+"""Seconds until a failed change is retried."""
 
 
 class DesiredModels:
-    """The file, as one worker uses it. Any thread may load and unload."""
+    """One worker's view of the file. Any thread may load and unload."""
 
     def __init__(self, path: Path) -> None:
-        """Read what is desired now. The file need not be there; workers may write to its folder."""
+        """Read the current file, which may be missing. Its folder must be writable for workers."""
         self._path = path
         self._done = {name: number for name, (number, _) in self._read().items()}
-        # Changes that it couldn't make: by model the change's number, when it is tried again, and why it failed.
+        # Failed changes, by model: the change's number, when it is retried, and why it failed.
         self._missed: dict[str, tuple[int, float, str]] = {}
 
     def start_with(self, wanted: Collection[str] | None, present: Collection[str]) -> Collection[str]:
-        """Name the models to load at the start: of `wanted` (None: all `present`), as changed since."""
+        """Return the models to load at the start: `wanted` (None: all `present`), updated by later changes."""
         names = set(present if wanted is None else wanted)
         for name, (_, is_loaded) in self._read().items():
             if not is_loaded:
@@ -48,7 +48,7 @@ class DesiredModels:
         return sorted(names)
 
     def note(self, name: str, is_loaded: bool) -> None:
-        """Write down that this worker has loaded or unloaded a model, for the others."""
+        """Record for the other workers that this worker has loaded or unloaded a model."""
         with self._locked():
             changes = self._read()
             number = 1 + max([number for number, _ in changes.values()], default=0)
@@ -59,7 +59,7 @@ class DesiredModels:
             self._done[name] = number
 
     def follow(self, live: LiveRepository) -> None:
-        """Do from now on what other workers write down, on another thread."""
+        """Start a thread that makes the changes recorded by other workers."""
 
         def follow() -> None:
             pause = threading.Event()
@@ -69,12 +69,12 @@ class DesiredModels:
                 except ShuttingDown:
                     return
                 except OSError as error:
-                    _log.error("the models that clients have loaded are looked up again: %s", error)
+                    _log.error("Cannot read the models that clients have loaded; retrying: %s", error)
 
         threading.Thread(target=follow, name="desired models", daemon=True).start()
 
     def catch_up(self, live: LiveRepository, now: float) -> None:
-        """Make the changes of other workers that are due. Raises ShuttingDown if the server is stopping."""
+        """Make the due changes of other workers. Raise ShuttingDown if the server is stopping."""
         for name, (number, is_loaded) in self._read().items():
             tried, retry_at, said = self._missed.get(name, (0, 0.0, ""))
             if number <= self._done.get(name, 0) or (tried == number and now < retry_at):
@@ -84,18 +84,18 @@ class DesiredModels:
                 (live.load if is_loaded else live.unload)(name)
             except ShuttingDown:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it was, it is tried again
+            except Exception as error:  # noqa: BLE001 - any failure is retried
                 reason = str(error) if isinstance(error, ServeError) else repr(error)
                 self._missed[name] = number, now + _AGAIN_SECONDS, reason
                 if (tried, said) != (number, reason):
-                    _log.error("%s, and this one cannot: %s; it tries again", words, reason)
+                    _log.error("%s, but this one failed: %s; it will retry", words, reason)
             else:
                 self._done[name] = max(number, self._done.get(name, 0))
                 if self._missed.pop(name, None) is not None:
-                    _log.info("%s, and now this one has, too", words)
+                    _log.info("%s, and this one has now succeeded", words)
 
     def _read(self) -> dict[str, tuple[int, bool]]:
-        """By the model's name: the number of its last change, counted over all models, and whether it is loaded."""
+        """Return, by model, the number of its last change (counted over all models) and whether it is loaded."""
         try:
             changes = json.loads(self._path.read_text())
         except FileNotFoundError:
@@ -104,7 +104,7 @@ class DesiredModels:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Let no other worker write inside."""
+        """Lock out other writers."""
         lock = os.open(self._path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,8 +1,8 @@
-"""The heartbeat of a worker: a line about once a second, from which its supervisor knows what it serves.
+"""The heartbeat of a worker: a status line sent to the supervisor about once a second.
 
-A worker writes lines of JSON to one pipe. The supervisor writes words to another, the lifeline: `listen` when the
-worker may listen, and `drain` when it is to say that it isn't ready. The end of the lifeline is the end of the
-supervisor.
+A worker writes JSON lines to one pipe. The supervisor writes commands to another pipe, the lifeline: `listen` when the
+worker may listen, and `drain` when it must report that it isn't ready. When the lifeline closes, the supervisor has
+ended.
 """
 
 import json
@@ -19,19 +19,19 @@ LISTEN, DRAIN = b"listen\n", b"drain\n"
 
 
 class Heartbeat(NamedTuple):
-    """What a worker says of itself: its models, whether it listens, and which run doesn't end, in words."""
+    """The status of a worker: its models, whether it listens, and a description of a stuck inference call."""
 
     models: dict[str, ModelState]
     is_listening: bool = False
     stuck: str = ""
 
     def line(self) -> bytes:
-        """Write it as a line."""
+        """Encode the heartbeat as a line."""
         return json.dumps(self._asdict()).encode() + b"\n"
 
     @classmethod
     def read(cls, line: bytes) -> Self:
-        """Read such a line. Raises ValueError or TypeError if it isn't one."""
+        """Parse a line. Raise ValueError or TypeError if it isn't a heartbeat."""
         match json.loads(line):
             case {"models": dict(models), "is_listening": bool(listens), "stuck": str(stuck)}:
                 return cls({name: ModelState(*state) for name, state in models.items()}, listens, stuck)
@@ -48,7 +48,7 @@ class SupervisorLink:
         self._writing = threading.Lock()
 
     def follow(self, on_drain: Callable[[], None], on_end: Callable[[], None]) -> None:
-        """Follow what the supervisor says, on another thread; call `on_end` when it has ended, however."""
+        """Start a thread that follows the supervisor's commands. It calls `on_end` when the supervisor has ended."""
 
         def read() -> None:
             while said := os.read(self._lifeline_fd, 1 << 10):
@@ -61,7 +61,7 @@ class SupervisorLink:
         threading.Thread(target=read, name="lifeline", daemon=True).start()
 
     def beat(self, state: Callable[[], Heartbeat]) -> None:
-        """Write a heartbeat about once a second from now on, on another thread."""
+        """Start a thread that writes a heartbeat about once a second."""
 
         def beat_on() -> None:
             pause = threading.Event()
@@ -72,7 +72,7 @@ class SupervisorLink:
         threading.Thread(target=beat_on, name="heartbeat", daemon=True).start()
 
     def write(self, heartbeat: Heartbeat) -> None:
-        """Write a heartbeat now. A supervisor that has ended gets none; `follow` notices that."""
+        """Write a heartbeat now. Does nothing if the supervisor has ended, which `follow` notices."""
         rest = heartbeat.line()
         try:
             with self._writing:

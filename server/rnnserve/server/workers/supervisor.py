@@ -1,12 +1,12 @@
-"""The supervisor: starts workers that share one port, replaces those that end or hang, and rolls them at SIGHUP.
+"""The supervisor: starts workers on one shared port, replaces dead or hung workers, and rolls all of them at SIGHUP.
 
-Each worker is a whole server, which loads and watches the repository; the kernel distributes
-connections over those that listen (SO_REUSEPORT). When one dies, its listening socket closes with it: the others answer
-on, and a new one takes its place. Requests that a dead worker had accepted, and connections that it had not accepted
-yet, fail with UNAVAILABLE.
+Each worker is a complete server that loads and watches the repository. The kernel distributes connections over the
+listening workers (SO_REUSEPORT). When a worker dies, its listening socket closes with it. The other workers keep
+serving, and a new worker takes its place. Requests that the dead worker had accepted, and connections in its accept
+queue, fail with UNAVAILABLE.
 
-A worker that starts while others serve listens only once it serves what they do, as far as the repository still has it:
-damaged files take nothing out of service while a worker has it in memory.
+A worker that starts while others serve listens only after it serves the same models, if the repository still has them.
+Damaged files therefore don't take a model out of service while a worker has it in memory.
 """
 
 import contextlib
@@ -34,38 +34,39 @@ __all__ = ["Supervisor", "Worker"]
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.05
-"""Seconds between two looks at the workers, if none says anything. The end of one is noticed at once: its pipe ends."""
+"""Seconds between checks of the workers if no message arrives. The end of a worker is noticed at once because its pipe
+closes."""
 
 _LATE_SECONDS = 1.0
-"""Seconds between two looks after which the supervisor itself was kept from running, as workers may have been: by a
-machine that slept, for example. Their silence isn't counted."""
+"""If two checks are further apart than this many seconds, the supervisor itself was suspended, and maybe its workers as
+well, for example because the machine slept. The workers' silence then doesn't count."""
 
 _END_SECONDS = 5.0
-"""Seconds, beyond the grace for their requests, that workers may take to end: 50 of them on two cores take 4."""
+"""Seconds that workers may take to end after the grace period for their requests. 50 workers on two cores take 4 s."""
 
 _HELD_SECONDS = 60.0
-"""Seconds for which a worker that serves less than the others is kept from listening. Beyond it: it is ended, and
-another loads the repository anew."""
+"""Seconds for which a worker that serves less than the others may be kept from listening. Beyond it: the worker is
+killed, and a new one loads the repository."""
 
 _SILENT_SECONDS = 10.0
-"""Seconds without a heartbeat: heartbeats come every second, later only on a machine with more to do than it can, or
-when something keeps Python's lock. Beyond it: the worker is replaced."""
+"""Seconds without a heartbeat. Heartbeats come every second, and later only if the machine is overloaded or something
+holds Python's GIL. Beyond it: the worker is replaced."""
 
 
 class Worker:
-    """A worker as its supervisor sees it. `loaded_at` is when its first heartbeat came, on the monotonic clock."""
+    """A worker as seen by the supervisor. `loaded_at` is the time of its first heartbeat on the monotonic clock."""
 
     def __init__(self, number: int, command: Callable[[Sequence[str]], Sequence[str]], totals: Totals) -> None:
-        """Start it. Raises OSError if no process can be started."""
-        self.number = number  # the number of its place, from 0
+        """Start the worker. Raise OSError if no process can be started."""
+        self.number = number  # of its place, from 0
         self._totals = totals
-        self.models: dict[str, ModelState] = {}  # what becomes of its models, as it said last
-        self.is_listening = False  # whether it listens, as it said last
+        self.models: dict[str, ModelState] = {}  # by its last heartbeat
+        self.is_listening = False  # by its last heartbeat
         self._stuck = ""
         self._beat_at = time.monotonic()
         self._unread = b""
         self.loaded_at: float | None = None
-        self.may_listen = False  # whether it has been told that it may listen
+        self.may_listen = False  # whether the supervisor has allowed it to listen
         with contextlib.ExitStack() as stack:
             self._report_fd, report_write = os.pipe()
             stack.callback(os.close, self._report_fd)
@@ -79,13 +80,13 @@ class Worker:
                 os.close(report_write)
             stack.pop_all()
         os.set_blocking(self._report_fd, False)
-        self.report_fd: int | None = self._report_fd  # where its heartbeats are read; None once it writes no more
+        self.report_fd: int | None = self._report_fd  # read end of its heartbeats (None once closed)
         self.pid = self._child.pid
         totals.add(self._table)
 
     def look(self) -> int | None:
-        """Read what it has said; return its exit status if it has ended."""
-        status = self._child.status()  # first, so that all that it has said is read, too
+        """Read new heartbeats. Return the exit status if the worker has ended."""
+        status = self._child.status()  # before reading, so that the last heartbeats are included
         with contextlib.suppress(BlockingIOError):
             while self.report_fd is not None:
                 said = os.read(self.report_fd, 1 << 16)
@@ -97,38 +98,38 @@ class Worker:
         return status
 
     def why_hung(self) -> str | None:
-        """Say why it counts as hung, and is to be replaced; None if it doesn't."""
+        """Return why the worker counts as hung and must be replaced, or None."""
         silence = 0.0 if self.loaded_at is None else time.monotonic() - self._beat_at
         if self._stuck:
             return f"is stuck, {self._stuck}"
         return f"has made no progress for {silence:.1f} s" if silence > _SILENT_SECONDS else None
 
     def excuse(self) -> None:
-        """Count its silence anew: it was not heard, either."""
+        """Reset the worker's silence, because the supervisor was not listening."""
         self._beat_at = time.monotonic()
 
     def let_listen(self) -> None:
-        """Let it listen, once it has loaded."""
+        """Allow the worker to listen after it has loaded its models."""
         self.may_listen = True
         self._child.tell(LISTEN)
 
     def drain(self) -> None:
-        """Have it say from now on that it isn't ready; it answers as before."""
+        """Make the worker report that it isn't ready. It still serves requests."""
         self._child.tell(DRAIN)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it runs."""
+        """Send a signal to the worker if it runs."""
         self._child.send(number)
 
     def kill(self) -> None:
-        """End it at once, if it runs, and release what it held."""
+        """Kill the worker if it runs, and release its resources."""
         self._child.kill()
         os.close(self._report_fd)
         self.report_fd = None
         self._totals.keep(self._table)
 
     def _take(self, line: bytes) -> None:
-        with contextlib.suppress(ValueError, TypeError):  # what libraries print is no heartbeat
+        with contextlib.suppress(ValueError, TypeError):  # skips lines printed by libraries
             said = Heartbeat.read(line)
             self.models, self.is_listening, self._stuck = said.models, said.is_listening, said.stuck
             self._beat_at = time.monotonic()
@@ -138,17 +139,17 @@ class Worker:
 
 @dataclasses.dataclass
 class _Place:
-    """A worker's place."""
+    """The place of a worker."""
 
     number: int
     worker: Worker | None = None
-    start_at: float = 0.0  # when the next one may be started, on the monotonic clock
-    said_lost: str = ""  # what the log has said that the worker doesn't serve
+    start_at: float = 0.0  # earliest start of the next worker, on the monotonic clock
+    said_lost: str = ""  # models that the worker doesn't serve, as last logged
     backoff: Backoff = dataclasses.field(default_factory=Backoff)
 
 
 class Supervisor:
-    """Keep a number of workers running until a signal asks for the end."""
+    """Keeps a number of workers running until a signal requests the end."""
 
     def __init__(
         self,
@@ -161,9 +162,10 @@ class Supervisor:
         end_gateway: Callable[[], bool] = lambda: True,
         totals: Totals | None = None,
     ) -> None:
-        """Prepare; `run` starts the workers. `command` makes a worker's command line from the arguments for it alone.
+        """Create the supervisor. `run` starts the workers.
 
-        `end_gateway` ends the HTTP gateway, before the workers, and says whether it has ended.
+        `command` returns a worker's command line for the arguments of that worker. `end_gateway` ends the HTTP gateway
+        before the workers, and returns whether it has ended.
         """
         self._command = command
         self._signals = signals
@@ -172,17 +174,17 @@ class Supervisor:
         self._totals = totals or Totals()
         self._places = [_Place(number) for number in range(count)]
         self._is_ready = False
-        self._to_roll: list[_Place] = []  # those whose workers are still to be replaced
-        self._has_rolled = False  # whether only those that leave are waited for
-        self._candidate: Worker | None = None  # the worker that is to replace that of the first of them
+        self._to_roll: list[_Place] = []  # places whose workers are still to be replaced
+        self._has_rolled = False  # whether all have been replaced, and only old workers are awaited
+        self._candidate: Worker | None = None  # the new worker for the first of these places
         self._leaving: list[tuple[Worker, float]] = []  # with the time at which each is killed
-        self._ends: list[signal.Signals] = []  # the signals so far that ask for the end
+        self._ends: list[signal.Signals] = []  # signals received so far that request the end
         self._asked_at = 0.0
 
     def run(self, on_ready: Callable[[], None]) -> int:
-        """Start the workers, and replace those that end or hang, until a signal asks for the end.
+        """Start the workers, and replace dead or hung workers, until a signal requests the end.
 
-        Returns 0, or 128 and the number of a second signal. Raises StartError if a worker ends before all were ready.
+        Returns 0, or 128 plus the number of a second signal. Raises StartError if a worker ends before all are ready.
         """
         looked = time.monotonic()
         try:
@@ -206,7 +208,7 @@ class Supervisor:
         return 128 + self._ends[1] if len(self._ends) > 1 else 0
 
     def _look(self, place: _Place) -> None:
-        """Replace the worker of a place if it has ended, or hangs."""
+        """Replace the worker of a place if it has ended or hangs."""
         worker = place.worker
         if worker is None:
             return
@@ -225,11 +227,11 @@ class Supervisor:
         wait = place.backoff.seconds_after(lived)
         place.start_at = time.monotonic() + wait
         count_in_process(WORKER_RESTARTS["hung" if status is None else "died"])
-        words = f"{why_hung}: it is killed" if status is None else f"died with {exit_text(status)}"
+        words = f"{why_hung}; killed it" if status is None else f"died with {exit_text(status)}"
         _log.error("worker %d %s; another starts in %.2f s", place.number, words, wait)
 
     def _start_due(self) -> None:
-        """Start workers that are due: as many at a time as there are cores, two at least. Loading takes one each."""
+        """Start due workers, as many at a time as there are cores, but at least two: loading uses a core per worker."""
         loading = [place for place in self._places if place.worker is not None and place.worker.loaded_at is None]
         due = [place for place in self._places if place.worker is None and time.monotonic() >= place.start_at]
         for place in due[: max(2, usable_cores()) - len(loading)]:
@@ -241,10 +243,10 @@ class Supervisor:
                     raise StartError(f"worker {place.number} cannot be started: {why}") from error
                 wait = place.backoff.seconds_after(0.0)
                 place.start_at = time.monotonic() + wait
-                _log.error("worker %d cannot be started: %s; tried again in %.2f s", place.number, why, wait)
+                _log.error("worker %d cannot be started: %s; retrying in %.2f s", place.number, why, wait)
 
     def _let_listen(self) -> None:
-        """Let workers listen that have loaded: all together at the start, later each that serves what the others do."""
+        """Let loaded workers listen: together at the start, later each one once it serves the same as the others."""
         loaded = [
             (place, place.worker)
             for place in self._places
@@ -260,7 +262,7 @@ class Supervisor:
             if place.said_lost != (said := "; ".join(lost)):
                 place.said_lost = said
                 _log.error(
-                    "worker %d cannot serve what the others serve (%s): it does not listen before it does",
+                    "worker %d cannot serve the same models as the others (%s); it will not listen until it can",
                     place.number,
                     said,
                 )
@@ -269,13 +271,13 @@ class Supervisor:
                 place.worker = None
 
     def _lost(self, worker: Worker) -> list[str]:
-        """Name what another worker serves and this one can't."""
+        """Return the models that another worker serves but this one can't."""
         others = [place.worker for place in self._places if place.worker is not None and place.worker is not worker]
         lost = [lost_models(other.models, worker.models) for other in others if other.is_listening]
         return sorted({each for of_one in lost for each in of_one})
 
     def _roll(self) -> None:
-        """Take the next step of replacing the workers one by one."""
+        """Take the next step of the rolling replacement."""
         if self._leaving:
             return
         if not self._to_roll:
@@ -286,7 +288,7 @@ class Supervisor:
             return
         place, worker = self._to_roll[0], self._candidate
         old = place.worker
-        if old is None:  # it has ended meanwhile: what starts in its place loads what the repository holds now
+        if old is None:  # the old worker has ended, so its replacement already loads the current repository
             self._take_place()
         elif worker is None:
             try:
@@ -303,18 +305,18 @@ class Supervisor:
             self._take_place()
         elif worker.loaded_at is not None and not worker.may_listen:
             if lost := lost_models(old.models, worker.models):
-                self._give_up_roll(f"worker {place.number} could not serve what it serves now ({'; '.join(lost)})")
+                self._give_up_roll(f"worker {place.number} could not serve the current models ({'; '.join(lost)})")
             elif not any(model.is_loading for model in worker.models.values()):
                 worker.let_listen()
 
     def _take_place(self) -> None:
-        """Put the new worker, if there is one, into the first place that is rolled, and go on to the next."""
+        """Put the new worker, if any, into the first place of the roll, and go on to the next place."""
         self._to_roll.pop(0).worker, self._candidate = self._candidate, None
         self._has_rolled = not self._to_roll
 
     def _give_up_roll(self, why: str) -> None:
         count_in_process(NOT_RELOADED)
-        _log.error("SIGHUP: %s; the workers that there are serve on", why)
+        _log.error("SIGHUP: %s; the current workers keep serving", why)
         self._stop_rolling()
 
     def _stop_rolling(self) -> None:
@@ -324,20 +326,20 @@ class Supervisor:
         self._candidate = None
 
     def _let_leave(self) -> None:
-        """Release the workers that have left; kill those that should have."""
+        """Release old workers after their end, and kill overdue ones."""
         for worker, deadline in list(self._leaving):
             status = worker.look()
             if status is None and time.monotonic() < deadline:
                 continue
             if status is None:
-                _log.error("worker %d did not leave in time: it is killed", worker.number)
+                _log.error("worker %d did not leave in time; killed it", worker.number)
             elif status:
-                _log.error("worker %d, which was leaving, died with %s", worker.number, exit_text(status))
+                _log.error("worker %d died with %s while leaving", worker.number, exit_text(status))
             worker.kill()
             self._leaving.remove((worker, deadline))
 
     def _wait(self) -> None:
-        """Wait until a worker says something or ends, a signal arrives, or it is time for another look."""
+        """Wait until a worker reports or ends, a signal arrives, or the next check is due."""
         poll = select.poll()
         poll.register(self._signals.fd, select.POLLIN)
         for worker in self._workers():
@@ -348,28 +350,28 @@ class Supervisor:
 
     def _take_signals(self) -> None:
         for number in self._signals.read():
-            if number == signal.SIGUSR1:  # this process's own stacks have been shown
+            if number == signal.SIGUSR1:  # this process has already printed its stacks
                 for worker in self._workers():
                     worker.signal(number)
             elif number == signal.SIGHUP:
                 if not self._ends:
-                    _log.info("SIGHUP: new workers load what the repository holds now, one after another")
+                    _log.info("SIGHUP: replacing the workers one by one, to load the current repository")
                     self._stop_rolling()
                     self._to_roll = list(self._places)
             elif not self._ends:
-                _log.info("%s: the workers end", number.name)
+                _log.info("%s: ending the workers", number.name)
                 self._ends, self._asked_at = [number], time.monotonic()
             elif time.monotonic() - self._asked_at > SAME_SECONDS:
                 self._ends.append(number)
 
     def _workers(self) -> list[Worker]:
-        """Every worker, also those that come and go."""
+        """Return every worker, including new and leaving ones."""
         placed = [place.worker for place in self._places if place.worker is not None]
         coming = [] if self._candidate is None else [self._candidate]
         return [*placed, *coming, *(worker for worker, _ in self._leaving)]
 
     def _end(self) -> None:
-        """End all workers, and the gateway before them: with grace, or at once when a second signal comes."""
+        """End the gateway and then all workers: with a grace period, or at once after a second signal."""
         workers, self._candidate, self._to_roll = self._workers(), None, []
         if self._is_ready and self._drain:
             for worker in workers:
@@ -383,11 +385,11 @@ class Supervisor:
         )
         for worker in workers:
             if worker.look() is None and len(self._ends) < 2:
-                _log.error("worker %d did not end in time: it is killed", worker.number)
+                _log.error("worker %d did not end in time; killed it", worker.number)
             worker.kill()
 
     def _wait_until(self, is_over: Callable[[], bool], seconds: float) -> None:
-        """Wait for something, for so many seconds at most, or until a second signal comes."""
+        """Wait until `is_over()`, for at most `seconds`, or until a second signal arrives."""
         deadline = time.monotonic() + seconds
         while len(self._ends) < 2 and time.monotonic() < deadline and not is_over():
             self._wait()

@@ -193,7 +193,7 @@ def test_too_little_address_space_is_one_line_of_each_process(root, limit, worke
         limited([*command, *workers], RLIMIT_AS=limit << 10), capture_output=True, text=True, timeout=60, check=False
     )
     lines = run.stderr.splitlines()
-    said = "rnnserve serve: cannot start: there is no memory, or address space, left (see ulimit -v)"
+    said = "rnnserve serve: cannot start: no memory or address space is left (see ulimit -v)"
     assert run.returncode == 1
     assert lines[0] == said
     ended = [f"rnnserve serve: worker {number} ended before it was ready, with exit status 1" for number in (0, 1)]

@@ -33,7 +33,7 @@ def test_clients_that_balance_are_answered_though_all_watches_are_taken(server):
         with pytest.raises(grpc.RpcError) as refused:
             next(health.Watch(health_pb2.HealthCheckRequest()))
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
-        assert refused.value.details() == "256 watches and reflections are open already: ask Check"
+        assert refused.value.details() == "256 watches and reflections are already open; call Check instead"
         assert (
             inference_pb2_grpc.GRPCInferenceServiceStub(balancing).ServerLive(pb.ServerLiveRequest(), timeout=20).live
         )

@@ -87,7 +87,7 @@ def test_worker_that_does_not_leave_is_killed(running, monkeypatch, caplog):
     (old,) = stays.pids()
     stays.signals.send(signal.SIGHUP)
     until(lambda: not is_there(old))
-    assert caplog.messages == ["worker 0 did not leave in time: it is killed"]
+    assert caplog.messages == ["worker 0 did not leave in time; killed it"]
 
 
 def test_end_in_the_middle_of_a_roll_leaves_no_process(running):

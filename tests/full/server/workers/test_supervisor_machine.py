@@ -48,7 +48,7 @@ class Supervised(RuleBasedStateMachine):
         before, said = self.pids(), len(self.log.messages)
         self.running.code = BAD
         self.running.signals.send(signal.SIGHUP)
-        until(lambda: any("serve on" in message for message in self.log.messages[said:]))
+        until(lambda: any("keep serving" in message for message in self.log.messages[said:]))
         assert self.pids() == before
         self.running.code = GOOD
 
