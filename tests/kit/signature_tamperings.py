@@ -255,9 +255,9 @@ TAMPERINGS = {
     "the bundle as its own resource": Tampering(
         _with_statement(lambda statement: _resources(statement)[0].update(name=BUNDLE)), "not a plain file name"
     ),
-    "too many resources": Tampering(_with_statement(_more_than_a_list_of_files), "no list of 1 to 64 files"),
+    "too many resources": Tampering(_with_statement(_more_than_a_list_of_files), "not a list of 1 to 64 files"),
     "no resources": Tampering(
-        _with_statement(lambda statement: statement["predicate"].update(resources=[])), "no list of 1 to 64 files"
+        _with_statement(lambda statement: statement["predicate"].update(resources=[])), "not a list of 1 to 64 files"
     ),
     "a manifest that is not signed": Tampering(
         _with_statement(
