@@ -1,4 +1,4 @@
-"""Make the schemas that manifests are checked against, from those of Kubernetes and from the CRDs of KServe and KEDA.
+"""Make the schemas for checking manifests, from Kubernetes' schema and from the CRDs of KServe and KEDA.
 
     python deploy/schemas/trim.py _definitions.json serving.kserve.io_servingruntimes.yaml …
 

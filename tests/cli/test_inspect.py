@@ -70,8 +70,8 @@ def test_report_has_origin_tensors_batching_and_files(published, capsys):
         (
             ("origin", "adopted", "--allow-unproven"),
             ("inputs", "tokens", "INT64", "(batch, sequence)", "values 3 to 8"),
-            ("n", "(batch)", 'lengths of "sequence"; full length where a request leaves it out'),
-            ("h_0", "FP32", "(layers: 1, batch, hidden: 2)", "zeros where a request leaves it out"),
+            ("n", "(batch)", 'lengths of "sequence"; full length if a request leaves it out'),
+            ("h_0", "FP32", "(layers: 1, batch, hidden: 2)", "zeros if a request leaves it out"),
             ("outputs", "h_n", 'send it as "h_0" to continue'),
             ("batching", "padded"),
             ("files", "golden.npz", "bytes"),

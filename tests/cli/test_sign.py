@@ -59,4 +59,4 @@ def test_a_folder_that_is_none_of_a_version(tmp_path, folder, at, capsys):
     """The model's, the repository's, or none: the message says what is wanted, and not that a file is missing."""
     key = make_key(tmp_path, "ours")
     assert main(["sign", str((folder / at).resolve()), "--key", str(key.private)]) == 1
-    assert "is no folder of a version, such as repository/sentiment/1" in capsys.readouterr().err
+    assert "is not a version's folder, such as repository/sentiment/1" in capsys.readouterr().err

@@ -292,6 +292,6 @@ BAD_FILES: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
         "golden.npz: ",
     ),
     "nul": (_with_nul, "manifest.json: lists 'more"),
-    "deep_manifest": (_deep_manifest, "manifest.json: is no manifest: "),
+    "deep_manifest": (_deep_manifest, "manifest.json: is not a valid manifest: "),
 }
 """By name: what plants a version with files that are not what they should be, and what the reason begins with."""

@@ -188,15 +188,15 @@ TAMPERINGS = {
     ),
     "key id null": Tampering(
         _with_bundle(lambda bundle: bundle["verificationMaterial"].update(publicKey={"hint": None})),
-        "the hint of publicKey is no SHA-256",
+        "the hint of publicKey is not a SHA-256",
     ),
     "key id that writes into the log": Tampering(
         _with_bundle(lambda bundle: bundle["verificationMaterial"].update(publicKey={"hint": "x\n\x1b[2JERROR"})),
-        "the hint of publicKey is no SHA-256",
+        "the hint of publicKey is not a SHA-256",
     ),
     "key id as long as a book": Tampering(
         _with_bundle(lambda bundle: bundle["verificationMaterial"].update(publicKey={"hint": "0" * 900_000})),
-        "the hint of publicKey is no SHA-256",
+        "the hint of publicKey is not a SHA-256",
     ),
     "field as long as a book": Tampering(
         _with_bundle(lambda bundle: bundle.update({"x" * 900_000: 0})), "which it may not have"
@@ -220,44 +220,44 @@ TAMPERINGS = {
         _with_bundle(
             lambda bundle: bundle["dsseEnvelope"].update(payload=bundle["dsseEnvelope"]["payload"].rstrip("=") + "\n")
         ),
-        "payload is no base64",
+        "payload is not base64",
     ),
     "100 MB": Tampering(_sparse, "and may have 1,048,576"),
     "a key twice": Tampering(_doubled_key, "has a key twice"),
     "something after the end": Tampering(
         lambda folder, *_: (folder / BUNDLE).write_text((folder / BUNDLE).read_text() + "{}"), "Extra data"
     ),
-    "NaN": Tampering(_write(BUNDLE, b'{"mediaType": NaN}'), "NaN is no JSON"),
+    "NaN": Tampering(_write(BUNDLE, b'{"mediaType": NaN}'), "NaN is not JSON"),
     "nested deeply": Tampering(_write(BUNDLE, b"[" * (1 << 19)), "nested too deeply"),
     "a long number": Tampering(_write(BUNDLE, b"1" * 5000), "model.sig: "),
     "no UTF-8": Tampering(_write(BUNDLE, b"\xff"), "can't decode byte"),
-    "no object": Tampering(_write(BUNDLE, b"[]"), "the bundle is no object"),
+    "no object": Tampering(_write(BUNDLE, b"[]"), "the bundle is not an object"),
     "an unknown field": Tampering(_with_bundle(lambda bundle: bundle.update(more=1)), "the bundle has 'more'"),
     "a folder in place of the bundle": Tampering(_hard_to_read, "model.sig: cannot be read: Is a directory"),
     "digest of another algorithm": Tampering(
         _with_statement(lambda statement: _resources(statement)[0].update(algorithm="blake2b")), "expected sha256"
     ),
     "digest in upper case": Tampering(
-        _with_statement(lambda statement: _resources(statement)[0].update(digest="A" * 64)), "is no SHA-256"
+        _with_statement(lambda statement: _resources(statement)[0].update(digest="A" * 64)), "is not a SHA-256"
     ),
     "a resource twice": Tampering(
         _with_statement(lambda statement: _resources(statement).append(_resources(statement)[0])), "twice"
     ),
     "a resource outside": Tampering(
-        _with_statement(lambda statement: _resources(statement)[0].update(name="../x")), "no plain name of a file"
+        _with_statement(lambda statement: _resources(statement)[0].update(name="../x")), "not a plain file name"
     ),
     "a resource in a folder": Tampering(
-        _with_statement(lambda statement: _resources(statement)[0].update(name="a/x")), "no plain name of a file"
+        _with_statement(lambda statement: _resources(statement)[0].update(name="a/x")), "not a plain file name"
     ),
     "a resource without a name": Tampering(
-        _with_statement(lambda statement: _resources(statement)[0].update(name="")), "no plain name of a file"
+        _with_statement(lambda statement: _resources(statement)[0].update(name="")), "not a plain file name"
     ),
     "the bundle as its own resource": Tampering(
-        _with_statement(lambda statement: _resources(statement)[0].update(name=BUNDLE)), "no plain name of a file"
+        _with_statement(lambda statement: _resources(statement)[0].update(name=BUNDLE)), "not a plain file name"
     ),
-    "too many resources": Tampering(_with_statement(_more_than_a_list_of_files), "no list of 1 to 64 files"),
+    "too many resources": Tampering(_with_statement(_more_than_a_list_of_files), "not a list of 1 to 64 files"),
     "no resources": Tampering(
-        _with_statement(lambda statement: statement["predicate"].update(resources=[])), "no list of 1 to 64 files"
+        _with_statement(lambda statement: statement["predicate"].update(resources=[])), "not a list of 1 to 64 files"
     ),
     "a manifest that is not signed": Tampering(
         _with_statement(
@@ -290,11 +290,11 @@ TAMPERINGS = {
     "a statement that is no JSON": Tampering(lambda folder, key, _: sign_payload(folder, key, b"none"), "model.sig: "),
     "release of another model": Tampering(_change_release("model", "other"), 'release.json: is of "other"'),
     "release of another number": Tampering(_change_release("version", 2), "is of"),
-    "release with a text as its number": Tampering(_change_release("version", "1"), "version is no number"),
-    "release with a truth as its number": Tampering(_change_release("version", True), "version is no number"),
+    "release with a text as its number": Tampering(_change_release("version", "1"), "version is not an integer"),
+    "release with a truth as its number": Tampering(_change_release("version", True), "version is not an integer"),
     "release without a sequence number": Tampering(_change_release("sequence", None), "the release has no sequence"),
-    "release with a sequence number below 0": Tampering(_change_release("sequence", -1), "sequence is no number"),
-    "release with a time of its own": Tampering(_change_release("created", "tomorrow"), "created is no time"),
+    "release with a sequence number below 0": Tampering(_change_release("sequence", -1), "sequence is not an integer"),
+    "release with a time of its own": Tampering(_change_release("created", "tomorrow"), "created is not a time"),
     "release with an unknown field": Tampering(_change_release("more", 1), "the release has 'more'"),
     "release of another format": Tampering(_change_release("format", 2), "its format is not 1"),
     "release changed": Tampering(_write(RELEASE, b"{}"), "release.json: is not the file that was signed"),

@@ -140,7 +140,7 @@ def test_a_listed_file_outside_the_folder_is_refused(folder):
     manifest = a_manifest()
     manifest.files.append(describe_file("../secret", b""))
     (folder / MANIFEST).write_bytes(dump_manifest(manifest))
-    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: lists '../secret', which is no plain file name"):
+    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: lists '../secret', which is not a plain file name"):
         read_version(folder)
 
 
@@ -181,7 +181,7 @@ def test_what_is_signed_and_still_no_manifest_is_refused(folder, fields):
     digest = hashlib.sha256(unsigned).hexdigest().encode()
     (folder / MANIFEST).write_bytes(unsigned.replace(zeros, digest))
     for with_parity in (True, False):
-        with pytest.raises(ArtifactError, match=f"^{MANIFEST}: is no manifest: "):
+        with pytest.raises(ArtifactError, match=f"^{MANIFEST}: is not a valid manifest: "):
             read_version(folder, with_parity=with_parity)
 
 

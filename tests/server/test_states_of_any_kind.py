@@ -147,8 +147,8 @@ def test_what_is_recorded_and_shown_of_it(published):
     ]
     record = read_record(done.published.folder)
     said = "\n".join(text_report(record, "localhost:8001"))
-    assert "the module's own default, -inf, where a request leaves it out" in said
-    assert "the module's own default, 7, where a request leaves it out; values 0 to 39" in said
+    assert "the module's own default, -inf, if a request leaves it out" in said
+    assert "the module's own default, 7, if a request leaves it out; values 0 to 39" in said
     by_name = {tensor["name"]: tensor["default_range"] for tensor in json_report(record, "")["inputs"]}
     assert by_name["top"] == ["-inf", "-inf"]
     assert by_name["loud"] == [0, 1]

@@ -46,9 +46,7 @@ def run_command_line(argv: Sequence[str] | None = None) -> int:
         return failed
     except KeyboardInterrupt:
         if argv is None:
-            signal.signal(
-                signal.SIGINT, signal.SIG_DFL
-            )  # a second Ctrl-C during Python's shutdown would print a traceback
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C during the exit would print a traceback
         return _INTERRUPTED
     except Exception as error:
         failed = runner.failed_output()  # check this first, because a command blames any OSError on its own files
@@ -86,7 +84,7 @@ class _Runner:
         if name:
             self.program = f"rnnserve {name}"
         if not open_streams(needs_output=name != "serve"):
-            say(f"{self.program}: standard output is closed; give it a place, such as >/dev/null")
+            say(f"{self.program}: standard output is closed; redirect it, for example to /dev/null")
             return 1
         if not name:
             read_global_arguments(arguments)

@@ -100,9 +100,7 @@ COMMANDS = MappingProxyType(
             "rnnserve.cluster.commands.ray",
             "ray",
             "run servers on the nodes of a Ray cluster, replace lost servers, and update them one by one",
-            Needs(
-                memory=1250, memory_of_core=75, threads=22, threads_of_core=2
-            ),  # measured while connected to a cluster
+            Needs(memory=1250, memory_of_core=75, threads=22, threads_of_core=2),  # measured while connected
         ),
         "infer": CommandEntry(
             "rnnserve.client.commands.infer",

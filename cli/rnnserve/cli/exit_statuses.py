@@ -8,25 +8,25 @@ __all__ = ["EVERY", "OF_COMMAND", "exit_statuses", "exit_text"]
 EVERY: Mapping[int, str] = MappingProxyType(
     {
         0: "done",
-        1: "a mistake in what was given, or a failure around the command: one line on standard error says which",
+        1: "a mistake in the input, or a failure of the environment; one line on standard error explains it",
         2: "the command line is wrong; nothing was done",
         130: "ended by Ctrl-C",
-        141: "what reads the output has ended, as in `rnnserve … | head`",
+        141: "the reader of the output has ended, as in `rnnserve … | head`",
     }
 )
 """Statuses of every command. A defect of rnnserve shows a traceback, with status 1."""
 
 OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
     {
-        "verify": {0: "all that was looked at holds", 1: "something does not hold, or cannot be read"},
+        "verify": {0: "everything was verified", 1: "a check failed, or a file cannot be read"},
         "check": {0: "the file computes what the module computes", 1: "it does not, or one of them cannot be used"},
         "inspect": {
             0: "every version can be used",
-            1: "one cannot, there is none, or one is not signed with a key that was given",
+            1: "a version cannot be used, there are no versions, or a version is not signed with a given key",
         },
         "serve": {
-            0: "ended after SIGTERM or SIGINT; 128 and the signal's number where a second one ended it at once",
-            1: "it could not start: one line on standard error says why; or --check found a problem",
+            0: "ended after SIGTERM or SIGINT (128 plus the signal's number if a second signal ended it at once)",
+            1: "it could not start (one line on standard error explains why), or --check found a problem",
         },
         "web": {
             0: "ended after SIGTERM or SIGINT",
@@ -34,12 +34,11 @@ OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
         },
         "infer": {
             0: "answered",
-            1: "not answered, also for want of a token or of its role; or with --follow a line was no point, or was "
-            "refused",
+            1: "no answer, or no token with the required role; with --follow, a line was not a point or was refused",
         },
         "health": {
-            0: "ready, or with --live it answers",
-            1: "not ready, or it does not answer, or not without another token",
+            0: "ready, or live with --live",
+            1: "not ready, no response, or a token with the required role is missing",
         },
         "load": {
             0: "every request was answered and every answer that was checked was right; with --slo, some load meets it "

@@ -32,9 +32,7 @@ def open_streams(*, needs_output: bool) -> bool:
         if getattr(sys, name) is None:
             _reserve(descriptor)
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - stays
-    if (
-        isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__
-    ):  # otherwise the caller has replaced it
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__:  # else it is the caller's stream
         raw = _Output(sys.stdout.fileno(), "w", closefd=False)
         # Line by line for a reader that waits for them: a terminal, or PYTHONUNBUFFERED.
         by_lines = sys.stdout.line_buffering or sys.stdout.write_through

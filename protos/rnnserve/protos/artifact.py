@@ -7,7 +7,7 @@
 
 model.scan.onnx is the same model with loops instead of RNN operators, for the CPU. Only models with RNN operators have
 it. model.parts.onnx is whichever of the two serves, with inferred states as additional inputs and outputs. It serves
-parts of sequences. model.pt is missing if there is no module or the module can't be scripted. defaults.npz has the
+parts of sequences. model.pt is missing without a module, or if the module can't be scripted. defaults.npz has the
 values of omitted inputs unless these are zeros or full lengths. It has values for inputs of the interface only in
 format 3. Format 1, of the direction classifiers, doesn't record which input holds lengths or which requests may share a
 run. `read_version` adds what format 1 implies.
@@ -119,7 +119,8 @@ def read_version(
             if signatures don't matter.
 
     Raises:
-        ArtifactError: If a file is missing, too large, or has changed since the version was published or signed.
+        ArtifactError: If a file is missing, larger than allowed, or has changed since the version was published or
+            signed.
     """
     data = _whole(folder, MANIFEST, _MOST_MANIFEST_BYTES, inside)
     _check_signed(describe_file(MANIFEST, data), signed)
@@ -182,7 +183,7 @@ def _read_manifest(data: bytes, *, with_parity: bool = True) -> tuple[manifest_p
             data = json.dumps({name: field for name, field in fields.items() if name not in _PARITY}).encode()
         manifest = json_format.Parse(data, manifest_pb2.Manifest(), ignore_unknown_fields=True)
     except (json_format.ParseError, ValueError, TypeError, ArithmeticError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{MANIFEST}: is no manifest: {error}") from error
+        raise ArtifactError(f"{MANIFEST}: is not a valid manifest: {error}") from error
     if manifest.format not in _FORMATS:
         raise ArtifactError(
             f"{MANIFEST}: has format {manifest.format}; this rnnserve reads formats 1 to {_FORMATS[-1]}"
@@ -228,7 +229,7 @@ def _described_in_blocks(folder: Path, name: str, most: int, inside: Path | None
 def _said_of(name: str) -> Iterator[None]:
     """Turn what reading a file raises into an ArtifactError, which names the file and not its path."""
     if Path(name).name != name or "\0" in name:
-        raise ArtifactError(f"{MANIFEST}: lists {name!r}, which is no plain file name")
+        raise ArtifactError(f"{MANIFEST}: lists {name!r}, which is not a plain file name")
     try:
         yield
     except FileNotFoundError:

@@ -58,7 +58,7 @@ def scale(expected: Array) -> float:
 
 
 def equally_non_finite(found: Array, expected: Array) -> npt.NDArray[np.bool_]:
-    """Tell where two arrays of floats, of one shape, both hold NaN, or infinity of the same sign."""
+    """Return where two float arrays of one shape both hold NaN, or infinity of the same sign."""
     either: npt.NDArray[np.bool_] = (np.isnan(found) & np.isnan(expected)) | (np.isinf(found) & (found == expected))
     return either
 

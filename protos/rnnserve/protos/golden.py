@@ -5,8 +5,8 @@ A trained recurrence amplifies rounding, so no single tolerance is right for who
 
 - `step`: one step from an arbitrary state. Nothing is amplified, so every value lies within a few ulps of eager's.
 - `sample` and `random`: given and drawn sequences. Over all cases of a kind the root mean square distance from the same
-  module in float64 is no more than a small multiple of eager's own. Export picks cases in which rounding is not
-  amplified, so that each single value has a limit as well.
+  module in float64 is at most a small multiple of eager's own. Export picks cases in which rounding is not amplified,
+  so that each single value has a limit as well.
 - `walk`, in artifacts of format 1: inputs like those of training. Every value lies close to eager's.
 
 Integers and booleans equal eager's. If eager returns NaN or infinity, the other runtime returns the same.

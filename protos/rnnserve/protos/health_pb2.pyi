@@ -55,14 +55,14 @@ class HealthCheckResponse(_message.Message):
         SERVING: HealthCheckResponse._ServingStatus.ValueType  # 1
         NOT_SERVING: HealthCheckResponse._ServingStatus.ValueType  # 2
         SERVICE_UNKNOWN: HealthCheckResponse._ServingStatus.ValueType  # 3
-        """Of Watch only: the service is not known, or not yet."""
+        """Only for Watch: the service is unknown, at least so far."""
 
     class ServingStatus(_ServingStatus, metaclass=_ServingStatusEnumTypeWrapper): ...
     UNKNOWN: HealthCheckResponse.ServingStatus.ValueType  # 0
     SERVING: HealthCheckResponse.ServingStatus.ValueType  # 1
     NOT_SERVING: HealthCheckResponse.ServingStatus.ValueType  # 2
     SERVICE_UNKNOWN: HealthCheckResponse.ServingStatus.ValueType  # 3
-    """Of Watch only: the service is not known, or not yet."""
+    """Only for Watch: the service is unknown, at least so far."""
 
     STATUS_FIELD_NUMBER: _builtins.int
     status: Global___HealthCheckResponse.ServingStatus.ValueType

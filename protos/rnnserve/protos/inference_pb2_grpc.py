@@ -149,28 +149,28 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ServerReady(self, request, context):
-        """Whether every model of the repository serves (`--ready`), and no version is still to be loaded.
+        """Whether every model of the repository serves (`--ready`), and all versions have been loaded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelReady(self, request, context):
-        """Whether a version of the model, or the version named, serves; false for what is not known.
+        """Whether any version of the model, or the named version, serves. False for unknown models and versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ServerMetadata(self, request, context):
-        """`rnnserve`, its version, and the extensions that it has.
+        """`rnnserve`, its version, and its extensions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ModelMetadata(self, request, context):
-        """What a model takes and gives, the versions that serve, and how it is served.
+        """A model's inputs and outputs, its served versions, and its properties.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -184,7 +184,7 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ModelStreamInfer(self, request_iterator, context):
-        """Many requests on one stream, and a response to each, in their order.
+        """Many requests on one stream, with one response each, in the same order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,22 +198,22 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ModelStatistics(self, request, context):
-        """Counts and times of the worker that answers: of a version, of all versions of a model, or of all models.
+        """Counts and times of the responding worker, for a version, all versions of a model, or all models.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryIndex(self, request, context):
-        """Every version with its state, and why it does not serve.
+        """Every version with its state, and the reason if it doesn't serve.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RepositoryModelLoad(self, request, context):
-        """With `--model-control explicit`: load a model, as Triton's and as KServe's method of that name. Otherwise UNAVAILABLE;
-        files and configs in the request are UNIMPLEMENTED.
+        """With `--model-control explicit`: load a model, like Triton's and KServe's method of that name. Otherwise
+        UNAVAILABLE. Files and configs in the request are UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -269,14 +269,14 @@ class GRPCInferenceServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def TraceSetting(self, request, context):
-        """Triton's settings where tracing is off; to change one is UNIMPLEMENTED.
+        """Triton's settings with tracing off. Changing a setting is UNIMPLEMENTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LogSettings(self, request, context):
-        """What is logged; to change a setting is UNIMPLEMENTED: `--log-level` chooses where the server is started.
+        """The log settings. Changing a setting is UNIMPLEMENTED. Start the server with `--log-level` instead.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -30,11 +30,11 @@ def roles_in_words(tensor: manifest_pb2.Tensor) -> Iterator[str]:
     if tensor.lengths_of:
         yield f'lengths of "{tensor.lengths_of}"'
     if tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH:
-        yield "full length where a request leaves it out"
+        yield "full length if a request leaves it out"
     elif tensor.default == manifest_pb2.DEFAULT_ZEROS:
-        yield "zeros where a request leaves it out"
+        yield "zeros if a request leaves it out"
     elif tensor.default == manifest_pb2.DEFAULT_RECORDED:
-        yield f"the module's own default{_default_in_words(tensor)} where a request leaves it out"
+        yield f"the module's own default{_default_in_words(tensor)} if a request leaves it out"
     if tensor.left_out_with:
         yield f"left out together with {', '.join(tensor.left_out_with)} only"
     if tensor.required_because:

@@ -122,7 +122,7 @@ def test_import_asks_for_all_that_is_missing_at_once(tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[:4] == [
         "input   x FP32 (batch, sequence: 4)",
-        "input   state FP32 (axis 0: 1, batch, axis 2: 3)  zeros where a request leaves it out",
+        "input   state FP32 (axis 0: 1, batch, axis 2: 3)  zeros if a request leaves it out",
         "output  p FP32 (batch, axis 1: 1)",
         'output  stateN FP32 (axis 0: 1, batch, axis 2: 3)  send it as "state" to continue',
     ]

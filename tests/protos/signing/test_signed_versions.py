@@ -124,13 +124,13 @@ def test_keys_that_cannot_be_used(tmp_path, key):
 @pytest.mark.parametrize("numbers", [{"sequence": 1 << 63}, {"number": 1 << 63}])
 def test_a_release_that_no_reader_takes_is_not_written(folder, numbers):
     before = (folder / RELEASE).read_bytes()
-    with pytest.raises(SignatureError, match="no number of 0 to"):
+    with pytest.raises(SignatureError, match="not an integer from 0 to"):
         write_release(folder, **numbers)
     assert (folder / RELEASE).read_bytes() == before
 
 
 def test_what_is_no_version_is_not_released(tmp_path, folder):
-    with pytest.raises(SignatureError, match="is no folder of a version"):
+    with pytest.raises(SignatureError, match="is not a version's folder"):
         write_release(folder.parent)
     (tmp_path / "repository" / "good" / "config.pbtxt").unlink()
     with pytest.raises(SignatureError, match=r"config\.pbtxt: is missing"):

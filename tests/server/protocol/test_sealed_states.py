@@ -140,7 +140,7 @@ def test_altered_foreign_and_other_tokens_are_refused(stub):
         assert refused_as_invalid(stub, step(walks(), text)).startswith(f'parameter session is "{text}": ')
     message = request(MODEL, {"input": walks()})
     message.parameters["session"].int64_param = 7
-    assert refused_as_invalid(stub, message).startswith("parameter session is no text")
+    assert refused_as_invalid(stub, message).startswith("parameter session must be text")
 
 
 def test_large_tokens_and_states_are_refused(stub):

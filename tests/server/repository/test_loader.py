@@ -132,7 +132,7 @@ def test_where_no_version_can_be_checked_the_status_of_each_says_so(make):
     checks.give("a/1", StartError("no device"))
     outcome = load()
     assert (str(outcome.error), outcome.is_whole) == ("no device", False)
-    not_tried = Status(UNAVAILABLE, "could not be tried; the server's log says why")
+    not_tried = Status(UNAVAILABLE, "could not be checked; the server's log has the reason")
     assert dict(models.statuses()) == {"a": {1: not_tried}, "b": {1: not_tried}}
 
 

@@ -70,7 +70,7 @@ def test_sequences_are_as_short_as_the_model_says_that_it_takes_them():
     ("more", "said"),
     [
         ({"tokens": np.zeros((2, 4), np.int32)}, 'input "tokens" is int32; it is "tokens" INT64'),
-        ({"tokens": np.zeros((2, 4, 1), np.int64)}, "has 3 axes where 2 axes should be"),
+        ({"tokens": np.zeros((2, 4, 1), np.int64)}, "has 3 axes, expected 2 axes"),
         ({"weights": np.ones(3, np.float32)}, r'input "weights" has shape \[3\]; expected \[2\]'),
         ({"weights": np.ones(0, np.float32)}, r"axis 0 \(batch\) is 0, and must be 1 or more"),
         ({"ends": np.array([0, 4], np.int32)}, "is 0 for row 0"),

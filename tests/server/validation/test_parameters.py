@@ -42,7 +42,7 @@ def test_timeout_is_in_microseconds():
 @pytest.mark.parametrize("name", ["timeout", "priority"])
 def test_timeout_and_priority_are_whole_numbers(name):
     for value in (("int64_param", -1), ("string_param", "1"), ("bool_param", True)):
-        with pytest.raises(InvalidRequest, match=f"^parameter {name} is to be a whole number of 0 or more") as refused:
+        with pytest.raises(InvalidRequest, match=f"^parameter {name} must be an integer of 0 or more") as refused:
             read_timeout(parameters(**{name: value}))
         assert refused.value.field == f'parameters["{name}"]'
 

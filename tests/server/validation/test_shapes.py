@@ -60,8 +60,8 @@ WRONG_COUNT = [
 ]
 
 FEATURES, LAYERS = (
-    "axis 2 (features) is {} where 2 is expected",
-    "axis 0 (layers * directions) is {} where 2 is expected",
+    "axis 2 (features) is {}, expected 2",
+    "axis 0 (layers * directions) is {}, expected 2",
 )
 SWAP, FRONT, ORDER = "Swap the last two axes: ", "in front? They come last: ", "Are the axes in another order, "
 
@@ -81,11 +81,11 @@ WRONG_SIZE = [
     (STATE, (16, 3, 2), LAYERS.format(16), FRONT + "(layers * directions=2, batch, hidden=16)"),
     (STATE, (2, 16, 3), "axis 2 (hidden) is 3", "(layers * directions, hidden, batch)? " + SWAP + "[2, 3, 16]"),
     (STATE, (1, 3, 16), LAYERS.format(1), "one entry a layer and direction"),
-    (STATE, (2, 3, 8), "axis 2 (hidden) is 8 where 16 is expected", ""),
-    (PROFILE, (5, 3), "axis 1 (fields) is 3 where 5 is expected", FRONT + "(batch, fields=5)"),
-    (PROFILE, (3, 4), "axis 1 (fields) is 4 where 5 is expected", ""),
+    (STATE, (2, 3, 8), "axis 2 (hidden) is 8, expected 16", ""),
+    (PROFILE, (5, 3), "axis 1 (fields) is 3, expected 5", FRONT + "(batch, fields=5)"),
+    (PROFILE, (3, 4), "axis 1 (fields) is 4, expected 5", ""),
     (
-        COLUMNS, (9, 7, 4), "axis 0 (channels) is 9 where 4 is expected",
+        COLUMNS, (9, 7, 4), "axis 0 (channels) is 9, expected 4",
         ORDER + "(batch, time, channels)? Send (channels, time, batch): [4, 7, 9]",
     ),
     (VIDEO, (7, 2, 6, 4), "axis 2 (height) is 6", "(batch, time, width, height)? " + SWAP + "[7, 2, 4, 6]"),
@@ -100,7 +100,7 @@ WRONG_SIZE = [
     (LIMITED, (3, 4, 2), "axis 1 (sequence) is 4, and the model takes 5 to 64", ""),
     (LIMITED, (3, 65, 2), "axis 1 (sequence) is 65, and the model takes 5 to 64", ""),
     (LIMITED, (9, 5, 2), "axis 0 (batch) is 9, and the model takes 1 to 8", ""),
-    (COLOURS, (2, 7, 6, 4, 3), "axis 2 (height) is 6 where 4 is expected", ""),
+    (COLOURS, (2, 7, 6, 4, 3), "axis 2 (height) is 6, expected 4", ""),
 ]  # fmt: skip
 
 
@@ -119,7 +119,7 @@ def check(tensor, shape, wrong, mistake):
 @pytest.mark.parametrize(("tensor", "shape", "mistake"), WRONG_COUNT)
 def test_wrong_number_of_axes_is_explained(tensor, shape, mistake):
     counts = ("0 axes", "1 axis", "2 axes", "3 axes", "4 axes", "5 axes")
-    check(tensor, shape, f"has {counts[len(shape)]} where {counts[len(tensor.sizes)]} should be", mistake)
+    check(tensor, shape, f"has {counts[len(shape)]}, expected {counts[len(tensor.sizes)]}", mistake)
 
 
 @pytest.mark.parametrize(("tensor", "shape", "wrong", "mistake"), WRONG_SIZE)

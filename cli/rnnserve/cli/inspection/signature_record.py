@@ -20,7 +20,7 @@ class SignatureRecord:
 
     Attributes:
         signed: The signature's content. None if it is missing or unreadable.
-        holds: Whether one of the keys has signed the folder's content. None without keys.
+        holds: Whether a given key has signed the folder's content. None without keys.
         problem: Why it is invalid or unreadable, or empty.
     """
 
@@ -45,7 +45,7 @@ def read_signature(folder: Path, keys: "Sequence[PublicKey]") -> SignatureRecord
 
     Args:
         folder: `<repository>/<model>/<version>`.
-        keys: Keys, one of which must have signed it. Without keys, the signature isn't verified.
+        keys: Trusted keys. A trusted key must have signed it. Without keys, the signature isn't verified.
     """
     try:
         claim = read_claim(folder) if (folder / BUNDLE).exists() else None

@@ -49,7 +49,7 @@ def read_record(folder: Path, keys: "Sequence[PublicKey]" = ()) -> VersionRecord
 
     Args:
         folder: `<repository>/<model>/<version>`.
-        keys: Keys, one of which must have signed it. None to skip verification.
+        keys: Trusted keys. Without keys, the signature isn't verified.
     """
     number = int(folder.name)
     signature = read_signature(folder, keys)

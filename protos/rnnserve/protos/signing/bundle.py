@@ -90,7 +90,7 @@ def _parts(data: bytes) -> tuple[str, bytes, bytes]:
         raise ValueError("has entries of a transparency log, which are not verified here")
     signer = fields_of(material["publicKey"], "publicKey", ("hint",))["hint"]
     if not is_digest(signer):  # error messages repeat it, and its text is untrusted
-        raise ValueError("the hint of publicKey is no SHA-256 in lower-case hexadecimal")
+        raise ValueError("the hint of publicKey is not a SHA-256 in lower-case hexadecimal")
     envelope = fields_of(bundle["dsseEnvelope"], "dsseEnvelope", ("payload", "payloadType", "signatures"))
     if envelope["payloadType"] != _PAYLOAD_TYPE:
         raise ValueError("payloadType is not that of an in-toto statement")
@@ -115,5 +115,5 @@ def _bytes_of(text: object, name: str) -> bytes:
     except (binascii.Error, ValueError):
         data = b""
     if not data or base64.b64encode(data).decode() != text:
-        raise ValueError(f"{name} is no base64")
+        raise ValueError(f"{name} is not base64")
     return data

@@ -88,7 +88,7 @@ def check_folder(folder: Path, number: int | None = None) -> int:
     """
     number = version_number(folder.absolute().name) if number is None else number
     if number is None or not (folder / MANIFEST).is_file():
-        raise SignatureError(f"{folder}: is no folder of a version, such as repository/sentiment/1")
+        raise SignatureError(f"{folder}: is not a version's folder, such as repository/sentiment/1")
     return number
 
 

@@ -75,7 +75,7 @@ def read_statement(data: bytes) -> dict[str, str]:
     _check_serialization(predicate["serialization"])
     resources = predicate["resources"]
     if not isinstance(resources, list) or not 0 < len(resources) <= _MOST_FILES:
-        raise ValueError(f"resources are no list of 1 to {_MOST_FILES} files")
+        raise ValueError(f"resources are not a list of 1 to {_MOST_FILES} files")
     files: dict[str, str] = {}
     for name, digest in _resources(resources):
         if name in files:
@@ -94,7 +94,7 @@ def _check_serialization(value: object) -> None:
         raise ValueError(f"serialization is of {shortened(found)}, expected files, sha256, and no links")
     ignored = serialization.get("ignore_paths", [])
     if not isinstance(ignored, list) or not all(isinstance(path, str) for path in ignored):
-        raise ValueError("ignore_paths is no list of texts")
+        raise ValueError("ignore_paths is not a list of texts")
 
 
 def _resources(resources: list[Any]) -> Iterator[tuple[str, str]]:
@@ -102,11 +102,11 @@ def _resources(resources: list[Any]) -> Iterator[tuple[str, str]]:
         fields = fields_of(resource, "a resource", ("name", "algorithm", "digest"))
         name = fields["name"]
         if not isinstance(name, str) or not name or Path(name).name != name or name in ("..", BUNDLE) or "\0" in name:
-            raise ValueError(f"a resource is named {shortened(name)}, which is no plain name of a file")
+            raise ValueError(f"a resource is named {shortened(name)}, which is not a plain file name")
         if fields["algorithm"] != "sha256":
             raise ValueError(f"the digest of {shortened(name)} is of {shortened(fields['algorithm'])}, expected sha256")
         if not is_digest(fields["digest"]):
-            raise ValueError(f"the digest of {shortened(name)} is no SHA-256 in lower-case hexadecimal")
+            raise ValueError(f"the digest of {shortened(name)} is not a SHA-256 in lower-case hexadecimal")
         yield name, fields["digest"]
 
 

@@ -40,7 +40,7 @@ def fields_of(value: object, what: str, needed: Iterable[str], optional: Iterabl
             for name in sorted(set(fields) - needed - set(optional)):
                 raise ValueError(f"{what} has {shortened(name)}, which it may not have")
             return fields
-    raise ValueError(f"{what} is no object")
+    raise ValueError(f"{what} is not an object")
 
 
 def text_of(value: object, what: str) -> str:
@@ -56,7 +56,7 @@ def text_of(value: object, what: str) -> str:
     match value:
         case str(text):
             return text
-    raise ValueError(f"{what} is no text")
+    raise ValueError(f"{what} is not text")
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -67,4 +67,4 @@ def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")

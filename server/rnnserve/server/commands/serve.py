@@ -54,18 +54,19 @@ MISTAKES = (StartError, TracesUnavailable)
 _log = logging.getLogger(__name__)
 
 _EPILOG = """
-options from elsewhere:
-  An option that is not given is taken from the environment, --max-queue from RNNSERVE_MAX_QUEUE; or else from the file
-  of --config (or RNNSERVE_CONFIG). Those without a value are written RNNSERVE_NO_HTTP=true, and no_http = true
+options from the environment or a file:
+  An option that is not on the command line is read from its environment variable (RNNSERVE_MAX_QUEUE for --max-queue),
+  or else from the file of --config or RNNSERVE_CONFIG. Options without a value are written RNNSERVE_NO_HTTP=true or
+  no_http = true
 
 signals:
-  SIGTERM, SIGINT   end: after --drain seconds no new requests, those in progress have --grace seconds. A second one,
-                    half a second later or more, ends at once, with exit status 128 and its number; so does any while
-                    models are loaded the first time, with status 0
-  SIGHUP            with --workers: replace them, one after another, by new ones that load what the repository holds
-                    now; one that cannot serve what the old one serves takes over nothing. Without: load it beside what
-                    serves
-  SIGUSR1           write what each thread does to standard error
+  SIGTERM, SIGINT   shut down: refuse new requests after --drain seconds, and finish requests within --grace seconds. A
+                    second signal, at least half a second later, ends the server at once, with exit status 128 plus the
+                    signal's number. A signal during the first loading of models ends it at once, with status 0
+  SIGHUP            with --workers: replace the workers one by one with new ones, which load the repository's current
+                    content. A new worker that cannot serve the old worker's models does not replace it. Without
+                    --workers: load the current content while the old versions keep serving
+  SIGUSR1           write the stack of each thread to standard error
 """
 
 
@@ -78,20 +79,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="file in TOML with options, such as max_queue = 100, for what the command line does not give (default: "
+        help="file in TOML with options, such as max_queue = 100, that are not on the command line (default: "
         f"that of {CONFIG_VARIABLE})",
     )
     parser.add_argument(
         "--print-config",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="print every option and where it is from, as such a file, and end",
+        help="print every option and its origin, in the format of --config, and exit",
     )
     parser.add_argument(
         "--check",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="try ports, files and models as a start does, print a line for each finding, and end",
+        help="check ports, files and models like a start, print the findings, and exit",
     )
     parser.set_defaults(refuse=parser.error)
 
@@ -204,10 +205,10 @@ class Ending:
         elif not self.told.is_set():
             self._asked_at = time.monotonic()
             if not self._is_worker:
-                _log.info("%s: this server ends", number.name)
+                _log.info("received %s: this server is shutting down", number.name)
             self.stop()
         elif not self._is_worker and time.monotonic() - self._asked_at > SAME_SECONDS:
-            _log.warning("a second signal: ends at once")
+            _log.warning("received a second signal: ending at once")
             self._end_at_once(128 + number)
 
     def abandon(self) -> None:

@@ -169,7 +169,7 @@ class SealedStates:
         token = request.parameters[SESSION].string_param
         if not token:
             raise InvalidRequest(
-                f'parameter {SESSION} is no text: send "{SESSION_BEGIN}", or the token of the last response'
+                f'parameter {SESSION} must be text (string_param): send "{SESSION_BEGIN}", or the last token'
             )
         if token == SESSION_BEGIN:
             return repository.find(request.model_name, request.model_version), None

@@ -221,8 +221,8 @@ class Service:
         for name in request.parameters:
             if name == "config" or name.startswith("file:"):
                 raise Unsupported(
-                    f"load parameter {quoted(name)}: this server loads what lies in its repository, where each version "
-                    "has its proof; publish the files there"
+                    f"load parameter {quoted(name)}: this server loads only published versions of its "
+                    "repository; publish the files there"
                 )
             raise InvalidRequest(f"unrecognized load parameter {quoted(name)}")
         live.load(model)
@@ -268,14 +268,14 @@ def _model_asked(request: _Control) -> tuple[str, bool]:
 def _read_trace_settings(request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
     _refuse_changes(
         [name for name, setting in request.settings.items() if setting.value],
-        "this server writes no trace files; use --traces where the server is started, or ModelStatistics",
+        "this server writes no trace files; start the server with --traces, or use ModelStatistics",
     )
     value = pb.TraceSettingResponse.SettingValue
     return pb.TraceSettingResponse(settings={name: value(value=[each]) for name, each in _TRACING_OFF.items()})
 
 
 def _read_log_settings(request: pb.LogSettingsRequest) -> pb.LogSettingsResponse:
-    _refuse_changes(request.settings, "no client can change it; use --log-level where the server is started")
+    _refuse_changes(request.settings, "clients cannot change it; start the server with --log-level")
     value = pb.LogSettingsResponse.SettingValue
     levels = {"log_info": logging.INFO, "log_warning": logging.WARNING, "log_error": logging.ERROR}
     settings = {name: value(bool_param=_LOG.isEnabledFor(level)) for name, level in levels.items()}

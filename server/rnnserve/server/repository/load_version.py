@@ -239,7 +239,7 @@ def _replay(model: Model, cases: Sequence[Case], file: str) -> None:
         for spec in model.signature.outputs.values():
             expected, found = spec.shape(request.batch, request.sizes), outputs[spec.name].shape
             if found != expected:
-                raise ArtifactError(f"{file}: {spec} comes out as {list(found)} where {list(expected)} is expected")
+                raise ArtifactError(f"{file}: {spec} has shape {list(found)}, expected {list(expected)}")
         return {name: array for name, array in outputs.items() if name in recorded}
 
     failures = replay(cases, compute, limits)

@@ -353,11 +353,11 @@ class Loader:
     def _give_up(self, error: StartError) -> None:
         """Mark every remaining version as one that could not be checked."""
         if self._models.served():
-            _log.error("no further version is loaded: %s", error)
+            _log.error("loading no further versions: %s", error)
         for draft in self._drafts:
             for version, status in draft.entry.versions.items():
                 if status.state == LOADING:
-                    draft.refuse(version, "could not be tried; the server's log says why")
+                    draft.refuse(version, "could not be checked; the server's log has the reason")
             self._show(draft)
 
 

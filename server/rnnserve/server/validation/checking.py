@@ -85,10 +85,10 @@ def _specs_of(request: ModelInferRequest, signature: Signature) -> list[TensorSp
                 field=f"inputs[{index}].name",
             )
         if spec in specs:
-            raise InvalidRequest(f'input "{tensor.name}" comes twice', field=f"inputs[{index}].name")
+            raise InvalidRequest(f'input "{tensor.name}" is sent twice', field=f"inputs[{index}].name")
         if tensor.datatype != spec.datatype:
             raise InvalidRequest(
-                f'input "{spec.name}" has datatype {quoted(tensor.datatype)} where {spec.datatype} is expected: it is '
+                f'input "{spec.name}" has datatype {quoted(tensor.datatype)} but must have {spec.datatype}: it is '
                 f"{spec}",
                 field=f"inputs[{index}].datatype",
             )

@@ -273,7 +273,7 @@ def read_sequence_control(parameters: Mapping[str, InferParameter]) -> SequenceC
         identity = parameter.int64_param or parameter.uint64_param
     else:
         raise InvalidRequest(
-            f"parameter {SEQUENCE_ID} is an integer (int64_param, uint64_param) or text (string_param)",
+            f"parameter {SEQUENCE_ID} must be an integer (int64_param, uint64_param) or text (string_param)",
             field=_field(SEQUENCE_ID),
         )
     if not identity:
@@ -306,7 +306,7 @@ def _read_flag(parameters: Mapping[str, InferParameter], name: str) -> bool:
         return False
     parameter = parameters[name]
     if parameter.WhichOneof("parameter_choice") != "bool_param":
-        raise InvalidRequest(f"parameter {name} is true or false (bool_param)", field=_field(name))
+        raise InvalidRequest(f"parameter {name} must be a bool (bool_param)", field=_field(name))
     return parameter.bool_param
 
 
@@ -316,9 +316,7 @@ def _read_number(parameters: Mapping[str, InferParameter], name: str) -> int:
         return 0
     number = _number(parameters[name])
     if number is None or number < 0:
-        raise InvalidRequest(
-            f"parameter {name} is to be a whole number of 0 or more, as int64_param", field=_field(name)
-        )
+        raise InvalidRequest(f"parameter {name} must be an integer of 0 or more (int64_param)", field=_field(name))
     return number
 
 

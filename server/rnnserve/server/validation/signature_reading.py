@@ -111,7 +111,9 @@ def _check(signature: Signature) -> None:
         if not spec.lengths_of:
             continue
         if spec.lengths_of not in signature.sequence_axes:
-            raise ArtifactError(f'{MANIFEST}: {spec} holds lengths of "{spec.lengths_of}", which is no sequence axis')
+            raise ArtifactError(
+                f'{MANIFEST}: {spec} holds lengths of "{spec.lengths_of}", which is not a sequence axis'
+            )
         if signature.lengths[spec.lengths_of] is not spec:
             raise ArtifactError(f'{MANIFEST}: more than one input holds the lengths of the axis "{spec.lengths_of}"')
         if spec.axes != (BATCH,) or spec.datatype not in ("INT32", "INT64"):

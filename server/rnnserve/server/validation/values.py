@@ -95,7 +95,7 @@ def _wrong_axis(spec: TensorSpec, shape: list[int]) -> str | None:
         if size < 1:
             return f"{axis_name(spec, axis)} is {size}, and must be 1 or more"
         if expected not in (-1, size):
-            return f"{axis_name(spec, axis)} is {size} where {expected} is expected"
+            return f"{axis_name(spec, axis)} is {size}, expected {expected}"
         low, high = spec.limits.get(spec.axes[axis], (size, size))
         if not low <= size <= high:
             return f"{axis_name(spec, axis)} is {size}, and the model takes {low} to {high}"
@@ -104,7 +104,7 @@ def _wrong_axis(spec: TensorSpec, shape: list[int]) -> str | None:
 
 def _wrong_count(spec: TensorSpec, shape: list[int]) -> str:
     found, expected = ("1 axis" if count == 1 else f"{count} axes" for count in (len(shape), len(spec.sizes)))
-    return f"has {found} where {expected} should be"
+    return f"has {found}, expected {expected}"
 
 
 def _mistake_of_few_axes(spec: TensorSpec, shape: list[int]) -> str:

@@ -104,7 +104,7 @@ def test_axes_are_renamed(tmp_path, capsys):
     assert main(words) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "input   x FP32 (batch, steps: 1 to 24, axis 2: 2)"
-    assert said[1] == 'input   len INT64 (batch)  lengths of "steps"; full length where a request leaves it out'
+    assert said[1] == 'input   len INT64 (batch)  lengths of "steps"; full length if a request leaves it out'
     assert said[2] == "output  y FP32 (batch, steps, scores: 3)  zeros after each row's length"
     assert said[3] == "batching padded: requests of different lengths share a run"
     assert "adopted: not compared with its framework" in said
