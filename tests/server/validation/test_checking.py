@@ -154,7 +154,7 @@ DEFECTS = {
     ),
     "missing input": (lambda m: (m.inputs.pop(0), m.raw_input_contents.pop(0)), "inputs", ['"input" is missing']),
     "input twice": (lambda m: m.inputs.append(m.inputs[1]), "inputs[3].name", ['input "lengths" is sent twice']),
-    "datatype": (lambda m: m.inputs[0].__setattr__("datatype", "FP64"), "inputs[0].datatype", ['"FP64", expected FP32']),
+    "datatype": (lambda m: m.inputs[0].__setattr__("datatype", "FP64"), "inputs[0].datatype", ['expected FP32']),
     "no datatype": (lambda m: m.inputs[0].__setattr__("datatype", ""), "inputs[0].datatype", ['has datatype ""']),
     "int lengths": (lambda m: m.inputs[1].__setattr__("datatype", "INT32"), "inputs[1].datatype", ["expected INT64"]),
     "rank": (lambda m: m.inputs[0].shape.append(1), "inputs[0].shape", ["has 4 axes, expected 3 axes"]),
