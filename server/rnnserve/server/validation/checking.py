@@ -88,8 +88,7 @@ def _specs_of(request: ModelInferRequest, signature: Signature) -> list[TensorSp
             raise InvalidRequest(f'input "{tensor.name}" is sent twice', field=f"inputs[{index}].name")
         if tensor.datatype != spec.datatype:
             raise InvalidRequest(
-                f'input "{spec.name}" has datatype {quoted(tensor.datatype)} but must have {spec.datatype}: it is '
-                f"{spec}",
+                f'input "{spec.name}" has datatype {quoted(tensor.datatype)}, expected {spec.datatype}: it is {spec}',
                 field=f"inputs[{index}].datatype",
             )
         specs.append(spec)
