@@ -15,7 +15,7 @@ SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.Health
 
 @contextlib.contextmanager
 def served(**states):
-    """A server with the states of models; `server` is its own."""
+    """A server with the states of models. `server` is the server's own state."""
     servicer = health.HealthServicer()
     for name, state in states.items():
         servicer.set("" if name == "server" else name, state)
@@ -26,7 +26,7 @@ def served(**states):
 
 @pytest.fixture
 def outcome(capsys):
-    """Runs the command; returns its exit status and the one line that it prints."""
+    """Runs the command, and returns its exit status and the one line that it prints."""
 
     def run(*words):
         status = main(["health", *words])

@@ -4,7 +4,7 @@ It takes blocks from two arenas. By default each thread has its own, up to eight
 the arena that a block is from: what gRPC's threads took stays scattered over them. Growing any but the first is a
 system call for each page, too: 3 GB of header fields took 0.5 to 1.2 s of the kernel's time, and 0.1 s from the first.
 
-By default glibc raises the size from which it gives blocks back with every large block that is freed, up to 32 MB; then
+By default glibc raises the size from which it gives blocks back with every large block that is freed, up to 32 MB. Then
 requests of 15 MB leave their memory scattered in its arenas: 460 MB after sixty of them, 90 MB with a fixed size.
 """
 
@@ -51,5 +51,5 @@ def give_back_free_memory() -> None:
 
 
 def _function(name: str) -> Any:  # noqa: ANN401 - ctypes makes a class of functions for each library
-    """A function of the C library; None where it has none of this name."""
+    """A function of the C library. None where it has none of this name."""
     return getattr(_C_LIBRARY, name, None)

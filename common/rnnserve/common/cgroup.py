@@ -1,7 +1,7 @@
 """The control groups that this process is in (a container's, a unit's of systemd): what they let it take.
 
 A limit holds for a group and all that are in it, so that the smallest of a group's and its parents' counts. Version 2
-has `memory.max` and `cpu.max`, version 1 `memory.limit_in_bytes`, `cpu.cfs_quota_us` and `cpu.cfs_period_us`; a machine
+has `memory.max` and `cpu.max`, version 1 `memory.limit_in_bytes`, `cpu.cfs_quota_us` and `cpu.cfs_period_us`. A machine
 may have both (cgroups(7), and "Control Group v2" of the kernel's documentation).
 """
 
@@ -17,19 +17,19 @@ _NO_LIMIT = 1 << 60
 
 
 class Cgroups:
-    """Reads the limits of the groups that a process is in; what cannot be read limits nothing."""
+    """Reads the limits of the groups that a process is in. What cannot be read limits nothing."""
 
     def __init__(self, proc: Path = Path("/proc/self")) -> None:
         self._memory = list(_folders(proc, "memory"))
         self._cores = list(_folders(proc, "cpu"))
 
     def cores(self) -> float | None:
-        """Processors' time that the groups let their processes take, in seconds a second; None without a limit."""
+        """Processors' time that the groups let their processes take, in seconds a second. None without a limit."""
         found = [quota for folder in self._cores if (quota := _quota(folder)) is not None]
         return min(found, default=None)
 
     def memory_left(self) -> int | None:
-        """Bytes of memory that may still be taken in the groups, by all their processes; None without a limit.
+        """Bytes of memory that may still be taken in the groups, by all their processes. None without a limit.
 
         What the kernel keeps of files that were read is given back where it is needed: it is left.
         """
@@ -111,5 +111,5 @@ def _read(path: Path) -> str:
 
 
 def _number(text: str) -> int | None:
-    """A number of 0 or more; None for "max", -1 and what is none."""
+    """A number of 0 or more. None for "max", -1 and what is none."""
     return int(text) if text.isascii() and text.isdigit() else None

@@ -33,7 +33,7 @@ class Backoff:
     """How long to wait before a process is started again: twice as long each time it ends young."""
 
     def __init__(self, first: float = 0.05, longest: float = 5.0, grown_up: float = 1.0) -> None:
-        """Wait `first` to `longest` seconds; a process that lived for `grown_up` seconds did not fail to start."""
+        """Wait `first` to `longest` seconds. A process that lived for `grown_up` seconds did not fail to start."""
         self._first, self._longest, self._grown_up = first, longest, grown_up
         self._last = 0.0
 
@@ -102,11 +102,11 @@ class ChildProcess:
         return self._popen.stdout
 
     def status(self) -> int | None:
-        """Return its exit status; None while it runs."""
+        """Return its exit status. None while it runs."""
         return self._popen.poll()
 
     def wait(self, seconds: float | None = None) -> int | None:
-        """Wait for its end, for so many seconds at most; return its exit status, None if it still runs."""
+        """Wait for its end, for so many seconds at most. Return its exit status, None if it still runs."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._popen.wait(seconds)
         return None
@@ -128,13 +128,13 @@ class ChildProcess:
         self._popen.send_signal(number)
 
     def end(self, seconds: float) -> int:
-        """Ask it to end, by SIGTERM; kill it if it hasn't within so many seconds. Return its exit status."""
+        """Ask it to end, by SIGTERM. Kill it if it hasn't within so many seconds. Return its exit status."""
         self.send(signal.SIGTERM)
         self.wait(seconds)
         return self.kill()
 
     def kill(self) -> int:
-        """End it at once, if it runs, and release what belonged to it; return its exit status."""
+        """End it at once, if it runs, and release what belonged to it. Return its exit status."""
         self._popen.kill()
         status = self._popen.wait()
         self.close()
@@ -155,7 +155,7 @@ class KeptProcess:
     """Keeps a child running, on a thread of its own: starts another, after a wait, whenever one has ended."""
 
     def __init__(self, name: str, start: Callable[[], ChildProcess], report: Callable[[str, float], None]) -> None:
-        """Prepare; the method `start` starts the first child.
+        """Prepare. The method `start` starts the first child.
 
         Args:
             name: Name of the thread.
@@ -180,7 +180,7 @@ class KeptProcess:
                 self._child.send(signal.SIGTERM)
 
     def wait(self, seconds: float) -> bool:
-        """Wait, after `end`, until the child has ended; return whether it has within so many seconds."""
+        """Wait, after `end`, until the child has ended. Return whether it has within so many seconds."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
@@ -251,7 +251,7 @@ class _Starter:
 
     @classmethod
     def call(cls, function: Callable[[], T]) -> T:
-        """Call a function in the thread; raise what it raises."""
+        """Call a function in the thread. Raise what it raises."""
         with cls._lock:
             if cls._current is None or cls._pid != os.getpid():  # a fork has no threads of its parent's
                 cls._current, cls._pid = cls(), os.getpid()

@@ -14,8 +14,8 @@ REFUSED = {str(status): place for place, status in enumerate((*_STATUSES, "other
 """The place of each number: refusals by their status, and "other" for all other statuses."""
 
 ENDED = {reason: len(REFUSED) + place for place, reason in enumerate(("late", "gave_way", "too_many", "tls_handshake"))}
-"""Why connections were ended: their client was waited for too long; another one needed the place; there was no place;
-or they have not become connections of TLS."""
+"""Why connections were ended: their client was late, another one needed the place, there was no place, or the TLS
+handshake failed."""
 
 TLS_RELOADS = {outcome: len(REFUSED) + len(ENDED) + place for place, outcome in enumerate(("ready", "refused"))}
 """What became of new files for TLS."""
@@ -26,7 +26,7 @@ _SIZE = 4096
 
 
 class GatewayCounts:
-    """Numbers of one process, which adds to them on one thread; another process may read."""
+    """Numbers of one process, which adds to them on one thread. Another process may read."""
 
     def __init__(self, fd: int | None = None) -> None:
         """Make memory, or open the memory behind a descriptor of another process, which stays open."""

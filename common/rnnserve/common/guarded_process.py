@@ -6,7 +6,7 @@ unknown origin is tried in a process of its own first, whose work is in a module
 `rnnserve.common.guarded_work.answer_requests`. One process takes any number of requests, one after the other, since
 its imports cost 0.3 s.
 
-Requests and answers are bytes; each is preceded by its size, as 8 bytes, little-endian.
+Requests and answers are bytes. Each is preceded by its size, as 8 bytes, little-endian.
 """
 
 import os
@@ -28,7 +28,7 @@ _BLOCK = 1 << 20
 
 
 class ProcessEnded(Exception):
-    """The process ended while it worked; the message says how: "with SIGSEGV"."""
+    """The process ended while it worked. The message says how: "with SIGSEGV"."""
 
 
 class ProcessTooSlow(Exception):
@@ -38,9 +38,9 @@ class ProcessTooSlow(Exception):
 class GuardedProcess:
     """A process that answers requests. For one thread, but for `kill`.
 
-    It starts without a fork of this process's threads, as gRPC demands; holds no file of this process, listening
-    sockets included; writes to no terminal or log; and ends with this process, however this one ends, also where it has
-    been stopped.
+    It starts without a fork of this process's threads, as gRPC demands. It holds no file of this process, not even
+    listening sockets, and writes to no terminal or log. It ends when this process ends, for any reason, even if it is
+    stopped itself.
     """
 
     def __init__(self, *arguments: str, niceness: int = 0) -> None:

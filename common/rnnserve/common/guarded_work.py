@@ -18,7 +18,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def answer_requests(answer: Callable[[bytes], bytes]) -> None:
-    """Send an empty answer, by which this process is ready; then answer requests until the parent closes its end.
+    """Send an empty answer, by which this process is ready. Then answer requests until the parent closes its end.
 
     An exception of `answer` ends this process.
     """
@@ -38,7 +38,7 @@ def answer_requests(answer: Callable[[bytes], bytes]) -> None:
 
 
 def limit_memory(more: int) -> None:
-    """Let this process allocate no more than `more` bytes beyond what it holds now; replaces an earlier limit.
+    """Let this process allocate no more than `more` bytes beyond what it holds now. Replaces an earlier limit.
 
     RLIMIT_DATA counts private memory that can be written. RLIMIT_AS would also count what is only reserved, such as the
     address space that CUDA takes: hundreds of gigabytes.
@@ -50,7 +50,7 @@ def limit_memory(more: int) -> None:
 
 
 def limit_processor_seconds(more: float) -> None:
-    """Let this process compute no more than `more` seconds from now on; replaces an earlier limit.
+    """Let this process compute no more than `more` seconds from now on. Replaces an earlier limit.
 
     The other process has its own clock and kills this one. This limit ends an endless run where the other process has
     been killed itself, and the run keeps the interpreter's lock from the thread that would notice it.

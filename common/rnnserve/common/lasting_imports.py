@@ -18,7 +18,7 @@ _RARE = (50_000, 20, 100)
 
 @contextlib.contextmanager
 def lasting_imports(largest: str = "torch") -> Iterator[None]:
-    """Pause the garbage collector in the context; afterwards it skips all objects that exist then.
+    """Pause the garbage collector in the context. Afterwards it skips all objects that exist then.
 
     Nothing changes if the module `largest` has been imported already.
     """

@@ -32,7 +32,7 @@ class LogLimits(logging.Filter):
         self._by_kind: dict[tuple[str, int], _Allowance] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether a record is logged; a record after some that were not says how many."""
+        """Say whether a record is logged. A record after some that were not says how many."""
         if record.name == REQUESTS_LOGGER:
             return True
         now, kind = self._clock(), (record.pathname, record.lineno)
@@ -58,7 +58,7 @@ class _Allowance:
         self.left_out = 0
 
     def take(self, now: float) -> bool:
-        """Count a record at a time in seconds; return whether it may be logged."""
+        """Count a record at a time in seconds. Return whether it may be logged."""
         self._lines = min(self._lines + now - self._at, self._burst)
         self._at = now
         if self._lines < 1:

@@ -17,6 +17,6 @@ def refusing_name(why: str, unique: str) -> str:
 
 
 def refusal_of_node(name: str) -> str:
-    """Give what `refusing_name` was given; empty for the name of another node."""
+    """Give what `refusing_name` was given. Empty for the name of another node."""
     prefix, _, rest = name.partition("/")
     return rest.partition("/")[0] if prefix == _PREFIX else ""

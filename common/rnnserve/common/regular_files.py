@@ -33,7 +33,7 @@ class OpenToAll(OSError):
 
 
 def read_guarded(path: Path, most: int, *, is_secret: bool) -> bytes:
-    """Read a file as `read_regular` does; raise OpenToAll if every user may write it, or read it although secret."""
+    """Read a file as `read_regular` does. Raise OpenToAll if every user may write it, or read it although secret."""
     content = read_regular(path, most)
     if path.stat().st_mode & (stat.S_IWOTH | (stat.S_IROTH if is_secret else 0)):
         raise OpenToAll(path)
@@ -44,8 +44,8 @@ def read_regular(path: Path, most: int, inside: Path | None = None) -> bytes:
     """Read a file of at most `most` bytes, which lies in the folder `inside` after all links are followed, if given.
 
     Raises:
-        FileTooLarge: It has more bytes; none is read.
-        LeadsOutError: It doesn't lie in `inside`; nothing is read.
+        FileTooLarge: It has more bytes. None is read.
+        LeadsOutError: It doesn't lie in `inside`. Nothing is read.
         OSError: It cannot be read, or is a folder, named pipe, socket or device, of which reading may never end.
     """
     return b"".join(_blocks(path, most, most, inside))  # in most cases of one block, which is not copied

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 LOG_REQUESTS = ("errors", "none", "all")
-"""Which requests have a line; the first is the default."""
+"""Which requests have a line. The first is the default."""
 
 REQUESTS_LOGGER = "rnnserve.requests"
 
@@ -50,12 +50,12 @@ def new_request_id() -> str:
 
 
 def usable_id(text: str) -> str:
-    """Give an id that a client has chosen, where it may stand in a line and in a header; else nothing."""
+    """Give an id that a client has chosen, where it may stand in a line and in a header. Else nothing."""
     return text if _ID.fullmatch(text) else ""
 
 
 def trace_id_of(traceparent: str) -> str:
-    """Give the trace's id in a header of that name (W3C Trace Context); empty where it is none."""
+    """Give the trace's id in a header of that name (W3C Trace Context). Empty where it is none."""
     found = _TRACEPARENT.fullmatch(traceparent)
     return found[1] if found else ""
 
@@ -73,7 +73,7 @@ def log_request(fields: Mapping[str, object], *, has_failed: bool, left_out: int
 
 
 def fields_of(record: logging.LogRecord) -> Mapping[str, object]:
-    """What a record says of a request, by name; nothing where it is of none."""
+    """What a record says of a request, by name. Nothing where it is of none."""
     fields: Mapping[str, object] = getattr(record, "request_fields", {})
     return fields
 
@@ -99,7 +99,7 @@ class LineBudget:
         self._left_out: dict[str, int] = {}
 
     def take(self, kind: str) -> int | None:
-        """Count a line; return how many of its kind were left out before it, or None if it must be left out, too."""
+        """Count a line. Return how many of its kind were left out before it, or None if it must be left out, too."""
         with self._lock:
             now = self._clock()
             lines, at = self._of_kind.get(kind, (float(_BURST), now))

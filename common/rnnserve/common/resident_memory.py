@@ -1,7 +1,7 @@
 """The memory that this process has, as its guards ask for it: up to twenty times a second, beside what it serves.
 
 The file that tells it is opened once, and read without a release of Python's lock. Opening it each time took 0.18 ms
-of a busy server's processor time a look, most of it to come by the lock again, four times; this takes 4 microseconds.
+of a busy server's processor time a look, most of it to come by the lock again, four times. This takes 4 microseconds.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ _opening = threading.Lock()
 
 
 def resident_bytes() -> int | None:
-    """Give the resident memory of this process in bytes; None where the operating system does not say."""
+    """Give the resident memory of this process in bytes. None where the operating system does not say."""
     try:
         descriptor = _descriptors.get(os.getpid()) or _open()
     except OSError:

@@ -25,7 +25,7 @@ _END_SECONDS = 1.0
 
 
 class TracesUnavailable(Exception):
-    """Traces cannot be exported as asked; the message is for the user."""
+    """Traces cannot be exported as asked. The message is for the user."""
 
 
 class Traces(NamedTuple):
@@ -56,7 +56,7 @@ def check_traces() -> None:
 
 
 def start_traces() -> Traces | None:
-    """Begin to export over OTLP; None if the environment turns the export off. May raise TracesUnavailable."""
+    """Begin to export over OTLP. None if the environment turns the export off. May raise TracesUnavailable."""
     check_traces()
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
         return None

@@ -19,7 +19,7 @@ _MOST_BYTES = 1 << 20
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 _FLIGHTS = 8
-"""Turns of both sides in a handshake; of TLS 1.3 there are three."""
+"""Turns of both sides in a handshake. Of TLS 1.3 there are three."""
 
 
 class IdentityError(Exception):
@@ -41,7 +41,7 @@ class TlsIdentity:
     Attributes:
         certificate: Certificate chain.
         key: Private key.
-        client_ca: Certificates of the authorities whose clients are admitted; None admits all.
+        client_ca: Certificates of the authorities whose clients are admitted. None admits all.
     """
 
     certificate: bytes
@@ -79,7 +79,7 @@ class TlsIdentity:
         return context
 
     def flaw(self, files: TlsFiles) -> str:
-        """Return why clients would refuse the chain, found by a handshake in memory; empty if they would not.
+        """Return why clients would refuse the chain, found by a handshake in memory. Empty if they would not.
 
         The client there trusts the authorities in the chain, or a certificate that is alone: it judges dates,
         signatures within the chain and the certificate's purpose, and no names. May raise IdentityError.
@@ -125,7 +125,7 @@ def _in_memory(contents: bytes) -> Iterator[str]:
 
 
 def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-    """Have two contexts shake hands; ssl.SSLError if one of them refuses the other."""
+    """Have two contexts shake hands. Raises ssl.SSLError if one refuses the other."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True))
     for _ in range(_FLIGHTS):

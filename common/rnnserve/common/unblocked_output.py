@@ -45,7 +45,7 @@ class UnblockedStream(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """Always UTF-8; other characters are escaped."""
+        """Always UTF-8. Other characters are escaped."""
         return "utf-8"
 
     def fileno(self) -> int:
@@ -61,7 +61,7 @@ class UnblockedStream(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Write whole lines; a line without an end waits for `flush`, or for its end."""
+        """Write whole lines. A line without an end waits for `flush`, or for its end."""
         with self._lock:
             *lines, self._unfinished = (self._unfinished + text).split("\n")
             for line in lines:
@@ -93,7 +93,7 @@ class UnblockedStream(io.TextIOBase):
         self._left_out += 1
 
     def _catch_up(self, deadline: float) -> bool:
-        """Write the rest of a line, and how many lines were left out; return whether that has been written."""
+        """Write the rest of a line, and how many lines were left out. Return whether that has been written."""
         self._rest = self._written(self._rest, deadline)
         if self._left_out and not self._rest:
             note = f"{self._left_out:,} lines left out here: they were not read as fast as they were written\n".encode()
@@ -104,7 +104,7 @@ class UnblockedStream(io.TextIOBase):
         return not self._rest
 
     def _written(self, data: bytes, deadline: float) -> bytes:
-        """Write before a deadline; return the rest. Without a reader, the data is dropped."""
+        """Write before a deadline. Return the rest. Without a reader, the data is dropped."""
         while data:
             left = max(deadline - time.monotonic(), 0.0)
             if not self._poll.poll(1e3 * left):

@@ -140,7 +140,7 @@ def test_other_hosts_answer_the_same(fast_path, host):
 
 
 def test_what_does_not_serve_is_503_and_says_when_to_ask_again(fast_path):
-    """KServe's status and body, of which tritonclient reads that it is not 200; Triton's own is 400 without a body."""
+    """KServe's status and body, of which tritonclient reads that it is not 200. Triton's own is 400 without a body."""
     name = "direction_stacked"
     assert ask(fast_path, "POST", f"/v2/repository/models/{name}/unload", b"").json == {"name": name, "unload": True}
     for method, path, body in (("GET", "ready", None), ("POST", "infer", BODY)):

@@ -1,4 +1,4 @@
-"""The page at `/`: its routes, its headers, its files, and the numbers that it lives on; without a browser."""
+"""The page at `/`: its routes, its headers, its files, and the numbers that it shows, without a browser."""
 
 import asyncio
 import json
