@@ -66,7 +66,8 @@ class Silent:
 def run_test(result):
     def make(**settings):
         silent: Any = Silent()
-        return LoadTest(Generators(result, 300), silent, ("walks",), silent, **settings)
+        generators: Any = Generators(result, 300)
+        return LoadTest(generators, silent, ("walks",), silent, **settings)
 
     return make
 
