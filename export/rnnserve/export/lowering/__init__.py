@@ -1,7 +1,7 @@
-"""Lowering: from a graph with native RNN operators to an equivalent one with a loop of its own, for the CPU.
+"""Lowering for CPUs: replaces native RNN operators with an equivalent loop.
 
-onnxruntime's RNN kernel computes tanh by a function call for each element; from a hidden size of some tens on the loop
-is several times as fast (docs/lab/findings.md, "The RNN kernel"). What is made is proven like what the exporter makes.
+onnxruntime's RNN kernel calls a tanh function for each element. From a hidden size of a few dozen on, the loop is
+several times as fast (docs/lab/findings.md, "The RNN kernel"). The result is verified like the exporter's output.
 
 Door: `__all__`.
 """

@@ -1,12 +1,12 @@
-"""Replacing the RNN operators of a model: the products of all inputs, a Scan over the steps, and its results.
+"""Replaces a model's RNN operators: computes the products of all inputs, a Scan over the steps, and the results.
 
-The operator (https://onnx.ai/onnx/operators/onnx__RNN.html) gives `Y` (sequence, directions, batch, hidden), zeros
-after each row's length, and `Y_h` (directions, batch, hidden), the state after each row's last step. No step of the
-loop looks at lengths: what steps after a row's end compute is read by nothing, since `Y_h` is taken at `lengths - 1`,
-and `Y` is made zeros once, after the loop. A row without steps has zeros in both, as onnxruntime's operator gives them.
+The operator (https://onnx.ai/onnx/operators/onnx__RNN.html) returns `Y` (sequence, directions, batch, hidden), zero
+after each row's length, and `Y_h` (directions, batch, hidden), the state after each row's last step. The loop ignores
+lengths. This is safe because no result uses the steps after a row's end: `Y_h` is read at `lengths - 1`, and `Y` is set
+to zero once, after the loop. A row without steps gets zeros in both, as in onnxruntime's operator.
 
-A reverse direction with lengths is a forward one between two ReverseSequence, which leave in its place what lies after
-a row's length.
+A reverse direction with lengths is a forward direction between two ReverseSequence nodes. ReverseSequence leaves
+everything after a row's length in place.
 """
 
 import dataclasses
@@ -28,10 +28,11 @@ _INPUT, _WEIGHT, _RECURRENT, _BIAS, _LENGTHS, _INITIAL = range(6)
 
 
 def lower_rnn(model: bytes) -> bytes | None:
-    """Replace each RNN operator by a loop: inputs, outputs and their axes stay, and so do all other operators.
+    """Replace each RNN operator with a loop, or return None if there is nothing to replace.
 
-    Those that are left as they are: within the body of a loop, with weights that depend on the model's inputs, with
-    clipping or with other activations than tanh and relu. None if no operator is replaced.
+    Inputs, outputs, their axes and all other operators stay the same. An RNN operator isn't replaced if it is in the
+    body of a loop, if its weights depend on the model's inputs, or if it uses clipping or activations besides tanh and
+    relu.
     """
     lowered = load_model(model)
     graph = lowered.graph
@@ -40,7 +41,7 @@ def lower_rnn(model: bytes) -> bytes | None:
         return None
     known: dict[tuple[ir.Value, str], _Lengths] = {}
     for number, (node, layer) in enumerate(found):
-        path = (node.name or "").rpartition("/")[0]  # of its module
+        path = (node.name or "").rpartition("/")[0]  # the path of its module
         _replace(graph, node, layer, NodeBuilder(f"{path}/loop_{number}" if path else f"loop_{number}"), known)
     remove_unused(graph)
     data = save_model(lowered)
@@ -62,7 +63,7 @@ class _Layer:
 
 
 def _layer_of(node: ir.Node) -> _Layer | None:
-    """Read an RNN operator; None where a loop would not be the same."""
+    """Read an RNN operator, or return None if a loop wouldn't be equivalent."""
     given = [*node.inputs, *[None] * (_INITIAL + 1 - len(node.inputs))]
     input, weight, recurrent = given[_INPUT], _constant(given[_WEIGHT]), _constant(given[_RECURRENT])
     bias = _constant(given[_BIAS])
@@ -88,16 +89,16 @@ def _constant(value: ir.Value | None) -> np.ndarray | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Lengths:
-    """What layers read of the lengths of rows."""
+    """Values computed from the lengths of rows, shared by layers."""
 
     steps: ir.Value  # (batch), int64
-    ends: ir.Value  # (batch, 2), int64: the last step of each row, -1 where it has none, and the row
+    ends: ir.Value  # (batch, 2), int64: each row's last step (-1 if the row has no step), and the row's number
     is_row: ir.Value  # (batch, 1): whether the row has a step
     is_inside: ir.Value  # (sequence, batch, 1): whether the step is before the row's end
 
     @classmethod
     def made(cls, to: NodeBuilder, lengths: ir.Value, input: ir.Value) -> "_Lengths":
-        """Make them of lengths (batch), and the input of one of the layers."""
+        """Compute the values from lengths (batch,) and the input of a layer."""
         axis_1 = to.integers([1])
         steps = to.op("Cast", lengths, to=ir.DataType.INT64)
         last = to.op("Unsqueeze", to.op("Sub", steps, to.integers(1)), axis_1)
@@ -114,7 +115,7 @@ class _Lengths:
 def _replace(
     graph: ir.Graph, node: ir.Node, layer: _Layer, made: NodeBuilder, known: dict[tuple[ir.Value, str], _Lengths]
 ) -> None:
-    """Put a loop in an operator's place; `known` has lengths of other layers, with the names of sequence axes."""
+    """Replace an operator with a loop. `known` holds the lengths made for other layers, by the sequence axis's name."""
     given = node.inputs[_LENGTHS] if len(node.inputs) > _LENGTHS else None
     lengths = None
     if given is not None:
@@ -141,7 +142,7 @@ def _replace(
 def _results(
     to: NodeBuilder, layer: _Layer, lengths: _Lengths | None, *, gives_output: bool, gives_state: bool
 ) -> tuple[ir.Value | None, ir.Value | None]:
-    """Make the nodes of a layer; give `Y` and `Y_h`, None for one that is not used."""
+    """Make the nodes of a layer, and return `Y` and `Y_h`, each None if unused."""
     zero = to.constant("zero", np.zeros((), layer.weight.dtype))
     finals, outputs = _loop(to, layer, lengths, gives_outputs=gives_output or lengths is not None)
     y = y_h = None
@@ -164,10 +165,10 @@ def _results(
 def _loop(
     to: NodeBuilder, layer: _Layer, lengths: _Lengths | None, *, gives_outputs: bool
 ) -> tuple[Sequence[ir.Value], Sequence[ir.Value]]:
-    """Make the loop, one for all directions.
+    """Make one loop for all directions.
 
-    Of each direction it gives the state after the last step (batch, hidden); and, where they are asked for, the
-    outputs (sequence, batch, hidden), in the order in which the direction reads where there are lengths.
+    For each direction, return the state after the last step (batch, hidden) and, if requested, the outputs (sequence,
+    batch, hidden). If there are lengths, the outputs are in the order in which the direction reads the steps.
     """
     count = len(layer.reversed)
     directions = [int(backwards and lengths is None) for backwards in layer.reversed]
@@ -194,9 +195,10 @@ def _product(to: NodeBuilder, layer: _Layer, at: int, lengths: _Lengths | None) 
 
 
 def _body(to: NodeBuilder, layer: _Layer, *, gives_outputs: bool) -> ir.Graph:
-    """Make the step: of each direction the state (batch, hidden) and the product (batch, hidden) to the next state.
+    """Make the step, which computes the next state of each direction.
 
-    The recurrent weights are constants of the graph around it.
+    For each direction it takes the state and the product of the inputs, both (batch, hidden).
+    The recurrent weights are constants of the outer graph.
     """
     step = NodeBuilder(f"{to.prefix}/step")
     row = ir.TensorType(ir.DataType.from_numpy(layer.weight.dtype)), ir.Shape([None, layer.weight.shape[1]])
@@ -210,7 +212,7 @@ def _body(to: NodeBuilder, layer: _Layer, *, gives_outputs: bool) -> ir.Graph:
     for at in numbers:
         recurrent = to.constant(f"R_{at}", layer.recurrent[at].T)
         following.append(step.op(layer.activation, step.op("Gemm", states[at], recurrent, products[at])))
-    # An output of its own: onnxruntime computes wrong values where one value is both a state and an output.
+    # A separate output, because onnxruntime computes wrong values if one value is both a state and an output.
     outputs = [step.op("Identity", state) for state in following] if gives_outputs else []
     results = [*following, *outputs]
     for result in results:
@@ -219,7 +221,7 @@ def _body(to: NodeBuilder, layer: _Layer, *, gives_outputs: bool) -> ir.Graph:
 
 
 def _initial(to: NodeBuilder, layer: _Layer) -> list[ir.Value]:
-    """Give each direction's initial state, (batch, hidden)."""
+    """Return each direction's initial state, (batch, hidden)."""
     count = len(layer.reversed)
     if layer.initial is None:
         batch = to.op("Shape", layer.input, start=1, end=2)
@@ -237,6 +239,6 @@ def _reversed(to: NodeBuilder, value: ir.Value, lengths: _Lengths) -> ir.Value:
 
 
 def _stacked(to: NodeBuilder, values: Sequence[ir.Value], axis: int) -> ir.Value:
-    """Stack one value of each direction along a new axis."""
+    """Stack the values of all directions along a new axis."""
     each = [to.op("Unsqueeze", value, to.integers([axis])) for value in values]
     return each[0] if len(each) == 1 else to.op("Concat", *each, axis=axis)

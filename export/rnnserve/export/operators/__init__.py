@@ -1,10 +1,11 @@
-"""Translations of PyTorch's operators to ONNX where torch's own give other values, and refusals where none is right.
+"""Translations of PyTorch's operators to ONNX if torch's own compute other values, and refusals if none is right.
 
-`TRANSLATIONS` is all of them, by the operator that is translated; each file has those of a kind. `refuse_operators`
-looks at the captured program for what cannot be right, and `unify_numbers` gives the numbers in it one type. Two passes
-work on the finished graph: `guard_empty_axes`, and `rewrite_for_onnxruntime`, whose table has by operator of ONNX what
-is written in its place. docs/reference/operators.md has what each operator gives on which values. The package imports
-torch, onnx and onnxscript, and of rnnserve only the errors, `source_lines` and `common`.
+`TRANSLATIONS` maps each operator to its translation. Every file here holds the translations of one kind of operator.
+`refuse_operators` refuses operators in the captured program that can't be exported correctly, and `unify_numbers` makes
+mixed numbers in it one type. Two passes work on the finished graph: `guard_empty_axes`, and `rewrite_for_onnxruntime`,
+whose table maps each ONNX operator to its replacement. docs/reference/operators.md describes the results of each
+operator by value. The package imports torch, onnx and onnxscript. From rnnserve it imports only the errors,
+`source_lines` and `common`.
 
 Door: `__all__`, `graphs`.
 """

@@ -1,17 +1,17 @@
-"""Operators that compute value by value: bounds, powers, logarithms, divisions, and what depends on signs.
+"""Operators that compute value by value: bounds, powers, logarithms, divisions and operators that depend on signs.
 
-Bounds: onnxruntime's Clip without a bound takes the largest finite number for it: a mask of -inf became -3.4e38.
+Bounds: without a bound, onnxruntime's Clip uses the largest finite number. A mask of -inf became -3.4e38.
 
-Powers: onnxruntime's Pow lacks PyTorch's special cases, and computes powers of integers in float64.
+Powers: onnxruntime's Pow lacks PyTorch's special cases and computes powers of integers in float64.
 
-Logarithms: torch's translations compute log(1 + x), exp(x) - 1 and log(exp(a) + exp(b)) as they are written: nothing of
-a small x is left in 1 + x, and exp overflows at 88.7. Here log1p and expm1 are William Kahan's ("Interval arithmetic
-options", 1987; Higham, "Accuracy and Stability of Numerical Algorithms", section 1.14.1): the rounding error of
-u = 1 + x cancels in log(u) * x / (u - 1). Softplus, which is log(1 + exp(x)), is accurate in onnxruntime, for float32.
+Logarithms: torch's translations compute log(1 + x), exp(x) - 1 and log(exp(a) + exp(b)) literally. In 1 + x a small x
+is lost, and exp overflows at 88.7. The formulas for log1p and expm1 here are William Kahan's ("Interval arithmetic
+options", 1987; Higham, "Accuracy and Stability of Numerical Algorithms", section 1.14.1): the rounding error of u = 1 +
+x cancels in log(u) * x / (u - 1). In onnxruntime, Softplus, which is log(1 + exp(x)), is accurate for float32.
 
-Remainders and rounded divisions: torch's translations compute x - floor(x / y) * y, whose quotient is rounded before it
-is floored: 0.1 // 0.1 and 1e10 % 3 came out wrong by a whole divisor. Integers are divided by constants and sizes only:
-onnxruntime ends the process where the divisor is 0, or where the lowest integer is divided by -1.
+Remainders and rounded divisions: torch's translations compute x - floor(x / y) * y. The quotient is rounded before the
+floor, so 0.1 // 0.1 and 1e10 % 3 were wrong by a whole divisor. Integers can be divided only by constants and sizes,
+because onnxruntime ends the process if the divisor is 0 or if the lowest integer is divided by -1.
 """
 
 import math
@@ -27,7 +27,7 @@ from rnnserve.export.operators.graphs import Value, is_floating, is_negative, op
 _ATEN = torch.ops.aten
 
 _OF_MAX = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.INT32, ir.DataType.INT64)
-"""The types for which onnxruntime has Max and Min; it has Clip for the small integers, which have no inf."""
+"""The types for which onnxruntime has Max and Min. For small integers, which have no inf, it has Clip."""
 
 
 def _clamp(x: Value, min: Value = None, max: Value = None) -> Value:
@@ -38,7 +38,7 @@ def _clamp(x: Value, min: Value = None, max: Value = None) -> Value:
 
 
 def _clamp_tensor(x: Value, min: Value = None, max: Value = None) -> Value:
-    """Take the upper bound where the bounds cross, as PyTorch does; ONNX's Clip leaves it open."""
+    """Use the upper bound if the bounds cross, as PyTorch does. ONNX's Clip doesn't define this case."""
     result = x if min is None else op.Max(x, op.CastLike(min, x))
     return result if max is None else op.Min(result, op.CastLike(max, x))
 
@@ -52,13 +52,13 @@ def _clamp_max(x: Value, max: Value) -> Value:
 
 
 def _pow(x: Value, exponent: float) -> Value:
-    """Compute a power: roots as PyTorch does, so that (-inf) ** 0.5 is nan and (-0.0) ** -0.5 is -inf."""
+    """Compute a power, roots as in PyTorch: (-inf) ** 0.5 is nan and (-0.0) ** -0.5 is -inf."""
     if is_floating(x) and exponent in (0.5, -0.5):
         root = op.Sqrt(x)
         return root if exponent > 0 else op.Reciprocal(root)
     if is_floating(x) or exponent != int(exponent) or exponent < 0:
         return op.Pow(x, exponent)
-    # PyTorch multiplies integers, which wrap round where they overflow.
+    # PyTorch multiplies integers, so powers wrap around when they overflow.
     result, square, rest = op.CastLike(1, x), x, int(exponent)
     while rest:
         result = op.Mul(result, square) if rest % 2 else result
@@ -67,8 +67,8 @@ def _pow(x: Value, exponent: float) -> Value:
 
 
 def _pow_tensor(x: Value, exponent: Value) -> Value:
-    """Compute powers of floats by a tensor of exponents; the base may be a number."""
-    if isinstance(x, float) and not is_floating(exponent):  # PyTorch's result is of floats then
+    """Raise floats to a tensor of exponents. The base may be a number."""
+    if isinstance(x, float) and not is_floating(exponent):  # PyTorch's result is float in this case
         exponent = op.Cast(exponent, to=ir.DataType.FLOAT.value)
     if is_floating(exponent) or (isinstance(x, ir.Value) and is_floating(x)):
         return op.Pow(x if isinstance(x, ir.Value) else op.CastLike(x, exponent), exponent)
@@ -80,7 +80,7 @@ def _pow_tensor(x: Value, exponent: Value) -> Value:
 
 
 def _addcmul(x: Value, first: Value, second: Value, value: float = 1.0) -> Value:
-    """Compute x + value * first * second, from left to right: another order overflows for other numbers."""
+    """Compute x + value * first * second from left to right, because another order overflows for other numbers."""
     return op.Add(x, op.Mul(first if value == 1 else op.Mul(first, op.CastLike(value, first)), second))
 
 
@@ -89,7 +89,7 @@ def _addcdiv(x: Value, first: Value, second: Value, value: float = 1.0) -> Value
 
 
 def _lerp(start: Value, end: Value, weight: Value) -> Value:
-    """Compute between start and end, from whichever is nearer, as PyTorch does."""
+    """Interpolate between start and end from the nearer of the two, as PyTorch does."""
     distance, weight = op.Sub(end, start), op.CastLike(weight, start)
     from_end = op.Sub(end, op.Mul(distance, op.Sub(op.CastLike(1.0, start), weight)))
     return op.Where(op.Less(op.Abs(weight), 0.5), op.Add(start, op.Mul(weight, distance)), from_end)
@@ -98,7 +98,7 @@ def _lerp(start: Value, end: Value, weight: Value) -> Value:
 def _log1p(x: Value) -> Value:
     u = op.Add(x, 1.0)
     accurate = op.Mul(op.Log(u), op.Div(x, op.Sub(u, 1.0)))
-    # Where x > 1 the error of u does not matter, and inf / inf does.
+    # If x > 1, the error of u doesn't matter, but inf / inf would.
     return op.Where(op.Equal(u, 1.0), x, op.Where(op.Greater(x, 1.0), op.Log(u), accurate))
 
 
@@ -110,7 +110,7 @@ def _expm1(x: Value) -> Value:
 
 
 def _log1p_of_exp(x: Value) -> Value:
-    """Compute log(1 + exp(x)) for x <= 0; onnxruntime has Softplus for float32 and float16 only."""
+    """Compute log(1 + exp(x)) for x <= 0. onnxruntime has Softplus for float32 and float16 only."""
     return _log1p(op.Exp(x)) if x.dtype == ir.DataType.DOUBLE else op.Softplus(x)
 
 
@@ -122,30 +122,30 @@ def _log_sigmoid(x: Value) -> Value:
 
 def _logaddexp(x: Value, y: Value) -> Value:
     sum_of = op.Add(op.Max(x, y), _log1p_of_exp(op.Neg(op.Abs(op.Sub(x, y)))))
-    # Of equal infinities the difference is nan.
+    # The difference of equal infinities is nan.
     return op.Where(op.Equal(x, y), op.Add(x, math.log(2)), sum_of)
 
 
 def _logit(x: Value, eps: float | None = None) -> Value:
-    """Compute log(x / (1 - x)), of x between eps and 1 - eps; nan stays nan."""
+    """Compute log(x / (1 - x)) after limiting x to eps and 1 - eps. nan stays nan."""
     if eps is not None:
         x = _clamp(x, eps, 1.0 - eps)
     return op.Log(op.Div(x, op.Sub(op.CastLike(1.0, x), x)))
 
 
 def _xlogy(x: Value, y: Value) -> Value:
-    """Compute x * log(y): 0 where x is 0, but nan where y is nan."""
+    """Compute x * log(y): 0 if x is 0, but nan if y is nan."""
     product = op.Mul(x, op.Log(y))
     return op.Where(op.And(op.Equal(x, 0.0), op.Not(op.IsNaN(y))), op.Mul(x, 0.0), product)
 
 
 def _sign(x: Value) -> Value:
-    """Compute the sign; of nan it is 0 in PyTorch, and nan in onnxruntime."""
+    """Compute the sign. The sign of nan is 0 in PyTorch and nan in onnxruntime."""
     return op.Where(op.IsNaN(x), op.CastLike(0.0, x), op.Sign(x)) if is_floating(x) else op.Sign(x)
 
 
 def _atan2(y: Value, x: Value) -> Value:
-    """Compute the angle in the right quadrant, for zeros of either sign and infinities, too."""
+    """Compute the angle in the right quadrant, including for signed zeros and infinities."""
     width, height = op.Abs(x), op.Abs(y)
     larger = op.Max(width, height)
     ratio = op.Div(op.Min(width, height), larger)
@@ -159,11 +159,11 @@ def _atan2(y: Value, x: Value) -> Value:
 
 
 _OF_SIZES = frozenset({"Gather", "Shape", "Size", "Squeeze"})
-"""The operators by which torch's exporter makes the size of an axis, which is never 0 where something is divided."""
+"""The operators with which torch's exporter computes the size of an axis. A size used as a divisor is never 0."""
 
 
 def _of_integers(x: Value, y: Value, compute: Callable[[Value], Value], by_minus_one: Callable[[], Value]) -> Value:
-    """Divide integers, if the divisor is a constant or a size."""
+    """Divide integers if the divisor is a constant or a size, and refuse any other divisor."""
     constant = _constant(y)
     if constant:
         return by_minus_one() if constant == -1 else compute(op.CastLike(y, x))
@@ -178,7 +178,7 @@ def _of_integers(x: Value, y: Value, compute: Callable[[Value], Value], by_minus
 
 
 def _constant(y: Value) -> int | None:
-    """Give the number that a divisor is, through the cast to the dividend's type; None where it is not one."""
+    """Return the divisor if it is a constant, perhaps behind a cast to the dividend's type, else None."""
     if not isinstance(y, ir.Value):
         return int(y)
     producer = y.producer()
@@ -189,14 +189,14 @@ def _constant(y: Value) -> int | None:
 
 
 def _of_floats(x: Value, y: Value) -> tuple[Value, Value, bool]:
-    """Give both of one type, and whether that is of floats; the dividend may be a number: 3.0 // y."""
+    """Return both operands in one type, and whether it is a float type. The dividend may be a number: 3.0 // y."""
     if isinstance(x, ir.Value):
         return x, op.CastLike(y, x) if is_floating(x) else y, is_floating(x)
     return op.CastLike(x, y), y, is_floating(y)
 
 
 def _floor_of_integers(x: Value, y: Value) -> Value:
-    """Compute the floor: onnxruntime's Div rounds to 0, and its Mod has the divisor's sign."""
+    """Compute the floor. onnxruntime's Div rounds toward 0, and its Mod has the divisor's sign."""
     zero = op.CastLike(0, x)
     exact = op.Equal(op.Mod(x, y), zero)
     rounded_up = op.And(op.Not(exact), op.Xor(op.Less(x, zero), op.Less(y, zero)))
@@ -204,7 +204,7 @@ def _floor_of_integers(x: Value, y: Value) -> Value:
 
 
 def _remainder(x: Value, y: Value) -> Value:
-    """Compute the remainder that has the divisor's sign; `c10::div_mod` of PyTorch is the same."""
+    """Compute the remainder with the divisor's sign, as PyTorch's `c10::div_mod` does."""
     x, y, of_floats = _of_floats(x, y)
     if not of_floats:
         return _of_integers(x, y, lambda divisor: op.Mod(x, divisor), lambda: op.Sub(x, x))
@@ -214,7 +214,7 @@ def _remainder(x: Value, y: Value) -> Value:
 
 
 def _floor_divide(x: Value, y: Value) -> Value:
-    """Compute the floor of the exact quotient, as `c10::div_floor_floating` of PyTorch does, and in its order."""
+    """Compute the floor of the exact quotient with the steps of PyTorch's `c10::div_floor_floating`, in their order."""
     x, y, of_floats = _of_floats(x, y)
     if not of_floats:
         return _of_integers(x, y, lambda divisor: _floor_of_integers(x, divisor), lambda: op.Neg(x))
@@ -230,7 +230,7 @@ def _floor_divide(x: Value, y: Value) -> Value:
 
 
 def _truncated(x: Value, y: Value) -> Value:
-    """Compute the quotient rounded to 0: onnxruntime's division of integers is that already."""
+    """Compute the quotient rounded toward 0. onnxruntime already divides integers this way."""
     x, y, of_floats = _of_floats(x, y)
     if not of_floats:
         return _of_integers(x, y, lambda divisor: op.Div(x, divisor), lambda: op.Neg(x))
@@ -239,7 +239,7 @@ def _truncated(x: Value, y: Value) -> Value:
 
 
 def _fmod(x: Value, y: Value) -> Value:
-    """Compute the remainder that has the dividend's sign; of integers without a detour over floats."""
+    """Compute the remainder with the dividend's sign. Integers are never converted to floats."""
     if is_floating(x):
         return op.Mod(x, op.CastLike(y, x), fmod=1)
     return _of_integers(x, y, lambda divisor: op.Sub(x, op.Mul(op.Div(x, divisor), divisor)), lambda: op.Sub(x, x))
@@ -291,7 +291,7 @@ _OF_TWO_BOUNDS = (_ATEN.clamp.default, _ATEN.clamp_.default, _ATEN.clip.default,
 
 
 def unify_numbers(program: torch.export.ExportedProgram) -> None:
-    """Make whole numbers among the bounds of floats floats, in place: torch decomposes bounds of one type only."""
+    """Convert integer bounds of float tensors to floats, in place, because torch only decomposes bounds of one type."""
     for node in program.graph.nodes:
         value = node.meta.get("val")
         if node.target in _OF_TWO_BOUNDS and isinstance(value, torch.Tensor) and value.is_floating_point():

@@ -1,4 +1,4 @@
-"""The graph that torch.onnx gives: what translations write it with, its values, and one loop that rewrites nodes."""
+"""Tools for torch.onnx's graphs: builders for nodes, access to values, and one loop that rewrites nodes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -11,13 +11,13 @@ import onnxscript
 
 
 class NodesBefore:
-    """Adds nodes before another one of a graph, with names of their own."""
+    """Adds nodes with unique names before a given node of a graph."""
 
     def __init__(self, graph: ir.Graph, before: ir.Node, name: str) -> None:
         self.graph, self._before, self._name, self._number = graph, before, name, 0
 
     def add(self, node: ir.Node) -> ir.Value:
-        """Add a node with one result, and give that."""
+        """Add an existing node with one result, and return the result."""
         output = node.outputs[0]
         if output.name is None:
             output.name = f"{self._name}_{self._number}"
@@ -26,24 +26,24 @@ class NodesBefore:
         return output
 
     def make(self, operator: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
-        """Add a node of an operator."""
+        """Add a node with one result, and return the result."""
         return self.add(ir.node(operator, list(inputs), attributes))
 
     def again(self, node: ir.Node, *inputs: ir.Value | None) -> ir.Value:
-        """Add a node like another one, with inputs in the place of its first ones; give its first result."""
+        """Add a copy of a node whose first inputs are replaced, and return its first result."""
         given = [*inputs, *node.inputs[len(inputs) :]]
         result = self.add(ir.node(node.op_type, given, dict(node.attributes)))
         result.type, result.shape = node.outputs[0].type, node.outputs[0].shape
         return result
 
     def constant(self, array: npt.ArrayLike, dtype: ir.DataType) -> ir.Value:
-        """Add a constant."""
+        """Add a constant node, and return its value."""
         tensor = ir.tensor(np.asarray(array).astype(dtype.numpy()), dtype=dtype)
         return self.add(ir.node("Constant", [], {"value": tensor}))
 
 
 class NodeBuilder:
-    """Makes nodes, in order, and constants, to be initializers of their graph. All names begin with a prefix."""
+    """Collects new nodes in order, and constants for their graph's initializers. All names begin with the prefix."""
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
@@ -52,18 +52,18 @@ class NodeBuilder:
         self._integers: dict[str, ir.Value] = {}
 
     def op(self, operator: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:  # noqa: ANN401 - what onnx_ir takes
-        """Make a node with one result, and return that."""
+        """Make a node with one result, and return the result."""
         return self.ops(operator, inputs, 1, **attributes)[0]
 
     def ops(self, operator: str, inputs: Sequence[ir.Value], count: int, **attributes: Any) -> Sequence[ir.Value]:  # noqa: ANN401
-        """Make a node with several results, and return those."""
+        """Make a node with `count` results, and return the results."""
         name = f"{self.prefix}/{len(self.nodes)}_{operator}"
         outputs = [ir.Value(name=name if count == 1 else f"{name}_{number}") for number in range(count)]
         self.nodes.append(ir.node(operator, inputs, attributes, outputs=outputs, name=name))
         return outputs
 
     def constant(self, name: str, array: np.ndarray) -> ir.Value:
-        """Make a constant."""
+        """Make a constant, and return its value."""
         tensor = ir.tensor(np.require(array, requirements="C"), name=f"{self.prefix}/{name}")
         value = ir.Value(
             name=tensor.name, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape), const_value=tensor
@@ -72,7 +72,7 @@ class NodeBuilder:
         return value
 
     def integers(self, number: int | Sequence[int]) -> ir.Value:
-        """Make a constant of int64, a number or a list of them; an equal one is made once."""
+        """Return an int64 constant, a number or a list. Equal constants are made only once."""
         array = np.array(number, np.int64)
         name = "_".join(["integer" if array.ndim == 0 else "integers", *map(str, array.ravel())])
         if name not in self._integers:
@@ -80,17 +80,17 @@ class NodeBuilder:
         return self._integers[name]
 
     def counted(self, value: ir.Value) -> ir.Value:
-        """Count from 0 along a value's first axis."""
+        """Return the indices 0, 1, … along a value's first axis."""
         size = self.op("Squeeze", self.op("Shape", value, start=0, end=1), self.integers([0]))
         return self.op("Range", self.integers(0), size, self.integers(1))
 
 
 Rewrite: TypeAlias = Callable[[NodesBefore, ir.Node], ir.Value | None]
-"""Writes nodes before one, and gives what takes the place of its first result; None to leave the node as it is."""
+"""Adds nodes before a node and returns a replacement for its first result, or None to leave the node unchanged."""
 
 
 def rewrite(model: ir.Model, rewrites: Mapping[str, Rewrite]) -> None:
-    """Rewrite, in place, the nodes of each graph whose operators the table has; new nodes stay as they are written."""
+    """Rewrite the nodes of all graphs by operator, in place. New nodes aren't rewritten again."""
     for graph in list(model.graphs()):
         for node in _used(graph):
             change = rewrites.get(node.op_type)
@@ -101,7 +101,7 @@ def rewrite(model: ir.Model, rewrites: Mapping[str, Rewrite]) -> None:
 
 
 def _used(graph: ir.Graph) -> Iterable[ir.Node]:
-    """Give the nodes of which something uses a result, as they are at the beginning."""
+    """Return the nodes whose results are used now, before any rewrite."""
     return [node for node in graph if any(output.uses() or output.is_graph_output() for output in node.outputs)]
 
 
@@ -115,7 +115,7 @@ def _replace(graph: ir.Graph, node: ir.Node, found: ir.Value) -> None:
 
 
 def values_of(model: ir.Model) -> Iterator[ir.Value]:
-    """Give every input, initializer and result of a node, of all graphs."""
+    """Yield all inputs, initializers and node results of all graphs."""
     for graph in model.graphs():
         yield from graph.inputs
         yield from graph.initializers.values()
@@ -124,16 +124,16 @@ def values_of(model: ir.Model) -> Iterator[ir.Value]:
 
 
 def integers_of(value: ir.Value | None) -> list[int] | None:
-    """Give the elements of a constant, in order; None where the value is none."""
+    """Return the elements of a constant, in order, or None if the value isn't constant."""
     constant = None if value is None else value.const_value
     return None if constant is None else [int(number) for number in constant.numpy().flat]
 
 
 def remove_unused(graph: ir.Graph) -> None:
-    """Remove nodes and initializers that nothing uses.
+    """Remove unused nodes and initializers.
 
-    onnx-ir's RemoveUnusedNodesPass removes the optional outputs of used nodes, too: a module that gives `h_n` only
-    would have other bytes than before.
+    onnx-ir's RemoveUnusedNodesPass also removes unused optional outputs of used nodes. This would change the bytes of
+    models that return only `h_n`.
     """
     kept = set(graph.outputs)
     for node in reversed(graph):
@@ -148,7 +148,7 @@ _NAMED = {f"tensor({name})": ir.DataType[member] for name, member in (("bool", "
 
 
 def fill_types(model: ir.Model) -> None:
-    """Give every value a type that has none and whose operator decides it, in place; shapes stay as they are."""
+    """Set the missing types that an operator determines, in place. Shapes don't change."""
     version = model.opset_imports.get("", 0)
     for graph in model.graphs():
         for node in graph:
@@ -189,7 +189,7 @@ def _of_constant(node: ir.Node) -> ir.DataType | None:
     return ir.DataType.INT64 if "value_int" in node.attributes or "value_ints" in node.attributes else None
 
 
-Value: TypeAlias = Any  # an onnx_ir.Value, or a number; onnxscript types its operators by what they compute
+Value: TypeAlias = Any  # an onnx_ir.Value or a number: onnxscript annotates operators with their result types
 
 _BOOLS = frozenset(
     {"And", "Equal", "Greater", "GreaterOrEqual", "IsInf", "IsNaN", "Less", "LessOrEqual", "Not", "Or", "Xor"}
@@ -203,14 +203,14 @@ _LIKE_FIRST = frozenset(
 
 
 class _TypedOperators:
-    """onnxscript's operators, whose results get their type at once.
+    """onnxscript's operators, with result types set immediately.
 
-    onnxscript gives a number the type of the value beside it, where that is given; else it takes float32, which is no
-    valid ONNX beside float64. A number that is cast like a float64 would have gone through float32, too: 0.7 lost half
-    of its digits.
+    onnxscript gives a number the type of the other operand if that type is known. Otherwise it uses float32, and mixing
+    float32 with float64 isn't valid ONNX. Casting the number to float64 afterwards doesn't help, because it has been
+    rounded to float32 already: 0.7 lost half of its digits.
     """
 
-    # Its annotations say what an operator computes, not what a translation handles.
+    # onnxscript's annotations describe computed types, not the values that translations handle.
     _operators: Any = onnxscript.opset20
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -248,11 +248,11 @@ op: Any = _TypedOperators()
 
 
 def is_floating(value: Value) -> bool:
-    """Whether a value is of floats."""
+    """Whether a value has a float type."""
     dtype: ir.DataType | None = value.dtype
     return dtype is not None and dtype.is_floating_point()
 
 
 def is_negative(x: Value) -> Value:
-    """Compute where floats have a sign: -0.0 included, whose reciprocal is -inf."""
+    """Compute which floats are negative. This includes -0.0, whose reciprocal is -inf."""
     return op.Or(op.Less(x, 0.0), op.Less(op.Reciprocal(x), 0.0))

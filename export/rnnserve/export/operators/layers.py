@@ -1,15 +1,16 @@
-"""What torch translates wrongly at an edge: attention, normalisations, pooling, interpolation, sorting.
+"""Layers that torch translates wrongly in some cases: attention, normalization, pooling, interpolation, sorting.
 
-Attention without an axis of heads, and under a mask that hides every key of a query: eager gives zeros there. torch's
-translation takes four axes only. It gives the mean of all values for a mask of booleans, since it adds float32's lowest
-number to what is hidden, and NaN for a mask of floats that is -inf throughout.
+Attention without an axis of heads, or with a mask that hides every key from a query: eager returns zeros for such a
+query. torch's translation accepts only four axes. For a boolean mask it returns the mean of all values, because it adds
+float32's lowest number to hidden keys. For a float mask that is -inf everywhere it returns NaN.
 
-Group and instance normalisation: torch's translation of both is InstanceNormalization, which onnxruntime computes from
-the mean of squares: of values near 1e4 that differ by 1, four digits were left.
+Group and instance normalization: torch translates both to InstanceNormalization, which onnxruntime computes from the
+mean of squares. For values near 1e4 that differ by 1, only four digits were left.
 
-Interpolation: onnxruntime's Resize computes i / (k / n) for the step of n that the i-th of k results takes, PyTorch
-i * (n / k), both in float32, and for one length in ten the floor of one is another step. With `scale_factor` it
-computes the number of results in float32, too, and PyTorch in float64 (aten/src/ATen/native/UpSample.h).
+Interpolation: to find the source step of result i when k results are made from n steps, onnxruntime's Resize computes i
+/ (k / n) and PyTorch computes i * (n / k), both in float32. For one length in ten, their floors differ. With
+`scale_factor`, onnxruntime also computes the number of results in float32, but PyTorch uses float64
+(aten/src/ATen/native/UpSample.h).
 """
 
 from collections.abc import Callable, Sequence
@@ -24,14 +25,14 @@ from rnnserve.export.torch_adapter import internal
 __all__ = ["TRANSLATIONS"]
 
 _ATEN = torch.ops.aten
-_PAIRS = 2  # axes of a mask that is the same for all rows: (queries, keys)
+_PAIRS = 2  # axes of a mask shared by all rows: (queries, keys)
 
 
 def _attention(
     query: Value, key: Value, value: Value, attn_mask: Value = None, *further: Value, **named: Value
 ) -> Value:
-    """Weigh values by how keys fit queries, as torch translates it; zeros where a query sees no key."""
-    # Here, since it takes 0.4 s, which torch has spent by now: it takes its translations from there.
+    """Compute attention with torch's translation, but return zeros if a query sees no key."""
+    # Imported here because the import takes 0.4 s. By now torch has imported its own translations from there.
     from onnxscript.function_libs.torch_lib.ops.nn import aten_scaled_dot_product_attention
 
     missing = {3: [1], 2: [0, 1]}.get(len(query.shape))
@@ -62,14 +63,14 @@ def _conv3d(
     dilation: Sequence[int] = (1,),
     groups: int = 1,
 ) -> Value:
-    """Convolve over the last three axes. Without a bias, torch's translation writes a scalar, which can't run."""
+    """Convolve over the last three axes. Without a bias, torch's translation adds a scalar, which can't run."""
     strides, pads, dilations = ([*some] * (3 // len(some)) for some in (stride, padding, dilation))
     inputs = [input, weight] if bias is None else [input, weight, bias]
     return op.Conv(*inputs, strides=strides, pads=pads * 2, dilations=dilations, group=groups)
 
 
 def _with_axes(x: Value, places: Sequence[int]) -> Value:
-    """Add axes of size 1, with the shape for the translation."""
+    """Add axes of size 1 and set the shape that the translation needs."""
     result = op.Unsqueeze(x, op.Constant(value_ints=places))
     sizes = list(x.shape)
     for at in places:
@@ -81,7 +82,7 @@ def _with_axes(x: Value, places: Sequence[int]) -> Value:
 def _group_norm(
     x: Value, num_groups: int, weight: Value = None, bias: Value = None, eps: float = 1e-5, cudnn_enabled: bool = True
 ) -> Value:
-    """Normalise (batch, channels, …) over each group of channels and all that follows."""
+    """Normalize (batch, channels, …) over each group of channels and all later axes."""
     del cudnn_enabled
     grouped = op.Reshape(x, op.Constant(value_ints=[0, num_groups, -1]))
     normalised = _normalised(grouped, op.Constant(value_ints=[-1]), eps)
@@ -99,7 +100,7 @@ def _instance_norm(
     eps: float = 1e-5,
     cudnn_enabled: bool = True,
 ) -> Value:
-    """Normalise (batch, channels, …) over all that follows the channels, or by the running numbers."""
+    """Normalize (batch, channels, …) over all axes after the channels, or with the running statistics."""
     del momentum, cudnn_enabled
     rank = len(input.shape)
     if use_input_stats:
@@ -111,10 +112,10 @@ def _instance_norm(
 
 
 def _normalised(x: Value, axes: Value, eps: float) -> Value:
-    """Subtract the mean over some axes, and divide by the deviation.
+    """Subtract the mean over some axes, and divide by the standard deviation.
 
-    The mean is corrected by that of the deviations from it. ReduceMean adds up in float32, one after the other: of
-    3,000 times 3.7 it is off by 1e-4, which 1 / sqrt(eps) makes 2e-3 of what is 0.
+    The mean is corrected by the mean of the deviations, because ReduceMean adds values one by one in float32. For 3,000
+    times 3.7 it is off by 1e-4. Dividing by sqrt(eps) then turns a deviation of 0 into 2e-3.
     """
     deviation = op.Sub(x, op.ReduceMean(x, axes))
     deviation = op.Sub(deviation, op.ReduceMean(deviation, axes))
@@ -130,12 +131,12 @@ def _weighed(x: Value, rank: int, weight: Value, bias: Value) -> Value:
 
 
 def _of_channels(parameter: Value, rank: int) -> Value:
-    """Give (channels,) the axes after the channels."""
+    """Reshape (channels,) to broadcast over the axes after the channels."""
     return op.Unsqueeze(parameter, op.Constant(value_ints=list(range(1, rank - 1)))) if rank > 2 else parameter
 
 
 def _sort_stable(x: Value, stable: bool | None = None, dim: int = -1, descending: bool = False) -> tuple[Value, Value]:
-    """Sort by TopK over a whole axis, which keeps equal values in their order."""
+    """Sort with TopK over the whole axis, which keeps the order of equal values."""
     del stable
     size = op.Gather(op.Shape(x), op.Constant(value_ints=[dim]))
     values, indices = op.TopK(x, size, axis=dim, largest=int(descending))
@@ -143,9 +144,9 @@ def _sort_stable(x: Value, stable: bool | None = None, dim: int = -1, descending
 
 
 def _squeeze(x: Value, dim: Sequence[int]) -> Value:
-    """Leave out those of the axes that are 1, as PyTorch does: ONNX's Squeeze fails at others.
+    """Remove the listed axes that have size 1, as PyTorch does. ONNX's Squeeze fails for other sizes.
 
-    A capture keeps an axis of any size, and the probing refuses it at 1.
+    A dynamic axis stays. `value_trials` then refuses the module at size 1.
     """
     rank = len(x.shape)
     of_one = sorted(axis for axis in {each % rank for each in dim} if x.shape[axis] == 1) if rank else []
@@ -153,10 +154,10 @@ def _squeeze(x: Value, dim: Sequence[int]) -> Value:
 
 
 def _pool(x: Value, output_size: Sequence[Any], *, largest: bool) -> Value:
-    """Pool the last axes to 1, to their own size, or to a divisor of a fixed size: `refuse_operators` refuses the rest.
+    """Pool the last axes to 1, to their own size, or to a divisor of a fixed size.
 
-    torch's exporter takes windows apart at the sample's size: of 3 results of 6 steps it made windows of 2 steps, and
-    so 4 results of 8.
+    torch's exporter fixes the windows at the sample's size. For 3 results from 6 steps it made windows of 2 steps, so 8
+    steps gave 4 results. `refuse_operators` refuses the other cases.
     """
     reduce = op.ReduceMax if largest else op.ReduceMean
     fixed, rank = x.shape, len(x.shape)
@@ -172,7 +173,7 @@ def _pool(x: Value, output_size: Sequence[Any], *, largest: bool) -> Value:
 
 def _pool_largest(x: Value, output_size: Sequence[Any]) -> tuple[Value, Value]:
     found = _pool(x, output_size, largest=True)
-    return found, found  # `refuse_operators` has refused what uses the indices
+    return found, found  # `refuse_operators` has refused uses of the indices
 
 
 _FLOAT, _DOUBLE, _INT64 = ir.DataType.FLOAT.value, ir.DataType.DOUBLE.value, ir.DataType.INT64.value
@@ -180,12 +181,12 @@ _Take = Callable[[Value, int, Value, Value, float | None], Value]
 
 
 def _length(x: Value, axis: int) -> Value:
-    """Give the size of an axis, a scalar."""
+    """Return the size of an axis, a scalar."""
     return op.Gather(op.Shape(x), op.Constant(value_int=axis), axis=0)
 
 
 def _results(x: Value, axis: int, position: int, sizes: Value, factors: Sequence[float] | None) -> Value:
-    """Give how many results an axis has, a scalar: as asked for, or the floor of its size times the factor."""
+    """Return the number of results along an axis, a scalar: the requested size, or floor(size * factor)."""
     if sizes is None:
         assert factors is not None  # noqa: S101 - one of the two is given: F.interpolate sees to it
         exact = op.Mul(op.Cast(_length(x, axis), to=_DOUBLE), _double(factors[position]))
@@ -205,7 +206,7 @@ def _double(number: float) -> Value:
 
 
 def _computed_in(x: Value) -> int:
-    """The type that PyTorch computes places in: float64 for float64, else float32."""
+    """Return the type in which PyTorch computes positions: float64 for float64 inputs, else float32."""
     return _DOUBLE if x.dtype == ir.DataType.DOUBLE else _FLOAT
 
 
@@ -214,7 +215,7 @@ def _positions(results: Value, to: int) -> Value:
 
 
 def _scale(size: Value, results: Value, factor: float | None, to: int) -> Value:
-    """Give the distance of neighbouring results in steps of the axis."""
+    """Return the distance between neighboring results, in steps of the axis."""
     if factor is not None and factor > 0:
         return op.Cast(_double(1.0 / factor), to=to)
     return op.Div(op.Cast(size, to=to), op.Cast(results, to=to))
@@ -225,9 +226,10 @@ def _last(size: Value) -> Value:
 
 
 def _nearest(x: Value, axis: int, size: Value, results: Value, factor: float | None) -> Value:
-    """Take the step at floor(i * scale); the floor is float32's for float64, too.
+    """Take the step at floor(i * scale). PyTorch takes the floor in float32, even for float64.
 
-    Images of float64 are the exception: by their memory format PyTorch has their scale in float64 or in float32.
+    Images of float64 are an exception: depending on the memory format, PyTorch computes their scale in float64 or
+    float32.
     """
     to = _computed_in(x)
     places = op.Mul(_positions(results, to), _scale(size, results, factor, to))
@@ -236,20 +238,20 @@ def _nearest(x: Value, axis: int, size: Value, results: Value, factor: float | N
 
 
 def _middles(results: Value, size: Value, factor: float | None, to: int) -> Value:
-    """Give (i + 0.5) * scale - 0.5, whose product PyTorch does not round: it is fused with the subtraction."""
+    """Return (i + 0.5) * scale - 0.5, without rounding the product, because PyTorch fuses both operations."""
     half = _double(0.5)
     scale = op.Cast(_scale(size, results, factor, to), to=_DOUBLE)
     return op.Cast(op.Sub(op.Mul(op.Add(_positions(results, _DOUBLE), half), scale), half), to=to)
 
 
 def _linear(align_corners: bool) -> _Take:
-    """Make what weighs the two steps beside each place."""
+    """Make the function that interpolates between the two steps around each position."""
 
     def take(x: Value, axis: int, size: Value, results: Value, factor: float | None) -> Value:
         to = _computed_in(x)
         positions = _positions(results, to)
         if align_corners:
-            # One result is the first step: i is 0, and the divisor must not be.
+            # A single result is the first step: i is 0, and the divisor must not be 0.
             gaps = op.Max(_last(results), op.Constant(value_int=1))
             places = op.Mul(positions, op.Div(op.Cast(_last(size), to=to), op.Cast(gaps, to=to)))
         else:

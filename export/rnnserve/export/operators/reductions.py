@@ -1,12 +1,13 @@
-"""Results over axes: sums, variances, flags and distances, and running sums.
+"""Reductions: sums, variances, any and all, distances and running sums.
 
-Sums: PyTorch adds up in cascades (aten/src/ATen/native/cpu/SumKernel.cpp), so that the error grows with the logarithm
-of the number of values; onnxruntime adds one value after the other. Over 3,000 steps it had lost ten times as much as
-eager, so that long sums are in float64 here. Sums over axes of a fixed size, such as features, are short and stay.
+Sums: PyTorch adds in cascades (aten/src/ATen/native/cpu/SumKernel.cpp), so its error grows with the logarithm of the
+number of values. onnxruntime adds one value after the other. Over 3,000 steps its error was ten times eager's, so long
+sums use float64 here. Sums over axes of a fixed size, such as features, are short and keep their type.
 
-Variances: torch's translations square the deviations in float32: those of values below 1e-19 are 0 then, so that
-x / x.std() is inf or nan where eager has numbers, and those of values above 1.8e19 are inf. PyTorch's kernel adds up in
-float64 and rounds the result, whatever the module's own type (`WelfordOps` in aten/src/ATen/native/SharedReduceOps.h).
+Variances: torch's translations square the deviations in float32. For values below 1e-19 the squares become 0, so x /
+x.std() is inf or nan although eager returns numbers. For values above 1.8e19 they become inf. PyTorch's kernel
+accumulates in float64 and rounds the result, whatever the module's type (`WelfordOps` in
+aten/src/ATen/native/SharedReduceOps.h).
 """
 
 import math
@@ -24,10 +25,10 @@ _ATEN = torch.ops.aten
 _DOUBLE = ir.DataType.DOUBLE
 _SMALL = (ir.DataType.BOOL, ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.UINT8)
 _LONG = 1024
-"""Values along axes of fixed sizes from which on a sum is as long as one over steps."""
+"""A sum over at least this many values along fixed axes counts as long, like a sum over steps."""
 
 _Dim: TypeAlias = Sequence[int] | int | None
-"""Axes of a reduction, in PyTorch's words: none for all."""
+"""Axes of a reduction, as PyTorch passes them; None for all axes."""
 
 
 def _axes(x: Value, dim: _Dim) -> list[int]:
@@ -37,13 +38,13 @@ def _axes(x: Value, dim: _Dim) -> list[int]:
 
 
 def _count(x: Value, axes: Sequence[int]) -> int | None:
-    """Give the number of values along axes; None where a request decides it."""
+    """Return the number of values along axes, or None if it depends on the request."""
     sizes = [x.shape[axis] for axis in axes]
     return math.prod(sizes) if all(isinstance(size, int) for size in sizes) else None
 
 
 def _sum(x: Value, dim: _Dim = None, keepdim: bool = False, dtype: int = -1) -> Value:
-    """Compute sums over axes; of integers in int64, as PyTorch does."""
+    """Compute sums over axes. Integers are summed in int64, as in PyTorch."""
     result = x.dtype if dtype in (-1, None) else ir.DataType(dtype)
     if dtype in (-1, None) and x.dtype in _SMALL:
         result = ir.DataType.INT64
@@ -57,7 +58,7 @@ def _sum(x: Value, dim: _Dim = None, keepdim: bool = False, dtype: int = -1) -> 
 
 
 def _log_sum_exp(x: Value, dim: _Dim, keepdim: bool = False) -> Value:
-    """Compute log(sum of exp), whose exponentials are those of distances from the largest value."""
+    """Compute log(sum of exp) from the distances to the largest value."""
     wide = x if is_floating(x) else op.Cast(x, to=ir.DataType.FLOAT.value)
     if not len(x.shape):
         return op.Identity(wide)
@@ -66,7 +67,7 @@ def _log_sum_exp(x: Value, dim: _Dim, keepdim: bool = False) -> Value:
 
 
 def _any(x: Value, dim: _Dim = None, keepdim: bool = False) -> Value:
-    """Whether any value is true: counted, since of no values onnxruntime's largest is the lowest integer, not 0."""
+    """Whether any value is true. It counts, because onnxruntime's maximum of no values is the lowest integer, not 0."""
     flags = op.Cast(op.Cast(x, to=ir.DataType.BOOL.value), to=ir.DataType.INT32.value)
     if len(x.shape):
         flags = op.ReduceSum(flags, op.Constant(value_ints=_axes(x, dim)), keepdims=int(keepdim))
@@ -94,7 +95,7 @@ def _moments(x: Value, dim: _Dim, correction: float | None, keepdim: bool) -> tu
 
 
 def _divisor(x: Value, axes: Sequence[int], correction: float) -> Value:
-    """Compute the number of values along axes less the correction: a constant where their sizes are fixed."""
+    """Compute the number of values along axes minus the correction: a constant if the sizes are fixed."""
     count = _count(x, axes)
     if count is not None:
         return op.Cast(op.Constant(value_float=max(count - correction, 0.0)), to=_DOUBLE.value)
@@ -104,7 +105,7 @@ def _divisor(x: Value, axes: Sequence[int], correction: float) -> Value:
 
 
 def _spread(*, root: bool, with_mean: bool) -> list[Callable[..., Any]]:
-    """Make the translations of var, std, var_mean or std_mean: with a correction, with axes, and of all."""
+    """Make the translations of var, std, var_mean or std_mean: with a correction, with axes, and over all values."""
 
     def correction(x: Value, dim: _Dim = None, correction: float | None = None, keepdim: bool = False) -> Any:  # noqa: ANN401 - one value or two
         variance, mean = _moments(x, dim, correction, keepdim)
@@ -119,9 +120,9 @@ def _spread(*, root: bool, with_mean: bool) -> list[Callable[..., Any]]:
 
 
 def _cdist(x: Value, y: Value, p: float = 2.0, compute_mode: int | None = None) -> Value:  # noqa: ARG001 - of the operator
-    """Compute the distances of all pairs from differences, whatever the number of points.
+    """Compute all pairwise distances from differences, for any number of points.
 
-    From 26 points on, torch computes them from products, where those of near points lose their digits.
+    From 26 points on, torch computes them from products, which lose the digits of small distances.
     """
     if p not in (1, 2):
         raise UnsupportedModule(

@@ -1,7 +1,8 @@
-"""Operators that are refused, with what to write instead: a table of words, or of checks that give words.
+"""Refused operators, with advice on what to write instead: a table of messages, or of checks that return messages.
 
-Those of the table without a check are refused in the decomposed program, too: their translation is the refusal. Some
-have a translation by torch that gives other values, or ends the process; others have none, or one that few need.
+If a table entry has no check, the operator is also refused in the decomposed program, because its translation raises
+the refusal. For some of these operators, torch's translation computes wrong values or ends the process. Others have no
+translation, or are too rarely used to need a translation.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,18 +21,18 @@ _ATEN = torch.ops.aten
 
 
 def refuse_operators(program: torch.export.ExportedProgram) -> None:
-    """Refuse what would be right for the values of a sample only, and what has no right translation."""
+    """Refuse operators that are correct only for the sample's values, or that can't be translated correctly."""
     for part in program.graph_module.modules():
         if isinstance(part, fx.GraphModule):
             for node in part.graph.nodes:
-                if node.target is internal("_is_all_true"):  # as distributions check since torch 2.15
+                if node.target is internal("_is_all_true"):  # distributions use it for their checks since torch 2.15
                     raise UnsupportedModule(checked_distribution(line_of(node)))
                 _refuse_complex(node)
                 _refuse_by_table(node)
 
 
 def checked_distribution(at: str) -> str:
-    """Explain that a distribution checks its arguments, and what to write."""
+    """Return the message for a distribution that checks its arguments."""
     return (
         f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported program "
         "cannot: pass validate_args=False to it, Normal(mean, deviation, validate_args=False), or write its formula"
@@ -46,7 +47,7 @@ def _refuse_by_table(node: fx.Node) -> None:
 
 
 def _refuse_complex(node: fx.Node) -> None:
-    """Refuse complex numbers, those between Fourier transforms and what reads a spectrum included."""
+    """Refuse complex numbers, including those between Fourier transforms and operators that read a spectrum."""
     if node.op != "call_function" or not any(map(_is_complex, (node, *node.all_input_nodes))):
         return
     name = str(getattr(node.target, "_opname", node.target)).strip("_").removeprefix("fft_")
@@ -67,17 +68,17 @@ def _is_complex(node: fx.Node) -> bool:
 
 
 def _named(node: fx.Node, *names: str) -> Mapping[str, Any]:
-    """Give the arguments of an operator by name."""
+    """Return the arguments of an operator by name."""
     return {**dict(zip(names, node.args, strict=False)), **node.kwargs}
 
 
 def _uses_second(node: fx.Node) -> bool:
-    """Whether something uses the second result, most often the indices."""
+    """Whether anything uses the second result, which is usually the indices."""
     return any(user.args[1] == 1 and user.users for user in node.users)
 
 
 def _value(node: fx.Node) -> torch.Tensor:
-    """Give what is known of an operator's first argument: its shape and type."""
+    """Return the shape and type of an operator's first argument, as a tensor without values."""
     source = node.args[0]
     return source.meta["val"] if isinstance(source, fx.Node) else torch.empty(())
 
@@ -95,7 +96,7 @@ def _topk(node: fx.Node) -> str:
 
 
 def _indices(words: str) -> Callable[[fx.Node], str]:
-    """Make the check of an operator whose values alone are exported."""
+    """Make a check that refuses an operator if its indices are used."""
     return lambda node: words if _uses_second(node) else ""
 
 
@@ -103,7 +104,7 @@ _POOLED = _indices("its indices have no form in ONNX. Use the values alone, with
 
 
 def _adaptive_pool(node: fx.Node) -> str:
-    """Refuse windows of several sizes: results are 1, as many as the axis has, or a divisor of a fixed size."""
+    """Refuse windows of unequal sizes: a result must be 1, the axis's own size, or a divisor of a fixed size."""
     sizes = _named(node, "x", "output_size")["output_size"]
     result = node.meta["val"]
     pooled = result[0] if isinstance(result, list | tuple) else result
@@ -135,8 +136,8 @@ def _avg_pool(node: fx.Node) -> str:
 
 
 def _sort(node: fx.Node) -> str:
-    """Refuse the order of equal values, but for vectors: rows sorted by length, whose order a module undoes."""
-    pair = node.target is _ATEN.sort.default  # argsort gives the indices alone
+    """Refuse an order of equal values, except for vectors, which modules use to sort rows by length and to undo it."""
+    pair = node.target is _ATEN.sort.default  # argsort returns only the indices
     if (pair and not _uses_second(node)) or _value(node).dim() == 1:
         return ""
     return (
@@ -262,7 +263,7 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
         for form in ("vec", "default")
     },
 }
-"""By operator, what to write instead, or a check of a use that gives those words, none where the use is right."""
+"""Advice by operator, or a check that returns the advice for wrong uses and an empty string for correct ones."""
 
 
 def _refusal(operator: object, why: str) -> Callable[..., Any]:

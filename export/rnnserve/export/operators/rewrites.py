@@ -1,21 +1,22 @@
-"""What onnxruntime computes otherwise than eager, by the operator of ONNX: the nodes that are written in its place.
+"""Replacements for ONNX operators that onnxruntime computes differently from eager.
 
-Maxima and minima: in eager the maximum of a row with a nan is nan, and its argmax is where the first nan is.
-onnxruntime's ReduceMax, ReduceMin, ArgMax, ArgMin and MaxPool pass over it and give the largest of what they compared
-last: finite, and without a word. MaxPool of -inf alone gives the lowest finite number, too.
+Maxima and minima: in eager, the maximum of a row with a nan is nan, and its argmax is the position of the first nan.
+onnxruntime's ReduceMax, ReduceMin, ArgMax, ArgMin and MaxPool skip the nan without an error and return the largest of
+the values compared last, which is finite. For a window of only -inf, MaxPool returns the lowest finite number.
 
-Sigmoid is right within 7e-8, not to the last digits: sigmoid(-15) is 3.6e-7 there, 3.1e-7 in fact, and from -18 on it
-is 0. As a gate, that is rounding. Under a logarithm or a division it is not: log(sigmoid(-20)) is -inf. So sigmoids
-whose results reach such an operator become 1 / (1 + exp(-x)), which is right to the last digits, at three nodes more.
+onnxruntime's Sigmoid is accurate to 7e-8 but not to the last digits: sigmoid(-15) is 3.6e-7 instead of 3.1e-7, and from
+-18 on it is 0. In a gate this is only rounding, but in a logarithm or a division it matters: log(sigmoid(-20)) is -inf.
+So if a sigmoid's result reaches such an operator, it becomes 1 / (1 + exp(-x)). This is accurate to the last digits and
+needs three more nodes.
 
-ReduceSum of int64 computes in float64, so that digits beyond 2 ** 53 are lost, and sums that overflow stay at the
-largest integer, where PyTorch's wrap round. There is no kernel of Where for booleans, and some operators have none for
-float64: a model that holds one does not load at all ("Could not find an implementation").
+onnxruntime computes ReduceSum of int64 in float64. Digits beyond 2 ** 53 are lost, and overflowing sums stay at the
+largest integer, but PyTorch's wrap around. onnxruntime has no kernel for Where of booleans, and for some operators it
+has none for float64. A model that uses any of these doesn't load ("Could not find an implementation").
 
-Axes without values, as `x[x > 0]` and `x[:, 1:]` may have: a node fails there, whose name says why. Of no values
-onnxruntime has 0 as the mean, where eager has nan, and some number as the largest, where eager raises an error. A loop
-over no steps or rows ends the process with SIGFPE, because Scan divides by the size of a step, and a GRU with SIGABRT,
-because it allocates as many bytes as a row has. So all of these are errors of the request.
+Axes may be empty, for example in `x[x > 0]` and `x[:, 1:]`. For no values, onnxruntime returns 0 as the mean (eager
+returns nan) and some number as the maximum (eager raises an error). A loop over no steps or no rows ends the process:
+Scan ends it with SIGFPE because it divides by the size of a step, and GRU with SIGABRT because it allocates as many
+bytes as a row has. So an inserted node makes the request fail, and the name of this node contains the reason.
 """
 
 import functools
@@ -35,12 +36,12 @@ _BOOL, _DOUBLE, _FLOAT, _INT64 = ir.DataType.BOOL, ir.DataType.DOUBLE, ir.DataTy
 
 
 def rewrite_for_onnxruntime(model: ir.Model) -> None:
-    """Write what onnxruntime would compute otherwise than eager so that it does not, in place."""
+    """Replace operators that onnxruntime computes differently from eager, in place."""
     rewrite(model, _REWRITES)
 
 
 def _floats(value: ir.Value | None) -> ir.DataType | None:
-    """Give the type of a value if it is of floats."""
+    """Return the type of a value if it is a float type, else None."""
     dtype = None if value is None else value.dtype
     return dtype if dtype is not None and dtype.is_floating_point() else None
 
@@ -50,7 +51,7 @@ def _where_nan(nodes: NodesBefore, source: ir.Value) -> ir.Value:
 
 
 def _keep_nan(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
-    """Give nan where the reduced axes hold one."""
+    """Return nan if the reduced axes contain a nan."""
     source = node.inputs[0]
     dtype = _floats(source)
     if source is None or dtype is None:
@@ -61,7 +62,7 @@ def _keep_nan(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
 
 
 def _find_nan(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
-    """Search rows with a nan for the nan; in the smallest's case for the smallest of its negative."""
+    """Search rows with a nan for the nan instead of the largest or smallest value."""
     source = node.inputs[0]
     dtype = _floats(source)
     if source is None or dtype is None:
@@ -78,7 +79,7 @@ def _find_nan(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
 
 
 def _pool_nan(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
-    """Give nan where a window holds one, and -inf where it holds nothing else."""
+    """Return nan if a window contains a nan, and -inf if it contains only -inf."""
     source = node.inputs[0]
     dtype = _floats(source)
     if source is None or dtype is None:
@@ -92,7 +93,7 @@ def _pool_nan(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
     return nodes.make("Where", has_nan, nodes.constant(np.nan, dtype), with_inf)
 
 
-# Through these a small number stays a small number, or is among those that are added up.
+# These operators keep a small number small, or add it to others.
 _PASSES = frozenset(
     {
         *("Abs", "Add", "Cast", "Clip", "Concat", "CumSum", "Div", "Expand", "Gather", "Identity", "Max", "Mean"),
@@ -129,11 +130,11 @@ def _is_amplified(value: ir.Value) -> bool:
 
 _HALF = 1 << 32
 _SMALL = (_BOOL, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.INT32)
-"""Types whose sums, of fewer than 2 ** 21 of them, float64 holds."""
+"""float64 holds the sum of fewer than 2 ** 21 values of these types."""
 
 
 def _sum_in_halves(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
-    """Add the upper and the lower halves of int64 by themselves; of either float64 holds the sum."""
+    """Add the upper and the lower halves of int64 separately, because float64 holds each of the two sums."""
     source = node.inputs[0]
     if source is None or source.dtype != _INT64 or _is_small(source):
         return None
@@ -164,7 +165,7 @@ _NOT_OF_DOUBLES = (
     *("Gelu", "GlobalAveragePool", "HardSigmoid", "HardSwish", "InstanceNormalization", "LeakyRelu", "LpPool", "Mish"),
     *("PRelu", "Selu", "Shrink", "Sinh", "Softplus", "Softsign", "Tan", "ThresholdedRelu"),
 )
-"""Without a kernel of float64 in onnxruntime 1.32, of those that a module may reach."""
+"""Operators that a module may use, for which onnxruntime 1.32 has no float64 kernel."""
 
 
 def _refuse_doubles(_: NodesBefore, node: ir.Node) -> None:
@@ -190,7 +191,7 @@ _REWRITES: Mapping[str, Rewrite] = {
 
 
 MayBeEmpty: TypeAlias = Callable[[int | ir.SymbolicDim], bool]
-"""Whether a size of the graph may be 0 for a request."""
+"""Whether a size of the graph may be 0 in a request."""
 
 _REFUSED = {
     "ReduceMax": "the largest of no values",
@@ -204,11 +205,11 @@ _REFUSED = {
     "Scan": "a running result over no steps, or of no rows",
     "ConvTranspose": "a transposed convolution of no steps",
 }
-"""Operators that onnxruntime computes of no values otherwise than eager, in words for a client."""
+"""Operators that onnxruntime computes differently from eager for no values, with words for clients."""
 
 
 def guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty) -> None:
-    """Let what is computed over axes that may be empty fail where they are, in place."""
+    """Make operators fail when an axis that they compute over is empty, in place."""
     rewrite(model, dict.fromkeys(_REFUSED, functools.partial(_guard, may_be_empty, _shapes(model))))
 
 
@@ -223,7 +224,7 @@ def _guard(may_be_empty: MayBeEmpty, shapes: Mapping[str, ir.Shape], nodes: Node
 
 
 def _shapes(model: ir.Model) -> Mapping[str, ir.Shape]:
-    """Infer the shapes of values by name, on a copy: the exporter leaves out those within a translation."""
+    """Infer shapes by value name, on a copy, because the exporter omits shapes inside translations."""
     copy = model.clone()
     ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(copy)
     return {
@@ -235,12 +236,12 @@ def _shapes(model: ir.Model) -> Mapping[str, ir.Shape]:
 
 
 def _axes_over(node: ir.Node, rank: int) -> Sequence[int]:
-    """Give the axes over which a node computes."""
+    """Return the axes over which a node computes."""
     if node.op_type in ("GRU", "LSTM"):
         return [0, 1]
     if node.op_type == "RNN":
         return [0]
-    if node.op_type == "Scan":  # of no rows, either
+    if node.op_type == "Scan":  # a Scan also fails without rows
         return range(rank)
     if node.op_type == "ConvTranspose":
         return range(2, rank)
@@ -252,7 +253,7 @@ def _axes_over(node: ir.Node, rank: int) -> Sequence[int]:
 
 
 def _number_of(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """Give the constant that axes are, which some translations reshape."""
+    """Return the constant behind the axes, which some translations reshape."""
     producer = None if value is None else value.producer()
     if producer is not None and producer.op_type in ("Reshape", "Identity"):
         return _number_of(producer.inputs[0])
@@ -260,7 +261,7 @@ def _number_of(value: ir.Value | None) -> ir.TensorProtocol | None:
 
 
 def refuse_empty(graph: ir.Graph, node: ir.Node, at: int, refused: npt.NDArray[np.bool_], why: str) -> None:
-    """Put a node before another one that fails where an axis is empty: it asks for a size of 1 there."""
+    """Insert a node that fails if any refused axis is empty. It reshapes the input to at least 1 along these axes."""
     source = node.inputs[at]
     assert source is not None  # noqa: S101 - its shape is known
     maker = NodesBefore(graph, node, f"{node.outputs[0].name}/input_{at}_of_some")
