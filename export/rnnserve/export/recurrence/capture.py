@@ -1,4 +1,4 @@
-"""Capturing a module with torch.export, with one stand-in operator for each recurrent layer."""
+"""Capturing a module with torch.export, with a stand-in operator for each recurrent layer."""
 
 import contextlib
 import inspect
@@ -29,11 +29,11 @@ from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["capture", "parameters_of", "prepared"]
 
-_MORE_ROWS = 4  # of a capture that was refused for the number of rows that the module holds
+_MORE_ROWS = 4  # rows added for a second capture, if the first was refused for the rows that the module stores
 
 
 def parameters_of(module: nn.Module, args: Arguments) -> list[str]:
-    """Name the forward's parameters that `args` are passed to, in order; `*name` for each of a variadic one."""
+    """List the forward's parameters that receive `args`, in order, with `*name` for each variadic argument."""
     signature = inspect.signature(module.forward)
     try:
         bound = signature.bind(*args)
@@ -51,8 +51,8 @@ def parameters_of(module: nn.Module, args: Arguments) -> list[str]:
 def capture(
     module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits = ANY_SIZES, *, more_rows: int = 0
 ) -> torch.export.ExportedProgram:
-    """Capture a module with one stand-in operator for each recurrent layer."""
-    # A sample of one row or one step would be captured as a special case.
+    """Capture a module with a stand-in operator for each recurrent layer, and refuse what can't be exported."""
+    # torch.export would treat a sample of one row or one step as a special case.
     larger = {name: number + 2 for number, (name, size) in enumerate(sorted(axes.sizes.items())) if size == 1}
     larger |= {BATCH: larger.get(BATCH, axes.sizes[BATCH]) + more_rows} if more_rows else {}
     larger = {name: min(size, limits.get(name, (1, None))[1] or size) for name, size in larger.items()}
@@ -71,13 +71,14 @@ def capture(
                 raise refused from error
             refused.__cause__ = error
     if refused is not None:
-        # What the module holds may be of a call before, and be made anew for other rows: `value_trials` compares.
+        # The stored rows may be left over from an earlier call, and the module may recreate them for other sizes. In
+        # this case a second capture with more rows works, and `value_trials` verifies its values.
         with contextlib.suppress(UnsupportedModule):
             return capture(module, args, axes, limits, more_rows=_MORE_ROWS)
         raise refused from refused.__cause__
     refuse_random_numbers(program.graph, module)
     if written := held.asked & held.changed:
-        raise keeps_state(written)  # the next call takes another way
+        raise keeps_state(written)  # the next call may take another code path
     refuse_writes(program.graph)
     remove_zero_states(program.graph)
     program.graph_module.recompile()
@@ -86,9 +87,9 @@ def capture(
 
 @contextlib.contextmanager
 def prepared(module: nn.Module) -> Iterator[HeldValueMode]:
-    """Make the module's forward use our stand-ins in the context; afterwards restore the module's attributes.
+    """Replace PyTorch's code with our stand-ins in the context, and restore the module's attributes afterwards.
 
-    Yields the record of the module's own values that its code asks for.
+    Yields the record of the module's own values that its Python code reads.
     """
     restore = restoring(module, values=False)
     with (

@@ -1,8 +1,8 @@
-"""Refusing modules that carry state: whether a call gives other results after another call.
+"""Refusing modules that carry state from call to call, so that an earlier call changes a later result.
 
-An ONNX model keeps no state between runs, so a module that carries its hidden state in an attribute would be right in
-its first call only. A module that only stores values for others to read (attention weights, for example) is exported;
-so is one whose call ends with the state that it began with, whatever it computes: `self.state = torch.zeros(…)`.
+An ONNX model keeps no state between inference calls, so a module that stores its hidden state in an attribute would be
+correct only in its first call. A module that only stores values for others to read (attention weights, for example) is
+exported. So is a module whose calls leave the state as it was before: `self.state = torch.zeros(…)`.
 """
 
 import random
@@ -27,7 +27,7 @@ _CALLS_BEFORE = 3
 
 
 def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
-    """Call the module, then anew after calls with other values, and compare the results."""
+    """Call the module alone and after calls with other values, and refuse it if the results differ."""
     given, other = _drawn(args, 1), _drawn(args, 2)
     try:
         for each in (given, other):
@@ -42,7 +42,7 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
             f"whether it keeps a state from call to call: {first_line(str(error))}. Give a sample that it takes."
         ) from error
     with left_as_they_were(module):
-        held_before = held_values(users_module(module))  # it stays, so that no `id` is used again
+        held_before = held_values(users_module(module))  # kept alive so that no `id` is reused
         keys = {name: _keys(leaves) for name, leaves in held_before.items()}
         for _ in range(_CALLS_BEFORE):
             _called(module, other)
@@ -59,7 +59,7 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
     if reads.read:
         raise keeps_state(reads.read)
     if not changed and len(alone) == len(after) and all(map(_differs_by_rounding, alone, after)):
-        return  # attention's kernels round by where memory lies
+        return  # attention kernels round differently depending on memory alignment
     raise counts_calls(changed)
 
 
@@ -79,18 +79,18 @@ def _called_alone(module: nn.Module, args: Arguments) -> list[Any]:
 
 
 def _called(module: nn.Module, args: Arguments) -> list[Any]:
-    """Call the module, with the same random numbers each time."""
+    """Call the module, with the same random seed each time."""
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 - the generator that a module may use
     random.seed(0)
     copied = tree_map_only(Tensor, torch.clone, args)
     with torch.no_grad():
         results = tree_leaves(module(*copied))
-        return [each.clone() if isinstance(each, Tensor) else each for each in results]  # a later call may write
+        return [each.clone() if isinstance(each, Tensor) else each for each in results]  # a later call may write them
 
 
 def _keys(leaves: list[Any]) -> list[Any]:
-    """Give what differs where an attribute holds something else, or a tensor in it has been written to."""
+    """Return keys that change if an attribute holds another object, or if one of its tensors is written to."""
     versions = [version_of(leaf) if isinstance(leaf, Tensor) else 0 for leaf in leaves]
     plain = [leaf if isinstance(leaf, int | float | str) else id(leaf) for leaf in leaves]
     return [*zip(plain, versions, strict=True)]
@@ -109,7 +109,7 @@ def _differs_by_rounding(one: Any, other: Any) -> bool:  # noqa: ANN401 - a resu
 
 
 class _Reads(TorchFunctionMode):
-    """Records which of the given tensors are used; `written` is `id` of a tensor -> the attribute that holds it."""
+    """Records which of the given tensors are used. `written` maps a tensor's `id` to the attribute that holds it."""
 
     def __init__(self, written: dict[int, str]) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class _Reads(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
     ) -> Argument:
-        """Run `func` and record what it reads."""
+        """Run `func` and record the given tensors among its arguments."""
         del types
         self.read |= {self.written[id(leaf)] for leaf in tree_leaves((args, kwargs)) if id(leaf) in self.written}
         return func(*args, **(kwargs or {}))

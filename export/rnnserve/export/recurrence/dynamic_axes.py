@@ -1,4 +1,4 @@
-"""The axes that are to be dynamic, checked against the sample arguments, and what a captured program knows of sizes."""
+"""Dynamic axes, checked against the sample arguments, and the sizes that a captured program uses."""
 
 import dataclasses
 import functools
@@ -39,39 +39,39 @@ __all__ = [
 ]
 
 Argument: TypeAlias = Any
-"""One argument of a function that the user's module calls."""
+"""An argument of a function that the user's module calls."""
 
 Arguments: TypeAlias = tuple[Any, ...]
-"""The arguments of a forward: tensors, nested tuples, lists and dicts of them, None, plain numbers."""
+"""The arguments of a forward: tensors, nested tuples, lists and dicts of tensors, None, plain numbers."""
 
 Shapes: TypeAlias = Any
-"""Dynamic shapes as torch.export takes them: parallel to the arguments, at each tensor None or axis -> name."""
+"""Dynamic shapes as torch.export takes them: nested like the arguments, with None or axis -> name for each tensor."""
 
 Limits = Mapping[str, tuple[int, int | None]]
-"""The smallest and the largest size of axes that the module takes, by name; None for no largest, no entry for any."""
+"""Smallest and largest size of an axis that the module accepts, by name. A largest size of None means no limit."""
 
 ANY_SIZES: Limits = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)
 class DynamicAxes:
-    """Which axes of which inputs are dynamic."""
+    """The dynamic axes of a module's inputs."""
 
-    names: tuple[Mapping[int, str], ...]  # axis -> the name asked for, for each tensor among the arguments, in order
-    sizes: Mapping[str, int]  # name -> its size in the sample arguments
-    labels: tuple[str, ...]  # name of each tensor in messages
-    shapes: tuple[Shapes, ...]  # what torch.export takes as `dynamic_shapes`
+    names: tuple[Mapping[int, str], ...]  # for each tensor among the arguments, in order: axis -> requested name
+    sizes: Mapping[str, int]  # name -> size in the sample arguments
+    labels: tuple[str, ...]  # each tensor's name in messages
+    shapes: tuple[Shapes, ...]  # `dynamic_shapes` for torch.export
 
     @classmethod
     def of(
         cls, parameters: Sequence[str], args: Arguments, dynamic_shapes: Shapes, input_names: Sequence[str]
     ) -> "DynamicAxes":
-        """Check what was asked for against the sample."""
+        """Check the requested names and axes against the sample."""
         walk = _Walk(list(input_names))
         specs = _by_position(parameters, args, dynamic_shapes)
         shapes = tuple(walk(arg, spec, name) for arg, spec, name in zip(args, specs, parameters, strict=True))
         variadic = sum(name.startswith("*") for name in parameters)
-        if variadic:  # those of a variadic parameter's arguments are one tuple
+        if variadic:  # torch.export takes the arguments of a variadic parameter as one tuple
             shapes = (*shapes[:-variadic], shapes[-variadic:])
         if len(walk.names) != len(input_names):
             raise WrongArguments(
@@ -83,7 +83,7 @@ class DynamicAxes:
         return cls(tuple(walk.names), walk.sizes, tuple(input_names), shapes)
 
     def of_variadic(self, args: Arguments) -> "DynamicAxes":
-        """Give the same axes of a module with one variadic parameter for all arguments."""
+        """Return the same axes for a module with one variadic parameter for all arguments."""
         leaves, spec = tree_flatten(args)
         names = iter(self.names)
         shapes = [_dynamic(next(names)) if isinstance(each, Tensor) else None for each in leaves]
@@ -115,7 +115,7 @@ def _by_position(parameters: Sequence[str], args: Arguments, dynamic_shapes: Sha
 
 
 class _Walk:
-    """Walks through arguments and their dynamic shapes together, and gathers names and sizes."""
+    """Visits the arguments together with their dynamic shapes, and collects names and sizes."""
 
     def __init__(self, input_names: list[str]) -> None:
         self.input_names = input_names
@@ -188,10 +188,10 @@ class _Walk:
 
 
 def resize(args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]) -> Arguments:
-    """Copy the arguments with each named axis at another size, its entries repeated or cut.
+    """Copy the arguments with each named axis at another size, repeating or cutting entries.
 
-    Every argument becomes a tensor of its own: one tensor passed twice (zeros for h_0 and c_0) would be captured as one
-    input of the program.
+    Every argument becomes a separate tensor. Otherwise a tensor that is passed twice (zeros for h_0 and c_0) would
+    become one input of the captured program.
     """
     leaves, spec = tree_flatten(args)
     names = iter(axes.names)
@@ -210,19 +210,19 @@ def _resize(tensor: Tensor, names: Mapping[int, str], sizes: Mapping[str, int]) 
 
 
 def within(size: int, name: str, limits: Limits) -> int:
-    """The nearest size that the module takes."""
+    """Return the nearest size that the module accepts."""
     low, high = limits.get(name, (1, None))
     return max(size, low) if high is None else min(max(size, low), high)
 
 
 def inputs_of(program: ExportedProgram) -> list[Tensor]:
-    """Give the inputs of a program, as tensors without values."""
+    """Return the inputs of a program, as tensors without values."""
     specs = program.graph_signature.input_specs
     return _tensors(program, [spec.arg.name for spec in specs if spec.kind is InputKind.USER_INPUT])
 
 
 def outputs_of(program: ExportedProgram) -> list[Tensor]:
-    """Give the results of a program, as tensors without values."""
+    """Return the results of a program, as tensors without values."""
     specs = program.graph_signature.output_specs
     return _tensors(program, [spec.arg.name for spec in specs if spec.kind is OutputKind.USER_OUTPUT])
 
@@ -233,7 +233,7 @@ def _tensors(program: ExportedProgram, names: Sequence[str]) -> list[Tensor]:
 
 
 def symbols_of(program: ExportedProgram, axes: DynamicAxes) -> dict[sympy.Symbol, str]:
-    """Give the symbols of the captured sizes, each with the name of its axis (the first, where it has several)."""
+    """Map the symbols of the captured sizes to axis names (the first name if a symbol has several)."""
     symbols: dict[sympy.Symbol, str] = {}
     for value, names in zip(inputs_of(program), axes.names, strict=True):
         for axis, name in names.items():
@@ -244,7 +244,7 @@ def symbols_of(program: ExportedProgram, axes: DynamicAxes) -> dict[sympy.Symbol
 
 
 def expression_of(size: int | torch.SymInt) -> sympy.Expr:
-    """Give the expression of a size of a captured program."""
+    """Return the symbolic expression of a size in a captured program."""
     return size.node.expr if isinstance(size, torch.SymInt) else sympy.Integer(size)
 
 
@@ -267,13 +267,13 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "CeilToInt": lambda number: np.ceil(number).astype(np.int64),
     "Where": np.where,
 }
-"""torch's functions of sizes, of arrays of them."""
+"""torch's functions of sizes, for arrays of sizes."""
 
 
 def sizes_by(
     expression: sympy.Expr, symbol: sympy.Symbol, low: int, high: int | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """Compute an expression at many values of its symbol: all up to some thousands, then further and further apart."""
+    """Compute an expression at many values of its symbol: all up to some thousands, then with growing distances."""
     far = np.unique(np.geomspace(_DENSE, _FARTHEST, _DENSE).astype(np.int64))
     sizes = low + np.concatenate([np.arange(_DENSE), far])
     sizes = sizes if high is None else sizes[sizes <= high]
@@ -295,11 +295,11 @@ _FEW = 40  # sizes of each of several axes
 def sizes_that_may_be_empty(
     captured: ExportedProgram, decomposed: ExportedProgram, axes: DynamicAxes, limits: Limits
 ) -> MayBeEmpty | None:
-    """Look at every size of a program: whether it may be 0, by the name that torch.onnx gives it; None if none may.
+    """Return a function that reports whether a size of the program may be 0, or None if no size may be.
 
-    That an axis has values is for torch a condition, as `x.amax(1)` makes one, which no graph checks. So only this is
-    taken for granted: an axis of a request is as long as the module takes, and rows are trimmed to one step or more,
-    so that packed ones have values.
+    The function takes sizes with the names that torch.onnx gives them. torch assumes that an axis has values where
+    `x.amax(1)` needs them, but no graph checks this. So only two facts are assumed here: the axes of a request have
+    sizes that the module accepts, and trimming leaves at least one step, so packed sequences have values.
     """
     least = {str(symbol): limits.get(name, (1, None))[0] for symbol, name in symbols_of(captured, axes).items()}
     expressions: dict[str, sympy.Expr] = {}
@@ -317,11 +317,11 @@ def sizes_that_may_be_empty(
     return lambda size: size == 0 if isinstance(size, int) else str(size.value) not in never
 
 
-_POINTS = 20_000  # at which a size of several axes is computed
+_POINTS = 20_000  # number of points at which a size of several axes is computed
 
 
 def _may_be_empty(expression: sympy.Expr, least: Mapping[str, int]) -> bool:
-    """Whether a size is 0 or less at some of the sizes that it is made of; those of no input are 0 or more."""
+    """Whether a size is 0 or less for some sizes of its axes. Symbols that belong to no input are at least 0."""
     free = sorted(expression.free_symbols, key=str)
     lowest = [least.get(str(symbol), 0) for symbol in free]
     if expression.is_Symbol or not free:

@@ -1,17 +1,18 @@
-"""Making the exported graph small without changing a bit of what it computes.
+"""Making the exported graph small without changing a bit of its results.
 
-torch's own optimizer stays off (`optimize=False`): it matches constants within 1e-8, so that `x + 1e-8` becomes `x` and
-the logarithm after it -inf (docs/lab/findings.md, "Operators in ONNX"). What runs instead is listed here. Of
-onnxscript's rules these are left out on purpose:
+torch's own optimizer stays off (`optimize=False`) because it matches constants within 1e-8: `x + 1e-8` becomes `x`, and
+the logarithm of it -inf (docs/lab/findings.md, "Operators in ONNX"). This file lists the passes that run instead. These
+rules of onnxscript are omitted on purpose:
 
-- add 0, subtract 0, multiply by 1, divide by 1: they match within 1e-8 and 1e-5, and -0.0 + 0.0 is 0.0;
-- Min and Max to Clip, Relu and Clip to Clip, Clip of Clip: other results for nan, and where the bounds cross;
-- Cast of Cast: float64 to float16 by way of float32 rounds twice;
-- BatchNormalization into weights, Reshape and MatMul to MatMul: they round in another order;
-- a bias of zeros left out: -0.0 + 0.0 is 0.0;
-- folding of float arithmetic: it is computed by numpy, whose last bits are not onnxruntime's. onnxruntime folds such
-  constants itself when it loads the model, with the kernels that would compute them in each run. Weights of recurrent
-  operators are the exception (`fold_weights`): the file holds ONNX's layout, not the steps that lead to it.
+- add 0, subtract 0, multiply by 1, divide by 1: they match within 1e-8 and 1e-5, and -0.0 + 0.0 is 0.0.
+- Min and Max to Clip, Relu and Clip to Clip, Clip of Clip: the results differ for nan, and if the bounds cross.
+- Cast of Cast: float64 to float16 by way of float32 rounds twice.
+- BatchNormalization into weights, Reshape and MatMul to MatMul: they round in another order.
+- removing a bias of zeros: -0.0 + 0.0 is 0.0.
+- folding of float arithmetic: numpy's last bits can differ from onnxruntime's. onnxruntime itself folds such constants
+  when it loads the model, with the kernels that would compute them in each inference call. Weights of recurrent
+  operators are the exception (`fold_weights`): the file stores them in ONNX's layout, without the steps that convert
+  them.
 """
 
 import math
@@ -28,49 +29,50 @@ __all__ = ["RECURRENT", "cast_before_transposing", "fold_weights", "simplify_exa
 
 RECURRENT = ("RNN", "GRU", "LSTM")
 _INTEGERS = "biu"  # numpy's kinds: bool, signed, unsigned
-# Each gives elements of its inputs as they are, in another order, number or shape: the same bits in any runtime.
+# These operators only change the order, number or shape of their inputs' elements, so the bits are the same in any
+# runtime.
 _MOVES = frozenset(
     {"Concat", "Expand", "Gather", "Identity", "Reshape", "Shape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 )
-# In two's complement, in numpy as in onnxruntime. Div and Mod are not here: they round negative numbers otherwise.
+# In two's complement, numpy and onnxruntime agree on these. Div and Mod round negative numbers differently.
 _EXACT_OF_INTEGERS = frozenset({"Add", "Sub", "Mul", "Range", "ReduceProd"})
-_MOST_ELEMENTS = 1024  # of what is folded: sizes, axes and indices are smaller, and the file should not grow
+_MOST_ELEMENTS = 1024  # in a folded constant: sizes, axes and indices are smaller, and the file should not grow
 _ANY_SIZE = 1 << 62
-_END = np.iinfo(np.int64).max  # what the exporter writes for "to the end" of an axis
+_END = np.iinfo(np.int64).max  # the exporter writes it for "to the end" of an axis
 
 
 def simplify_exactly(model: ir.Model) -> None:
-    """Fold, merge and remove what can be without a change of any value, in place."""
-    from onnxscript.optimizer import fold_constants  # here, since torch.onnx has imported it by now
+    """Fold, merge and remove as much as possible without changing any value, in place."""
+    from onnxscript.optimizer import fold_constants  # imported here because torch.onnx has imported it by now
 
     _bypass_nodes(model)
     for node in model.graph.all_nodes():
         split = node.inputs[1] if node.op_type == "SplitToSequence" and len(node.inputs) > 1 else None
         if split is not None and split.const_value is None:
-            split.shape = None  # onnxscript 0.7 fails at a size that is computed, and known to be a scalar
-    # It knows sizes that are fixed, casts to the same type, and lists of tensors whose parts are known, too.
+            split.shape = None  # onnxscript 0.7 fails for a computed size with a known scalar shape
+    # This also folds fixed sizes, casts to the same type, and lists of tensors with known parts.
     fold_constants(model, onnx_shape_inference=False, output_size_limit=_ANY_SIZE, should_fold=_is_exact)
     _bypass_nodes(model)
     for node in model.graph.all_nodes():
         _infer_size(model.graph, node)
     common.RemoveUnusedNodesPass()(model)
-    # Initializers are merged where type, shape and bytes are equal: 0.0 and -0.0 stay apart.
+    # Initializers are merged if type, shape and bytes are equal, so 0.0 and -0.0 stay separate.
     common.DeduplicateInitializersPass()(model)
     _merge_equal_nodes(model)
     remove_unused(model.graph)
     common.RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]
     common.RemoveUnusedOpsetsPass()(model)
-    # An output that is an input or an initializer gets an Identity; names become unique.
+    # An output that is also an input or an initializer gets an Identity. Names become unique.
     common.OutputFixPass()(model)
     common.NameFixPass()(model)
 
 
 def _bypass_nodes(model: ir.Model) -> None:
-    """Let what uses the results of nodes that change nothing use the nodes' inputs; constants are initializers."""
+    """Remove nodes that change nothing, and turn constants into initializers."""
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.LiftSubgraphInitializersToMainGraphPass()(model)
     for value in model.graph.initializers.values():
-        if isinstance(value.const_value, ir.TensorProtoTensor):  # a view of a message, which cannot be renamed
+        if isinstance(value.const_value, ir.TensorProtoTensor):  # a view of a message can't be renamed
             value.const_value = ir.Tensor(value.const_value.numpy(), dtype=value.const_value.dtype, name=value.name)
     for graph in list(model.graphs()):
         for node in list(graph):
@@ -82,22 +84,22 @@ def _bypass_nodes(model: ir.Model) -> None:
 
 
 def _is_exact(node: ir.Node) -> bool:
-    """Whether numpy computes the same bits of a node's constants as any runtime does."""
+    """Whether numpy computes the same bits from a node's constants as any runtime."""
     constants = [value.const_value for value in node.inputs if value is not None and value.const_value is not None]
     if not constants:
         return False
     integers = all(constant.dtype.numpy().kind in _INTEGERS for constant in constants)
     small = sum(constant.size for constant in constants) <= _MOST_ELEMENTS
     if node.op_type == "Cast":
-        # Integers to floats and to wider floats round to nearest, or not at all, everywhere. Floats to integers outside
-        # their range do not.
+        # Casts from integers to floats and to wider floats are exact or round to nearest in every runtime. Casts from
+        # floats to integers aren't portable outside the integers' range.
         to = ir.DataType(node.attributes["to"].as_int())
         return small and (integers or (constants[0].dtype, to) == (ir.DataType.FLOAT, ir.DataType.DOUBLE))
     if node.op_type in _EXACT_OF_INTEGERS:
         return small and integers
     if node.op_type not in _MOVES:
         return False
-    # Weights of any size, where the file would not hold them twice.
+    # Fold weights of any size, unless the file would then store them twice.
     last_use = all(
         value is None or len(value.uses()) == 1 or (value.const_value is not None and value.const_value.size <= 1)
         for value in node.inputs
@@ -109,7 +111,7 @@ def _changes_nothing(node: ir.Node, source: ir.Value) -> bool:
     if node.op_type == "Transpose":
         order = node.attributes.get("perm")
         return order is not None and list(order.as_ints()) == list(range(len(order.as_ints())))
-    if node.op_type == "Slice":  # x[:, a:b] slices the first axis, too; h_n[-1:] of one layer is h_n
+    if node.op_type == "Slice":  # x[:, a:b] also slices the first axis; with one layer, h_n[-1:] is h_n
         starts, ends, axes, steps = (
             (integers_of(node.inputs[at]) or []) if at < len(node.inputs) else [] for at in (1, 2, 3, 4)
         )
@@ -120,7 +122,7 @@ def _changes_nothing(node: ir.Node, source: ir.Value) -> bool:
 
 
 def _is_first(source: ir.Value, start: int, axis: list[int]) -> bool:
-    """Whether an index is that of the first element along an axis; a negative one needs an axis of fixed size."""
+    """Whether an index is the first along an axis. For a negative index, the axis must have a fixed size."""
     sizes = list(source.shape) if source.shape is not None else []
     if start == 0 or not axis or not -len(sizes) <= axis[0] < len(sizes):
         return start == 0
@@ -129,9 +131,9 @@ def _is_first(source: ir.Value, start: int, axis: list[int]) -> bool:
 
 
 def _infer_size(main: ir.Graph, node: ir.Node) -> None:
-    """Let a Reshape infer the only size that it would read.
+    """Let a Reshape infer a single computed size.
 
-    A reshape that is possible at all gives the same either way, without a Shape and a Concat in each run.
+    If the reshape is possible, the result is the same, and each inference call saves a Shape and a Concat.
     """
     shape = node.inputs[1].producer() if node.op_type == "Reshape" and node.inputs[1] is not None else None
     if shape is None or shape.op_type != "Concat":
@@ -153,9 +155,10 @@ def _infer_size(main: ir.Graph, node: ir.Node) -> None:
 
 
 def _reshaped_size(node: ir.Node) -> ir.Value | None:
-    """Give the one entry of Shape that a node makes a list of again, after a Squeeze; None for other nodes.
+    """Return the size that a node only squeezes and reshapes to a list again, as one entry of a Shape, else None.
 
-    So the exporter writes each size of `x.reshape(batch, steps, -1)`: Shape, Squeeze, Reshape to (-1,), Concat.
+    The exporter writes each size of `x.reshape(batch, steps, -1)` in this way: Shape, Squeeze, Reshape to (-1,),
+    Concat.
     """
     if node.op_type != "Reshape" or integers_of(node.inputs[1]) not in ([-1], [1]) or node.inputs[0] is None:
         return None
@@ -165,7 +168,7 @@ def _reshaped_size(node: ir.Node) -> ir.Value | None:
 
 
 def _is_one_entry(shape: ir.Node | None) -> bool:
-    """Whether a node is a Shape that gives one size."""
+    """Whether a node is a Shape that returns a single size."""
     if shape is None or shape.op_type != "Shape" or not {"start", "end"} <= set(shape.attributes):
         return False
     start, end = (shape.attributes[name].as_int() for name in ("start", "end"))
@@ -173,9 +176,9 @@ def _is_one_entry(shape: ir.Node | None) -> bool:
 
 
 def _merge_equal_nodes(model: ir.Model) -> None:
-    """Merge nodes that compute the same; an output keeps its shape if it becomes a value within a translation."""
+    """Merge nodes that compute the same. An output keeps its shape even if it becomes a value inside a translation."""
     if any(map(_has_negative_zero, model.graph.all_nodes())):
-        return  # the pass compares attributes by ==, which takes -0.0 for 0.0
+        return  # the pass compares attributes with ==, but -0.0 == 0.0
     shapes = [value.shape for value in model.graph.outputs]
     common.CommonSubexpressionEliminationPass()(model)
     for value, shape in zip(model.graph.outputs, shapes, strict=True):
@@ -191,10 +194,10 @@ def _has_negative_zero(node: ir.Node) -> bool:
 
 
 def fold_weights(model: ir.Model) -> None:
-    """Make W, R and B of every recurrent operator an initializer, in place, where they depend on initializers only.
+    """Make W, R and B of every recurrent operator initializers, in place, if they depend on initializers only.
 
-    They are folded whatever their size, together with what computes them (weight norm and other parametrisations
-    included). Weights that depend on the module's inputs stay as they are: every run computes them.
+    They are folded at any size, together with the nodes that compute them (including weight norm and other
+    parametrizations). Weights that depend on the module's inputs don't change: every inference call computes them.
     """
     graph = model.graph
     known: dict[ir.Value, np.ndarray] = {}
@@ -211,7 +214,7 @@ def fold_weights(model: ir.Model) -> None:
                 folded = ir.Value(name=name, type=kind, shape=shape, const_value=tensor)
                 graph.initializers.add(folded)
                 node.replace_input_with(position, folded)
-            elif len(value.uses()) == 1:  # it has been folded already, under a running number
+            elif len(value.uses()) == 1:  # it has already been folded, under a numbered name
                 del graph.initializers[value.name or ""]
                 value.name = name
                 graph.initializers.add(value)
@@ -226,7 +229,7 @@ def _is_constant(value: ir.Value) -> bool:
 
 
 def _evaluate(value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray:
-    """Compute a constant value; `known` holds what was computed so far."""
+    """Compute a constant value. `known` caches computed values."""
     node = value.producer()
     if value not in known and (value.const_value is not None or node is None):
         assert value.const_value is not None  # noqa: S101 - it is a constant
@@ -239,10 +242,10 @@ def _evaluate(value: ir.Value, known: dict[ir.Value, np.ndarray]) -> np.ndarray:
 
 
 def cast_before_transposing(model: ir.Model) -> None:
-    """Exchange every Transpose and the Cast after it, in place: the values are the same.
+    """Swap every Transpose with the Cast after it, in place. The values stay the same.
 
-    MatmulTransposeFusion of onnxruntime 1.32 causes a segmentation fault when it does this itself, with a Transpose
-    that does not exchange the last two axes (docs/lab/findings.md, "Exporting recurrent modules").
+    If MatmulTransposeFusion of onnxruntime 1.32 makes this swap itself, it causes a segmentation fault for a Transpose
+    of other axes than the last two (docs/lab/findings.md, "Exporting recurrent modules").
     """
     rewrite(model, {"Cast": _cast_first})
     remove_unused(model.graph)

@@ -1,6 +1,6 @@
-"""`export_onnx`: any module that holds recurrent layers, with torch's default exporter, one operator a layer.
+"""`export_onnx` exports any module with recurrent layers through torch's default exporter, one operator per layer.
 
-docs/reference/passes.md lists the passes, in the order in which they run, and what holds after each.
+docs/reference/passes.md lists the passes in order, and the state after each.
 """
 
 import contextlib
@@ -69,8 +69,8 @@ from rnnserve.export.torch_adapter import TESTED, registry_read_once, without_pr
 
 __all__ = ["export_onnx", "run_pass"]
 
-# They report that torchvision is not installed, what was not folded and, with whole graphs, why a module cannot be
-# captured, which is in the exception as well.
+# These loggers report that torchvision isn't installed, which constants weren't folded, and why a module can't be
+# captured. The last message prints whole graphs, and the exception contains the reason anyway.
 _LOGGERS = (
     "torch.onnx._internal.exporter",
     "torch.fx.experimental.symbolic_shapes",
@@ -84,13 +84,13 @@ T = TypeVar("T")
 
 @contextlib.contextmanager
 def without_exporter_messages() -> Iterator[None]:
-    """Suppress deprecation warnings and messages of torch's exporter, also under `-W error`; errors still raise."""
+    """Suppress deprecation warnings and messages of torch's exporter, even under `-W error`. Errors still raise."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings(), without_printed_graphs():
         for category in (DeprecationWarning, FutureWarning, PendingDeprecationWarning):
             warnings.simplefilter("ignore", category)
-        # torch warns of every attribute that a forward writes; `carried_state` refuses those that matter.
+        # torch warns about every attribute that a forward writes. `carried_state` refuses the harmful ones.
         warnings.filterwarnings("ignore", r"The tensor attributes? .* assigned during export", UserWarning)
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
@@ -112,34 +112,36 @@ def export_onnx(
 ) -> torch.onnx.ONNXProgram:
     """Export `module` with one native ONNX operator (RNN, GRU or LSTM) per recurrent layer.
 
-    The module is exported as it is: call `.eval()` first. No other thread may use the module during the export; other
-    modules, and PyTorch itself, work as usual in other threads. Sequences may be plain or packed, batch-first or not,
-    with or without initial states. `pad_packed_sequence` without `total_length` trims to the longest row, as in eager.
-    Layers may be called on `data` of a packed sequence, for another `PackedSequence` that is packed alike.
+    The module is exported in its current mode, so call `.eval()` first. No other thread may use the module during the
+    export. Other threads can use other modules and PyTorch as usual. Sequences can be plain or packed, batch-first or
+    not, with or without initial states. `pad_packed_sequence` without `total_length` trims to the longest row, as in
+    eager. You can call layers on `data` of a packed sequence and pass the result to another `PackedSequence` with the
+    same lengths.
 
     Args:
-        module: Any module; nn.RNN, nn.GRU and nn.LSTM may be anywhere in it, or nowhere.
-        args: Sample arguments for its forward. Only shapes and dtypes matter: the program is right for every size of
-            the dynamic axes, and a sample of one row and one step is enough.
-        input_names: One name per tensor among `args`, in order. Arguments that are None or plain numbers become part
+        module: Any module. nn.RNN, nn.GRU and nn.LSTM can be anywhere in it, or absent.
+        args: Sample arguments for its forward. Only shapes and dtypes matter. The program is right for every size of
+            the dynamic axes, so a sample of one row and one step is enough.
+        input_names: A name for each tensor among `args`, in order. Arguments that are None or plain numbers become part
             of the program.
-        output_names: One name per tensor among the results, in order.
-        dynamic_shapes: Parallel to `args`, or a dict by the forward's parameter names; at each tensor None or axis ->
-            name, such as `{0: "batch", 1: "sequence"}`. DynamicAxes of one name are one size.
-        sizes: The smallest and the largest size of an axis that the module takes, by name, where it does not take any:
-            {"sequence": (5, 64)}; None for no largest. The module is run at no others, the sample's among them.
+        output_names: A name for each tensor among the results, in order.
+        dynamic_shapes: Nested like `args`, or a dict by the forward's parameter names. For each tensor it has None or
+            axis -> name, such as `{0: "batch", 1: "sequence"}`. Axes with the same name have the same size.
+        sizes: Smallest and largest size of an axis, by name, if the module doesn't accept every size:
+            {"sequence": (5, 64)}, or None for no largest size. The export runs the module only at these sizes, and the
+            sample must have such sizes.
 
     Returns:
-        The program, checked: names and axes as asked for, one operator a layer, valid ONNX. It holds no path and no
-        stack trace, and the same module gives the same bytes
+        The program, checked: it has the requested names and axes and one operator per layer, and it is valid ONNX. It
+        contains no paths and no stack traces. The same module produces the same bytes
         (`program.model_proto.SerializeToString(deterministic=True)`).
 
     Raises:
         WrongArguments: If names, sample and dynamic shapes do not fit the module or each other.
-        UnsupportedModule: If the module does something that would be exported wrong; the message says what, where and
-            why.
-        BrokenPostcondition: If the exporter gave something else than was asked for.
-        FailedPass: If a pass of the export fails, whose name the message has.
+        UnsupportedModule: If the module does something that would be exported wrong. The message explains what, where
+            and why.
+        BrokenPostcondition: If the exporter's result differs from the request.
+        FailedPass: If a pass of the export fails. The message names the pass.
     """
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"export_onnx got a {type(module).__name__}; expected an nn.Module")
@@ -147,7 +149,7 @@ def export_onnx(
     if not isinstance(args, tuple):
         raise WrongArguments(f"args is a {type(args).__name__}; expected a tuple of the forward's arguments")
     axes = DynamicAxes.of(parameters_of(module, args), args, dynamic_shapes, input_names)
-    # One export at a time: neither torch's exporter nor the filters of warnings support several threads.
+    # One export at a time, because torch's exporter and Python's warning filters don't support several threads.
     with (
         LOCK,
         rare_collections(),
@@ -159,7 +161,7 @@ def export_onnx(
         captured = _capture(module, args, axes, sizes)
         _prepare(captured.program, output_names)
         special = special_operators(captured.program)
-        translated = _translate(captured.program, input_names)  # it may decompose the program itself
+        translated = _translate(captured.program, input_names)  # torch.onnx may decompose the program in place
         _finish(captured, translated, module, args, axes, sizes, special, input_names, output_names)
     for line in lines:
         warnings.warn(f"the exported module makes no check of values at {line}", stacklevel=2)
@@ -168,7 +170,7 @@ def export_onnx(
 
 @contextlib.contextmanager
 def _frozen(module: nn.Module) -> Iterator[None]:
-    """Make no parameter require a gradient in the context: a forward may enable gradients, which stand-ins lack."""
+    """Turn off gradients of parameters in the context: a forward may enable gradients, which our stand-ins lack."""
     learning = [parameter for parameter in module.parameters() if parameter.requires_grad]
     try:
         for parameter in learning:
@@ -180,16 +182,17 @@ def _frozen(module: nn.Module) -> Iterator[None]:
 
 
 def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limits) -> RolledCapture:
-    """Capture a module with symbolic sizes; if its code fixes one, from captures at a few fixed sizes."""
+    """Capture a module with symbolic sizes or, if its code fixes a size, from captures at a few fixed sizes."""
     program: ExportedProgram | None = None
     refused: UnsupportedModule | None = None
     try:
         program = capture(module, args, axes, sizes)
-    except (FixedSize, RaisedInCapture) as error:  # most often for a loop
+    except (FixedSize, RaisedInCapture) as error:  # usually because of a loop
         refused = error
     if program is not None and not fixes_sizes(program):
         return RolledCapture(program, [], is_stateless=False)
-    # A state from the call before has that call's batch, so that the capture fixes the batch and cannot say why.
+    # A state left from the previous call has the batch size of that call. The capture then fixes the batch, but its
+    # error can't name the cause.
     refuse_carried_state(module, args)
     try:
         return rolled_capture(module, args, axes, sizes)
@@ -205,7 +208,7 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
 
 
 def run_pass(function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401 - what the pass takes
-    """Run a pass of an export. Refusals, OSError and MemoryError stay what they are; all else becomes a FailedPass."""
+    """Run a pass of an export. Refusals, OSError and MemoryError propagate. Other errors become a FailedPass."""
     try:
         return function(*arguments)
     except (ExportError, OSError, MemoryError):
@@ -253,14 +256,14 @@ def _translate(captured: ExportedProgram, input_names: Sequence[str]) -> torch.o
                 verbose=False,
                 input_names=list(input_names),
                 custom_translation_table=OPERATORS | TRANSLATIONS,
-                # torch's optimizer erases constants of 1e-8 and less; `exact_passes` lists what may run instead.
+                # torch's optimizer erases constants of 1e-8 and less. `exact_passes` lists the passes that run instead.
                 optimize=False,
             )
     except ExportError:
         raise
     except Exception as error:
         raise untranslated(error) from error
-    return cast(torch.onnx.ONNXProgram, program)  # torch gives None for its older exporter only
+    return cast(torch.onnx.ONNXProgram, program)  # torch returns None only for its older exporter
 
 
 def _finish(
@@ -274,10 +277,10 @@ def _finish(
     input_names: Sequence[str],
     output_names: Sequence[str],
 ) -> None:
-    """Run the passes on the graph that torch.onnx gives."""
+    """Run the passes on the graph from torch.onnx."""
     model, program = translated.model, captured.program
-    decomposed = cast(ExportedProgram, translated.exported_program)  # with the operators that were translated
-    # Refusals come after the translation: an operator that has none is named before a state that is kept.
+    decomposed = cast(ExportedProgram, translated.exported_program)  # the program that torch.onnx translated
+    # Refusals come after the translation, so that an operator without a translation is reported before a kept state.
     run_pass(refuse_state, decomposed)
     if not captured.is_stateless:
         run_pass(refuse_carried_state, module, args)
@@ -289,10 +292,10 @@ def _finish(
         run_pass(_guard_empty_axes, model, may_be_empty)
     run_pass(rewrite_for_onnxruntime, model)
     run_pass(simplify_exactly, model)
-    # Outputs are values of their own from here on, so that each can have its name.
+    # From here on, each output is a separate value and can have its own name.
     run_pass(name_interface, model, input_names, output_names)
     run_pass(translate_scans, model)
-    # Bodies of scans have their values' shapes by now.
+    # By now, the values in the bodies of scans have shapes.
     run_pass(name_axes, model, decomposed, axes, sizes)
     run_pass(fold_weights, model)
     run_pass(cast_before_transposing, model)
@@ -315,7 +318,7 @@ def _guard_empty_axes(model: ir.Model, may_be_empty: MayBeEmpty) -> None:
 def _check_postconditions(
     translated: torch.onnx.ONNXProgram, axes: DynamicAxes, input_names: Sequence[str], output_names: Sequence[str]
 ) -> None:
-    """Compare the program with what was asked for; the message of BrokenPostcondition has all that differs."""
+    """Compare the program with the request, and raise BrokenPostcondition with all differences."""
     graph = translated.model.graph
     wrong = [
         f"{what} are {found}, not {list(asked)}"
@@ -340,9 +343,9 @@ def _check_postconditions(
 
 
 def _wrong_operators(graph: ir.Graph, decomposed: ExportedProgram) -> list[str]:
-    """Check that there is one operator for each layer, none unrolled, and none of our own domain."""
+    """List the differences if layers don't match operators, or if operators of our own domain remain."""
     stand_ins = [node for node in decomposed.graph.nodes if node.target in (RNN, GRU, LSTM)]
-    # The exporter merges calls that are equal in everything, so that there may be fewer operators than calls.
+    # The exporter merges calls with equal arguments, so there may be fewer operators than calls.
     distinct = {
         (node.target, str([argument for argument in node.args if isinstance(argument, list)])) for node in stand_ins
     }

@@ -1,11 +1,11 @@
-"""Questions of a module's Python code for values, which tensors of a capture don't have.
+"""Supplies the tensor values that a module's Python code reads during a capture, when tensors have no values.
 
-- Values that the module holds, parameters and buffers and what is computed of them alone: `range(int(self.layers))`
-  takes the same way in each call, so its answer is that of the module's own numbers. `HeldValueMode` notes how those
-  that depend on no argument are made, and computes one where code asks for its value.
-- Checks of values that do nothing but raise: `assert lengths.min() > 0`, `if lengths.max() > x.size(1): raise …`, and
-  those of `torch.distributions`. If a check fails, eager gives no result, so a program without it is right wherever
-  eager gives one. The answer is one with which the check passes, and the user is told.
+- Values that the module holds: parameters, buffers and tensors computed from these alone. `range(int(self.layers))`
+  runs the same in each call, so the capture uses the module's own numbers. `HeldValueMode` records how to compute
+  tensors that don't depend on the inputs, and computes them when code reads their values.
+- Checks of values that only raise: `assert lengths.min() > 0`, `if lengths.max() > x.size(1): raise …`, and the checks
+  of `torch.distributions`. If a check fails, eager returns no result, so a program without the check is right whenever
+  eager returns a result. The capture uses a value for which the check passes, and the export warns the user.
 """
 
 import contextlib
@@ -41,14 +41,14 @@ __all__ = ["HeldValueMode", "checks_left_out"]
 _BOOLS: Final = {Tensor.__bool__, torch.equal, Tensor.equal, torch.is_nonzero, Tensor.is_nonzero}
 _NUMBERS: Final = {Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item}
 _ASKS: Final = {*_BOOLS, *_NUMBERS, Tensor.tolist, Tensor.numpy}
-"""Functions that make values of Python of tensors."""
+"""Functions that turn tensors into Python values."""
 
 _thread = threading.local()
 
 
 @contextlib.contextmanager
 def checks_left_out() -> Iterator[dict[str, None]]:
-    """Collect, in the context, the lines of the checks that this thread's captures leave out."""
+    """Collect in the context the lines of the checks that this thread's captures omit."""
     lines: dict[str, None] = {}
     _thread.lines = lines
     try:
@@ -58,25 +58,25 @@ def checks_left_out() -> Iterator[dict[str, None]]:
 
 
 class HeldValueMode(TorchFunctionMode):
-    """Answers, in this thread, what Python code asks of values that depend on no argument of the module.
+    """Lets Python code in this thread read values that don't depend on the module's inputs.
 
     Attributes:
-        asked: Names of the parameters and buffers that an answer was made of.
-        changed: Names of those that hold another tensor after a call, `self.calls = self.calls + 1`, or are written to.
+        asked: Names of the parameters and buffers whose values were read.
+        changed: Names of those that a call replaces with another tensor (`self.calls = self.calls + 1`) or writes to.
     """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self._module = module
         self._own = _tensors_of(module)
-        self._made: dict[int, tuple[Tensor, Callable[[], Tensor]]] = {}  # the tensor too, so that no `id` is used again
+        self._made: dict[int, tuple[Tensor, Callable[[], Tensor]]] = {}  # with the tensor, so that no `id` is reused
         self._begun: dict[str, tuple[Tensor, int | None]] = {}
         self.asked: set[str] = set()
         self.changed: set[str] = set()
 
     @contextlib.contextmanager
     def of_calls(self) -> Iterator["HeldValueMode"]:
-        """Note, in the context, what stands in the place of the module's tensors when it is called."""
+        """Track the tensors that replace the module's own during its calls in the context."""
         hooks = (
             self._module.register_forward_pre_hook(lambda *_: self._begin()),
             self._module.register_forward_hook(lambda _, __, results: self._end(results)),
@@ -112,7 +112,7 @@ class HeldValueMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
     ) -> Argument:
-        """Run `func` or its stand-in; if it asks for values that the module's own numbers decide, run it on these."""
+        """Run `func` or its stand-in, or compute the values that code reads of the module's own tensors."""
         del types
         kwargs = kwargs or {}
         alone = args[0] if len(args) == 1 and not kwargs else None
@@ -135,7 +135,7 @@ class HeldValueMode(TorchFunctionMode):
         result = stand_in_for(func, (*args, *kwargs.values()))(*args, **kwargs)
         if _writes(func, kwargs):
             if any(id(each) in self._made for each in tensors):
-                self._made.clear()  # views of it have changed with it
+                self._made.clear()  # views of the tensor have changed as well
         elif held:
             for at, each in enumerate(tree_leaves(result)):
                 if isinstance(each, Tensor) and id(each) not in self._made:
@@ -143,7 +143,7 @@ class HeldValueMode(TorchFunctionMode):
         return result
 
     def _again(self, func: Callable[..., Any], leaves: list[Any], structure: Argument, at: int | None = None) -> Any:  # noqa: ANN401
-        """Run a function on tensors with values; give its result, or one of the tensors in it."""
+        """Run a function on tensors with values, and return its result or a tensor from the result."""
         values = [self._made[id(each)][1]() if isinstance(each, Tensor) else each for each in leaves]
         args, kwargs = tree_unflatten(values, structure)
         result = func(*args, **kwargs)
@@ -165,15 +165,15 @@ def _writes(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
 
 _LARGE = 2**62
 _ENDS = ("POP_TOP", "STORE", "DELETE", "RETURN", "YIELD", "FOR_ITER", "SEND", "RERAISE")
-"""Instructions with which an expression ends, other than jumps."""
+"""Instructions besides jumps that end an expression."""
 
 
 def _passing(func: Callable[..., Any], tensors: list[Tensor]) -> Any:  # noqa: ANN401 - a bool or a number
-    """Give the value with which a check passes, if one asks for it; None where code does something else with it."""
+    """Return a value that passes the check, if the code is only a check, else None."""
     if func not in _BOOLS | _NUMBERS:
         return None
     frame = sys._getframe(2)  # noqa: SLF001 - the documented way to see who calls
-    while frame.f_code.co_name == "__torch_function__" and frame.f_back is not None:  # of torch's own modes
+    while frame.f_code.co_name == "__torch_function__" and frame.f_back is not None:  # skips torch's own modes
         frame = frame.f_back
     found = _check_at(frame.f_code, frame.f_lasti)
     if found is None:
@@ -188,7 +188,7 @@ def _passing(func: Callable[..., Any], tensors: list[Tensor]) -> Any:  # noqa: A
 
 
 def _note_line() -> None:
-    """Note the line of the user's code at which a check is left out."""
+    """Record the line of the user's code whose check is omitted."""
     frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001
     while frame is not None and not is_users_code(frame.f_code.co_filename):
         frame = frame.f_back
@@ -198,10 +198,10 @@ def _note_line() -> None:
 
 @functools.lru_cache(maxsize=256)
 def _check_at(code: types.CodeType, offset: int) -> tuple[bool, int] | None:
-    """Find out whether a value that code asks for only decides whether it raises.
+    """Check whether a value that code reads only decides if the code raises, or return None if it doesn't.
 
-    Gives the truth of the condition with which it doesn't raise; and, if the condition is a comparison with the value,
-    1 or -1 for a large or a small value with which it has this truth.
+    Otherwise return the truth value of the condition that avoids the exception, and a sign. If the condition compares
+    the value, the sign is 1 if a large value avoids the exception and -1 if a small value does; otherwise it is 0.
     """
     found = list(dis.get_instructions(code))
     places = {each.offset: number for number, each in enumerate(found)}
@@ -220,7 +220,7 @@ def _check_at(code: types.CodeType, offset: int) -> tuple[bool, int] | None:
         elif found[number].opname == "COMPARE_OP":
             operator = str(found[number].argval)
             is_right = all(each.opname in ("PRECALL", "CALL", "CACHE") for each in found[at + 1 : number])
-            if "=" in operator and operator[0] in "=!":  # no value is known to be equal
+            if "=" in operator and operator[0] in "=!":  # no number is certain to be equal
                 return (passes, 1) if truth == (operator[0] == "!") else None
             return passes, 1 if (operator[0] == ">") == (truth != is_right) else -1
     return truth, 0
@@ -231,5 +231,5 @@ def _ends(instruction: dis.Instruction) -> bool:
 
 
 def _only_raises(found: list[dis.Instruction], start: int) -> bool:
-    """Whether the instructions from a place on do nothing but raise."""
+    """Whether the code from `start` on only raises."""
     return next(each.opname for each in found[start:] if _ends(each)).startswith("RAISE")

@@ -1,14 +1,14 @@
-"""Replacing code of PyTorch during a capture: recurrent modules, packing functions, and functions of tensors.
+"""Replacing PyTorch's code during a capture: recurrent modules, packing functions, and functions of tensors.
 
-A user's file refers to `pack_padded_sequence` by name, in a closure, a partial or a default argument; replacing the
-attribute of `torch.nn.utils.rnn` reaches none of these, and no mode of torch sees functions of Python. So the function
-object stays, and its code is exchanged until it is restored. The exchanged code checks whether this thread is
-capturing. If not, it runs PyTorch's own code. A thread that reads the *source* of these functions meanwhile, as
-`torch.jit.script` does, would read ours; so `rnnserve.export.script` waits for the lock.
+A user's file refers to `pack_padded_sequence` by name, in a closure, a partial or a default argument. Replacing the
+attribute of `torch.nn.utils.rnn` would miss these references, and torch's modes don't see Python functions. So the
+function object stays, and its code is exchanged for the duration of the capture. The exchanged code checks whether this
+thread is capturing. If not, it runs PyTorch's own code. But a thread that reads the *source* of these functions in the
+meantime, as `torch.jit.script` does, would read our code, so `rnnserve.export.script` waits for the lock.
 
-`stand_in_for` replaces functions of tensors: those that take the size of an axis as a plain
-number, which would fix the axis; and cumprod and logcumsumexp, which become scans: torch's translation of logcumsumexp
-was off by 1.3 at 1,500 steps, and it has none of cumprod.
+`stand_in_for` replaces two kinds of functions of tensors. Functions that take the size of an axis as a plain number
+would fix the axis. cumprod and logcumsumexp become scans, because torch's translation of logcumsumexp was off by 1.3 at
+1,500 steps, and torch doesn't translate cumprod.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from rnnserve.export.torch_adapter import packed_fields
 
 __all__ = ["LOCK", "intercepted", "stand_in_for", "without_caches"]
 
-# Held while a module is exported. Reentrant: an export captures the module and runs it again, each with exchanged code.
+# Held during an export. Reentrant, because an export captures the module and later runs it, both with exchanged code.
 LOCK = threading.RLock()
 
 
@@ -46,10 +46,10 @@ def _projected_lstm(
     weights: Sequence[Tensor],
     bidirectional: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Compute an LSTM with projections as a scan for each direction, since ONNX's operator has none.
+    """Compute an LSTM with projections as a scan for each direction, since ONNX's LSTM has no projections.
 
     The hidden state of each step is multiplied by weight_hr before the next step reads it
-    (https://arxiv.org/abs/1402.1128). The recurrent weight `weight_hh @ weight_hr` is larger, and rounds otherwise.
+    (https://arxiv.org/abs/1402.1128). The product `weight_hh @ weight_hr` would be larger and would round differently.
     """
     each = len(weights) // (1 + bidirectional)
     inside = None
@@ -80,7 +80,7 @@ def _direction(
         if inside is None:
             return (h_after, c_after), h_after
         here = x[1].unsqueeze(1)
-        # Reversed, a row's first steps are padding: it keeps its initial state until its last step.
+        # In a reversed row, the first steps are padding, so the row keeps its initial state until its last step.
         kept = torch.where(here, h_after, h), torch.where(here, c_after, c)
         return kept, torch.where(here, h_after, torch.zeros_like(h_after))
 
@@ -90,7 +90,7 @@ def _direction(
 
 
 def _forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[Argument, Argument]:
-    """Do what the forward of nn.RNN, nn.GRU and nn.LSTM does, with stand-ins."""
+    """Replace the forward of nn.RNN, nn.GRU and nn.LSTM, using stand-ins."""
     name = current_session().name(module)
     axes = "(batch, sequence, features)" if module.batch_first else "(sequence, batch, features)"
     if module.training and module.dropout and module.num_layers > 1:
@@ -98,7 +98,7 @@ def _forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[
             f"{name} is in training mode with dropout={module.dropout} between its layers, which draws random numbers. "
             "Call .eval() on the module before exporting it."
         )
-    weights = module.all_weights  # not _flat_weights: parametrisations compute a weight when it is read, as in eager
+    weights = module.all_weights  # not _flat_weights: as in eager, parametrizations compute a weight when it is read
     dtype = weights[0][0].dtype
     if dtype != torch.float32:
         raise UnsupportedModule(
@@ -133,7 +133,7 @@ def _forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[
 
 
 def _initial_states(module: nn.RNNBase, hx: Argument, steps: Tensor, name: str) -> list[Tensor | None]:
-    """Check initial states, and list them; None for zeros. Steps are (sequence, batch, features)."""
+    """Check and list the initial states, with None for zeros. `steps` is (sequence, batch, features)."""
     rows = module.num_layers * (1 + module.bidirectional), steps.shape[1]
     shapes = {"h_0": (*rows, module.proj_size or module.hidden_size)}
     shapes |= {"c_0": (*rows, module.hidden_size)} if module.mode == "LSTM" else {}
@@ -162,7 +162,7 @@ def _layers(
     states: Sequence[Tensor | None],
     weights: Sequence[Sequence[Tensor]],
 ) -> tuple[Tensor, ...]:
-    """Put one stand-in for each layer into the captured program; give the output and the final states."""
+    """Add a stand-in for each layer to the captured program, and return the output and the final states."""
     directions = 1 + module.bidirectional
     finals: list[Sequence[Tensor]] = []
     for number in range(module.num_layers):
@@ -181,7 +181,7 @@ def _layers(
 
 
 class _Exchange:
-    """One function of PyTorch: its own code under another name, the code that stands in it, and our replacements."""
+    """An exchanged function of PyTorch: its original code, the stub that replaces the code, and our replacements."""
 
     def __init__(
         self,
@@ -197,7 +197,8 @@ class _Exchange:
         )
         self.replacement = replacement or self.original
         self.lenient = self.original if lenient is None else functools.partial(lenient, self.original)
-        # Of the same signature, which torch.export reads. It runs with torch's globals, so it imports what it needs.
+        # torch.export reads the signature, so the stub has the same. It runs with torch's globals, so it imports
+        # `route` itself.
         parameters = ", ".join(inspect.signature(self.function).parameters)
         stub = f"def stub({parameters}):\n from {__name__} import route\n return route({name!r}, {parameters})"
         made: dict[str, Any] = {}
@@ -217,7 +218,7 @@ _depth = 0
 
 
 def route(name: str, *arguments: Argument) -> Argument:
-    """Run our replacement in the thread that captures, and PyTorch's own code in every other thread."""
+    """Run our replacement in the capturing thread, and PyTorch's own code in every other thread."""
     exchange = _EXCHANGES[name]
     if is_capturing():
         return exchange.replacement(*arguments)
@@ -226,8 +227,8 @@ def route(name: str, *arguments: Argument) -> Argument:
 
 @contextlib.contextmanager
 def intercepted() -> Iterator[None]:
-    """Exchange the code of PyTorch's functions in the context, and restore it afterwards."""
-    global _depth  # of the process, like the code that is exchanged
+    """Exchange the code of PyTorch's functions in the context, and restore it when the outermost context ends."""
+    global _depth  # shared by the process, like the exchanged code
     with LOCK:
         if _depth == 0:
             for exchange in _EXCHANGES.values():
@@ -243,7 +244,7 @@ def intercepted() -> Iterator[None]:
 
 
 def stand_in_for(func: Callable[..., Any], arguments: Sequence[Any]) -> Callable[..., Any]:
-    """Give what runs in the place of a function of tensors."""
+    """Return the replacement of a function of tensors, or the function itself."""
     if func in _OF_SIZES and any(isinstance(each, torch.SymInt) for each in arguments):
         return _OF_SIZES[func]
     return _STAND_INS.get(func, func)
@@ -264,9 +265,9 @@ def _one_hot(tensor: Tensor, num_classes: int) -> Tensor:
 def _linspace(
     start: float, end: float, steps: int, *, dtype: torch.dtype | None = None, device: Argument = None, **more: Argument
 ) -> Tensor:
-    """Compute it from both ends to the middle, as PyTorch does; one step is `start`."""
+    """Compute the values from both ends to the middle, as PyTorch does. A single step is `start`."""
     dtype = dtype or torch.get_default_dtype()
-    del more  # layout, pin_memory and requires_grad, which change no value
+    del more  # layout, pin_memory and requires_grad don't change values
     at = torch.arange(steps, device=device)
     last = torch.full((), steps, device=device) - 1
     first, final = (torch.as_tensor(each, dtype=dtype, device=device) for each in (start, end))
@@ -276,7 +277,7 @@ def _linspace(
 
 
 def _take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """Gather along an axis, all others of sizes that fit, as in arithmetic."""
+    """Gather along an axis, and broadcast the others."""
     if dim is None:
         return input.reshape(-1).gather(0, indices.reshape(-1))
     dim %= input.dim()
@@ -295,7 +296,7 @@ def _max_pool1d(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
-    """Pool images of one row: torch takes max_pool1d apart in C++, which makes the sample's length a constant."""
+    """Pool as an image of one row, because torch decomposes max_pool1d in C++ with a constant length, the sample's."""
     if return_indices:
         _with_indices()
     kernel, step, around, apart = (
@@ -314,7 +315,7 @@ def _with_indices(*_: object, **__: object) -> NoReturn:
 
 
 def _running(start: float, combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
-    """Make a running product or logarithm of sums as a scan, in float64 or int64, as PyTorch computes them."""
+    """Make a running product or logarithm of sums as a scan in float64 or int64, as PyTorch does."""
 
     def run(input: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
         dtype = dtype or (input.dtype if input.is_floating_point() else torch.int64)
@@ -337,7 +338,7 @@ def _running(start: float, combine: Callable[[Tensor, Tensor], Tensor]) -> Calla
 _PRODUCT, _LOG_SUM = _running(1, torch.mul), _running(-math.inf, torch.logaddexp)
 
 _OF_SIZES: dict[Any, Callable[..., Tensor]] = {F.one_hot: _one_hot, torch.linspace: _linspace}
-"""Where one of the arguments is a size that is dynamic."""
+"""Replacements for calls with a dynamic size among the arguments."""
 
 _STAND_INS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys((torch.rnn_tanh, torch.rnn_relu, torch.gru, torch.lstm), _functional),
@@ -352,15 +353,15 @@ _STAND_INS: dict[Any, Callable[..., Any]] = {
     torch.max_pool1d_with_indices: _with_indices,
     F.max_pool1d_with_indices: _with_indices,
 }
-"""By the function that user code calls, what runs in its place."""
+"""Functions that user code calls, and their replacements."""
 
 
 @contextlib.contextmanager
 def without_caches(module: nn.Module) -> Iterator[None]:
-    """Empty, before and after the context, the caches of functions that a module's functions name (`lru_cache`).
+    """Empty the caches (`lru_cache`) of functions that a module's code names, before and after the context.
 
-    A mask of n steps is often kept so. What a capture computes has no values: kept, it would be the result of the
-    module's later calls. And a value that was kept before would be a constant of the capture.
+    A mask of n steps is often cached. Tensors computed during a capture have no values, so later calls of the module
+    must not find them in a cache. Tensors cached earlier would become constants of the capture.
     """
     cached = [each for each in _named_values(module) if isinstance(each, CACHED) and _is_users(each.__wrapped__)]
     for each in cached:
@@ -373,12 +374,12 @@ def without_caches(module: nn.Module) -> Iterator[None]:
 
 
 def _named_values(module: nn.Module) -> Iterator[Any]:
-    """Give what the module's functions may call: methods, variables around them, and global ones that they name."""
+    """Yield everything that the module's functions may call: methods, closure variables, and globals that they name."""
     for kind in {each for held in held_objects(module).values() for each in type(held).__mro__}:
         yield from vars(kind).values()
     for function in functions_of(module):
         for cell in function.__closure__ or ():
-            with contextlib.suppress(ValueError):  # it is not set
+            with contextlib.suppress(ValueError):  # the variable is not set
                 yield cell.cell_contents
         names, variables = names_in(function.__code__), function.__globals__
         for value in (variables[name] for name in names & variables.keys()):

@@ -1,20 +1,20 @@
-"""One recurrent layer as one operator: it is in the captured program where ONNX will have RNN, GRU or LSTM.
+"""Operators that stand for whole recurrent layers in the captured program, until ONNX's RNN, GRU and LSTM replace them.
 
-Three operators stand for layers while a module is captured, and compute the shapes of their results only. A fourth
-one trims to the longest row, as `pad_packed_sequence` without `total_length` does: its size depends on values.
+Three operators represent layers during a capture and only compute the shapes of their results. A fourth trims to the
+longest row, as `pad_packed_sequence` without `total_length` does. Its result's size depends on values.
 
-Axes, for all three: `input` (sequence, batch, features); `lengths` (batch,) int64, or None where every row is as long
-as the sequence; `h_0` and `c_0` (directions, batch, hidden), or None for zeros; `weights` the layer's tensors in
-PyTorch's order and layout, direction by direction: weight_ih, weight_hh and, unless the layer has no bias, bias_ih,
-bias_hh. Results: output (sequence, batch, directions * hidden), zero after each row's length; h_n and c_n like h_0.
+Axes, for all three: `input` (sequence, batch, features); `lengths` (batch,) int64, or None if every row is as long as
+the sequence; `h_0` and `c_0` (directions, batch, hidden), or None for zeros; `weights` the layer's tensors in PyTorch's
+order and layout, direction by direction: weight_ih, weight_hh and, unless the layer has no bias, bias_ih, bias_hh.
+Results: output (sequence, batch, directions * hidden), zero after each row's length, and h_n and c_n like h_0.
 
-Where ONNX differs from PyTorch (https://onnx.ai/onnx/operators/onnx__GRU.html and its neighbours):
+ONNX differs from PyTorch as follows (https://onnx.ai/onnx/operators/onnx__GRU.html and its neighbors):
 
-- gates: GRU is z r h in ONNX and r z n in PyTorch; LSTM is i o f c in ONNX and i f g o in PyTorch;
-- GRU: PyTorch multiplies by the reset gate after the recurrent product, which is `linear_before_reset=1`;
+- Gates: GRU is z r h in ONNX and r z n in PyTorch, LSTM is i o f c in ONNX and i f g o in PyTorch.
+- GRU: PyTorch multiplies by the reset gate after the recurrent product. In ONNX this is `linear_before_reset=1`.
 - W (directions, gates * hidden, features), R (directions, gates * hidden, hidden) and B (directions, 2 * gates *
-  hidden) hold both directions; B holds both biases, bias_ih before bias_hh;
-- the first result is (sequence, directions, batch, hidden); `sequence_lens` is int32.
+  hidden) contain both directions. B contains both biases, bias_ih before bias_hh.
+- The first result is (sequence, directions, batch, hidden), and `sequence_lens` is int32.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ def _has_no_values(*arguments: object) -> NoReturn:
 
 
 def _shapes(input: Tensor, lengths: Tensor | None, *states_weights_and_settings: Any) -> tuple[Tensor, ...]:  # noqa: ANN401
-    """Give the output and as many final states as there are initial ones, without values."""
+    """Return the output and as many final states as there are initial states, without values."""
     del lengths
     at = next(number for number, each in enumerate(states_weights_and_settings) if isinstance(each, list | tuple))
     weights, _, bidirectional = states_weights_and_settings[at : at + 3]
@@ -44,7 +44,7 @@ def _shapes(input: Tensor, lengths: Tensor | None, *states_weights_and_settings:
 
 
 def _operator(name: str, states: str, more: str, results: str) -> Any:  # noqa: ANN401 - an operator of torch
-    """Define an operator; defining it again, for example by reloading this module, replaces it."""
+    """Define an operator. A second definition, for example when this module is reloaded, replaces the first."""
     schema = f"(Tensor input, Tensor? lengths, {states}, Tensor[] weights, bool bias, bool bidirectional{more})"
     made = torch.library.custom_op(
         f"rnnserve::{name}", _has_no_values, mutates_args=(), schema=f"{schema} -> ({results})"
@@ -60,7 +60,7 @@ LSTM = _operator("lstm", "Tensor? h_0, Tensor? c_0", "", "Tensor, Tensor, Tensor
 
 @torch.library.custom_op("rnnserve::trim", mutates_args=())
 def _trim(steps: Tensor, lengths: Tensor) -> Tensor:
-    """Cut steps (sequence, batch, …) to (max(lengths), batch, …); lengths are (batch,) int64."""
+    """Cut steps (sequence, batch, …) to (max(lengths), batch, …). Lengths are (batch,) int64."""
     return steps[: int(lengths.max())].clone()
 
 
@@ -73,11 +73,11 @@ def _trim_shapes(steps: Tensor, lengths: Tensor) -> Tensor:
 
 TRIM = torch.ops.rnnserve.trim.default
 
-# PyTorch's gates in ONNX's order: the n-th entry is the position of ONNX's n-th gate in PyTorch's tensors.
+# PyTorch's gates in ONNX's order: entry n is the position of ONNX's gate n in PyTorch's tensors.
 _GATES = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
 _ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu"}
 
-_Value: TypeAlias = Any  # an onnx_ir._Value; onnxscript types its operators by what they compute
+_Value: TypeAlias = Any  # an onnx_ir.Value: onnxscript annotates operators with their result types
 
 
 def _reorder(tensor: _Value, cell: str) -> _Value:
@@ -91,7 +91,7 @@ def _reorder(tensor: _Value, cell: str) -> _Value:
 
 
 def _stack(tensors: Sequence[_Value]) -> _Value:
-    """Stack one tensor a direction along a new first axis, directions."""
+    """Stack the tensors of all directions along a new first axis, directions."""
     first: _Value = op.Constant(value_ints=[0])
     return op.Concat(*(op.Unsqueeze(tensor, first) for tensor in tensors), axis=0)
 
@@ -106,7 +106,7 @@ def _layer(
     bidirectional: bool,
     **attributes: Any,  # noqa: ANN401 - of the operator
 ) -> tuple[_Value, ...]:
-    """Translate a layer: W, R and B (None without bias) of PyTorch's tensors, which `fold_weights` folds."""
+    """Translate a layer: build W, R and B (None without bias) from PyTorch's tensors. `fold_weights` folds them."""
     each = 4 if bias else 2
     ordered = [_reorder(tensor, cell) for tensor in weights]
     rows = [ordered[start : start + each] for start in range(0, len(ordered), each)]

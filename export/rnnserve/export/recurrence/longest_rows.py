@@ -1,9 +1,9 @@
-"""The number of steps of the longest row, `int(lengths.max())`, taken for the number of steps of the input.
+"""Replaces the length of the longest row, `int(lengths.max())`, with the number of steps of the input.
 
-It depends on values, so that no exported program can have it as a size. In the context of a `LongestRowMode`, code that
-asks for it gets the size of the sequence axis, which is the same wherever one row is as long as the axis. A request may
-have more steps than its longest row: then results have its steps, as with lenient packing. What is computed of lengths
-and masks, by operators that keep the longest row the longest, is followed.
+The length of the longest row depends on values, so an exported program can't use it as a size. In the context of a
+`LongestRowMode`, code that reads it gets the size of the sequence axis instead. Both are the same if at least one row
+fills the axis. If a request has more steps than its longest row, its results have all of these steps, as with lenient
+packing. The mode also tracks tensors computed from lengths and masks, as long as the longest row stays the longest.
 """
 
 import operator
@@ -31,13 +31,13 @@ _KEEPING: Final = {
     *(torch.clone, torch.detach, torch.reshape, torch.flatten, torch.squeeze, torch.unsqueeze, torch.index_select),
     *(torch.clamp, torch.sum, torch.count_nonzero, torch.logical_not, torch.as_tensor, torch.transpose),
 }
-"""What gives lengths of lengths, masks of masks, and lengths of masks, of the same number of steps."""
+"""Functions that return lengths for lengths, masks for masks, and lengths for masks, for the same number of steps."""
 
 _COMPARING: Final = {
     *(Tensor.lt, Tensor.le, Tensor.gt, Tensor.ge, Tensor.ne, Tensor.eq, Tensor.masked_fill, Tensor.where),
     *(torch.lt, torch.le, torch.gt, torch.ge, torch.ne, torch.eq, torch.masked_fill, torch.where),
 }
-"""What gives masks of lengths, or of ids that a mask has made, whichever argument these are."""
+"""Functions that return masks for lengths, or for ids made by a mask, in any argument."""
 
 _SORTING: Final = {torch.sort, Tensor.sort, torch.topk, Tensor.topk}
 _LARGEST: Final = {torch.max, Tensor.max, torch.amax, Tensor.amax}
@@ -53,7 +53,7 @@ _ARITHMETIC: Final[Mapping[Any, Callable[[Any, Any], Any]]] = {
     **dict.fromkeys((Tensor.floor_divide, torch.floor_divide, Tensor.__floordiv__), operator.floordiv),
     Tensor.__rsub__: lambda one, other: other - one,
 }
-"""Arithmetic with a number, which is done with the number of steps, too."""
+"""Arithmetic with a number, which is also applied to the number of steps."""
 
 _COMPARISONS: Final[Mapping[Any, Callable[[Any, Any], Any]]] = {
     Tensor.lt: operator.lt,
@@ -66,10 +66,10 @@ _COMPARISONS: Final[Mapping[Any, Callable[[Any, Any], Any]]] = {
 
 
 class RowLengths:
-    """What `lengths.tolist()` gives in a capture: to be handed to functions that take lengths, not to be read."""
+    """Result of `lengths.tolist()` in a capture. Code can pass it to functions that take lengths, but can't read it."""
 
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor  # (batch,) of integers
+        self.tensor = tensor  # (batch,), integers
 
     def _refuse(self, *_: object) -> NoReturn:
         raise UnsupportedModule(
@@ -82,27 +82,27 @@ class RowLengths:
 
 
 class LongestRowMode(TorchFunctionMode):
-    """Gives the number of steps where code of this thread asks for that of the longest row.
+    """Gives code in this thread the number of steps when it reads the length of the longest row.
 
     Attributes:
-        asked: Whether code has made a number, a size or a list of one: a comparison alone asks for none.
+        asked: Whether code has made a number, a size or a list from a length. A comparison alone doesn't count.
     """
 
     def __init__(self, lengths: Sequence[tuple[Tensor, int | torch.SymInt]]) -> None:
         super().__init__()
         self.asked = False
-        self._steps = {id(tensor): (tensor, steps) for tensor, steps in lengths}  # they stay, so that ids are theirs
+        self._steps = {id(tensor): (tensor, steps) for tensor, steps in lengths}  # with tensors: no `id` is reused
         self._longest: dict[int, tuple[Tensor, int | torch.SymInt]] = {}
 
     def __enter__(self) -> Self:
-        """Begin; a capture's tensors have a `tolist` of their own, which reads each value."""
+        """Enter the mode, and replace the `tolist` of a capture's tensors, which would read each value."""
         FakeTensor.tolist = _tolist  # type: ignore[method-assign,assignment]
         _modes().append(self)
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exception: Any) -> None:  # noqa: ANN401 - as Python calls it
-        """End."""
+        """Leave the mode. The outermost mode restores `tolist`."""
         super().__exit__(*exception)  # type: ignore[no-untyped-call]
         _modes().pop()
         if not _modes():
@@ -111,7 +111,7 @@ class LongestRowMode(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Argument, args: Arguments = (), kwargs: dict[str, Any] | None = None
     ) -> Argument:
-        """Run `func`, with the number of steps in the place of the longest row's."""
+        """Run `func`, with the number of steps instead of the length of the longest row."""
         del types
         kwargs = kwargs or {}
         first = args[0] if args and isinstance(args[0], Tensor) else None
@@ -122,29 +122,29 @@ class LongestRowMode(TorchFunctionMode):
                 return found
             return func(first, *self._replaced(args[1:]), **self._replaced(kwargs))
         args, kwargs = (self._replaced(args), self._replaced(kwargs)) if self._longest else (args, kwargs)
-        # An index, or what is added to something else, does not make it lengths.
+        # A tensor used as an index or a second operand doesn't make the result lengths.
         given = args[:3] if func in _COMPARING else args[:1]
         steps = next((self._steps[id(each)][1] for each in given if id(each) in self._steps), None)
         return func(*args, **kwargs) if steps is None else self._of_lengths(func, steps, args, kwargs)
 
     def steps_of(self, longest: Tensor) -> int | torch.SymInt | None:
-        """Give the number of steps that a tensor made here stands for; None for any other tensor."""
+        """Return the number of steps that a tensor made here represents, or None for other tensors."""
         return self._longest.get(id(longest), (longest, None))[1]
 
     def listed(self, tensor: FakeTensor) -> Any:  # noqa: ANN401
-        """Give what stands for the list of a tensor's values, if it is of lengths."""
+        """Return a substitute for the list of a tensor's values if they are lengths."""
         return RowLengths(tensor) if tensor.dim() == 1 and id(tensor) in self._steps else _TOLIST(tensor)
 
     def _of_longest(
         self, func: Callable[..., Any], steps: Argument, args: Arguments, kwargs: Mapping[str, Any]
     ) -> Argument:
-        """Compute with the longest row's number of steps; NotImplemented where that is no arithmetic."""
+        """Compute with the longest row's number of steps, or return NotImplemented if `func` isn't arithmetic."""
         if func is Tensor.item:
             self.asked = True
             return steps
         if func in _NUMBERS:
             self.asked = True
-            if isinstance(steps, torch.SymInt):  # Python takes the number of a trace at fixed sizes, but no symbol
+            if isinstance(steps, torch.SymInt):  # Python accepts the int of a trace at fixed sizes, but no symbol
                 raise RaisedInCapture(
                     "the module's code makes a plain number of the longest row's length, int(lengths.max()): write "
                     "lengths.max().item(), or x.size(1)"
@@ -164,7 +164,7 @@ class LongestRowMode(TorchFunctionMode):
     def _of_lengths(
         self, func: Callable[..., Any], steps: Argument, args: Arguments, kwargs: Mapping[str, Any]
     ) -> Argument:
-        """Run a function on lengths, or on a mask."""
+        """Run a function on lengths or on a mask."""
         of = args[0]
         if func in _LARGEST and (of.dim() == 1 or (len(args) == 1 and not kwargs)):
             found = func(*args, **kwargs)
@@ -172,7 +172,7 @@ class LongestRowMode(TorchFunctionMode):
                 return self._standing_for(of, steps)
             return torch.return_types.max((self._standing_for(of, steps), found[1]))
         if func is Tensor.__getitem__ and of.dim() == 1 and type(args[1]) is int and args[1] == 0:
-            return self._standing_for(of, steps)  # of rows that are sorted by their lengths
+            return self._standing_for(of, steps)  # rows sorted by length
         if func in _LISTS and of.dim() == 1:
             self.asked = True
             return RowLengths(of) if is_capturing() else func(*args, **kwargs)
@@ -187,13 +187,13 @@ class LongestRowMode(TorchFunctionMode):
         return found
 
     def _standing_for(self, lengths: Tensor, steps: Argument) -> Tensor:
-        """Make the tensor () that stands for a number of steps."""
+        """Make a tensor () that represents a number of steps."""
         made = torch.full((), steps, dtype=lengths.dtype, device=lengths.device)
         self._longest[id(made)] = made, steps
         return made
 
     def _replaced(self, arguments: Argument) -> Argument:
-        if type(arguments) in (tuple, list):  # as most are; `tree_map` takes 30 µs
+        if type(arguments) in (tuple, list):  # most calls; `tree_map` takes 30 µs
             return type(arguments)(map(self._replaced, arguments))
         if isinstance(arguments, tuple | dict):
             return tree_map(self._number, arguments) if arguments else arguments
@@ -208,7 +208,7 @@ class LongestRowMode(TorchFunctionMode):
 
 
 def _arithmetic(func: Callable[..., Any], kwargs: Mapping[str, Any]) -> Callable[[Any, Any], Any] | None:
-    """Give what a function does with a number; None where that is no arithmetic of integers."""
+    """Return the function's arithmetic for a number, or None if it isn't integer arithmetic."""
     if func in (torch.div, Tensor.div):
         return operator.floordiv if kwargs == {"rounding_mode": "floor"} else None
     return None if kwargs else _ARITHMETIC.get(func)
@@ -218,13 +218,13 @@ _thread = threading.local()
 
 
 def _modes() -> list[LongestRowMode]:
-    """Give this thread's modes, the innermost last."""
+    """Return this thread's modes, innermost last."""
     if not hasattr(_thread, "modes"):
         _thread.modes = []
     modes: list[LongestRowMode] = _thread.modes
     return modes
 
 
-def _tolist(tensor: FakeTensor) -> Any:  # noqa: ANN401 - a list, or what stands for one
-    """Do what `tolist` does, in the thread that captures as its mode says."""
+def _tolist(tensor: FakeTensor) -> Any:  # noqa: ANN401 - a list or a substitute
+    """Return a tensor's list, or the substitute of the capturing thread's mode."""
     return _modes()[-1].listed(tensor) if _modes() else _TOLIST(tensor)

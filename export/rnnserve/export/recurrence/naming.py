@@ -1,8 +1,8 @@
-"""Names in the exported graph: of inputs and outputs, of dynamic axes, of nodes and weights.
+"""Names in the exported graph: inputs, outputs, dynamic axes, nodes and weights.
 
-Inputs and outputs get their names after outputs have become values of their own: where an output is an input, or two
-outputs are one value, names would be lost. Nodes that carry something from step to step, and weights, are named after
-the user's module that they are of.
+Inputs and outputs get their names after all outputs have become separate values. Otherwise names would be lost if an
+output is also an input, or if two outputs are the same value. Weights, and nodes that carry data from step to step, are
+named after their module.
 """
 
 import ast
@@ -27,7 +27,7 @@ __all__ = ["mark_translations", "name_after_modules", "name_axes", "name_interfa
 
 
 def name_interface(model: ir.Model, input_names: Sequence[str], output_names: Sequence[str]) -> None:
-    """Name the inputs and outputs, in place, and rename other values of these names."""
+    """Name the inputs and outputs, in place, and rename other values with these names."""
     taken = {*input_names, *output_names}
     for value in values_of(model):
         if value.name in taken:
@@ -41,17 +41,17 @@ _SYMBOL = re.compile(r"\b[A-Za-z_]\w*")
 
 
 def _renamed(size: int | ir.SymbolicDim, names: Mapping[str, str]) -> int | ir.SymbolicDim:
-    """Put names in place of a size's symbols; the rest of an expression (`s1 - 2`) stays."""
+    """Replace symbols in a size with names. The rest of an expression (`s1 - 2`) stays."""
     if isinstance(size, int) or size.value is None:
         return size
     return ir.SymbolicDim(_SYMBOL.sub(lambda symbol: names.get(symbol[0], symbol[0]), size.value))
 
 
 def name_axes(model: ir.Model, captured: torch.export.ExportedProgram, axes: DynamicAxes, sizes: Limits) -> None:
-    """Give every dynamic axis the name asked for, in place, in every tensor that has the axis.
+    """Set the requested name of every dynamic axis, in place, in every tensor with that axis.
 
-    `pad_packed_sequence` trims its result to the longest row. That axis is called `longest` (`longest_1`, … where there
-    are several), unless an axis that was asked for is known to have the same size.
+    `pad_packed_sequence` trims its result to the longest row. That axis is called `longest` (`longest_1`, … for further
+    ones), unless it is known to have the same size as a requested axis.
     """
     names: dict[str, str] = {}
     for value, asked, label in zip(model.graph.inputs, axes.names, axes.labels, strict=True):
@@ -77,9 +77,10 @@ def name_axes(model: ir.Model, captured: torch.export.ExportedProgram, axes: Dyn
 
 
 def _axis_of(size: int | torch.SymInt, symbols: Mapping[sympy.Symbol, str], sizes: Limits) -> str | int | None:
-    """Give the axis whose size another way to write it always gives: a model pads to a length, and cuts to the input's.
+    """Return the axis, or the number, that a size expression always equals, else None.
 
-    Or the number that it always gives: a loop of min(n, 5) steps, where there are five or more.
+    An expression equals an axis if, for example, a model pads to a length and then cuts to the input's length. It
+    equals a number if, for example, a loop has min(n, 5) steps and n is at least five.
     """
     expression = expression_of(size)
     free = expression.free_symbols
@@ -98,13 +99,13 @@ def _axis_of(size: int | torch.SymInt, symbols: Mapping[sympy.Symbol, str], size
 
 _CARRYING = {"RNN", "GRU", "LSTM", "Scan", "Conv", "CumSum", "Pad", "Concat"}
 _SCOPES = "pkg.torch.onnx.name_scopes"
-"""Where the exporter writes the paths of the modules around a node, outermost first, and then the node's own name."""
+"""The exporter stores here the paths of the modules around a node, outermost first, and then the node's own name."""
 
 
 def name_after_modules(model: ir.Model, module: nn.Module) -> None:
-    """Write the path of their module before the names of such nodes, in place: "encoder.0/node_gru__1".
+    """Prefix the names of certain nodes with the path of their module, in place: "encoder.0/node_gru__1".
 
-    Weights have the names that they have in the user's module.
+    Weights have the same names as in the user's module.
     """
     wrapped = f"{path_of_the_users(module)}.".lstrip(".")
     for node in model.graph:
@@ -115,7 +116,7 @@ def name_after_modules(model: ir.Model, module: nn.Module) -> None:
     if not wrapped:
         return
     weights, taken = model.graph.initializers, {value.name for value in values_of(model)}
-    for value in list(weights.values()):  # in the order in which the file has them
+    for value in list(weights.values()):  # in the file's order
         name = str(value.name)
         short = name.removeprefix(wrapped)
         if short != name and short not in taken:
@@ -125,7 +126,7 @@ def name_after_modules(model: ir.Model, module: nn.Module) -> None:
 
 
 def _module(scopes: str) -> str:
-    """The path of the innermost module; empty where it is the exported one, or not known."""
+    """Return the path of the innermost module. It is empty for the exported module, or if unknown."""
     with contextlib.suppress(ValueError, SyntaxError):
         *paths, _ = ast.literal_eval(scopes)
         return paths[-1] if paths and isinstance(paths[-1], str) else ""
@@ -133,14 +134,14 @@ def _module(scopes: str) -> str:
 
 
 def mark_translations(model: ir.Model) -> None:
-    """Record in the model that it was exported without torch's optimizer, and by our translations."""
+    """Record in the model that it was exported without torch's optimizer, with our translations."""
     model.metadata_props["rnnserve.translations"] = "1"
 
 
 def remove_metadata(model: ir.Model) -> None:
-    """Remove, in place, every trace of the exporting machine."""
+    """Remove every trace of the exporting machine, in place."""
     ClearMetadataAndDocStringPass()(model)
-    # The pass clears graphs and nodes. The exporter also writes to the model, to values and to their tensors.
+    # The pass clears graphs and nodes, but the exporter also writes to the model, to values and to their tensors.
     model.metadata_props.clear()
     model.doc_string = None
     for value in values_of(model):

@@ -1,13 +1,14 @@
-"""PyTorch's packing functions during a capture: a packed sequence stays padded, with its lengths.
+"""PyTorch's packing functions during a capture: a packed sequence stays padded and keeps its lengths.
 
 PyTorch's packed sequence is sorted and ragged. ONNX's recurrent operators take the padded tensor and the lengths, and
-give zeros after each row's length. So `pack_padded_sequence` keeps both, and `pad_packed_sequence` returns what eager
-returns. The fields of such a `PackedSequence` can only be handed on to another one. What is computed of each value of
-`data` by itself is computed of the padded steps: `PackedSequence(self.dropout(p.data), p.batch_sizes, …)`.
+return zeros after each row's length. So `pack_padded_sequence` keeps both, and `pad_packed_sequence` returns the same
+as eager. Code can only pass the fields of such a `PackedSequence` on to another `PackedSequence`. Functions that
+compute each value of `data` separately run on the padded steps: `PackedSequence(self.dropout(p.data), p.batch_sizes,
+…)`.
 
-Servers need packing that is lenient: the rows of a request come in any order, and a request may have more steps than
-its longest row. In a lenient context rows are sorted, and results have the steps of what was packed: both as if the
-module had said so.
+Servers need lenient packing, because the rows of a request come in any order, and a request may have more steps than
+its longest row. In a lenient context rows are sorted, and results keep the number of steps of the packed tensor, as if
+the module had requested both.
 """
 
 import contextlib
@@ -42,10 +43,10 @@ __all__ = [
 ]
 
 _STEPS = "_rnnserve_steps"
-"""The attribute of `batch_sizes` that holds the number of steps; recurrent layers pass that tensor on."""
+"""Attribute of `batch_sizes` with the number of steps. Recurrent layers pass the `batch_sizes` tensor on."""
 
 _INDICES = "_rnnserve_indices"
-"""The attribute of `batch_sizes` that holds how rows were sorted, where the module promises that they are sorted."""
+"""Attribute of `batch_sizes` with the order of the sorted rows, if the module promises that they are sorted."""
 
 _PAD_FIRST = (
     "Pad first: call pad_packed_sequence, compute with the padded tensor, and pack it again with the same lengths."
@@ -56,27 +57,27 @@ _thread = threading.local()
 
 @dataclasses.dataclass(frozen=True)
 class Padded:
-    """What a `PackedSequence` stands for in a captured module."""
+    """The padded tensor and the lengths that a `PackedSequence` represents in a captured module."""
 
-    steps: Tensor  # values, (sequence, batch, …), padded, with rows in the order of the input
-    row_lengths: Tensor  # lengths, (batch,) int64
-    zero_padded: bool = False  # whether `steps` is known to be zero after each row's length, as ONNX's results are
-    is_sorted: bool = False  # whether rows were said to be sorted by length: eager has no `sorted_indices` then
-    versions: tuple[int | None, ...] = ()  # how often both tensors had been written to
+    steps: Tensor  # values (sequence, batch, …), padded, with rows in the order of the input
+    row_lengths: Tensor  # (batch,) int64
+    zero_padded: bool = False  # whether `steps` is known to be zero after each row's length, as in ONNX's results
+    is_sorted: bool = False  # whether the module promises rows sorted by length, so that eager has no `sorted_indices`
+    versions: tuple[int | None, ...] = ()  # write counts of both tensors, to detect later writes
 
     def with_steps(self, steps: Tensor, *, zero_padded: bool) -> "Padded":
-        """Give other values, (sequence, batch, …), that are packed likewise."""
+        """Return other values, (sequence, batch, …), with the same lengths."""
         return Padded(steps, self.row_lengths, zero_padded, self.is_sorted, _versions(steps, self.row_lengths))
 
     def packed(self) -> PackedSequence:
-        """Give the `PackedSequence` that stands for it."""
+        """Return the `PackedSequence` that represents these tensors."""
         data, sizes, order, back = (PackedField(name, self) for name in PackedSequence._fields)
         fields: Any = (data, sizes, None, None) if self.is_sorted else (data, sizes, order, back)
         return PackedSequence(*fields)
 
     @classmethod
     def of(cls, sequence: PackedSequence, name: str) -> "Padded":
-        """Give what a packed sequence stands for."""
+        """Return the tensors that a packed sequence represents."""
         fields: Any = tuple(sequence) if isinstance(sequence, PackedSequence) else (None, None)
         data, sizes, *order = fields
         if not isinstance(sizes, PackedField):
@@ -112,9 +113,9 @@ def _versions(*tensors: Tensor) -> tuple[int | None, ...]:
 
 
 class PackedField:
-    """Stands for a field of a `PackedSequence` in a captured module: to be handed on, not to be read.
+    """Represents a field of a `PackedSequence` in a captured module. Code can pass it on, but can't read it.
 
-    Functions that compute each value of `data` by itself compute the padded steps instead.
+    Functions that compute each value of `data` separately run on the padded steps instead.
     """
 
     def __init__(self, name: str, padded: Padded) -> None:
@@ -123,11 +124,11 @@ class PackedField:
         self.dtype = padded.steps.dtype
 
     def is_of(self, padded: Padded) -> bool:
-        """Whether it is a field of a sequence that is packed by the same lengths."""
+        """Whether the field belongs to a sequence packed with the same lengths."""
         return self.padded.row_lengths is padded.row_lengths
 
     def to(self, *args: Argument, **kwargs: Argument) -> "PackedField":
-        """Convert it, as `PackedSequence.to` does."""
+        """Convert the field, as `PackedSequence.to` does."""
         if self.name != "data":
             return self
         steps = self.padded.steps.to(*args, **kwargs)
@@ -147,12 +148,12 @@ class PackedField:
     def _computed(self, compute: Callable[[Tensor], Tensor]) -> "PackedField":
         padded = self.padded
         steps = padded.steps
-        if not steps.is_floating_point():  # ids: what is padded need not be one that an embedding has
+        if not steps.is_floating_point():  # ids: padding may contain ids that an embedding lacks
             steps = _set_after_lengths(steps, padded.row_lengths, 0)
         return PackedField("data", padded.with_steps(compute(steps), zero_padded=False))
 
     def _combined(self, compute: Callable[[Any, Any], Tensor], other: object) -> "PackedField":
-        """Compute with a number, or with values that are packed alike."""
+        """Compute with a number, or with values packed with the same lengths."""
         alike = isinstance(other, PackedField) and self.name == other.name == "data" and self.is_of(other.padded)
         if not alike and not (self.name == "data" and isinstance(other, int | float)):
             self._refuse("or computes with it")
@@ -168,7 +169,7 @@ class PackedField:
     __radd__, __rmul__ = __add__, __mul__
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):  # a question of Python's, such as whether it can be copied
+        if name.startswith("__"):  # Python itself reads these, for example to see whether a copy is possible
             raise AttributeError(name)
         self._refuse(f".{name}")
 
@@ -193,7 +194,7 @@ _BY_VALUE = {
     *(F.elu, F.gelu, F.leaky_relu, F.mish, F.relu, F.relu6, F.selu, F.silu, F.softplus, F.hardtanh, F.logsigmoid),
     *(torch.tanh, torch.sigmoid, torch.relu, torch.abs, torch.exp, torch.log, torch.clamp),
 }
-"""Functions whose results are each of one value of their first argument, or of its last axes."""
+"""Functions that compute each result from a single value of the first argument, or from its last axes."""
 
 
 def pack_padded_sequence(
@@ -235,7 +236,7 @@ def pack_padded_sequence(
             f"pack_padded_sequence got {lengths.shape[0]} lengths for a batch of {rows} rows; expected lengths "
             f"(batch,) and an input {expected}. Is batch_first as it should be?"
         )
-    # A cast to the same type would be an operator of the captured program.
+    # Without the check, a cast to the same type would add an operator to the captured program.
     lengths = lengths if lengths.dtype == torch.int64 else lengths.to(torch.int64)
     return Padded(steps, lengths, False, enforce_sorted, _versions(steps, lengths)).packed()
 
@@ -243,11 +244,11 @@ def pack_padded_sequence(
 def pad_packed_sequence(
     sequence: PackedSequence, batch_first: bool = False, padding_value: float = 0.0, total_length: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the padded tensor and its lengths, of the size and with the padding of eager."""
+    """Return the padded tensor and its lengths, with eager's size and padding."""
     padded = Padded.of(sequence, "pad_packed_sequence")
     steps, lengths = padded.steps, padded.row_lengths
     if total_length is not None and not statically_known_true(total_length == steps.shape[0]):
-        # Pad by total_length, then cut to it: right whether it is longer or shorter than the steps.
+        # Pad by total_length, then cut to it. This works whether total_length is larger or smaller than the steps.
         padding = [0, 0] * (steps.dim() - 1) + [0, total_length]
         steps = F.pad(steps, padding)[:total_length]
     if padding_value != 0 or not padded.zero_padded:
@@ -272,7 +273,7 @@ def is_lenient() -> bool:
 
 @contextlib.contextmanager
 def lenient() -> Iterator[None]:
-    """Pack and unpack leniently in this thread, where the functions of torch are exchanged: `interception`."""
+    """Pack and unpack leniently in this thread while `interception` has exchanged torch's functions."""
     _thread.depth = getattr(_thread, "depth", 0) + 1
     try:
         yield
@@ -283,7 +284,7 @@ def lenient() -> Iterator[None]:
 def pack_leniently(
     original: Callable[..., PackedSequence], input: Tensor, lengths: Argument, batch_first: bool, is_sorted: bool
 ) -> PackedSequence:
-    """Pack rows in any order, by torch's own function."""
+    """Pack rows in any order, with torch's own function."""
     packed = original(input, lengths, batch_first, False)
     setattr(packed.batch_sizes, _STEPS, input.shape[1 if batch_first else 0])
     if is_sorted:
@@ -292,7 +293,7 @@ def pack_leniently(
 
 
 def fields_leniently(original: Callable[..., tuple[Any, ...]], *fields: Argument) -> tuple[Argument, ...]:
-    """Give the fields of a `PackedSequence`, by torch's own function; rows that were sorted here keep their order."""
+    """Return the fields of a `PackedSequence` from torch's own function. Rows sorted here keep their order."""
     data, sizes, *indices = original(*fields)
     if all(each is None for each in indices):
         indices = getattr(sizes, _INDICES, indices)
@@ -306,7 +307,7 @@ def pad_leniently(
     padding_value: float,
     total_length: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """Pad to the steps of what was packed, by torch's own function."""
+    """Pad to the number of steps of the packed tensor, with torch's own function."""
     if total_length is None:
         total_length = getattr(sequence.batch_sizes, _STEPS, None)
     return original(sequence, batch_first, padding_value, total_length)

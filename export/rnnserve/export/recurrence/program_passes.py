@@ -1,9 +1,9 @@
-"""Changes and checks of the captured program: writes, quotients of sizes, initial states that are zeros, decomposition.
+"""Changes and checks of the captured program: writes, quotients of sizes, initial states of zeros, decomposition.
 
-torch.onnx decomposes the operators that it can't translate by tracing the whole program again, which takes longer than
-all the rest. In most programs no operator needs it, or only some composite ones do, such as `reshape`, `to` and the
-cells of recurrent layers. `decomposed_quickly` traces each of these alone, in place. A program with others, such as
-writes to tensors, is left to torch.
+torch.onnx decomposes operators that it can't translate by tracing the whole program again, which takes longer than all
+other steps together. In most programs no operator needs this, or only a few composite operators do, such as `reshape`,
+`to` and the cells of recurrent layers. `decomposed_quickly` traces only these operators, in place. It leaves other
+programs, for example with writes to tensors, to torch.
 """
 
 import contextlib
@@ -36,16 +36,16 @@ __all__ = [
 
 
 def refuse_writes(graph: fx.Graph) -> None:
-    """Refuse steps of a scan that write to a tensor from outside: a later step sees it in eager, but not in ONNX."""
+    """Refuse scan steps that write to a tensor from outside: in eager later steps see the write, but not in ONNX."""
     positions = {node: position for position, node in enumerate(graph.nodes)}
-    # The step of a loop in the user's code is captured several times: what has no end comes to nothing.
+    # The step of a loop in the user's code is captured several times. A capture without an end marker is ignored.
     ended = {numbers_of(node)[0] for node in positions if is_marker(node, END)}
-    begins: list[tuple[int, int]] = []  # of scans, each with its number
+    begins: list[tuple[int, int]] = []  # number and position of each open scan
     for node, position in positions.items():
         if is_marker(node, BEGIN) and numbers_of(node)[0] in ended:
             begins.append((numbers_of(node)[0], position))
         elif is_marker(node, END):
-            if begins and begins[-1][0] == numbers_of(node)[0]:  # a beginning goes if no value uses the step
+            if begins and begins[-1][0] == numbers_of(node)[0]:  # a begin marker is missing if no value uses the step
                 begins.pop()
         elif begins and any(positions[_origin(written)] <= begins[-1][1] for written in written_by(node)):
             raise UnsupportedModule(
@@ -55,7 +55,7 @@ def refuse_writes(graph: fx.Graph) -> None:
 
 
 def written_by(node: fx.Node) -> list[fx.Node]:
-    """Give the tensors that a node of the captured program writes to."""
+    """Return the tensors that a node of the captured program writes to."""
     if not isinstance(node.target, OpOverload):
         return []
     schema = zip(schema_of(node.target).arguments, node.args, strict=False)
@@ -67,7 +67,7 @@ def written_by(node: fx.Node) -> list[fx.Node]:
 
 
 def _viewed(node: fx.Node) -> fx.Node | None:
-    """Give the node that `node` is a view of, or a part of; None if it is a tensor of its own."""
+    """Return the node that `node` is a view or a part of, or None if it is a separate tensor."""
     source = node.args[0] if node.args else None
     schema = getattr(node.target, "_schema", None)
     is_view = schema is not None and any(result.alias_info is not None for result in schema.returns)
@@ -75,16 +75,16 @@ def _viewed(node: fx.Node) -> fx.Node | None:
 
 
 def _origin(node: fx.Node) -> fx.Node:
-    """Give the node whose result `node` is a view of, or a part of, or the node itself."""
+    """Return the node whose result `node` is a view or a part of, or the node itself."""
     while (source := _viewed(node)) is not None:
         node = source
     return node
 
 
 def leave_stored_buffers(program: ExportedProgram) -> None:
-    """Make a program write to none of its buffers, which a module may do for others to read: a count of calls.
+    """Remove writes to buffers from a program. A module may write them for others to read, as in a count of calls.
 
-    A buffer that the next call's results depend on carries a state, which `carried_state` refuses.
+    If the next call's results depend on a buffer, the buffer carries state, and `carried_state` refuses the module.
     """
     specs = program.graph_signature.input_specs
     names = {spec.arg.name for spec in specs if spec.kind is InputKind.BUFFER}
@@ -102,7 +102,7 @@ def leave_stored_buffers(program: ExportedProgram) -> None:
 
 
 def _erase_last_writes(graph: fx.Graph, stored: list[fx.Node]) -> None:
-    """Erase what torch puts at the end for `self.buffer = value`: values may be of another shape than the buffer."""
+    """Erase the final copies that torch adds for `self.buffer = value`: the shapes of value and buffer may differ."""
     for node in reversed(graph.nodes):
         if node.op == "output":
             continue
@@ -112,7 +112,7 @@ def _erase_last_writes(graph: fx.Graph, stored: list[fx.Node]) -> None:
 
 
 def _tensor_of(node: fx.Node) -> fx.Node:
-    """Give the tensor that a node is a view of, or the node itself; each result of a marker is a tensor of its own."""
+    """Return the tensor that a node is a view of, or the node itself. Each result of a marker is a separate tensor."""
     while (source := _viewed(node)) is not None and not is_marker(source, BEGIN) and not is_marker(source, END):
         node = source
     return node
@@ -122,9 +122,10 @@ _ATEN = torch.ops.aten
 
 
 def divide_sizes_exactly(program: ExportedProgram) -> None:
-    """Write rounded quotients of sizes, `math.ceil(n / 4)`, as divisions of integers, right for any size.
+    """Write rounded quotients of sizes, `math.ceil(n / 4)`, as integer divisions, which are exact for any size.
 
-    torch.onnx divides sizes as float32, and rounds a size that is whole as a float, for which ONNX has no kernel.
+    torch.onnx divides sizes in float32. It also rounds sizes that are already whole as floats, but ONNX has no kernel
+    for that.
     """
     graph = program.graph
     for node in list(graph.nodes):
@@ -140,7 +141,7 @@ def divide_sizes_exactly(program: ExportedProgram) -> None:
 
 
 def _whole_quotient(graph: fx.Graph, node: fx.Node, quotient: Any) -> fx.Node | None:  # noqa: ANN401 - of a node
-    """Compute floor(n / k) or ceil(n / k) with integers, before a node; None where it is something else."""
+    """Compute floor(n / k) or ceil(n / k) with integers, before a node. Return None for other expressions."""
     is_quotient = isinstance(quotient, fx.Node) and quotient.target is operator.truediv
     dividend, divisor = quotient.args if is_quotient else (None, None)
     if node.target is math.trunc or not _is_integer(dividend) or not isinstance(divisor, int) or divisor < 1:
@@ -164,7 +165,7 @@ def _is_integer(node: Any) -> bool:  # noqa: ANN401 - an argument of a node
 
 _ZEROS = (_ATEN.zeros.default, _ATEN.new_zeros.default, _ATEN.zeros_like.default)
 _FULL = (_ATEN.full.default, _ATEN.new_full.default, _ATEN.full_like.default)
-# Operators whose result is zeros if their first argument is.
+# If the first argument of these operators is zeros, so is the result.
 _KEEPS = (
     _ATEN.slice.Tensor, _ATEN.select.int, _ATEN.expand.default, _ATEN.unsqueeze.default, _ATEN.squeeze.dim,
     _ATEN.view.default, _ATEN.reshape.default, _ATEN.transpose.int, _ATEN.permute.default, _ATEN.contiguous.default,
@@ -176,7 +177,7 @@ _STATES = {layer_operators.RNN: (2,), layer_operators.GRU: (2,), layer_operators
 
 
 def remove_zero_states(graph: fx.Graph) -> None:
-    """Replace initial states that are certainly zeros by None, as ONNX's recurrent operators have them, in place."""
+    """Replace initial states that are certainly zeros with None, the form in ONNX's recurrent operators, in place."""
     for node in graph.nodes:
         for position in _STATES.get(node.target, ()):
             if _is_zeros(node.args[position]):
@@ -193,7 +194,7 @@ def _is_zeros(value: object) -> bool:
 
 
 def _written(value: fx.Node) -> bool:
-    """Whether an operator may write to `value`, directly or through a view of it."""
+    """Whether an operator may write to `value`, directly or through a view."""
     schemas = {user: schema_of(user.target) for user in value.users if isinstance(user.target, OpOverload)}
     return any(
         schema.is_mutable or (any(result.alias_info is not None for result in schema.returns) and _written(user))
@@ -202,14 +203,14 @@ def _written(value: fx.Node) -> bool:
 
 
 _CHECKS = ("aten._assert_", "aten.sym_constrain_range")
-"""Operators that torch.onnx leaves out."""
+"""Operators that torch.onnx omits."""
 
 
 @contextlib.contextmanager
 def decomposed_quickly() -> Iterator[None]:
-    """Let `torch.onnx.export` decompose quickly in the context; exports of other threads are quick, too.
+    """Let `torch.onnx.export` decompose quickly in the context. Exports in other threads also become quick.
 
-    If a later torch has its parts elsewhere, exports only take longer.
+    If a later torch moves the functions replaced here, exports only take longer.
     """
     try:
         from torch.onnx._internal.exporter import _fx_passes
@@ -232,7 +233,7 @@ def decomposed_quickly() -> Iterator[None]:
 
 
 def _decompose(program: ExportedProgram, translated: set[Any]) -> bool:
-    """Make a program one of operators that are translated, in place; False if torch has to do the rest."""
+    """Decompose a program into translatable operators, in place. Return False if torch must do the rest."""
     nodes = [node for node in program.graph.nodes if not _stays(node, translated)]
     if not all(node.target in _CELLS or _is_view(node.target) for node in nodes):
         return False
@@ -257,14 +258,14 @@ def _stays(node: fx.Node, translated: set[Any]) -> bool:
 
 
 def _is_view(target: object) -> bool:
-    """Whether an operator is a composite one that gives its input in another form, and writes to no tensor."""
+    """Whether an operator is composite, only returns a view of its input, and doesn't write to tensors."""
     if not isinstance(target, OpOverload) or schema_of(target).is_mutable or not is_composite(target):
         return False
     return any(result.alias_info is not None for result in schema_of(target).returns)
 
 
 def _decomposed(graph: fx.Graph, node: fx.Node) -> Iterator[tuple[fx.Node, fx.Node]]:
-    """Put what a node is made of before it; give the node of each result, and the node that takes its place."""
+    """Insert a node's decomposition before it. Yield each result's node and its replacement."""
     target = cast(OpOverload, node.target)
     leaves, structure = tree_flatten((node.args, node.kwargs))
     given = list(dict.fromkeys(leaf for leaf in leaves if isinstance(leaf, fx.Node)))
@@ -275,7 +276,7 @@ def _decomposed(graph: fx.Graph, node: fx.Node) -> Iterator[tuple[fx.Node, fx.No
         args, kwargs = tree_unflatten(passed, structure)
         return _CELLS.get(target, target)(*args, **kwargs)
 
-    # Before dispatch, `linear` is one operator; torch's own composites are not yet taken apart.
+    # Before dispatch, `linear` is one operator, and torch's composites aren't decomposed yet.
     inner = make_fx(called, pre_dispatch=target in _CELLS)(*(each.meta["val"] for each in given)).graph
     made = dict(zip(inner.find_nodes(op="placeholder"), given, strict=True))
     with graph.inserting_before(node):
@@ -286,7 +287,7 @@ def _decomposed(graph: fx.Graph, node: fx.Node) -> Iterator[tuple[fx.Node, fx.No
     if isinstance(results, fx.Node):
         yield node, results
     else:
-        for part in list(node.users):  # each takes one result
+        for part in list(node.users):  # each part takes one result
             yield part, results[cast(int, part.args[1])]
 
 
@@ -304,7 +305,7 @@ def _gru_cell(x: Tensor, state: Tensor, w_ih: Tensor, w_hh: Tensor, *biases: Ten
 def _lstm_cell(
     x: Tensor, states: Sequence[Tensor], w_ih: Tensor, w_hh: Tensor, *biases: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Compute both states (batch, hidden) from x (batch, features) and the states before, in torch's order."""
+    """Compute both states (batch, hidden) from x (batch, features) and the previous states, in torch's order."""
     b_ih, b_hh = biases or (None, None)
     gates = F.linear(states[0], w_hh, b_hh) + F.linear(x, w_ih, b_ih)
     first, forget, new, last = torch.unsafe_split(gates, states[0].shape[1], 1)
@@ -326,4 +327,4 @@ _CELLS: dict[Any, Callable[..., Any]] = {
     _ATEN.rnn_tanh_cell.default: _plain_cell(torch.tanh),
     _ATEN.rnn_relu_cell.default: _plain_cell(torch.relu),
 }
-"""What the cells of recurrent layers compute, operator by operator."""
+"""Decompositions of the cells of recurrent layers."""

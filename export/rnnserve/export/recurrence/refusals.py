@@ -1,4 +1,4 @@
-"""Refusing what a captured program can't do in ONNX, and explaining the errors of torch's exporter."""
+"""Refusing captured programs that ONNX can't express, and explaining the errors of torch's exporter."""
 
 import contextlib
 import linecache
@@ -46,49 +46,49 @@ __all__ = [
 
 
 class SizeIsFixed(BaseException):
-    """A capture has ended at the line that fixes a size. No `except Exception` of the user's or torch's takes it."""
+    """Ends a capture at the line that fixes a size. It passes every `except Exception` in user code and torch."""
 
 
 class AsksForValues(Exception):
-    """Code asks for the values of a tensor that has none in a capture."""
+    """Code reads the values of a tensor that has none during a capture."""
 
 
 class FixedSize(UnsupportedModule):
-    """The module's Python code fixes an axis to the size of the sample, as a loop over it does."""
+    """The module's Python code fixes an axis to the sample's size, for example in a loop over the axis."""
 
     def __init__(self, message: str, *, of_batch: bool = False) -> None:
         super().__init__(message)
-        self.of_batch = of_batch  # the module may hold something of as many rows as the sample has
+        self.of_batch = of_batch  # the module may store something with as many rows as the sample
 
 
 class NotRolled(UnsupportedModule):
-    """The captures at several lengths are not one program of any length; the message has the place and the reason."""
+    """The captures at several lengths don't fit one program for all lengths. The message has place and reason."""
 
 
 class RaisedInCapture(UnsupportedModule):
-    """The module raises where it is captured, as a loop does over steps whose number it does not know."""
+    """The module raises during its capture, for example in a loop over an unknown number of steps."""
 
 
 class Fixed(NamedTuple):
-    """What has fixed a size: the line of the user's code as "file.py:12", the code there, and the function around."""
+    """The place that fixes a size: the line of user code as "file.py:12", its text, and the enclosing function."""
 
     line: str = ""
     code: str = ""
     function: str = ""
-    by_number: bool = False  # whether it makes a plain number of the size: `int(x.size(1))`
-    axis: int | None = None  # of an argument; None where the size is computed of others
+    by_number: bool = False  # whether the code makes a plain number of the size: `int(x.size(1))`
+    axis: int | None = None  # axis of an argument, or None for a size computed from others
 
     def __str__(self) -> str:
-        """Give the place for a message, " (at file.py:12, 'n = int(x.size(1))')"; nothing where none was seen."""
+        """Format the place for a message, " (at file.py:12, 'n = int(x.size(1))')", or nothing if it is unknown."""
         shown = f", {self.code!r}" if self.code else ""
         return f" (at {self.line}{shown})" if self.line else ""
 
 
 @contextlib.contextmanager
 def fixed_sizes_noted(ending: Collection[int]) -> Iterator[dict[int, Fixed]]:
-    """Note what this thread's captures fix in the context: the size, and the line of the user's that did it first.
+    """Record the sizes that this thread's captures fix in the context, each with the first line that fixes it.
 
-    A capture ends with SizeIsFixed where a loop, or something like it, fixes one of the sizes in `ending`.
+    A capture ends with SizeIsFixed if a loop, or similar code of the user, fixes any of the sizes in `ending`.
     """
     noted: dict[int, Fixed] = {}
     thread = threading.get_ident()
@@ -97,7 +97,7 @@ def fixed_sizes_noted(ending: Collection[int]) -> Iterator[dict[int, Fixed]]:
         if not isinstance(target, sympy.Integer) or int(target) in noted or threading.get_ident() != thread:
             return
         stack = traceback.extract_stack()
-        # The innermost of the user's; a frame without a file is of code that torch has made.
+        # The innermost frame of user code. torch's generated code has no file.
         users = [at for at, each in enumerate(stack) if is_users_code(each.filename) and each.filename.endswith(".py")]
         if not users:
             return
@@ -120,7 +120,7 @@ _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch
 
 
 def refuse_scripts(module: nn.Module) -> None:
-    """Refuse scripted modules, which have no Python code to capture, quantised ones, and sparse or short weights."""
+    """Refuse scripted modules, which have no Python code to capture, quantized modules, sparse or 16-bit weights."""
     for name, submodule in module.named_modules():
         if isinstance(submodule, torch.jit.ScriptModule):
             what = f"`{name}`" if name else "the module itself"
@@ -149,7 +149,7 @@ def refuse_scripts(module: nn.Module) -> None:
 
 
 def refuse_random_numbers(graph: torch.fx.Graph, module: nn.Module) -> None:
-    """Refuse random numbers in the captured program: dropout that is on, or noise."""
+    """Refuse random numbers in the captured program, such as active dropout or noise."""
     for node in graph.nodes:
         target = node.target
         if not isinstance(target, OpOverload) or torch.Tag.nondeterministic_seeded not in target.tags:
@@ -166,7 +166,7 @@ def refuse_random_numbers(graph: torch.fx.Graph, module: nn.Module) -> None:
 
 
 def _in_training(module: nn.Module) -> str:
-    """Name what is in training mode: modules that are not registered, which .eval() does not reach; or all."""
+    """Name the modules in training mode: unregistered modules, which .eval() doesn't reach, or the whole module."""
     registered = set(module.modules())
     held = [name for name, each in held_modules(module).items() if each.training and each not in registered]
     names = ", ".join(f"`{name}`" for name in held)
@@ -181,7 +181,7 @@ def _arguments(target: OpOverload, node: torch.fx.Node) -> dict[str, Any]:
 
 
 def keeps_state(names: Iterable[str]) -> UnsupportedModule:
-    """Explain that a module keeps states in attributes or buffers, and how to publish it."""
+    """Return a refusal that names the state that a module keeps, and explains how to publish it."""
     kept = sorted(names)
     if not kept:
         return counts_calls(())
@@ -194,7 +194,7 @@ def keeps_state(names: Iterable[str]) -> UnsupportedModule:
 
 
 def counts_calls(names: Collection[str]) -> UnsupportedModule:
-    """Explain that a call changes numbers of a module, or something outside of it, for the calls after it."""
+    """Return a refusal because a call changes numbers of the module, or something outside of it, for later calls."""
     said = sorted(names)
     changes = f"changes {said}" if said else "changes something outside of it, such as a global variable,"
     advice = (
@@ -210,7 +210,7 @@ def counts_calls(names: Collection[str]) -> UnsupportedModule:
 
 
 def refuse_state(program: torch.export.ExportedProgram) -> None:
-    """Refuse buffers that an operator itself writes to, as a normalisation in training mode does."""
+    """Refuse buffers that an operator itself writes to, as a normalization in training mode does."""
     mutated = sorted(program.graph_signature.buffers_to_mutate.values())
     if mutated:
         raise UnsupportedModule(
@@ -223,7 +223,7 @@ def refuse_state(program: torch.export.ExportedProgram) -> None:
 
 
 def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mapping[int, Fixed]) -> ExportError:
-    """Turn an error of the capture into one whose message has the change that the module needs."""
+    """Convert an error of the capture into a refusal whose message explains how to change the module."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_users_code(frame.filename)]
     at = f" (at {source_line(frames[-1].filename, frames[-1].lineno)})" if frames else ""
     said = first_line(str(error))
@@ -245,7 +245,7 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
 
 
 def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes) -> str:
-    """Explain that the module's code depends on values, and what to write: of lengths only where it has some."""
+    """Explain that the code depends on values, with advice. Modules with lengths or masks get advice about these."""
     line = (frames[-1].line or "").strip() if frames else ""
     after = linecache.getline(frames[-1].filename, (frames[-1].lineno or 0) + 1).strip() if frames else ""
     shown = f", {line!r}" if line else ""
@@ -271,8 +271,8 @@ def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes)
 
 
 def fixed_size(module: nn.Module, axes: DynamicAxes, all_fixed: Mapping[int, Fixed]) -> FixedSize:
-    """Explain what fixes the size of an axis, and what to write instead."""
-    # Where a number is made of one size, others are often fixed by what is done with it.
+    """Return a refusal that explains how a size gets fixed, and suggests a change."""
+    # If code makes a number of one size, later code often fixes others with it.
     ordered = sorted(all_fixed.items(), key=lambda each: not each[1].by_number)
     size, fixed = next(iter(ordered), (0, Fixed()))
     names = {name for tensor in axes.names for at, name in tensor.items() if fixed.axis in (None, at)}
@@ -308,7 +308,7 @@ def fixed_size(module: nn.Module, axes: DynamicAxes, all_fixed: Mapping[int, Fix
 
 
 def _holding(size: int, module: nn.Module) -> str:
-    """Name what may fix the number of rows."""
+    """Name the module's tensors and attributes that may fix the number of rows."""
     kept = [
         f"`{name}.{attribute}`".replace("`.", "`")
         for name, submodule in module.named_modules()
@@ -336,11 +336,11 @@ _WRITE = {
     "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. Else "
     "compute it outside of the module and make it an input",
 )
-"""By operator without a translation, what to write instead."""
+"""Advice for operators without a translation."""
 
 
 def untranslated(error: Exception) -> UnsupportedModule:
-    """Turn an error of torch.onnx into one that names the operator without a translation; a translation's own stays."""
+    """Convert an error of torch.onnx into a refusal that names the operator. Refusals of our translations stay."""
     cause: BaseException = error
     while cause.__cause__ is not None:
         cause = cause.__cause__
@@ -353,7 +353,7 @@ def untranslated(error: Exception) -> UnsupportedModule:
             f"the module was captured, but torch.onnx cannot translate it: {type(cause).__name__}: {said}"
         )
     overload = getattr(node.target, "__name__", str(node.target))
-    # As users name it: `_pdist_forward.default` is pdist, `special_i0` i0, `linalg_inv_ex` inv.
+    # Users' names: `_pdist_forward.default` is pdist, `special_i0` is i0, `linalg_inv_ex` is inv.
     name = overload.partition(".")[0].strip("_").removesuffix("_forward").removesuffix("_ex")
     name = name.removeprefix("special_").removeprefix("bessel_").removeprefix("linalg_")
     is_unknown = isinstance(cause, torch.onnx.OnnxExporterError)

@@ -1,13 +1,13 @@
-"""`scan`: a loop over the steps of a sequence that can be exported, whatever the step computes; and its capture.
+"""`scan`: a loop over the steps of a sequence that can be exported, for any computation in a step.
 
-The step is captured once, between the markers `ScanBegin` and `ScanEnd`, two operators of our own, with the program
-around it. `translate_scans` makes one ONNX Scan (https://onnx.ai/onnx/operators/onnx__Scan.html) of what is between
-them. Its body holds the nodes that depend on the step; what they use of the rest (weights, the module's other inputs)
-they take from the graph around it.
+During a capture, the step runs once, as part of the program, between two operators of our own, the markers `ScanBegin`
+and `ScanEnd`. `translate_scans` replaces them and the nodes between them with one ONNX Scan
+(https://onnx.ai/onnx/operators/onnx__Scan.html). Its body contains the nodes that depend on the step. Other values
+(weights, the module's other inputs) come from the outer graph.
 
-Both markers have the attribute `number`, which tells scans of one program apart and keeps the exporter from merging two
-that begin with the same tensors. ScanBegin(states, sequences) gives the states before a step, and the step.
-ScanEnd(states after the step, outputs of the step, states, sequences) gives the states after the last step, and the
+Both markers have the attribute `number`. It distinguishes the scans of a program and keeps the exporter from merging
+two scans that begin with the same tensors. ScanBegin(states, sequences) returns the states before a step, and the step.
+ScanEnd(states after the step, outputs of the step, states, sequences) returns the states after the last step, and the
 stacked outputs.
 """
 
@@ -46,21 +46,21 @@ _thread = threading.local()
 
 
 class CaptureSession:
-    """The capture of a module, known to the exporting thread only: other threads use PyTorch's own code."""
+    """The capture of a module. Only the exporting thread has a session, so other threads use PyTorch's own code."""
 
     def __init__(self, root: nn.Module) -> None:
         own = root.get_submodule(path_of_the_users(root))
         self._names = {id(module): f"`{name}`" if name else "the module itself" for name, module in own.named_modules()}
-        self.scans = itertools.count()  # gives each `scan` of the captured program a number
+        self.scans = itertools.count()  # numbers for the `scan` calls of the captured program
 
     def name(self, module: nn.Module) -> str:
-        """Name a module for messages: its (first) qualified name and its class."""
+        """Return the name of a module for messages: its (first) qualified name and its class."""
         known = self._names.get(id(module), "a module that the exported one does not register")
         return f"{known} ({type(module).__name__})"
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
-        """Make it this thread's session in the context."""
+        """Make this the thread's session in the context."""
         before = getattr(_thread, "session", None)
         _thread.session = self
         try:
@@ -75,7 +75,7 @@ def is_capturing() -> bool:
 
 
 def current_session() -> CaptureSession:
-    """Give this thread's session; only for code that runs while there is one."""
+    """Return this thread's session, which must exist."""
     session: CaptureSession = _thread.session
     return session
 
@@ -90,7 +90,7 @@ def is_marker(node: fx.Node, name: str) -> bool:
 
 
 def numbers_of(marker: fx.Node) -> list[int]:
-    """Give the number of the scan that a marker is of; for END its numbers of states and outputs, too, and more."""
+    """Return a marker's attributes: the scan's number and, for END, its numbers of states and outputs, and others."""
     numbers = marker.kwargs["attr_ints"]
     assert isinstance(numbers, list | tuple)  # noqa: S101 - as torch.onnx.ops writes attributes
     return [number for number in numbers if isinstance(number, int)]
@@ -106,9 +106,9 @@ def scan(
 ) -> tuple[Argument, Argument]:
     """Call `combine_fn` for each step of a sequence, and pass the state from step to step.
 
-    In eager it is a loop. `export_onnx` makes one ONNX Scan of it, which is right for every number of steps, where a
-    Python loop would be right for the sample's number only. Signature and results are those of torch's prototype
-    `torch._higher_order_ops.scan`. With a cell, and `input` (batch, sequence, features)::
+    In eager this is a loop. `export_onnx` converts it to one ONNX Scan, which is right for any number of steps. A
+    Python loop would be right only for the sample's number of steps. Signature and results are those of torch's
+    prototype `torch._higher_order_ops.scan`. With a cell, and `input` (batch, sequence, features)::
 
         def step(h, x):  # (batch, hidden), (batch, features)
             h = cell(x, h)
@@ -116,16 +116,16 @@ def scan(
 
         h_n, output = scan(step, input.new_zeros(input.size(0), hidden), input, dim=1)
 
-    An export calls `combine_fn` for one step, so all steps have to compute the same: a number that changes from step to
-    step has to be a tensor among `xs`, such as `torch.arange(input.size(1))` with `dim=0`. It may use parameters and
-    tensors from outside, but may write only to tensors that it has made.
+    An export calls `combine_fn` for a single step, so all steps must compute the same. If a number changes from step to
+    step, pass it as a tensor in `xs`, such as `torch.arange(input.size(1))` with `dim=0`. `combine_fn` can use
+    parameters and other tensors from outside, but it must write only to tensors that it has made.
 
     Args:
         combine_fn: (state before the step, one step of `xs`) -> (state after the step, the step's output).
         init: The state before the first step: a tensor, or nested tuples, lists and dicts of tensors. The state after
-            each step has the same structure, shapes and dtypes.
-        xs: The sequence: a tensor or a nest of tensors, all with as many steps along the axis `dim`. One step of it
-            has the same structure without that axis.
+            each step must have the same structure, shapes and dtypes.
+        xs: The sequence: a tensor or a nest of tensors, all with the same number of steps along the axis `dim`. A step
+            of `xs` has the same structure without that axis.
         dim: The axis of the steps in `xs`, and in the outputs.
         reverse: Whether to start at the last step. Outputs stay in the order of `xs`.
 
@@ -133,15 +133,15 @@ def scan(
         The state after the last step, structured like `init`, and the outputs, stacked along a new axis `dim`.
 
     Raises:
-        UnsupportedModule: If there is no step, if sizes along `dim` differ, or if a step changes the state's structure,
-            shapes or dtypes. In eager, too, so that it is seen before the export.
+        UnsupportedModule: If there are no steps, if sizes along `dim` differ, or if a step changes the state's
+            structure, shapes or dtypes. Eager raises it as well, so that you notice the problem before the export.
     """
     states, state_spec = tree_flatten(init)
     sequences, step_spec = tree_flatten(xs)
     axis, count = _axis_of_steps(states, sequences, dim)
 
     def step(before: list[Tensor], of_step: list[Tensor]) -> tuple[list[Tensor], list[Tensor], Argument]:
-        """Call `combine_fn` with flat lists; the last result is the structure of the output."""
+        """Call `combine_fn` with flat lists, and also return the structure of the output."""
         after, output = combine_fn(tree_unflatten(before, state_spec), tree_unflatten(of_step, step_spec))
         after, after_spec = tree_flatten(after)
         if after_spec != state_spec:
@@ -182,7 +182,7 @@ def _marker(
     shapes: Sequence[Sequence[Any]],
     numbers: dict[str, Any],
 ) -> list[Tensor]:
-    """Put a marker into the captured program, whose results have the types of other tensors."""
+    """Add a marker to the captured program. Its results have the types of the tensors in `like`."""
     dtypes = [each.dtype for each in like]
     return list(torch.onnx.ops.symbolic_multi_out(f"{DOMAIN}::{name}", inputs, numbers, dtypes=dtypes, shapes=shapes))
 
@@ -190,7 +190,7 @@ def _marker(
 def _axis_of_steps(
     states: Sequence[Argument], sequences: Sequence[Argument], dim: int
 ) -> tuple[int, int | torch.SymInt]:
-    """Check the arguments of a scan; give the axis of the steps, 0 or more, and their number."""
+    """Check the arguments of a scan, and return the (non-negative) axis of the steps and their number."""
     for name, leaves in (("init", states), ("xs", sequences)):
         other = [type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor)]
         if other or not leaves:
@@ -234,7 +234,7 @@ def _check_outputs(outputs: Sequence[Argument], axis: int) -> None:
 
 
 def refuse_empty_scans(model: ir.Model, may_be_empty: MayBeEmpty) -> None:
-    """Let a node fail before what a scan is over has no steps, as in eager, or no rows, which ends onnxruntime."""
+    """Let scans over no steps fail, as in eager, and scans over no rows, which would end onnxruntime's process."""
     for end in [node for node in model.graph if node.domain == DOMAIN and node.op_type == END]:
         for at in range(end.attributes["states"].as_int() + end.attributes["outputs"].as_int(), len(end.inputs)):
             value = end.inputs[at]
@@ -245,9 +245,9 @@ def refuse_empty_scans(model: ir.Model, may_be_empty: MayBeEmpty) -> None:
 
 
 def translate_scans(model: ir.Model) -> None:
-    """Replace the markers and the nodes between them by Scan, in place."""
+    """Replace the markers and the nodes between them with Scan, in place."""
     graph = model.graph
-    # A scan within the step of another one ends first, and is a node of that step when the outer one is translated.
+    # An inner scan ends first, so it is already a node of the step when the outer scan is translated.
     for end in [node for node in graph if node.domain == DOMAIN and node.op_type == END]:
         number = end.attributes["number"].as_int()
         begins = (node for node in graph if node.domain == DOMAIN and node.op_type == BEGIN)
@@ -257,7 +257,7 @@ def translate_scans(model: ir.Model) -> None:
 
 
 def _translate(graph: ir.Graph, begin: ir.Node | None, end: ir.Node, name: str) -> None:
-    """Replace one pair of markers."""
+    """Replace a pair of markers."""
     states, outputs = end.attributes["states"].as_int(), end.attributes["outputs"].as_int()
     dim, reverse = end.attributes["dim"].as_int(), end.attributes["reverse"].as_int()
     carried = end.inputs[states + outputs :]
@@ -296,14 +296,14 @@ def _translate(graph: ir.Graph, begin: ir.Node | None, end: ir.Node, name: str) 
 
 
 def _nodes_of_step(graph: ir.Graph, begin: ir.Node, end: ir.Node) -> list[ir.Node]:
-    """Give the nodes that depend on the step, in order."""
+    """Return the nodes that depend on the step, in order."""
     made = set(begin.outputs)
     nodes = []
     for node in graph:
         if node is not end and any(value in made for value in _used(node)):
             nodes.append(node)
             made.update(node.outputs)
-    # Whatever a step's value is used for outside the step ends in a result of the module.
+    # If a value of a step is used outside the step, it reaches a result of the module.
     if any(value.is_graph_output() for value in made):
         raise UnsupportedModule(
             "a value of a single step of scan is used outside the step. Let combine_fn return it, as a part of the "
@@ -313,7 +313,7 @@ def _nodes_of_step(graph: ir.Graph, begin: ir.Node, end: ir.Node) -> list[ir.Nod
 
 
 def _used(node: ir.Node) -> Iterable[ir.Value | None]:
-    """Give the values that a node uses, also within its graphs."""
+    """Yield the values that a node uses, including those in its subgraphs."""
     yield from node.inputs
     for attribute in node.attributes.values():
         if attribute.type is ir.AttributeType.GRAPH:
@@ -323,7 +323,7 @@ def _used(node: ir.Node) -> Iterable[ir.Value | None]:
 
 
 def _like(value: ir.Value | None, name: str, without: int | None = None) -> ir.Value:
-    """Make a value of the same type and shape, without the axis given."""
+    """Make a value with the same type and shape, optionally without an axis."""
     assert value is not None  # noqa: S101 - the markers take tensors only
     shape = value.shape
     if shape is not None and without is not None:
@@ -334,7 +334,7 @@ def _like(value: ir.Value | None, name: str, without: int | None = None) -> ir.V
 def _results(
     of_step: Sequence[ir.Value | None], body: Sequence[ir.Node], name: str
 ) -> tuple[list[ir.Value], list[ir.Node]]:
-    """Make the body's outputs, each the result of another node of the body, and the nodes that copy for this."""
+    """Return the body's outputs, each the result of a different node in the body, and the copy nodes needed for it."""
     made = {value for node in body for value in node.outputs}
     results: list[ir.Value] = []
     copies = []

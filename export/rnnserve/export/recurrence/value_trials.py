@@ -1,9 +1,9 @@
-"""Other sizes than the sample's: where a module may compute otherwise than its program, and what the two give there.
+"""Trials at other sizes than the sample's, to find sizes at which a module and its captured program differ.
 
 A capture follows the sample's path through the module's Python code. A condition on sizes (`if input.shape[1] > 3`)
-becomes a guard, which ONNX can't express; and some operators behave differently where an axis is 1 (`squeeze()`),
-without a guard. Where eager refuses a size, the program need not be right. Where eager accepts it but takes another
-path, the module is refused; at one size of all, and at usual sizes, values are compared.
+becomes a guard, which ONNX can't express. Some operators behave differently for an axis of size 1 (`squeeze()`),
+without a guard. The program may be wrong at sizes that eager refuses. If eager accepts a size but takes another path,
+the module is refused. Values are compared at usual sizes, and if a guard fails at a single size, at this size.
 """
 
 import contextlib
@@ -41,17 +41,17 @@ __all__ = ["Trial", "fixes_sizes", "other_sizes", "run_trials", "special_operato
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """Sizes at which an exported model has to give its module's values."""
+    """Sizes at which an exported model must return its module's values."""
 
-    sizes: Mapping[str, int]  # sizes of the dynamic axes, by name
-    refusal: UnsupportedModule  # what is raised if the values are others there
-    unusual: Sequence[bool] = (False, True)  # whether values are usual ones, or large ones beside zeros, in each run
-    along: str = ""  # of a loop, the axis that it is over
-    is_long: bool = False  # whether rounding adds up over many steps; one such trial is enough for a loop
+    sizes: Mapping[str, int]  # by name of the dynamic axis
+    refusal: UnsupportedModule  # raised if the values differ
+    unusual: Sequence[bool] = (False, True)  # for each run, whether values are usual, or large with many zeros
+    along: str = ""  # the axis of a loop, if any
+    is_long: bool = False  # whether rounding accumulates over many steps; a single such trial is enough for a loop
 
 
 _LARGE = (67, 300)
-"""Sizes beyond those of parts, as of `x.split(16, 1)`."""
+"""Sizes larger than typical parts, such as those of `x.split(16, 1)`."""
 
 
 def other_sizes(
@@ -62,7 +62,7 @@ def other_sizes(
     limits: Limits,
     special: Mapping[str, str],
 ) -> list[Trial]:
-    """Give sizes at which a module may compute otherwise than its program, which has these `special_operators`."""
+    """Return trials at sizes where a module may differ from its program, which uses the operators in `special`."""
     if not axes.sizes:
         return []
     symbols = symbols_of(program, axes)
@@ -77,14 +77,14 @@ def other_sizes(
                 f"the axis static, or write the forward without the condition{kept_out}."
             )
             if not _holds_but_at_one(guard):
-                raise refusal  # a path that many sizes take may have conditions of its own
+                raise refusal  # a path for many sizes may have further conditions
             trials.append(Trial(breaking, refusal))
     usual = _usual_sizes(axes, limits)
     return trials + [Trial(at, _other_values(special, at, axes), unusual=(False,)) for at in usual]
 
 
 def fixes_sizes(program: torch.export.ExportedProgram) -> bool:
-    """Whether the user's code makes a plain number of what it computes of sizes: `int(math.ceil(n / 4))`."""
+    """Whether user code makes a plain number from a computation with sizes: `int(math.ceil(n / 4))`."""
     return any(isinstance(guard, sympy.Eq) and guard.rhs.is_Integer for guard, _ in _guards(program))
 
 
@@ -93,7 +93,7 @@ def _usual_sizes(axes: DynamicAxes, limits: Limits) -> Iterator[dict[str, int]]:
         yield {**axes.sizes, name: within(1, name, limits)}
     for name, large in itertools.product(axes.sizes, _LARGE):
         yield {**axes.sizes, name: within(large, name, limits)}
-    for more in (1, 2):  # an odd size and an even one of each axis, at least
+    for more in (1, 2):  # at least one odd and one even size for each axis
         yield {
             name: within(2 * size + more + number, name, limits)
             for number, (name, size) in enumerate(axes.sizes.items())
@@ -101,7 +101,7 @@ def _usual_sizes(axes: DynamicAxes, limits: Limits) -> Iterator[dict[str, int]]:
 
 
 def _guards(program: torch.export.ExportedProgram) -> Iterator[tuple[sympy.Basic, str]]:
-    """Give the conditions on sizes in the user's own code, and where they are."""
+    """Yield the conditions on sizes in user code, and their places."""
     values = inputs_of(program)
     environment = getattr(getattr(values[0], "fake_mode", None), "shape_env", None) if values else None
     for guard in environment.guards if environment is not None else ():
@@ -113,7 +113,7 @@ def _guards(program: torch.export.ExportedProgram) -> Iterator[tuple[sympy.Basic
 def _breaking(
     guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: DynamicAxes, limits: Limits
 ) -> dict[str, int] | None:
-    """Find sizes at which the guard does not hold, among those near the numbers in it; None if there are none."""
+    """Find sizes near the guard's numbers at which the guard fails, or None if there are none."""
     asked = [symbol for symbol in guard.free_symbols if symbol in symbols]
     if not asked or len(asked) != len(guard.free_symbols):
         return None
@@ -132,7 +132,7 @@ def _breaking(
 
 
 def _holds_but_at_one(guard: sympy.Basic) -> bool:
-    """Whether a condition holds for all sizes of one axis but one, as `s != 1` does."""
+    """Whether a condition on a single axis holds for all sizes except one, as `s != 1` does."""
     if not isinstance(guard, sympy.Ne) or len(guard.free_symbols) != 1:
         return False
     (symbol,) = guard.free_symbols
@@ -141,7 +141,7 @@ def _holds_but_at_one(guard: sympy.Basic) -> bool:
 
 
 def _takes(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Mapping[str, int]) -> bool:
-    """Whether the module runs at some sizes, without values. Any error means that it refuses them."""
+    """Whether the module runs at some sizes, without values. Any error counts as a refusal of the sizes."""
     with contextlib.suppress(Exception), prepared(module):
         torch.export.export(module, resize(args, axes, sizes), strict=False)
         return True
@@ -151,13 +151,13 @@ def _takes(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Mapping
 def _kept_out(
     breaking: Mapping[str, int], axes: DynamicAxes, guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str]
 ) -> str:
-    """Explain how to keep out sizes that are special to the module, where they are the smallest or the largest."""
+    """Explain how to exclude sizes that the module treats specially, if these are the smallest or the largest."""
     (name, size), *more = [each for each in breaking.items() if each[1] != axes.sizes[each[0]]] or [("", 0)]
     if more or not name:
         return ""
     low, high = (1, size - 1) if size > axes.sizes[name] else (size + 1, None)
     if _breaking(guard, symbols, axes, {name: (low, high)}) is not None:
-        return ""  # others break it, too, as every fourth size breaks `n % 4 != 0`
+        return ""  # other sizes also fail, as every fourth size fails `n % 4 != 0`
     said = "more" if high is None else "at most so many"
     return f', or say that requests have {said}: sizes={{"{name}": ({low}, {high})}}'
 
@@ -173,7 +173,7 @@ _SPECIAL = {
         "Compute the sizes of parts from .size(), x[:, : x.size(1) // 2]",
     ),
 }
-"""Operators that compute otherwise at some sizes, each with what to write instead."""
+"""Operators that compute differently at some sizes, with advice."""
 
 _EQUAL_STEPS = (
     " Exported, all steps of scan are equal: if its Python code counts calls, or keeps something from call to call, "
@@ -182,7 +182,7 @@ _EQUAL_STEPS = (
 
 
 def special_operators(program: torch.export.ExportedProgram) -> dict[str, str]:
-    """Give the operators of a captured program that treat some sizes as special cases, and what to write instead."""
+    """Return the operators of a captured program that treat some sizes as special cases, with advice."""
     nodes = program.graph.nodes
     special = {
         f"{node.target}{line_of(node)}": f" {_SPECIAL[node.target]}." for node in nodes if node.target in _SPECIAL
@@ -191,7 +191,7 @@ def special_operators(program: torch.export.ExportedProgram) -> dict[str, str]:
 
 
 def _other_values(special: Mapping[str, str], sizes: Mapping[str, int], axes: DynamicAxes) -> UnsupportedModule:
-    """Explain that a size is a special case, where that may be, and what to write."""
+    """Return a refusal that names the size, the operators that may treat it as a special case, and advice."""
     where = ", ".join(filter(None, special)) or "the module's code"
     advice = "".join(dict.fromkeys(special.values()))
     unlike = [name for name, size in sizes.items() if size != axes.sizes[name]]
@@ -210,10 +210,10 @@ def _listed(sizes: Mapping[str, int]) -> str:
 
 _TOLERANCES = {np.dtype("float64"): 1e-5, np.dtype("float32"): 1e-4, np.dtype("float16"): 2e-2}
 _ULP = 2.0**-23  # of float32, relative
-_AGAIN = ((torch.float64, 1.0), (None, 1 + _ULP), (None, 1 - _ULP))  # dtypes and factors of floats, of eager once more
-_AS_FAR = 10  # times as far from float64 as eager
-_MOST_CALLS = 150_000  # of torch's functions, in a long trial: some two seconds
-_ELEMENTS = 20  # of a result for one row, that take as long as a call
+_AGAIN = ((torch.float64, 1.0), (None, 1 + _ULP), (None, 1 - _ULP))  # dtypes and input factors of further eager runs
+_AS_FAR = 10  # allowed distance from float64, as a multiple of eager's
+_MOST_CALLS = 150_000  # of torch's functions in a long trial: about two seconds
+_ELEMENTS = 20  # elements of a result that take as long as a call
 
 
 def run_trials(
@@ -224,7 +224,7 @@ def run_trials(
     input_names: Sequence[str],
     program: torch.onnx.ONNXProgram,
 ) -> None:
-    """Compare an exported model with its module."""
+    """Compare an exported model with its module at the sizes of all trials."""
     if not trials:
         return
     model = program.model_proto
@@ -232,15 +232,15 @@ def run_trials(
         runner = OnnxRunner(model.SerializeToString())
     except RuntimeError as error:
         if not any(any(trial.unusual) for trial in trials):
-            return  # whether onnxruntime has kernels for it is said by the proof, which runs the model anyway
+            return  # the verification runs the model anyway, and reports missing kernels of onnxruntime
         raise UnsupportedModule(f"onnxruntime cannot load the exported model: {first_line(str(error))}") from error
     declared = [[dim.dim_value for dim in output.type.tensor_type.shape.dim] for output in model.graph.output]
-    calls: dict[str, dict[int, float]] = {}  # by the axis of a loop, and its size
+    calls: dict[str, dict[int, float]] = {}  # axis of a loop -> size -> number of calls
     for trial, is_unusual in ((each, unusual) for each in trials for unusual in each.unusual):
         counted = calls.setdefault(trial.along, {})
         size = trial.sizes.get(trial.along, 0)
         if trial.is_long and (max(counted) >= size or _calls_at(size, counted) > _MOST_CALLS):
-            continue  # of long ones, the first that takes little time is enough
+            continue  # the first long trial that takes little time is enough
         calling = _Calls()
         with contextlib.nullcontext() if trial.is_long else calling:
             run = _run_eager(trial.sizes, module, args, axes, is_unusual=is_unusual)
@@ -261,12 +261,12 @@ def run_trials(
 
 
 class _Calls(TorchFunctionMode):
-    """Counts calls of torch's functions, large ones as several: what a module takes, the same on every machine."""
+    """Counts calls of torch's functions, large ones as several, as a measure of work that is equal on all machines."""
 
     number = 0.0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        """Run `func`."""
+        """Run `func` and count the call."""
         del types
         result = func(*args, **(kwargs or {}))
         given = result[0] if isinstance(result, tuple) and result else result
@@ -275,7 +275,7 @@ class _Calls(TorchFunctionMode):
 
 
 def _calls_at(size: int, counted: Mapping[int, float]) -> float:
-    """Compute the number of calls at a size from those at smaller ones; a loop in a loop has their square."""
+    """Estimate the number of calls at a size from smaller sizes. Nested loops grow quadratically."""
     growth = np.polyfit(list(counted), list(counted.values()), min(2, len(counted) - 1))
     return float(np.polyval(growth, size))
 
@@ -283,13 +283,13 @@ def _calls_at(size: int, counted: Mapping[int, float]) -> float:
 def _run_eager(
     sizes: Mapping[str, int], module: nn.Module, args: Arguments, axes: DynamicAxes, *, is_unusual: bool
 ) -> tuple[Arguments, list[np.ndarray]] | None:
-    """Draw arguments of these sizes, and run the module on them; None if it doesn't take the sizes."""
+    """Draw arguments with these sizes and run the module on them, or None if the module refuses the sizes."""
     resized = resize(args, axes, sizes)
-    # Lengths of the sample may be too many for fewer steps, and floats may have to be like those of the sample.
+    # The sample's lengths may be too large for fewer steps, and the module may only accept floats like the sample's.
     drawn = (_drawn(resized, is_unusual=is_unusual, most=most) for most in (None, min(sizes.values()), 1))
     for given in (*drawn, resized):
         kept: Arguments = tree_map_only(Tensor, torch.clone, given)
-        with contextlib.suppress(Exception):  # whatever the module raises
+        with contextlib.suppress(Exception):  # the module may raise anything
             return kept, _results(module, given)
     return None
 
@@ -297,10 +297,10 @@ def _run_eager(
 def _differ_by_rounding(
     module: nn.Module, given: Arguments, found: Sequence[np.ndarray], expected: Sequence[np.ndarray]
 ) -> bool:
-    """Whether results differ by rounding alone, which the module amplifies.
+    """Whether results differ only by rounding that the module amplifies.
 
-    Eager is as far from float64 then, and integers differ only if eager in float64, or of inputs that are moved by an
-    ulp, gives others, too.
+    In this case, eager is equally far from float64. Integers may differ only if eager itself returns other integers in
+    float64, or for inputs that are moved by an ulp.
     """
     exact, *moved = (_eager_again(module, given, to, factor) for to, factor in _AGAIN)
     for at, (one, eager) in enumerate(zip(found, expected, strict=True)):
@@ -316,7 +316,7 @@ def _differ_by_rounding(
 
 
 def _eager_again(module: nn.Module, given: Arguments, to: torch.dtype | None, factor: float) -> list[np.ndarray] | None:
-    """Run the module on inputs that are moved, or in float64; None if it can't."""
+    """Run the module in float64 or on moved inputs, or None if it can't."""
 
     def moved(each: Tensor) -> Tensor:
         return (each * factor).to(to or each.dtype) if each.is_floating_point() else each.clone()
@@ -333,14 +333,14 @@ def _results(module: nn.Module, args: Arguments) -> list[np.ndarray]:
 
 
 def _drawn(args: Arguments, *, is_unusual: bool, most: int | None) -> Arguments:
-    """Draw the floats among arguments; integers stay, which are within their bounds, or are cut at `most`."""
+    """Draw the floats among the arguments. Integers keep their values, cut at `most` if given."""
     generator = torch.Generator().manual_seed(int(is_unusual))
 
     def draw(each: Tensor) -> Tensor:
         if not each.is_floating_point():
             if most is None or each.dtype is torch.bool or each.is_complex():
                 return each
-            return each.clamp(max=min(most, torch.iinfo(each.dtype).max))  # an int8 holds no size of 200
+            return each.clamp(max=min(most, torch.iinfo(each.dtype).max))  # an int8 can't hold a size of 200
         drawn = torch.randn(each.shape, generator=generator, dtype=torch.float32)
         if is_unusual:
             drawn = (drawn * 30).masked_fill(torch.rand(each.shape, generator=generator) < 0.3, 0.0)

@@ -1,13 +1,13 @@
-"""Export of modules with loops of Python: what repeats for each step in captures at a few lengths becomes a scan.
+"""Exports modules with Python loops: operations that repeat for each step, in captures at a few lengths, become a scan.
 
-`rolling` has a module traced at a few sizes. `tracing` gives unrolled programs, simplified so that reads see what was
-written, and `items` reads one as a list. `sweeping` finds runs of equal copies, and explains them: what is the same for
-all, what is carried from step to step, what is a step of a sequence, and how numbers change. `items` makes one of the
-rolled lists, with numbers that follow from the sizes. `emission` evaluates it, with `rnnserve.export.scan` for the
-loops, in a capture with symbolic sizes.
+`rolling` traces a module at a few sizes. `tracing` produces unrolled programs, simplified so that reads find written
+values directly, and `items` converts a program to a list. `sweeping` finds consecutive equal copies in a list and
+explains them: which values are shared, which are carried from step to step, which come from a step of a sequence, and
+how numbers change. `items` then combines the rolled lists into one, with numbers that depend on the sizes. `emission`
+evaluates the combined list in a capture with symbolic sizes, with `rnnserve.export.scan` for the loops.
 
-Values of the exported model are compared with the module's at many sizes (`value_trials`), and on both sides of
-conditions on the length. Nothing is known of the module's source code.
+`value_trials` compares the exported model with the module at many sizes, and on both sides of conditions on the length.
+Nothing here reads the module's source code.
 
 Door: `__all__`.
 """

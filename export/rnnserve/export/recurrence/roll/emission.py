@@ -1,7 +1,7 @@
-"""The rolled program as a module, which is captured with symbolic sizes as any other.
+"""The rolled program as a module that can be captured with symbolic sizes like any other module.
 
-Numbers of its operators may be tensors: those of a step, or of a dynamic size. A scan of a dynamic number of steps is
-`rnnserve.export.scan`.
+Its operators may take tensors instead of numbers if the number depends on the step or on a dynamic size. A scan with a
+dynamic number of steps uses `rnnserve.export.scan`.
 """
 
 import dataclasses
@@ -36,8 +36,8 @@ __all__ = ["Rolled"]
 _ATEN = torch.ops.aten
 
 
-def computed(target: Any, form: Form, references: list[Any], numbers: list[Any]) -> Any:  # noqa: ANN401 - as of torch
-    """Compute an element from what it refers to and from its numbers."""
+def computed(target: Any, form: Form, references: list[Any], numbers: list[Any]) -> Any:  # noqa: ANN401 - as in torch
+    """Compute an element from the values and numbers that it refers to."""
     if target == LITERAL:
         dtype, shape = form
         return _literal(dtype, shape, numbers)
@@ -53,14 +53,14 @@ def computed(target: Any, form: Form, references: list[Any], numbers: list[Any])
 
 
 _FUNCTIONS = {_ATEN.one_hot.default: torch.nn.functional.one_hot, _ATEN.linspace.default: torch.linspace}
-"""By operators that take a size as a plain number, the functions that a capture has stand-ins for."""
+"""Operators that take a size as a plain number, and the functions for which a capture has stand-ins."""
 
 _open_scans: list[int] = []
 
 
 def _number_of_scan(marker: str, known: int | None) -> int:
-    """Give a number of its own to each scan that the module calls itself; one ends before that around it."""
-    if known is not None:  # without a beginning
+    """Return a unique number for each scan that the module itself calls. An inner scan ends before its outer scan."""
+    if known is not None:  # a scan without its begin marker
         return next(current_session().scans)
     if marker == BEGIN:
         _open_scans.append(next(current_session().scans))
@@ -83,28 +83,28 @@ def _is_whole(number: Any) -> bool:  # noqa: ANN401 - a number or a symbol
 
 
 def _with_tensors(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - as of torch
-    """Call an operator that takes numbers with tensors; of a slice, the end is its length."""
+    """Call an operator with tensors instead of numbers. For a slice, the end argument is the slice's length."""
     if target is _ATEN.select.int:
         source, dim, index = args
-        index = index.clamp(max=source.shape[dim] - 1)  # a step after the last is left out
+        index = index.clamp(max=source.shape[dim] - 1)  # the padding step after the last one, whose result is dropped
         return source.index_select(dim, index.reshape(1)).squeeze(dim)
     if target is _ATEN.select_scatter.default:
         source, value, dim, index = args
         shape = [-1 if axis == dim else 1 for axis in range(source.dim())]
         is_there = (torch.arange(source.shape[dim]) == index).reshape(shape)
         return torch.where(is_there, value.unsqueeze(dim), source)
-    if target is _ATEN.slice.Tensor:  # of the same length in each step
+    if target is _ATEN.slice.Tensor:  # every step has the same length
         source, dim, start, length, _ = args
         return source.index_select(dim, start.clamp(max=source.shape[dim] - length) + torch.arange(length))
     if target is _ATEN.full.default:
         return args[1].to(kwargs.get("dtype", args[1].dtype)).expand(args[0])
-    if isinstance(kwargs.get("alpha"), Tensor):  # of add and sub
+    if isinstance(kwargs.get("alpha"), Tensor):  # for add and sub
         args[1] = args[1] * kwargs.pop("alpha")
     return target.overloadpacket(*args, **kwargs)
 
 
 def _joined(target: Any, form: Form, references: list[Any], numbers: list[Any]) -> Tensor:  # noqa: ANN401 - as of torch
-    """Compute a `cat` or a `stack` that has segments among its parts."""
+    """Compute a `cat` or a `stack` with segments among its parts."""
     rest, rest_numbers = iter(references), iter(numbers)
     parts = list(_parts(form[1][1], rest, rest_numbers))
     rank = parts[0][1].dim() - parts[0][0]
@@ -121,7 +121,7 @@ def _joined(target: Any, form: Form, references: list[Any], numbers: list[Any]) 
 
 
 def _parts(forms: Form, references: Iterator[Any], numbers: Iterator[Any]) -> Iterator[tuple[bool, Tensor]]:
-    """Give the parts of a `cat` or a `stack`, each with whether it has an axis of steps in front."""
+    """Yield the parts of a `cat` or a `stack`, each with whether its first axis is an axis of steps."""
     for form in forms[1:]:
         value = next(references)
         if form == REPEATED:
@@ -135,7 +135,7 @@ def _parts(forms: Form, references: Iterator[Any], numbers: Iterator[Any]) -> It
 
 
 def steps_of(stacked: Tensor, first: Any, distance: Any, count: Any) -> Tensor:  # noqa: ANN401 - numbers or symbols
-    """Give some steps along axis 0: so many, from one on, at a distance."""
+    """Return `count` steps along axis 0, starting at `first`, `distance` apart."""
     if isinstance(distance, int) and distance == 1:
         is_whole = isinstance(first, int) and first == 0 and _is_same(count, stacked.shape[0])
         return stacked if is_whole else stacked.narrow(0, first, count)
@@ -145,26 +145,26 @@ def steps_of(stacked: Tensor, first: Any, distance: Any, count: Any) -> Tensor: 
 
 
 def _is_same(one: Any, other: Any) -> bool:  # noqa: ANN401 - numbers or symbols
-    """Whether two sizes are the same expression; no condition on symbols comes of it."""
+    """Whether two sizes are the same expression. Comparing them directly would add a condition on symbols."""
     return str(one) == str(other)
 
 
 def moved(tensor: Tensor, axis: int, to: int) -> Tensor:
-    """Move an axis, as `movedim` does, by an operator that torch.onnx translates as it is."""
+    """Move an axis, as `movedim` does, with an operator that torch.onnx translates directly."""
     order = list(range(tensor.dim()))
     order.insert(to % tensor.dim(), order.pop(axis))
     return tensor if order == sorted(order) else tensor.permute(order)
 
 
-_START, _END = 1, 2  # among the numbers of a slice
+_START, _END = 1, 2  # indices among the numbers of a slice
 
 
 @dataclasses.dataclass(frozen=True)
 class Scanned:
     """Results of a scan."""
 
-    finals: list[list[Tensor]]  # of each carried value the last ones, as many as it is carried steps, the latest first
-    stacked: dict[int, Any]  # all steps of outputs, along axis 0, by their place in the body
+    finals: list[list[Tensor]]  # for each carried value, the last values, one for each step of its lag, latest first
+    stacked: dict[int, Any]  # all steps of outputs, along axis 0, by the operation's place in the body
 
 
 def evaluated(
@@ -175,7 +175,7 @@ def evaluated(
     outputs: Collection[int],
     least: int,
 ) -> Any:  # noqa: ANN401 - a tensor, several, or a size
-    """Compute an element; of a scan, those outputs are needed, and it has at least so many steps."""
+    """Compute an element. For a scan, `outputs` are the needed outputs, and `least` is the minimum number of steps."""
     if target == SCAN:
         return _Scan(form, references, numbers, pads=least < 1).run(sorted(outputs))
     if target == STACKED:
@@ -187,7 +187,7 @@ def evaluated(
 
 
 def stacked_outputs(elements: Any) -> dict[int, set[int]]:  # noqa: ANN401 - (target, form, references) each
-    """By the number of a scan, which of its outputs are read as all steps."""
+    """Return which outputs of each scan are read as all steps, by the scan's number."""
     found: dict[int, set[int]] = {}
     for target, form, references in elements:
         if target == STACKED:
@@ -196,22 +196,22 @@ def stacked_outputs(elements: Any) -> dict[int, set[int]]:  # noqa: ANN401 - (ta
 
 
 class _Scan:
-    """One scan while it is evaluated.
+    """A scan during its evaluation.
 
     Attributes:
-        pads: Whether there is one step more than there are, left out again: ONNX has no scan of no steps.
-        fixed: Results of the operations that are the same in all steps, by place.
-        wholes: All steps of what the scan reads of each step, along axis 0.
-        taken: By a sequence's source, by an operation's place, or by the places of an operation and of a number of it,
-            which of `wholes` stands for it.
-        lengths: By the place of a slice that moves from step to step, its length.
+        pads: Whether to add a step and drop its result, because ONNX can't scan zero steps.
+        fixed: Results of operations that are the same in all steps, by place.
+        wholes: All steps of the values that the scan reads step by step, along axis 0.
+        taken: Index in `wholes`, by the source of a sequence, by an operation's place, or by the places of an operation
+            and its number.
+        lengths: Length of a slice that moves from step to step, by the slice's place.
     """
 
     def __init__(self, body: Body, references: list[Any], numbers: list[Any], *, pads: bool) -> None:
         self.body, self.references, self.numbers, self.pads = body, references, numbers, pads
         self.count = numbers[0]
         self.steps = torch.arange(self.count + 1 if pads else self.count)
-        self.first = [[references[at] for at in reversed(carry.first)] for carry in body.carries]  # the latest first
+        self.first = [[references[at] for at in reversed(carry.first)] for carry in body.carries]  # latest first
         self.inner_outputs = stacked_outputs(
             (each.target, each.form, [source.at if source.kind == "inside" else -1 for source in each.sources])
             for each in body.operations
@@ -225,7 +225,7 @@ class _Scan:
             self._prepare(place, operation)
 
     def _prepare(self, place: int, operation: Operation) -> None:
-        """Compute an operation that is the same in all steps; of another, add what it reads of each step."""
+        """Compute an operation if it is the same in all steps. Otherwise collect the values that it reads at each step."""
         numbers = [self._number(each) for each in operation.numbers]
         sources = operation.sources
         if all(each.kind == "outside" or (each.kind == "inside" and each.at in self.fixed) for each in sources):
@@ -251,7 +251,7 @@ class _Scan:
                 self._take((place, at), *self._all_of(number, operation.shape))
 
     def _take(self, name: Any, key: Any, whole: Callable[[], Tensor]) -> None:  # noqa: ANN401 - as of `taken`
-        """Let an input stand for something; under one key there is one input."""
+        """Let an input represent a value. Values with the same key share an input."""
         if key not in self._places:
             self._places[key] = len(self.wholes)
             self.wholes.append(whole())
@@ -265,7 +265,7 @@ class _Scan:
         return torch.cat([*before, rest]) if before else rest
 
     def _all_of(self, number: Progression, shape: Any) -> tuple[Any, Callable[[], Tensor]]:  # noqa: ANN401 - a `Shape`
-        """Give a key for the values of a number in all steps, and what computes them."""
+        """Return a key for the values of a number in all steps, and a function that computes these values."""
         whole = all(isinstance(each, int | torch.SymInt) for each in number.values)
         dtype = result = torch.int64 if whole else torch.float64
         if not whole and is_tensor(shape) and shape[-1].is_floating_point:
@@ -283,7 +283,7 @@ class _Scan:
     def _value(
         self, source: Source, values: Argument, before: Sequence[list[Tensor]] = (), step: Sequence[Tensor] = ()
     ) -> Any:  # noqa: ANN401 - as of `evaluated`
-        """Give what a source is in one step: values of the step so far, and carried ones from before it."""
+        """Return a source's value in a step, from the values of this step so far and the carried values before it."""
         match source.kind:
             case "inside":
                 return values[source.at]
@@ -294,7 +294,7 @@ class _Scan:
         return step[self.taken[source]]
 
     def _step(self, before: list[list[Tensor]], step: Sequence[Tensor]) -> list[Any]:
-        """Compute all operations of one step."""
+        """Compute all operations of a step."""
         values: list[Any] = []
         for place, operation in enumerate(self.body.operations):
             if place in self.fixed:
@@ -315,7 +315,7 @@ class _Scan:
         return values
 
     def run(self, outputs: list[int]) -> Scanned:
-        """Give the last carried values, and all steps of outputs."""
+        """Return the last carried values, and all steps of the requested outputs."""
         stacked: dict[int, Any] = {
             place: self.wholes[self.taken[place]] if place in self.taken else self._repeated(place)
             for place in outputs
@@ -324,7 +324,8 @@ class _Scan:
         outputs = [place for place in outputs if place not in stacked]
         if not self.first and not outputs:
             return Scanned([], stacked)
-        has_number = self.pads or not self.wholes  # of the step: a scan needs an input, and leaves out the last step
+        # The step's number: a scan needs an input, and padding needs the number to drop the last step.
+        has_number = self.pads or not self.wholes
 
         def combine(state: list[Tensor], taken: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
             rest = iter(state)
@@ -349,7 +350,7 @@ class _Scan:
         return Scanned(finals, stacked | dict(zip(outputs, results, strict=False)))
 
     def _padded(self, whole: Tensor) -> Tensor:
-        """Add the step that is left out again; numbers of steps have it."""
+        """Add the padding step. A tensor of step numbers already has it."""
         if whole.dim() == 1 and _is_same(whole.shape[0], self.steps.shape[0]):
             return whole
         return torch.cat([whole, whole.new_zeros((1, *whole.shape[1:]))])
@@ -360,7 +361,7 @@ class _Scan:
 
 
 class Rolled(nn.Module):
-    """Computes what a module computes, for all sizes."""
+    """Computes the same as the module, for all sizes."""
 
     def __init__(
         self,
@@ -382,11 +383,11 @@ class Rolled(nn.Module):
                 self.held[number] = self._hold(name, held[name])
 
     def _hold(self, path: str, value: Any) -> tuple[nn.Module, str]:  # noqa: ANN401 - a parameter or a buffer
-        """Register a tensor under the user's name."""
+        """Register a tensor under the user's name for it."""
         *folders, name = path.split(".")
         owner: nn.Module = self
         for folder in folders:
-            if folder not in owner._modules:  # noqa: SLF001 - that a module has them is documented
+            if folder not in owner._modules:  # noqa: SLF001 - `_modules` of a module is documented
                 owner.add_module(folder, nn.Module())
             owner = owner.get_submodule(folder)
         owner.register_buffer(name, value)

@@ -1,6 +1,6 @@
-"""The operations of a captured program, as items that can be compared with those of other steps and other lengths.
+"""The operations of a captured program, as items that can be compared across steps and across lengths.
 
-`fitted` makes one program of those of several lengths: the same operations, with numbers that are functions of the
+`fitted` combines the programs of several lengths into one: the same operations, with numbers that are functions of the
 sizes.
 """
 
@@ -48,47 +48,47 @@ __all__ = [
 INPUT, STATE, CONSTANT, LITERAL, OUTPUT = "input", "state", "constant", "literal", "output"
 SCAN, STACKED, FINAL = "scan", "stacked", "final"
 GIVEN = (INPUT, STATE, CONSTANT)
-_ALONE = -1  # number of a scan whose beginning has gone
-_LARGEST_LITERAL = 64  # values of a constant that are numbers of an item
+_ALONE = -1  # number of a scan whose begin marker is missing
+_LARGEST_LITERAL = 64  # a constant with more values is compared by its hash, not as numbers of an item
 
 Form = tuple[Any, ...]
-"""Arguments of an operator without what may differ: ("list", …), ("dict", (name, …), …), a reference or a number."""
+"""An operator's arguments without variable parts: ("list", …), ("dict", (name, …), …), a reference or a number."""
 
 REFERENCE: Form = ("reference",)
 
 
 @dataclasses.dataclass(eq=False)
 class Item:
-    """One operation of a captured program, or one scan of several.
+    """An operation of a captured program, or a scan of several operations.
 
     Attributes:
-        numbers: Numbers among its arguments, likewise. The first of a scan is the number of steps.
-        shape: Shape and dtype of its result, or those of a scan's body: equal in all steps, not at all lengths.
-        outputs: Of a scan, the items that are all steps of an output, by the place in its body.
-        reads: Of a scan, the items that are one step of an output, or a last value, in the order of the program.
+        numbers: Numbers among its arguments, in the form's order. The first number of a scan is the number of steps.
+        shape: Shape and dtype of its result, or shapes of a scan's body. Equal in all steps, but not at all lengths.
+        outputs: For a scan, items with all steps of an output, by the place in the body.
+        reads: For a scan, items with a single step of an output, or with a last value, in the program's order.
     """
 
-    target: Any  # the operator, or one of the names above
-    form: Form  # structure of its arguments; of a scan, its carried values and its body
+    target: Any  # the operator, or any of the names above
+    form: Form  # structure of its arguments; for a scan, its carried values and its body
     references: list["Item"] = dataclasses.field(default_factory=list)  # items among its arguments, in the form's order
     numbers: list[Any] = dataclasses.field(default_factory=list)
     shape: Shape = ""
-    meta: dict[str, Any] = dataclasses.field(default_factory=dict)  # where the operation is in the user's code
+    meta: dict[str, Any] = dataclasses.field(default_factory=dict)  # the operation's place in user code
     digits: float = 1e-9  # relative precision of the numbers
-    key: int = -1  # equal for items that differ in references and numbers only
-    position: int = -1  # place in the program; -1 if it stands in none
-    home: "Home | None" = None  # of an item that a scan has replaced: the scan, the step, and the place in its body
+    key: int = -1  # equal for items that differ only in references and numbers
+    position: int = -1  # index in the program, or -1 if it is in none
+    home: "Home | None" = None  # for an item replaced by a scan: the scan, the step, and the place in its body
     outputs: dict[int, "Item"] = dataclasses.field(default_factory=dict)
     reads: dict[Any, "Item"] = dataclasses.field(default_factory=dict)
-    before: list["Item"] = dataclasses.field(default_factory=list)  # of a scan, some of the items before it
+    before: list["Item"] = dataclasses.field(default_factory=list)  # for a scan, some of the preceding items
 
     def set_key(self, keys: dict[Any, int]) -> None:
-        """Number the item among alike ones."""
+        """Set the number that this item shares with similar items."""
         self.key = keys.setdefault((self.target, self.form, self.shape), len(keys))
 
 
 class Home(NamedTuple):
-    """What of a scan stands in the place of an item."""
+    """The position in a scan that replaces an item."""
 
     scan: Item
     step: int
@@ -96,9 +96,9 @@ class Home(NamedTuple):
 
 
 class Progression(NamedTuple):
-    """A number as a function of the step k, one of `_PROGRESSIONS`.
+    """A number as a function of the step k, by a formula in `_PROGRESSIONS`.
 
-    `values` are what the function takes beside the step: numbers, or where a scan has them.
+    `values` are the formula's other arguments: numbers, or their places in a scan's numbers.
     """
 
     base: str
@@ -109,32 +109,32 @@ class Progression(NamedTuple):
         """Whether the number is the same in all steps."""
         return self.base == "sum" and isinstance(self.values[1], int) and self.values[1] == 0
 
-    def at(self, step: Any) -> Any:  # noqa: ANN401 - of a number a number, of a tensor a tensor
-        """Give the number of a step, or those of a tensor of steps."""
+    def at(self, step: Any) -> Any:  # noqa: ANN401 - a number for a number, a tensor for a tensor
+        """Return the number at a step, or the numbers at a tensor of steps."""
         if self.is_constant:
             return self.values[0]
-        if isinstance(step, Tensor) and step.is_floating_point():  # numbers would be of float32 in ONNX
+        if isinstance(step, Tensor) and step.is_floating_point():  # plain numbers would be float32 in ONNX
             values = (each if _is_zero(each) else torch.as_tensor(each, dtype=step.dtype) for each in self.values)
             return _PROGRESSIONS[self.base](step, *values)
         return _PROGRESSIONS[self.base](step, *self.values)
 
 
-def _sum(step: Any, first: Any, change: Any) -> Any:  # noqa: ANN401 - as of `Progression.at`
+def _sum(step: Any, first: Any, change: Any) -> Any:  # noqa: ANN401 - as in `Progression.at`
     value = step if isinstance(change, int) and change == 1 else change * step
     return value if _is_zero(first) else first + value
 
 
-def _product(step: Any, first: Any, change: Any, plus: Any) -> Any:  # noqa: ANN401 - as of `Progression.at`
+def _product(step: Any, first: Any, change: Any, plus: Any) -> Any:  # noqa: ANN401 - as in `Progression.at`
     value = first * change**step
     return value if _is_zero(plus) else value + plus
 
 
-def _inverse(step: Any, first: Any, change: Any, plus: Any) -> Any:  # noqa: ANN401 - as of `Progression.at`
+def _inverse(step: Any, first: Any, change: Any, plus: Any) -> Any:  # noqa: ANN401 - as in `Progression.at`
     value = 1 / _sum(step, first, change)
     return value if _is_zero(plus) else value + plus
 
 
-def _logarithm(step: Any, first: Any, change: Any) -> Any:  # noqa: ANN401 - as of `Progression.at`
+def _logarithm(step: Any, first: Any, change: Any) -> Any:  # noqa: ANN401 - as in `Progression.at`
     value = _sum(step, first, change)
     return value.log() if isinstance(value, Tensor) else math.log(value)
 
@@ -162,11 +162,11 @@ _ARGUMENTS: Mapping[str, Callable[[float], float]] = {
     "inverse square": lambda value: value**-0.5,
     "logarithm": math.exp,
 }
-"""By functions of sums, which sum gives a value."""
+"""Inverses of formulas that take a sum: they compute the sum from a value."""
 
 
 def progression(seen: Sequence[Any], digits: float) -> Progression | None:
-    """Find the function of the step that gives the numbers of all steps, within relative digits; None if none does."""
+    """Find the function of the step that matches all numbers, within relative digits, or None if there is none."""
     first, second = seen[:2]
     if all(each == first for each in seen):
         return Progression("sum", (first, 0))
@@ -178,7 +178,7 @@ def progression(seen: Sequence[Any], digits: float) -> Progression | None:
     if not all(map(math.isfinite, seen)):
         return None
     for candidate in _CANDIDATES:
-        with contextlib.suppress(ArithmeticError, TypeError, ValueError):  # of other numbers than it takes
+        with contextlib.suppress(ArithmeticError, TypeError, ValueError):  # for numbers outside the formula's domain
             found = candidate(seen)
             if all(abs(each - found.at(k)) <= digits * abs(each) for k, each in enumerate(seen)):
                 return found
@@ -186,7 +186,7 @@ def progression(seen: Sequence[Any], digits: float) -> Progression | None:
 
 
 def _of_a_sum(base: str, seen: Sequence[float]) -> Progression:
-    """Take the values for a function of a sum."""
+    """Compute the arguments for a function of a sum."""
     first, last = _ARGUMENTS[base](seen[0]), _ARGUMENTS[base](seen[-1])
     return Progression(base, (first, (last - first) / (len(seen) - 1)))
 
@@ -196,7 +196,7 @@ def _of_a_product(seen: Sequence[float]) -> Progression:
 
 
 def _of_a_product_and_more(base: str, seen: Sequence[float]) -> Progression:
-    """Take the values for a product to which a number is added, or the inverse of that."""
+    """Compute the arguments for a product plus a number, or for its inverse."""
     apart, one, two, three = _three_of(seen if base == "product" else [1 / each for each in seen])
     plus = _nearby((one * three - two * two) / (one + three - 2 * two))
     return Progression(base, (one - plus, math.pow((two - plus) / (one - plus), 1 / apart), plus))
@@ -208,19 +208,19 @@ def _of_an_inverse(seen: Sequence[float], plus: float = 0.0) -> Progression:
 
 
 def _of_an_inverse_and_more(seen: Sequence[float]) -> Progression:
-    """Take the values for the inverse of a sum to which a number is added, such as t / (t + 1)."""
+    """Compute the arguments for the inverse of a sum, plus a number, such as t / (t + 1)."""
     _, one, two, three = _three_of(seen)
     return _of_an_inverse(seen, _nearby((2 * one * three - two * (one + three)) / (one + three - 2 * two)))
 
 
 def _three_of(seen: Sequence[float]) -> tuple[int, float, float, float]:
-    """Give three numbers at one distance, which is first."""
+    """Return a distance, and three numbers at this distance."""
     apart = (len(seen) - 1) // 2
     return apart, seen[0], seen[apart], seen[2 * apart]
 
 
 def _nearby(value: float) -> float:
-    """Give the number of few digits that a computed one is nearly."""
+    """Return a rounded number if the computed value is close to it, else the value."""
     return round(value, 9) if abs(value - round(value, 9)) < 1e-10 else value
 
 
@@ -236,12 +236,12 @@ _CANDIDATES: Sequence[Callable[[Sequence[float]], Progression]] = (
 
 
 def is_tensor(shape: object) -> bool:
-    """Whether an item of this shape gives one tensor."""
+    """Whether an item with this shape returns a single tensor."""
     return isinstance(shape, tuple) and shape != () and isinstance(shape[-1], torch.dtype)
 
 
 def items_of(program: Traced) -> list[Item]:
-    """Read the items of a functional program, constants where they are first used."""
+    """Read the items of a functional program, with each constant before its first use."""
     states = list(program.states)
     items: dict[fx.Node, Item] = {}
     for number, node in enumerate(program.graph.nodes):
@@ -268,7 +268,7 @@ def items_of(program: Traced) -> list[Item]:
 
 
 def meta_of(node: fx.Node) -> dict[str, Any]:
-    """Give where a node is in the user's code, as nodes hold it."""
+    """Return the metadata that locates a node in user code."""
     return {key: node.meta[key] for key in ("stack_trace", "nn_module_stack") if node.meta.get(key)}
 
 
@@ -276,7 +276,7 @@ def _encoded_call(node: fx.Node, references: list[Any], numbers: list[Any]) -> F
     args, kwargs = list(node.args), dict(node.kwargs)
     if node.target is operator.getitem:
         return ("list", ("list", _encoded(args[0], references, numbers), ("value", args[1])), ("dict",))
-    if is_marker(node, BEGIN) or is_marker(node, END):  # its own scan's number first, which differs from step to step
+    if is_marker(node, BEGIN) or is_marker(node, END):  # the first attribute, the scan's number, differs between steps
         _, *rest = kwargs["attr_ints"]  # type: ignore[misc] # as torch.onnx.ops writes attributes
         kwargs["attr_ints"] = [
             ("number of the scan",) if _has_begun(node) else ("value", _ALONE),
@@ -286,7 +286,7 @@ def _encoded_call(node: fx.Node, references: list[Any], numbers: list[Any]) -> F
 
 
 def _has_begun(marker: fx.Node) -> bool:
-    """Whether a graph has the beginning of a scan: it has gone if no value uses the step."""
+    """Whether a graph contains a scan's begin marker. It is missing if no value uses the step."""
     number = numbers_of(marker)[0]
     return any(is_marker(each, BEGIN) and numbers_of(each)[0] == number for each in marker.graph.nodes)
 
@@ -308,7 +308,7 @@ def _encoded(value: Any, references: list[Any], numbers: list[Any]) -> Form:  # 
 
 
 def decoded(form: Form, references: Iterator[Any], numbers: Iterator[Any]) -> Any:  # noqa: ANN401 - arguments
-    """Give the arguments of a form."""
+    """Return the arguments that a form describes."""
     match form[0]:
         case "list":
             return [decoded(each, references, numbers) for each in form[1:]]
@@ -337,7 +337,7 @@ def _constant(name: str, value: Tensor) -> Item:
 
 
 def _where_used(items: Any) -> Iterator[Item]:  # noqa: ANN401 - items
-    """Give items with one constant for all of equal values, and each literal where it is first used."""
+    """Yield the items, with equal constants merged and each literal before its first use."""
     first: dict[Any, Item] = {}
     instead: dict[int, Item] = {}
     waiting: dict[int, Item] = {}
@@ -361,19 +361,19 @@ _LARGEST_DIVISOR = 12
 _NEAR = 1e-9
 
 Sizes = Mapping[str, Any]
-"""Sizes of the axes that a program was captured with, by name: numbers, or symbols while it is captured anew."""
+"""Sizes of a program's axes, by name: numbers for a capture at fixed sizes, or symbols for a capture of all sizes."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """A number as a function of sizes: factor * ((size + plus) // divisor) + ... + offset, or the inverse of that."""
+    """A number as a function of sizes: factor * ((size + plus) // divisor) + ... + offset, or its inverse."""
 
-    terms: tuple[tuple[Any, tuple[str, ...], int, int], ...]  # of each: factor, axes of the sizes, plus, divisor
+    terms: tuple[tuple[Any, tuple[str, ...], int, int], ...]  # each: factor, axes (sizes are multiplied), plus, divisor
     offset: Any
     is_inverse: bool = False
 
     def __call__(self, sizes: Sizes) -> Any:  # noqa: ANN401 - a number, a symbol, or a tensor
-        """Compute the number; a tensor of float64 if it is a float that depends on a size that is a symbol."""
+        """Compute the number. It is a float64 tensor if it is a float and depends on a symbolic size."""
         value = self.offset
         for factor, axes, plus, divisor in self.terms:
             size: Any = 1
@@ -382,7 +382,7 @@ class Fit:
             whole = size if divisor == 1 else (size + plus) // divisor
             if isinstance(whole, torch.SymInt) and not self.is_whole:
                 whole = torch.full((), whole, dtype=torch.float64)  # type: ignore[call-overload] # takes symbols
-            if isinstance(whole, torch.Tensor):  # numbers would be of float32 in ONNX
+            if isinstance(whole, torch.Tensor):  # plain numbers would be float32 in ONNX
                 factor, value = (torch.full((), each, dtype=torch.float64) for each in (factor, value))
             term = whole if isinstance(factor, int) and factor == 1 else factor * whole
             value = term if isinstance(value, int) and value == 0 else term + value
@@ -397,12 +397,12 @@ class Fit:
 
     @property
     def divides(self) -> bool:
-        """Whether a size is divided in it."""
+        """Whether the formula divides a size."""
         return any(divisor > 1 for *_, divisor in self.terms)
 
     @classmethod
     def of(cls, values: Sequence[Any], points: Sequence[Sizes], digits: float = 1e-9) -> "Fit | None":
-        """Find the function that gives these numbers at these sizes; None if no simple one does."""
+        """Find the function that returns these numbers at these sizes, or None if no simple function does."""
         first = values[0]
         near = digits * abs(first) if isinstance(first, float) else 0
         if all(each == first or abs(each - first) <= near for each in values):
@@ -446,24 +446,24 @@ def _size_of(point: Sizes, axes: tuple[str, ...]) -> int:
     return size
 
 
-def _rounded(value: float) -> Any:  # noqa: ANN401 - an int where it is whole
+def _rounded(value: float) -> Any:  # noqa: ANN401 - an int if it is whole
     return round(value) if abs(value - round(value)) < _NEAR * max(1, abs(value)) else value
 
 
 @dataclasses.dataclass(frozen=True)
 class Element:
-    """One operation of the program for all sizes."""
+    """An operation of the program for all sizes."""
 
-    target: Any  # as of an `Item`
-    form: Form  # as of an `Item`
+    target: Any  # as in an `Item`
+    form: Form  # as in an `Item`
     references: tuple[int, ...]  # positions of other elements
     numbers: tuple[Fit, ...]  # functions of the sizes
-    shape: Shape  # of the item of the first capture
-    meta: Mapping[str, Any]  # where the operation is in the user's code
+    shape: Shape  # shape of the item in the first capture
+    meta: Mapping[str, Any]  # the operation's place in user code
 
     @property
     def looped(self) -> set[str]:
-        """The axes whose sizes are the numbers of steps of a scan, and of the scans in its steps."""
+        """The axes whose sizes are numbers of steps of a scan, or of its inner scans."""
         if self.target != SCAN:
             return set()
         operations: Any = self.form.operations  # type: ignore[attr-defined] # a `Body`
@@ -472,7 +472,7 @@ class Element:
 
 
 def refuse_unlike(programs: Sequence[Sequence[Item]]) -> None:
-    """Refuse programs whose operations are not the same, but for numbers."""
+    """Refuse programs whose operations differ in more than numbers."""
     positions = [{id(item): number for number, item in enumerate(items)} for items in programs]
     for items in itertools.zip_longest(*programs):
         if None in items or len({(each.target, _comparable(each)) for each in items}) > 1:
@@ -489,7 +489,7 @@ def refuse_unlike(programs: Sequence[Sequence[Item]]) -> None:
 
 
 def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[Element]:
-    """Make one list of elements of the items of all captures, whose operations are the same."""
+    """Combine the items of all captures, which have the same operations, into a list of elements."""
     positions = {id(item): number for number, item in enumerate(programs[0])}
     elements = []
     for items in zip(*programs, strict=True):
@@ -508,7 +508,7 @@ def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[
     return elements
 
 
-def _comparable(item: Item) -> Any:  # noqa: ANN401 - a form without shapes, which differ from length to length
+def _comparable(item: Item) -> Any:  # noqa: ANN401 - a form without shapes, which depend on the length
     return item.form.without_shapes() if hasattr(item.form, "without_shapes") else item.form
 
 
@@ -517,5 +517,5 @@ def _shown(sizes: Sizes) -> str:
 
 
 def _place(items: Sequence[Item | None]) -> str:
-    """The first line of the user's code among items."""
+    """Return the first line of user code among items."""
     return next((place for each in items if each is not None and (place := line_of_trace(each.meta))), "")

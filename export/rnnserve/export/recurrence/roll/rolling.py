@@ -1,4 +1,4 @@
-"""Capturing a module that loops over an axis, for all sizes: from captures at a few sizes of it."""
+"""Capturing a module that loops over an axis, for all sizes, from captures at a few sizes."""
 
 import contextlib
 import dataclasses
@@ -25,34 +25,34 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["RolledCapture", "rolled_capture"]
 
 _SIZES = (
-    (8, 9, 11, 9, 13, 14, 18, 23),  # of the axis that is most often looped over: unequal gaps, even and odd
-    (14, 8, 12, 19, 14, 12, 8, 19),  # neither rises with the others nor falls
+    (8, 9, 11, 9, 13, 14, 18, 23),  # for the axis that is looped over most often: unequal gaps, even and odd
+    (14, 8, 12, 19, 14, 12, 8, 19),  # doesn't rise or fall together with the other axes
     (13, 22, 10, 8, 10, 13, 22, 8),
     (17, 8, 13, 23, 17, 8, 13, 23),
     (9, 15, 21, 8, 9, 15, 21, 8),
     (13, 20, 8, 16, 13, 20, 8, 16),
 )
-"""Sizes of up to six axes in each trace; no two axes have the same size, or sizes that change alike."""
-_COUNTS = (3, 4, 8)  # of traces: as few as show how each number follows from the sizes
-_FEWEST_STEPS = 5  # by which loops are found
+"""Sizes of up to six axes in each trace. No two axes have the same size, or sizes that change in the same way."""
+_COUNTS = (3, 4, 8)  # numbers of traces to try: few, but enough to see how each number depends on the sizes
+_FEWEST_STEPS = 5  # that are needed to find loops
 
 _TRIED = (1, 2, 3, 9, 67)
 _LONG = (2100, 1000, 300, 100)
 _MANY_ROWS = 300
-_TELLING_SIZE = 83  # of the run that finds conditions: the size of few other axes
+_TELLING_SIZE = 83  # size for the run that finds conditions, because few other axes have this size
 _LARGEST_TRIAL = 5000
 
 
 class RolledCapture(NamedTuple):
     """A module captured for all sizes."""
 
-    program: torch.export.ExportedProgram  # the program
-    trials: list[Trial]  # sizes at which its values have to be the module's
-    is_stateless: bool  # whether it is known that no call reads what the one before has written
+    program: torch.export.ExportedProgram
+    trials: list[Trial]  # sizes at which its values must match the module's
+    is_stateless: bool  # whether it is certain that no call reads values that the previous call has written
 
 
 def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits: Limits) -> RolledCapture:
-    """Capture a module whose Python code fixes the size of an axis, most often by a loop over it."""
+    """Capture a module whose Python code fixes the size of an axis, usually with a loop over it."""
     ordered = sorted(axes.sizes, key=lambda name: (name != "sequence", name == BATCH))
     points = _points(ordered, limits)
     taken = {name: {point[name] for point in points[: _COUNTS[0]]} for name in ordered}
@@ -79,7 +79,7 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
         except NotRolled:
             if elements is None and count == _COUNTS[-1]:
                 raise
-        # Few sizes have many formulas with a quotient: `value_trials` checks whether those for few hold.
+        # Few sizes match many formulas with a quotient. `value_trials` verifies the formulas found for few sizes.
         if elements is not None and not any(number.divides for element in elements for number in element.numbers):
             break
     assert elements is not None  # noqa: S101 - or the last count has raised
@@ -102,7 +102,7 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
 
 
 def _points(ordered: Sequence[str], limits: Limits) -> list[dict[str, int]]:
-    """Give sizes to trace at, of those that the module takes."""
+    """Return the sizes to trace at, within the sizes that the module accepts."""
     columns = []
     for name, usual in zip(ordered, itertools.cycle(_SIZES)):
         low, high = limits.get(name, (1, None))
@@ -115,13 +115,13 @@ def _points(ordered: Sequence[str], limits: Limits) -> list[dict[str, int]]:
 
 @dataclasses.dataclass(frozen=True)
 class _Trials:
-    """The sizes at which values are compared: usual ones, and both sides of each condition on a size."""
+    """The sizes at which values are compared: usual sizes, and both sides of each condition on a size."""
 
     module: nn.Module
     args: Arguments
     axes: DynamicAxes
     limits: Limits
-    looped: Sequence[str]  # axes that loops are over
+    looped: Sequence[str]  # axes with loops over them
 
     def _at(self, **sizes: int) -> dict[str, int]:
         length = next((sizes[name] for name in self.looped if name in sizes), 5)
@@ -175,18 +175,18 @@ _FAR_CANDIDATES = tuple(each + more for each in (1024, 1500, 2000, 2048, 4096, 5
 
 
 class Condition(NamedTuple):
-    """A condition on the length alone, `if x.size(1) > 256:`, which captures at a few lengths have one side of."""
+    """A condition on the length alone, `if x.size(1) > 256:`. Captures at a few lengths see only one side of it."""
 
     line: str  # " (at file.py:12)"
-    lengths: tuple[int, ...]  # at which the answer is another one: the smallest, and the largest that can be tried
+    lengths: tuple[int, ...]  # lengths with the other answer: the smallest, and the largest to try
 
 
 def conditions_on(module: nn.Module, args: Any, length: int, usual: int) -> list[Condition]:  # noqa: ANN401 - the module's
-    """Run a module, and give its conditions on the length alone; none where it fails.
+    """Run a module, and return its conditions on the length alone, or an empty list if it fails.
 
-    Sizes are numbers that remember how they follow from the length. A line that asks the same of them each time that it
-    runs, with an answer that changes at another length, is a condition on the length; a condition of a loop, such as
-    `t < length`, asks something else each time.
+    Sizes are numbers that record how they depend on the length. If a line makes the same comparison each time it runs,
+    and the result changes at another length, it is a condition on the length. The condition of a loop, such as `t <
+    length`, makes a different comparison each time.
     """
     asked: dict[tuple[str, int, int], list[Callable[[int], bool]]] = {}
     with contextlib.suppress(Exception), torch.no_grad(), _Sizes(length, asked):
@@ -199,7 +199,7 @@ def conditions_on(module: nn.Module, args: Any, length: int, usual: int) -> list
 
 
 def _lengths_of_others(questions: list[Callable[[int], bool]], usual: int) -> Iterator[int]:
-    """Give the lengths at which all questions of a line, if they are the same, have another answer."""
+    """Return lengths at which all comparisons of a line, if they are the same, have another result."""
     answers = {tuple(_answer(each, at) for at in (*_CANDIDATES, *_FAR_CANDIDATES)) for each in questions[:64]}
     if len(answers) > 1:
         return
@@ -217,10 +217,10 @@ def _answer(question: Callable[[int], bool], length: int) -> bool | None:
 
 
 class _Size(int):
-    """A size that follows from the length."""
+    """A size that depends on the length."""
 
-    of: Callable[[int], Any]  # computes it from a length
-    asked: dict[tuple[str, int, int], list[Callable[[int], bool]]]  # by file, line and instruction, of such sizes
+    of: Callable[[int], Any]  # computes the size from a length
+    asked: dict[tuple[str, int, int], list[Callable[[int], bool]]]  # comparisons of sizes, by file, line, instruction
 
 
 def _size(value: int, of: Callable[[int], Any], asked: Any) -> _Size:  # noqa: ANN401 - as of _Size
@@ -247,7 +247,7 @@ def _asking(name: str) -> Callable[[Any, Any], Any]:
 
     def ask(self: _Size, other: Any) -> Any:  # noqa: ANN401 - any number
         answer = plain(self, other)
-        frame = sys._getframe(1)  # noqa: SLF001 - the documented way to see who calls
+        frame = sys._getframe(1)  # noqa: SLF001 - the documented way to find the caller
         file = frame.f_code.co_filename
         if type(answer) is bool and is_users_code(file):
             at = other.of if isinstance(other, _Size) else lambda _: other
@@ -273,11 +273,11 @@ _RELATED: tuple[Callable[[int], int], ...] = (
     lambda length: length // 2,
     lambda length: (length + 1) // 2,
 )
-"""Sizes that are taken to follow from the length."""
+"""Sizes that are assumed to depend on the length."""
 
 
 class _Sizes(TorchFunctionMode):
-    """Gives sizes that remember the length."""
+    """Replaces sizes with numbers that record the length."""
 
     def __init__(self, length: int, asked: Any) -> None:  # noqa: ANN401 - as of _Size
         super().__init__()
@@ -285,7 +285,7 @@ class _Sizes(TorchFunctionMode):
         self._asked = asked
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        """Run `func`."""
+        """Run `func`, and replace the sizes that it returns."""
         del types
         result = func(*args, **(kwargs or {}))
         if func in (Tensor.shape.__get__, Tensor.size):  # type: ignore[attr-defined]  # of C

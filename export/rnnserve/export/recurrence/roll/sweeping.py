@@ -1,8 +1,8 @@
-"""Rolling what an unrolled program repeats for each step, inner loops first, until nothing repeats.
+"""Rolling operations that an unrolled program repeats for each step, inner loops first, until nothing repeats.
 
-Equal copies of some items are explained by one of them, the body of a scan. What a copy refers to is one of: an item
-from outside, the same for all copies; an item of the same copy; what an item was some copies before, carried; or the
-results of an earlier scan, in order. Its numbers are progressions.
+Equal copies of some items are replaced by the body of a scan, which explains all of them. Each reference of a copy must
+be an item from outside that all copies share, an item of the same copy, the value of an item some copies earlier (a
+carried value), or the next result of an earlier scan. Its numbers must be progressions.
 """
 
 import bisect
@@ -29,20 +29,20 @@ from rnnserve.export.recurrence.roll.items import (
 
 __all__ = ["JOINING", "REPEATED", "SEGMENT", "Body", "Operation", "Source", "rolled"]
 
-_MOST_LAGS = 4  # copies that a value is carried over, and one
+_MOST_LAGS = 4  # a value can be carried over fewer copies than this
 
 
 class Source(NamedTuple):
-    """What an operation of a body refers to."""
+    """A reference of an operation in a body."""
 
     kind: str  # "outside", "inside" (the same step), "carried" or "sequence"
-    at: int  # number of a reference of the scan; of the operation; of the carry
-    before: tuple[int, ...] = ()  # of a sequence, the references of the scan for the first steps
-    number: int = -1  # of a sequence, the number of the scan that is the first step to read; the next is the distance
+    at: int  # number of the scan's reference, of the operation, or of the carry
+    before: tuple[int, ...] = ()  # for a sequence, the scan's references for the first steps
+    number: int = -1  # for a sequence, the index in the scan's numbers of the first step to read; the distance follows
 
 
 class Operation(NamedTuple):
-    """One item of a body, with its references and numbers explained."""
+    """An item of a body, with its references and numbers explained."""
 
     target: Any
     form: Any
@@ -52,11 +52,11 @@ class Operation(NamedTuple):
 
 
 class Carry(NamedTuple):
-    """What an operation gives, carried to a later step."""
+    """The result of an operation, carried to a later step."""
 
     operation: int  # number of the operation
     lag: int  # number of steps
-    first: tuple[int, ...]  # references of the scan for the first steps, as many as the lag, the earliest first
+    first: tuple[int, ...]  # the scan's references for the first steps, one for each step of the lag, earliest first
 
 
 class Body(NamedTuple):
@@ -66,7 +66,7 @@ class Body(NamedTuple):
     operations: tuple[Operation, ...]
 
     def without_shapes(self) -> "Body":
-        """Give the body without the shapes, which depend on the lengths of a capture."""
+        """Return the body without shapes, which depend on the lengths of a capture."""
         operations = (
             each._replace(shape=None, form=each.form.without_shapes() if isinstance(each.form, Body) else each.form)
             for each in self.operations
@@ -77,18 +77,18 @@ class Body(NamedTuple):
 def explained(
     items: Sequence[Item], at: int, size: int, count: int, tail: Mapping[int, Item] | None = None
 ) -> Item | None:
-    """Explain `count` copies of `size` items that begin at a place; None if they can't be explained."""
+    """Explain `count` copies of `size` items from `at` on as a scan, or None if this is impossible."""
     tail = tail or {}
     scan = _Explanation(items, at, size, count, tail).scan()
     end = at + size * count + len(tail)
     pairs = {id(each) for each in items[at:end] if not is_tensor(each.shape) and each.shape != "SymInt"} if scan else ()
     if pairs and any(id(each) in pairs for item in items[end:] for each in item.references):
-        return None  # several results, which are no output of a scan
+        return None  # an item with several results can't be an output of a scan
     return scan
 
 
 class _Explanation:
-    """Explains copies."""
+    """Explains copies as a scan."""
 
     def __init__(self, items: Sequence[Item], at: int, size: int, count: int, tail: Mapping[int, Item]) -> None:
         self.items, self.at, self.size, self.count, self.tail = items, at, size, count, tail
@@ -115,7 +115,7 @@ class _Explanation:
         return Item(SCAN, form, self.references, self.numbers, shape, meta, digits)
 
     def _place(self, item: Item) -> tuple[int, int] | None:
-        """Which step of the copies an item is in, and at which place; None if it is in none."""
+        """Return the step and the place of an item in the copies, or None if it is in no copy."""
         if self.at <= item.position < self.end:
             return divmod(item.position - self.at, self.size)
         return self.in_tail.get(id(item))
@@ -129,11 +129,11 @@ class _Explanation:
         if None in numbers:
             return None
         moves = [self._moves(each) for each in numbers if each is not None]
-        if of[0].target == SCAN and moves[0]:  # of another number of steps in each step
+        if of[0].target == SCAN and moves[0]:  # the number of steps differs from step to step
             return None
         is_whole = len(of) == self.count + bool(self.tail)
         if not is_whole and (any(moves) or any(each.kind == "sequence" for each in sources if each is not None)):
-            return None  # the copy that is not there might read what isn't there either
+            return None  # the missing copy might read something that doesn't exist either
         first = of[0]
         return Operation(first.target, first.form, tuple(sources), tuple(numbers), first.shape)  # type: ignore[arg-type]
 
@@ -156,7 +156,7 @@ class _Explanation:
     def _earlier(
         self, seen: list[Item], places: list[tuple[int, int] | None], lag: int, operation: int
     ) -> Source | None:
-        """The operation's result `lag` steps before."""
+        """Return the source for the operation's result `lag` steps earlier."""
         if any(each != (step, operation) for step, each in enumerate(places[lag:])):
             return None
         if lag == 0:
@@ -170,7 +170,7 @@ class _Explanation:
         return Source("carried", list(self.carries).index(key))
 
     def _sequence(self, seen: list[Item]) -> Source | None:
-        """Results of an earlier scan, perhaps after some other items."""
+        """Return the source for results of an earlier scan, perhaps after some other items."""
         for lag in range(min(_MOST_LAGS, self.count - 2)):
             first, distance, length = segment(seen[lag:])
             if length < len(seen) - lag:
@@ -197,14 +197,14 @@ class _Explanation:
 
 @dataclasses.dataclass(frozen=True)
 class _Origin:
-    """Which output of a scan an item is, and of which step."""
+    """The output of a scan that an item equals, and the step."""
 
     output: tuple[int, int]
     step: int
 
 
 def origin_of(item: Item) -> _Origin | None:
-    """Which output of a scan an item is; None if it is none."""
+    """Return the scan's output that an item equals, or None if it equals no output."""
     if item.home is not None:
         return _Origin((id(item.home.scan), item.home.place), item.home.step)
     if item.target is torch.ops.aten.select.int and item.references[0].target == STACKED and item.numbers[0] == 0:
@@ -213,7 +213,7 @@ def origin_of(item: Item) -> _Origin | None:
 
 
 def segment(items: Sequence[Item]) -> tuple[int, int, int]:
-    """First step, distance, and number of the items that begin a list and are one output of a scan."""
+    """Return first step, distance and number of the leading items that are steps of the same output of a scan."""
     origins = [origin_of(items[0]), origin_of(items[1])] if len(items) > 1 else [None]
     first, second = origins[0], origins[-1]
     if first is None or second is None or second.step == first.step:
@@ -228,7 +228,7 @@ def segment(items: Sequence[Item]) -> tuple[int, int, int]:
 
 
 def stacked_of(item: Item) -> Item:
-    """Give all steps of the output of a scan that an item is one of."""
+    """Return the item with all steps of a scan's output, for an item that is a step of it."""
     if item.home is None:
         return item.references[0]
     scan, _, place = item.home
@@ -239,29 +239,29 @@ def stacked_of(item: Item) -> Item:
 
 JOINING = (torch.ops.aten.cat.default, torch.ops.aten.stack.default)
 SEGMENT: Form = ("segment",)
-"""Among the parts of `cat` or `stack`: steps of a scan's output, with three numbers (first, distance, count)."""
+"""Part of `cat` or `stack`: steps of a scan's output, with three numbers (first, distance, count)."""
 REPEATED: Form = ("repeated",)
-"""Among the parts of `cat` or `stack`: one part several times, with the number of times."""
+"""Part of `cat` or `stack`: a value that is repeated, with the number of repetitions."""
 
-_MOST_SWEEPS = 6  # loops within loops
+_MOST_SWEEPS = 6  # levels of nested loops
 _SHORTEST_SEGMENT = 4
-_TELLING = 6  # copies that are explained before all are
-_MOST_SIZES = 24  # of copies that are tried at one place: thousands of operations that are alike would take minutes
+_TELLING = 6  # number of copies to explain first, before all copies
+_MOST_SIZES = 24  # sizes of copies to try at a place: thousands of similar operations would take minutes
 
 
 class _Found(NamedTuple):
     """Copies that were found."""
 
-    scan: Item  # what they become
+    scan: Item  # the scan that replaces the copies
     size: int  # number of items in a copy
-    copies: int  # number of whole copies
-    tail: dict[int, Item]  # items of one more copy, by their place in it
+    copies: int  # number of complete copies
+    tail: dict[int, Item]  # items of an incomplete last copy, by their place in it
 
 
 def rolled(items: list[Item], steps: int) -> list[Item]:
-    """Replace what repeats for each step by scans."""
+    """Replace operations that repeat for each step by scans."""
     keys: dict[Any, int] = {}
-    for least in (steps - 2, steps // 2):  # loops over all steps but two, then those over every second one
+    for least in (steps - 2, steps // 2):  # loops over all steps but two, then loops over every second step
         for _ in range(_MOST_SWEEPS):
             swept = _swept(items, least, keys)
             if swept is None:
@@ -281,7 +281,7 @@ def _without_dead(items: list[Item]) -> list[Item]:
 
 
 def _swept(items: list[Item], least: int, keys: dict[Any, int]) -> list[Item] | None:
-    """Roll what repeats at least so often; None if nothing does."""
+    """Roll everything that repeats at least `least` times, or None if nothing does."""
     for position, item in enumerate(items):
         item.home, item.position = None, position
         item.set_key(keys)
@@ -311,7 +311,7 @@ def _swept(items: list[Item], least: int, keys: dict[Any, int]) -> list[Item] | 
 
 
 class _Alike:
-    """Where items have equal keys.
+    """Finds items with equal keys.
 
     Attributes:
         items: Items of a program.
@@ -326,7 +326,7 @@ class _Alike:
         self._runs: dict[int, tuple[int, int]] = {}
 
     def sizes(self, at: int, least: int, until: int) -> Iterator[int]:
-        """Give the sizes of copies whose first items are alike, for the copies that begin at a place."""
+        """Yield the sizes of possible copies that begin at a place: their first items have equal keys."""
         keys, key = self._keys, self._keys[at]
         places = self._places[key]
         for place in places[bisect.bisect_right(places, at) :]:
@@ -337,7 +337,7 @@ class _Alike:
                 yield size
 
     def length(self, at: int, size: int, until: int) -> int:
-        """Count the items from a place on that are like those `size` items later."""
+        """Count the items from a place on that have the same keys as the items `size` places later."""
         keys = self._keys
         first, end = self._runs.get(size, (0, -1))
         if not first <= at <= end:
@@ -349,7 +349,7 @@ class _Alike:
 
 
 def _found(alike: _Alike, at: int, least: int, until: int) -> _Found | None:
-    """Give the copies that begin at a place, of the smallest size; None if a loop within one begins later."""
+    """Return the smallest copies that begin at a place, or None if a loop within a copy begins later."""
     found = _beginning(alike, at, least, until)
     if found is None or any(
         _beginning(alike, later, least, at + found.size) for later in range(at + 1, at + found.size - least + 1)
@@ -359,16 +359,16 @@ def _found(alike: _Alike, at: int, least: int, until: int) -> _Found | None:
 
 
 def _beginning(alike: _Alike, at: int, least: int, until: int) -> _Found | None:
-    """Give the copies that begin at a place and end before another one, of the smallest size."""
+    """Return the smallest copies that begin at a place and end before `until`."""
     items = alike.items
     if items[at].target in (OUTPUT, *GIVEN):
         return None
     for size in itertools.islice(alike.sizes(at, least, until), _MOST_SIZES):
         if size == 1 and origin_of(items[at]):
-            continue  # reads of what is a scan's output already
+            continue  # reads of a scan's output
         most = alike.length(at, size, until) // size + 1
         if most > _TELLING and not explained(items, at, size, _TELLING):
-            continue  # most runs that are none show it at once
+            continue  # most false candidates already fail here
         for count in range(most, max(least, most - 2) - 1, -1):
             scan = explained(items, at, size, count)
             if scan is not None:
@@ -377,10 +377,10 @@ def _beginning(alike: _Alike, at: int, least: int, until: int) -> _Found | None:
 
 
 def _chosen(items: Sequence[Item], until: int, found: _Found, at: int) -> _Found | None:
-    """Add what there is of another copy; None if as many copies begin later.
+    """Add an incomplete last copy, or None if as many copies begin later.
 
-    Those that begin later leave less of the last step behind the loop, so that the first step is the one apart, which
-    there always is.
+    If the copies begin later, less of the last step remains after the loop. Then only the first step is separate, and
+    there always is a first step.
     """
     _, size, count, _ = found
     tail = _tail(items, at, size, count)
@@ -394,7 +394,7 @@ def _chosen(items: Sequence[Item], until: int, found: _Found, at: int) -> _Found
 
 
 def _tail(items: Sequence[Item], at: int, size: int, count: int) -> dict[int, Item]:
-    """Give what follows of another copy, some of which was dead code."""
+    """Return the items of an incomplete next copy. Its other items were dead code."""
     tail: dict[int, Item] = {}
     after = at + size * count
     for place in range(size):
@@ -404,9 +404,9 @@ def _tail(items: Sequence[Item], at: int, size: int, count: int) -> dict[int, It
 
 
 def _join_segments(item: Item, keys: dict[Any, int]) -> None:
-    """Make segments of the parts of `cat` and `stack` that are one scan's outputs in order, or one part several times.
+    """Replace parts of `cat` and `stack` with segments: steps of a scan's output in order, or a repeated part.
 
-    Without it a list of as many parts as there are steps would be another operation at each length.
+    Otherwise a list with as many parts as steps would be a different operation at each length.
     """
     if item.target not in JOINING or len(item.references) < _SHORTEST_SEGMENT:
         return
@@ -460,7 +460,7 @@ def _number_of(item: Item, items: Sequence[Item]) -> int:
 
 
 def _with_reads(items: list[Item]) -> list[Item]:
-    """Let what reads an item of a copy read a result of the scan; such reads stand after the scan."""
+    """Redirect references to items of copies to results of their scan, which are inserted after the scan."""
     for item in items:
         item.references = [_read(each) if each.home else each for each in item.references]
     used = {id(each) for item in items for each in item.references}
@@ -476,7 +476,7 @@ def _with_reads(items: list[Item]) -> list[Item]:
 
 
 def _read(item: Item) -> Item:
-    """Give what reads one item of a copy from its scan."""
+    """Return the item that reads a copy's item from its scan."""
     assert item.home is not None  # noqa: S101 - by its use
     scan, step, place = item.home
     left = scan.numbers[0] - 1 - step
@@ -484,7 +484,7 @@ def _read(item: Item) -> Item:
         if carry.operation == place and left < carry.lag:
             final = Item(FINAL, (number, left), [scan], shape=item.shape, meta=item.meta)
             return scan.reads.setdefault((0, number, left), final)
-    # The value of the last step; without a step, the value before the loop: a step that is apart.
+    # The value of the last step. Without steps, it is the value before the loop, which a separate step computes.
     before = next((each for each in reversed(scan.before) if each.key == item.key and each.home is None), None)
     if left == 0 and before is not None and is_tensor(item.shape):
         scan.references.append(before)
@@ -494,5 +494,6 @@ def _read(item: Item) -> Item:
     form = ("list", ("list", ("reference",), ("number", "int"), ("number", "int")), ("dict",))
     stacked = scan.outputs.get(place) or stacked_of(item)
     read = Item(torch.ops.aten.select.int, form, [stacked], [0, step], item.shape, item.meta)
-    # In the order of the first steps, and of the last: an index from the end is another one at another length.
+    # Reads in the first half are sorted by step, and later reads by distance from the end, so that their order is the
+    # same at all lengths.
     return scan.reads.setdefault((1, place, step) if step <= left else (2, place, -left), read)

@@ -1,7 +1,7 @@
-"""Tracing a module at fixed sizes: the operators that it calls, loops unrolled, with the product's own stand-ins.
+"""Tracing a module at fixed sizes: the operators that it calls, with loops unrolled and our own stand-ins.
 
-Every index of such a program is a number, so that `simplify` lets what was written be read without the write: a step
-that reads `state[:, 2]` after `state[:, 2] = h` reads `h`. In-place changes, aliases and lists need no other rules.
+Every index in such a program is a number. So `simplify` can replace a read with the value that was written: if a step
+reads `state[:, 2]` after `state[:, 2] = h`, it reads `h`. In-place changes, aliases and lists need no other rules.
 """
 
 import dataclasses
@@ -38,14 +38,14 @@ __all__ = ["Clamped", "Shape", "Traced", "shape_of", "simplify", "traced"]
 class Traced:
     """A module as a graph, at fixed sizes."""
 
-    graph: fx.Graph  # placeholders for parameters and buffers, then for tensors among the arguments; operators; results
+    graph: fx.Graph  # placeholders for parameters and buffers, then for the arguments' tensors; operators; results
     states: Mapping[str, Tensor]  # parameters and buffers by name, in the order of the placeholders
-    constants: Mapping[str, Tensor]  # other tensors by the targets of nodes
+    constants: Mapping[str, Tensor]  # other tensors, by node target
     results: TreeSpec  # structure of the results
 
 
 def traced(module: nn.Module, args: Arguments, axes: DynamicAxes) -> Traced:
-    """Trace a module with arguments of these sizes; a write to a tensor becomes a new value of it."""
+    """Trace a module with arguments of these sizes. Writes to tensors become new values."""
     states: dict[str, Tensor] = {
         name: tensor.detach() for name, tensor in (*module.named_parameters(), *module.named_buffers())
     }
@@ -83,8 +83,8 @@ def traced(module: nn.Module, args: Arguments, axes: DynamicAxes) -> Traced:
 
 
 def _line() -> str:
-    """The line of the user's code that runs, as torch writes stacks."""
-    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to see who calls
+    """Return the current line of user code, in the format of torch's stack traces."""
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to find the caller
     while frame is not None and not is_users_code(frame.f_code.co_filename):
         frame = frame.f_back
     return (
@@ -95,7 +95,7 @@ def _line() -> str:
 _ATEN = torch.ops.aten
 
 Shape = tuple[Any, ...] | str
-"""What a value of a program is, to compare with another step."""
+"""Sizes and types of a value, for comparison with another step."""
 
 _SAME = {
     _ATEN.alias.default,
@@ -106,7 +106,7 @@ _SAME = {
     _ATEN.lift_fresh.default,
     _ATEN.lift_fresh_copy.default,
 }
-"""Operators that give their argument's values. The program is functional: nothing writes to either."""
+"""Operators that return their argument's values. The program is functional, so nothing writes to either."""
 
 _CHECKS = {
     internal("_assert_async", "msg"),
@@ -126,21 +126,21 @@ _SPLITS = {
 }
 
 
-_MANY = 4  # reads or writes one after the other; of every second step of the shortest trace there are as many
+_MANY = 4  # consecutive reads or writes; the shortest trace has as many for every second step
 
 
 class Clamped(NamedTuple):
-    """A part of an axis that ends after the axis does: at other sizes of the axis it is another part."""
+    """A slice that ends beyond its axis, so that it has another length at other sizes of the axis."""
 
-    line: str  # line of the user's code, " (at file.py:12)"
-    bound: int  # where the part begins or ends
+    line: str  # line of user code, " (at file.py:12)"
+    bound: int  # index at which the slice begins or ends
 
 
 def simplify(graph: fx.Graph) -> list[Clamped]:
-    """Simplify the graph of a functional program, in place, and give the parts that end after their axis.
+    """Simplify the graph of a functional program, in place, and return the slices that end beyond their axis.
 
-    Afterwards writes to parts that a later write covers are gone, reads go past writes elsewhere, each part of a split
-    is a select or a slice, `cat` of `cat` is one, and no node is without use.
+    Afterwards, writes covered by later writes are gone, reads skip writes to other places, each part of a split is a
+    select or a slice, nested `cat` operators are merged, and every node is used.
     """
     simplifier = _Simplifier(graph)
     for node in list(graph.nodes):
@@ -158,7 +158,7 @@ def simplify(graph: fx.Graph) -> list[Clamped]:
 
 
 def _stack_writes(simplifier: "_Simplifier", last: fx.Node) -> None:
-    """Make one `stack` of many writes to steps in a row of a tensor that nothing reads in between."""
+    """Replace many writes to consecutive steps of a tensor, without reads in between, with one `stack`."""
     dim = last.args[2]
     written: dict[int, fx.Node] = {}
     source: Any = last
@@ -181,10 +181,10 @@ def _stack_writes(simplifier: "_Simplifier", last: fx.Node) -> None:
 
 
 def _read_where_used(graph: fx.Graph) -> None:
-    """Where many steps of a tensor are read at once, as by `x.unbind(1)`, read each right before its first use.
+    """If many steps of a tensor are read together, as by `x.unbind(1)`, move each read to right before its first use.
 
-    They then belong to the copies of the loop that uses them, as reads by `x[:, t]` do. Others stay: a first step that
-    is read before the loop is not part of it, and steps that are used in two turns of a loop belong to neither.
+    They then belong to the loop's copies that use them, as reads by `x[:, t]` do. Other reads stay: a first step read
+    before the loop isn't part of it, and steps used in two iterations belong to neither.
     """
     for _, group in itertools.groupby(list(graph.nodes), key=_read_tensor):
         reads = list(group)
@@ -195,12 +195,12 @@ def _read_where_used(graph: fx.Graph) -> None:
 
 
 def _read_tensor(node: fx.Node) -> object:
-    """The tensor that a node reads a step of; of another node, nothing."""
+    """Return the tensor that a node reads a step of, or None for other nodes."""
     return node.args[0] if node.target is _ATEN.select.int else None
 
 
 def shape_of(value: object) -> Shape:
-    """Describe a value of a program: sizes and dtype of a tensor, those of several values, or the type of another."""
+    """Describe a value of a program: sizes and dtype of a tensor, a tuple for several values, or the type's name."""
     if isinstance(value, Tensor):
         return (*map(str, value.shape), value.dtype)
     if isinstance(value, list | tuple):
@@ -209,7 +209,7 @@ def shape_of(value: object) -> Shape:
 
 
 class _Part(NamedTuple):
-    """A slice along an axis: where it begins and ends, from 0 to the axis's size."""
+    """A slice along an axis, with start and end from 0 to the axis's size."""
 
     dim: int
     start: int
@@ -218,14 +218,14 @@ class _Part(NamedTuple):
 
 
 class _Simplifier:
-    """Visits nodes in order, so that the arguments of a node are simple already."""
+    """Visits nodes in order, so that a node's arguments are already simplified."""
 
     def __init__(self, graph: fx.Graph) -> None:
         self.graph = graph
         self.clamped: list[Clamped] = []
 
     def visit(self, node: fx.Node) -> fx.Node:
-        """Simplify a node; gives what stands in its place, most often itself."""
+        """Simplify a node, and return its replacement, which is usually the node itself."""
         rule = _same if node.target in _SAME else _RULES.get(node.target)
         new: fx.Node | None = rule(self, node) if rule is not None else None
         if new is None or new is node:
@@ -236,7 +236,7 @@ class _Simplifier:
         return new
 
     def make(self, at: fx.Node, target: Any, *args: Any) -> fx.Node:  # noqa: ANN401 - an operator
-        """Make a node before another one, simplified."""
+        """Make a simplified node before another node."""
         with self.graph.inserting_before(at):
             new = self.graph.call_function(target, args)
         new.meta["val"] = computed_in(new)
@@ -244,7 +244,7 @@ class _Simplifier:
         return self.visit(new)
 
     def part(self, node: fx.Node, first: int) -> _Part | None:
-        """Give what a slice or slice_scatter is of; None along an axis of a dynamic size."""
+        """Return the part that a slice or slice_scatter selects, or None along an axis with a dynamic size."""
         dim = _dim(node, first)
         size = _shape(node.args[0])[dim]
         start, end, step = (*node.args[first + 1 :], None, None, None)[:3]
@@ -256,7 +256,7 @@ class _Simplifier:
         return _Part(dim, start, max(start, end), step if isinstance(step, int) else 1)
 
 
-def _shape(node: Any) -> Any:  # noqa: ANN401 - what a node holds
+def _shape(node: Any) -> Any:  # noqa: ANN401 - an argument of a node
     return node.meta["val"].shape
 
 
@@ -265,7 +265,7 @@ def _alike(one: Argument, other: Argument) -> bool:
 
 
 def _dim(node: fx.Node, position: int) -> int:
-    """The axis among the arguments of a node, from 0 on."""
+    """Return the (non-negative) axis among the arguments of a node."""
     dim: Any = node.args[position] if len(node.args) > position else node.kwargs.get("dim", 0)
     return dim % len(_shape(node.args[0]))  # type: ignore[no-any-return]
 
@@ -284,7 +284,7 @@ def _to(_: _Simplifier, node: fx.Node) -> Argument:
 
 
 def _view(_: _Simplifier, node: fx.Node) -> None:
-    """A rolled program may give its argument in another layout."""
+    """Use reshape, because in a rolled program the argument may have another memory layout."""
     node.target = _ATEN.reshape.default
 
 
@@ -330,7 +330,7 @@ def _select(of: _Simplifier, node: fx.Node) -> Argument:
     dim, index = _dim(node, 1), _index(node, 2, 1)
     if index is None:
         return None
-    while True:  # what was written there, or what was there before other writes
+    while True:  # find the value written there, or the value from before other writes
         target, rank = source.target, len(_shape(source))
         if target is _ATEN.select_scatter.default and _dim(source, 2) == dim and isinstance(source.args[3], int):
             if source.args[3] == index:
@@ -352,7 +352,7 @@ def _select(of: _Simplifier, node: fx.Node) -> Argument:
 
 
 def _index(node: fx.Node, position: int, of_dim: int) -> int | None:
-    """The index among the arguments of a node, from 0 on; None where it or the axis is dynamic."""
+    """Return the (non-negative) index among the arguments of a node, or None if it or the axis is dynamic."""
     index: Any = node.args[position]
     size = _shape(node.args[0])[_dim(node, of_dim)]
     if not isinstance(index, int) or (index < 0 and not isinstance(size, int)):
@@ -365,11 +365,11 @@ def _select_scatter(of: _Simplifier, node: fx.Node) -> Argument:
     dim, index = _dim(node, 2), _index(node, 3, 2)
     if index is None:
         return None
-    others, at = [], source  # writes elsewhere, the last first
+    others, at = [], source  # writes to other places, latest first
     while at.target is _ATEN.select_scatter.default and at.args[2] == dim and at.args[3] != index:
         others.append(at)
         at = at.args[0]
-    if at.target is _ATEN.select_scatter.default and at.args[2] == dim:  # written before, and covered by this write
+    if at.target is _ATEN.select_scatter.default and at.args[2] == dim:  # an earlier write to the same place
         source = at.args[0]
         for each in reversed(others):
             source = of.make(node, _ATEN.select_scatter.default, source, *each.args[1:])
@@ -407,7 +407,7 @@ def _cat(_: _Simplifier, node: fx.Node) -> None:
     parts: list[Any] = []
     given: Any = node.args[0]
     for part in given:
-        if rank > 1 and tuple(_shape(part)) == (0,):  # torch leaves it out
+        if rank > 1 and tuple(_shape(part)) == (0,):  # torch ignores such parts
             continue
         whole = part.target is _ATEN.cat.default and part.args[1] == dim % rank
         parts.extend(part.args[0] if whole else [part])
