@@ -267,7 +267,7 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "CeilToInt": lambda number: np.ceil(number).astype(np.int64),
     "Where": np.where,
 }
-"""torch's functions of sizes, for arrays of sizes."""
+"""NumPy versions of the functions in torch's size expressions."""
 
 
 def sizes_by(
@@ -297,9 +297,9 @@ def sizes_that_may_be_empty(
 ) -> MayBeEmpty | None:
     """Return a function that reports whether a size of the program may be 0, or None if no size may be.
 
-    The function takes sizes with the names that torch.onnx gives them. torch assumes that an axis has values where
-    `x.amax(1)` needs them, but no graph checks this. So only two facts are assumed here: the axes of a request have
-    sizes that the module accepts, and trimming leaves at least one step, so packed sequences have values.
+    The function takes sizes with their names in torch.onnx's graph. If code such as `x.amax(1)` needs values along an
+    axis, torch assumes that there are some, but no graph checks this. So only two facts are assumed here: the axes of a
+    request have sizes that the module accepts, and trimming leaves at least one step of packed sequences.
     """
     least = {str(symbol): limits.get(name, (1, None))[0] for symbol, name in symbols_of(captured, axes).items()}
     expressions: dict[str, sympy.Expr] = {}

@@ -62,7 +62,7 @@ class HeldValueMode(TorchFunctionMode):
 
     Attributes:
         asked: Names of the parameters and buffers whose values were read.
-        changed: Names of those that a call replaces with another tensor (`self.calls = self.calls + 1`) or writes to.
+        changed: Names of parameters and buffers that a call replaces (`self.calls = self.calls + 1`) or writes to.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -198,10 +198,10 @@ def _note_line() -> None:
 
 @functools.lru_cache(maxsize=256)
 def _check_at(code: types.CodeType, offset: int) -> tuple[bool, int] | None:
-    """Check whether a value that code reads only decides if the code raises, or return None if it doesn't.
+    """Find out whether a value only decides if the code raises, and return None if the value has another use.
 
     Otherwise return the truth value of the condition that avoids the exception, and a sign. If the condition compares
-    the value, the sign is 1 if a large value avoids the exception and -1 if a small value does; otherwise it is 0.
+    the value, the sign is 1 if a large value avoids the exception and -1 if a small value does. Otherwise it is 0.
     """
     found = list(dis.get_instructions(code))
     places = {each.offset: number for number, each in enumerate(found)}

@@ -3,10 +3,15 @@
 Three operators represent layers during a capture and only compute the shapes of their results. A fourth trims to the
 longest row, as `pad_packed_sequence` without `total_length` does. Its result's size depends on values.
 
-Axes, for all three: `input` (sequence, batch, features); `lengths` (batch,) int64, or None if every row is as long as
-the sequence; `h_0` and `c_0` (directions, batch, hidden), or None for zeros; `weights` the layer's tensors in PyTorch's
-order and layout, direction by direction: weight_ih, weight_hh and, unless the layer has no bias, bias_ih, bias_hh.
-Results: output (sequence, batch, directions * hidden), zero after each row's length, and h_n and c_n like h_0.
+The three operators have the same arguments:
+
+- `input` (sequence, batch, features)
+- `lengths` (batch,) int64, or None if every row is as long as the sequence
+- `h_0` and `c_0` (directions, batch, hidden), or None for zeros
+- `weights`, the layer's tensors in PyTorch's order and layout, direction by direction: weight_ih, weight_hh and, if the
+  layer has a bias, bias_ih and bias_hh
+
+They return the output (sequence, batch, directions * hidden), zero after each row's length, and h_n and c_n like h_0.
 
 ONNX differs from PyTorch as follows (https://onnx.ai/onnx/operators/onnx__GRU.html and its neighbors):
 

@@ -103,7 +103,7 @@ _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def name_after_modules(model: ir.Model, module: nn.Module) -> None:
-    """Prefix the names of certain nodes with the path of their module, in place: "encoder.0/node_gru__1".
+    """Prefix nodes that carry data between steps with the path of their module, in place: "encoder.0/node_gru__1".
 
     Weights have the same names as in the user's module.
     """

@@ -2,9 +2,9 @@
 
 PyTorch's packed sequence is sorted and ragged. ONNX's recurrent operators take the padded tensor and the lengths, and
 return zeros after each row's length. So `pack_padded_sequence` keeps both, and `pad_packed_sequence` returns the same
-as eager. Code can only pass the fields of such a `PackedSequence` on to another `PackedSequence`. Functions that
-compute each value of `data` separately run on the padded steps: `PackedSequence(self.dropout(p.data), p.batch_sizes,
-…)`.
+as eager. Code can't read the fields of such a `PackedSequence`. It can only pass them on to another `PackedSequence`.
+Before that, it can apply functions that compute each value of `data` separately, such as dropout. They run on the
+padded steps.
 
 Servers need lenient packing, because the rows of a request come in any order, and a request may have more steps than
 its longest row. In a lenient context rows are sorted, and results keep the number of steps of the packed tensor, as if

@@ -37,7 +37,7 @@ _ATEN = torch.ops.aten
 
 
 def computed(target: Any, form: Form, references: list[Any], numbers: list[Any]) -> Any:  # noqa: ANN401 - as in torch
-    """Compute an element from the values and numbers that it refers to."""
+    """Compute an element from its references and numbers."""
     if target == LITERAL:
         dtype, shape = form
         return _literal(dtype, shape, numbers)
@@ -202,8 +202,8 @@ class _Scan:
         pads: Whether to add a step and drop its result, because ONNX can't scan zero steps.
         fixed: Results of operations that are the same in all steps, by place.
         wholes: All steps of the values that the scan reads step by step, along axis 0.
-        taken: Index in `wholes`, by the source of a sequence, by an operation's place, or by the places of an operation
-            and its number.
+        taken: Indices in `wholes`. The keys are sources of sequences, places of operations, and pairs of places, of an
+            operation and of a number in it.
         lengths: Length of a slice that moves from step to step, by the slice's place.
     """
 
@@ -225,7 +225,7 @@ class _Scan:
             self._prepare(place, operation)
 
     def _prepare(self, place: int, operation: Operation) -> None:
-        """Compute an operation if it is the same in all steps. Otherwise collect the values that it reads at each step."""
+        """Compute an operation if it is the same in all steps. Otherwise collect the values that each step reads."""
         numbers = [self._number(each) for each in operation.numbers]
         sources = operation.sources
         if all(each.kind == "outside" or (each.kind == "inside" and each.at in self.fixed) for each in sources):

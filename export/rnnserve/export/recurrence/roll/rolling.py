@@ -185,8 +185,8 @@ def conditions_on(module: nn.Module, args: Any, length: int, usual: int) -> list
     """Run a module, and return its conditions on the length alone, or an empty list if it fails.
 
     Sizes are numbers that record how they depend on the length. If a line makes the same comparison each time it runs,
-    and the result changes at another length, it is a condition on the length. The condition of a loop, such as `t <
-    length`, makes a different comparison each time.
+    and the result changes at another length, it is a condition on the length. The condition of a loop makes a different
+    comparison each time: `t < length`.
     """
     asked: dict[tuple[str, int, int], list[Callable[[int], bool]]] = {}
     with contextlib.suppress(Exception), torch.no_grad(), _Sizes(length, asked):
