@@ -32,7 +32,7 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
     try:
         for each in (given, other):
             _called_alone(module, each)
-    except Exception:  # noqa: BLE001 - whatever the module raises for values that are not its own
+    except Exception:  # noqa: BLE001 - the module may raise anything for unexpected values
         given = other = args
     try:
         alone = _called_alone(module, given)

@@ -127,9 +127,9 @@ def export_onnx(
         output_names: A name for each tensor among the results, in order.
         dynamic_shapes: Nested like `args`, or a dict by the forward's parameter names. For each tensor it has None or
             axis -> name, such as `{0: "batch", 1: "sequence"}`. Axes with the same name have the same size.
-        sizes: Smallest and largest size of an axis, by name, if the module doesn't accept every size:
-            {"sequence": (5, 64)}, or None for no largest size. The export runs the module only at these sizes, and the
-            sample must have such sizes.
+        sizes: Smallest and largest size of each axis, by name, if the module doesn't accept every size:
+            {"sequence": (5, 64)}. Use None if there is no largest size. The export runs the module only at these sizes,
+            and the sample must fit them as well.
 
     Returns:
         The program, checked: it has the requested names and axes and one operator per layer, and it is valid ONNX. It

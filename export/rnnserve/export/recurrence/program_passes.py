@@ -124,8 +124,8 @@ _ATEN = torch.ops.aten
 def divide_sizes_exactly(program: ExportedProgram) -> None:
     """Write rounded quotients of sizes, `math.ceil(n / 4)`, as integer divisions, which are exact for any size.
 
-    torch.onnx divides sizes in float32. It also rounds sizes that are already whole as floats, but ONNX has no kernel
-    for that.
+    torch.onnx divides sizes in float32. It also rounds whole sizes with operators for floats, which have no kernel for
+    integers.
     """
     graph = program.graph
     for node in list(graph.nodes):

@@ -46,7 +46,7 @@ __all__ = [
 
 
 class SizeIsFixed(BaseException):
-    """Ends a capture at the line that fixes a size. It passes every `except Exception` in user code and torch."""
+    """Ends a capture at the line that fixes a size. No `except Exception` in user code or torch catches it."""
 
 
 class AsksForValues(Exception):

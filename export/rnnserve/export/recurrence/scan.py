@@ -234,7 +234,7 @@ def _check_outputs(outputs: Sequence[Argument], axis: int) -> None:
 
 
 def refuse_empty_scans(model: ir.Model, may_be_empty: MayBeEmpty) -> None:
-    """Let scans over no steps fail, as in eager, and scans over no rows, which would end onnxruntime's process."""
+    """Make scans over no steps fail, as in eager, and scans over no rows, which would end onnxruntime's process."""
     for end in [node for node in model.graph if node.domain == DOMAIN and node.op_type == END]:
         for at in range(end.attributes["states"].as_int() + end.attributes["outputs"].as_int(), len(end.inputs)):
             value = end.inputs[at]

@@ -2,8 +2,9 @@
 
 A capture follows the sample's path through the module's Python code. A condition on sizes (`if input.shape[1] > 3`)
 becomes a guard, which ONNX can't express. Some operators behave differently for an axis of size 1 (`squeeze()`),
-without a guard. The program may be wrong at sizes that eager refuses. If eager accepts a size but takes another path,
-the module is refused. Values are compared at usual sizes, and if a guard fails at a single size, at this size.
+without a guard. The program may be wrong at sizes that eager refuses. If eager accepts sizes but takes another path for
+them, the module is refused. But if it takes the other path at one size only, the values at this size are compared
+instead. Values are also compared at usual sizes.
 """
 
 import contextlib
@@ -323,7 +324,7 @@ def _eager_again(module: nn.Module, given: Arguments, to: torch.dtype | None, fa
 
     try:
         return _results(copy.deepcopy(module).to(to), tree_map_only(Tensor, moved, given))
-    except Exception:  # noqa: BLE001 - a module that is no module of float64, or can't be copied
+    except Exception:  # noqa: BLE001 - the module may not support float64 or copies
         return None
 
 

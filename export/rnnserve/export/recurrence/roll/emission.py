@@ -82,7 +82,7 @@ def _is_whole(number: Any) -> bool:  # noqa: ANN401 - a number or a symbol
     return isinstance(number, int | torch.SymInt)
 
 
-def _with_tensors(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - as of torch
+def _with_tensors(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401 - as for torch
     """Call an operator with tensors instead of numbers. For a slice, the end argument is the slice's length."""
     if target is _ATEN.select.int:
         source, dim, index = args
@@ -103,7 +103,7 @@ def _with_tensors(target: Any, args: list[Any], kwargs: dict[str, Any]) -> Any: 
     return target.overloadpacket(*args, **kwargs)
 
 
-def _joined(target: Any, form: Form, references: list[Any], numbers: list[Any]) -> Tensor:  # noqa: ANN401 - as of torch
+def _joined(target: Any, form: Form, references: list[Any], numbers: list[Any]) -> Tensor:  # noqa: ANN401 - as for torch
     """Compute a `cat` or a `stack` with segments among its parts."""
     rest, rest_numbers = iter(references), iter(numbers)
     parts = list(_parts(form[1][1], rest, rest_numbers))
@@ -250,7 +250,7 @@ class _Scan:
             if not number.is_constant and not (at == _END and place in self.lengths):
                 self._take((place, at), *self._all_of(number, operation.shape))
 
-    def _take(self, name: Any, key: Any, whole: Callable[[], Tensor]) -> None:  # noqa: ANN401 - as of `taken`
+    def _take(self, name: Any, key: Any, whole: Callable[[], Tensor]) -> None:  # noqa: ANN401 - as for `taken`
         """Let an input represent a value. Values with the same key share an input."""
         if key not in self._places:
             self._places[key] = len(self.wholes)
@@ -275,14 +275,14 @@ class _Scan:
     def _number(self, number: Progression) -> Progression:
         return number._replace(values=tuple(self.numbers[slot] for slot in number.values))
 
-    def _computed(self, place: int, given: list[Any], numbers: list[Any]) -> Any:  # noqa: ANN401 - as of `evaluated`
+    def _computed(self, place: int, given: list[Any], numbers: list[Any]) -> Any:  # noqa: ANN401 - as for `evaluated`
         operation = self.body.operations[place]
         least = numbers[0] if operation.target == SCAN and isinstance(numbers[0], int) else 0
         return evaluated(operation.target, operation.form, given, numbers, self.inner_outputs.get(place, ()), least)
 
     def _value(
         self, source: Source, values: Argument, before: Sequence[list[Tensor]] = (), step: Sequence[Tensor] = ()
-    ) -> Any:  # noqa: ANN401 - as of `evaluated`
+    ) -> Any:  # noqa: ANN401 - as for `evaluated`
         """Return a source's value in a step, from the values of this step so far and the carried values before it."""
         match source.kind:
             case "inside":

@@ -34,7 +34,7 @@ _SIZES = (
 )
 """Sizes of up to six axes in each trace. No two axes have the same size, or sizes that change in the same way."""
 _COUNTS = (3, 4, 8)  # numbers of traces to try: few, but enough to see how each number depends on the sizes
-_FEWEST_STEPS = 5  # that are needed to find loops
+_FEWEST_STEPS = 5  # needed to find a loop
 
 _TRIED = (1, 2, 3, 9, 67)
 _LONG = (2100, 1000, 300, 100)
@@ -223,7 +223,7 @@ class _Size(int):
     asked: dict[tuple[str, int, int], list[Callable[[int], bool]]]  # comparisons of sizes, by file, line, instruction
 
 
-def _size(value: int, of: Callable[[int], Any], asked: Any) -> _Size:  # noqa: ANN401 - as of _Size
+def _size(value: int, of: Callable[[int], Any], asked: Any) -> _Size:  # noqa: ANN401 - as for _Size
     size = _Size(value)
     size.of, size.asked = of, asked
     return size
@@ -279,7 +279,7 @@ _RELATED: tuple[Callable[[int], int], ...] = (
 class _Sizes(TorchFunctionMode):
     """Replaces sizes with numbers that record the length."""
 
-    def __init__(self, length: int, asked: Any) -> None:  # noqa: ANN401 - as of _Size
+    def __init__(self, length: int, asked: Any) -> None:  # noqa: ANN401 - as for _Size
         super().__init__()
         self._of = {each(length): each for each in reversed(_RELATED)}
         self._asked = asked

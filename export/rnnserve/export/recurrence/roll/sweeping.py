@@ -259,7 +259,7 @@ class _Found(NamedTuple):
 
 
 def rolled(items: list[Item], steps: int) -> list[Item]:
-    """Replace operations that repeat for each step by scans."""
+    """Replace operations that repeat for each step with scans."""
     keys: dict[Any, int] = {}
     for least in (steps - 2, steps // 2):  # loops over all steps but two, then loops over every second step
         for _ in range(_MOST_SWEEPS):
