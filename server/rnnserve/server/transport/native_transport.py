@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -60,11 +59,13 @@ class SharedDispatcher(Dispatcher):
         self._turn = threading.Lock()
 
     def take(self, arrived: list[ArrivedRequest]) -> None:
+        """Take requests as `Dispatcher.take` does, while holding the turn."""
         with self._turn:
             self._thread = threading.get_ident()
             super().take(arrived)
 
     def work(self) -> bool:
+        """Run a batch as `Dispatcher.work` does, while holding the turn."""
         with self._turn:
             self._thread = threading.get_ident()
             return super().work()
@@ -87,8 +88,7 @@ class _NativeCall(ArrivedRequest):
         deadline: float,
         metadata: Sequence[Any],
     ) -> None:
-        # Without `super().__init__`, which costs half a microsecond per request.
-        self._door = door
+        self._door = door  # without `super().__init__`, which costs half a microsecond per request
         self.payload = payload
         self.deadline = deadline
         self.is_answered = False
@@ -145,7 +145,7 @@ class NativeTransport:
         self._gate = gate
         self._arrivals = Arrivals(handler.take_large, gate)
         self._folder = tempfile.TemporaryDirectory(prefix="rnnserve-")
-        self.fallback = f"unix:{Path(self._folder.name) / 'grpc.sock'}"  # the address for grpcio's server
+        self.fallback = f"unix:{self._folder.name}/grpc.sock"  # the address for grpcio's server
         self._failure: Exception | None = None
         self._is_ending = False
         self._pace = ArrivalPace()
