@@ -77,13 +77,14 @@ class Connections:
         """Close what is late. To be called a few times a second."""
         waiting: dict[Any, tuple[Any, float, int]] = {}
         heads: dict[Any, int] = {}  # bytes of a head that is not whole
+        queued: dict[Any, int] = {}  # requests that wait for the ones before them
         connections: list[Any] = list(self._server.server_state.connections)
         for connection in connections:
             if not hasattr(connection, "cycle"):
                 continue  # a WebSocket
             request = connection.cycle
-            if len(connection.pipeline) > self._limits.max_pipelined:
-                self._close(connection, "too_many")
+            if connection.pipeline:
+                queued[connection] = len(connection.pipeline)
             if request is not None and not request.response_complete:
                 continue  # the application has its own deadlines
             in_head = request is None or connection.headers is not request.scope["headers"]
@@ -98,6 +99,11 @@ class Connections:
             if now - since > most or heads.get(connection, 0) > self._limits.head_bytes:
                 self._close(connection, "late")
         self._waiting = waiting
+        total = sum(queued.values())
+        for connection in sorted(queued, key=lambda connection: -queued[connection]):
+            if total > self._limits.max_pipelined:
+                self._close(connection, "too_many")
+                total -= queued[connection]
         held, excess = sum(heads.values()), len(self) - self._limits.max_connections
         if excess > 0 or held > self._limits.max_head_bytes:
             for connection in sorted(waiting, key=lambda connection: waiting[connection][1]):
