@@ -94,7 +94,7 @@ HTTP_CLIENTS = (
     _client(
         "fetch",
         "Node's fetch",
-        NodeProgram(FOLDER / "fetch", ("eventsource@4.1.0",), "fetch.mjs"),
+        NodeProgram(FOLDER / "fetch", (), "fetch.mjs"),
         {
             "it trusts what its process's environment names": "tls",
             "it chooses among its connections itself": "sequence",
