@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import fcntl
+import re
 import socket
 import ssl
 import struct
@@ -18,17 +19,20 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.web.limits import Limits
 
-__all__ = ["Connections", "Receive", "abort", "certificate_of", "drained", "is_gone"]
+__all__ = ["Connections", "Protocol", "Receive", "abort", "certificate_of", "drained", "is_gone"]
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 """An application's `receive`, as ASGI has it."""
 
 _MOST_CERTIFICATE = 6 << 10
 """Characters of a certificate that servers get: they give no larger one a role."""
+
+_OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 
 _TCP_INFO_BYTES, _RECEIVED_AT = 136, 128
 """The counter tcpi_bytes_received in Linux's struct tcp_info."""
@@ -60,6 +64,17 @@ async def drained(receive: Receive) -> None:
     writable: asyncio.Event | None = getattr(getattr(receive, "__self__", None), "writable", None)
     if writable is not None:
         await writable.wait()
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol without offers of HTTP/2, which Java's and curl's clients make: it reads no body after one."""
+
+    def data_received(self, data: bytes) -> None:
+        """Read a part of a request, without an offer in its head."""
+        if b"h2c" in data and (self.cycle is None or self.cycle.response_complete):
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _OFFER.sub(b"", head) + end + rest
+        super().data_received(data)
 
 
 class Connections:
