@@ -1,4 +1,4 @@
-"""Translations of PyTorch's operators to ONNX if torch's own compute other values, and refusals if none is right.
+"""Corrected ONNX translations of PyTorch's operators, and refusals of operators without a correct translation.
 
 `TRANSLATIONS` maps each operator to its translation. Every file here holds the translations of one kind of operator.
 `refuse_operators` refuses operators in the captured program that can't be exported correctly, and `unify_numbers` makes

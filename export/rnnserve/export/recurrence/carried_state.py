@@ -1,4 +1,4 @@
-"""Refusing modules that carry state from call to call, so that an earlier call changes a later result.
+"""Refusing modules that carry state from call to call: an earlier call changes a later result.
 
 An ONNX model keeps no state between inference calls, so a module that stores its hidden state in an attribute would be
 correct only in its first call. A module that only stores values for others to read (attention weights, for example) is

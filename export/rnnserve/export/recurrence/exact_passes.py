@@ -131,7 +131,7 @@ def _is_first(source: ir.Value, start: int, axis: list[int]) -> bool:
 
 
 def _infer_size(main: ir.Graph, node: ir.Node) -> None:
-    """Let a Reshape infer a single computed size.
+    """Let a Reshape infer a size if it is the only size that the graph computes.
 
     If the reshape is possible, the result is the same, and each inference call saves a Shape and a Concat.
     """
@@ -155,7 +155,7 @@ def _infer_size(main: ir.Graph, node: ir.Node) -> None:
 
 
 def _reshaped_size(node: ir.Node) -> ir.Value | None:
-    """Return the size that a node only squeezes and reshapes to a list again, as one entry of a Shape, else None.
+    """Return the single entry of a Shape if a node only turns it into a list again, after a Squeeze, else None.
 
     The exporter writes each size of `x.reshape(batch, steps, -1)` in this way: Shape, Squeeze, Reshape to (-1,),
     Concat.

@@ -6,9 +6,9 @@ function object stays, and its code is exchanged for the duration of the capture
 thread is capturing. If not, it runs PyTorch's own code. But a thread that reads the *source* of these functions in the
 meantime, as `torch.jit.script` does, would read our code, so `rnnserve.export.script` waits for the lock.
 
-`stand_in_for` replaces two kinds of functions of tensors. Functions that take the size of an axis as a plain number
-would fix the axis. cumprod and logcumsumexp become scans, because torch's translation of logcumsumexp was off by 1.3 at
-1,500 steps, and torch doesn't translate cumprod.
+`stand_in_for` replaces functions that take the size of an axis as a plain number, because they would fix the axis. It
+also replaces cumprod and logcumsumexp with scans, because torch's translation of logcumsumexp was off by 1.3 at 1,500
+steps, and torch doesn't translate cumprod.
 """
 
 import contextlib

@@ -82,7 +82,7 @@ def _origin(node: fx.Node) -> fx.Node:
 
 
 def leave_stored_buffers(program: ExportedProgram) -> None:
-    """Remove writes to buffers from a program. A module may write them for others to read, as in a count of calls.
+    """Make a program write to none of its buffers. A module may write them for others to read, as in a count of calls.
 
     If the next call's results depend on a buffer, the buffer carries state, and `carried_state` refuses the module.
     """

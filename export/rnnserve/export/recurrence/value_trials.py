@@ -46,7 +46,7 @@ class Trial:
 
     sizes: Mapping[str, int]  # by name of the dynamic axis
     refusal: UnsupportedModule  # raised if the values differ
-    unusual: Sequence[bool] = (False, True)  # for each run, whether values are usual, or large with many zeros
+    unusual: Sequence[bool] = (False, True)  # for each run, whether values are unusual: large, with many zeros
     along: str = ""  # the axis of a loop, if any
     is_long: bool = False  # whether rounding accumulates over many steps; a single such trial is enough for a loop
 
@@ -114,7 +114,7 @@ def _guards(program: torch.export.ExportedProgram) -> Iterator[tuple[sympy.Basic
 def _breaking(
     guard: sympy.Basic, symbols: Mapping[sympy.Symbol, str], axes: DynamicAxes, limits: Limits
 ) -> dict[str, int] | None:
-    """Find sizes near the guard's numbers at which the guard fails, or None if there are none."""
+    """Find sizes near the guard's numbers at which the guard fails, or return None if there are none."""
     asked = [symbol for symbol in guard.free_symbols if symbol in symbols]
     if not asked or len(asked) != len(guard.free_symbols):
         return None
@@ -284,7 +284,7 @@ def _calls_at(size: int, counted: Mapping[int, float]) -> float:
 def _run_eager(
     sizes: Mapping[str, int], module: nn.Module, args: Arguments, axes: DynamicAxes, *, is_unusual: bool
 ) -> tuple[Arguments, list[np.ndarray]] | None:
-    """Draw arguments with these sizes and run the module on them, or None if the module refuses the sizes."""
+    """Draw arguments with these sizes and run the module on them, or return None if the module refuses the sizes."""
     resized = resize(args, axes, sizes)
     # The sample's lengths may be too large for fewer steps, and the module may only accept floats like the sample's.
     drawn = (_drawn(resized, is_unusual=is_unusual, most=most) for most in (None, min(sizes.values()), 1))
@@ -300,8 +300,8 @@ def _differ_by_rounding(
 ) -> bool:
     """Whether results differ only by rounding that the module amplifies.
 
-    In this case, eager is equally far from float64. Integers may differ only if eager itself returns other integers in
-    float64, or for inputs that are moved by an ulp.
+    In this case, eager differs about as much from float64. Integers may differ only if eager itself returns other
+    integers in float64, or for inputs moved by an ulp.
     """
     exact, *moved = (_eager_again(module, given, to, factor) for to, factor in _AGAIN)
     for at, (one, eager) in enumerate(zip(found, expected, strict=True)):
@@ -317,7 +317,7 @@ def _differ_by_rounding(
 
 
 def _eager_again(module: nn.Module, given: Arguments, to: torch.dtype | None, factor: float) -> list[np.ndarray] | None:
-    """Run the module in float64 or on moved inputs, or None if it can't."""
+    """Run the module in float64 or on moved inputs, or return None if it can't."""
 
     def moved(each: Tensor) -> Tensor:
         return (each * factor).to(to or each.dtype) if each.is_floating_point() else each.clone()

@@ -166,7 +166,7 @@ _ARGUMENTS: Mapping[str, Callable[[float], float]] = {
 
 
 def progression(seen: Sequence[Any], digits: float) -> Progression | None:
-    """Find the function of the step that matches all numbers, within relative digits, or None if there is none."""
+    """Find a function of the step that matches all numbers within relative digits, or return None if there is none."""
     first, second = seen[:2]
     if all(each == first for each in seen):
         return Progression("sum", (first, 0))
@@ -402,7 +402,7 @@ class Fit:
 
     @classmethod
     def of(cls, values: Sequence[Any], points: Sequence[Sizes], digits: float = 1e-9) -> "Fit | None":
-        """Find the function that returns these numbers at these sizes, or None if no simple function does."""
+        """Find the function that returns these numbers at these sizes, or return None if no simple function does."""
         first = values[0]
         near = digits * abs(first) if isinstance(first, float) else 0
         if all(each == first or abs(each - first) <= near for each in values):
@@ -472,7 +472,7 @@ class Element:
 
 
 def refuse_unlike(programs: Sequence[Sequence[Item]]) -> None:
-    """Refuse programs whose operations differ in more than numbers."""
+    """Refuse programs whose operations or references differ. Only their numbers may differ."""
     positions = [{id(item): number for number, item in enumerate(items)} for items in programs]
     for items in itertools.zip_longest(*programs):
         if None in items or len({(each.target, _comparable(each)) for each in items}) > 1:

@@ -77,7 +77,7 @@ class Body(NamedTuple):
 def explained(
     items: Sequence[Item], at: int, size: int, count: int, tail: Mapping[int, Item] | None = None
 ) -> Item | None:
-    """Explain `count` copies of `size` items from `at` on as a scan, or None if this is impossible."""
+    """Explain `count` copies of `size` items from `at` on as a scan, or return None if this is impossible."""
     tail = tail or {}
     scan = _Explanation(items, at, size, count, tail).scan()
     end = at + size * count + len(tail)
@@ -281,7 +281,7 @@ def _without_dead(items: list[Item]) -> list[Item]:
 
 
 def _swept(items: list[Item], least: int, keys: dict[Any, int]) -> list[Item] | None:
-    """Roll everything that repeats at least `least` times, or None if nothing does."""
+    """Roll everything that repeats at least `least` times, or return None if nothing does."""
     for position, item in enumerate(items):
         item.home, item.position = None, position
         item.set_key(keys)
@@ -377,10 +377,10 @@ def _beginning(alike: _Alike, at: int, least: int, until: int) -> _Found | None:
 
 
 def _chosen(items: Sequence[Item], until: int, found: _Found, at: int) -> _Found | None:
-    """Add an incomplete last copy, or None if as many copies begin later.
+    """Add an incomplete last copy, or return None if as many copies begin later.
 
-    If the copies begin later, less of the last step remains after the loop. Then only the first step is separate, and
-    there always is a first step.
+    Copies that begin later leave less of the last step after the loop. Then only the first step is separate, and every
+    loop has a first step.
     """
     _, size, count, _ = found
     tail = _tail(items, at, size, count)
