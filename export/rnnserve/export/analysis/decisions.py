@@ -251,14 +251,14 @@ class _StepWalk(Walk):
         return (size_of(value.shape[places[0]]) - named(self._axis)).number
 
     def _is_within(self, name: str) -> bool:
-        """Whether a tensor has enough extra steps at its beginning for its values to reach back to."""
+        """Whether a tensor begins with as many extra steps as its values reach back."""
         value, more = self._known.get(name), self._more(name)
         if value is None or more is None or value.track(self._causal).is_lost:
             return False
         return all(reach.offset <= -more <= 0 for reach in value.track(self._causal).places.values())
 
     def _last(self, node: Node, value: Value) -> Value:
-        """Clear the track of a value after the last step, because it isn't one step among others."""
+        """Clear the track of a value that is final only after the last step, because it isn't a step."""
         causal = value.track(self._causal)
         if set(causal.places) != {LAST} or causal.is_lost or any(v.track(self.key).is_lost for v in node.given):
             return value

@@ -156,7 +156,7 @@ def _summed(node: Node) -> Range:
 
 
 def _contracted(node: Node) -> Range:
-    """Sums of products over inner axes. With a constant factor, the bound is its largest sum of magnitudes."""
+    """Sums of products over inner axes. If a factor is constant, its largest sum of magnitudes bounds the result."""
     sizes = [range.size for range in _given(node)]
     if node.operator == "Einsum":
         inner = math.prod(sizes) * math.prod(_count(value) for value in node.inputs)

@@ -114,7 +114,7 @@ def describe_arrays(arrays: Arrays) -> str:
 
 
 def bounds_in_words(arrays: Arrays) -> str:
-    """List the integers of a run that raised IndexError, because a table may have fewer entries or positions."""
+    """Return advice after an IndexError, with the drawn integers: a table may have fewer entries or positions."""
     drawn = [f'"{name}" up to {array.max()}' for name, array in arrays.items() if array.dtype.kind in "iu"]
     return (
         f"; it got {', '.join(drawn) or 'no integers'}: is high more than an embedding has entries? Or does the module "

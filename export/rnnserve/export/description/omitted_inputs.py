@@ -2,9 +2,9 @@
 
 If a request omits a state, a server fills in zeros, and if it omits lengths, the server fills in full lengths. But the
 default of a forward with `if h_0 is None: h_0 = self.h_0.expand(…)` isn't zero. So the results without the argument are
-compared with the results for zeros. If they differ, the default is searched among the tensors that the module uses or
-makes during the call. It is recorded if it is the same for every row and doesn't change with the other inputs. A server
-can't fill in a default that depends on other inputs, so such an input is required.
+compared with the results for zeros. If they differ, this file looks for the default among the tensors that the
+module uses or makes during the call. The default is recorded if it is the same for every row and doesn't change with
+the other inputs. A server can't fill in a default that depends on other inputs, so such an input is required.
 """
 
 import contextlib

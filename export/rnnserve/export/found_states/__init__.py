@@ -1,4 +1,4 @@
-"""Inferred states: find the undeclared states that a model carries from step to step, and verify that they suffice.
+"""Inferred states: find the undeclared states that a model carries from step to step, and test cuts with them.
 
 The input is an ONNX graph with the specs of its inputs and outputs. The result is the same graph with more inputs and
 outputs: the states of its recurrent operators and scans, and the last input steps of causal convolutions. If a sequence

@@ -296,8 +296,8 @@ def _find(model: ModelDescription, served: str, files: Mapping[str, bytes]) -> t
     """Find the states of a graph, and return them with the file in which they were found.
 
     If an RNN operator was lowered to a loop, the loop runs past the end of short rows, so the state at a row's end is
-    lost. So if there are lengths, the states are found in the graph with the operator, and this graph is lowered with
-    its states.
+    lost. If there are lengths, the states are therefore found in the graph with the operator, which is then lowered
+    with its states.
     """
 
     def found_in(file: str) -> FoundStates:
@@ -316,7 +316,7 @@ def _find(model: ModelDescription, served: str, files: Mapping[str, bytes]) -> t
 def _defaults(
     model: ModelDescription, graph: onnx.ModelProto, found: FoundStates, load: Callable[[bytes], Run]
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the defaults of states that don't begin with zeros. Raises ValueError if they differ between rows."""
+    """Return the defaults of states that don't begin with zeros. Raises ValueError if they differ by row or are NaN."""
     defaults = {state.initial.name: state.default for state in found.states if state.default is not None}
     computed = {state.computed: state.initial for state in found.states if state.computed}
     if not computed:

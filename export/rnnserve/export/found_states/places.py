@@ -90,7 +90,7 @@ class KnownGraph:
             return np.dtype(object)
 
     def steps_at(self, name: str) -> int | None:
-        """Return the axis along which the steps lie. None unless the steps have exactly one plain axis."""
+        """Return the axis along which the steps lie. None unless they lie along one whole axis."""
         value = self.values.get(name)
         return None if value is None else _plain_axis(value, value.track(causal_key(self.axis)))
 
@@ -100,7 +100,7 @@ class KnownGraph:
         return value is None or not value.track(causal_key(self.axis)).is_free
 
     def rows_at(self, name: str) -> int:
-        """Return the axis along which the rows lie. Raises Obstacle unless the rows have exactly one plain axis."""
+        """Return the axis along which the rows lie. Raises Obstacle unless they lie along one whole axis."""
         value = self.values[name]
         track = value.track(ROWS)
         if track.undecided:

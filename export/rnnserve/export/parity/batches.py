@@ -41,7 +41,7 @@ _MOVES = frozenset(
     {"Add", "Cast", "Concat", "Gather", "Identity", "Max", "Min", "Mul", "Neg", "Reshape", "Slice", "Squeeze", "Sub"}
     | {"Unsqueeze"}
 )
-"""Operators that turn sizes into sizes: small integers, for which these operators are exact."""
+"""Operators through which a size remains a size: an integer small enough to be exact."""
 
 _ROUNDS = frozenset({"Div", "Mod"})
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
@@ -204,7 +204,7 @@ EXTREMES: Mapping[str, Extreme] = MappingProxyType(
 LOUD_BY_ROW = Extreme(
     "30 and 300 times the usual values, by row", lambda usual: usual.values * usual.by_row(30.0, 300.0), widens=True
 )
-"""Also used for long rows."""
+"""For rows that are both loud and long."""
 
 
 USUAL = ("step", "random", "sample")
@@ -227,7 +227,7 @@ _TOGETHER = 12
 (docs/lab/findings.md, "What publishing costs")."""
 
 _MOST_JUDGED = 16
-"""Most batches of extreme values judged together, because all results stay in memory: all ids may be thousands."""
+"""Most batches of extreme values judged together, because their results stay in memory: all ids may need thousands."""
 
 _ROWS, _STEPS = 8, 33
 _LONG = {1000: 2, LONGEST: 1}
@@ -319,8 +319,8 @@ def _lengths(least: int, most: int) -> list[int]:
 class ExtremeBatches:
     """The extreme batches of a model, and the kinds that couldn't be drawn. Deterministic for a model and a seed.
 
-    Rows of a single id are drawn for ids that the graph names, and their neighbors, because a mask may hide other
-    values.
+    Some rows repeat one id: an id that the graph names, or its neighbor. If a mask tests for this id, it covers the
+    whole row, which random rows don't show.
     """
 
     model: DescribedModel

@@ -207,7 +207,7 @@ _LONG_ONLY = (
     "where a mean does not. If no row of yours is as long, say so, and it is not compared: name the axis, and the most "
     'steps, as sizes={{"sequence": (1, 500)}}'
 )
-_LONG = 129  # steps; for all longer batches together, a script is run once
+_LONG = 129  # steps; a script is run once per kind on batches this long or longer
 _ROUNDING = 10.0  # multiple of the allowed distance up to which rounding is a possible explanation
 _LONGEST_ERROR = 200  # characters
 
@@ -515,7 +515,7 @@ class ValueComparison:
         """Run eager on moved inputs if values are too far from float64, unless ONNX is already known to be wrong.
 
         Some rows amplify rounding far more than others, and a single run of eager may be close to float64 there by
-        luck. Without float64, moved inputs are the only way to judge. But they don't move ids and zeros. For tiny
+        luck. Without float64, moved inputs are the only way to judge. But ids and zeros can't be moved. For tiny
         inputs, a state grows within some steps until the moves no longer matter, while another runtime rounds in every
         step. So for unmoved rows and extreme values, the weights are moved as well.
         """
