@@ -307,8 +307,8 @@ class Publication:
             nested state, use a `StateTree`.
         outputs: Names of the tensors that forward returns, in its order, with nested ones flattened. To name fixed axes
             as well, use a dict of names and descriptions.
-        states: Maps each state output to the input through which the next request continues it: {"h_n": "h_0"}. Such an
-            input is zeros if a request omits it.
+        states: Maps each state output to the input through which the next request continues it: {"h_n": "h_0"}. If a
+            request omits such an input, the sequence begins with forward's own default, or else with zeros.
         state_attributes: Attributes that forward reads and writes from call to call, such as "cell.mem", if the state
             isn't among its parameters. To describe them, use a dict. Each attribute becomes an input of that name and
             an output "cell.mem_n". Its value at publication is the state at the beginning of a sequence.

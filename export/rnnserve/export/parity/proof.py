@@ -1,4 +1,4 @@
-"""Compare eager PyTorch, TorchScript and ONNX. Returns the record, or raises an error with every difference."""
+"""Run all comparisons of eager PyTorch, TorchScript and ONNX: return the record, or raise every difference."""
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
