@@ -57,8 +57,8 @@ class Decision:
     verdict: Verdict
     reasons: tuple[str, ...] = ()  # if refuted: one sentence for each node that breaks the property
     nodes: tuple[str, ...] = ()  # if not decided: the nodes that no rule covers
-    # Nodes known to read other indices or to number them. Whether this affects a result may depend on
-    # values, so random values verify little.
+    # Nodes known to read other indices or to number them. Whether this affects a result may depend on values, so
+    # agreement on random values verifies little.
     readers: tuple[str, ...] = ()
     # The readers that compute with the numbers of rows or steps, or cut some off by their number. Whether this affects
     # a result may depend on how many rows or steps there are.

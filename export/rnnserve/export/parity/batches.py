@@ -74,8 +74,8 @@ class Extreme:
     """A kind of extreme values."""
 
     text: str  # description for the record
-    floats: _Change  # changes a float input's normal values (batch, sequence, …), or the axes that it has
-    integers: _Change | None = None  # changes an integer input with bounds, unless None
+    floats: _Change  # changes the values of a float input, (batch, sequence, …)
+    integers: _Change | None = None  # changes an integer input with bounds; None leaves it unchanged
     is_of_states: bool = False  # whether it changes the states instead of other inputs
     needs_bounds: bool = False  # whether it only changes inputs with described bounds
     widens: bool = False  # whether it exceeds the usual range, so it skips floats with bounds

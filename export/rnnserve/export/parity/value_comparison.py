@@ -373,7 +373,7 @@ class ValueComparison:
             self._failures.add(_LONG_ONLY.format(min(length for _, _, length in self._too_far)))
 
     def _run(self, batch: InputBatch, script: FlatModule | None, runner: OnnxRunner) -> _Run | None:
-        if self._is_refused and not batch.is_usual:  # report only once that nothing runs
+        if self._is_refused and not batch.is_usual:  # report only once that the model doesn't run
             return None
         try:
             eager = self._reference.eager(batch.inputs)
