@@ -1,13 +1,15 @@
-"""One analysis of an ONNX graph: what each value depends on, and whether it can be NaN or infinite.
+"""Static analysis of an ONNX graph: what each value depends on, and whether it can be NaN or infinite.
 
-Goes in: an ONNX graph, with the description of its inputs and outputs. Comes out: a decision on rows, padding and
-causality for each output: proven, refuted (with the node that is to blame) or not decided (with the nodes that no rule
-covers). Or, for each value, its range: whether it is finite if the inputs are.
+The input is an ONNX graph with the specs of its inputs and outputs. For each output, the analysis decides three
+properties: rows, padding and causality. Each property is proven, refuted (with the nodes that break it) or not decided
+(with the nodes that no rule covers). The analysis also computes the range of each value, and whether the value is
+finite if the inputs are finite.
 
-An abstract interpretation: `walk` makes one record per value (`values`), `table` has the rules. What no rule covers is
-not decided. Only sizes are computed, and never taken from the file: what it says of its own tensors may be wrong.
+This is an abstract interpretation: `walk` makes one record per value (`values`), and `table` holds the rules. A
+property stays undecided if it depends on an operator without a rule. The analysis computes all sizes and never reads
+them from the file, because the shapes that a file declares for its own tensors may be wrong.
 
-The package imports onnx_ir and protos, and of rnnserve.export what describes tensors. It never runs a model.
+The package imports onnx_ir, protos, and the parts of rnnserve.export that describe tensors. It never runs a model.
 
 Door: `__all__`, `decisions`, `sizes`, `values`, `walk`.
 """

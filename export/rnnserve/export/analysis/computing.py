@@ -1,4 +1,4 @@
-"""Rules of operators that compute at each index, over axes, or over windows of steps."""
+"""Rules of operators that compute elementwise, over axes, or over windows of steps."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def identity(node: Node) -> Value:
 
 
 def elementwise(node: Node) -> Value:
-    """Compute at each index of what the inputs have there."""
+    """Compute each value from the inputs' values at the same index."""
     result = broadcast(node, node.given if node.operator != "CastLike" else node.given[:1])
     given = [value for value in node.given if isinstance(value.pattern, Inside)]
     held = _held(node, node.input(0).pattern) if node.operator == "Where" else {}
@@ -58,14 +58,14 @@ def elementwise(node: Node) -> Value:
 
 
 def _cast_fill(node: Node) -> float | None:
-    """The one number of what is cast, such as the zeros of a state, if the datatype has it."""
+    """Return the number that all cast values are equal to (such as a state's zeros), if the datatype has it."""
     fill = node.input(0).fill
     is_kept = node.operator == "Cast" and node.attribute("to") in _WIDE and fill is not None and fill.is_integer()
     return fill if is_kept else None
 
 
 def _pattern(node: Node, result: Value) -> Pattern | None:
-    """Give the pattern of a result whose values are those of one input, or differ by a constant, or compare steps."""
+    """Return the pattern of a result that copies one input, shifts it by a constant, or compares steps."""
     if node.operator in ("Less", "LessOrEqual", "Greater", "GreaterOrEqual"):
         return _compared(node, result)
     for at, value in enumerate(node.given):
@@ -73,14 +73,14 @@ def _pattern(node: Node, result: Value) -> Pattern | None:
         if pattern is None or value.rank != result.rank:
             continue
         number = others[0].fill if len(others) == 1 else None
-        if not others and node.operator == "Cast":  # small integers and half floats do not keep numbers of steps
+        if not others and node.operator == "Cast":  # small integers and half floats can't hold all step numbers
             return pattern if isinstance(pattern, Inside) or node.attribute("to") in _WIDE else None
         if not others and node.operator == "Not" and isinstance(pattern, Inside):
             return dataclasses.replace(pattern, inverted=not pattern.inverted)
         if number is None or not isinstance(pattern, Steps | Ends):
             continue
         if node.operator == "Max" and isinstance(pattern, Ends) and pattern.offset == 0 and number <= 1:
-            return pattern  # `lengths.clamp(min=1)`: no request has a length of less
+            return pattern  # `lengths.clamp(min=1)`: no request has a smaller length
         if number.is_integer() and (node.operator == "Add" or (node.operator == "Sub" and at == 0)):
             return dataclasses.replace(
                 pattern, offset=pattern.offset + int(number if node.operator == "Add" else -number)
@@ -96,7 +96,7 @@ def _compared(node: Node, result: Value) -> Pattern | None:
     steps, ends = counted.pattern, held.pattern
     if not isinstance(steps, Steps) or not isinstance(ends, Ends):
         return None
-    # Written with the steps on the left: step + steps.offset OPERATOR length + ends.offset.
+    # With the steps on the left, the comparison is: step + steps.offset OPERATOR length + ends.offset.
     less = node.operator.startswith("Less") == steps_first
     if ends.offset - steps.offset + (less == node.operator.endswith("OrEqual")) != 0:
         return None
@@ -106,7 +106,7 @@ def _compared(node: Node, result: Value) -> Pattern | None:
 
 
 def _held(node: Node, mask: Pattern | None) -> dict[str, str]:
-    """Name the tensor that Where gives after each row's length, if a mask of lengths chooses, in a loop over steps."""
+    """In a loop over steps, return the tensor that Where selects after each row's length (by sequence axis)."""
     if not isinstance(mask, Inside) or mask.steps >= 0:
         return {}
     return {mask.axis: node.input(1 if mask.inverted else 2).name}
@@ -127,14 +127,14 @@ _REDUCTIONS = {
 
 
 def reduce(node: Node) -> Value:
-    """Compute one value of all along axes."""
+    """Reduce axes to one value."""
     value = node.input(0)
     axes = node.axes(value.rank)
     if not axes:
         if node.attribute("noop_with_empty_axes", 0):
             raise NotCovered
         axes = list(range(value.rank))
-    # The largest of the lengths is most often the number of steps of the longest row: a size.
+    # The largest length is usually the number of steps of the longest row: a size.
     over = Over(_REDUCTIONS[node.operator], surely=not isinstance(value.pattern, Ends))
     keep = bool(node.attribute("keepdims", 1))
     result = _left(node, value, axes, over, keep=keep)
@@ -146,36 +146,36 @@ def reduce(node: Node) -> Value:
 
 
 def _left(node: Node, value: Value, axes: Sequence[int], over: Over, *, keep: bool) -> Value:
-    """Give what is known of a result that has one value for all along axes."""
+    """Return the record of a result with one value for all indices of the given axes."""
     left = [at for at in range(value.rank) if keep or at not in axes]
     reads: list[Read] = [over if at in axes else At(left.index(at)) for at in range(value.rank)]
     return flow(node, tuple((ONE,) if at in axes else value.axes[at] for at in left), [(value, reads)])
 
 
 def arg_extreme(node: Node) -> Value:
-    """Find the index of the largest, or smallest, along an axis."""
+    """Find the index of the largest or smallest value along an axis."""
     value = node.input(0)
     over = Over("looks for the largest of")
     return _left(node, value, [node.axis(value.rank)], over, keep=bool(node.attribute("keepdims", 1)))
 
 
 def _computed_over(node: Node, value: Value, axes: Sequence[int], over: Over) -> Value:
-    """Give what a result of the input's shape depends on whose values are computed over axes."""
+    """Return the record of a result of the input's shape whose values are computed over some axes."""
     reads: list[Read] = [over if at in axes else At(at) for at in range(value.rank)]
     return flow(node, value.axes, [(value, same_axes(value)), (value, reads)])
 
 
 def softmax(node: Node) -> Value:
-    """Compute shares of a sum over an axis."""
+    """Divide exponentials by their sum over an axis."""
     value = node.input(0)
-    is_old = node.opset < 13  # it computes over all axes from `axis` on
+    is_old = node.opset < 13  # old opsets compute over `axis` and all later axes
     at = node.axis(value.rank, 1 if is_old else -1)
     axes = list(range(at, value.rank)) if is_old else [at]
     return _computed_over(node, value, axes, Over("computes softmax over"))
 
 
 def normalize(node: Node) -> Value:
-    """Normalize over the last axes, by constants' scales."""
+    """Normalize over the last axes, with constant scales."""
     value = node.input(0)
     if node.operator in ("GroupNormalization", "InstanceNormalization"):  # over (batch, channels, …)
         first = 1 if node.operator == "GroupNormalization" else 2
@@ -192,7 +192,7 @@ def normalize(node: Node) -> Value:
 
 
 def normalize_batch(node: Node) -> Value:
-    """Normalize by constants, or in training over the batch."""
+    """Normalize by constants, or over the batch in training mode."""
     value = node.input(0)
     if not node.is_free(node.given[1:]):
         raise NotCovered
@@ -201,7 +201,7 @@ def normalize_batch(node: Node) -> Value:
 
 
 def running_sum(node: Node) -> Value:
-    """Add up along an axis."""
+    """Sum cumulatively along an axis."""
     value, axis = node.input(0), node.input(1).numbers
     if axis is None:
         raise NotCovered
@@ -214,7 +214,7 @@ def running_sum(node: Node) -> Value:
 
 
 def largest(node: Node) -> list[Value]:
-    """Sort along an axis."""
+    """Return the largest values along an axis, sorted, and their indices."""
     value, count = node.input(0), node.input(1).sizes
     if count is None:
         raise NotCovered
@@ -225,7 +225,7 @@ def largest(node: Node) -> list[Value]:
 
 
 def triangle(node: Node) -> Value:
-    """Set what is beside a diagonal to zero: by place, which counts if rows lie along one of the last two axes."""
+    """Zero the values on one side of a diagonal. Not covered if rows lie along one of the last two axes."""
     value = node.input(0)
     places = [place for key in node.keys if key[0] is Property.ROWS for place in value.track(key).places]
     if any(place[0] >= value.rank - 2 for place in places):
@@ -234,7 +234,7 @@ def triangle(node: Node) -> Value:
 
 
 def contract(node: Node) -> Value:
-    """Sum products over the axes that the result does not have: MatMul, Gemm and Einsum."""
+    """Sum products over the axes that the result doesn't have: MatMul, Gemm and Einsum."""
     values = [node.input(at) for at, value in enumerate(node.inputs) if value is not None]
     terms, given, added = _equation(node, values)
     values = values[: len(terms)]
@@ -243,7 +243,7 @@ def contract(node: Node) -> Value:
         raise NotCovered
     letters = dict.fromkeys("".join(terms))
     axes = {letter: meet(v.axes[t.index(letter)] for t, v in pairs if letter in t) for letter in letters}
-    # A product of two values that vary may be with a mask, which takes out what must not mix.
+    # If both factors vary, one may be a mask, which removes the values that must not mix.
     over = Over("sums products over", surely=sum(not node.is_free([value]) for value in values) < 2)
     sources: list[Source] = [
         (value, [At(given.index(letter)) if letter in given else over for letter in term]) for term, value in pairs
@@ -257,7 +257,7 @@ def contract(node: Node) -> Value:
 
 
 def _equation(node: Node, values: list[Value]) -> tuple[list[str], str, Value | None]:
-    """Give a letter for each axis of the factors and of the result, and what is added."""
+    """Return letters for the axes of the factors, letters for the axes of the result, and the added tensor."""
     if node.operator == "Gemm":
         terms = ["km" if node.attribute("transA", 0) else "mk", "nk" if node.attribute("transB", 0) else "kn"]
         return terms, "mn", values[2] if len(values) > 2 else None
@@ -273,7 +273,7 @@ def _equation(node: Node, values: list[Value]) -> tuple[list[str], str, Value | 
     taken, arrow, given = equation.partition("->")
     if "." in equation or taken.count(",") + 1 != len(values):
         raise NotCovered
-    if not arrow:  # letters that occur once, in their order
+    if not arrow:  # letters that occur once, sorted
         given = "".join(sorted(letter for letter in set(taken) - {","} if taken.count(letter) == 1))
     return taken.split(","), given, None
 
@@ -316,9 +316,9 @@ def recurrent(node: Node) -> list[Value]:
 
 
 def attend_linearly(node: Node) -> list[Value]:
-    """Sum products of keys and values (batch, sequence, features) from step to step, and ask the sum with queries.
+    """Sum products of keys and values (batch, sequence, features) from step to step, and query the sum.
 
-    Gives the result (batch, sequence, features), and the sum (batch, heads, features of keys, features of values).
+    Returns the result (batch, sequence, features) and the sum (batch, heads, key features, value features).
     """
     query, key, value = (node.input(at) for at in range(3))
     gates = [gate for at in (4, 5) if (gate := node.optional(at)) is not None]
@@ -344,7 +344,7 @@ def attend_linearly(node: Node) -> list[Value]:
 
 
 def convolve_causally(node: Node) -> list[Value]:
-    """Sum products over windows of (batch, channels, sequence) that end at each step; keep the last window's begin."""
+    """Sum products over windows of (batch, channels, sequence) that end at each step, and keep the last steps."""
     value, weights, state = node.input(0), node.input(1), node.optional(3)
     window = size_of(weights.axes[2]).number
     is_plain = value.rank == weights.rank == 3 and node.attribute("ndim", 1) == 1
@@ -363,25 +363,25 @@ def convolve_causally(node: Node) -> list[Value]:
 
 
 def _neutral(lengths: Value | None) -> list[str]:
-    """The sequence axis at each row's length of which an operator stops, in a list."""
+    """Return a list of the sequence axis whose steps after each row's length the operator skips, if there is one."""
     pattern = None if lengths is None else lengths.pattern
     return [pattern.axis] if isinstance(pattern, Ends) and pattern.offset == 0 else []
 
 
 def reverse_sequence(node: Node) -> Value:
-    """Turn the steps of each row round, up to its length. Those after it stay."""
+    """Reverse the steps of each row up to its length. Later steps stay in place."""
     value, lengths = node.input(0), node.input(1)
     steps, rows = int(node.attribute("time_axis", 0)), int(node.attribute("batch_axis", 1))
     if len(value.axes[rows]) > 1 or lengths.rank != 1 or meet([value.axes[rows], lengths.axes[0]]) != value.axes[rows]:
         raise NotCovered
-    # A step and its place change. What a row has after its length, and what it has before it, does not mix.
+    # Reversal swaps steps within a row's length. It never mixes them with the steps after it.
     turned = same_axes(value)
     turned[steps] = Over("turns round", surely=False, neutral=_neutral(lengths))
     return flow(node, value.axes, [(value, same_axes(value)), (value, turned), (lengths, [At(rows)])])
 
 
 def convolve(node: Node) -> Value:
-    """Sum products over windows of the axes from the third on."""
+    """Sum products over windows of the third and later axes."""
     value, weights = node.input(0), node.input(1)
     kernel = [size_of(axis).number for axis in weights.axes[2:]]
     if None in kernel or not node.is_free(node.given[1:]):
@@ -391,17 +391,17 @@ def convolve(node: Node) -> Value:
 
 
 def pool(node: Node) -> Value:
-    """Compute one value of each window of the axes from the third on, or of all along them."""
+    """Reduce each window of the third and later axes to one value, or the whole axes (Global…)."""
     value = node.input(0)
     if node.operator.startswith("Global"):
         return _left(node, value, range(2, value.rank), Over("pools over"), keep=True)
     if len([name for name in node.results if name]) > 1:
-        raise NotCovered  # indices into all values
+        raise NotCovered  # these are indices into all values
     return _windowed(node, value, list(node.attribute("kernel_shape")), "pools over", value.axes[1], At(1))
 
 
 def _windowed(node: Node, value: Value, kernel: list[int], does: str, channels: Axis, of_channels: Read) -> Value:
-    """Give a result with an index for each window, given its channels and how those of the input are read."""
+    """Return a result with an index for each window. `of_channels` is how the input's channels are read."""
     count = value.rank - 2
     strides = node.attribute("strides") or [1] * count
     dilations = node.attribute("dilations") or [1] * count
@@ -420,7 +420,7 @@ def _windowed(node: Node, value: Value, kernel: list[int], does: str, channels: 
         size = size_of(axis) + before + after - extent
         padded_behind += [size_of(axis)] if after > 0 else []
         if strides[number] == 1:
-            # A window may be longer than the axis: then there is an error, or nothing.
+            # A window may be longer than the axis: then the operator fails or returns an empty result.
             shape.append((size if size.at_least(0) else computed("window", size, lowest=0),))
             reads.append(At(number + 2, Reach(length == 1, extent - before)))
             continue

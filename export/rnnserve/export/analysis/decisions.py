@@ -1,8 +1,8 @@
-"""What a walk decides of a graph: rows, padding and causality, each proven, refuted or not decided.
+"""Decide from a traversal whether rows, padding and causality of a graph are proven, refuted or not decided.
 
-And whether steps depend on others only by what some nodes carry (`decide_steps`). If they do, the graph gives the same
-for a sequence as for its parts, given what those nodes carry. That a step reads no later one, which `causality` says,
-isn't enough: attention over all earlier steps reads no later one, either.
+`decide_steps` also decides whether steps depend on other steps only through the state that some nodes carry. If so,
+the graph computes the same for a whole sequence as for its parts, as long as each part starts with that state.
+Causality (a step reads no later step) isn't enough: attention over all earlier steps is causal but carries no state.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ from rnnserve.protos.protocol_words import BATCH
 Tensors = Sequence[manifest_pb2.Tensor]
 
 ROWS: Key = (Property.ROWS, BATCH)
-"""The key of tracks that say which rows a value depends on."""
+"""The key of the tracks that record which rows a value depends on."""
 
 
 class Verdict(StrEnum):
@@ -52,48 +52,48 @@ class Verdict(StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-    """What was decided of one property, of one output or of a graph."""
+    """The verdict on one property of an output or of a whole graph."""
 
     verdict: Verdict
-    reasons: tuple[str, ...] = ()  # if it is refuted: a sentence for each node that is to blame
-    nodes: tuple[str, ...] = ()  # if it isn't decided: the nodes that no rule covers
-    # Those of the nodes that are known to read other indices, or to number them: whether that counts for a result may
-    # depend on values, so drawn values prove little.
+    reasons: tuple[str, ...] = ()  # if refuted: one sentence for each node that breaks the property
+    nodes: tuple[str, ...] = ()  # if not decided: the nodes that no rule covers
+    # Nodes known to read other indices or to number them. Whether this affects a result may depend on values, so
+    # agreement on random values verifies little.
     readers: tuple[str, ...] = ()
-    # Those of the readers that compute with the numbers of rows, or of steps, or cut some off by their number: whether
-    # that counts may depend on how many there are.
+    # The readers that compute with the numbers of rows or steps, or cut some off by their number. Whether this affects
+    # a result may depend on how many rows or steps there are.
     counting: tuple[str, ...] = ()
 
     @property
     def proven(self) -> bool:
-        """Whether it holds for all values."""
+        """Whether the property holds for all values."""
         return self.verdict is Verdict.PROVEN
 
 
 def causal_key(axis: str) -> Key:
-    """The key of tracks that say which steps of a sequence axis a value depends on."""
+    """Return the key of the tracks that record which steps of a sequence axis a value depends on."""
     return Property.CAUSALITY, axis
 
 
 def padding_key(axis: str) -> Key:
-    """The key of tracks that say whether a value depends on what lies after the length of its row."""
+    """Return the key of the tracks that record whether a value depends on steps after the length of its row."""
     return Property.PADDING, axis
 
 
 def decide(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> dict[Property, dict[str, Decision]]:
-    """Decide what holds of a graph for all values of its inputs.
+    """Decide which properties hold for a graph, for all values of its inputs.
 
-    What is proven holds as long as no number leaves the range of its datatype, and up to the rounding of sums: a kernel
-    may add in another order if a batch has other rows.
+    A proven property holds as long as no number leaves the range of its datatype, and up to the rounding of sums: a
+    kernel may add in another order if the other rows of a batch change.
 
-    Padding is decided for models all of whose sequence axes have lengths, causality for models with a sequence axis.
+    Padding is decided if all sequence axes of the model have lengths, and causality if the model has a sequence axis.
     Returns the decisions by property and by the output's name.
     """
     return decide_of(values_of(model, inputs), inputs, outputs)
 
 
 def decide_of(values: Mapping[str, Value], inputs: Tensors, outputs: Tensors) -> dict[Property, dict[str, Decision]]:
-    """Decide as `decide` does, given what a walk found."""
+    """Decide as `decide` does, but from the records of an earlier traversal."""
     axes, lengths = sequence_axes(inputs), lengths_inputs(inputs)
     properties = [Property.ROWS]
     properties += [Property.PADDING] if axes and all(axis in lengths for axis in axes) else []
@@ -108,19 +108,19 @@ def decide_of(values: Mapping[str, Value], inputs: Tensors, outputs: Tensors) ->
 
 
 def keys_of(inputs: Tensors) -> list[Key]:
-    """List the properties, each with its axis, that are decided of a graph with these inputs."""
+    """List the properties to decide for a graph with these inputs, each with its axis."""
     axes, lengths = sequence_axes(inputs), lengths_inputs(inputs)
     return [ROWS, *(padding_key(axis) for axis in axes if axis in lengths), *map(causal_key, axes)]
 
 
 def values_of(model: onnx.ModelProto, inputs: Tensors) -> dict[str, Value]:
-    """Give what is known of each tensor of a graph, by name, with the keys of `decide`. Arguments as of that."""
+    """Return the record of each tensor of a graph, by name, for the keys of `decide`. Same arguments as `decide`."""
     keys = keys_of(inputs)
     return Walk(ir.serde.deserialize_model(model), keys).run(described_inputs(inputs, keys)).by_name()
 
 
 def described_inputs(inputs: Tensors, keys: Sequence[Key]) -> dict[str, Value]:
-    """Give what is known of a graph's inputs, by name: where rows and steps lie in them, and which hold lengths."""
+    """Return the record of each input, by name: where its rows and steps lie, and whether it holds lengths."""
     known = {}
     for tensor in inputs:
         shape = plain([named(axis.name) if axis.size == DYNAMIC else axis.size for axis in tensor.axes])
@@ -132,7 +132,7 @@ def described_inputs(inputs: Tensors, keys: Sequence[Key]) -> dict[str, Value]:
 
 
 def worst(decisions: Iterable[Decision]) -> Decision:
-    """Give what holds of several together: what is refuted of one is refuted of all."""
+    """Combine several decisions: refuted if one of them is refuted, proven only if all are."""
     found = list(decisions)
     for verdict in (Verdict.REFUTED, Verdict.NOT_DECIDED):
         those = [decision for decision in found if decision.verdict is verdict]
@@ -144,7 +144,7 @@ def worst(decisions: Iterable[Decision]) -> Decision:
 
 
 def _lost(track: Track, prefix: str = "") -> Decision | None:
-    """Give the decision on what mixes, or may: None if nothing does."""
+    """Return the decision on a track whose values mix indices, or may mix them. None if they don't."""
     if track.mixing:
         return Decision(Verdict.REFUTED, tuple(f"{prefix}{reason.node} {reason.sentence}" for reason in track.mixing))
     if not track.undecided:
@@ -164,7 +164,7 @@ def _output(tensor: manifest_pb2.Tensor, value: Value, key: Key) -> Decision:
         at is not None and value.shape is not None and len(value.shape[at]) == 1 and set(track.places) == {(at, 0)}
     )
     if key[0] is Property.ROWS:
-        # No other size is a place of rows: see `guarded`.
+        # An axis with any other size isn't an axis of rows: see `guarded`.
         is_same = is_along and dict(track.places) == {(at, 0): Reach()}
         return Decision(Verdict.PROVEN) if is_same else unknown
     ahead = [reach for reach in track.places.values() if reach.offset > 0]
@@ -177,8 +177,8 @@ def _output(tensor: manifest_pb2.Tensor, value: Value, key: Key) -> Decision:
     return Decision(Verdict.PROVEN) if not track.places or is_along or is_last else unknown
 
 
-_WINDOWS = ("Conv", "Slice", "AveragePool", "MaxPool")  # each step is made of a stretch of steps
-_ELEMENTWISE = (  # each value is made of one, wherever it stands
+_WINDOWS = ("Conv", "Slice", "AveragePool", "MaxPool")  # each step of the result is made of a stretch of steps
+_ELEMENTWISE = (  # each value of the result is made of one value, whatever its index
     *("Identity", "Cast", "Transpose", "Squeeze", "Unsqueeze", "IsNaN", "Neg", "Abs", "Sqrt", "Exp", "Log", "Erf"),
     *("Relu", "LeakyRelu", "Elu", "Gelu", "Sigmoid", "HardSigmoid", "Softplus", "Tanh"),
 )
@@ -192,12 +192,13 @@ def decide_steps(
     values: Mapping[str, Value],
     carrying: Mapping[str, Collection[str]],
 ) -> dict[str, Decision]:
-    """Decide of each output whether its steps depend on others only by what some nodes carry.
+    """Decide for each output whether its steps depend on others only through the state that some nodes carry.
 
-    The walk is that of rows, along the sequence: a step must not depend on another one, nor on how many there are, nor
-    on its place among them. `values` has what a walk found of the graph's tensors. `carrying` has the nodes that carry
-    something, each by the name of a result: of these, any step may be read. With each, those of its inputs that don't
-    count. An output without steps is what there is after the last step.
+    The traversal is like the one for rows, but along the sequence: a step must not depend on another step, on the
+    number of steps, or on its place among them. An output without steps is the value after the last step.
+
+    `values` has the records of the graph's tensors from another traversal. `carrying` names the nodes that carry state,
+    each by the name of a result: these nodes may read any step. It maps each node to the inputs exempt from the check.
     """
     walk = _StepWalk(ir.serde.deserialize_model(model), axis, values, carrying)
     found = walk.run(described_inputs(inputs, [walk.key, causal_key(axis)])).by_name()
@@ -205,7 +206,7 @@ def decide_steps(
 
 
 class _StepWalk(Walk):
-    """A walk along the sequence, in which some nodes are known to carry what they read of other steps."""
+    """A traversal along the sequence, in which the reads of some nodes from other steps count as carried state."""
 
     def __init__(
         self, model: ir.Model, axis: str, values: Mapping[str, Value], carrying: Mapping[str, Collection[str]]
@@ -214,10 +215,10 @@ class _StepWalk(Walk):
         self._causal = causal_key(axis)
         super().__init__(model, [self.key, self._causal])
         self._axis, self._known, self._carrying = axis, values, carrying
-        self._wide: dict[str, Track] = {}  # tensors that begin with what was carried, and what was lost before them
+        self._wide: dict[str, Track] = {}  # tensors that begin with carried steps: the track of the uncarried inputs
 
     def of_node(self, each: ir.Node, node: Node, path: str) -> list[Value]:
-        """Give what is known of each result of a node: of one that carries, from the other walk."""
+        """Return the record of each result of a node. If the node carries state, take it from the other traversal."""
         if path:
             return super().of_node(each, node, path)
         names, given = node.results, ["" if value is None else value.name or "" for value in each.inputs]
@@ -232,7 +233,7 @@ class _StepWalk(Walk):
         return [self._last(node, value) for value in super().of_node(each, node, path)]
 
     def _carried(self, name: str, lost: Track) -> Value:
-        """Give what is known of a result to which every step that it reads is given."""
+        """Return the record of a result of a node whose reads of other steps are all carried."""
         value = self._known[name]
         causal = value.track(self._causal)
         places = {place: Reach() for place in causal.places if place != LAST}
@@ -242,7 +243,7 @@ class _StepWalk(Walk):
         return dataclasses.replace(value, tracks=tracks, pattern=None)
 
     def _more(self, name: str) -> int | None:
-        """How many steps more than the sequence a tensor has. None if that isn't known."""
+        """Return how many more steps a tensor has than the sequence. None if this isn't known."""
         value = self._known.get(name)
         places = [] if value is None else [at for at, _ in value.track(self._causal).places if at >= 0]
         if value is None or value.shape is None or len(places) != 1:
@@ -250,14 +251,14 @@ class _StepWalk(Walk):
         return (size_of(value.shape[places[0]]) - named(self._axis)).number
 
     def _is_within(self, name: str) -> bool:
-        """Whether a tensor has as many steps more at its beginning as its values reach back."""
+        """Whether a tensor begins with as many extra steps as its values reach back."""
         value, more = self._known.get(name), self._more(name)
         if value is None or more is None or value.track(self._causal).is_lost:
             return False
         return all(reach.offset <= -more <= 0 for reach in value.track(self._causal).places.values())
 
     def _last(self, node: Node, value: Value) -> Value:
-        """Let what there is after the last step be that: it is no step among others."""
+        """Clear the track of a value that is final only after the last step, because it isn't a step."""
         causal = value.track(self._causal)
         if set(causal.places) != {LAST} or causal.is_lost or any(v.track(self.key).is_lost for v in node.given):
             return value
@@ -272,7 +273,7 @@ def _decision(tensor: manifest_pb2.Tensor, track: Track, axis: str) -> Decision:
 
 
 def counts_steps(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors, axis: str) -> bool:
-    """Whether an output may depend on the numbers of a request's steps, or on how many there are."""
+    """Whether an output may depend on the numbers of a request's steps, or on how many steps there are."""
     key: Key = (Property.ROWS, axis)
     walk = Walk(ir.serde.deserialize_model(model), [key]).run(described_inputs(inputs, [key]))
     tracks = [walk.by_name()[tensor.name].track(key) for tensor in outputs]

@@ -1,7 +1,7 @@
-"""How dependences pass through an operator, given which axis of a result each axis of an input becomes.
+"""Compute how dependencies pass through an operator, from the way it maps the axes of its inputs to its result.
 
-Rules say for each axis of each input how it is read (`At`, `Over`, …), and what the result's shape is. What follows for
-rows, padding and causality is the same for all operators.
+A rule states how each axis of each input is read (`At`, `Over`, …), and the shape of the result. The consequences for
+rows, padding and causality are the same for all operators, so they are computed here.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from rnnserve.export.analysis.values import (
 )
 from rnnserve.protos.protocol_words import BATCH
 
-_INDEXING = (  # operators that exist to read, write or count at other indices, or scale by the largest of all numbers
+_INDEXING = (  # these operators read, write or count at other indices, or scale by the largest of all numbers
     *("Compress", "Gather", "GatherElements", "GatherND", "NonZero", "Range", "ReverseSequence", "Scatter"),
     *("ScatterElements", "ScatterND", "Slice", "TopK", "Unique"),
     *("DynamicQuantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul"),
@@ -41,25 +41,25 @@ _INDEXING = (  # operators that exist to read, write or count at other indices, 
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """A node as rules see it."""
+    """A node in the form that rules use."""
 
     operator: str
-    title: str  # how it is named to people
-    inputs: Sequence[Value | None]  # None for one that is left out
+    title: str  # the node's name in messages
+    inputs: Sequence[Value | None]  # None for a missing input
     results: Sequence[str]
     attributes: Mapping[str, Any]
-    keys: Sequence[Key]  # what is decided
+    keys: Sequence[Key]  # the properties to decide
     opset: int
 
     def input(self, at: int) -> Value:
-        """Give an input. Raises NotCovered if it is left out, or if its number of axes is not known."""
+        """Return an input. Raises NotCovered if it is left out, or if its number of axes isn't known."""
         value = self.optional(at)
         if value is None or value.shape is None:
             raise NotCovered
         return value
 
     def optional(self, at: int) -> Value | None:
-        """Give an input. None if it is left out."""
+        """Return an input. None if it is left out."""
         return self.inputs[at] if at < len(self.inputs) else None
 
     @property
@@ -68,19 +68,19 @@ class Node:
         return [value for value in self.inputs if value is not None]
 
     def is_free(self, values: Iterable[Value | None]) -> bool:
-        """Whether values depend on no axis in question."""
+        """Whether the values depend on no axis in question."""
         return all(value.track(key).is_free for value in values if value is not None for key in self.keys)
 
-    def attribute(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - of the type that the operator says
-        """Give an attribute's value."""
+    def attribute(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - the type depends on the operator
+        """Return an attribute's value."""
         return self.attributes.get(name, default)
 
     def axis(self, rank: int, default: int = 0) -> int:
-        """Give the attribute "axis" as a number from 0 on."""
+        """Return the attribute "axis", counted from 0."""
         return _from_zero(int(self.attribute("axis", default)), rank)
 
     def axes(self, rank: int, at: int = 1) -> list[int] | None:
-        """Give axes, from an attribute or an input, as numbers from 0 on. None if there are none."""
+        """Return the axes from an attribute or an input, counted from 0. None if the node names no axes."""
         axes = self.attribute("axes")
         if axes is None:
             given = self.optional(at)
@@ -92,7 +92,7 @@ class Node:
         return [_from_zero(int(axis), rank) for axis in axes]
 
     def undecided(self) -> Value:
-        """Give what is known of a result of which nothing is known, and why: this node, or those before it."""
+        """Return the record of a result without any knowledge, with the reason: this node, or an earlier one."""
         tracks = {}
         for key in self.keys:
             before = join(value.track(key) for value in self.given if value.shape is None)
@@ -116,9 +116,9 @@ _SAME = Reach()
 
 @dataclasses.dataclass(frozen=True)
 class At:
-    """The values at an index of this axis reach the result's values at the same index of one axis, or beside it."""
+    """Values at index i of this axis reach the result's values at index i of one axis, or near it (`reach`)."""
 
-    axis: int  # of the result
+    axis: int  # an axis of the result
     reach: Reach = _SAME
 
 
@@ -126,19 +126,19 @@ class At:
 class Over:
     """Values at all indices of this axis reach each value of the result."""
 
-    does: str  # what the operator does, to be followed by what it does that to: "averages over"
-    surely: bool = True  # whether it always mixes; otherwise that depends on values
-    neutral: Collection[str] = ()  # the sequence axes whose steps after each row's length leave the result as it is
+    does: str  # the operator's verb phrase, which messages continue: "averages over"
+    surely: bool = True  # whether it always mixes the values, or only for some values
+    neutral: Collection[str] = ()  # the sequence axes whose steps after each row's length don't change the result
 
 
 @dataclasses.dataclass(frozen=True)
 class First:
-    """The result is the value at index 0 of this axis, which no row is too short for."""
+    """The result is the value at index 0 of this axis, which every row has."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Last:
-    """The result is the value at the last index of this axis, after all others. Fields as of `Over`."""
+    """The result is the value at the last index of this axis. Fields as in `Over`."""
 
     does: str
     neutral: Collection[str] = ()
@@ -149,10 +149,10 @@ Source = tuple[Value, Sequence[Read]]
 
 
 def flow(node: Node, shape: Shape, sources: Iterable[Source], copies: Collection[int] = ()) -> Value:
-    """Give what a result depends on that is computed of sources: inputs, each with how each of its axes is read.
+    """Return the record of a result computed from sources: inputs, with the way in which each axis is read.
 
-    Along the axes `copies` of the result all values are equal. If nothing is known of an input, nothing is of the
-    result.
+    All values along the result's axes in `copies` are equal. If the shape of an input is unknown, nothing is known of
+    the result either.
     """
     sources = list(sources)
     if any(value.shape is None for value, _ in sources):
@@ -165,27 +165,27 @@ def flow(node: Node, shape: Shape, sources: Iterable[Source], copies: Collection
 
 
 def moved(node: Node, shape: Shape, value: Value, reads: Sequence[Read], copies: Collection[int] = ()) -> Value:
-    """Give what is known of a result that holds values of one input. Arguments as of `flow`."""
+    """Return the record of a result that holds values of one input. Arguments as for `flow`."""
     unchanged = {at: read.axis for at, read in enumerate(reads) if isinstance(read, At) and read.reach == _SAME}
     return carried(flow(node, shape, [(value, reads)], copies), value, unchanged.get)
 
 
 def created(node: Node, shape: Shape) -> Value:
-    """Give what is known of a tensor that is made of sizes alone, and whose values are equal along every axis."""
+    """Return the record of a tensor made from sizes alone, whose values are equal along every axis."""
     tracks = {key: guarded(node, key, _copied(key, shape, range(len(shape))), shape) for key in node.keys}
     return Value(shape, tracks)
 
 
 def _copied(key: Key, shape: Shape, axes: Iterable[int]) -> Track:
-    """Let the values along axes whose sizes come from the one in question be those of its rows, or of its steps."""
+    """Assign copies to rows or steps: the axes are those whose sizes come from the axis in question."""
     places = {(at, number): Reach() for at in axes for number, size in enumerate(shape[at]) if key[1] in size.made_of}
     return Track(places)
 
 
 def numbered(node: Node, result: Value, size: Size) -> Value:
-    """Say that indices of a result are treated by their number, from a number on that depends on a size.
+    """Record that a node treats some indices by their number, starting at a number that depends on a size.
 
-    Which rows, or steps, those are depends on how many there are, unless the number is at least as large as the axis.
+    Which rows or steps these are depends on how many there are, unless the number is at least the size of the axis.
     """
     tracks = dict(result.tracks)
     for key in node.keys:
@@ -195,9 +195,9 @@ def numbered(node: Node, result: Value, size: Size) -> Value:
 
 
 def guarded(node: Node, key: Key, track: Track, shape: Shape) -> Track:
-    """Make sure that each axis whose size comes from the one in question is known to lie along it.
+    """Check that each axis lies along the axis in question if its size comes from there.
 
-    Otherwise values at its indices might be numbered, and so depend on a row's place in the batch.
+    Otherwise the values at its indices might be numbers of rows, and so depend on a row's place in the batch.
     """
     if track.is_lost:
         return track
@@ -228,7 +228,7 @@ def _through(node: Node, key: Key, value: Value, reads: Sequence[Read]) -> Track
 
 
 def _read(node: Node, key: Key, value: Value, at: int, read: Read, reach: Reach) -> tuple[int, Reach] | Track:
-    """Follow one place through one read."""
+    """Follow one place through one read: return its new axis and reach, or a track if it doesn't keep its index."""
     kind, axis = key
     joined = len(value.axes[at]) > 1
     if isinstance(read, At):
@@ -248,8 +248,8 @@ def _read(node: Node, key: Key, value: Value, at: int, read: Read, reach: Reach)
     if isinstance(read, Last):
         return _mixing(node, key, read.does)
     if kind is Property.PADDING and value.masked:
-        return not_decided(node.title, read.does)  # the mask may be as good as neutral
-    # If a value has two indices of the axis, a mask may make the one depend on the other: a causal mask does.
+        return not_decided(node.title, read.does)  # the mask may make the read neutral
+    # If a value has two indices of the axis, a mask may make one depend on the other. Causal masks do this.
     surely = read.surely and len(value.track(key).places) == 1
     return _mixing(node, key, read.does) if surely else not_decided(node.title, read.does)
 
@@ -260,7 +260,7 @@ def _read_at(node: Node, key: Key, read: At, reach: Reach, *, joined: bool) -> t
     if key[0] is Property.ROWS and not read.reach.exact:
         beside = "rows beside each row" if key[1] == BATCH else "steps beside each step"
         return Track(mixing=(Reason(node.title, f"reads the {beside}"),))
-    if joined or key[0] is Property.ROWS:  # rows that are moved may be moved back
+    if joined or key[0] is Property.ROWS:  # a later node may move the rows back
         return not_decided(node.title, "moves them")
     return read.axis, reach.then(dataclasses.replace(read.reach, by=node.title))
 
@@ -276,10 +276,10 @@ def _mixing(node: Node, key: Key, does: str) -> Track:
 
 
 def _sized(node: Node, key: Key, value: Value, at: int, axis: Axis, read: Read) -> Track:
-    """Say whether the size of an axis that is read as a whole depends on the axis in question.
+    """Return how a result depends on the size of an axis if the operator reads the whole axis.
 
-    An output that was cut to the longest row has a size that depends on other rows: what is computed over all its steps
-    does, too, unless the steps after each row's length leave it as it is.
+    If an output is cut to the longest row, its size depends on other rows. A result computed over all its steps
+    then depends on other rows as well, unless the steps after each row's length don't change it.
     """
     if key[1] not in size_of(axis).tainted or isinstance(read, First):
         return FREE
@@ -289,20 +289,20 @@ def _sized(node: Node, key: Key, value: Value, at: int, axis: Axis, read: Read) 
 
 
 def broadcast(node: Node, values: Sequence[Value]) -> Value:
-    """Give what a result depends on that has at each index what the inputs have there, by NumPy's rules."""
+    """Return the record of an elementwise result, with the inputs broadcast by NumPy's rules."""
     shape = broadcast_shape([value.axes for value in values])
     return flow(node, shape, [(v, [At(at + len(shape) - v.rank) for at in range(v.rank)]) for v in values])
 
 
 def broadcast_shape(shapes: Sequence[Shape]) -> Shape:
-    """Give the shape to which shapes are broadcast."""
+    """Return the shape of arrays of these shapes after broadcasting."""
     rank = max(map(len, shapes), default=0)
     padded = [((ONE,),) * (rank - len(shape)) + shape for shape in shapes]
     return tuple(meet([shape[at] for shape in padded]) for at in range(rank))
 
 
 def meet(axes: Iterable[Axis]) -> Axis:
-    """Give the axis at which axes of the same size, or of 1, meet. Sizes may not differ, nor be joined otherwise."""
+    """Return the common axis that axes broadcast to. Raises NotCovered if their sizes or factors differ."""
     found = {axis for axis in axes if size_of(axis) != ONE}
     if len(found) > 1:
         raise NotCovered

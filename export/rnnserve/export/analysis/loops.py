@@ -1,4 +1,4 @@
-"""Scan: walking a body until what is known of its states does not change any more."""
+"""The rule of Scan: traverse its body until the records of its states stop changing."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -26,14 +26,14 @@ from rnnserve.export.analysis.values import (
 )
 
 WalkBody = Callable[[Sequence[Value]], list[Value]]
-"""Walks a body: gives what is known of its outputs, given what is known of its inputs."""
+"""Traverses a body: takes the records of its inputs and returns the records of its outputs."""
 
-_MOST_WALKS = 12  # through a body: each adds a place, or a reason, to a state
-_ROUNDS = 3  # after which ranges that still grow are taken to grow on
+_MOST_WALKS = 12  # traversals of one body: each adds a place or a reason to a state
+_ROUNDS = 3  # after this many traversals, a still growing range counts as unbounded
 
 
 def joined(node: Node, values: Sequence[Value]) -> Value:
-    """Give what is known of a value that is one of several."""
+    """Return the record of a value that equals one of several values."""
     shapes = {value.shape for value in values}
     shape = values[0].shape if len(shapes) == 1 else None
     tracks = {key: _lost(node, shape, join(value.track(key) for value in values)) for key in node.keys}
@@ -42,7 +42,7 @@ def joined(node: Node, values: Sequence[Value]) -> Value:
 
 
 def _lost(node: Node, shape: Shape | None, track: Track) -> Track:
-    """Make sure that a value of unknown shape is not decided."""
+    """Mark a value of unknown shape as not decided."""
     return track if shape is not None or track.is_lost else join([track, not_decided(node.title)])
 
 
@@ -50,10 +50,10 @@ class ScanLoop:
     """A Scan, which runs over the steps of tensors in one direction."""
 
     def __init__(self, node: Node, path: str) -> None:
-        """Read a node. Raises NotCovered if it runs in both directions, or passes something from row to row."""
+        """Read a node. Raises NotCovered if it runs in both directions, or carries a state from row to row."""
         self._node = node
         self._body: ir.Graph = node.attribute("body")
-        self._place: Place = (LAST[0] - 1 - path.count("/"), 0)  # stands for the axis that it runs over, in the body
+        self._place: Place = (LAST[0] - 1 - path.count("/"), 0)  # stands for the loop's axis in the body
         count = int(node.attribute("num_scan_inputs"))
         self._count = len(self._body.inputs) - count
         scanned = [node.input(self._count + number) for number in range(count)]
@@ -70,13 +70,13 @@ class ScanLoop:
         self._along = {key[1] for key, track in tracks if key[0] is Property.PADDING and self._place in track.places}
 
     def _is_changed(self, at: int) -> bool:
-        """Whether a step makes another value of a state, rather than pass it on."""
+        """Whether a step computes a new value of a state instead of passing the state on."""
         value = self._body.outputs[at]
         made = value.producer()
         return self._body.inputs[at] not in (value, made.inputs[0] if made and made.op_type == "Identity" else None)
 
     def _one_step(self, value: Value, at: int) -> Value:
-        """Give what is known of one step of a tensor that the loop runs over."""
+        """Return the record of one step of a tensor over which the loop runs."""
         if len(value.axes[at]) > 1:
             raise NotCovered
 
@@ -86,7 +86,7 @@ class ScanLoop:
         tracks = {}
         for key, track in value.tracks.items():
             if key[0] is Property.ROWS and (at, 0) in track.places and self._carries:
-                raise NotCovered  # a loop over rows, each of which may reach later ones
+                raise NotCovered  # a loop over rows, in which each row may reach later rows
             places = {
                 self._place if place[0] == at else (moved(place[0]), place[1]): reach
                 for place, reach in track.places.items()
@@ -96,7 +96,7 @@ class ScanLoop:
         return carried(result, value, moved)
 
     def results(self, walk: WalkBody) -> list[Value]:
-        """Give what is known of the node's results: the last states, then what all steps gave."""
+        """Return the records of the node's results: the last states, then the stacked outputs of all steps."""
         states, made = self._settle(walk)
         held = self._held(made)
         found = [self._last(*each) for each in zip(states, made, held, strict=False)]
@@ -109,7 +109,7 @@ class ScanLoop:
         return found
 
     def _settle(self, walk: WalkBody) -> tuple[list[Value], list[Value]]:
-        """Walk the body until the states that its steps leave are among those that it may begin with.
+        """Traverse the body until the states after a step are covered by the states before it.
 
         Returns these states, and the body's results.
         """
@@ -120,7 +120,7 @@ class ScanLoop:
         for number in range(_MOST_WALKS):
             made = walk([*states, *self._steps])
             following = [joined(self._node, pair) for pair in zip(states, self._before(made), strict=True)]
-            if number >= _ROUNDS:  # what still grows is taken to grow on, without end
+            if number >= _ROUNDS:  # treat a still growing range as unbounded
                 following = [
                     new if new.range == old.range else dataclasses.replace(new, range=ANY)
                     for old, new in zip(states, following, strict=True)
@@ -131,7 +131,7 @@ class ScanLoop:
         raise NotCovered
 
     def _stacked(self, value: Value, at: int, *, aligned: bool) -> Value:
-        """Stack the values of all steps along a new axis: `aligned` if in the order of what the loop runs over."""
+        """Stack the values of all steps along a new axis; `aligned` if they keep the order of the loop's input."""
         if value.shape is None:
             tracks = {key: _lost(self._node, None, value.track(key)) for key in self._node.keys}
             return Value(None, tracks, range=value.whole)
@@ -154,14 +154,14 @@ class ScanLoop:
         return dataclasses.replace(carried(Value(shape, tracks), value, moved), pattern=None, fill=None)
 
     def _held(self, made: Sequence[Value]) -> list[set[str]]:
-        """Name for each state the sequence axes after whose lengths a step leaves it as it is."""
+        """Return, for each state, the sequence axes whose steps after each row's length don't change it."""
         return [
             {axis for axis, name in value.held.items() if name == self._body.inputs[at].name and axis in self._along}
             for at, value in enumerate(made[: self._count])
         ]
 
     def _before(self, made: list[Value]) -> list[Value]:
-        """Give what is known of the states before a step, from the results of the one before it."""
+        """Return the records of the states before a step, from the results of the previous step."""
         held, found = self._held(made), []
         for value in made[: self._count]:
             tracks = {}
@@ -169,17 +169,17 @@ class ScanLoop:
                 track = self._from_later(key, value.track(key), held) if self._backward else value.track(key)
                 reach = track.places.get(self._place)
                 places = dict(track.places)
-                if reach is not None:  # it reaches as far as the step before does
+                if reach is not None:  # it reaches as far as the previous step
                     places[self._place] = Reach(exact=False, offset=reach.offset - 1, by=reach.by)
                 tracks[key] = track.at(places)
             found.append(dataclasses.replace(value, tracks=tracks))
         return found
 
     def _from_later(self, key: Key, track: Track, held: list[set[str]]) -> Track:
-        """Give the track of a state that comes from later steps."""
+        """Return the track of a state that comes from later steps."""
         kind, axis = key
         if kind is Property.PADDING and all(axis in each for each in held):
-            return track  # nothing has changed it at those steps that are padding
+            return track  # padding steps don't change the state
         if self._place in track.places:
             rest = track.at({place: reach for place, reach in track.places.items() if place != self._place})
             return join([rest, self._mixing(f'runs backward over all steps of "{axis}"')])
@@ -197,7 +197,7 @@ class ScanLoop:
         return dataclasses.replace(value, tracks=tracks, range=made.whole)
 
     def _ended(self, key: Key, track: Track, held: set[str]) -> Track:
-        """Give the track of a state after the last step."""
+        """Return the track of a state after the last step."""
         kind, axis = key
         rest = track.at({place: reach for place, reach in track.places.items() if place != self._place})
         if self._place not in track.places:

@@ -1,4 +1,4 @@
-"""Rules of operators that move, copy, join or leave out values, read and write them at indices, or read sizes."""
+"""Rules of operators that move, copy, join or drop values, read or write at indices, or read sizes."""
 
 import dataclasses
 import math
@@ -51,17 +51,17 @@ from rnnserve.export.analysis.values import (
 )
 from rnnserve.protos.protocol_words import BATCH
 
-_FAR = 2**31 - 1  # from here on an end means that of the axis
+_FAR = 2**31 - 1  # a bound this large means the end of the axis
 _COMPUTED = "reads at indices that are computed"
 
 
 def unknown(_: Node) -> Value:
-    """Say that nothing is known of what a result depends on."""
+    """Report that the dependencies of the result are unknown."""
     raise NotCovered
 
 
 def same_axes(value: Value) -> list[Read]:
-    """Read each axis at the index of the result's."""
+    """Read each axis at the same index as the result."""
     return [At(at) for at in range(value.rank)]
 
 
@@ -93,14 +93,14 @@ def squeeze(node: Node) -> Value:
     if removed is None:
         removed = [at for at, size in enumerate(sizes) if size == ONE]
         if any(size.number is None for size in sizes):
-            raise NotCovered  # which axes go depends on sizes
+            raise NotCovered  # the removed axes depend on sizes
     if any(sizes[at] != ONE for at in removed):
         raise NotCovered
     return _reshaped(node, value, [size for at, size in enumerate(sizes) if at not in removed])
 
 
 def expand(node: Node) -> Value:
-    """Repeat along axes of size 1: to given sizes, also along new axes in front (Expand), or so many times (Tile)."""
+    """Repeat along axes of size 1: up to given sizes, with new axes in front (Expand), or a number of times (Tile)."""
     value, sizes = node.input(0), node.input(1).sizes
     if sizes is None:
         raise NotCovered
@@ -117,14 +117,14 @@ def expand(node: Node) -> Value:
 
 
 def flatten(node: Node) -> Value:
-    """Join axes to two."""
+    """Join axes so that two remain."""
     value, at = node.input(0), int(node.attribute("axis", 1))
     at = at + value.rank if at < 0 else at
     return _reshaped(node, value, [math.prod(map(size_of, p), start=ONE) for p in (value.axes[:at], value.axes[at:])])
 
 
 def reshape(node: Node) -> Value:
-    """Divide and join axes: the values keep their order in memory."""
+    """Divide and join axes. The values keep their order in memory."""
     value, wanted = node.input(0), node.input(1).sizes
     if wanted is None:
         raise NotCovered
@@ -143,11 +143,11 @@ def reshape(node: Node) -> Value:
 
 
 _Part = tuple[int, int, Size]
-"""A factor of an axis of the input: axis, number in it, size. The axis is -1 for factors that are known numbers."""
+"""A factor of an input's axis: axis, index of the factor, size. The axis is -1 for factors with a fixed size."""
 
 
 def _reshaped(node: Node, value: Value, sizes: list[Size]) -> Value:
-    """Give what is known of a tensor with other axes. Raises NotCovered if rows or steps would be divided, or mixed."""
+    """Return the record of a reshaped tensor. Raises NotCovered if this would divide or mix rows or steps."""
     parts = [(at, n, size) for at, axis in enumerate(value.axes) for n, size in enumerate(axis) if size != ONE]
     shape: list[Axis] = []
     now: dict[Place, Place] = {}
@@ -171,7 +171,7 @@ def _reshaped(node: Node, value: Value, sizes: list[Size]) -> Value:
 
 
 def _take(parts: list[_Part], size: Size) -> list[_Part]:
-    """Take as many factors from the front as make a size. A fixed size is divided if it has to be."""
+    """Take factors from the front whose product is a size. A fixed size is divided if necessary."""
     taken: list[_Part] = []
     while size != ONE:
         if not parts:
@@ -186,14 +186,14 @@ def _take(parts: list[_Part], size: Size) -> list[_Part]:
                 raise NotCovered
             parts[0], part, size = (-1, 0, within), (-1, 0, size), ONE
         if taken and taken[-1][2].number is not None and part[2].number is not None:
-            taken[-1] = (-1, 0, taken[-1][2] * part[2])  # so that axes have few factors
+            taken[-1] = (-1, 0, taken[-1][2] * part[2])  # merge fixed factors, so that axes have few
         else:
             taken.append(part)
     return taken
 
 
 def concat(node: Node) -> Value:
-    """Join tensors, one after the other along an axis."""
+    """Join tensors one after the other along an axis."""
     values = [node.input(at) for at in range(len(node.inputs))]
     rank = values[0].rank
     at = node.axis(rank)
@@ -272,7 +272,7 @@ def slice_(node: Node) -> Value:
 
 
 def _by_number(node: Node, result: Value, value: Value, copies: list[int], cut: list[int]) -> Value:
-    """Say that rows get the entries of a table by their number, or that some are taken by their number."""
+    """Record that rows get the entries of a table by their number, or that some are cut off by their number."""
     tracks = dict(result.tracks)
     for key, track in result.tracks.items():
         reasons = []
@@ -298,13 +298,13 @@ def _far(bound: Size) -> int | None:
 
 
 def _cut(at: int, size: Size, start: Size, end: Size) -> tuple[Read, Size]:
-    """Give how an axis is read of which a stretch is left, and its size."""
+    """Return how a slice reads an axis, and the size of the slice."""
     stop = _stop(size, end)
     first = start.number
     if first is not None and first < 0:
         first = None if size.number is None else max(size.number + first, 0)
         if first is None and size == stop and start.number is not None and (size + start).at_least(0):
-            return Last("reads the last of"), -start  # there are always as many: of a sequence, or of it and a window
+            return Last("reads the last of"), -start  # a sequence, perhaps with a window, is always that long
     if first is None:
         return Over("reads some of", surely=False), computed("slice", size, start, end, lowest=0)
     first = first if size.number is None else min(first, size.number)
@@ -314,8 +314,8 @@ def _cut(at: int, size: Size, start: Size, end: Size) -> tuple[Read, Size]:
 def _stop(size: Size, end: Size) -> Size:
     number = end.number
     if number is None and size.number is not None and size.number > 1:
-        return end  # of a table that has an entry for each step: with fewer, a sum with the steps raises an error
-    if number is None:  # lengths are never more than the steps of their axis
+        return end  # a table with an entry for each step: if it is too short, adding it to the steps raises an error
+    if number is None:  # lengths never exceed the number of steps of their axis
         return end if str(end) == f"longest of {size}" else minimum(size, end)
     if number >= _FAR:
         return size
@@ -327,7 +327,7 @@ def _stepped(size: Size, start: Size, end: Size, step: int) -> Size:
     if size.number is not None and first is not None and last is not None:
         return Size.of(len(range(*slice(_far(start), _far(end), step).indices(size.number))))
     if step == -1 and first is not None and last is not None and (first == -1 or first >= _FAR) and last <= -_FAR:
-        return size  # all of it, the other way round
+        return size  # the whole axis, reversed
     return computed(f"slice by {step}", size, start, end, lowest=0)
 
 
@@ -368,7 +368,7 @@ def gather(node: Node) -> Value:
 
 
 def _one(data: Value, at: int, index: int) -> Read:
-    """Read one index of an axis: the first is in every row, the last comes after all others."""
+    """Read one index of an axis: every row has the first one, and the last one comes after all others."""
     if size_of(data.axes[at]).number is None and index in (0, -1):
         return First() if index == 0 else Last("reads the last of")
     return Over("reads one of", surely=False)
@@ -384,7 +384,7 @@ def gather_elements(node: Node) -> Value:
 
 
 def _computed(data: Value, at: int, indices: Value) -> Read:
-    """Read an axis at indices that are computed: those of each row's last step, or any."""
+    """Read an axis at computed indices, and recognize the index of each row's last step."""
     pattern = indices.pattern
     if isinstance(pattern, Ends) and pattern.offset == -1 and along(data, pattern.axis) == at:
         return Last("reads one of", neutral=[pattern.axis])
@@ -405,7 +405,7 @@ def gather_nd(node: Node) -> Value:
     reads += [At(front + at) for at in range(data.rank - len(columns))]
     sources: list[Source] = [(data, reads)]
     for at, column in enumerate(columns):
-        if not isinstance(reads[at], At):  # else it only says that each row reads itself
+        if not isinstance(reads[at], At):  # otherwise the column only makes each row read itself
             sources.append((column, [*(At(other) for other in range(front)), Over("indexes over", surely=False)]))
     return flow(node, (*indices.axes[:-1], *data.axes[len(columns) :]), sources)
 
@@ -431,7 +431,7 @@ def one_hot(node: Node) -> Value:
 
 
 def shape(node: Node) -> Value:
-    """Read sizes, or their product. As values they depend on what the sizes do."""
+    """Read sizes, or their product. The values depend on the same axes as the sizes."""
     sizes = [size_of(axis) for axis in node.input(0).axes]
     if node.operator == "Size":
         sizes = [math.prod(sizes, start=ONE)]
@@ -450,7 +450,7 @@ def shape(node: Node) -> Value:
 
 
 def constant_node(node: Node) -> Value:
-    """Give a constant."""
+    """Return a constant."""
     name = next(iter(node.attributes))
     if name not in ("value", "value_int", "value_ints", "value_float", "value_floats"):
         raise NotCovered
@@ -470,7 +470,7 @@ def constant_of_shape(node: Node) -> Value:
 
 
 def range_(node: Node) -> Value:
-    """Number the steps of an axis, or rows, from a constant on."""
+    """Number rows or the steps of an axis, starting at a constant."""
     start, limit, delta = (node.input(at) for at in range(3))
     if start.fill is None or delta.fill != 1 or limit.sizes is None or not start.fill.is_integer():
         raise NotCovered
@@ -480,7 +480,7 @@ def range_(node: Node) -> Value:
         raise NotCovered
     result = created(node, plain([size]))
     tracks = {
-        # Rows that are sorted, and put back, are where they were.
+        # The numbers may serve to put sorted rows back in place, so leave the decision to the nodes that read them.
         key: not_decided(node.title, NUMBERS) if key[0] is Property.ROWS and track.places else track
         for key, track in result.tracks.items()
     }

@@ -1,4 +1,4 @@
-"""Sizes of axes before anything runs: polynomials of the sizes that a request chooses."""
+"""Sizes of axes before the model runs: polynomials of the sizes that a request chooses."""
 
 import dataclasses
 import functools
@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Symbol:
-    """A number that is known when a model runs."""
+    """A number that becomes known when the model runs."""
 
-    name: str  # equal names are equal numbers: "batch", or the computation of the number
-    tainted: frozenset[str] = dataclasses.field(compare=False)  # the dynamic axes on whose sizes or values it depends
-    made_of: frozenset[str] = dataclasses.field(compare=False)  # the dynamic axes on whose sizes it depends
-    lowest: int | None = dataclasses.field(compare=False)  # a lower bound, 0 or more, if it is known
+    name: str  # symbols with the same name are equal: "batch", or the computation of the number
+    tainted: frozenset[str] = dataclasses.field(compare=False)  # the dynamic axes whose sizes or values it depends on
+    made_of: frozenset[str] = dataclasses.field(compare=False)  # the dynamic axes whose sizes it depends on
+    lowest: int | None = dataclasses.field(compare=False)  # a lower bound of 0 or more, if known
 
 
 Monomial = tuple[Symbol, ...]
@@ -22,33 +22,33 @@ Monomial = tuple[Symbol, ...]
 class Size:
     """A polynomial with integer coefficients."""
 
-    terms: tuple[tuple[Monomial, int], ...]  # sorted; no coefficient is 0, and the constant's monomial is empty
+    terms: tuple[tuple[Monomial, int], ...]  # sorted, without terms of coefficient 0; the constant's monomial is empty
 
     @staticmethod
     def of(number: "int | Size") -> "Size":
-        """Make a size of an integer. A size is returned as it is."""
+        """Convert an integer to a size. A size is returned unchanged."""
         return number if isinstance(number, Size) else _size({(): int(number)})
 
     @property
     def number(self) -> int | None:
-        """The integer, if the size is one."""
+        """The size as an integer. None if it isn't constant."""
         if not self.terms:
             return 0
         return self.terms[0][1] if len(self.terms) == 1 and not self.terms[0][0] else None
 
     @functools.cached_property
     def tainted(self) -> frozenset[str]:
-        """The dynamic axes on whose sizes, or on whose values, it depends."""
+        """The dynamic axes on whose sizes or values this size depends."""
         return frozenset().union(*(symbol.tainted for monomial, _ in self.terms for symbol in monomial))
 
     @functools.cached_property
     def made_of(self) -> frozenset[str]:
-        """The dynamic axes on whose sizes it depends."""
+        """The dynamic axes on whose sizes this size depends."""
         return frozenset().union(*(symbol.made_of for monomial, _ in self.terms for symbol in monomial))
 
     @property
     def lowest(self) -> int | None:
-        """A lower bound. None if none is known."""
+        """A lower bound. None if no bound is known."""
         bound = 0
         for monomial, factor in self.terms:
             if factor < 0 and monomial:
@@ -62,7 +62,7 @@ class Size:
         return bound
 
     def at_least(self, other: "int | Size") -> bool:
-        """Whether it is surely no smaller than another size."""
+        """Whether this size is certainly at least `other`."""
         bound = (self - other).lowest
         return bound is not None and bound >= 0
 
@@ -100,18 +100,18 @@ class Size:
 
 
 def named(name: str) -> Size:
-    """Give the size of a dynamic axis, which is 1 at least."""
+    """Return the size of a dynamic axis, which is at least 1."""
     return _size({(Symbol(name, frozenset([name]), frozenset([name]), 1),): 1})
 
 
 def longest(axis: str, batch: str) -> Size:
-    """Give the largest of the lengths of a sequence axis: a number of its steps, which depends on all rows."""
+    """Return the largest length along a sequence axis: a number of steps that depends on all rows."""
     symbol = Symbol(f"longest of {axis}", frozenset([axis, batch]), frozenset([axis]), 1)
     return _size({(symbol,): 1})
 
 
 def quotient(size: Size, by: Size) -> Size | None:
-    """Divide. None if the result is no polynomial, or not surely without remainder."""
+    """Divide sizes. None if the result isn't a polynomial, or if there may be a remainder."""
     if by.number == 1:
         return size
     if len(by.terms) != 1:
@@ -131,7 +131,7 @@ def quotient(size: Size, by: Size) -> Size | None:
 
 
 def computed(name: str, *operands: Size, lowest: int | None = None, tainted: frozenset[str] = frozenset()) -> Size:
-    """Give the result of a computation that is no polynomial: equal names and operands are equal numbers."""
+    """Return the result of a computation that isn't a polynomial. Equal names and operands mean equal numbers."""
     tainted = tainted.union(*(operand.tainted for operand in operands))
     made_of: frozenset[str] = frozenset().union(*(operand.made_of for operand in operands))
     title = f"{name}({', '.join(map(str, operands))})"
@@ -139,7 +139,7 @@ def computed(name: str, *operands: Size, lowest: int | None = None, tainted: fro
 
 
 def maximum(size: Size, floor: Size) -> Size:
-    """Give the larger of two sizes."""
+    """Return the larger of two sizes."""
     if size.at_least(floor):
         return size
     if floor.at_least(size):
@@ -150,7 +150,7 @@ def maximum(size: Size, floor: Size) -> Size:
 
 
 def minimum(size: Size, other: Size) -> Size:
-    """Give the smaller of two sizes."""
+    """Return the smaller of two sizes."""
     larger = maximum(size, other)
     if larger in (size, other):
         return other if larger == size else size

@@ -1,7 +1,7 @@
-"""The table of rules: for each family of operators, how it reads the axes of its inputs, and the range of its results.
+"""The rules: for each family of operators, how it reads the axes of its inputs, and the range of its results.
 
-An operator that isn't here proves nothing, and can give any value. A range may be larger than what there is, never
-smaller.
+Without a rule, the analysis can't prove anything about an operator, and its results may have any value. A range may be
+larger than necessary, but never too small.
 """
 
 import math
@@ -14,14 +14,14 @@ from rnnserve.export.analysis.flow import Node
 from rnnserve.export.analysis.values import ANY, LARGEST, Range, Value, range_of, size_of, union
 
 RangeRule = Callable[[Node], Range]
-"""Gives the range of all results of a node whose ranges its other rule hasn't given."""
+"""Returns the range of all results of a node, except those whose range the other rule computes."""
 DependenceRule = Callable[[Node], Value | list[Value]]
-"""Gives the shape of the first result, or of each, and what it depends on. Raises NotCovered if that isn't known."""
+"""Returns the record of the first result or of each result. Raises NotCovered if its dependencies aren't known."""
 
 
 _MANY = 1e6
-"""As how large an axis counts whose size a request chooses."""
-_LARGEST_EXPONENT = 88.0  # of e, in float32
+"""The assumed size of an axis if the request chooses its size."""
+_LARGEST_EXPONENT = 88.0  # exp overflows float32 above this number
 _ZERO = Range(0.0, 0.0)
 
 
@@ -45,12 +45,12 @@ def _size_at(value: Value | None, at: int) -> float:
 
 
 def _count(value: Value | None) -> float:
-    """How many values a tensor has at most."""
+    """Return an upper bound on the number of a tensor's values."""
     return _MANY if value is None or value.shape is None else math.prod(_size_at(value, at) for at in range(value.rank))
 
 
 def _rising(function: Callable[[float], float], least: float = -math.inf) -> RangeRule:
-    """Make the rule of a function that never falls, and is finite from a number on."""
+    """Make the rule of a function that never decreases. It is finite for arguments of at least `least`."""
 
     def rule(node: Node) -> Range:
         given = _first(node)
@@ -60,17 +60,17 @@ def _rising(function: Callable[[float], float], least: float = -math.inf) -> Ran
 
 
 def _within(low: float, high: float) -> RangeRule:
-    """Make the rule of an operator with bounds, which is finite for finite inputs."""
+    """Make the rule of an operator with bounded results, which are finite for finite inputs."""
     return lambda node: Range(low, high, _finite(node))
 
 
 def _input(at: int) -> RangeRule:
-    """Make the rule of an operator whose values are those of an input."""
+    """Make the rule of an operator whose results are values of one input."""
     return lambda node: _first(node, at)
 
 
 def _any_of(*at: int) -> RangeRule:
-    """Make the rule of an operator whose values are those of some inputs, or of all. An input left out is zeros."""
+    """Make the rule of an operator whose results are values of several inputs, or of all. A missing input is zeros."""
     return lambda node: union([_first(node, each) for each in at or range(len(node.inputs))])
 
 
@@ -89,7 +89,7 @@ def _total(node: Node) -> Range:
 
 
 def _product(node: Node) -> Range:
-    """Products, or squares if both factors are one tensor."""
+    """Return the range of a product. It is a square if both factors are the same tensor."""
     found = _times(_first(node), _first(node, 1))
     return Range(0.0, found.high, found.finite) if node.inputs[0] is node.inputs[1] else found
 
@@ -141,14 +141,14 @@ def _extreme(node: Node) -> Range:
 
 
 def _around(node: Node) -> Range:
-    """Activations that are not much larger than their argument, and logarithms of shares of its exponentials."""
+    """Activations at most slightly larger than their argument, and log-softmax."""
     slope = max(1.0, abs(float(node.attribute("alpha", 1.0))), _first(node, 1).size)
     most = 2 * slope * _first(node).size + math.log(_MANY)
     return Range(-most, most, _finite(node))
 
 
 def _summed(node: Node) -> Range:
-    """Sums over axes, of the numbers or of their magnitudes or squares."""
+    """Sums over axes: of the numbers, of their magnitudes, or of their squares."""
     given, count = _first(node), _count(node.optional(0))
     if node.operator != "ReduceSum":
         return Range(0.0, max(1.0, given.size**2) * count, given.finite)
@@ -156,7 +156,7 @@ def _summed(node: Node) -> Range:
 
 
 def _contracted(node: Node) -> Range:
-    """Sums of products over inner axes, by the largest sum of magnitudes if a factor is a constant."""
+    """Sums of products over inner axes. If a factor is constant, its largest sum of magnitudes bounds the result."""
     sizes = [range.size for range in _given(node)]
     if node.operator == "Einsum":
         inner = math.prod(sizes) * math.prod(_count(value) for value in node.inputs)
@@ -198,7 +198,7 @@ def _batch_normalized(node: Node) -> Range:
 
 
 def _recurrent(node: Node) -> Range:
-    """RNN with tanh, GRU and LSTM: gates are bounded. States of relu may overflow, as may sums within gates."""
+    """RNN with tanh, GRU and LSTM have bounded gates. States of relu may overflow, and so may sums within gates."""
     x, w, r, b, h, c = (_first(node, at) for at in (0, 1, 2, 3, 5, 6))
     features, hidden = _size_at(node.optional(1), -1), _size_at(node.optional(2), -1)
     inner = x.size * w.size * features + max(1.0, h.size) * r.size * hidden + 2 * b.size
@@ -229,7 +229,7 @@ def _any_value(_: Node) -> Range:
 
 
 _TABLE: tuple[tuple[str, DependenceRule, RangeRule], ...] = (
-    # At each index.
+    # Elementwise.
     ("Identity Dropout", computing.identity, _SAME),
     ("Ceil CastLike Floor Round", computing.elementwise, _SAME),
     ("Cast", computing.elementwise, _cast),
@@ -280,7 +280,7 @@ _TABLE: tuple[tuple[str, DependenceRule, RangeRule], ...] = (
     ("GlobalAveragePool GlobalMaxPool MaxPool", computing.pool, _SAME),
     ("AveragePool", computing.pool, _with_zeros),
     ("GlobalLpPool LpPool", computing.pool, _FINITE),
-    # Values that are moved.
+    # Moving values.
     ("Transpose", moving.transpose, _SAME),
     ("Unsqueeze", moving.unsqueeze, _SAME),
     ("Squeeze", moving.squeeze, _SAME),
@@ -309,4 +309,4 @@ _TABLE: tuple[tuple[str, DependenceRule, RangeRule], ...] = (
 RULES: Mapping[str, tuple[DependenceRule, RangeRule]] = {
     operator: (dependences, range) for operators, dependences, range in _TABLE for operator in operators.split()
 }
-"""Rules by operator of ONNX's own domain."""
+"""Rules by operator, for ONNX's own domain."""

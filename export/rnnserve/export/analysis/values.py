@@ -1,4 +1,4 @@
-"""One record per value: its shape, what it depends on along each axis of the inputs, and what its values can be."""
+"""The record of a value: its shape, its dependence on each axis of the inputs, and the range of its values."""
 
 import dataclasses
 import math
@@ -13,65 +13,65 @@ from rnnserve.export.analysis.sizes import Size
 
 
 class NotCovered(Exception):
-    """No rule covers what a node does here."""
+    """No rule covers the behavior of a node in this graph."""
 
 
 class Property(StrEnum):
-    """What is decided of a graph, for all values of its inputs."""
+    """A property of a graph, decided for all values of its inputs."""
 
     ROWS = "rows"
-    """A row of a result depends on no other row, nor on how many there are, nor on its place among them."""
+    """A row of a result doesn't depend on other rows, on how many there are, or on its place among them."""
     PADDING = "padding"
-    """What a row's result has before its length depends on no step after it, nor on how many there are."""
+    """The steps of a result before a row's length don't depend on steps after it, or on how many there are."""
     CAUSALITY = "causality"
-    """A step of a result depends on no later step, nor on how many there are."""
+    """A step of a result depends on no later step, and not on how many steps there are."""
 
 
 Key = tuple[Property, str]
 """A property, and the dynamic axis in question."""
 
 Place = tuple[int, int]
-"""An axis of a tensor, and the number of a factor of its size: reshaping may have joined several axes into one.
+"""An axis of a tensor, and the index of a factor of its size. Reshaping may have joined several axes into one.
 
-Negative axes aren't the tensor's: `LAST` stands for the step after which a value is final, others for the axes that the
-loops around a body run over.
+Negative axes don't belong to the tensor: `LAST` is the step after which a value is final, and the others are the axes
+over which enclosing loops run.
 """
 
 LAST: Place = (-1, 0)
 
 NUMBERS = "numbers them"
-"""Said of a node that gives each index its number. What reads the numbers decides whether that matters."""
+"""The reason for a node that numbers its indices. The node that reads the numbers decides whether this matters."""
 COMPUTES = "numbers them, and their results are computed of that"
 BY_NUMBER = "numbers them, and they are read by that"
 CUTS = "takes some by their number"
-COUNTS = "reads the number of"  # rows, or steps
+COUNTS = "reads the number of"  # completed by "rows" or "steps"
 
 
 @dataclasses.dataclass(frozen=True)
 class Reach:
-    """Which indices of the input's axis the value at index i of a place depends on: on i + offset."""
+    """How far a value reaches along an axis of the input: index i of a place depends on index i + offset."""
 
-    exact: bool = True  # otherwise on all indices up to that one, too
+    exact: bool = True  # if False, on all indices up to i + offset
     offset: int = 0
-    by: str = dataclasses.field(default="", compare=False)  # the node by which the offset grew last
+    by: str = dataclasses.field(default="", compare=False)  # the node that last increased the offset
 
     def then(self, other: "Reach") -> "Reach":
-        """Compose: the reach of what reads, as far as `other` says, values that reach as far as this says."""
+        """Compose two reaches: `other` reads values that already have this reach."""
         by = other.by if other.offset > 0 else self.by
         return Reach(self.exact and other.exact, self.offset + other.offset, by)
 
     def union(self, other: "Reach") -> "Reach":
-        """Give a reach that covers both."""
+        """Return a reach that covers both."""
         further = max(self, other, key=lambda reach: reach.offset)
         return Reach(self.exact and self == other, further.offset, further.by)
 
 
 @dataclasses.dataclass(frozen=True)
 class Reason:
-    """A node, as its operator and its name, and what it does.
+    """A node (its operator and name) and the sentence about it in a decision.
 
-    A sentence of a node that isn't decided is what it does with other indices, though what it reads there may count for
-    nothing. It is empty if no rule covers the node.
+    If a property isn't decided, the sentence describes how the node uses other indices, though this may not affect the
+    result. The sentence is empty if no rule covers the node.
     """
 
     node: str
@@ -79,31 +79,31 @@ class Reason:
 
     @property
     def is_of_numbers(self) -> bool:
-        """Whether it is said of numbers, which count for whatever is computed of them."""
+        """Whether the node numbers rows or steps. The numbers affect anything computed from them."""
         return self.sentence in (NUMBERS, COMPUTES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """How values depend on one axis of the inputs. With no places and no reasons, they do not."""
+    """How values depend on one axis of the inputs. Without places and reasons, they don't depend on it."""
 
-    # Where they lie along that axis, and how far each value reaches.
+    # The places of the values along that axis, and how far each value reaches.
     places: Mapping[Place, Reach] = dataclasses.field(default_factory=dict)
-    mixing: tuple[Reason, ...] = ()  # operators that surely read over the axis
-    undecided: tuple[Reason, ...] = ()  # operators that may read over it
+    mixing: tuple[Reason, ...] = ()  # operators that certainly read across the axis
+    undecided: tuple[Reason, ...] = ()  # operators that may read across the axis
 
     @property
     def is_free(self) -> bool:
-        """Whether the values do not depend on the axis at all."""
+        """Whether the values don't depend on the axis at all."""
         return not (self.places or self.mixing or self.undecided)
 
     @property
     def is_lost(self) -> bool:
-        """Whether the values depend, or may depend, on more than their own index."""
+        """Whether the values depend, or may depend, on other indices than their own."""
         return bool(self.mixing or self.undecided)
 
     def at(self, places: Mapping[Place, Reach]) -> "Track":
-        """Give the same track with other places."""
+        """Return the same track with other places."""
         return Track(places, self.mixing, self.undecided)
 
 
@@ -111,12 +111,12 @@ FREE = Track()
 
 
 def not_decided(node: str, sentence: str = "") -> Track:
-    """Give the track of values of which nothing is known, or only what a node does with other indices."""
+    """Return the track of an undecided dependence. `sentence` describes how the node uses other indices, if known."""
     return Track(undecided=(Reason(node, sentence),))
 
 
 def join(tracks: Iterable[Track]) -> Track:
-    """Give the track of values that are computed from several, index by index."""
+    """Return the track of values computed from several tracks, index by index."""
     bound = [track for track in tracks if not track.is_free]
     if len(bound) < 2:
         return bound[0] if bound else FREE
@@ -136,11 +136,11 @@ LARGEST = float(np.finfo(np.float32).max)
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """What a tensor's values can be: no finite value is smaller than `low`, or larger than `high`."""
+    """The range of a tensor's values: every finite value lies between `low` and `high`."""
 
     low: float
     high: float
-    finite: bool = True  # whether every value is
+    finite: bool = True  # whether every value is finite
 
     @property
     def size(self) -> float:
@@ -149,18 +149,18 @@ class Range:
 
     @property
     def limited(self) -> "Range":
-        """The same within the numbers of float32. What lies beyond them may be infinite."""
+        """The range clipped to the numbers of float32. Values beyond them may be infinite."""
         if self.size <= LARGEST:
             return self
         return Range(self.low if self.low >= 0 else -LARGEST, LARGEST, finite=False)
 
 
 ANY = Range(-LARGEST, LARGEST, finite=False)
-"""Any value, NaN and infinity among them."""
+"""Any value, including NaN and infinity."""
 
 
 def range_of(array: npt.NDArray[Any]) -> Range:
-    """The range of a constant of numbers or booleans."""
+    """Return the range of a constant of numbers or booleans."""
     if array.dtype.kind not in "biuf" or not array.size:
         return Range(0.0, 0.0)
     is_finite = np.isfinite(array)
@@ -170,26 +170,26 @@ def range_of(array: npt.NDArray[Any]) -> Range:
 
 
 def union(ranges: Iterable[Range]) -> Range:
-    """Values of any of the ranges."""
+    """Return the smallest range that covers all of the ranges."""
     every = list(ranges)
     return Range(min(r.low for r in every), max(r.high for r in every), all(r.finite for r in every))
 
 
 Axis = tuple[Size, ...]
-"""The factors of an axis's size, outermost first: several if reshaping has joined axes."""
+"""The factors of an axis's size, outermost first. There are several if reshaping joined axes."""
 
 Shape = tuple[Axis, ...]
 
 Content = npt.NDArray[Any]
-"""The values themselves: numbers, or objects of `Size`."""
+"""The values themselves: numbers, or `Size` objects."""
 
 ONE = Size.of(1)
-_MOST_CONTENT = 4096  # values: no rule looks into larger constants
+_MOST_CONTENT = 4096  # values; no rule reads larger constants
 
 
 @dataclasses.dataclass(frozen=True)
 class Steps:
-    """Values that count along an axis: at index i they are i + offset. `place` is negative for the axis of a loop."""
+    """Values that count along an axis: i + offset at index i. `place` is negative for the axis of a loop."""
 
     place: int
     offset: int = 0
@@ -197,7 +197,7 @@ class Steps:
 
 @dataclasses.dataclass(frozen=True)
 class Ends:
-    """The lengths of rows: along `place` the input that holds those of a sequence axis, plus `offset`."""
+    """The lengths of rows along `place`, plus `offset`. They come from the lengths input of a sequence axis."""
 
     axis: str
     place: int
@@ -209,7 +209,7 @@ class Inside:
     """Whether a step of a sequence axis lies before its row's length."""
 
     axis: str
-    steps: int  # the axis of the tensor along which the steps lie: negative for the axis of a loop
+    steps: int  # the tensor's axis along which the steps lie; negative for the axis of a loop
     rows: int
     inverted: bool = False
 
@@ -226,38 +226,38 @@ Pattern = Steps | Ends | Inside | Columns
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """What is known of a tensor. The shape is None if not even the number of axes is known."""
+    """The record of a tensor. The shape is None if the number of axes is unknown."""
 
     shape: Shape | None
-    tracks: Mapping[Key, Track] = dataclasses.field(default_factory=dict)  # a missing one is free
-    content: Content | None = None  # the values, if they are known
+    tracks: Mapping[Key, Track] = dataclasses.field(default_factory=dict)  # a missing track is free
+    content: Content | None = None  # the values, if known
     pattern: Pattern | None = None
-    fill: float | None = None  # the one number that all values are, if it is known
-    masked: bool = False  # whether a mask of lengths may have taken out what lies after the rows' lengths
+    fill: float | None = None  # the number that all values are equal to, if known
+    masked: bool = False  # whether a mask may have removed the values after the rows' lengths
     range: Range | None = None  # None if it isn't computed
-    # The tensor whose values these are at all steps after their row's length, by sequence axis with lengths, in a loop.
+    # In a loop: the tensor from which the values after each row's length come, by sequence axis with lengths.
     held: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    name: str = ""  # unique in its graph; empty for what a rule makes on the way
+    name: str = ""  # unique in its graph; empty for intermediate results of a rule
 
     @property
     def axes(self) -> Shape:
-        """The shape. Raises NotCovered if not even the number of axes is known."""
+        """The shape. Raises NotCovered if the number of axes is unknown."""
         if self.shape is None:
             raise NotCovered
         return self.shape
 
     @property
     def rank(self) -> int:
-        """The number of axes. Raises NotCovered as `axes` does."""
+        """The number of axes. Raises NotCovered if it is unknown."""
         return len(self.axes)
 
     def track(self, key: Key) -> Track:
-        """How the values depend on one axis of the inputs."""
+        """Return how the values depend on one axis of the inputs."""
         return self.tracks.get(key, FREE)
 
     @property
     def whole(self) -> Range:
-        """What the values can be."""
+        """The range of the values, which is `ANY` if it isn't known."""
         return ANY if self.range is None else self.range
 
     @property
@@ -267,14 +267,14 @@ class Value:
 
     @property
     def numbers(self) -> list[int] | None:
-        """The content, if it is few integers only, flattened."""
+        """The content, flattened, if it consists of a few integers."""
         found = self.sizes
         numbers = [] if found is None else [size.number for size in found]
         return None if found is None or None in numbers else [number or 0 for number in numbers]
 
     @property
     def sizes(self) -> list[Size] | None:
-        """The content, if it is few integers or sizes, flattened."""
+        """The content, flattened, if it consists of a few integers or sizes."""
         if self.few is None:
             return None
         found = self.few.ravel().tolist()
@@ -282,7 +282,7 @@ class Value:
 
     @property
     def size_numbers(self) -> list[int] | None:
-        """The shape as integers. None if it isn't known, or has more values than `few` allows."""
+        """The shape as integers. None if it isn't known, or if there are more values than `few` allows."""
         numbers = [] if self.shape is None else [size_of(axis).number for axis in self.shape]
         if self.shape is None or None in numbers or math.prod(number or 0 for number in numbers) > _MOST_CONTENT:
             return None
@@ -290,7 +290,7 @@ class Value:
 
 
 def symbolic(sizes: Sequence[Size]) -> Content:
-    """Give an array of sizes (n,), of integers if all are."""
+    """Return an array of sizes (n,). It holds integers if all sizes are constant."""
     numbers = [size.number for size in sizes]
     if None not in numbers:
         return np.array(numbers, np.int64)
@@ -300,7 +300,7 @@ def symbolic(sizes: Sequence[Size]) -> Content:
 
 
 def plain(sizes: Sequence[Size | int]) -> Shape:
-    """Give the shape of axes of one factor each."""
+    """Return the shape with axes of one factor each."""
     return tuple((Size.of(size),) for size in sizes)
 
 
@@ -310,14 +310,14 @@ def size_of(axis: Axis) -> Size:
 
 
 def constant(array: npt.NDArray[Any], name: str = "") -> Value:
-    """Give what is known of a constant of the graph."""
+    """Return the record of a constant."""
     numeric = array.dtype.kind in "fiub"
     range = range_of(array) if numeric else ANY
     return Value(plain(list(array.shape)), {}, array if numeric else None, fill=fill_of(array), range=range, name=name)
 
 
 def fill_of(array: Content | None) -> float | None:
-    """Give the one number that all values of an array are. None if they differ, or aren't numbers."""
+    """Return the number that all values of an array are equal to. None if they differ or aren't numbers."""
     if array is None or not array.size or array.dtype.kind not in "fiub":
         return None
     first = array.flat[0]
@@ -325,9 +325,9 @@ def fill_of(array: Content | None) -> float | None:
 
 
 def along(value: Value, axis: str) -> int | None:
-    """Give the one axis of a tensor that lies along a sequence axis, step by step. None if it isn't known.
+    """Return the axis of a tensor that lies along a sequence axis, step by step. None if it isn't known.
 
-    It is negative for that of a loop, of which the tensor is one step.
+    It is negative if the tensor is one step of a loop over that axis.
     """
     track = value.track((Property.PADDING, axis))
     if track.is_lost or len(track.places) != 1:
@@ -338,9 +338,9 @@ def along(value: Value, axis: str) -> int | None:
 
 
 def carried(result: Value, value: Value, place: Callable[[int], int | None]) -> Value:
-    """Keep in a result what is known of the value whose numbers it has, at other axes.
+    """Copy knowledge about a value to a result that holds the same numbers at other axes.
 
-    `place` gives the axis of the result that an axis of the value has become, or None.
+    `place` maps an axis of the value to its axis in the result, or to None.
     """
 
     def moved(at: int) -> int | None:

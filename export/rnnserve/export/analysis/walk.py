@@ -1,4 +1,4 @@
-"""Walking a graph node by node, into its loops and branches: one record per value."""
+"""Traverse a graph node by node, including its loops and branches, and make one record per value."""
 
 import dataclasses
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -31,46 +31,46 @@ from rnnserve.export.analysis.values import (
 )
 
 _READING = ("Gather", "GatherElements", "GatherND", "Scatter", "ScatterElements", "ScatterND")
-"""Operators that read or write at indices, which are their second input."""
-_KEEPING = (  # operators by which graphs make indices: of numbers, their results are numbers still
+"""Operators that read or write at indices; the indices are their second input."""
+_KEEPING = (  # operators by which graphs compute indices: if an input holds row or step numbers, so does the result
     *("Add", "Cast", "CastLike", "Concat", "Expand", "Flatten", "Identity", "Mul", "Neg", "Reshape", "Slice", "Split"),
     *("Squeeze", "Sub", "Tile", "TopK", "Transpose", "Unsqueeze", "If", "Loop", "Scan", "Shape", "Size"),
 )
 _ONNX_DOMAINS = ("", "ai.onnx")
 OF_MICROSOFT = frozenset({"CausalConvWithState", "LinearAttention"})
-"""Operators that are also in onnxruntime's domain, "com.microsoft", with the same inputs and results."""
-_LARGEST_INPUT = 1e12  # sums of products of larger ones may overflow, which is not looked for
+"""Operators that onnxruntime also has in its domain "com.microsoft", with the same inputs and results."""
+_LARGEST_INPUT = 1e12  # sums of products of larger inputs may overflow, and the analysis doesn't check for that
 _UNCOVERED = (NotCovered, ArithmeticError, LookupError, StopIteration, TypeError, ValueError)  # files may hold anything
 
 
 class Walk:
-    """A walk through a model, which finds how each value depends on the inputs, or without keys its range.
+    """A traversal of a model that finds how each value depends on the inputs or, without keys, its range.
 
-    `values` has what is known of each value, those within the bodies of loops and branches included.
+    `values` maps each value to its record, including the values within the bodies of loops and branches.
     """
 
     def __init__(self, model: ir.Model, keys: Sequence[Key] = ()) -> None:
         self._model = model
         self._keys = keys
-        self._uncovered: dict[str, str] = {}  # by the path of a body, its first node that no rule covers
+        self._uncovered: dict[str, str] = {}  # by the path of a body: its first node without a rule
         self._functions = {name for _, name, _ in model.functions}
         opsets = model.graph.opset_imports
         self._opset = max((version for domain, version in opsets.items() if domain in _ONNX_DOMAINS), default=0)
         self.values: dict[ir.Value, Value] = {}
 
     def run(self, inputs: Mapping[str, Value]) -> "Walk":
-        """Walk the graph, given what is known of its inputs by name. Returns itself."""
+        """Traverse the graph, starting from the records of its inputs by name. Returns the walk itself."""
         for value in self._model.graph.inputs:
             self.values[value] = inputs.get(value.name or "") or Value(None, range=ANY)
         self._graph(self._model.graph, "")
         return self
 
     def of(self, value: ir.Value | None) -> Value:
-        """What is known of a value. An input that a node leaves out is zeros."""
+        """Return the record of a value. An input that a node leaves out counts as zeros."""
         return Value(None, range=Range(0.0, 0.0)) if value is None else self.values.get(value, Value(None, range=ANY))
 
     def by_name(self) -> dict[str, Value]:
-        """What is known of the values of the main graph, by name."""
+        """Return the records of the main graph's values, by name."""
         graph = self._model.graph
         known = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
         return {value.name: self.values[value] for value in known if value.name and value in self.values}
@@ -94,7 +94,7 @@ class Walk:
         return _with_numbers(dataclasses.replace(empty, inputs=inputs))
 
     def of_node(self, each: ir.Node, node: Node, path: str) -> list[Value]:
-        """Give what is known of each result of a node, in the graph of this path."""
+        """Return the record of each result of a node, in the graph with this path."""
         try:
             found = self._by_rule(each, node, path)
         except _UNCOVERED:
@@ -117,12 +117,12 @@ class Walk:
         return found if isinstance(found, list) else [found]
 
     def _is_known(self, each: ir.Node) -> bool:
-        """Whether a node's operator is one of ONNX, or one of onnxruntime's that has a rule."""
+        """Whether a node's operator belongs to ONNX, or belongs to onnxruntime and has a rule."""
         is_of_domain = each.domain in _ONNX_DOMAINS or (each.domain == "com.microsoft" and each.op_type in OF_MICROSOFT)
         return is_of_domain and each.op_type not in self._functions
 
     def _branches(self, node: Node, path: str) -> list[Value]:
-        """Walk both branches: results are those of either."""
+        """Traverse both branches. A result depends on the result of either branch, and on the condition."""
         made = []
         for name in ("then_branch", "else_branch"):
             self._graph(node.attribute(name), f"{path}{name}/")
@@ -145,14 +145,14 @@ class Walk:
 
         try:
             return ScanLoop(node, path).results(walk)
-        except _UNCOVERED:  # nothing is known of a Loop, either
+        except _UNCOVERED:  # the analysis knows nothing about a Loop either
             uncovered = dict(self._uncovered)
             walk([dataclasses.replace(node.undecided(), range=ANY)] * len(body.inputs))
             self._uncovered = uncovered
             raise NotCovered from None
 
     def _completed(self, each: ir.Node, node: Node, value: ir.Value, known: Value) -> Value:
-        """Complete the record of a result."""
+        """Complete the record of a result with its name and range."""
         if self._keys:
             return dataclasses.replace(known, name=value.name or "")
         range = known.range
@@ -177,9 +177,9 @@ def _python_value(attribute: ir.Attr) -> Any:  # noqa: ANN401 - a number, a stri
 
 
 def declared_inputs(graph: ir.Graph, *, finite: bool, infinite: Collection[str] = ()) -> dict[str, Value]:
-    """Give what is known of a graph's inputs from the file alone: their shapes, and whether their floats are finite.
+    """Return records for a graph's inputs, from the file alone: their shapes, and whether their floats are finite.
 
-    They are if `finite`, except those named in `infinite`.
+    The inputs count as finite if `finite` is set, except for those named in `infinite`.
     """
     known = {}
     for value in graph.inputs:
@@ -193,13 +193,13 @@ def declared_inputs(graph: ir.Graph, *, finite: bool, infinite: Collection[str] 
 
 
 def _with_numbers(node: Node) -> Node:
-    """Give a node as what it does with numbers of rows, or of steps, says it.
+    """Return the node with its use of row or step numbers recorded on those inputs.
 
-    If they are indices of what lies along these rows, each row may be read in its place: so graphs put rows back that
-    were sorted. Whatever else is computed with them, such as a comparison, may give each row another result by its
-    number, and so does a table from which each row takes the entry of its number.
+    If the numbers are indices into data that lies along these rows, they may read each row at its own place: graphs
+    restore the order of sorted rows like this. Any other computation on the numbers, such as a comparison, may make a
+    row's result depend on its number. So may a lookup table from which each row takes the entry with its number.
     """
-    is_alone = node.operator == "Max" and len(node.inputs) == 1  # as torch writes indices
+    is_alone = node.operator == "Max" and len(node.inputs) == 1  # torch writes indices like this
     if is_alone or node.operator in _KEEPING:
         return node
     inputs = list(node.inputs)
@@ -214,7 +214,7 @@ def _with_numbers(node: Node) -> Node:
 
 
 def _read_numbers(value: Value, data: Value | None) -> Value:
-    """Give numbers as indices of data, or as what something else is computed of."""
+    """Mark row or step numbers as indices into `data`, or as operands of another computation if `data` is None."""
     tracks = {}
     for key, track in value.tracks.items():
         does = COMPUTES if data is None or data.track(key).is_free else BY_NUMBER
@@ -229,8 +229,8 @@ def _read_numbers(value: Value, data: Value | None) -> Value:
 def with_content(node: Node, value: Value) -> Value:
     """Complete the record of a result with its values, if they are known.
 
-    A tensor whose values are all known depends on what these depend on, value by value, and on no more: the Shape of
-    `x` reads the number of rows, but `x.std(-1)` takes the number of features alone from it, which no row changes.
+    If all values of a tensor are known, each depends only on the sizes in it. For example, the Shape of `x` reads the
+    number of rows, but `x.std(-1)` takes only the number of features from it, and no row changes that number.
     """
     content = value.few if value.content is not None else _computed(node, value)
     if content is None:
@@ -246,7 +246,7 @@ def with_content(node: Node, value: Value) -> Value:
 
 
 def _divided(number: int | Size, by: int | Size) -> int | Size | None:
-    """Divide integers as ONNX does. Sizes that are no polynomial then are a computation of their own."""
+    """Divide integers as ONNX does. If the result isn't a polynomial, it becomes a symbol for the computation."""
     first, second = Size.of(number), Size.of(by)
     if first.number is not None and second.number is not None:
         return int(first.number / second.number) if second.number else None
@@ -257,13 +257,13 @@ def _divided(number: int | Size, by: int | Size) -> int | Size | None:
 
 
 def _remainder(number: int | Size, by: int | Size) -> int | None:
-    """Give the remainder, which has the sign of the divisor, as ONNX's of integers: torch.roll cuts an axis there."""
+    """Return the remainder with the divisor's sign, as ONNX does for integers: torch.roll uses it to cut an axis."""
     first, second = Size.of(number).number, Size.of(by).number
     return first % second if first is not None and second else None
 
 
 def _equal(number: int | Size, other: int | Size) -> bool | None:
-    """Compare sizes: polynomials that differ by a number that is not 0 are never equal. Others may be."""
+    """Compare sizes. They are never equal if they differ by a nonzero number; otherwise, None means "maybe"."""
     first, second = Size.of(number), Size.of(other)
     if first == second:
         return True
@@ -325,7 +325,7 @@ def _computed(node: Node, result: Value) -> Content | None:
 
 
 def _plain(content: Content) -> Content | None:
-    """Give an array of numbers, if it is one. None if a value isn't known."""
+    """Convert an array of sizes to numbers if all are numbers. None if a value isn't known."""
     if content.dtype != object:
         return content
     entries = [Size.of(each).number if isinstance(each, Size) else each for each in content.ravel().tolist()]

@@ -1,13 +1,14 @@
-"""Describing a module: what a user says of it, checked against what it does when it is run.
+"""Read the spec of a module, and check it against the module's behavior in a few runs.
 
-In: a module with the descriptions of its inputs, a `publication`; a command finds it by its name (`targets`). Out: a
-`described_model`, whose tensors have the form that a manifest gives them. `call_reading` reads how forward takes its
-arguments, and `nested_states` what states in trees and attributes are made of: together they make one module of flat
-tensors. `described_tensors` has the checks of tensors whatever computes them, `described_outputs` finds the axes of
-outputs, `forward_trials` runs the module at the limits of its sizes and on unsorted rows, and `omitted_inputs` without
-the arguments that may be left out. Nothing is exported, compared or written here.
+The input is a `publication`: a module with descriptions of its inputs. Commands find it by name (`targets`). The result
+is a `described_model`, whose tensors have the form of the manifest. `call_reading` finds out how forward takes its
+arguments, and `nested_states` finds the tensors of states in trees and attributes. Together they turn the user's module
+into a module with flat tensors. `described_tensors` checks tensors of modules and files alike. `described_outputs`
+finds the axes of outputs. `forward_trials` runs the module at the limits of its sizes and on unsorted rows, and
+`omitted_inputs` runs it without its optional arguments. This package doesn't export, compare or write anything.
 
-The door imports nothing: commands report a mistake in a name (`targets`) before torch is imported.
+The package imports nothing at its door, so commands can report a mistake in a name (`targets`) before they import
+torch.
 
 Door: `described_model`, `described_outputs`, `described_tensors`, `forward_trials`, `omitted_inputs`, `publication`,
 `targets`.

@@ -1,6 +1,7 @@
-"""How a module's forward takes the tensors that are described: its parameters, and what is made of a model's inputs.
+"""Find out how a module's forward takes the described tensors, and which inputs the model gets.
 
-A mask is no input: "lengths" is one in its place. Ids that are padded get "lengths" beside them. Constants are none.
+The model has a "lengths" input instead of a mask, and an additional "lengths" input if ids are padded. Constants don't
+become inputs.
 """
 
 import dataclasses
@@ -32,11 +33,11 @@ from rnnserve.protos.protocol_words import BATCH
 _ANY, _ANY_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 _NONE = inspect.Parameter.empty
 
-_LARGEST = 64  # of the sizes tried, where nothing is said
+_LARGEST = 64  # largest size in trial runs, if the description doesn't limit it
 
 
 class _Parameter(typing.NamedTuple):
-    """A parameter of forward that is passed."""
+    """A parameter to pass to forward."""
 
     name: str
     value: Any
@@ -45,12 +46,12 @@ class _Parameter(typing.NamedTuple):
 
     @property
     def path(self) -> Path:
-        """The path of its tensor; tensors of a group have names of their own."""
+        """The path of the parameter's tensor. The tensors of a group have separate names."""
         return () if isinstance(self.value, Mapping) else (self.name,)
 
 
 class CallReader:
-    """Reads how forward takes its arguments; `inputs` has the descriptions of the model's inputs, in order."""
+    """Finds out how forward takes its arguments. `inputs` has the descriptions of the model's inputs, in order."""
 
     def __init__(self, module: nn.Module, publication: Publication) -> None:
         self._module = module
@@ -66,7 +67,7 @@ class CallReader:
         self._kinds = self._kinds_of_groups()
 
     def call(self, states: Mapping[str, Tree] | None = None) -> Call:
-        """Return the call, with nested states in trees of slots. Without these, each has one slot of its name."""
+        """Return the call, with trees of slots for nested states. A state without a tree has one slot with its name."""
         return self._call(states or {}, self._kinds)
 
     def _call(self, states: Mapping[str, Tree], kinds: Mapping[str, Any]) -> Call:
@@ -84,7 +85,7 @@ class CallReader:
         return Call(tuple(name for each in names for name in each), tuple(args), kwargs)
 
     def _describe(self, parameter: _Parameter) -> None:
-        """Add the tensors of a parameter to those that are described."""
+        """Add the tensors of a parameter to the described tensors."""
         name = parameter.name
         for path, leaf in _leaves(parameter.value, parameter.path):
             is_state = leaf is parameter.value and isinstance(leaf, StateTree)
@@ -119,7 +120,7 @@ class CallReader:
         return inputs
 
     def _argument(self, what: Any, path: Path, kind: Any, states: Mapping[str, Tree]) -> Tree:  # noqa: ANN401
-        """Make an argument of what is described at a path; `kind` is a class, if it has several tensors."""
+        """Make the argument for a description at a path. `kind` is the class of a group of tensors."""
         if isinstance(what, Fixed):
             return what
         if isinstance(what, Mapping):
@@ -154,10 +155,10 @@ class CallReader:
         )
 
     def _kinds_of_groups(self) -> dict[str, Any]:
-        """Find what forward takes for parameters of several tensors: tuples, dicts, or classes.
+        """Find which container forward takes for each parameter with several tensors: a tuple, a dict or a class.
 
-        Dicts within a dict are as they are described. Of others an annotation says it. Else tuples are tried, and dicts
-        where forward does not run with them.
+        A dict that contains dicts is passed as described. For other groups, an annotation decides. Without an
+        annotation, the group is passed as a tuple, or as a dict if forward doesn't run with tuples.
         """
         groups = [
             each.name
@@ -171,7 +172,7 @@ class CallReader:
         return as_dicts if unknown and not self._runs(as_tuples) and self._runs(as_dicts) else as_tuples
 
     def _runs(self, kinds: Mapping[str, Any]) -> bool:
-        """Whether forward runs with tensors that fit their descriptions."""
+        """Whether forward runs with tensors that match their descriptions."""
         tensors = [what.tensor(name) for name, what in self.inputs.items() if isinstance(what, InputDescription)]
         limits = {axis: self._sizes.get(axis, (1, _LARGEST)) for axis in size_limits(tensors)}
         call = self._call({}, kinds)
@@ -197,7 +198,7 @@ def _lengths_of(inputs: Mapping[str, InputDescription | StateTree]) -> dict[str,
     }
 
 
-def _axis(name: str, what: Any) -> str:  # noqa: ANN401 - the description of what is made
+def _axis(name: str, what: Any) -> str:  # noqa: ANN401 - the description of a derived argument
     """Return the sequence axis whose lengths an argument is made from."""
     if what.lengths_of:
         return str(what.lengths_of)
@@ -221,12 +222,12 @@ def _leaves(described: object, path: Path) -> Iterator[tuple[Path, Any]]:
 def _annotations(module: nn.Module) -> dict[str, Any]:
     try:
         return typing.get_type_hints(module.forward)
-    except Exception:  # noqa: BLE001 - names in strings that are not there at run time
+    except Exception:  # noqa: BLE001 - names in strings that don't exist at run time
         return {name: each.annotation for name, each in inspect.signature(module.forward).parameters.items()}
 
 
 def _kind(annotation: Any) -> type | None:  # noqa: ANN401 - any annotation
-    """Return the class of containers that an annotation names, or None if it names none or several."""
+    """Return the container class that an annotation names. None if it names none or several."""
     kinds: list[type] = []
     for each in typing.get_args(annotation) if _is_union(annotation) else (annotation,):
         origin = typing.get_origin(each) or each
@@ -273,7 +274,7 @@ def _constant(value: Any) -> Fixed:  # noqa: ANN401 - whatever forward takes
 def _check_names(
     module: nn.Module, inputs: InputDescriptions, constants: Mapping[str, Any], named: Sequence[str], kinds: set[Any]
 ) -> None:
-    """Check that forward has parameters of the names that are described, or takes any, and the order of inputs."""
+    """Check that forward accepts the names of the described parameters, and that inputs are in its order."""
     both: list[tuple[str, object]] = [("inputs", inputs), ("constants", constants)]
     for what, given in both:
         if not isinstance(given, Mapping):
@@ -300,7 +301,7 @@ def _check_names(
 
 
 def _several_in_one(inputs: InputDescriptions, named: Sequence[str]) -> str:
-    """Say how one parameter takes several tensors, where that seems to be meant: more are described than there are."""
+    """Return a hint about tuple or dict parameters, if more tensors are described than forward has parameters."""
     further, left = ([name for name in one if name not in other] for one, other in ((inputs, named), (named, inputs)))
     if left[-1:] == ["hx"]:
         return '. The states of nn.LSTM are its parameter hx, a tuple: "hx": {"h_0": Floats(…), "c_0": Floats(…)}'

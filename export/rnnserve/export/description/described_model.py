@@ -1,6 +1,6 @@
-"""From a publication to a described model: everything about the description that can be wrong is reported here.
+"""Make a described model from a publication, and report every mistake in the description.
 
-The module is run a few times, at sizes unlike each other, which tells the axes of its outputs. Nothing is exported yet.
+The module is run a few times at unlike sizes to find the axes of its outputs. Nothing is exported yet.
 """
 
 import contextlib
@@ -44,15 +44,15 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.protocol_words import BATCH
 
 _MOST_HELD = 8
-"""Rows that a state may have when a module is published: one, or those of the last batch that it was tried with."""
+"""Most rows tried for a kept state. At publication it has one row, or those of the last batch the module ran on."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DescribedModel(ModelDescription):
-    """A module with the tensors that it takes and gives."""
+    """A module with its input and output tensors."""
 
-    module: FlatModule  # around the user's, or around a script
-    longest: int = LONGEST  # steps of the longest sequences of the proof, if the description bounds them no closer
+    module: FlatModule  # around the user's module, or around a script
+    longest: int = LONGEST  # steps of the longest sequences in verification, if sizes has no smaller limit
 
 
 def describe_model(publication: Publication) -> DescribedModel:
@@ -103,7 +103,7 @@ def describe_model(publication: Publication) -> DescribedModel:
 
 
 def settle_outputs(model: DescribedModel) -> None:
-    """Settle the open axes of a model's outputs by runs, where no program is captured."""
+    """Find the rules of a model's open output axes by runs, if there is no captured program."""
 
     def compute(arrays: Arrays) -> Arrays:
         return _compute(model.module, arrays, allow_non_finite=True)
@@ -147,7 +147,7 @@ def _unwrapped(module: nn.Module) -> nn.Module:
 
 
 def _check_numbers(module: nn.Module) -> None:
-    """Check that no weight is NaN, as training that diverged leaves them. Infinities may be meant: masks have them."""
+    """Check that no weight is NaN, a sign of diverged training. Infinities are allowed, because masks use them."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if torch.isnan(tensor.to_dense()).any():
             raise WrongArguments(f"the module's {name} holds NaN, so its results do, too; has training diverged?")
@@ -176,7 +176,7 @@ def _compute(module: FlatModule, arrays: Arrays, *, allow_non_finite: bool) -> A
 def _naming_kept_states(
     module: FlatModule, inputs: Sequence[manifest_pb2.Tensor], sizes: Mapping[str, tuple[int, int]]
 ) -> Iterator[None]:
-    """If the module does not take its inputs in the context, name the state that it keeps, if it keeps one."""
+    """If the module fails in the context because of a state that it keeps, raise an error that names the state."""
     as_now = restoring(module.module)
     try:
         yield

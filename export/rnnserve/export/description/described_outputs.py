@@ -1,13 +1,14 @@
-"""The outputs of a model, described: their datatypes and axes, as far as runs at a few sizes tell them.
+"""Find the datatypes and axes of a model's outputs, by runs at a few sizes.
 
-An axis that is neither fixed nor as large as an axis of the inputs stays open: a derived axis without a rule. The
-program that is exported has an expression for its size (`model_onnx`); of a file there are runs alone
-(`settle_by_runs`).
+If an axis is neither fixed nor as large as an axis of the inputs, it stays open: a derived axis without a rule. If the
+model is a captured program, the program has an expression for the size (`model_onnx`). For an ONNX file, only runs can
+find the rule (`settle_by_runs`).
 
-A convolution or a pooling of stride d gives (size + a) // d steps, and several of them in a row do so, too, with the
-product of their strides; a transposed one gives m * size + a, or m steps for each that a stride has left. Slices have
-a largest size (`y[:, -127:]`), and a smallest one (`max(1, n // 2)`). So the size is times * ((m * size + a) // d) +
-plus between two bounds (`DerivedSize`), and these numbers are fitted to the sizes at many sizes of the inputs.
+A convolution or pooling of stride d returns (size + a) // d steps. So do several of them in a row, with the product of
+their strides as d. A transposed convolution returns m * size + a steps, or m steps for each step that a stride leaves.
+Slices limit the size from above (`y[:, -127:]`) or from below (`max(1, n // 2)`). So the size is
+times * ((m * size + a) // d) + plus between two bounds (`DerivedSize`), and these numbers are fitted to the output's
+sizes at many sizes of the inputs.
 """
 
 import contextlib
@@ -36,22 +37,22 @@ OTHER_SIZES = (
     "Pad the output with zeros to the steps of the input, and return the number of steps of each row, (batch,), as "
     "another output"
 )
-"""What to do about an axis whose size follows from those of the inputs in no known way."""
+"""Advice for an axis whose size doesn't follow from the sizes of the inputs by a known rule."""
 
 _CHECKED = (*range(1, 18), 31, 32, 33, 61, 63, 64, 65, 97, 127, 128, 129, 200, 255, 256, 257, 307, 400, 511, 512, 513)
 _CHECKED_FAR = (777, 1000, 1023, 1024, 1025, 1536, 1999, 2047, 2048, 2049, 2500, 2999, 3000)
-"""Sizes, counted from the smallest, at which every output is to have the size that was found."""
+"""Input sizes, counted from the smallest, at which the size of every output is checked against its rule."""
 
-_DIVISORS: Final = (range(1, 17), range(17, 257), range(257, 4097))  # a bound explains more than a large divisor
+_DIVISORS: Final = (range(1, 17), range(17, 257), range(257, 4097))  # a bound is more likely than a large divisor
 _DENSE: Final = 32
 _TRIED: Final = (*range(1, _DENSE + 1), 48, 61, 64, 97, 100, 127, 128)
 _FEW: Final = 64
 _CHANGES: Final = 3
-"""How many changes of an output's size are looked for until the two sizes around each are known."""
+"""Number of changes of an output's size that are located exactly, to the two input sizes around each."""
 
 
 def describe_outputs(trial: Trial, given: Sequence[str] | Mapping[str, InputDescription]) -> list[manifest_pb2.Tensor]:
-    """Run a model at several sizes, which tells the datatypes and axes of its outputs; some have descriptions."""
+    """Run a model at several sizes to find the datatypes and axes of its outputs. Some outputs have descriptions."""
     runs = _run_at_probes(trial)
     outputs = []
     for name in given:
@@ -86,7 +87,7 @@ def describe_outputs(trial: Trial, given: Sequence[str] | Mapping[str, InputDesc
 
 
 def settle_by_runs(trial: Trial, outputs: Tensors) -> None:
-    """Find the rules of open axes by runs, in place; UnsupportedModule if runs do not tell one."""
+    """Find the rules of open axes by runs, in place. Raises UnsupportedModule if runs don't show a rule."""
     probes = _probing_sizes(trial.sizes)
     limits = {axis: bounds for axis, bounds in trial.sizes.items() if axis != BATCH}
     for tensor in outputs:
@@ -109,13 +110,13 @@ def settle_by_runs(trial: Trial, outputs: Tensors) -> None:
 
 
 def open_axes(tensor: manifest_pb2.Tensor) -> list[int]:
-    """List the axes whose sizes are to be settled."""
+    """List the axes without a known size."""
     names = [derived.name for derived in tensor.derived_axes if not derived.of]
     return [at for at, axis in enumerate(tensor.axes) if axis.name in names]
 
 
 def put_rules(tensor: manifest_pb2.Tensor, rules: Mapping[int, manifest_pb2.DerivedAxis]) -> None:
-    """Settle axes by rules, by position. An open axis keeps the name that the description gives it."""
+    """Set the rules of open axes, by position. An axis keeps its name if the description names it."""
     named = [at for at in open_axes(tensor) if tensor.axes[at].name != f"axis {at}"]
     del tensor.derived_axes[:]
     for at, rule in rules.items():
@@ -127,7 +128,7 @@ def put_rules(tensor: manifest_pb2.Tensor, rules: Mapping[int, manifest_pb2.Deri
 
 
 def check_sizes(trial: Trial, outputs: Tensors, longest: int) -> None:
-    """Run a model at many sizes; raise UnsupportedModule if an output has another size than described."""
+    """Run a model at many sizes. Raises UnsupportedModule if an output's size differs from its description."""
     probe = _probing_sizes(trial.sizes)[0]
     for name in sequence_axes(trial.inputs):
         low, high = trial.sizes[name]
@@ -136,7 +137,7 @@ def check_sizes(trial: Trial, outputs: Tensors, longest: int) -> None:
             tried = {**probe, name: size}
             try:
                 results = trial.run(tried)
-            except WrongArguments:  # the trial of sizes says so where it is a module; a file is tried as far as it goes
+            except WrongArguments:  # for a module, the trial of sizes reports this; a file is tried as far as it runs
                 continue
             for tensor in outputs:
                 _check_shape(tensor, results[tensor.name].shape, tried)
@@ -165,10 +166,10 @@ def _check_shape(tensor: manifest_pb2.Tensor, shape: tuple[int, ...], sizes: Map
 
 
 def _run_at_probes(trial: Trial) -> list[tuple[_Sizes, Arrays]]:
-    """Run a model at sizes unlike each other, at the smallest ones, and with each sequence axis at its largest.
+    """Run a model at sizes unlike each other, at the smallest sizes, and with each sequence axis at its largest size.
 
-    Sizes that are close together do not tell a fixed axis from one of frames, of which 160 samples make one, nor from
-    one that is shorter for few steps.
+    At similar sizes, a fixed axis looks the same as an axis of frames of 160 samples each, or as an axis that gets
+    shorter only if there are few steps.
     """
     probes = _probing_sizes(trial.sizes)
     try:
@@ -179,13 +180,13 @@ def _run_at_probes(trial: Trial) -> list[tuple[_Sizes, Arrays]]:
     largest = ({**probes[0], axis: high} for axis, (_, high) in trial.sizes.items() if axis != BATCH)
     for probe in (trial.smallest, *largest):
         if probe not in probes:
-            with contextlib.suppress(WrongArguments):  # the module takes others: the trial of sizes says so
+            with contextlib.suppress(WrongArguments):  # the trial of sizes reports an error at these sizes
                 runs.append((probe, trial.run(probe)))
     return runs
 
 
 def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[_Sizes]:
-    """Two sizes for each axis, unlike each other and together unlike those of the other axes, within the bounds."""
+    """Return two sizes for each axis, within its bounds, that differ from each other and from other axes' sizes."""
     pairs: dict[str, tuple[int, int]] = {}
     for number, (axis, (low, high)) in enumerate(sizes.items()):
         usual = (low + 2 + 2 * number, low + 7 + 2 * number)
@@ -197,7 +198,7 @@ def _probing_sizes(sizes: Mapping[str, tuple[int, int]]) -> list[_Sizes]:
 
 
 def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
-    """Say of an output without a batch axis whether the batch is where a sequence axis was described."""
+    """If an output has no batch axis, return a hint in case the batch and a sequence axis are swapped."""
     axis = next((axis for axis, size in sizes.items() if axis != BATCH and size in shape), None)
     if axis is None:
         return ""
@@ -208,7 +209,7 @@ def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None
     derived = {axis.name: axis for axis in tensor.derived_axes}
     found = [axis.name if axis.size == DYNAMIC else axis.size for axis in tensor.axes]
     expected = [name if size == DYNAMIC else size for name, size in described.axes]
-    # An axis whose size is derived has any name.
+    # The description may choose any name for an axis with a derived size.
     fits = len(found) == len(expected) and all(
         one == other or (one in derived and isinstance(other, str)) for one, other in zip(found, expected, strict=True)
     )
@@ -226,10 +227,10 @@ def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None
 def derive_axis(
     size_at: Callable[[Mapping[str, int]], int], limits: Mapping[str, tuple[int, int]], sizes: Mapping[str, int]
 ) -> manifest_pb2.DerivedAxis | None:
-    """Find the axis of the inputs from which the size of an output's axis follows, and how, by runs.
+    """Find the rule by which the size of an output's axis follows from one axis of the inputs, by runs.
 
-    `size_at` runs the module, with one axis changed within its `limits`, and the others of `sizes`. None if it follows
-    from more than one axis, or in another way, or if runs have not shown all that a size leaves over.
+    `size_at` runs the module at `sizes`, with one axis changed within its `limits`. Returns None if the size depends on
+    more than one axis or follows no known rule, or if the runs don't cover every remainder of the division.
     """
     found = None
     for axis, (low, high) in limits.items():
@@ -239,7 +240,7 @@ def derive_axis(
         }
         while wanted:
             for size in wanted:
-                with contextlib.suppress(WrongArguments):  # too short for a kernel: the trial of sizes says so
+                with contextlib.suppress(WrongArguments):  # too short for a kernel: the trial of sizes reports it
                     pairs[size] = size_at({**sizes, axis: size})
             wanted = set(_between_changes(pairs)) - pairs.keys() if wanted & pairs.keys() else set()
         if len(set(pairs.values())) < 2:
@@ -253,12 +254,12 @@ def derive_axis(
 
 
 def described_axis(rule: DerivedSize, **more: Any) -> manifest_pb2.DerivedAxis:  # noqa: ANN401 - fields of the message
-    """Describe an axis as a manifest does, named by its rule."""
+    """Return the axis in the manifest's form, named by its rule."""
     return manifest_pb2.DerivedAxis(name=str(rule), **rule._asdict(), **more)
 
 
 def _between_changes(pairs: Mapping[int, int]) -> Iterator[int]:
-    """Return sizes nearer to those where the output's axis becomes larger first and last, until these are known."""
+    """Yield sizes that narrow down the first and last changes of the output's size, until the changes are located."""
     sizes = sorted(pairs)
     changes = [(one, other) for one, other in itertools.pairwise(sizes) if pairs[one] != pairs[other]]
     for one, other in {*changes[:_CHANGES], *changes[-1:]}:
@@ -267,12 +268,12 @@ def _between_changes(pairs: Mapping[int, int]) -> Iterator[int]:
 
 
 def fit_size(of: str, sizes: _Numbers, found: _Numbers) -> DerivedSize | None:
-    """Find the rule of the sizes of an output's axis, of those that are right for all the one with the smallest d.
+    """Find the rule for the sizes of an output's axis. If several rules fit, the smallest d wins.
 
-    `sizes` are those of the axis `of` of the inputs, ascending, and `found` the output's size for each.
+    `sizes` are the sizes of the inputs' axis `of`, ascending, and `found` has the output's size for each.
     """
     bounds = list(itertools.product((0, int(found.min())), (0, int(found.max()))))
-    for smallest, largest in bounds:  # of `y[:, -2:]` no two sizes lie between the bounds
+    for smallest, largest in bounds:  # for `y[:, -2:]`, no size lies strictly between the bounds
         rule = DerivedSize(of, 1, 0, 1, 1, 0, smallest, largest)
         if np.array_equal(rule.sizes(sizes), found):
             return rule
@@ -291,7 +292,7 @@ def fit_size(of: str, sizes: _Numbers, found: _Numbers) -> DerivedSize | None:
 
 
 def _multiples(found: _Numbers) -> Iterator[tuple[int, int]]:
-    """Return what sizes may be multiples of, and what is added to these: 1 and 0 first."""
+    """Yield pairs of a factor and an offset that fit all sizes: 1 and 0 first."""
     yield 1, 0
     times = int(np.gcd.reduce(np.diff(found)))
     if times > 1:
@@ -299,14 +300,14 @@ def _multiples(found: _Numbers) -> Iterator[tuple[int, int]]:
 
 
 def _fit_linear(sizes: _Numbers, found: _Numbers, divisors: range) -> tuple[int, int, int] | None:
-    """Find m, the least a, and d, the smallest, that make (m * size + a) // d right for every size."""
+    """Find m, the smallest a, and the smallest d for which (m * size + a) // d is correct for every size."""
     span = int(sizes[-1] - sizes[0])
     slope, spread = int(found[-1] - found[0]) / span, 1 / span
     few = slice(None, None, max(1, len(sizes) // _FEW))
-    # No n sizes in a row need a divisor above n.
+    # n consecutive sizes never need a divisor above n.
     for divide in range(divisors.start, min(divisors.stop, span + 2)):
         for multiply in range(max(1, math.ceil(divide * (slope - spread))), int(divide * (slope + spread)) + 1):
-            for part in (few, slice(None)):  # most are wrong for a few sizes already
+            for part in (few, slice(None)):  # most candidates already fail for a few sizes
                 remaining = divide * found[part] - multiply * sizes[part]
                 least, most = int(remaining.max()), int(remaining.min()) + divide - 1
                 if least > most:

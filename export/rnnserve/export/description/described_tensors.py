@@ -1,4 +1,4 @@
-"""The tensors of a model, described as a manifest does: what is checked of them, whatever computes them."""
+"""Check the tensors of a module or a file, described in the manifest's form."""
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
@@ -18,22 +18,22 @@ from rnnserve.protos.recorded_defaults import fill_left_out, infinite_defaults
 
 Tensors = Sequence[manifest_pb2.Tensor]
 
-_LARGEST_BATCH, _LARGEST_SEQUENCE = 33, 128  # of proofs, where nothing else is said
+_LARGEST_BATCH, _LARGEST_SEQUENCE = 33, 128  # in verification, if the description doesn't limit them
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """What a model takes and gives."""
+    """The inputs and outputs of a model."""
 
     name: str
-    inputs: Tensors  # as a manifest describes them, in order
+    inputs: Tensors  # in the manifest's form, in order
     outputs: Tensors
     labels: Sequence[str]  # names of the classes
-    samples: Sequence[Arrays]  # given inputs, complete: every input by name
-    sizes: Mapping[str, tuple[int, int]]  # the smallest and the largest of each dynamic axis that the proof uses
-    checkpoint_sha256: str  # of the weights' file, if there is one
-    allow_non_finite: bool = False  # whether NaN and infinity are among its ordinary values
-    # What stands for inputs that are left out if it is neither zeros nor full lengths: of size 1 along dynamic axes.
+    samples: Sequence[Arrays]  # the user's inputs, completed: every input by name
+    sizes: Mapping[str, tuple[int, int]]  # the smallest and largest size of each dynamic axis in verification
+    checkpoint_sha256: str  # digest of the weights' file, if there is one
+    allow_non_finite: bool = False  # whether NaN and infinity are ordinary values of the model
+    # Defaults of omitted inputs, unless they are zeros or full lengths. Of size 1 along dynamic axes.
     defaults: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
 
     @property
@@ -43,7 +43,7 @@ class ModelDescription:
 
     @property
     def sequence_axes(self) -> list[str]:
-        """Names of the dynamic axes of the inputs but the batch, in the order in which the inputs have them first."""
+        """Names of the inputs' dynamic axes except the batch, in the order of their first appearance."""
         return sequence_axes(self.inputs)
 
     @property
@@ -53,14 +53,14 @@ class ModelDescription:
 
     @property
     def size_limits(self) -> dict[str, tuple[int, int | None]]:
-        """The smallest and the largest size of each dynamic axis that the model takes; None for no largest."""
+        """The smallest and largest size that the model takes, for each dynamic axis. None for no largest size."""
         return size_limits(self.inputs)
 
 
 def check_inputs(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
-    """Check that inputs can be batched and that their axes fit together; write the given sizes into them.
+    """Check that inputs can be batched and that their axes fit together, and write the user's sizes into them.
 
-    Returns the smallest and the largest size of each dynamic axis that a proof uses: of those that the model takes.
+    Returns the smallest and largest size of each dynamic axis in verification, within the sizes that the model takes.
     """
     _check_axes(inputs)
     _limit_sizes(inputs, given)
@@ -102,7 +102,7 @@ def _check_axes(inputs: Tensors) -> None:
 
 
 def _limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
-    """Write the smallest and the largest size of dynamic axes into the inputs."""
+    """Write the smallest and largest size of dynamic axes into the inputs."""
     axes = [BATCH, *sequence_axes(inputs)]
     unknown = sorted(set(given) - set(axes))
     if unknown:
@@ -127,7 +127,7 @@ def _one_batch(size: int) -> str:
 
 
 def check_states(states: Mapping[str, str], inputs: Tensors, outputs: Tensors) -> None:
-    """Check what continues as what, mark the outputs, and give a state's fixed axes the names of the input's."""
+    """Check which output continues as which input, mark these outputs, and name their fixed axes as in the input."""
     by_name = {tensor.name: tensor for tensor in inputs}
     known = {tensor.name: tensor for tensor in outputs}
     for final, initial in states.items():
@@ -156,7 +156,7 @@ def check_states(states: Mapping[str, str], inputs: Tensors, outputs: Tensors) -
 
 
 def name_classes(labels: Sequence[str], outputs: Tensors) -> None:
-    """Name the last axis of the first output that has as many values "classes"."""
+    """Name an axis "classes": the last axis of the first output with as many values as there are labels."""
     if not labels:
         return
     if isinstance(labels, str) or len(set(labels)) != len(labels) or not all(labels):
@@ -175,7 +175,7 @@ def complete_sample(
     inputs: Tensors,
     defaults: Mapping[str, npt.NDArray[Any]] = MappingProxyType({}),
 ) -> Arrays:
-    """Check a given sample, and fill in lengths and states that it leaves out, as servers do."""
+    """Check a user's sample, and fill in omitted lengths and states, as servers do."""
     known = [tensor.name for tensor in inputs]
     unknown = [name for name in sample if name not in known]
     if unknown:
@@ -210,7 +210,7 @@ def complete_sample(
 
 
 def _cast(what: str, given: npt.NDArray[Any], tensor: manifest_pb2.Tensor) -> npt.NDArray[Any]:
-    """Give an array the dtype of its input, and check that its values are some that a server takes."""
+    """Convert an array to the dtype of its input, and check that a server would accept its values."""
     dtype = DTYPES[tensor.datatype]
     cast = given.astype(dtype)
     if not np.array_equal(cast, given) and not (given.dtype.kind == dtype.kind == "f"):
@@ -224,7 +224,7 @@ def _cast(what: str, given: npt.NDArray[Any], tensor: manifest_pb2.Tensor) -> np
 
 
 def read_initial_values(described: Mapping[str, InputDescription], states: Collection[str]) -> Arrays:
-    """Read the initial values that descriptions have, zeros among them, of size 1 along dynamic axes."""
+    """Read the initial values of the descriptions, including zeros. They have size 1 along dynamic axes."""
     given = {name: what for name, what in described.items() if what.initial is not None}
     no_states = [name for name in given if name not in states]
     if no_states:
@@ -236,7 +236,7 @@ def read_initial_values(described: Mapping[str, InputDescription], states: Colle
 
 
 def _of_one_row(name: str, what: InputDescription) -> npt.NDArray[Any]:
-    # `detach`: a parameter of the module.
+    # `detach`, because it may be a parameter of the module.
     array = np.asarray(what.initial.detach() if hasattr(what.initial, "detach") else what.initial)
     shape = tuple(max(size, 1) for _, size in what.axes)
     said = f'inputs["{name}"] has initial={what.initial!r}'

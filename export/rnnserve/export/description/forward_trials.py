@@ -1,7 +1,8 @@
-"""Runs of a module at the sizes and lengths of the proof, before anything is exported.
+"""Run a module at the sizes and lengths used in verification, before anything is exported.
 
-Many modules run at the sizes of their training only: a table of positions has an end, a convolution needs some steps,
-packing wants sorted rows. What they raise at other sizes is reported with the sizes, and with what to change.
+Many modules run only at the sizes of their training: a table of positions ends, a convolution needs a minimum number of
+steps, packing expects sorted rows. If the module raises at other sizes, the error is reported with the sizes and with
+advice.
 """
 
 import dataclasses
@@ -32,15 +33,15 @@ Tensors = Sequence[manifest_pb2.Tensor]
 _Sizes = Mapping[str, int]
 
 LONGEST = 3000
-"""Steps of the longest sequences of a proof, if the description bounds them no closer."""
+"""Steps of the longest sequences in verification, unless the description sets a smaller limit."""
 
 _SHORTER = (1000, 300)
-"""Steps of the longest sequences of modules whose loops over steps run very many operators."""
+"""Steps of the longest sequences for modules whose loops over steps run very many operators."""
 
-_MOST_OPERATORS = 400_000  # in a run over a long sequence: PyTorch takes some 5 µs for one, a loop of Python more
-_COUNTED = (8, 24)  # steps of the runs that tell how many operators a longer one has
+_MOST_OPERATORS = 400_000  # per run over a long sequence; PyTorch takes about 5 µs per operator, a Python loop more
+_COUNTED = (8, 24)  # steps of the runs from which the operators of a longer run are estimated
 
-_ROUNDING = 64 * 2.0**-23  # of a value of 1: another order of the same operations, over a few steps
+_ROUNDING = 64 * 2.0**-23  # relative: reordering the same operations over a few steps changes results by less
 
 _ROWS, _STEPS = 3, 6  # of the trial of lengths, as far as the module takes them
 
@@ -62,11 +63,11 @@ _VALUES_DECIDE = (
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """Runs of a model on inputs that are drawn at some sizes of its axes: the same inputs each time."""
+    """Runs of a model on random inputs at some sizes of its axes. The inputs are the same each time."""
 
     compute: Callable[[Arrays], Arrays]
     inputs: Tensors
-    sizes: Mapping[str, tuple[int, int]]  # the smallest and the largest of each dynamic axis
+    sizes: Mapping[str, tuple[int, int]]  # the smallest and largest size of each dynamic axis
 
     @property
     def smallest(self) -> dict[str, int]:
@@ -74,7 +75,7 @@ class Trial:
         return {axis: low for axis, (low, _) in self.sizes.items()}
 
     def drawn(self, sizes: _Sizes) -> Arrays:
-        """Draw the inputs of some sizes."""
+        """Draw random inputs of some sizes."""
         return draw_inputs(self.inputs, np.random.default_rng(0), sizes)
 
     def run(self, sizes: _Sizes) -> Arrays:
@@ -82,22 +83,22 @@ class Trial:
         return self.compute(self.drawn(sizes))
 
     def error(self, sizes: _Sizes) -> Exception | None:
-        """Run the model at some sizes; return what it raises."""
+        """Run the model at some sizes and return its exception, if it raises."""
         try:
             self.run(sizes)
-        except Exception as error:  # noqa: BLE001 - whatever the user's module raises
+        except Exception as error:  # noqa: BLE001 - the user's module may raise anything
             return error
         return None
 
     def results(self, arrays: Arrays) -> Arrays | None:
-        """Run the model on arrays; None if it raises."""
+        """Run the model on arrays. None if it raises."""
         try:
             return self.compute(arrays)
-        except Exception:  # noqa: BLE001 - whatever the user's module raises
+        except Exception:  # noqa: BLE001 - the user's module may raise anything
             return None
 
     def unsorted_lengths(self) -> tuple[dict[str, int], Arrays]:
-        """Draw rows that are not sorted by their lengths, and all shorter than the sequence axis; sizes come first."""
+        """Draw rows that aren't sorted by length, all shorter than the sequence axis. Returns sizes and inputs."""
         sizes = sizes_near(self.sizes, _STEPS, _ROWS)
         arrays = self.drawn(sizes)
         for axis, name in lengths_inputs(self.inputs).items():
@@ -108,12 +109,12 @@ class Trial:
 
 
 def describe_arrays(arrays: Arrays) -> str:
-    """Name inputs with their shapes and dtypes."""
+    """List inputs with their shapes and dtypes."""
     return ", ".join(f"{name} {list(array.shape)} {array.dtype}" for name, array in arrays.items())
 
 
 def bounds_in_words(arrays: Arrays) -> str:
-    """Say which integers were drawn, after an IndexError: a table may have fewer entries, or positions."""
+    """Return advice after an IndexError, with the drawn integers: a table may have fewer entries or positions."""
     drawn = [f'"{name}" up to {array.max()}' for name, array in arrays.items() if array.dtype.kind in "iu"]
     return (
         f"; it got {', '.join(drawn) or 'no integers'}: is high more than an embedding has entries? Or does the module "
@@ -122,7 +123,7 @@ def bounds_in_words(arrays: Arrays) -> str:
 
 
 def try_forward(trial: Trial, outputs: Tensors) -> int:
-    """Run a module at the limits of its sizes, and on rows of any lengths; choose the steps of the longest ones."""
+    """Run a module at its size limits and on rows of mixed lengths. Returns the number of steps of the longest runs."""
     smallest = trial.smallest
     if (error := trial.error(smallest)) is not None:
         advice = sizes_taken(trial, smallest)
@@ -134,14 +135,14 @@ def try_forward(trial: Trial, outputs: Tensors) -> int:
         _try_largest(trial, axis, high)
     longest = _longest(trial)
     for axis in sequence_axes(trial.inputs):
-        if size_limits(trial.inputs)[axis][1] is None:  # a server takes them: a table of 512 positions has to be known
+        if size_limits(trial.inputs)[axis][1] is None:  # servers would accept any size
             _try_largest(trial, axis, max(longest, trial.sizes[axis][1]))
     _try_lengths(trial, outputs)
     return longest
 
 
 def _try_largest(trial: Trial, axis: str, largest: int) -> None:
-    """Run a module with an axis at its largest size, and look for the largest that it takes."""
+    """Run a module with an axis at its largest size. If it fails, find the largest size that it takes."""
     smallest = trial.smallest
     if trial.error({**smallest, axis: largest}) is None:
         return
@@ -152,7 +153,7 @@ def _try_largest(trial: Trial, axis: str, largest: int) -> None:
 
 
 def _longest(trial: Trial) -> int:
-    """Choose how many steps are tried by how many operators so many take: the same for each publication of a module."""
+    """Choose the longest sequence by its number of operators, so that each publication of a module chooses the same."""
     longest = LONGEST
     for axis in sequence_axes(trial.inputs):
         low, high = trial.sizes[axis]
@@ -170,7 +171,7 @@ def _longest(trial: Trial) -> int:
 
 
 def _limit(trial: Trial, sizes: _Sizes, axis: str, taken: int, refused: int) -> tuple[int, int]:
-    """Find the two sizes of an axis next to each other of which a module takes one and refuses the other."""
+    """Find two neighboring sizes of an axis of which the module takes one and refuses the other."""
     while abs(refused - taken) > 1:
         middle = (taken + refused) // 2
         if trial.error({**sizes, axis: middle}) is None:
@@ -181,7 +182,7 @@ def _limit(trial: Trial, sizes: _Sizes, axis: str, taken: int, refused: int) -> 
 
 
 def sizes_taken(trial: Trial, refused: _Sizes) -> str:
-    """Say from which size on a module runs that raises for small ones, as a window does; else nothing."""
+    """If a module fails at small sizes, for example because of a window, advise its smallest size. Otherwise empty."""
     for axis in sequence_axes(trial.inputs):
         most = size_limits(trial.inputs)[axis][1]
         if trial.error({**refused, axis: most or LONGEST}) is None:
@@ -193,7 +194,7 @@ def sizes_taken(trial: Trial, refused: _Sizes) -> str:
 def _raised(error: Exception | None, trial: Trial, sizes: _Sizes, advice: str) -> WrongArguments:
     shown = ", ".join(f"{axis} {size}" for axis, size in sizes.items())
     arrays = trial.drawn(sizes)
-    if isinstance(error, IndexError) and list(sizes) == [BATCH]:  # no table has an entry for each row
+    if isinstance(error, IndexError) and list(sizes) == [BATCH]:  # tables don't have an entry for each row
         advice = bounds_in_words(arrays).removeprefix("; ")
     return WrongArguments(
         f"forward raises for the sizes {shown}: {type(error).__name__}: {str(error).rstrip('.')}. It got "
@@ -202,18 +203,18 @@ def _raised(error: Exception | None, trial: Trial, sizes: _Sizes, advice: str) -
 
 
 def _try_lengths(trial: Trial, outputs: Tensors) -> None:
-    """Run a module on rows that are not sorted by their lengths, and all shorter than the sequence axis."""
+    """Run a module on rows that aren't sorted by length, all shorter than the sequence axis."""
     sizes, arrays = trial.unsorted_lengths()
     try:
         full, found = trial.run(sizes), trial.compute(arrays)
-    except Exception as error:  # whatever the user's module raises
+    except Exception as error:  # the user's module may raise anything
         lengths = ", ".join(f'"{name}" {arrays[name].tolist()}' for name in lengths_inputs(trial.inputs).values())
         raise WrongArguments(
             f"forward raises for the lengths {lengths}: {type(error).__name__}: {error}"
             + (_UNSORTED if "sorted" in str(error) else "")
         ) from error
     for tensor in outputs:
-        # What is derived of the steps is not settled yet.
+        # Axes derived from the steps don't have a rule yet.
         expected = full[tensor.name].shape if tensor.derived_axes else shape_of(tensor, sizes)
         shape = found[tensor.name].shape
         if shape == expected:
@@ -228,10 +229,11 @@ def _try_lengths(trial: Trial, outputs: Tensors) -> None:
 
 
 def refuse_padding_alone(trial: Trial, described: Mapping[str, InputDescription]) -> None:
-    """Take padding ids out of the bounds of inputs, in place, if the module does not run on rows of nothing else.
+    """Exclude padding ids from the bounds of inputs, in place, if the module fails on rows of padding alone.
 
-    A packed sequence of no steps raises, and a mean over none is NaN. Servers refuse ids out of bounds, so that such a
-    row never comes; the model itself writes padding after each row's length. An id in the middle of the bounds stays.
+    A packed sequence without steps raises, and a mean over no steps is NaN. Servers refuse ids out of bounds, so
+    clients can't send such a row. The model itself still writes padding after each row's length. An id within the
+    bounds stays.
     """
     for tensor in trial.inputs:
         padding, bounds = described[tensor.name].padding, tensor.integers
@@ -249,10 +251,10 @@ def refuse_padding_alone(trial: Trial, described: Mapping[str, InputDescription]
 
 
 def made_lenient(module: FlatModule, trial: Trial) -> FlatModule:
-    """Make a module that takes rows in any order, and lengths below the number of steps, if that is the same module.
+    """Make a module that takes rows in any order, and lengths below the number of steps, if its results are the same.
 
-    The module itself is returned if it takes such rows and asks for no row's length as a number, or if it gives other
-    results when it is lenient. Results are compared on sorted rows, which the module takes as it is, too.
+    Returns the module unchanged if it takes such rows already and never converts a row's length to a number, or if the
+    lenient module's results differ. They are compared on sorted rows, which the original module accepts as well.
     """
     lengths = lengths_inputs(trial.inputs)
     if not lengths:
@@ -264,7 +266,7 @@ def made_lenient(module: FlatModule, trial: Trial) -> FlatModule:
     if of_full is None:
         return module
     optional = {name for names in module.call.optional for name in names}
-    places: dict[str, tuple[str, int]] = {}  # of the axes, in inputs that may not be left out if there are such
+    places: dict[str, tuple[str, int]] = {}  # position of each axis, preferably in an input that requests can't omit
     for tensor in sorted(trial.inputs, key=lambda each: each.name in optional):
         for at, axis in enumerate(tensor.axes):
             places.setdefault(axis.name, (tensor.name, at))
@@ -284,7 +286,7 @@ def _shapes(results: Arrays | None) -> dict[str, tuple[int, ...]] | None:
 
 
 def _agree_as_far(plain: Arrays | None, found: Arrays | None) -> bool:
-    """Whether a lenient module gives what the module itself gives, as far as that goes, if it takes the rows."""
+    """Whether a lenient module matches the original one, as far as the original one's results go."""
     for name, array in (plain or {}).items():
         if found is None or array.ndim != found[name].ndim:
             return False
@@ -294,7 +296,7 @@ def _agree_as_far(plain: Arrays | None, found: Arrays | None) -> bool:
 
 
 def is_near(found: npt.NDArray[Any], wanted: npt.NDArray[Any]) -> bool:
-    """Whether two results differ by no more than rounding may do."""
+    """Whether two results differ by no more than rounding can explain."""
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         return False
     if wanted.dtype.kind != "f":

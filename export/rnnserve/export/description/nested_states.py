@@ -1,7 +1,7 @@
-"""States that are nested, or in attributes: the module is run a few times to find what they are made of.
+"""Find the tensors of nested states and of states in attributes, by running the module a few times.
 
-That tells the tensors of each state, their axes of rows, dtypes and beginnings, and where they are in what forward
-returns. From then on they are inputs and outputs like any others.
+The runs show the tensors of each state with their row axes, dtypes and initial values, and their place in the results
+of forward. After that, these tensors are ordinary inputs and outputs.
 """
 
 import dataclasses
@@ -29,38 +29,38 @@ Outputs = Sequence[str] | Mapping[str, InputDescription]
 _Shape = tuple[int, ...]
 
 _Begin = Callable[[int], Tree]
-"""A state at the beginning of a sequence, for a number of rows; None if forward begins by itself."""
+"""Makes the initial state for a number of rows. It returns None if forward makes the state."""
 
 _RUNS = ((2, 2), (3, 5))
-"""Rows and steps of the two calls, or as near as the module takes. Only an axis of the rows may differ between them."""
+"""Rows and steps of the two calls, or the nearest that the module takes. A state may differ only in its row axis."""
 
 
 class ReadCall(NamedTuple):
-    """How a module is called, and the names of what it takes and gives."""
+    """How a module is called, and the names of its inputs and outputs."""
 
     module: FlatModule
-    described: dict[str, InputDescription]  # every tensor that it takes, by name, in order
-    outputs: Outputs  # the names of all results, with descriptions if there are such
-    states: dict[str, str]  # which output continues as which input
+    described: dict[str, InputDescription]  # every input tensor by name, in order
+    outputs: Outputs  # the names of all results, or their descriptions by name
+    states: dict[str, str]  # input by output: the input through which the next request continues this output
 
 
 class _Run(NamedTuple):
-    """One call, with the states that were given, and those after it."""
+    """One call, with the states before and after it."""
 
     rows: int
-    before: Mapping[str, Tree]  # None for a state that forward began by itself
-    held: Mapping[str, Mapping[Path, Any]]  # the leaves of each state before the call, of attributes as they were, too
+    before: Mapping[str, Tree]  # None for a state that forward made
+    held: Mapping[str, Mapping[Path, Any]]  # the leaves of each state before the call, including unchanged attributes
     after: Mapping[str, Tree]
-    places: Mapping[str, Path]  # of the states in what forward returned
+    places: Mapping[str, Path]  # paths of the states in the result of forward
     result: Tree
 
 
 _Found = tuple[dict[str, Tree], dict[str, dict[str, InputDescription]], _Run]
-"""By state, the tree with slots in the places of tensors, and the tensors by the names that they have as inputs."""
+"""By state: the tree with slots instead of tensors, and the tensors by their names as inputs."""
 
 
 def read_call(module: nn.Module, publication: Publication) -> ReadCall:
-    """Read how a module is called: its parameters, and the tensors of its states, wherever these are."""
+    """Find out how a module is called: its parameters, and the tensors of all its states."""
     reader = CallReader(module, publication)
     attributes = _attributes(module, publication)
     described = {name: what for name, what in reader.inputs.items() if isinstance(what, InputDescription)}
@@ -71,7 +71,7 @@ def read_call(module: nn.Module, publication: Publication) -> ReadCall:
 
 
 def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputDescription | StateTree]:
-    """Return the attributes that hold states, with what is said of each."""
+    """Return the attributes that hold states, each with its description."""
     given = publication.state_attributes
     if isinstance(given, str):
         raise WrongArguments(f'state_attributes is "{given}"; expected a list of names: ["{given}"]')
@@ -94,7 +94,7 @@ def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputD
 
 
 class _StateReader:
-    """Looks at the nested states of a module, and at those in its attributes."""
+    """Finds the tensors of a module's nested states and of states in its attributes."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class _StateReader:
         self._flat = FlatModule(module, reader.call())
 
     def read(self) -> ReadCall:
-        """Find the states, and give the call with a slot for each of their tensors."""
+        """Find the states, and return the call with a slot for each of their tensors."""
         trees, found, run = self._find()
         described: dict[str, InputDescription] = {}
         for name, what in self._reader.inputs.items():
@@ -148,18 +148,18 @@ class _StateReader:
         return ReadCall(FlatModule(self._module, call, names), described, names, continued)
 
     def _find(self) -> _Found:
-        """Look at each state in every way in which the rows may lie in the examples. One way has to fit."""
+        """Run the module with each possible axis of rows in the examples. Exactly one combination must fit."""
         every: list[_Found] = []
         failed: Exception | None = None
         for begin in self._ways():
             if every and begin.keys() & self._attributes.keys():
-                break  # it runs with its attributes as they are
+                break  # the module runs with its attributes unchanged
             try:
                 few, more = (self._run(begin, rows, steps) for rows, steps in _RUNS)
                 trees, found = {}, {}
                 for name, what in self._said.items():
                     trees[name], found[name] = _describe_state(name, what, few, more)
-            except Exception as error:  # noqa: BLE001 - whatever the user's module raises
+            except Exception as error:  # noqa: BLE001 - the user's module may raise anything
                 if failed is None or isinstance(error, WrongArguments):
                     failed = error
                 continue
@@ -180,7 +180,7 @@ class _StateReader:
         ) from failed
 
     def _ways(self) -> Iterator[dict[str, _Begin]]:
-        """Return beginnings of all states: with attributes as they are, and then with rows of what they hold."""
+        """Yield ways to begin all states: first with unchanged attributes, then with repeated rows of their values."""
         as_they_are = [path for path in self._attributes if self._said[path].example is None]
         given = {name: what for name, what in self._said.items() if name not in as_they_are}
         held = ((path, attribute(self._module, path)) for path in as_they_are)
@@ -191,7 +191,7 @@ class _StateReader:
                 yield dict(zip(options, way, strict=True))
 
     def _run(self, begin: Mapping[str, _Begin], rows: int, steps: int) -> _Run:
-        """Run the module once, with so many rows and steps or as near as it takes."""
+        """Run the module once, with this many rows and steps or the nearest number that it takes."""
         if not self._inputs:
             raise WrongArguments("inputs describes states only; a model takes one other tensor at least")
         sizes = {
@@ -224,7 +224,7 @@ class _StateReader:
         return _Run(sizes[BATCH], before, held, after, places, result)
 
     def _place(self, name: str, before: Tree, result: Tree) -> Path:
-        """Find where a nested state is among the results of a call: at the place of its name, or the one like it."""
+        """Find a nested state in the results of a call: at the position of its name, or by its structure."""
         outputs, output = list(self._outputs), self._finals[name]
         at_top = list(parts_of(result) or ())
         fitting = [path for path, part in _parts(result) if before is None or _is_like(before, part)]
@@ -240,7 +240,7 @@ class _StateReader:
         return fitting[0]
 
     def _results(self, run: _Run, trees: Mapping[str, Tree], outputs: Sequence[str]) -> tuple[Path, ...]:
-        """Return the path of each output in what forward returned: those that are no states are named in its order."""
+        """Return the path of each output in forward's result. Outputs that aren't states are named in its order."""
         paths: dict[str, Path] = {}
         for name, place in run.places.items():
             for path, tensor in slots_in(trees[name]).items():
@@ -281,7 +281,7 @@ def _checked_outputs(publication: Publication, trees: Mapping[str, StateTree]) -
 
 
 def _check_whole(name: str, tree: Tree) -> None:
-    """Refuse an example that has no values in some places, which a request could not send."""
+    """Refuse an example with missing values, because a request could not send them."""
     tensors = _tensors(tree)
     for path, leaf in leaves(tree):
         where = ".".join((name, *path))
@@ -301,13 +301,13 @@ def _tensors(tree: Tree) -> list[Tensor]:
 
 
 def _is_like(tree: Tree, result: Tree) -> bool:
-    """Whether a result has a tensor wherever a tree has one, and no other parts."""
+    """Whether a result has tensors at exactly the same paths as a tree, and no other parts."""
     one, other = ({path: isinstance(leaf, Tensor) for path, leaf in leaves(each)} for each in (tree, result))
     return one == other
 
 
 def _parts(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Tree]]:
-    """List a tree, and everything in it, with paths."""
+    """List a tree and everything in it, with paths."""
     yield path, tree
     for key, part in (parts_of(tree) or {}).items():
         yield from _parts(part, (*path, key))
@@ -320,7 +320,7 @@ def _axes(found: Mapping[str, Mapping[str, InputDescription]]) -> list[object]:
 def _own(
     path: str, what: InputDescription | StateTree, found: Mapping[str, InputDescription]
 ) -> dict[str, InputDescription]:
-    """The descriptions of an attribute's tensors: the user's own where there is one."""
+    """Return the descriptions of an attribute's tensors. The user's own description takes precedence."""
     if isinstance(what, StateTree):
         return dict(found)
     one = found.get(path)
@@ -335,7 +335,7 @@ def _own(
 
 
 def _beginnings(name: str, what: StateTree) -> list[_Begin]:
-    """List the ways in which an example can be made for any number of rows: one for each axis of the rows."""
+    """List the functions that extend an example to any number of rows: one function for each possible row axis."""
     example = what.example
     if callable(example) and parts_of(example) is None and not isinstance(example, Tensor):
         return [example]
@@ -353,7 +353,7 @@ def _beginnings(name: str, what: StateTree) -> list[_Begin]:
 
 
 def _with_rows(name: str, what: StateTree, at: int, rows: int) -> Tree:
-    """Make an example of so many rows, which are along one axis of all its tensors."""
+    """Make an example with this many rows, along the same axis of all its tensors."""
 
     def repeated(path: Path, leaf: Any) -> Any:  # noqa: ANN401 - a tensor or a constant
         if not isinstance(leaf, Tensor):
@@ -366,7 +366,7 @@ def _with_rows(name: str, what: StateTree, at: int, rows: int) -> Tree:
 
 
 def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
-    """Return the row of a beginning that all its rows are like."""
+    """Return the first row of an initial state. Raises WrongArguments if the other rows differ from it."""
     row = leaf.narrow(rows, 0, 1)
     if not torch.equal(row.expand_as(leaf), leaf):
         raise WrongArguments(
@@ -377,7 +377,7 @@ def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
 
 
 def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[Tree, dict[str, InputDescription]]:
-    """Describe the tensors of a state by two calls, or say which part cannot be a model's state, and why."""
+    """Describe the tensors of a state from two calls. Raises WrongArguments if a part can't be a model's state."""
     begin = few.before.get(name)
     first, second = (dict(leaves(run.after[name])) for run in (few, more))
     for path, leaf in few.held[name].items():
@@ -418,7 +418,7 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
 
 
 def _rows_axis(where: str, before: _Shape, one: _Shape, other: _Shape, rows: tuple[int, int]) -> int:
-    """Find the axis of rows of a tensor, by its shapes before a call, after it, and after one with more rows."""
+    """Find the row axis of a tensor from its shapes before a call, after it, and after a call with more rows."""
     differ = [at for at, pair in enumerate(zip(one, other, strict=False)) if pair[0] != pair[1]]
     of_rows = [at for at in differ if (one[at], other[at]) == rows]
     if before != one or len(one) != len(other) or (of_rows and of_rows != differ):

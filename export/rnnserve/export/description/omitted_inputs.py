@@ -1,10 +1,10 @@
-"""What leaving an input out means to a module: found by calling its forward without the argument.
+"""Find the default of each optional input, by calling forward without the argument.
 
-A server takes zeros for a state that a request leaves out, and full lengths for lengths. A forward that says
-`if h_0 is None: h_0 = self.h_0.expand(…)` means other numbers. So the results without the argument are compared with
-those with zeros. Where they differ, the module's own default is among the tensors that it uses or makes when it is
-called; one that is the same for every row, whatever else is given, is recorded. A default that depends on other inputs
-is none that a server could fill in: then the input has to be sent.
+If a request omits a state, a server fills in zeros, and if it omits lengths, the server fills in full lengths. But the
+default of a forward with `if h_0 is None: h_0 = self.h_0.expand(…)` isn't zero. So the results without the argument are
+compared with the results for zeros. If they differ, this file looks for the default among the tensors that the
+module uses or makes during the call. The default is recorded if it is the same for every row and doesn't change with
+the other inputs. A server can't fill in a default that depends on other inputs, so such an input is required.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _Tensors = Sequence[manifest_pb2.Tensor]
 _Names = tuple[str, ...]
 
 _CALLS = ((3, 4), (1, 0), (2, 1), (5, 9))
-"""Rows, and steps beyond the fewest that the module takes, of the calls that are compared."""
+"""Rows, and steps above the module's minimum, of the calls that are compared."""
 
 _MOST_CANDIDATES, _MOST_COMBINATIONS = 64, 512
 _NOT_OF_NUMPY = (torch.bfloat16, torch.complex32, torch.complex64, torch.complex128)
@@ -56,11 +56,11 @@ def find_defaults(
     sizes: Mapping[str, tuple[int, int]],
     initial: Mapping[str, _Array] = MappingProxyType({}),
 ) -> Arrays:
-    """Find what leaving out each state and each lengths means, and write it into the inputs' descriptions.
+    """Find the default of each state and each lengths input, and write it into the inputs' descriptions.
 
-    If forward has no default for a parameter, or does not run without it, states are zeros, as `states=` says. States
-    may begin with described `initial` values. What is to be recorded is returned by input, like these of size 1 along
-    dynamic axes.
+    A state defaults to zeros, as for `states=`, if forward has no default for its parameter or doesn't run without it.
+    States may also begin with described `initial` values. Returns the defaults to record, by input. Like the initial
+    values, they have size 1 along dynamic axes.
     """
     by_name = {tensor.name: tensor for tensor in inputs}
     trials = _Trials(module, inputs, sizes)
@@ -96,7 +96,7 @@ def find_defaults(
 
 
 def _of_states(trials: "_Trials", states: Sequence[_Names]) -> tuple[Arrays, list[_Names]]:
-    """Find what stands for states where it is not zeros, and which of them cannot be left out."""
+    """Find the defaults of states whose default isn't zeros, and the states that requests must send."""
     together = trials.find(_flat(states))
     if together is not None:
         return together, []
@@ -111,7 +111,7 @@ def _of_states(trials: "_Trials", states: Sequence[_Names]) -> tuple[Arrays, lis
 def wrong_defaults(
     module: FlatModule, inputs: _Tensors, sizes: Mapping[str, tuple[int, int]], defaults: Mapping[str, _Array]
 ) -> Iterator[str]:
-    """Say which inputs that may be left out mean something else to a module than a manifest says."""
+    """Yield a message for each optional input whose default in the module differs from the manifest."""
     together = {tensor.name: tensor.left_out_with for tensor in inputs}
     trials = _Trials(module, inputs, sizes)
     for names in trials.left_out_alone(together):
@@ -143,24 +143,24 @@ class _Trials:
         self._without = functools.cache(lambda trial, names: module.run(self._given(trial, names)))
 
     def left_out_alone(self, together: Mapping[str, Sequence[str]] = MappingProxyType({})) -> list[_Names]:
-        """List the inputs without which the module runs, of each parameter with those left out `together`."""
+        """List the inputs that can be omitted, by parameter, including the inputs omitted `together` with them."""
         required = {each.name for each in self._inputs if each.default == manifest_pb2.DEFAULT_REQUIRED}
         found = []
         for names in self._module.call.optional:
             every = (*names, *sorted({other for name in names for other in together.get(name, ())} - {*names}))
             if not required.intersection(names):
-                with contextlib.suppress(Exception):  # whatever the user's module raises
+                with contextlib.suppress(Exception):  # the user's module may raise anything
                     for trial in self._trials_without(every):
                         self._without(trial, every)
                     found.append(every)
         return found
 
     def agree(self, names: _Names, defaults: Mapping[str, _Array]) -> bool:
-        """Whether the module gives the same without these inputs as with their defaults, at every size."""
+        """Whether the module's results without these inputs equal those for their defaults, at every size."""
         return all(self._agrees(trial, names, defaults) for trial in self._trials_without(names))
 
     def find(self, names: _Names) -> Arrays | None:
-        """Find what stands for these inputs in all trials, if it is not zeros; None if nothing does."""
+        """Find the nonzero defaults of these inputs that fit all trials. None if no default fits."""
         if self.agree(names, {}):
             return {}
         tensors = [tensor for tensor in self._inputs if tensor.name in names]
@@ -172,7 +172,7 @@ class _Trials:
         return None
 
     def _trials_without(self, names: _Names) -> list[int]:
-        """Number the trials of calls without these inputs: one row if nothing is left that says how many there are."""
+        """List the trials without these inputs. Without any other input, only trials with one row are possible."""
         has_rows = any(tensor.name not in names for tensor in self._inputs)
         return [number for number, sizes in enumerate(self._sizes) if has_rows or sizes[BATCH] == 1]
 
@@ -183,12 +183,12 @@ class _Trials:
         filled = fill_left_out(self._inputs, self._given(trial, names), defaults, self._sizes[trial])
         try:
             found = self._module.run(filled)
-        except Exception:  # noqa: BLE001 - a candidate that the module does not take is none
+        except Exception:  # noqa: BLE001 - the module doesn't take this candidate
             return False
         return all(is_near(found[name], array) for name, array in self._without(trial, names).items())
 
     def _candidates(self, tensor: manifest_pb2.Tensor, names: _Names) -> list[_Array]:
-        """Find what the module uses or makes without these inputs that could be one: the same in every row and call."""
+        """Find candidates for a default: tensors that the module uses or makes, equal in every row and call."""
         found: dict[bytes, _Array] | None = None
         for trial in self._trials_without(names):
             used: list[Tensor] = []
@@ -205,8 +205,8 @@ def _noting(used: list[Tensor], _: object, args: object, kwargs: object) -> Call
     return lambda result: used.extend(_copies([args, kwargs, result]))
 
 
-def _copies(values: Any) -> list[Tensor]:  # noqa: ANN401 - any nesting of tensors and others
-    """Copy every tensor of numbers that numpy has, since operators may write to it later."""
+def _copies(values: Any) -> list[Tensor]:  # noqa: ANN401 - a nesting of tensors and other values
+    """Copy every tensor with a NumPy dtype, since operators may write to it later."""
     tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
     return [
         each.detach().clone() for each in tensors if each.layout is torch.strided and each.dtype not in _NOT_OF_NUMPY
@@ -216,7 +216,7 @@ def _copies(values: Any) -> list[Tensor]:  # noqa: ANN401 - any nesting of tenso
 def _rows_in(
     tensors: Sequence[Tensor], described: manifest_pb2.Tensor, sizes: Mapping[str, int]
 ) -> Iterator[tuple[bytes, _Array]]:
-    """List the tensors that have an input's shape, or one row of it, and are the same for every row and step."""
+    """Yield tensors with an input's shape, or the shape of one row, if they are equal for every row and step."""
     dtype, one = DTYPES[described.datatype], default_shape(described)
     whole = tuple(sizes[axis.name] if axis.size < 0 else axis.size for axis in described.axes)
     first = tuple(slice(0, 1) if axis.size < 0 else slice(None) for axis in described.axes)

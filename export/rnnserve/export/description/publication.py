@@ -1,8 +1,8 @@
-"""A publication: a module, and the description under which it is published, of its inputs above all.
+"""A publication: a module and the descriptions of its inputs and outputs, under which it is published.
 
-An axis is described by its name if its size is dynamic ("batch", "sequence"), by name and size if it is fixed
-(("hidden", 64)), or by its size alone. Axes of one name have one size in a request. The axis named "batch" holds
-independent rows; every other dynamic axis is a sequence axis.
+If the size of an axis is dynamic, you describe the axis by its name ("batch", "sequence"). If the size is fixed, you
+describe the axis by name and size (("hidden", 64)), or by its size alone. Axes with the same name have the same size in
+a request. The axis named "batch" holds independent rows. Every other dynamic axis is a sequence axis.
 """
 
 import dataclasses
@@ -39,23 +39,23 @@ __all__ = [
 DYNAMIC = -1
 
 Axis = str | int | tuple[str, int]
-"""A dynamic axis by its name, a fixed one by its size or by name and size."""
+"""A dynamic axis by its name, or a fixed axis by its size or by name and size."""
 
 
 @dataclasses.dataclass(frozen=True)
 class InputDescription:
-    """What an input is; `Floats`, `Integers`, `Lengths` and `Flags` make one.
+    """The description of an input, made by `Floats`, `Integers`, `Lengths` or `Flags`.
 
     Attributes:
-        axes: Name and size of each axis, outermost first; the size is -1 where it is dynamic.
-        dtype: Type of its values.
-        low: The lowest value; None for any.
-        high: The highest value of floats, one more than the highest of integers; None for any.
-        lengths_of: Axis whose steps it counts, if it holds lengths; else empty.
-        initial: Values of a state before the first step, a number for all or an array of one row; None for what leaving
-            it out means to forward, or zeros.
-        padding: Id that forward takes for padding; None where there is none.
-        relative: Whether forward takes lengths as shares of the axis.
+        axes: Name and size of each axis, outermost first. The size is -1 for a dynamic axis.
+        dtype: Type of the values.
+        low: The lowest value. None for any.
+        high: The highest value of floats, or one more than the highest value of integers. None for any.
+        lengths_of: Axis whose steps this input counts, if it holds lengths. Otherwise empty.
+        initial: Values of a state before the first step: one number for all values, or an array of one row. If None,
+            the state begins with forward's own default, or else with zeros.
+        padding: Id that forward treats as padding, or None.
+        relative: Whether forward takes lengths as fractions of the axis.
     """
 
     axes: tuple[tuple[str, int], ...]
@@ -63,12 +63,12 @@ class InputDescription:
     low: float | int | None = None
     high: float | int | None = None
     lengths_of: str = ""
-    initial: Any = dataclasses.field(default=None, compare=False)  # arrays have no one answer to ==
+    initial: Any = dataclasses.field(default=None, compare=False)  # arrays don't compare to one bool
     padding: int | None = None
     relative: bool = False
 
     def tensor(self, name: str, *, is_state: bool = False) -> manifest_pb2.Tensor:
-        """Describe the input as a manifest does. An initial state is zeros if a request leaves it out."""
+        """Describe the input in the manifest's form. An initial state is zeros if a request omits it."""
         datatype = datatype_of(self.dtype)
         if datatype is None:
             raise WrongArguments(f'input "{name}" has dtype {self.dtype}; models take booleans, integers and floats')
@@ -91,36 +91,37 @@ class InputDescription:
 
 @dataclasses.dataclass(frozen=True)
 class MaskDescription(InputDescription):
-    """A parameter of forward that is no input of the model: it is made from the lengths of an axis.
+    """A parameter of forward that the model makes from the lengths of an axis, instead of taking it as an input.
 
     Attributes:
         inside: Value before the end of a row.
-        after: Value after it.
+        after: Value after the end of a row.
     """
 
     inside: float = True
     after: float = False
 
 
-def Floats(  # noqa: N802 - it reads as a description where it is used
+def Floats(  # noqa: N802 - it reads as a description in calls
     *axes: Axis,
     low: float | None = None,
     high: float | None = None,
     dtype: str = "float32",
-    initial: Any = None,  # noqa: ANN401 - a number, or whatever numpy or torch make an array of
+    initial: Any = None,  # noqa: ANN401 - a number, or anything that numpy or torch can convert to an array
 ) -> InputDescription:
     """Describe an input of floats.
 
     Args:
         axes: Axes, outermost first: `"batch", "sequence", ("features", 2)`.
-        low: The lowest usual value, from which on proofs and load tests draw; given together with `high`.
-        high: The highest usual value. Without the two, values are drawn from a standard normal distribution.
+        low: The lowest usual value. Verification and load tests draw values between `low` and `high`, so pass both or
+            neither.
+        high: The highest usual value. Without `low` and `high`, values are drawn from a standard normal distribution.
         dtype: "float32", "float64" or "float16".
-        initial: Values of a state at the beginning of a sequence: a number for all, `-inf` among them, or an array of
-            one row, of size 1 along the batch. They stand for a state that a request leaves out.
+        initial: Values of a state at the beginning of a sequence: a number for all values (`-inf` is allowed), or an
+            array of one row, of size 1 along the batch. Servers use them if a request omits the state.
 
     Raises:
-        WrongArguments: If the axes, the bounds or the dtype are none.
+        WrongArguments: If the axes, the bounds or the dtype are invalid.
     """
     if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
         raise WrongArguments(f"Floats(low={low}, high={high}): give both, low below high, or neither")
@@ -133,23 +134,23 @@ def Integers(  # noqa: N802
     low: int = 0,
     padding: int | None = None,
     dtype: str = "int64",
-    initial: Any = None,  # noqa: ANN401 - as of Floats
+    initial: Any = None,  # noqa: ANN401 - as for Floats
 ) -> InputDescription:
-    """Describe an input of integers, such as token ids; servers refuse values outside its bounds.
+    """Describe an input of integers, such as token ids. Servers refuse values outside its bounds.
 
     Args:
         axes: Axes, outermost first.
         high: One more than the highest value that the module takes: an embedding's number of entries.
         low: The lowest value that the module takes.
-        padding: Id by which forward tells where a row has ended, as in `tokens != 0`. The model gets an input
-            "lengths", and writes this id after the end of each row, so that requests of different lengths share a run.
-            Where forward takes no rows of nothing else, servers refuse the id in requests, if it is the lowest or the
-            highest one.
+        padding: Id by which forward finds the end of a row, as in `tokens != 0`. The model gets an input "lengths" and
+            writes this id after the end of each row, so that requests of different lengths can share a batch. If
+            forward fails on rows of padding alone, servers refuse requests with this id, as long as it is the lowest or
+            the highest id.
         dtype: "int64", or another integer type.
-        initial: Values of a state at the beginning of a sequence, as of `Floats`, within the bounds.
+        initial: Values of a state at the beginning of a sequence, as for `Floats`, within the bounds.
 
     Raises:
-        WrongArguments: If the axes, the bounds or the dtype are none.
+        WrongArguments: If the axes, the bounds or the dtype are invalid.
     """
     found = _dtype("Integers", dtype, "iu")
     limits = np.iinfo(found)
@@ -165,34 +166,34 @@ def Flags(*axes: Axis, initial: Any = None) -> InputDescription:  # noqa: ANN401
 
     Args:
         axes: Axes, outermost first.
-        initial: Values of a state at the beginning of a sequence, as of `Floats`.
+        initial: Values of a state at the beginning of a sequence, as for `Floats`.
 
     Raises:
-        WrongArguments: If the axes are none.
+        WrongArguments: If the axes are invalid.
     """
     return InputDescription(_axes("Flags", axes), np.dtype(np.bool_), initial=initial)
 
 
 def Lengths(axis: str = "sequence", dtype: str = "int64", *, relative: bool = False) -> InputDescription:  # noqa: N802
-    """Describe an input (batch,) that tells how many steps of a sequence axis each row has.
+    """Describe an input (batch,) that holds each row's number of steps along a sequence axis.
 
-    A request may leave it out: every row is then as long as the axis.
+    If a request omits it, every row is as long as the axis.
 
     Args:
         axis: The name of the sequence axis.
         dtype: "int64" or "int32".
-        relative: Whether forward takes shares of the axis, from 0 to 1, as SpeechBrain's modules do. Requests have
-            steps all the same, and the model makes float32 shares of them.
+        relative: Whether forward takes fractions of the axis, from 0 to 1, as SpeechBrain's modules do. Requests still
+            count steps, and the model converts them to float32 fractions.
 
     Raises:
-        WrongArguments: If the dtype is none of them, or the axis is the batch.
+        WrongArguments: If the dtype is neither "int64" nor "int32", or if the axis is the batch.
     """
     if dtype not in ("int64", "int32") or axis == BATCH:
         raise WrongArguments(f"Lengths({axis!r}, dtype={dtype!r}): name a sequence axis; lengths are int64 or int32")
     return InputDescription(((BATCH, DYNAMIC),), np.dtype(dtype), lengths_of=axis, relative=relative)
 
 
-def Mask(  # noqa: N802 - it reads as a description where it is used
+def Mask(  # noqa: N802 - it reads as a description in calls
     axis: str = "sequence",
     *,
     axes: Sequence[Axis] = (),
@@ -200,19 +201,21 @@ def Mask(  # noqa: N802 - it reads as a description where it is used
     after: float = False,
     dtype: str = "bool",
 ) -> InputDescription:
-    """Describe a parameter of forward that masks a sequence axis: the model makes it from lengths.
+    """Describe a parameter of forward that masks a sequence axis. The model makes the mask from lengths.
 
-    Requests have no mask. They have "lengths", which may be left out: every row is then as long as the axis.
+    Requests don't have a mask. They have an optional input "lengths". If a request omits it, every row is as long as
+    the axis.
 
     Args:
         axis: The name of the sequence axis.
-        axes: Axes of the mask, outermost first, where they are not ("batch", axis): `("batch", 1, "sequence")`.
+        axes: Axes of the mask, outermost first, unless they are ("batch", axis): `("batch", 1, "sequence")`.
         inside: Value before the end of a row.
-        after: Value after it: `Mask(inside=False, after=True)` for a key_padding_mask, which marks padding.
-        dtype: "bool", or a type of floats or integers.
+        after: Value after the end of a row: `Mask(inside=False, after=True)` for a key_padding_mask, which marks
+            padding.
+        dtype: "bool", or a float or integer type.
 
     Raises:
-        WrongArguments: If the dtype is none, or the axes are not the batch, the axis and ones.
+        WrongArguments: If the dtype is invalid, or if the axes are not the batch, the sequence axis and ones.
     """
     found = np.dtype(np.bool_) if dtype == "bool" else _dtype("Mask", dtype, "fiu")
     named = _axes("Mask", tuple(axes) or (BATCH, axis)) if axis != BATCH else ()
@@ -261,17 +264,18 @@ def _axis(what: str, number: int, axis: Axis) -> tuple[str, int]:
 
 @dataclasses.dataclass(frozen=True)
 class StateTree:
-    """A state of nested containers, in the place of a description of each tensor in it.
+    """A state of nested containers. Use it instead of a description of each tensor in the state.
 
-    Axes of rows, dtypes and names are found by running the module. An example is the state at the beginning of a
-    sequence, as `init_state(batch)` gives it: its rows are alike, and it is recorded as what a request begins with.
+    The row axes, dtypes and names of the tensors are found by running the module. The example is the state at the
+    beginning of a sequence, such as the result of `init_state(batch)`. Its rows must be equal. They are recorded as the
+    state with which a sequence begins.
 
     Attributes:
-        example: Tree of tensors; or a function that takes the number of rows and gives such a tree; or None for what
-            forward returns where it is called without the state.
-        initial: A number for all values at the beginning, where the example is of another moment.
-        integers: The lowest value and one more than the highest of leaves of integers, by path: {"position": (0, 512)}.
-            A path may have wildcards: "*.position".
+        example: A tree of tensors, or a function that takes the number of rows and returns such a tree. If None, the
+            example is the state that forward returns when it is called without a state.
+        initial: A number for all values at the beginning of a sequence, if the example is a later state.
+        integers: For integer leaves, the lowest value and one more than the highest value, by path:
+            {"position": (0, 512)}. A path may have wildcards: "*.position".
     """
 
     example: Any = None
@@ -279,50 +283,52 @@ class StateTree:
     integers: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
     def bounds(self, path: Sequence[str]) -> tuple[int, int] | None:
-        """Find the bounds of a leaf of integers."""
+        """Return the bounds of an integer leaf, if there are any."""
         name = ".".join(path)
         return next((limits for of, limits in self.integers.items() if fnmatch.fnmatchcase(name, of)), None)
 
 
 InputDescriptions = Mapping[str, InputDescription | StateTree | Mapping[str, Any]]
-"""By parameter of forward; of one that takes several tensors a dict, whose values are descriptions or such dicts."""
+"""Descriptions by parameter of forward. A parameter with several tensors has a dict of descriptions or such dicts."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Publication:
-    """What is published, and as what.
+    """A module to publish, with its name and the descriptions of its inputs and outputs.
 
-    `rnnserve export FILE.py:NAME` takes one, a list of them, or a function that returns either.
+    `rnnserve export FILE.py:NAME` takes a publication, a list of publications, or a function that returns either.
 
     Attributes:
-        module: Any nn.Module that `export_onnx` takes, float32, on the CPU.
-        name: The model's.
-        inputs: Descriptions by the names of forward's parameters, in its order; parameters with a default may be left
-            out. For a parameter that is a tuple or a dict of tensors, a dict of the tensors' names and descriptions,
-            with dicts in it as forward takes them: "x_d": {"rain": Floats(…)} in it has the tensor "x_d.rain". For a
-            nested state a `StateTree`.
-        outputs: Names of what forward returns, in its order, nested ones flattened; or a dict of names and
-            descriptions, which names fixed axes, too.
-        states: Which output continues as which input: {"h_n": "h_0"}. Such inputs are zeros where a request leaves them
-            out.
-        state_attributes: Attributes that forward reads and writes from call to call, "cell.mem", where the state is not
-            among its parameters; or a dict of them with a description each. Each becomes an input of that name, and an
-            output, "cell.mem_n". What they hold when the module is published is the beginning of a sequence.
-        labels: Names of the classes: of the last axis of the first output that has as many.
-        samples: Real inputs, each a dict of arrays by input name; lengths and states may be left out. The proof and
-            the golden results use them beside drawn ones.
-        sizes: The smallest and the largest size of a dynamic axis that the module takes, where that is less than any:
-            {"sequence": (5, 64)}. No row is shorter. The proof keeps to them, and servers refuse others.
-        sequences: Whether config.pbtxt tells Triton to serve the model a step at a time and to keep its states. Triton
-            then takes no request without a sequence, and no states. None is for models without a sequence axis only,
-            which have no other way. Our own server does both, whatever this says.
-        allow_non_finite: Whether NaN and infinity are among the ordinary values of the outputs, and may be among those
-            of the inputs: they are then compared as such, recurrent operators keep them, and servers do not refuse
-            them in outputs; in inputs where they run with --allow-non-finite. Otherwise a module that gives them on
-            ordinary values is refused.
-        constants: Values of parameters of forward that are the same in every request: {"temperature": 1.0}. Numbers,
-            strings, flags, None, or tensors.
-        checkpoint_sha256: The digest of the weights' file, where there is one.
+        module: Any nn.Module that `export_onnx` takes, in float32, on the CPU.
+        name: The model's name.
+        inputs: Descriptions by the names of forward's parameters, in the order of forward. You may leave out parameters
+            with a default. For a parameter that takes a tuple or a dict of tensors, use a dict of names and
+            descriptions, nested like the parameter: "x_d": {"rain": Floats(…)} describes the tensor "x_d.rain". For a
+            nested state, use a `StateTree`.
+        outputs: Names of the tensors that forward returns, in its order, with nested ones flattened. To name fixed axes
+            as well, use a dict of names and descriptions.
+        states: Maps each state output to the input through which the next request continues it: {"h_n": "h_0"}. If a
+            request omits such an input, the sequence begins with forward's own default, or else with zeros.
+        state_attributes: Attributes that forward reads and writes from call to call, such as "cell.mem", if the state
+            isn't among its parameters. To describe them, use a dict. Each attribute becomes an input of that name and
+            an output "cell.mem_n". Its value at publication is the state at the beginning of a sequence.
+        labels: Names of the classes. They belong to the last axis of the first output with as many values.
+        samples: Real inputs, each a dict of arrays by input name. You may leave out lengths and states. Verification
+            and the golden tests use these inputs as well as random ones.
+        sizes: The smallest and largest size that the module takes for a dynamic axis, unless it takes any:
+            {"sequence": (5, 64)}. No row is shorter than the smallest size. Verification stays within these sizes, and
+            servers refuse others.
+        sequences: Whether config.pbtxt makes Triton serve the model a step at a time and keep its states. Triton then
+            takes only requests that belong to a sequence, and no states in requests. With None, this applies only to
+            models without a sequence axis, because Triton can't serve their sequences in another way. rnnserve's own
+            server supports both, whatever the value.
+        allow_non_finite: Whether NaN and infinity are ordinary values of the outputs, and may occur in the inputs. If
+            so, verification compares them like other values, recurrent operators keep them, and servers allow them in
+            outputs. Servers allow them in inputs only if they run with --allow-non-finite. Without this flag, a module
+            is refused if it returns NaN or infinity for ordinary inputs.
+        constants: Values of parameters of forward that are the same in every request: {"temperature": 1.0}. They can be
+            numbers, strings, flags, None, or tensors.
+        checkpoint_sha256: The digest of the weights' file, if there is one.
 
     Example:
         import torch

@@ -1,6 +1,7 @@
-"""Names on a command line: of publications, `FILE.py:NAME` or `package.module:NAME`, and of models.
+"""Names on a command line: of publications (`FILE.py:NAME` or `package.module:NAME`) and of models.
 
-Mistakes in names are told before torch is imported, which takes seconds; so this file imports nothing that does.
+Commands report mistakes in names before they import torch, which takes seconds. So this file imports nothing that
+imports torch.
 """
 
 import difflib
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 
 def check_model_name(name: str) -> None:
-    """Check that a model's folder may have a name."""
+    """Check that a name is valid for a model's folder."""
     if not is_model_name(name):
         raise WrongArguments(
             f"the name {name!r} cannot be a model's folder: use letters, digits, _, . and -, and begin with a letter, "
@@ -32,12 +33,12 @@ def check_model_name(name: str) -> None:
 
 
 def is_target(word: str) -> bool:
-    """Whether a word of the command line names a Python object, not a checkpoint."""
+    """Whether an argument names a Python object instead of a checkpoint."""
     return ":" in word or word.endswith(".py")
 
 
 def check_target(target: str) -> tuple[str, str]:
-    """Check what can be seen without importing, which takes seconds; return the file or module, and the name in it."""
+    """Check a target without importing it, which takes seconds. Returns the file or module, and the name in it."""
     source, _, name = target.rpartition(":")
     if not source or not name:
         raise WrongArguments(f"{target}: name an object, too: {target.removesuffix(':')}:NAME")
@@ -56,10 +57,10 @@ def check_target(target: str) -> tuple[str, str]:
 
 
 def load_publications(target: str) -> "list[Publication]":
-    """Import a target and read the publications that it stands for.
+    """Import a target and return its publications.
 
-    NAME is a `Publication`, a list of them, or a function without arguments that returns either. The folder of FILE.py,
-    and the current one, are searched for its imports.
+    NAME is a `Publication`, a list of them, or a function without arguments that returns either. Its imports are
+    searched in the folder of FILE.py and in the current folder.
     """
     from rnnserve.export.description.publication import Publication
 
@@ -98,20 +99,20 @@ def _import(source: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise WrongArguments(f"{source} cannot be imported")
     module, loader = importlib.util.module_from_spec(spec), spec.loader
-    sys.modules[path.stem] = module  # as an import does: dataclasses and scripting look their module up
+    sys.modules[path.stem] = module  # like a regular import: dataclasses and scripting look up their module
     _guarded(source, lambda: loader.exec_module(module))
     return module
 
 
 def _guarded(what: str, run: Callable[[], T]) -> T:
-    """Run the user's code; what it raises becomes one line that names the place."""
+    """Run the user's code. If it raises, the error becomes one line with the file and line number."""
     try:
         return run()
     except WrongArguments:
         raise
-    except SyntaxError as error:  # which holds its place, unlike the frames: those are Python's own
+    except SyntaxError as error:  # its position is in the error; the frames are Python's own
         raise WrongArguments(f"{what}: {error.msg} (line {error.lineno} of {error.filename})") from error
-    except (Exception, SystemExit) as error:  # whatever the user's code raises
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         place = traceback.extract_tb(error.__traceback__)[-1]
         said = " ".join(str(error).split())
         raise WrongArguments(
@@ -120,13 +121,13 @@ def _guarded(what: str, run: Callable[[], T]) -> T:
 
 
 def _search(folder: Path) -> None:
-    """Let imports find the modules of a folder."""
+    """Let imports find the modules in a folder."""
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
 
 def similar_path(path: Path, pattern: str = "*") -> str:
-    """Name the entry beside a missing one whose name is most like it, for messages; else nothing."""
+    """Suggest the path with the most similar name in the same folder, for messages. Empty if no name is similar."""
     names = [each.name for each in path.parent.glob(pattern)] if path.parent.is_dir() else []
     found = difflib.get_close_matches(path.name, names, n=1)
     return f"; did you mean {path.parent / found[0]}?" if found else ""

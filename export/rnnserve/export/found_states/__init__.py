@@ -1,9 +1,10 @@
-"""Inferred states: what a model carries from step to step though it doesn't declare it, found in its graph and tried.
+"""Inferred states: find the undeclared states that a model carries from step to step, and test cuts with them.
 
-Goes in: an ONNX graph, with the description of its inputs and outputs. Comes out: the same graph with the states of its
-recurrent operators and scans, and the last inputs of causal convolutions, as inputs and outputs; or the operator by
-which a sequence can't be cut into parts. `parts_file` has the order of the steps. A kind of place is a function in
-`_FINDERS` of `parts_file`: it gives the nodes that replace its node, and the states that these read and give.
+The input is an ONNX graph with the specs of its inputs and outputs. The result is the same graph with more inputs and
+outputs: the states of its recurrent operators and scans, and the last input steps of causal convolutions. If a sequence
+can't be cut into parts, the result is the operator that prevents it. `parts_file` runs the steps of this search. Each
+kind of carrying node (`Place`) has a function in `_FINDERS` of `parts_file`, which returns the nodes that replace it
+and the states that these nodes read and write.
 
 Door: `parts_file`.
 """

@@ -1,7 +1,8 @@
-"""model.parts.onnx: the graph that serves, with states that were found in it as further inputs and outputs.
+"""Make model.parts.onnx: the serving graph with its inferred states as additional inputs and outputs.
 
-First it is found what the graph carries from step to step, and whether a sequence may be cut into parts there. Before
-the graph is taken, sequences are run whole and in parts, which have to give the same bits (`CutTrial`).
+First, this module finds the states that the graph carries from step to step, and decides whether a sequence can be cut
+into parts there. Then it runs sequences whole and in parts, and keeps the graph only if the results are equal bit for
+bit (`CutTrial`).
 """
 
 import dataclasses
@@ -77,16 +78,16 @@ _UNDECIDED = Decision(Verdict.NOT_DECIDED)
 
 @dataclasses.dataclass(frozen=True)
 class FoundStates:
-    """What was found of a graph."""
+    """The inferred states of a graph, or the reason why sequences can't be cut."""
 
-    states: Sequence[FoundState] = ()  # what it carries from step to step, except what the model declares
-    model: onnx.ModelProto | None = None  # the same with these states as inputs and outputs, if there are any
+    states: Sequence[FoundState] = ()  # the undeclared states that the graph carries from step to step
+    model: onnx.ModelProto | None = None  # the graph with these states as inputs and outputs, if there are any
     reason: str = ""  # why a sequence can't be cut into parts
-    decision: Decision = _UNDECIDED  # whether steps depend on others only by states, of all outputs together
+    decision: Decision = _UNDECIDED  # for all outputs together: whether steps depend on others only through states
 
 
 def find_states(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> FoundStates:
-    """Find what a graph carries from step to step, and expose it in a copy, which is to be tried."""
+    """Find the states that a graph carries from step to step, and expose them in a copy, which is still to be tried."""
     axes = sequence_axes(inputs)
     if len(axes) != 1:
         said = f"more than one sequence axis: {', '.join(axes)}" if axes else "no sequence axis"
@@ -124,20 +125,20 @@ def _shown(reasons: Sequence[str]) -> str:
 
 
 def _readers(outputs: Tensors, *decisions: Mapping[str, Decision]) -> tuple[str, ...]:
-    """Name the nodes that are known to read other steps for an output, unless it is a declared state."""
+    """Return the nodes known to read other steps for an output that isn't a declared state."""
     names = [tensor.name for tensor in outputs if not tensor.continues_as]
     return tuple(dict.fromkeys(reader for each in decisions for name in names for reader in each[name].readers))
 
 
 def _refuse_loop(graph: KnownGraph, node: onnx.NodeProto) -> None:
-    """Raise Obstacle for a Loop that reads steps, or their number: it may carry, or count, anything."""
+    """Raise Obstacle for a Loop that reads steps or their number, because it may carry or count anything."""
     (body,) = (each.g for each in node.attribute if each.name == "body")
     if any(graph.depends_on_steps(name) for name in (*node.input, *captured_names(body)) if name):
         raise Obstacle("it is a Loop, in which no states are found: a file with a Scan over the steps can be cut")
 
 
 def _other_steps(tensor: manifest_pb2.Tensor, axis: str) -> str:
-    """Describe how an output has other steps than the sequence. Empty if it has the same, or none."""
+    """Describe how an output's steps differ from the sequence's. Empty if they are the same, or if it has none."""
     for derived in tensor.derived_axes:
         return f'its output "{tensor.name}" has {derived.name} steps, and not one for each of "{derived.of}"'
     if [each.name for each in tensor.axes].count(axis) > 1:
@@ -150,7 +151,7 @@ def _places(graph: KnownGraph) -> list[Place]:
     nodes = graph.model.graph.node
     known = [number for number, node in enumerate(nodes) if not node.domain or node.op_type in OF_MICROSOFT]
     numbers = [number for number in known if nodes[number].op_type in _FINDERS]
-    # Names count only nodes that carry something, so these are found first.
+    # The numbering in names skips nodes that carry nothing, so find the carrying nodes first.
     first = [place for number in numbers if (place := _place(graph, number, f"found/{number}")) is not None]
     prefixes = _name_prefixes(graph.model.graph, [place.node for place in first if place.states])
     found = [_place(graph, place.node, prefixes.get(place.node, f"found/{place.node}")) for place in first]
@@ -169,13 +170,13 @@ def _place(graph: KnownGraph, number: int, prefix: str) -> Place | None:
 
 
 def _cut(model: onnx.ModelProto, places: Sequence[Place]) -> onnx.ModelProto:
-    """Put the nodes of places in, and their states among the inputs and outputs."""
+    """Insert the nodes of places, and add their states to the inputs and outputs."""
     changed = {number: nodes for place in places for number, nodes in place.nodes.items()}
     nodes = [new for number, node in enumerate(model.graph.node) for new in changed.get(number, [node])]
     cut = onnx.ModelProto()
     cut.CopyFrom(model)
     del cut.graph.node[:]
-    del cut.graph.value_info[:]  # some have a step more now, and onnxruntime believes what it says
+    del cut.graph.value_info[:]  # some tensors have one more step now, and onnxruntime trusts this information
     cut.graph.node.extend(nodes)
     for place in places:
         cut.graph.initializer.extend(place.initializers)
@@ -192,17 +193,17 @@ def _value(tensor: manifest_pb2.Tensor) -> onnx.ValueInfoProto:
 
 
 _GIVEN = re.compile(r"/(\d+|joined|constant_\d+)|\.((h|c|last|sum)(_n)?|state.*)")
-"""What follows a prefix in the names of states, and of the nodes that compute them."""
+"""The suffixes after a prefix in the names of states and of the nodes that compute them."""
 _LOOP = re.compile(r"(^|/)loop_\d+$")
-"""What stands between the path of a module and the names of a loop in the place of its RNN operator."""
+"""The part of a node's name between its module's path and the loop that replaces an RNN operator."""
 _ODD = re.compile(r"[^\w.]+")
 
 
 def _name_prefixes(graph: onnx.GraphProto, numbers: Sequence[int]) -> dict[int, str]:
-    """Give the prefix of the states of some nodes, such that the graph has no tensor of a name that is given.
+    """Choose the prefix of the state names for some nodes, so that no new name is already in use in the graph.
 
-    Nodes that an export has made are named after their module, as "encoder.0/node_gru__1": their states are
-    "encoder.0.h". If a module has several, they are counted: "encoder.0.h", "encoder.1.h" for "encoder".
+    Exported nodes are named after their module, such as "encoder.0/node_gru__1". Their states are named "encoder.0.h".
+    If a module "encoder" has several such nodes, their states are numbered: "encoder.0.h", "encoder.1.h".
     """
     paths = {number: _path(graph, graph.node[number]) for number in numbers}
     taken = [name for node in graph.node for name in (*node.input, *node.output)]
@@ -220,7 +221,7 @@ def _name_prefixes(graph: onnx.GraphProto, numbers: Sequence[int]) -> dict[int, 
 
 
 def _path(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
-    """The path of a node's module. Of the convolution that reads it, if it is padding. Otherwise its operator."""
+    """Return the path of a node's module, or of the convolution that reads a Pad node. If unknown, the operator."""
     path = _LOOP.sub("", node.name.rpartition("/")[0])
     reader = next((each for each in graph.node if node.output[0] in each.input), None)
     if not path and reader is not None and reader.op_type == "Conv":
@@ -229,20 +230,20 @@ def _path(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
 
 
 UNSEEN = "whether a cut changes a result depends on values, of which drawn ones say too little"
-"""The reason if steps are read though the trial's values didn't show it."""
-_LARGEST = 64  # steps or rows that are drawn if the model takes any number
+"""The reason if the graph reads other steps though the values of the trial didn't show it."""
+_LARGEST = 64  # steps or rows to draw if the model takes any number
 
 
 @dataclasses.dataclass(frozen=True)
 class PartsFile:
-    """What a version records about parts of sequences."""
+    """A version's record about parts of sequences, with the files that belong to it."""
 
     record: manifest_pb2.Parts | None = None  # None for a model without sequences
-    data: bytes | None = None  # of the file, if there is one
+    data: bytes | None = None  # of model.parts.onnx, if there is one
     defaults: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)  # of states that aren't zeros
 
     def files(self, defaults: Arrays) -> dict[str, bytes]:
-        """Give the files of a version for parts of sequences, and for defaults: these and those of its interface."""
+        """Return the version's files for parts of sequences and for defaults, including the interface's `defaults`."""
         every = {**defaults, **self.defaults}
         files = {} if self.data is None else {PARTS: self.data}
         return files | ({DEFAULTS: dump_defaults(every)} if every else {})
@@ -251,9 +252,9 @@ class PartsFile:
 def find_parts(
     model: ModelDescription, served: str, files: Mapping[str, bytes], load: Callable[[bytes], Run]
 ) -> PartsFile:
-    """Find what a graph carries from step to step, expose it, and try the result.
+    """Find the states that a graph carries from step to step, expose them, and try the result.
 
-    `served` is the name of the graph that serves among the version's `files`. `load` makes a graph ready to run.
+    `served` is the name of the serving graph among the version's `files`. `load` makes a graph ready to run.
     """
     if not model.sequence_axes:
         return PartsFile()
@@ -266,7 +267,7 @@ def find_parts(
             defaults = _defaults(model, load_proto(files[source]), found, load)
             whole = load(files[served])
             record.reason = _obstacle(model, found, whole, whole if data is None else load(data), defaults)
-        except RuntimeError as error:  # of onnxruntime, which the graph itself has passed
+        except RuntimeError as error:  # from onnxruntime, though the graph itself ran
             record.reason = f"onnxruntime does not run its graph in parts: {' '.join(str(error).split())}"
         except ValueError as error:
             record.reason = str(error)
@@ -282,7 +283,7 @@ def find_parts(
 
 
 def _obstacle(model: ModelDescription, found: FoundStates, whole: Run, parts: Run, defaults: Arrays) -> str:
-    """Run sequences whole and in parts; give the reason why they can't be cut. Empty if they can."""
+    """Run sequences whole and in parts. Returns the reason why they can't be cut, or an empty string."""
     initial, final = [state.initial for state in found.states], [state.final for state in found.states]
     difference = CutTrial(model, whole, parts, initial, final, defaults).difference()
     if not (difference or found.decision.readers):
@@ -292,10 +293,11 @@ def _obstacle(model: ModelDescription, found: FoundStates, whole: Run, parts: Ru
 
 
 def _find(model: ModelDescription, served: str, files: Mapping[str, bytes]) -> tuple[FoundStates, str]:
-    """Find the states of a graph, and the file in which they were found.
+    """Find the states of a graph, and return them with the file in which they were found.
 
-    The loop to which an operator was lowered runs past the end of short rows: its state there isn't known. So if there
-    are lengths, states are found in the graph with the operator, which is lowered with them.
+    If an RNN operator was lowered to a loop, the loop runs past the end of short rows, so the state at a row's end is
+    lost. If there are lengths, the states are therefore found in the graph with the operator, which is then lowered
+    with its states.
     """
 
     def found_in(file: str) -> FoundStates:
@@ -314,7 +316,7 @@ def _find(model: ModelDescription, served: str, files: Mapping[str, bytes]) -> t
 def _defaults(
     model: ModelDescription, graph: onnx.ModelProto, found: FoundStates, load: Callable[[bytes], Run]
 ) -> dict[str, npt.NDArray[Any]]:
-    """Give what stands for states that don't begin with zeros. Raises ValueError if rows begin differently."""
+    """Return the defaults of states that don't begin with zeros. Raises ValueError if they differ by row or are NaN."""
     defaults = {state.initial.name: state.default for state in found.states if state.default is not None}
     computed = {state.computed: state.initial for state in found.states if state.computed}
     if not computed:
@@ -331,16 +333,16 @@ def _defaults(
         first = np.take(array, [0], rows)
         if array.shape[rows] > 1 and not (array == first).all():
             raise ValueError(f'"{tensor.name}" begins with another value for each row')
-        if np.isnan(first).any():  # infinity is what a running maximum begins with
+        if np.isnan(first).any():  # infinity is allowed, because running maxima begin with it
             raise ValueError(f'"{tensor.name}" begins with NaN')
         defaults[tensor.name] = first
     return defaults
 
 
 def parts_failures(version: Version) -> list[str]:
-    """Find again what a version records about parts of sequences. Describe what has changed since.
+    """Repeat the search behind a version's record about parts of sequences, and describe the differences.
 
-    Nothing is compared for versions without a record.
+    Versions without a record are not checked.
     """
     manifest = version.manifest
     if not manifest.HasField("parts"):
@@ -362,7 +364,7 @@ def parts_failures(version: Version) -> list[str]:
 
 
 def find_parts_of(manifest: manifest_pb2.Manifest, files: Mapping[str, bytes], served: str) -> PartsFile:
-    """Find what a published version's graph `served` carries from step to step, expose it, and try the result."""
+    """Find and expose the states of the graph `served` of a published version, and try the result."""
     limits = size_limits(manifest.inputs)
     return find_parts(
         ModelDescription(
@@ -383,29 +385,29 @@ def find_parts_of(manifest: manifest_pb2.Manifest, files: Mapping[str, bytes], s
 
 
 _STEPS = (2, 3, 7, 12)
-_ROWS = (2, 4)  # even: of an odd number of rows onnxruntime computes the last one by another kernel
+_ROWS = (2, 4)  # even, because onnxruntime computes the last of an odd number of rows by another kernel
 
 
 @dataclasses.dataclass(frozen=True)
 class CutTrial:
-    """Runs of a model with one sequence axis: its graph as a whole, and in parts with found states besides."""
+    """Runs of a model with one sequence axis, whole and in parts. The parts also pass on the inferred states."""
 
     model: ModelDescription
     whole: Run  # the graph that serves
-    parts: Run  # the same with found states as further inputs and outputs
+    parts: Run  # the same graph with the inferred states as additional inputs and outputs
     initial: Tensors = ()  # these inputs
     final: Tensors = ()  # these outputs, in the same order
-    defaults: Arrays = dataclasses.field(default_factory=dict)  # of initial states that are not zeros, by name
+    defaults: Arrays = dataclasses.field(default_factory=dict)  # of initial states that don't begin with zeros, by name
 
     def difference(self) -> str:
-        """Describe what differs if a sequence is cut. Empty if nothing does."""
+        """Describe how results change if a sequence is cut. Empty if they don't."""
         for inputs, ragged in self._batches():
             if said := self._differs(inputs) or (self._lost(inputs) if ragged else ""):
                 return said
         return ""
 
     def _batches(self) -> Iterator[tuple[dict[str, npt.NDArray[Any]], bool]]:
-        """Draw inputs of full lengths, and of others if the model takes lengths."""
+        """Yield inputs of full lengths, and of mixed lengths if the model takes lengths."""
         random, inputs = np.random.default_rng(0), self.model.inputs
         (axis,) = self.model.sequence_axes
         for sample in self.model.samples[:1]:
@@ -417,12 +419,12 @@ class CutTrial:
                 yield draw_inputs(inputs, random, sizes, ragged=True), True
 
     def _differs(self, inputs: Arrays) -> str:
-        """Compare the whole with parts."""
+        """Compare a whole sequence with its parts, and describe the first difference."""
         (axis,) = self.model.sequence_axes
         steps = sizes_of(self.model.inputs, inputs)[axis]
         smallest = size_limits(self.model.inputs)[axis][0]
         inputs = {**inputs, **take_steps(self.model.inputs, inputs, axis, range(steps))}  # of full lengths
-        # The states after all steps are compared, too: a server does, since further parts continue from them.
+        # Also compare the states after all steps, as servers do, because further parts continue from them.
         begun = self.in_parts(inputs, [steps])
         wanted = {**self.whole(inputs), **{tensor.name: begun[tensor.name] for tensor in self.final}}
         cuts = [[steps], [1] * steps, [steps // 2, steps - steps // 2], [1, steps - 1], [steps - 1, 1]]
@@ -438,7 +440,7 @@ class CutTrial:
         return ""
 
     def in_parts(self, inputs: Arrays, parts: Sequence[int]) -> dict[str, npt.NDArray[Any]]:
-        """Run parts of so many steps one after the other, each from the states of the one before."""
+        """Run consecutive parts with these numbers of steps, each from the states after the previous part."""
         (axis,) = self.model.sequence_axes
         given = self._begun(inputs)
         outputs = [*self.model.outputs, *self.final]
@@ -458,7 +460,7 @@ class CutTrial:
         }
 
     def _lost(self, inputs: Arrays) -> str:
-        """Compare the states of rows that are shorter than the batch with those of rows of their length."""
+        """Compare the final states of short rows in a longer batch with their final states without padding."""
         (axis,) = self.model.sequence_axes
         states = self.parts(self._begun(inputs))
         for row, length in enumerate(inputs[lengths_inputs(self.model.inputs)[axis]]):
@@ -476,7 +478,7 @@ class CutTrial:
 
 
 def _sizes(inputs: Tensors, wanted: Mapping[str, int]) -> dict[str, int]:
-    """Give each dynamic axis the size that is wanted, or 1, as far as its limits allow."""
+    """Return the wanted size for each dynamic axis (1 by default), within the axis's limits."""
     found = {}
     for axis, (low, high) in size_limits(inputs).items():
         size = wanted.get(axis, 1)
@@ -485,19 +487,18 @@ def _sizes(inputs: Tensors, wanted: Mapping[str, int]) -> dict[str, int]:
 
 
 _MANY_STEPS = tuple(2**power for power in range(12, 0, -1))
-"""As far as the model takes them. Each is cut in halves, so that a change at any number of steps up to 4096 shows."""
-_LOUD = 100.0  # times the usual, in a second trial
+"""Numbers of steps, as far as the model takes them. Halving each reveals a change at any number of steps up to 4096."""
+_LOUD = 100.0  # factor on the usual inputs, in a second trial
 _TOLERANCE = 1e-3
-"""Largest difference between floats of the whole and of the parts that is rounding, as a part of the largest value, or
-of 1: that of a server's trial."""
+"""Rounding limit for floats, relative to the largest value or to 1: the limit of the server's load check."""
 _AMPLIFIED = 100.0
-"""Largest difference that is rounding, as a multiple of what inputs that are moved by an ulp do."""
+"""Rounding limit as a multiple of the change in the results if all inputs move by one ulp."""
 
 
 def not_continued(model: ModelDescription, graph: onnx.ModelProto, run: Run, decision: Decision) -> str:
-    """Give the reason why sequences can't go on from the declared states of a model. Empty if they can.
+    """Return the reason why sequences can't continue from a model's declared states. Empty if no reason is known.
 
-    That is as far as it is known: it is tried only if the graph may count steps, or read states elsewhere.
+    This is tried only if the graph may count steps, or may read states in another place.
     """
     (axis,) = model.sequence_axes
     if not (decision.readers or counts_steps(graph, model.inputs, model.outputs, axis)):
@@ -511,7 +512,7 @@ def not_continued(model: ModelDescription, graph: onnx.ModelProto, run: Run, dec
         }
         try:
             runs = run(inputs), trial.in_parts(inputs, [steps // 2, steps - steps // 2]), run(moved)
-        except RuntimeError:  # of onnxruntime: fewer steps are left to try, such as those that a table has
+        except RuntimeError:  # from onnxruntime: the model has a limit, such as a table's size, so try fewer steps
             continue
         for tensor in model.outputs:
             if said := _long_difference(tensor, *(arrays[tensor.name] for arrays in runs)):
@@ -520,7 +521,7 @@ def not_continued(model: ModelDescription, graph: onnx.ModelProto, run: Run, dec
 
 
 def _long_batches(model: ModelDescription, axis: str) -> Iterator[Arrays]:
-    """Draw inputs of many steps, usual ones and loud ones. Counters begin with the least that they can be."""
+    """Yield inputs of many steps, at usual and at loud values. Counters begin with their lowest value."""
     random, seen = np.random.default_rng(0), set()
     for wanted in _MANY_STEPS:
         sizes = _sizes(model.inputs, {axis: wanted, BATCH: _ROWS[0]})
@@ -545,7 +546,7 @@ def _long_difference(
     said = f'cutting a sequence changes its output "{tensor.name}"'
     if whole.shape != parts.shape:
         return said
-    if DTYPES[tensor.datatype].kind != "f":  # rounding may turn a choice, such as an argmax
+    if DTYPES[tensor.datatype].kind != "f":  # rounding may change a choice such as an argmax
         return said if tensor.continues_as and whole.tobytes() != parts.tobytes() else ""
     distance, rounding = (float(distances(whole, each).max(initial=0.0)) for each in (parts, moved))
     limit = _TOLERANCE * max(1.0, float(np.abs(whole[np.isfinite(whole)]).max(initial=0.0)))

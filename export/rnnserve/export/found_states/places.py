@@ -1,9 +1,9 @@
-"""What carries something from step to step in a graph: recurrent operators, scans, windows of steps and running sums.
+"""Find the nodes that carry a state from step to step: recurrent operators, scans, windows of steps, running sums.
 
-The states of recurrent operators and scans have inputs and outputs already, which are given names. Of a window, the
-last steps of the sequence are carried, which stand before the first step of the next part. A convolution that reads
-them computes at least two steps, of which the first is dropped: onnxruntime computes a single one by another kernel,
-whose last bits differ.
+Recurrent operators and scans already have inputs and outputs for their states, so these only need names. For a window,
+the last steps of the sequence are carried and placed before the first step of the next part. A convolution that reads
+them computes at least two steps, and the first of them is dropped. The reason is that onnxruntime computes a single
+step by another kernel, whose last bits differ.
 """
 
 import dataclasses
@@ -26,39 +26,39 @@ from rnnserve.protos.protocol_words import BATCH
 
 
 class Obstacle(Exception):
-    """A graph can't be cut at one of its nodes. The message is the reason."""
+    """A graph can't be cut at some node. The message is the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FoundState:
-    """Something that is carried from one step to the next, exposed as an input and an output that continues as it."""
+    """A carried state, exposed as an input and as an output that continues it."""
 
     initial: manifest_pb2.Tensor
     final: manifest_pb2.Tensor
-    default: npt.NDArray[Any] | None = None  # of the input, if it is known and not zeros: one row
-    computed: str = ""  # the tensor of the uncut graph that holds the initial value, if that has to be computed
+    default: npt.NDArray[Any] | None = None  # one row for the input, if it is known and not zeros
+    computed: str = ""  # if the initial value must be computed: its tensor in the uncut graph
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A node that carries something from step to step."""
+    """A node that carries a state from step to step."""
 
-    node: int  # its number in the graph
-    nodes: Mapping[int, Sequence[onnx.NodeProto]]  # by number of a node, it or a reader of its result: what replaces it
-    initializers: Sequence[onnx.TensorProto]  # constants of these
-    states: Sequence[FoundState]  # what it carries, except states that the model declares
-    before: Sequence[str] = ()  # the results of nodes that only prepare what it reads
-    unread: Sequence[str] = ()  # the names of its inputs that no result depends on
+    node: int  # its index in the graph
+    nodes: Mapping[int, Sequence[onnx.NodeProto]]  # replacements for the node and for readers of its result, by index
+    initializers: Sequence[onnx.TensorProto]  # constants of the replacements
+    states: Sequence[FoundState]  # the carried states that the model doesn't declare
+    before: Sequence[str] = ()  # results of nodes that only prepare this node's input
+    unread: Sequence[str] = ()  # names of inputs that no result depends on
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class KnownGraph:
-    """A graph, each result of whose recurrent nodes has a name, and what a walk found of its tensors by name."""
+    """A graph whose recurrent nodes have names for all results, with the records of a traversal by tensor name."""
 
     model: onnx.ModelProto
     inputs: Sequence[manifest_pb2.Tensor]
     outputs: Sequence[manifest_pb2.Tensor]
-    axis: str  # of the sequence
+    axis: str  # the sequence axis
     values: Mapping[str, Value]
 
     @functools.cached_property
@@ -68,21 +68,21 @@ class KnownGraph:
 
     @functools.cached_property
     def makers(self) -> dict[str, onnx.NodeProto]:
-        """The node that gives each result, by name."""
+        """The node that computes each result, by the result's name."""
         return {name: node for node in self.model.graph.node for name in node.output if name}
 
     @functools.cached_property
     def _element_types(self) -> dict[str, int]:
         try:
             graph = onnx.shape_inference.infer_shapes(self.model).graph
-        except (onnx.shape_inference.InferenceError, ValueError):  # of more than 2 GiB, or with wrong shapes in it
+        except (onnx.shape_inference.InferenceError, ValueError):  # larger than 2 GiB, or with wrong shapes
             graph = self.model.graph
         typed = (*graph.value_info, *graph.input, *graph.output)
         found = {value.name: value.type.tensor_type.elem_type for value in typed}
         return found | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
     def dtype(self, *names: str) -> np.dtype[Any]:
-        """The datatype of the first of some tensors whose type is known."""
+        """Return the datatype of the first of these tensors with a known type."""
         types = [self._element_types.get(name, 0) for name in names]
         try:
             return onnx.helper.tensor_dtype_to_np_dtype(next(filter(None, types), 0))
@@ -90,17 +90,17 @@ class KnownGraph:
             return np.dtype(object)
 
     def steps_at(self, name: str) -> int | None:
-        """The axis of a tensor along which the steps lie. None if there isn't one plain axis of them."""
+        """Return the axis along which the steps lie. None unless they lie along one whole axis."""
         value = self.values.get(name)
         return None if value is None else _plain_axis(value, value.track(causal_key(self.axis)))
 
     def depends_on_steps(self, name: str) -> bool:
-        """Whether a tensor depends on the steps of the sequence at all, or may."""
+        """Whether a tensor may depend on the steps of the sequence."""
         value = self.values.get(name)
         return value is None or not value.track(causal_key(self.axis)).is_free
 
     def rows_at(self, name: str) -> int:
-        """The axis of a tensor along which the rows lie. Raises Obstacle if there isn't one plain axis of them."""
+        """Return the axis along which the rows lie. Raises Obstacle unless they lie along one whole axis."""
         value = self.values[name]
         track = value.track(ROWS)
         if track.undecided:
@@ -111,7 +111,7 @@ class KnownGraph:
         return at
 
     def axes_of(self, name: str, steps: int | None = None, kept: int = 0) -> list[manifest_pb2.Axis]:
-        """Describe the axes of a state that has those of a tensor, but keeps few steps of its axis `steps`.
+        """Describe the axes of a state like a tensor's axes, but with only `kept` entries along the axis `steps`.
 
         Raises Obstacle if the state's size isn't fixed.
         """
@@ -127,7 +127,7 @@ class KnownGraph:
         return axes
 
     def inputs_behind(self, name: str) -> set[str]:
-        """Name the graph's inputs from whose values a tensor is computed. Sizes don't count."""
+        """Return the graph's inputs from whose values a tensor is computed. Their sizes don't count."""
         seen: set[str] = set()
         waiting = [name]
         while waiting:
@@ -139,13 +139,13 @@ class KnownGraph:
         return seen & {tensor.name for tensor in self.inputs}
 
     def continues_declared(self, name: str) -> bool:
-        """Whether a tensor is computed of an input that is declared as an initial state."""
+        """Whether a tensor is computed from a declared initial state."""
         return not self.inputs_behind(name).isdisjoint(tensor.continues_as for tensor in self.outputs)
 
     def beginning(self, name: str) -> str | None:
-        """Name the constant that a recurrence begins with: empty for zeros, None for a declared state.
+        """Return the tensor with which a recurrence begins: empty for zeros, None for a declared state.
 
-        Raises Obstacle if it is computed of other inputs. The name of an initial value that is left out is empty.
+        A missing initial value has an empty name. Raises Obstacle if the value is computed from other inputs.
         """
         behind = self.inputs_behind(name)
         if self.continues_declared(name):
@@ -175,7 +175,7 @@ class KnownGraph:
 
 
 def _plain_axis(value: Value, track: Track) -> int | None:
-    """The one axis of a value that a track lies along. None if it has no place, several, or a part of an axis."""
+    """Return the axis of a value along which a track lies. None unless it is exactly one whole axis."""
     if value.shape is None or track.is_lost or len(track.places) != 1:
         return None
     ((at, number),) = track.places
@@ -183,17 +183,17 @@ def _plain_axis(value: Value, track: Track) -> int | None:
 
 
 RECURRENT = {"RNN": "h", "GRU": "h", "LSTM": "hc"}
-"""Recurrent operators, each with the letters of its states: inputs from the sixth, outputs from the second on."""
+"""Recurrent operators, each with the letters of its states: the inputs from the sixth, the outputs from the second."""
 
 _FIRST_STATE = 5
 _WITH_STATE = {"LinearAttention": 1, "CausalConvWithState": 2}
-"""Operators whose fourth input and second output are a state, each with its axis of steps."""
+"""Operators whose fourth input and second output are a state. Each has the axis of its steps."""
 _Exposed = tuple[int, int, str, Sequence[manifest_pb2.Axis]]
-"""A state's input and output of its node, its name, and its axes."""
+"""A state of a node: the index of its input, the index of its output, its name, and its axes."""
 
 
 def name_results(model: onnx.ModelProto) -> None:
-    """Name the results of recurrent operators and scans that have none, in place, so that a walk knows them."""
+    """Name the unnamed results of recurrent operators and scans, in place, so that a traversal records them."""
     for number, node in enumerate(model.graph.node):
         if node.op_type in (*RECURRENT, *_WITH_STATE, "Scan"):
             count = 1 + len(RECURRENT.get(node.op_type, "1")) if node.op_type != "Scan" else len(node.output)
@@ -251,7 +251,7 @@ def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
 def _exposed(
     graph: KnownGraph, number: int, node: onnx.NodeProto, states: Sequence[_Exposed], unread: Sequence[str] = ()
 ) -> Place:
-    """Name the states of a node that the model doesn't declare."""
+    """Expose the states of a node that the model doesn't declare."""
     changed = onnx.NodeProto()
     changed.CopyFrom(node)
     changed.input.extend([""] * (max((at + 1 for at, *_ in states), default=0) - len(changed.input)))
@@ -274,9 +274,10 @@ def _exposed(
 def needed_inputs(
     graph: onnx.GraphProto, node: onnx.NodeProto, body: onnx.GraphProto, count: int
 ) -> tuple[list[int], set[int]]:
-    """Find which states of a Scan, and which of all its inputs, the results depend on that its graph reads.
+    """Find the states and inputs of a Scan that affect the results used by its graph.
 
-    The first `count` inputs and outputs of the body are states.
+    Returns the indices of these states, and of all these inputs. The body's first `count` inputs and outputs are
+    states.
     """
     read = {name for each in graph.node for name in each.input} | {value.name for value in graph.output}
     inputs = {value.name: at for at, value in enumerate(body.input)}
@@ -294,7 +295,7 @@ def needed_inputs(
 
 
 def _names_behind(body: onnx.GraphProto, name: str) -> set[str]:
-    """Name all that a tensor of a body is computed of. An operator with a body of its own may read all inputs."""
+    """Return all names from which a tensor of a body is computed. A nested body counts as reading all inputs."""
     makers = {result: node for node in body.node for result in node.output}
     found: set[str] = set()
     waiting = [name]
@@ -310,7 +311,7 @@ def _names_behind(body: onnx.GraphProto, name: str) -> set[str]:
 
 
 def captured_names(body: onnx.GraphProto) -> Iterator[str]:
-    """Name the tensors of outer graphs that a body reads."""
+    """Yield the tensors of outer graphs that a body reads."""
     own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
     own |= {name for node in body.node for name in node.output}
     for node in body.node:
@@ -323,15 +324,15 @@ def captured_names(body: onnx.GraphProto) -> Iterator[str]:
 _FAR = 2**63 - 1
 """The end of any axis, for a Slice."""
 _FOLDED = ("BatchNormalization", "Mul", "Add")
-"""What onnxruntime folds into the weights of a convolution before it."""
+"""Operators that onnxruntime folds into the weights of a preceding convolution."""
 
 
 class _Pieces:
-    """Nodes that take the place of others, and their constants of int64. All names begin with a prefix."""
+    """New nodes that replace others, and their int64 constants. All their names begin with a prefix."""
 
     def __init__(self, graph: KnownGraph, prefix: str) -> None:
         self._graph, self._prefix = graph, prefix
-        self.joined = f"{prefix}/joined"  # the sequence, after what was carried
+        self.joined = f"{prefix}/joined"  # the sequence, after the carried steps
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
@@ -351,9 +352,9 @@ class _Pieces:
         return self.add("Slice", [tensor, *bounds], output)
 
     def window(self, tensor: str, steps: int, kept: int, fill: float = 0.0, computed: str = "") -> FoundState:
-        """Join the steps before to a tensor, and keep its own last steps.
+        """Prepend the carried steps to a tensor, and keep its last steps as the next state.
 
-        Before the first step they are `fill`, or the tensor `computed`.
+        At the beginning of a sequence, the carried steps are `fill`, or the tensor `computed`.
         """
         graph, name = self._graph, f"{self._prefix}.last"
         axes = graph.axes_of(tensor, steps, kept)
@@ -362,7 +363,7 @@ class _Pieces:
         return graph.state(name, axes, graph.dtype(tensor), fill=fill, computed=computed)
 
     def keep_last(self, joined: str, tensor: str, state: str, steps: int, kept: int) -> None:
-        """Give the last steps of each row of `joined`, which begins with a state and goes on as `tensor`."""
+        """Output the last steps of each row of `joined`, which consists of a state and then of `tensor`."""
         lengths = self._graph.lengths
         if not lengths:
             self.steps(joined, steps, -kept, _FAR, f"{state}_n")
@@ -383,10 +384,10 @@ class _Pieces:
         steps: int,
         before: Sequence[str] = (),
     ) -> Place:
-        """Put the nodes in the place of one, and let convolutions that compute a step more drop it.
+        """Replace a node by the new nodes, and drop the additional step that convolutions compute.
 
-        They drop it after what onnxruntime makes one node of with them. Between the two, the step would keep it from
-        doing so, and the last bits would differ.
+        The step is dropped after the nodes that onnxruntime fuses with the convolution. A Slice between them would
+        prevent the fusion, and the last bits would differ.
         """
         nodes: dict[int, Sequence[onnx.NodeProto]] = {number: list(self.nodes)}
         for at, node in convolutions.items():
@@ -403,7 +404,7 @@ class _Pieces:
 
 
 def find_padding(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
-    """Find steps of padding before the first one, by a Pad. None if it adds none."""
+    """Find padding before the first step, made by a Pad. None if it doesn't pad the steps there."""
     steps = graph.steps_at(node.input[0])
     mode = next((each.s for each in node.attribute if each.name == "mode"), b"constant")
     pads = graph.values[node.input[1]].numbers if node.input[1:] and node.input[1] in graph.values else None
@@ -424,9 +425,9 @@ def find_padding(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: s
 
 
 def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
-    """Find steps of padding before the first one, by a convolution itself.
+    """Find padding before the first step, made by a convolution.
 
-    A convolution that reads each step alone carries nothing, and computes two steps as others do.
+    A convolution with a kernel of 1 carries nothing, but also computes at least two steps.
     """
     steps = graph.steps_at(node.input[0])
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
@@ -455,7 +456,7 @@ def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefi
 
 
 def find_sum(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
-    """Find a running sum over the sequence, as the guards of recurrent operators have: the sum so far is carried.
+    """Find a running sum over the sequence, such as the guards of recurrent operators use. The sum so far is carried.
 
     None if it runs over another axis, or backward.
     """
@@ -475,9 +476,10 @@ def find_sum(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) 
 
 
 def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
-    """Find constants that stand before the first step, by a Concat. None if there are none.
+    """Find constants placed before the first step by a Concat. None if there are none.
 
-    If the last steps are cut off before, as in `cat([zeros, x[:, :-1]], 1)`, those of the uncut sequence are carried.
+    If the last steps are cut off first, as in `cat([zeros, x[:, :-1]], 1)`, the last steps of the uncut sequence are
+    carried.
     """
     if len(node.input) != 2:
         return None
@@ -504,7 +506,7 @@ def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
 
 
 def _convolutions(graph: KnownGraph, name: str) -> dict[int, onnx.NodeProto]:
-    """The nodes that read a tensor, by number, if all are convolutions of it. Otherwise none."""
+    """Return the nodes that read a tensor, by index, if all of them are convolutions of it. Otherwise empty."""
     readers = {number: node for number, node in enumerate(graph.model.graph.node) if name in node.input}
     is_output = any(value.name == name for value in graph.model.graph.output)
     alone = all(node.op_type == "Conv" and list(node.input).index(name) == 0 for node in readers.values())
@@ -512,7 +514,7 @@ def _convolutions(graph: KnownGraph, name: str) -> dict[int, onnx.NodeProto]:
 
 
 def _folded(graph: KnownGraph, node: onnx.NodeProto) -> dict[int, onnx.NodeProto]:
-    """The nodes after a convolution that onnxruntime folds into its weights, by number."""
+    """Return the nodes after a convolution that onnxruntime folds into its weights, by index."""
     constants = {tensor.name for tensor in graph.model.graph.initializer}
     outputs = {value.name for value in graph.model.graph.output}
     found: dict[int, onnx.NodeProto] = {}
@@ -531,7 +533,7 @@ def _folded(graph: KnownGraph, node: onnx.NodeProto) -> dict[int, onnx.NodeProto
 
 
 def _uncut(graph: KnownGraph, name: str, steps: int, cut: int) -> str:
-    """Give the tensor that this one is except for its last steps, as many as are said. Itself if there is none."""
+    """Return the longer tensor of which a tensor lacks only the last `cut` steps, or the tensor if there is none."""
     maker = graph.makers.get(name)
     if maker is None or maker.op_type != "Slice" or graph.steps_at(maker.input[0]) != steps:
         return name

@@ -1,7 +1,7 @@
-"""Proof that eager PyTorch, TorchScript and ONNX compute the same: names, axis names, dtypes, shapes, values.
+"""Verify that eager PyTorch, TorchScript and ONNX compute the same: names, axis names, dtypes, shapes, values.
 
-`prove` runs all of it and returns the record for the manifest, or raises everything that differs. The package compares
-what it is given: it exports nothing and writes nothing. It imports models, protos, torch, onnx and onnxruntime.
+`prove` runs the whole comparison and returns the record for the manifest, or raises an error with every difference. The
+package only compares: it doesn't export or write anything. It imports models, protos, torch, onnx and onnxruntime.
 
 Door: `__all__`, `batches`, `batching_safety`, `proof`, `reference`, `tolerances`.
 """

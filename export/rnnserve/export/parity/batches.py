@@ -1,8 +1,9 @@
-"""The inputs that are compared: ordinary ones at sizes unlike the exporter's, and extreme ones.
+"""The inputs of the comparison: ordinary inputs at other sizes than the exporter's, and extreme inputs.
 
-Ordinary are single steps, drawn sequences, and given samples. Extreme are a few rows of each of `EXTREMES` (silence,
-constants, loud and tiny numbers, ties, the ends of ranges), all ids, both ends of lengths, and long rows: what goes
-wrong there goes wrong in every row. Floats stay within their described bounds: a description says what is not meant.
+Ordinary inputs are single steps, random sequences, and the user's samples. Extreme inputs are a few rows of each kind
+in `EXTREMES` (silence, constants, loud and tiny numbers, ties, the ends of ranges), all ids, the shortest and longest
+lengths, and long rows. A few rows are enough, because an error at extreme values occurs in every row. Floats stay
+within their described bounds, because the module isn't meant for values beyond them.
 """
 
 import dataclasses
@@ -27,20 +28,20 @@ from rnnserve.protos.recorded_defaults import fill_left_out
 _Array = npt.NDArray[Any]
 
 _EXACT = (1.0, 0.5, -1.0, 2.0, 0.25, -0.5, 4.0, -0.125)
-"""Constants whose sums and means are exact, so that their deviation is zero in float32, too."""
+"""Constants with exact sums and means, so that their deviation is zero even in float32."""
 
 _STATES = (0.0, 1.0, 30.0)
-"""By row: zeros, as where a request leaves states out; what saturates gates; what saturates a cell."""
+"""State values by row: zeros as for omitted states, values that saturate gates, and values that saturate a cell."""
 
 
 _MOST_VALUES = 8
-"""Values of a tensor that is looked at: larger ones are tables, and no numbers that somebody has written."""
+"""Number of values up to which a constant is read. Larger ones are tables instead of numbers from the code."""
 
 _MOVES = frozenset(
     {"Add", "Cast", "Concat", "Gather", "Identity", "Max", "Min", "Mul", "Neg", "Reshape", "Slice", "Squeeze", "Sub"}
     | {"Unsqueeze"}
 )
-"""Through these a size stays a size: whole numbers that are right wherever they are small."""
+"""Operators through which a size remains a size: an integer small enough to be exact."""
 
 _ROUNDS = frozenset({"Div", "Mod"})
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
@@ -48,7 +49,7 @@ _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16)
 
 @dataclasses.dataclass(frozen=True)
 class _Usual:
-    """What a kind changes: drawn values, (batch, sequence, …) float64, and bounds of the input, if it has such."""
+    """The input of a change: random values (batch, sequence, …) in float64, and the input's bounds if it has any."""
 
     values: _Array
     low: float | None
@@ -56,12 +57,12 @@ class _Usual:
     random: np.random.Generator
 
     def by_row(self, *values: float) -> _Array:
-        """Give each row one of the values, in turn."""
+        """Assign the values to rows in turn."""
         column = np.resize(values, len(self.values)).reshape(-1, *[1] * (self.values.ndim - 1))
         return np.broadcast_to(column, self.values.shape).copy()
 
     def either(self, some: float | _Array, others: float | _Array) -> _Array:
-        """Choose by chance for each value."""
+        """Choose between two values at random, for each element."""
         return np.where(self.random.random(self.values.shape) < 0.5, some, others)
 
 
@@ -70,21 +71,21 @@ _Change = Callable[[_Usual], _Array]
 
 @dataclasses.dataclass(frozen=True)
 class Extreme:
-    """A kind of values."""
+    """A kind of extreme values."""
 
-    text: str  # what it has, for the record
-    floats: _Change  # of normal values of a float input, (batch, sequence, …) or with the axes that it has
-    integers: _Change | None = None  # of an integer input that has bounds; None where they stay as they are
-    is_of_states: bool = False  # whether it changes the states instead
-    needs_bounds: bool = False  # whether it is for inputs with described bounds only
-    widens: bool = False  # whether it leaves the usual range, and so does nothing to floats with bounds
+    text: str  # description for the record
+    floats: _Change  # changes the values of a float input, (batch, sequence, …)
+    integers: _Change | None = None  # changes an integer input with bounds; None leaves it unchanged
+    is_of_states: bool = False  # whether it changes the states instead of other inputs
+    needs_bounds: bool = False  # whether it only changes inputs with described bounds
+    widens: bool = False  # whether it exceeds the usual range, so it skips floats with bounds
 
     def applies(self, inputs: Tensors) -> bool:
-        """Whether some input is changed."""
+        """Whether it changes any input."""
         return any(self._change(tensor) is not None for tensor in inputs)
 
     def of(self, inputs: Tensors, arrays: Arrays, random: np.random.Generator) -> Arrays:
-        """Change drawn inputs; further values are drawn from the generator."""
+        """Change drawn inputs. Additional values are drawn from the generator."""
         changed = dict(arrays)
         for tensor in inputs:
             change = self._change(tensor)
@@ -94,7 +95,7 @@ class Extreme:
             at = axis_of(tensor, BATCH) or 0
             steps = next((n for n, axis in enumerate(tensor.axes) if axis.size == DYNAMIC and axis.name != BATCH), None)
             order = [at, *([] if steps is None else [steps])]
-            # A tensor without a sequence axis gets one of one step, so that a kind sees (batch, sequence, …).
+            # Add a sequence axis of one step if a tensor has none, so that all changes see (batch, sequence, …).
             moved = np.moveaxis(array, order, range(len(order)))
             moved = moved[:, None] if steps is None else moved
             low, high = _bounds(tensor)
@@ -102,7 +103,7 @@ class Extreme:
             values = values if low is None else np.clip(values, low, high)
             values = values[:, 0] if steps is None else values
             made = np.ascontiguousarray(np.moveaxis(values, range(len(order)), order)).astype(array.dtype)
-            # Integers beyond 2 ** 53 are rounded by floats.
+            # Float64 rounds integers beyond 2 ** 53.
             is_rounded = array.dtype.kind in "iu" and low is not None
             changed[tensor.name] = np.clip(made, low, high) if is_rounded else made
         return changed
@@ -132,14 +133,14 @@ def _zeros(usual: _Usual) -> _Array:
 
 
 def _level(usual: _Usual) -> _Array:
-    """Rows of one number, and rows whose steps are all alike."""
+    """Rows of one number, and rows with equal steps."""
     alike = np.broadcast_to(usual.values[:, :1], usual.values.shape).copy()
     alike[::2] = alike[::2].reshape(len(alike[::2]), -1)[:, :1].reshape(-1, *[1] * (usual.values.ndim - 1))
     return alike
 
 
 def _silence(usual: _Usual) -> _Array:
-    """Loud steps, a run of zeros, and quiet steps; without a sequence, some numbers are zero."""
+    """Loud steps, a run of zeros, and quiet steps. Without a sequence, some numbers are zero."""
     values = usual.values.copy()
     steps = values.shape[1]
     if steps == 1:
@@ -166,7 +167,7 @@ def _ends(usual: _Usual) -> _Array:
 
 
 def _tied_integers(usual: _Usual) -> _Array:
-    """Each row has two of the values that were drawn for it."""
+    """Limit each row to two of its drawn values."""
     flat = usual.values.reshape(len(usual.values), -1)
     chosen = np.where(usual.random.random(flat.shape) < 0.5, flat[:, :1], flat[:, -1:])
     return chosen.reshape(usual.values.shape)
@@ -198,16 +199,16 @@ EXTREMES: Mapping[str, Extreme] = MappingProxyType(
         ),
     }
 )
-"""The kinds, by name, in the order in which they are drawn."""
+"""The kinds by name, in the order of drawing."""
 
 LOUD_BY_ROW = Extreme(
     "30 and 300 times the usual values, by row", lambda usual: usual.values * usual.by_row(30.0, 300.0), widens=True
 )
-"""For rows that are long, too."""
+"""For rows that are both loud and long."""
 
 
 USUAL = ("step", "random", "sample")
-"""The kinds of ordinary inputs, which `input_batches` gives."""
+"""The kinds of ordinary inputs, made by `input_batches`."""
 
 BEGINNING, IDS, IDS_ALONE, LENGTHS, LONG, LONG_AND_LOUD, NOT_FINITE, UNEVEN = (
     "beginning",
@@ -222,27 +223,27 @@ BEGINNING, IDS, IDS_ALONE, LENGTHS, LONG, LONG_AND_LOUD, NOT_FINITE, UNEVEN = (
 
 _LENGTHS = (2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128)
 _TOGETHER = 12
-"""Lengths that have all batch sizes together, so that each length has two or three (docs/lab/findings.md, "What
-publishing costs")."""
+"""Number of lengths that share all batch sizes, so that each length gets two or three batch sizes
+(docs/lab/findings.md, "What publishing costs")."""
 
 _MOST_JUDGED = 16
-"""Batches of extreme values that are judged together, so that memory holds their results: all ids may be thousands."""
+"""Most batches of extreme values judged together, because their results stay in memory: all ids may need thousands."""
 
 _ROWS, _STEPS = 8, 33
 _LONG = {1000: 2, LONGEST: 1}
-"""Steps, and rows of a batch of so many."""
+"""Rows of a long batch, by its number of steps."""
 
 _LONG_AND_LOUD = min(_LONG)
-"""Steps of loud rows: a recurrence that amplifies rounding where its gates saturate shows it after some hundred."""
+"""Steps of loud rows. A recurrence whose saturated gates amplify rounding shows it after a few hundred steps."""
 
 _UNEVEN = range(35, 1000, 23)
-"""Lengths that are nothing special: a place that is computed from a size is another one at one length in ten."""
+"""Ordinary lengths. An index computed from a size may be wrong at only one length in ten."""
 
 _MOST_ALONE = 64
-"""Rows of one id each: of the ids that a graph names, and their neighbours."""
+"""Most rows of one id each, for the ids in a graph's constants and their neighbors."""
 
 _ALL_IDS, _MOST_BATCHES = 1 << 18, 2048
-"""Up to how many ids each is drawn, in how many batches; of more ids as many are drawn as that."""
+"""Most ids that are all drawn, and most batches for them. Larger vocabularies are sampled with this many ids."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -250,10 +251,10 @@ class InputBatch:
     """One batch of inputs.
 
     Attributes:
-        kind: One of `USUAL`, as in a manifest's parity record; or a kind of extreme values.
+        kind: One of `USUAL`, as in a manifest's parity record, or a kind of extreme values.
         inputs: Arrays by name, in the order of forward. Values after a row's length are arbitrary.
         rows: The size of the batch axis.
-        length: The size of the first sequence axis; 1 for a model without any.
+        length: The size of the first sequence axis. 1 for a model without sequence axes.
     """
 
     kind: str
@@ -263,7 +264,7 @@ class InputBatch:
 
     @property
     def is_usual(self) -> bool:
-        """Whether its values are ordinary ones."""
+        """Whether its values are ordinary."""
         return self.kind in USUAL
 
     def __str__(self) -> str:
@@ -271,7 +272,7 @@ class InputBatch:
 
 
 def groups_of(batches: Iterable[InputBatch]) -> Iterator[list[InputBatch]]:
-    """Put batches of one kind and length together."""
+    """Group batches of the same kind and length."""
     groups: dict[tuple[str, int], list[InputBatch]] = {}
     for batch in batches:
         groups.setdefault((batch.kind, batch.length), []).append(batch)
@@ -281,10 +282,10 @@ def groups_of(batches: Iterable[InputBatch]) -> Iterator[list[InputBatch]]:
 
 
 def input_batches(model: ModelDescription, seed: int) -> Iterator[InputBatch]:
-    """Give every ordinary batch, all within the sizes that the model takes.
+    """Yield every ordinary batch, within the sizes that the model takes.
 
-    Single steps of all batch sizes; sequences of each length, the rows of one batch full and, where there are lengths,
-    of the others ragged; the samples.
+    These are: single steps in all batch sizes, sequences of each length, and the samples. For each length, the rows of
+    one batch have full length. If there are lengths, the rows of the other batches have mixed lengths.
     """
     random = np.random.default_rng(seed)
     axes = model.sequence_axes
@@ -299,7 +300,7 @@ def input_batches(model: ModelDescription, seed: int) -> Iterator[InputBatch]:
         lengths = max(map(len, by_axis.values()))
         together = min(max(3, min(_TOGETHER, lengths)), len(batches))
         for number in range(lengths):
-            # Several axes have lengths unlike each other.
+            # Sequence axes get different lengths.
             sizes = {axis: by_axis[axis][(number + 3 * at) % len(by_axis[axis])] for at, axis in enumerate(axes)}
             for position, batch in enumerate(batches[number % together :: together]):
                 ragged = bool(model.lengths) and position != (number + 1) % 2
@@ -316,17 +317,18 @@ def _lengths(least: int, most: int) -> list[int]:
 
 @dataclasses.dataclass(eq=False)
 class ExtremeBatches:
-    """The batches of a model, and what could not be drawn. The same model and seed give the same batches.
+    """The extreme batches of a model, and the kinds that couldn't be drawn. Deterministic for a model and a seed.
 
-    A mask may hide what a row does of one id alone that the graph names, or of an id beside it.
+    Some rows repeat one id: an id that the graph names, or its neighbor. If a mask tests for this id, it covers the
+    whole row, which random rows don't show.
     """
 
     model: DescribedModel
     seed: int
     computes_with_sizes: bool = False
-    named: Sequence[int] = ()  # whole numbers in the graph
-    drawn: dict[str, str] = dataclasses.field(default_factory=dict)  # words for what each kind has, by kind
-    not_drawn: list[str] = dataclasses.field(default_factory=list)  # what is not drawn, and why, a sentence each
+    named: Sequence[int] = ()  # integers among the graph's constants
+    drawn: dict[str, str] = dataclasses.field(default_factory=dict)  # a description of the values, by kind
+    not_drawn: list[str] = dataclasses.field(default_factory=list)  # omitted kinds and reasons, a sentence each
 
     def __post_init__(self) -> None:
         self._random = np.random.default_rng(self.seed)
@@ -354,7 +356,7 @@ class ExtremeBatches:
         return draw_inputs(self._inputs, self._random, sizes, ragged=ragged and bool(self.model.lengths))
 
     def _batch(self, kind: str, inputs: Arrays, sizes: Mapping[str, int], axis: str = "") -> InputBatch:
-        """Give a batch, whose length is the size of an axis: the first if none is named."""
+        """Make a batch whose length is the size of an axis, by default the first sequence axis."""
         axes = [axis] if axis else self._axes[:1]
         return InputBatch(kind, inputs, sizes[BATCH], sizes[axes[0]] if axes else 1)
 
@@ -387,7 +389,7 @@ class ExtremeBatches:
         yield self._batch(LENGTHS, arrays, sizes)
 
     def _ids(self) -> Iterator[InputBatch]:
-        """Draw every id of every vocabulary, or as many as are spread over a very large one."""
+        """Draw every id of every vocabulary, or an evenly spread selection of a very large vocabulary."""
         sizes = sizes_near(self._sizes, 64, self._sizes[BATCH][1])
         wanted: dict[str, np.ndarray] = {}
         said, count = [], 0
@@ -413,7 +415,7 @@ class ExtremeBatches:
             yield self._batch(IDS, arrays, sizes)
 
     def _ids_alone(self) -> Iterator[InputBatch]:
-        """Draw rows that hold one id each, of those that the graph names and those beside them."""
+        """Draw rows that repeat a single id. The ids are those named in the graph and their neighbors."""
         beside = sorted({number + step for number in self.named for step in (-1, 0, 1)})
         most = self._sizes[BATCH][1]
         for tensor in self._vocabularies:
@@ -465,7 +467,7 @@ class ExtremeBatches:
 
 
 def named_integers(model: ir.Model) -> list[int]:
-    """Give the whole numbers among the small constants of a graph and its loops, in order."""
+    """Return the integers among the small constants of a graph and its loops, sorted."""
     found: set[int] = set()
     for tensor in _constants(model):
         if tensor.size <= _MOST_VALUES and tensor.dtype in (ir.DataType.INT64, ir.DataType.INT32):
@@ -474,7 +476,7 @@ def named_integers(model: ir.Model) -> list[int]:
 
 
 def computes_with_sizes(model: ir.Model) -> bool:
-    """Whether a graph divides a size, makes a float of one, or holds Resize, which does so by itself."""
+    """Whether a graph divides a size, converts one to float, or contains Resize, which does so internally."""
     sizes: set[ir.Value | None] = set()
     for node in model.graph.all_nodes():
         if node.op_type == "Resize":

@@ -1,12 +1,12 @@
-"""Which requests may share a run of a model: by a walk through its graph where that decides it, by trial where not.
+"""Decide which requests may share an inference call, from the model's graph or else by trials.
 
-The walk (`rnnserve.export.analysis`) decides for all values. What it proves is checked by a few rows; where it refutes
-that rows are apart, requests run alone; what it does not decide is found by running the module: eager's own answer
-decides.
+The static analysis (`rnnserve.export.analysis`) decides for all values. If it proves a property, a few rows are run to
+check it. If it refutes row independence, each request runs alone. If it doesn't decide, the module is run in trials, so
+the behavior of eager PyTorch decides.
 
-A row's answer must not depend on the other rows in its batch, on the values in its padding, nor on how much padding
-there is. Rows are computed alone, and again in company; the numbers are the module's in float64 where it runs in
-float64, so that what rounding does is far below what a dependence does.
+The results of a row must not depend on the other rows in its batch, on the values in its padding, or on the amount of
+padding. So each row is computed alone and again with other rows or padding. If the module runs in float64, the results
+are compared in float64. Rounding is then far smaller than the effect of a dependence.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ from rnnserve.protos.protocol_words import BATCH
 
 Tensors = Sequence[manifest_pb2.Tensor]
 
-_MOST = 20  # nodes, or sentences, that are recorded of one property
+_MOST = 20  # most nodes or sentences in the record of one property
 
 UNDECIDED = Decision(Verdict.NOT_DECIDED)
 
@@ -46,11 +46,11 @@ _Array = npt.NDArray[Any]
 
 _ROWS = 5
 _LENGTHS = (1, 2, 3, 7, 12)
-_CHECKED = (1, 3)  # of the lengths, where it is proven what they would show
-_MORE = 9  # steps of padding that are added, as far as the model takes them
-_LOUD = 1000.0  # times the usual: what other rows, or padding, do may show behind a threshold only
-_LOUD_PADDING = 100.0  # masks that add -1e4 to scores are to be stronger
-_SPOILED = np.nan  # times anything: a dependence shows, however small it is
+_CHECKED = (1, 3)  # indices of the lengths that are tried if the property is proven
+_MORE = 9  # additional padding steps, as far as the model takes them
+_LOUD = 1000.0  # factor on the usual values, because other rows or padding may only matter beyond a threshold
+_LOUD_PADDING = 100.0  # lower, because masks that add -1e4 to scores must still dominate
+_SPOILED = np.nan  # NaN times anything is NaN, so the smallest dependence shows
 
 _COUNTS = (
     "treats the rows of a run by their number: a row's answer may depend on how many are before it, of which a few "
@@ -70,24 +70,24 @@ _MORE_PADDING = (
 )
 
 _Companies = Iterator[tuple[Arrays, Sequence[tuple[int | None, Arrays]]]]
-"""Inputs of a run; and inputs of another one whose results are those of one of its rows, or of all."""
+"""The inputs of a call, and of other calls whose results must equal one of its rows (by index) or all of them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class GraphFindings:
-    """What was decided of a graph, for all values."""
+    """The decisions about a graph, for all values."""
 
     rows: Decision  # whether a row's results depend on no other row
-    padding: Decision | None  # whether on nothing after the row's length; None if a sequence axis has no lengths
-    causality: Mapping[str, Decision]  # by output: whether its steps depend on no later ones
+    padding: Decision | None  # the same for values after the row's length; None if a sequence axis has no lengths
+    causality: Mapping[str, Decision]  # by output: whether its steps depend on no later step
 
     def recorded_causality(self) -> dict[str, manifest_pb2.Finding]:
-        """Give what a manifest says of causality, which is not tried."""
+        """Return the manifest's record of causality, which isn't tried by runs."""
         return {name: finding(decision, tried=False) for name, decision in self.causality.items()}
 
 
 def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> GraphFindings:
-    """Decide what holds of a model's graph."""
+    """Decide the properties of a model's graph."""
     found = decide(graph, inputs, outputs)
     padding = found.get(Property.PADDING)
     return GraphFindings(
@@ -98,7 +98,7 @@ def walk_graph(graph: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> Gra
 
 
 def contradictions(recorded: manifest_pb2.Manifest, found: GraphFindings, *, scan: bool) -> list[str]:
-    """Name what a manifest says to be proven of a graph and is not, and what it allows though the graph refutes it."""
+    """List claims of a manifest that the graph doesn't support, and permissions that the graph refutes."""
     batching = recorded.batching
     rows, padding = (batching.scan_rows, batching.scan_padding) if scan else (batching.rows, batching.padding)
     claims = [("rows are apart", rows, found.rows), ("padding is not read", padding, found.padding or UNDECIDED)]
@@ -127,7 +127,7 @@ def _why(decision: Decision) -> str:
 
 
 def finding(decision: Decision, *, tried: bool) -> manifest_pb2.Finding:
-    """Give what a manifest says of how a property was found; `tried` if drawn values were compared, too."""
+    """Return the manifest's record of a decision. `tried` means that runs with random values agreed."""
     means = {
         Verdict.PROVEN: manifest_pb2.MEANS_PROVEN,
         Verdict.REFUTED: manifest_pb2.MEANS_REFUTED,
@@ -139,9 +139,9 @@ def finding(decision: Decision, *, tried: bool) -> manifest_pb2.Finding:
 def find_batching(
     model: ModelDescription, reference: Truth, limits: ParityLimits, seed: int, graph: GraphFindings | None = None
 ) -> manifest_pb2.Batching:
-    """Find the freest mode in which a model's requests may share runs, and why not a freer one.
+    """Find the most permissive mode in which requests may share calls, and the reasons against a more permissive mode.
 
-    ParityError says that rows that are tried contradict what is proven of the graph that serves, if one was walked.
+    Raises ParityError if trials contradict a property proven for the serving graph.
     """
     rows = UNDECIDED if graph is None else graph.rows
     padding = (None if graph is None else graph.padding) or UNDECIDED
@@ -180,7 +180,7 @@ def find_batching(
         found.reasons.append(f'"{windows[0]}" is a window of its steps, which a trial of few steps does not move')
         return found
     if padding.verdict is Verdict.REFUTED:
-        # Values that are read may still count for nothing: a mask may take them out that no rule recognises.
+        # The graph may read values that don't count, because a mask without a matching rule removes them.
         found.padding.means = manifest_pb2.MEANS_TRIED
     found.mode = manifest_pb2.BATCHING_PADDED
     return found
@@ -204,7 +204,7 @@ def _nothing_to_pad(model: ModelDescription) -> list[str]:
 
 
 def _check_proof(decision: Decision, seen: Sequence[str], what: str) -> None:
-    """Refuse what cannot be: a change that is seen although it is proven that there is none."""
+    """Raise ParityError if trials show a change though the property is proven."""
     if decision.proven:
         raise ParityError(
             [
@@ -216,10 +216,10 @@ def _check_proof(decision: Decision, seen: Sequence[str], what: str) -> None:
 
 
 class _Trial:
-    """Runs of rows alone and in company.
+    """Runs of rows alone and together with other rows.
 
-    With `check_only` it is proven that no change is to be seen: fewer rows are tried, and only a change is told that
-    rounding does not explain.
+    `check_only` means that the property is proven. Then fewer rows are run, and a change is only reported if rounding
+    can't explain it.
     """
 
     def __init__(
@@ -236,12 +236,12 @@ class _Trial:
         self._rounding = limits.double if reference.exact_by == FLOAT64 else EAGER_ROUNDING
 
     def changes(self, companies: _Companies, when: str) -> list[str]:
-        """Say by how much each output of a row changes at most, and where; as far as both have it."""
+        """Describe the largest change of each output of a row, and its position, as far as both results have it."""
         worst: dict[str, tuple[float, str]] = {}
         for company, rows in companies:
             try:
                 together = self._reference.exact(company)
-            except Exception:  # a module may refuse NaN, or read at indices that are made of it
+            except Exception:  # a module may refuse NaN, or use it as an index
                 if not any(np.isnan(array).any() for array in company.values() if array.dtype.kind == "f"):
                     raise
                 continue
@@ -255,7 +255,7 @@ class _Trial:
         return [f'"{name}" of a row changes by {change:.3g}{place} {when}' for name, (change, place) in worst.items()]
 
     def beside_other_rows(self) -> _Companies:
-        """Try rows in batches of other rows, and beside the row of zeros by which servers make a batch even."""
+        """Yield rows in batches of other rows, and with the zero row that servers add to make a batch size even."""
         inputs = self._model.inputs
         for sizes in self._all_sizes():
             rows = [self._row(sizes) for _ in range(_ROWS)]
@@ -273,10 +273,10 @@ class _Trial:
                 yield stack_rows(inputs, [*others, rows[0]], sizes), [(len(others), rows[0])]
 
     def with_other_padding(self, *, spoil: bool) -> _Companies:
-        """Try other values after the ends of rows.
+        """Yield rows with other values in their padding.
 
-        NaN is tried there if no rule covers some operator of the graph: a mask that multiplies by zero lets it through,
-        but finite numbers not.
+        NaN is included if the graph has an operator without a rule, because a mask that multiplies by zero hides finite
+        numbers but not NaN.
         """
         for sizes in self._all_sizes():
             row = self._row(sizes)
@@ -291,7 +291,7 @@ class _Trial:
                 yield noisy, [(None, padded)]
 
     def with_more_padding(self) -> _Companies:
-        """Try more steps after the ends of rows."""
+        """Yield rows with more padding."""
         for sizes in self._all_sizes():
             row = self._row(sizes)
             yield self._padded(row, sizes), [(None, row)]
@@ -302,7 +302,7 @@ class _Trial:
             sizes = {}
             for at, axis in enumerate(axes):
                 low, high = self._model.sizes[axis]
-                # Below the largest size, where there is one, so that padding can be added.
+                # Below the largest size, if there is one, to leave room for padding.
                 sizes[axis] = min(low + _LENGTHS[(number + at) % len(_LENGTHS)] - 1, max(high - 1, low))
             yield sizes
 
@@ -313,7 +313,7 @@ class _Trial:
         return draw_inputs(self._model.inputs, self._random, {**sizes, BATCH: 1}, bounded_states=True)
 
     def _louder(self, row: Arrays, times: float) -> Arrays:
-        """Multiply the floats of a row that have no bounds; states stay as they are."""
+        """Multiply the floats of a row, except for states and inputs with bounds."""
         free = {tensor.name for tensor in self._model.inputs if not (tensor.HasField("floats") or is_state(tensor))}
         return {
             name: (array * times).astype(array.dtype) if name in free and array.dtype.kind == "f" else array
@@ -326,7 +326,7 @@ class _Trial:
     def _change(
         self, tensor: manifest_pb2.Tensor, inputs: Arrays, found: _Array, expected: _Array
     ) -> tuple[float, str]:
-        """Give the largest change of an output, and where; as far as both have it, since padding makes some longer."""
+        """Return the largest change of an output and its position. Steps that only one result has don't count."""
         common = tuple(slice(0, min(sizes)) for sizes in zip(found.shape, expected.shape, strict=True))
         found, expected = found[common], expected[common]
         mask = mask_before_lengths(tensor, found.shape, inputs, self._model.lengths)
@@ -345,7 +345,7 @@ class _Trial:
         return largest, f" at {', '.join(steps)}" if steps else ""
 
     def _is_rounding(self, name: str, inputs: Arrays, change: float) -> bool:
-        """Whether a change is what rounding does: integers flip by it, and floats move as inputs moved by an ulp do."""
+        """Whether rounding explains a change: any change of integers, or one of floats about as large as by an ulp."""
         results = [arrays[name] for arrays in self._reference.moved(inputs)]
         if results[0].dtype.kind != "f":
             return True

@@ -1,7 +1,7 @@
-"""Places that an ONNX model chooses with ArgMax, ArgMin or TopK: which are right for the values that it compares.
+"""Check indices that an ONNX model chooses with ArgMax, ArgMin or TopK against the values that it compares.
 
-Extreme inputs saturate layers. Of states that are then equal but for an ulp, no two implementations choose the same
-place, however its inputs are moved.
+Extreme inputs saturate layers, so states may be equal but for an ulp. Then different implementations choose different
+indices, and moving the inputs doesn't reveal this.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ from rnnserve.protos.differences import scale
 
 _Array = npt.NDArray[Any]
 
-_PASSES = frozenset({"Identity", "Squeeze", "Unsqueeze"})  # of a place, the same place
+_PASSES = frozenset({"Identity", "Squeeze", "Unsqueeze"})  # these operators keep the chosen indices
 
 
 class ChosenPlaces:
-    """The outputs of an ONNX model that are places, with the values among which they were chosen."""
+    """Outputs of an ONNX model with chosen indices, and the values among which they were chosen."""
 
     def __init__(self, model: onnx.ModelProto, providers: Sequence[str]) -> None:
-        """Find the outputs; if there are any, make the values that their places are chosen among outputs, too."""
+        """Find these outputs. If there are any, turn the compared values into outputs as well."""
         producers = {name: node for node in model.graph.node for name in node.output}
         chosen = ((output.name, _choice(output.name, producers)) for output in model.graph.output)
         self._nodes = {name: node for name, node in chosen if node is not None}
@@ -40,9 +40,9 @@ class ChosenPlaces:
     def are_tied(
         self, inputs: Arrays, name: str, found: _Array, eager: _Array, limits: ParityLimits
     ) -> npt.NDArray[np.bool_]:
-        """Tell which of ONNX's places are as good as eager's: the values at both are equal but for rounding.
+        """Return a mask of ONNX's indices that are as good as eager's, because their values are equal but for rounding.
 
-        None is if ONNX's places are not those that PyTorch takes of ONNX's values, which are the first of equal ones.
+        Returns False everywhere if PyTorch would choose other indices from ONNX's values: the first of equal values.
         """
         node = self._nodes.get(name)
         if node is None:
@@ -62,7 +62,7 @@ class ChosenPlaces:
 
 
 def _choice(name: str, producers: Mapping[str, onnx.NodeProto]) -> onnx.NodeProto | None:
-    """Give the node that chooses an output's places; None if it is none."""
+    """Return the node that chooses an output's indices. None if there is none."""
     node = producers.get(name)
     while node is not None and node.op_type in _PASSES:
         name, node = node.input[0], producers.get(node.input[0])

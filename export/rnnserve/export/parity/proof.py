@@ -1,4 +1,4 @@
-"""The whole comparison of eager, TorchScript and ONNX: the record of it, or everything that differs."""
+"""Run all comparisons of eager PyTorch, TorchScript and ONNX: return the record, or raise every difference."""
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -51,13 +51,13 @@ _COLUMNS = [f"{pair.replace(chr(10), '_').replace(' ', '_')}_{figure}" for pair 
 
 @dataclasses.dataclass(frozen=True)
 class Proof:
-    """What was found."""
+    """The result of the verification."""
 
-    parity: manifest_pb2.Parity  # what was compared, and how far apart it was
-    batching: manifest_pb2.Batching  # which requests may share a run
-    zeros_after_lengths: Collection[str]  # names of the outputs that are zeros after each row's length
+    parity: manifest_pb2.Parity  # the comparisons, and the distances found
+    batching: manifest_pb2.Batching  # which requests may share an inference call
+    zeros_after_lengths: Collection[str]  # names of the outputs whose values are zero after each row's length
     causality: Mapping[str, manifest_pb2.Finding] = dataclasses.field(default_factory=dict)  # by output
-    script_rounding: str = ""  # where the script differs in its last bits only, because it computes in another order
+    script_rounding: str = ""  # set if only the script's last bits differ, because it computes in another order
 
 
 def prove(
@@ -71,11 +71,11 @@ def prove(
     device: str = "cpu",
     reference: Reference | None = None,
 ) -> Proof:
-    """Prove that a script and an ONNX model compute what a module computes in eager mode.
+    """Verify that a script and an ONNX model compute the same as a module in eager mode.
 
-    The same seed gives the same inputs. An ONNX model of unknown origin runs in a process of its own, and on the device
-    whose limits hold; the module runs on the CPU. The reference may be one that other proofs of the module have used.
-    ParityError has a line for everything that differs.
+    The same seed leads to the same inputs. Pass `process` to run an ONNX model of unknown origin in a separate process.
+    The ONNX model runs on `device` and must meet its limits, while the module runs on the CPU. You can share a
+    `reference` between several verifications of the same module. Raises ParityError with a line for every difference.
     """
     with one_thread(), evaluating(model.module):
         reference = reference_of(model) if reference is None else reference
@@ -149,9 +149,9 @@ def reference_of(model: DescribedModel) -> Reference:
 def _say_non_finite(
     model: DescribedModel, found: Mapping[str, tuple[InputBatch, str]], failures: FailureCollector
 ) -> list[str]:
-    """Say for each kind of values which output is not finite in eager, and where that begins; refuse ordinary ones.
+    """Describe NaN and infinity in eager's outputs and their origin, by kind. Refuse them for ordinary values.
 
-    It names no line of a file: the same module gives the same record.
+    The sentences name no line of a file, so that the same module always leads to the same record.
     """
     said, is_advised = [], False
     for kind, (batch, name) in found.items():
@@ -168,7 +168,7 @@ def _say_non_finite(
 
 
 def _is_ordinary(kind: str, model: DescribedModel) -> bool:
-    """Whether a kind has only values that the description means: usual ones, or any within described bounds."""
+    """Whether the description allows all values of a kind: usual values, or any values within described bounds."""
     if kind in (*USUAL, IDS, LENGTHS):
         return True
     floats = [tensor for tensor in model.inputs if tensor.datatype.startswith("FP") and not is_state(tensor)]
@@ -183,7 +183,7 @@ def _checks(
     *,
     is_scripted: bool,
 ) -> list[str]:
-    """What was compared, a line each."""
+    """List the comparisons, one line each."""
     kinds = {batch.kind for batch in batches}
     exact = "float64" if reference.exact_by == FLOAT64 else "itself on inputs moved by an ulp"
     has_axes = bool(model.sequence_axes)
@@ -212,17 +212,17 @@ def _flat_script(
 
 
 def check_onnx(model: onnx.ModelProto, inputs: _Tensors, outputs: _Tensors) -> Iterator[str]:
-    """Compare an ONNX model's inputs and outputs with those described; yields a sentence for each difference."""
+    """Compare an ONNX model's inputs and outputs with their descriptions. Yields a sentence for each difference."""
     constants = {tensor.name for tensor in model.graph.initializer}
     yield from _check_side("input", [value for value in model.graph.input if value.name not in constants], inputs)
     yield from _check_side("output", list(model.graph.output), outputs)
 
 
 def check_script(script: torch.jit.ScriptModule, inputs: _Tensors) -> Iterator[str]:
-    """Compare the names of a script's arguments with the inputs; yields a sentence if they differ.
+    """Compare the names of a script's arguments with the inputs. Yields a sentence if they differ.
 
-    An argument with a default may be missing from the inputs. The tensors of a tuple have names of their own, so
-    nothing is compared where a tuple is passed.
+    An argument with a default may be missing from the inputs. The tensors of a tuple have separate names, so nothing is
+    compared if a tuple is passed.
     """
     forward: Any = script.forward  # typed as a plain callable
     arguments = forward.schema.arguments[1:]
@@ -272,7 +272,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def parity_summary(parity: manifest_pb2.Parity) -> str:
-    """Summarize a parity record in a few lines: how many sequences were compared, and what to know about the result."""
+    """Summarize a parity record in a few lines: the number of sequences compared, and the caveats."""
     batch_sizes, lengths = _span(parity.batch_sizes), _span(parity.lengths)
     lines = [f"{parity.samples:,} sequences as in eager PyTorch, in batches of {batch_sizes}, of {lengths} steps"]
     lines += [f"not drawn: {line}" for line in parity.not_drawn]
@@ -280,7 +280,7 @@ def parity_summary(parity: manifest_pb2.Parity) -> str:
 
 
 def parity_table(parity: manifest_pb2.Parity) -> str:
-    """Lay a parity record out, in at most 120 columns: a line for each kind of input, tensor and length."""
+    """Format a parity record in at most 120 columns, with a line for each kind of input, tensor and length."""
     rows = [(row.input, row.tensor, row.length, *(getattr(row, name) for name in _COLUMNS)) for row in parity.distances]
     table = tabulate(rows, headers=_HEADERS, tablefmt="plain", floatfmt=".1e", numalign="right")
     drawn = [f"also drawn: {line}" for line in parity.drawn]

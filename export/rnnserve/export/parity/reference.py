@@ -1,4 +1,4 @@
-"""What ONNX is compared with: the eager module as it is, and the same module in float64."""
+"""The reference for ONNX: the eager module, and the same module in float64."""
 
 import contextlib
 import copy
@@ -16,37 +16,37 @@ from rnnserve.export.parity.tolerances import ULP
 from rnnserve.export.tensors import Arrays
 
 FLOAT64, MOVED = "float64", "inputs moved by an ulp"
-"""What whole sequences are compared with, as a manifest's parity record says it."""
+"""The names in a manifest's parity record of the reference for whole sequences."""
 
 MOVES = range(8)
-"""Seeds by which inputs or weights are moved."""
+"""Seeds for moving inputs or weights."""
 
 _Inputs = Mapping[str, npt.NDArray[Any]]
 
 _MOST_BYTES = 1 << 26
-"""Bytes of results that are kept of one module; further ones are computed each time."""
+"""Bytes of results to keep for one module. Any further results are computed each time."""
 
 
 class Truth:
-    """What results are judged by: a module, or what stands for it."""
+    """The reference that results are judged by: a module, or a substitute."""
 
-    exact_by = MOVED  # what `exact` gives: `MOVED` if it is `eager` itself, to be judged by moved inputs
+    exact_by = MOVED  # how `exact` is computed; `MOVED` if it equals `eager`, so that moved inputs measure rounding
 
     def eager(self, inputs: _Inputs) -> Arrays:
         """Compute every output in its own dtype."""
         raise NotImplementedError
 
     def exact(self, inputs: _Inputs) -> Arrays:
-        """Compute every output in float64, as exactly as can be; integers and booleans keep their dtypes."""
+        """Compute every output in float64, as exactly as possible. Integers and booleans keep their dtypes."""
         return as_float64(self.eager(inputs))
 
     def moved(self, inputs: _Inputs, seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
-        """Compute every output once for each seed, with each float of the inputs moved by one ulp or none."""
+        """Compute every output once per seed, with each float of the inputs moved by one ulp or not at all."""
         yield from map(self.eager, moved_inputs(inputs, seeds))
 
 
 class OnnxTruth(Truth):
-    """An ONNX model in the place of a module: judged by how its own results change, not by whether they are right."""
+    """An ONNX model without a module. Its results are judged by their changes, not by whether they are right."""
 
     def __init__(self, runner: OnnxRunner) -> None:
         """Take the model."""
@@ -58,16 +58,16 @@ class OnnxTruth(Truth):
 
 
 class Reference(Truth):
-    """A module, eager or scripted, as it is and in float64, run on arrays by name.
+    """A module, eager or scripted, that runs on arrays by name, as it is and in float64.
 
-    Results are kept, since a module's graphs and golden cases are judged by the same ones: they are not to be written,
-    and the module, which is in evaluation mode, must not change.
+    Results are kept, because a module's graphs and golden tests are judged by the same results. So callers must not
+    write to them, and the module must not change. It must be in evaluation mode.
     """
 
     def __init__(self, module: FlatModule, probe: Arrays, *, most_bytes: int = _MOST_BYTES) -> None:
-        """Make a copy in float64, and try it on `probe`; `most_bytes` of results are kept."""
+        """Make a copy in float64 and try it on `probe`. Keep up to `most_bytes` of results."""
         self.module = module
-        self.double = _in_float64(module, probe)  # None if it does not run in float64
+        self.double = _in_float64(module, probe)  # None if the module doesn't run in float64
         self.exact_by = MOVED if self.double is None else FLOAT64
         self._room = most_bytes
         self._kept: dict[bytes, Arrays] = {}
@@ -77,7 +77,7 @@ class Reference(Truth):
         return self._once(b"eager", inputs, lambda: self.module.run(inputs))
 
     def exact(self, inputs: _Inputs) -> Arrays:
-        """Compute every output in float64, from the same inputs; integers and booleans keep their dtypes."""
+        """Compute every output in float64, from the same inputs. Integers and booleans keep their dtypes."""
         double = self.double
         if double is None:
             return super().exact(inputs)
@@ -95,23 +95,23 @@ class Reference(Truth):
         size = sum(array.nbytes for array in results.values())
         if size <= self._room:
             self._room -= size
-            # A result may be a view of an input, or of a weight.
+            # Copy, because a result may be a view of an input or a weight.
             self._kept[key] = kept = {name: np.array(array) for name, array in results.items()}
             for array in kept.values():
                 array.flags.writeable = False
         return results
 
     def moved(self, inputs: _Inputs, seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
-        """Compute every output once for each seed, with each float of the inputs moved by one ulp or none."""
+        """Compute every output once per seed, with each float of the inputs moved by one ulp or not at all."""
         for moved in moved_inputs(inputs, seeds):
             yield self.module.run(moved)
 
     def moved_weights(self, inputs: _Inputs) -> Iterator[Arrays]:
-        """Compute every output eight times, with each float of parameters and buffers moved by one ulp or none.
+        """Compute every output eight times, with each float of parameters and buffers moved by one ulp or not at all.
 
-        Nothing for a module that cannot be copied, or raises with other weights than its own.
+        Yields nothing if the module can't be copied or fails with changed weights.
         """
-        with contextlib.suppress(Exception):  # whatever a user's module raises
+        with contextlib.suppress(Exception):  # the user's module may raise anything
             yield from list(self._of_moved_weights(copy.deepcopy(self.module), inputs))
 
     def _of_moved_weights(self, module: FlatModule, inputs: _Inputs) -> Iterator[Arrays]:
@@ -120,17 +120,17 @@ class Reference(Truth):
         for seed in MOVES:
             random = np.random.default_rng(seed)
             for each, was in zip(values, before, strict=True):
-                each.data = torch.from_numpy(_moved(was.numpy(), random))  # `was` may be expanded, and not be written
+                each.data = torch.from_numpy(_moved(was.numpy(), random))  # `was` may be expanded, so don't write to it
             yield module.run(inputs)
 
 
 def as_float64(arrays: _Inputs) -> Arrays:
-    """Give the floats among arrays as float64, and the others as they are."""
+    """Convert the floats among arrays to float64."""
     return {name: array.astype(np.float64) if array.dtype.kind == "f" else array for name, array in arrays.items()}
 
 
 def moved_inputs(inputs: _Inputs, seeds: Iterable[int] = MOVES) -> Iterator[Arrays]:
-    """Give inputs once for each seed, with each float moved by one ulp or none."""
+    """Yield the inputs once per seed, with each float moved by one ulp or not at all."""
     for seed in seeds:
         random = np.random.default_rng(seed)
         yield {name: _moved(array, random) for name, array in inputs.items()}
@@ -145,11 +145,11 @@ def _moved(array: npt.NDArray[Any], random: np.random.Generator) -> npt.NDArray[
 
 
 def _in_float64(module: FlatModule, probe: Arrays) -> FlatModule | None:
-    """A copy in float64; None where it raises, or computes in something else inside, which its outputs' dtypes tell."""
+    """Return a copy in float64. None if it raises, or if its outputs show that it computes in another dtype inside."""
     try:
         with torch.no_grad():
             double = copy.deepcopy(module).double()
         found = double.run(probe)
-    except Exception:  # noqa: BLE001 - whatever a user's module raises, it does not run in float64
+    except Exception:  # noqa: BLE001 - the user's module may raise anything
         return None
     return double if all(array.dtype.kind != "f" or array.dtype == np.float64 for array in found.values()) else None

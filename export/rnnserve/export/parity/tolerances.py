@@ -1,8 +1,8 @@
-"""The table of limits: how far values of float32 may lie apart, by device; and the tolerances of other comparisons.
+"""Limits on the distance between float32 values, by device, and the tolerances of other comparisons.
 
 A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/lab/findings.md,
-"Comparing recurrent models"). Single steps amplify nothing and have tight limits; whole sequences are judged by their
-distance from float64, as a multiple of eager's own.
+"Comparing recurrent models"). Single steps amplify nothing and have tight limits. Whole sequences are judged by their
+distance from float64, as a multiple of eager's distance.
 """
 
 import dataclasses
@@ -15,45 +15,46 @@ ULP = 2.0**-23
 """float32's step from 1 to 2."""
 
 OTHER_RUNTIME = 4.0
-"""How many times further than the samples of rounding another runtime's may move a value."""
+"""Another runtime's rounding may move a value this many times further than the samples of rounding do."""
 
 CALM = 0.25
-"""The part of a limit that rounding may use in the rows that golden results have: another runtime may use more."""
+"""Fraction of a limit that rounding may use in the rows of golden tests. The rest is for other runtimes."""
 
 ADOPTED_RMS = 2.5
-"""How much tighter the limit of a root mean square is than that of the largest distance, for files that are adopted."""
+"""Factor between the limits of the largest distance and of the root mean square, for imported files."""
 
 AMPLIFIED = 100.0
-"""How many times the change by inputs moved by an ulp is no rounding any more: the order of a sum changes less."""
+"""A change isn't rounding if it is this many times the change by inputs moved by an ulp. Reordering sums does less."""
 
 LARGE_SUMS: Mapping[str, float] = MappingProxyType({"long and loud": 16.0})
-"""Kinds of which the limits of whole sequences grow with the largest value, and not with a sixteenth of it: the order
-in which a runtime adds a thousand large values moves their sum by ulps of that. Eager's own may be exact to less."""
+"""Kinds whose limits for whole sequences grow with the largest value instead of a sixteenth of it. The order in which a
+runtime adds a thousand large values moves their sum by ulps of the largest value. Eager may be more exact than that."""
 
 UNDECIDED = 1e-2
-"""Distance of a value of 1 from float64 from which on users are told that the module itself amplifies rounding."""
+"""Relative distance from float64 above which users get a note that the module itself amplifies rounding."""
 
 EAGER_ROUNDING = 1e-4
-"""Rounding of a value of 1 over short sequences, where there is no float64; a dependence moves results by more."""
+"""Relative rounding over short sequences, if there is no float64. A dependence changes results by more."""
 
 OTHER_FORMULA = 2e-5
-"""Distance of values of 1 from which on a file computes another formula: rounding moves short sequences by less."""
+"""Relative distance above which a file computes another formula. Rounding moves short sequences by less."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ParityLimits:
-    """How far values may lie apart, in the unit of the tensors.
+    """Limits on the distance between values, in the unit of the tensors.
 
-    Every limit but the factor grows with large values, by `rnnserve.protos.differences.scale` of the tensor.
+    Every limit except the factor grows with large values, by `rnnserve.protos.differences.scale` of the tensor.
 
     Attributes:
-        step: Largest difference from eager after one step, beside a multiple of eager's own distance from float64.
-        sample: The same for given samples.
-        sequence_rms_factor: Whole sequences: root mean square distance from float64, as a multiple of eager's own, over
-            all rows of a length and, where eager is close to float64 by luck, over several runs of eager.
-        sequence_rms_floor: Added to that multiple, since eager may be exact by luck.
-        sequence_largest: Whole sequences that are known to amplify nothing (golden results): largest distance of any
-            one value from float64.
+        step: Largest difference from eager after one step, in addition to a multiple of eager's distance from float64.
+        sample: The same for the user's samples.
+        sequence_rms_factor: For whole sequences: root mean square distance from float64, as a multiple of eager's
+            distance. Both are taken over all rows of a length. If eager is close to float64 by luck, several runs of
+            eager are used.
+        sequence_rms_floor: Added to that multiple, because eager may be exact by luck.
+        sequence_largest: For whole sequences known to amplify nothing (golden tests): largest distance of any value
+            from float64.
         double: Largest difference between two computations of the same result in float64.
     """
 
@@ -75,8 +76,9 @@ LIMITS: Mapping[str, ParityLimits] = MappingProxyType(
             sequence_largest=4e-6,
             double=1e-9,
         ),
-        # Not measured: twice the CPU's, since the golden results come from the CPU and cuDNN adds in another order.
-        # `make gpu` measures what they have to be. They are not for TF32, which keeps 10 bits of a product's factors.
+        # Not measured: twice the CPU's limits, because the golden tests come from the CPU and cuDNN adds in another
+        # order. `make gpu` measures the necessary limits. They don't cover TF32, which keeps 10 bits of a product's
+        # factors.
         "cuda": ParityLimits(
             step=64 * ULP,
             sample=8e-6,
@@ -95,10 +97,10 @@ def limits_for(device: str) -> ParityLimits:
 
 
 def replay_limits(*, step: float = 0.0, sequence: float = 0.0) -> list[manifest_pb2.ReplayLimits]:
-    """Give the limits for replaying golden results as the manifest has them, a message for each device.
+    """Return the limits for golden tests in the manifest's form, one message for each device.
 
-    They grow with how far rounding was found to move a value in one step and in whole sequences, in the unit of the
-    limit; wide layers need more than the table has.
+    `step` and `sequence` are the measured effects of rounding on a value in one step and in whole sequences, in the
+    unit of the limits. The limits grow with them, because wide layers need more than the table allows.
     """
     cpu = LIMITS["cpu"]
     wider_step = max(1.0, OTHER_RUNTIME * step / cpu.step)

@@ -1,11 +1,12 @@
-"""Comparing shapes and values over many batches: TorchScript bit for bit, ONNX by kind of input.
+"""Compare shapes and values over many batches: TorchScript bit for bit, ONNX by kind of input.
 
-A trained recurrence amplifies rounding, so each kind of input has a rule of its own (docs/lab/findings.md, "Comparing
-recurrent models"): single steps are compared with eager, value by value; whole sequences with float64, by root mean
-square over all their rows, unless they are so near eager that float64 cannot matter. Integers and booleans are equal
-wherever they are decided: eager and float64 agree about them, and so does eager when its inputs or weights are moved by
-an ulp; of extreme values `chosen_places` decides, too. NaN and infinity are in the same places as in eager; all else is
-judged without them.
+A trained recurrence amplifies rounding, so each kind of input has a separate rule (docs/lab/findings.md, "Comparing
+recurrent models"). Single steps are compared with eager, value by value. Whole sequences are compared with float64, by
+root mean square over all their rows, unless they are so close to eager that float64 can't matter.
+
+Integers and booleans must be equal if they are decided: if eager and float64 agree, and eager doesn't change when its
+inputs or weights are moved by an ulp. For extreme values, `chosen_places` can mark more of them as undecided. NaN and
+infinity must be at the same indices as in eager. All other values are judged without them.
 """
 
 import dataclasses
@@ -35,14 +36,14 @@ Mask = npt.NDArray[np.bool_] | None
 
 @dataclasses.dataclass
 class Spread:
-    """Largest value and root mean square of differences that come in batches, in the unit of the tensor."""
+    """Largest value and root mean square of differences over several batches, in the unit of the tensor."""
 
     largest: float = 0.0
     squares: float = 0.0
     count: int = 0
 
     def add(self, found: Array, expected: Array, mask: Mask = None) -> None:
-        """Add the differences of two arrays of floats of one shape, in float64, where the mask is true."""
+        """Add the differences of two float arrays of the same shape, in float64, for values selected by the mask."""
         count = expected.size if mask is None else int(np.broadcast_to(mask, expected.shape).sum())
         if not count:
             return
@@ -53,7 +54,7 @@ class Spread:
 
     @property
     def rms(self) -> float:
-        """Root mean square of all differences; 0 if there are none."""
+        """Root mean square of all differences. 0 if there are none."""
         return float(np.sqrt(self.squares / self.count)) if self.count else 0.0
 
 
@@ -61,50 +62,50 @@ class Spread:
 class DistanceRow:
     """The distances of one kind of input, one tensor and one length."""
 
-    kind: str = ""  # of input, for the limits of large sums
+    kind: str = ""  # kind of input, for the limits of large sums
     found_eager: Spread = dataclasses.field(default_factory=Spread)
     eager_exact: Spread = dataclasses.field(default_factory=Spread)  # exact: in float64
     found_exact: Spread = dataclasses.field(default_factory=Spread)
-    moved_exact: Spread = dataclasses.field(default_factory=Spread)  # of eager, when its inputs are moved by an ulp
+    moved_exact: Spread = dataclasses.field(default_factory=Spread)  # of eager with inputs moved by an ulp
     scale: float = 1.0  # factor by which limits grow, see `rnnserve.protos.differences.scale`
 
     def add(self, *, found: Array, eager: Array, exact: Array, mask: Mask = None) -> None:
-        """Add all distances of one batch, where the mask is true."""
+        """Add all distances of one batch, for values selected by the mask."""
         self.found_eager.add(found, eager, mask)
         self.measure(found, eager, exact, mask)
 
     def measure(self, found: Array, eager: Array, exact: Array, mask: Mask = None) -> None:
-        """Add the distances from float64 of one batch, where the mask is true."""
+        """Add the distances from float64 of one batch, for values selected by the mask."""
         self.eager_exact.add(eager, exact, mask)
         self.found_exact.add(found, exact, mask)
         self.scale = max(self.scale, scale(masked(exact, mask)) * LARGE_SUMS.get(self.kind, 1.0))
 
     @property
     def rounding(self) -> Spread:
-        """How far rounding takes eager from float64: over several runs if there were several, else over one."""
+        """The distance from eager to float64 due to rounding, over all runs on moved inputs, or else over one run."""
         return self.moved_exact if self.moved_exact.count else self.eager_exact
 
     @property
     def is_unmoved(self) -> bool:
-        """Whether moved inputs have changed nothing, as of ids."""
+        """Whether moved inputs changed nothing. Ids, for example, can't move."""
         return self.moved_exact.largest == self.eager_exact.largest and self.moved_exact.rms == self.eager_exact.rms
 
     def is_near(self, limits: ParityLimits, largest_scale: float) -> bool:
-        """Whether the values pass whatever float64 gives, so that it need not be computed.
+        """Whether the values pass for any float64 results, so that these need not be computed.
 
-        If found values are within the floor of eager's, that follows from the triangle inequality: |found - exact| <=
-        |found - eager| + |eager - exact|. Half of eager's scale stands for float64's: if float64's were less than
-        that, eager would be so far from it that the multiple alone would do.
+        They pass if the found values are within the floor of eager's, by the triangle inequality: |found - exact| <=
+        |found - eager| + |eager - exact|. Half of eager's scale stands for float64's scale. If float64's scale were
+        smaller, eager would be so far from it that the multiple alone would suffice.
         """
         floor = limits.sequence_rms_floor * max(1.0, largest_scale / 2)
         return limits.sequence_rms_factor >= 1 and self.found_eager.rms <= floor
 
     def allowed(self, limits: ParityLimits) -> float:
-        """Give the root mean square distance from float64 that the found values may have."""
+        """Return the allowed root mean square distance between the found values and float64."""
         return limits.sequence_rms_factor * self.rounding.rms + limits.sequence_rms_floor * self.scale
 
     def failure(self, limits: ParityLimits) -> str | None:
-        """Judge the distance from float64 by eager's own; say what is wrong with it."""
+        """Judge the distance from float64 by eager's distance. Returns a message if it is too large."""
         found, eager, allowed = self.found_exact.rms, self.rounding.rms, self.allowed(limits)
         if found <= allowed:  # False for NaN
             return None
@@ -115,17 +116,17 @@ class DistanceRow:
 
 
 class Distances:
-    """Distances between found values, eager's and float64's, by kind of input, tensor and length."""
+    """Distances between the found values, eager and float64, by kind of input, tensor and length."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str, int], DistanceRow] = {}
 
     def row(self, kind: str, name: str, length: int) -> DistanceRow:
-        """Give a row; an empty one the first time."""
+        """Return a row. It is empty at first."""
         return self.rows.setdefault((kind, name, length), DistanceRow(kind))
 
     def record(self, kinds: Collection[str] | None = None) -> list[manifest_pb2.Distance]:
-        """Give the manifest's rows, of some kinds or of all, in the order in which they first came."""
+        """Return the manifest's rows, for some kinds or for all, in the order of their creation."""
         return [
             manifest_pb2.Distance(
                 input=kind,
@@ -143,7 +144,7 @@ class Distances:
         ]
 
     def amplified(self) -> list[str]:
-        """Say where rounding alone moves eager itself far from float64: a sentence for each kind and tensor."""
+        """Describe for which kinds and tensors rounding alone moves eager far from float64, one sentence each."""
         farthest: dict[tuple[str, str], tuple[float, int]] = {}
         for (kind, name, length), row in self.rows.items():
             distance = row.rounding.largest
@@ -156,15 +157,15 @@ class Distances:
 
 
 def masked(values: Array, mask: Mask) -> Array:
-    """Give zeros where values do not count."""
+    """Replace values outside the mask with zeros."""
     return values if mask is None else np.where(mask, values, 0)
 
 
 def differing_places(found: Array, eager: Array, mask: Mask, where: object) -> str:
-    """Compare the places and signs of NaN and infinity; say what differs.
+    """Compare the positions and signs of NaN and infinity, and describe the first difference.
 
-    In a step in which a guarded recurrence gives NaN, all its values are NaN, also the few that eager computes from
-    other gates; so a row and step that holds one in eager may hold more.
+    If a guarded recurrence returns NaN in a step, all values of the step are NaN, though eager computes some of them
+    from other gates. So if eager has a NaN in a row and step, the found values may have more.
     """
     wrong: npt.NDArray[np.bool_] = np.isfinite(found) != np.isfinite(eager)
     with np.errstate(invalid="ignore"):
@@ -181,7 +182,7 @@ def differing_places(found: Array, eager: Array, mask: Mask, where: object) -> s
 
 
 def finite_values(mask: Mask, *arrays: Array) -> tuple[Mask, list[Array]]:
-    """Give a mask without the values that are not finite in one of the arrays, and the arrays with zeros there."""
+    """Exclude values that aren't finite in every array: return a mask without them, and the arrays with zeros there."""
     if all(array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in arrays):
         return mask, list(arrays)
     finite = np.logical_and.reduce([np.isfinite(array) for array in arrays])
@@ -190,7 +191,7 @@ def finite_values(mask: Mask, *arrays: Array) -> tuple[Mask, list[Array]]:
 
 
 _MEASURED_ROWS = 8
-"""Rows of each kind and length that are compared with float64 in any case: the record says how far it is."""
+"""Rows of each kind and length that are always compared with float64, because the record contains the distance."""
 
 _LOST = (
     "Is a small number lost before a logarithm or in a divisor, or do squares underflow or exponentials overflow? "
@@ -206,8 +207,8 @@ _LONG_ONLY = (
     "where a mean does not. If no row of yours is as long, say so, and it is not compared: name the axis, and the most "
     'steps, as sizes={{"sequence": (1, 500)}}'
 )
-_LONG = 129  # steps, from which on a script is run once
-_ROUNDING = 10.0  # times what is allowed, below which rounding may explain a distance
+_LONG = 129  # steps; a script is run once per kind on batches this long or longer
+_ROUNDING = 10.0  # multiple of the allowed distance up to which rounding is a possible explanation
 _LONGEST_ERROR = 200  # characters
 
 
@@ -219,7 +220,7 @@ class _Worst:
 
 
 class FailureCollector:
-    """Failures in the order in which they came; of values that differ, the worst batch for each check and tensor."""
+    """Failures in order of occurrence. For differing values, only the worst batch of each check and tensor is kept."""
 
     def __init__(self) -> None:
         self._failures: dict[tuple[str, str], _Worst] = {}
@@ -228,7 +229,7 @@ class FailureCollector:
         return len(self._failures)
 
     def lines(self) -> list[str]:
-        """Say everything, a sentence each."""
+        """Return all failures, a sentence each."""
         return [
             each.text + (f" (and in {each.batches - 1} other batches)" if each.batches > 1 else "")
             for each in self._failures.values()
@@ -239,14 +240,14 @@ class FailureCollector:
         self._failures.setdefault((text, ""), _Worst(0.0, text))
 
     def add_difference(self, check: str, name: str, distance: float, text: str) -> None:
-        """Add a failure of one batch; of a check and a tensor, the batch of the largest distance is told."""
+        """Add a failure of one batch. For each check and tensor, the batch with the largest distance is reported."""
         known = self._failures.setdefault((check, name), _Worst(distance, text))
         known.batches += 1
         if distance > known.distance:
             known.distance, known.text = distance, text
 
     def compare_forms(self, check: str, name: str, found: Array, expected: Array, where: object) -> bool:
-        """Compare dtypes and shapes, and add what differs; give whether the shapes are the same."""
+        """Compare dtypes and shapes, and add the differences. Returns whether the shapes are the same."""
         if found.dtype != expected.dtype:
             self.add(f'{check}, dtypes: "{name}" is {found.dtype}; expected {expected.dtype}')
         if found.shape != expected.shape:
@@ -264,7 +265,7 @@ class FailureCollector:
         where: object,
         advice: str = "",
     ) -> None:
-        """Compare values of one shape one by one, and add the largest difference if it is beyond the limit."""
+        """Compare arrays of the same shape value by value, and add the largest difference if it exceeds the limit."""
         worst = largest_difference(found, expected)
         if worst.distance <= limit:
             return
@@ -277,7 +278,7 @@ class FailureCollector:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Run:
-    """A batch, and what eager and ONNX give for it; the others are computed once, if at all."""
+    """A batch with the results of eager and ONNX. The other results are computed on demand, once."""
 
     batch: InputBatch
     eager: Arrays
@@ -288,7 +289,7 @@ class _Run:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Floats:
-    """An output of a run: values of one shape, finite, and a mask of those that count."""
+    """A float output of a run: finite arrays of the same shape, and a mask of the values to compare."""
 
     run: _Run
     name: str
@@ -297,21 +298,21 @@ class _Floats:
     mask: Mask
 
     def with_exact(self) -> tuple[Mask, Array, Array, Array]:
-        """Give the mask, ONNX's values, eager's and float64's."""
+        """Return the mask and the values of ONNX, eager and float64."""
         mask, (found, eager, exact) = finite_values(self.mask, self.found, self.eager, self.run.exact()[self.name])
         return mask, found, eager, exact
 
 
 class ValueComparison:
-    """Compares group by group, each of batches of one kind and length.
+    """Compares groups of batches of the same kind and length.
 
     Attributes:
-        distances: Between ONNX, eager and float64, so far.
-        script_rounding: Where a script differs in its last bits only: it computes in another order than eager.
-        unanswered: What the module itself raised, by kind of extreme values.
-        non_finite: The first batch of each kind of values for which eager gives NaN or infinity, and the output.
-        zeros_after_lengths: The outputs with lengths that were zeros after each row's length so far.
-        undecided: The integer outputs that differ somewhere, and that rounding alone changes there.
+        distances: Distances between ONNX, eager and float64, so far.
+        script_rounding: Cases in which only the last bits of a script differ, because it computes in another order.
+        unanswered: Errors that the module itself raised, by kind of extreme values.
+        non_finite: The first batch of each kind of values for which eager returns NaN or infinity, and the output.
+        zeros_after_lengths: The outputs with lengths that so far were zero after each row's length.
+        undecided: The integer outputs with differences that rounding alone can explain.
     """
 
     def __init__(
@@ -322,7 +323,7 @@ class ValueComparison:
         failures: FailureCollector,
         places: ChosenPlaces | None = None,
     ) -> None:
-        """Start with no batches; without `places`, places that are not eager's are wrong for extreme values, too."""
+        """Start without batches. Without `places`, indices of extreme values must also equal eager's."""
         self.distances = Distances()
         self.script_rounding = FailureCollector()
         self.unanswered: dict[str, str] = {}
@@ -333,8 +334,8 @@ class ValueComparison:
         }
         self._model, self._reference, self._limits, self._failures = model, reference, limits, failures
         self._places = places
-        self._is_refused = False  # onnxruntime refused to run a batch
-        self._scripted: set[tuple[str, int]] = set()  # kinds and lengths that the script was run on
+        self._is_refused = False  # whether onnxruntime refused to run a batch
+        self._scripted: set[tuple[str, int]] = set()  # kinds and lengths on which the script was run
         self._too_far: dict[tuple[str, str, int], DistanceRow] = {}
 
     def compare(
@@ -360,7 +361,7 @@ class ValueComparison:
         }
 
     def judge(self) -> None:
-        """Add what lies too far from float64, after every batch; advise if only long rows do, by possible rounding."""
+        """After all batches, add the values too far from float64, with advice if only long rows fail by rounding."""
         may_be_long = not len(self._failures)
         for (kind, name, length), row in self._too_far.items():
             self._failures.add(f'onnx, {kind}: "{name}" at sequence {length}: {row.failure(self._limits)}')
@@ -372,11 +373,11 @@ class ValueComparison:
             self._failures.add(_LONG_ONLY.format(min(length for _, _, length in self._too_far)))
 
     def _run(self, batch: InputBatch, script: FlatModule | None, runner: OnnxRunner) -> _Run | None:
-        if self._is_refused and not batch.is_usual:  # what does not run at all is said once
+        if self._is_refused and not batch.is_usual:  # report only once that the model doesn't run
             return None
         try:
             eager = self._reference.eager(batch.inputs)
-        except Exception as error:  # whatever the user's module raises for values that it may not be made for
+        except Exception as error:  # the user's module may raise anything for values it isn't made for
             if batch.is_usual:
                 raise
             said = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_ERROR]
@@ -410,7 +411,7 @@ class ValueComparison:
             return
         for name, expected in eager.items():
             if self._failures.compare_forms("torchscript", name, found[name], expected, batch):
-                # Of infinities, which may be the same, no difference can be taken.
+                # Infinities may be equal, but they have no difference.
                 same = (found[name] == expected) | (np.isnan(found[name]) & np.isnan(expected))
                 pair = [np.where(same, 0, array) for array in (found[name], expected)]
                 is_rounding = bool((np.abs(np.subtract(*pair, dtype=np.float64)) <= EAGER_ROUNDING).all())
@@ -418,7 +419,7 @@ class ValueComparison:
                 failures.compare_values("torchscript, bit for bit", name, pair[0], pair[1], 0.0, batch)
 
     def _compare_output(self, run: _Run, tensor: manifest_pb2.Tensor) -> _Floats | None:
-        """Compare all of an output but the distance of its floats from float64; give these if it has the right form."""
+        """Compare an output, except its floats' distance from float64. Return the floats if their form is right."""
         name, batch = tensor.name, run.batch
         if name not in run.found:  # `check_onnx` reports it
             return None
@@ -449,11 +450,11 @@ class ValueComparison:
         return floats
 
     def _limit_of_values(self, floats: _Floats, least: float) -> float:
-        """Give how far any one value of a single step, or of a given sample, may lie from eager's.
+        """Return the allowed distance of each value from eager, for single steps and the user's samples.
 
-        Rounding of eager itself, in layers as wide as the module has them, is added to a few ulps: its distance from
-        float64. In one run that may be small by luck, if the module amplifies rounding: exp(30 * score) has thirty
-        times that of the score. So if a value lies beyond, eager is run again on inputs moved by an ulp.
+        It is a few ulps plus a multiple of eager's rounding, measured as its distance from float64, because wide layers
+        round more. This distance may be small by luck if the module amplifies rounding: exp(30 * score) has thirty
+        times the rounding of the score. So if a value exceeds the limit, eager is run again on inputs moved by an ulp.
         """
         mask, found, eager, exact = floats.with_exact()
 
@@ -469,10 +470,10 @@ class ValueComparison:
         return limit + factor * own
 
     def _compare_integers(self, run: _Run, name: str, mask: Mask) -> None:
-        """Compare integers or booleans wherever rounding alone does not change them.
+        """Compare integers or booleans, unless rounding alone can change them.
 
-        Of values that are equal but for rounding, such as the states that a recurrent layer converges to, no two
-        implementations choose the same place.
+        If values are equal but for rounding, such as the states to which a recurrent layer converges, different
+        implementations choose different indices.
         """
         found, eager, batch = run.found[name], run.eager[name], run.batch
         differ = (found != eager) & (True if mask is None else mask)
@@ -493,7 +494,7 @@ class ValueComparison:
         self._failures.compare_values(f"onnx, {batch.kind}, integers", name, found, eager, 0.0, batch, advice)
 
     def _measure(self, row: DistanceRow, values: Sequence[_Floats]) -> None:
-        """Measure distances from float64: of a few rows if all are near eager, else of all."""
+        """Measure distances from float64: of a few rows if all values are near eager, otherwise of all rows."""
         for each in values:
             row.found_eager.add(each.found, each.eager, each.mask)
         measured, others = values, list[_Floats]()
@@ -504,26 +505,26 @@ class ValueComparison:
                 measured = [each for each in values if each.run in runs]
                 others = [each for each in values if each.run not in runs]
         for some in (measured, others):
-            # A few rows may lie further from float64 than all do.
+            # A few rows may be further from float64 than all rows together.
             if some is measured or row.failure(self._limits):
                 for each in some:
                     mask, found, eager, exact = each.with_exact()
                     row.measure(found, eager, exact, mask)
 
     def _run_eager_again(self, runs: Sequence[_Run], rows: Mapping[str, DistanceRow]) -> None:
-        """Run eager on moved inputs if values lie too far from float64, unless ONNX is already known to be wrong.
+        """Run eager on moved inputs if values are too far from float64, unless ONNX is already known to be wrong.
 
-        Few rows amplify rounding far more than the others, and in these a single run of eager may be close to float64
-        by luck. If there is no float64, moved inputs are all there is to judge by. Of ids and zeros nothing moves, and
-        beside the state that tiny inputs grow to in some steps, moves of these are nothing, as another runtime's
-        rounding in each step is not: there, and of extreme values, weights are moved, too.
+        Some rows amplify rounding far more than others, and a single run of eager may be close to float64 there by
+        luck. Without float64, moved inputs are the only way to judge. But ids and zeros can't be moved. For tiny
+        inputs, a state grows within some steps until the moves no longer matter, while another runtime rounds in every
+        step. So for unmoved rows and extreme values, the weights are moved as well.
         """
 
         def failing() -> list[DistanceRow]:
             return [row for row in rows.values() if row.failure(self._limits)]
 
         if not failing():
-            if self._reference.exact_by == MOVED:  # the record says how far rounding takes eager
+            if self._reference.exact_by == MOVED:  # the record contains the effect of rounding on eager
                 self._move(_with_rows(runs), rows, self._reference.moved)
             return
         if len(self._failures):
@@ -550,5 +551,5 @@ class ValueComparison:
 
 
 def _with_rows(runs: Sequence[_Run]) -> Sequence[_Run]:
-    """Give the first run of enough rows to be measured; all runs if none has."""
+    """Return the first run with enough rows to measure, or all runs if none has."""
     return next(([run] for run in runs if run.batch.rows >= _MEASURED_ROWS), runs)
