@@ -97,7 +97,7 @@ class OfLengths(_Argument):
     dtype: torch.dtype = torch.float32
 
     def of(self, given: _Given, floating: torch.dtype) -> Tensor:
-        """Compute the argument with torch operators, so that they become part of the graph."""
+        """Compute the argument with torch operators, so that the computation becomes part of the graph."""
         size, lengths = given[self.like].shape[self.axis], given[self.lengths]
         if self.values is None:
             shares: Tensor = lengths.to(floating) / size

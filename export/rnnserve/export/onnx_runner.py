@@ -1,7 +1,7 @@
-"""Run ONNX models on arrays by name, in this process or in a separate process in case a model crashes or blocks it.
+"""Run ONNX models on arrays by name, in this process or in a separate one.
 
-The separate process runs this file as a program, by its path. So this file imports neither torch nor the rest of
-`rnnserve.export`, because these imports take 3 s.
+The separate process is for files of unknown origin, which may crash or never return. It runs this file as a program, by
+its path. So this file imports neither torch nor the rest of `rnnserve.export`, because these imports take 3 s.
 """
 
 import io

@@ -277,7 +277,7 @@ def _undone_on_failure(model: Path, temporary: Path) -> Iterator[None]:
 
 
 def _undo(model: Path, temporary: Path, made: Sequence[Path], *, had_config: bool) -> str:
-    """Remove all additions. Returns the remaining files, for the case that the disk also refuses the removal."""
+    """Remove all additions. Returns the paths that could not be removed, separated by commas."""
     added = [temporary]
     shutil.rmtree(temporary, ignore_errors=True)
     with suppress(OSError):

@@ -224,7 +224,7 @@ def _contents_of(cell: types.CellType) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def left_as_they_were(module: nn.Module | None = None) -> Iterator[None]:
-    """Restore the process's global state and, if there is one, the module after the context.
+    """After the context, restore the process's global state and, if you pass one, a module.
 
     In the module, this covers every attribute of every submodule, including training flags, hooks, and the contents of
     lists, dicts and sets. For parameters, buffers and other tensors, it covers the values and `requires_grad`. Outside

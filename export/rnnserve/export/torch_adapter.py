@@ -344,7 +344,7 @@ def registry_read_once() -> Iterator[None]:
 
     By default, it parses all of them at every call to read their signatures. That isn't needed: it reads a
     translation's signature again when it calls it, and of a traced function's ONNX form it reads only the domain. The
-    parsing takes a third of the time of an ordinary export.
+    parsing takes a third of the time to publish an ordinary module.
     """
 
     def read(*args: Any, **named: Any) -> ONNXRegistry:  # noqa: ANN401 - torch's own
@@ -355,7 +355,7 @@ def registry_read_once() -> Iterator[None]:
                 patch.object(TracedOnnxFunction, "function_ir", unparsed),
             ):
                 _registry.append(_read_registry(*args, **named))
-        copied = copy.copy(_registry[0])  # a copy, because each export adds translations
+        copied = copy.copy(_registry[0])  # each export adds its own translations
         copied.functions = {target: list(found) for target, found in copied.functions.items()}
         return copied
 

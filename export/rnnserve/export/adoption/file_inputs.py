@@ -85,7 +85,8 @@ _LENGTHS = re.compile(r"len", re.IGNORECASE)  # lengths, seq_len, sequence_lengt
 _NO_NAMES = re.compile(r"\?|-1|none|unk__\d+|(p2o\.)?dynamicdimension\.\d+", re.IGNORECASE)
 """Placeholder names that tf2onnx and paddle2onnx write for dynamic axes."""
 
-_FORMS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})  # keep values
+# Operators whose output has the same values as their input.
+_FORMS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _GUESSED = (0, 2)  # range of integers for trial calls, until the user passes a range
 
 
@@ -272,7 +273,7 @@ def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
 
 
 def _rows_of_tables(value: ir.Value) -> tuple[int, int] | None:
-    """Return the range of integers valid as indices into every table that an input indexes. None for no table."""
+    """Return the range of valid indices for all tables that an input indexes. None if it indexes no table."""
     rows = []
     for node, at in _readers(value):
         table = _tensor(node, 0) if node.op_type == "Gather" and at == 1 else None
@@ -359,7 +360,10 @@ class BatchTrial:
         raise WrongArguments(f"onnxruntime does not run it with one row of these sizes; {FROZEN} {refused}")
 
     def _run_together(self, found: Found) -> tuple[bool, str]:
-        """Whether a batch runs and returns one result per row, and how batching changes results beyond rounding."""
+        """Whether a batch runs and returns one result per row.
+
+        Also returns why it doesn't, or how batching changes the results by more than rounding.
+        """
         change = ""
         most = self._roles.sizes.get(BATCH, (1, max(_ROWS)))[1]
         for rows in (min(rows, most) for rows in _ROWS):
@@ -387,7 +391,8 @@ class BatchTrial:
             results = self._run(found.inputs, {**found.sizes, axis: other})
             if usual is None or results is None:
                 return False
-            if any(results[name].ndim != array.ndim for name, array in usual.items()):  # after a Squeeze
+            # A Squeeze may change the number of axes.
+            if any(results[name].ndim != array.ndim for name, array in usual.items()):
                 return False
         return True
 

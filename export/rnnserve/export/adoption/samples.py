@@ -43,7 +43,7 @@ _KEY = re.compile(r"(?:(\d+)/)?(output:)?(.+)", re.DOTALL)
 class Sample:
     """Inputs of a model, and the outputs expected for them."""
 
-    inputs: Arrays  # lengths and states may be left out
+    inputs: Arrays  # lengths and states are optional
     outputs: Arrays  # expected outputs; may be a subset
 
 
