@@ -87,10 +87,10 @@ class Rounding:
     def distances(self, inputs: _Inputs) -> npt.NDArray[np.float64]:
         """Measure the largest change of any value in each row: (2, batch), in the unit of limits.
 
-        The first line is for choosing rows. It also counts the ONNX model's results as a sample. If an integer differs,
-        the distance is infinite: the position of a maximum among values that differ only by rounding can't be a golden
-        result. The second line is for setting limits. It excludes the ONNX model's results, because a limit must not
-        widen with the results that it judges.
+        `[0]` is for choosing rows. It also counts the ONNX model's results as a sample. If an integer differs, the
+        distance is infinite: the position of a maximum among values that differ only by rounding can't be a golden
+        result. `[1]` is for setting limits. It excludes the ONNX model's results, because a limit must not widen with
+        the results that it judges.
         """
         exact, eager = self._reference.exact(inputs), self._reference.eager(inputs)
         samples = [eager, *map(self._reference.exact, self._moved_copies(inputs))]
