@@ -103,7 +103,7 @@ def _paired(
 
 
 def _other_formulas(model: onnx.ModelProto) -> Iterator[str]:
-    """Report GRUs that use the other reset formula than PyTorch, the most common mistake of other exporters."""
+    """Report GRUs with a different reset formula than PyTorch's, the most common mistake of other exporters."""
     for node in model.graph.node:
         if node.op_type == "GRU" and not any(a.name == "linear_before_reset" and a.i for a in node.attribute):
             yield (

@@ -53,9 +53,9 @@ class Roles:
     fixed: Mapping[str, int] = dataclasses.field(default_factory=dict)
     # Values of inputs with the same value in every request, as text: {"sr": "16000"}.
     constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    outputs: Sequence[str] = ()  # the outputs to publish, in this order; empty for all
+    outputs: Sequence[str] = ()  # the outputs to publish, in this order, or empty for all
     labels: Sequence[str] = ()  # names of the classes
-    fold: str = ""  # the step axis to add to a one-step file; empty for none
+    fold: str = ""  # the step axis to add to a one-step file, or empty for none
     # An axis of an input, and how many of its last values the next step repeats: {"input": (-1, 64)}.
     overlaps: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 

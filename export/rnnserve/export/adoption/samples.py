@@ -44,7 +44,7 @@ class Sample:
     """Inputs of a model, and the outputs expected for them."""
 
     inputs: Arrays  # lengths and states are optional
-    outputs: Arrays  # expected outputs; may be a subset
+    outputs: Arrays  # expected outputs of some or all names
 
 
 def read_samples(path: Path) -> Sequence[Sample]:
