@@ -1,7 +1,7 @@
-"""A Conv1d before an LSTM, without lengths: the last step decides, so that padding would change the answer.
+"""A Conv1d before an LSTM, without lengths. The result depends on the last step, so padding would change it.
 
-The batching mode of the published version is JOINED: the server joins requests of equal lengths only, and the client
-groups sequences by length. The manifest gives the reason: no input says where a padded row ends.
+The published version has the batching mode JOINED: the server batches only requests of equal length, and the client
+groups sequences by length. The manifest records the reason: the model has no input with the lengths of padded rows.
 
 Run it with `python examples/conv_lstm.py`, or publish it with `rnnserve export examples/conv_lstm.py:publication`.
 """
@@ -20,7 +20,7 @@ LABELS = ["slow", "fast"]
 
 
 class ConvLstm(nn.Module):
-    """A convolution over time, an LSTM, and a linear layer after the last step."""
+    """A convolution over time, an LSTM, and a linear layer that reads the last step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class ConvLstm(nn.Module):
 
 
 def train(module: ConvLstm, steps: int = 40) -> None:
-    """Train on sine waves of 20 values, slow or fast."""
+    """Train to distinguish slow and fast sine waves of 20 values each."""
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     for _ in range(steps):
         fast = torch.randint(0, 2, (32,))
@@ -62,7 +62,7 @@ if __name__ == "__main__":
     signals = [np.sin(step * np.arange(size, dtype=np.float32))[:, None] for step, size in ((0.2, 20), (1.4, 15))]
     with tempfile.TemporaryDirectory() as repository:
         batching = publish(it, repository=repository).manifest.batching
-        print(batching)  # the mode, and the reasons for it
+        print(batching)  # the batching mode, and the reasons for it
         with serve(repository) as server, Client(server.address) as client:
             for signal, result in zip(signals, client.classify("conv_lstm", signals), strict=True):
                 eager = it.module(torch.from_numpy(signal[None]))

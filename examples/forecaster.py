@@ -1,4 +1,4 @@
-"""The next value of a sensor: an LSTM for regression, whose states continue a series where the last request ended.
+"""Predict a sensor's next value with an LSTM. Its states continue the series after the end of the last request.
 
 Run it with `python examples/forecaster.py`, or publish it with `rnnserve export examples/forecaster.py:publication`.
 """
@@ -17,7 +17,7 @@ HIDDEN = 32
 
 
 class Forecaster(nn.Module):
-    """An LSTM that predicts, after each step, the value of the next one."""
+    """An LSTM that predicts the next value after each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,17 +31,17 @@ class Forecaster(nn.Module):
 
 
 def zeros(batch: int) -> tuple[Tensor, Tensor]:
-    """Return the states before a series."""
+    """Return the initial states of a series."""
     return torch.zeros(1, batch, HIDDEN), torch.zeros(1, batch, HIDDEN)
 
 
 def waves(batch: int, steps: int) -> Tensor:
-    """Return sine waves of random phase and frequency, (batch, steps, 1) float32."""
+    """Return sine waves with random phase and frequency, (batch, steps, 1) float32."""
     return torch.sin(6 * torch.rand(batch, 1, 1) + (0.1 + torch.rand(batch, 1, 1) / 2) * torch.arange(steps)[:, None])
 
 
 def train(module: Forecaster, steps: int = 60) -> None:
-    """Train on waves of 25 values, whose values from the second on are the targets."""
+    """Train on waves of 25 values. The targets are the same waves, shifted by one step."""
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     for _ in range(steps):
         series = waves(32, 25)

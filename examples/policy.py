@@ -1,4 +1,6 @@
-"""A policy that acts one step at a time: observation and state in, action and next state out; no sequence axis.
+"""A policy that acts one step at a time, so its tensors have no sequence axis.
+
+It maps an observation and a state to the logits of the actions and the next state.
 
 Run it with `python examples/policy.py`, or publish it with `rnnserve export examples/policy.py:publication`.
 """
@@ -31,7 +33,7 @@ class Policy(nn.Module):
 
 
 def train(module: Policy, steps: int = 40) -> None:
-    """Train to go against the sum of the first coordinates so far, in episodes of 6 steps."""
+    """Train to move against the sum of the first coordinates so far, in episodes of 6 steps."""
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     for _ in range(steps):
         observations, h = torch.randn(32, 6, 2), torch.zeros(32, HIDDEN)

@@ -1,4 +1,4 @@
-"""Sentiment of a text, given as token ids: a stacked, bidirectional GRU over packed sequences of different lengths.
+"""Classify the sentiment of texts (token ids) with a stacked, bidirectional GRU over packed sequences.
 
 Run it with `python examples/sentiment.py`, or publish it with `rnnserve export examples/sentiment.py:publication`.
 """
@@ -14,11 +14,11 @@ from rnnserve.client import Client
 from rnnserve.export import Floats, Integers, Lengths, Publication, publish
 from rnnserve.server.testing import serve
 
-VOCABULARY, GOOD, BAD = 1000, 7, 8  # token ids; a text with more of GOOD than of BAD is positive
+VOCABULARY, GOOD, BAD = 1000, 7, 8  # a text with more GOOD than BAD tokens is positive
 
 
 class Sentiment(nn.Module):
-    """Two layers in both directions; the last layer's final states decide."""
+    """A GRU with two layers in both directions. The last layer's final states determine the class."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Sentiment(nn.Module):
 
 
 def train(module: Sentiment, steps: int = 40) -> None:
-    """Train on random texts; one step shows 32 of them, padded to 12 tokens."""
+    """Train on random texts, in batches of 32 texts padded to 12 tokens."""
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     for _ in range(steps):
         tokens, lengths = torch.randint(0, 10, (32, 12)), torch.randint(3, 13, (32,))
@@ -56,12 +56,12 @@ def publication() -> Publication:
         module.eval(),
         "sentiment",
         inputs={
-            "tokens": Integers("batch", "sequence", high=VOCABULARY),  # servers refuse other token ids
+            "tokens": Integers("batch", "sequence", high=VOCABULARY),  # the server rejects other token ids
             "lengths": Lengths(),
             "h_0": Floats(("layers * directions", 4), "batch", ("hidden", 32)),
         },
         outputs=["logits", "h_n"],
-        states={"h_n": "h_0"},  # so a request may leave h_0 out
+        states={"h_n": "h_0"},  # makes h_0 optional in requests
         labels=["negative", "positive"],
     )
 

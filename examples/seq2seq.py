@@ -1,4 +1,4 @@
-"""Sequence to sequence: an encoder reads a source, a decoder writes a target of another length; two sequence axes.
+"""Sequence to sequence, with two sequence axes. The encoder's source and the decoder's target differ in length.
 
 Run it with `python examples/seq2seq.py`, or publish it with `rnnserve export examples/seq2seq.py:publication`.
 """
@@ -14,11 +14,11 @@ from rnnserve.client import Client
 from rnnserve.export import Integers, Lengths, Publication, publish
 from rnnserve.server.testing import serve
 
-TOKENS, START = 12, 0  # START opens a target, so that the decoder predicts each token from those before it
+TOKENS, START = 12, 0  # targets begin with START, so the decoder predicts each token from earlier tokens
 
 
 class Seq2Seq(nn.Module):
-    """A GRU over the packed source, whose final state is the initial state of a GRU over the target."""
+    """A GRU over the packed source. Its final state is the initial state of a second GRU, over the target."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Seq2Seq(nn.Module):
         self.predict = nn.Linear(32, TOKENS)
 
     def forward(self, source: Tensor, source_lengths: Tensor, target: Tensor) -> Tensor:
-        """Return logits of the next token after each one of the target, (batch, target, tokens) float32."""
+        """Return logits of the next token after each target token, (batch, target, tokens) float32."""
         packed = pack_padded_sequence(self.embedding(source), source_lengths, batch_first=True, enforce_sorted=False)
         _, h_n = self.encoder(packed)
         output, _ = self.decoder(self.embedding(target), h_n)

@@ -1,4 +1,4 @@
-"""A tag for every word of a sentence: a bidirectional LSTM with logits for each step.
+"""Tag every word of a sentence with a bidirectional LSTM that returns logits for each step.
 
 Run it with `python examples/tagger.py`, or publish it with `rnnserve export examples/tagger.py:publication`.
 """
@@ -18,7 +18,7 @@ WORDS, TAGS = 20, ["new", "repeated", "last"]
 
 
 class Tagger(nn.Module):
-    """A bidirectional LSTM over packed sentences, and a linear layer for each step."""
+    """A bidirectional LSTM over packed sentences, and a linear layer applied to each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Tagger(nn.Module):
 
 
 def train(module: Tagger, steps: int = 30) -> None:
-    """Train on sentences of 8 random words: a word is repeated if it equals the word before it."""
+    """Train on sentences of 8 random words. A word that equals the previous word is tagged as repeated."""
     optimizer = torch.optim.Adam(module.parameters(), lr=0.01)
     for _ in range(steps):
         words = torch.randint(0, 4, (32, 8))

@@ -1,4 +1,4 @@
-"""Publish every module of the zoo, and print what was found of each: `make zoo`, or `python examples/zoo [NAME …]`."""
+"""Publish every module of the zoo and print a table of results: `make zoo`, or `python examples/zoo [NAME …]`."""
 
 import contextlib
 import io
@@ -17,7 +17,7 @@ HEAD = ("like", "module", "how", "batching", "in parts", "distance from eager")
 
 
 def published(file: Path, repository: Path) -> tuple[ModuleType, str, Manifest]:
-    """Publish what a file of the zoo holds; return its module, how it was published, and the manifest."""
+    """Publish the model of a zoo file. Returns its Python module, how it was published, and the manifest."""
     module = ModuleType(f"zoo_{file.stem}")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module

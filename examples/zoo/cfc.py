@@ -1,6 +1,6 @@
-"""CfC, a closed-form continuous-time cell (Hasani et al. 2022; package ncps), in a loop over steps.
+"""CfC, a closed-form continuous-time cell (Hasani et al. 2022, package ncps), in a loop over steps.
 
-Each step takes the time since the step before it, so that a series need not be regular.
+Each step also reads the time since the previous step, so the steps of a series can have irregular intervals.
 """
 
 import torch
@@ -12,7 +12,7 @@ WRITTEN_LIKE = "ncps CfC"
 
 
 class CfC(nn.Module):
-    """A backbone, and two heads between which a gate of the elapsed time chooses."""
+    """A backbone with two heads. A gate that depends on the elapsed time mixes the heads."""
 
     def __init__(self, features: int = 3, hidden: int = 8) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""ConvLSTM (Shi et al. 2015): an LSTM whose states are pictures, for frames of a film."""
+"""ConvLSTM (Shi et al. 2015): an LSTM for the frames of a video, with images as states."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ WRITTEN_LIKE = "ConvLSTM_pytorch"
 
 
 class ConvLSTM(nn.Module):
-    """A convolution in the place of an LSTM's linear layer."""
+    """An LSTM with a convolution instead of a linear layer."""
 
     def __init__(self, channels: int = 1, hidden: int = 3) -> None:
         super().__init__()

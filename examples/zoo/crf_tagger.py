@@ -1,6 +1,6 @@
-"""A CRF tagger (package pytorch-crf): emissions of a GRU, and the best path by Viterbi, masked by lengths.
+"""A CRF tagger (package pytorch-crf): emissions from a GRU, and the best path by Viterbi, masked by lengths.
 
-pytorch-crf's own `decode` gives lists of Python; here the path is a tensor, with zeros after a row's length.
+pytorch-crf's own `decode` returns Python lists. Here the path is a tensor, with zeros after each row's length.
 """
 
 import torch
@@ -26,7 +26,7 @@ class CrfTagger(nn.Module):
         emissions = self.emit(self.gru(self.embed(tokens))[0])
         score, history = self.start + emissions[:, 0], []
         for t in range(1, tokens.size(1)):
-            best, before = (score.unsqueeze(2) + self.between).max(dim=1)  # (batch, tags), of the step before
+            best, before = (score.unsqueeze(2) + self.between).max(dim=1)  # (batch, tags), of the previous step
             inside = (t < lengths).unsqueeze(1)
             score = torch.where(inside, best + emissions[:, t], score)
             history.append(torch.where(inside, before, torch.arange(before.size(1))))

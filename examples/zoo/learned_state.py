@@ -1,4 +1,4 @@
-"""A forecaster whose initial state was learned: not zeros, and no input."""
+"""A forecaster with a learned initial state, which is neither zero nor an input."""
 
 import torch
 from torch import Tensor, nn

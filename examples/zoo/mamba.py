@@ -1,4 +1,4 @@
-"""A Mamba block (Gu and Dao 2023; package mambapy, sequential): a causal convolution, and a loop."""
+"""A Mamba block (Gu and Dao 2023, package mambapy, sequential): a causal convolution, then a loop over steps."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ WRITTEN_LIKE = "mambapy MambaBlock, sequential"
 
 
 class Mamba(nn.Module):
-    """A state (batch, inner, state) that decays and is written at rates that depend on the input."""
+    """A state (batch, inner, state) with input-dependent rates of decay and update."""
 
     def __init__(self, features: int = 4, inner: int = 8, state: int = 4, width: int = 3) -> None:
         super().__init__()

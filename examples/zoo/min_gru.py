@@ -1,4 +1,4 @@
-"""minGRU (Feng et al. 2024; package minGRU-pytorch): a GRU whose gates do not read the state, in a loop over steps."""
+"""minGRU (Feng et al. 2024, package minGRU-pytorch): a GRU whose gates don't read the state, in a loop over steps."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ WRITTEN_LIKE = "minGRU-pytorch, sequential"
 
 
 class MinGRU(nn.Module):
-    """h = (1 - z) * h + z * candidate, where z and the candidate are of the input only."""
+    """Computes h = (1 - z) * h + z * candidate. z and the candidate depend only on the input."""
 
     def __init__(self, features: int = 4, hidden: int = 8) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The predictor of an RNN-T (Graves 2012): an LSTM whose states the decoder keeps from token to token."""
+"""The predictor of an RNN-T (Graves 2012): an LSTM. The decoder keeps its states between tokens."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ WRITTEN_LIKE = "torchaudio RNNT predictor"
 
 
 class Predictor(nn.Module):
-    """What a decoder asks after each token that it has chosen, of each hypothesis as one row."""
+    """The decoder calls the predictor after each chosen token. Each hypothesis is one row."""
 
     def __init__(self, tokens: int = 30, hidden: int = 8) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""A voice activity detector as a foreign file: PyTorch's own exporter wrote it, and `rnnserve import` adopts it.
+"""A voice activity detector as an ONNX file from PyTorch's own exporter, for `rnnserve import`.
 
-It takes 64 samples of sound and a state at a time, as silero-vad does, and gives the probability of speech.
+Like silero-vad, each call takes 64 samples of sound and a state, and returns the probability of speech.
 """
 
 import argparse
@@ -15,7 +15,7 @@ WRITTEN_LIKE = "silero-vad, a foreign file"
 
 
 class Vad(nn.Module):
-    """A window of sound, an LSTM cell, and one probability."""
+    """An LSTM cell that reads a window of sound and returns one probability."""
 
     def __init__(self, samples: int = 64, hidden: int = 8) -> None:
         super().__init__()
@@ -28,9 +28,9 @@ class Vad(nn.Module):
 
 
 def write(file: Path) -> None:
-    """Write the file, without this package."""
+    """Write the ONNX file without using rnnserve."""
     torch.manual_seed(0)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it asks for torchvision
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # hide its advice to install torchvision
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
@@ -42,12 +42,12 @@ def write(file: Path) -> None:
             output_names=["speech", "state_n"],
             dynamic_shapes=({0: "batch"}, {1: "batch"}),
         )
-    assert program is not None  # noqa: S101 - torch gives None for its older exporter only
+    assert program is not None  # noqa: S101 - only torch's older exporter returns None
     program.save(file)
 
 
 OPTIONS = ["--name", "vad", "--state", "state_n=state"]
-"""What `rnnserve import` has to be told beside the file's name."""
+"""Options of `rnnserve import` that this file needs."""
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Write the file for rnnserve import.")

@@ -1,4 +1,4 @@
-"""sLSTM of xLSTM (Beck et al. 2024; package xlstm): exponential gates, and a state of four tensors in a dict."""
+"""The sLSTM of xLSTM (Beck et al. 2024, package xlstm): exponential gates, and a state of four tensors in a dict."""
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ WRITTEN_LIKE = "xlstm sLSTM"
 
 
 class SLSTM(nn.Module):
-    """An LSTM with exponential gates, whose normaliser n and stabiliser m keep them in range."""
+    """An LSTM with exponential gates. The normalizer n and the stabilizer m keep the gates in range."""
 
     def __init__(self, features: int = 3, hidden: int = 8) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class SLSTM(nn.Module):
         return torch.stack(outputs, dim=1)
 
     def step(self, x: Tensor, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the state after a step, tensors (batch, hidden) by name."""
+        """Return the state after one step, as tensors (batch, hidden) by name."""
         i, f, z, o = (self.of_input(x) + self.of_state(state["h"])).chunk(4, dim=-1)
         kept = nn.functional.logsigmoid(f) + state["m"]
         m = torch.maximum(kept, i)

@@ -1,14 +1,14 @@
-"""From a module to a proven artifact: TorchScript, ONNX, parity, and publishing.
+"""Turn a PyTorch module into a verified artifact: TorchScript, ONNX, parity, and publishing.
 
-`publish` describes any module (`description`), exports it (`export_onnx`, `script`), proves the results (`parity`),
-makes golden cases (`golden_cases`) and publishes the version (`publishing`); `pipeline` is the order of it. `scan` is a
-loop over steps that `export_onnx` can export. `classifiers` describes the direction classifiers; `verify` proves a
-published version again. Files that others exported are compared with their modules by `file_check`, and published
-without a proof by `adoption`. The area imports models, protos, torch, onnx and onnxruntime, and nothing of the server
-or the client.
+`publish` describes any module (`description`), exports it (`export_onnx`, `script`), verifies the results (`parity`),
+makes golden cases (`golden_cases`) and publishes the version (`publishing`). `pipeline` runs these steps in order.
+`scan` is a loop over steps that `export_onnx` can export. `classifiers` describes the direction classifiers, and
+`verify` verifies a published version again. For ONNX files from other exporters, `file_check` compares a file with its
+module, and `adoption` imports a file without this verification. The area imports models, protos, torch, onnx and
+onnxruntime, but nothing from the server or the client.
 
-A public name is imported when it is first used: torch and onnx take 3 to 5 seconds, and the commands tell mistakes that
-can be seen without them, such as a file that does not exist, at once.
+A public name is imported when it is first used, because importing torch and onnx takes 3 to 5 seconds. Commands can
+therefore report simple errors, such as a missing file, at once.
 
 Door: `__all__`.
 """
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rnnserve.common.extras import missing_package
 from rnnserve.common.lasting_imports import rare_collections
 
-# onnxruntime 1.32 reports its use to its maker, over HTTPS, and complains where it cannot keep an id for that.
+# onnxruntime 1.32 sends usage data to its vendor over HTTPS, and complains if it can't store an ID for that.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ __all__ = [
 ]
 
 _PLACES = ("errors", "description.publication", "publishing", "torchscript", "recurrence", "pipeline")
-"""The modules that have the public names, those that import little first."""
+"""The modules that define the public names. Modules with few imports come first."""
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name

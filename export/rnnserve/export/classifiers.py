@@ -1,4 +1,4 @@
-"""The publication of a direction classifier: its walks are the samples."""
+"""The publication of a direction classifier, with walks around the square as samples."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from rnnserve.models import Architecture, Checkpoint, generate_walks, pad
 __all__ = ["classifier_publication"]
 
 _WALK_LENGTHS = (2, 3, 4, 8, 16, 32, 64)
-_WALKS = 64  # of each length
+_WALKS = 64  # walks of each length
 
 
 def classifier_publication(checkpoint: Checkpoint, *, seed: int = 0) -> Publication:
@@ -41,10 +41,10 @@ def classifier_publication(checkpoint: Checkpoint, *, seed: int = 0) -> Publicat
 
 
 def _walks(architecture: Architecture, seed: int) -> list[dict[str, npt.NDArray[Any]]]:
-    """Draw walks round the square, half of them of full length.
+    """Draw walks around the square. Half of them have the full length.
 
-    Walks are points of a plane, so a classifier whose features are not two gets none. `input` is (batch, sequence,
-    features) float32, `lengths` (batch,) int64.
+    Walks consist of points in a plane, so a classifier gets none unless it has exactly two features. `input` is (batch,
+    sequence, features) float32, and `lengths` is (batch,) int64.
     """
     if architecture.features != 2:
         return []

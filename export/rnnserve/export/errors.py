@@ -1,14 +1,14 @@
-"""What can go wrong between a module and a published artifact.
+"""Errors of exporting, verifying and publishing a module.
 
 ::
 
     ExportError
-    ├── UnsupportedModule      the module does something that has no right ONNX form; says what, where and why
-    ├── WrongArguments         names, sample arguments and dynamic shapes that do not fit the module or each other
-    ├── BrokenPostcondition    the exporter gave something else than was asked for; nothing is returned
-    ├── FailedPass             a pass of the export failed, which is a defect; has its name, and the cause
-    ├── ParityError            eager, TorchScript and ONNX do not compute the same; has everything that differs
-    └── PublishingFailed       the repository cannot be written (also an OSError); nothing was published
+    ├── UnsupportedModule      the module's code can't be exported correctly; names the line and the reason
+    ├── WrongArguments         names, sample arguments or dynamic shapes don't fit the module or each other
+    ├── BrokenPostcondition    the exported graph isn't the requested one; nothing is returned
+    ├── FailedPass             a pass of the export failed, which is a bug; has the pass's name and the cause
+    ├── ParityError            eager, TorchScript and ONNX compute different results; lists every difference
+    └── PublishingFailed       the repository can't be written (also an OSError); nothing was published
 """
 
 from collections.abc import Sequence
@@ -25,26 +25,26 @@ __all__ = [
 
 
 class ExportError(Exception):
-    """A module could not be exported, proven or published; the message says why."""
+    """A module could not be exported, verified or published. The message contains the reason."""
 
 
 class UnsupportedModule(ExportError):
-    """The module does something that would be exported wrong, so it is not exported."""
+    """The module isn't exported, because the export would compute wrong results."""
 
 
 class WrongArguments(ExportError):
-    """The names, the sample arguments or the dynamic shapes do not fit the module or each other."""
+    """The names, the sample arguments or the dynamic shapes don't fit the module or each other."""
 
 
 class BrokenPostcondition(ExportError):
-    """The exported graph is not what was asked for: a lost axis, a missing name, a layer too many or too few."""
+    """The exported graph isn't the requested one: an axis or a name is missing, or the number of layers is wrong."""
 
 
 class FailedPass(ExportError):
-    """A pass of the export raised what is no refusal; `__cause__` is what it raised.
+    """A pass of the export raised an unexpected error, which is the `__cause__` of this one.
 
     Attributes:
-        name: The pass, one of those of docs/reference/passes.md.
+        name: The name of the pass. All passes are listed in docs/reference/passes.md.
     """
 
     def __init__(self, name: str, message: str) -> None:
@@ -53,10 +53,11 @@ class FailedPass(ExportError):
 
 
 class ParityError(ExportError):
-    """Eager, TorchScript and ONNX do not compute the same, so nothing is published.
+    """Eager, TorchScript and ONNX compute different results, so nothing is published.
 
     Attributes:
-        failures: Everything that differs, a line each: what, where, expected, found, and the limit.
+        failures: All differences, one line each: the value, its position, the expected and the actual number, and the
+            limit.
     """
 
     def __init__(self, failures: Sequence[str]) -> None:
@@ -65,10 +66,10 @@ class ParityError(ExportError):
 
 
 class PublishingFailed(ExportError, OSError):
-    """A version could not be written, as on a full or a read-only disk: it is not published, and the message says so.
+    """A version could not be written and isn't published, for example because the disk is full or read-only.
 
     Attributes:
-        errno: The system's number of the error.
+        errno: The operating system's error number.
     """
 
     def __init__(self, message: str, errno: int | None) -> None:

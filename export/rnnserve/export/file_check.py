@@ -1,4 +1,4 @@
-"""Comparing an ONNX graph with a module: the proof for anyone's file, and the first operator that differs."""
+"""Compare an ONNX file from any exporter with its module, and find the first operator with a different result."""
 
 import collections
 import contextlib
@@ -31,29 +31,29 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["CheckedFile", "check_file", "differing_operator"]
 
 _Array = npt.NDArray[Any]
-_Key = tuple[int, int]  # of a tensor: its id, and how often its storage had been written to
+_Key = tuple[int, int]  # of a tensor: its id, and the number of writes to its storage so far
 
-_SCALES = (1.0, 0.0, 1e-3, 30.0, 1000.0)  # of floats: what a proof draws, in short
+_SCALES = (1.0, 0.0, 1e-3, 30.0, 1000.0)  # factors for float inputs: a small selection of the verification's inputs
 _ROWS, _STEPS = 3, 6
-_NAMED = (nn.RNNBase, nn.RNNCellBase)  # whose operators are named as the module
+_NAMED = (nn.RNNBase, nn.RNNCellBase)  # their operators are reported by the module's name
 
 
 @dataclasses.dataclass(frozen=True)
 class CheckedFile:
     """The result of a comparison."""
 
-    faults: Sequence[str] = ()  # what is wrong, a sentence each; empty if the file computes what the module does
-    operator: str = ""  # the first operator whose result the file does not have; empty if none can be named
-    largest: float = 0.0  # the largest difference of a float from the module's, if nothing is wrong
+    faults: Sequence[str] = ()  # the differences, one sentence each; empty if the file matches the module
+    operator: str = ""  # the first operator whose result is missing in the file; empty if it is unknown
+    largest: float = 0.0  # the largest difference between the file's and the module's floats, if there are no faults
 
 
 def check_file(
     path: Path, publication: Publication, *, progress: bool = True, timeout: float = RUN_SECONDS
 ) -> CheckedFile:
-    """Compare anyone's ONNX export with the module that it was made from, by the proof that our own exports must pass.
+    """Compare an ONNX file from any exporter with its module. The file must pass the same checks as our own exports.
 
-    Inputs and outputs are paired by name; in order, if a name differs. Weights may lie in files beside the file.
-    `timeout` is the seconds that onnxruntime may take to load it, and for each run.
+    Inputs and outputs are paired by name, or by position if a name differs. Weights may be in separate files in the
+    same folder. onnxruntime may take up to `timeout` seconds to load the file, and again for each inference call.
     """
     file = read_onnx(path, external_data=True)
     with left_as_they_were(publication.module):
@@ -71,7 +71,7 @@ def check_file(
 
 
 def _with_names_of(file: onnx.ModelProto, described: DescribedModel) -> onnx.ModelProto:
-    """Copy a file with the names of the module's tensors and of their dynamic axes; sizes that are fixed stay."""
+    """Copy a file, and rename its tensors and dynamic axes as in the module. Fixed sizes stay fixed."""
     model = ir.from_proto(file)
     graph = model.graph
     inputs = [value for value in graph.inputs if value.name not in graph.initializers]
@@ -79,13 +79,13 @@ def _with_names_of(file: onnx.ModelProto, described: DescribedModel) -> onnx.Mod
     values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph.all_nodes() for v in node.outputs)]
     for value in values:
         if value.name in pairs and value is not pairs[value.name][1]:
-            value.name = f"{value.name}/renamed"  # so that the name is free
+            value.name = f"{value.name}/renamed"  # makes the name free
     for name, (tensor, value) in pairs.items():
         value.name = name
         if value.shape is None or len(value.shape) != len(tensor.axes):
             continue
         axes = [axis.name if axis.size < 0 else axis.size for axis in tensor.axes]
-        if any(value is each for each in inputs):  # what the file says of its outputs' sizes has no effect
+        if any(value is each for each in inputs):  # output sizes in the file have no effect
             axes = [size if isinstance(size, int) else axis for size, axis in zip(value.shape, axes, strict=True)]
         value.shape = ir.Shape(axes)
     graph.outputs[:] = [pairs[t.name][1] for t in described.outputs if t.name in pairs] or list(graph.outputs)
@@ -95,7 +95,7 @@ def _with_names_of(file: onnx.ModelProto, described: DescribedModel) -> onnx.Mod
 def _paired(
     values: Sequence[ir.Value], tensors: Sequence[manifest_pb2.Tensor]
 ) -> dict[str, tuple[manifest_pb2.Tensor, ir.Value]]:
-    """Pair values with tensors by name; in order, if names differ and the numbers of both are the same."""
+    """Pair values with tensors by name. If names differ but the counts are equal, pair them in order."""
     by_name = {value.name: value for value in values}
     if len(values) == len(tensors) and not all(tensor.name in by_name for tensor in tensors):
         by_name = {tensor.name: value for tensor, value in zip(tensors, values, strict=True)}
@@ -103,7 +103,7 @@ def _paired(
 
 
 def _other_formulas(model: onnx.ModelProto) -> Iterator[str]:
-    """Name GRUs of the formula that PyTorch does not have: the fault that other exporters make most."""
+    """Report GRUs with a different reset formula than PyTorch's, the most common mistake of other exporters."""
     for node in model.graph.node:
         if node.op_type == "GRU" and not any(a.name == "linear_before_reset" and a.i for a in node.attribute):
             yield (
@@ -113,7 +113,7 @@ def _other_formulas(model: onnx.ModelProto) -> Iterator[str]:
 
 
 def _without_repetitions(failures: Sequence[str]) -> Iterator[str]:
-    """Keep one of the sentences that differ only in the length of the sequences, and how many there are."""
+    """Merge sentences that differ only in the sequence length: keep the first, and add how many were merged."""
     alike: dict[str, list[str]] = {}
     for failure in failures:
         alike.setdefault(failure.partition(" at sequence ")[0], []).append(failure)
@@ -123,22 +123,22 @@ def _without_repetitions(failures: Sequence[str]) -> Iterator[str]:
 
 @dataclasses.dataclass(frozen=True)
 class _Call:
-    """One operator that has run, on values that depend on the module's inputs."""
+    """One call of an operator on values that depend on the module's inputs."""
 
     origin: Origin
-    inputs: Set[_Key]  # tensors that it took
-    outputs: Mapping[_Key, _Array]  # copies of the tensors that it returned or wrote to
+    inputs: Set[_Key]  # its argument tensors
+    outputs: Mapping[_Key, _Array]  # copies of the tensors it returned or wrote to
 
 
 def differing_operator(model: DescribedModel, onnx_model: bytes, process: OnnxProcess | None = None) -> str:
-    """Name the first operator of a module whose result an ONNX graph does not have: a sentence without full stop.
+    """Name the first operator of a module whose result is missing in an ONNX graph, as a sentence without full stop.
 
-    Exporters cut computations into different nodes. So an operator is named only if a wrong output is computed from
-    its result, and nothing that is computed from it on the way is in the graph. Tensors count as the same if they have
-    the same numbers in any order, because layouts differ. Empty if the outputs do not differ on a few inputs of each
-    kind, or no operator can be named. A process is for graphs of unknown origin.
+    Exporters split computations into different nodes. So an operator is named only if a wrong output depends on its
+    result, and none of the values on the way from it to the output is in the graph. Two tensors count as equal if they
+    contain the same numbers in any order, because layouts differ. Returns an empty string if the outputs agree on a few
+    inputs of each kind, or if no operator can be named. Pass a process for graphs of unknown origin.
     """
-    with contextlib.suppress(Exception):  # the proof itself reports what raises
+    with contextlib.suppress(Exception):  # the verification itself reports errors
         opened = load_proto(onnx_model)
         outputs = {value.name for value in opened.graph.output}
         results = {name for node in opened.graph.node for name in node.output if name}
@@ -163,7 +163,7 @@ def _drawn(model: DescribedModel) -> Iterator[Arrays]:
 
 
 def _first_differing(model: DescribedModel, arrays: Arrays, found: Arrays) -> Origin | None:
-    """Run the module, and find the first operator that only leads to wrong outputs; the graph has found all values."""
+    """Run the module, and find the first operator that leads to wrong outputs only. `found` are the graph's values."""
     arguments = model.module.arguments(arrays)
     recorder = _Recorder(tensors_in(arguments))
     with torch.no_grad(), paths_of(model.module, recorder.path), OperatorsSeen(recorder.see):
@@ -184,14 +184,14 @@ def _first_differing(model: DescribedModel, arrays: Arrays, found: Arrays) -> Or
 
 
 def _is_same(some: _Array, others: _Array) -> bool:
-    """Whether two tensors are the same but for rounding."""
+    """Whether two tensors are equal except for rounding."""
     return some.shape == others.shape and float(
         np.abs(some.astype(np.float64) - others.astype(np.float64)).max(initial=0.0)
     ) <= OTHER_FORMULA * scale(others)
 
 
 def _counts(array: _Array) -> bool:
-    """Whether a tensor identifies a computation: floats, not all equal. Shapes and masks are computed in many ways."""
+    """Whether a tensor can identify an operator: it holds unequal floats. Shapes and masks arise in many ways."""
     return array.dtype.kind == "f" and array.size > 1 and bool(np.ptp(array) > 0)
 
 
@@ -218,23 +218,23 @@ def _named(origin: Origin, module: nn.Module) -> str:
 
 
 class _Recorder:
-    """Keeps the results of every operator that depend on a module's inputs, in modules whose names are in `path`."""
+    """Records operators whose results depend on a module's inputs. `path` has the names of the running modules."""
 
     def __init__(self, inputs: Sequence[Tensor]) -> None:
         self.path: list[str] = []
         self.calls: list[_Call] = []
-        self._views: dict[int, dict[int, Tensor]] = {}  # by storage and id; kept alive, so that ids stay unique
+        self._views: dict[int, dict[int, Tensor]] = {}  # by storage and id, kept alive so that ids stay unique
         self._writes: collections.Counter[int] = collections.Counter()
         self._dependent = set(map(self.key, inputs))
 
     def key(self, tensor: Tensor) -> _Key:
-        """Return the key of a tensor with its present values."""
+        """Return the key of a tensor with its current values."""
         storage = tensor.untyped_storage().data_ptr()
         self._views.setdefault(storage, {})[id(tensor)] = tensor
         return id(tensor), self._writes[storage]
 
     def see(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[Any], None]:  # noqa: ANN401
-        """Keep copies of an operator's results: operators may write to them later."""
+        """Record an operator, and copy its results because later operators may write to them."""
         inputs = set(map(self.key, tensors_in((args, kwargs))))
         arguments = zip(schema_of(func).arguments, args, strict=False)
         writes = [value for argument, value in arguments if argument.alias_info and argument.alias_info.is_write]

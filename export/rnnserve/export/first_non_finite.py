@@ -1,4 +1,4 @@
-"""Finding the operator of a module that gives the first NaN or infinity."""
+"""Find the operator of a module that computes the first NaN or infinity."""
 
 import contextlib
 import traceback
@@ -17,7 +17,7 @@ from rnnserve.export.torch_adapter import OperatorsSeen, tree_leaves
 
 __all__ = ["Origin", "find_first_non_finite", "non_finite_advice", "origin_of", "paths_of", "tensors_in"]
 
-# Not -100: scores of -200 would lie below it, and what is masked would win.
+# Not -100: scores can be as low as -200, and then masked positions would win.
 _MASKS = "Where they mask scores, use a number of which softmax makes zero, too: masked_fill(…, -1e9)"
 _FLOATS = "Or, if such inputs are not meant, say which are: Floats(…, low=, high=), or give real ones with samples=. "
 _IDS = "Or, if such ids are not meant, say which are: Integers(…, low=, high=). "
@@ -45,23 +45,24 @@ class Origin(NamedTuple):
     """An operator of torch that a module runs."""
 
     operator: str  # "log"
-    module: str  # the name of the module that calls it; empty for the outermost
-    line: str  # file and line that call it, "model.py:12"; empty if that is not known
+    module: str  # the name of the calling module; empty for the outermost one
+    line: str  # file and line of the call, "model.py:12"; empty if unknown
 
     def __str__(self) -> str:
         return self.operator + (f' in "{self.module}"' if self.module else "")
 
     @property
     def advice(self) -> str:
-        """What to do about its argument, in a sentence without its full stop."""
+        """Advice on the operator's argument, as a sentence without full stop."""
         return _ADVICE.get(self.operator.rstrip("_"), _MASKS)
 
 
 def find_first_non_finite(module: FlatModule, inputs: Mapping[str, npt.NDArray[Any]]) -> Origin | None:
-    """Run a module and find the operator whose results are the first NaN, or else the first infinity.
+    """Run a module and find the operator that computes the first NaN, or else the first infinity.
 
-    Infinity is no fault by itself: masks have it. So an operator that makes NaN of finite numbers is named before it;
-    if NaN comes of infinity, the operator that made that. None if none is found, as in a script.
+    Infinity alone isn't an error, because masks contain it. So an operator that turns finite numbers into NaN comes
+    before an operator that computes infinity. If NaN results from infinity, the operator that computed the infinity is
+    returned. None if no operator is found, for example in a script.
     """
     finder = _Finder()
     with (
@@ -71,39 +72,39 @@ def find_first_non_finite(module: FlatModule, inputs: Mapping[str, npt.NDArray[A
         paths_of(module, finder.path),
         OperatorsSeen(finder.see),
     ):
-        warnings.simplefilter("ignore")  # the user has seen them: of `std` of one value, since torch 2.15
+        warnings.simplefilter("ignore")  # already shown to the user, such as torch 2.15's for `std` of one value
         module(*module.arguments(inputs))
     return finder.nan or finder.infinity
 
 
 def non_finite_advice(module: FlatModule, inputs: Mapping[str, npt.NDArray[Any]]) -> str:
-    """Say where NaN or infinity first arises, and what to do about it, to follow a sentence without its full stop."""
+    """Name the first operator with NaN or infinity and the remedy. The text continues a sentence without full stop."""
     origin = find_first_non_finite(module, inputs)
     if origin is None:
         return f". {_MASKS}. {_ALLOWED}"
     line = f" ({origin.line})" if origin.line else ""
     described = _FLOATS if any(array.dtype.kind == "f" for array in inputs.values()) else _IDS
-    if origin.advice == _MASKS:  # the number in the module is at fault, not the inputs
+    if origin.advice == _MASKS:  # the constant in the module is the cause, not the inputs
         described = ""
     return f": the first ones come from {origin}{line}. {origin.advice}. {described}{_ALLOWED}"
 
 
 class _Finder:
-    """Looks at the inputs and results of every operator, in modules whose names are in `path`, the outermost first."""
+    """Checks the inputs and results of every operator. `path` has the names of the running modules, outermost first."""
 
     def __init__(self) -> None:
         self.path: list[str] = []
-        self.nan: Origin | None = None  # the first operator that makes NaN of inputs without
-        self.infinity: Origin | None = None  # the first that makes infinity of finite inputs
+        self.nan: Origin | None = None  # the first operator that turns inputs without NaN into NaN
+        self.infinity: Origin | None = None  # the first operator that turns finite inputs into infinity
 
     def see(self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Callable[[Any], None]:  # noqa: ANN401
-        """Look at the inputs of an operator now, since it may write to them, and at its results."""
+        """Check an operator's inputs now, because it may write to them, and its results later."""
         tensors = tensors_in((args, kwargs))
         had_nan = _any(torch.isnan, tensors)
         had_infinity = _any(torch.isinf, tensors)
 
         def see_result(result: Any) -> None:  # noqa: ANN401
-            # 0 / 0 of integers is NaN as well: a mean over the ids that are not padding. A constant reads nothing.
+            # Integer inputs count because 0 / 0 is NaN, as in a mean over ids without padding. Skip constants.
             if had_nan or not tensors:
                 return
             if self.nan is None and _any(torch.isnan, tensors_in(result)):
@@ -119,21 +120,21 @@ def _any(is_so: Callable[[Tensor], Tensor], tensors: Sequence[Tensor]) -> bool:
 
 
 def origin_of(func: Any, path: Sequence[str]) -> Origin:  # noqa: ANN401 - an operator of torch
-    """Name an operator of torch that is running in modules of these names, and the line of the user's code."""
+    """Name a running operator of torch, the module that called it, and the line of the user's code."""
     frames = (frame for frame in reversed(traceback.extract_stack()) if not frame.filename.startswith("<"))
     frame = next((each for each in frames if is_users_code(each.filename)), None)
     line = "" if frame is None else source_line(frame.filename, frame.lineno)
     return Origin(str(func).split(".")[1], path[-1] if path else "", line)
 
 
-def tensors_in(values: Any) -> list[Tensor]:  # noqa: ANN401 - what operators take and give
-    """List the tensors in what an operator takes or gives."""
+def tensors_in(values: Any) -> list[Tensor]:  # noqa: ANN401 - arguments and results of operators
+    """List the tensors in an operator's arguments or results."""
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 @contextlib.contextmanager
 def paths_of(module: nn.Module, path: list[str]) -> Iterator[None]:
-    """Keep the names of the modules that are running, in the context."""
+    """Within the context, keep the names of the running modules in `path`."""
     handles = []
     for name, part in users_module(module).named_modules():
         if isinstance(part, torch.jit.ScriptModule):

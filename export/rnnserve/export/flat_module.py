@@ -1,7 +1,8 @@
-"""A call is a tree: `FlatModule` takes flat tensors, and calls the user's module with what that takes.
+"""`FlatModule` takes a flat list of tensors and calls the user's module with the arguments that it expects.
 
-Everything after the description sees the tensors of a model by name and in order. In here they become arguments: in
-tuples, dicts and objects, nested states, masks made of lengths, attributes that hold states. Results become a tuple.
+After the description, the rest of the export works with named tensors in order. This file turns them into arguments:
+tuples, dicts and objects, nested states, masks computed from lengths, and attributes that hold states. The results
+become a tuple of tensors.
 """
 
 import contextlib
@@ -23,23 +24,23 @@ from rnnserve.export.tensors import Arrays
 from rnnserve.export.trees import Leaf, NoTensor, Path, Tree, flatten_results, leaves, made_of_a_tensor, mapped
 
 MISSING = object()
-"""What an attribute is that a module does not have before its first call."""
+"""Stands for an attribute that the module doesn't have before its first call."""
 
 _Given = Mapping[str, Any]
-"""The tensors of a call by name, with None for those that are left out."""
+"""The tensors of a call by name. An omitted tensor is None."""
 
 
 class _Argument(Leaf):
-    """What a call makes a value of; the module runs in the type `floating`."""
+    """A rule for an argument of forward. In each call, its value is computed from the call's tensors."""
 
-    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401 - what forward takes
-        """Make the value of the tensors of a call."""
+    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401 - any argument of forward
+        """Compute the value from a call's tensors. The module runs in the dtype `floating`."""
         raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class Slot(_Argument):
-    """An input as it is."""
+    """An input, unchanged."""
 
     name: str
 
@@ -49,7 +50,7 @@ class Slot(_Argument):
 
 @dataclasses.dataclass(frozen=True)
 class Fixed(_Argument):
-    """A constant that a publication gives (`by_user`), or forward's own default. Float32 becomes `floating`."""
+    """A constant from the publication (`by_user`), or forward's own default. A float32 tensor becomes `floating`."""
 
     value: Any
     by_user: bool = False
@@ -61,7 +62,7 @@ class Fixed(_Argument):
 
 @dataclasses.dataclass(frozen=True)
 class Grouped(_Argument):
-    """A container that is made in each call: `kind` is `tuple`, or takes its parts by their keys, as `dict` does."""
+    """A container, rebuilt in each call. `kind` is `tuple`, or takes the parts as keyword arguments, as `dict` does."""
 
     kind: Callable[..., Any]
     parts: Mapping[str, _Argument]
@@ -73,7 +74,7 @@ class Grouped(_Argument):
 
 @dataclasses.dataclass(frozen=True)
 class Omissible(_Argument):
-    """An argument with a default, which it is if none of its tensors is given."""
+    """An argument with a default value, which is used if the call has none of its tensors."""
 
     argument: Tree
     names: tuple[str, ...]
@@ -86,17 +87,17 @@ class Omissible(_Argument):
 
 @dataclasses.dataclass(frozen=True)
 class OfLengths(_Argument):
-    """A mask, ids with padding after the end of each row, or shares of an axis: made of the lengths of rows."""
+    """An argument computed from the rows' lengths: a mask, ids padded after each row's end, or fractions of an axis."""
 
-    lengths: str  # the input (batch,) that holds the lengths
-    like: str  # an input that has the sequence axis
-    axis: int  # the axis's position in it
-    axes: tuple[str, ...] = ()  # of what is made: "batch" and "steps", and "" for axes of size 1
-    values: tuple[Any, Any] | None = None  # before the end of a row and after it: a number or an input; None for shares
+    lengths: str  # the input (batch,) of lengths
+    like: str  # an input with the sequence axis
+    axis: int  # the position of the sequence axis in this input
+    axes: tuple[str, ...] = ()  # axes of the argument: "batch" and "steps", and "" for axes of size 1
+    values: tuple[Any, Any] | None = None  # numbers (or an input) before and after a row's end; None for fractions
     dtype: torch.dtype = torch.float32
 
     def of(self, given: _Given, floating: torch.dtype) -> Tensor:
-        """Make it by operators of torch, so that the graph holds them."""
+        """Compute the argument with torch operators, so that the computation becomes part of the graph."""
         size, lengths = given[self.like].shape[self.axis], given[self.lengths]
         if self.values is None:
             shares: Tensor = lengths.to(floating) / size
@@ -114,15 +115,15 @@ class OfLengths(_Argument):
         return torch.where(inside, before, torch.tensor(after, dtype=dtype))
 
 
-def _filled(tree: Tree, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401 - what forward takes
-    """Put what a call has into the places of a tree."""
+def _filled(tree: Tree, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401 - any argument of forward
+    """Replace the rules in a tree by their values for a call."""
     if isinstance(tree, _Argument):
         return tree.of(given, floating)
     return mapped(tree, lambda _, leaf: leaf.of(given, floating) if isinstance(leaf, _Argument) else leaf)
 
 
 def slots_in(tree: Tree) -> dict[Path, str]:
-    """Name the inputs that a tree takes as they are, by path. There are none if one is made of lengths."""
+    """Return the inputs that a tree contains unchanged, by path. Empty if a group computes a part from lengths."""
     found: dict[Path, str] = {}
     for path, leaf in leaves(tree):
         if isinstance(leaf, Grouped):
@@ -137,24 +138,24 @@ def slots_in(tree: Tree) -> dict[Path, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """How a module is called."""
+    """The arguments of a module's calls, and the results to return."""
 
     inputs: tuple[str, ...]  # the names of all tensors, in order
     args: tuple[Tree, ...]
     kwargs: Mapping[str, Tree] = dataclasses.field(default_factory=dict)
-    attributes: Mapping[str, Tree] = dataclasses.field(default_factory=dict)  # they hold states
-    results: tuple[Path, ...] | None = None  # of the outputs in what forward returned; None for all tensors in order
+    attributes: Mapping[str, Tree] = dataclasses.field(default_factory=dict)  # attributes with states
+    results: tuple[Path, ...] | None = None  # paths of the outputs in forward's result; None for all tensors in order
 
     @property
     def optional(self) -> tuple[tuple[str, ...], ...]:
-        """Inputs that may be left out, those of one parameter or attribute together."""
+        """Inputs that may be omitted. All inputs of one parameter or attribute are omitted together."""
         arguments = (*self.args, *self.kwargs.values())
         held = (tuple(slots_in(tree).values()) for tree in self.attributes.values())
         return (*(each.names for each in arguments if isinstance(each, Omissible)), *held)
 
     @property
     def is_plain(self) -> bool:
-        """Whether forward takes the inputs by position, as they are or in tuples, and gives all results."""
+        """Whether forward takes the inputs by position, unchanged or in tuples, and all its results are outputs."""
         plain = all(map(_is_plain, self.args))
         return plain and not (self.kwargs or self.attributes) and self.results is None
 
@@ -168,10 +169,10 @@ def _is_plain(argument: Tree) -> bool:
 
 
 class FlatModule(Wrapper):
-    """A module of flat tensors around the user's. None stands for a tensor that is left out.
+    """Wraps the user's module so that it takes and returns flat tensors. An omitted tensor is None.
 
-    A lenient one has `rows`: inputs that are lengths, each with an input that has their axis, and its position there.
-    Its packing functions take rows in any order, and its longest row has the input's steps.
+    A lenient `FlatModule` has `rows`: the inputs of lengths, each with an input that has the measured axis, and the
+    position of this axis. Its packing functions accept rows in any order, and its longest row is as long as the input.
     """
 
     def __init__(
@@ -182,7 +183,7 @@ class FlatModule(Wrapper):
         rows: Sequence[tuple[str, str, int]] | None = None,
     ) -> None:
         super().__init__()
-        self.module = _with_forward(module)  # the user's, in evaluation mode
+        self.module = _with_forward(module)  # the user's module, in evaluation mode
         self.training = module.training
         self.call = call
         self.outputs = tuple(outputs)
@@ -191,33 +192,33 @@ class FlatModule(Wrapper):
 
     @property
     def is_lenient(self) -> bool:
-        """Whether rows come in any order."""
+        """Whether rows may come in any order."""
         return self._rows is not None
 
     def with_rows(self, rows: Sequence[tuple[str, str, int]]) -> "FlatModule":
-        """Make the lenient module of the same one."""
+        """Return a lenient wrapper around the same module."""
         return FlatModule(self.module, self.call, self.outputs, rows)
 
     def double(self) -> "FlatModule":
-        """Run in float64, with arguments of float64."""
+        """Switch the module and its arguments to float64."""
         self._floating = torch.float64
         return super().double()
 
     def arguments(self, arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[Tensor | None, ...]:
-        """Make the tensors of a call; optional ones may be left out, as a parameter's tensors together."""
+        """Create the tensors of a call. All tensors of one optional parameter may be omitted together."""
         left_out = {name for names in self.call.optional if not arrays.keys() & set(names) for name in names}
         arguments: list[Tensor | None] = []
         for name in self.call.inputs:
             if name in left_out:
                 arguments.append(None)
                 continue
-            made = torch.from_numpy(np.array(arrays[name], order="C"))  # a copy: a forward may write to its input
+            made = torch.from_numpy(np.array(arrays[name], order="C"))  # a copy, because forward may write to its input
             is_double = self._floating == torch.float64 and made.is_floating_point()
             arguments.append(made.double() if is_double else made)
         return tuple(arguments)
 
     def run(self, arrays: Mapping[str, npt.NDArray[Any]]) -> Arrays:
-        """Run the module without gradients, on inputs by name; give every result by name."""
+        """Run the module without gradients on inputs by name. Returns every result by name."""
         arguments = self.arguments(arrays)
         with torch.no_grad():
             try:
@@ -232,12 +233,12 @@ class FlatModule(Wrapper):
         return {name: result.detach().numpy() for name, result in zip(self.outputs, results, strict=True)}
 
     def forward(self, *tensors: Tensor | None) -> tuple[Tensor, ...]:
-        """Run the module, with given states in its attributes; these are as they were afterwards."""
+        """Run the module with the given states in its attributes, and restore the attributes afterwards."""
         given = dict(zip(self.call.inputs, tensors, strict=True))
         before = {path: attribute(self.module, path) for path in self.call.attributes}
         try:
             for path, tree in self.call.attributes.items():
-                # Copies, since forward may write to them.
+                # Copy the states, because forward may write to them.
                 found = {name: given[name] for name in slots_in(tree).values()}
                 copies = {name: each.clone() for name, each in found.items() if each is not None}
                 begun = _filled(tree, copies, torch.float32) if copies else copied(before[path])
@@ -248,8 +249,8 @@ class FlatModule(Wrapper):
             for path, value in before.items():
                 set_attribute(self.module, path, value)
 
-    def called(self, given: _Given) -> Any:  # noqa: ANN401 - what a forward returns
-        """Call the module with tensors by name, and give what it returns."""
+    def called(self, given: _Given) -> Any:  # noqa: ANN401 - any result of forward
+        """Call the module with tensors by name, and return its result."""
         if self._rows is None:
             return self._called(given)
         with intercepted(), lenient(), self._longest_rows(self._rows, given):
@@ -261,7 +262,7 @@ class FlatModule(Wrapper):
         return self.module(*args, **kwargs)
 
     def asks_for_rows(self, rows: Sequence[tuple[str, str, int]], arrays: Arrays) -> bool:
-        """Whether the module's code makes a number or a list of lengths, in a call."""
+        """Whether the module's code turns lengths into a number or a list during a call."""
         given = dict(zip(self.call.inputs, self.arguments(arrays), strict=True))
         with intercepted(), self._longest_rows(rows, given) as mode, contextlib.suppress(Exception):
             self._called(given)
@@ -293,17 +294,17 @@ class FlatModule(Wrapper):
 
 
 def copied(tree: Tree) -> Tree:
-    """Copy the tensors of a tree."""
+    """Copy a tree with all its tensors."""
     return mapped(tree, lambda _, leaf: leaf.detach().clone() if isinstance(leaf, Tensor) else leaf)
 
 
-def attribute(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - whatever it holds
-    """Return what an attribute holds, or `MISSING`."""
+def attribute(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - any value
+    """Return the value of an attribute, or `MISSING`."""
     return getattr(owner_of(module, path), path.rpartition(".")[2], MISSING)
 
 
 def set_attribute(module: nn.Module, path: str, value: Any) -> None:  # noqa: ANN401
-    """Set an attribute, a buffer among them. `MISSING` takes it away."""
+    """Set an attribute, which may be a buffer. `MISSING` deletes it."""
     holder, name = owner_of(module, path), path.rpartition(".")[2]
     if value is not MISSING:
         setattr(holder, name, value)
@@ -312,7 +313,7 @@ def set_attribute(module: nn.Module, path: str, value: Any) -> None:  # noqa: AN
 
 
 def flat_script(script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: Sequence[str]) -> FlatModule:
-    """Read from the types of a script's forward how it takes its tensors."""
+    """Wrap a script. Its forward's parameter types determine how the tensors are passed."""
     forward: Any = script.forward  # typed as a plain callable
     arguments = forward.schema.arguments[1:]
     remaining = list(inputs)
@@ -323,7 +324,7 @@ def flat_script(script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: 
         kind = kind.getElementType() if kind.kind() == "OptionalType" else kind
         later = {other.name for other in arguments[number + 1 :]}
         is_tensor = kind.kind() == "TensorType"
-        # A tensor has its argument's name, and the tensors of a tuple have names of their own.
+        # A tensor has the name of its parameter. The tensors of a tuple have other names.
         left_out = not remaining or (remaining[0] != argument.name if is_tensor else remaining[0] in later)
         if (argument.has_default_value() and left_out) or not (is_tensor or kind.kind() == "TupleType"):
             args.append(Fixed(argument.default_value))
@@ -340,7 +341,7 @@ def flat_script(script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: 
 
 
 def _with_forward(module: nn.Module) -> nn.Module:
-    """Make a module that TorchScript gives a `forward`: of PyTorch's recurrent layers it makes two, of other names."""
+    """Wrap PyTorch's recurrent layers, because TorchScript compiles their overloads without a method `forward`."""
     forward = None if isinstance(module, torch.jit.ScriptModule) else type(module).forward
     if forward is nn.LSTM.forward:
         return _WithLSTM(module)
@@ -348,7 +349,7 @@ def _with_forward(module: nn.Module) -> nn.Module:
 
 
 class _Layer(nn.Module):
-    """A recurrent layer of PyTorch's, to be scripted: TorchScript takes forward's types as they are written."""
+    """Wraps a recurrent layer of PyTorch for scripting. TorchScript reads the types that forward declares."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -357,7 +358,7 @@ class _Layer(nn.Module):
 
 
 class _WithLayer(_Layer):
-    """nn.RNN or nn.GRU."""
+    """Wraps nn.RNN or nn.GRU."""
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Run the layer."""
@@ -366,7 +367,7 @@ class _WithLayer(_Layer):
 
 
 class _WithLSTM(_Layer):
-    """nn.LSTM, which has two states."""
+    """Wraps nn.LSTM, which has two states."""
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run the layer."""

@@ -1,9 +1,10 @@
-"""The golden cases of a model: inputs, and eager PyTorch's results as they are and in float64.
+"""Golden cases of a model: inputs, with eager PyTorch's results in float32 and in float64.
 
-Every server computes them again before it serves. Of the kinds (see `rnnserve.protos.golden`), whole sequences need
-care: a trained recurrence amplifies rounding on some of them, random ones above all, and then no value has a tight
-limit. So rows are chosen: only those are used on which rounding remains small, as far as there are such. Beside usual
-values there are rows of extreme ones, such as zeros, constants and silence.
+Every server computes the cases again before it serves the model. Among the kinds of cases (see
+`rnnserve.protos.golden`), whole sequences need care. A trained recurrence amplifies rounding on some sequences,
+especially on random ones, and then no tight limit holds. So the cases use only calm rows if possible: rows whose
+rounding errors stay small. Besides ordinary values, there are rows of extreme values such as zeros, constants and
+silence.
 """
 
 import contextlib
@@ -35,34 +36,34 @@ _Inputs = Mapping[str, _Array]
 _STEPS = (1, 2, 5, 8)
 _RANDOM = ((1, 16), (2, 64), (5, 33), (4, 48))
 _SAMPLES = (1, 2, 4, 3)
-"""Batch sizes, and (batch, sequence) sizes: one row, even and odd numbers, and no two equal."""
+"""Batch sizes of steps and samples, and (batch, sequence) sizes. They cover one row, and even and odd numbers."""
 
 _EXTREME_ROWS, _EXTREME_STEPS = 4, 16
-"""Rows of extreme values of which calm ones are chosen, and their steps."""
+"""Candidate rows of extreme values, and their length in steps."""
 
 _LEFT_OUT = 2
-"""Cases of each kind that are repeated without the inputs that a request may leave out."""
+"""Number of cases of each kind that are repeated without the optional inputs."""
 
 _CANDIDATES, _AT_ONCE = 64, 8
-"""Rows of which calm ones are chosen, and how many are run before it is seen whether there are enough."""
+"""Most candidate rows, and how many to run at once before counting the calm ones."""
 
 _MOVES = 4
-"""Runs in float64 on inputs that are moved."""
+"""Number of float64 runs on slightly moved inputs."""
 
 _LIMIT = CALM * limits_for("cpu").sequence_largest
-"""How far rounding may move a value of a calm row."""
+"""The most that rounding may move any value of a calm row."""
 
 
 @dataclasses.dataclass(frozen=True)
 class GoldenCases:
-    """Golden cases, and how far rounding moves a value in them, in the unit of limits."""
+    """Golden cases, and the most that rounding moves a value in them, in the unit of limits."""
 
     cases: Sequence[Case]
-    step: float  # in one step
-    sequence: float  # in whole sequences
+    step: float  # for single steps
+    sequence: float  # for whole sequences
 
     def failures(self, model: ModelDescription, compute: Inference) -> list[str]:
-        """Replay the cases on the CPU as servers will, which fill in what is left out; say what is wrong."""
+        """Compute the cases on the CPU as servers do, with omitted inputs filled in. Returns the differences."""
 
         def filled(inputs: _Inputs) -> _Inputs:
             return compute(fill_left_out(model.inputs, inputs, model.defaults, sizes_of(model.inputs, inputs)))
@@ -72,10 +73,10 @@ class GoldenCases:
 
 
 class Rounding:
-    """Samples of what rounding does to a model's results.
+    """Measures how much rounding changes a model's results.
 
-    Eager's results and another runtime's are two samples, in which a row's rounding may be small by luck. Float64 on
-    inputs that are moved by as much as float32 rounds gives further samples.
+    The results of eager PyTorch and of another runtime are two samples, but a row's rounding error may be small in both
+    by luck. Further samples are float64 results on inputs moved by as much as float32 rounds.
     """
 
     def __init__(
@@ -84,11 +85,12 @@ class Rounding:
         self._model, self._reference, self._compute, self._random = model, reference, compute, random
 
     def distances(self, inputs: _Inputs) -> npt.NDArray[np.float64]:
-        """Measure how far the value of each row that moves furthest moves: (2, batch), in the unit of limits.
+        """Measure the largest change of any value in each row: (2, batch), in the unit of limits.
 
-        By the first, rows are chosen: it has the ONNX model's results among its samples, and those whose integers
-        differ are infinitely far, since a place among values that are equal but for rounding is no golden result. Of
-        the second, limits are made: what a limit judges must not widen it.
+        `[0]` is for choosing rows. It also counts the ONNX model's results as a sample. If an integer differs, the
+        distance is infinite: the position of a maximum among values that differ only by rounding can't be a golden
+        result. `[1]` is for setting limits. It excludes the ONNX model's results, because a limit must not widen with
+        the results that it judges.
         """
         exact, eager = self._reference.exact(inputs), self._reference.eager(inputs)
         samples = [eager, *map(self._reference.exact, self._moved_copies(inputs))]
@@ -106,7 +108,7 @@ class Rounding:
         return furthest
 
     def of_eager(self, case: Case) -> float:
-        """Measure how far eager's floats in a case are from float64's: rows give other bits in other company."""
+        """Measure the distance of a case's eager floats from float64: a row's bits depend on the rest of its batch."""
         pairs = ((tensor, case.eager[tensor.name], case.float64[tensor.name]) for tensor in self._model.outputs)
         floats = ((tensor, _distance(eager, exact, eager)) for tensor, eager, exact in pairs if exact.dtype.kind == "f")
         return max((float(self._by_row(tensor, case.inputs, each).max()) for tensor, each in floats), default=0.0)
@@ -119,7 +121,7 @@ class Rounding:
         return by_row
 
     def _moved_copies(self, inputs: _Inputs) -> Iterator[Arrays]:
-        """Move a batch several times by up to one step of float32 near 1, if there is float64 to run it in."""
+        """Yield copies of a batch, moved randomly by up to one float32 step near 1, if the module runs in float64."""
         for _ in range(0 if self._reference.exact_by == MOVED else _MOVES):
             yield {name: self._moved(array) for name, array in inputs.items()}
 
@@ -131,7 +133,7 @@ class Rounding:
 
 
 def _distance(found: _Array, expected: _Array, eager: _Array) -> _Array:
-    """Return how far values are from float64's, in the unit of limits; of integers that are not eager's, infinity."""
+    """Return the distances from float64 in the unit of limits. An integer that differs from eager's is at infinity."""
     if expected.dtype.kind != "f":
         return np.where(found == eager, 0.0, np.inf)
     coarse = coarseness(found.dtype) if found.dtype.kind == "f" else 1
@@ -140,16 +142,16 @@ def _distance(found: _Array, expected: _Array, eager: _Array) -> _Array:
 
 
 def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *, seed: int = 0) -> GoldenCases:
-    """Make the golden cases: the same model and seed give the same ones.
+    """Make the golden cases. The same model and seed lead to the same cases.
 
-    The ONNX model, which is proven, is used only to find rows on which rounding remains small.
+    The verified ONNX model is used only to find calm rows.
     """
     random = np.random.default_rng(seed)
     rounding = Rounding(model, reference, compute, random)
     drawing = _Drawing(model, reference, rounding, random)
     drawn = [("step", *each) for each in drawing.steps()]
     drawn += [("sample", *each) for each in drawing.samples()]
-    # Extreme ones are judged as drawn sequences are, so that servers of before read them.
+    # Extreme rows have the kind "random", so that older servers can read them.
     drawn += [("random", *each) for each in (*drawing.sequences(), *drawing.extremes())]
     cases, furthest = [], {True: 0.0, False: 0.0}
     for kind, inputs, moved in drawn:
@@ -159,7 +161,7 @@ def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *,
 
 
 def prove_cases(model: DescribedModel, runner: OnnxRunner, reference: Reference) -> GoldenCases:
-    """Make a model's golden cases, some with inputs left out, and replay them on its ONNX model as servers will."""
+    """Make a model's golden cases, some without optional inputs, and check them on its ONNX model as servers do."""
     with evaluating(model.module):
         golden = make_cases(model, reference, runner)
         golden = _with_left_out(golden, model, reference, runner)
@@ -170,14 +172,14 @@ def prove_cases(model: DescribedModel, runner: OnnxRunner, reference: Reference)
 
 
 def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Reference, compute: Inference) -> GoldenCases:
-    """Add cases without the inputs whose defaults are recorded: eager's results are those of forward without them."""
+    """Add cases without the inputs that have recorded defaults. Eager's results come from forward's own defaults."""
     own = {
         tensor.name
         for tensor in model.inputs
         if tensor.default == manifest_pb2.DEFAULT_RECORDED or tensor.left_out_with
     }
     by_forward = {name for tensors in reference.module.call.optional if own.intersection(tensors) for name in tensors}
-    names = by_forward | model.defaults.keys()  # a described beginning, where forward has none
+    names = by_forward | model.defaults.keys()  # plus initial states from the description
     if not names:
         return golden
     rounding = Rounding(model, reference, compute, np.random.default_rng(0))
@@ -186,7 +188,7 @@ def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Refere
     for kind in furthest:
         for case in [case for case in golden.cases if case.kind == kind][:_LEFT_OUT]:
             inputs = {name: array for name, array in case.inputs.items() if name not in names}
-            if not inputs:  # nothing would say how many rows there are
+            if not inputs:  # the number of rows would be unknown
                 continue
             filled = fill_left_out(model.inputs, inputs, model.defaults, sizes_of(model.inputs, inputs))
             furthest[kind] = max(furthest[kind], float(rounding.distances(filled)[1].max()))
@@ -196,19 +198,19 @@ def _with_left_out(golden: GoldenCases, model: DescribedModel, reference: Refere
 
 
 class _Row(NamedTuple):
-    arrays: Arrays  # of batch 1
+    arrays: Arrays  # batch of 1
     chosen_by: float
-    moved: float  # by rounding, which makes limits
+    moved: float  # change by rounding, for the limits
 
 
 def _calm(rows: Sequence[_Row], count: int) -> list[_Row]:
-    """Take the first rows on which rounding remains small, at most `count`; the calmest one if there is none."""
+    """Take the first calm rows, at most `count`. If no row is calm, take the calmest."""
     calm = [row for row in rows if row.chosen_by <= _LIMIT]
     return calm[:count] or [min(rows, key=lambda row: row.chosen_by)]
 
 
 class _Drawing:
-    """Draws inputs, of rows on which rounding remains small where that matters; each with how far it moves a value."""
+    """Draws inputs, from calm rows except for single steps. Each comes with the most that rounding moves a value."""
 
     def __init__(
         self, model: ModelDescription, reference: Truth, rounding: Rounding, random: np.random.Generator
@@ -218,14 +220,14 @@ class _Drawing:
         self._axes = model.sequence_axes
 
     def steps(self) -> Iterator[tuple[Arrays, float]]:
-        """Draw single steps, if the model takes such."""
+        """Draw single steps, if the model accepts them."""
         if all(self._model.sizes[axis][0] <= 1 for axis in self._axes):
             for batch in sorted({min(max(size, self._least), self._most) for size in _STEPS}):
                 inputs = self._draw({**dict.fromkeys(self._axes, 1), BATCH: batch})
                 yield inputs, float(self._rounding.distances(inputs)[1].max())
 
     def samples(self) -> Iterator[tuple[Arrays, float]]:
-        """Take calm rows of given samples, each case from one sample, spread over all of them."""
+        """Take calm rows from the user's samples. Each case uses one sample, and the cases spread over all samples."""
         samples = self._model.samples
         chosen = dict.fromkeys(int(at) for at in np.linspace(0, len(samples) - 1, len(_SAMPLES))) if samples else {}
         for number, batch in zip(chosen, _SAMPLES, strict=False):
@@ -233,7 +235,7 @@ class _Drawing:
             yield self._stacked(_calm(self._rows(samples[number], sizes[BATCH]), batch), sizes)
 
     def sequences(self) -> Iterator[tuple[Arrays, float]]:
-        """Draw batches of rows on which rounding remains small; shorter ones than wanted if there are none."""
+        """Draw batches of calm rows. If there are too few calm rows, draw shorter sequences."""
         for number, (batch, length) in enumerate(_RANDOM if self._axes else ()):
             sizes = {
                 axis: int(np.clip(length + 3 * at * (number + 1), *self._model.sizes[axis]))
@@ -242,9 +244,9 @@ class _Drawing:
             yield self._calm_batch(min(max(batch, self._least), self._most), sizes)
 
     def extremes(self) -> Iterator[tuple[Arrays, float]]:
-        """Draw two calm rows of each kind of extreme values, if there are such and results are finite.
+        """Draw two calm rows for each kind of extreme values, if calm rows exist and the results are finite.
 
-        Limits grow with the largest value of all cases, so kinds whose results are larger than usual ones are left out.
+        Limits grow with the largest value in all cases, so kinds with unusually large results are skipped.
         """
         sizes = {
             axis: int(np.clip(_EXTREME_STEPS + 3 * at, *self._model.sizes[axis])) for at, axis in enumerate(self._axes)
@@ -255,7 +257,7 @@ class _Drawing:
             if not self._axes or not extreme.applies(self._model.inputs):
                 continue
             inputs = extreme.of(self._model.inputs, usual, self._random)
-            with contextlib.suppress(Exception):  # a module may raise anything for extreme values; the proof reports it
+            with contextlib.suppress(Exception):  # extreme values can raise any error, which the verification reports
                 if not _is_usual(self._reference.exact(inputs)):
                     continue
                 calm = _calm(self._rows(inputs, batch), count)
@@ -265,8 +267,8 @@ class _Drawing:
     def _calm_batch(self, batch: int, sizes: dict[str, int]) -> tuple[Arrays, float]:
         """Draw a batch of calm rows.
 
-        If every sequence axis has lengths, rows are ragged, and one of them, anywhere in the batch, is as long as the
-        axes.
+        If every sequence axis has lengths, the rows have different lengths. One row, at a random position, has full
+        length.
         """
         lengths = self._model.lengths
         if lengths.keys() < sizes.keys():
@@ -283,7 +285,7 @@ class _Drawing:
         return self._stacked(rows, sizes)
 
     def _calm_rows(self, count: int, sizes: dict[str, int]) -> list[_Row]:
-        """Draw rows of one size; with ever smaller sizes, until rounding remains small on as many."""
+        """Draw rows of one size. Halve the size until enough rows are calm."""
         candidates = min(_CANDIDATES, self._most)
         while True:
             drawn = self._draw({**sizes, BATCH: candidates})
@@ -299,7 +301,7 @@ class _Drawing:
         return draw_inputs(self._model.inputs, self._random, sizes, bounded_states=True)
 
     def _rows(self, arrays: Mapping[str, _Array], count: int) -> list[_Row]:
-        """Cut the first rows out of arrays, and measure how far rounding moves each."""
+        """Cut the first rows out of arrays, and measure how much rounding changes each of them."""
         rows = [take_row(self._model.inputs, arrays, row) for row in range(count)]
         sizes = sizes_of(self._model.inputs, rows[0])
         furthest = self._rounding.distances(stack_rows(self._model.inputs, rows, sizes))
@@ -315,6 +317,6 @@ def _repeated(rows: Sequence[_Row], count: int) -> list[_Row]:
 
 
 def _is_usual(exact: _Inputs) -> bool:
-    """Whether results are finite, and no larger than usual ones."""
+    """Whether results are finite and not unusually large."""
     floats = [array for array in exact.values() if array.dtype.kind == "f"]
     return all(np.isfinite(array).all() and scale(array) == 1 for array in floats)

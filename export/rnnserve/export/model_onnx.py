@@ -1,9 +1,9 @@
-"""model.onnx of a described model: exported with every input, and finished by three passes of its own.
+"""Export a described model to model.onnx with every input, then apply three more passes.
 
-No run shows what a module does at sizes that nobody tried: `y[:, -127:]` has as many steps as its input until there are
-128. The captured program has an expression for each size of an output. It settles which axes are fixed, which are as
-large as an axis of the inputs, and by which rule the others follow; what depends on values has none, and stays as the
-runs of the description have shown it.
+Running a module shows nothing about sizes that weren't tried: `y[:, -127:]` has as many steps as its input, up to 127.
+The captured program has an expression for the size of each output axis. From this expression the export decides whether
+the axis is fixed, has the size of an input axis, or follows another rule. An axis whose size depends on values has no
+such expression, and keeps the result of the description's trial runs.
 """
 
 from collections.abc import Mapping
@@ -42,13 +42,14 @@ _GROWN = (
 )
 
 _FITTED = 1 << 13
-"""Sizes in a row to which a rule is fitted; it has to be right for those beyond, too."""
+"""Number of consecutive sizes to fit a rule to. The rule must also hold for all larger sizes."""
 
 
 def _settle_sizes(model: DescribedModel, program: torch.export.ExportedProgram) -> None:
-    """Correct the axes of a model's outputs, in place, and run the module at many sizes if they follow from a rule.
+    """Correct the axes of a model's outputs, in place.
 
-    UnsupportedModule says that a size follows no rule that a server has, or that the module does not keep to it.
+    If a size follows a rule, the module runs at many sizes to check the rule. Raises UnsupportedModule if servers can't
+    express a size as a rule, or if the module's results break the rule.
     """
     symbols: dict[sympy.Symbol, str] = {}
     for tensor, value in zip(model.inputs, inputs_of(program), strict=True):
@@ -70,7 +71,7 @@ def _settle(
     expression: sympy.Expr,
     symbols: Mapping[sympy.Symbol, str],
 ) -> manifest_pb2.DerivedAxis | None:
-    """Settle an axis of an output, in place, if it is fixed or as large as one of the inputs; else give its rule."""
+    """Correct an output axis in place if it is fixed or as large as an input axis. Otherwise return its rule."""
     axis = tensor.axes[at]
     free = sorted(expression.free_symbols, key=str)
     shown = expression.xreplace({symbol: sympy.Symbol(name, integer=True) for symbol, name in symbols.items()})
@@ -79,7 +80,7 @@ def _settle(
         "inputs, nor a * ((b * size + c) // d) + e of one, between bounds. "
         + (_GROWN.format(*map(symbols.get, free)) if expression == sum(free) and len(free) == 2 else OTHER_SIZES)
     )
-    if not free or not symbols.keys() >= set(free):  # values decide it
+    if not free or not symbols.keys() >= set(free):  # the size depends on values
         if at in open_axes(tensor):
             raise refusal
         return None
@@ -101,7 +102,7 @@ def _settle(
 
 
 def to_onnx(model: DescribedModel) -> bytes:
-    """Export a described model with every input, and its dynamic axes named; recurrences that lose NaN are guarded."""
+    """Export a described model with every input. Names its dynamic axes, and guards recurrences that lose NaN."""
     arguments = model.module.arguments(draw_sample(model.inputs, model.sizes))
     with evaluating(model.module):
         program = export_onnx(
@@ -121,7 +122,7 @@ def to_onnx(model: DescribedModel) -> bytes:
 
 
 def _dynamic_shapes(model: DescribedModel) -> tuple[Mapping[int, str], ...]:
-    """Name the dynamic axes of each input, but those that have one size only."""
+    """Name the dynamic axes of each input, except axes with only one possible size."""
     fixed = _of_one_size(model)
     return tuple(
         {at: axis.name for at, axis in enumerate(tensor.axes) if axis.size == DYNAMIC and axis.name not in fixed}
@@ -134,9 +135,9 @@ def _of_one_size(model: DescribedModel) -> set[str]:
 
 
 def _name_fixed_axes(model: DescribedModel, file: onnx.ModelProto) -> None:
-    """Name axes of inputs that have one size only: captured so, since forward may depend on it.
+    """Name input axes with only one possible size. They were captured as fixed, because forward may depend on the size.
 
-    Requests have the axis, and servers hold its size against the limits.
+    Requests contain the axis, and servers check its size against the limits.
     """
     fixed = _of_one_size(model)
     for value, tensor in zip(file.graph.input, model.inputs, strict=True):
@@ -146,7 +147,7 @@ def _name_fixed_axes(model: DescribedModel, file: onnx.ModelProto) -> None:
 
 
 def _name_derived_axes(model: DescribedModel, file: onnx.ModelProto) -> None:
-    """Name axes of outputs whose sizes follow from others: the exporter names them by their formulas."""
+    """Name output axes whose sizes follow from other axes, because the exporter uses their formulas as names."""
     for value, tensor in zip(file.graph.output, model.outputs, strict=True):
         derived = [axis.name for axis in tensor.derived_axes]
         for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=False):

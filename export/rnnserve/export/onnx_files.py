@@ -1,4 +1,4 @@
-"""Loading and saving ONNX models: between bytes, which files have, and `ir.Model`s, which functions change."""
+"""Load and save ONNX models: convert between the bytes of a file and `ir.Model`, which the passes modify."""
 
 from pathlib import Path
 
@@ -17,17 +17,17 @@ def load_model(data: bytes) -> ir.Model:
 
 
 def load_proto(data: bytes) -> onnx.ModelProto:
-    """Load a model as the message that a file has."""
+    """Load a model from the bytes of a file as a protobuf message."""
     return onnx.load_model_from_string(data)
 
 
 def save_model(model: ir.Model) -> bytes:
-    """Return the bytes of a model's file, the same for the same model."""
+    """Return the bytes of a model's file. Equal models have equal bytes."""
     return save_proto(ir.to_proto(model))
 
 
 def save_proto(model: onnx.ModelProto) -> bytes:
-    """Return the bytes of a message's file, the same for the same message."""
+    """Return the bytes of a message's file. Equal messages have equal bytes."""
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 
@@ -35,7 +35,7 @@ def save_proto(model: onnx.ModelProto) -> bytes:
 def read_onnx(path: Path, *, external_data: bool) -> onnx.ModelProto:
     """Read an ONNX file and check that it is valid ONNX.
 
-    Weights that lie in files beside it are read with `external_data`; otherwise such a model is refused.
+    With `external_data`, weights are also read from other files in the folder. Without it, such a model is an error.
     """
     if not path.is_file():
         raise WrongArguments(f"there is no file {path}")
@@ -66,7 +66,7 @@ def _external_files(model: onnx.ModelProto) -> list[str]:
     return sorted(
         {
             entry.value
-            for tensor in onnx.external_data_helper._get_all_tensors(model)  # noqa: SLF001 - initializers and attributes, of subgraphs too
+            for tensor in onnx.external_data_helper._get_all_tensors(model)  # noqa: SLF001 - initializers and attributes, also in subgraphs
             if tensor.data_location == onnx.TensorProto.EXTERNAL
             for entry in tensor.external_data
             if entry.key == "location"

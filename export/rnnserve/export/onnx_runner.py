@@ -1,7 +1,7 @@
-"""ONNX models, ready to run on arrays by name, in this process or in one of their own, which some end or block.
+"""Run ONNX models on arrays by name, in this process or in a separate one.
 
-The other process runs this file as a program, by its path. So it imports neither torch nor the rest of
-`rnnserve.export`, which takes 3 s.
+The separate process is for files of unknown origin, which may crash or never return. It runs this file as a program, by
+its path. So this file imports neither torch nor the rest of `rnnserve.export`, because these imports take 3 s.
 """
 
 import io
@@ -26,23 +26,23 @@ _Array = npt.NDArray[Any]
 PROVIDERS: Mapping[str, Sequence[str]] = MappingProxyType(
     {"cpu": ("CPUExecutionProvider",), "cuda": ("CUDAExecutionProvider", "CPUExecutionProvider")}
 )
-"""By device, as the table of limits names it: onnxruntime's providers. For CUDA, load its libraries first
+"""onnxruntime's providers for each device in the table of limits. For CUDA, first load its libraries
 (`onnxruntime.preload_dlls()`), unless they are on the linker's path."""
 
 RUN_SECONDS = 60.0
-"""Seconds to load a file of others, and for each run of it, unless `--timeout` says otherwise: it may run for ever."""
+"""Default of `--timeout`: seconds to load an imported file, and for each inference call, because it may never end."""
 
 _START_SECONDS = 60.0
 
 _PROCESSOR_TIME = 2
-"""How many seconds of processor time a request may take for each on the clock: several threads may work for it."""
+"""Seconds of processor time allowed per second of elapsed time, because several threads may work on a request."""
 
 
 class OnnxProcess:
-    """Runs the models of `OnnxRunner`s. A context manager: after it the process has ended.
+    """Runs the models of `OnnxRunner`s in a separate process. A context manager that ends the process on exit.
 
-    Loading a model may take so many seconds, and each run. Once a model has ended or blocked the process, every call
-    raises the same error, without another wait.
+    Loading a model may take up to `seconds`, and so may each inference call. After a model has crashed or blocked the
+    process, every further call raises the same error at once.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -58,7 +58,7 @@ class OnnxProcess:
             self._process.close()
 
     def ask(self, request: Mapping[str, Any], arrays: Sequence[_Array]) -> tuple[Any, list[_Array]]:
-        """Send a request to the process, and return its answer; RuntimeError if onnxruntime gives none."""
+        """Send a request to the process and return its response. Raises RuntimeError if onnxruntime fails."""
         if not self._fault:
             try:
                 if self._process is None:
@@ -78,10 +78,10 @@ class OnnxProcess:
 
 
 class OnnxRunner:
-    """Runs an ONNX model on one thread, so that the bits of a result do not depend on the machine's cores.
+    """Runs an ONNX model on one thread, so that the bits of a result don't depend on the number of cores.
 
-    A file of unknown origin runs in a process of its own. RuntimeError with onnxruntime's message is raised if it
-    refuses the model or its inputs, or does not have the first of the providers.
+    Pass `process` to run a file of unknown origin in a separate process. Raises RuntimeError with onnxruntime's message
+    if onnxruntime rejects the model or its inputs, or if the first provider isn't available.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class OnnxRunner:
         optimized: bool = True,
         process: OnnxProcess | None = None,
     ) -> None:
-        """Load the bytes of an ONNX file; onnxruntime may rewrite its graph if it is `optimized`."""
+        """Load the bytes of an ONNX file. With `optimized`, onnxruntime may rewrite the graph."""
         self._process = process
         if process is None:
             self._session = _session(model, providers, optimized=optimized)
@@ -107,9 +107,9 @@ class OnnxRunner:
             raise RuntimeError(f"onnxruntime runs on {self.provider} where {providers[0]} was asked for")
 
     def __call__(self, inputs: Mapping[str, _Array]) -> dict[str, Any]:
-        """Compute every output by name; in a process of its own, None for one that is no array.
+        """Compute every output by name. In a separate process, an output other than an array is None.
 
-        Inputs that the model does not have are left out.
+        Ignores inputs that the model doesn't have.
         """
         feeds = {name: np.asarray(array, order="C") for name, array in inputs.items() if name in self.inputs}
         if self._process is not None:
@@ -124,20 +124,20 @@ class OnnxRunner:
 
 
 def _session(model: bytes, providers: Sequence[str], *, optimized: bool) -> "onnxruntime.InferenceSession":
-    import onnxruntime  # takes 0.1 s, which `rnnserve export --help` need not wait for
+    import onnxruntime  # takes 0.1 s, and `rnnserve export --help` doesn't need it
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4  # callers report what it raises, and compare what its warnings are about
-    # TF32 of the tensor cores keeps ten of a float32's twenty-three bits: no proof would hold. Servers do the same.
+    options.log_severity_level = 4  # callers report errors, and check the results that it warns about
+    # TF32 on tensor cores keeps only 10 of float32's 23 mantissa bits, so verification would fail. Servers disable it.
     of_each = [{"use_tf32": "0"} if name == "CUDAExecutionProvider" else {} for name in providers]
     try:
         session = onnxruntime.InferenceSession(model, options, providers=list(providers), provider_options=of_each)
-        session.disable_fallback()  # to the CPU, where a run fails on another provider
-    except Exception as error:  # onnxruntime's errors have no other class in common
+        session.disable_fallback()  # to the CPU, if a call fails on another provider
+    except Exception as error:  # onnxruntime's errors share no other base class
         raise RuntimeError(f"onnxruntime does not take the model: {_in_a_line(error)}") from error
     return session
 
@@ -147,7 +147,7 @@ def _in_a_line(error: Exception) -> str:
 
 
 def _pack(fields: Mapping[str, Any], arrays: Sequence[_Array] = ()) -> bytes:
-    """Put fields, as JSON in one line, and arrays into a message."""
+    """Pack fields and arrays into a message. The fields are one line of JSON."""
     buffer = io.BytesIO()
     buffer.write(json.dumps(fields).encode() + b"\n")
     for array in arrays:
@@ -164,7 +164,7 @@ def _unpack(message: bytes) -> tuple[Any, list[_Array]]:
 
 
 def _answer(runners: list[OnnxRunner], message: bytes) -> bytes:
-    """Load a model, the only array of a request with providers; or run the one with a number on arrays with names."""
+    """Handle one request: load a model from the bytes in the only array, or run a loaded model by its number."""
     request, arrays = _unpack(message)
     limit_processor_seconds(_PROCESSOR_TIME * request["seconds"])
     try:
@@ -176,7 +176,7 @@ def _answer(runners: list[OnnxRunner], message: bytes) -> bytes:
         results = runners[request["number"]](dict(zip(request["names"], arrays, strict=True)))
         known = {name: array for name, array in results.items() if isinstance(array, np.ndarray)}
         return _pack({"arrays": list(known)}, list(known.values()))
-    except Exception as error:  # noqa: BLE001 - whatever it is, this process can go on
+    except Exception as error:  # noqa: BLE001 - this process can continue after any error
         return _pack({"error": str(error)})
 
 

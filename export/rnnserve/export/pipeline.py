@@ -1,4 +1,4 @@
-"""From a publication to a published version: describe, export, script, prove, and only then write."""
+"""Turn a publication into a published version: describe, export, script and verify it, and only then write files."""
 
 import importlib.metadata
 import platform
@@ -71,20 +71,20 @@ _STAGES = (
 
 
 _KEEPS_BITS = manifest_pb2.ServingGraph(file=MODEL, reason=f"answers keep bits on it that they do not keep on {SCAN}")
-"""What serves if the server's own trial has found so."""
+"""The serving graph if the server's load check finds that model.onnx keeps more bits."""
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What an export has published.
+    """The result of an export.
 
     Attributes:
-        name: The model.
-        published: Where the version is, and whether it is new.
+        name: The model's name.
+        published: The version's folder and number, and whether it is new.
         manifest: The version's manifest, with the parity record.
-        unscripted: Why there is no model.pt; empty where there is one.
-        unlowered: Why there is no model.scan.onnx; empty where there is one, or the model has no RNN operator.
-        untried: Why the server has not tried the version; empty where it has, and takes it.
+        unscripted: Why model.pt is missing. Empty if it exists.
+        unlowered: Why model.scan.onnx is missing. Empty if it exists, or if the model has no RNN operator.
+        untried: Why the server didn't check the version. Empty if the server checked and accepted it.
     """
 
     name: str
@@ -113,39 +113,40 @@ def publish(
     progress: bool = True,
     seal: Seal = lambda *_: None,
 ) -> ExportResult:
-    """Export a module, prove the export, and publish it as a model's next version.
+    """Export a module, verify the export, and publish it as a model's next version.
 
-    Nothing is published whose proof fails, and the same module and description give the same bytes.
+    If the verification fails, nothing is published. The same module and description always produce the same bytes.
 
     Args:
-        module: Any nn.Module that `export_onnx` takes, on the CPU. It is used in evaluation mode, and left as it was.
-            Or a `Publication`, which holds all that follows but `repository`, `progress` and `seal`.
+        module: Any nn.Module that `export_onnx` accepts, on the CPU. It runs in evaluation mode and is restored
+            afterwards. You can also pass a `Publication`, which contains all other arguments except `repository`,
+            `progress` and `seal`.
         name: Name of the model.
         repository: Folder where models are published, as `<repository>/<model>/<version>`.
-        inputs: Descriptions by the names of forward's parameters, in its order: `Floats`, `Integers`, `Lengths`,
-            `Mask` or `Flags`; for a parameter that is a tuple or a dict of tensors a dict of names and such
-            descriptions; for a nested state a `StateTree`.
-        outputs: Names of what forward returns, in its order, nested ones flattened.
-        states: Input that an output continues as: {"h_n": "h_0"}.
-        state_attributes: Attributes of the module that hold states from call to call: see `Publication`.
+        inputs: Descriptions by the names of forward's parameters, in order: `Floats`, `Integers`, `Lengths`, `Mask` or
+            `Flags`. For a parameter with a tuple or dict of tensors, pass a dict from names to descriptions. For a
+            nested state, pass a `StateTree`.
+        outputs: Names of forward's results, in order. Nested results are flattened.
+        states: The input that each state output becomes in the next request: {"h_n": "h_0"}.
+        state_attributes: Attributes of the module that keep states between calls: see `Publication`.
         labels: Names of the classes.
-        samples: Real inputs, each a dict of arrays by input name; lengths and states may be left out.
-        sizes: The smallest and the largest size of a dynamic axis that the module takes: {"sequence": (5, 64)}. No row
-            is shorter.
-        sequences: Whether config.pbtxt tells Triton to keep the states between requests: see `Publication`.
+        samples: Real inputs, each a dict of arrays by input name. You can omit lengths and states.
+        sizes: The smallest and the largest size of a dynamic axis that the module accepts: {"sequence": (5, 64)}. No
+            row is shorter.
+        sequences: Whether config.pbtxt makes Triton keep the states between requests: see `Publication`.
         allow_non_finite: Whether NaN and infinity are among the module's ordinary values: see `Publication`.
-        constants: Values of parameters of forward that are the same in every request: {"temperature": 1.0}.
+        constants: Values of forward's parameters with the same value in every request: {"temperature": 1.0}.
         progress: Whether to show a progress bar on standard error.
-        seal: Function that is called with the folder of a version, and the number with which it is about to be
-            published: it may sign it, as `rnnserve export --sign-key` does.
+        seal: Function to call before the version is published, with its folder and its number. It can sign the version,
+            as `rnnserve export --sign-key` does.
 
     Raises:
-        WrongArguments: If the description does not fit the module; nothing has been exported.
-        UnsupportedModule: If the module cannot be exported right, or not be served.
-        ParityError: If the export does not compute the same.
-        ExportError: If it cannot be published.
-        ArtifactError: If the repository's config.pbtxt of the model has other tensors.
-        OSError: If the repository cannot be written.
+        WrongArguments: If the description doesn't fit the module. Nothing has been exported.
+        UnsupportedModule: If the module can't be exported correctly or can't be served.
+        ParityError: If the export computes other results than the module.
+        ExportError: If the version can't be published.
+        ArtifactError: If the model's config.pbtxt in the repository has other tensors.
+        OSError: If the repository can't be written.
 
     Example:
         import torch
@@ -201,7 +202,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
             raise ExportError(f"the repository {repository} is a file, expected a folder")
         check_config(repository / model.name, model.inputs, model.outputs)
         advance()
-        onnx_model = to_onnx(model)  # which settles the axes of outputs
+        onnx_model = to_onnx(model)  # also corrects the axes of the outputs
         config = render_config(model.name, model.inputs, model.outputs, keeps_states=keeps_states)
         advance()
         scripted, unscripted = script_model(model)
@@ -211,7 +212,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
         try:
             proof = prove(model, scripted, onnx_model, progress=progress, reference=reference)
         except ParityError as error:
-            operator = differing_operator(model, onnx_model)  # the first one whose result the export does not have
+            operator = differing_operator(model, onnx_model)  # the first operator whose result is missing in the export
             if not operator:
                 raise
             raise ParityError([*error.failures, operator]) from error
@@ -241,7 +242,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
             manifest = describe_version(model, proof, golden, files, parts=parts.record)
             scan_parity = None if scan is None else scan.proof.parity
             manifest.MergeFrom(manifest_pb2.Manifest(graph=graph, scan_parity=scan_parity))
-            # The manifest comes last: on a file system that lost the rename no version has it without its files.
+            # Write the manifest last: if the file system loses the rename, no version has a manifest without its files.
             files[MANIFEST] = dump_manifest(manifest)
             return *publish_tried(repository / model.name, files, config, seal=seal), manifest
 
@@ -256,7 +257,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
 
 @dataclass(frozen=True)
 class ScanFile:
-    """model.scan.onnx: the model with loops in the place of RNN operators, proven as model.onnx is."""
+    """model.scan.onnx: the model with loops instead of RNN operators, verified in the same way as model.onnx."""
 
     data: bytes
     proof: Proof
@@ -268,7 +269,7 @@ _MODES = (
     manifest_pb2.BATCHING_JOINED,
     manifest_pb2.BATCHING_ALONE,
 )
-"""From the freest on."""
+"""Batching modes, from the most to the least permissive."""
 
 
 def try_lowering(
@@ -280,10 +281,10 @@ def try_lowering(
     *,
     progress: bool = True,
 ) -> tuple[ScanFile | None, str]:
-    """Lower a proven model, and prove the result: the whole ladder, and the golden cases.
+    """Replace a verified model's RNN operators by loops, and verify the result in full, including the golden cases.
 
-    None, and why, if the result does not hold: the model is published anyway. None and nothing if no RNN operator can
-    be replaced.
+    If the result fails, returns None and the reason, and the model is published without it. If no RNN operator can be
+    replaced, returns None and an empty string.
     """
     data = lower_rnn(onnx_model)
     if data is None:
@@ -311,7 +312,7 @@ def describe_version(
     origin: manifest_pb2.Origin.ValueType = manifest_pb2.ORIGIN_EXPORTED,
     parts: manifest_pb2.Parts | None = None,
 ) -> manifest_pb2.Manifest:
-    """Describe a version: everything but its own digest, and nothing of the time, place or author of the export."""
+    """Create a version's manifest, without its digest. It omits the time, place and author of the export."""
     outputs = []
     for tensor in model.outputs:
         described = manifest_pb2.Tensor()
@@ -346,7 +347,7 @@ def describe_version(
 
 
 def _versions() -> dict[str, str]:
-    # onnxruntime comes as several distributions, so that modules are asked, not the installer.
+    # Read the versions from the modules, because onnxruntime comes in several distributions with different names.
     return {
         "numpy": np.__version__,
         "onnx": onnx.__version__,

@@ -1,8 +1,8 @@
-"""Publishing: a version appears in the repository complete, by one rename, or not at all.
+"""Publish versions atomically: one rename makes a complete version appear in the repository.
 
-Before the rename its files are in a folder whose name begins with a dot, which servers ignore. An export that is killed
-leaves such a folder, which may be removed. A model's config.pbtxt, which Triton and our own server read, is written if
-there is none.
+Before the rename, the files are in a folder whose name starts with a dot, so that servers ignore it. If an export is
+killed, this folder stays and you can remove it. If the model has no config.pbtxt, which Triton and our own server read,
+publishing writes one.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from rnnserve.protos.signing.signed_version import (
 )
 from rnnserve.protos.triton_config import CONFIG, ConfigError, MissingConfigError, check_tensors, read_config
 
-if TYPE_CHECKING:  # which imports torch
+if TYPE_CHECKING:  # the module imports torch
     from rnnserve.export.description.publication import Publication
 
 __all__ = [
@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 Seal = Callable[[Path, int], object]
-"""Completes the folder of a version that is about to be published under a number, as by signing it."""
+"""Completes a version's folder just before it is published under a number, for example by signing it."""
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -62,21 +62,22 @@ _TAKEN = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR)
 
 _TRIAL = "rnnserve.server.repository.load_checks"
 _SECONDS = 180.0
-"""How long the server's trial may take on the clock; the server itself gives a version 60 seconds."""
+"""Elapsed time allowed for the server's load check, in seconds. The server itself allows 60 seconds per version."""
 
 
 def seal_with(key_file: Path | str | None, password_file: Path | str | None = None) -> Seal:
-    """Return what signs a version for `publish`: a function of the folder of its files, and of its number.
+    """Return a function that signs versions, for the parameter `seal` of `publish`.
 
-    What is signed with the key already, beside the config as it is now, stays as it is.
+    The function takes the version's folder and number. It keeps an existing signature if that was made with the same
+    key and covers the current config.
 
     Args:
-        key_file: Private key in PEM, of the elliptic curve P-256 or P-384; None to sign nothing.
-        password_file: File with the key's password in its first line; None for a key without one.
+        key_file: Private key in PEM format, on the elliptic curve P-256 or P-384. None to sign nothing.
+        password_file: File with the key's password in its first line. None for a key without a password.
 
     Raises:
-        ArtifactError: If the key cannot be read.
-        ExportError: If the package `cryptography` is missing, or there is a password and no key.
+        ArtifactError: If the key can't be read.
+        ExportError: If the package `cryptography` is missing, or if there is a password but no key.
 
     Example:
         import subprocess
@@ -118,11 +119,11 @@ def seal_with(key_file: Path | str | None, password_file: Path | str | None = No
 
 @dataclass(frozen=True)
 class Published:
-    """Where a version is.
+    """Location of a published version.
 
     Attributes:
         folder: `<repository>/<model>/<version>`.
-        version: Its number.
+        version: The version's number.
         new: False if the newest version already had these files.
     """
 
@@ -132,7 +133,7 @@ class Published:
 
 
 class OtherGraph(Exception):
-    """The version would serve, but on the other graph its answers keep more bits; nothing of it is published."""
+    """The server accepts the version, but responses keep more bits on the other graph. Nothing is published."""
 
 
 def publish_tried(
@@ -143,10 +144,10 @@ def publish_tried(
     is_adopted: bool = False,
     seal: Seal = lambda *_: None,
 ) -> tuple[Published, str]:
-    """Publish files as `publish_version` does, if the server takes them; say, too, why they could not be tried.
+    """Publish files with `publish_version` if the server accepts them. Also returns why no load check was possible.
 
-    Whatever is raised, nothing of the version remains: OtherGraph, ExportError if the server does not take it, or
-    OSError.
+    Raises OtherGraph, ExportError if the server rejects the version, or OSError. After any error, nothing of the
+    version remains.
     """
     said = []
 
@@ -167,10 +168,11 @@ def publish_version(
     check: Callable[[Path], object] = lambda _: None,
     seal: Seal = lambda *_: None,
 ) -> Published:
-    """Publish files as the next version of a model, `<repository>/<model>`, unless they are its newest already.
+    """Publish files as the next version of a model, `<repository>/<model>`, unless its newest version has these files.
 
-    `config` is the text of config.pbtxt if there is none. `check` is called with the folder of the files before they
-    are published; what it raises is raised. `seal` may add files. PublishingFailed says that nothing remains.
+    If the model has no config.pbtxt, `config` is its text. Before publishing, `check` is called with the folder of the
+    files, and its errors propagate. `seal` may add files. If writing fails, raises PublishingFailed and removes all
+    files.
     """
     temporary = model / f".publishing-{secrets.token_hex(8)}"
     with _undone_on_failure(model, temporary):
@@ -187,11 +189,11 @@ def publish_version(
             check(temporary)
             return _take_number(model, temporary, files, seal)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)  # after the rename there is nothing to remove
+            shutil.rmtree(temporary, ignore_errors=True)  # already gone if the rename succeeded
 
 
 def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes], seal: Seal) -> Published:
-    """Rename to the first free number; if another export takes it first, try the next one."""
+    """Rename the folder to the first free number. If another export takes this number first, try the next one."""
     for _ in range(_ATTEMPTS):
         newest = _newest(model)
         if newest is not None and _holds(model / str(newest), files):
@@ -200,7 +202,7 @@ def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes], seal:
         number = (newest or 0) + 1
         seal(temporary, number)
         try:
-            # Fails if the target is a folder that is not empty, as every version is.
+            # The rename fails if the target is a folder with files, such as another version.
             temporary.rename(model / str(number))
         except OSError as error:
             if error.errno not in _TAKEN:
@@ -209,7 +211,7 @@ def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes], seal:
         try:
             _sync(model)
         except BaseException:
-            # It can be seen, but may not outlast a power failure. A version that is reported as failed must not serve.
+            # The version is visible, but may be lost in a power failure. A failed version must not be served.
             (model / str(number)).rename(temporary)
             raise
         return Published(model / str(number), number, new=True)
@@ -217,7 +219,7 @@ def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes], seal:
 
 
 def _newest(model: Path) -> int | None:
-    """Find the highest number taken, also by something that is not a version, such as a file or the folder 007."""
+    """Find the highest number in use. Other entries than versions count as well, such as a file or the folder 007."""
     names = (path.name for path in model.iterdir())
     return max((int(name) for name in names if name.isascii() and name.isdigit()), default=None)
 
@@ -237,13 +239,13 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            error.filename = error.filename or str(folder / name)  # which writing leaves out
+            error.filename = error.filename or str(folder / name)  # write errors lack the file name
             raise
     _sync(folder)
 
 
 def _sync(folder: Path) -> None:
-    """Write the names in a folder to the disk."""
+    """Flush a folder's entries to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -253,9 +255,9 @@ def _sync(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _undone_on_failure(model: Path, temporary: Path) -> Iterator[None]:
-    """Make the model's folder; on failure remove what was added, since servers report a model without versions.
+    """Create the model's folder. On failure, remove all additions, because servers report a model without versions.
 
-    An OSError becomes `PublishingFailed`, which says what is left: nothing, or where it is.
+    An OSError becomes `PublishingFailed`. Its message names the files that could not be removed, if there are any.
     """
     made = [folder for folder in (model, *model.parents) if not folder.exists()]
     had_config = (model / CONFIG).exists()
@@ -275,30 +277,30 @@ def _undone_on_failure(model: Path, temporary: Path) -> Iterator[None]:
 
 
 def _undo(model: Path, temporary: Path, made: Sequence[Path], *, had_config: bool) -> str:
-    """Remove what was added; return what is left of it, which is nothing unless the disk refuses that, too."""
+    """Remove all additions. Returns the paths that could not be removed, separated by commas."""
     added = [temporary]
     shutil.rmtree(temporary, ignore_errors=True)
     with suppress(OSError):
-        if not had_config and _newest(model) is None:  # otherwise another export needs it
+        if not had_config and _newest(model) is None:  # else another export needs the config
             added.append(model / CONFIG)
             (model / CONFIG).unlink(missing_ok=True)
     for folder in made:
-        with suppress(OSError):  # not empty: another export has come
+        with suppress(OSError):  # not empty if another export has added files
             folder.rmdir()
     return ", ".join(str(path) for path in added if path.exists())
 
 
 def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
-    """Try a version's files as a server does before it serves them; return why that was not possible, in one line.
+    """Run the server's load check on a version's files. Returns a one-line reason if the check could not run.
 
-    The server is a second opinion, so none of its code is imported here: it is run by the name of its module.
-    ExportError has the server's message if it does not take the version.
+    The server is an independent check, so this file imports none of its code and runs its module by name. Raises
+    ExportError with the server's message if the server rejects the version.
     """
     arguments = [str(folder), "--model", model, *(["--allow-unproven"] if is_adopted else [])]
     untried = "the server's own trial was not made"
     try:
         done = subprocess.run(  # noqa: S603 - our own command line
-            # -P: the working directory, which may hold anything, is no place to import from.
+            # -P: don't import from the working directory, which may contain any files.
             [sys.executable, "-P", "-m", _TRIAL, *arguments],
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             stdin=subprocess.DEVNULL,
@@ -332,13 +334,13 @@ def _refused(reason: str) -> str:
 
 
 def check_config(model: Path, inputs: _Tensors, outputs: _Tensors) -> None:
-    """Check that a model's config.pbtxt, if there is one, has the same tensors; else raise ConfigError."""
+    """Raise ConfigError if the model has a config.pbtxt with other tensors."""
     with suppress(MissingConfigError):  # publishing writes it
         check_tensors(read_config(model), inputs, outputs)
 
 
 def triton_keeps_states(publication: "Publication", inputs: _Tensors, sizes: Collection[str]) -> bool:
-    """Decide whether Triton is to keep a model's states; WrongArguments if it is asked to, and cannot."""
+    """Decide whether Triton keeps the model's states. Raises WrongArguments if the user asks for it but it can't."""
     if publication.sequences and not publication.states:
         raise WrongArguments("sequences: the model has no states to keep; name them with states=")
     kept = publication.states.values()
@@ -349,14 +351,14 @@ def triton_keeps_states(publication: "Publication", inputs: _Tensors, sizes: Col
         )
     if publication.sequences is not None:
         return publication.sequences
-    only_states = all(tensor.name in kept for tensor in inputs)  # Triton takes no request without an input
+    only_states = all(tensor.name in kept for tensor in inputs)  # Triton rejects requests without inputs
     return bool(publication.states) and set(sizes) == {BATCH} and not begin and not only_states
 
 
 def render_config(name: str, inputs: _Tensors, outputs: _Tensors, *, keeps_states: bool = False) -> str:
-    """Write the text of a model's config; its `dims` are whole shapes, -1 for a size that a request chooses.
+    """Write the text of a model's config. `dims` are complete shapes, with -1 for sizes that depend on the request.
 
-    If Triton keeps the states between the requests of a sequence, they are no inputs.
+    If Triton keeps the states between the requests of a sequence, the states aren't listed as inputs.
     """
     initial = {tensor.continues_as: tensor for tensor in outputs if tensor.continues_as} if keeps_states else {}
     lines = [
@@ -404,7 +406,7 @@ def write_config(folder: Path, text: str) -> Path:
 
 
 def _state(tensor: manifest_pb2.Tensor, final: str) -> list[str]:
-    """Write the lines of a state: Triton needs all sizes of its zeros, for which a batch of one is meant."""
+    """Write the lines of a state. Triton needs all sizes of the initial zeros, so the batch size here is 1."""
     sizes, zeros = (
         ", ".join(str(axis.size if axis.size >= 0 else any_size) for axis in tensor.axes) for any_size in (-1, 1)
     )
@@ -420,7 +422,7 @@ def _state(tensor: manifest_pb2.Tensor, final: str) -> list[str]:
 
 
 def _escaped(name: str) -> str:
-    """Escape a name as text format has it between quotes: an ONNX file may call a tensor anything."""
+    """Escape a name for a quoted string in protobuf text format. Tensor names in ONNX files may be any text."""
     return text_encoding.CEscape(name.encode(), as_utf8=True)
 
 

@@ -1,13 +1,13 @@
-"""Recurrent operators whose results are NaN if PyTorch's are, and what a manifest says of NaN and infinity.
+"""Make recurrent operators return NaN whenever PyTorch does, and describe NaN and infinity for the manifest.
 
-onnxruntime's kernels of GRU, LSTM, and RNN with relu clamp what they compute with `min` and `max`, which drop NaN: a
-NaN in a step gives finite numbers, in that step and all later ones (docs/lab/findings.md, "NaN in recurrent kernels").
-Where one can arise, nodes beside the operator look for it: what the operator reads is multiplied by the weights, or by
-some rows of them, and a step whose products hold NaN makes the results of this row NaN from there on. Infinity alone
-saturates the gates and gives finite numbers, here as in PyTorch; two infinities of which the weights make a difference
-give NaN.
+onnxruntime's kernels of GRU, LSTM, and RNN with relu clamp values with `min` and `max`, which drop NaN. A NaN in a step
+turns into finite numbers, in that step and all later ones (docs/lab/findings.md, "NaN in recurrent kernels"). If NaN is
+possible, the export adds guard nodes after the operator. They multiply the operator's input by the weights, or by some
+rows of the weights. If a step's products contain NaN, the row's results are NaN from this step on. A single infinity
+saturates the gates and leads to finite numbers, as in PyTorch. Two infinities lead to NaN if the weights subtract one
+from the other.
 
-Finite results keep their bits. Steps after a row's length reach nothing, as in the operator itself.
+Finite results keep their bits. Steps after a row's length have no effect, as in the operator itself.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,17 +23,17 @@ from rnnserve.protos import manifest_pb2
 __all__ = ["describe_finiteness", "guard_recurrences"]
 
 _INPUT, _WEIGHT, _RECURRENT, _BIAS, _LENGTHS, _HIDDEN, _CELL = range(7)
-_PREFIX = "guard_"  # of the names of all nodes
+_PREFIX = "guard_"  # of the names of all guard nodes
 _ROWS = 32
-"""Rows of the weights that are looked at. Two infinities whose products have one sign in all of them give no NaN that
-is found: with weights of either sign, one case in 2 ** 32."""
+"""Number of weight rows that a guard uses. A guard misses the NaN of two infinities if their products have the same
+sign in all of these rows. With random signs of the weights, that happens in one of 2 ** 32 cases."""
 
 
 def guard_recurrences(model: bytes, *, finite_inputs: bool = True, infinite: Collection[str] = ()) -> bytes:
-    """Guard each recurrent operator that loses NaN, if what it reads may not be finite.
+    """Add a guard to each recurrent operator that loses NaN, if its input may be NaN or infinite.
 
-    The floats of the inputs are finite if servers see to that (`finite_inputs`), except those named `infinite`. The
-    bytes of the file stay the same if no operator needs a guard, or each has one.
+    With `finite_inputs`, servers reject requests with NaN or infinity, so all inputs are finite except the inputs in
+    `infinite`. If no operator needs a guard, or every operator already has one, the file's bytes stay the same.
     """
     guarded, walk = _walked(model, finite_inputs=finite_inputs, infinite=infinite)
     wanted = [
@@ -54,10 +54,10 @@ def guard_recurrences(model: bytes, *, finite_inputs: bool = True, infinite: Col
 def describe_finiteness(
     model: bytes, *, finite_inputs: bool, is_guarded: bool, infinite: Collection[str] = ()
 ) -> manifest_pb2.Finiteness:
-    """Say which outputs of a file can be NaN or infinite, and of which inputs a NaN would be lost.
+    """Find the outputs of a file that can be NaN or infinite, and the inputs whose NaN would be lost.
 
-    Inputs are as for `guard_recurrences`; states that begin with infinity are `infinite`. Recurrent operators of an
-    exported file are guarded.
+    The parameters are the same as in `guard_recurrences`. `infinite` also contains states that begin with infinity.
+    `is_guarded` is True for exported files, because their recurrent operators have guards.
     """
     loaded, walk = _walked(model, finite_inputs=finite_inputs, infinite=infinite)
     graph = loaded.graph
@@ -82,7 +82,7 @@ def _walked(data: bytes, *, finite_inputs: bool, infinite: Collection[str]) -> t
 
 
 def _follow(graph: ir.Graph, known: Mapping[ir.Value, frozenset[str]], reached: dict[ir.Value, frozenset[str]]) -> None:
-    """Note for every value which inputs its floats may come from, in the bodies of loops as well."""
+    """Record in `reached` the inputs that each value may depend on, including values in loop bodies."""
     reached.update(known)
     for node in graph:
         sources = frozenset().union(*(reached.get(value, frozenset()) for value in node.inputs if value is not None))
@@ -99,7 +99,7 @@ def _is_float(value: ir.Value) -> bool:
 
 
 def _swallows(node: ir.Node) -> bool:
-    """Whether onnxruntime's kernel makes finite numbers of NaN: GRU, LSTM, and RNN with relu do, but not with tanh."""
+    """Whether onnxruntime's kernel turns NaN into finite numbers: GRU, LSTM and RNN with relu, but not with tanh."""
     if node.op_type not in ("RNN", "GRU", "LSTM"):
         return False
     activations = node.attributes.get("activations")
@@ -112,13 +112,13 @@ def _is_guarded(node: ir.Node) -> bool:
 
 
 class _Guard:
-    """The nodes beside one operator: Y is (sequence, directions, batch, hidden), states (directions, batch, hidden)."""
+    """Guard nodes of one operator. Y is (sequence, directions, batch, hidden), states (directions, batch, hidden)."""
 
     def __init__(self, node: ir.Node, prefix: str) -> None:
         self._node = node
         self._given = [*node.inputs, *[None] * (_CELL + 1 - len(node.inputs))]
         read = node.inputs[_INPUT]
-        assert read is not None  # noqa: S101 - for mypy: an operator without it is not valid
+        assert read is not None  # noqa: S101 - for mypy: every valid operator has this input
         self._read = read
         direction = node.attributes["direction"].as_string() if "direction" in node.attributes else "forward"
         self._reversed = {"forward": (False,), "reverse": (True,)}.get(direction, (False, True))
@@ -130,9 +130,9 @@ class _Guard:
         self._nan = self._made.constant("nan", np.array(np.nan, self._dtype))
 
     def insert(self) -> None:
-        """Put the nodes after the operator, and have its results used through them."""
+        """Insert the guard nodes after the operator, and redirect the uses of its results to them."""
         graph = self._node.graph
-        assert graph is not None  # noqa: S101 - for mypy: it was found in one
+        assert graph is not None  # noqa: S101 - for mypy: the node comes from a graph
         outputs = [value for value in self._node.outputs if value.uses() or value.is_graph_output()]
         uses = {value: list(value.uses()) for value in outputs}
         for old, new in zip(outputs, self._guarded(outputs), strict=True):
@@ -149,14 +149,14 @@ class _Guard:
     def _guarded(self, outputs: list[ir.Value]) -> list[ir.Value]:
         op, made = self._made.op, self._made
         valid = self._valid()
-        # (sequence, batch): NaN where a gate of the step is NaN by what the operator reads; else a number, as below.
+        # (sequence, batch): NaN if the input makes a gate of this step NaN, else any number. The same holds below.
         bad = self._masked(self._products(self._read, self._weights(_WEIGHT), "weight"), valid)
         state = self._state()
         by_step, final = [], []
         for direction, is_reversed in enumerate(self._reversed):
             steps = op("CumSum", bad, made.integers(0), reverse=int(is_reversed))
             if self._node.op_type == "RNN":
-                # Each step has what the ones before it have left.
+                # A step is NaN if an earlier step left NaN in the state.
                 left = self._relu(direction, valid)
                 before = op("CumSum", left, made.integers(0), exclusive=1, reverse=int(is_reversed))
                 steps = op("Add", steps, before)
@@ -175,10 +175,10 @@ class _Guard:
         return results
 
     def _last(self, steps: ir.Value, *, is_reversed: bool) -> ir.Value:
-        """(1, batch): the number of the step that is computed last.
+        """Return the value of the last computed step, (1, batch).
 
-        It is read as the operator gives its final state: a sum over all steps would be the same number, and would look
-        like an output that reads ahead.
+        It is read at the same position as the operator's final state. A sum over all steps would have the same value,
+        but the graph analysis would treat it as an output that reads ahead.
         """
         op, made = self._made.op, self._made
         lengths = self._given[_LENGTHS]
@@ -190,7 +190,7 @@ class _Guard:
         return op("GatherElements", steps, op("Unsqueeze", ends, made.integers([0])), axis=0)
 
     def _valid(self) -> ir.Value | None:
-        """(sequence, batch) bool: which steps come before their row's length; None where all do."""
+        """Return the mask (sequence, batch) of steps before their row's length. None if all steps are."""
         lengths = self._given[_LENGTHS]
         if lengths is None:
             return None
@@ -202,12 +202,12 @@ class _Guard:
         return values if valid is None or self._zero is None else self._made.op("Where", valid, values, self._zero)
 
     def _state(self) -> ir.Value | None:
-        """(directions, batch): NaN where the initial states make the first step NaN; None where there are none."""
+        """Return (directions, batch): NaN if the initial states make the first step NaN. None if there are none."""
         op, made = self._made.op, self._made
         found = []
         hidden, cell = self._given[_HIDDEN], self._given[_CELL]
         if hidden is not None and self._node.op_type == "GRU":
-            # The state itself is part of the next one, beside products with it: infinity there gives NaN, too.
+            # The next state contains the state itself as well as products with it, so infinity also leads to NaN.
             found.append(op("ReduceSum", op("Sub", hidden, hidden), made.integers([2]), keepdims=0))
         elif hidden is not None:
             rows = [self._weights(_RECURRENT, direction) for direction in range(len(self._reversed))]
@@ -220,24 +220,24 @@ class _Guard:
         return found[0] if found else None
 
     def _relu(self, direction: int, valid: ir.Value | None) -> ir.Value:
-        """(sequence, batch): NaN where the state after a step makes the next one NaN: relu's states can overflow."""
+        """Return (sequence, batch): NaN if a step's state, such as an overflow of relu, makes the next step NaN."""
         op, made = self._made.op, self._made
         states = op("Gather", self._node.outputs[0], made.integers(direction), axis=1)  # (sequence, batch, hidden)
         return self._masked(self._products(states, self._weights(_RECURRENT, direction), f"step_{direction}"), valid)
 
     def _products(self, values: ir.Value, weights: np.ndarray | None, name: str) -> ir.Value:
-        """Sum the signs of products over the last axis: NaN where one of them is; of infinity the sign is a number."""
+        """Sum the signs of the products over the last axis. NaN if a product is NaN, but finite for infinity."""
         op, made = self._made.op, self._made
         if weights is None:
-            signs = op("Sub", values, values)  # without known weights infinity counts as NaN
+            signs = op("Sub", values, values)  # if the weights are unknown, infinity counts as NaN
         else:
             signs = op("Sign", op("MatMul", values, made.constant(name, weights)))
         return op("ReduceSum", signs, made.integers([-1]), keepdims=0)
 
     def _weights(self, which: int, direction: int | None = None) -> np.ndarray | None:
-        """Rows of W or R, (features, rows) or (hidden, rows); None where they are no constant.
+        """Return rows of W or R, (features, rows) or (hidden, rows). None if the weights aren't constant.
 
-        A product of infinity and a weight of zero is NaN, so one row more is zero where any other row is.
+        Infinity times zero is NaN, so an extra row has a zero in each column that contains a zero weight.
         """
         value = self._given[which]
         constant = None if value is None else ir.convenience.get_const_tensor(value)

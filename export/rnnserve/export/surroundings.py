@@ -1,11 +1,12 @@
-"""What a module holds, and leaving it, and what belongs to the whole process, as they were.
+"""Find everything that a module contains, and restore the module and the process's global state after each use.
 
-A forward may write to buffers and attributes, draw random numbers, and change torch's settings; torch's own exporter
-sets attributes of its own. What is published must not depend on how often the module has been run, and the user goes on
-training it. So whatever runs the user's code does it in `left_as_they_were`.
+A forward may write to buffers and attributes, draw random numbers, and change torch's settings. torch's exporter also
+sets attributes. The published files must not depend on how often the module has run, and the user may continue to train
+it. So all code that runs the user's module runs inside `left_as_they_were`.
 
-`nn.Module.named_modules` gives registered modules alone. `self.cells = [Cell(), Cell()]` registers nothing, nor does
-`self.decoder = Decoder(…)` of an ordinary class, and both run all the same. An object is as a dict of its attributes.
+`nn.Module.named_modules` returns only registered modules. `self.cells = [Cell(), Cell()]` registers no module, and
+neither does `self.decoder = Decoder(…)` with an ordinary class, but both are part of the computation. An object is
+treated as a dict of its attributes.
 """
 
 import collections
@@ -28,26 +29,26 @@ _BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_w
 """PyTorch's own attributes, which change whenever parameters are replaced."""
 
 _PLAIN = frozenset({bool, float, int, str, types.NoneType})
-"""Types of most attributes, whose values hold nothing."""
+"""Types of most attributes. Their values contain no other objects."""
 
 _CONTAINERS = (dict, list, tuple, set, collections.deque)
 _NO_OBJECTS = (nn.Module, Tensor, type, types.FunctionType, types.ModuleType, dict, list, tuple, set)
 
 _MOST_ENTRIES = 10_000
-"""Entries of the lists, dicts and objects in a variable, from which on it holds data or parts of a program: it is left
-as it is. A global configuration may lead to all that a program has."""
+"""Most entries in the lists, dicts and objects of a variable. A larger variable holds data or large parts of a program,
+so it isn't restored. For example, a global configuration may refer to every object of a program."""
 
 _Restore = Callable[[], object]
 
 
 class Wrapper(nn.Module):
-    """A module of the export's own around another one, `module`: paths that users see begin within it."""
+    """A wrapper that the export puts around another module, `module`. Paths shown to users start inside it."""
 
     module: nn.Module
 
 
 def path_of_the_users(module: nn.Module) -> str:
-    """Return the path of the user's own module, "module.module", in those that are wrapped around it; else empty."""
+    """Return the path of the user's module inside its wrappers, such as "module.module". Empty without wrappers."""
     path = []
     while isinstance(module, Wrapper):
         path.append("module")
@@ -56,20 +57,20 @@ def path_of_the_users(module: nn.Module) -> str:
 
 
 def users_module(module: nn.Module) -> nn.Module:
-    """Return the user's own module in those that are wrapped around it."""
+    """Return the user's module inside its wrappers."""
     return module.get_submodule(path_of_the_users(module))
 
 
 def _reachable(roots: Iterable[tuple[str, Any]], most: int = 0) -> dict[str, Any]:
-    """Find the modules, objects and containers among values with paths, and those that they hold, by path.
+    """Find all modules, objects and containers that the given values contain, by path. Includes the values themselves.
 
-    Nothing is found if they have more than `most` entries, unless that is 0.
+    Returns an empty dict if there are more than `most` entries, unless `most` is 0.
     """
     found: dict[str, Any] = {}
     seen: set[int] = set()
     entries = 0
     waiting = list(roots)
-    for path, value in waiting:  # it grows
+    for path, value in waiting:  # the loop extends the list
         holds = isinstance(value, (nn.Module, *_CONTAINERS)) or _is_object(value)
         if not holds or id(value) in seen:
             continue
@@ -84,18 +85,18 @@ def _reachable(roots: Iterable[tuple[str, Any]], most: int = 0) -> dict[str, Any
 
 
 def held_modules(module: nn.Module) -> dict[str, nn.Module]:
-    """Return all modules by their paths, as "cells.0.linear"."""
+    """Return all modules by path, such as "cells.0.linear"."""
     return {path: each for path, each in held_objects(module).items() if isinstance(each, nn.Module)}
 
 
 def held_objects(module: nn.Module) -> dict[str, Any]:
-    """Return all modules by their paths, and the objects of ordinary classes that they hold."""
+    """Return all modules by path, and the objects of ordinary classes inside them."""
     found = _reachable(module.named_modules())
     return {path: each for path, each in found.items() if isinstance(each, nn.Module) or _is_object(each)}
 
 
 def held_values(module: nn.Module) -> dict[str, list[Any]]:
-    """Return what attributes and buffers hold, by their paths, or what is in their lists, dicts and trees."""
+    """Return the values of attributes and buffers by path. For a list, dict or tree, return its leaves."""
     attributes = {
         f"{path}.{name}".lstrip("."): tree_leaves(value)
         for path, each in held_objects(module).items()
@@ -105,8 +106,8 @@ def held_values(module: nn.Module) -> dict[str, list[Any]]:
     return attributes | {name: [buffer] for name, buffer in module.named_buffers()}
 
 
-def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, or an object that it holds
-    """Find the module or the object of an attribute "cells.0.mem", or raise AttributeError."""
+def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, or an object inside it
+    """Return the module or object that has an attribute such as "cells.0.mem". Raises AttributeError if missing."""
     owner = path.rpartition(".")[0]
     try:
         return module.get_submodule(owner)
@@ -117,7 +118,7 @@ def owner_of(module: nn.Module, path: str) -> Any:  # noqa: ANN401 - a module, o
 
 
 def _is_object(value: Any) -> bool:  # noqa: ANN401
-    """Whether a value is an object of a class of the user's, or of a package that the user chose."""
+    """Whether a value is an instance of a class from the user's code or from a package that the user chose."""
     if type(value) in _PLAIN:
         return False
     if isinstance(value, types.SimpleNamespace):
@@ -128,7 +129,7 @@ def _is_object(value: Any) -> bool:  # noqa: ANN401
 
 
 def _entries_of(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
-    """Return what is in a container, an object or a module, with its keys, positions or names."""
+    """Return the contents of a container, an object or a module, with their keys, positions or names."""
     if isinstance(value, nn.Module):
         return [*value.named_children(), *vars(value).items()]
     if _is_object(value):
@@ -139,14 +140,15 @@ def _entries_of(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
 
 
 CACHED = type(functools.lru_cache(lambda: None))
-"""The type of a function with a cache."""
+"""The type of functions with a cache."""
 
 _KEPT_CODES = 65_536
-"""How many functions' names are kept: each publication asks for them some dozens of times, and pandas has thousands."""
+"""Size of the cache of names in functions. Each export reads them dozens of times, and pandas has thousands of
+functions."""
 
 
 def functions_of(module: nn.Module) -> list[types.FunctionType]:
-    """Return the user's functions that a module may run: methods of what it holds, and functions that those name."""
+    """Return the user's functions that a module may run: methods of its parts, and functions named in these methods."""
     waiting: list[Any] = []
     for each in held_objects(module).values():
         waiting += [*_of_class(type(each)), *vars(each).values()]
@@ -165,9 +167,9 @@ def _of_class(kind: type) -> list[Any]:
     return [value for each in classes for value in vars(each).values()]
 
 
-def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - whatever a class or a module holds
-    """List the functions in a method, a property, a partial, a decorated or scripted function, and a table of them."""
-    if isinstance(value, torch.jit.ScriptFunction):  # of which torch.export runs the Python function
+def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - any attribute of a class or module
+    """List the plain functions in a method, property, partial, decorated or scripted function, or a table of these."""
+    if isinstance(value, torch.jit.ScriptFunction):  # torch.export runs the original Python function
         value = getattr(value, "_torchdynamo_inline", None)
     if isinstance(value, staticmethod | classmethod | types.MethodType):
         yield from _unwrapped(value.__func__)
@@ -188,7 +190,7 @@ def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - wh
 
 
 def _named_in(function: types.FunctionType, classes: dict[int, type]) -> list[Any]:
-    """Return what the code of a function names: functions, those of classes that are new, and functions of modules."""
+    """Return the functions named in a function's code, directly or through a module or a class not seen before."""
     found: list[Any] = []
     cells = [value for cell in function.__closure__ or () for value in _contents_of(cell).values()]
     named = [function.__globals__[name] for name in names_in(function.__code__) if name in function.__globals__]
@@ -206,14 +208,14 @@ def _named_in(function: types.FunctionType, classes: dict[int, type]) -> list[An
 
 @functools.lru_cache(_KEPT_CODES)
 def names_in(code: types.CodeType) -> frozenset[str]:
-    """Return the global names and attributes that a code object names, and those within it."""
-    # pytest writes names into the code that it runs which no source can have.
+    """Return the global names and attributes that a code object and its nested code objects use."""
+    # pytest adds names that aren't identifiers to the code it runs.
     inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
     return frozenset(filter(str.isidentifier, code.co_names)).union(*map(names_in, inner))
 
 
 def _contents_of(cell: types.CellType) -> dict[str, Any]:
-    """Return what a variable around a function holds; nothing if it is not set."""
+    """Return the value of a closure variable as a dict, which is empty if the variable isn't set."""
     try:
         return {"cell_contents": cell.cell_contents}
     except ValueError:
@@ -222,12 +224,12 @@ def _contents_of(cell: types.CellType) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def left_as_they_were(module: nn.Module | None = None) -> Iterator[None]:
-    """Restore the process's settings after the context and, where one is given, a module.
+    """After the context, restore the process's global state and, if you pass one, a module.
 
-    Of the module: every attribute of every submodule, training flags and hooks among them; what lists, dicts and sets
-    among the attributes hold; and of parameters, buffers and other tensors their values and whether they require a
-    gradient. Likewise global variables that its functions name, attributes of its classes, and what variables around
-    its functions and defaults of their parameters hold. Of the process: random numbers of torch, numpy and Python, and
+    In the module, this covers every attribute of every submodule, including training flags, hooks, and the contents of
+    lists, dicts and sets. For parameters, buffers and other tensors, it covers the values and `requires_grad`. Outside
+    the module, it covers global variables that the module's functions name, attributes of its classes, closure
+    variables, and parameter defaults. In the process, it covers the random state of torch, numpy and Python, and
     torch's settings.
     """
     restore = [*_process(), *restoring(module)]
@@ -240,7 +242,10 @@ def left_as_they_were(module: nn.Module | None = None) -> Iterator[None]:
 
 
 def restoring(module: nn.Module | None, *, values: bool = True) -> list[_Restore]:
-    """List functions that make a module as it is now, the values of tensors included; none for what is no module."""
+    """List functions that restore a module to its current state, with `values` also the tensors' values.
+
+    The list is empty for a script or a value other than a module.
+    """
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return []
     functions = functions_of(module)
@@ -261,7 +266,7 @@ def restoring(module: nn.Module | None, *, values: bool = True) -> list[_Restore
 
 
 def _spaces(module: nn.Module, functions: Sequence[types.FunctionType]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """List variables outside of a module that its functions may set: of files, classes and functions around."""
+    """List variables outside a module that its functions may set: globals, class attributes and closure variables."""
     classes = {base for each in held_objects(module).values() for base in type(each).__mro__}
     for function in functions:
         known = function.__globals__
@@ -284,7 +289,7 @@ def _class_variables(kind: type) -> dict[str, Any]:
 
 
 def _set_again(space: Any, before: Mapping[str, Any]) -> None:  # noqa: ANN401 - a dict, a class or a cell
-    """Set variables that hold something else by now, and remove new ones of a class."""
+    """Set changed variables back to their former values, and remove new attributes of a class."""
     if isinstance(space, dict):
         now, write = space, space.__setitem__
     else:
@@ -298,7 +303,7 @@ def _set_again(space: Any, before: Mapping[str, Any]) -> None:  # noqa: ANN401 -
 
 
 def _refilling(container: Any) -> _Restore:  # noqa: ANN401 - a dict, list, set or deque
-    """Return what puts into a container what it holds now, if it holds something else by then."""
+    """Return a function that restores a container's current contents if they have changed."""
     before = _flat(container)
     by_keys = isinstance(container, dict)
 
@@ -318,7 +323,7 @@ def _refilling(container: Any) -> _Restore:  # noqa: ANN401 - a dict, list, set 
 
 
 def _flat(container: Any) -> list[Any]:  # noqa: ANN401 - a dict, list, set or deque
-    """List what a container holds, of a dict each key and then its value."""
+    """List the contents of a container. For a dict, each key is followed by its value."""
     return [each for item in container.items() for each in item] if isinstance(container, dict) else list(container)
 
 
@@ -343,14 +348,14 @@ def _rewriting(tensor: Tensor) -> _Restore:
 
 def _same_bits(one: Tensor, other: Tensor) -> bool:
     if one.layout is not torch.strided or other.layout is not torch.strided:
-        one, other = one.to_dense(), other.to_dense()  # not all functions have kernels for all sparse layouts
+        one, other = one.to_dense(), other.to_dense()  # some functions lack kernels for some sparse layouts
     return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(one.isnan(), other.isnan())
 
 
 def _process() -> Iterator[_Restore]:
     settings: tuple[tuple[Any, Callable[[Any], object]], ...] = (
         (torch.get_rng_state(), torch.set_rng_state),
-        (np.random.get_state(), np.random.set_state),  # noqa: NPY002 - its state is kept
+        (np.random.get_state(), np.random.set_state),  # noqa: NPY002 - only to restore the legacy generator
         (random.getstate(), random.setstate),
         (torch.is_grad_enabled(), torch.set_grad_enabled),
         (torch.get_default_dtype(), torch.set_default_dtype),
@@ -358,7 +363,7 @@ def _process() -> Iterator[_Restore]:
         (torch.get_float32_matmul_precision(), torch.set_float32_matmul_precision),
         (torch.is_autocast_enabled("cpu"), functools.partial(torch.set_autocast_enabled, "cpu")),
         (torch.get_autocast_dtype("cpu"), functools.partial(torch.set_autocast_dtype, "cpu")),
-        (float(torch.tensor(1e-39) * 1.0) == 0.0, torch.set_flush_denormal),  # torch has no question for that
+        (float(torch.tensor(1e-39) * 1.0) == 0.0, torch.set_flush_denormal),  # torch has no getter for this setting
     )
     for value, restore in settings:
         yield functools.partial(restore, value)
@@ -369,7 +374,7 @@ def _process() -> Iterator[_Restore]:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Run torch on one thread: then the bits of a result do not depend on the machine's cores."""
+    """Run torch on one thread, so that the bits of a result don't depend on the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

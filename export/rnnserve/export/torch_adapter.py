@@ -1,7 +1,8 @@
-# ruff: noqa: SLF001 - private parts of torch are what it is about
-"""What the export uses of torch that isn't public, checked at import. `recurrence/program_passes` alone uses more.
+# ruff: noqa: SLF001 - this file is the adapter for torch's private parts
+"""The private parts of torch that the export uses. Only `recurrence/program_passes` uses further ones.
 
-A torch that lacks one of them ends the import with one line, which has the versions in `TESTED`.
+The file checks at import that they exist. If one is missing, the import fails with a one-line error that lists the
+versions in `TESTED`.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
 
 TESTED = ("2.13", "2.15")
-"""The versions of torch that the export was tested with."""
+"""The torch versions that the export was tested with."""
 
 try:
     import torch._dynamo
@@ -42,10 +43,10 @@ try:
     """The operator that torch.onnx.ops.symbolic_multi_out leaves in a program."""
 
     packed_fields = torch.nn.utils.rnn._packed_sequence_init_args
-    """What the constructor of PackedSequence calls."""
+    """The function that the constructor of PackedSequence calls."""
 
     is_of_a_transform: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
-    """Whether a tensor has values in a transform only, such as torch.vmap."""
+    """Whether a tensor has values only inside a transform, such as torch.vmap."""
 
     _composite = torch._C.DispatchKey.CompositeImplicitAutograd
     _read_registry = ONNXRegistry.from_torchlib
@@ -102,7 +103,7 @@ T = TypeVar("T")
 
 
 class OperatorsSeen(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no type for its subclassing
-    """Calls `see` before each operator in the context, with its arguments; what that returns gets the result."""
+    """Within the context, calls `see` before each operator. `see` returns a function, which gets the result."""
 
     def __init__(self, see: Callable[[Any, tuple[Any, ...], Mapping[str, Any]], Callable[[Any], object]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # nor for this
@@ -124,28 +125,28 @@ class OperatorsSeen(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
 
 
 class Recorder(ProxyTorchDispatchMode):
-    """Records operators, those that are made of others whole, as the nodes of `graph`; tensors have no values.
+    """Records operators as nodes of `graph`, on tensors without values. Composite operators aren't decomposed.
 
-    It does what `make_fx(…, pre_dispatch=True)` does for tensors of known sizes, in a third of the time.
+    For tensors of known sizes, the result is the same as from `make_fx(…, pre_dispatch=True)`, in a third of the time.
     """
 
     def __init__(self, given: Sequence[Tensor], line: Callable[[], str]) -> None:
-        super().__init__(None, "fake", pre_dispatch=True)  # type: ignore[arg-type]  # nothing else uses its tracer
+        super().__init__(None, "fake", pre_dispatch=True)  # type: ignore[arg-type]  # only make_fx needs the tracer
         modes = (each.fake_mode for each in given if isinstance(each, FakeTensor))
         self._tensors = next(modes, None) or FakeTensorMode(
             allow_fallback_kernels=True, allow_non_fake_inputs=True, shape_env=ShapeEnv(), static_shapes=True
         )
         self.graph = fx.Graph()
-        self.constants: dict[str, Tensor] = {}  # tensors that were there before, by the targets of nodes
+        self.constants: dict[str, Tensor] = {}  # tensors from outside the recording, by node target
         self._line = line
         self._nodes = WeakTensorKeyDictionary()  # type: ignore[no-untyped-call]
-        self._sizes: dict[str, fx.Node] = {}  # of sizes that depend on values
+        self._sizes: dict[str, fx.Node] = {}  # for sizes that depend on values
         self.inputs = [self._tensors.from_tensor(each, static_shapes=True) for each in given]
         for number, each in enumerate(self.inputs):
             self._bind(each, self.graph.placeholder(f"input_{number}"))
 
     def record(self, function: Callable[[Sequence[Tensor]], Any]) -> None:
-        """Record what a function computes of the tensors; it gives a list."""
+        """Record a function's computation on the tensors. The function returns a list."""
         with self._tensors, enable_python_dispatcher(), self:
             results = function(self.inputs)
         self.graph.output(fx.map_arg(fx.node.map_aggregate(results, self._node_of), lambda each: each))
@@ -157,7 +158,7 @@ class Recorder(ProxyTorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
-        """Run an operator, and record it."""
+        """Run an operator and record it."""
         del types
         kwargs = kwargs or {}
         if func is torch.ops.prim.device.default:
@@ -169,7 +170,7 @@ class Recorder(ProxyTorchDispatchMode):
         return result
 
     def __sym_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
-        """Compute with sizes, and record it."""
+        """Compute with sizes and record the computation."""
         del types
         result = func(*args, **kwargs)
         if isinstance(result, torch.SymInt | torch.SymFloat | torch.SymBool):
@@ -184,7 +185,8 @@ class Recorder(ProxyTorchDispatchMode):
         node.meta |= {"val": value, "stack_trace": line}
         if isinstance(value, Tensor):
             self._nodes[value] = node
-            if node.op == "call_function":  # later writes may change its shape; and torch copies new ones that are held
+            if node.op == "call_function":
+                # Keep an alias: later writes may change the shape, and torch copies new tensors if they are referenced.
                 node.meta["val"] = value.detach()
             sizes: list[Any] = list(value.shape)
             for axis, size in enumerate(sizes):
@@ -208,25 +210,25 @@ class Recorder(ProxyTorchDispatchMode):
             kind = "param" if isinstance(value, nn.Parameter) else "tensor"
             name = f"_{kind}_constant{sum(each.startswith(f'_{kind}') for each in self.constants)}"
             self.constants[name] = value
-        node = self.graph.get_attr(name)  # one for each use, so that all steps of a loop have it
+        node = self.graph.get_attr(name)  # one node per use, so that every step of a loop has its own
         node.meta["val"] = value
         return node
 
 
 def written_module(module: nn.Module) -> nn.Module:
-    """Return the module that torch.compile was given, or the module itself."""
+    """Return the original module of a torch.compile result, or the module itself."""
     written: nn.Module = getattr(module, "_orig_mod", module)
     return written
 
 
 def compiled_as_written() -> contextlib.AbstractContextManager[None]:
-    """Let functions that torch.compile has made run as they are written while they are captured."""
+    """During capture, run the original Python code of functions that torch.compile has compiled."""
     context: contextlib.AbstractContextManager[None] = torch._dynamo.config.patch(error_on_nested_fx_trace=False)
     return context
 
 
 def backed_sizes_of_any_value() -> contextlib.AbstractContextManager[None]:
-    """Make torch.export not assume that dynamic sizes are 2 or more, as torch.onnx does."""
+    """Keep torch.export from assuming that dynamic sizes are at least 2. torch.onnx does the same."""
     context: contextlib.AbstractContextManager[None] = torch.fx.experimental._config.patch(  # type: ignore[attr-defined]
         backed_size_oblivious=True
     )
@@ -235,7 +237,7 @@ def backed_sizes_of_any_value() -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def without_printed_graphs() -> Iterator[None]:
-    """Let `print` of torch.export's module of captures print nothing: it has no other use there, and no switch."""
+    """Silence `print` in torch.export's capture module. It prints graphs only, and has no option to turn that off."""
     names = vars(torch.export._trace)
     names["print"] = lambda *_, **__: None
     try:
@@ -246,7 +248,7 @@ def without_printed_graphs() -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacements_seen(see: Callable[[ShapeEnv, sympy.Symbol, sympy.Expr], None]) -> Iterator[None]:
-    """Call a function, in the context, before a capture replaces a symbol of a size by an expression."""
+    """Within the context, call a function before a capture replaces the symbol of a size by an expression."""
 
     def replaces(self: ShapeEnv, symbol: sympy.Symbol, target: sympy.Expr, *rest: Any, **named: Any) -> None:  # noqa: ANN401
         see(self, symbol, target)
@@ -260,24 +262,24 @@ def replacements_seen(see: Callable[[ShapeEnv, sympy.Symbol, sympy.Expr], None])
 
 
 def asks_for_values(error: BaseException) -> bool:
-    """Whether torch raised an error since code asks for the values of a tensor that has none."""
+    """Whether torch raised the error because code read the values of a tensor without values."""
     tags = getattr(getattr(error, "func", None), "tags", ())
     of_values = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
     return isinstance(error, GuardOnDataDependentSymNode) or any(tag in tags for tag in of_values)
 
 
 def lacks_an_operator(error: BaseException) -> bool:
-    """Whether torch raised an error since an operator doesn't run on tensors without values."""
+    """Whether torch raised the error because an operator doesn't support tensors without values."""
     return type(error).__module__ == FakeTensor.__module__ and isinstance(getattr(error, "func", None), OpOverload)
 
 
 def expressions_of(size: object) -> tuple[Any, ...]:
-    """Return what a size is, before and after symbols were unified; nothing for a number. It runs in a pass."""
+    """Return the expressions of a size before and after symbols were unified. Empty for a number. Call it in a pass."""
     return (size.node._expr, size.node.expr) if isinstance(size, torch.SymInt) else ()
 
 
 def outside_of_modes(compute: Callable[[], T]) -> T:
-    """Compute on tensors with values, outside of a capture in progress: in another thread, which has no modes."""
+    """Compute with real values during a capture, in another thread, because the capture's modes are per thread."""
 
     def without_gradients() -> T:
         with torch.no_grad():
@@ -288,29 +290,29 @@ def outside_of_modes(compute: Callable[[], T]) -> T:
 
 
 def version_of(tensor: Tensor) -> int | None:
-    """Count the writes to a tensor, and to those that it is a view of; None in inference mode, which does not."""
+    """Return the number of writes to a tensor or its base. None in inference mode, which doesn't count writes."""
     return None if tensor.is_inference() else tensor._version
 
 
 def schema_of(operator: Any) -> Any:  # noqa: ANN401 - an operator
-    """Return an operator's schema."""
+    """Return an operator's schema, which lists its parameters."""
     return operator._schema
 
 
 def is_composite(operator: OpOverload) -> bool:
-    """Whether an operator is made of others."""
+    """Whether an operator is implemented with other operators."""
     return operator.has_kernel_for_dispatch_key(_composite)
 
 
 def internal(name: str, overload: str = "default") -> Any:  # noqa: ANN401 - an operator
-    """Return an operator of aten that has no public name, as captured and decomposed programs have them."""
+    """Return an operator of aten without a public name. Captured and decomposed programs contain such operators."""
     return getattr(getattr(torch.ops.aten, name), overload)
 
 
 def without_writes(program: fx.GraphModule) -> Callable[..., Any]:
-    """Return what computes the same by operators that write to no tensor, at the same lines of the user's code."""
+    """Return an equivalent function without operators that write to tensors. It keeps the lines of the user's code."""
 
-    def run(*given: Any) -> Any:  # noqa: ANN401 - the program's
+    def run(*given: Any) -> Any:  # noqa: ANN401 - the program's arguments and result
         with torch.fx.traceback.preserve_node_meta():
             return fx.Interpreter(program).run(*tree_leaves(given))
 
@@ -319,14 +321,14 @@ def without_writes(program: fx.GraphModule) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def lines_of(meta: Mapping[str, Any]) -> Iterator[None]:
-    """Have what is captured in the context come from a line of the user's code."""
+    """Within the context, attribute captured operators to a line of the user's code."""
     with torch.fx.traceback.preserve_node_meta():
         torch.fx.traceback.current_meta.update(meta)
         yield
 
 
 def computed_in(node: fx.Node) -> Any:  # noqa: ANN401 - a value of a graph
-    """Compute a node's value, without values, from those of its arguments; with values, of constants alone."""
+    """Compute a node's value from its arguments' values. Tensors have values only if all arguments are constants."""
     given, named = fx.map_arg((node.args, node.kwargs), lambda each: each.meta["val"])
     modes = (getattr(each.meta["val"], "fake_mode", None) for each in node.all_input_nodes)
     with next(filter(None, modes), contextlib.nullcontext()), torch.no_grad():
@@ -338,10 +340,11 @@ _registry: list[ONNXRegistry] = []
 
 @contextlib.contextmanager
 def registry_read_once() -> Iterator[None]:
-    """Let `torch.onnx.export` list its translations once in a process, and parse the sources of none of them.
+    """Make `torch.onnx.export` list its translations once per process, without parsing their sources.
 
-    It parses all of them at every call, for signatures: it takes that of a translation again when it calls it, and of
-    a traced function's form in ONNX it reads the domain only. Parsing takes a third of an ordinary publication.
+    By default, it parses all of them at every call to read their signatures. That isn't needed: it reads a
+    translation's signature again when it calls it, and of a traced function's ONNX form it reads only the domain. The
+    parsing takes a third of the time to publish an ordinary module.
     """
 
     def read(*args: Any, **named: Any) -> ONNXRegistry:  # noqa: ANN401 - torch's own
@@ -352,7 +355,7 @@ def registry_read_once() -> Iterator[None]:
                 patch.object(TracedOnnxFunction, "function_ir", unparsed),
             ):
                 _registry.append(_read_registry(*args, **named))
-        copied = copy.copy(_registry[0])  # an export adds translations of its own
+        copied = copy.copy(_registry[0])  # each export adds its own translations
         copied.functions = {target: list(found) for target, found in copied.functions.items()}
         return copied
 
@@ -364,7 +367,7 @@ def registry_read_once() -> Iterator[None]:
 
 
 def node_in_translation(error: BaseException | None) -> fx.Node | None:
-    """Find the node that torch.onnx translated when it raised an error: a variable of the frames it has passed."""
+    """Find the node that torch.onnx was translating when it raised an error, from the variables in the traceback."""
     found = None
     while error is not None:
         for frame, _ in traceback.walk_tb(error.__traceback__):

@@ -1,4 +1,4 @@
-"""TorchScript of the module that is exported, as bytes that repeat and hold nothing of the scripting machine."""
+"""Compile a module to TorchScript. The resulting bytes are reproducible and don't depend on the machine."""
 
 import contextlib
 import io
@@ -25,32 +25,32 @@ _LONGEST_REASON = 300  # characters
 def script(module: nn.Module) -> torch.jit.ScriptModule:
     """Script a module, in evaluation mode, with `torch.jit.script`.
 
-    The module's own training flags are restored afterwards; the script stays in evaluation mode.
+    The module's own training flags are restored afterwards, but the script stays in evaluation mode.
 
     Raises:
-        UnsupportedModule: If TorchScript cannot compile it; the message ends with TorchScript's own.
+        UnsupportedModule: If TorchScript can't compile the module. The message ends with TorchScript's own message.
     """
     training = [(submodule, submodule.training) for submodule in module.modules()]
     module.eval()
-    # An export in another thread exchanges the code of PyTorch's recurrent modules, whose source a script reads.
+    # Lock: exports in other threads replace code of PyTorch's recurrent modules, and scripting reads its source.
     with LOCK, _without_deprecations():
         try:
             scripted: torch.jit.ScriptModule = torch.jit.script(module)
-        except Exception as error:  # its compiler asserts what it takes, and reads sources that were edited since
+        except Exception as error:  # the compiler uses assertions, and may read edited sources
             raise UnsupportedModule(f"TorchScript cannot compile {type(module).__name__}: {error}") from error
         finally:
             for submodule, flag in training:
                 submodule.training = flag
-    if not hasattr(scripted, "forward"):  # of a forward with overloads it makes forward__0, forward__1, …
+    if not hasattr(scripted, "forward"):  # overloads of forward become forward__0, forward__1, …
         raise UnsupportedModule(f"TorchScript gives {type(module).__name__} no forward")
     return scripted
 
 
 def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, str]:
-    """Script a described module; None, and why, where TorchScript cannot compile it, or its script does not run.
+    """Script a described module. Returns None and the reason if TorchScript can't compile it or the script fails.
 
-    TorchScript compiles some modules into scripts that raise where the module does not: it takes a parameter without
-    annotation for a tensor, for example, and None for a tensor without values.
+    TorchScript compiles some modules into scripts that raise although the module doesn't. For example, it assumes that
+    a parameter without annotation is a tensor, and treats None as a tensor without values.
     """
     flat = model.module
     if flat.is_lenient:
@@ -79,11 +79,12 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
 def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:
     """Write a script as the bytes of a file that `torch.jit.load` reads.
 
-    The same script gives the same bytes in every process, whatever was scripted there before. They hold neither source
-    paths nor debug records.
+    The same script has the same bytes in every process, no matter which modules were scripted before. The bytes contain
+    neither source paths nor debug records.
 
     Raises:
-        UnsupportedModule: If TorchScript cannot write it, as where a parameter without annotation is None by default.
+        UnsupportedModule: If TorchScript can't write the script, for example because a parameter without annotation is
+            None by default.
     """
     buffer = io.BytesIO()
     try:
@@ -98,7 +99,7 @@ def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:
 
 
 def load_script(data: bytes) -> torch.jit.ScriptModule:
-    """Load what `script_bytes` wrote, on the CPU; RuntimeError has torch's message if it cannot."""
+    """Load the bytes from `script_bytes` on the CPU. Raises RuntimeError with torch's message on failure."""
     with _without_deprecations():
         scripted: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             io.BytesIO(data), map_location="cpu"
@@ -108,9 +109,9 @@ def load_script(data: bytes) -> torch.jit.ScriptModule:
 
 @contextlib.contextmanager
 def _without_deprecations() -> Iterator[None]:
-    """Suppress "torch.jit.… is deprecated": it still works, and model.pt is part of the artifact.
+    """Suppress "torch.jit.… is deprecated", because torch.jit still works and model.pt is part of the artifact.
 
-    The warning is a DeprecationWarning in torch 2.13 and a FutureWarning in 2.15. From Python 3.14 on it says "not
+    The warning is a DeprecationWarning in torch 2.13 and a FutureWarning in 2.15. Since Python 3.14, its text is "not
     supported in Python 3.14+".
     """
     with warnings.catch_warnings():
@@ -121,23 +122,24 @@ def _without_deprecations() -> Iterator[None]:
 
 _MANGLED = re.compile(r"\.___torch_mangle_\d+")
 _QUALIFIED = re.compile(r"__torch__(?:\.\w+)+")
-# The pickle opcode GLOBAL, by which data.pkl names a class: text up to two newlines, whatever its length.
+# The pickle opcode GLOBAL, with which data.pkl names a class: two lines of text of any length.
 _GLOBAL = re.compile(rb"c(__torch__[.\w]*)\n(\w+)\n")
 _DEFINITION = re.compile(r"^(?:class|def) (\w+)", re.MULTILINE)
 _CONSTANTS = re.compile(r"(?:^  \w+ : Final\[.*\n)+", re.MULTILINE)
-# Strings first, so that no text within a string is taken for a name.
+# Match strings first, so that no text inside a string counts as a name.
 _TEMPORARY = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?<![\w.])_\d+\b""")
 _MEMBER_LIKE_ONE = re.compile(r"\._\d+\b")
 _FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 
 
 def canonical(archive: bytes) -> bytes:
-    """Rewrite the bytes of a TorchScript file without paths and with names that depend on the module only.
+    """Rewrite a TorchScript file so that its bytes contain no paths and its names depend only on the module.
 
-    `torch.jit.save` writes debug records, which hold the paths of its sources; names like `___torch_mangle_7`, which
-    count the classes of one name that the process has scripted so far; and the pickle's memo opcodes, which depend on
-    the number of references to a tensor. Records and opcodes are removed, and classes of one name are numbered in the
-    order in which the module uses them: the first `GRU` is `GRU`, the second `___torch_mangle_0.GRU`. The format:
+    `torch.jit.save` writes three kinds of data that vary. Debug records contain source paths. Names such as
+    `___torch_mangle_7` count how many classes with the same name the process has scripted so far. The pickle's memo
+    opcodes depend on the number of references to a tensor. This function removes records and opcodes, and numbers
+    classes with the same name in the order in which the module uses them: the first `GRU` is `GRU`, and the second is
+    `___torch_mangle_0.GRU`. For the format, see
     https://github.com/pytorch/pytorch/blob/main/torch/csrc/jit/docs/serialization.md
     """
     records = _records(archive)
@@ -150,7 +152,7 @@ def canonical(archive: bytes) -> bytes:
         records[name] = pickletools.optimize(records[name])
     pickles = {name: _rename_globals(records[name], renamed) for name in ("data.pkl", "constants.pkl")}
     if not any(b"___torch_mangle_" in _GLOBAL.sub(b"", pickled) for pickled in pickles.values()):
-        # Otherwise a string of data.pkl names a type, and its length is written before it: names stay.
+        # Else a string in data.pkl contains a type name. The string's length precedes it, so the names can't change.
         records.update(pickles)
         code = {}
         for old, new in renamed.items():
@@ -161,7 +163,7 @@ def canonical(archive: bytes) -> bytes:
 
 def _records(archive: bytes) -> dict[str, bytes]:
     with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-        # Without the archive's own folder, which has the name of the saved file, and without debug records and the id.
+        # Skip the top folder (named after the saved file), the debug records and the ID.
         contents = {name.partition("/")[2]: opened.read(name) for name in opened.namelist()}
     return {
         name: content
@@ -180,9 +182,9 @@ def _definitions(code: dict[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _repeatable(text: str) -> str:
-    # A class's constants come from a set, whose order differs from process to process.
+    # Sort a class's constants, because they come from a set and their order differs between processes.
     text = _CONSTANTS.sub(lambda lines: "".join(sorted(lines[0].splitlines(keepends=True))), text)
-    # Temporaries (_39) are numbered through a file, and which classes share a file depends on earlier scripts.
+    # Renumber temporaries (_39): their numbers run through a file, and earlier scripts affect which classes share it.
     if _MEMBER_LIKE_ONE.search(text):
         return text
     numbers: dict[str, str] = {}
@@ -192,7 +194,7 @@ def _repeatable(text: str) -> str:
 
 
 def _in_order(definitions: dict[str, str], pickled: bytes) -> list[str]:
-    """Order definitions as the module uses them: the classes of its objects, then what their code names."""
+    """Order definitions by first use: the classes of the module's objects, then the names in their code."""
     order: dict[str, None] = {}
     waiting = [f"{namespace.decode()}.{name.decode()}" for namespace, name in _GLOBAL.findall(pickled)]
     while waiting:
@@ -204,7 +206,7 @@ def _in_order(definitions: dict[str, str], pickled: bytes) -> list[str]:
 
 
 def _known(token: str, names: dict[str, str]) -> str | None:
-    """Return the longest known name that `token` begins with, since a member may follow the name."""
+    """Return the longest known name that `token` starts with, because a member may follow the name."""
     while token and token not in names:
         token = token.rpartition(".")[0]
     return token or None

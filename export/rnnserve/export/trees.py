@@ -1,8 +1,9 @@
-"""Trees of tensors, as forwards take and return them, and as states are: containers, and what is in them by key path.
+"""Trees of tensors: nested containers as arguments, results or states. Each leaf has a path of keys.
 
-A container is a tuple, list, dict, named tuple or dataclass, or has keys and items as a dict has (tianshou's Batch, a
-TensorDict). torch's pytree knows a class only once it is registered, for the whole process. So containers are read and
-rebuilt here, and torch sees flat tensors. The path ("layers", "0", "c") is written `layers.0.c`.
+A container is a tuple, list, dict, named tuple or dataclass, or an object with keys and items like a dict (tianshou's
+Batch, a TensorDict). torch's pytree supports a class only after it is registered for the whole process. So this file
+takes containers apart and rebuilds them, and torch sees only flat tensors. The path ("layers", "0", "c") is written
+`layers.0.c`.
 """
 
 import contextlib
@@ -23,15 +24,15 @@ from rnnserve.export.source_lines import is_users_code, source_line
 Path = tuple[str, ...]
 
 Tree = Any
-"""A tensor, a constant, or a container of such."""
+"""A tensor, a constant, or a container of trees."""
 
 
 class Leaf:
-    """What stands in a tree for a value that each call has anew. No container, whatever class it is of."""
+    """A placeholder in a tree for a value that differs in each call. It never counts as a container."""
 
 
 def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Return what is in a tree that is no container, each with its path, in the tree's order."""
+    """Yield all leaves of a tree (values other than containers) with their paths, in order."""
     parts = parts_of(tree)
     if parts is None:
         yield path, tree
@@ -41,7 +42,7 @@ def leaves(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Any]]:
 
 
 def mapped(tree: Tree, change: Callable[[Path, Any], Any], path: Path = ()) -> Tree:
-    """Return a tree of the same containers with something else in the place of each leaf."""
+    """Return a tree with the same containers, and each leaf replaced by `change(path, leaf)`."""
     parts = parts_of(tree)
     if parts is None:
         return change(path, tree)
@@ -49,7 +50,7 @@ def mapped(tree: Tree, change: Callable[[Path, Any], Any], path: Path = ()) -> T
 
 
 def shown(tree: Tree) -> str:
-    """Show the containers of a tree, and what is in them by its type, for messages: `(Tensor, {h: Tensor})`."""
+    """Format a tree for messages, with the type of each leaf: `(Tensor, {h: Tensor})`."""
     parts = parts_of(tree)
     if parts is None:
         return type(tree).__name__
@@ -59,7 +60,7 @@ def shown(tree: Tree) -> str:
 
 
 def flatten_results(result: Tree) -> list[Tensor]:
-    """List the tensors in what a forward returned, in their order. None is left out, and anything else refused."""
+    """List the tensors in forward's result, in order. Skips None, and raises an error for any other value."""
     if isinstance(result, Tensor):
         return [result]
     if isinstance(result, PackedSequence):
@@ -71,7 +72,7 @@ def flatten_results(result: Tree) -> list[Tensor]:
 
 
 def parts_of(tree: Tree) -> dict[str, Tree] | None:
-    """Return the parts of a container by key, or None for anything else."""
+    """Return the parts of a container by key. None for any other value."""
     if isinstance(tree, Tensor | Leaf):
         return None
     items = _items_of(tree)
@@ -86,7 +87,7 @@ def parts_of(tree: Tree) -> dict[str, Tree] | None:
     return None
 
 
-def _items_of(value: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401 - whatever a forward takes or returns
+def _items_of(value: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401 - any argument or result of forward
     if isinstance(value, Mapping):
         return value
     if isinstance(value, nn.Module | type) or not hasattr(value, "__getitem__"):
@@ -96,7 +97,7 @@ def _items_of(value: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401 - whateve
 
 
 def _rebuilt(tree: Tree, parts: Sequence[Tree]) -> Tree:
-    """Return a container of the same kind with other parts."""
+    """Return a container of the same kind with new parts."""
     items = _items_of(tree)
     if items is not None:
         made: Any = copy.copy(tree)
@@ -114,7 +115,7 @@ def _rebuilt(tree: Tree, parts: Sequence[Tree]) -> Tree:
 
 
 class NoTensor(WrongArguments):
-    """A result of forward, or a part of it, is no tensor; `line` of the user's code makes it of one."""
+    """A result of forward contains something other than tensors. `line` is the user's code that converted a tensor."""
 
     def __init__(self, result: object, line: str = "") -> None:
         self.result = result
@@ -133,14 +134,14 @@ class NoTensor(WrongArguments):
 
 
 def made_of_a_tensor(error: NoTensor, call: Callable[[], object]) -> NoTensor:
-    """Call a module again to say where its code makes the last number, list or array of a tensor."""
+    """Call a module again to find the line that last converts a tensor, and return the error with this line."""
     with _Makers() as makers, contextlib.suppress(NoTensor):
         call()
     return NoTensor(error.result, makers.last)
 
 
 class _Makers(TorchFunctionMode):
-    """Notes the line of the user's code that has made a number, a list or an array of a tensor last."""
+    """Records the line of the user's code that last converted a tensor to a number, a list or an array."""
 
     MAKING: Final = {
         Tensor.item: ".item()",
@@ -152,7 +153,7 @@ class _Makers(TorchFunctionMode):
     last = ""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        """Run `func`, and note where it was called."""
+        """Run `func`, and record the line that called it."""
         del types
         frames = traceback.extract_stack() if func in self.MAKING else []
         if users := [each for each in frames if is_users_code(each.filename)]:

@@ -1,4 +1,4 @@
-"""Verifying: proving a published version again, from the files in the repository alone."""
+"""Verify a published version again, using only its files in the repository."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,20 +46,20 @@ __all__ = ["Check", "verify_version"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was verified."""
+    """The result of one check of a version."""
 
     name: str
-    failures: Sequence[str] = ()  # what is wrong with it, a sentence each
-    parity: manifest_pb2.Parity | None = None  # the record of the proof, in the check that is the proof, if it holds
+    failures: Sequence[str] = ()  # the problems found, one sentence each
+    parity: manifest_pb2.Parity | None = None  # the parity record, in the parity check only, if it passes
 
 
 def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
-    """Prove the version in a folder `<repository>/<model>/<version>` again, with every check that its files allow."""
+    """Verify the version in `<repository>/<model>/<version>` again, with every check that its files allow."""
     try:
         version = read_version(folder)
         files = [Check(f"{name}: as published") for name in (*sorted(version.files), MANIFEST)]
     except ArtifactError as error:
-        return [Check("files: as published", [str(error)])]  # no other check can be trusted
+        return [Check("files: as published", [str(error)])]  # other checks would mean nothing
     try:
         graphs = {name: _graph(version, name) for name in (MODEL, SCAN) if name in version.files}
         model = _described(version) if SCRIPT in version.files else None
@@ -114,7 +114,7 @@ def _graph(version: Version, name: str) -> tuple[onnx.ModelProto, OnnxRunner]:
 
 
 def _described(version: Version) -> DescribedModel:
-    """Describe the model from its manifest, with the script in the place of the module that it was made from."""
+    """Describe the model from its manifest. The script replaces the original module."""
     manifest = version.manifest
     try:
         script = load_script(version.files[SCRIPT])
@@ -159,7 +159,7 @@ def _manifest(
 
 
 def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]:
-    """Name the sizes of outputs that were only fitted when the version was published, or that runs contradict."""
+    """Report output sizes that were only fitted when the version was published, or that differ in inference calls."""
     outputs = [manifest_pb2.Tensor.FromString(tensor.SerializeToString()) for tensor in manifest.outputs]
     for tensor in outputs:
         for axis in tensor.derived_axes:
@@ -173,7 +173,7 @@ def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]
         try:
             return runner(arrays)
         except RuntimeError as error:
-            raise WrongArguments(str(error)) from error  # a size that it does not take
+            raise WrongArguments(str(error)) from error  # the graph doesn't accept this size
 
     try:
         sizes, longest = _tried_sizes(manifest)
@@ -183,7 +183,7 @@ def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]
 
 
 def _tried_sizes(manifest: manifest_pb2.Manifest) -> tuple[dict[str, tuple[int, int]], int]:
-    """Return the smallest and the largest size of each dynamic axis of the proof, and the most steps that it had."""
+    """Return the verified range of sizes of each dynamic axis, and the largest verified number of steps."""
     batches, lengths = manifest.parity.batch_sizes or [1, 2], manifest.parity.lengths or [1]
     limits = size_limits(manifest.inputs)
     sizes = {
@@ -195,7 +195,7 @@ def _tried_sizes(manifest: manifest_pb2.Manifest) -> tuple[dict[str, tuple[int, 
 
 
 def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:
-    """Decide again what holds of a graph for all values."""
+    """Repeat the static analysis of a graph, and report differences from the manifest."""
     manifest = version.manifest
     found = walk_graph(model, manifest.inputs, manifest.outputs)
     return contradictions(manifest, found, scan=name == SCAN)
@@ -207,7 +207,7 @@ def _golden(version: Version, compute: Inference) -> list[str]:
     if limits is None:
         return [f'{MANIFEST}: has no limits for golden results on the device "cpu"']
     cases = load_cases(version.files[GOLDEN])
-    # Cases leave out what a request may, but only where inputs have defaults of their own.
+    # Cases omit optional inputs only if the manifest's format has recorded defaults.
     all_given = manifest.format != FORMAT_OF_DEFAULTS
     required = {t.name for t in manifest.inputs if all_given or t.default == manifest_pb2.DEFAULT_REQUIRED}
     for case in cases:
@@ -221,12 +221,12 @@ def _golden(version: Version, compute: Inference) -> list[str]:
 
     try:
         return replay(cases, filled, limits)
-    except (RuntimeError, torch.jit.Error) as error:  # `OnnxRunner` raises the former
+    except (RuntimeError, torch.jit.Error) as error:  # `OnnxRunner` raises RuntimeError
         return [f"{GOLDEN}: its inputs do not fit: {error}"]
 
 
 def _proofs(model: DescribedModel, version: Version, *, progress: bool) -> Iterator[Check]:
-    """Compare the script with each graph, and what was recorded of batching with what is found of the first."""
+    """Compare the script with each graph, and the recorded batching with the batching found for the first graph."""
     with evaluating(model.module):
         reference = reference_of(model)
     for file in (MODEL, SCAN):

@@ -1,8 +1,8 @@
-"""Adopting ONNX files that others exported: roles and axes, batching safety, golden results, and publishing.
+"""Import ONNX files from other exporters: roles and axes, batching safety, golden results, and publishing.
 
-There is no module to compare such a file with, so nothing is proven about what it computes: a version says "adopted".
-What onnxruntime itself can tell is found: the axes of outputs, which requests may share a run, and, where the user
-gives samples with expected outputs, whether the file gives them.
+Such a file has no module to compare its results with, so the results aren't verified, and the manifest records
+"adopted". Running the file still shows the axes of its outputs and which requests may share an inference call. If the
+user passes samples with expected outputs, the import also checks that the file computes these outputs.
 
 Door: `__all__`, `samples`.
 """

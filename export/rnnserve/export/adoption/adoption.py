@@ -1,6 +1,6 @@
-"""From an ONNX file of any origin to a published version that says that it is imported.
+"""Turn an ONNX file from any exporter into a published version, marked as imported.
 
-First constants are put in, the batch is found, and axes are named. Then the file is described by running it.
+The import first sets constants, finds the batch axis and names the axes. Then it runs the file to describe its outputs.
 """
 
 import contextlib
@@ -60,15 +60,15 @@ _Tensors = Sequence[manifest_pb2.Tensor]
 
 _NOT_COMPARED = "adopted: not compared with its framework"
 _OLDEST = 9
-"""The oldest operator set that is taken: onnxruntime tests none before 7, and Scan has its present form since 9."""
+"""The oldest operator set supported: onnxruntime tests none before 7, and Scan has had its current form since 9."""
 
 _RAGGED_BATCHES = 4
-_SHOWN = 5  # names, of what may be all weights
-_WEIGHTS_APART = 4  # the IR version since which initializers need not be inputs
+_SHOWN = 5  # names per message: an old file may list every weight
+_WEIGHTS_APART = 4  # since this IR version, initializers need not be inputs
 _FAR = 4096
-"""The largest size with which files are run: frames of sound have hundreds of samples each."""
+"""The largest size to run files at: one audio frame has hundreds of samples."""
 _CHECKED = 1025
-"""The largest size of those with which the sizes of outputs are compared."""
+"""The largest size at which the sizes of outputs are compared."""
 
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 _BEFORE_OR_AFTER = frozenset(
@@ -90,11 +90,11 @@ def adopt(
     timeout: float = RUN_SECONDS,
     seal: Seal = lambda *_: None,
 ) -> ExportResult:
-    """Publish an ONNX file, with its weights in it, as a model's next version, marked as imported.
+    """Publish an ONNX file as a model's next version, marked as imported. The weights must be inside the file.
 
-    Roles are what the file doesn't hold of its tensors. If samples have outputs, the file has to give these, and
-    servers replay them. onnxruntime may take `timeout` seconds to load the file, and for each run. Raises ExportError,
-    ArtifactError or OSError.
+    `roles` supplies the facts about tensors that the file lacks. If samples include outputs, the file must compute
+    these outputs, and servers check them before they serve the version. onnxruntime may take up to `timeout` seconds to
+    load the file, and again for each inference call. Raises ExportError, ArtifactError or OSError.
     """
     check_model_name(name)
     roles = roles or Roles()
@@ -126,7 +126,7 @@ def adopt(
 
 @contextlib.contextmanager
 def _naming(path: Path, advice: str = "") -> Iterator[None]:
-    """Name the file in what `OnnxRunner` raises."""
+    """Add the file's name to errors that `OnnxRunner` raises."""
     try:
         yield
     except RuntimeError as error:
@@ -134,7 +134,7 @@ def _naming(path: Path, advice: str = "") -> Iterator[None]:
 
 
 def _choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
-    """Keep only the outputs named, in their order; all of them if there are no names."""
+    """Keep only the named outputs, in the order of the names. Without names, keep all outputs."""
     by_name = {value.name: value for value in model.graph.outputs}
     for name in names:
         if name not in by_name:
@@ -144,7 +144,7 @@ def _choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
 
 
 def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> tuple[_Tensors, list[str]]:
-    """Put constants in, find the batch, and name axes, in place. Returns the inputs, and sentences of what was done."""
+    """Set constants, find the batch and name axes, in place. Returns the inputs, and notes on the changes made."""
     notes = [*_drop_inputs_with_values(model)]
     check_names(model, roles)
     if roles.constants:
@@ -178,7 +178,7 @@ def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> tuple[_Tens
 
 
 def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
-    """Remove inputs that have values in the file: weights of an old file, and what a caller might set."""
+    """Remove inputs whose values are in the file: weights in an old file, and values that a caller might override."""
     names = [value.name for value in model.graph.inputs if value.is_initializer()]
     is_old = model.ir_version < _WEIGHTS_APART
     old = f"; IR version {model.ir_version} lists the weights there, too" if is_old else ""
@@ -191,7 +191,7 @@ def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
 
 
 def _with_open_batch(model: ir.Model, inputs: Sequence[FileInput]) -> ir.Model:
-    """Copy the file with every axis dynamic that may be the batch, and without what it says of shapes inside."""
+    """Copy the file, make every possible batch axis dynamic, and drop the shapes of intermediate values."""
     opened = model.clone()
     for value, each in zip(opened.graph.inputs, inputs, strict=True):
         shape = value.shape or ()
@@ -201,7 +201,7 @@ def _with_open_batch(model: ir.Model, inputs: Sequence[FileInput]) -> ir.Model:
 
 
 def _write_axes(values: Sequence[ir.Value], tensors: _Tensors) -> None:
-    """Write described axes into inputs or outputs of a file."""
+    """Write the described axes into a file's inputs or outputs."""
     for value, tensor in zip(values, tensors, strict=True):
         value.shape = ir.Shape([axis.name if axis.size == DYNAMIC else axis.size for axis in tensor.axes])
 
@@ -259,7 +259,7 @@ def _describe(run: OnnxRunner, inputs: _Tensors, name: str, roles: Roles) -> Mod
 
 
 def _fold(model: ir.Model, description: ModelDescription, roles: Roles) -> tuple[_Tensors, Roles]:
-    """Fold a file of one step over its steps. Return its new inputs, and roles for a second description."""
+    """Wrap a one-step file in a loop over steps. Return its new inputs, and the roles to describe it again."""
     states = describe_states(description.inputs, description.outputs, roles)
     inputs, states = fold(model, roles.fold, description.inputs, description.outputs, states, roles.overlaps)
     _write_axes(model.graph.inputs, inputs)
@@ -267,11 +267,11 @@ def _fold(model: ir.Model, description: ModelDescription, roles: Roles) -> tuple
 
 
 def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[str, str]:
-    """Find which output continues as which input: as the user says, or named as states are, with equal axes.
+    """Find which output becomes which input of the next request. Marks these inputs as zero by default.
 
-    X_0 and X_n are a pair, and so are names that differ in words such as "in" and "out" or "new" only, and have a word
-    such as "h", "state" or "cache": state and stateN, in_cache0 and out_cache0, hidden_in and hidden_out. The inputs
-    are marked as zeros if a request leaves them out.
+    The user's roles come first. Otherwise an output and an input form a pair if their axes match and their names look
+    like a state's. X_0 and X_n form a pair. So do names that contain a word such as "h", "state" or "cache" and differ
+    only in words such as "in", "out" or "new": state and stateN, in_cache0 and out_cache0, hidden_in and hidden_out.
     """
     states = dict(roles.states)
     for tensor in inputs:
@@ -286,7 +286,7 @@ def describe_states(inputs: _Tensors, outputs: _Tensors, roles: Roles) -> dict[s
 
 
 def _are_states(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool:
-    """Whether two tensors have the names and axes of a state: X_0 and X_n, or floats of a row and no steps."""
+    """Whether two tensors look like one state: named X_0 and X_n, or float tensors per row without a step axis."""
     if before.name.endswith("_0") and after.name == f"{before.name.removesuffix('_0')}_n":
         return _axes(before) == _axes(after)
     words = _name_stem(before.name)
@@ -297,12 +297,12 @@ def _are_states(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool
 
 
 def _axes(tensor: manifest_pb2.Tensor) -> list[tuple[int, str]]:
-    """List axes by what has to be equal if an output goes in again, whatever its sizes: a cache that grows does not."""
+    """List the axes of a tensor, for comparing an output with an input. A growing cache differs from its input."""
     return [(axis.size, axis.name if axis.size == DYNAMIC else "") for axis in tensor.axes]
 
 
 def _name_stem(name: str) -> tuple[str, ...]:
-    """Split a name into words, except those for before or after: hN, h0 and h_in are h."""
+    """Split a name into words and drop words for before and after: hN, h0 and h_in all become h."""
     words = [word.lower() for word in _WORDS.findall(name)]
     words = [word[:-1] if len(word) > 1 and word[:-1] in _STATES and word[-1] == "n" else word for word in words]
     return tuple(word for word in words if word not in _BEFORE_OR_AFTER)
@@ -355,7 +355,7 @@ def _publish(
 
 
 def _zeros_after_lengths(model: ModelDescription, truth: OnnxTruth) -> set[str]:
-    """Name the outputs that are zeros after each row's length."""
+    """Return the outputs whose values are zero after each row's length."""
     lengths = model.lengths
     zeros = {tensor.name for tensor in model.outputs if any(axis.name in lengths for axis in tensor.axes)}
     random = np.random.default_rng(0)

@@ -1,6 +1,6 @@
-"""The inputs of an ONNX file, described as a manifest does; and which axis of each is the batch, found by trial.
+"""Describe the inputs of an ONNX file as in a manifest, and find each input's batch axis by running the file.
 
-A user says what the file doesn't: `Roles`. A message asks for all that is missing at once.
+Users supply facts that the file lacks (`Roles`). If facts are missing, one error message lists all of them.
 """
 
 import dataclasses
@@ -37,40 +37,40 @@ FROZEN = (
 
 @dataclasses.dataclass(frozen=True)
 class Roles:
-    """Names and roles that an ONNX file does not hold."""
+    """Names and roles of tensors that an ONNX file doesn't contain."""
 
     # Names of axes, by tensor and position: {("input", 0): "batch"}.
     axes: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
-    # The sequence axis whose steps an input counts: {"n": "sequence"}.
+    # For an input of lengths, the sequence axis that it measures: {"n": "sequence"}.
     lengths: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    # Which output continues as which input: {"h_n": "h_0"}.
+    # The input that each output becomes in the next request: {"h_n": "h_0"}.
     states: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # The lowest value of an integer input, and one more than the highest: {"tokens": (0, 5000)}.
     integers: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    # The smallest and the largest size of a dynamic axis that the model takes: {"sequence": (1, 64)}.
+    # The smallest and the largest size of a dynamic axis that the model accepts: {"sequence": (1, 64)}.
     sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    # The size of an axis that never has another one, such as samples of a chunk: {"sequence": 576}.
+    # The size of an axis whose size never changes, such as the samples in a chunk: {"sequence": 576}.
     fixed: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    # Values of inputs that are the same for all requests, as text: {"sr": "16000"}.
+    # Values of inputs with the same value in every request, as text: {"sr": "16000"}.
     constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    outputs: Sequence[str] = ()  # those that are published, in this order; empty for all
+    outputs: Sequence[str] = ()  # the outputs to publish, in this order, or empty for all
     labels: Sequence[str] = ()  # names of the classes
-    fold: str = ""  # the axis of steps that a file of one step gets; empty for none
-    # An axis of an input, and how many values at its end in one step begin the next: {"input": (-1, 64)}.
+    fold: str = ""  # the step axis to add to a one-step file, or empty for none
+    # An axis of an input, and how many of its last values the next step repeats: {"input": (-1, 64)}.
     overlaps: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """Something that a file does not say."""
+    """A fact that the file lacks and the user must supply."""
 
-    why: str  # what is not known
-    option: str  # the option that answers it, ready to paste, such as `--constant sr=16000`
-    hint: str = ""  # what else helps to answer it
+    why: str  # the missing fact
+    option: str  # the option that supplies it, ready to paste, such as `--constant sr=16000`
+    hint: str = ""  # further help
 
 
 def ask(questions: Sequence[Question]) -> None:
-    """Ask all questions in one message."""
+    """Raise one error that lists all questions, if there are any."""
     if len(questions) == 1:
         (only,) = questions
         raise WrongArguments(f"{only.why}: {only.option}{only.hint}")
@@ -83,30 +83,31 @@ def ask(questions: Sequence[Question]) -> None:
 _STEPS = "sequence"
 _LENGTHS = re.compile(r"len", re.IGNORECASE)  # lengths, seq_len, sequence_length
 _NO_NAMES = re.compile(r"\?|-1|none|unk__\d+|(p2o\.)?dynamicdimension\.\d+", re.IGNORECASE)
-"""What tf2onnx and paddle2onnx write for an axis of any size."""
+"""Placeholder names that tf2onnx and paddle2onnx write for dynamic axes."""
 
-_FORMS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})  # keep the numbers
-_GUESSED = (0, 2)  # integers to try a file with, until the user says which it takes
+# Operators whose output has the same values as their input.
+_FORMS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_GUESSED = (0, 2)  # range of integers for trial calls, until the user passes a range
 
 
 @dataclasses.dataclass(frozen=True)
 class FileInput:
     """An input of a file."""
 
-    tensor: manifest_pb2.Tensor  # the batch is not named yet, and dynamic axes without a name have an empty one
-    candidates: tuple[int, ...]  # positions of the axes that may be the batch
-    is_settled: bool  # whether the file or the user says which it is
+    tensor: manifest_pb2.Tensor  # the batch has no name yet; unnamed dynamic axes have an empty name
+    candidates: tuple[int, ...]  # positions of possible batch axes
+    is_settled: bool  # whether the file or the user names the batch axis
 
     @property
     def is_called_batch(self) -> bool:
-        """Whether the file or the user calls an axis of any size the batch: then rows may depend on each other."""
+        """Whether the file or the user names a dynamic axis the batch. If so, rows may depend on each other."""
         return self.is_settled and self.tensor.axes[self.candidates[0]].size == DYNAMIC
 
 
 def describe_inputs(
     inputs: Sequence[FileInput], batches: Mapping[str, int], fixed: Mapping[str, int]
 ) -> list[manifest_pb2.Tensor]:
-    """Describe inputs for a choice of their batch axes, with axes of a fixed size."""
+    """Describe the inputs, given the position of each batch axis and the sizes of fixed axes."""
     described = []
     for each in inputs:
         tensor = manifest_pb2.Tensor()
@@ -132,7 +133,7 @@ def describe_inputs(
 
 
 def check_lengths(inputs: Sequence[manifest_pb2.Tensor], roles: Roles) -> None:
-    """Refuse inputs of lengths of which it is not known which sequence axis they count."""
+    """Raise an error if an input holds lengths but its sequence axis is unknown."""
     axes = sequence_axes(inputs)
     for tensor in inputs:
         given = roles.lengths.get(tensor.name)
@@ -149,7 +150,7 @@ def check_lengths(inputs: Sequence[manifest_pb2.Tensor], roles: Roles) -> None:
 
 
 def check_names(model: ir.Model, roles: Roles) -> None:
-    """Refuse roles of unknown tensors, which would have no effect."""
+    """Raise an error if roles name unknown tensors, because these roles would have no effect."""
     inputs, outputs = ([value.name or "" for value in of] for of in (model.graph.inputs, model.graph.outputs))
     given: Sequence[tuple[str, Mapping[str, object] | Sequence[str], Sequence[str]]] = (
         ("--axis", [name for name, _ in roles.axes], [*inputs, *outputs]),
@@ -166,7 +167,7 @@ def check_names(model: ir.Model, roles: Roles) -> None:
 
 
 def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
-    """Set inputs to values, and remove them from the inputs."""
+    """Replace inputs by constants."""
     for value in [value for value in model.graph.inputs if value.name in constants]:
         value.const_value = ir.tensor(_constant(value, constants[value.name or ""]), name=value.name)
         model.graph.inputs.remove(value)
@@ -176,10 +177,10 @@ def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
 
 
 def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Question]]:
-    """Read the inputs of a file whose constants are in place, and what to ask the user.
+    """Read the inputs of a file whose constants are already set. Returns the inputs, and questions to the user.
 
-    So that the file can be tried all the same, and all questions be asked at once, a number that is the same for all
-    rows is 1 in the file.
+    Requests can't send an input without axes (one number for all rows), so the user must set its value. Until then it
+    gets the value 1, so that trial calls can run and one message can list all questions.
     """
     described = {value: _described(value, roles) for value in model.graph.inputs}
     if not any(tensor.axes for tensor in described.values()):
@@ -207,7 +208,7 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Qu
 
 
 def _described(value: ir.Value, roles: Roles) -> manifest_pb2.Tensor:
-    """Describe the datatype and axes of an input, and refuse one that requests cannot send."""
+    """Describe the datatype and axes of an input. Raises an error if requests can't send such an input."""
     is_tensor = isinstance(value.type, ir.TensorType) and value.dtype != ir.DataType.UNDEFINED
     datatype = datatype_of(value.dtype.numpy()) if is_tensor and value.dtype is not None else None
     if datatype is None:
@@ -231,7 +232,7 @@ def _name_of(dim: int | ir.SymbolicDim) -> str:
 
 
 def _with_candidates(tensor: manifest_pb2.Tensor, roles: Roles) -> FileInput:
-    """Find the axes that may be the batch: those called so, or else those of size 1 or of any size."""
+    """Find the possible batch axes: axes named so, or else dynamic axes and axes of size 1."""
     by_user = [at for at in range(len(tensor.axes)) if roles.axes.get((tensor.name, at)) == BATCH]
     called = by_user or [at for at, axis in enumerate(tensor.axes) if axis.name == BATCH]
     if called:
@@ -252,7 +253,7 @@ def _with_candidates(tensor: manifest_pb2.Tensor, roles: Roles) -> FileInput:
 
 
 def _holds_lengths(tensor: manifest_pb2.Tensor, roles: Roles) -> bool:
-    """Whether an input holds lengths: as the user says, or as its name does."""
+    """Whether an input holds lengths, according to the user's roles or its name."""
     fits = len(tensor.axes) == 1 and tensor.datatype in ("INT32", "INT64")
     if tensor.name in roles.lengths and not fits:
         axis = roles.lengths[tensor.name]
@@ -263,7 +264,7 @@ def _holds_lengths(tensor: manifest_pb2.Tensor, roles: Roles) -> bool:
 
 
 def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
-    """List nodes that read a value, or what has its numbers in another form; and at which input."""
+    """List the nodes that read a value or a reshaped copy of it, each with the position of that input."""
     for node, at in value.uses():
         if node.op_type in _FORMS and at == 0:
             yield from _readers(node.outputs[0])
@@ -272,7 +273,7 @@ def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
 
 
 def _rows_of_tables(value: ir.Value) -> tuple[int, int] | None:
-    """Return the integers that choose a row of each table from which an input chooses; None for no table."""
+    """Return the range of valid indices for all tables that an input indexes. None if it indexes no table."""
     rows = []
     for node, at in _readers(value):
         table = _tensor(node, 0) if node.op_type == "Gather" and at == 1 else None
@@ -282,13 +283,13 @@ def _rows_of_tables(value: ir.Value) -> tuple[int, int] | None:
 
 
 def _tensor(node: ir.Node, at: int) -> ir.TensorProtocol | None:
-    """Return the constant that a node reads; None for no constant."""
+    """Return the constant that a node reads at an input. None if the input isn't constant."""
     value = node.inputs[at]
     return None if value is None else ir.convenience.get_const_tensor(value)
 
 
 def _constant(value: ir.Value, text: str) -> npt.NDArray[Any]:
-    """Read the value of an input that a user gives."""
+    """Parse the user's value for an input."""
     option = f"--constant {value.name}={text}"
     dtype = DTYPES[_described(value, Roles()).datatype]
     shape = tuple(dim if isinstance(dim, int) else 0 for dim in value.shape or ())
@@ -305,34 +306,34 @@ def _constant(value: ir.Value, text: str) -> npt.NDArray[Any]:
 
 
 _ROWS = (3, 1, 5)
-_MOST = 48  # choices of batches that are tried
+_MOST = 48  # most choices of batch axes to try
 _SIZES = (8, 16, 32, 64, 128, 160, 320, 512, 576, 4, 2, 1, 3, 5, 6, 12, 48, 80, 100, 240, 256, 400, 640)
 _LONG = (1024, 1280, 1600, 4000, 16000)
-"""Sizes of the other axes that are tried, all of them the same; the long ones if there is one axis: samples."""
-_REFUSED = 200  # characters of onnxruntime's reason
+"""Sizes to try for the other axes, the same for all of them. Long sizes (audio samples) are for a single axis only."""
+_REFUSED = 200  # most characters of onnxruntime's reason in a message
 
 
 class Found(NamedTuple):
-    """A choice of batches with which a file runs."""
+    """A choice of batch axes with which the file runs."""
 
-    batches: Mapping[str, int]  # position of the batch, by input
-    inputs: Sequence[manifest_pb2.Tensor]  # with these batches, described
-    sizes: Mapping[str, int]  # of the other dynamic axes
+    batches: Mapping[str, int]  # position of the batch axis, by input
+    inputs: Sequence[manifest_pb2.Tensor]  # described with these batch axes
+    sizes: Mapping[str, int]  # sizes of the other dynamic axes
 
 
 class BatchTrial:
-    """Runs a file as it is (`alone`), and with each axis dynamic that may be the batch (`together`).
+    """Runs a file unchanged (`alone`), and with every possible batch axis made dynamic (`together`).
 
-    Rows that are run together must have the results that each has alone.
+    A choice of batch axes is valid only if each row of a batch has the same result as on its own.
     """
 
     def __init__(self, inputs: Sequence[FileInput], alone: OnnxRunner, together: OnnxRunner, roles: Roles) -> None:
         self._inputs, self._alone, self._together, self._roles = inputs, alone, together, roles
-        self._refused = ""  # what onnxruntime raised for the first sizes with which the file doesn't run
+        self._refused = ""  # onnxruntime's error for the first sizes that it refused
 
     def find(self, questions: Sequence[Question]) -> Found:
-        """Find the batch. Otherwise ask the questions about the file, and refuse it."""
-        one_row = ""  # why rows can't be run together, though the file runs with one
+        """Find the batch axes. If there are none, raise an error with the open questions."""
+        one_row = ""  # why rows can't share a batch, although the file runs with one row
         for batches in itertools.islice(self._choices(), _MOST):
             described = describe_inputs(self._inputs, batches, self._roles.fixed)
             sizes = self._running_sizes(described)
@@ -340,7 +341,7 @@ class BatchTrial:
                 continue
             found = Found(batches, described, sizes)
             runs, change = self._run_together(found)
-            # Rows of an axis that is called the batch may depend on each other: the version is served so, then.
+            # If every input names its batch axis, rows may depend on each other. Such a version is still served.
             if runs and (not change or all(each.is_called_batch for each in self._inputs)):
                 return found
             one_row = one_row or change
@@ -359,7 +360,10 @@ class BatchTrial:
         raise WrongArguments(f"onnxruntime does not run it with one row of these sizes; {FROZEN} {refused}")
 
     def _run_together(self, found: Found) -> tuple[bool, str]:
-        """Whether rows run together, with a result of a row for each; and how that changes them, if not by rounding."""
+        """Whether a batch runs and returns one result per row.
+
+        Also returns why it doesn't, or how batching changes the results by more than rounding.
+        """
         change = ""
         most = self._roles.sizes.get(BATCH, (1, max(_ROWS)))[1]
         for rows in (min(rows, most) for rows in _ROWS):
@@ -381,18 +385,19 @@ class BatchTrial:
         return True, change
 
     def runs_with_any(self, found: Found, axis: str) -> bool:
-        """Whether the file runs with other sizes of an axis, too, and its results have as many axes."""
+        """Whether the file also runs with other sizes of an axis, and its results keep their number of axes."""
         usual, size = self._run(found.inputs, found.sizes), found.sizes[axis]
         for other in (1, 2, 3, size + 1, size + 2, size + 7):
             results = self._run(found.inputs, {**found.sizes, axis: other})
             if usual is None or results is None:
                 return False
-            if any(results[name].ndim != array.ndim for name, array in usual.items()):  # a Squeeze may change it
+            # A Squeeze may change the number of axes.
+            if any(results[name].ndim != array.ndim for name, array in usual.items()):
                 return False
         return True
 
     def _choices(self) -> Iterator[dict[str, int]]:
-        """List which axis of each input may be the batch; it is the same axis of inputs with like axes."""
+        """List the choices of a batch axis per input. Inputs with the same axes always get the same choice."""
         groups: dict[object, list[FileInput]] = {}
         for each in self._inputs:
             sizes = tuple(axis.size for axis in each.tensor.axes)
@@ -402,7 +407,7 @@ class BatchTrial:
             yield {each.tensor.name: at for members, at in pairs for each in members}
 
     def _running_sizes(self, inputs: Sequence[manifest_pb2.Tensor]) -> dict[str, int] | None:
-        """Find sizes of the axes except the batch with which one row runs."""
+        """Find sizes of the other axes with which one row runs."""
         names = sequence_axes(inputs)
         tried = set()
         for size in (*_SIZES, *(_LONG if len(names) == 1 else ())):
@@ -423,7 +428,10 @@ class BatchTrial:
 
 
 def _is_same(found: npt.NDArray[Any], rows: Sequence[npt.NDArray[Any]]) -> bool | None:
-    """Compare rows that were run together, along an axis of size 1, with each of them alone. None for other shapes."""
+    """Compare a batch's results with the results of its single rows. None if the shapes don't match.
+
+    The batch may lie along any axis of size 1 in a single row's result.
+    """
     shape = rows[0].shape
     if any(row.shape != shape for row in rows):
         return None

@@ -1,8 +1,8 @@
-"""A file that takes one step, as a model that takes any number: its graph becomes the body of a Scan over the steps.
+"""Make a one-step file accept any number of steps: its graph becomes the body of a Scan over the steps.
 
-An output that continues as an input becomes a state of the Scan. Rows of different lengths may run together: after a
-row's last step its states stay as they are, and its outputs are zeros. Each step runs the nodes of the file itself, so
-the results have the same bits as those of the file, called step by step.
+An output that becomes an input of the next step turns into a state of the Scan. Rows of different lengths may share a
+batch: after a row's last step, its states stay unchanged and its outputs are zero. Each step runs the file's own nodes,
+so the results are bit for bit the same as when the file is called step by step.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["Overlap", "fold"]
 
 Overlap = tuple[int, int]
-"""An axis of an input, and how many values at its end in one step are those at its beginning in the next."""
+"""An axis of an input, and how many of its last values the next step repeats at its start."""
 
-_LENGTHS = "lengths"  # the further input: how many steps each row has
-_OVERLAP = "{}_overlap"  # the state that holds the last values of the window before
-_FINAL = "{}_n"  # what such a state is after the last step
+_LENGTHS = "lengths"  # the added input: the number of steps of each row
+_OVERLAP = "{}_overlap"  # the state that holds the last values of the previous window
+_FINAL = "{}_n"  # the output that holds this state after the last step
 _OLDEST = 11
 """The oldest operator set that can be folded: the first with Range."""
 _END = np.iinfo(np.int64).max
@@ -41,10 +41,11 @@ def fold(
     states: Mapping[str, str],
     overlaps: Mapping[str, Overlap],
 ) -> tuple[list[manifest_pb2.Tensor], dict[str, str]]:
-    """Make a model of one step take any number of steps. Changes the model, and returns its inputs and its states.
+    """Make a one-step model accept any number of steps. Changes the model, and returns its inputs and states.
 
-    `axis` names the axis of steps: an axis of size 1 with this name becomes it, and tensors without one get it after
-    the batch. `overlaps` says by input which values of a step also begin the next one.
+    `axis` is the name of the step axis. If a tensor has an axis of size 1 with this name, that axis becomes the step
+    axis. Otherwise the step axis is inserted after the batch. `overlaps` lists, by input, the last values of a step
+    that the next step repeats at its start.
     """
     _check(model, axis, inputs, states, overlaps)
     folding = _Folding(model.graph, axis, states)
@@ -63,7 +64,7 @@ def fold(
 def _check(
     model: ir.Model, axis: str, inputs: _Tensors, states: Mapping[str, str], overlaps: Mapping[str, Overlap]
 ) -> None:
-    """Refuse what can't be folded."""
+    """Raise an error if the file can't be folded."""
     opset = max(model.opset_imports.get(domain, 0) for domain in ("", "ai.onnx"))
     if opset < _OLDEST:
         raise WrongArguments(
@@ -100,21 +101,21 @@ def _check(
 
 class _State(NamedTuple):
     first: ir.Value  # the input of the new graph
-    before: ir.Value  # in the body, before and after a step
+    before: ir.Value  # in the body: the state before a step, then the state after it
     after: ir.Value
     last: ir.Value  # the output of the new graph
 
 
 class _Steps(NamedTuple):
-    """An input or output of the new graph that has steps."""
+    """An input or output of the new graph with a step axis."""
 
     whole: ir.Value
-    one: ir.Value  # in the body
+    one: ir.Value  # one step, in the body
     axis: int
 
 
 class _Folding:
-    """A graph that becomes the body of a Scan. `step` makes nodes of the body, `around` those outside."""
+    """Turns a graph into the body of a Scan. `_step` makes nodes inside the body, and `_around` makes nodes outside."""
 
     def __init__(self, graph: ir.Graph, axis: str, states: Mapping[str, str]) -> None:
         self.states = dict(states)
@@ -124,18 +125,18 @@ class _Folding:
         self._made = {value.name or "": value for value in graph.outputs}
         self._taken = {value.name for node in graph.all_nodes() for value in node.outputs} | {*self._given, *self._made}
         self._step, self._around = NodeBuilder("step"), NodeBuilder("fold")
-        self._mask = ir.Value(name="step/is_within", type=ir.TensorType(ir.DataType.BOOL))  # by row
+        self._mask = ir.Value(name="step/is_within", type=ir.TensorType(ir.DataType.BOOL))  # (batch,)
         self._states: list[_State] = []
         self._slices: list[_Steps] = []
         self._stacks: list[_Steps] = []
 
     def carry(self, tensor: manifest_pb2.Tensor) -> None:
-        """Make an input and the output that continues it a state."""
+        """Turn an input, and the output that becomes it in the next step, into a state."""
         (final,) = (output for output, given in self.states.items() if given == tensor.name)
         self._add_state(tensor, final, self._given[tensor.name], self._made[final])
 
     def take_steps(self, tensor: manifest_pb2.Tensor, overlap: Overlap | None) -> None:
-        """Make an input one of steps, of which the body takes one."""
+        """Add the step axis to an input. The body reads one step of it."""
         within, window = self._given[tensor.name], manifest_pb2.Tensor()
         window.CopyFrom(tensor)
         if overlap is not None:
@@ -153,7 +154,7 @@ class _Folding:
         self._slices.append(_Steps(_value(described), one, at))
 
     def give_steps(self, tensor: manifest_pb2.Tensor) -> None:
-        """Make an output one of steps, with zeros after a row's last one."""
+        """Add the step axis to an output. Its values are zero after a row's last step."""
         value = self._made[tensor.name]
         described, at, grows = self._with_steps(tensor)
         if grows:
@@ -165,10 +166,10 @@ class _Folding:
         self._stacks.append(_Steps(ir.Value(name=tensor.name, type=self._made[tensor.name].type), kept, at))
 
     def build(self) -> None:
-        """Put the graph's nodes into a Scan, in their place."""
+        """Replace the graph's nodes by a Scan that contains them."""
         graph, nodes = self._graph, list(self._graph)
         for name, value in self._made.items():
-            value.name = f"step/after/{name}"  # the outputs of the Scan have the names
+            value.name = f"step/after/{name}"  # the Scan's outputs take the original names
         graph.inputs.clear()
         graph.outputs.clear()
         graph.remove(nodes)
@@ -208,10 +209,10 @@ class _Folding:
         graph.inputs.extend(firsts[tensor.name] for tensor in self.described)
         results = {value.name: value for value in scan.outputs}
         graph.outputs.extend(results.pop(name) for name in self._made)
-        graph.outputs.extend(results.values())  # the states of overlaps
+        graph.outputs.extend(results.values())  # the final states of the overlaps
 
     def _with_steps(self, tensor: manifest_pb2.Tensor) -> tuple[manifest_pb2.Tensor, int, bool]:
-        """Describe a tensor with the axis of steps; and say where it is, and whether an axis of size 1 becomes it."""
+        """Add the step axis to a tensor. Returns the tensor, the axis's position, and whether it had size 1 before."""
         described = manifest_pb2.Tensor()
         described.CopyFrom(tensor)
         for at, axis in enumerate(described.axes):
@@ -226,7 +227,7 @@ class _Folding:
         return described, at, False
 
     def _join_overlap(self, tensor: manifest_pb2.Tensor, at: int, values: int, window: ir.Value) -> ir.Value:
-        """Put the last values of the step before in front of a window, and keep the last ones of both."""
+        """Prepend the previous step's last values to a window, and keep the joined window's last values as a state."""
         state = manifest_pb2.Tensor()
         state.CopyFrom(tensor)
         state.name = self._free_name(_OVERLAP.format(tensor.name))
@@ -248,13 +249,13 @@ class _Folding:
         self.described.append(tensor)
 
     def _is_within(self, tensor: manifest_pb2.Tensor) -> ir.Value:
-        """Give, in the body, which rows have this step, in a shape that a tensor's rows broadcast with."""
+        """Return, inside the body, the mask of rows that have this step, shaped to broadcast against the tensor."""
         return self._step.op(
             "Reshape", self._mask, self._step.integers([-1 if axis.name == BATCH else 1 for axis in tensor.axes])
         )
 
     def _mask_of(self, lengths: ir.Value) -> ir.Value:
-        """Give which steps each row has (batch, steps)."""
+        """Return the mask (batch, steps) of steps within each row's length."""
         first, around = self._slices[0], self._around
         count = around.op("Gather", around.op("Shape", first.whole), around.integers(first.axis), axis=0)
         steps = around.op("Range", around.integers(0), count, around.integers(1))
@@ -266,6 +267,6 @@ class _Folding:
 
 
 def _value(tensor: manifest_pb2.Tensor) -> ir.Value:
-    """Make an input of a graph."""
+    """Create a graph value with a tensor's name, type and shape."""
     shape = ir.Shape([axis.name if axis.size == DYNAMIC else axis.size for axis in tensor.axes])
     return ir.Value(name=tensor.name, type=ir.TensorType(ir.DataType.from_numpy(DTYPES[tensor.datatype])), shape=shape)

@@ -1,7 +1,8 @@
-"""Samples in an .npz file: real inputs, and what the file's framework gave for them; and golden cases of these.
+"""Read samples from an .npz file, and make golden cases from them.
 
-One sample has the inputs' arrays under their names, and expected outputs under `output:NAME`. Several samples have a
-number and a slash before each name: `0/input`, `0/output:logits`, `1/input`, …
+A sample holds real inputs, and the outputs that the file's original framework computed for them. Inputs are stored
+under their names, and expected outputs under `output:NAME`. If the file has several samples, each name starts with the
+sample's number and a slash: `0/input`, `0/output:logits`, `1/input`, …
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["Sample", "expected_cases", "read_samples"]
 
-_MOST_ROWS = 64  # of a sample that servers replay
+_MOST_ROWS = 64  # rows of a sample that servers check at load
 _UNREADABLE = (
     *(ValueError, EOFError, AttributeError, KeyError, NotImplementedError),
     *(zipfile.BadZipFile, zlib.error),
@@ -40,10 +41,10 @@ _KEY = re.compile(r"(?:(\d+)/)?(output:)?(.+)", re.DOTALL)
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """Inputs of a model, and the outputs that are expected for them."""
+    """Inputs of a model, and the outputs expected for them."""
 
-    inputs: Arrays  # lengths and states may be left out
-    outputs: Arrays  # those that are known
+    inputs: Arrays  # lengths and states are optional
+    outputs: Arrays  # expected outputs of some or all names
 
 
 def read_samples(path: Path) -> Sequence[Sample]:
@@ -58,7 +59,7 @@ def read_samples(path: Path) -> Sequence[Sample]:
                 sample = samples.setdefault(int(number or 0), Sample({}, {}))
                 (sample.outputs if is_output else sample.inputs)[name] = arrays[key]
     except _UNREADABLE as error:
-        # What numpy says of any file that it does not read is an advice to load it as a pickle, which runs its code.
+        # For a file it can't read, numpy's message suggests loading it as a pickle. Loading a pickle can run its code.
         reason = "" if "pickle" in str(error) else f" ({error})"
         raise WrongArguments(
             f"{path} is no .npz file of arrays{reason}; expected a file that numpy.savez wrote, without objects"
@@ -69,9 +70,10 @@ def read_samples(path: Path) -> Sequence[Sample]:
 
 
 def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tuple[Arrays, Arrays]]) -> GoldenCases:
-    """Compare a file's results with expected ones, and make golden cases of these.
+    """Compare a file's results with the expected outputs, and make golden cases from these outputs.
 
-    ExportError says that the file gives other values, WrongArguments that an output does not fit the model's.
+    Raises ExportError if the file computes other values, and WrongArguments if an expected output doesn't fit the
+    model's outputs.
     """
     cases, furthest = [], 0.0
     for number, (inputs, given) in enumerate(known):
@@ -95,7 +97,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
                     "what its framework computed, or the sample is of another model"
                 )
             furthest = max(furthest, worst.distance / unit)
-            # After a row's length, a framework may leave anything; the file's own values stand there.
+            # A framework may leave arbitrary values after a row's length, so use the file's own values there.
             outputs[name] = array if mask is None else np.where(mask, array, outputs[name])
         cases.append(Case("sample", inputs, eager=outputs, float64=as_float64(outputs)))
     return GoldenCases(cases, step=0.0, sequence=ADOPTED_RMS * furthest)
@@ -104,7 +106,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
 def _checked(
     number: int, model: ModelDescription, given: Arrays, outputs: Arrays
 ) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Return the expected outputs in the model's dtypes and first rows."""
+    """Return the first rows of the expected outputs, in the model's dtypes."""
     tensors = {tensor.name: tensor for tensor in model.outputs}
     for name, array in given.items():
         if name not in tensors:

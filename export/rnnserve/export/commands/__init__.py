@@ -1,4 +1,4 @@
-"""The commands of this area, for the console script.
+"""Commands of the export area, for the console script.
 
 Door: nothing.
 """

@@ -1,4 +1,4 @@
-"""`rnnserve check`: compare anyone's ONNX export with its module, and name what is wrong."""
+"""`rnnserve check`: compare an ONNX file from any exporter with its module, and report the differences."""
 
 import argparse
 import sys
@@ -47,11 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, and print what differs."""
+    """Compare the file with its module, and print the differences."""
     check_file(args.file)
     check_target(args.against)
 
-    with lasting_imports():  # of torch, after the mistakes that can be seen without it
+    with lasting_imports():  # torch takes seconds to import, so cheap checks come first
         from rnnserve.export import file_check
 
     publication = _publication(args.against, args.model)

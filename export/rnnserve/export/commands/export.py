@@ -1,4 +1,4 @@
-"""`rnnserve export`: export checkpoints and own modules, prove them, publish them."""
+"""`rnnserve export`: export checkpoints and your own modules, verify the exports, and publish them."""
 
 import argparse
 import sys
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export one model after another; if one fails, those before it stay published."""
+    """Export one model after another. If an export fails, the models before it stay published."""
     names = args.names or _names_in(args.checkpoints)
     for name in names:
         if is_target(name):
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     check_repository(args.repository)
     seal = read_seal(args)
 
-    with lasting_imports():  # of torch, after the mistakes that can be seen without it
+    with lasting_imports():  # torch takes seconds to import, so cheap checks come first
         from rnnserve.export.pipeline import publish
 
     for publication in _publications(names, args.checkpoints):
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _publications(names: Sequence[str], checkpoints: Path) -> "Iterator[Publication]":
-    """Read what is to be published; own modules first of all, so that a mistake in them is told at once."""
+    """Read the publications. The user's own modules are read first, so that an error in them shows at once."""
     from rnnserve.export.classifiers import classifier_publication
     from rnnserve.export.description.targets import load_publications
     from rnnserve.models import load_checkpoint

@@ -1,4 +1,4 @@
-"""`rnnserve import`: adopt an ONNX file of any exporter."""
+"""`rnnserve import`: import an ONNX file from any exporter."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Adopt the file, and print what was found of it."""
+    """Import the file, and print its inputs, outputs and batching."""
     check_model_name(args.name)
     check_file(args.file)
     if args.samples:
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         raise WrongArguments("--overlap is for files of one step: add --fold AXIS")
     seal = read_seal(args)
 
-    with lasting_imports():  # of torch, after the mistakes that can be seen without it
+    with lasting_imports():  # torch takes seconds to import, so cheap checks come first
         from rnnserve.export.adoption import Roles, adopt
         from rnnserve.export.adoption.samples import read_samples
 

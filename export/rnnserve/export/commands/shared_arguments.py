@@ -1,4 +1,4 @@
-"""What several commands share: arguments, checks before torch is imported, which takes seconds, and printed lines."""
+"""Arguments, checks and output lines that several commands share. The checks run before the slow import of torch."""
 
 import argparse
 import math
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class _Former(argparse.Action):
-    """An option that there was; `const` says what to do instead."""
+    """A removed option. `const` is the error message, with the replacement."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         parser.error(f"{self.option_strings[0]} is gone: {self.const}")
@@ -76,12 +76,12 @@ def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_seal(args: argparse.Namespace) -> Seal:
-    """Return what signs as the arguments say, which may be nothing."""
+    """Return the function that signs versions with the key in the arguments. Without a key it does nothing."""
     return seal_with(args.sign_key, args.sign_key_password_file)
 
 
 def check_repository(repository: Path) -> None:
-    """Check that a version can be published there, without leaving anything."""
+    """Check that a version can be published in this repository. The check leaves no files behind."""
     folder = repository
     while not folder.exists():
         folder = folder.parent
@@ -112,7 +112,7 @@ def check_file(path: Path) -> None:
 
 
 def check_checkpoint(folder: Path) -> None:
-    """Check that there is a checkpoint."""
+    """Check that the folder contains a checkpoint."""
     if not folder.is_dir():
         raise WrongArguments(
             f"there is no checkpoint {folder}: `rnnserve train` writes checkpoints, and FILE.py:NAME names a module of "
@@ -121,13 +121,13 @@ def check_checkpoint(folder: Path) -> None:
 
 
 def batching_lines(done: "ExportResult") -> Iterator[str]:
-    """Say which requests may share a run of what was published, and why."""
+    """Report which requests to the published version may share an inference call, and why."""
     yield f"batching {BATCHING_MODES[done.manifest.batching.mode]}"
     yield from (f"  since {reason}" for reason in done.manifest.batching.reasons)
 
 
 def published_lines(done: "ExportResult", args: argparse.Namespace) -> Iterator[str]:
-    """Say where a version is, who has signed it, and if the server has not tried it, why."""
+    """Report a version's folder and signer and, if the server didn't check the version, the reason."""
     if done.untried:
         yield done.untried
     state = "published as" if done.published.new else "unchanged:"

@@ -1,4 +1,4 @@
-"""`rnnserve verify`: prove again the versions in a repository."""
+"""`rnnserve verify`: verify the published versions in a repository again."""
 
 import argparse
 import sys
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     failed = []
     folders = version_folders(args.repository, args.models)
 
-    with lasting_imports():  # of torch, after the mistakes that can be seen without it
+    with lasting_imports():  # torch takes seconds to import, so cheap checks come first
         from rnnserve.export.verify import verify_version
 
     for folder in folders:
