@@ -109,7 +109,7 @@ class ClientBase(ABC, Generic[AnyChannel]):
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)
 
-    def _send(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - an answer, or an awaitable of it
+    def _send(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - a response, or an awaitable of it
         """Send a call with the deadline of its operation and with the token."""
         if self._channels.is_closed:
             raise RuntimeError(f"this client of {self.url} is closed: create a new one")

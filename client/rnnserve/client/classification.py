@@ -35,7 +35,7 @@ class Classification:
 
     @property
     def model_version(self) -> str:
-        """The version that answered, or empty if the server does not report it."""
+        """The version that computed the result, or empty if the server does not report it."""
         return self.outputs.model_version
 
     @property
@@ -86,7 +86,7 @@ def require_classified_output(metadata: ModelMetadata) -> str:
 
 
 def read_classification(prediction: Prediction, output: str, metadata: ModelMetadata) -> Classification:
-    """Return the classification of one row from its output `output`. `metadata` belongs to the answering version.
+    """Return the classification of one row from its output `output`. `metadata` is of the version that computed it.
 
     Raises:
         InvalidAnswer: The output has no classes, or the numbers of labels and classes differ.

@@ -149,7 +149,7 @@ class ClientOperations:
     def ask(
         self, model: str, version: str, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]
     ) -> OperationSteps[list[tuple[Prediction, ModelMetadata]]]:
-        """Send the rows. Returns each row's prediction, and the metadata of the version that answered."""
+        """Send the rows. Returns each row's prediction, and the metadata of the version that computed it."""
         answers: dict[int, tuple[Prediction, ModelMetadata]] = {}
         for chosen in self._group(metadata, rows, requested):
             try:
@@ -204,7 +204,7 @@ class ClientOperations:
         return (yield from self.ask(model, version, *call))
 
     def _metadata_of_version(self, model: str, version: str, answered: str) -> OperationSteps[ModelMetadata]:
-        """Return the metadata of the version that answered. Its labels may differ from another version's."""
+        """Return the metadata of the version that responded. Its labels may differ from another version's."""
         cached = self._metadata_cache.get((model, version))
         if cached is not None and (answered in ("", version) or cached.versions == (answered,)):
             return cached
@@ -230,7 +230,7 @@ def check_model(model: str) -> None:
         raise InvalidRequest("the model's name is empty")
 
 
-def _read_iterators(sequences: Any) -> Any:  # noqa: ANN401 - whatever the caller passes; `check_rows` checks it
+def _read_iterators(sequences: Any) -> Any:  # noqa: ANN401 - any value; `check_rows` checks it
     """Replace iterators by lists, because the rows may be read twice."""
     if isinstance(sequences, Mapping):
         return {name: _read_iterators(rows) for name, rows in sequences.items()}

@@ -20,7 +20,7 @@ class Prediction(dict[str, Array]):
     hidden), as that row of the initial state.
 
     Attributes:
-        model_version: The version that answered, or empty if the server does not report it.
+        model_version: The version that computed the result, or empty if the server does not report it.
     """
 
     def __init__(self, outputs: Mapping[str, Array], model_version: str) -> None:
@@ -39,7 +39,7 @@ def read_predictions(
 ) -> list[Prediction]:
     """Divide a response into one prediction for each row of the request. `chosen` are the indices of these in `rows`.
 
-    `metadata` belongs to the version that answered.
+    `metadata` belongs to the version that computed the response.
 
     Raises:
         InvalidAnswer: An output is missing, or its shape contradicts the metadata.

@@ -188,7 +188,7 @@ def _read_npy(data: bytes, source: str) -> Array:
         ) from error
 
 
-def _rows_of_array(array: Any, tensor: TensorMetadata, source: str) -> list[Array]:  # noqa: ANN401 - or what npz holds
+def _rows_of_array(array: Any, tensor: TensorMetadata, source: str) -> list[Array]:  # noqa: ANN401 - or an npz file's arrays
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         found = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else "no array"
         raise UnreadableInput(f"{source}: has {found}. Expected real numbers")
@@ -204,7 +204,7 @@ def _rows_of_array(array: Any, tensor: TensorMetadata, source: str) -> list[Arra
 # JSON: a list of rows (each as nested lists of numbers), a single row, or an object with the rows of each input
 
 
-def _read_json(text: str, source: str) -> Any:  # noqa: ANN401 - what JSON may hold
+def _read_json(text: str, source: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:

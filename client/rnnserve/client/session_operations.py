@@ -52,8 +52,8 @@ _REFUSED = {
 class SessionOperations:
     """The operations of one session, and its state. The arguments are as for `Client.session`.
 
-    `state` and `metadata` are None until they are known. `steps` counts the answered points of a row. If rows differ,
-    the longest row counts.
+    `state` and `metadata` are None until they are known. `steps` counts the completed points of a row. If rows
+    differ, the longest row counts.
     """
 
     def __init__(

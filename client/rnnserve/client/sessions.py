@@ -33,7 +33,7 @@ class _SessionBase(Generic[Answer]):
 
     @property
     def steps(self) -> int:
-        """Steps answered since the session began. If rows differ in their number of points, the longest row counts."""
+        """Steps completed since the session began. If rows differ in their number of points, the longest row counts."""
         return self._operations.steps
 
     @property
@@ -117,7 +117,7 @@ class Session(_SessionBase[Answer]):
 class AsyncSession(_SessionBase[Answer]):
     """A sequence sent step by step with asyncio, made by `AsyncClient.session`. See `Session`.
 
-    If a step is cancelled, the session is as before the step.
+    A cancelled step leaves the session unchanged.
     """
 
     async def __aenter__(self) -> Self:

@@ -80,7 +80,7 @@ class Client(ClientBase[grpc.Channel]):
 
         Numbers are converted to the model's datatype if their values stay the same (3.0 as an integer, True as 1).
         Floats may be rounded to floats of fewer digits. The client requests the model's metadata once, and caches them
-        until a call fails or another version answers.
+        until a call fails or another version responds.
 
             client.predict("sentiment", [[5, 17, 3], [8, 2]])                        # token ids
             client.predict("translator", {"source": [[5, 3]], "target": [[1, 7, 2]]})  # several inputs
@@ -284,7 +284,7 @@ class Client(ClientBase[grpc.Channel]):
             result: T = done.value
             return result
 
-    def _answer(self, call: RemoteCall | Pause, deadline: Deadline) -> Any:  # noqa: ANN401 - a message; None for a pause
+    def _answer(self, call: RemoteCall | Pause, deadline: Deadline) -> Any:  # noqa: ANN401 - a message, or None for a pause
         if isinstance(call, RemoteCall):
             return self._send(call, deadline)
         self._check_pause(call, deadline)

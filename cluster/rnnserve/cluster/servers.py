@@ -11,7 +11,7 @@ ServerState = Literal["starting", "ready", "ended", "lost"]
 
 
 class ClusterError(Exception):
-    """The cluster is missing or cannot run the command. The message is one line for the user."""
+    """The cluster was not found, or it cannot run the command. The message is one line for the user."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ServerReport:
 
 @dataclasses.dataclass(frozen=True)
 class FleetStatus:
-    """The status of all servers of one name: a report for each place, from 0."""
+    """The status of all servers of one name: a report for each place (0, 1, …)."""
 
     name: str
     reports: Mapping[int, ServerReport]

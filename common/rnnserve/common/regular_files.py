@@ -86,6 +86,6 @@ def _check(status: os.stat_result, most: int) -> None:
 
 
 def _check_place(file: int, inside: Path) -> None:
-    """Check the folder of an open file. Checking its path isn't enough, because a link may replace it in between."""
+    """Check the folder of an open file. Checking the path isn't enough: a link may replace it before its use."""
     if not Path(f"/proc/self/fd/{file}").readlink().is_relative_to(inside.resolve()):
         raise LeadsOutError

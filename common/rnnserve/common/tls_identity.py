@@ -54,7 +54,7 @@ class TlsIdentity:
         return certificate_end(self.certificate)
 
     def context(self, files: TlsFiles) -> ssl.SSLContext:
-        """Create a context for the server's side of connections. `files` are for error messages.
+        """Create a context for the server's side of connections. `files` are used only in error messages.
 
         Raises:
             IdentityError: The key doesn't match the certificate, or a file isn't PEM.

@@ -55,7 +55,7 @@ class LimitVerdict:
 class Verdict:
     """The verdict on an objective at one load, and on each of its limits.
 
-    `reasons` are other reasons for the verdict: failed requests, or the generator.
+    `reasons` are the reasons other than its limits: failed requests, or the generator.
     """
 
     decision: Decision
