@@ -4,6 +4,7 @@ import dataclasses
 import json
 import socket
 import threading
+import time
 
 import pytest
 
@@ -51,11 +52,19 @@ def test_what_is_no_request_is_refused_and_closed(front):
     assert statuses(exchange(front, CLOSING)) == [200]
 
 
-def test_an_offer_of_http_2_with_a_body_is_refused_with_what_to_do(front):
-    """uvicorn reads no body after such an offer. Without a body, the offer is declined."""
+def test_an_offer_of_http_2_is_declined(front):
+    """Java's and curl's clients make it with their first request. In two packets, it is refused with what to do."""
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
+    whole = INFER + offer + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
     with socket.create_connection(("127.0.0.1", front), LONGEST) as connection:
-        connection.sendall(INFER + offer + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY))
+        for _ in range(2):
+            connection.sendall(whole)
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    with socket.create_connection(("127.0.0.1", front), LONGEST) as connection:
+        begin, end = whole.split(b"h2c")
+        connection.sendall(begin + b"h2")
+        time.sleep(0.1)
+        connection.sendall(b"c" + end)
         said = connection.recv(1 << 16)
         assert said.startswith(b"HTTP/1.1 400")
         assert b"HttpClient.Version.HTTP_1_1" in said

@@ -96,6 +96,9 @@ class NodeProgram:
 
     def version(self) -> str:
         """See `ClientEnvironment`."""
+        if not self.packages:
+            done = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
+            return done.stdout.strip().removeprefix("v")
         return self.packages[0].rpartition("@")[2]
 
 

@@ -9,24 +9,30 @@ uvicorn's object for the request, which knows the transport; the server knows it
 import asyncio
 import base64
 import contextlib
+import fcntl
+import re
 import socket
 import ssl
 import struct
+import termios
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.web.limits import Limits
 
-__all__ = ["Connections", "Receive", "abort", "certificate_of", "drained", "is_gone"]
+__all__ = ["Connections", "Protocol", "Receive", "abort", "certificate_of", "drained", "is_gone"]
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 """An application's `receive`, as ASGI has it."""
 
 _MOST_CERTIFICATE = 6 << 10
 """Characters of a certificate that servers get: they give no larger one a role."""
+
+_OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 
 _TCP_INFO_BYTES, _RECEIVED_AT = 136, 128
 """The counter tcpi_bytes_received in Linux's struct tcp_info."""
@@ -60,6 +66,17 @@ async def drained(receive: Receive) -> None:
         await writable.wait()
 
 
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol without offers of HTTP/2, which Java's and curl's clients make: it reads no body after one."""
+
+    def data_received(self, data: bytes) -> None:
+        """Read a part of a request, without an offer in its head."""
+        if b"h2c" in data and (self.cycle is None or self.cycle.response_complete):
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _OFFER.sub(b"", head) + end + rest
+        super().data_received(data)
+
+
 class Connections:
     """The connections of a server: closes those that keep the gateway waiting, or are too many."""
 
@@ -73,30 +90,41 @@ class Connections:
 
     def look(self, now: float) -> None:
         """Close what is late. To be called a few times a second."""
-        waiting = {}
+        waiting: dict[Any, tuple[Any, float, int]] = {}
+        heads: dict[Any, int] = {}  # bytes of a head that is not whole
+        queued: dict[Any, int] = {}  # requests that wait for the ones before them
         connections: list[Any] = list(self._server.server_state.connections)
         for connection in connections:
             if not hasattr(connection, "cycle"):
                 continue  # a WebSocket
             request = connection.cycle
+            if connection.pipeline:
+                queued[connection] = len(connection.pipeline)
             if request is not None and not request.response_complete:
                 continue  # the application has its own deadlines
             in_head = request is None or connection.headers is not request.scope["headers"]
             state = (request, in_head)
             before, since, received = self._waiting.get(connection, (None, now, 0))
             if before != state:
-                since, received = now, _received(connection.transport)
+                since, received = now, 0 if request is None else _received(connection.transport)
             waiting[connection] = state, since, received
             most = self._limits.header_seconds if in_head else self._limits.keep_alive_seconds
-            is_large = in_head and _received(connection.transport) - received > self._limits.head_bytes
-            if now - since > most or is_large:
+            if in_head:
+                heads[connection] = _received(connection.transport) - received
+            if now - since > most or heads.get(connection, 0) > self._limits.head_bytes:
                 self._close(connection, "late")
         self._waiting = waiting
-        excess = len(self) - self._limits.max_connections
-        if excess > 0:
-            longest = sorted(waiting, key=lambda connection: waiting[connection][1])
-            for connection in longest[:excess]:
-                self._close(connection, "gave_way")
+        total = sum(queued.values())
+        for connection in sorted(queued, key=lambda connection: -queued[connection]):
+            if total > self._limits.max_pipelined:
+                self._close(connection, "too_many")
+                total -= queued[connection]
+        held, excess = sum(heads.values()), len(self) - self._limits.max_connections
+        if excess > 0 or held > self._limits.max_head_bytes:
+            for connection in sorted(waiting, key=lambda connection: waiting[connection][1]):
+                if excess > 0 or (held > self._limits.max_head_bytes and heads.get(connection)):
+                    self._close(connection, "gave_way")
+                    excess, held = excess - 1, held - heads.get(connection, 0)
 
     def _close(self, connection: Any, reason: str) -> None:  # noqa: ANN401 - uvicorn's
         used_gateway_counts().count_end(reason)
@@ -108,8 +136,10 @@ def _transport_of(receive: Receive) -> asyncio.Transport | None:
 
 
 def _received(transport: asyncio.Transport) -> int:
-    """Return how many bytes have come on a connection."""
+    """Return how many bytes uvicorn has read from a connection: bytes that wait in the kernel do not count."""
     with contextlib.suppress(OSError, AttributeError, struct.error):
-        info = transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        return int(struct.unpack_from("Q", info, _RECEIVED_AT)[0])
+        connection = transport.get_extra_info("socket")
+        unread = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4)))[0]
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
+        return int(struct.unpack_from("Q", info, _RECEIVED_AT)[0]) - int(unread)
     return 0

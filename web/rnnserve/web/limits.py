@@ -21,6 +21,11 @@ class Limits:
     connection is closed."""
     head_bytes: int = 64 << 10
     """Bytes of a head. Beyond it: the connection is closed."""
+    max_head_bytes: int = 16 << 20
+    """Bytes of all heads that are not whole. Beyond it: the connections that have waited for longest are closed."""
+    max_pipelined: int = 10_000
+    """Requests of all connections that wait for the ones before them. Beyond it: the connections with most of them are
+    closed."""
     keep_alive_seconds: float = 75.0
     """Seconds between two requests. Beyond it: the connection is closed."""
     body_seconds: float = 30.0

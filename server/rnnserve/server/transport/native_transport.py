@@ -2,8 +2,8 @@
 
 pygrpc-native reads and writes HTTP/2 outside the GIL, and its public API returns all arrived calls as one list. It
 supports neither TLS nor request streams, so every other method goes to grpcio's server on a Unix socket behind it. It
-doesn't limit the size of a message, and doesn't report when a response has been sent. It is therefore only for trusted
-networks. SECURITY.md lists the missing limits.
+doesn't limit the size of a message, and doesn't report when a response has been sent: it is only for trusted networks
+(SECURITY.md).
 """
 
 import functools
@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -45,11 +44,8 @@ _METHODS = ((f"{INFERENCE}ModelInfer", False), (FRONT_EXCHANGE, True))
 
 _NOT_YOURS = (grpc.StatusCode.UNIMPLEMENTED.value[0], "only the server's own HTTP gateway may call this method")
 
-_IO_THREADS = 1
-"""Threads that read and write HTTP/2."""
-
-_IDLE_MS = 500
-"""Maximum milliseconds that the thread waits for calls before it does periodic work."""
+_IO_THREADS, _IDLE_MS = 1, 500
+"""Threads that read and write HTTP/2; maximum milliseconds of a wait for calls, after which periodic work is done."""
 
 _FLUSH_SECONDS = 0.05
 """Seconds to wait after the last response so that it is written, because its completion isn't reported."""
@@ -92,8 +88,7 @@ class _NativeCall(ArrivedRequest):
         deadline: float,
         metadata: Sequence[Any],
     ) -> None:
-        # Without `super().__init__`, which costs half a microsecond per request.
-        self._door = door
+        self._door = door  # without `super().__init__`, which costs half a microsecond per request
         self.payload = payload
         self.deadline = deadline
         self.is_answered = False
@@ -150,7 +145,7 @@ class NativeTransport:
         self._gate = gate
         self._arrivals = Arrivals(handler.take_large, gate)
         self._folder = tempfile.TemporaryDirectory(prefix="rnnserve-")
-        self.fallback = f"unix:{Path(self._folder.name) / 'grpc.sock'}"  # the address for grpcio's server
+        self.fallback = f"unix:{self._folder.name}/grpc.sock"  # the address for grpcio's server
         self._failure: Exception | None = None
         self._is_ending = False
         self._pace = ArrivalPace()
@@ -216,8 +211,7 @@ class NativeTransport:
         pace, has_work, nap = self._pace, False, 0.0
         while (events := receive(0 if has_work or pace.look_until else _IDLE_MS)) is not None:
             if not events and not has_work and pace.look_until:
-                if now() > pace.look_until:
-                    pace.look_until = 0.0
+                pace.look_until = pace.look_until if now() <= pace.look_until else 0.0
                 continue
             arrived: list[ArrivedRequest] = []
             for _, call_id, method, payload, _, details in events:

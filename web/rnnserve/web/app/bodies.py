@@ -18,6 +18,10 @@ LARGE = 128 << 10
 _THREAD = futures.ThreadPoolExecutor(1, thread_name_prefix="large bodies")
 
 
+_SMALL, _FOR_SMALL_SHARE = 64 << 10, 6
+"""Bytes of a small request, and the share of all bytes that only small requests may take: a sixth."""
+
+
 class Budget:
     """Bytes of bodies and large answers in flight."""
 
@@ -28,7 +32,8 @@ class Budget:
     def hold(self, size: int, own: int) -> None:
         """Count more bytes of a request that holds `own` already. RestError if others take all the room."""
         others = self.held - own
-        if others and self.held + size > self._most:
+        most = self._most if own + size <= _SMALL else self._most - self._most // _FOR_SMALL_SHARE
+        if others and self.held + size > most:
             raise RestError(
                 429,
                 f"other requests and answers take {others:,} bytes of the {self._most:,} that may be in flight; slow "

@@ -33,7 +33,7 @@ from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import all_routes
 from rnnserve.web.commands.memory_watch import end_beyond
 from rnnserve.web.commands.tls import ServedContext
-from rnnserve.web.connection import Connections
+from rnnserve.web.connection import Connections, Protocol
 from rnnserve.web.limits import Limits
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.private_sockets import PrivateSockets
@@ -163,7 +163,7 @@ async def serve(
     """Serve an application until SIGTERM, SIGINT or `ends`. Requests in flight may take `grace` seconds then."""
     config = uvicorn.Config(
         application,
-        http="httptools",
+        http=Protocol,
         ws="websockets-sansio",
         ws_max_size=min(limits.max_frame_bytes, limits.max_body_bytes),
         ws_per_message_deflate=False,
