@@ -17,8 +17,8 @@ import numpy.typing as npt
 __all__ = ["MOST_ADDED_BYTES", "read_arrays"]
 
 MOST_ADDED_BYTES = 64 << 20
-"""Bytes by which the arrays of golden.npz may exceed the size of the file, because the file may be compressed. The
-server rejects larger ones with UNAVAILABLE."""
+"""Bytes by which the arrays of golden.npz may exceed the size of the file, which may be compressed. Beyond it:
+UNAVAILABLE."""
 
 _MOST_ARRAYS = 100_000
 

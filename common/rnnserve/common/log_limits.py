@@ -9,10 +9,10 @@ from rnnserve.common.request_lines import REQUESTS_LOGGER
 __all__ = ["LogLimits"]
 
 _BURST = 20
-"""Log lines in a row from one source line. After that, one per second passes, with the count of dropped lines."""
+"""Lines in a row of the log, from one source line. Beyond it: one per second, with the number of dropped lines."""
 
 _MOST_KINDS = 1000
-"""Source lines that are tracked. When there are more, all counts start again."""
+"""Source lines that are counted. With more, all counts start again."""
 
 _LARGE_BURSTS = {"rnnserve.server.repository.loader": 1000}
 """Larger bursts, by logger. The loader logs one line for each rejected version at startup, which can be many."""

@@ -30,10 +30,11 @@ LOG_REQUESTS = ("errors", "none", "all")
 REQUESTS_LOGGER = "rnnserve.requests"
 
 _BURST = 10
-"""Lines in a row about single requests with the same reason. After that, one per second."""
+"""Lines in a row about single requests, for the same reason. Beyond it: one per second."""
 
 _MOST_A_SECOND = 50
-"""Lines per second about single requests, for all reasons together. The next line counts the dropped ones."""
+"""Lines per second about single requests, for all reasons. Beyond it: they are dropped, and the next line has their
+number."""
 
 _log = logging.getLogger(REQUESTS_LOGGER)
 

@@ -22,7 +22,7 @@ from typing import IO, cast
 __all__ = ["UnblockedStream", "finish_output", "unblock_output"]
 
 _WAIT_SECONDS = 0.2
-"""Seconds that a write waits for room. After that, the line is dropped, and no write waits until there is room."""
+"""Seconds that a write waits for room. Beyond it: the line is dropped, and no write waits until there is room."""
 
 _END_SECONDS = 0.5
 """Seconds to write the last lines at the end of the process."""
