@@ -53,8 +53,8 @@ class ClientBase(ABC, Generic[AnyChannel]):
         tls_ca: PEM file with the CA certificates to trust, or None for the CAs that the machine trusts.
         tls_certificate: PEM file with the client's certificate chain, for a server that requires one.
         tls_key: PEM file with the private key of `tls_certificate`.
-        balancing: "round_robin" to use every server in turn that reports that it is serving. "pick_first" to use one
-            server at a time, in the given order, and the next one after a loss.
+        balancing: "round_robin" to send requests in turn to every server that reports that it is serving. "pick_first"
+            to use one server at a time, in the given order, and the next one after a loss.
         token: Token to send with every request, for a server that requires one (`rnnserve serve --tokens`). None if you
             use `token_file` or no token.
         token_file: File that contains only the token, or None. The client reads it again when it changes.

@@ -13,8 +13,8 @@
   the expiry date of a certificate.
 - `telemetry` exports traces.
 - `lasting_imports` pauses a command's garbage collector while torch is imported.
-- `allocation` makes the C library return memory. `resident_memory` reads the memory use of the process, and `cgroup`
-  the CPU and memory limits of its container or systemd unit.
+- `allocation` makes the C library return free memory to the operating system. `resident_memory` reads the memory use
+  of the process, and `cgroup` the CPU and memory limits of its container or systemd unit.
 - `hosts` recognizes names of this machine. `extras` writes the message for a missing package.
 
 Imports no area.

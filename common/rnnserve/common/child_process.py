@@ -2,7 +2,7 @@
 
 A child ends with this process, whatever ends this process and even if the child is stopped at that time. The kernel
 kills the child when the thread that started it ends (`die_with_parent`). So one thread that lives as long as this
-process starts all children. A pipe, the lifeline, covers the moment before the child has set this up.
+process starts all children. A pipe, the lifeline, covers the time until the child has set this up.
 """
 
 import contextlib

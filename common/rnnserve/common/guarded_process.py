@@ -38,8 +38,8 @@ class ProcessTooSlow(Exception):
 class GuardedProcess:
     """A child process that responds to requests. Only one thread may use it, but any thread may call `kill`.
 
-    gRPC requires that it starts without a fork of this process's threads. It inherits no files of this process, not
-    even listening sockets, and writes neither to a terminal nor to the log. It ends when this process ends for any
+    gRPC requires that the child starts without a fork of this process's threads. It inherits no files of this process,
+    not even listening sockets, and writes neither to a terminal nor to the log. It ends when this process ends for any
     reason, even if the child is stopped at that time.
     """
 

@@ -1,4 +1,4 @@
-"""Reduce garbage collections while torch and onnx are imported and used: they take a quarter of the import time.
+"""Reduce garbage collections while torch and onnx are imported (a quarter of the import time) and used.
 
 The imports create 350,000 objects that live as long as the process. The collector would scan them repeatedly during the
 imports and in every full collection afterwards. Use this only in commands, which own their process: a library must not

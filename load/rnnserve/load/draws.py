@@ -1,7 +1,7 @@
 """Random draws of a load test before it starts: sizes, the order of requests, and the times to send them.
 
-Sizes and models are drawn in equal counts, as in MLPerf LoadGen. With independent draws, one run would happen to get
-more long sequences than another, and their latencies would differ for this reason.
+Sizes and models are drawn in fixed proportions, as in MLPerf LoadGen. With independent draws, one run would happen to
+get more long sequences than another, and their latencies would differ for this reason.
 """
 
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class SizeDistribution:
 
 
 class EvenSizes:
-    """Draws sizes in equal counts: among 256 sizes, each one appears as often as its probability requires."""
+    """Draws sizes in fixed proportions: among every 256 sizes, each appears as often as its probability requires."""
 
     def __init__(self, distribution: SizeDistribution) -> None:
         self._distribution = distribution

@@ -32,7 +32,7 @@ class LoadTest:
     results: list[LoadResult] = field(default_factory=list)  # in the order of the runs
 
     def sweep(self, loads: Iterable[LoadLevel]) -> None:
-        """Run each level once, then all again for the next run, so that a drift of the machine affects all equally."""
+        """Run each level once, then all again for the next run, so that a drift in speed affects all levels."""
         levels = list(loads)
         for _ in range(self.runs):
             for load in levels:

@@ -96,7 +96,7 @@ class LoadStatistics:
     def latencies(self, model: int | None = None) -> Durations:
         """Return the latencies of requests that succeeded or timed out, for all models or one.
 
-        Without the timed-out requests, a slower server would look faster.
+        If timed-out requests were left out, a slower server would look faster.
         """
         chosen = np.isin(self.status, (Status.OK, Status.DEADLINE_EXCEEDED))
         return Durations(self.latency[chosen if model is None else chosen & (self.model == model)])

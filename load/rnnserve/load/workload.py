@@ -58,7 +58,7 @@ class SessionScript:
     that are appended to the bytes of a request.
     """
 
-    first: int  # index of the first step's request in the pool. The other steps follow
+    first: int  # index in the pool of the first step's request, before the other steps
     steps: int
     finals: tuple[int, ...] = ()  # index of each final state among the outputs, or empty if the server keeps the states
     beginning: tuple[bytes, ...] = ()  # the value of each initial state
