@@ -1,7 +1,7 @@
 """Make the model of `rnnserve demo`, which is part of the package: `make demo-model`.
 
-It says after each bit of a sequence whether the number of ones so far is odd. Its weights are set by hand, and all that
-it computes are small integers, so that its files are the same on every machine.
+After each bit of a sequence, the model outputs whether the number of ones so far is odd. Its weights are set by hand
+and it computes only with small integers, so its files are the same on every machine.
 """
 
 import importlib
@@ -21,7 +21,7 @@ MODEL = "odd_ones"
 
 
 class OddOnes(nn.Module):
-    """Tells whether the number of ones is odd, after each bit; its forward has no states."""
+    """Computes after each bit whether the number of ones so far is odd. Its forward has no states."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class OddOnes(nn.Module):
         self.load_state_dict({name: torch.tensor(values) for name, values in weights.items()})
 
     def forward(self, bits: torch.Tensor) -> torch.Tensor:
-        """Give 1 where the number of ones so far is odd, else 0: (batch, sequence) int64 of (batch, sequence) int64."""
+        """Return 1 if the number of ones so far is odd, else 0: (batch, sequence) int64 for (batch, sequence) int64."""
         hidden, _ = self.rnn(bits.to(torch.float32).unsqueeze(-1))
         odd: torch.Tensor = self.odd(hidden).squeeze(-1).to(torch.int64)
         return odd

@@ -1,8 +1,8 @@
 """The client library, and the commands `rnnserve infer` and `rnnserve health`.
 
 The client uses the Open Inference Protocol, so it works with Triton and other servers as well as with `rnnserve serve`.
-The library needs numpy, protobuf and grpcio; it imports nothing of the server, of the export or of training. Importing
-this package imports none of them: each name is imported at its first use, so that `rnnserve health` starts fast.
+The library needs numpy, protobuf and grpcio. It doesn't import the server, export or training code. Importing this
+package loads none of these libraries: each name is loaded on first use, so that `rnnserve health` starts fast.
 
 Door: `__all__`, `aligned_table`, `casting`, `channel`, `classification`, `commands`, `endpoint`, `errors`, `metadata`,
 `predictions`, `reading`, `request_builder`, `row_inputs`, `session_operations`,
@@ -71,7 +71,7 @@ _HOMES = {
     "Session": "sessions",
     "TensorMetadata": "metadata",
 }
-"""The modules of these names; the others are errors."""
+"""The module of each name. All other names are errors."""
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

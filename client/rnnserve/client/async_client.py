@@ -28,9 +28,9 @@ T = TypeVar("T")
 class AsyncClient(ClientBase[grpc.aio.Channel]):
     """Client for servers of the Open Inference Protocol that does not block the event loop.
 
-    Methods, arguments and errors are the same as those of `Client`; see there. A client belongs to the event loop in
-    which it is first used. Any number of calls may run at the same time. Cancelling the task that waits for a call
-    cancels the call on the server too.
+    Methods, arguments and errors are the same as for `Client`. A client belongs to the event loop in which it is first
+    used. Any number of calls may run at the same time. If you cancel a task that waits for a call, the call is also
+    cancelled on the server.
 
     Example:
         async with AsyncClient("127.0.0.1:8001") as client:
@@ -48,7 +48,7 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection; calls of other tasks that are still waiting are cancelled."""
+        """Close the connection. Calls that other tasks are still waiting for are cancelled."""
         await asyncio.gather(*(channel.close() for channel in self._channels.close()))
 
     async def predict(
@@ -61,7 +61,7 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         version: str = "",
         timeout: float | None = None,
     ) -> list[Prediction]:
-        """Ask any model about rows of any sizes: see `Client.predict`."""
+        """Run any model on rows of any sizes. See `Client.predict`."""
         steps = self._operations.predict(
             model, sequences, version=version, outputs=outputs, continue_from=continue_from
         )
@@ -79,7 +79,7 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         output: bool = False,
         timeout: float | None = None,
     ) -> list[Classification]:
-        """Classify sequences of any lengths: see `Client.classify`."""
+        """Classify sequences of any lengths. See `Client.classify`."""
         steps = self._operations.classify(
             model, sequences, version=version, h_0=h_0, c_0=c_0, states=states, output=output
         )
@@ -122,7 +122,7 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         version: str = "",
         timeout: float | None = None,
     ) -> AsyncSession[Any]:
-        """Begin a session, a sequence that is sent step by step: see `Client.session`."""
+        """Begin a session, a sequence sent step by step. See `Client.session`."""
         operations = self._session_operations(model, outputs, rows, state, continue_from, version)
         return AsyncSession(self._run, operations, is_single=rows is None, timeout=timeout)
 
@@ -135,7 +135,7 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         version: str = "",
         timeout: float | None = None,
     ) -> dict[str, Array]:
-        """Send tensors unchanged in one request: see `Client.infer`."""
+        """Send tensors unchanged in one request. See `Client.infer`."""
         return await self._run(self._operations.infer(model, inputs, outputs, version), timeout)
 
     async def metadata(self, model: str, *, version: str = "", timeout: float | None = None) -> ModelMetadata:
@@ -143,11 +143,11 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         return await self._run(self._operations.metadata(model, version), timeout)
 
     async def is_live(self, *, timeout: float | None = None) -> bool:
-        """Return whether the server is live, or False if no server can be reached."""
+        """Return whether the server is live. False if no server can be reached."""
         return await self._run(self._operations.is_live(), timeout)
 
     async def is_ready(self, model: str = "", *, version: str = "", timeout: float | None = None) -> bool:
-        """Return whether a model is ready, or all models if none is named, or False if no server can be reached."""
+        """Return whether a model is ready, or all models if none is named. False if no server can be reached."""
         return await self._run(self._operations.is_ready(model, version), timeout)
 
     async def _run(self, steps: OperationSteps[T], timeout: float | None) -> T:

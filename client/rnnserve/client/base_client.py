@@ -23,7 +23,7 @@ AnyChannel = TypeVar("AnyChannel", grpc.Channel, grpc.aio.Channel)
 
 
 class Deadline:
-    """The deadline of one operation, which may make several calls; `timeout` is in seconds, or `math.inf`."""
+    """The deadline of one operation, which may make several calls. `timeout` is in seconds, or `math.inf`."""
 
     def __init__(self, timeout: float) -> None:
         if not timeout > 0:
@@ -35,33 +35,33 @@ class Deadline:
         if math.isinf(self._end):
             return None
         remaining = self._end - time.monotonic()
-        # A server nearby can still meet a deadline of this moment, but not a deadline that is long past.
+        # -1 instead of a value near 0: a nearby server could still meet a deadline that has only just passed.
         return remaining if remaining > 0 else -1.0
 
 
 class ClientBase(ABC, Generic[AnyChannel]):
-    """Settings of a client, and its channels, which are opened on first use.
+    """Settings of a client and its channels, which are opened on first use.
 
     Args:
-        url: `"host:port"` or `"grpc://host:port"`; `"grpcs://host:port"` for TLS; a name in DNS may have several
-            addresses. For several servers `"host:port,host:port"`, or a list of URLs.
-        timeout: Default for the seconds that a whole operation may take; `math.inf` for no limit.
+        url: `"host:port"` or `"grpc://host:port"`, or `"grpcs://host:port"` for TLS. A DNS name may have several
+            addresses. For several servers, `"host:port,host:port"` or a list of URLs.
+        timeout: Default for the seconds that a whole operation may take, or `math.inf` for no limit.
         max_rows: Largest number of rows that `predict` and `classify` put into one request.
-        max_request_bytes: Largest size, in bytes and with padding, of such a request and of its answer. A single row
-            that is larger is sent alone.
-        max_message_bytes: Largest answer accepted, in bytes; gRPC's default is 4 MiB.
-        tls_ca: File in PEM with the certificates of the authorities to trust; None for those that the machine trusts.
-        tls_certificate: File in PEM with the client's certificate chain, for a server that asks for one.
-        tls_key: File in PEM with the private key of `tls_certificate`.
-        balancing: "round_robin" for requests to every server in turn that reports that it serves; "pick_first" for one
-            server at a time, in the order given, the next one after a loss.
-        token: Token that every request brings, for a server that asks for one (`rnnserve serve --tokens`), or None for
-            none, or for the token of a file.
-        token_file: File that contains only the token, and is read again when it changes, or None for none.
-        insecure: Whether the token may be sent without TLS to other machines, over a network that you trust.
+        max_request_bytes: Largest size of such a request and of its response, in bytes and with padding. A larger
+            single row is sent alone.
+        max_message_bytes: Largest response that the client accepts, in bytes. gRPC's default is 4 MiB.
+        tls_ca: PEM file with the CA certificates to trust, or None for the CAs that the machine trusts.
+        tls_certificate: PEM file with the client's certificate chain, for a server that requires one.
+        tls_key: PEM file with the private key of `tls_certificate`.
+        balancing: "round_robin" to send requests in turn to every server that reports that it is serving. "pick_first"
+            to use one server at a time, in the given order, and the next one after a loss.
+        token: Token to send with every request, for a server that requires one (`rnnserve serve --tokens`). None if you
+            use `token_file` or no token.
+        token_file: File that contains only the token, or None. The client reads it again when it changes.
+        insecure: Whether the client may send the token without TLS to other machines, over a network that you trust.
 
     Raises:
-        InvalidRequest: A setting is invalid, a file for TLS or the token cannot be used, or the token would be sent in
+        InvalidRequest: A setting is invalid, a TLS file or the token cannot be used, or the token would be sent in
             plain text.
     """
 
@@ -99,18 +99,18 @@ class ClientBase(ABC, Generic[AnyChannel]):
 
     @property
     def url(self) -> str:
-        """The server's `host:port`, or those of several servers."""
+        """The server's `host:port`, or a comma-separated list for several servers."""
         return self._endpoint.address
 
     @abstractmethod
     def _open(self, addresses: list[str], stays: bool) -> AnyChannel:
-        """Open a channel that stays with the first address that answers, or spreads calls over all."""
+        """Open a channel that stays with the first address that responds, or spreads calls over all."""
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)
 
-    def _send(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - an answer, or an awaitable of it
-        """Send a call with the deadline of its operation, and with the token."""
+    def _send(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - a response, or an awaitable of it
+        """Send a call with the deadline of its operation and with the token."""
         if self._channels.is_closed:
             raise RuntimeError(f"this client of {self.url} is closed: create a new one")
         method = getattr(self._channels.stub(call.place), call.method)
@@ -126,7 +126,7 @@ class ClientBase(ABC, Generic[AnyChannel]):
         continue_from: Mapping[str, Array] | Sequence[Mapping[str, Array] | None] | None,
         version: str,
     ) -> SessionOperations:
-        """Make the operations of a session, from the arguments of `session`."""
+        """Create the operations of a session from the arguments of `session`."""
         return SessionOperations(
             self._operations,
             model,
@@ -138,7 +138,7 @@ class ClientBase(ABC, Generic[AnyChannel]):
         )
 
     def _check_pause(self, pause: Pause, deadline: Deadline) -> None:
-        """Raise a pause's error if the operation has less time left, or the client has been closed."""
+        """Raise the pause's error if the operation has less time left or the client has been closed."""
         remaining = deadline.remaining()
         if self._channels.is_closed or (remaining is not None and remaining <= pause.seconds):
             raise pause.error

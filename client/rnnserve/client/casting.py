@@ -1,4 +1,4 @@
-"""Casts of a caller's numbers to a model's datatype, which refuse numbers that the datatype cannot hold."""
+"""Cast a caller's numbers to a model's datatype. Numbers that the datatype cannot represent are refused."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ __all__ = ["cast_losslessly", "check_numbers"]
 
 
 def check_numbers(array: Array, what: str) -> None:
-    """Raise InvalidRequest unless an array holds real numbers or booleans; `what` names it in the error."""
+    """Raise InvalidRequest unless an array contains real numbers or booleans. `what` is its name in the error."""
     if array.dtype == object:
         raise InvalidRequest(
             f"{what} is an array of objects, shape {array.shape}: numpy creates such arrays from parts of different "
@@ -23,18 +23,18 @@ def check_numbers(array: Array, what: str) -> None:
 
 
 def cast_losslessly(array: Array, dtype: np.dtype[Any], what: str) -> Array:
-    """Return an array of numbers in a model's dtype, with equal values; `what` names it in errors.
+    """Return an array of numbers in the model's dtype, with equal values. `what` is the array's name in errors.
 
-    Only floats are rounded, to floats of fewer digits: Python has no float32, so a list of numbers could not be sent
-    otherwise. InvalidRequest refuses everything else that would change a value: a fraction as an integer, a number
-    outside the range of the dtype, an integer that a float cannot represent, a number other than 0 and 1 as a boolean.
+    Only floats may be rounded, to floats of fewer digits: Python has no float32, so a list of floats could not be sent
+    otherwise. Anything else that would change a value raises InvalidRequest: a fraction as an integer, a number outside
+    the dtype's range, an integer that a float cannot represent, or a number other than 0 and 1 as a boolean.
     """
     check_numbers(array, what)
-    # numpy calls integers to floats safe, though float64 does not hold every int64.
+    # numpy considers integers to floats a safe cast, but float64 cannot represent every int64.
     is_rounded = array.dtype.kind in "iu" and dtype.kind == "f"
     if array.dtype == dtype or (not is_rounded and np.can_cast(array.dtype, dtype, "safe")):
         return array.astype(dtype, copy=False)
-    with np.errstate(all="ignore"):  # what these warnings tell is found below
+    with np.errstate(all="ignore"):  # the checks below find what these warnings would report
         cast = array.astype(dtype)
         if array.dtype.kind == "f" and dtype.kind == "f":
             changed = np.isfinite(array) & ~np.isfinite(cast)
@@ -50,12 +50,12 @@ def cast_losslessly(array: Array, dtype: np.dtype[Any], what: str) -> Array:
 
 
 def _equal(array: Array, cast: Array) -> npt.NDArray[np.bool_]:
-    """Compare values exactly, beyond the range in which floats represent every integer too."""
+    """Compare values exactly, even beyond the range in which floats represent every integer."""
     if {array.dtype.kind, cast.dtype.kind} <= set("iu"):
         return np.asarray((array == cast) & ((array < 0) == (cast < 0)))
     same = np.asarray(cast.astype(array.dtype) == array)
-    # Some processors turn a float above the largest integer into that integer, which as a float is equal again; and
-    # one below the smallest, such as -infinity, into the smallest.
+    # Some processors cast a float above the largest integer to that integer, and a float below the smallest, such as
+    # -infinity, to the smallest. Cast back to a float, it would seem equal.
     for floats, integers in ((array, cast), (cast, array)):
         if floats.dtype.kind == "f" and integers.dtype.kind in "iu":
             limits, doubles = np.iinfo(integers.dtype), floats.astype(np.float64)

@@ -1,8 +1,7 @@
-"""Options of channels, and gRPC's service config: how calls are spread over servers, and which are sent again.
+"""Channel options and gRPC's service config, which spreads calls over servers and retries lost calls.
 
-gRPC's core does both: it connects to every address, asks each server for its health, takes the healthy ones in turn,
-and sends a lost call again, to the next server. See gRPC's proposals A6 (retries), A17 (health) and A24 (service
-config).
+gRPC's core does both: it connects to every address, checks each server's health, uses the healthy servers in turn, and
+sends a lost call again, to the next server. See gRPC's proposals A6 (retries), A17 (health) and A24 (service config).
 """
 
 import json
@@ -13,40 +12,39 @@ __all__ = ["BALANCINGS", "Balancing", "ChannelOptions", "channel_options", "serv
 ChannelOptions = list[tuple[str, int | str]]
 
 Balancing = Literal["round_robin", "pick_first"]
-"""gRPC's name of a policy: every server in turn; or one at a time, the next one after a loss."""
+"""gRPC's names for its policies: use every server in turn, or one server until it is lost and then the next one."""
 
 BALANCINGS: tuple[Balancing, ...] = get_args(Balancing)
 
 _SERVICE = "inference.GRPCInferenceService"
 _REPEATED = ("ModelInfer", "ModelMetadata")
-"""Methods whose calls may be sent twice: their answers don't depend on anything that a server keeps."""
+"""Methods whose calls may be sent twice, because their responses don't depend on state in the server."""
 
 _LOST = ("UNAVAILABLE", "CANCELLED")
-"""Statuses of a call whose server is gone, does not serve, or stops: a server that stops at once cancels its calls."""
+"""Statuses of a call if its server is lost, not serving, or shutting down (which cancels the calls in progress)."""
 
 _ATTEMPTS = 4
 _MOST_TOKENS, _TOKENS_BACK = 100, 0.1
-"""The retry budget: a failed attempt costs one token, an answer gives a tenth back, and gRPC retries only while more
-than
-half of the tokens are left. So few calls are sent four times when all servers are lost."""
+"""The retry budget. A failed attempt costs one token, and a response returns a tenth of one. gRPC retries only while
+more than half of the tokens are left, so only few calls are sent four times when all servers are lost."""
 
 
 def channel_options(max_message_bytes: int) -> ChannelOptions:
-    """Return the options of a channel for a long-lived process; `max_message_bytes` bounds an answer."""
+    """Return the channel options for a long-lived process. `max_message_bytes` limits the size of a response."""
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
-        # The server enforces its own limit; a limit here could only guess it.
+        # The server enforces its own limit. A limit here could only be a guess.
         ("grpc.max_send_message_length", -1),
-        # A peer that disappears without closing the connection (a lost machine, an expired NAT entry) is detected after
-        # 20 s instead of after TCP's timeout of about 15 minutes: keepalive sets TCP_USER_TIMEOUT too. gRPC servers
+        # Detect a peer that disappears without closing the connection (a lost machine, an expired NAT entry) after
+        # 20 s instead of after TCP's timeout of about 15 minutes: keepalive also sets TCP_USER_TIMEOUT. gRPC servers
         # allow one ping per 5 minutes and close the connections of clients that send more.
         ("grpc.keepalive_time_ms", 330_000),
         ("grpc.keepalive_timeout_ms", 20_000),
-        # The client reconnects to a restarted server within seconds; by default the delays grow to 2 minutes.
+        # Reconnect to a restarted server within seconds. By default, the delays grow to 2 minutes.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 3_000),
-        # No service config is read from DNS: `service_config` makes ours.
+        # Don't read a service config from DNS: `service_config` makes ours.
         ("grpc.service_config_disable_resolution", 1),
     ]
 
@@ -54,8 +52,8 @@ def channel_options(max_message_bytes: int) -> ChannelOptions:
 def service_config(balancing: Balancing, *, repeats: bool, shuffles: bool = False) -> str:
     """Return gRPC's service config as JSON.
 
-    `repeats` has lost calls sent again within their deadline. `shuffles` has `pick_first` try the addresses in a random
-    order. Servers that report NOT_SERVING get no calls, except with `pick_first`.
+    With `repeats`, gRPC sends lost calls again within their deadline. With `shuffles`, `pick_first` tries the addresses
+    in random order. Servers that report NOT_SERVING get no calls, except with `pick_first`.
     """
     policy: dict[str, object] = {"shuffleAddressList": True} if shuffles else {}
     config: dict[str, object] = {"loadBalancingConfig": [{balancing: policy}]}

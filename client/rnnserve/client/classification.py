@@ -1,4 +1,4 @@
-"""Classifications: predictions whose output with the classes is turned into probabilities and a label."""
+"""Classifications: predictions with probabilities and a label, computed from the output with the classes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,11 +20,11 @@ class Classification:
     """The model's result for one sequence.
 
     Attributes:
-        label: Label of the most probable class; the class index as text if the model has no labels.
+        label: Label of the most probable class, or its index as text if the model has no labels.
         index: Index of the same class in `logits`.
         probabilities: (classes,) float64, the softmax of `logits`.
-        logits: (classes,), the model's dtype: the output whose last axis has the classes, whatever its name.
-        outputs: Every output that was requested, by name.
+        logits: (classes,), in the model's dtype: the output whose last axis has the classes, whatever its name.
+        outputs: All requested outputs, by name.
     """
 
     label: str
@@ -35,35 +35,36 @@ class Classification:
 
     @property
     def model_version(self) -> str:
-        """The version that answered, empty if the server does not report it."""
+        """The version that computed the result, or empty if the server does not report it."""
         return self.outputs.model_version
 
     @property
     def h_n(self) -> npt.NDArray[Any] | None:
-        """(layers * directions, hidden), the model's dtype: the hidden state after the last point.
+        """(layers * directions, hidden), in the model's dtype: the hidden state after the last point.
 
-        It is to be passed as `h_0` of the next part; None if states were not requested or the model has no such output.
+        To continue the sequence, pass it as `h_0` of the next part. None if you did not request states, or if the model
+        has no such output.
         """
         return self.outputs.get("h_n")
 
     @property
     def c_n(self) -> npt.NDArray[Any] | None:
-        """(layers * directions, hidden), the model's dtype: the cell state of an LSTM, or None for other cells."""
+        """(layers * directions, hidden), in the model's dtype: the cell state of an LSTM, or None for other cells."""
         return self.outputs.get("c_n")
 
     @property
     def output(self) -> npt.NDArray[Any] | None:
-        """(length, directions * hidden), the model's dtype: the last layer's output at every point.
+        """(length, directions * hidden), in the model's dtype: the last layer's output at every point.
 
-        None if it was not requested.
+        None if you did not request it.
         """
         return self.outputs.get("output")
 
 
 def classified_output(metadata: ModelMetadata) -> str | None:
-    """Return the name of the output (batch, classes) that a model classifies by, or None if there is none.
+    """Return the name of a model's output (batch, classes) for classification, or None if it has none.
 
-    It is the first output of floats whose last axis is named "classes"; `logits` if the server does not name axes.
+    It is the first float output whose last axis is named "classes", or `logits` if the server does not name axes.
     """
     for name, tensor in metadata.outputs.items():
         if not tensor.datatype.startswith("FP") or len(tensor.row_axes) != 1:
@@ -74,7 +75,7 @@ def classified_output(metadata: ModelMetadata) -> str | None:
 
 
 def require_classified_output(metadata: ModelMetadata) -> str:
-    """Return the name of the output that a model classifies by, or raise InvalidRequest if there is none."""
+    """Return the name of a model's output for classification. Raises InvalidRequest if it has none."""
     name = classified_output(metadata)
     if name is None:
         raise InvalidRequest(
@@ -85,10 +86,10 @@ def require_classified_output(metadata: ModelMetadata) -> str:
 
 
 def read_classification(prediction: Prediction, output: str, metadata: ModelMetadata) -> Classification:
-    """Return the classification of one row by its output `output`, and by the metadata of the version that answered.
+    """Return the classification of one row from its output `output`. `metadata` is of the version that computed it.
 
     Raises:
-        InvalidAnswer: There are no classes, or the numbers of labels and classes differ.
+        InvalidAnswer: The output has no classes, or the numbers of labels and classes differ.
     """
     logits, labels = prediction[output], metadata.labels
     if logits.dtype.kind != "f":
@@ -98,7 +99,7 @@ def read_classification(prediction: Prediction, output: str, metadata: ModelMeta
     if labels is not None and len(labels) != logits.size:
         raise InvalidAnswer(f"the model has {len(labels)} labels, but the answer has {logits.size} classes")
     index = int(logits.argmax())
-    # Subtract the maximum, so that no exponential overflows. Infinite logits become NaN, without a warning.
+    # Subtract the maximum, so that no exponential overflows. Infinite logits become NaN without a warning.
     with np.errstate(invalid="ignore"):
         powers = np.exp(logits.astype(np.float64) - logits.max())
     return Classification(

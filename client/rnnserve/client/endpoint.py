@@ -1,4 +1,4 @@
-"""Where servers are and how to connect to them: hosts and ports, TLS, token, and the balancing among several."""
+"""How to connect to servers: hosts and ports, TLS, token, and load balancing."""
 
 import ipaddress
 import os
@@ -28,13 +28,13 @@ _DNS, _FILE = "dns:///", "file://"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """The address of one server or of several, with TLS files, balancing and token. It can be sent to other processes.
+    """The address of one or several servers, with TLS files, load balancing and token. Can be sent to other processes.
 
     Attributes:
-        address: `host:port`; of several servers, `host:port,host:port`.
+        address: `host:port`, or `host:port,host:port` for several servers.
         tls: Files for TLS, or None for servers without TLS.
-        balancing: How calls are spread over several servers.
-        token: What every call brings, or None for nothing.
+        balancing: How calls are distributed over several servers.
+        token: The token to send with every call, or None.
     """
 
     address: str
@@ -44,7 +44,7 @@ class Endpoint:
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """The metadata that every call brings."""
+        """The metadata that every call sends."""
         return () if self.token is None else self.token.headers()
 
     @property
@@ -59,14 +59,14 @@ class Endpoint:
 
     @property
     def is_list(self) -> bool:
-        """Whether several addresses are listed. A single address is left to gRPC to look up, again after each loss."""
+        """Whether there are several addresses. A single address is left to gRPC, which looks it up after each loss."""
         return len(self.addresses) > 1
 
     def resolve(self) -> list[str]:
-        """Look up the names among several addresses, because gRPC takes only a list of IP addresses.
+        """Look up the names in a list of addresses, because gRPC accepts only IP addresses in a list.
 
-        Returns each `ip:port` once, in the given order: the IPv4 addresses, or those of IPv6 if there are no others. A
-        name without an address is left out. Raises Unavailable if no name has one.
+        Returns each `ip:port` once, in the given order: the IPv4 addresses, or the IPv6 addresses if there are no
+        others. Names without an address are skipped. Raises Unavailable if no name has an address.
         """
         if not self.is_list:
             return self.addresses
@@ -95,8 +95,8 @@ class Endpoint:
     ) -> grpc.Channel:
         """Open a channel for blocking calls. May raise InvalidRequest, or Unavailable if no name has an address.
 
-        `resolved` has the addresses as `resolve` returns them. `repeats` has lost calls sent again. `stays` has all
-        calls go to the first address that answers, whatever `balancing` is.
+        `resolved` are the addresses from `resolve`. With `repeats`, gRPC retries lost calls. With `stays`, all calls go
+        to the first address that responds, whatever `balancing` is.
         """
         target, arguments = self._target(options, resolved, repeats=repeats, stays=stays)
         if self.tls is None:
@@ -111,7 +111,7 @@ class Endpoint:
         repeats: bool = False,
         stays: bool = False,
     ) -> grpc.aio.Channel:
-        """Open a channel for the running event loop: see `open_channel`."""
+        """Open a channel for the running event loop. See `open_channel`."""
         target, arguments = self._target(options, resolved, repeats=repeats, stays=stays)
         if self.tls is None:
             return grpc.aio.insecure_channel(target, arguments)
@@ -126,13 +126,13 @@ class Endpoint:
         balancing: Balancing = "pick_first" if stays or is_one_server else self.balancing
         config = service_config(balancing, repeats=repeats, shuffles=stays and not self.is_list)
         options = [*options, ("grpc.service_config", config)]
-        if stays:  # with shared connections, pick_first takes an open one before the first in order
+        if stays:  # if connections are shared, pick_first prefers an open one to the first in order
             options.append(("grpc.use_local_subchannel_pool", 1))
         if not self.is_list:
             return self.address, options
         found = resolved or self.resolve()
-        # gRPC compares the name in a certificate with one authority. By default that is the whole list, which no
-        # certificate has.
+        # gRPC compares the name in a certificate with a single authority. The default is the whole list, which matches
+        # no certificate.
         options.append(("grpc.default_authority", self.addresses[0]))
         return f"{'ipv6' if found[0].startswith('[') else 'ipv4'}:{','.join(found)}", options
 
@@ -148,7 +148,7 @@ def parse_endpoint(
     token_file: FilePath | None = None,
     insecure: bool = False,
 ) -> Endpoint:
-    """Return the endpoint of a URL, or of several. The arguments and InvalidRequest are those of `Client`.
+    """Return the endpoint for a URL or several. The arguments, and when it raises InvalidRequest, are as for `Client`.
 
     With TLS, the certificate of each server must be valid for the first address.
     """
@@ -167,7 +167,7 @@ def parse_endpoint(
     source = token_source(token, token_file)
     if split[0][0]:
         tls = TlsFiles(ca=paths.get("tls_ca"), certificate=paths.get("tls_certificate"), key=paths.get("tls_key"))
-        tls.ssl_context()  # reads the files
+        tls.ssl_context()  # validates the files
         return Endpoint(address, tls, balancing, source)
     if paths:
         raise InvalidRequest(f"url {urls[0]!r} is without TLS, but {', '.join(paths)} is given: use grpcs://{address}")
@@ -177,7 +177,7 @@ def parse_endpoint(
 
 
 def _split_scheme(url: str) -> tuple[bool, list[str]]:
-    """Return whether a URL is with TLS, and the addresses that it lists."""
+    """Return whether a URL uses TLS, and its addresses."""
     scheme, separator, rest = url.partition("://")
     if _FILE in url:
         raise InvalidRequest(
@@ -195,7 +195,7 @@ def _split_scheme(url: str) -> tuple[bool, list[str]]:
 
 
 def _check_addresses(url: str, addresses: Sequence[str]) -> list[str]:
-    """Return each `host:port` of a URL, checked."""
+    """Check each `host:port` of a URL, and return them."""
     listed = [_check_address(url, address.strip().removeprefix(_DNS)) for address in addresses]
     for index, address in enumerate(listed):
         if address in listed[:index]:

@@ -1,25 +1,25 @@
 """The errors of the client, each with its gRPC status.
 
-    ClientError               UNKNOWN, and every status without a class of its own (see `status`)
-    ├── InvalidRequest        INVALID_ARGUMENT: the request is wrong; this library or the server found the mistake
-    │   └── UnreadableInput   a file, or standard input, does not hold sequences
-    ├── FailedPrecondition    FAILED_PRECONDITION: valid, but not now; a session of this server has ended: begin anew
-    ├── Unauthenticated       UNAUTHENTICATED: the server asks for a token, and was sent none that is valid
-    ├── PermissionDenied      PERMISSION_DENIED: the token is for something else: of another role, or for another model
-    ├── ModelNotFound         NOT_FOUND: the server has no such model, or not that version of it
-    ├── Unavailable           UNAVAILABLE: no server answers at the address, or the model exists but is not ready
-    ├── DeadlineExceeded      DEADLINE_EXCEEDED: no answer within `timeout`
+    ClientError               UNKNOWN, and every status that has no class here (see `status`)
+    ├── InvalidRequest        INVALID_ARGUMENT: the request is wrong; the client or the server found the mistake
+    │   └── UnreadableInput   a file, or standard input, does not contain sequences
+    ├── FailedPrecondition    FAILED_PRECONDITION: the request is valid, but the session has ended: begin a new one
+    ├── Unauthenticated       UNAUTHENTICATED: the server requires a token, and the request has no valid one
+    ├── PermissionDenied      PERMISSION_DENIED: the token's role or models do not include this call
+    ├── ModelNotFound         NOT_FOUND: the server does not have this model or this version
+    ├── Unavailable           UNAVAILABLE: no server responds at the address, or the model is not ready
+    ├── DeadlineExceeded      DEADLINE_EXCEEDED: no response within `timeout`
     ├── ResourceExhausted     RESOURCE_EXHAUSTED: the server is full, or a message is larger than a side allows
     ├── Unimplemented         UNIMPLEMENTED: the server does not implement this part of the protocol
     ├── Cancelled             CANCELLED: the client was closed, or the server cancelled the call
-    └── InternalError         INTERNAL: the server failed; its log holds the details
-        └── InvalidAnswer     the answer violates the protocol or contradicts the model's metadata
+    └── InternalError         INTERNAL: the server failed; its log has the details
+        └── InvalidAnswer     the response violates the protocol or contradicts the model's metadata
 
-gRPC uses one status, UNAVAILABLE, both for a failed connection and for a server that answers UNAVAILABLE; only the
-message differs. `is_live()` tells them apart with one more call.
+gRPC reports both a failed connection and a server's own UNAVAILABLE with the same status. Only the message differs. To
+distinguish them, call `is_live()`.
 
-The message is the server's, unchanged; `request_id` is the id by which its log has the request. Notes (`__notes__`) say
-what this library adds: of several requests of one call, which sequences the failing one held; how a token is sent.
+The message is the server's, unchanged. To find the request in the server's log, search for `request_id`. The client
+adds its own hints as notes (`__notes__`): which sequences the failing request contained, or how to send a token.
 """
 
 from typing import ClassVar
@@ -48,25 +48,25 @@ __all__ = [
 ]
 
 _MOST_DETAIL_BYTES = 16 << 10
-"""Bytes of an error's details that are read: clients let 8 KiB of metadata through."""
+"""Bytes of an error's details that the client reads. gRPC accepts only 8 KiB of metadata by default."""
 
 _HOW_TO_SEND = "it is sent with --token-file FILE or RNNSERVE_TOKEN_FILE, and in Python with token_file="
 _SHOW_CERTIFICATE = "it is shown with --tls-certificate and --tls-key, and in Python with tls_certificate= and tls_key="
 
 
 class ClientError(Exception):
-    """The root of all errors of the client; raised itself for a status without a class of its own."""
+    """The root of all errors of the client. It is also raised directly, for a status that has no class here."""
 
     STATUS: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
 
     status: grpc.StatusCode
-    """The server's status, or the status that the server would have answered."""
+    """The server's status. For an error that the client found itself, the status that the server would have used."""
 
     request_id: str = ""
-    """Id by which the server's log and traces have the request, empty where the server has told none."""
+    """The request's id in the server's log and traces, or empty if the server did not send one."""
 
     retry_after: float | None = None
-    """Seconds after which the server asks that the request be sent again; None where it says nothing of that."""
+    """Seconds to wait before you send the request again, or None if the server did not send a delay."""
 
     def __init__(self, message: str, status: grpc.StatusCode | None = None) -> None:
         super().__init__(message)
@@ -74,66 +74,66 @@ class ClientError(Exception):
 
 
 class InvalidRequest(ClientError):
-    """The request is wrong and would be refused again: correct it before you send it again."""
+    """The request is wrong, and the server would refuse it again. Correct it before you send it again."""
 
     STATUS = grpc.StatusCode.INVALID_ARGUMENT
 
 
 class UnreadableInput(InvalidRequest):
-    """A file, or standard input, does not hold sequences in the format expected."""
+    """A file, or standard input, does not contain sequences in the expected format."""
 
 
 class FailedPrecondition(ClientError):
-    """The request is valid, but what the server holds does not allow it.
+    """The request is valid, but the server's present state does not allow it.
 
-    Of `rnnserve serve`: the session cannot be continued, since its state is too old, or the version on which it began
-    no longer serves. Begin a new one.
+    From `rnnserve serve`, it means that the session cannot continue, because its state is too old or its version no
+    longer serves. Begin a new session.
     """
 
     STATUS = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class Unauthenticated(ClientError):
-    """The server asks for a token, or for a certificate that it has a role for, and was sent none that is valid.
+    """The server requires a token, or a client certificate with a role, and the request has no valid one.
 
-    None, an unknown, a revoked and an expired one are refused in the same words. The same call is refused again: give
-    the client another (`token`, `token_file`).
+    The message is the same for a missing, unknown, revoked and expired token. Repeating the call fails again: give the
+    client another token (`token`, `token_file`).
     """
 
     STATUS = grpc.StatusCode.UNAUTHENTICATED
 
 
 class PermissionDenied(ClientError):
-    """The token, or certificate, is valid, but of a role that does not include the call, or for another model.
+    """The token or certificate is valid, but its role does not include the call, or it is for other models.
 
-    It says nothing of whether there is such a model.
+    The error does not reveal whether the model exists.
     """
 
     STATUS = grpc.StatusCode.PERMISSION_DENIED
 
 
 class ModelNotFound(ClientError):
-    """The server has no model of that name, or not that version of it."""
+    """The server does not have this model, or not this version of it."""
 
     STATUS = grpc.StatusCode.NOT_FOUND
 
 
 class Unavailable(ClientError):
-    """No server answers at the address, or the model exists but is not ready; try again later."""
+    """No server responds at the address, or the model exists but is not ready. Try again later."""
 
     STATUS = grpc.StatusCode.UNAVAILABLE
 
 
 class DeadlineExceeded(ClientError):
-    """No answer arrived within the timeout; the server may or may not have processed the request."""
+    """No response arrived within the timeout. The server may or may not have processed the request."""
 
     STATUS = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 class ResourceExhausted(ClientError):
-    """The server is full, or a limit of the client's token is reached, or a message is larger than one side allows.
+    """The server is full, the token's limit is reached, or a message is larger than one side allows.
 
-    Try again later, with less load; `retry_after` says when, where the server does.
+    Try again later, with less load. `retry_after` is the delay in seconds, if the server sent one.
     """
 
     STATUS = grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -146,19 +146,19 @@ class Unimplemented(ClientError):
 
 
 class Cancelled(ClientError):
-    """The call was cancelled: the client was closed during the call, or the server cancelled it."""
+    """The call was cancelled, because the client was closed during the call or the server cancelled it."""
 
     STATUS = grpc.StatusCode.CANCELLED
 
 
 class InternalError(ClientError):
-    """The server failed, although the request is valid. The message holds an id to search for in the server's log."""
+    """The server failed, although the request is valid. The message contains an id to find in the server's log."""
 
     STATUS = grpc.StatusCode.INTERNAL
 
 
 class InvalidAnswer(InternalError):
-    """The answer violates the protocol, or contradicts the model's metadata."""
+    """The response violates the protocol, or contradicts the model's metadata."""
 
 
 _DIRECT: list[type[ClientError]] = ClientError.__subclasses__()
@@ -175,7 +175,7 @@ def reworded(error: ClientError, message: str) -> ClientError:
 def from_rpc_error(error: grpc.RpcError) -> ClientError:
     """Return the error for an exception of `grpc` or `grpc.aio`, with its message unchanged.
 
-    Both raise objects with `code()` and `details()`, but their common root class does not declare these methods.
+    The exceptions of both have `code()` and `details()`, but their common base class does not declare these methods.
     """
     if not isinstance(error, grpc.Call | grpc.aio.AioRpcError):
         return ClientError(str(error))
@@ -195,7 +195,7 @@ def retry_delay(details: bytes) -> float | None:
     """Return the seconds after which the server asks for a retry (AIP-193): RetryInfo in a google.rpc.Status."""
     if len(details) > _MOST_DETAIL_BYTES:
         return None
-    # Few errors have details, and `rnnserve health` does without protobuf.
+    # Imported here, because few errors have details and `rnnserve health` runs without protobuf.
     from google.protobuf.message import DecodeError
     from google.rpc import error_details_pb2, status_pb2
 

@@ -1,8 +1,8 @@
 """A model's metadata: its inputs, outputs and labels, as the server reports them.
 
-A server that names no axes and no roles is read by the names and the order that are usual for recurrent models: of the
-axes of unknown size, the first is the batch and the second the sequence; `lengths` counts the steps of the sequence;
-`h_n` continues as `h_0` and `c_n` as `c_0`.
+If a server reports neither axes nor roles, the client assumes the usual names and order of recurrent models. The first
+axis of unknown size is the batch, and the second is the sequence. `lengths` counts the steps of the sequence. `h_n`
+continues as `h_0`, and `c_n` as `c_0`.
 """
 
 import functools
@@ -22,7 +22,7 @@ __all__ = ["ModelMetadata", "TensorMetadata", "read_metadata"]
 Parameter = bool | int | float | str
 
 _TEXT_OF_FIRST_RELEASE = "\x1a"
-"""The tag of `string_param` of an InferParameter, with which its bytes begin."""
+"""The protobuf tag of `string_param` in an InferParameter, with which its bytes begin."""
 
 _STATE_AXES = ("layers * directions", BATCH, "hidden")
 _FINAL_STATES = {"h_n": "h_0", "c_n": "c_0"}
@@ -33,20 +33,20 @@ class TensorMetadata:
     """One input or output of a model.
 
     Attributes:
-        name: The tensor's name in requests and answers.
+        name: The tensor's name in requests and responses.
         datatype: The protocol's name of the datatype: "FP32", "INT64".
-        shape: Size of each axis; -1 if the request determines it.
-        axes: Name of each axis: ("batch", "sequence", "features"); empty if the server does not report them.
-        optional: Whether a request may omit the input, or False if the server does not report it.
-        default: "recorded" where the model's own default stands for an input that is omitted; empty for zeros.
-        required: Whether a request may not omit the input, though it is a state or lengths.
-        derived: For an output, by axis whose size follows from that of an axis of the inputs: how.
-        lengths_of: For an input that tells where each row ends, the name of the axis whose steps it counts; else empty.
-        low: The lowest value that an integer input may take, or that a float input usually takes, or None if unknown.
-        high: One more than the highest value of an integer input, or the highest usual value of a float input; None if
+        shape: Size of each axis, or -1 if the request determines it.
+        axes: Name of each axis: ("batch", "sequence", "features"). Empty if the server does not report them.
+        optional: Whether a request may omit the input. False if the server does not report it.
+        default: "recorded" if the model's own default replaces an omitted input, or empty if zeros do.
+        required: Whether a request must include the input although it is a state or lengths.
+        derived: For an output, how the sizes of some axes follow from the inputs' axes, by the name of the output axis.
+        lengths_of: For an input with the length of each row, the name of the axis whose steps it counts. Else empty.
+        low: The lowest value of an integer input, or the lowest usual value of a float input. None if unknown.
+        high: One more than the highest value of an integer input, or the highest usual value of a float input. None if
             unknown.
-        continues_as: For an output that is a final state, the input that continues from it; else empty.
-        limits: The smallest and the largest size of each axis that the model takes, where it does not take any.
+        continues_as: For an output with a final state, the input that continues from it. Else empty.
+        limits: The smallest and the largest size of each axis that the model accepts, for axes with limits.
     """
 
     name: str
@@ -64,12 +64,12 @@ class TensorMetadata:
     derived: Mapping[str, DerivedSize] = field(default_factory=dict)
 
     def derived_sizes(self, sizes: Mapping[str, int]) -> dict[str, int]:
-        """Return the sizes of derived axes, of those whose axis of the inputs is known."""
+        """Return the sizes of the derived axes whose input axis is in `sizes`."""
         return {axis: derived.size(sizes[derived.of]) for axis, derived in self.derived.items() if derived.of in sizes}
 
     @functools.cached_property
     def axis_names(self) -> tuple[str, ...]:
-        """Name of each axis, assumed where the server does not report it."""
+        """Name of each axis, or assumed names if the server does not report them."""
         if len(self.axes) == len(self.shape):
             return self.axes
         if len(self.shape) == len(_STATE_AXES) and self.name in (*_FINAL_STATES, *_FINAL_STATES.values()):
@@ -80,12 +80,12 @@ class TensorMetadata:
 
     @functools.cached_property
     def batch_axis(self) -> int | None:
-        """Index of the batch axis, or None if there is none."""
+        """Index of the batch axis, or None if the tensor has none."""
         return self.axis_names.index(BATCH) if BATCH in self.axis_names else None
 
     @functools.cached_property
     def row_axes(self) -> tuple[tuple[str, int], ...]:
-        """Name and size of each axis of one row: all axes but the batch. The size is -1 where a request chooses it."""
+        """Name and size of each axis of one row (all axes but the batch). The size is -1 if the request chooses it."""
         return tuple(axis for axis in zip(self.axis_names, self.shape, strict=True) if axis[0] != BATCH)
 
 
@@ -99,7 +99,7 @@ class ModelMetadata:
         platform: The runtime, "onnxruntime_onnx" for example.
         inputs: Inputs by name, in the model's order.
         outputs: Outputs by name, in the model's order.
-        labels: Label of each class, by index, or None if the model has none or the server does not report them.
+        labels: Label of each class, by index. None if the model has none or the server does not report them.
         properties: Other facts that the server reports about the model, as text: "provider", "batching", "labels".
     """
 
@@ -113,12 +113,12 @@ class ModelMetadata:
 
     @functools.cached_property
     def states(self) -> dict[str, str]:
-        """The final state that continues as each initial state: {"h_0": "h_n"}."""
+        """Initial states and their final states, by the name of the initial state: {"h_0": "h_n"}."""
         return {tensor.continues_as: name for name, tensor in self.outputs.items() if tensor.continues_as}
 
     @functools.cached_property
     def found_states(self) -> tuple[str, ...]:
-        """The states that the server keeps, or seals, beside those of the interface: found in the model's graph."""
+        """Inferred states: states in the graph outside the interface. The server keeps or seals them in a session."""
         try:
             found = json.loads(self.properties.get("found_states", "[]"))
         except ValueError:
@@ -135,18 +135,18 @@ class ModelMetadata:
 
     @property
     def is_batch_invariant(self) -> bool:
-        """Whether the server found that the bits of an answer do not depend on the other rows in its batch."""
+        """Whether a row's outputs are bit for bit the same with any other rows in its batch, as the server reports."""
         return self.properties.get("batch_invariant") == "true"
 
     @functools.cached_property
     def padded_axes(self) -> frozenset[str]:
-        """The axes along which rows of different sizes may share a request, since an input tells where they end."""
+        """Axes along which rows of different sizes may share a request, because an input has their lengths."""
         counted = {tensor.lengths_of for tensor in self.inputs.values() if tensor.lengths_of}
         return frozenset(counted if self.batching == PADDED else ())
 
 
 def read_metadata(response: inference_pb2.ModelMetadataResponse) -> ModelMetadata:
-    """Return the metadata in an answer to ModelMetadata; InvalidAnswer if `labels` is not a JSON list of strings."""
+    """Return the metadata in a ModelMetadata response. Raises InvalidAnswer if `labels` is not a JSON list of texts."""
     properties = {name: _property(text) for name, text in response.properties.items()}
     inputs, outputs = _tensors(response.inputs), _tensors(response.outputs)
     _assume_roles(inputs, outputs)
@@ -186,7 +186,7 @@ def _tensor(tensor: inference_pb2.ModelMetadataResponse.TensorMetadata) -> Tenso
 
 
 def _limits(text: Parameter | None) -> dict[str, tuple[int, int]]:
-    """Read the limits of axes; none where the text is not of the form that rnnserve writes."""
+    """Parse the limits of axes. Returns none if the text does not have the form that rnnserve writes."""
     try:
         limits = json.loads(text) if isinstance(text, str) else {}
         return {str(axis): (int(low), int(high)) for axis, (low, high) in limits.items()}
@@ -195,7 +195,7 @@ def _limits(text: Parameter | None) -> dict[str, tuple[int, int]]:
 
 
 def _derived(text: Parameter | None) -> dict[str, DerivedSize]:
-    """Read how sizes follow from others; nothing where the text is not of the form that rnnserve writes."""
+    """Parse how sizes follow from others. Returns none if the text does not have the form that rnnserve writes."""
     try:
         derived = json.loads(text) if isinstance(text, str) else {}
         return {
@@ -207,7 +207,7 @@ def _derived(text: Parameter | None) -> dict[str, DerivedSize]:
 
 
 def _assume_roles(inputs: dict[str, TensorMetadata], outputs: dict[str, TensorMetadata]) -> None:
-    """Add the roles of tensors with the usual names, where the server reports no role of any tensor."""
+    """Add roles to the tensors with the usual names, if the server reports no role of any tensor."""
     if any(tensor.lengths_of for tensor in inputs.values()) or any(tensor.continues_as for tensor in outputs.values()):
         return
     lengths = inputs.get("lengths")
@@ -228,7 +228,7 @@ def _parameters(parameters: Mapping[str, inference_pb2.InferParameter]) -> dict[
 
 
 def _property(text: str) -> str:
-    """A property's text; release 0.1.0 had a message in its place, in the same field."""
+    """Return a property's text. Release 0.1.0 sent a message in the same field instead."""
     if not text.startswith(_TEXT_OF_FIRST_RELEASE):
         return text
     try:

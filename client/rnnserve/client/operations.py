@@ -1,7 +1,7 @@
-"""The client's operations without input and output: each is a generator that yields calls and receives their answers.
+"""The client's operations without I/O: each is a generator that yields calls and receives their responses.
 
-`Client` drives these generators with blocking calls, `AsyncClient` with awaited calls. Only the waiting is written
-twice, and everything here can be tested without a network.
+`Client` drives these generators with blocking calls, and `AsyncClient` with awaited calls. So only the waiting exists
+twice, and the operations can be tested without a network.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ class ClientOperations:
         self._metadata_cache: dict[tuple[str, str], ModelMetadata] = {}
 
     def is_live(self) -> OperationSteps[bool]:
-        """Return whether the server is live, or False if no server can be reached."""
+        """Return whether the server is live. False if no server can be reached."""
         try:
             answer = yield from _call("ServerLive", inference_pb2.ServerLiveRequest(), inference_pb2.ServerLiveResponse)
         except Unavailable:
@@ -53,7 +53,7 @@ class ClientOperations:
         return answer.live
 
     def is_ready(self, model: str, version: str) -> OperationSteps[bool]:
-        """Return whether a model is ready, or all models if none is named, or False if no server can be reached."""
+        """Return whether a model is ready, or all models if none is named. False if no server can be reached."""
         try:
             if model:
                 request = inference_pb2.ModelReadyRequest(name=model, version=version)
@@ -72,7 +72,7 @@ class ClientOperations:
         return metadata
 
     def server_extensions(self) -> OperationSteps[frozenset[str]]:
-        """Return the names of the protocol's extensions that the server offers; none if it does not report them."""
+        """Return the protocol extensions that the server offers, or none if it does not report them."""
         request = inference_pb2.ServerMetadataRequest()
         try:
             answer = yield from _call("ServerMetadata", request, inference_pb2.ServerMetadataResponse)
@@ -83,7 +83,7 @@ class ClientOperations:
     def infer(
         self, model: str, inputs: Mapping[str, npt.ArrayLike], outputs: Sequence[str], version: str
     ) -> OperationSteps[dict[str, Array]]:
-        """Send tensors unchanged, and return the answer's tensors."""
+        """Send tensors unchanged, and return the response's tensors."""
         check_model(model)
         request = inference_pb2.ModelInferRequest(model_name=model, model_version=version)
         for name, value in inputs.items():
@@ -102,7 +102,7 @@ class ClientOperations:
         outputs: Sequence[str],
         continue_from: Sequence[Mapping[str, Array] | None] | None,
     ) -> OperationSteps[list[Prediction]]:
-        """Ask any model about rows of any sizes, in as few requests as the model and the limits allow."""
+        """Run a model on rows of any sizes, in as few requests as the model and the limits allow."""
 
         def prepare(metadata: ModelMetadata, sequences: InputsLike) -> tuple[InputsLike, list[str]]:
             inputs = sequences if continue_from is None else add_states(metadata, sequences, continue_from)
@@ -122,7 +122,7 @@ class ClientOperations:
         states: bool,
         output: bool,
     ) -> OperationSteps[list[Classification]]:
-        """Classify rows of any sizes: predict, and turn the output with the classes into labels."""
+        """Classify rows of any sizes: run the model, and turn the output with the classes into labels."""
         initial = {name: state for name, state in (("h_0", h_0), ("c_0", c_0)) if state is not None}
 
         def prepare(metadata: ModelMetadata, sequences: InputsLike) -> tuple[InputsLike, list[str]]:
@@ -149,7 +149,7 @@ class ClientOperations:
     def ask(
         self, model: str, version: str, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]
     ) -> OperationSteps[list[tuple[Prediction, ModelMetadata]]]:
-        """Send the rows, and return each row's prediction with the metadata of the version that made it."""
+        """Send the rows. Returns each row's prediction, and the metadata of the version that computed it."""
         answers: dict[int, tuple[Prediction, ModelMetadata]] = {}
         for chosen in self._group(metadata, rows, requested):
             try:
@@ -165,7 +165,7 @@ class ClientOperations:
                     model_version=response.model_version,
                 )
             except ClientError as error:
-                # Cached metadata may be the reason of any failure.
+                # Outdated metadata in the cache may be the reason for any failure.
                 self._forget(model)
                 if len(chosen) < len(rows):
                     error.add_note(f"the failing request held {_describe_rows(chosen)}")
@@ -181,7 +181,7 @@ class ClientOperations:
         sequences: InputsLike,
         prepare: Callable[[ModelMetadata, InputsLike], tuple[InputsLike, list[str]]],
     ) -> OperationSteps[list[tuple[Prediction, ModelMetadata]]]:
-        """Check rows and send them; `prepare` returns the inputs and the names of the outputs to request."""
+        """Check the rows and send them. `prepare` returns the inputs and the names of the outputs to request."""
         check_model(model)
         sequences = _read_iterators(sequences)
         if isinstance(sequences, list | tuple) and not sequences:
@@ -196,7 +196,7 @@ class ClientOperations:
             try:
                 call = checked(cached)
             except InvalidRequest:
-                # The model may have been replaced since then: only current metadata justify a refusal.
+                # Another version may have replaced the model: check with current metadata before refusing.
                 self._forget(model)
                 cached = None
         if cached is None:
@@ -204,7 +204,7 @@ class ClientOperations:
         return (yield from self.ask(model, version, *call))
 
     def _metadata_of_version(self, model: str, version: str, answered: str) -> OperationSteps[ModelMetadata]:
-        """Return the metadata of the version that answered, whose labels may differ from another version's."""
+        """Return the metadata of the version that responded. Its labels may differ from another version's."""
         cached = self._metadata_cache.get((model, version))
         if cached is not None and (answered in ("", version) or cached.versions == (answered,)):
             return cached
@@ -217,7 +217,7 @@ class ClientOperations:
 
 
 def _call(method: str, request: Message, kind: type[Answer]) -> OperationSteps[Answer]:
-    """Make one call; `kind` is the type of its answer in the protocol."""
+    """Make one call. `kind` is the expected type of the response."""
     answer = yield RemoteCall(method, request)
     if not isinstance(answer, kind):
         raise TypeError(f"{method} was answered with a {type(answer).__name__}")
@@ -225,20 +225,20 @@ def _call(method: str, request: Message, kind: type[Answer]) -> OperationSteps[A
 
 
 def check_model(model: str) -> None:
-    """Refuse an empty name."""
+    """Raise InvalidRequest if the name is empty."""
     if not model:
         raise InvalidRequest("the model's name is empty")
 
 
-def _read_iterators(sequences: Any) -> Any:  # noqa: ANN401 - whatever the caller passes; `check_rows` checks it
-    """Return rows that can be read twice: lists in place of iterators."""
+def _read_iterators(sequences: Any) -> Any:  # noqa: ANN401 - any value; `check_rows` checks it
+    """Replace iterators by lists, because the rows may be read twice."""
     if isinstance(sequences, Mapping):
         return {name: _read_iterators(rows) for name, rows in sequences.items()}
     return list(sequences) if isinstance(sequences, Iterator) else sequences
 
 
 def check_outputs(metadata: ModelMetadata, outputs: Sequence[str]) -> list[str]:
-    """Return the names of the outputs to request, all of them if none is named."""
+    """Return the names of the outputs to request, or all outputs if none is named."""
     names = [outputs] if isinstance(outputs, str) else list(outputs)
     for name in names:
         if name not in metadata.outputs:
@@ -255,7 +255,7 @@ def _named(metadata: ModelMetadata, sequences: InputsLike) -> dict[str, RowsLike
 def add_states(
     metadata: ModelMetadata, sequences: InputsLike, continue_from: Sequence[Mapping[str, Array] | None]
 ) -> dict[str, RowsLike]:
-    """Add the initial states that continue earlier predictions, one for each row, or None for a row that starts."""
+    """Add the initial states from earlier predictions, one for each row. None starts a row with zero states."""
     if not metadata.states:
         raise InvalidRequest(f"model {metadata.name} has no states, so its rows cannot continue earlier ones")
     inputs = _named(metadata, sequences)
@@ -270,7 +270,7 @@ def add_states(
 
 
 def _describe_rows(chosen: Sequence[int]) -> str:
-    """Return which rows a request held: "sequence 2", "sequences 2 to 5", or "sequences 2, 5, 8"."""
+    """Describe which rows a request contained: "sequence 2", "sequences 2 to 5", or "sequences 2, 5, 8"."""
     first, last = chosen[0], chosen[-1]
     if len(chosen) == 1:
         return f"sequence {first}"

@@ -1,4 +1,4 @@
-"""Predictions: the part of an answer that belongs to one row, without batch axis and padding."""
+"""Predictions: one row's part of a response, without batch axis and padding."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,14 +13,14 @@ __all__ = ["Prediction", "read_predictions"]
 
 
 class Prediction(dict[str, Array]):
-    """A model's outputs for one row, by name: all axes of the output but the batch, in the model's dtype.
+    """A model's outputs for one row, by name. They have all axes except the batch axis, and the model's dtype.
 
-    An output with an axis whose lengths the model takes, such as `output` (sequence, directions * hidden), ends where
-    the row ends. A final state, such as `h_n` (layers * directions, hidden), can be passed as one row of the input that
-    continues from it.
+    If the model takes the lengths of an axis, outputs with this axis are cut to the row's length: `output` (sequence,
+    directions * hidden), for example. To continue a sequence, pass its final state, such as `h_n` (layers * directions,
+    hidden), as that row of the initial state.
 
     Attributes:
-        model_version: The version that answered, empty if the server does not report it.
+        model_version: The version that computed the result, or empty if the server does not report it.
     """
 
     def __init__(self, outputs: Mapping[str, Array], model_version: str) -> None:
@@ -37,9 +37,9 @@ def read_predictions(
     requested: Sequence[str],
     model_version: str,
 ) -> list[Prediction]:
-    """Divide an answer into one prediction for each row of the request, whose indices in `rows` are `chosen`.
+    """Divide a response into one prediction for each row of the request. `chosen` are the indices of these in `rows`.
 
-    `metadata` belongs to the version that answered.
+    `metadata` belongs to the version that computed the response.
 
     Raises:
         InvalidAnswer: An output is missing, or its shape contradicts the metadata.
@@ -60,7 +60,7 @@ def _rows(
     if tensor.batch_axis is None:
         raise InvalidAnswer(f"{name} {list(tensor.shape)} has no batch axis, so it cannot be divided into rows")
     sizes = _expected_shape(tensor, rows, chosen)
-    # Axes that the server does not name are assumed, which is no reason to refuse an answer.
+    # If the server names no axes, their names are assumed, so only the sizes in the metadata are checked.
     expected = (
         sizes
         if tensor.axes
@@ -76,7 +76,7 @@ def _rows(
         axis if found == size else None for axis, found, size in zip(tensor.axis_names, array.shape, sizes, strict=True)
     ]
     del padded[tensor.batch_axis]
-    # Copies: a state that is kept for long must not keep its whole batch in memory.
+    # Copy each row: a state that the caller keeps must not keep its whole batch in memory.
     return [
         np.array(divided[(row, *(slice(ends.get(axis) if axis else None) for axis in padded))])
         for row, index in enumerate(chosen)
@@ -85,7 +85,7 @@ def _rows(
 
 
 def _expected_shape(tensor: TensorMetadata, rows: RowInputs, chosen: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of an output for a request; -1 for a size that no input determines."""
+    """Return the expected shape of an output, with -1 for each size that no input determines."""
     expected = []
     for axis, size in zip(tensor.axis_names, tensor.shape, strict=True):
         if axis == tensor.axis_names[tensor.batch_axis or 0]:

@@ -1,7 +1,7 @@
-"""Reading rows of a model's inputs from JSON, CSV and numpy's `.npy` and `.npz`.
+"""Read rows of a model's inputs from JSON, CSV and numpy's `.npy` and `.npz`.
 
-The standard library and numpy parse the files. The checks after them are written by hand: no library of a size that
-suits a small client reports a mistake by file, line or sequence, point and feature.
+The standard library and numpy parse the files. The checks after parsing are written by hand, because no library that is
+small enough for the client reports mistakes by file, line or sequence, point and feature.
 """
 
 import csv
@@ -32,12 +32,12 @@ _SHOWN_NAMES = 8
 
 @dataclass(frozen=True)
 class NamedRows:
-    """Rows and their names in the file.
+    """Rows, and their names in the file.
 
     Attributes:
-        names: The ids in a CSV file's `sequence` column, else "0", "1", …
-        inputs: For each input, one array for each row, in the file's order: all axes of the input but the batch, real
-            numbers or booleans.
+        names: The ids from a CSV file's `sequence` column, or else "0", "1", …
+        inputs: For each input, one array per row, in the file's order. An array has all axes of the input except the
+            batch axis, and contains real numbers or booleans.
     """
 
     names: list[str]
@@ -50,12 +50,12 @@ def read_rows(data: bytes, source: str, metadata: ModelMetadata, format_: str = 
     Args:
         data: The file's content.
         source: The file's name, for errors and for the format "auto".
-        metadata: The model's metadata, which say which axes a row has.
-        format_: One of FORMATS, or "auto": by the name's suffix, else by the first bytes.
+        metadata: The model's metadata, which determine the axes of a row.
+        format_: One of FORMATS, or "auto" to use the name's suffix, or else the first bytes.
 
     Raises:
-        UnreadableInput: The content is not in that format, or holds no rows of this model. The message says where, and
-            what was expected.
+        UnreadableInput: The content does not have this format, or does not contain rows of this model. The message
+            contains the position and the expected form.
     """
     format_ = guess_format(data, source) if format_ == "auto" else format_
     names = None
@@ -89,7 +89,7 @@ def read_rows(data: bytes, source: str, metadata: ModelMetadata, format_: str = 
 
 
 def guess_format(data: bytes, source: str) -> str:
-    """Return the format of a file: by its name's suffix if that is known, else by its first bytes."""
+    """Return the format of a file, from its name's suffix if that is known, or else from its first bytes."""
     suffix = PurePath(source).suffix.lower().removeprefix(".")
     if suffix in FORMATS:
         return suffix
@@ -105,7 +105,7 @@ def read_arrays(data: bytes, source: str) -> dict[str, Array]:
     """Return the arrays of a `.npz` file by name.
 
     Raises:
-        UnreadableInput: The content is not a `.npz` file, or holds objects (pickles are never loaded).
+        UnreadableInput: The content is not a `.npz` file, or contains objects (pickles are never loaded).
     """
     if not data.startswith(_NPZ_MAGIC):
         raise UnreadableInput(f"{source}: is not a .npz file. Expected a file that numpy.savez wrote")
@@ -126,9 +126,10 @@ def read_arrays(data: bytes, source: str) -> dict[str, Array]:
 
 
 def read_point(line: bytes, place: str, metadata: ModelMetadata, columns: list[str]) -> Any:  # noqa: ANN401 - or JSON
-    """Return the point of a line of JSON or CSV that is not blank, or None for the header of a CSV.
+    """Return the point on a non-blank line of JSON or CSV, or None for the header of a CSV.
 
-    `columns` is empty before the first line of a CSV that fits the model, which adds the names of the columns.
+    Pass the same list `columns` for every line, empty at first. The first CSV line that fits the model fills it with
+    the names of the columns.
     """
     text = _decode_text(line, place).strip()
     if text[:1] in ("[", "{"):
@@ -150,7 +151,7 @@ def read_point(line: bytes, place: str, metadata: ModelMetadata, columns: list[s
 
 
 def _input_of_rows(metadata: ModelMetadata, source: str) -> TensorMetadata:
-    """Return the input of a file without names of inputs."""
+    """Return the input that the rows are for if the file names no inputs."""
     try:
         return main_input(metadata)
     except InvalidRequest as error:
@@ -161,12 +162,12 @@ def _input_of_rows(metadata: ModelMetadata, source: str) -> TensorMetadata:
 
 
 def _rows(value: Any, tensor: TensorMetadata, source: str, *, is_list: bool) -> list[Array]:  # noqa: ANN401 - as parsed
-    """Return the rows of an input: of nested lists, of an array of all rows, or of a single row."""
+    """Return the rows of an input, from nested lists, from an array of all rows, or from a single row."""
     return _rows_of_lists(value, tensor, source) if is_list else _rows_of_array(value, tensor, source)
 
 
 def _decode_text(data: bytes, source: str) -> str:
-    """Return text in UTF-8, without a byte order mark."""
+    """Decode UTF-8 text, without a byte order mark."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -181,13 +182,13 @@ def _read_npy(data: bytes, source: str) -> Array:
         raise UnreadableInput(f"{source}: is not a .npy file. Expected a file that numpy.save wrote")
     try:
         return np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, MemoryError) as error:  # a damaged header may state any size
+    except (ValueError, MemoryError) as error:  # a damaged header may contain any size
         raise UnreadableInput(
             f"{source}: expected one array of numbers ({error}). For sequences of different lengths, use JSON or CSV"
         ) from error
 
 
-def _rows_of_array(array: Any, tensor: TensorMetadata, source: str) -> list[Array]:  # noqa: ANN401 - or what npz holds
+def _rows_of_array(array: Any, tensor: TensorMetadata, source: str) -> list[Array]:  # noqa: ANN401 - or an npz file's arrays
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf":
         found = f"dtype {array.dtype}" if isinstance(array, np.ndarray) else "no array"
         raise UnreadableInput(f"{source}: has {found}. Expected real numbers")
@@ -200,10 +201,10 @@ def _rows_of_array(array: Any, tensor: TensorMetadata, source: str) -> list[Arra
     return [array] if array.ndim == len(row) else list(np.moveaxis(array, tensor.batch_axis or 0, 0))
 
 
-# JSON: a list of rows, each nested lists of numbers; a single row; or an object with the rows of each input
+# JSON: a list of rows (each as nested lists of numbers), a single row, or an object with the rows of each input
 
 
-def _read_json(text: str, source: str) -> Any:  # noqa: ANN401 - what JSON may hold
+def _read_json(text: str, source: str) -> Any:  # noqa: ANN401 - any JSON value
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -222,7 +223,7 @@ def _rows_of_lists(document: object, tensor: TensorMetadata, source: str) -> lis
             "input"
         )
     rank = len(tensor.row_axes)
-    # What messages call the parts of a row, outermost first.
+    # The words for the parts of a row in messages, outermost first.
     words = ["point", *["part"] * (rank - 2), "number"] if rank > 1 else ["number"] * rank
     rows: list[Array] = []
     for index, row in enumerate([document] if _is_row(document, rank) else document):
@@ -233,7 +234,7 @@ def _rows_of_lists(document: object, tensor: TensorMetadata, source: str) -> lis
 
 
 def _is_row(document: list[Any], rank: int) -> bool:
-    """Return whether a document is a single row and not a list of rows, by its first elements."""
+    """Return whether a document is a single row rather than a list of rows, from its first elements."""
     value: Any = document
     for _ in range(rank):
         if not isinstance(value, list) or not value:
@@ -243,7 +244,7 @@ def _is_row(document: list[Any], rank: int) -> bool:
 
 
 def _check_lists(value: object, words: list[str], place: str, *, allows_booleans: bool) -> None:
-    """Check that a value is nested lists of numbers, with a level for each word and one size on each level."""
+    """Check that a value is nested lists of numbers: one level for each word, and equal sizes within a level."""
     if not words:
         if isinstance(value, bool) and allows_booleans:
             return
@@ -280,8 +281,8 @@ def _kind(value: object) -> str:
 
 
 # CSV: one point per line, one column per feature. A first line without any number is the header. Blank lines separate
-# sequences; if the header has a column `sequence`, lines with the same id form one. For an input with one number per
-# step, such as token ids, there is one column; for an input without a sequence axis, each line is a row.
+# sequences. If the header has a column `sequence`, lines with the same id form one sequence. For an input with one
+# number per step, such as token ids, there is one column. For an input without a sequence axis, each line is a row.
 
 
 def _read_csv(data: bytes, source: str, tensor: TensorMetadata) -> tuple[list[Array], list[str] | None]:
@@ -335,7 +336,7 @@ def _read_csv(data: bytes, source: str, tensor: TensorMetadata) -> tuple[list[Ar
 
 
 def _id_column(header: Sequence[str], place: str) -> int:
-    """Return the index of the column `sequence`; -1 if there is none."""
+    """Return the index of the column `sequence`, or -1 if there is none."""
     ids = [index for index, name in enumerate(header) if name.lower() == _ID]
     if len(ids) > 1 or len(ids) == len(header):
         raise UnreadableInput(
@@ -346,7 +347,7 @@ def _id_column(header: Sequence[str], place: str) -> int:
 
 
 def _check_columns(names: Sequence[str], place: str, tensor: TensorMetadata) -> None:
-    """Check that a table has as many columns as a point of the input has numbers."""
+    """Check that a table has one column for each number of a point."""
     sizes = [size for _, size in tensor.row_axes]
     fixed = [(axis, size) for axis, size in tensor.row_axes if size >= 0]
     if sizes in ([], [-1]):
@@ -369,7 +370,7 @@ def _unnamed(index: int) -> str:
 
 
 def _csv_lines(text: str, source: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each line's number and its cells without surrounding spaces; a blank line has no cells."""
+    """Yield each line's number and its cells, without surrounding spaces. A blank line has no cells."""
     reader = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
     try:
         for cells in reader:

@@ -19,14 +19,14 @@ _FIRST_SECONDS, _LONGEST_SECONDS = 0.02, 1.0
 
 @dataclass
 class Place:
-    """The server that keeps a sequence, `ip:port`, empty before the sequence's first request."""
+    """The server that keeps a sequence, `ip:port`. Empty before the sequence's first request."""
 
     sequence: int
     server: str = ""
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """The header with the sequence's id, by which a proxy finds the server."""
+        """The header with the sequence's id, from which a proxy finds the server."""
         return [(SEQUENCE_HEADER, str(self.sequence))]
 
 
@@ -34,8 +34,8 @@ class Place:
 class RemoteCall:
     """A call of a method of GRPCInferenceService.
 
-    A call with a place goes to the server that keeps its sequence, and is sent once. Any server may answer another
-    call, and it may be sent twice.
+    A call with a place goes to the server that keeps its sequence, and is sent only once. Any server may handle a call
+    without a place, which may also be sent twice.
     """
 
     method: str
@@ -44,27 +44,27 @@ class RemoteCall:
 
     @property
     def headers(self) -> list[tuple[str, str]] | None:
-        """GRPC's metadata of the call, or None for none."""
+        """The call's gRPC metadata, or None."""
         return None if self.place is None else self.place.headers
 
 
 @dataclass(frozen=True)
 class Pause:
-    """A wait before the next call; `error` is raised if the operation has less time left."""
+    """A wait before the next call. If the operation has less time left, `error` is raised instead."""
 
     seconds: float
     error: ClientError
 
 
 OperationSteps = Generator[RemoteCall | Pause, Message | None, T]
-"""Yields calls; receives each answer by `send`, or each error by `throw`; returns the operation's result. After a pause
-it receives None, or the pause's error."""
+"""A generator that yields calls and returns the operation's result. It receives each response by `send` and each error
+by `throw`. After a pause, it receives None, or the pause's error."""
 
 
 def answer_calls(
     steps: OperationSteps[T], answer: Callable[[RemoteCall | Pause], OperationSteps[Message | None]]
 ) -> OperationSteps[T]:
-    """Run an operation, and have `answer` make the steps to the answer of each call."""
+    """Run an operation. For each call, run the steps that `answer` returns to get the response."""
     try:
         call = next(steps)
         while True:
@@ -80,13 +80,13 @@ def answer_calls(
 
 
 def repeat_calls(steps: OperationSteps[T]) -> OperationSteps[T]:
-    """Send each call of an operation again after UNAVAILABLE, or CANCELLED by the server, as long as time allows.
+    """Retry each call of an operation after UNAVAILABLE, or CANCELLED by the server, as long as time allows.
 
-    After RESOURCE_EXHAUSTED a call is sent again only if the server states a delay (google.rpc.RetryInfo), as it does
-    at a limit of the client's token. Otherwise a retry would only add to the load.
+    After RESOURCE_EXHAUSTED, a call is retried only if the server sent a delay (google.rpc.RetryInfo), as it does at a
+    limit of the client's token. Otherwise a retry would only add to the load.
 
-    For operations whose calls may be sent twice. gRPC connects to another address, if there are several, before the
-    next call.
+    Use this only for operations whose calls may be sent twice. If there are several addresses, gRPC connects to another
+    one before the next call.
     """
     return (yield from answer_calls(steps, _repeat))
 
@@ -100,7 +100,7 @@ def _repeat(call: RemoteCall | Pause) -> OperationSteps[Message | None]:
             return (yield call)
         except (Unavailable, Cancelled) as error:
             lost = error
-        except DeadlineExceeded as error:  # the time ran out in a call that was sent again: the loss is the reason
+        except DeadlineExceeded as error:  # the retry ran out of time, so raise the error of the lost call
             if lost is None:
                 raise
             raise lost from error
@@ -114,9 +114,9 @@ def _repeat(call: RemoteCall | Pause) -> OperationSteps[Message | None]:
 
 
 def _pauses() -> Iterator[float]:
-    """Yield seconds: none at first, because another address may answer, then twice as long each time.
+    """Yield the seconds of each pause: none at first, because another address may respond, then doubling pauses.
 
-    Up to half of a pause is left out at random, so that the clients of one server don't all come back at once.
+    Each pause is shortened at random by up to half, so that the clients of a server don't all return at the same time.
     """
     yield 0.0
     seconds = _FIRST_SECONDS

@@ -1,4 +1,4 @@
-"""Requests from rows: which rows share a request, and the padded tensors with their lengths."""
+"""Builds requests from rows: groups rows into requests, pads their tensors and adds the lengths."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,18 +19,18 @@ __all__ = ["build_request", "group_rows"]
 def group_rows(
     metadata: ModelMetadata, rows: RowInputs, outputs: Sequence[str], *, max_rows: int, max_bytes: int
 ) -> Iterator[list[int]]:
-    """Divide rows into requests, as few as the model and the limits allow; yield the indices of each request's rows.
+    """Divide rows into as few requests as the model and the limits allow. Yields the row indices of each request.
 
-    Rows of different sizes share a request only if an input tells where each row ends and the model is safe to pad. The
-    rows of an unbatched model share none. `max_bytes` bounds a request and its answer, with padding; a larger single
-    row is sent alone.
+    Rows of different sizes share a request only if the model has an input for their lengths and is safe to pad. For an
+    unbatched model, each row has its own request. `max_bytes` limits the size of a request and of its response,
+    including padding. A single row above this limit is sent alone.
     """
     if metadata.batching == ALONE:
         max_rows = 1
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, sizes in enumerate(rows.sizes):
         fixed = sorted(item for item in sizes.items() if item[0] not in metadata.padded_axes)
-        # A request leaves an input out for all of its rows.
+        # Omitting an optional input from a request omits it for all of the request's rows.
         left_out = [name for name, indices in rows.left_out.items() if index in indices]
         groups.setdefault((*fixed, *left_out), []).append(index)
     sent = [metadata.inputs[name] for name in rows.tensors]
@@ -52,7 +52,7 @@ def group_rows(
 def build_request(
     model: str, version: str, metadata: ModelMetadata, rows: RowInputs, chosen: Sequence[int], outputs: Sequence[str]
 ) -> inference_pb2.ModelInferRequest:
-    """Build the request for the rows with the indices `chosen`, padded, with lengths that say where each ends."""
+    """Build the request for the rows with the indices `chosen`: padded tensors, and the length of each row."""
     request = inference_pb2.ModelInferRequest(model_name=model, model_version=version)
     largest = _largest(rows.sizes[index] for index in chosen)
     for name, tensor in metadata.inputs.items():
@@ -73,7 +73,7 @@ def build_request(
 
 
 def _stack(tensor: TensorMetadata, arrays: Sequence[Array], largest: Mapping[str, int]) -> Array:
-    """Return a tensor with its batch axis, padded with zeros to the largest sizes."""
+    """Return a tensor with its batch axis, padded with zeros to the largest size of each axis."""
     names = (axis for axis, _ in tensor.row_axes)
     shape = [largest.get(axis, size) for axis, size in zip(names, arrays[0].shape, strict=True)]
     stacked = np.zeros((len(arrays), *shape), dtype_of(tensor))
@@ -93,7 +93,7 @@ def _largest(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _bytes_per_row(tensors: Iterable[TensorMetadata], sizes: Mapping[str, int]) -> int:
-    """Return the size of one row of these tensors; axes of unknown size count as 1."""
+    """Return the size in bytes of one row of these tensors. Axes of unknown size count as 1."""
     total = 0
     for tensor in tensors:
         dtype = DTYPES.get(tensor.datatype)

@@ -1,6 +1,6 @@
-"""The rows that a caller passes, checked against a model's metadata before anything is sent.
+"""Check a caller's rows against a model's metadata before anything is sent.
 
-Only shapes and datatypes are checked here. The server checks values: it reports which element is NaN, for example.
+This module checks only shapes and datatypes. The server checks values: it reports which element is NaN, for example.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,9 +20,9 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["InputsLike", "RowInputs", "RowsLike", "check_rows", "describe_row", "dtype_of", "main_input", "row_word"]
 
 RowsLike = npt.ArrayLike | Sequence[npt.ArrayLike | None]
-"""The rows of one input: a list with one array for each row, without the batch axis and of any lengths; or one array
-with all axes of the input, the batch axis included. In a list, None stands for an initial state that is left out:
-zeros, or the model's own default."""
+"""The rows of one input: a list with one array per row, without the batch axis and of any lengths, or one array with
+all axes of the input, including the batch axis. In a list, None omits a row's initial state: zeros or the model's own
+default replace it."""
 
 InputsLike = RowsLike | Mapping[str, RowsLike]
 """The rows of every input by its name, or the rows of the only input that a model requires."""
@@ -33,11 +33,11 @@ class RowInputs:
     """Rows that match a model.
 
     Attributes:
-        tensors: For each input that is sent, one array for each row: all axes of the input but the batch, and the
+        tensors: For each input to send, one array per row, with all axes of the input except the batch axis, in the
             model's dtype.
-        sizes: For each row, the size of each axis that has no fixed size, by the axis's name.
-        ends: For each row, the number of steps that count on each axis with lengths, by the axis's name.
-        left_out: For inputs whose default is not zeros: the indices of the rows that leave them out.
+        sizes: For each row, the size of each variable axis, by the axis's name.
+        ends: For each row, the number of valid steps on each axis with lengths, by the axis's name.
+        left_out: For inputs whose default is not zeros, the indices of the rows that omit them.
     """
 
     tensors: dict[str, list[Array]]
@@ -50,17 +50,17 @@ class RowInputs:
 
 
 def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
-    """Return the rows of a call, of equal count and sizes in every input.
+    """Return the rows of a call. All inputs must have the same number of rows and the same sizes.
 
     Omitted initial states are zeros or the model's own default, and omitted lengths are the rows' sizes.
 
     Raises:
-        InvalidRequest: The rows do not match the model. The message says how.
+        InvalidRequest: The rows do not match the model. The message contains the details.
     """
     given = dict(inputs) if isinstance(inputs, Mapping) else {main_input(metadata).name: inputs}
     _check_names(metadata, list(given))
     if not given and metadata.inputs and all(tensor.optional for tensor in metadata.inputs.values()):
-        return RowInputs({}, [{}], [{}])  # one row, of a model that may be asked without any input
+        return RowInputs({}, [{}], [{}])  # one row, for a model that requires no input
     if not given:
         raise InvalidRequest(f"no rows were passed: the inputs of model {metadata.name} are {_listed(metadata)}")
     named = isinstance(inputs, Mapping) and len(inputs) > 1
@@ -78,7 +78,7 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
                 "default depends on other inputs"
             )
         if name not in rows and not tensor.optional and name in metadata.states:
-            # Servers that follow the protocol strictly require every input; `rnnserve serve` marks states as optional.
+            # Servers that follow the protocol strictly require every input. `rnnserve serve` marks states as optional.
             rows[name] = [None] * count
     sizes = [_row_sizes(metadata, rows, index) for index in range(count)]
     tensors = {
@@ -98,7 +98,7 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
 
 
 def main_input(metadata: ModelMetadata) -> TensorMetadata:
-    """Return the input of rows without names, the only one that the model requires; InvalidRequest if it isn't one."""
+    """Return the only input that the model requires, for rows without names. Raises InvalidRequest otherwise."""
     required = [
         tensor
         for name, tensor in metadata.inputs.items()
@@ -113,7 +113,7 @@ def main_input(metadata: ModelMetadata) -> TensorMetadata:
 
 
 def dtype_of(tensor: TensorMetadata) -> np.dtype[Any]:
-    """Return the dtype of a model's input, or raise InvalidRequest if the input doesn't take numbers."""
+    """Return the dtype of a model's input. Raises InvalidRequest if the input doesn't accept numbers."""
     dtype = DTYPES.get(tensor.datatype)
     if dtype is None:
         raise InvalidRequest(f"the model takes {tensor.name} as {tensor.datatype}, which has no numeric dtype in numpy")
@@ -138,7 +138,7 @@ def _check_names(metadata: ModelMetadata, names: Sequence[str]) -> None:
 
 
 def _check_input(metadata: ModelMetadata, name: str, value: RowsLike, *, named: bool) -> list[Array | None]:
-    """Return one array for each row, in the model's dtype, or None for rows that are zeros."""
+    """Return one array per row, in the model's dtype, or None for a row of zeros."""
     tensor = metadata.inputs[name]
     if tensor.batch_axis is None:
         raise InvalidRequest(
@@ -146,7 +146,7 @@ def _check_input(metadata: ModelMetadata, name: str, value: RowsLike, *, named: 
             "infer() sends tensors unchanged"
         )
     is_named = named or name in metadata.states or bool(tensor.lengths_of)
-    if hasattr(value, "__array__"):  # iterating over a tensor of another library would mistake layers for rows
+    if hasattr(value, "__array__"):  # iterating over another library's tensor would confuse layers with rows
         what = name if is_named else "sequences"
         whole = cast_losslessly(_check_whole(tensor, np.asarray(value), what), dtype_of(tensor), what)
         arrays = list(np.moveaxis(whole, tensor.batch_axis, 0))
@@ -201,7 +201,7 @@ def _check_whole(tensor: TensorMetadata, array: Array, what: str) -> Array:
 def _check_row(
     metadata: ModelMetadata, tensor: TensorMetadata, array: Array, what: str, others: Sequence[Array | None] = ()
 ) -> None:
-    """Check the shape of a row; `others` are all rows of the call, which tell more about the likely mistake."""
+    """Check the shape of a row. `others` are all rows of the call, which help to guess the likely mistake."""
     expected = [size for _, size in tensor.row_axes]
     if matches(array.shape, expected) and 0 not in array.shape:
         return
@@ -215,7 +215,7 @@ def _check_row(
 
 
 def row_word(tensor: TensorMetadata) -> str:
-    """Return what messages call a row of an input: "sequence" if a request chooses its length, else "row"."""
+    """Return the word for a row of an input in messages: "sequence" if requests choose its length, else "row"."""
     return "sequence" if any(size < 0 for _, size in tensor.row_axes) else "row"
 
 
@@ -223,7 +223,7 @@ _Shape = Sequence[int]
 
 
 def matches(shape: _Shape, expected: _Shape) -> bool:
-    """Return whether a shape is as expected; an expected -1 matches any size."""
+    """Return whether a shape is as expected. An expected -1 matches any size."""
     return len(shape) == len(expected) and all(
         required in (-1, size) for size, required in zip(shape, expected, strict=True)
     )
@@ -237,16 +237,16 @@ def describe_row(tensor: TensorMetadata) -> str:
 
 
 def describe_axis(axis: str, size: int) -> str:
-    """Return an axis with its size, if that is fixed: "features=2"."""
+    """Return an axis, with its size if that is fixed: "features=2"."""
     return axis if size < 0 else f"{axis}={size}"
 
 
 def likely_mistake(tensor: TensorMetadata, shapes: Sequence[_Shape]) -> str:
-    """Return a sentence about the likely mistake, which begins with ". ", empty if none is likely.
+    """Return a sentence about the likely mistake, beginning with ". ", or an empty text if no mistake is likely.
 
-    `shapes` has the shape of each row that was passed, the wrong one first. Reversed axes are named only if every row
-    would fit the other way, limits included. Even that may be chance (two points of three numbers each, if the model
-    takes two), so the sentence also names the other possible mistake.
+    `shapes` are the shapes of all rows, the wrong one first. The sentence mentions reversed axes only if every row
+    would fit with reversed axes, including its limits. Even that may be chance (two points of three numbers each, if
+    the model takes two), so the sentence also names the other possible mistake.
     """
     expected = [size for _, size in tensor.row_axes]
     shape = tuple(shapes[0])
@@ -274,7 +274,7 @@ def _fits(tensor: TensorMetadata, shape: _Shape) -> bool:
 
 
 def _row_sizes(metadata: ModelMetadata, rows: Mapping[str, Sequence[Array | None]], index: int) -> dict[str, int]:
-    """Return the sizes of one row's axes that have no fixed size, which every input with that axis must agree on."""
+    """Return the sizes of one row's variable axes. All inputs with the same axis must agree on its size."""
     sizes: dict[str, int] = {}
     source: dict[str, str] = {}
     for name, arrays in rows.items():
@@ -296,7 +296,7 @@ def _row_sizes(metadata: ModelMetadata, rows: Mapping[str, Sequence[Array | None
 def _row_ends(
     metadata: ModelMetadata, tensors: Mapping[str, Sequence[Array]], index: int, sizes: Mapping[str, int]
 ) -> dict[str, int]:
-    """Return how many steps of one row count: the lengths that were passed, else the row's sizes."""
+    """Return one row's number of valid steps on each axis: the lengths from the caller, or else the row's sizes."""
     ends: dict[str, int] = {}
     for name, tensor in metadata.inputs.items():
         axis = tensor.lengths_of
@@ -312,7 +312,7 @@ def _row_ends(
 
 
 def _zeros(tensor: TensorMetadata, rows: Sequence[Array | None], sizes: Mapping[str, int]) -> Array:
-    """Return zeros for one row of an input, of the other rows' shape where the metadata do not give it."""
+    """Return zeros for one row of an input. If the metadata don't determine the shape, use the other rows' shape."""
     shape = [size if size >= 0 else sizes.get(axis, -1) for axis, size in tensor.row_axes]
     if min(shape, default=0) < 0:
         other = next((array for array in rows if array is not None), None)

@@ -1,4 +1,4 @@
-"""The channels of a client: one for calls that any server may answer, and one for each server that keeps sequences."""
+"""A client's channels: one for calls to any server, and one for each server that keeps sequences."""
 
 import itertools
 import threading
@@ -16,9 +16,9 @@ AnyChannel = TypeVar("AnyChannel", bound=grpc.Channel | grpc.aio.Channel)
 
 
 class ServerChannels(Generic[AnyChannel]):
-    """Opens channels when they are first needed. Any thread may use it.
+    """Opens channels when they are first needed. Thread-safe.
 
-    The second argument of `open_channel` is whether the channel stays with the first server that answers.
+    The second argument of `open_channel` is whether the channel stays with the first server that responds.
     """
 
     def __init__(self, resolve: Callable[[], list[str]], open_channel: Callable[[list[str], bool], AnyChannel]) -> None:
@@ -31,15 +31,15 @@ class ServerChannels(Generic[AnyChannel]):
         self.is_closed = False
 
     def find(self) -> None:
-        """Look up the servers' addresses, unless they are known. May raise `Unavailable`."""
+        """Look up the servers' addresses if they are not yet known. May raise `Unavailable`."""
         with self._lock:
             if not self.addresses:
                 self.addresses = self._resolve()
 
     def stub(self, place: Place | None) -> GRPCInferenceServiceStub:
-        """Return the stub for a call: of the server that keeps the call's sequence, or of all servers if None.
+        """Return the stub for a call: for the server that keeps the call's sequence, or for any server if None.
 
-        A sequence without a server gets the next one in turn.
+        If the sequence has no server yet, it gets the next server in turn.
         """
         self.find()
         with self._lock:
@@ -56,7 +56,7 @@ class ServerChannels(Generic[AnyChannel]):
             return self._opened[key][1]
 
     def close(self) -> list[AnyChannel]:
-        """Open no more channels, and return those that are open, for closing."""
+        """Open no more channels. Returns the open channels, which the caller must close."""
         with self._lock:
             self.is_closed = True
             opened, self._opened = self._opened, {}

@@ -1,10 +1,11 @@
-"""Sessions without input and output: what each step sends, and what is kept for the next one.
+"""The operations of sessions without I/O: the request for each step, and the state for the next one.
 
-A session's state travels with its requests: as the final states, which are sent as the initial ones (`h_n` as `h_0`),
-or as one token in which a server has sealed them. So the server keeps nothing. A step that was lost with its server is
-sent again to another server, and gets the same answer whether or not the lost server had computed it.
+A session's state travels with its requests. Either the client sends the final states back as the initial states (`h_n`
+as `h_0`), or the server seals them in one encrypted token. So the server keeps nothing. If a server is lost during a
+step, the client sends the step to another server. The result is the same, whether or not the lost server had computed
+it.
 
-Inferred states can't be carried, because they aren't part of the model's interface. A server without a key keeps them.
+Inferred states aren't part of the model's interface, so the client can't carry them. A server without a key keeps them.
 """
 
 import contextlib
@@ -33,11 +34,11 @@ __all__ = ["SessionOperations", "StateForm", "require_sessions", "sequence_axis"
 T = TypeVar("T")
 
 StateForm = Literal["carried", "sealed", "server"]
-"""How a session's state travels: as the model's own tensors, or as one token that only servers can read; or not at all,
-if the server keeps it."""
+"""How a session's state travels: as the model's own tensors, as one token that only servers can read, or not at all if
+the server keeps it."""
 
 _Rows = Sequence[Mapping[str, Array] | None]
-"""For each row an earlier result, which has the final states, or None for a row that begins with zeros."""
+"""For each row an earlier result with the final states, or None for a row that begins with zeros."""
 
 _REFUSED = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -45,14 +46,14 @@ _REFUSED = {
     grpc.StatusCode.UNIMPLEMENTED,
     grpc.StatusCode.FAILED_PRECONDITION,
 }
-"""Statuses after which the sequence that a server keeps is as it was before the request."""
+"""Statuses after which a sequence in the server is as it was before the request."""
 
 
 class SessionOperations:
-    """The operations of one session, and its state; the arguments are those of `Client.session`.
+    """The operations of one session, and its state. The arguments are as for `Client.session`.
 
-    `state` and `metadata` are None until they are known. `steps` counts the answered points of a row, of the longest
-    row if they differ.
+    `state` and `metadata` are None until they are known. `steps` counts the completed points of a row. If rows
+    differ, the longest row counts.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class SessionOperations:
         self._closed = False
 
     def open(self) -> OperationSteps[ModelMetadata]:
-        """Ask for the model's metadata and for what the server offers, unless they are known."""
+        """Request the model's metadata and the server's extensions, unless they are known."""
         if self.metadata is None:
             metadata = yield from self._operations.metadata(self.model, self._version)
             require_sessions(metadata)
@@ -116,11 +117,11 @@ class SessionOperations:
         return self.metadata
 
     def close(self) -> None:
-        """Take no more steps."""
+        """Accept no more steps."""
         self._closed = True
 
     def reset(self) -> None:
-        """Begin anew, with the states of the beginning and the version that the server then chooses."""
+        """Start over, with the initial states and a version of the server's choice."""
         with self.stepping():
             self.steps = 0
             self._kept = self._initial
@@ -128,7 +129,7 @@ class SessionOperations:
 
     @contextlib.contextmanager
     def stepping(self) -> Iterator[None]:
-        """Allow one step at a time, or raise RuntimeError if another one is in progress, or the session is closed."""
+        """Allow one step at a time. Raises RuntimeError if another step is in progress or the session is closed."""
         if self._closed:
             raise RuntimeError(f"this session of {self.model} is closed: begin a new one")
         if not self._busy.acquire(blocking=False):
@@ -139,7 +140,7 @@ class SessionOperations:
             self._busy.release()
 
     def step(self, point: InputsLike) -> OperationSteps[list[Prediction]]:
-        """Send one step, or several, of each row, and return each row's outputs."""
+        """Send one step, or several, of each row. Returns each row's outputs."""
         metadata = yield from self.open()
         given: dict[str, Any] = dict(point) if isinstance(point, Mapping) else {main_input(metadata).name: point}
         sent = next((name for name in given if name in metadata.states), None)
@@ -161,11 +162,11 @@ class SessionOperations:
         return points.outputs(answered)
 
     def _ask_carried(self, metadata: ModelMetadata, rows: RowInputs) -> OperationSteps[tuple[list[Prediction], _Rows]]:
-        """Request the final states too, and return the outputs, and the states."""
+        """Request the outputs and the final states. Returns them separately."""
         finals = list(metadata.states.values())
         requested = [*self._outputs, *(name for name in finals if name not in self._outputs)]
         answers = yield from repeat_calls(self._operations.ask(self.model, self._version, metadata, rows, requested))
-        # The states of one version mean nothing to another.
+        # Stay with this version, because another version can't use its states.
         self.metadata, self._version = answers[0][1], answers[0][0].model_version or self._version
         outputs = [
             Prediction({name: prediction[name] for name in self._outputs}, prediction.model_version)
@@ -177,9 +178,9 @@ class SessionOperations:
         self,
         metadata: ModelMetadata,
         rows: RowInputs,
-        kept: Any,  # noqa: ANN401 - the token or the sequence before
+        kept: Any,  # noqa: ANN401 - the previous token or sequence
     ) -> OperationSteps[tuple[list[Prediction], "str | _KeptSequence"]]:
-        """Send one request with the token, or of the sequence that the server keeps; return outputs and the next."""
+        """Send one request with the token or the sequence in the server. Returns the outputs and the next `kept`."""
         if self._operations.count_requests(metadata, rows, self._outputs) > 1:
             raise InvalidRequest(
                 "the rows of this step do not share one request, and the session has the states of one: make their "
@@ -197,7 +198,7 @@ class SessionOperations:
 
 
 def require_sessions(metadata: ModelMetadata) -> None:
-    """Raise InvalidRequest, with the reason, if the sequences of a model can't be sent step by step."""
+    """Raise InvalidRequest, with the reason, if a model's sequences can't be sent step by step."""
     reason = metadata.properties.get("sequences", "")
     if not (metadata.states or metadata.found_states):
         raise InvalidRequest(
@@ -217,7 +218,7 @@ def require_sessions(metadata: ModelMetadata) -> None:
 
 
 def sequence_axis(metadata: ModelMetadata) -> str:
-    """Return the name of the axis along which a model's sequences go on, empty for a model of single steps."""
+    """Return the name of a model's sequence axis, or empty for a model of single steps."""
     axes = dict.fromkeys(
         axis
         for name, tensor in metadata.inputs.items()
@@ -234,7 +235,7 @@ def sequence_axis(metadata: ModelMetadata) -> str:
 
 
 def _with_token(steps: OperationSteps[T], token: str) -> OperationSteps[tuple[T, str]]:
-    """Send a token with the inference request of an operation, and return the operation's result and the next token."""
+    """Send a token with an operation's inference request. Returns the operation's result and the next token."""
     sealed = ""
 
     def send(call: RemoteCall | Pause) -> OperationSteps[Message | None]:
@@ -253,7 +254,7 @@ def _with_token(steps: OperationSteps[T], token: str) -> OperationSteps[tuple[T,
 
 
 class _KeptSequence:
-    """A sequence whose states the server keeps. Each request is sent once: sent again, it might count twice."""
+    """A sequence whose states the server keeps. Each request is sent only once, because a retry might count twice."""
 
     def __init__(self) -> None:
         self._identity = secrets.randbits(63) | 1
@@ -262,13 +263,13 @@ class _KeptSequence:
         self._is_lost = False
 
     def send(self, steps: OperationSteps[T], counted: int) -> OperationSteps[T]:
-        """Make an operation's inference request the next one, after `counted` steps of the sequence."""
+        """Send an operation's inference request as the next one, after `counted` steps of the sequence."""
         if self._is_lost:
             raise FailedPrecondition(
                 "the session is over: an answer was lost, so that it is not known which steps the server has counted; "
                 "reset() begins anew. A server with a key for sealed sessions (--session-key) would lose none"
             )
-        self._is_lost = True  # until the answer: it isn't known how a cancelled step has ended
+        self._is_lost = True  # until the response, because a cancelled step may or may not have counted
         try:
             result = yield from answer_calls(steps, self._named)
         except ClientError as error:
@@ -289,22 +290,22 @@ class _KeptSequence:
 
 
 class _Points:
-    """The points of one step: one of each row, or several.
+    """The points of one step: one or several for each row.
 
     Attributes:
-        axis: The model's sequence axis; empty for a model of single steps.
+        axis: The model's sequence axis, or empty for a model of single steps.
         rows: The rows of each input, with all axes that the model takes.
     """
 
     def __init__(self, metadata: ModelMetadata, given: Mapping[str, Any], rows: int | None) -> None:
-        """Take the points that the caller passed, by input; `rows` is None for one row, passed without a list."""
+        """Read the caller's points by input. `rows` is None if a single row was passed without a list."""
         self._metadata = metadata
         self._are_points = True
         self.axis = sequence_axis(metadata)
         self.rows = {name: self._with_axis(name, _rows_of(value, rows, name)) for name, value in given.items()}
 
     def outputs(self, predictions: Sequence[Prediction]) -> list[Prediction]:
-        """Return each row's outputs: without the sequence axis for one point, with it for several."""
+        """Return each row's outputs, without the sequence axis for one point, with it for several."""
         if not self.axis or not self._are_points:
             return list(predictions)
         return [
@@ -323,7 +324,7 @@ class _Points:
                     f"{name} has shape {given[0].shape}, but model {self._metadata.name} takes one step at a time, "
                     f"{describe_row(tensor)}: call step() for each"
                 )
-            return arrays  # also of an unknown input, which is refused later
+            return arrays  # an unknown input is refused later
         at = names.index(self.axis)
         are_points = [array.ndim == len(names) - 1 for array in given]
         self._are_points &= all(are_points)

@@ -1,4 +1,4 @@
-"""Sessions: sequences that are sent step by step, for both clients."""
+"""Sessions: sequences sent step by step, for both clients."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -16,7 +16,7 @@ Answer = TypeVar("Answer", Prediction, list[Prediction])
 
 
 class _SessionBase(Generic[Answer]):
-    """What both kinds of session share; `run` runs an operation within seconds, None for the client's default."""
+    """Base of both session classes. `run` runs an operation with a timeout in seconds, or None for the default."""
 
     def __init__(
         self, run: Callable[..., Any], operations: SessionOperations, *, is_single: bool, timeout: float | None
@@ -33,27 +33,27 @@ class _SessionBase(Generic[Answer]):
 
     @property
     def steps(self) -> int:
-        """Steps that were answered since the session began: points of a row, of the longest if rows differ."""
+        """Steps completed since the session began. If rows differ in their number of points, the longest row counts."""
         return self._operations.steps
 
     @property
     def state(self) -> StateForm | None:
-        """How the state travels, "carried" or "sealed", or "server" if the server keeps it.
+        """How the state is kept: "carried" or "sealed" if it travels with requests, "server" if the server keeps it.
 
-        None before the first step of a session that was not entered.
+        None before the first step of a session that you use without a `with` block.
         """
         return self._operations.state
 
     @property
     def metadata(self) -> ModelMetadata | None:
-        """The model's metadata, or None before the first step of a session that was not entered."""
+        """The model's metadata. None before the first step of a session that you use without a `with` block."""
         return self._operations.metadata
 
     def reset(self) -> None:
-        """Begin anew, with the states of the beginning; the server may choose a newer version.
+        """Start over with the initial states. The server may choose a newer version of the model.
 
         Raises:
-            RuntimeError: A step is in progress, or the session has been left.
+            RuntimeError: A step is in progress, or the session has been closed.
         """
         self._operations.reset()
 
@@ -67,12 +67,13 @@ class _SessionBase(Generic[Answer]):
 
 
 class Session(_SessionBase[Answer]):
-    """A sequence that is sent step by step; `Client.session` makes it.
+    """A sequence sent step by step, made by `Client.session`.
 
-    The state is sent with each step, so that it lives where the client lives. A step whose server is lost (UNAVAILABLE,
-    or CANCELLED by a server that stops) is sent again within the step's timeout, to the same address or to the next one
-    of several, with pauses that grow to one second. It gets the same answer, bit for bit. Any other error is raised;
-    the session is then as it was before the step, and the step may be made again.
+    The client sends the state with each step, so the session doesn't depend on one server. If a server is lost during a
+    step (it responds UNAVAILABLE, or CANCELLED because it is shutting down), the client sends the step again, to the
+    same address or the next of several. It retries until the step's timeout, with pauses that grow to one second, and
+    the result is the same, bit for bit. Any other error is raised. After an error the session is as before the step,
+    so you can send the step again.
     """
 
     def __enter__(self) -> Self:
@@ -89,23 +90,24 @@ class Session(_SessionBase[Answer]):
         """Send one step, or several, and return the outputs.
 
         Args:
-            point: One point (features,), or several (steps, features) if the model has a sequence axis, in the model's
-                own axes without the batch; a number for token ids. A model that requires several inputs takes a dict of
-                these by name. In a session of several rows, a list with such an entry for each row.
-            timeout: Seconds for all attempts together; None for the session's.
+            point: One point (features,), or several (steps, features) if the model has a sequence axis. The axes are
+                the model's own, without the batch axis. A token id is a plain number. If the model requires several
+                inputs, pass a dict of them by name. In a session with several rows, pass a list with one such entry for
+                each row.
+            timeout: Seconds for all attempts together, or None for the session's timeout.
 
         Returns:
-            The outputs by name: of one point without the sequence axis, `output` (directions * hidden,) for example; of
-            several with it, `output` (steps, directions * hidden). A list with one for each row in a session of several
-            rows.
+            The outputs by name. For one point they have no sequence axis: `output` (directions * hidden,) for example.
+            For several points they have it: `output` (steps, directions * hidden). In a session with several rows, a
+            list with one such dict for each row.
 
         Raises:
             InvalidRequest: The point does not match the model, or the server refuses it.
             FailedPrecondition: The session has ended: its sealed state is too old, or its version no longer serves.
-            Unavailable: No server answered within the timeout.
-            DeadlineExceeded: No answer arrived within the timeout.
-            ClientError: The server answered with another error.
-            RuntimeError: A step of another thread is in progress, or the session has been left.
+            Unavailable: No server responded within the timeout.
+            DeadlineExceeded: No response arrived within the timeout.
+            ClientError: The server responded with another error.
+            RuntimeError: Another thread's step is in progress, or the session has been closed.
         """
         with self._operations.stepping():
             answer: Answer = self._run(self._step(point), self._seconds(timeout))
@@ -113,9 +115,9 @@ class Session(_SessionBase[Answer]):
 
 
 class AsyncSession(_SessionBase[Answer]):
-    """A sequence that is sent step by step, for asyncio; `AsyncClient.session` makes it. See `Session`.
+    """A sequence sent step by step with asyncio, made by `AsyncClient.session`. See `Session`.
 
-    A step that is cancelled leaves the session as it was before.
+    A cancelled step leaves the session unchanged.
     """
 
     async def __aenter__(self) -> Self:
@@ -129,7 +131,7 @@ class AsyncSession(_SessionBase[Answer]):
         self._operations.close()
 
     async def step(self, point: InputsLike, *, timeout: float | None = None) -> Answer:
-        """Send one step, or several, and return the outputs: see `Session.step`."""
+        """Send one step, or several, and return the outputs. See `Session.step`."""
         with self._operations.stepping():
             answer: Answer = await self._run(self._step(point), self._seconds(timeout))
         return answer

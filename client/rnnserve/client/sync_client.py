@@ -26,17 +26,20 @@ T = TypeVar("T")
 
 
 class Client(ClientBase[grpc.Channel]):
-    """Client for servers of the Open Inference Protocol; its methods block until the answer has arrived.
+    """Client for servers of the Open Inference Protocol. Its methods block until the response has arrived.
 
-    A client holds one connection to each server, which it opens on first use and opens again after a loss. It is made
-    to live as long as its process, and threads may share it. With several servers, requests go to each in turn that
-    says that it serves. A request that is answered UNAVAILABLE is sent again, to the next server, up to three times
-    within its timeout, while few fail; the steps of a session as long as the timeout allows. Any other error is raised
-    at once. What a server keeps (a session whose `state` is "server") stays with that server, and is sent once.
+    A client holds one connection to each server. It connects on first use, and again after a loss. Create one client
+    per process and keep it: threads may share it. With several servers, requests go in turn to each server that reports
+    that it is serving.
 
-    Every method may raise a `ClientError` and takes a `timeout` in seconds
-    for the whole operation: None for the client's default, `math.inf` for no limit. Where one side speaks TLS and the
-    other does not, or a certificate is not accepted, every method raises `InvalidRequest`.
+    If a server responds UNAVAILABLE, the client sends the request again, to the next server: up to three times within
+    the timeout, as long as few requests fail. It retries the steps of a session until the timeout. Any other error is
+    raised at once. If a server keeps a session's state (`state` is "server"), its steps go only to that server, once
+    each.
+
+    Every method may raise a `ClientError` and takes a `timeout` in seconds for the whole operation: None for the
+    client's default, `math.inf` for no limit. If only one side uses TLS, or a side rejects the other's certificate,
+    every method raises `InvalidRequest`.
 
     Example:
         from rnnserve.client import Client
@@ -55,7 +58,7 @@ class Client(ClientBase[grpc.Channel]):
         self.close()
 
     def close(self) -> None:
-        """Close the connection; calls of other threads that are still waiting raise `Cancelled`."""
+        """Close the connection. Calls that other threads are still waiting for raise `Cancelled`."""
         for channel in self._channels.close():
             channel.close()
 
@@ -69,33 +72,35 @@ class Client(ClientBase[grpc.Channel]):
         version: str = "",
         timeout: float | None = None,
     ) -> list[Prediction]:
-        """Ask any model about rows of any sizes, from its metadata alone.
+        """Run any model on rows of any sizes, using only the model's metadata.
 
-        The rows are padded with zeros, their lengths are added, and results end where the rows end. Rows are sent as
-        the model can take them: rows of different lengths in one request if the model is safe to pad, else rows of
-        equal sizes together or each row alone; a long list becomes several requests, one after the other. Numbers
-        become the model's datatype if their values stay the same (3.0 as an integer, True as 1); floats may be rounded
-        to floats of fewer digits. The client asks the server for the model's metadata once, and caches it until a call
-        fails or another version answers.
+        The client pads the rows with zeros, adds their lengths, and cuts each result to its row's length. If the model
+        is safe to pad, rows of different lengths share a request. Otherwise only rows of equal size do, or each row is
+        sent alone. A long list becomes several requests, one after the other.
+
+        Numbers are converted to the model's datatype if their values stay the same (3.0 as an integer, True as 1).
+        Floats may be rounded to floats of fewer digits. The client requests the model's metadata once, and caches them
+        until a call fails or another version responds.
 
             client.predict("sentiment", [[5, 17, 3], [8, 2]])                        # token ids
             client.predict("translator", {"source": [[5, 3]], "target": [[1, 7, 2]]})  # several inputs
             client.predict("policy", [[0.1, 0.5], [0.0, 0.2]])                       # one step of each row
 
-        To continue sequences later, pass the results of their first part, which hold the final states:
+        To continue sequences later, pass the results of their first part, which contain the final states:
             first = client.predict(model, beginnings)
             second = client.predict(model, continuations, continue_from=first)
 
         Args:
             model: The model's name.
-            sequences: One entry for each row, with all axes of the input but the batch, (sequence, features) for
-                example; lists of numbers or arrays, of any lengths. Or one array with all axes of the input, in the
-                model's order. A model that requires several inputs takes a dict of these by name. Initial states may be
-                among them, with None for a row that begins anew, and lengths of rows that are padded already.
-            outputs: Names of the outputs to return, all outputs if empty.
-            continue_from: One earlier result for each row, from whose final states the row continues, or None for a row
-                that starts. A model without states, or a bidirectional one, cannot be continued.
-            version: The model's version; empty for the server's choice.
+            sequences: A list with one entry for each row: lists of numbers or arrays, of any lengths. Each entry has
+                all axes of the input except the batch axis, such as (sequence, features). Alternatively, one array with
+                all axes of the input, in the model's order. If the model requires several inputs, pass a dict of them
+                by name. It may also contain initial states (None for a row without an earlier part), and the lengths of
+                rows that are already padded.
+            outputs: Names of the outputs to return, or empty for all outputs.
+            continue_from: For each row an earlier result whose final states it continues from, or None for a new row.
+                You can't continue a model without states, or a bidirectional model.
+            version: The model's version, or empty for the server's choice.
             timeout: Seconds for all requests together.
 
         Returns:
@@ -103,8 +108,8 @@ class Client(ClientBase[grpc.Channel]):
             the model's dtype. Axes with lengths are cut to the row's own length.
 
         Raises:
-            InvalidRequest: The rows do not match the model, or a number does not fit its datatype. The message says
-                how.
+            InvalidRequest: The rows do not match the model, or a number does not fit its datatype. The message contains
+                the details.
         """
         steps = self._operations.predict(
             model, sequences, version=version, outputs=outputs, continue_from=continue_from
@@ -123,24 +128,24 @@ class Client(ClientBase[grpc.Channel]):
         output: bool = False,
         timeout: float | None = None,
     ) -> list[Classification]:
-        """Classify rows of any sizes: `predict`, and the softmax of the output (batch, classes).
+        """Classify rows of any sizes: like `predict`, with the softmax of the output (batch, classes).
 
-        The output is the one whose last axis is named "classes"; `logits` where the server names no axes.
+        That output is the one whose last axis is named "classes", or `logits` if the server names no axes.
 
         To continue a sequence later, pass the final states of its first part as the initial states of the next part:
             first = client.classify(model, [points[:10]])
             second = client.classify(model, [points[10:]], h_0=[first[0].h_n])
-        An LSTM needs `c_0=[first[0].c_n]` too. The states of a bidirectional model cannot be continued: its backward
-        direction starts at the end of the sequence.
+        An LSTM also needs `c_0=[first[0].c_n]`. You can't continue the states of a bidirectional model, because its
+        backward direction starts at the end of the sequence.
 
         Args:
             model: The model's name.
-            sequences: The sequences, as in `predict`: for the classifiers of directions, a list of arrays (length,
-                features), or one array (batch, sequence, features). An empty list is allowed; then no request is sent.
-            version: The model's version; empty for the server's choice.
-            h_0: Initial hidden states, zeros if None: one array (layers * directions, batch, hidden), axes in
+            sequences: The sequences, as in `predict`. For the bundled direction classifiers, a list of arrays (length,
+                features), or one array (batch, sequence, features). For an empty list, no request is sent.
+            version: The model's version, or empty for the server's choice.
+            h_0: Initial hidden states, or None for zeros: one array (layers * directions, batch, hidden), axes in
                 PyTorch's order, or a list with one array (layers * directions, hidden) or None per sequence.
-            c_0: Initial cell states of an LSTM, of the same form.
+            c_0: Initial cell states of an LSTM, in the same form.
             states: Whether to request the final states, `h_n` and `c_n`.
             output: Whether to request `output`.
             timeout: Seconds for all requests together.
@@ -149,7 +154,7 @@ class Client(ClientBase[grpc.Channel]):
             One classification per sequence, in the same order.
 
         Raises:
-            InvalidRequest: The sequences or states do not match the model. The message says how.
+            InvalidRequest: The sequences or states do not match the model. The message contains the details.
         """
         steps = self._operations.classify(
             model, sequences, version=version, h_0=h_0, c_0=c_0, states=states, output=output
@@ -193,33 +198,33 @@ class Client(ClientBase[grpc.Channel]):
         version: str = "",
         timeout: float | None = None,
     ) -> Session[Any]:
-        """Begin a session: a sequence that is sent step by step, each step continuing from the one before.
+        """Begin a session: a sequence sent step by step, where each step continues from the one before.
 
             with client.session("policy") as session:
                 action = session.step(observation)["action"]
 
-        The state travels with the requests and not with the connection, so a session survives the loss of its server:
-        the step is sent again, to the same server or another (`Client(["a:8001", "b:8001"])`). Answers are
-        those of the whole sequence, bit for bit on servers of one kind. All steps go to the version that answered the
-        first one.
+        The state travels with the requests and does not depend on the connection, so a session survives the loss of its
+        server. The client sends the step again, to the same server or another (`Client(["a:8001", "b:8001"])`). On
+        servers of the same kind, each result is the same as for the whole sequence at once, bit for bit. All steps go
+        to the model version that handled the first step.
 
         Args:
             model: The model's name.
-            outputs: Names of the outputs that `step` returns, all but the final states if empty.
-            rows: Number of sequences that are stepped together, or None for a single one.
-            state: "carried" for final states that are sent on as initial ones, which any server can do that serves the
-                model; "sealed" for a token that only servers with the same key can read; "server" for states that
-                the server keeps, which end with it. None for sealed where the server offers it, else carried, or server
-                where the states are no part of the model's interface.
-            continue_from: An earlier result with the final states from which the session begins, or one for each row;
+            outputs: Names of the outputs that `step` returns, or empty for all outputs except the final states.
+            rows: Number of sequences to step together, or None for a single sequence.
+            state: How to keep the state. "carried" sends the final states back as initial states, with any server that
+                serves the model. "sealed" sends an encrypted token that only servers with the same key can read.
+                "server" leaves the states in the server, and the session ends if the server does. None chooses sealed
+                if the server offers it, or else carried, or server if the states aren't part of the model's interface.
+            continue_from: An earlier result with the final states from which the session begins, or one for each row.
                 None for zeros.
-            version: The model's version; empty for the server's choice.
-            timeout: Seconds for each step, with all of its attempts; None for the client's default.
+            version: The model's version, or empty for the server's choice.
+            timeout: Seconds for each step with all of its attempts, or None for the client's default.
 
         Raises:
-            InvalidRequest: An argument is none that a session can have. When the session is entered, or at the first
-                step: the model has no states, or cannot be continued because it is bidirectional.
-            Unimplemented: `state` is "sealed", and the server has no key; when the session is entered.
+            InvalidRequest: An argument is invalid. Raised at the start of the `with` block, or by the first step, if
+                the model has no states or cannot continue because it is bidirectional.
+            Unimplemented: `state` is "sealed" but the server has no key. Raised at the start of the `with` block.
         """
         operations = self._session_operations(model, outputs, rows, state, continue_from, version)
         return Session(self._run, operations, is_single=rows is None, timeout=timeout)
@@ -233,14 +238,14 @@ class Client(ClientBase[grpc.Channel]):
         version: str = "",
         timeout: float | None = None,
     ) -> dict[str, Array]:
-        """Send tensors unchanged in one request, and return the answer's tensors; works for any model.
+        """Send tensors unchanged in one request, and return the response's tensors. Works for any model.
 
         Args:
             model: The model's name.
-            inputs: Arrays of any shape, by name; only the server checks them. The datatype follows the dtype: float32
-                becomes FP32, a list of floats FP64, text and bytes BYTES.
-            outputs: Names of the requested tensors, all outputs if empty.
-            version: The model's version; empty for the server's choice.
+            inputs: Arrays of any shape, by name. Only the server checks them. The dtype determines the datatype:
+                float32 becomes FP32, a list of floats FP64, text and bytes BYTES.
+            outputs: Names of the requested tensors, or empty for all outputs.
+            version: The model's version, or empty for the server's choice.
             timeout: Seconds.
 
         Returns:
@@ -253,11 +258,11 @@ class Client(ClientBase[grpc.Channel]):
         return self._run(self._operations.metadata(model, version), timeout)
 
     def is_live(self, *, timeout: float | None = None) -> bool:
-        """Return whether the server is live, or False if no server can be reached."""
+        """Return whether the server is live. False if no server can be reached."""
         return self._run(self._operations.is_live(), timeout)
 
     def is_ready(self, model: str = "", *, version: str = "", timeout: float | None = None) -> bool:
-        """Return whether a model is ready, or all models if none is named, or False if no server can be reached."""
+        """Return whether a model is ready, or all models if none is named. False if no server can be reached."""
         return self._run(self._operations.is_ready(model, version), timeout)
 
     def _run(self, steps: OperationSteps[T], timeout: float | None) -> T:
@@ -279,7 +284,7 @@ class Client(ClientBase[grpc.Channel]):
             result: T = done.value
             return result
 
-    def _answer(self, call: RemoteCall | Pause, deadline: Deadline) -> Any:  # noqa: ANN401 - a message; None for a pause
+    def _answer(self, call: RemoteCall | Pause, deadline: Deadline) -> Any:  # noqa: ANN401 - a message, or None for a pause
         if isinstance(call, RemoteCall):
             return self._send(call, deadline)
         self._check_pause(call, deadline)

@@ -21,7 +21,7 @@ _TYPED_FIELDS = {**CONTENTS, "BYTES": "bytes_contents"}
 
 
 def as_array(value: npt.ArrayLike, what: str) -> Array:
-    """Return `value` as an array, or raise InvalidRequest, which names it `what`, if it is ragged."""
+    """Return `value` as an array. Raises InvalidRequest, with the name `what`, if it is ragged."""
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -31,7 +31,7 @@ def as_array(value: npt.ArrayLike, what: str) -> Array:
 def add_input(request: inference_pb2.ModelInferRequest, name: str, value: npt.ArrayLike) -> None:
     """Append a tensor with raw contents to a request.
 
-    The datatype follows the dtype; text and bytes become BYTES. InvalidRequest refuses a dtype without a datatype.
+    The dtype determines the datatype. Text and bytes become BYTES. Raises InvalidRequest if no datatype matches.
     """
     array = as_array(value, name)
     datatype = _DATATYPES.get(array.dtype.newbyteorder("="))
@@ -46,9 +46,9 @@ def add_input(request: inference_pb2.ModelInferRequest, name: str, value: npt.Ar
 
 
 def read_outputs(response: inference_pb2.ModelInferResponse) -> dict[str, Array]:
-    """Return an answer's tensors by name, from raw or typed contents.
+    """Return a response's tensors by name, from raw or typed contents.
 
-    InvalidAnswer refuses contents that are missing, or contradict the shape or the datatype.
+    Raises InvalidAnswer if contents are missing, or if they contradict the shape or the datatype.
     """
     raw = response.raw_output_contents
     if raw and len(raw) != len(response.outputs):
@@ -71,7 +71,7 @@ def _from_raw(output: inference_pb2.ModelInferResponse.InferOutputTensor, raw: b
         raise InvalidAnswer(
             f"output {output.name}: {len(raw)} bytes are not a whole number of {output.datatype} elements"
         )
-    # A copy in the machine's byte order: callers may write to it, and the message can be freed.
+    # Copy into the machine's byte order, so that callers can write to the array and the message can be freed.
     return np.frombuffer(raw, dtype=dtype).astype(dtype.newbyteorder("="))
 
 

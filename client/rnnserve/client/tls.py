@@ -1,4 +1,4 @@
-"""The files with which a client proves who it is and whom it trusts, in the forms that gRPC and `ssl` need."""
+"""A client's TLS files: the CAs it trusts and its own certificate, in the forms that gRPC and `ssl` need."""
 
 import ssl
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ __all__ = ["TlsFiles"]
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """Files in PEM: authorities to trust (None: those of the machine), the client's certificate chain and its key."""
+    """PEM files: CAs to trust (None for the machine's own), the client's certificate chain, and its key."""
 
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
 
     def channel_credentials(self) -> grpc.ChannelCredentials:
-        """Return the credentials of a channel, or raise InvalidRequest if a file cannot be read."""
+        """Return the credentials for a channel. Raises InvalidRequest if a file cannot be read."""
         return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.certificate))
 
     def ssl_context(self) -> ssl.SSLContext:
-        """Return a context for `ssl`, or raise InvalidRequest, which says what is wrong with a file.
+        """Return a context for `ssl`. Raises InvalidRequest if a file is invalid, with the file and the reason.
 
-        GRPC only fails to connect.
+        gRPC itself would only fail to connect.
         """
         context = ssl.create_default_context()
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # set since Python 3.13, and not by gRPC
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # Python sets this since 3.13, but gRPC doesn't
         if self.ca is not None:
             text = _read(self.ca)
             try:
@@ -42,7 +42,7 @@ class TlsFiles:
             _read(self.certificate)
             _read(self.key)
             try:
-                # Without a password, OpenSSL would ask for that of an encrypted key on the terminal.
+                # The empty password keeps OpenSSL from asking for one on the terminal if the key is encrypted.
                 context.load_cert_chain(self.certificate, self.key, password="")
             except ssl.SSLError as error:
                 raise InvalidRequest(

@@ -1,7 +1,7 @@
-"""Why a connection failed, where TLS is the reason: the server speaks it and the client does not, and the like.
+"""Find out whether TLS is the reason for a failed connection, for example because only the server uses TLS.
 
-gRPC's messages do not tell (docs/lab/findings.md, "Clients and peers"), so a TLS handshake is tried with Python's
-`ssl`, after a failure only.
+gRPC's messages don't show this (docs/lab/findings.md, "Clients and peers"). So after a failure, this module tries a TLS
+handshake with Python's `ssl`.
 """
 
 import socket
@@ -13,19 +13,19 @@ from rnnserve.client.errors import ClientError, InvalidRequest, Unavailable
 __all__ = ["explain_connection_failure", "find_tls_fault"]
 
 _NOT_CONNECTED = "failed to connect"
-"""In gRPC's message where there is no connection; a server that answers UNAVAILABLE has words of its own."""
+"""Part of gRPC's message for a failed connection. A server that responds UNAVAILABLE sends its own message."""
 
 _HTTP = "http1.x server"
-"""In gRPC's message where what answers speaks HTTP/1.1."""
+"""Part of gRPC's message if an HTTP/1.1 server responds."""
 
 _SECONDS = 1.0
-"""How long the handshake may wait for each answer of the server."""
+"""Seconds that the handshake waits for each response of the server."""
 
 
 def explain_connection_failure(endpoint: Endpoint, error: ClientError) -> ClientError:
-    """Return an error that says what is wrong with TLS or the port, or `error` itself where it has another reason.
+    """Return an error that explains a wrong TLS setting or port, or `error` itself if it has another reason.
 
-    May block for seconds, and only if `error` is a failure to connect.
+    If `error` is a failure to connect, this may block for seconds.
     """
     if not isinstance(error, Unavailable) or _NOT_CONNECTED not in str(error):
         return error
@@ -39,9 +39,9 @@ def explain_connection_failure(endpoint: Endpoint, error: ClientError) -> Client
 
 
 def find_tls_fault(endpoint: Endpoint) -> str | None:
-    """Try a TLS handshake with a server to which gRPC has failed to connect.
+    """Try a TLS handshake with a server after gRPC has failed to connect.
 
-    Returns one line that begins with the server's URL; None if TLS is not the reason, or no server listens there.
+    Returns a line that begins with the server's URL, or None if TLS is not the reason or no server listens there.
     """
     fault = _with_plain_text(endpoint) if endpoint.tls is None else _with_tls(endpoint, endpoint.tls.ssl_context())
     return None if fault is None else f"{endpoint.url}: {fault}"
@@ -53,7 +53,7 @@ def _with_plain_text(endpoint: Endpoint) -> str | None:
     try:
         _shake_hands(endpoint, context).close()
     except OSError as error:
-        if not _is_alert(error):  # an answer in another protocol, or none
+        if not _is_alert(error):  # a response in another protocol, or no response
             return None
     return f"the server speaks TLS: use grpcs://{endpoint.address}"
 
@@ -67,7 +67,7 @@ def _with_tls(endpoint: Endpoint, context: ssl.SSLContext) -> str | None:
     except ssl.SSLEOFError:
         return None
     except ssl.SSLError as error:
-        if _is_alert(error):  # with TLS 1.2
+        if _is_alert(error):  # TLS 1.2 refuses a client during the handshake
             return _client_certificate_fault(endpoint)
         return f"the server does not speak TLS: use grpc://{endpoint.address}"
     except OSError:
@@ -97,9 +97,9 @@ def _shake_hands(endpoint: Endpoint, context: ssl.SSLContext) -> ssl.SSLSocket:
 
 
 def _is_served(connection: ssl.SSLSocket) -> bool:
-    """Tell whether the server keeps the connection. With TLS 1.3, it refuses a client only after the handshake."""
+    """Return whether the server keeps the connection. With TLS 1.3, it refuses a client only after the handshake."""
     try:
-        return connection.recv(1) != b""  # an HTTP/2 server speaks first
+        return connection.recv(1) != b""  # an HTTP/2 server sends first
     except TimeoutError:
         return True
     except OSError:
@@ -107,10 +107,10 @@ def _is_served(connection: ssl.SSLSocket) -> bool:
 
 
 def _is_issuer_unknown(error: ssl.SSLCertVerificationError) -> bool:
-    """Tell whether the certificate's authority is the reason, and not its name or dates (OpenSSL, x509_vfy.h)."""
+    """Return whether the CA is the reason, rather than the name or the dates (OpenSSL, x509_vfy.h)."""
     return 18 <= error.verify_code <= 21
 
 
 def _is_alert(error: OSError) -> bool:
-    """Tell whether the server answered in TLS, with an alert."""
+    """Return whether the server responded with a TLS alert."""
     return isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")

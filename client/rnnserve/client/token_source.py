@@ -1,4 +1,4 @@
-"""A client's token, and where it may be sent: over TLS, or to this machine."""
+"""A client's token, which may be sent only over TLS or to this machine."""
 
 import contextlib
 import os
@@ -18,10 +18,10 @@ _MOST_BYTES = 4096
 
 
 class TokenSource:
-    """A token: given, or of a file, which is read again as it changes. It can be sent to other processes."""
+    """A token from an argument, or from a file that is read again when it changes. Can be sent to other processes."""
 
     def __init__(self, token: str | None, path: Path | None) -> None:
-        """Take a token, or a file with one, or raise InvalidRequest, without the token, if it can't be used."""
+        """Use this token or this file. Raises InvalidRequest if the token is unusable, without quoting the token."""
         self._path = path
         self._stamp = (0, 0, 0)
         self._looked_at = time.monotonic()
@@ -34,7 +34,7 @@ class TokenSource:
         return f"TokenSource({self._path or 'given'})"
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """Metadata of a call, with the token of now; of a file that cannot be read now, with the one before."""
+        """Return the metadata of a call with the current token. If the file is unreadable now, use the last token."""
         now = time.monotonic()
         if self._path is not None and now - self._looked_at > _LOOK_SECONDS:
             self._looked_at = now
@@ -56,7 +56,7 @@ def token_source(token: str | None, path: str | os.PathLike[str] | None) -> Toke
 
 
 def check_way(addresses: Iterable[str]) -> None:
-    """Raise InvalidRequest if an address without TLS is of another machine, which would get a token as plain text."""
+    """Raise InvalidRequest if the token would be sent in plain text (without TLS) to another machine."""
     for address in addresses:
         if not is_loopback(address.rpartition(":")[0].strip("[]")):
             raise InvalidRequest(

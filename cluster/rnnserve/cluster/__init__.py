@@ -1,14 +1,14 @@
-"""Servers on the machines of a cluster that others run: Ray places whole servers, and replaces lost ones.
+"""Run servers on the machines of a Ray cluster. Ray places whole servers and replaces lost ones.
 
-A server here is the ordinary `rnnserve serve`, one a node; requests go from clients to it, and not through Ray.
+Each server is an ordinary `rnnserve serve`, one per node. Clients send requests to it directly, not through Ray.
 
-    servers         what is placed, what is known of it, and the error
-    kept_server     a server that is started again when it ends
+    servers         data classes for servers and their status, and the error of this area
+    kept_server     restarts a server when it ends
     fleet           all servers of one name, and their rolling update
-    on_ray/         the same as actors of Ray, and the way to them; nothing else imports ray
+    on_ray/         the implementation with Ray actors; nothing else imports ray
     commands/       `rnnserve ray`
 
-May import `client` and `common`; `rnnserve serve` is a command that it starts.
+May import `client` and `common`. It starts `rnnserve serve` as a command.
 
 Door: nothing.
 

@@ -1,4 +1,4 @@
-"""Servers of one name, one at each place, and the rolling update of them. `on_ray` has the places."""
+"""Servers of one name, one at each place, and their rolling update. `on_ray` implements the places."""
 
 import contextlib
 import dataclasses
@@ -16,11 +16,11 @@ _LOST = ServerReport("", "lost", said="it does not answer: its node is lost, or 
 
 
 class Fleet(ABC):
-    """Servers of one name; what runs them implements the abstract methods.
+    """Servers of one name. A subclass implements the abstract methods for the system that runs the servers.
 
     Args:
-        name: The name.
-        pause: Waits for seconds.
+        name: Name of the servers.
+        pause: Sleeps for a number of seconds.
     """
 
     def __init__(self, name: str, pause: Callable[[float], None] = time.sleep) -> None:
@@ -33,42 +33,41 @@ class Fleet(ABC):
 
     @abstractmethod
     def found(self) -> set[int]:
-        """Return the places that have a server, whether or not it answers."""
+        """Return the places with a server, even if it does not respond."""
 
     @abstractmethod
     def reports(self) -> dict[int, ServerReport]:
-        """Return the report of each place whose server answers within seconds."""
+        """Return the report of each place whose server responds within a few seconds."""
 
     @abstractmethod
     def start(self, place: int, spec: ServerSpec) -> None:
-        """Have a server started at a place, as soon as there is a node for it."""
+        """Start a server at a place, as soon as there is a node for it."""
 
     @abstractmethod
     def prove(self, place: int, spec: ServerSpec) -> str:
-        """Try on a place's node whether another server would serve, and return why not, empty if it would."""
+        """Test on the place's node whether another server would serve. Returns why not, or an empty text."""
 
     @abstractmethod
     def stop(self, place: int) -> None:
-        """Let a server drain and end."""
+        """Drain a server and shut it down."""
 
     @abstractmethod
     def only_one(self) -> contextlib.AbstractContextManager[None]:
-        """Keep other commands from a rolling update, or raise ClusterError if one is under way."""
+        """Lock out other rolling updates. Raises ClusterError if one is already running."""
 
     def status(self) -> FleetStatus:
-        """Return what is known of all servers."""
+        """Return the status of all servers."""
         reports = self.reports()
         return FleetStatus(self.name, {place: reports.get(place, _LOST) for place in range(self.replicas())})
 
     def roll(self, change: Callable[[ServerSpec], ServerSpec], tell: Callable[[str], None]) -> FleetStatus:
-        """Update one server after another; each new one is proven before the old one ends.
+        """Update one server after another. Each new server is tested before the old one is shut down.
 
-        Args:
-            change: Returns how servers will be started, from how they are started now.
-            tell: Is called with each line about what has happened.
+        `change` returns the new spec, from the present one. `tell` is called with a line of text after each step.
 
         Raises:
-            ClusterError: An update is under way, not all servers serve, or a new server does not. The others serve on.
+            ClusterError: Another update is running, some servers are not serving, or a new server fails its test. The
+                other servers continue to serve.
         """
         with self.only_one():
             before = self._all_ready()
@@ -81,7 +80,7 @@ class Fleet(ABC):
             return self.status()
 
     def _all_ready(self) -> FleetStatus:
-        """Return the status if all servers serve. An update that was cut off may have left a place empty."""
+        """Return the status if all servers serve. First fill places that an interrupted update left empty."""
         status = self.status()
         for place in set(status.reports) - self.found():
             if status.spec is not None:
@@ -96,7 +95,7 @@ class Fleet(ABC):
         return status
 
     def _replace(self, place: int, before: ServerReport, spec: ServerSpec) -> str:
-        """Put a new server in the place of another, and return the line that says so."""
+        """Replace the server at a place, and return a line that describes the replacement."""
         reason = self.prove(place, spec)
         if reason:
             raise ClusterError(f"{before.address} serves as before, since the new server would not: {reason}")
@@ -113,7 +112,7 @@ class Fleet(ABC):
         return f"{report.address}: proven, and in the place of {before.address}"
 
     def _wait_ready(self, place: int) -> ServerReport:
-        """Wait until the server at a place serves. It may need a few starts, if a port is given back late."""
+        """Wait until the server at a place serves. It may need a few starts if its port becomes free late."""
         deadline = time.monotonic() + _READY_SECONDS
         while True:
             report = self.reports().get(place, _LOST)

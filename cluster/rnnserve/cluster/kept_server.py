@@ -1,4 +1,4 @@
-"""A server on one node: a run of `rnnserve serve` that is started again when it ends."""
+"""Keep `rnnserve serve` running on one node: start it again when it ends."""
 
 import collections
 import contextlib
@@ -21,14 +21,14 @@ _KEPT_LINES = 20
 _READ_SECONDS = 2.0
 
 _START_SECONDS = 600.0
-"""Seconds that a server may take until it serves. `--load-timeout` bounds it for each version."""
+"""Seconds until a started server must serve. `--load-timeout` limits the time for each model version."""
 
 _END_SECONDS = 120.0
-"""Seconds that a server may take to end, `--drain` and `--grace` included."""
+"""Seconds until a stopped server must have ended, including `--drain` and `--grace`."""
 
 
 class KeptServer:
-    """Keeps one server running on this node, from now on."""
+    """Keeps one server running on this node, starting at once."""
 
     def __init__(self, host: str, spec: ServerSpec) -> None:
         self._address = f"[{host}]:{spec.port}" if ":" in host else f"{host}:{spec.port}"
@@ -43,7 +43,7 @@ class KeptServer:
         self._thread.start()
 
     def report(self) -> ServerReport:
-        """Return what the server does."""
+        """Return the server's status."""
         with self._lock:
             process = self._process
         state: ServerState = "ended" if self._starts else "starting"
@@ -52,7 +52,7 @@ class KeptServer:
         return ServerReport(self._address, state, self._spec, "" if state == "ready" else self._said, self._starts)
 
     def prove(self, spec: ServerSpec) -> str:
-        """Start another server beside this one, and end it when it serves; return why it doesn't, empty if it does."""
+        """Test a second server on this node, then stop it. Returns why it doesn't serve, or an empty text."""
         try:
             process = _ServerProcess(spec.command_of_proof(self._host))
         except OSError as error:
@@ -63,7 +63,7 @@ class KeptServer:
         return "" if is_ready else process.last_line or "it has ended without a word"
 
     def stop(self) -> None:
-        """Let the server end as SIGTERM does, and start no other."""
+        """Shut the server down with SIGTERM, and start no other."""
         with self._lock:
             self._is_ending.set()
             process = self._process
@@ -92,13 +92,13 @@ class KeptServer:
 
 
 class _ServerProcess:
-    """One run of `rnnserve serve`, in a process group of its own, which the kernel ends with this process.
+    """One process of `rnnserve serve`, in its own process group. The kernel ends it with this process.
 
-    Its output goes on to standard error of this process.
+    Its output is copied to this process's standard error.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
-        """Start it; `arguments` are those of `rnnserve`, "serve" first. May raise OSError."""
+        """Start the process with these arguments of `rnnserve`, "serve" first. May raise OSError."""
         serve, *options = arguments
         self._child = ChildProcess(
             [sys.executable, "-m", "rnnserve.cli", serve, LIFELINE, *options],
@@ -115,28 +115,28 @@ class _ServerProcess:
 
     @property
     def last_line(self) -> str:
-        """The last line that it wrote."""
+        """The last line of its output."""
         return next((line for line in reversed(self._lines) if line), "")
 
     @property
     def is_ready(self) -> bool:
-        """Whether its models have been checked and it serves."""
+        """Whether the server has checked its models and is serving."""
         return self._serves and self._child.status() is None
 
     def wait_ready(self, seconds: float) -> bool:
-        """Wait until it serves, or has ended."""
+        """Wait until the server serves or has ended."""
         self._told.wait(seconds)
         return self.is_ready
 
     def wait(self) -> int:
-        """Wait for its end, and return its exit status."""
+        """Wait for the end of the process, and return its exit status."""
         status = self._child.wait() or 0
-        self._reading.join(_READ_SECONDS)  # its last line may be the reason
+        self._reading.join(_READ_SECONDS)  # the last line may contain the reason
         self._child.close()
         return status
 
     def stop(self, seconds: float) -> None:
-        """Let it end as SIGTERM does, within so many seconds; then kill it, with all that it has started."""
+        """Send SIGTERM, wait at most `seconds`, then kill the whole process group."""
         self._child.send(signal.SIGTERM)
         self._child.wait(seconds)
         with contextlib.suppress(ProcessLookupError):

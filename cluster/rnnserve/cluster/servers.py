@@ -1,4 +1,4 @@
-"""What is placed on a cluster, what is known of it, and the error of this area."""
+"""Data classes for the servers of a cluster and their status, and the error of this area."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,22 +7,22 @@ from typing import Literal
 __all__ = ["ClusterError", "FleetStatus", "ServerReport", "ServerSpec", "ServerState"]
 
 ServerState = Literal["starting", "ready", "ended", "lost"]
-"""Whether it loads its models, serves, has ended and will be started again, or does not answer."""
+"""The server is loading its models, is serving, has ended and will be restarted, or does not respond."""
 
 
 class ClusterError(Exception):
-    """The cluster cannot do what is asked for, or there is none. The message is one line for the command's user."""
+    """The cluster was not found, or it cannot run the command. The message is one line for the user."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ServerSpec:
-    """How a server is started.
+    """How to start a server.
 
     Attributes:
-        repository: Folder with the models, at this path on every node.
+        repository: Folder with the models, at the same path on every node.
         options: Options of `rnnserve serve`, without host and port.
         port: Port for gRPC, the same on every node.
-        revision: Number of the update that brought this, from 1.
+        revision: Number of the update that introduced this spec, from 1.
     """
 
     repository: str
@@ -31,11 +31,11 @@ class ServerSpec:
     revision: int = 1
 
     def command(self, host: str) -> list[str]:
-        """The arguments of `rnnserve`."""
+        """Return the arguments of `rnnserve`."""
         return ["serve", *self.options, "--host", host, "--grpc-port", str(self.port), "--", self.repository]
 
     def command_of_proof(self, host: str) -> list[str]:
-        """The arguments of `rnnserve` for a second server on the same node, at free ports."""
+        """Return the arguments of `rnnserve` for a second server on the same node, on free ports."""
         names = {option.partition("=")[0] for option in self.options}
         free = ["--http-port", "0"] if "--http-port" in names else ["--no-http"]
         if "--metrics-port" in names:
@@ -45,37 +45,29 @@ class ServerSpec:
 
 @dataclasses.dataclass(frozen=True)
 class ServerReport:
-    """What is known of one server.
+    """The status of one server."""
 
-    Attributes:
-        address: `host:port`, empty for a server that does not answer.
-        state: What it does.
-        spec: How it is started, or None for a server that does not answer.
-        said: The last line that it wrote, if it does not serve.
-        starts: How often it has been started on its node.
-    """
-
-    address: str
+    address: str  # `host:port`, or empty if the server does not respond
     state: ServerState
-    spec: ServerSpec | None = None
-    said: str = ""
-    starts: int = 0
+    spec: ServerSpec | None = None  # how the server is started, or None if it does not respond
+    said: str = ""  # the last line of its output, if it is not serving
+    starts: int = 0  # number of starts on its node
 
 
 @dataclasses.dataclass(frozen=True)
 class FleetStatus:
-    """What is known of all servers of one name: the report of each place, from 0."""
+    """The status of all servers of one name: a report for each place (0, 1, …)."""
 
     name: str
     reports: Mapping[int, ServerReport]
 
     @property
     def endpoints(self) -> list[str]:
-        """Addresses of the servers that serve."""
+        """The addresses of the servers that are ready."""
         return [report.address for report in self.reports.values() if report.state == "ready"]
 
     @property
     def spec(self) -> ServerSpec | None:
-        """The newest spec of the servers that answer."""
+        """The spec with the highest revision among the servers that respond."""
         specs = [report.spec for report in self.reports.values() if report.spec is not None]
         return max(specs, key=lambda spec: spec.revision, default=None)

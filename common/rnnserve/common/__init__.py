@@ -1,15 +1,21 @@
-"""What several areas need, and what is no contract: guarded processes, regular files, archives of arrays, the log.
+"""Helpers that several areas share: child processes, safe file reading, arrays, TLS files, the log.
 
-`child_process` starts, watches and ends processes. `guarded_process` runs work that may crash, hang or take memory in
-one, and `guarded_work` is that process's end. `regular_files` opens files that may not be links, pipes
-or elsewhere. `array_archives` reads .npz files within bounds. `refusing_nodes` names nodes of a graph that raise an
-error. `log_format`, `log_limits` and `unblocked_output` are how processes that serve write their log, and
-`request_lines` is what it says of single requests. `gateway_counts` is what an HTTP gateway counts for its server.
-`tls_identity` reads and checks the files for TLS and `tls_watch` follows them while they are served;
-`certificate_end` is when one ends. `telemetry` exports traces. `lasting_imports`
-pauses the garbage collector of a command while torch is imported. `allocation` has the C library give memory back, and
-`resident_memory` says how much the process has; `cgroup` says what a container or a unit may take: cores and memory.
-`hosts` says which names mean this machine, and `toml_files` reads TOML. `extras` says how to install a missing package.
+- `child_process` starts, watches and ends processes.
+- `guarded_process` runs risky work in a child, which may crash, hang or use too much memory. `guarded_work` is the
+  child's side.
+- `regular_files` reads files safely: no links that leave a folder, no pipes, no devices. `array_archives` reads .npz
+  files in bounded memory. `toml_files` reads TOML.
+- `refusing_nodes` names graph nodes that raise an error on purpose.
+- `log_format`, `log_limits` and `unblocked_output` write the log of server processes. `request_lines` writes the log
+  lines about single requests.
+- `gateway_counts` holds the counters that an HTTP gateway shares with its server.
+- `tls_identity` reads and checks TLS files, `tls_watch` reloads them while the server runs, and `certificate_end` reads
+  the expiry date of a certificate.
+- `telemetry` exports traces.
+- `lasting_imports` pauses a command's garbage collector while torch is imported.
+- `allocation` makes the C library return free memory to the operating system. `resident_memory` reads the memory use
+  of the process, and `cgroup` the CPU and memory limits of its container or systemd unit.
+- `hosts` recognizes names of this machine. `extras` writes the message for a missing package.
 
 Imports no area.
 

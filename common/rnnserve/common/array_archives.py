@@ -1,7 +1,7 @@
-"""Reading .npz files, archives of arrays, that may hold anything: in memory that is bounded by the file's size.
+"""Read untrusted .npz files. The memory use is bounded by the file's size.
 
-`numpy.load` believes what such a file says of itself: 2 MB of compressed zeros become 2 GB, and a header of an array
-allocates as much as it says.
+`numpy.load` trusts the sizes in the file: 2 MB of compressed zeros become 2 GB, and an array's header alone can cause
+an allocation of any size.
 """
 
 import functools
@@ -17,43 +17,43 @@ import numpy.typing as npt
 __all__ = ["MOST_ADDED_BYTES", "read_arrays"]
 
 MOST_ADDED_BYTES = 64 << 20
-"""Bytes that the arrays of golden.npz may have more than the file itself, since they may be compressed. Beyond it:
+"""Bytes by which the arrays of golden.npz may exceed the size of the file, which may be compressed. Beyond it:
 UNAVAILABLE."""
 
 _MOST_ARRAYS = 100_000
 
-# What Python's zipfile decompresses in bounded steps. bzip2 and LZMA it does not: 45 bytes become any number.
+# Python's zipfile decompresses these methods in bounded steps, but not bzip2 and LZMA: 45 bytes can become any number.
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 _ENCRYPTED = 0x1
 
 _VERSION_1 = np.lib.format.magic(1, 0)
 _PREFIX_BYTES = 10
-"""Bytes before the text of a header of version 1: the magic bytes, and the text's size in two bytes, little-endian."""
+"""Bytes before the text of a header of version 1: the magic bytes, then the text's size in two bytes, little-endian."""
 
 _USUAL_HEADER_BYTES, _MOST_HEADERS = 256, 512
-"""Size and number of the headers that are kept."""
+"""Largest size in bytes of a cached header, and the number of cached headers."""
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 _Header = tuple[tuple[int, ...], bool, np.dtype[Any], int]
-"""Shape, whether the first axis varies fastest, dtype, and the header's size in bytes."""
+"""Shape, whether the array is in Fortran order, dtype, and the header's size in bytes."""
 
 
 def read_arrays(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    """Read the arrays of an .npz file, in its order, each with its name.
+    """Yield each array of an .npz file with its name, in the file's order.
 
     Raises:
-        ValueError: This isn't such a file, or the archive states larger arrays than they may be. That is checked before
-            anything is decompressed, and no more is decompressed than stated.
+        ValueError: The data isn't an .npz file, or the archive states sizes above the limit. The sizes are checked
+            before anything is decompressed, and no array is decompressed beyond its stated size.
     """
     try:
         yield from _arrays(data)
     except (ValueError, MemoryError):
         raise
     except Exception as error:
-        # zipfile, zlib and numpy's parser of headers, which is Python's own, raise a dozen others: TokenError is one.
+        # zipfile, zlib and numpy's header parser (Python's own) raise a dozen other errors, such as TokenError.
         raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
@@ -69,19 +69,19 @@ def _arrays(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
             if member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED:
                 raise ValueError(f'"{member.filename}" is neither stored nor deflated, as numpy writes arrays')
             with archive.open(member) as file:
-                content = file.read(member.file_size + 1)  # no more is decompressed, whatever there is
+                content = file.read(member.file_size + 1)  # decompresses no more, whatever the member contains
             yield member.filename.removesuffix(".npy"), _array(content)
 
 
 def _array(content: bytes) -> npt.NDArray[Any]:
-    """Read one array in numpy's format, after its header has been compared with the bytes that there are."""
+    """Read one array in numpy's format. First compares the size in its header with the bytes in the file."""
     start = _PREFIX_BYTES + int.from_bytes(content[_PREFIX_BYTES - 2 : _PREFIX_BYTES], "little")
     is_usual = content.startswith(_VERSION_1) and start <= _USUAL_HEADER_BYTES
     shape, is_fortran, dtype, start = _read_usual_header(content[:start]) if is_usual else _read_header(content)
     said, found = math.prod(shape) * dtype.itemsize, len(content) - start
     if said != found or min(shape, default=0) < 0:
         raise ValueError(f"an array {list(shape)} of {dtype} has {said:,} bytes; {found:,} are there")
-    values = np.frombuffer(content, dtype, offset=start).copy()  # one that can be written to
+    values = np.frombuffer(content, dtype, offset=start).copy()  # writable
     return values.reshape(shape, order="F" if is_fortran else "C")
 
 
@@ -96,6 +96,6 @@ def _read_header(content: bytes) -> _Header:
     return shape, is_fortran, dtype, file.tell()
 
 
-# numpy parses a header as a Python expression, in 50 microseconds. Archives of golden results have a hundred arrays of
-# few shapes, and so have those of other models.
+# numpy parses a header as a Python expression, which takes 50 microseconds. An archive of reference outputs has about a
+# hundred arrays but few shapes, and other models' archives repeat these shapes.
 _read_usual_header = functools.lru_cache(_MOST_HEADERS)(_read_header)

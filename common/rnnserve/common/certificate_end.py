@@ -1,4 +1,4 @@
-"""When certificates end, read from their bytes: `ssl` tells it of an authority's only."""
+"""Read the expiry date of a certificate from its bytes, because `ssl` reports it only for CAs."""
 
 import base64
 import datetime as dt
@@ -11,7 +11,7 @@ _SEQUENCE, _VERSION, _UTC_TIME = 0x30, 0xA0, 0x17
 
 
 def certificate_end(pem: bytes) -> float:
-    """Return when the first certificate of a chain ends, in seconds since the epoch; 0 if none can be read.
+    """Return the earliest expiry in a chain, in seconds since the epoch, or 0 if no certificate can be read.
 
     The validity is the fourth or fifth field of a certificate (RFC 5280, 4.1), after serial number, algorithm, issuer.
     """
@@ -20,7 +20,7 @@ def certificate_end(pem: bytes) -> float:
         try:
             ends.append(_not_after(base64.b64decode(found[1])))
         except (ValueError, IndexError):
-            continue  # OpenSSL has taken it, which reads more than this function
+            continue  # OpenSSL accepted the certificate, but this function reads fewer forms
     return min(ends, default=0.0)
 
 
@@ -40,13 +40,13 @@ def _not_after(der: bytes) -> float:
     form = "%y%m%d%H%M%SZ" if tag == _UTC_TIME else "%Y%m%d%H%M%SZ"
     said = text.decode("ascii")
     when = dt.datetime.strptime(said, form).replace(tzinfo=dt.UTC)
-    if tag == _UTC_TIME and when.year >= 2050:  # RFC 5280, 4.1.2.5.1; Python's own turning point is 69
+    if tag == _UTC_TIME and when.year >= 2050:  # RFC 5280, 4.1.2.5.1: years from 50 are 19xx. Python switches at 69
         when = when.replace(year=when.year - 100)
     return when.timestamp()
 
 
 def _element(der: bytes, at: int) -> tuple[int, bytes, int]:
-    """The tag of an element of DER (X.690), its contents, and where the next one begins."""
+    """Return an element of DER (X.690): its tag, its contents, and the offset of the next element."""
     tag, size, at = der[at], der[at + 1], at + 2
     if size & 0x80:
         count = size & 0x7F

@@ -1,8 +1,8 @@
-"""The control groups that this process is in (a container's, a unit's of systemd): what they let it take.
+"""Read the CPU and memory limits of this process's control groups, set by a container or a systemd unit.
 
-A limit holds for a group and all that are in it, so that the smallest of a group's and its parents' counts. Version 2
-has `memory.max` and `cpu.max`, version 1 `memory.limit_in_bytes`, `cpu.cfs_quota_us` and `cpu.cfs_period_us`. A machine
-may have both (cgroups(7), and "Control Group v2" of the kernel's documentation).
+A group's limit applies to all groups inside it, so the smallest limit of a group and its parents counts. Version 2 has
+`memory.max` and `cpu.max`. Version 1 has `memory.limit_in_bytes`, `cpu.cfs_quota_us` and `cpu.cfs_period_us`. A machine
+may have both versions (see cgroups(7), and "Control Group v2" in the kernel's documentation).
 """
 
 import math
@@ -13,39 +13,39 @@ from pathlib import Path
 __all__ = ["Cgroups", "usable_cores"]
 
 _NO_LIMIT = 1 << 60
-"""Bytes from which on a limit of version 1 is none: it has no word for that, but the largest multiple of a page."""
+"""Bytes. Version 1 has no word for "unlimited" and reports a huge number, so larger limits count as none."""
 
 
 class Cgroups:
-    """Reads the limits of the groups that a process is in. What cannot be read limits nothing."""
+    """Reads the limits of a process's control groups. An unreadable limit counts as no limit."""
 
     def __init__(self, proc: Path = Path("/proc/self")) -> None:
         self._memory = list(_folders(proc, "memory"))
         self._cores = list(_folders(proc, "cpu"))
 
     def cores(self) -> float | None:
-        """Processors' time that the groups let their processes take, in seconds a second. None without a limit."""
+        """Return the CPU quota in cores (CPU seconds per second), or None without a quota."""
         found = [quota for folder in self._cores if (quota := _quota(folder)) is not None]
         return min(found, default=None)
 
     def memory_left(self) -> int | None:
-        """Bytes of memory that may still be taken in the groups, by all their processes. None without a limit.
+        """Return how many more bytes all processes of the groups together can allocate, or None without a limit.
 
-        What the kernel keeps of files that were read is given back where it is needed: it is left.
+        The page cache counts as available, because the kernel frees it when memory is short.
         """
         found = [left for folder in self._memory if (left := _memory_left(folder)) is not None]
         return min(found, default=None)
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, by its affinity and by the quota of its groups: 1 at least."""
+    """Return the number of cores that this process may use, at least 1, by its CPU affinity and its groups' quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = Cgroups().cores()
     return cores if quota is None else max(1, min(cores, math.floor(quota)))
 
 
 def _folders(proc: Path, controller: str) -> Iterator[Path]:
-    """Folders of the groups that a controller has the process in, innermost first: of version 1, or of version 2."""
+    """Yield the folders of the process's groups with this controller, innermost first, for version 1 or version 2."""
     try:
         groups = [line.split(":", 2) for line in (proc / "cgroup").read_text().splitlines()]
         mounts = [line.split() for line in (proc / "mountinfo").read_text().splitlines()]
@@ -65,9 +65,9 @@ def _folders(proc: Path, controller: str) -> Iterator[Path]:
 
 
 def _upwards(mounted: Path, root: Path, path: Path) -> Iterator[Path]:
-    """The folder of the group `path` and those of its parents, up to the group `root`, which is mounted at `mounted`.
+    """Yield the folders of the group `path` and its parents, up to the group `root`, which is mounted at `mounted`.
 
-    Within a container, `path` may be the machine's name of the group, which the mount does not have.
+    Inside a container, `path` may be the group's name on the host, which doesn't exist below the mount.
     """
     folder = mounted / path.relative_to(root) if path.is_relative_to(root) else mounted
     while True:
@@ -78,7 +78,7 @@ def _upwards(mounted: Path, root: Path, path: Path) -> Iterator[Path]:
 
 
 def _unescaped(field: str) -> str:
-    """A path of mountinfo, in which a space is written as its octal number."""
+    """Decode a path of mountinfo, which writes spaces, tabs and backslashes as octal numbers."""
     return field.replace("\\040", " ").replace("\\011", "\t").replace("\\134", "\\")
 
 
@@ -111,5 +111,5 @@ def _read(path: Path) -> str:
 
 
 def _number(text: str) -> int | None:
-    """A number of 0 or more. None for "max", -1 and what is none."""
+    """Return a number of 0 or more, or None for "max", -1 and any other text."""
     return int(text) if text.isascii() and text.isdigit() else None

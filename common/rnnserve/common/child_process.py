@@ -1,8 +1,8 @@
-"""Child processes: started, watched, started again after a wait, and ended within a time limit.
+"""Child processes: start, watch, restart after a delay, and end within a time limit.
 
-A child ends with this process, however this one ends, even while the child is stopped: the kernel kills it when the
-thread that started it ends (`die_with_parent`), so one thread that lasts starts them all. A pipe, the lifeline, covers
-the moment before the child has asked the kernel for that.
+A child ends with this process, whatever ends this process and even if the child is stopped at that time. The kernel
+kills the child when the thread that started it ends (`die_with_parent`). So one thread that lives as long as this
+process starts all children. A pipe, the lifeline, covers the time until the child has set this up.
 """
 
 import contextlib
@@ -24,31 +24,31 @@ __all__ = ["LIFELINE", "Backoff", "ChildProcess", "KeptProcess", "die_with_paren
 T = TypeVar("T")
 
 LIFELINE = "--lifeline-fd"
-"""A word of a command that becomes `--lifeline-fd=N`, with the child's end of the lifeline."""
+"""A placeholder in a command. It becomes `--lifeline-fd=N` with the child's end of the lifeline."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class Backoff:
-    """How long to wait before a process is started again: twice as long each time it ends young."""
+    """The delay before a restart. It doubles each time a process ends soon after its start."""
 
     def __init__(self, first: float = 0.05, longest: float = 5.0, grown_up: float = 1.0) -> None:
-        """Wait `first` to `longest` seconds. A process that lived for `grown_up` seconds did not fail to start."""
+        """Wait `first` to `longest` seconds. After `grown_up` seconds, a process counts as successfully started."""
         self._first, self._longest, self._grown_up = first, longest, grown_up
         self._last = 0.0
 
     def seconds_after(self, lived: float) -> float:
-        """Return the seconds to wait after a process that lived for `lived` seconds."""
+        """Return the delay, in seconds, after a process that lived for `lived` seconds."""
         ended_young = lived < self._grown_up and self._last
         self._last = min(2 * self._last, self._longest) if ended_young else self._first
         return self._last
 
 
 class ChildProcess:
-    """A process that ends with this one. Any thread may use it.
+    """A process that ends with this one. Thread-safe.
 
-    It starts without a fork of this process's threads, as gRPC demands, and in a session of its own: a Ctrl-C is for
-    this process, which ends the child.
+    gRPC requires that it starts without a fork of this process's threads. It has its own session, so that a Ctrl-C
+    reaches only this process, which then ends the child.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class ChildProcess:
         env: Mapping[str, str] | None = None,
         **streams: Any,  # noqa: ANN401 - stdin, stdout, stderr and text, as of subprocess.Popen
     ) -> None:
-        """Start the program `command`, with `LIFELINE` among its arguments if it takes one; see `tell`.
+        """Start `command`. If the program takes a lifeline, put `LIFELINE` among the arguments; see `tell`.
 
-        `pass_fds` are descriptors that the child keeps. May raise OSError.
+        The child inherits the descriptors `pass_fds`. May raise OSError.
         """
         words, passed, ends = list(command), list(pass_fds), []
         self._lifeline: int | None = None
@@ -86,62 +86,62 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process ID."""
         return self._popen.pid
 
     @property
     def stdin(self) -> IO[Any]:
-        """Its standard input, if that is a pipe."""
+        """The child's standard input, which must be a pipe."""
         assert self._popen.stdin is not None  # noqa: S101 - for the type checker
         return self._popen.stdin
 
     @property
     def stdout(self) -> IO[Any]:
-        """Its standard output, if that is a pipe."""
+        """The child's standard output, which must be a pipe."""
         assert self._popen.stdout is not None  # noqa: S101 - for the type checker
         return self._popen.stdout
 
     def status(self) -> int | None:
-        """Return its exit status. None while it runs."""
+        """Return the exit status, or None while the process runs."""
         return self._popen.poll()
 
     def wait(self, seconds: float | None = None) -> int | None:
-        """Wait for its end, for so many seconds at most. Return its exit status, None if it still runs."""
+        """Wait until the process ends, at most `seconds`. Returns the exit status, or None if it still runs."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._popen.wait(seconds)
         return None
 
     def give_way(self, niceness: int) -> None:
-        """Let other processes go first, to a degree as for nice(1)."""
-        with contextlib.suppress(OSError):  # it has ended, or this process may not
+        """Lower the child's priority by `niceness`, as nice(1) does."""
+        with contextlib.suppress(OSError):  # the child has ended, or this process lacks the permission
             ours = os.getpriority(os.PRIO_PROCESS, 0)
             os.setpriority(os.PRIO_PROCESS, self.pid, ours + niceness)
 
     def tell(self, line: bytes) -> None:
-        """Write a short line to its lifeline. A child that has ended, or reads nothing, gets none."""
+        """Write a short line to the lifeline. Nothing happens if the child has ended or doesn't read."""
         if self._lifeline is not None:
             with contextlib.suppress(BlockingIOError, BrokenPipeError):
                 os.write(self._lifeline, line)
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal, if it runs."""
+        """Send a signal, unless the process has ended."""
         self._popen.send_signal(number)
 
     def end(self, seconds: float) -> int:
-        """Ask it to end, by SIGTERM. Kill it if it hasn't within so many seconds. Return its exit status."""
+        """Send SIGTERM, and kill the process if it hasn't ended after `seconds`. Returns the exit status."""
         self.send(signal.SIGTERM)
         self.wait(seconds)
         return self.kill()
 
     def kill(self) -> int:
-        """End it at once, if it runs, and release what belonged to it. Return its exit status."""
+        """Kill the process if it still runs, and close its pipes. Returns the exit status."""
         self._popen.kill()
         status = self._popen.wait()
         self.close()
         return status
 
     def close(self) -> None:
-        """Close the pipes to it. One that runs, and takes a lifeline, may take this for the end of this process."""
+        """Close the pipes. A running child with a lifeline may assume that this process has ended."""
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -152,7 +152,7 @@ class ChildProcess:
 
 
 class KeptProcess:
-    """Keeps a child running, on a thread of its own: starts another, after a wait, whenever one has ended."""
+    """Keeps a child running: whenever the child ends, a thread starts another one after a delay."""
 
     def __init__(self, name: str, start: Callable[[], ChildProcess], report: Callable[[str, float], None]) -> None:
         """Prepare. The method `start` starts the first child.
@@ -160,27 +160,27 @@ class KeptProcess:
         Args:
             name: Name of the thread.
             start: Starts a child. If it raises OSError, it is called again later.
-            report: Is called with how a child has ended, and the seconds until the next one is started.
+            report: Called after each child with how it ended and the seconds until the next start.
         """
         self._start, self._report = start, report
         self._is_ending = threading.Event()
-        self._lock = threading.Lock()  # of the child: `end` has to signal whichever there is
+        self._lock = threading.Lock()  # for _child, so that `end` signals the current child
         self._child: ChildProcess | None = None
         self._thread = threading.Thread(target=self._keep, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start the child, and keep one running."""
+        """Start the child and keep one running."""
         self._thread.start()
 
     def end(self) -> None:
-        """Ask the child to end, by SIGTERM, and start no other."""
+        """Send SIGTERM to the child, and start no other."""
         with self._lock:
             self._is_ending.set()
             if self._child is not None:
                 self._child.send(signal.SIGTERM)
 
     def wait(self, seconds: float) -> bool:
-        """Wait, after `end`, until the child has ended. Return whether it has within so many seconds."""
+        """Wait after `end` until the child has ended. Returns False if it still runs after `seconds`."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
@@ -214,7 +214,7 @@ class KeptProcess:
 
 
 def exit_text(status: int) -> str:
-    """Write an exit status as text: "exit status 1", "signal SIGKILL"."""
+    """Return an exit status as text: "exit status 1", "signal SIGKILL"."""
     if status >= 0:
         return f"exit status {status}"
     with contextlib.suppress(ValueError):
@@ -223,10 +223,10 @@ def exit_text(status: int) -> str:
 
 
 def die_with_parent(lifeline: int) -> None:
-    """Have the kernel kill this process when the *thread* that started it ends (prctl(2), PR_SET_PDEATHSIG).
+    """Make the kernel kill this process when the *thread* that started it ends (prctl(2), PR_SET_PDEATHSIG).
 
-    `lifeline` is a pipe that only the parent process holds open. If the parent has ended before this call, the kernel
-    would send no signal: then this process ends here.
+    `lifeline` is a pipe that only the parent process holds open. If the parent has already ended, the kernel sends no
+    signal, so this function ends the process.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     poll = select.poll()
@@ -236,7 +236,7 @@ def die_with_parent(lifeline: int) -> None:
 
 
 class _Starter:
-    """A thread that lasts as long as this process, and calls functions one after another."""
+    """A thread that lives as long as this process and calls functions one after another."""
 
     _current: "_Starter | None" = None
     _pid = 0
@@ -246,14 +246,14 @@ class _Starter:
         self.calls: queue.SimpleQueue[tuple[Callable[[], Any], futures.Future[Any]]] = queue.SimpleQueue()
         try:
             threading.Thread(target=self._loop, name="starter", daemon=True).start()
-        except RuntimeError as error:  # this process may have no more threads
+        except RuntimeError as error:  # this process has reached its limit of threads
             raise OSError(errno.EAGAIN, str(error)) from error
 
     @classmethod
     def call(cls, function: Callable[[], T]) -> T:
-        """Call a function in the thread. Raise what it raises."""
+        """Call a function in the thread. Returns its result or raises its exception."""
         with cls._lock:
-            if cls._current is None or cls._pid != os.getpid():  # a fork has no threads of its parent's
+            if cls._current is None or cls._pid != os.getpid():  # a forked process doesn't have its parent's threads
                 cls._current, cls._pid = cls(), os.getpid()
             calls = cls._current.calls
         done: futures.Future[T] = futures.Future()

@@ -1,7 +1,7 @@
-"""What a process of the HTTP gateway counts itself, in memory that its server reads.
+"""Counters of an HTTP gateway process, in memory that its server reads.
 
-The server makes the memory of each process, and a process that replaces another one goes on with it. A gateway that was
-started otherwise counts where no one reads.
+The server creates the memory of each process. A process that replaces another one continues its counts. If a gateway
+was started in another way, nobody reads its counts.
 """
 
 import mmap
@@ -11,14 +11,14 @@ __all__ = ["ENDED", "NUMBERS", "REFUSED", "TLS_RELOADS", "GatewayCounts", "use_g
 
 _STATUSES = (400, 401, 403, 404, 405, 408, 411, 412, 413, 414, 415, 421, 422, 429, 431, 500, 501, 503, 504, 505)
 REFUSED = {str(status): place for place, status in enumerate((*_STATUSES, "other"))}
-"""The place of each number: refusals by their status, and "other" for all other statuses."""
+"""The index of each counter of refused requests, by status, and "other" for all other statuses."""
 
 ENDED = {reason: len(REFUSED) + place for place, reason in enumerate(("late", "gave_way", "too_many", "tls_handshake"))}
-"""Why connections were ended: their client was late, another one needed the place, there was no place, or the TLS
-handshake failed."""
+"""The index of each counter of closed connections: the client was late, the connection made room for another one, there
+were too many, or the TLS handshake failed."""
 
 TLS_RELOADS = {outcome: len(REFUSED) + len(ENDED) + place for place, outcome in enumerate(("ready", "refused"))}
-"""What became of new files for TLS."""
+"""The index of each counter of new TLS files, by outcome."""
 
 NUMBERS = len(REFUSED) + len(ENDED) + len(TLS_RELOADS)
 
@@ -26,10 +26,10 @@ _SIZE = 4096
 
 
 class GatewayCounts:
-    """Numbers of one process, which adds to them on one thread. Another process may read."""
+    """Counters of one process. Only one thread may add to them; other processes may read them."""
 
     def __init__(self, fd: int | None = None) -> None:
-        """Make memory, or open the memory behind a descriptor of another process, which stays open."""
+        """Create the memory, or open the memory of another process's descriptor, which stays open."""
         if fd is None:
             fd = os.memfd_create("rnnserve-gateway-counts")
             os.ftruncate(fd, _SIZE)
@@ -39,19 +39,19 @@ class GatewayCounts:
         self._numbers = memoryview(mmap.mmap(fd, _SIZE)).cast("d")
 
     def count_refusal(self, status: int) -> None:
-        """Count a request that the gateway refuses itself."""
+        """Count a request that the gateway refused."""
         self._numbers[REFUSED.get(str(status), REFUSED["other"])] += 1
 
     def count_end(self, reason: str) -> None:
-        """Count a connection that was ended for one of the reasons."""
+        """Count a closed connection by its reason, a key of `ENDED`."""
         self._numbers[ENDED[reason]] += 1
 
     def count_tls_reload(self, outcome: str) -> None:
-        """Count new files for TLS, by what became of them."""
+        """Count new TLS files by outcome."""
         self._numbers[TLS_RELOADS[outcome]] += 1
 
     def numbers(self) -> list[float]:
-        """All numbers, in the order of their places."""
+        """Return all counters, by index."""
         return list(self._numbers[:NUMBERS])
 
 
@@ -59,12 +59,12 @@ _used: list[GatewayCounts] = []
 
 
 def use_gateway_counts(counts: GatewayCounts) -> None:
-    """Have this process count there."""
+    """Make this process count in `counts`."""
     _used[:] = [counts]
 
 
 def used_gateway_counts() -> GatewayCounts:
-    """Where this process counts."""
+    """Return the counters of this process."""
     if not _used:
         _used.append(GatewayCounts())
     return _used[0]

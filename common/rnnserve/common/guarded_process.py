@@ -1,12 +1,12 @@
-"""A process for work that may crash, hang, or take all memory: then that process ends, and the one that asked does not.
+"""Run work that may crash, hang or use all memory in a child process, so that only the child ends.
 
-onnxruntime ends its process on some files: with SIGSEGV or SIGABRT, in an endless Loop of the graph, or with an
-allocation of any size. None of it can be caught where it happens (docs/lab/findings.md, "onnxruntime"). So a file of
-unknown origin is tried in a process of its own first, whose work is in a module that calls
-`rnnserve.common.guarded_work.answer_requests`. One process takes any number of requests, one after the other, since
-its imports cost 0.3 s.
+Some files make onnxruntime end its process: with SIGSEGV or SIGABRT, by an endless Loop in the graph, or by a huge
+allocation. The process itself can catch none of these (docs/lab/findings.md, "onnxruntime"). So rnnserve first tries a
+file of unknown origin in a child process. The child runs a module that calls
+`rnnserve.common.guarded_work.answer_requests`. It handles any number of requests, one after the other, because its
+imports take 0.3 s.
 
-Requests and answers are bytes. Each is preceded by its size, as 8 bytes, little-endian.
+Requests and responses are bytes. Each is preceded by its size in 8 bytes, little-endian.
 """
 
 import os
@@ -22,35 +22,35 @@ from rnnserve.common.child_process import ChildProcess, exit_text
 __all__ = ["SIZE_BYTES", "GuardedProcess", "ProcessEnded", "ProcessTooSlow"]
 
 SIZE_BYTES: Final = 8
-"""Bytes of the size before each request and each answer."""
+"""Bytes of the size field before each request and each response."""
 
 _BLOCK = 1 << 20
 
 
 class ProcessEnded(Exception):
-    """The process ended while it worked. The message says how: "with SIGSEGV"."""
+    """The process ended during a request. The message contains the reason: "with SIGSEGV"."""
 
 
 class ProcessTooSlow(Exception):
-    """The process has not answered in time, and still works."""
+    """The process hasn't responded in time and is still working."""
 
 
 class GuardedProcess:
-    """A process that answers requests. For one thread, but for `kill`.
+    """A child process that responds to requests. Only one thread may use it, but any thread may call `kill`.
 
-    It starts without a fork of this process's threads, as gRPC demands. It holds no file of this process, not even
-    listening sockets, and writes to no terminal or log. It ends when this process ends, for any reason, even if it is
-    stopped itself.
+    gRPC requires that the child starts without a fork of this process's threads. It inherits no files of this process,
+    not even listening sockets, and writes neither to a terminal nor to the log. It ends when this process ends for any
+    reason, even if the child is stopped at that time.
     """
 
     def __init__(self, *arguments: str, niceness: int = 0) -> None:
         """Start Python with this process's `sys.path` and with arguments: a file, or "-m" and a module.
 
-        Its modules are imported while this process goes on. `niceness` is as for nice(1). May raise OSError.
+        This call doesn't wait for the child's imports. `niceness` is as for nice(1). May raise OSError.
         """
         path = os.pathsep.join(entry for entry in sys.path if entry)
         self._child = ChildProcess(
-            # -P: the working directory, which may hold anything, is no place to import from.
+            # -P: don't import from the working directory, which may contain anything.
             [sys.executable, "-P", *arguments],
             env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
@@ -67,11 +67,11 @@ class GuardedProcess:
 
     @property
     def pid(self) -> int:
-        """The process's number."""
+        """The process ID."""
         return self._child.pid
 
     def send(self, request: bytes, seconds: float) -> None:
-        """Send a request, within `seconds`; `receive` returns the answer. May raise ProcessEnded or ProcessTooSlow."""
+        """Send a request within `seconds`. `receive` returns its response. May raise ProcessEnded or ProcessTooSlow."""
         deadline = time.monotonic() + seconds
         for part in (len(request).to_bytes(SIZE_BYTES, "little"), request):
             unsent = memoryview(part)
@@ -85,7 +85,7 @@ class GuardedProcess:
                     raise self._ended() from None
 
     def receive(self, seconds: float) -> bytes:
-        """Wait for the next answer. May raise ProcessEnded, or ProcessTooSlow, after which another call waits on."""
+        """Wait for the next response. May raise ProcessEnded, or ProcessTooSlow. After that, you can call it again."""
         deadline = time.monotonic() + seconds
         self._read_to(SIZE_BYTES, deadline)
         end = SIZE_BYTES + int.from_bytes(self._received[:SIZE_BYTES], "little")
@@ -95,11 +95,11 @@ class GuardedProcess:
         return answer
 
     def kill(self) -> None:
-        """End the process at once. Any thread may call this: the thread that waits for an answer gets ProcessEnded."""
+        """End the process at once. Any thread may call this. A thread that waits for a response gets ProcessEnded."""
         self._child.send(signal.SIGKILL)
 
     def close(self) -> None:
-        """End the process at once, and release what belonged to it."""
+        """End the process at once and close its pipes."""
         self._child.kill()
 
     def _read_to(self, size: int, deadline: float) -> None:
@@ -120,7 +120,7 @@ class GuardedProcess:
             raise ProcessTooSlow
 
     def _ended(self) -> ProcessEnded:
-        """Say how the process ended. Its pipes are closed, so it does end."""
-        self._child.send(signal.SIGKILL)  # no effect if it has ended by itself
+        """Wait for the end of a process after it closed its pipes, and return the error for it."""
+        self._child.send(signal.SIGKILL)  # no effect if it has already ended
         status = self._child.wait() or 0
         return ProcessEnded(f"with {exit_text(status).removeprefix('signal ')}")

@@ -1,4 +1,4 @@
-"""The work of a guarded process: what runs in the process that `rnnserve.common.guarded_process` starts."""
+"""The child's side of a guarded process, which `rnnserve.common.guarded_process` starts."""
 
 import os
 import queue
@@ -18,19 +18,19 @@ _STATUS = Path("/proc/self/status")
 
 
 def answer_requests(answer: Callable[[bytes], bytes]) -> None:
-    """Send an empty answer, by which this process is ready. Then answer requests until the parent closes its end.
+    """Send an empty response when this process is ready, then handle requests until the parent closes its end.
 
     An exception of `answer` ends this process.
     """
     die_with_parent(sys.stdin.fileno())
     answers = os.dup(sys.stdout.fileno())
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what libraries print is no answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # output that libraries print isn't a response
     # Disable core dumps: a model that crashes on every load would fill the disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    Path("/proc/self/oom_score_adj").write_text("1000")  # out of memory, the kernel ends this process before its parent
+    Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, the kernel kills this process first
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    # The lifeline: this thread ends the process when the other one has ended, also in the middle of a run of
-    # onnxruntime, which runs without the interpreter's lock.
+    # The lifeline: the thread that reads requests ends this process when the parent has ended. This also works during
+    # an inference call, because onnxruntime releases the interpreter's lock.
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
     _write(answers, b"")
     while True:
@@ -38,10 +38,10 @@ def answer_requests(answer: Callable[[bytes], bytes]) -> None:
 
 
 def limit_memory(more: int) -> None:
-    """Let this process allocate no more than `more` bytes beyond what it holds now. Replaces an earlier limit.
+    """Let this process allocate at most `more` bytes beyond its present memory. Replaces an earlier limit.
 
-    RLIMIT_DATA counts private memory that can be written. RLIMIT_AS would also count what is only reserved, such as the
-    address space that CUDA takes: hundreds of gigabytes.
+    The limit is RLIMIT_DATA, which counts private writable memory. RLIMIT_AS would also count reserved address space.
+    CUDA reserves hundreds of gigabytes of it.
     """
     held = re.search(r"^VmData:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
     if held is None:
@@ -50,10 +50,11 @@ def limit_memory(more: int) -> None:
 
 
 def limit_processor_seconds(more: float) -> None:
-    """Let this process compute no more than `more` seconds from now on. Replaces an earlier limit.
+    """Let this process use at most `more` seconds of processor time from now on. Replaces an earlier limit.
 
-    The other process has its own clock and kills this one. This limit ends an endless run where the other process has
-    been killed itself, and the run keeps the interpreter's lock from the thread that would notice it.
+    Normally, the parent measures the time and kills this process. This limit matters if the parent has been
+    killed itself. Then an endless inference call that holds the interpreter's lock would keep the lifeline thread from
+    running.
     """
     used = resource.getrusage(resource.RUSAGE_SELF)
     _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + more) + 1)
@@ -70,7 +71,7 @@ def _read_requests(requests: "queue.SimpleQueue[bytes]") -> None:
 
 
 def _read(size: int) -> bytes:
-    """Read as many bytes of requests. At their end, end this process."""
+    """Read exactly `size` bytes of requests. When the parent closes the pipe, end this process."""
     data = bytearray()
     while len(data) < size:
         block = os.read(sys.stdin.fileno(), min(size - len(data), 1 << 20))

@@ -1,4 +1,4 @@
-"""Which names of hosts mean this machine."""
+"""Recognize host names of this machine."""
 
 import ipaddress
 
@@ -6,7 +6,7 @@ __all__ = ["is_loopback"]
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a name or an address, without brackets, is of this machine's loopback: no name is looked up."""
+    """Return whether a name or an address (without brackets) is this machine's loopback. Looks up no names."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,8 +1,8 @@
-"""Fewer garbage collections while torch and onnx are imported, of whose time they take a quarter, and used.
+"""Reduce garbage collections while torch and onnx are imported (a quarter of the import time) and used.
 
-They make 350,000 objects that live as long as the process. The collector looks at them again and again while they are
-made, and in every full collection afterwards. For commands, whose process is their own: a library leaves the collector
-of its caller's process alone.
+The imports create 350,000 objects that live as long as the process. The collector would scan them repeatedly during the
+imports and in every full collection afterwards. Use this only in commands, which own their process: a library must not
+change the collector of its caller's process.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ from collections.abc import Iterator
 __all__ = ["lasting_imports", "rare_collections"]
 
 _RARE = (50_000, 20, 100)
-"""New objects between collections, and collections between those of older objects: by default 700, 10 and 10."""
+"""Thresholds of the three generations: new objects, then collections of the younger generation. Default 700, 10, 10."""
 
 
 @contextlib.contextmanager
 def lasting_imports(largest: str = "torch") -> Iterator[None]:
-    """Pause the garbage collector in the context. Afterwards it skips all objects that exist then.
+    """Pause the garbage collector in this context. Afterwards, it skips all objects that already exist.
 
-    Nothing changes if the module `largest` has been imported already.
+    Changes nothing if the module `largest` has already been imported.
     """
     if largest in sys.modules or not gc.isenabled():
         yield
@@ -35,9 +35,9 @@ def lasting_imports(largest: str = "torch") -> Iterator[None]:
 
 @contextlib.contextmanager
 def rare_collections() -> Iterator[None]:
-    """Collect garbage less often in the context: imports of torch's exporter, and traces, make objects that live on."""
+    """Collect garbage less often in this context: torch's exporter and tracing create many long-lived objects."""
     before = gc.get_threshold()
-    if 0 < before[0] < _RARE[0]:  # 0: the process collects none
+    if 0 < before[0] < _RARE[0]:  # 0: the collector is off
         gc.set_threshold(*_RARE)
     try:
         yield

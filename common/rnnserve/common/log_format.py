@@ -1,4 +1,4 @@
-"""How a line of the log is written: as text, or as JSON for what collects logs. Either has the time's zone."""
+"""Format log lines as text, or as JSON for log collectors. Both include the time zone."""
 
 import datetime as dt
 import json
@@ -13,7 +13,7 @@ LOG_FORMATS = ("text", "json")
 
 
 def log_formatter(name: str, *, has_process: bool) -> logging.Formatter:
-    """Make the formatter of one of `LOG_FORMATS`; JSON always names the process, text with `has_process`."""
+    """Return the formatter of a `LOG_FORMATS` entry. JSON always includes the process ID, text if `has_process`."""
     if name == "json":
         return _JsonFormatter()
     process = f" [{os.getpid()}]" if has_process else ""
@@ -21,7 +21,7 @@ def log_formatter(name: str, *, has_process: bool) -> logging.Formatter:
 
 
 def _time(record: logging.LogRecord, separator: str) -> str:
-    """A record's time in the machine's zone: 2026-11-27 12:00:00.123+01:00."""
+    """Return a record's time in the local time zone: 2026-11-27 12:00:00.123+01:00."""
     return dt.datetime.fromtimestamp(record.created).astimezone().isoformat(separator, "milliseconds")
 
 
@@ -31,9 +31,9 @@ class _TextFormatter(logging.Formatter):
 
 
 class _JsonFormatter(logging.Formatter):
-    """One object a line: time, level, process, logger, message, the traceback where there is one.
+    """One JSON object per line: time, level, process, logger, message, and the traceback if there is one.
 
-    A line about a request has its fields as entries of their own. They are not in its message.
+    For a line about a request, the request's fields are entries of the object and not part of the message.
     """
 
     def format(self, record: logging.LogRecord) -> str:

@@ -1,4 +1,4 @@
-"""A limit on how fast the log grows: a peer that provokes a line with every request must not fill the disk."""
+"""Limit the rate of log lines, so that a peer can't fill the disk by causing a line with every request."""
 
 import logging
 import time
@@ -9,21 +9,20 @@ from rnnserve.common.request_lines import REQUESTS_LOGGER
 __all__ = ["LogLimits"]
 
 _BURST = 20
-"""Lines in a row of the log, from one place of the program. Beyond it: one a second, which says how many were left
-out."""
+"""Lines in a row of the log, from one source line. Beyond it: one per second, with the number of dropped lines."""
 
 _MOST_KINDS = 1000
-"""Kinds that are counted. Beyond it, counting begins again."""
+"""Source lines that are counted. With more, all counts start again."""
 
 _LARGE_BURSTS = {"rnnserve.server.repository.loader": 1000}
-"""Lines in a row by logger, where more are usual: at a start, each version that stays out has one."""
+"""Larger bursts, by logger. The loader logs one line for each rejected version at startup, which can be many."""
 
 
 class LogLimits(logging.Filter):
-    """Lets so many records of one kind through, then one a second, which says how many were left out before it.
+    """Passes a burst of records from each source line, then one per second with the number of dropped records.
 
-    Records are of one kind that come from the same line of the program, whatever they say. Those of single requests
-    pass: there are no more of them than `request_lines` lets be.
+    The limit applies to a source line, whatever the texts of its messages. Records about single requests always pass,
+    because `request_lines` already limits them.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +31,7 @@ class LogLimits(logging.Filter):
         self._by_kind: dict[tuple[str, int], _Allowance] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Say whether a record is logged. A record after some that were not says how many."""
+        """Return whether to log a record. The first record after dropped ones includes their number."""
         if record.name == REQUESTS_LOGGER:
             return True
         now, kind = self._clock(), (record.pathname, record.lineno)
@@ -50,7 +49,7 @@ class LogLimits(logging.Filter):
 
 
 class _Allowance:
-    """How many records of a kind may be logged now; `left_out` counts those since the last one that was logged."""
+    """The current budget of one source line. `left_out` counts the records dropped since the last logged one."""
 
     def __init__(self, now: float, burst: int) -> None:
         self._burst = self._lines = float(burst)
@@ -58,7 +57,7 @@ class _Allowance:
         self.left_out = 0
 
     def take(self, now: float) -> bool:
-        """Count a record at a time in seconds. Return whether it may be logged."""
+        """Count a record at time `now`, in seconds. Returns whether to log it."""
         self._lines = min(self._lines + now - self._at, self._burst)
         self._at = now
         if self._lines < 1:

@@ -1,6 +1,7 @@
-"""Names of nodes that fail where eager PyTorch raises an error: the words that a client gets, in the file itself.
+"""Names of graph nodes that fail on purpose, where eager PyTorch raises an error. The name contains the message.
 
-ONNX has no operator that raises an error. A node that cannot run does, and onnxruntime's message has its name.
+ONNX has no operator that raises an error, so the export adds a node that cannot run. onnxruntime's error message
+contains the node's name, from which the server takes the message for the client.
 """
 
 __all__ = ["refusal_of_node", "refusing_name"]
@@ -9,14 +10,15 @@ _PREFIX = "refused_as_in_eager"
 
 
 def refusing_name(why: str, unique: str) -> str:
-    """Name a node that fails where eager raises an error.
+    """Return the name of a node that fails where eager PyTorch raises an error.
 
-    `why` is what eager doesn't compute, such as "the largest of no values", without a slash; `unique` tells it apart.
+    `why` describes what PyTorch can't compute, such as "the largest of no values". It must not contain a slash.
+    `unique` makes the name unique in the graph.
     """
     return f"{_PREFIX}/{why}/{unique}"
 
 
 def refusal_of_node(name: str) -> str:
-    """Give what `refusing_name` was given. Empty for the name of another node."""
+    """Return the `why` of a name from `refusing_name`, or an empty text for any other node."""
     prefix, _, rest = name.partition("/")
     return rest.partition("/")[0] if prefix == _PREFIX else ""

@@ -1,4 +1,4 @@
-"""Reading files that may hold anything, in bounded time and memory."""
+"""Read files of unknown content in bounded time and memory."""
 
 import errno
 import os
@@ -12,28 +12,28 @@ _BLOCK = 1 << 20
 
 
 class FileTooLarge(OSError):
-    """A file that has more bytes than such a file may have."""
+    """The file is larger than allowed."""
 
     def __init__(self, found: int, most: int) -> None:
         super().__init__(errno.EFBIG, f"has {found:,} bytes, and may have {most:,}")
 
 
 class LeadsOutError(OSError):
-    """A file that lies outside of the folder that it has to lie in: a link to it was followed."""
+    """The file is outside the required folder, because a link to it was followed."""
 
     def __init__(self) -> None:
         super().__init__(errno.ELOOP, "is a link that leads out of the repository")
 
 
 class OpenToAll(OSError):
-    """A file that every user of the machine may write or, if it is secret, read."""
+    """Every user of this machine may write the file, or may read it although it is secret."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(errno.EPERM, f"is open to every user of this machine: chmod o-rw {path}")
 
 
 def read_guarded(path: Path, most: int, *, is_secret: bool) -> bytes:
-    """Read a file as `read_regular` does. Raise OpenToAll if every user may write it, or read it although secret."""
+    """Read a file like `read_regular`. Raises OpenToAll if every user may write it, or may read it although secret."""
     content = read_regular(path, most)
     if path.stat().st_mode & (stat.S_IWOTH | (stat.S_IROTH if is_secret else 0)):
         raise OpenToAll(path)
@@ -41,33 +41,34 @@ def read_guarded(path: Path, most: int, *, is_secret: bool) -> bytes:
 
 
 def read_regular(path: Path, most: int, inside: Path | None = None) -> bytes:
-    """Read a file of at most `most` bytes, which lies in the folder `inside` after all links are followed, if given.
+    """Read a file of at most `most` bytes. With `inside`, the file must be in that folder after links are followed.
 
     Raises:
-        FileTooLarge: It has more bytes. None is read.
-        LeadsOutError: It doesn't lie in `inside`. Nothing is read.
-        OSError: It cannot be read, or is a folder, named pipe, socket or device, of which reading may never end.
+        FileTooLarge: The file is larger. Nothing is read.
+        LeadsOutError: The file isn't in `inside`. Nothing is read.
+        OSError: The file cannot be read, or it is a folder, named pipe, socket or device. Reading from some of these
+            would never end.
     """
-    return b"".join(_blocks(path, most, most, inside))  # in most cases of one block, which is not copied
+    return b"".join(_blocks(path, most, most, inside))  # usually a single block, which join doesn't copy
 
 
 def read_blocks(path: Path, most: int, inside: Path | None = None) -> Iterator[bytes]:
-    """Read a file as `read_regular` does, a mebibyte at a time."""
+    """Read a file like `read_regular`, in blocks of one mebibyte."""
     return _blocks(path, most, _BLOCK, inside)
 
 
 def _blocks(path: Path, most: int, largest: int, inside: Path | None) -> Iterator[bytes]:
     try:
-        _check(path.stat(), most)  # before it is opened, since opening a device may have effects
+        _check(path.stat(), most)  # before the open, because opening a device may have effects
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError:  # a NUL in its name
+    except ValueError:  # a NUL in the path
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
     try:
         status = os.fstat(file)
-        _check(status, most)  # again: what was opened may be another file
+        _check(status, most)  # again, because the path may now lead to another file
         if inside is not None:
             _check_place(file, inside)
-        left = status.st_size  # and no more, should it grow
+        left = status.st_size  # stop there even if the file grows
         while left and (block := os.read(file, min(left, largest))):
             left -= len(block)
             yield block
@@ -85,6 +86,6 @@ def _check(status: os.stat_result, most: int) -> None:
 
 
 def _check_place(file: int, inside: Path) -> None:
-    """Check where an open file lies. A path is no proof: it may be swapped for a link between a check and its use."""
+    """Check the folder of an open file. Checking the path isn't enough: a link may replace it before its use."""
     if not Path(f"/proc/self/fd/{file}").readlink().is_relative_to(inside.resolve()):
         raise LeadsOutError

@@ -1,7 +1,7 @@
-"""Lines of the log about single requests: what they say, how they are written, and how many there may be.
+"""Log lines about single requests: their fields, their format, and their rate limit.
 
-They never have a client's data: no values, no shapes, no text of an error, which may repeat some. What a client has
-chosen itself is its id, of bounded size and in printable characters.
+They never contain a client's data: no values, no shapes, and no error texts, because these may repeat data. The only
+part that a client chooses is its request id, of bounded size and in printable characters.
 """
 
 import itertools
@@ -25,15 +25,16 @@ __all__ = [
 ]
 
 LOG_REQUESTS = ("errors", "none", "all")
-"""Which requests have a line. The first is the default."""
+"""Which requests are logged. The first is the default."""
 
 REQUESTS_LOGGER = "rnnserve.requests"
 
 _BURST = 10
-"""Lines in a row about single requests, of one reason. Beyond it: one a second."""
+"""Lines in a row about single requests, for the same reason. Beyond it: one per second."""
 
 _MOST_A_SECOND = 50
-"""Lines a second about single requests, of all reasons. Beyond it: they are counted in the next line."""
+"""Lines per second about single requests, for all reasons. Beyond it: they are dropped, and the next line has their
+number."""
 
 _log = logging.getLogger(REQUESTS_LOGGER)
 
@@ -41,29 +42,29 @@ _ID = re.compile(r"[!-~]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 _PREFIX, _COUNT = secrets.token_hex(6), itertools.count(1)
-"""An id of a request is unique: one random part a process, and a number."""
+"""The parts of a unique request id: a random part for each process, and a number."""
 
 
 def new_request_id() -> str:
-    """Make the id of a request that has none."""
+    """Return a new id for a request that has none."""
     return f"{_PREFIX}-{next(_COUNT):x}"
 
 
 def usable_id(text: str) -> str:
-    """Give an id that a client has chosen, where it may stand in a line and in a header. Else nothing."""
+    """Return an id that a client chose if it is safe in a log line and a header, else an empty text."""
     return text if _ID.fullmatch(text) else ""
 
 
 def trace_id_of(traceparent: str) -> str:
-    """Give the trace's id in a header of that name (W3C Trace Context). Empty where it is none."""
+    """Return the trace id in a `traceparent` header (W3C Trace Context), or an empty text if the header is invalid."""
     found = _TRACEPARENT.fullmatch(traceparent)
     return found[1] if found else ""
 
 
 def log_request(fields: Mapping[str, object], *, has_failed: bool, left_out: int = 0) -> None:
-    """Write a line with the fields that are neither None nor empty.
+    """Log a line with all fields except None and empty ones.
 
-    `left_out` is the number of lines of the same kind that were left out before it.
+    `left_out` is the number of dropped lines of the same kind before it.
     """
     said = {name: value for name, value in fields.items() if value not in (None, "")}
     if left_out:
@@ -73,7 +74,7 @@ def log_request(fields: Mapping[str, object], *, has_failed: bool, left_out: int
 
 
 def fields_of(record: logging.LogRecord) -> Mapping[str, object]:
-    """What a record says of a request, by name. Nothing where it is of none."""
+    """Return the request's fields in a log record, by name. Empty for a record that isn't about a request."""
     fields: Mapping[str, object] = getattr(record, "request_fields", {})
     return fields
 
@@ -86,20 +87,20 @@ def _word(value: object) -> str:
 
 
 class LineBudget:
-    """How many lines there may be: of each kind some in a row, then one a second, and so many of all. Any thread.
+    """The rate limit: for each kind a burst of lines, then one per second, and a limit for all kinds. Thread-safe.
 
-    Kinds are few: a status and a reason.
+    There are few kinds: a status with a reason.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._of_kind: dict[str, tuple[float, float]] = {}  # lines that may be, and when that was so
+        self._of_kind: dict[str, tuple[float, float]] = {}  # remaining lines, and the time of that figure
         self._of_all = float(_MOST_A_SECOND), clock()
         self._left_out: dict[str, int] = {}
 
     def take(self, kind: str) -> int | None:
-        """Count a line. Return how many of its kind were left out before it, or None if it must be left out, too."""
+        """Count a line. Returns how many of its kind were dropped before it, or None if this one must be dropped."""
         with self._lock:
             now = self._clock()
             lines, at = self._of_kind.get(kind, (float(_BURST), now))
@@ -116,11 +117,11 @@ class LineBudget:
             return self._left_out.pop(kind, 0)
 
     def left_out(self, kind: str) -> int:
-        """How many lines of a kind were left out since this was asked, or a line was counted."""
+        """Return how many lines of a kind were dropped since the last call or the last logged line."""
         with self._lock:
             return self._left_out.pop(kind, 0)
 
     def leave_out(self, kind: str, count: int = 1) -> None:
-        """Note lines that were left out for another reason."""
+        """Count lines dropped for another reason."""
         with self._lock:
             self._left_out[kind] = self._left_out.get(kind, 0) + count

@@ -1,8 +1,8 @@
-"""Traces of OpenTelemetry, as a process exports them: over OTLP, where the OTEL_… variables of its environment say.
+"""Export OpenTelemetry traces over OTLP, configured by the OTEL_… environment variables.
 
-The variables are the SDK's own (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/):
-where to (OTEL_EXPORTER_OTLP_ENDPOINT, …_HEADERS), how many (OTEL_TRACES_SAMPLER), what the process is
-(OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME), how much may wait (OTEL_BSP_MAX_QUEUE_SIZE).
+These are the SDK's own variables (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
+They set the destination (OTEL_EXPORTER_OTLP_ENDPOINT, …_HEADERS), the sampling (OTEL_TRACES_SAMPLER), the description
+of the process (OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME) and the queue size (OTEL_BSP_MAX_QUEUE_SIZE).
 """
 
 import importlib.util
@@ -25,24 +25,24 @@ _END_SECONDS = 1.0
 
 
 class TracesUnavailable(Exception):
-    """Traces cannot be exported as asked. The message is for the user."""
+    """Traces cannot be exported with these settings. The message is for the user."""
 
 
 class Traces(NamedTuple):
-    """What makes spans, as the sampler of the environment decides."""
+    """The tracer that makes spans, and its provider. The environment's sampler decides which spans are recorded."""
 
     tracer: "Tracer"
     provider: "TracerProvider"
 
     def close(self) -> None:
-        """Export what waits, and end: within a second, since what collects spans may not answer."""
+        """Export the pending spans, but stop after one second, because the collector may not respond."""
         closing = threading.Thread(target=self.provider.shutdown, name="spans", daemon=True)
         closing.start()
         closing.join(_END_SECONDS)
 
 
 def check_traces() -> None:
-    """Raise TracesUnavailable if the extra `otel` is missing, or the environment has another exporter or protocol."""
+    """Raise TracesUnavailable if the extra `otel` is missing, or the environment sets another exporter or protocol."""
     for name in _NEEDED:
         if not _is_there(name):
             raise TracesUnavailable(f"--traces {missing_package(name, 'otel')}")
@@ -56,19 +56,19 @@ def check_traces() -> None:
 
 
 def start_traces() -> Traces | None:
-    """Begin to export over OTLP. None if the environment turns the export off. May raise TracesUnavailable."""
+    """Start the export over OTLP. Returns None if the environment turns it off. May raise TracesUnavailable."""
     check_traces()
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
         return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    # Its queue is bounded, and a thread of its own exports: spans that find no room are dropped.
+    # The processor exports on its own thread. Its queue is bounded: when it is full, new spans are dropped.
     return traces_to(BatchSpanProcessor(OTLPSpanExporter()))
 
 
 def traces_to(processor: "SpanProcessor") -> Traces:
-    """Have spans go to a processor."""
+    """Return a tracer whose spans go to `processor`."""
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
 

@@ -1,4 +1,4 @@
-"""What a server shows over TLS, and whom it admits: its files read, and checked before anybody meets them."""
+"""A server's TLS certificate, its key and the CAs of its clients, read from files and checked before use."""
 
 import contextlib
 import dataclasses
@@ -19,15 +19,15 @@ _MOST_BYTES = 1 << 20
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 _FLIGHTS = 8
-"""Turns of both sides in a handshake. Of TLS 1.3 there are three."""
+"""Limit for the rounds of a handshake. TLS 1.3 needs three."""
 
 
 class IdentityError(Exception):
-    """The files for TLS cannot be used: the text says which, and what they should be."""
+    """The TLS files cannot be used. The message names the file and what it should contain."""
 
 
 class TlsFiles(NamedTuple):
-    """The files that the options for TLS name, in PEM: see `TlsIdentity`."""
+    """The PEM files of the TLS options. See `TlsIdentity`."""
 
     certificate: Path
     key: Path
@@ -36,12 +36,12 @@ class TlsFiles(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TlsIdentity:
-    """The contents of the files when they were read, in PEM.
+    """The contents of the TLS files, in PEM, as they were when they were read.
 
     Attributes:
         certificate: Certificate chain.
         key: Private key.
-        client_ca: Certificates of the authorities whose clients are admitted. None admits all.
+        client_ca: Certificates of the CAs whose clients are admitted. None admits all clients.
     """
 
     certificate: bytes
@@ -50,19 +50,19 @@ class TlsIdentity:
 
     @property
     def end(self) -> float:
-        """When the first of the chain's certificates ends, in seconds since the epoch; 0 where that cannot be read."""
+        """The earliest expiry in the certificate chain, in seconds since the epoch, or 0 if it cannot be read."""
         return certificate_end(self.certificate)
 
     def context(self, files: TlsFiles) -> ssl.SSLContext:
-        """Make a context for the server's side of connections. `files` are for messages.
+        """Create a context for the server's side of connections. `files` are used only in error messages.
 
         Raises:
-            IdentityError: The key doesn't match the certificate, or something is not in PEM.
+            IdentityError: The key doesn't match the certificate, or a file isn't PEM.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            # Files in memory, so that what is checked is what was read. Without a password, OpenSSL would ask for that
-            # of an encrypted key on the terminal.
+            # Files in memory, so that OpenSSL loads exactly the checked bytes. The empty password keeps OpenSSL from
+            # asking for one on the terminal if the key is encrypted.
             with _in_memory(self.certificate) as certificate, _in_memory(self.key) as key:
                 context.load_cert_chain(certificate, key, password="")
         except ssl.SSLError as error:
@@ -79,14 +79,14 @@ class TlsIdentity:
         return context
 
     def flaw(self, files: TlsFiles) -> str:
-        """Return why clients would refuse the chain, found by a handshake in memory. Empty if they would not.
+        """Return why clients would refuse the chain, or an empty text. Tries a handshake in memory.
 
-        The client there trusts the authorities in the chain, or a certificate that is alone: it judges dates,
-        signatures within the chain and the certificate's purpose, and no names. May raise IdentityError.
+        The test client trusts the CAs in the chain, or the certificate itself if it is alone. It checks dates,
+        signatures within the chain and the certificate's purpose, but no names. May raise IdentityError.
         """
         server = dataclasses.replace(self, client_ca=None).context(files)
         chain = _PEM.findall(self.certificate.decode("ascii", "replace"))
-        if not chain:  # but one of another kind, which OpenSSL reads, too
+        if not chain:  # OpenSSL also reads other PEM labels, such as TRUSTED CERTIFICATE
             return f"--tls-certificate {files.certificate}: holds no CERTIFICATE in PEM"
         client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         client.check_hostname = False
@@ -102,7 +102,7 @@ class TlsIdentity:
 
 
 def read_identity(files: TlsFiles) -> TlsIdentity:
-    """Read the files, without a check of their contents. May raise IdentityError."""
+    """Read the files without checking their contents. May raise IdentityError."""
     return TlsIdentity(
         _read(files.certificate), _read(files.key), None if files.client_ca is None else _read(files.client_ca)
     )
@@ -117,7 +117,7 @@ def _read(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def _in_memory(contents: bytes) -> Iterator[str]:
-    """The path of a file in memory with some contents."""
+    """Yield the path of an in-memory file with these contents."""
     with os.fdopen(os.memfd_create("rnnserve-tls"), "wb") as file:
         file.write(contents)
         file.flush()
@@ -125,7 +125,7 @@ def _in_memory(contents: bytes) -> Iterator[str]:
 
 
 def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
-    """Have two contexts shake hands. Raises ssl.SSLError if one refuses the other."""
+    """Run a handshake between two contexts. Raises ssl.SSLError if one refuses the other."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     ends = (client.wrap_bio(to_client, to_server), server.wrap_bio(to_server, to_client, server_side=True))
     for _ in range(_FLIGHTS):

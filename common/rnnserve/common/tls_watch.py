@@ -1,4 +1,4 @@
-"""Follows the files for TLS while they are served: what is good is taken, what is not is told, and changes nothing."""
+"""Reload the TLS files while the server runs. If new files are invalid, log an error and keep the old certificate."""
 
 import datetime as dt
 import logging
@@ -13,19 +13,19 @@ __all__ = ["SOON_SECONDS", "TlsWatch"]
 _log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
-"""Seconds between two looks. Reading the three files takes 25 microseconds, and judging new ones 2 ms."""
+"""Seconds between two checks. Reading the three files takes 25 microseconds, and validating new ones 2 ms."""
 
 _DAY = 86400.0
 SOON_SECONDS = 14 * _DAY
-"""How long before its end a certificate is warned of."""
+"""Seconds before a certificate's expiry from which on the log has a daily warning."""
 
 
 class TlsWatch:
-    """Looks at the files once a second, on a thread of its own: a file system that hangs holds up nothing else.
+    """Checks the files once per second, on its own thread, so that a hanging file system blocks nothing else.
 
-    The bytes are compared, not dates of the files: links may be swapped, and files written twice in a moment. A pair
-    is often written one file after the other, so that what does not fit is told only if it is still there at the next
-    look.
+    It compares the files' bytes, not their dates, because links may be swapped and a file may be written twice within
+    one tick of the clock. Certificate and key are often written one after the other. So files that don't match are
+    reported only if the next check finds the same.
     """
 
     def __init__(
@@ -36,9 +36,10 @@ class TlsWatch:
         refuse: Callable[[], None],
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Begin with the identity `served`, which was read from `files`; `start` begins to look.
+        """Prepare, with the current identity `served`, which was read from `files`. `start` starts the checks.
 
-        `use` serves a new identity from now on, `refuse` counts refused files, `clock` has seconds since the epoch.
+        `use` is called with each new valid identity, and `refuse` when new files are refused. `clock` returns seconds
+        since the epoch.
         """
         self._files = files
         self._served = served
@@ -51,15 +52,15 @@ class TlsWatch:
         self._is_closed = threading.Event()
 
     def start(self) -> None:
-        """Begin to look."""
+        """Start the thread that checks the files."""
         threading.Thread(target=self._loop, name="certificates", daemon=True).start()
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._is_closed.set()
 
     def look(self) -> None:
-        """Take what the files hold now if it is new and good, and say what there is to say."""
+        """Check the files once: use new valid files, log invalid ones, and warn if the certificate expires soon."""
         try:
             found = read_identity(self._files)
         except IdentityError as error:
@@ -73,7 +74,7 @@ class TlsWatch:
             self._refused = None
             return
         try:
-            found.context(self._files)  # the authorities of clients, too
+            found.context(self._files)  # also checks the client CAs
             flaw = found.flaw(self._files)
         except IdentityError as error:
             flaw = str(error)
@@ -85,7 +86,7 @@ class TlsWatch:
         _log.info("the files for TLS are new, and serve from now on: the certificate ends at %s", _date(found.end))
 
     def _tell(self, found: TlsIdentity | str, flaw: str) -> None:
-        """Tell what is wrong with what was found, once it has been found twice, and then once a day."""
+        """Log invalid files when two checks in a row have found them, and then once per day."""
         now = self._clock()
         if found != self._refused:
             self._refused, self._told_at = found, None
@@ -116,9 +117,9 @@ class TlsWatch:
             )
 
     def _judge_served(self) -> None:
-        """Warn of a flaw with which the server has started: it is told, and was served by releases before this one."""
+        """Warn if clients refuse the certificate of the start. That isn't an error: earlier releases served it."""
         flaw = self._served.flaw(self._files)
-        if flaw and not 0 < self._served.end <= self._clock():  # that is told in other words
+        if flaw and not 0 < self._served.end <= self._clock():  # _say_end already reports an expired certificate
             _log.warning("%s: clients refuse it", flaw)
 
     def _loop(self) -> None:
@@ -126,7 +127,7 @@ class TlsWatch:
         while True:
             try:
                 self.look()
-            except Exception as error:  # noqa: BLE001 - no memory or descriptor to look with, or a defect: it looks on
+            except Exception as error:  # noqa: BLE001 - out of memory or descriptors, or a bug: keep checking
                 _log.warning("the files for TLS cannot be looked at: %s", error)
             if self._is_closed.wait(_LOOK_SECONDS):
                 return

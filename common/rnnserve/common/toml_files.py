@@ -1,4 +1,4 @@
-"""TOML with mistakes by file and line."""
+"""Parse TOML and report errors with file and line."""
 
 import tomllib
 from pathlib import Path
@@ -8,7 +8,7 @@ __all__ = ["parse_toml"]
 
 
 def parse_toml(content: bytes, path: Path) -> dict[str, Any]:
-    """Read the content of a file; ValueError, with a message for the user, if it isn't TOML."""
+    """Parse the content of a TOML file. Raises ValueError, with a message for the user, if it isn't TOML."""
     try:
         return tomllib.loads(content.decode())
     except UnicodeDecodeError as error:

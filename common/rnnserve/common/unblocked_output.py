@@ -1,11 +1,11 @@
-"""Standard output and error that a slow reader can't stop.
+"""Standard output and error that a slow reader can't block.
 
-A pipe that is not read is full after 64 KiB. Then each write would wait, and with it threads that log, changes of
-models, and the end of the process. So a write waits for room for a moment at most. After that, lines that find no room
-are left out, until there is room again. A line then says how many were left out.
+A pipe that nobody reads is full after 64 KiB. Then each write would block, and with it the threads that log, model
+updates and the shutdown. So a write waits only briefly for room. After that, lines are dropped until there is room
+again, and the next line reports how many were dropped.
 
-gRPC's core and the C library write to descriptor 2 by themselves. A pipe or terminal there is replaced by a description
-of it that does not block, so that their lines are lost instead.
+gRPC's core and the C library write to descriptor 2 directly. If that is a pipe or a terminal, this module reopens it in
+non-blocking mode, so that their lines are lost instead.
 """
 
 import atexit
@@ -22,17 +22,17 @@ from typing import IO, cast
 __all__ = ["UnblockedStream", "finish_output", "unblock_output"]
 
 _WAIT_SECONDS = 0.2
-"""Seconds that a write waits for room. Beyond it: the line is left out, and no write waits until there is room."""
+"""Seconds that a write waits for room. Beyond it: the line is dropped, and no write waits until there is room."""
 
 _END_SECONDS = 0.5
-"""Seconds for the last lines at the end of the process."""
+"""Seconds to write the last lines at the end of the process."""
 
 _ATOMIC = 4096
-"""Bytes that a pipe with room takes without a wait, PIPE_BUF."""
+"""PIPE_BUF: bytes that a writable pipe accepts without blocking."""
 
 
 class UnblockedStream(io.TextIOBase):
-    """A text stream to a descriptor. Any thread may write."""
+    """A text stream to a descriptor. Thread-safe."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -40,7 +40,7 @@ class UnblockedStream(io.TextIOBase):
         self._poll.register(fd, select.POLLOUT)
         self._lock = threading.Lock()
         self._unfinished = ""
-        self._rest = b""  # of a line that was written in part
+        self._rest = b""  # the unwritten part of a line
         self._left_out = 0
 
     @property
@@ -49,19 +49,19 @@ class UnblockedStream(io.TextIOBase):
         return "utf-8"
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the descriptor."""
         return self._fd
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Return whether it is a terminal."""
         return os.isatty(self._fd)
 
     def writable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def write(self, text: str) -> int:
-        """Write whole lines. A line without an end waits for `flush`, or for its end."""
+        """Write the complete lines. An incomplete line waits for its end or for `flush`."""
         with self._lock:
             *lines, self._unfinished = (self._unfinished + text).split("\n")
             for line in lines:
@@ -69,14 +69,14 @@ class UnblockedStream(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Write a line without an end, too."""
+        """Write the incomplete line as well."""
         with self._lock:
             rest, self._unfinished = self._unfinished, ""
             if rest:
                 self._put(rest)
 
     def finish(self, seconds: float = _END_SECONDS) -> None:
-        """Write what is left, within `seconds`."""
+        """Write the rest, within `seconds`."""
         self.flush()
         with self._lock:
             self._catch_up(time.monotonic() + seconds)
@@ -93,7 +93,7 @@ class UnblockedStream(io.TextIOBase):
         self._left_out += 1
 
     def _catch_up(self, deadline: float) -> bool:
-        """Write the rest of a line, and how many lines were left out. Return whether that has been written."""
+        """Write the rest of a line and the number of dropped lines. Returns whether nothing is left."""
         self._rest = self._written(self._rest, deadline)
         if self._left_out and not self._rest:
             note = f"{self._left_out:,} lines left out here: they were not read as fast as they were written\n".encode()
@@ -104,14 +104,14 @@ class UnblockedStream(io.TextIOBase):
         return not self._rest
 
     def _written(self, data: bytes, deadline: float) -> bytes:
-        """Write before a deadline. Return the rest. Without a reader, the data is dropped."""
+        """Write until the deadline and return the rest. If the reader is gone, drop the data."""
         while data:
             left = max(deadline - time.monotonic(), 0.0)
             if not self._poll.poll(1e3 * left):
                 return data
             try:
                 data = data[os.write(self._fd, data[:_ATOMIC]) :]
-            except BlockingIOError:  # there is room, but for less
+            except BlockingIOError:  # there is room, but not enough
                 if not left:
                     return data
                 time.sleep(1e-3)
@@ -121,10 +121,10 @@ class UnblockedStream(io.TextIOBase):
 
 
 def unblock_output() -> None:
-    """Replace `sys.stdout` and `sys.stderr`, for the rest of this process's life. To be called once, at its start.
+    """Replace `sys.stdout` and `sys.stderr` for the rest of this process. Call it once, at the start.
 
-    Descriptors that were closed are opened on nothing: otherwise a connection would get their numbers, and lines for
-    standard error would be sent to a client.
+    Closed descriptors are opened on /dev/null. Otherwise a connection could get number 2, and lines for standard error
+    would go to a client.
     """
     for fd in (0, 1, 2):
         with contextlib.suppress(OSError):
@@ -134,14 +134,14 @@ def unblock_output() -> None:
         if nothing != fd:
             os.dup2(nothing, fd)
             os.close(nothing)
-    if sys.stdout is sys.__stdout__:  # else it has been replaced already, by a test for example
+    if sys.stdout is sys.__stdout__:  # otherwise something else, such as a test, has already replaced it
         sys.stdout = _unblocked(1, sys.stdout)
     if sys.stderr is sys.__stderr__:
         sys.stderr = _unblocked(2, sys.stderr)
 
 
 def finish_output() -> None:
-    """Write the last lines, for half a second at most: to be called before the process ends at once."""
+    """Write the last lines, for at most half a second. Call it before the process exits immediately."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, UnblockedStream):
             stream.finish()
@@ -152,8 +152,8 @@ def _unblocked(fd: int, before: "IO[str] | None") -> "IO[str]":
         with contextlib.suppress(OSError):
             before.flush()
     if stat.S_ISFIFO(os.fstat(fd).st_mode) or os.isatty(fd):
-        # A new description: other processes share the old one, and may not expect that it does not block. A pipe of
-        # another user cannot be opened again.
+        # Reopen it, because other processes share the old file description and may rely on blocking writes. A pipe of
+        # another user cannot be reopened.
         with contextlib.suppress(OSError):
             again = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
             os.dup2(again, fd)

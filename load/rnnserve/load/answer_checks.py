@@ -1,4 +1,4 @@
-"""Checks of answers: against known labels, against the outputs in a file, or against the first answer to a request."""
+"""Checks answers against known labels, the outputs in a file, or the first answer to the same request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from rnnserve.protos.inference_pb2 import ModelInferResponse
 __all__ = ["TOLERANCE", "AnswerCheck", "AnswerChecker"]
 
 TOLERANCE = 1e-3
-"""Largest difference between floats of two near answers, as a part of the largest value, or of 1."""
+"""Tolerance for floats of two answers, relative to the largest value or to 1."""
 
 
 @dataclass(frozen=True)
@@ -30,17 +30,17 @@ class AnswerCheck:
     requested: Sequence[str]  # names of the requested outputs
     is_exact: bool  # whether later answers must equal the first one bit for bit
     expected: Sequence[Prediction] | None = None  # outputs from a file, or None if the first answer is the reference
-    classes: npt.NDArray[np.int64] | None = None  # (batch,) expected, or `UNKNOWN_CLASS`; None to compare outputs
-    key: int = 0  # the same for requests with equal bytes, which share a reference answer
+    classes: npt.NDArray[np.int64] | None = None  # (batch,) expected, or `UNKNOWN_CLASS`. None compares outputs instead
+    key: int = 0  # equal for requests with equal bytes, which share a reference answer
 
     @property
     def checked_rows(self) -> int:
-        """Number of rows whose answer is known, or will be."""
+        """Number of rows whose right answer is known now or after the first answer."""
         return len(self.chosen) if self.classes is None else int((self.classes != UNKNOWN_CLASS).sum())
 
 
 class AnswerChecker:
-    """Compares the answers of one generator, and keeps the first answer to each request."""
+    """Checks the answers of one generator, and keeps the first answer to each request as the reference."""
 
     def __init__(self, checks: Mapping[int, AnswerCheck]) -> None:
         self._checks = checks
@@ -51,11 +51,11 @@ class AnswerChecker:
         return item in self._checks
 
     def count_wrong(self, item: int, response: ModelInferResponse) -> int | None:
-        """Return how many rows of an answer are wrong, or None for the first answer if it becomes the reference."""
+        """Return the number of wrong rows in an answer, or None if the answer becomes the reference."""
         raw = tuple(response.raw_output_contents)
         check = self._checks[item]
         if raw and raw == self._right.get(check.key):
-            return 0  # the same bytes as a right answer: the usual case, which must be fast
+            return 0  # equal bytes: the usual case, which must be fast
         outputs = read_outputs(response)
         if check.classes is not None:
             wrong = _count_wrong_labels(outputs.get("logits"), check.classes)

@@ -1,6 +1,6 @@
-"""Comparison of two load tests, from their JSON documents: which figures changed.
+"""Compares two load tests by their JSON documents: which figures have changed?
 
-Welch's t-test compares the means over the runs. Parts of one run would not show how much runs differ from each other.
+Welch's t-test compares the means over the runs. Parts of a single run would not show how much runs vary.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from rnnserve.load.units import format_duration, format_rate
 __all__ = ["Difference", "compare_documents", "format_comparison"]
 
 _MAY_DIFFER = ("seed", "runs", "processes", "no_early_stop", "confidence")
-"""Options that do not change what is measured: neither what is sent nor when."""
+"""Options that change neither which requests are sent nor when."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One figure of one load in two tests: its means, and the interval of their difference, None without runs."""
+    """One figure of one load in two tests: its means, and the interval of their difference (None without runs)."""
 
     load: str
     figure: str
@@ -33,14 +33,14 @@ class Difference:
 
     @property
     def has_changed(self) -> bool | None:
-        """Whether the interval does not contain 0, or None if there is none."""
+        """Whether the interval excludes 0, or None without an interval."""
         return None if self.interval is None else not self.interval.low <= 0 <= self.interval.high
 
 
 def compare_documents(
     before: Mapping[str, Any], after: Mapping[str, Any], confidence: float, names: tuple[str, str]
 ) -> tuple[list[Difference], list[str]]:
-    """Compare each figure of each load in both documents. Return the differences, and notes on what else differs."""
+    """Compare each figure of each load in both documents. Returns the differences, and notes on other changes."""
     _require_equal_workloads(before["workload"], after["workload"], names)
     try:
         points = {_load_of(point): point for point in after["points"]}
@@ -58,7 +58,7 @@ def compare_documents(
 
 
 def format_comparison(differences: Sequence[Difference], notes: Sequence[str], confidence: float) -> str:
-    """Return a comparison as text: a table, and sentences after it."""
+    """Return a comparison as text: a table, followed by sentences."""
     rows = []
     for each in differences:
         text = format_rate if each.figure == FIGURES[0] else format_duration
@@ -109,7 +109,7 @@ def _compare(load: str, figure: str, runs: Sequence[Sequence[Mapping[str, Any]]]
 
 
 def _circumstances(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """Return which facts beside the workload differ: they may be the reason for a difference."""
+    """Return which facts other than the workload differ, because they may explain a difference."""
     notes = []
     for part, kind in (("machine", "generator's machine"), ("server", "server")):
         one, other = before.get(part) or {}, after.get(part) or {}

@@ -1,6 +1,6 @@
 """Confidence intervals, from scipy: of a share of requests, of a mean, and of the difference between two means.
 
-scipy takes a second to import, so that only the functions that use it import it.
+scipy takes a second to import, so only the functions that use it import it.
 """
 
 import warnings
@@ -34,7 +34,7 @@ class Interval(NamedTuple):
 
 
 def require_scipy(option: str) -> None:
-    """Import scipy before a load begins, because an option needs it."""
+    """Check that scipy can be imported, before a load begins. `option` is the option that needs it."""
     try:
         import scipy.stats  # noqa: F401
     except ModuleNotFoundError as error:
@@ -42,14 +42,14 @@ def require_scipy(option: str) -> None:
 
 
 def share_interval(count: int, total: int, confidence: float) -> Interval:
-    """Return the interval of a share of which `count` of `total` independent events are a sample (Clopper-Pearson)."""
+    """Return the interval of a share, from a sample of `count` out of `total` independent events (Clopper-Pearson)."""
     from scipy import stats
 
     return Interval(*map(float, stats.binomtest(count, total).proportion_ci(confidence, method="exact")))
 
 
 def largest_count(total: int, share: float, confidence: float) -> int:
-    """Return the largest count of `total` events whose `share_interval` does not lie above a share."""
+    """Return the largest count out of `total` events whose `share_interval` does not lie above `share`."""
     from scipy import stats
 
     return int(stats.binom.isf((1 - confidence) / 2, total, share))
@@ -68,9 +68,9 @@ def difference_interval(before: Sequence[float], after: Sequence[float], confide
     """Return the interval of the mean of `after` minus the mean of `before` (Welch's t-test)."""
     from scipy import stats
 
-    if not np.ptp(before) and not np.ptp(after):  # no spread to estimate anything from
+    if not np.ptp(before) and not np.ptp(after):  # without any spread, there is nothing to estimate
         return Interval(*[float(np.mean(after) - np.mean(before))] * 2)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # about values that are nearly equal
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns about values that are nearly equal
         found = stats.ttest_ind(after, before, equal_var=False).confidence_interval(confidence)
     return Interval(*map(float, found))

@@ -1,7 +1,7 @@
 """Random draws of a load test before it starts: sizes, the order of requests, and the times to send them.
 
-Sizes and models come in equal counts, as MLPerf LoadGen issues samples. Independent draws would give one run more long
-sequences than another, and their latencies would differ by that.
+Sizes and models are drawn in fixed proportions, as in MLPerf LoadGen. With independent draws, one run would happen to
+get more long sequences than another, and their latencies would differ for this reason.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ _EXPECTED = "Expected one size (16), a range with both ends (1:64), or sizes wit
 
 @dataclass(frozen=True)
 class SizeDistribution:
-    """Sizes of at least 1 with their probabilities, and the text that the user wrote."""
+    """Sizes of at least 1 with their probabilities, and the user's text."""
 
     text: str
     sizes: tuple[int, ...]
@@ -38,7 +38,7 @@ class SizeDistribution:
 
 
 class EvenSizes:
-    """Draws sizes in equal counts: of every 256, each size as often as its probability says."""
+    """Draws sizes in fixed proportions: among every 256 sizes, each appears as often as its probability requires."""
 
     def __init__(self, distribution: SizeDistribution) -> None:
         self._distribution = distribution
@@ -55,9 +55,9 @@ class EvenSizes:
 
 
 def draw_evenly(probabilities: npt.ArrayLike, count: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Draw indices, (count,) int64, in random order, each as often as its probability says, rounded up or down.
+    """Draw indices, (count,) int64, in random order. Each appears in proportion to its probability, rounded up or down.
 
-    This is systematic sampling: equally spaced places between 0 and 1 choose by the sums of the probabilities.
+    This is systematic sampling: equally spaced points between 0 and 1 select indices by the cumulative probabilities.
     """
     sums = np.cumsum(probabilities)  # (choices,)
     places = (np.arange(count) + random.random()) / count * sums[-1]  # (count,)
@@ -65,17 +65,17 @@ def draw_evenly(probabilities: npt.ArrayLike, count: int, random: np.random.Gene
 
 
 def draw_rounds(items: int, fewest: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
-    """Return whole rounds with `fewest` indices or more. Each round has every item once, in a new order."""
+    """Return whole rounds with at least `fewest` indices. Each round contains every item once, in a new order."""
     return np.concatenate([random.permutation(items) for _ in range(-(-fewest // items))])
 
 
 def draw_schedule(
     arrivals: str, rate: float, seconds: float, *, random: np.random.Generator, part: int = 0, parts: int = 1
 ) -> npt.NDArray[np.int64]:
-    """Return the intended send times of one of several generators that produce a rate together.
+    """Return the intended send times of one generator. `parts` generators together produce the rate.
 
-    Poisson arrivals are like those of independent users: the sum of such schedules is a Poisson schedule. Constant
-    arrivals come one per tick, and the generators take turns.
+    Poisson arrivals resemble independent users, and the sum of several Poisson schedules is again one. Constant
+    arrivals are equally spaced, and the generators take turns.
 
     Returns:
         (requests,) int64, nanoseconds from the start, ascending, each below `seconds`.
@@ -86,7 +86,7 @@ def draw_schedule(
         return times[times < end].astype(np.int64)
     mean *= parts
     count = end / mean
-    # Five standard deviations more than expected are too few for one schedule in a million. The loop then goes on.
+    # Five standard deviations above the expected count are too few for one schedule in a million. The loop adds more.
     times = np.cumsum(random.exponential(mean, int(count + 5 * count**0.5 + 5)))
     while times[-1] < end:
         times = np.append(times, times[-1] + np.cumsum(random.exponential(mean, 1000)))

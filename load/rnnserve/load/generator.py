@@ -1,11 +1,11 @@
-"""The hot path: sends serialized requests when they are due, and records when the answers arrived.
+"""The hot path: sends serialized requests when they are due, and records when the answers arrive.
 
-An open loop sends by a schedule from before the load, and never waits for answers. Latency is measured from
-the time at which a request was due. A server that stalls is therefore charged for every request that it delays, and a
-generator that falls behind is charged too, which the send lag (`sent - due`) shows.
+An open loop follows a fixed schedule and never waits for answers. Latency is measured from the time at which a request
+was due. So if the server stalls, the latencies of all delayed requests include the delay. They also include the delay
+if the generator falls behind, and the send lag (`sent - due`) shows it.
 
 `grpc.aio` is faster here than `future()` with callbacks: on two cores that also ran the server, one process sent 6,400
-to 8,400 requests/s against 3,400 to 3,800 (grpcio 1.85).
+to 8,400 requests/s instead of 3,400 to 3,800 (grpcio 1.85).
 """
 
 import asyncio
@@ -37,16 +37,16 @@ __all__ = ["LoadGenerator", "RequestSamples", "SendRequest", "Status", "run_prec
 T = TypeVar("T")
 
 SendRequest = Callable[[bytes, float], Awaitable[bytes]]
-"""Sends one serialized request over one connection, with a timeout in seconds; returns the serialized answer, or raises
+"""Sends one serialized request over one connection, with a timeout in seconds. Returns the serialized answer, or raises
 AioRpcError."""
 
 _GoOn = Callable[[ModelInferResponse], bytes]
 
 
 class Status(enum.IntEnum):
-    """Numbers that stand in place of a gRPC status, and two of those."""
+    """Numbers for outcomes that have no gRPC status, and the numbers of two gRPC statuses."""
 
-    NOT_SENT = -2  # the generator was so late that the request's timeout had passed before the send
+    NOT_SENT = -2  # the generator was so late that the request's timeout had already passed
     INVALID_ANSWER = -1  # the call succeeded, but its answer lacks outputs for the requested rows
     OK = 0
     DEADLINE_EXCEEDED = 4
@@ -60,16 +60,16 @@ _PR_SET_TIMERSLACK = 29
 
 @dataclass
 class RequestSamples:
-    """The requests so far, in the order in which they ended. The hot path only appends machine integers.
+    """The requests so far, in the order in which they ended. The hot path only appends integers.
 
-    `numbers` has six for each request: when it was due, was sent and was done (nanoseconds of the generator's clock),
-    its index in the pool, its status, and the number of wrong rows in its answer (-1 if not checked).
+    `numbers` contains six numbers per request: the times when it was due, sent and done (nanoseconds of the generator's
+    clock), its index in the pool, its status, and the number of wrong rows in its answer (-1 if not checked).
     """
 
     numbers: "array[int]" = field(default_factory=lambda: array("q"))
     names: dict[int, str] = field(default_factory=lambda: {status.value: status.name for status in Status})
     details: dict[int, str] = field(default_factory=dict)  # the server's first message, by status
-    started: int = 0  # number of requests that started, ended or not
+    started: int = 0  # number of started requests, including the ended ones
 
     @property
     def ended(self) -> int:
@@ -77,15 +77,15 @@ class RequestSamples:
         return len(self.numbers) // 6
 
     def table(self, first: int = 0) -> npt.NDArray[np.int64]:
-        """Return a copy of the numbers, (6, requests) int64, from one request on."""
+        """Return a copy of the numbers, (6, requests) int64, starting with request `first`."""
         return np.array(self.numbers[6 * first :], np.int64).reshape(-1, 6).T
 
 
 class LoadGenerator:
-    """Sends the requests of a pool, at one load level only. The senders are one per connection, used in turn.
+    """Sends the requests of a pool at one load level. There is one sender per connection, and they take turns.
 
-    Requests are sent in `order`, indices into the pool, again and again. From the time `stop_at` of the clock,
-    nanoseconds, an open loop sends no more requests. It may be set meanwhile.
+    Requests are sent in `order` (indices into the pool), repeatedly. `stop_at` is a time of the clock in nanoseconds
+    and may be set during the load: from then on, an open loop sends no more requests.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class LoadGenerator:
         self._timeout = timeout
         self._checker = checker or AnswerChecker({})
         self._clock = clock
-        self._name = uuid.uuid4().hex[:12]  # of its sessions on the server
+        self._name = uuid.uuid4().hex[:12]  # prefix of the names of its sessions on the server
 
     async def open_loop(self, begin: int, schedule: npt.NDArray[np.int64]) -> None:
         """Send each request when it is due, regardless of earlier requests, and wait for the last answer.
 
         The schedule, (requests,) int64, is in nanoseconds from `begin`. A generator that falls behind sends late. It
-        does not send requests whose timeout has passed, so that a load that is too high for it still ends on time.
+        skips requests whose timeout has already passed, so that a load that is too high for it still ends on time.
         """
         clock, unyielded = self._clock, 0
         async with asyncio.TaskGroup() as group:
@@ -123,7 +123,7 @@ class LoadGenerator:
                     await asyncio.sleep((wait - _SPIN_NS) / 1e9)
                     unyielded = 0
                 elif unyielded >= _BURST:
-                    # Late, or many requests at once: let the requests so far reach the connection.
+                    # Late, or many requests at once: let the event loop write the requests so far to the connection.
                     await asyncio.sleep(0)
                     unyielded = 0
                 while clock() < due:
@@ -134,7 +134,7 @@ class LoadGenerator:
     async def closed_loop(self, begin: int, *, measure_from: int, end: int, workers: int, max_requests: int) -> bool:
         """Run workers, each of which sends its next request as soon as its last one was answered.
 
-        From the time `measure_from` they send `max_requests` together, at most, and none from the time `end`. Return
+        Together, they send at most `max_requests` from the time `measure_from`, and none from the time `end`. Returns
         whether `max_requests` ended the loop.
         """
         budget = iter(range(max_requests))
@@ -146,14 +146,14 @@ class LoadGenerator:
     async def session_loop(
         self, begin: int, *, measure_from: int, end: int, sessions: int, think: int, max_requests: int
     ) -> bool:
-        """Run sessions, each of which sends its next step a think time, nanoseconds, after the answer to the last one.
+        """Run sessions, each of which waits for a think time (nanoseconds) between an answer and its next step.
 
-        A step is due a think time after the last answer, and its latency is measured from then. After a failure the
-        same step is due again. The sessions begin one after another within the first think time. See `closed_loop` for
-        the limits and the result.
+        A step is due a think time after the last answer, and its latency is measured from then. After a failure, the
+        same step is due again. The sessions begin one after another within the first think time. For the limits and the
+        result, see `closed_loop`.
         """
         budget = iter(range(max_requests))
-        # Sessions that look at the clock instead of sleeping keep others waiting: only while they are few.
+        # A session that polls the clock instead of sleeping delays the others, so sessions poll only if they are few.
         spin = _SPIN_NS if sessions * _SPIN_NS <= think * _SPIN_FRACTION else 0
         async with asyncio.TaskGroup() as group:
             tasks = [
@@ -210,10 +210,10 @@ class LoadGenerator:
     async def _exchange(
         self, due: int, item: int, payload: bytes, number: int, go_on: _GoOn | None = None
     ) -> tuple[bytes | None, int]:
-        """Send a request and record what became of it.
+        """Send a request and record the outcome.
 
-        `number` chooses the connection, and `go_on` makes the fields of the session's next step from an answer. Return
-        those fields, or None if the session cannot go on, and when the request ended.
+        `number` selects the connection. `go_on` makes the fields of the session's next step from an answer. Returns
+        these fields, or None if the session cannot continue, and the time at which the request ended.
         """
         samples = self.samples
         sent = self._clock()
@@ -251,10 +251,10 @@ class LoadGenerator:
 
 
 def run_precisely(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in an event loop whose sleeps are accurate to some ten microseconds.
+    """Run a coroutine in an event loop whose sleeps are accurate to tens of microseconds.
 
-    asyncio's default event loop (epoll) waits in whole milliseconds, `select` in microseconds. On Linux the kernel adds
-    50 µs to every wait unless the process asks it not to.
+    asyncio's default event loop (epoll) waits in whole milliseconds, but `select` in microseconds. On Linux, the kernel
+    adds 50 µs to every wait unless the process sets a smaller timer slack.
     """
     if sys.platform == "linux":
         # If the C library refuses, sleeps are 50 µs longer, which the reported send lag shows.

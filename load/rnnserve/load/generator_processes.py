@@ -1,4 +1,4 @@
-"""Generators in their own processes, which start each load level at the same time."""
+"""Runs generators in their own processes, which start each load level at the same time."""
 
 import asyncio
 import gc
@@ -37,7 +37,7 @@ _ORDER_LENGTH = 1 << 14
 _HEAD_START_SECONDS = 0.05
 _TICK_SECONDS = 0.1
 _STOP_AFTER_NS = 300_000_000
-"""Between the decision to end early and the last requests, so that all generators stop at the same time."""
+"""From the decision to end early until the last request, so that all generators stop at the same time."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _Share:
 
 
 class _Counts(NamedTuple):
-    """Requests of one generator: started, ended, failed through no fault of its own, and over each limit."""
+    """Requests of one generator: started, ended, failed for reasons other than the generator, and over each limit."""
 
     started: int = 0
     ended: int = 0
@@ -72,9 +72,10 @@ class _Counts(NamedTuple):
 class GeneratorProcesses:
     """Generator processes, each of which sends an equal part of each load.
 
-    Over its pipe, each process receives a level with the limits that may end it early, sends the number of planned
-    requests when it is ready, receives the start time, sends its counts ten times per second, and at last its
-    statistics with the measured seconds. It may receive a time to stop. After an error, it sends the error and ends.
+    For each level, a process receives the level over its pipe, with the limits that may end it early. It sends the
+    number of planned requests when it is ready, and receives the start time. Ten times per second it sends its counts,
+    and at the end its statistics with the measured seconds. It may receive a time to stop. After an error, it sends the
+    error and ends.
     """
 
     def __init__(self, target: LoadTarget, spec: WorkloadSpec, processes: int = 1) -> None:
@@ -100,7 +101,7 @@ class GeneratorProcesses:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for pipe in self._pipes:
-            pipe.close()  # the generators end when they read the end of the pipe
+            pipe.close()  # a generator ends when it reads the end of its pipe
         for process in self._processes:
             if kind is not None:
                 process.terminate()
@@ -112,7 +113,10 @@ class GeneratorProcesses:
     def run(
         self, load: LoadLevel, objective: LatencyObjective | None, report_progress: Callable[[int, int], None]
     ) -> LoadResult:
-        """Run a load level and return the sums over all generators. Report how many requests have started and ended."""
+        """Run a load level. Returns the sums over all generators.
+
+        `report_progress` is called with the numbers of requests that have started and ended.
+        """
         limits = () if objective is None or not load.ends_early else objective.limits
         self._send((load, [limit.nanoseconds for limit in limits], self._number))
         self._number += 1
@@ -138,7 +142,7 @@ class GeneratorProcesses:
             pipe.send(message)
 
     def _gather(self, look: Callable[[Sequence[_Counts]], None]) -> list[Any]:
-        """Return one message from each generator, or raise the error of one. Look at counts meanwhile."""
+        """Return one message from each generator, and pass counts to `look` meanwhile. Raises a generator's error."""
         messages: dict[Any, Any] = {}
         counts = dict.fromkeys(self._pipes, _Counts())
         while len(messages) < len(self._pipes):
@@ -158,7 +162,7 @@ class GeneratorProcesses:
 
 
 def _why_missed(counts: Sequence[_Counts], limits: Sequence[LatencyLimit], allowed: Sequence[int]) -> str:
-    """Return why a load cannot meet its objective any more, or empty if it still can."""
+    """Return why a load can no longer meet its objective, or an empty text if it still can."""
     if any(each.failed for each in counts):
         return "requests failed"
     over = [sum(numbers) for numbers in zip(*(each.over for each in counts if each.over), strict=True)]
@@ -172,12 +176,12 @@ def _run_generator(pipe: Connection, target: LoadTarget, spec: WorkloadSpec, sha
     try:
         pool = build_pool(spec, share.index)
         checker = AnswerChecker(pool.checks)
-        # Objects made so far live until the end: exclude them from garbage collections during the measurement.
+        # Present objects live until the end, so exclude them from garbage collections during the measurement.
         gc.collect()
         gc.freeze()
         while True:
             message = pipe.recv()
-            if isinstance(message, int):  # a time to stop, which came after the end
+            if isinstance(message, int):  # a time to stop, which arrived after the end
                 continue
             load, limits, number = message
             random = np.random.default_rng([spec.seed, share.index, number])
@@ -201,7 +205,7 @@ async def _measure(
     share: _Share,
     random: np.random.Generator,
 ) -> tuple[LoadStatistics, float]:
-    """Run a generator's part of one load level and return its statistics and the measured seconds."""
+    """Run a generator's part of one load level. Returns its statistics and the measured seconds."""
     options = [*channel_options(_MAX_ANSWER_BYTES), ("grpc.use_local_subchannel_pool", 1)]
     channels = [target.endpoint.open_async_channel(options) for _ in range(target.connections)]
     most = share.of(load.max_requests)
@@ -232,7 +236,7 @@ async def _measure(
             await channel.close()
     end = min(end, generator.stop_at)
     if cut_short:
-        # A closed loop ended with its last answer, an open loop when its last request was due.
+        # A closed loop ends with its last answer, but an open loop when its last request is due.
         last = int(generator.samples.table()[2 if load.is_closed else 0].max(initial=measure_from))
         end = max(measure_from, min(end, last))
     statistics = summarize_samples(generator.samples, pool, begin=measure_from, end=end)
@@ -241,8 +245,8 @@ async def _measure(
 
 
 def _draw(load: LoadLevel, most: int, share: _Share, random: np.random.Generator) -> tuple[npt.NDArray[np.int64], bool]:
-    """Draw a generator's part of an open loop's schedule, and return whether it was cut after `most`."""
-    # Draw no more than can be sent: a day at a million requests per second would not fit into memory.
+    """Draw a generator's part of an open loop's schedule. Also returns whether it was cut after `most` requests."""
+    # Draw no more than can be sent: the schedule of a day at a million requests per second would not fit into memory.
     seconds = load.warmup + min(load.duration, (1.2 * load.max_requests + 1000) / load.rate)
     schedule = draw_schedule(load.arrivals, load.rate, seconds, random=random, part=share.index, parts=share.count)
     last = int(np.searchsorted(schedule, load.warmup * 1e9)) + most
@@ -250,7 +254,7 @@ def _draw(load: LoadLevel, most: int, share: _Share, random: np.random.Generator
 
 
 async def _tick(pipe: Connection, generator: LoadGenerator, limits: Sequence[int], measure_from: int) -> None:
-    """Ten times per second, send the generator's counts, and receive a time to stop."""
+    """Ten times per second, send the generator's counts and check for a time to stop."""
     counted = failed = 0
     over = np.zeros(len(limits), np.int64)
     while True:
@@ -258,7 +262,7 @@ async def _tick(pipe: Connection, generator: LoadGenerator, limits: Sequence[int
         counted += len(due)
         measured, is_timed = due >= measure_from, np.isin(status, (Status.OK, Status.DEADLINE_EXCEEDED))
         failed += int((measured & ~is_timed & (status != Status.NOT_SENT)).sum())
-        # From the actual send: a late generator is not a reason to end.
+        # Measure from the actual send, because a late generator is not a reason to end.
         over += [int((measured & is_timed & (done - sent > limit)).sum()) for limit in limits]
         pipe.send(_Counts(generator.samples.started, counted, failed, tuple(over.tolist())))
         if pipe.poll():

@@ -1,4 +1,4 @@
-"""The rows that a load test sends: from a file, drawn from a model's metadata, or walks whose direction is known."""
+"""The rows that a load test sends: from a file, drawn from a model's metadata, or walks with a known direction."""
 
 from dataclasses import dataclass, field
 
@@ -27,21 +27,21 @@ WALK_LABELS = ("counter-clockwise", "clockwise")
 """Labels by class. A model with these labels and two features is a direction classifier."""
 
 UNKNOWN_CLASS = -1
-"""The class of walks of one point: they have no direction."""
+"""The class of walks of one point, which have no direction."""
 
 _CORNERS = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]])  # (corner, features=2), clockwise
 _NOISE = 0.1
 
 _GOLDEN_PARTS = ("inputs", "eager", "float64")
-"""The parts of a case in a version's golden.npz: NUMBER/KIND/PART/NAME."""
+"""The parts of a case in a version's golden.npz, whose names are NUMBER/KIND/PART/NAME."""
 
 _OUTPUT = "output:"
-"""Precedes the names of outputs in the files of samples that `rnnserve import` reads."""
+"""Prefix of the outputs' names in the sample files for `rnnserve import`."""
 
 
 @dataclass(frozen=True)
 class SampleCase:
-    """Rows of one call, by name with all axes, and the expected outputs, if the file has them."""
+    """The rows of one call, by name with all axes, and the expected outputs if the file contains them."""
 
     inputs: dict[str, Array] = field(default_factory=dict)
     outputs: dict[str, Array] = field(default_factory=dict)
@@ -50,14 +50,14 @@ class SampleCase:
 def read_samples(data: bytes, source: str, metadata: ModelMetadata) -> tuple[SampleCase, ...]:
     """Return the cases of a .npz file.
 
-    Its arrays are called NAME, or CASE/NAME for several cases. NAME is an input of the model, or an output, also as
-    output:NAME. A version's golden.npz is such a file.
+    Its arrays are named NAME, or CASE/NAME for several cases. NAME is an input or an output of the model. An output may
+    also be named output:NAME. A version's golden.npz is such a file.
     """
     cases: dict[str, SampleCase] = {}
     for key, array in read_arrays(data, source).items():
         *case, name = key.split("/")
         part = case.pop() if len(case) == 3 and case[2] in _GOLDEN_PARTS else ""
-        if part == "float64":  # more exact than the model's answers
+        if part == "float64":  # more precise than the model's answers
             continue
         found = cases.setdefault("/".join(case), SampleCase())
         is_output, name = name.startswith(_OUTPUT), name.removeprefix(_OUTPUT)
@@ -92,10 +92,10 @@ def _check(array: Array, tensor: TensorMetadata, place: str) -> None:
 def draw_inputs(
     metadata: ModelMetadata, batch: int, lengths: EvenSizes, random: np.random.Generator
 ) -> dict[str, list[Array]]:
-    """Draw the rows of one request, for every input that must be sent: for each row all axes but the batch.
+    """Draw the rows of one request, for every required input. Each row has all axes except the batch axis.
 
-    Floats are uniform within their usual bounds, or normal without bounds. Integers are uniform within their bounds,
-    and 0 or 1 without bounds. Initial states and lengths are left out: they follow from the rows.
+    Floats are uniform within their usual bounds, or normal without bounds. Integers are uniform within their bounds, or
+    0 and 1 without bounds. Initial states and lengths are not drawn, because they follow from the rows.
     """
     drawn = [
         tensor
@@ -118,9 +118,9 @@ def draw_inputs(
 def draw_sizes(
     metadata: ModelMetadata, axis: str, batch: int, lengths: EvenSizes, random: np.random.Generator
 ) -> Array:
-    """Draw the sizes (batch,) int64 of an axis: one for each row if rows may be padded along it, else the same.
+    """Draw the sizes (batch,) int64 of an axis: one size per row if rows may be padded along it, else one for all.
 
-    A size outside the model's limits becomes the nearest one inside.
+    A size outside the model's limits is replaced by the nearest size inside.
     """
     limits = [tensor.limits[axis] for tensor in metadata.inputs.values() if axis in tensor.limits]
     drawn = lengths.draw(random, batch) if axis in metadata.padded_axes else np.repeat(lengths.draw(random, 1), batch)
@@ -149,7 +149,7 @@ def _draw_values(tensor: TensorMetadata, shape: tuple[int, ...], random: np.rand
 
 
 def classifies_walks(metadata: ModelMetadata) -> bool:
-    """Return whether a model classifies the direction of walks, so that its labels can be checked."""
+    """Return whether a model classifies the direction of walks. If it does, its labels can be checked."""
     tensor, logits = metadata.inputs.get("input"), metadata.outputs.get("logits")
     takes_points = tensor is not None and len(tensor.shape) == 3 and tensor.shape[2] == 2
     return takes_points and logits is not None and logits.datatype == "FP32" and metadata.labels == WALK_LABELS
@@ -160,9 +160,8 @@ def draw_labelled_walks(
 ) -> tuple[list[npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
     """Draw walks around the corners of a square, with their classes.
 
-    The walks follow the distribution of the training data, but this code is independent of the code that trained the
-    classifiers. A label is therefore checked against a second implementation. Lengths and classes have shape (batch,),
-    walks (length, features=2).
+    The walks have the distribution of the training data, but this code is independent of the training code. So labels
+    are checked against a second implementation. Lengths and classes have shape (batch,), walks (length, features=2).
     """
     directions = random.integers(2, size=len(lengths))  # (batch,)
     starts = random.integers(4, size=len(lengths))  # (batch,)

@@ -1,4 +1,4 @@
-"""A load level, and the objective that it has to meet."""
+"""A load level, and the objective that it must meet."""
 
 import re
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class LatencyLimit:
 
 @dataclass(frozen=True)
 class LatencyObjective:
-    """A service level objective: limits, the text from the command line, and the confidence of its verdict."""
+    """A service level objective: its limits, its text from the command line, and the confidence of its verdict."""
 
     text: str
     limits: tuple[LatencyLimit, ...]
@@ -36,18 +36,18 @@ class LatencyObjective:
 
 @dataclass(frozen=True)
 class LoadLevel:
-    """One level of load: a rate, requests in flight, or sessions of all generators together. Times are in seconds."""
+    """One level of load: a rate, requests in flight, or sessions, for all generators together. Times are in seconds."""
 
     rate: float = 0.0  # requests per second of an open loop
     closed: int = 0  # requests in flight
     sessions: int = 0
-    think: float = 0.0  # between an answer and the next step of a session
+    think: float = 0.0  # from an answer to the next step of a session
     arrivals: str = "poisson"
-    warmup: float = 1.0  # at the same load, before the measurement
+    warmup: float = 1.0  # time at the same load before the measurement
     duration: float = 10.0
-    max_requests: int = 1_000_000  # measured requests, after which the level is cut short
+    max_requests: int = 1_000_000  # number of measured requests that ends the level
     timeout: float = 5.0
-    ends_early: bool = False  # as soon as it cannot meet the objective any more
+    ends_early: bool = False  # whether to stop as soon as the level can no longer meet the objective
 
     @property
     def size(self) -> float:
@@ -56,12 +56,12 @@ class LoadLevel:
 
     @property
     def is_closed(self) -> bool:
-        """Whether requests wait for the answers to earlier ones."""
+        """Whether a request is sent only after an earlier one was answered."""
         return bool(self.closed or self.sessions)
 
     @property
     def unit(self) -> str:
-        """What `size` counts."""
+        """The unit of `size`."""
         return "sessions" if self.sessions else "in flight" if self.closed else "requests/s"
 
     @property

@@ -20,18 +20,18 @@ FIGURES = ("answers/s", "mean", "p50", "p90", "p99")
 
 @dataclass(frozen=True)
 class LoadResult:
-    """The result of one load level: sums over all generators."""
+    """The result of one load level, summed over all generators."""
 
     load: LoadLevel
     statistics: LoadStatistics
     seconds: float  # measured time
     early_end: str = ""  # why the load ended early, or empty if it did not
     batches: dict[int, int] | None = (
-        None  # batches by size, warm-up included, or None if the server does not report them
+        None  # batches by size, including the warm-up, or None if the server does not report them
     )
-    server_cores: float | None = None  # used by a server of `--serve`
-    server_memory: int | None = None  # bytes after the load, likewise
-    runs: Sequence["LoadResult"] = field(default=(), repr=False)  # whose sum this is, or empty if it is one run
+    server_cores: float | None = None  # cores used by a server of `--serve`
+    server_memory: int | None = None  # bytes used by a server of `--serve` after the load
+    runs: Sequence["LoadResult"] = field(default=(), repr=False)  # the summed runs, or empty for a single run
 
     @cached_property
     def latency(self) -> Durations:
@@ -54,24 +54,24 @@ class LoadResult:
 
     @property
     def jitter(self) -> int:
-        """The p99 of the latency minus its p50, nanoseconds."""
+        """The p99 latency minus the p50 latency, in nanoseconds."""
         return self.latency.percentile(99) - self.latency.percentile(50)
 
     @property
     def cut_short(self) -> bool:
-        """Whether `max_requests` ended the measurement."""
+        """Whether the measurement ended at `max_requests`."""
         if self.runs:
             return any(run.cut_short for run in self.runs)
         return not self.early_end and self.seconds < self.load.duration
 
     @property
     def figures(self) -> dict[str, float]:
-        """The `FIGURES`."""
+        """The value of each name in `FIGURES`."""
         percentiles = {f"p{percent}": float(self.latency.percentile(percent)) for percent in (50, 90, 99)}
         return {"answers/s": self.throughput, "mean": self.latency.mean, **percentiles}
 
     def intervals(self, confidence: float) -> dict[str, tuple[float, Interval]]:
-        """Return the mean of each figure over the runs, with its interval, or empty if this is one run."""
+        """Return the mean of each figure over the runs, with its interval. Empty for a single run."""
         if len(self.runs) < 2:
             return {}
         values = {name: [run.figures[name] for run in self.runs] for name in FIGURES}
@@ -79,7 +79,7 @@ class LoadResult:
 
 
 def pool_runs(results: Sequence[LoadResult]) -> list[LoadResult]:
-    """Return one result for each load, in their order: of several runs, the sum."""
+    """Return one result per load, in the order of the loads. Repeated runs of a load are summed."""
     runs_of: dict[LoadLevel, list[LoadResult]] = {}
     for result in results:
         runs_of.setdefault(result.load, []).append(result)
@@ -88,7 +88,7 @@ def pool_runs(results: Sequence[LoadResult]) -> list[LoadResult]:
 
 def _sum_of(runs: Sequence[LoadResult]) -> LoadResult:
     statistics = LoadStatistics.merged(run.statistics for run in runs)
-    statistics.cpu = np.mean([run.statistics.cpu for run in runs], axis=0).tolist()  # of each generator
+    statistics.cpu = np.mean([run.statistics.cpu for run in runs], axis=0).tolist()  # for each generator
     counted = [Counter(run.batches) for run in runs if run.batches is not None]
     batches = dict(sorted(sum(counted, start=Counter()).items())) if len(counted) == len(runs) else None
     used = [run.server_cores for run in runs if run.server_cores is not None]

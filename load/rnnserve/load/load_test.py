@@ -1,4 +1,4 @@
-"""A whole load test: several load levels in turn, or the search for the highest rate that meets an objective."""
+"""A whole load test: several load levels in turn, or a search for the highest rate that meets an objective."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,26 +20,26 @@ _LOWEST, _HIGHEST = 1.0, 1_000_000.0
 
 @dataclass
 class LoadTest:
-    """Runs load levels and keeps their results, also after an interruption."""
+    """Runs load levels and keeps their results, even after an interruption."""
 
     generators: GeneratorProcesses
     server: ServerInspector
-    models: tuple[str, ...]  # whose batches are counted
+    models: tuple[str, ...]  # the models whose batches are counted
     progress: LoadProgress
     objective: LatencyObjective | None = None
-    runs: int = 1  # of each level
-    usage: Callable[[], ServerUsage | None] | None = None  # reads the server's usage of this machine
+    runs: int = 1  # number of runs of each level
+    usage: Callable[[], ServerUsage | None] | None = None  # reads the CPU and memory usage of a local server
     results: list[LoadResult] = field(default_factory=list)  # in the order of the runs
 
     def sweep(self, loads: Iterable[LoadLevel]) -> None:
-        """Run each level. All levels run before the next round, so that a drift of the machine meets all alike."""
+        """Run each level once, then all again for the next run, so that a drift in speed affects all levels."""
         levels = list(loads)
         for _ in range(self.runs):
             for load in levels:
                 self.measure(load)
 
     def search(self, load: LoadLevel, objective: LatencyObjective) -> None:
-        """Run levels of different rates, starting with this one, until the highest rate that meets it is known."""
+        """Run levels at different rates, starting with this one, to find the highest rate that meets the objective."""
 
         def is_met(rate: float) -> bool:
             results = [self.measure(replace(load, rate=rate)) for _ in range(self.runs)]
@@ -56,8 +56,8 @@ class LoadTest:
         uses, after = self.usage and self.usage(), self.server.count_batches(self.models)
         if before is not None and after is not None:
             after.subtract(before)
-            # With several server processes, each counts its own batches, and the two answers may come from two
-            # processes: then differences may be negative, and nothing is reported.
+            # If a server has several processes, each counts its own batches, and the two calls may have reached two
+            # processes. Then differences may be negative, and nothing is reported.
             if min(after.values(), default=0) >= 0:
                 batches = {size: count for size, count in sorted(after.items()) if count}
                 measured = replace(measured, batches=batches or None)
@@ -75,16 +75,16 @@ class LoadTest:
 
     @property
     def pooled(self) -> Sequence[LoadResult]:
-        """One result for each load: of repeated runs, the sum."""
+        """One result per load. Repeated runs of a load are summed."""
         return pool_runs(self.results)
 
     def verdict(self, result: LoadResult) -> Verdict | None:
-        """Return the verdict on the objective at one load, or None if there is no objective."""
+        """Return the verdict on the objective for one load, or None without an objective."""
         return None if self.objective is None else judge(result, self.objective)
 
     @property
     def best(self) -> LoadResult | None:
-        """The result of the largest load that meets the objective, or of the largest load without an objective."""
+        """The result of the largest load that meets the objective. Without an objective, of the largest load."""
         meeting = [
             result
             for result in self.pooled
@@ -94,10 +94,10 @@ class LoadTest:
 
     @property
     def decision(self) -> Decision | None:
-        """The verdict over all loads, or None if there is no objective.
+        """The verdict over all loads, or None without an objective.
 
-        It is "met" if one load meets the objective, and "inconclusive" if one may meet it. Loads that sent nothing do
-        not count, unless none sent anything.
+        It is "met" if any load meets the objective, else "inconclusive" if any load may meet it. Loads that sent no
+        requests count only if no load sent any.
         """
         if self.objective is None:
             return None
@@ -107,9 +107,10 @@ class LoadTest:
 
     @property
     def passed(self) -> bool:
-        """Whether all answers were right and, without an objective, no request failed or, with one, some load meets it.
+        """Whether the test passed: all answers were right, and a load met the objective.
 
-        Failures above the rate that meets the objective are allowed: a search needs them.
+        Without an objective, no request may have failed. With one, failures at higher rates are allowed, because a
+        search needs them.
         """
         if any(result.statistics.faults for result in self.results):
             return False
@@ -121,7 +122,8 @@ class LoadTest:
 def find_highest_rate(passes: Callable[[float], bool], start: float, *, loads: int = 16) -> float | None:
     """Find the highest rate that passes: double the rate (or halve it, if the first rate fails), then bisect.
 
-    The result is within 5 % of the lowest rate that failed unless `loads` runs out before, or None if no rate passes.
+    The lowest failed rate is at most 5 % above the result, unless `loads` runs out first. Returns None if no rate
+    passes.
     """
     passed: float | None = None
     failed: float | None = None
@@ -132,7 +134,7 @@ def find_highest_rate(passes: Callable[[float], bool], start: float, *, loads: i
         else:
             failed = rate
         if passed is not None and failed is not None:
-            # The geometric mean, since the precision is a ratio of two rates.
+            # The geometric mean, because the precision is a ratio of two rates.
             following = _rounded((passed * failed) ** 0.5)
             if failed <= passed * _PRECISION or not passed < following < failed:
                 break
@@ -146,5 +148,5 @@ def find_highest_rate(passes: Callable[[float], bool], start: float, *, loads: i
 
 
 def _rounded(rate: float) -> float:
-    """Return a rate with three significant digits, because no load is more exact."""
+    """Round a rate to three significant digits, because no load is more exact."""
     return float(f"{rate:.3g}")

@@ -1,4 +1,4 @@
-"""A local server for the duration of a test: `rnnserve serve` on a free port, stopped in every case."""
+"""A local server for the duration of a test: `rnnserve serve` on a free port, always stopped at the end."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ _PSS = re.compile(r"^Pss:\s+(?P<kib>\d+) kB$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class ServerUsage:
-    """Processor time of a server's processes since they started, and their present memory.
+    """Processor time of a server's processes since their start, and their present memory.
 
     Pages that several processes share count once.
     """
@@ -35,24 +35,24 @@ class ServerUsage:
 
 @dataclass(frozen=True)
 class LocalServer:
-    """A server that runs here: its `host:port`, and the id of the session of its processes."""
+    """A server on this machine: its `host:port`, and the session ID of its processes."""
 
     address: str
     session: int
 
     def usage(self) -> ServerUsage | None:
-        """Read its usage of this machine, or None if the system does not report it."""
+        """Return its processor time and memory, or None if the system does not report them."""
         return read_usage(self.session)
 
 
 @contextlib.contextmanager
 def serve_repository(repository: Path, flags: str = "") -> Iterator[LocalServer]:
-    """Serve a repository and yield the server when it is ready. `flags` are more options, quoted as for a shell."""
+    """Serve a repository. Yields the server when it is ready. `flags` are more options, quoted as for a shell."""
     try:
         options = shlex.split(flags)
     except ValueError as error:
         raise InvalidRequest(f"--serve-flags {flags!r}: {error}") from error
-    # The same Python, independent of PATH. The server's modules are not imported here: see the import contracts.
+    # Use the same Python, independent of PATH. The import contracts forbid importing the server's modules here.
     command = [sys.executable, "-c", _SERVE, "serve", str(repository), "--grpc-port", "0", "--no-http"]
     command += ["--log-level", "warning"]
     process = ChildProcess([*command, *options], stdout=subprocess.PIPE, text=True)
@@ -66,10 +66,10 @@ def serve_repository(repository: Path, flags: str = "") -> Iterator[LocalServer]
 
 
 def read_usage(session: int, proc: Path = _PROC) -> ServerUsage | None:
-    """Read the usage of the processes of a session, or None if the system does not report it (only Linux does)."""
+    """Return the usage of the processes of a session, or None if the system does not report it (only Linux does)."""
     ticks = memory = found = 0
     for folder in proc.glob("[0-9]*"):
-        with contextlib.suppress(OSError, IndexError, ValueError):  # a process may end meanwhile
+        with contextlib.suppress(OSError, IndexError, ValueError):  # a process may end while it is read
             # "pid (name) state parent group session …": the name may contain spaces and brackets.
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[3]) != session or fields[0] == "Z":

@@ -1,4 +1,4 @@
-"""Description of the machine and the package versions on which figures were measured."""
+"""Describes the machine and the package versions that a test ran on."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ __all__ = ["describe_machine"]
 
 
 def describe_machine() -> dict[str, str]:
-    """Return facts about this machine, as text by name, without unknown facts."""
+    """Return the known facts about this machine, as text by name."""
     usable, all_cores = usable_cores(), os.cpu_count()
     found = {
         "processor": _processor(),

@@ -1,4 +1,4 @@
-"""Progress of a load test: a progress bar in a terminal, one line per load elsewhere."""
+"""Progress of a load test: a progress bar in a terminal, else one line per load."""
 
 import time
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _BAR = "{desc}: [{bar:20}] {n:.1f} of {total:g} s{postfix}"
 
 
 class LoadProgress:
-    """Shows the progress of a load test on a stream. `loads` is their number, or None if unknown."""
+    """Shows the progress of a load test on a stream. `loads` is the number of loads, or None if unknown."""
 
     def __init__(self, stream: TextIO, loads: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream = stream
@@ -36,7 +36,7 @@ class LoadProgress:
             desc=self._heading(),
             total=load.warmup + load.duration,
             file=self._stream,
-            disable=None,  # unless the stream is a terminal
+            disable=None,  # disabled unless the stream is a terminal
             bar_format=_BAR,
             ascii=".#",
             leave=False,
@@ -45,11 +45,11 @@ class LoadProgress:
         )
 
     def update(self, started: int, ended: int) -> None:
-        """Show how many requests were started and how many have ended, in a terminal only."""
+        """Show how many requests have started and ended. Shows nothing outside a terminal."""
         if self._bar is None:
             return
         if self._begin is None:
-            self._begin = self._clock()  # generators connect between `begin` and the first update
+            self._begin = self._clock()  # because the generators connect between `begin` and the first update
         passed, total = self._clock() - self._begin, self._load.warmup + self._load.duration
         state = "warming up" if passed < self._load.warmup else "measuring"
         state = state if passed < total else "waiting for the last answers"
@@ -66,7 +66,7 @@ class LoadProgress:
         self.write_line(f"{self._heading()}: {text}")
 
     def write_line(self, text: str) -> None:
-        """Remove the bar and write a line that stays."""
+        """Remove the bar and write a line, which stays visible."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -16,7 +16,7 @@ _PERCENTILES = (50, 90, 99, 99.9)
 
 
 def format_results(test: LoadTest) -> str:
-    """Return one line per load, one per model if there are several, and the findings."""
+    """Return a line per load (and per model if there are several), followed by the findings."""
     rows: list[Sequence[str]] = []
     for result in test.pooled:
         rows.append(result_cells(test, result))
@@ -29,7 +29,7 @@ def format_results(test: LoadTest) -> str:
 
 
 def result_columns(test: LoadTest) -> tuple[str, ...]:
-    """Return the column headings of the table. The test must have at least one result."""
+    """Return the column headings of the table, for a test with at least one result."""
     first = test.results[0].load
     percentiles = (f"p{percent:g}" for percent in _PERCENTILES)
     jitter = ("deviation", "p99-p50") if first.sessions else ()
@@ -72,7 +72,7 @@ def _latency_cells(latency: Durations) -> list[str]:
 
 
 def list_findings(test: LoadTest) -> list[str]:
-    """Return sentences that explain the figures. The verdict comes last."""
+    """Return sentences that explain the figures, with the verdict last."""
     findings = []
     for result in test.pooled:
         findings += [f"{result.load.text}: {sentence}" for sentence in _findings_of_load(test, result)]
@@ -136,7 +136,7 @@ def _describe_intervals(result: LoadResult, confidence: float) -> str:
 
 
 def _verdicts(test: LoadTest, objective: LatencyObjective) -> list[str]:
-    """Return the verdict of the test, and the verdict of the next larger load."""
+    """Return the verdict of the test, and of the next larger load."""
     results = sorted(test.pooled, key=lambda result: result.load.size)
     verdicts = [(result, judge(result, objective)) for result in results]
     met = [pair for pair in verdicts if pair[1].decision is Decision.MET]
@@ -144,7 +144,7 @@ def _verdicts(test: LoadTest, objective: LatencyObjective) -> list[str]:
         same = [pair for pair in verdicts if pair[1].decision is test.decision and pair[0].statistics.sent] or verdicts
         if test.decision is Decision.MISSED:
             (result, verdict), place = same[0], "already at"
-        else:  # the load with the most requests is the nearest to a decision
+        else:  # the load with the most requests is the closest to a decision
             (result, verdict), place = max(same, key=lambda pair: pair[0].statistics.sent), "at"
         return [f"{verdict.decision}: {objective.text}, {place} {result.load.text}: {verdict.text}"]
     best, verdict = met[-1]

@@ -19,9 +19,9 @@ _PERCENTILES = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 
 
 @dataclass(frozen=True)
 class RunDescription:
-    """When and where a load test ran and with which workload, as text for people.
+    """When, where and with which workload a load test ran, as text for people.
 
-    `repeatable` is the whole workload by its options, from which `--repeat` sends it again.
+    `repeatable` is the whole workload by its options, from which `--repeat` runs it again.
     """
 
     started: str
@@ -69,7 +69,7 @@ def build_results_document(test: LoadTest, run: RunDescription) -> dict[str, Any
 
 
 def _point(result: LoadResult, test: LoadTest) -> dict[str, Any]:
-    """Return one load: the sum of its runs, and each of them."""
+    """Return the entry of one load: the sum of its runs, and each run."""
     load, statistics, verdict = result.load, result.statistics, test.verdict(result)
     intervals = result.intervals(test.confidence)
     latency_of = {model: statistics.latencies(at) for at, model in enumerate(test.models)}
@@ -139,7 +139,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 
 
 def _histogram(durations: Durations) -> dict[str, Any]:
-    """Return a histogram. Each entry of `buckets` is a bucket's largest duration and the count of values in it."""
+    """Return a histogram. Each entry of `buckets` is the largest duration of a bucket and the count of its values."""
     return {
         "count": durations.count,
         "min": durations.min,

@@ -1,4 +1,4 @@
-"""Reads a server's name, its models, and the batches that it has run."""
+"""Reads a server's name, its models, and the sizes of the batches that it has run."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ _MAX_ANSWER_BYTES = 64 << 20
 
 
 class ServerInspector:
-    """Calls a server's metadata and statistics methods, over a connection separate from the load."""
+    """Calls a server's metadata and statistics methods, over a separate connection from the load's."""
 
     def __init__(self, endpoint: Endpoint, timeout: float = 5.0) -> None:
         self.address = endpoint.address
@@ -68,7 +68,7 @@ class ServerInspector:
         return names
 
     def model_metadata(self, names: Iterable[str]) -> tuple[ModelMetadata, ...]:
-        """Return the metadata of models. Raise ClientError if the server answers with an error."""
+        """Return the metadata of models. Raises ClientError if the server responds with an error."""
         try:
             return tuple(
                 read_metadata(self._call("ModelMetadata", pb.ModelMetadataRequest(name=name))) for name in names
@@ -79,8 +79,8 @@ class ServerInspector:
     def count_batches(self, models: Iterable[str]) -> Counter[int] | None:
         """Return the number of batches that the models have run so far, by batch size, or None if it is unknown.
 
-        Many servers keep no statistics, a server that was overloaded a moment ago may not answer in time, and a call
-        reaches only one of several servers.
+        It is unknown if the server keeps no statistics (many don't), if it is still overloaded and does not respond in
+        time, or if there are several servers, because a call reaches only one.
         """
         if self._endpoint.is_list:
             return None

@@ -18,7 +18,7 @@ def _nothing() -> npt.NDArray[np.int64]:
 
 
 class Durations:
-    """Durations in ascending order, (count,) int64 nanoseconds, and their figures: 0 without durations."""
+    """Durations in ascending order, (count,) int64 nanoseconds, and their figures, which are 0 without durations."""
 
     def __init__(self, values: npt.NDArray[np.int64]) -> None:
         self.values = np.sort(values)
@@ -29,12 +29,12 @@ class Durations:
         self.deviation = float(values.std()) if self.count else 0.0
 
     def percentile(self, percent: float) -> int:
-        """Return the smallest duration that at least `percent` of the durations do not exceed."""
+        """Return the smallest of the durations that at least `percent` percent of them do not exceed."""
         rank = max(1, int(np.ceil(percent / 100 * self.count - 1e-9)))
         return int(self.values[rank - 1]) if self.count else 0
 
     def buckets(self) -> list[tuple[int, int]]:
-        """Return (largest duration, count) of buckets, none wider than a thousandth of its durations."""
+        """Return (largest duration, count) of each bucket, at most a thousandth of its durations wide."""
         shift = np.maximum(np.frexp(self.values.astype(np.float64))[1] - 11, 0).astype(np.int64)
         ends, counts = np.unique((((self.values >> shift) + 1) << shift) - 1, return_counts=True)
         return list(zip(ends.tolist(), counts.tolist(), strict=True))
@@ -42,20 +42,20 @@ class Durations:
 
 @dataclass
 class LoadStatistics:
-    """Figures of the requests whose intended send time was after the warm-up."""
+    """Figures of the requests that were due after the warm-up."""
 
     latency: npt.NDArray[np.int64] = field(default_factory=_nothing)  # (requests,) ns from the intended send to the end
     lag: npt.NDArray[np.int64] = field(default_factory=_nothing)  # (requests,) ns from the intended to the actual send
     model: npt.NDArray[np.int64] = field(default_factory=_nothing)  # (requests,) index of the model
     status: npt.NDArray[np.int64] = field(default_factory=_nothing)  # (requests,) see `Status`
-    in_time: int = 0  # answers before the end of the measured time, for the throughput
-    rows: int = 0  # in the requests that succeeded
+    in_time: int = 0  # answers within the measured time, for the throughput
+    rows: int = 0  # rows in the requests that succeeded
     errors: Counter[str] = field(default_factory=Counter)  # failed requests, by gRPC status
     details: dict[str, str] = field(default_factory=dict)  # the server's first message, by gRPC status
     checked: int = 0  # rows with a known label
-    wrong: int = 0  # rows with another label
+    wrong: int = 0  # rows whose label was wrong
     compared: int = 0  # rows whose answer was compared with a reference
-    different: int = 0  # compared rows that differ
+    different: int = 0  # compared rows whose answer differed
     cpu: list[float] = field(default_factory=list)  # fraction of one core that each generator used
 
     @classmethod
@@ -80,7 +80,7 @@ class LoadStatistics:
 
     @property
     def answered(self) -> int:
-        """Number of requests that succeeded, with right or wrong answers."""
+        """Number of requests that succeeded, whether their answers were right or wrong."""
         return int((self.status == Status.OK).sum())
 
     @property
@@ -90,13 +90,13 @@ class LoadStatistics:
 
     @property
     def faults(self) -> int:
-        """Number of wrong rows, whichever way they were checked."""
+        """Number of wrong rows, by either check."""
         return self.wrong + self.different
 
     def latencies(self, model: int | None = None) -> Durations:
-        """Return the latencies of requests that succeeded or timed out, of all models or of one.
+        """Return the latencies of requests that succeeded or timed out, for all models or one.
 
-        Without the timed-out requests, a server would look better the slower it is.
+        If timed-out requests were left out, a slower server would look faster.
         """
         chosen = np.isin(self.status, (Status.OK, Status.DEADLINE_EXCEEDED))
         return Durations(self.latency[chosen if model is None else chosen & (self.model == model)])
@@ -106,13 +106,13 @@ class LoadStatistics:
         return Durations(self.lag)
 
     def count_over(self, limit: int, *, from_send: bool = False) -> int:
-        """Return how many requests had no answer within a limit, from when they were due or from the actual send."""
+        """Return how many requests took longer than a limit or failed, from their due time or from the actual send."""
         taken = self.latency - self.lag if from_send else self.latency
         return int(((self.status != Status.OK) | (taken > limit)).sum())
 
 
 def summarize_samples(samples: RequestSamples, pool: RequestPool, *, begin: int, end: int) -> LoadStatistics:
-    """Compute the statistics of one generator, of requests due from `begin` to `end`, nanoseconds of its clock."""
+    """Compute the statistics of one generator, for requests due from `begin` to `end` (nanoseconds of its clock)."""
     table = samples.table()  # (6, requests)
     due, sent, done, item, status, wrong = table[:, (table[0] >= begin) & (table[0] <= end)]
     result = LoadStatistics(done - due, sent - due, pool.model[item], status)

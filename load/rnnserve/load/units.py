@@ -1,4 +1,4 @@
-"""Durations, rates and other numbers as text that people write and read."""
+"""Format durations, rates and other numbers as text, and parse them."""
 
 import math
 import re
@@ -53,7 +53,7 @@ def _three_digits(value: float) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """Parse a duration with its unit, `500us`, `5ms` or `0.2s`, into nanoseconds."""
+    """Parse a duration with its unit, `500us`, `5ms` or `0.2s`. Returns nanoseconds."""
     match = _DURATION.fullmatch(text.strip())
     nanoseconds = round(float(match["number"]) * _NANOSECONDS[match["unit"]]) if match else 0
     if nanoseconds < 1:
@@ -62,7 +62,7 @@ def parse_duration(text: str) -> int:
 
 
 def parse_think_time(text: str) -> float:
-    """Parse a duration, which may be 0, into seconds."""
+    """Parse a duration, which may be 0. Returns seconds."""
     return 0.0 if text.strip() == "0" else parse_duration(text) / 1e9
 
 
@@ -99,7 +99,7 @@ def parse_confidence(text: str) -> float:
 
 
 def parse_rates(text: str) -> list[float]:
-    """Parse comma-separated rates, requests per second."""
+    """Parse comma-separated rates, in requests per second."""
     numbers = [parse_number(part) for part in text.split(",")]
     if not all(0 < number <= _MAX_RATE for number in numbers):
         raise InvalidRequest(
@@ -109,7 +109,7 @@ def parse_rates(text: str) -> list[float]:
 
 
 def parse_sweep(text: str) -> list[float]:
-    """Parse `FROM:TO:STEP` into rates. The last rate is TO, even if the steps do not reach it exactly."""
+    """Parse `FROM:TO:STEP` into rates. The last rate is TO, even if the steps miss it."""
     parts = [parse_number(part) for part in text.split(":")]
     if len(parts) != 3 or not 0 < parts[0] <= parts[1] <= _MAX_RATE or not 0 < parts[2] < math.inf:
         raise InvalidRequest(

@@ -1,4 +1,4 @@
-"""Whether a load meets an objective, and whether the generator limited the measurement."""
+"""Judges whether a load meets an objective, and whether the generator limited the measurement."""
 
 import enum
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class Decision(enum.StrEnum):
 
 @dataclass(frozen=True)
 class LimitVerdict:
-    """The verdict on one limit: how many of the requests had no answer within it, and the interval of their share.
+    """The verdict on one limit: the number of requests over the limit, and the interval of their share.
 
-    `may_be_the_generator` is whether the limit is missed, but would not be if latency counted from the actual send.
+    `may_be_the_generator` is true if the limit is missed only because the generator sent requests late.
     """
 
     limit: LatencyLimit
@@ -55,7 +55,7 @@ class LimitVerdict:
 class Verdict:
     """The verdict on an objective at one load, and on each of its limits.
 
-    `reasons` are what else led to it: failures, or the generator.
+    `reasons` are the reasons other than its limits: failed requests, or the generator.
     """
 
     decision: Decision
@@ -65,7 +65,7 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """Why, in a sentence or two."""
+        """The reason for the verdict, in a sentence or two."""
         shown = {
             Decision.MET: tuple(Decision),
             Decision.MISSED: (Decision.MISSED,),
@@ -115,7 +115,7 @@ def _judge_limit(result: LoadResult, limit: LatencyLimit, confidence: float) -> 
         if not sent:
             return Decision.INCONCLUSIVE, Interval(0.0, 1.0)
         interval = share_interval(over, sent, confidence)
-        if limit.percent == 100:  # a sample cannot show this of further requests: only the measured ones count
+        if limit.percent == 100:  # a sample can't show this for further requests, so only the measured ones count
             return Decision.MISSED if over else Decision.MET, interval
         if interval.high < limit.allowed:
             return Decision.MET, interval
@@ -131,8 +131,8 @@ def _judge_limit(result: LoadResult, limit: LatencyLimit, confidence: float) -> 
 def explain_generator_limit(result: LoadResult) -> str | None:
     """Return why the generator, not the server, may have limited the measurement, or None if it did not.
 
-    Sends count as late if the p99 of the send lag is above 1 ms and above a fifth of the measured p99 latency. Below
-    that, the lag hardly changes the figures.
+    Sends count as late if the p99 of the send lag is above 1 ms and above a fifth of the measured p99 latency. A
+    smaller lag hardly changes the figures.
     """
     statistics, lag = result.statistics, result.lag.percentile(99)
     busiest = max(statistics.cpu, default=0.0)

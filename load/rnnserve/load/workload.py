@@ -1,4 +1,4 @@
-"""The workload of a load test: a pool of requests, serialized before the load starts, with checks of their answers."""
+"""The workload of a load test: a pool of requests, serialized before the load starts, and checks of their answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ __all__ = ["RequestPool", "SessionScript", "WorkloadSpec", "build_pool"]
 
 _MAX_POOL_BYTES = 64 << 20
 _MOST_SCRIPTS = 32
-"""Different scripts of one generator. Sessions beyond that share scripts, and must get the same answers."""
+"""Number of different scripts per generator. More sessions share scripts, and then must get the same answers."""
 
 
 @dataclass(frozen=True)
@@ -38,42 +38,42 @@ class WorkloadSpec:
     """The models and the requests of a workload."""
 
     models: tuple[ModelMetadata, ...]
-    weights: Mapping[str, float]  # relative frequency by model
-    lengths: SizeDistribution  # of each axis that a request chooses, such as steps
+    weights: Mapping[str, float]  # relative frequency of requests, by model
+    lengths: SizeDistribution  # of each axis whose size the request chooses, such as steps
     batches: SizeDistribution  # rows per request
     check: bool = True
     seed: int = 13
-    pool: int = 512  # different requests, which are sent again and again in random order
+    pool: int = 512  # number of different requests, sent repeatedly in random order
     samples: tuple[SampleCase, ...] = ()  # rows for the only model, instead of drawn rows
-    sessions: int = 0  # largest number of sessions of a load; 0 for independent requests
-    steps: int = 0  # of a session, after which it begins again
+    sessions: int = 0  # largest number of sessions of a load, or 0 for independent requests
+    steps: int = 0  # number of steps after which a session begins again
 
 
 @dataclass(frozen=True)
 class SessionScript:
     """The steps of a session, which begins again after the last one.
 
-    The client carries the states from each answer to the next request. If the states were inferred from the graph, they
-    are not part of the model's interface: then the server keeps them, and requests have a `sequence_id`. Both are
-    protobuf fields, appended to the bytes of a request.
+    Usually the client sends the states from each answer back with the next request. Inferred states aren't part of the
+    model's interface, so the server keeps them, and requests have a `sequence_id` instead. Both are protobuf fields
+    that are appended to the bytes of a request.
     """
 
-    first: int  # index of the first step's request in the pool, before the other steps
+    first: int  # index in the pool of the first step's request, before the other steps
     steps: int
     finals: tuple[int, ...] = ()  # index of each final state among the outputs, or empty if the server keeps the states
-    beginning: tuple[bytes, ...] = ()  # each initial state
+    beginning: tuple[bytes, ...] = ()  # the value of each initial state
 
     @property
     def is_kept_by_server(self) -> bool:
-        """Whether the server keeps the states, so that the session is over when a step fails."""
+        """Whether the server keeps the states. If so, the session is over when a step fails."""
         return not self.finals
 
     def begin(self, session: str) -> bytes:
-        """Return the fields of the first step of a session with a new name."""
+        """Return the fields for the first step of a session with a new name."""
         return self._sequence_fields(session, 0) if self.is_kept_by_server else _state_fields(self.beginning)
 
     def go_on(self, session: str, step: int, response: ModelInferResponse) -> bytes:
-        """Return the fields of a later step. `response` is the answer to the step before."""
+        """Return the fields for a later step. `response` is the answer to the previous step."""
         if self.is_kept_by_server:
             return self._sequence_fields(session, step)
         raw = response.raw_output_contents
@@ -102,7 +102,7 @@ def _state_fields(states: Sequence[bytes]) -> bytes:
 
 @dataclass(frozen=True)
 class RequestPool:
-    """Serialized requests, ready to send. Requests of sessions lack the states."""
+    """Serialized requests, ready to send. For sessions, the states are added later."""
 
     models: tuple[str, ...]
     payloads: list[bytes]
@@ -114,7 +114,7 @@ class RequestPool:
 
 @dataclass
 class _Requests:
-    """The requests so far."""
+    """The requests that have been prepared so far."""
 
     payloads: list[bytes] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
@@ -132,10 +132,10 @@ class _Requests:
 
 
 def build_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
-    """Draw and serialize the requests of one generator. Each `part`, its index, sends different requests.
+    """Draw and serialize the requests of one generator. Each generator (index `part`) sends different requests.
 
-    Models, batch sizes and lengths come in equal counts, or as their weights say, so that pools differ little. The pool
-    has fewer requests than asked for if they would take more than 64 MiB.
+    Models, batch sizes and lengths are drawn in equal counts, or in proportion to their weights, so that pools differ
+    little. The pool is smaller than requested if it would exceed 64 MiB.
     """
     random = np.random.default_rng([spec.seed, part])
     weights = np.array([spec.weights[metadata.name] for metadata in spec.models])  # (models,)
@@ -166,7 +166,7 @@ def build_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
             requests.add(model, batch, _serialize(metadata, rows, range(batch), outputs), check)
         if requests.size > _MAX_POOL_BYTES:
             break
-    # Requests with equal bytes share a reference answer. Requests of sessions lack the states, by which they differ.
+    # Requests with equal bytes share a reference answer, except in sessions, where the states are added only later.
     first: dict[bytes, int] = {}
     keys = [at if spec.sessions else first.setdefault(payload, at) for at, payload in enumerate(requests.payloads)]
     return RequestPool(
@@ -187,7 +187,7 @@ def _add_samples(
     batch: int,
     random: np.random.Generator,
 ) -> None:
-    """Take successive rows of a case, or all of its rows for a model that takes no batches."""
+    """Add requests with successive rows of a case, or with all of its rows if the model takes no batches."""
     (metadata,) = spec.models
     batch = len(rows) if metadata.batching == ALONE else min(batch, len(rows))
     start = int(random.integers(len(rows) - batch + 1))
@@ -210,7 +210,7 @@ def _add_samples(
 def _add_script(
     requests: _Requests, spec: WorkloadSpec, model: int, batch: int, lengths: EvenSizes, random: np.random.Generator
 ) -> SessionScript:
-    """Draw the steps of a session: requests that lack the states, which come last and are appended later."""
+    """Draw the steps of a session: requests without the states, which are appended later."""
     metadata, first = spec.models[model], len(requests.payloads)
     usual = _usual_outputs(metadata)
     outputs = [*usual, *(name for name in metadata.states.values() if name not in usual)]
@@ -234,7 +234,7 @@ def _add_script(
 
 
 def _usual_outputs(metadata: ModelMetadata) -> list[str]:
-    """Return the output with the classes, if there is one, else all outputs."""
+    """Return the output with the classes if there is one, else all outputs."""
     classified = classified_output(metadata)
     return list(metadata.outputs) if classified is None else [classified]
 
@@ -250,6 +250,6 @@ def _check_of(
     outputs: Sequence[str],
     **known: Any,  # noqa: ANN401 - fields of AnswerCheck
 ) -> AnswerCheck:
-    """Return how to check the answers to a request, without its tensors: each generator keeps hundreds of these."""
+    """Return the check for a request, without its tensors, because each generator keeps hundreds of checks."""
     without_tensors = RowInputs({}, rows.sizes, rows.ends)
     return AnswerCheck(metadata, without_tensors, chosen, outputs, is_exact=metadata.is_batch_invariant, **known)

@@ -1,4 +1,4 @@
-"""Types of the command line's arguments: from text to numbers, with messages that state what was expected."""
+"""Parse command-line arguments into numbers, with messages that contain the expected form."""
 
 import argparse
 import math
@@ -15,7 +15,7 @@ _MAX_SECONDS = 1_000_000.0
 
 
 def argument_type(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """Return a `type=` for argparse, which shows the messages of `InvalidRequest` to the user."""
+    """Return a `type=` for argparse that shows the messages of `InvalidRequest` to the user."""
 
     def parse_argument(text: str) -> T:
         try:
@@ -37,7 +37,7 @@ def parse_seconds(text: str) -> float:
 
 
 def parse_number(text: str) -> float:
-    """Parse a number; what is none is NaN."""
+    """Parse a number. Returns NaN if the text isn't a number."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The options that say how to connect to a server, for the commands `infer`, `health` and `load`."""
+"""The options for the connection to a server, for the commands `infer`, `health` and `load`."""
 
 import argparse
 import os
@@ -15,7 +15,7 @@ URL_HELP = (
 
 
 def add_tls_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the files for TLS; their names are those of the arguments of `Client` and `parse_endpoint`."""
+    """Declare the TLS options. Their names are the same as the arguments of `Client` and `parse_endpoint`."""
     parser.add_argument(
         "--tls-ca",
         metavar="FILE",
@@ -28,7 +28,7 @@ def add_tls_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_token_options(parser: argparse.ArgumentParser) -> None:
-    """Declare where the token is; a token itself is no argument, since every user of a machine sees these."""
+    """Declare the token options. The token itself isn't an option, because other users can see the command line."""
     parser.add_argument(
         "--token-file",
         metavar="FILE",
@@ -43,6 +43,6 @@ def add_token_options(parser: argparse.ArgumentParser) -> None:
 
 
 def connection_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """Give the arguments of `Client` and `parse_endpoint` that the options are."""
+    """Return the arguments of `Client` and `parse_endpoint` from these options."""
     names = ("tls_ca", "tls_certificate", "tls_key", "token_file", "insecure")
     return {name: getattr(args, name) for name in names}

@@ -1,7 +1,8 @@
-"""`rnnserve health`: whether a server, or a model of it, is ready, for a container's check and for probes.
+"""`rnnserve health`: check whether a server or a model of it is ready, for containers and probes.
 
-It runs every few seconds beside a server that has the machine to itself otherwise. So it imports grpc and no protobuf,
-whose import takes 50 ms, half as long as all else: the messages have one field each, and are written and read here.
+It runs every few seconds on the server's machine, so it must be cheap. It imports grpc but not protobuf, whose import
+takes 50 ms, half as long as everything else. Instead, this module encodes and decodes the messages, which have one
+field each.
 """
 
 import argparse
@@ -17,11 +18,11 @@ _MOST_BYTES = 1 << 16
 
 _SERVING = 1
 _STATES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
-"""By the number of a HealthCheckResponse's status."""
+"""Status names, by the number in a HealthCheckResponse."""
 
 
 class NotReady(Exception):
-    """The server or the model is not ready, or cannot be asked."""
+    """The server or the model is not ready, or the server cannot be reached."""
 
 
 MISTAKES = (NotReady,)
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Ask, and print the answer in one line."""
+    """Check the server, and print the result in one line."""
     if args.address.startswith(("http://", "https://")):
         raise NotReady(
             f"{args.address}: asks gRPC, at HOST:PORT. Over HTTP, ask /v2/health/ready: curl --fail "
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _reason(args: argparse.Namespace) -> str:
-    """Return why a server, or a model of it, is not ready, empty if it is."""
+    """Return why a server or its model is not ready, or an empty text if it is ready."""
     import grpc
 
     from rnnserve.client.channel import channel_options
@@ -102,7 +103,7 @@ def _reason(args: argparse.Namespace) -> str:
             return f"no answer within {args.timeout:g} s"
         explained = explain_connection_failure(endpoint, from_rpc_error(error))
         return f"{error.code().name}: {'; '.join([str(explained), *getattr(explained, '__notes__', ())])}"
-    value = answer[1] if len(answer) == 2 and answer[0] == 1 << 3 else 0  # the field is 1, and of one byte
+    value = answer[1] if len(answer) == 2 and answer[0] == 1 << 3 else 0  # the field has number 1 and one byte
     if value == _SERVING:
         return ""
     if args.live:
@@ -113,7 +114,7 @@ def _reason(args: argparse.Namespace) -> str:
 
 
 def _text_field(text: str) -> bytes:
-    """Return field 1 of a message as text: tag, size as a varint, bytes; nothing if it is empty."""
+    """Encode field 1 of a message as text: tag, size as a varint, bytes. Returns nothing for an empty text."""
     data = text.encode()
     size, head = len(data), bytearray([1 << 3 | 2])
     while size > 0x7F:
@@ -123,7 +124,7 @@ def _text_field(text: str) -> bytes:
 
 
 def _seconds(text: str) -> float:
-    """Read seconds above 0; the module for that of other commands imports gRPC."""
+    """Parse seconds above 0. The module that other commands use for this imports gRPC."""
     try:
         number = float(text)
     except ValueError:

@@ -1,6 +1,6 @@
-"""`rnnserve infer`: reads rows from a file or standard input, asks any model on a server, prints its answers.
+"""`rnnserve infer`: run any model on rows from a file or standard input, and print the results.
 
-With `--follow`, each line is a point of one session, which is answered as soon as it comes.
+With `--follow`, each line is a point of one session. Its result is printed as soon as it arrives.
 """
 
 import argparse
@@ -127,7 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read the rows, ask the model about them, print its answers."""
+    """Read the rows, run the model on them, and print the results."""
     names = [name.strip() for name in (args.outputs or "").split(",") if name.strip()]
     with contextlib.ExitStack() as stack:
         is_stdin = args.file in (None, "-")
@@ -175,9 +175,9 @@ def _follow(
     metadata: ModelMetadata,
     output_format: str,
 ) -> int:
-    """Print the answer to each line before the next one is read, and return the exit status.
+    """Print the result of each line before reading the next one. Returns the exit status.
 
-    A line that is not a point, or a point that the server refuses, is reported on standard error and left out.
+    If a line is not a point, or the server refuses the point, report it on standard error and skip it.
     """
     columns: list[str] = []
     widths: list[int] = []
@@ -211,7 +211,7 @@ def _follow(
             continue
         shown = {"step": [str(session.steps)], **cells}
         rows: list[Iterable[str]] = [[cell for (cell,) in shown.values()]]
-        if not widths:  # later lines aren't known yet
+        if not widths:  # set by the first line, because later lines aren't known yet
             widths = [max(len(name), len(cell)) for name, (cell,) in shown.items()]
             rows.insert(0, shown)
         for row in rows:
@@ -243,7 +243,7 @@ def _describe_outputs(results: Sequence[Prediction]) -> tuple[_Columns, _Fields]
 
 
 def _cell(array: Array) -> str:
-    """Return a few numbers, or the shape of many."""
+    """Return the numbers if they are few, or else the shape."""
     if array.size > _SHOWN_NUMBERS or array.dtype == object:
         return f"{'x'.join(map(str, array.shape))} {array.dtype.name}"
     numbers = array.ravel().tolist()
@@ -251,7 +251,7 @@ def _cell(array: Array) -> str:
 
 
 def _let_file_come_last(parser: argparse.ArgumentParser) -> None:
-    """Accept FILE after the options too: `rnnserve infer MODEL --url HOST:PORT FILE`.
+    """Accept FILE after the options as well: `rnnserve infer MODEL --url HOST:PORT FILE`.
 
     Before Python 3.12.7, argparse sets an optional positional argument to its default as soon as an option follows the
     previous positional argument, and then reports FILE as unrecognized (python/cpython#59317).
@@ -274,7 +274,7 @@ def _reading(file: str) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # of the output
+        raise  # an error of the output, not of reading the input
     except OSError as error:
         raise UnreadableInput(
             f"{file}: cannot be read ({error.strerror}). Expected a file, or - for {_STDIN}"
@@ -283,7 +283,7 @@ def _reading(file: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(client: Client) -> Iterator[None]:
-    """Add to a failed call what the user of the command can do."""
+    """Add a hint for the command's user to the error of a failed call."""
     try:
         yield
     except Unavailable as error:
@@ -296,7 +296,7 @@ def _explained(client: Client) -> Iterator[None]:
 
 
 def _lengths(rows: NamedRows, metadata: ModelMetadata) -> list[int] | None:
-    """Return each row's size of the first axis that a request chooses, or None if there is no such axis."""
+    """Return each row's size along the first variable axis, or None if there is no such axis."""
     for name, arrays in rows.inputs.items():
         for index, (_, size) in enumerate(metadata.inputs[name].row_axes):
             if size < 0:

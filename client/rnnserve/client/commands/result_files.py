@@ -1,4 +1,4 @@
-"""The files that a command writes its results to: tried before the work is done, and written whole or not at all."""
+"""Result files of commands: checked before the work begins, and written whole or not at all."""
 
 import contextlib
 import os
@@ -12,14 +12,14 @@ __all__ = ["check_writable", "write_whole"]
 
 
 def check_writable(path: Path, option: str) -> None:
-    """Check that a file can be written, without changing one that is there or leaving one.
+    """Check that a file can be written. Neither changes an existing file nor leaves a new one.
 
     Raises:
-        InvalidRequest: It cannot. The message names the option and says why.
+        InvalidRequest: The file cannot be written. The message contains the option and the reason.
     """
     try:
         if path.exists():
-            with path.open("ab"):  # writes nothing, and fails on folders
+            with path.open("ab"):  # writes nothing, but fails on folders
                 pass
         else:
             with tempfile.TemporaryFile(dir=path.parent):
@@ -32,17 +32,17 @@ def check_writable(path: Path, option: str) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a text in UTF-8 in the place of what is there; if that fails, what is there stays.
+    """Replace a file's content by a text in UTF-8. If that fails, the old content stays.
 
     Raises:
-        InvalidRequest: It cannot be written. The message says why.
+        InvalidRequest: The file cannot be written. The message contains the reason.
     """
     try:
         is_replaceable = path.is_file() and os.access(path.resolve().parent, os.W_OK)
-        if path.exists() and not is_replaceable:  # a pipe, /dev/null, or a file alone in what may be written
+        if path.exists() and not is_replaceable:  # a pipe, /dev/null, or a writable file in a read-only folder
             path.write_text(text, encoding="utf-8")
             return
-        target = path.resolve()  # a link stays one
+        target = path.resolve()  # keep a link as a link
         temporary = target.with_name(f".{target.name}-{secrets.token_hex(8)}")
         try:
             temporary.write_text(text, encoding="utf-8")

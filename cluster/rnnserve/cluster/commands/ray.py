@@ -36,7 +36,7 @@ _OURS = ("--host", "--grpc-port")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the actions, and the arguments of each."""
+    """Declare the actions and their arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do what is asked for."""
+    """Run the chosen action."""
     with _connected(args) as fleet:
         if args.action == "up":
             _up(fleet, args)
@@ -125,7 +125,7 @@ def _connected(args: argparse.Namespace) -> "Iterator[RayFleet]":
 
 def _up(fleet: "RayFleet", args: argparse.Namespace) -> None:
     if not fleet.has_token:
-        # Not refused: what is open is the cluster, before and after, and nothing that this command starts.
+        # Only a warning: the open ports are the cluster's, and this command does not add any.
         print(
             "rnnserve ray: this cluster asks for no token: whoever reaches its ports can run programs on its nodes. "
             "Start every node with RAY_AUTH_MODE=token",
@@ -139,7 +139,7 @@ def _up(fleet: "RayFleet", args: argparse.Namespace) -> None:
 
 
 def _changed(spec: ServerSpec, args: argparse.Namespace) -> ServerSpec:
-    """How servers are to be started from now on."""
+    """Return the spec for the updated servers."""
     options = spec.options if args.serve_options is None else args.serve_options
     return dataclasses.replace(spec, repository=args.repository or spec.repository, options=options)
 

@@ -1,4 +1,4 @@
-"""The way from a command to the servers of a Ray cluster."""
+"""Controls the servers of a Ray cluster from a command."""
 
 import contextlib
 import logging
@@ -33,15 +33,15 @@ _NAME = re.compile(r"server-(?P<place>\d+)-\w+")
 
 _PLACED_SECONDS, _LOOK_SECONDS, _REPORT_SECONDS, _STOP_SECONDS = 20.0, 0.5, 3.0, 300.0
 _METHODS_AT_ONCE = 4
-"""Methods of an actor that run at once: it reports during a proof."""
+"""Concurrent method calls of an actor, so that it can report while it tests a new server."""
 
 _FOUND = "auto"
 _REACH_SECONDS = 5.0
-"""Ray itself tries for more than a minute, and logs that it does."""
+"""Seconds to try a connection first, because Ray itself tries for more than a minute and logs its attempts."""
 
 
 class RayFleet(Fleet):
-    """Servers in the bundles of a placement group."""
+    """Servers in the bundles of a Ray placement group."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -50,9 +50,9 @@ class RayFleet(Fleet):
     @classmethod
     @contextlib.contextmanager
     def connected(cls, name: str, address: str) -> Iterator[Self]:
-        """Connect to a cluster at `host:port`, or "auto" for this machine's cluster, while the block lasts.
+        """Connect to a cluster for the duration of the block: at `host:port`, or "auto" for this machine's cluster.
 
-        `name` is the namespace of the servers' actors.
+        `name` is part of the namespace of the servers' actors.
         """
         if address != _FOUND:
             _check_reached(address)
@@ -80,11 +80,11 @@ class RayFleet(Fleet):
 
     @property
     def has_token(self) -> bool:
-        """Whether the connection to the cluster shows a token."""
-        return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"  # Ray itself sets it if it has found a token
+        """Whether the connection to the cluster uses a token."""
+        return os.environ.get("RAY_AUTH_MODE", "").lower() == "token"  # Ray sets this if it has found a token
 
     def up(self, spec: ServerSpec, replicas: int, bundle: dict[str, float], seconds: float) -> FleetStatus:
-        """Place the servers, each with the resources of a bundle, and wait until all serve, or undo all of it."""
+        """Place the servers, each with the resources of a bundle, and wait until all serve. Undo everything if not."""
         if self._find_group() is not None:
             raise ClusterError(f"servers named {self.name!r} are up: `roll` updates them, `down` ends them")
         _check_nodes(replicas, bundle)
@@ -103,11 +103,11 @@ class RayFleet(Fleet):
         return status
 
     def down(self) -> None:
-        """Let all servers drain and end."""
+        """Shut down all servers. Each one drains first."""
         group = self._group()
         actors = [actor for place in self.found() if (actor := self._actor(place)) is not None]
         stopping = [actor.stop.remote() for actor in actors]
-        if stopping:  # an actor that is lost ends without draining
+        if stopping:  # a lost actor can't drain its server
             ray.wait(stopping, num_returns=len(stopping), timeout=_STOP_SECONDS)
         for actor in actors:
             ray.kill(actor, no_restart=True)
@@ -118,24 +118,24 @@ class RayFleet(Fleet):
         return int(self._group().bundle_count)
 
     def found(self) -> set[int]:
-        """Return the places that have an actor."""
+        """Return the places with an actor."""
         names = map(_NAME.fullmatch, ray.util.list_named_actors())
         return {int(name["place"]) for name in names if name is not None}
 
     def reports(self) -> dict[int, ServerReport]:
-        """Return the report of each place whose actor answers within seconds."""
+        """Return the report of each place whose actor responds within a few seconds."""
         asked = {actor.report.remote(): place for place in self.found() if (actor := self._actor(place)) is not None}
         if not asked:
             return {}
         answered, _ = ray.wait(list(asked), num_returns=len(asked), timeout=_REPORT_SECONDS)
         reports = {}
         for reference in answered:
-            with contextlib.suppress(ray.exceptions.RayError):  # of an actor that is lost
+            with contextlib.suppress(ray.exceptions.RayError):  # a lost actor
                 reports[asked[reference]] = ray.get(reference)
         return reports
 
     def start(self, place: int, spec: ServerSpec) -> None:
-        """Have a server started in a bundle, as soon as there is a node for it."""
+        """Start a server in a bundle, as soon as there is a node for it."""
         group = self._group()
         bundle = group.bundle_specs[place]
         actor = ray.remote(ServerActor).options(
@@ -150,7 +150,7 @@ class RayFleet(Fleet):
         self._actors[place] = actor.remote(spec)
 
     def prove(self, place: int, spec: ServerSpec) -> str:
-        """Try on a place's node whether another server would serve, and return why not, empty if it would."""
+        """Test on the place's node whether another server would serve. Returns why not, or an empty text."""
         try:
             reason: str = ray.get(self._actor(place).prove.remote(spec))
         except (ray.exceptions.RayError, AttributeError) as error:
@@ -158,17 +158,17 @@ class RayFleet(Fleet):
         return reason
 
     def stop(self, place: int) -> None:
-        """Let a server drain and end, and its actor."""
+        """Drain a server and shut it down, then end its actor."""
         actor = self._actor(place)
         if actor is not None:
-            with contextlib.suppress(ray.exceptions.RayError):  # of an actor that is lost already
+            with contextlib.suppress(ray.exceptions.RayError):  # the actor is already lost
                 ray.get(actor.stop.remote(), timeout=_STOP_SECONDS)
             ray.kill(actor, no_restart=True)
         self._actors.pop(place, None)
 
     @contextlib.contextmanager
     def only_one(self) -> Iterator[None]:
-        """Keep other commands from a rolling update, by an actor's name. The actor ends with this command."""
+        """Lock out other rolling updates, by creating an actor of a fixed name. It ends with this command."""
         lock: Any
         try:
             lock = ray.remote(_Lock).options(name=_ROLLING, num_cpus=0).remote()
@@ -185,7 +185,7 @@ class RayFleet(Fleet):
             for name in ray.util.list_named_actors():
                 found = _NAME.fullmatch(name)
                 if found is not None and int(found["place"]) == place:
-                    with contextlib.suppress(ValueError):  # it has ended meanwhile
+                    with contextlib.suppress(ValueError):  # the actor has ended since it was listed
                         self._actors[place] = ray.get_actor(name)
         return self._actors.get(place)
 
@@ -219,7 +219,7 @@ class RayFleet(Fleet):
 
 
 class _Lock:
-    """An actor whose name is taken while a rolling update is under way."""
+    """An actor whose name is taken during a rolling update."""
 
 
 def _check_reached(address: str) -> None:
@@ -233,7 +233,7 @@ def _check_reached(address: str) -> None:
 
 
 def _check_nodes(replicas: int, bundle: dict[str, float]) -> None:
-    """Refuse what the cluster cannot have, however long one waits."""
+    """Raise ClusterError if the cluster will never have enough suitable nodes, even after waiting."""
     alive = [node for node in ray.nodes() if node["Alive"]]
     fit = [node for node in alive if all(node["Resources"].get(name, 0) >= count for name, count in bundle.items())]
     if len(fit) < replicas:

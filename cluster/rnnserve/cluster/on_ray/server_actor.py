@@ -1,4 +1,4 @@
-"""The actor that keeps a server on its node."""
+"""The Ray actor that keeps a server running on its node."""
 
 import ray.util
 
@@ -9,19 +9,19 @@ __all__ = ["ServerActor"]
 
 
 class ServerActor:
-    """Keeps a server on the node that Ray has chosen; the methods are those of `KeptServer`."""
+    """Keeps a server running on the node that Ray has chosen. It has the methods of `KeptServer`."""
 
     def __init__(self, spec: ServerSpec) -> None:
         self._server = KeptServer(ray.util.get_node_ip_address(), spec)
 
     def report(self) -> ServerReport:
-        """Return what the server does."""
+        """Return the server's status."""
         return self._server.report()
 
     def prove(self, spec: ServerSpec) -> str:
-        """Return why another server would not serve here, empty if it would."""
+        """Test a second server on this node. Returns why it doesn't serve, or an empty text."""
         return self._server.prove(spec)
 
     def stop(self) -> None:
-        """Let the server end."""
+        """Shut the server down."""
         self._server.stop()

@@ -1,4 +1,4 @@
-"""`rnnserve demo`: serves, asks, streams and load-tests a small model of the package."""
+"""`rnnserve demo`: serve a small bundled model, query it, stream to it, and load-test it."""
 
 import argparse
 import importlib.util
@@ -18,7 +18,7 @@ from rnnserve.load.local_server import serve_repository
 __all__ = ["DEMO_MODELS", "MISTAKES", "MODEL", "add_arguments", "run"]
 
 DEMO_MODELS = Path(__file__).parents[1] / "demo_models"
-"""A repository of one model, made by `make demo-model`: see load/make_demo_model.py."""
+"""A repository with one model, made by `make demo-model`. See load/make_demo_model.py."""
 
 MODEL = "odd_ones"
 
@@ -106,7 +106,7 @@ def _stream(client: Client) -> None:
 
 
 def _checked(found: list[int], bits: Sequence[int]) -> list[int]:
-    """Compare answers with a count. Raise Unavailable if they differ."""
+    """Compare answers with the true parities. Raises Unavailable if they differ."""
     expected = [sum(bits[: at + 1]) % 2 for at in range(len(bits))]
     if found != expected:
         raise Unavailable(f"the server answered {found} to {list(bits)}, expected {expected}; please report it")

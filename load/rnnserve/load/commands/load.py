@@ -1,4 +1,4 @@
-"""`rnnserve load`: measures a server's latency at given rates, and finds the highest rate that meets an objective."""
+"""`rnnserve load`: measure a server's latency at given rates, or find the highest rate that meets an objective."""
 
 import argparse
 import contextlib
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the load test and write its results, or compare two tests."""
     if args.compare is not None:
         return _compare(args)
-    # First of all: neither a missing package nor a path that cannot be written must be found after minutes of load.
+    # Check these first, so that a missing package or an unwritable path is not noticed only after minutes of load.
     if args.json not in (None, "-"):
         check_writable(Path(args.json), "--json")
     if args.html is not None:
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             sessions=max(args.sessions or [0]),
             steps=args.steps,
         )
-        build_pool(spec)  # raises errors of the workload here, once, before any generator starts
+        build_pool(spec)  # raises errors in the workload once, before any generator starts
         description = RunDescription(
             started=dt.datetime.now(dt.UTC).astimezone().isoformat(timespec="seconds"),
             command=shlex.join(["rnnserve", *sys.argv[1:]]),
@@ -134,7 +134,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _models_with_sessions(models: Sequence[ModelMetadata]) -> tuple[ModelMetadata, ...]:
-    """Return the ready models with sessions."""
+    """Return the ready models that support sessions."""
     found: list[ModelMetadata] = []
     for metadata in models:
         with contextlib.suppress(InvalidRequest):
@@ -156,7 +156,7 @@ def _read_samples(path: Path, models: tuple[ModelMetadata, ...]) -> tuple[Sample
 
 
 def _import_report() -> _Report:
-    """Import the report's code, which needs matplotlib and Jinja2. Only --html pays for it."""
+    """Import the report's code, which needs matplotlib and Jinja2. Called only for --html."""
     try:
         from rnnserve.load.report import render_report
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
 """The options of `rnnserve load`.
 
-Options of the workload have no defaults in argparse, because `--repeat` refuses options beside its file.
-`commands/workload.py` fills them in from `DEFAULTS`.
+The workload's options have no defaults in argparse, because `--repeat` must notice which ones the user set: it refuses
+them. `commands/workload.py` fills in the defaults from `DEFAULTS`.
 """
 
 import argparse
@@ -48,14 +48,14 @@ DEFAULTS: dict[str, Any] = {
 """The defaults of the workload's options."""
 
 WORKLOAD_OPTIONS = ("rate", "closed", "sessions", "slo", "length", "batch", "inputs", *DEFAULTS)
-"""The names of the workload's options in the namespace, where `sweep` becomes `rate`."""
+"""The names of the workload's options in the argparse namespace. There, `sweep` becomes `rate`."""
 
 FORMER = {
     "scenario": "use --closed 1 (single-stream), --closed 1 --batch 8 (multi-stream), --slo (server) or --closed 64 "
     "--batch 32 (offline)",
     "gap_cv": "arrivals are poisson or constant",
 }
-"""Options that there were, and what to use instead."""
+"""Removed options, and their replacements."""
 
 _EXPLANATION = """\
 Requests are sent at a rate, whether or not the server keeps up (an open loop), as independent users would send them.
@@ -82,7 +82,7 @@ examples:
 
 
 class _Former(argparse.Action):
-    """Refuses an option that there was."""
+    """Refuses a removed option."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         parser.error(f"there is no option {self.option_strings[0]} any more: {FORMER[self.dest]}")
@@ -121,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_workload(words: Iterable[str], source: str) -> argparse.Namespace:
-    """Parse options of the workload that come from a file. Errors are InvalidRequest and begin with the source."""
+    """Parse workload options from a file. Raises InvalidRequest with `source` at the start of the message."""
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:

@@ -1,4 +1,4 @@
-"""The workload of `rnnserve load`: its load levels, its description, and its document, which can be repeated."""
+"""The workload of `rnnserve load`: its load levels, its description, and its document, which `--repeat` reads."""
 
 import argparse
 import hashlib
@@ -30,13 +30,13 @@ _DEFAULT_RATE = 100.0
 
 
 def given_options(args: argparse.Namespace) -> list[str]:
-    """Return the given options of the workload, as on the command line. Call it before `complete_arguments`."""
+    """Return the workload options that the user set, as on the command line. Call it before `complete_arguments`."""
     given = [_option(name) for name in WORKLOAD_OPTIONS if getattr(args, name) is not None]
     return [*(["MODEL"] if args.models else []), *given]
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """Read a file that --json wrote."""
+    """Read a document that --json wrote."""
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
@@ -49,7 +49,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def repeat_workload(args: argparse.Namespace, path: Path) -> None:
-    """Set the workload's options to those of a file."""
+    """Set the workload options to those in a file."""
     given = given_options(args)
     if given:
         raise InvalidRequest(f"--repeat takes the whole workload from {path}: leave out {', '.join(given)}")
@@ -74,7 +74,7 @@ def repeat_workload(args: argparse.Namespace, path: Path) -> None:
 
 
 def complete_arguments(args: argparse.Namespace) -> None:
-    """Fill in missing arguments. Raise InvalidRequest if arguments do not go together."""
+    """Fill in missing arguments. Raises InvalidRequest if some arguments conflict."""
     for name in ("think", "steps"):
         if getattr(args, name) is not None and not args.sessions:
             raise InvalidRequest(f"--{name} is for sessions: give their number, --sessions 1")
@@ -97,11 +97,11 @@ def is_search(args: argparse.Namespace) -> bool:
 
 
 def load_levels(args: argparse.Namespace) -> list[LoadLevel]:
-    """Return the levels of completed arguments, or of a search, the first one, with enough requests for a verdict."""
+    """Return the load levels. For a search, return only the first, with enough requests for a verdict."""
     settings = {name: getattr(args, name) for name in ("arrivals", "warmup", "duration", "max_requests", "timeout")}
     settings["ends_early"] = args.slo is not None and args.runs == 1 and not args.no_early_stop
     if is_search(args):
-        # Twice the requests that show that a limit is met if none of them exceeds it.
+        # Twice the number of requests that proves a limit if none of them exceeds it.
         shares = [limit.percent / 100 for limit in args.slo.limits if limit.percent < 100]
         needed = max(
             (2 * math.log((1 - args.confidence) / 2) / math.log(share) for share in shares if share), default=0
@@ -133,9 +133,9 @@ def describe_workload(args: argparse.Namespace, weights: Mapping[str, float]) ->
 
 
 def document_workload(args: argparse.Namespace, weights: Mapping[str, float]) -> dict[str, Any]:
-    """Return the whole workload of completed arguments, by option, ready for `json.dumps`.
+    """Return the whole workload by option, ready for `json.dumps`. Call it after `complete_arguments`.
 
-    It includes the models found ready. Unused options, such as those of sessions without sessions, are None.
+    It includes the models that were ready. Unused options are None, such as the session options without sessions.
     """
     workload = {name: getattr(args, name) for name in WORKLOAD_OPTIONS}
     if not args.sessions:
@@ -154,7 +154,7 @@ def _option(name: str) -> str:
 
 
 def _as_word(name: str, value: object) -> str:
-    """Return an option's value as on the command line."""
+    """Return an option's value in the form of the command line."""
     if name == "think" and isinstance(value, int | float):
         return f"{value:.9f}s" if value else "0"
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,6 +1,6 @@
 """The load test's report: one HTML page that needs no other file, no scripts, no fonts and no network.
 
-The only part of the load test that needs matplotlib and Jinja2 (the extra `report`). `rnnserve load --html` imports it.
+Only this part of the load test needs matplotlib and Jinja2 (the extra `report`). `rnnserve load --html` imports it.
 
 Door: `__all__`.
 """

@@ -1,7 +1,7 @@
-"""The charts of a report, drawn by matplotlib as SVG elements of one look.
+"""The charts of a report, drawn by matplotlib as SVG elements with a common style.
 
-Colors are the style sheet's, so that a chart follows the reader's light or dark theme: matplotlib draws with
-placeholders, which `_Chart.svg` replaces by CSS variables. The same results give the same charts, byte for byte.
+Colors come from the style sheet, so that a chart follows the reader's light or dark theme. matplotlib draws with
+placeholder colors, and `_Chart.svg` replaces them by CSS variables. Equal results give equal charts, byte for byte.
 """
 
 import io
@@ -34,14 +34,14 @@ _LINE_COLORS = ("c0", "c1", "c2", "c3", "c4", "c5")
 _PLACEHOLDERS = {
     name: f"#{0xABC000 + at:06x}" for at, name in enumerate((*_LINE_COLORS, "card", "soft", "rule", "bad"))
 }
-"""The color that matplotlib draws with in place of each variable of templates/page.css."""
+"""The placeholder color for each variable of templates/page.css."""
 
 _OF_AXES = {f"{axis}tick.{name}": value for axis in "xy" for name, value in {
     "labelcolor": _PLACEHOLDERS["soft"], "labelsize": 12, "major.pad": 8, "major.size": 0, "minor.size": 0,
 }.items()}  # fmt: skip
 _SETTINGS: dict[Any, Any] = {
     **_OF_AXES,
-    "svg.fonttype": "none",  # text stays text: readable for screen readers and searches
+    "svg.fonttype": "none",  # keep text as text, for screen readers and searches
     "axes.axisbelow": True,
     "axes.edgecolor": _PLACEHOLDERS["soft"],
     "axes.facecolor": "none",
@@ -66,7 +66,7 @@ _SVG = "{http://www.w3.org/2000/svg}"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 
 _TickText = Callable[[float], str]
-"""Returns the label of a value on an axis."""
+"""Returns the label for a value on an axis."""
 
 
 class Chart(NamedTuple):
@@ -78,7 +78,7 @@ class Chart(NamedTuple):
 
 
 def draw_charts(test: LoadTest, shown: LoadResult) -> list[Chart]:
-    """Draw the charts for which there are data, with details of the result `shown`."""
+    """Draw the charts that the data allow. `shown` is the result whose details are drawn."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_SETTINGS)
@@ -114,15 +114,15 @@ def _draw(test: LoadTest, shown: LoadResult) -> Iterable[Chart]:
 
 
 def _latency_by_percentile(results: Sequence[LoadResult]) -> Chart:
-    """Draw one line per load, over percentiles on a scale of nines: one request in a thousand matters too."""
+    """Draw one line per load over the percentiles, on a scale of nines that makes rare slow requests visible."""
     chart = _Chart("Latency by percentile", "percentile")
-    # As many loads as there are colors, evenly spread, with the first and the last.
+    # As many loads as there are colors, evenly spread, including the first and the last.
     chosen = np.linspace(0, len(results) - 1, min(len(results), len(_LINE_COLORS))).round().astype(int).tolist()
     lines = [(results[at], color) for at, color in zip(chosen, _LINE_COLORS, strict=False)]
     heights: list[float] = []
     deepest = 1.0
     for result, color in lines:
-        end = math.log10(max(result.latency.count, 10))  # the last percentile that so many answers can show
+        end = math.log10(max(result.latency.count, 10))  # the highest percentile that this number of answers can show
         places = np.linspace(0, end, 120).tolist()  # 2 is 99 %, 3 is 99.9 %
         curve = [max(1.0, result.latency.percentile(100 * (1 - 10**-place))) for place in places]
         chart.add_line(places, curve, color, result.load.text)
@@ -172,9 +172,9 @@ def _answers_by_load(results: Sequence[LoadResult]) -> Chart:
 
 
 def _latency_histogram(result: LoadResult) -> Chart:
-    """Draw the number of answers by latency, in bars whose edges have equal ratios."""
+    """Draw the number of answers by latency. The edges of the bars have equal ratios."""
     latency = result.latency
-    # Without the cut, one slow answer in ten thousand would leave a corner of the chart for all others.
+    # Without this cut, one slow answer in ten thousand would squeeze all others into a corner of the chart.
     low, high = float(max(latency.min, 1)), float(max(latency.percentile(99.95), latency.min + 1, 2))
     edges = np.geomspace(low, high, _MOST_BARS + 1)  # (bars + 1,), nanoseconds
     heights, _ = np.histogram(np.clip(latency.values, edges[0], edges[-1]), edges)  # (bars,)
@@ -190,7 +190,7 @@ def _latency_histogram(result: LoadResult) -> Chart:
 
 
 def _batch_sizes(result: LoadResult, batches: dict[int, int]) -> Chart:
-    """Draw the number of batches by size. Neighboring sizes share a bar if there are many sizes."""
+    """Draw the number of batches by size. If there are many sizes, neighboring sizes share a bar."""
     width = math.ceil(max(batches) / _MOST_BARS)
     edges = np.arange(1, max(batches) + width + 1, width)  # (bars + 1,), rows
     heights, _ = np.histogram(list(batches), edges, weights=list(batches.values()))  # (bars,)
@@ -210,7 +210,7 @@ def _load_title(result: LoadResult) -> str:
 
 
 def _round_duration(nanoseconds: float) -> str:
-    """Return a round duration without needless digits: `"5 ms"`."""
+    """Return a round duration without unnecessary digits: `"5 ms"`."""
     for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if nanoseconds >= size * 0.999:
             return f"{nanoseconds / size:g} {unit}"
@@ -234,7 +234,7 @@ class _Chart:
         line.set_gid(self._tooltip_id(tooltip))
 
     def add_marked_line(self, x: Sequence[float], y: Sequence[float], color: str, tooltips: Sequence[str]) -> None:
-        """Add a line with a marker at each point, and a tooltip for each marker."""
+        """Add a line with a marker and a tooltip at each point."""
         look: dict[str, Any] = {"color": _PLACEHOLDERS[color], "clip_on": False}
         self._axes.plot(x, y, **look)
         look |= {"markerfacecolor": _PLACEHOLDERS["card"], "markeredgewidth": 2}
@@ -243,7 +243,7 @@ class _Chart:
             marker.set_gid(self._tooltip_id(tooltip))
 
     def add_bars(self, bars: Sequence[tuple[float, float, int, str]], color: str) -> None:
-        """Add bars (left, right, height, tooltip), and their vertical axis."""
+        """Add bars (left, right, height, tooltip) and their vertical axis."""
         self.set_linear_axis("y", [height for _, _, height, _ in bars], format_rate)
         for left, right, height, tooltip in bars:
             if height:
@@ -253,7 +253,7 @@ class _Chart:
                     right - left,
                     align="edge",
                     color=_PLACEHOLDERS[color],
-                    edgecolor=_PLACEHOLDERS["card"],  # a thin gap between neighbors
+                    edgecolor=_PLACEHOLDERS["card"],  # a thin gap between adjacent bars
                     linewidth=1,
                     alpha=0.9,
                     clip_on=False,
@@ -267,18 +267,18 @@ class _Chart:
         self._axes.annotate(label, (0, y), xytext=(4, 4), color=_PLACEHOLDERS["bad"], size=12, **place)
 
     def set_load_axis(self, results: Sequence[LoadResult]) -> None:
-        """Let the horizontal axis show the loads, which may be far apart."""
+        """Show the loads on the horizontal axis, on a logarithmic scale if they are far apart."""
         sizes = [result.load.size for result in results]
         is_wide = max(sizes) / min(sizes) > 20
         (self.set_logarithmic_axis if is_wide else self.set_linear_axis)("x", sizes, format_rate)
 
     def set_linear_axis(self, axis: Literal["x", "y"], values: Sequence[float], text: _TickText) -> None:
-        """Let an axis run from 0 to a round number above all values."""
+        """Make an axis run from 0 to a round number above all values."""
         ticks = list(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(0, max(values, default=0) or 1))
         self.set_ticks(axis, [(tick, text(tick)) for tick in ticks], (0, float(ticks[-1])))
 
     def set_logarithmic_axis(self, axis: Literal["x", "y"], values: Sequence[float], text: _TickText) -> None:
-        """Let an axis over positive values run between round numbers, with ticks at 1, 2 and 5 times powers of ten."""
+        """Make an axis for positive values run between round numbers, with ticks at 1, 2 and 5 times powers of ten."""
         low, high = min(values), max(values)
         powers = 10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 2)  # (powers,)
         marks = np.outer(powers, (1, 2, 5)).ravel()  # (powers * 3,), ascending
@@ -294,14 +294,14 @@ class _Chart:
         self, axis: Literal["x", "y"], ticks: Sequence[tuple[float, str]], limits: tuple[float, float]
     ) -> None:
         """Set an axis's limits and its labelled ticks."""
-        self._axes.minorticks_off()  # a logarithmic axis would label some of them
+        self._axes.minorticks_off()  # otherwise a logarithmic axis would label some of them
         places, labels = [value for value, _ in ticks], [label for _, label in ticks]
         self._axes.set(**{f"{axis}ticks": places, f"{axis}ticklabels": labels, f"{axis}lim": limits})
 
     def done(self, legend: Sequence[tuple[str, str]] = ()) -> Chart:
         """Return the chart."""
         buffer = io.BytesIO()
-        # The salt makes ids deterministic, and different in each chart of a page. All metadata are left out.
+        # The salt makes ids deterministic, and different in each chart of a page. No metadata are written.
         with mpl.rc_context({"svg.hashsalt": self._heading}):
             metadata = dict.fromkeys(["Creator", "Date", "Format", "Type"])
             self._figure.savefig(buffer, format="svg", metadata=metadata)
@@ -320,8 +320,8 @@ class _Chart:
     def _adapt(self, root: ET.Element) -> None:
         """Turn matplotlib's SVG document into an element of an HTML page, with tooltips.
 
-        Removes namespaces, which HTML does not need, the size and the fonts, which the style sheet sets, and the ids of
-        groups, because ids must be unique in a page.
+        Removes namespaces, because HTML does not need them. Removes the size and the fonts, because the style sheet
+        sets them. Removes the ids of groups, because ids must be unique in a page.
         """
         for element in root.iter():
             element.tag = element.tag.removeprefix(_SVG)

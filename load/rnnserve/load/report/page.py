@@ -1,4 +1,4 @@
-"""The report's page, rendered from `templates/page.html.jinja`."""
+"""Renders the report's page from `templates/page.html.jinja`."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -13,11 +13,11 @@ from rnnserve.load.verdict import Decision
 __all__ = ["render_report"]
 
 _CLASSES = {Decision.MET: "good", Decision.MISSED: "bad", Decision.INCONCLUSIVE: "open"}
-"""The verdict's class in the style sheet."""
+"""The CSS class for each verdict."""
 
 
 def render_report(test: LoadTest, run: RunDescription) -> str:
-    """Return the page. The test must have at least one result. The same results give the same page, byte for byte."""
+    """Return the page for a test with at least one result. Equal results give equal pages, byte for byte."""
     environment = Environment(
         loader=PackageLoader("rnnserve.load.report"),
         autoescape=True,
@@ -39,7 +39,7 @@ def render_report(test: LoadTest, run: RunDescription) -> str:
 
 
 def _verdict(test: LoadTest) -> dict[str, str]:
-    """Return the class and the text of the verdict."""
+    """Return the CSS class and the text of the verdict."""
     objective, decision = test.objective, test.decision
     if objective is None or decision is None:
         return {"class": "good", "text": "Passed"} if test.passed else {"class": "bad", "text": "Failed"}
