@@ -1,6 +1,5 @@
 """What gets stuck for good: the log names it, the server is neither ready nor live, and a worker is replaced."""
 
-import time
 from typing import Any
 
 import grpc
@@ -16,8 +15,8 @@ from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 
-WITHIN = 15.0
-"""Seconds in which a worker is replaced."""
+PATIENCE = 60.0
+"""Seconds to wait: a stuck run is noticed after some seconds, and a new worker loads all models."""
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +45,9 @@ def answers(server: ServedProcess) -> bool:
 
 def test_worker_is_replaced(root):
     with served(root, "process", workers=2) as server, new_channel(server.port) as channel:
-        before, began = server.workers(), time.monotonic()
+        before = server.workers()
         answer = ask_for_ever(channel)
-        until(lambda: "is ready again" in server.log, WITHIN)
-        assert time.monotonic() - began < WITHIN
+        until(lambda: "is ready again" in server.log, PATIENCE)
         assert answer.code() == grpc.StatusCode.UNAVAILABLE
         assert len(set(server.workers()) & set(before)) == 1
         assert all(answers(server) for _ in range(20))
@@ -69,7 +67,7 @@ def test_server_without_workers_is_not_live(root):
 
         assert (serves(), is_live()) == (True, True)
         answer = ask_for_ever(channel)
-        until(lambda: not serves() and not is_live(), WITHIN)
+        until(lambda: not serves() and not is_live(), PATIENCE)
         assert not server.stub.ServerReady(pb.ServerReadyRequest()).ready
         assert "a run of endless has not ended after" in server.log
         assert not answer.done()
@@ -84,6 +82,6 @@ def test_server_whose_thread_of_requests_has_ended_is_not_live(root, monkeypatch
 
     with served(root) as running:
         monkeypatch.setattr(running.server._transport._transport, "_hand_on", fail)
-        until(lambda: not running.stub.ServerLive(pb.ServerLiveRequest()).live, WITHIN)
+        until(lambda: not running.stub.ServerLive(pb.ServerLiveRequest()).live, PATIENCE)
         assert not running.stub.ServerReady(pb.ServerReadyRequest()).ready
     assert "the thread that receives requests has stopped: ZeroDivisionError('a defect')" in caplog.text
