@@ -215,7 +215,7 @@ class Stream:
         return await beside_loop(size, write_infer_response, response, form, exchange.request_id)
 
     def _in_full(self, parsed: dict[str, Any]) -> dict[str, Any]:
-        """Expand the short form, with an object of lists as inputs and names as outputs, to the protocol's form."""
+        """Expand a request in short form (inputs as an object of lists, outputs as names) to the protocol's form."""
         inputs, outputs = parsed.get("inputs"), parsed.get("outputs")
         if isinstance(inputs, dict):
             parsed = {**parsed, "inputs": [self._tensor(name, value) for name, value in inputs.items()]}

@@ -54,7 +54,7 @@ class ExchangeStream:
         self._unsent: deque[tuple[int, bytes, CallContext]] = deque()
         self._cancelled: list[int] = []
         self._has_work = asyncio.Event()
-        self._is_ending = False  # the server is shutting down and accepts no more requests
+        self._is_ending = False  # the server is shutting down, so send it no more requests
         self._running: asyncio.Task[None] | None = None
 
     async def infer(self, request: bytes, context: CallContext) -> pb.ModelInferResponse:
