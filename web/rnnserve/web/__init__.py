@@ -1,22 +1,25 @@
-"""The HTTP gateway: the Open Inference Protocol's REST form before a gRPC server. A process of its own.
+"""The HTTP gateway: serves the Open Inference Protocol's REST API in front of a gRPC server.
 
-uvicorn reads a client's request, `app` finds its route, `rest` makes a message of the protocol of it, and `upstream`
-calls the server with it, over gRPC; the answer takes the same way back. So parsing JSON, with Python's lock held, never
-stops the thread that serves gRPC, and there is one core, one set of limits and one set of messages.
+uvicorn reads the client's request, `app` finds the route, `rest` converts the body to a protocol message, and
+`upstream` sends the message to the server over gRPC. The response takes the same path back.
+
+The gateway runs in a separate process because parsing JSON holds Python's GIL and would stop the thread that serves
+gRPC. All requests pass through the gRPC server, so there is only one core, one set of limits and one set of messages.
 
 ========== =========================================================================================================
-room       what it does
+part       contents
 ========== =========================================================================================================
-commands   `rnnserve web`: the process, its options, its end
+commands   `rnnserve web`: the process, its options and its shutdown
 app        the ASGI application: routes and their handlers
 upstream   calls to the server
-rest       pure functions: JSON and binary tensors to ModelInferRequest, and ModelInferResponse back; compression
-connection what the gateway needs of uvicorn beyond its documented interface
+rest       pure functions: JSON and binary tensors to ModelInferRequest, ModelInferResponse to JSON, and compression
+connection adapter for uvicorn's undocumented interfaces
 errors     an HTTP status and its message
-limits     bounds
+limits     the limits on sizes, times and counts
 ========== =========================================================================================================
 
-Imports run downwards only (import-linter). May import `client` and `protos`; never `server`.
+Each part may import only the parts below it in this table (import-linter checks this). The gateway may import `client`
+and `protos`, but not `server`.
 
 Door: nothing.
 """

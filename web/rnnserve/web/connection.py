@@ -1,9 +1,9 @@
-"""What the gateway needs of uvicorn beyond its documented interface, in one file. Tried with uvicorn 0.54.
+"""Adapter for uvicorn's undocumented interfaces. Tested with uvicorn 0.54.
 
-uvicorn has no deadline for the head of a request, no bound of its size, and no deadline for a client that does not
-read; and ASGI does not tell of the certificate that a client has shown. An application's `receive` is a method of
-uvicorn's object for the request, which knows the transport; the server knows its connections.
-`tests/web/test_connection.py` holds what this file relies on.
+uvicorn limits neither the time nor the size of a request head, and it waits forever for a client that doesn't read.
+ASGI also doesn't pass on the client's certificate. This file reaches the transport through `receive`, which is a bound
+method of uvicorn's request object, and it finds the open connections in uvicorn's server state.
+`tests/web/test_connection.py` checks these assumptions.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from rnnserve.web.limits import Limits
 __all__ = ["Connections", "Protocol", "Receive", "abort", "certificate_of", "drained", "is_gone"]
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
-"""An application's `receive`, as ASGI has it."""
+"""The `receive` callable that ASGI passes to an application."""
 
 _MOST_CERTIFICATE = 6 << 10
-"""Characters of a certificate that servers get: they give no larger one a role."""
+"""Longest certificate, in base64 characters, that the gateway passes on. Servers assign no role to a larger one."""
 
 _OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 
@@ -39,7 +39,7 @@ _TCP_INFO_BYTES, _RECEIVED_AT = 136, 128
 
 
 def certificate_of(receive: Receive) -> str:
-    """Return the certificate that a request's client has shown, in DER and base64. Empty for none, or a large one."""
+    """Return the client's certificate as base64-encoded DER, or "" if the client has none or it is too large."""
     transport = _transport_of(receive)
     tls: ssl.SSLObject | None = None if transport is None else transport.get_extra_info("ssl_object")
     shown = None if tls is None else tls.getpeercert(binary_form=True)
@@ -48,29 +48,32 @@ def certificate_of(receive: Receive) -> str:
 
 
 def is_gone(receive: Receive) -> bool:
-    """Whether a request's client has closed its connection."""
+    """Return whether the client has closed the connection."""
     return bool(getattr(getattr(receive, "__self__", None), "disconnected", False))
 
 
 def abort(receive: Receive) -> None:
-    """Close a request's connection without writing what is left."""
+    """Close the connection and discard unsent data."""
     transport = _transport_of(receive)
     if transport is not None:
         transport.abort()
 
 
 async def drained(receive: Receive) -> None:
-    """Wait until the client of a WebSocket has taken nearly all of what was written."""
+    """Wait until uvicorn's write buffer for a WebSocket is nearly empty."""
     writable: asyncio.Event | None = getattr(getattr(receive, "__self__", None), "writable", None)
     if writable is not None:
         await writable.wait()
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol without offers of HTTP/2, which Java's and curl's clients make: it reads no body after one."""
+    """uvicorn's HTTP protocol, except that it ignores offers to upgrade to HTTP/2.
+
+    Java's HTTP client and curl send such offers, and uvicorn doesn't read a request body after one.
+    """
 
     def data_received(self, data: bytes) -> None:
-        """Read a part of a request, without an offer in its head."""
+        """Read part of a request after removing an HTTP/2 offer from its head."""
         if b"h2c" in data and (self.cycle is None or self.cycle.response_complete):
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _OFFER.sub(b"", head) + end + rest
@@ -78,21 +81,21 @@ class Protocol(HttpToolsProtocol):
 
 
 class Connections:
-    """The connections of a server: closes those that keep the gateway waiting, or are too many."""
+    """Closes connections that are too slow, and the longest-waiting ones if there are too many."""
 
     def __init__(self, server: uvicorn.Server, limits: Limits) -> None:
         self._server = server
         self._limits = limits
-        self._waiting: dict[Any, tuple[Any, float, int]] = {}  # the last request, since when, bytes received then
+        self._waiting: dict[Any, tuple[Any, float, int]] = {}  # the last request, start of the wait, bytes at the start
 
     def __len__(self) -> int:
         return len(self._server.server_state.connections)
 
     def look(self, now: float) -> None:
-        """Close what is late. To be called a few times a second."""
+        """Close connections that are late or exceed a limit. Call this a few times per second."""
         waiting: dict[Any, tuple[Any, float, int]] = {}
-        heads: dict[Any, int] = {}  # bytes of a head that is not whole
-        queued: dict[Any, int] = {}  # requests that wait for the ones before them
+        heads: dict[Any, int] = {}  # bytes received of each incomplete head
+        queued: dict[Any, int] = {}  # pipelined requests waiting for earlier ones
         connections: list[Any] = list(self._server.server_state.connections)
         for connection in connections:
             if not hasattr(connection, "cycle"):
@@ -101,7 +104,7 @@ class Connections:
             if connection.pipeline:
                 queued[connection] = len(connection.pipeline)
             if request is not None and not request.response_complete:
-                continue  # the application has its own deadlines
+                continue  # the application enforces the deadlines of running requests
             in_head = request is None or connection.headers is not request.scope["headers"]
             state = (request, in_head)
             before, since, received = self._waiting.get(connection, (None, now, 0))
@@ -136,7 +139,7 @@ def _transport_of(receive: Receive) -> asyncio.Transport | None:
 
 
 def _received(transport: asyncio.Transport) -> int:
-    """Return how many bytes uvicorn has read from a connection: bytes that wait in the kernel do not count."""
+    """Return how many bytes uvicorn has read from a connection, without the bytes that the kernel still buffers."""
     with contextlib.suppress(OSError, AttributeError, struct.error):
         connection = transport.get_extra_info("socket")
         unread = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4)))[0]

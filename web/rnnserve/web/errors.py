@@ -1,7 +1,7 @@
-"""What the gateway refuses, with an HTTP status and a message that says what to do.
+"""Errors of the gateway: an HTTP status and a message that explains what to do.
 
-404 for NOT_FOUND, 501 for UNIMPLEMENTED, 500 for INTERNAL, and 400 for everything without a better status are Triton's
-choices. 429, 503 and 504 are ours, because clients and proxies act on them.
+Like Triton, the gateway maps NOT_FOUND to 404, UNIMPLEMENTED to 501 and INTERNAL to 500, and uses 400 if no other
+status fits better. Unlike Triton, it also uses 429, 503 and 504, because clients and proxies act on them.
 """
 
 import math
@@ -31,17 +31,21 @@ STATUSES: Mapping[int, str] = MappingProxyType(
         504: "No answer in time",
     }
 )
-"""What the statuses of refusals mean."""
+"""The meaning of each error status."""
 
 NO_SERVER_HEADERS = MappingProxyType({"retry-after": "1", "connection": "close"})
-"""Headers while the server ends or is gone: behind a proxy, a new connection may lead to another server."""
+"""Headers of responses while the server is stopping or unreachable.
+
+They close the connection because, behind a proxy, a new connection may reach another server.
+"""
 
 NOT_CONNECTED = ("failed to connect", "DNS resolution failed", "empty address list")
-"""How gRPC's own messages begin if it has no connection. They name addresses, so clients do not get them."""
+"""Prefixes of gRPC's own messages about a missing connection. These messages contain addresses, so clients never see
+them."""
 
 _STATUSES = MappingProxyType(
     {
-        grpc.StatusCode.CANCELLED: 499,  # nginx's status for a client that has gone; no client sees it
+        grpc.StatusCode.CANCELLED: 499,  # nginx's status for a disconnected client, so no client sees it
         grpc.StatusCode.UNKNOWN: 500,
         grpc.StatusCode.INTERNAL: 500,
         grpc.StatusCode.DATA_LOSS: 500,
@@ -59,7 +63,7 @@ _MAX_QUOTED = 100
 
 
 class RestError(Exception):
-    """A request that is refused. `is_of_server` says that the server refused it, and has counted and logged that."""
+    """A refused request. If `is_of_server`, the server refused it and has already counted and logged the refusal."""
 
     def __init__(
         self, status: int, message: str, *, headers: Mapping[str, str] | None = None, is_of_server: bool = False
@@ -71,12 +75,12 @@ class RestError(Exception):
 
 
 def bad_request(message: str) -> RestError:
-    """Make the error of a request that is wrong however often it is sent."""
+    """Make the error for an invalid request, which fails again if the client retries it."""
     return RestError(400, message)
 
 
 def error_of_status(code: grpc.StatusCode, message: str, retry_after: float | None = None) -> RestError:
-    """Make the error for a request that the server refused. `retry_after` is in seconds, if the server named them."""
+    """Make the error for a request that the server refused. `retry_after` is the server's advice, in seconds."""
     status = _STATUSES.get(code, 400)
     headers: dict[str, str] = {}
     if status in (429, 503):
@@ -87,5 +91,5 @@ def error_of_status(code: grpc.StatusCode, message: str, retry_after: float | No
 
 
 def quoted(text: str) -> str:
-    """Quote a caller's own text to repeat it in a message. Only its beginning if it is long."""
+    """Quote text from the client for an error message, shortened if it is long."""
     return f'"{text}"' if len(text) <= _MAX_QUOTED else f'"{text[:_MAX_QUOTED]}…" ({len(text):,} characters)'

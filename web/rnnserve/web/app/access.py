@@ -1,7 +1,7 @@
-"""Whether a client may ask for a route: the server is asked, before anything of the request's body is read.
+"""Checks with the server whether a client may use a route, before the gateway reads the request's body.
 
-The server decides again about each call that the gateway makes for the request, by the token that goes with it: what is
-kept here, for a moment, only spares the server the first of the two questions.
+The server checks the client's token again in each call that the gateway then makes for the request. Therefore, the
+short-lived cache here can't admit a client that the server refuses. It only saves the first of the two checks.
 """
 
 import time
@@ -17,37 +17,37 @@ from rnnserve.web.upstream.upstream import CallContext
 __all__ = ["GatewayAccess"]
 
 _KEPT_SECONDS = 1.0
-"""Seconds for which the server is not asked again about the same credentials and route."""
+"""Seconds that the gateway caches a successful check of the same credentials and route."""
 
 _OPEN_SECONDS = 5.0
-"""Seconds for which nothing is asked of a server that asks for no tokens."""
+"""Seconds without checks if the server doesn't require tokens."""
 
 _MOST_KEPT = 4096
 
 _WITHOUT_SERVER = "document"
-"""The route that is answered even if no server can be asked."""
+"""The route that stays available when no server is reachable."""
 
 
 class GatewayAccess:
-    """Asks the server behind a gateway."""
+    """Checks access with the server and caches successful checks."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: dict[tuple[str, str, tuple[bytes, str]], float] = {}  # until when, by route, model and credentials
+        self._kept: dict[tuple[str, str, tuple[bytes, str]], float] = {}  # expiry by route, model and credentials
         self._open_until = 0.0
 
     async def check(self, route: str, exchange: Exchange) -> None:
-        """Ask the server about a request for a route, by its name. RestError, in the server's words, if it refuses."""
+        """Check whether a client may use the named route. Raises RestError with the server's message if not."""
         now = self._clock()
         if now < self._open_until or ROUTES[route] in (Need.OPEN, Need.HEALTH):
-            return  # a route of health asks the server one question, which the server decides on
+            return  # a health route makes only one call, and the server checks access in it
         model = exchange.parameter("model")
         key = route, model, exchange.credentials
         if now < self._kept.get(key, 0.0):
             return
         context = exchange.context()
         asked = [(ROUTE, route)]
-        if model.isascii() and model.isprintable() and model:  # no other name is a model's
+        if model.isascii() and model.isprintable() and model:  # model names are printable ASCII
             asked.append((ROUTE_MODEL, model))
         context = CallContext((*asked, *context.metadata), context.timeout, context.client)
         try:

@@ -1,4 +1,4 @@
-"""The ASGI application: finds the route of each request, and answers it, or refuses it with an error in JSON."""
+"""The ASGI application: finds the route of each request and sends its response or a JSON error."""
 
 import asyncio
 import logging
@@ -25,14 +25,15 @@ __all__ = ["Application"]
 _log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 64 << 10
-"""Bytes of an answer that are written at a time: a client that does not read keeps little more in the connection."""
+"""Bytes of a response per write. The small size limits the memory that a client uses if it doesn't read."""
 
 
 class Application:
-    """Answers every request.
+    """Handles all requests and streams.
 
-    `access` asks the server whether clients may ask for their routes; None if everybody may. `ending` is set when the
-    gateway ends: each answer closes its connection then. `streams` are the open ones.
+    `access` checks with the server whether a client may use a route. If it is None, every client may use every route.
+    `ending` is set when the gateway shuts down: from then on, each response closes its connection. `streams` counts the
+    open streams.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Application:
         self._running: dict[Exchange, Receive] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or the frames of a stream."""
+        """Handle a request or a WebSocket stream."""
         if scope["type"] not in ("http", "websocket"):
             return
         exchange = Exchange(scope, receive, self._upstream, self._budget, self._limits)
@@ -80,7 +81,7 @@ class Application:
             exchange.let_go()
 
     def look(self, now: float) -> None:
-        """Give up on clients that have gone, or that send or read too slowly. To be called a few times a second."""
+        """End requests of clients that have disconnected or are too slow. Call this a few times per second."""
         for exchange, receive in list(self._running.items()):
             error = ClientGone() if is_gone(receive) else exchange.why_late(now)
             if error is not None:
@@ -89,14 +90,14 @@ class Application:
                 exchange.end(error)
 
     def end(self) -> None:
-        """Close connections after their answers from now on, and streams that wait for a frame at once."""
+        """Begin the shutdown: close idle streams now, and each connection after its next response."""
         self.ending.set()
         for exchange in self._running:
             if exchange.phase == "idle":
                 exchange.end(StreamClosed(1001, "the server is going away: connect again"))
 
     async def _answer(self, exchange: Exchange) -> Answer:
-        """Return a request's answer, or a refusal."""
+        """Return the response to a request. Errors become error responses."""
         try:
             return await self._handle(exchange)
         except RestError as error:
@@ -111,7 +112,7 @@ class Application:
             if isinstance(exchange.ended_by, RestError):
                 return self._refuse(exchange, exchange.ended_by)
             raise exchange.ended_by from None
-        except Exception as error:  # noqa: BLE001 - a defect is told by its id, and leaves the gateway as it was
+        except Exception as error:  # noqa: BLE001 - the response contains an error ID, and the gateway continues
             return self._refuse(exchange, self._defect(exchange, error))
 
     async def _handle(self, exchange: Exchange) -> Answer:
@@ -151,7 +152,7 @@ class Application:
         return found
 
     async def _stream(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        """Answer the frames of a WebSocket until it ends."""
+        """Serve a WebSocket stream until it ends."""
         await receive()  # websocket.connect
         address = (exchange.scope.get("client") or ("",))[0]
         is_own = is_own_origin(exchange.headers, self._limits.origins)
@@ -174,9 +175,9 @@ class Application:
             exchange.task.uncancel()
             if isinstance(exchange.ended_by, StreamClosed):
                 await send(close_message(exchange.ended_by))
-        except OSError:  # uvicorn's, from writing to a client that has gone
+        except OSError:  # from uvicorn, when it writes to a disconnected client
             pass
-        except Exception as error:  # noqa: BLE001 - likewise
+        except Exception as error:  # noqa: BLE001 - the close reason contains an error ID, and the gateway continues
             await send(close_message(StreamClosed(1011, str(self._defect(exchange, error)))))
         finally:
             if is_open:
@@ -195,15 +196,15 @@ class Application:
             await self._access.check(entry.name, exchange)
 
     def _defect(self, exchange: Exchange, error: Exception) -> RestError:
-        """Log a defect. Its error names it by an id."""
+        """Log an internal error under a new ID, and return a RestError that contains the ID."""
         defect = secrets.token_hex(4)
         _log.error("internal error %s, request %s", defect, exchange.request_id, exc_info=error)
         return RestError(500, f"internal error {defect}: the log of the HTTP gateway has the details")
 
     def _refuse(self, exchange: Exchange, error: RestError) -> Answer:
-        """Count and log a request that is refused, and write its answer.
+        """Count and log a refused request, and return its error response.
 
-        Its content type is exactly application/json: KServe's client reads the message of no other.
+        The content type is exactly application/json, because KServe's client ignores error messages of other types.
         """
         self._requests.refused(error, exchange)
         return json_answer({"error": str(error), "id": exchange.request_id}, error.status, error.headers)

@@ -1,4 +1,4 @@
-"""A budget for the bytes of bodies and answers in flight. Work on large ones beside the loop."""
+"""Limits the bytes of bodies and responses in flight, and processes large ones on another thread."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,24 +13,27 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LARGE = 128 << 10
-"""Bytes from which on a body is read or written on another thread. To hand it over and back takes 0.1 ms."""
+"""Size in bytes of the smallest body that another thread reads or writes. Switching threads takes 0.1 ms."""
 
 _THREAD = futures.ThreadPoolExecutor(1, thread_name_prefix="large bodies")
 
 
 _SMALL, _FOR_SMALL_SHARE = 64 << 10, 6
-"""Bytes of a small request, and the share of all bytes that only small requests may take: a sixth."""
+"""Largest size of a small request in bytes, and the divisor of the share reserved for small requests (one sixth)."""
 
 
 class Budget:
-    """Bytes of bodies and large answers in flight."""
+    """Counts and limits the bytes of bodies and large responses in flight."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self.held = 0
 
     def hold(self, size: int, own: int) -> None:
-        """Count more bytes of a request that holds `own` already. RestError if others take all the room."""
+        """Count `size` more bytes for a request that already holds `own` bytes.
+
+        Raises RestError if the budget is used up, unless no other request holds any bytes.
+        """
         others = self.held - own
         most = self._most if own + size <= _SMALL else self._most - self._most // _FOR_SMALL_SHARE
         if others and self.held + size > most:
@@ -44,7 +47,7 @@ class Budget:
 
 
 async def beside_loop(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a function, on another thread if it works on many bytes: one such call at a time."""
+    """Call a function. If `size` is large, call it on another thread, which runs one call at a time."""
     if size < LARGE:
         return function(*args, **kwargs)
     return await asyncio.get_running_loop().run_in_executor(_THREAD, lambda: function(*args, **kwargs))

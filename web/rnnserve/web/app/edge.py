@@ -1,4 +1,4 @@
-"""What every request passes before its route: its path, its host, and the page that it comes from."""
+"""Checks of every request before its route is looked up: headers, path, host and origin."""
 
 import functools
 import ipaddress
@@ -11,24 +11,24 @@ from rnnserve.web.errors import RestError, bad_request, quoted
 __all__ = ["check_headers", "check_host", "check_path", "is_own_origin"]
 
 _ENCODED = re.compile(rb"%(?:2[fF]|5[cC]|[01][0-9a-fA-F]|7[fF]|2[eE](?:%2[eE]|\.)?(?=/|$)|(?![0-9a-fA-F]{2}))")
-"""Slashes, backslashes and segments of encoded dots: readers disagree about them. Control characters, and what is not
-an encoding."""
+"""Refused parts of a path: invalid percent encodings and encoded control characters, slashes, backslashes and dot
+segments. Servers and proxies interpret encoded slashes, backslashes and dot segments differently."""
 
 _DOTS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)")
 
 _LONGEST_HOST = 300
-"""Characters: a name has 253 at most, and a port five."""
+"""Characters of a Host header. A name has at most 253 and a port five."""
 
 _MOST_FIELDS = 100
 """Headers of a request. Beyond it: 431."""
 
 _ONCE = frozenset((b"authorization", b"content-encoding", b"content-length", b"content-type", b"host", b"origin",
                    b"inference-header-content-length"))  # fmt: skip
-"""Headers of which one reader takes the first, another the last."""
+"""Headers that a request may have only once, because some servers use the first value and others the last."""
 
 
 def check_headers(fields: list[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -> None:
-    """Refuse headers that have no one meaning, too many of them, and offers of HTTP/2 with a body."""
+    """Refuse ambiguous or too many headers, and an Upgrade header in a request with a body."""
     if len(fields) > _MOST_FIELDS:
         raise RestError(431, f"the request has more than {_MOST_FIELDS} headers")
     if len(headers) != len(fields):
@@ -45,7 +45,7 @@ def check_headers(fields: list[tuple[bytes, bytes]], headers: Mapping[bytes, byt
 
 @functools.lru_cache(1024)  # clients use few paths
 def check_path(raw_path: bytes) -> None:
-    """Refuse paths that another reader may read differently."""
+    """Refuse paths that a proxy may interpret differently."""
     if b"%" in raw_path and _ENCODED.search(raw_path):
         raise bad_request(
             "the path has an encoded slash, backslash, dot segment or control character, or a % without two digits "
@@ -61,11 +61,11 @@ def check_path(raw_path: bytes) -> None:
 
 
 def check_host(headers: Mapping[bytes, bytes], server: tuple[str, int | None] | None, allowed: Collection[str]) -> None:
-    """Refuse requests to this machine's own address under a public name.
+    """Refuse requests to a loopback address if the Host header has a public name.
 
-    A page of another site can have its name resolved to 127.0.0.1 (DNS rebinding): to the browser the gateway is then
-    that site, and the page reads all answers. No such page can have an address as its name, or a name without a dot.
-    `allowed` are names, in lower case, that a proxy on this machine passes on.
+    This prevents DNS rebinding: another site can make its name resolve to 127.0.0.1. The browser then treats the
+    gateway as that site, and the site's pages can read all responses. An IP address or a name without a dot is safe,
+    because no such site can use it as its name. `allowed` has lower-case names that a proxy on this machine passes on.
     """
     if server is None or not _is_loopback(server[0]):
         return
@@ -82,7 +82,10 @@ def check_host(headers: Mapping[bytes, bytes], server: tuple[str, int | None] | 
 
 
 def is_own_origin(headers: Mapping[bytes, bytes], allowed: Collection[str] = ()) -> bool:
-    """Whether a request comes from a page of this site or an allowed one, or from a program: browsers send Origin."""
+    """Return whether a request comes from a page of this site or an allowed site, or from a program.
+
+    Only browsers send the Origin header, so a request without it comes from a program.
+    """
     origin = headers.get(b"origin")
     if origin is None:
         return True
@@ -96,7 +99,7 @@ def is_own_origin(headers: Mapping[bytes, bytes], allowed: Collection[str] = ())
 
 @functools.lru_cache(256)
 def _name_of(host: str) -> str:
-    """Return a header Host without its port."""
+    """Return the host name from a Host header, without the port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -105,7 +108,7 @@ def _name_of(host: str) -> str:
 
 @functools.lru_cache(256)
 def _is_private(name: str) -> bool:
-    """Whether no name server of another site can have a say in what a name means."""
+    """Return whether no other site's name server can control the address of this name."""
     return "." not in name or name.endswith(".localhost") or _address(name) is not None
 
 

@@ -1,4 +1,4 @@
-"""One request as handlers see it, and the answer that they give."""
+"""The request that handlers receive and the response that they return."""
 
 import asyncio
 import functools
@@ -23,21 +23,21 @@ Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _FORWARDED = (b"authorization", b"traceparent", b"tracestate")
-"""Headers that the server sees."""
+"""Headers that the gateway forwards to the server."""
 
 _FORWARDED_BYTES = 7 << 10
-"""Bytes of one of the headers that the server sees: gRPC refuses calls with more than 8 KiB of metadata now and then,
-and as if the server were full. Beyond it: 431."""
+"""Bytes of a forwarded header. gRPC sometimes refuses calls with more than 8 KiB of metadata, with the status of a full
+server. Beyond it: 431."""
 
 _BODY_RATE = 64 << 10
 
 
 class ClientGone(Exception):
-    """The client has closed its connection before its request was whole, or before it was answered."""
+    """The client disconnected before its request was complete or before it received the response."""
 
 
 class StreamClosed(Exception):
-    """The gateway ends a WebSocket with a close code."""
+    """The gateway closes a WebSocket with a close code and a reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -45,7 +45,7 @@ class StreamClosed(Exception):
 
 
 class Answer(NamedTuple):
-    """What a handler returns. `headers` are in lower case."""
+    """The response that a handler returns. Header names are in lower case."""
 
     body: bytes = b""
     status: int = 200
@@ -54,21 +54,21 @@ class Answer(NamedTuple):
 
 
 class Exchange:
-    """A request. `upstream` is the server. `ended_by` is set when the gateway gives up on the client."""
+    """A request. `upstream` is the server to call. `ended_by` is set if the gateway ends the request early."""
 
-    certificate = ""  # that the client has shown, in DER and base64
-    params: Mapping[str, str] = MappingProxyType({})  # parts of the path
-    route = ""  # pattern of the path
+    certificate = ""  # the client's certificate, as base64-encoded DER
+    params: Mapping[str, str] = MappingProxyType({})  # path parameters
+    route = ""  # the route's path pattern
     ended_by: Exception | None = None
     task: asyncio.Task[Any] | None = None
-    phase = ""  # "reading", "writing", or "idle" on a stream, while the client is waited for
-    since = 0.0  # when that began, on the loop's clock
-    moved = 0  # bytes since then
+    phase = ""  # while waiting for the client: "reading", "writing", or "idle" on a stream
+    since = 0.0  # start of the wait, in loop time
+    moved = 0  # bytes transferred during the wait
     _held = 0
 
     def __init__(self, scope: Scope, receive: Receive, upstream: Upstream, budget: Budget, limits: Limits) -> None:
         self.scope = scope
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])  # of one that comes twice, the last
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])  # the last value of a repeated header
         given = self.headers.get(b"x-request-id")
         self.request_id = (usable_id(given.decode("latin-1")) if given else "") or new_request_id()
         self.upstream = upstream
@@ -78,31 +78,34 @@ class Exchange:
 
     @property
     def credentials(self) -> tuple[bytes, str]:
-        """What the client has shown of who it is: its header authorization, and its certificate. Each may be empty."""
+        """The client's Authorization header and certificate. Each may be empty."""
         return self.headers.get(b"authorization", b""), self.certificate
 
     def parameter(self, name: str) -> str:
-        """A part of the path. Empty if the route has none of this name."""
+        """Return a path parameter, or "" if the route doesn't have it."""
         return self.params.get(name, "")
 
     def hold(self, size: int) -> None:
-        """Count bytes of the request or its answer until it is over. RestError if others take all the room."""
+        """Count bytes of the request or its response until `let_go`.
+
+        Raises RestError if the budget is used up, unless no other request holds any bytes.
+        """
         self._budget.hold(size, self._held)
         self._held += size
 
     def let_go(self) -> None:
-        """Note that the request is over."""
+        """Return all counted bytes to the budget, because the request is over."""
         self._budget.held -= self._held
         self._held = 0
 
     def wait_for_client(self, phase: str) -> None:
-        """Begin to wait for the client, or end that with an empty phase."""
+        """Start waiting for the client in the given phase. An empty phase ends the wait."""
         self.phase, self.moved = phase, 0
         if phase:
             self.since = asyncio.get_running_loop().time()
 
     def why_late(self, now: float) -> Exception | None:
-        """Return why the gateway gives up on a client that is waited for. None if it does not."""
+        """Return the error if the client has exceeded a deadline, otherwise None."""
         waited, limits = now - self.since, self.limits
         if self.phase == "reading" and waited > limits.body_seconds + self.moved / _BODY_RATE:
             return RestError(408, "the body did not arrive in time; send it again")
@@ -113,13 +116,16 @@ class Exchange:
         return None
 
     def end(self, error: Exception) -> None:
-        """Give up on the client: the request's task gets a cancellation, and finds the error in `ended_by`."""
+        """End the request: cancel its task, which finds the error in `ended_by`."""
         if self.ended_by is None and self.task is not None:
             self.ended_by = error
             self.task.cancel()
 
     async def body(self) -> bytes:
-        """Read the decompressed body. RestError if it is too large or damaged, ClientGone if it does not come."""
+        """Read and decompress the body.
+
+        Raises RestError if the body is too large or damaged, and ClientGone if the client disconnects.
+        """
         most = self.limits.max_body_bytes
         length = int(self.headers.get(b"content-length", b"0"))
         if length > most:
@@ -155,12 +161,12 @@ class Exchange:
         return bytes(whole)
 
     async def json(self) -> dict[str, Any]:
-        """Read the body as a JSON object. An empty body is an empty object."""
+        """Read the body as a JSON object. An empty body counts as an empty object."""
         body = await self.body()
         return await beside_loop(len(body), parse_object, body) if body.strip() else {}
 
     def context(self, timeout: float | None = None) -> CallContext:
-        """What goes with a call for this request. RestError if a header cannot be passed on."""
+        """Return the context for a call for this request. Raises RestError if a header can't be forwarded."""
         metadata = [(REQUEST_ID, self.request_id)]
         metadata += [(name.decode(), _text(name, self.headers[name])) for name in _FORWARDED if name in self.headers]
         client = self.scope.get("client")
@@ -168,11 +174,11 @@ class Exchange:
         if peer and self.upstream.trusts_peer:
             if self.certificate:
                 metadata.append((CERTIFICATE, self.certificate))
-            metadata.append((PEER, peer))  # the last: a server looks for it there
+            metadata.append((PEER, peer))  # the server expects it in last place
         return CallContext(tuple(metadata), self.limits.timeout if timeout is None else timeout, peer)
 
     async def metadata(self) -> pb.ModelMetadataResponse:
-        """Ask for the metadata of the model in the path."""
+        """Request the metadata of the model in the path from the server."""
         request = pb.ModelMetadataRequest(name=self.parameter("model"), version=self.parameter("version"))
         return await self.upstream.call("ModelMetadata", request, pb.ModelMetadataResponse, self.context())
 
@@ -185,13 +191,13 @@ class Exchange:
 
 
 def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    """Make an answer of JSON."""
+    """Make a JSON response."""
     return Answer(dump(value), status, headers=headers or {})
 
 
 @functools.lru_cache(256)
 def _name_of_peer(client: tuple[str, int]) -> str:
-    """Write a client's address and port as gRPC names a connection."""
+    """Format a client's address and port in gRPC's format."""
     host, port = client
     return f"ipv6:%5B{host}%5D:{port}" if ":" in host else f"ipv4:{host}:{port}"
 

@@ -1,4 +1,4 @@
-"""The handlers of the protocol's other routes: health, models, the repository, settings, shared memory."""
+"""Handlers of all protocol routes except inference: health, models, repository, settings and shared memory."""
 
 import base64
 import binascii
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 _LOAD_SECONDS = 600.0
-"""Seconds that a load may take: the server bounds each version by --load-timeout, and loads one after another."""
+"""Seconds that a load may take. The server loads versions one after another, with --load-timeout for each."""
 
 _LISTS = frozenset(("trace_level",))
-"""Settings that Triton writes as lists. The others are texts."""
+"""Settings that Triton writes as lists. It writes the others as strings."""
 
 
 async def server_metadata(exchange: Exchange) -> Answer:
-    """Name the server, its version, and the extensions that it speaks."""
+    """Return the server's name, version and supported extensions."""
     said = await exchange.upstream.call(
         "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse, exchange.context()
     )
@@ -45,13 +45,13 @@ async def server_metadata(exchange: Exchange) -> Answer:
 
 
 async def live(exchange: Exchange) -> Answer:
-    """Say whether the server's process is up."""
+    """Return whether the server's process is running."""
     said = await exchange.upstream.call("ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse, exchange.context())
     return json_answer({"live": True}) if said.live else _not_ready({"live": False}, "the server is not live")
 
 
 async def ready(exchange: Exchange) -> Answer:
-    """Say whether the server as a whole is ready (--ready)."""
+    """Return whether the server is ready, as defined by its option --ready."""
     said = await exchange.upstream.call(
         "ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse, exchange.context()
     )
@@ -61,7 +61,7 @@ async def ready(exchange: Exchange) -> Answer:
 
 
 async def list_models(exchange: Exchange) -> Answer:
-    """Name the models that serve, as KServe does."""
+    """Return the names of the ready models, in KServe's form."""
     index = await exchange.upstream.call(
         "RepositoryIndex", pb.RepositoryIndexRequest(ready=True), pb.RepositoryIndexResponse, exchange.context()
     )
@@ -69,12 +69,12 @@ async def list_models(exchange: Exchange) -> Answer:
 
 
 async def model_metadata(exchange: Exchange) -> Answer:
-    """Describe a model: its tensors with the names of their axes, and how it is served."""
+    """Return a model's metadata: its tensors with axis names, and its serving properties."""
     return json_answer(described(await exchange.metadata()))
 
 
 def described(said: pb.ModelMetadataResponse) -> dict[str, Any]:
-    """Return metadata as JSON has them."""
+    """Convert a model's metadata to JSON."""
     return {
         "name": said.name,
         "versions": list(said.versions),
@@ -86,33 +86,33 @@ def described(said: pb.ModelMetadataResponse) -> dict[str, Any]:
 
 
 async def model_ready(exchange: Exchange) -> Answer:
-    """Say whether a model, or a version of it, serves. If not, why."""
+    """Return whether a model or a version is ready, and the reason if it isn't."""
     name, version = exchange.parameter("model"), exchange.parameter("version")
     said = await exchange.upstream.call(
         "ModelReady", pb.ModelReadyRequest(name=name, version=version), pb.ModelReadyResponse, exchange.context()
     )
     if said.ready:
         return json_answer({"name": name, "ready": True})
-    await exchange.metadata()  # the server says why: there is no such model, or it is not ready
+    await exchange.metadata()  # raises the server's error with the reason
     return _not_ready({"name": name, "ready": False}, f"{name} was not ready a moment ago")
 
 
 async def model_config(exchange: Exchange) -> Answer:
-    """Return a model's configuration, in Triton's form."""
+    """Return a model's configuration in Triton's form."""
     request = pb.ModelConfigRequest(name=exchange.parameter("model"), version=exchange.parameter("version"))
     said = await exchange.upstream.call("ModelConfig", request, pb.ModelConfigResponse, exchange.context())
     return json_answer(message_json(said.config))
 
 
 async def statistics(exchange: Exchange) -> Answer:
-    """Say what a model, a version of it, or all of them have done."""
+    """Return the statistics of a version, a model or all models."""
     request = pb.ModelStatisticsRequest(name=exchange.parameter("model"), version=exchange.parameter("version"))
     said = await exchange.upstream.call("ModelStatistics", request, pb.ModelStatisticsResponse, exchange.context())
     return json_answer(message_json(said))
 
 
 async def repository_index(exchange: Exchange) -> Answer:
-    """List every version of every model with its state, and why it does not serve."""
+    """List every version of every model with its state, and the reason if it isn't ready."""
     asked = await exchange.json()
     is_ready = asked.get("ready", False)
     if not isinstance(is_ready, bool):
@@ -128,7 +128,7 @@ async def repository_index(exchange: Exchange) -> Answer:
 
 
 async def load(exchange: Exchange) -> Answer:
-    """Load a model as its folder is now (--model-control explicit)."""
+    """Load or reload a model from its folder. Needs --model-control explicit."""
     request = pb.RepositoryModelLoadRequest(model_name=exchange.parameter("model"))
     _read_parameters(await exchange.json(), request)
     await exchange.upstream.call(
@@ -138,7 +138,7 @@ async def load(exchange: Exchange) -> Answer:
 
 
 async def unload(exchange: Exchange) -> Answer:
-    """Stop serving a model (--model-control explicit)."""
+    """Stop serving a model. Needs --model-control explicit."""
     request = pb.RepositoryModelUnloadRequest(model_name=exchange.parameter("model"))
     _read_parameters(await exchange.json(), request)
     await exchange.upstream.call(
@@ -148,7 +148,7 @@ async def unload(exchange: Exchange) -> Answer:
 
 
 async def logging_settings(exchange: Exchange) -> Answer:
-    """Say what is logged. A POST names settings with values, which the server refuses."""
+    """Return the log settings. A POST tries to change settings, which the server refuses."""
     request = pb.LogSettingsRequest()
     for name, given in (await _asked(exchange)).items():
         value = whole(given)
@@ -167,7 +167,7 @@ async def logging_settings(exchange: Exchange) -> Answer:
 
 
 async def trace_settings(exchange: Exchange) -> Answer:
-    """Say what is traced, of the server or of a model. A POST names settings with values, which the server refuses."""
+    """Return the trace settings of the server or a model. A POST tries to change settings, which the server refuses."""
     request = pb.TraceSettingRequest(model_name=exchange.parameter("model"))
     for name, value in (await _asked(exchange)).items():
         values = [] if value is None else [whole(each) for each in (value if isinstance(value, list) else [value])]
@@ -184,7 +184,12 @@ async def trace_settings(exchange: Exchange) -> Answer:
 
 
 def shared_memory(kind: str, what: str) -> Callable[[Exchange], Awaitable[Answer]]:
-    """Make a handler of "System" or "Cuda" memory: "Status", "Register" or "Unregister". There are no regions."""
+    """Make a handler for shared memory. The server doesn't support shared memory, so there are no regions.
+
+    Args:
+        kind: "System" or "Cuda".
+        what: "Status", "Register" or "Unregister".
+    """
     method = f"{kind}SharedMemory{what}"
     request, response = getattr(pb, f"{method}Request"), getattr(pb, f"{method}Response")
 
@@ -199,7 +204,7 @@ def shared_memory(kind: str, what: str) -> Callable[[Exchange], Awaitable[Answer
 
 
 def _not_ready(said: dict[str, object], why: str) -> Answer:
-    """Say that something is not ready: KServe's body, the reason, and when to ask again."""
+    """Return a 503 response with KServe's body, the reason and a Retry-After header."""
     return json_answer(said | {"error": why}, 503, {"retry-after": "1"})
 
 
@@ -217,7 +222,7 @@ async def _asked(exchange: Exchange) -> dict[str, Any]:
 def _read_parameters(
     asked: dict[str, Any], request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
 ) -> None:
-    """Read `parameters`. Files are in base64, as tritonclient sends them."""
+    """Copy `parameters` into a request. Files are in base64 because tritonclient sends them in this form."""
     parameters = asked.get("parameters") or {}
     if not isinstance(parameters, dict):
         raise bad_request("parameters must be an object")

@@ -14,16 +14,22 @@ _BINARY = "application/octet-stream"
 _LENGTH = b"inference-header-content-length"
 
 _JSON_TIMES = 6
-"""Bytes of JSON for a byte of a tensor, at most, about."""
+"""Approximate maximum of JSON bytes for one byte of a tensor."""
 
 
 async def infer(exchange: Exchange) -> Answer:
-    """Answer an inference request: JSON, JSON and binary data, or the bytes of the one input.
+    """Handle an inference request.
 
-    With Inference-Header-Content-Length, the body is JSON, and binary data after it. Without the header, or if it is 0,
-    and with the content type application/octet-stream, the body is a raw binary request; otherwise it is JSON, whatever
-    the content type, because curl's own is application/x-www-form-urlencoded. But aiohttp, and so tritonclient's
-    asyncio client, sends JSON as application/octet-stream too: without the header, such a body is looked at.
+    The headers determine the form of the body:
+
+    - With Inference-Header-Content-Length, the body is JSON followed by binary data.
+    - Without this header (or if it is 0) and with the content type application/octet-stream, the body is a raw binary
+      request: only the bytes of the model's single input.
+    - Otherwise the body is JSON. The content type doesn't matter, because curl's default is
+      application/x-www-form-urlencoded.
+
+    There is one exception: aiohttp, and therefore tritonclient's asyncio client, sends JSON as
+    application/octet-stream. If such a body comes without the header, the gateway checks whether it is a JSON request.
     """
     header_length = _header_length(exchange.headers)
     body = await exchange.body()
@@ -34,13 +40,13 @@ async def infer(exchange: Exchange) -> Answer:
     if is_binary and not header_length:
         request, form = read_raw_request(body, await exchange.metadata(), model, version), AnswerForm()
     else:
-        size = len(body) if header_length is None else header_length  # bytes that follow the JSON cost little
+        size = len(body) if header_length is None else header_length  # reading the binary data costs little
         arguments = body, header_length, model, version
         if size < LARGE:
             request, form = read_infer_request(*arguments)
         else:
             request, form = await beside_loop(size, read_infer_request, *arguments)
-    del body  # the request's message has a copy of what matters
+    del body  # free it now, because the message has a copy of the inputs
     response = await exchange.upstream.infer(request, exchange.context())
     del request
     size = sum(map(len, response.raw_output_contents))

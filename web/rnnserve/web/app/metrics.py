@@ -1,4 +1,4 @@
-"""`/metrics`: what the server behind this gateway has counted, as it writes it. The gateway adds nothing."""
+"""`/metrics`: passes on the metrics of the server behind this gateway, unchanged."""
 
 import asyncio
 import contextlib
@@ -17,13 +17,17 @@ _MOST_BYTES = 64 << 20
 
 
 class Metrics:
-    """Asks the server's socket for scrapes. None if the server is elsewhere, and must be asked itself."""
+    """Fetches the server's metrics from its metrics socket.
+
+    `socket` is None if the server isn't on this machine. Requests then get 404, because the server must be scraped
+    directly.
+    """
 
     def __init__(self, socket: Path | None) -> None:
         self._socket = socket
 
     async def answer(self, exchange: Exchange) -> Answer:
-        """Return the metrics of the server, as Prometheus reads them."""
+        """Return the server's metrics in Prometheus's text format."""
         if self._socket is None:
             raise RestError(404, "this gateway has no metrics: ask its servers (rnnserve serve --metrics-port)")
         try:

@@ -1,7 +1,7 @@
-"""The page at `/`: its files, what it shows of models, and the document of all routes.
+"""The page at `/`: its static files, the model data that it shows, and the OpenAPI document.
 
-No page has a script or a style in its text: browsers are told to run none, and to load nothing from elsewhere
-(Content-Security-Policy).
+The HTML contains no inline scripts or styles. The Content-Security-Policy header forbids them, and it also forbids
+loading anything from other sites.
 """
 
 import asyncio
@@ -42,32 +42,32 @@ _KINDS = MappingProxyType(
 )
 _FOLDER = importlib.resources.files("rnnserve.web.app")
 _NAMES = frozenset(file.name for file in _FOLDER.joinpath("static").iterdir() if file.name.rpartition(".")[2] in _KINDS)
-"""Only these are read: a path from a request never becomes a path of a file."""
+"""The only files that requests can read. A path from a request never becomes a file path."""
 
 _MOST_MODELS = 32
-"""Models that the page shows."""
+"""Maximum number of models on the page."""
 
 _STEPS = 4
 _MOST_ELEMENTS = 4096
 
 
 async def static_file(exchange: Exchange) -> Answer:
-    """Return a file that the page needs."""
+    """Return a static file of the page."""
     return _file(exchange.parameter("file"))
 
 
 async def front_page(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handler
-    """Return the page that shows what serves."""
+    """Return the page that shows the ready models."""
     return _file("page.html")
 
 
 async def document(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handler
-    """Return the description of every route (OpenAPI 3.1)."""
+    """Return the OpenAPI 3.1 document of all routes."""
     return Answer(_FOLDER.joinpath("openapi.json").read_bytes())
 
 
 async def overview(exchange: Exchange) -> Answer:
-    """Describe each model that serves, with a request that it takes. Say why others do not serve."""
+    """Return each ready model with an example request, and the reasons why other models aren't ready."""
     index = await exchange.upstream.call(
         "RepositoryIndex", pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse, exchange.context()
     )
@@ -83,7 +83,7 @@ async def overview(exchange: Exchange) -> Answer:
 
 
 def example_request(metadata: pb.ModelMetadataResponse) -> dict[str, Any] | None:
-    """Make a request with one row of a few steps that the model takes. None if JSON has no short one."""
+    """Make a valid request with one row of a few steps. Returns None if JSON can't hold it or it would be too large."""
     inputs = []
     for tensor in metadata.inputs:
         if tensor.parameters["optional"].bool_param:
@@ -107,7 +107,7 @@ def _shape_of(tensor: pb.ModelMetadataResponse.TensorMetadata) -> list[int]:
 
 
 def _element(tensor: pb.ModelMetadataResponse.TensorMetadata, shape: list[int], index: int) -> float | int | bool:
-    """A value that the input takes: a length is all of the steps, a number lies within the bounds."""
+    """Return a valid element: the number of steps for a length, otherwise a value within the input's bounds."""
     if tensor.parameters["lengths_of"].string_param:
         return _STEPS
     if tensor.datatype == "BOOL":
@@ -124,7 +124,7 @@ async def _metadata_of(exchange: Exchange, name: str) -> pb.ModelMetadataRespons
         return await exchange.upstream.call(
             "ModelMetadata", pb.ModelMetadataRequest(name=name), pb.ModelMetadataResponse, exchange.context()
         )
-    except RestError:  # it has stopped serving, or the token does not admit to it
+    except RestError:  # the model has stopped serving, or the token doesn't grant access to it
         return None
 
 

@@ -1,6 +1,7 @@
-"""Lines of the gateway's log about requests that it refuses itself. The server's log has the others.
+"""Logs and counts requests that the gateway refuses. The server logs the requests that reach it.
 
-A line has nothing of a client's own except its id: no path, because it names a model that need not exist.
+A line contains no text from the client except the request ID. It has the route instead of the path, because the path
+contains a model name that the client made up.
 """
 
 from http import HTTPStatus
@@ -14,14 +15,14 @@ __all__ = ["RequestLog"]
 
 
 class RequestLog:
-    """Counts refusals and writes the lines. `log_requests` is one of `LOG_REQUESTS`."""
+    """Counts and logs refused requests. `log_requests` must be in `LOG_REQUESTS`."""
 
     def __init__(self, log_requests: str = LOG_REQUESTS[0]) -> None:
         self._is_on = log_requests != "none"
         self._budget = LineBudget()
 
     def refused(self, error: RestError, exchange: Exchange) -> None:
-        """Count a request that the gateway refuses itself, and write its line."""
+        """Count and log a request that the gateway refuses. Ignores refusals by the server, which logs them."""
         if error.is_of_server:
             return
         used_gateway_counts().count_refusal(error.status)

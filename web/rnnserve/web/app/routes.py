@@ -1,7 +1,7 @@
-"""The table of routes: every path that the gateway answers, by method.
+"""The table of routes: every path that the gateway serves, by method.
 
-A route's name says what it is, whatever a request's path looks like: rules about who may ask go by the name. Each route
-is described in `openapi.json`; a test holds the two together.
+Access rules refer to a route by its name, which doesn't depend on the path of a request. `openapi.json` describes each
+route, and a test compares it with this table.
 """
 
 import dataclasses
@@ -25,10 +25,11 @@ Handler = Callable[[Exchange], Awaitable[Answer]]
 
 @dataclasses.dataclass(frozen=True)
 class RouteEntry:
-    """A path, with parameters in braces: "/v2/models/{model}". HEAD and OPTIONS follow from its handlers.
+    """A path with parameters in braces, such as "/v2/models/{model}", and its handlers by method.
 
-    `is_compressed`: whether answers are, if Accept-Encoding asks for that. tritonclient's asyncio client always asks,
-    and reads compressed answers to inference alone.
+    The gateway adds HEAD and OPTIONS. `is_compressed` is whether the route's responses may be compressed if the client
+    accepts it. Other protocol routes aren't compressed, because tritonclient's asyncio client accepts compression for
+    all routes but only decompresses inference responses.
     """
 
     path: str
@@ -38,14 +39,14 @@ class RouteEntry:
 
 
 class Found(NamedTuple):
-    """The route of a path, and the parts of the path that are its parameters."""
+    """The route of a path, and the path's parameters."""
 
     entry: RouteEntry
     params: Mapping[str, str]
 
 
 def all_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
-    """Return all routes. `metrics_socket` is the server's socket for scrapes."""
+    """Return all routes. `metrics_socket` is the server's metrics socket, if it has one."""
     stats = {"GET": handlers.statistics}
     index = {"POST": handlers.repository_index}
     log, trace = handlers.logging_settings, handlers.trace_settings
@@ -79,7 +80,7 @@ def all_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
 
 
 def route_finder(entries: Sequence[RouteEntry]) -> Callable[[bytes], Found | None]:
-    """Make a function that finds the route of an undecoded path: the first that fits."""
+    """Make a function that finds the first route that matches a percent-encoded path."""
     patterns = [
         (re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(entry.path))), entry) for entry in entries
     ]
@@ -98,7 +99,7 @@ def route_finder(entries: Sequence[RouteEntry]) -> Callable[[bytes], Found | Non
 def _of_model(
     action: str, name: str, by_method: Mapping[str, Handler], *, is_compressed: bool = False
 ) -> list[RouteEntry]:
-    """A route of a model, with and without a version."""
+    """Return the two paths of a model's route: with and without a version."""
     tail = f"/{action}" if action else ""
     roots = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
     return [RouteEntry(root + tail, name, by_method, is_compressed) for root in roots]

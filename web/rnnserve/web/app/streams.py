@@ -1,8 +1,10 @@
-"""`/v2/models/{model}[/versions/{version}]/stream`: a WebSocket whose frames are requests, answered in order.
+"""`/v2/models/{model}[/versions/{version}]/stream`: a WebSocket of inference requests, with responses in order.
 
-The gateway keeps the state between frames. It carries declared states itself, from each answer into the next request,
-so that any worker can answer. States that are not part of a model's interface stay on the server, under a key of the
-connection, or travel as an encrypted token.
+There are three ways to keep the state between frames:
+
+- The gateway copies declared states from each response into the next request, so any worker can handle the request.
+- Inferred states, which aren't part of the model's interface, stay on the server under a key of the connection.
+- If the client requests it, the state travels as an encrypted token.
 """
 
 import asyncio
@@ -35,9 +37,9 @@ from rnnserve.web.rest.json_tensors import dump, flatten, parse_object
 __all__ = ["OpenStreams", "Stream", "close_message", "not_upgraded", "open_stream", "refuse_stream"]
 
 _PROTOCOL = "rnnserve"
-"""The subprotocol that browsers offer together with their token: they cannot set headers."""
+"""The subprotocol that a page offers together with its token, because pages can't set headers on a WebSocket."""
 
-_TOKEN = "rnnserve.token."  # noqa: S105 - the beginning of a name
+_TOKEN = "rnnserve.token."  # noqa: S105 - the prefix of a subprotocol name
 _REASON_BYTES = 123
 _LENGTH = struct.Struct("<I")
 
@@ -45,25 +47,25 @@ _MOST_SEQUENCES = 64
 """Sequences of one stream. Beyond it: the frame is refused."""
 
 _MOST_STATE_BYTES = 4 << 20
-"""Bytes of the states of one stream. Beyond it: the frame is refused, and its sequence is over."""
+"""Bytes of the states of one stream. Beyond it: the frame is refused, and its sequence ends."""
 
 _DEFAULT = "stream"
 _JSON_TIMES = 6
 
 
 def close_message(closed: StreamClosed) -> dict[str, Any]:
-    """The message of ASGI that closes a stream."""
+    """Return the ASGI message that closes a stream."""
     reason = str(closed).encode()[:_REASON_BYTES].decode(errors="ignore")
     return {"type": "websocket.close", "code": closed.code, "reason": reason}
 
 
 async def not_upgraded(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handler
-    """Refuse a request for a stream that is not one for a WebSocket."""
+    """Refuse a plain HTTP request to the path of a stream."""
     raise RestError(426, "this path takes a WebSocket (docs/how-to/websocket.md)", headers={"upgrade": "websocket"})
 
 
 class OpenStreams:
-    """Counts the streams of a process, all and by address."""
+    """Counts and limits the open streams of a process, in total and per client address."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -73,7 +75,7 @@ class OpenStreams:
         return self._of_address.total()
 
     def open(self, address: str) -> None:
-        """Count a stream. RestError if there are too many."""
+        """Count a new stream. Raises RestError if there are too many."""
         if len(self) >= self._limits.max_streams:
             words = f"{self._limits.max_streams:,} streams are open"
         elif self._of_address[address] >= self._limits.max_streams_of_address:
@@ -84,7 +86,7 @@ class OpenStreams:
         raise RestError(429, f"{words}: close some, or try again later", headers={"retry-after": "1"})
 
     def close(self, address: str) -> None:
-        """Note that a stream has ended."""
+        """Count the end of a stream."""
         self._of_address[address] -= 1
         if not self._of_address[address]:
             del self._of_address[address]
@@ -92,29 +94,29 @@ class OpenStreams:
 
 @dataclasses.dataclass(slots=True)
 class _Sequence:
-    """What is kept of a sequence."""
+    """The gateway's record of a sequence."""
 
-    version: str = ""  # that answered its first frame
-    token: str = ""  # its encrypted state, if the client has asked for that
+    version: str = ""  # the model version that the sequence continues with
+    token: str = ""  # the encrypted state, if the client requested it
     states: dict[str, tuple[str, list[int], bytes]] = dataclasses.field(default_factory=dict)  # by input
-    is_kept: bool = False  # whether the server has its state
+    is_kept: bool = False  # whether the server keeps the state
 
 
 class Stream:
-    """One stream, open: answers frames until it ends."""
+    """An open stream. It responds to frames until the client or the gateway closes it."""
 
     def __init__(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         self._exchange = exchange
         self._receive = receive
         self._send = send
         self._metadata = pb.ModelMetadataResponse()
-        self._states: dict[str, str] = {}  # by output, the input that continues from it
+        self._states: dict[str, str] = {}  # the input that each output continues as
         self._is_kept = False  # whether the server keeps the states
         self._sequences: dict[str, _Sequence] = {}
         self._key = secrets.token_hex(16)
 
     async def accept(self) -> None:
-        """Accept the stream, once the server has described its model."""
+        """Request the model's metadata from the server, then accept the stream."""
         self._metadata = metadata = await self._exchange.metadata()
         properties = metadata.properties
         pairs = {tensor.name: tensor.parameters["continues_as"].string_param for tensor in metadata.outputs}
@@ -125,7 +127,7 @@ class Stream:
         await self._send({"type": "websocket.accept", "subprotocol": _protocol_of(self._exchange.scope)})
 
     async def run(self, ending: asyncio.Event) -> None:
-        """Answer frames until the client goes. StreamClosed if the gateway has to end the stream, or is ending."""
+        """Respond to frames until the client closes the stream. Raises StreamClosed if the gateway has to close it."""
         while True:
             if ending.is_set():
                 raise StreamClosed(1001, "the server is going away: connect again")
@@ -145,7 +147,7 @@ class Stream:
             self._exchange.let_go()
 
     async def _answered(self, frame: bytes, *, is_binary: bool) -> bytes:
-        """Answer a frame, or say in its answer why it is refused."""
+        """Return the response to a frame, or an error response with the reason."""
         exchange = self._exchange
         exchange.request_id = new_request_id()
         id_ = ""
@@ -164,7 +166,7 @@ class Stream:
             return text if not is_binary else _LENGTH.pack(len(text)) + text
 
     async def _parsed(self, frame: bytes, *, is_binary: bool) -> tuple[dict[str, Any], memoryview]:
-        """Split a frame into its JSON and the bytes of its tensors."""
+        """Split a frame into the parsed JSON and the bytes of its tensors."""
         size = len(frame)
         if is_binary:
             size = _LENGTH.unpack_from(frame)[0] if len(frame) >= _LENGTH.size else len(frame) + 1
@@ -213,7 +215,7 @@ class Stream:
         return await beside_loop(size, write_infer_response, response, form, exchange.request_id)
 
     def _in_full(self, parsed: dict[str, Any]) -> dict[str, Any]:
-        """Write a request in full whose inputs are an object of lists, and whose outputs are names."""
+        """Expand a request in short form (inputs as an object of lists, outputs as names) to the protocol's form."""
         inputs, outputs = parsed.get("inputs"), parsed.get("outputs")
         if isinstance(inputs, dict):
             parsed = {**parsed, "inputs": [self._tensor(name, value) for name, value in inputs.items()]}
@@ -239,7 +241,10 @@ class Stream:
         return {"name": name, "datatype": tensor.datatype, "shape": shape, "data": flat}
 
     def _taken(self, request: pb.ModelInferRequest) -> tuple[str, bool, bool]:
-        """Take the name of a frame's sequence from its request, and whether the frame begins and ends it."""
+        """Return the name of the frame's sequence, and whether the frame starts and ends it.
+
+        Removes the sequence parameters from the request if the gateway sets them or doesn't need them.
+        """
         parameters = request.parameters
         name = _DEFAULT
         if SEQUENCE_ID in parameters:
@@ -253,7 +258,7 @@ class Stream:
         return name, starts, ends
 
     def _continue(self, request: pb.ModelInferRequest, sequence: _Sequence, name: str, *, ends: bool) -> list[str]:
-        """Have a request continue its sequence. Return the outputs that only the gateway asks for."""
+        """Add the sequence's state to a request. Returns the outputs that only the gateway requests."""
         request.model_version = request.model_version or sequence.version
         if SESSION in request.parameters or sequence.token:
             if SESSION not in request.parameters:
@@ -279,7 +284,7 @@ class Stream:
         return added
 
     def _keep(self, response: pb.ModelInferResponse, sequence: _Sequence, name: str, *, ends: bool) -> None:
-        """Keep what an answer has left for the next frame."""
+        """Store the state from a response for the next frame, or drop it if the sequence ends."""
         if ends:
             self._sequences.pop(name, None)
             return
@@ -303,7 +308,7 @@ class Stream:
 
 
 def open_stream(exchange: Exchange, receive: Receive, send: Send) -> Stream:
-    """Make a stream that is not accepted yet. A token that a browser has put into a subprotocol becomes its header."""
+    """Create a stream without accepting it. A token from a subprotocol becomes the Authorization header."""
     for name in exchange.scope["subprotocols"]:
         if name.startswith(_TOKEN):
             exchange.headers.setdefault(b"authorization", b"Bearer " + name.removeprefix(_TOKEN).encode())
@@ -311,7 +316,10 @@ def open_stream(exchange: Exchange, receive: Receive, send: Send) -> Stream:
 
 
 async def refuse_stream(error: RestError, exchange: Exchange, send: Send, *, is_own_page: bool) -> None:
-    """Refuse a stream: with an HTTP status, or, to a browser, which hides that from its page, with a close code."""
+    """Refuse a stream with an HTTP status, or with a close code if the client is a browser.
+
+    Browsers hide the HTTP status from the page, so the gateway accepts their stream and closes it at once.
+    """
     if b"origin" in exchange.headers and is_own_page:
         await send({"type": "websocket.accept", "subprotocol": _protocol_of(exchange.scope)})
         code = 1013 if error.status in (429, 503) else 1011 if error.status == 500 else 1008

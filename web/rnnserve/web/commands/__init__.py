@@ -1,4 +1,4 @@
-"""`rnnserve web`: the gateway as a process. `rnnserve serve` starts the same command, with sockets of its own.
+"""`rnnserve web`: the process of the HTTP gateway. `rnnserve serve` starts the same command and passes it a socket.
 
 Door: nothing.
 """

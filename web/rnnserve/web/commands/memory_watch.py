@@ -1,6 +1,7 @@
-"""The memory of the gateway's process: what is free is given back, and as a last resort the process ends.
+"""Memory limit of the gateway's process: returns free memory to the system, and ends a process that grows too large.
 
-It is replaced then. Otherwise the kernel would end some process of the machine, perhaps the server.
+A supervisor, such as `rnnserve serve`, then starts a new process. Without the limit, the kernel would kill some process
+on the machine, perhaps the server.
 """
 
 import gc
@@ -20,17 +21,20 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.25
 _TIDY_SECONDS = 5.0
 _WORTH_BYTES = 16 << 20
-"""Bytes above the least that this process has held, from which on free memory is given back."""
+"""Growth, in bytes above the process's smallest size, at which it returns free memory to the system."""
 
 
 def end_beyond(most: int) -> None:
-    """Watch this process from now on, and end it at once if it holds more bytes."""
+    """Start a thread that ends this process at once if it uses more than `most` bytes."""
     if resident_bytes() is not None:
         threading.Thread(target=MemoryWatch(most).run, name="memory limit", daemon=True).start()
 
 
 class MemoryWatch:
-    """Looks at the memory of this process. A connection that closed is in cycles, with all that it has received."""
+    """Checks the memory of this process and collects garbage when it grows.
+
+    Collection matters because a closed connection is part of a reference cycle that keeps its received data alive.
+    """
 
     def __init__(self, most: int, held: Callable[[], int | None] = resident_bytes) -> None:
         self._most = most
@@ -39,13 +43,13 @@ class MemoryWatch:
         self._tidied = time.monotonic()
 
     def run(self) -> None:
-        """Look until the process holds more than it may."""
+        """Check repeatedly, and end the process when it uses too much memory."""
         while self.look():
             time.sleep(_LOOK_SECONDS)
-        os._exit(1)  # nothing that is left to do would be sure to succeed
+        os._exit(1)  # an orderly shutdown could fail for lack of memory
 
     def look(self) -> bool:
-        """Look once: whether the process holds no more than it may."""
+        """Check once. Returns False if the process uses too much memory."""
         size = self._held() or 0
         if size > self._most:
             _log.critical(

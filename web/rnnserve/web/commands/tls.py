@@ -1,4 +1,4 @@
-"""TLS of the gateway. New files are served without a restart."""
+"""TLS for the gateway. New certificate files take effect without a restart."""
 
 import ssl
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = ["ServedContext"]
 
 
 class _Counting(ssl.SSLObject):
-    """TLS of one connection: counts handshakes that fail, of which neither asyncio nor uvloop tells."""
+    """TLS of one connection. It counts failed handshakes, because neither asyncio nor uvloop reports them."""
 
     def do_handshake(self) -> None:
         try:
@@ -24,30 +24,30 @@ class _Counting(ssl.SSLObject):
 
 
 class ServedContext(ssl.SSLContext):
-    """What a loop listens with: each new connection has the context that is served at that time.
+    """The listening context: passes each new connection to the most recent valid context.
 
-    Not one context that new files are loaded into: given the key of another certificate, it serves no one any more. Nor
-    one whose `sni_callback` gives each connection another context: sessions stay those of the first one, so a client
-    whose authority is no longer admitted could resume an earlier session, which shows no certificate.
+    Two simpler designs fail. Loading new files into one context breaks it for all clients if the key belongs to another
+    certificate. Switching contexts in `sni_callback` keeps the sessions of the first context, so a client whose
+    authority was removed could resume an old session without showing a certificate.
     """
 
     def __new__(cls, *_: TlsFiles) -> "ServedContext":
-        """Make the context that a loop is given: it makes no connection itself."""
+        """Create the context for the event loop. It never handles a connection itself."""
         return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
 
     def __init__(self, files: TlsFiles) -> None:
-        """Read the files. IdentityError if they cannot be used."""
+        """Read the files. Raises IdentityError if they are unusable."""
         self._files = files
         self._identity = read_identity(files)
         self._current = self._counting(self._identity)
 
     def watch(self) -> TlsWatch:
-        """What follows the files, once it is started."""
+        """Return a watch that reloads changed files after you start it."""
         counts = used_gateway_counts()
         return TlsWatch(self._files, self._identity, self._use, lambda: counts.count_tls_reload("refused"))
 
-    def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:  # noqa: ANN401 - those of ssl, unchanged
-        """Begin TLS of a connection, with the context that is served now."""
+    def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:  # noqa: ANN401 - the arguments of ssl, unchanged
+        """Begin TLS on a connection with the current context."""
         return self._current.wrap_bio(*args, **named)
 
     def _use(self, identity: TlsIdentity) -> None:

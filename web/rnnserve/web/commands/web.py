@@ -1,4 +1,4 @@
-"""`rnnserve web`: the HTTP gateway before a server. `rnnserve serve` starts it too, with sockets of its own."""
+"""`rnnserve web`: run the HTTP gateway in front of a server. `rnnserve serve` also starts it, and passes a socket."""
 
 import argparse
 import asyncio
@@ -43,33 +43,33 @@ __all__ = ["MISTAKES", "add_arguments", "run", "serve"]
 
 
 class GatewayStartError(Exception):
-    """The gateway cannot start as asked."""
+    """The gateway can't start with these options."""
 
 
 MISTAKES = (GatewayStartError, ClientError)
 
 _BACKLOG = 4096
 _MOST_UNSENT = 128 << 10
-"""Bytes of answers to a connection that the kernel takes before it can send them. By default 2.8 MB for a client that
-does not read, which no limit on a process counts."""
+"""Bytes of responses that the kernel buffers per connection. Its default is 2.8 MB for a client that doesn't read, and
+no limit on a process counts this memory."""
 
 _GRACE_SECONDS = 5.0
 _IDLE_SECONDS = 0.5
-"""Seconds for which an idle connection stays open at the end: its client may be sending a request on it already."""
+"""Seconds that idle connections stay open during shutdown, because a client may already be sending a request."""
 
 _LOOK_SECONDS = 0.25
 _DESCRIPTORS_BESIDE = 64
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, except of options without one."""
+    """Shows the default of each option that has one."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         return super()._get_help_string(action) if action.default else action.help
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the arguments."""
+    """Add the command's options to a parser."""
     parser.formatter_class = _Formatter
     add = parser.add_argument
     add(
@@ -127,7 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="how much to log")
     add("--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="lines of text, or a JSON object a line")
     add("--log-requests", choices=LOG_REQUESTS, default=LOG_REQUESTS[0], help="which requests have a line in the log")
-    # What `rnnserve serve` tells the gateways that it starts.
+    # Internal options that `rnnserve serve` passes to its gateways.
     for name in ("--listen-fd", "--lifeline-fd", "--counts-fd"):
         add(name, type=int, help=argparse.SUPPRESS)
     add("--grace", type=float, default=_GRACE_SECONDS, help=argparse.SUPPRESS)
@@ -143,7 +143,8 @@ def run(args: argparse.Namespace) -> int:
         _prepare_process(args)
         if args.listen_fd is None:
             _report_start(args, listener.getsockname()[1])
-        # Lists in JSON are thousands of objects, and to look through them for garbage takes longer than to read them.
+        # JSON lists contain thousands of objects. Scanning them for garbage takes longer than parsing them, so collect
+        # garbage less often.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
@@ -160,7 +161,7 @@ async def serve(
     grace: float = _GRACE_SECONDS,
     ends: asyncio.Event | None = None,
 ) -> None:
-    """Serve an application until SIGTERM, SIGINT or `ends`. Requests in flight may take `grace` seconds then."""
+    """Serve an application until SIGTERM, SIGINT or `ends`. Then requests in flight have `grace` seconds to finish."""
     config = uvicorn.Config(
         application,
         http=Protocol,
@@ -178,14 +179,14 @@ async def serve(
         backlog=_BACKLOG,
         ssl_context_factory=None if tls is None else lambda *_: tls,
     )
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application logs its own defects
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application logs internal errors
     server, loop = uvicorn.Server(config), asyncio.get_running_loop()
     connections = Connections(server, limits)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     ends = ends or asyncio.Event()
-    with contextlib.suppress(RuntimeError, ValueError):  # a test serves on another thread than the main one
+    with contextlib.suppress(RuntimeError, ValueError):  # tests don't always serve on the main thread
         for number in (signal.SIGTERM, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, ends.set)
@@ -195,7 +196,7 @@ async def serve(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):
                 await ends.wait()
-    # First accept no more connections and close each after its answer; then close the idle ones.
+    # First stop accepting connections, and close each connection after its response. Then close the idle ones.
     application.end()
     for each in server.servers:
         each.close()
@@ -235,7 +236,7 @@ async def _run(
 
 
 def _report_start(args: argparse.Namespace, port: int) -> None:
-    """Print where a gateway of its own listens, and warn of what it lacks if others than this machine reach it."""
+    """Print the address of a standalone gateway, and warn if other machines can reach it without protection."""
     lacks, ways = [], []
     if args.tls_certificate is None:
         lacks.append("without TLS")
@@ -254,10 +255,10 @@ def _report_start(args: argparse.Namespace, port: int) -> None:
 
 
 def _prepare_process(args: argparse.Namespace) -> None:
-    """Do what is for a process of its own only."""
+    """Set up signals, logs and memory limits for the whole process, which is safe only in a separate one."""
     if args.lifeline_fd is not None:
         die_with_parent(args.lifeline_fd)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the server, which ends this process
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles Ctrl-C and ends this process
     if args.counts_fd is not None:
         use_gateway_counts(GatewayCounts(args.counts_fd))
     unblock_output()
@@ -273,7 +274,7 @@ def _prepare_process(args: argparse.Namespace) -> None:
 
 
 def _served_tls(args: argparse.Namespace) -> ServedContext | None:
-    """Read the files for TLS, if it is asked for."""
+    """Read the TLS files, or return None if TLS is off."""
     if (args.tls_certificate is None) != (args.tls_key is None):
         raise GatewayStartError("TLS needs both --tls-certificate and --tls-key")
     if args.tls_certificate is None:
@@ -287,7 +288,7 @@ def _served_tls(args: argparse.Namespace) -> ServedContext | None:
 
 
 def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
-    """Return what connects to the server, once a loop runs."""
+    """Return a function that connects to the server. Call it when the event loop is running."""
     kind, _, path = args.upstream.partition(":")
     if kind == "unix":
         return lambda: PrivateSockets(Path(path)) if Path(path).is_dir() else GrpcUpstream.at_socket(path)
@@ -308,7 +309,7 @@ def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
 
 
 def _listening(args: argparse.Namespace) -> socket.socket:
-    """Return the socket to listen on, handed down or new. Its connections have its options."""
+    """Return the listening socket, inherited or new. Its connections inherit its options."""
     if args.listen_fd is not None:
         listener = socket.socket(fileno=args.listen_fd)
     else:
@@ -325,13 +326,13 @@ def _listening(args: argparse.Namespace) -> socket.socket:
 
 
 def _metrics_socket(upstream: str) -> Path | None:
-    """Return the server's socket for scrapes, in the folder of its sockets."""
+    """Return the server's metrics socket, or None if `upstream` isn't a folder of sockets."""
     scheme, _, path = upstream.partition(":")
     return Path(path, "metrics") if scheme == "unix" and Path(path).is_dir() else None
 
 
 def _connections(most: int) -> int:
-    """Return how many connections there may be. The soft limit of descriptors is raised for them."""
+    """Raise the soft limit of file descriptors if needed, and return how many connections fit into it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < most + _DESCRIPTORS_BESIDE:
         wanted = most + _DESCRIPTORS_BESIDE

@@ -1,6 +1,6 @@
-"""From the bodies of HTTP requests to messages of the protocol, and back: pure functions, without a server.
+"""Pure functions that convert HTTP bodies to protocol messages and back.
 
-Only what the body's form can show is refused here; what a tensor may be, the server decides, in its own words.
+These functions only refuse malformed bodies. The server validates the tensors and writes the error messages for them.
 
 Door: `compression`, `infer_request`, `infer_response`, `json_tensors`.
 """

@@ -8,14 +8,17 @@ __all__ = ["Inflater", "choose_coding", "compress"]
 
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 _LEVEL = 1
-"""Of zlib: an answer of floats is little smaller at 6, which takes four times as long."""
+"""Compression level of zlib. Level 6 takes four times as long and makes a response of floats only slightly smaller."""
 
 _WORTH_BYTES = 512
-"""Answers with fewer bytes are not compressed."""
+"""Size in bytes of the smallest response that the gateway compresses."""
 
 
 class Inflater:
-    """Decompresses a body of one member as it arrives, up to `most` bytes. RestError beyond, or if it is damaged."""
+    """Decompresses a single-member body as it arrives.
+
+    Raises RestError if the body is damaged or has more than `most` bytes after decompression.
+    """
 
     def __init__(self, coding: str, most: int) -> None:
         if coding not in _WINDOWS:
@@ -27,7 +30,7 @@ class Inflater:
         self._zlib = zlib.decompressobj(_WINDOWS[coding])
 
     def feed(self, data: bytes) -> bytes:
-        """Decompress what has arrived."""
+        """Decompress the next bytes of the body."""
         try:
             made = self._zlib.decompress(data, self._left + 1)
         except zlib.error as error:
@@ -50,7 +53,7 @@ class Inflater:
 
 
 def choose_coding(accepted: str) -> str:
-    """Choose the coding that the header Accept-Encoding prefers. Empty for none."""
+    """Return the coding that the Accept-Encoding header prefers, or "" if the gateway supports none of them."""
     best, weight = "", 0.0
     for entry in accepted.lower().split(","):
         coding, _, parameters = (part.strip() for part in entry.partition(";"))
@@ -65,7 +68,7 @@ def choose_coding(accepted: str) -> str:
 
 
 def compress(body: bytes, coding: str) -> bytes | None:
-    """Compress a body. None if that is not worth it."""
+    """Compress a body. Returns None if the body is too small to be worth it."""
     if len(body) < _WORTH_BYTES:
         return None
     compressor = zlib.compressobj(_LEVEL, wbits=_WINDOWS[coding])

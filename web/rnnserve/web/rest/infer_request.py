@@ -1,10 +1,13 @@
-"""From the body of an infer request to a ModelInferRequest, and the form in which its answer is wanted.
+"""Converts the body of an inference request to a ModelInferRequest and the wanted form of the response.
 
-The body is JSON, or JSON followed by the bytes of the inputs that have the parameter `binary_data_size`; or the bytes
-of the model's one input and nothing else.
+A body can have three forms:
 
-Inputs go to the server as raw bytes, which its fast path takes. If an input's elements are more or fewer than its shape
-says, they go as typed contents: the server's refusal then counts elements, axis by axis.
+- JSON
+- JSON, followed by the bytes of each input that has the parameter `binary_data_size`
+- only the bytes of the model's single input
+
+The gateway sends inputs as raw bytes because the server's fast path accepts them. If the number of elements doesn't
+match the shape, the gateway sends typed contents instead. The server's error then counts elements rather than bytes.
 """
 
 import math
@@ -25,31 +28,34 @@ __all__ = ["AnswerForm", "is_json_request", "parameters_of", "read_infer_request
 _FOR_GATEWAY = frozenset((BINARY_DATA_OUTPUT,))
 _OF_TENSORS = frozenset((BINARY_DATA_SIZE, BINARY_DATA))
 _MOST_TENSORS = 1024
-"""Inputs, and outputs that are asked for. Beyond it: 400."""
+"""Inputs or requested outputs of a request. Beyond it: 400."""
 
 _INT64, _UINT64 = 1 << 63, 1 << 64
 
 
 class AnswerForm(NamedTuple):
-    """Names of the outputs that are wanted as binary data. If no output is named, all of them may be."""
+    """The outputs to return as binary data: those named in `binary`, or all of them if `others_are_binary`."""
 
     binary: frozenset[str] = frozenset()
     others_are_binary: bool = False
 
     def is_binary(self, name: str) -> bool:
-        """Whether an output is wanted as binary data."""
+        """Return whether the client wants this output as binary data."""
         return self.others_are_binary or name in self.binary
 
 
 def read_infer_request(
     body: bytes, header_length: int | None, model: str, version: str
 ) -> tuple[pb.ModelInferRequest, AnswerForm]:
-    """Read a decompressed body, of which `header_length` bytes are JSON (None for all). RestError if it is wrong."""
+    """Read a decompressed body whose first `header_length` bytes are JSON. If None, the whole body is JSON.
+
+    Raises RestError if the body is invalid.
+    """
     return read_parsed_request(*split_body(body, header_length), model, version)
 
 
 def split_body(body: bytes, header_length: int | None) -> tuple[dict[str, Any], memoryview]:
-    """Split a body into its JSON, parsed, and the bytes of binary inputs."""
+    """Split a body into the parsed JSON and the bytes of the binary inputs."""
     if header_length is None:
         return parse_object(body), memoryview(b"")
     if not 0 <= header_length <= len(body):
@@ -64,7 +70,7 @@ def split_body(body: bytes, header_length: int | None) -> tuple[dict[str, Any], 
 def read_parsed_request(
     parsed: Mapping[str, Any], binary: memoryview, model: str, version: str
 ) -> tuple[pb.ModelInferRequest, AnswerForm]:
-    """Read a body that is split."""
+    """Read a body that `split_body` has split."""
     id_ = parsed.get("id")
     if not isinstance(id_, str | None):
         raise bad_request('id must be text, such as "id": "42"')
@@ -77,7 +83,7 @@ def read_parsed_request(
 
 
 def is_json_request(body: bytes) -> bool:
-    """Whether a body is an inference request in JSON, whatever its content type says."""
+    """Return whether a body is a JSON inference request, regardless of its content type."""
     if not body.startswith(b"{"):
         return False
     try:
@@ -87,7 +93,10 @@ def is_json_request(body: bytes) -> bool:
 
 
 def read_raw_request(body: bytes, metadata: pb.ModelMetadataResponse, model: str, version: str) -> pb.ModelInferRequest:
-    """Read a body that is the bytes of the model's one input: one row, whose open axis follows from their number."""
+    """Read a body that contains only the bytes of the model's single input.
+
+    The batch size is 1. The size of the variable axis follows from the number of bytes.
+    """
     needed = [tensor for tensor in metadata.inputs if not tensor.parameters["optional"].bool_param]
     if len(needed) != 1:
         names = ", ".join(f'"{tensor.name}"' for tensor in needed) or "none that has to be sent"
@@ -115,7 +124,7 @@ def read_raw_request(body: bytes, metadata: pb.ModelMetadataResponse, model: str
 
 
 def parameters_of(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the `parameters` of a request or a tensor as JSON. `where` is its place in the body, for messages."""
+    """Return the `parameters` object of a request or tensor. `where` is the path in the body, for error messages."""
     parameters = holder.get("parameters")
     if parameters is None:
         return {}
@@ -127,7 +136,7 @@ def parameters_of(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
 def read_parameters(
     values: Mapping[str, Any], to: "Mapping[str, pb.InferParameter]", where: str, *, without: frozenset[str]
 ) -> None:
-    """Write JSON values into a message's map of parameters, without those for the gateway alone."""
+    """Copy JSON values into a message's parameter map, except the names in `without`, which only the gateway uses."""
     for name, value in values.items():
         if name in without:
             continue
@@ -148,7 +157,10 @@ def read_parameters(
 
 
 def whole(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Return a number without a fraction as an int, because 5.0 is an integer to JSON Schema. Else the value itself."""
+    """Convert a float without a fraction to int, because JSON Schema treats 5.0 as an integer.
+
+    Returns any other value unchanged.
+    """
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -182,7 +194,7 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
             data: bytes = binary[at : at + size].tobytes()
             at += size
         elif SHARED_MEMORY in added.parameters:
-            raw = None  # the server refuses that
+            raw = None  # the server refuses shared memory
             continue
         else:
             data, flat = _json_data(tensor, name, datatype, shape, where)
@@ -204,7 +216,7 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
 def _json_data(
     tensor: Mapping[str, Any], name: str, datatype: str, shape: list[int], where: str
 ) -> tuple[bytes, list[Any] | None]:
-    """Return the bytes of an input in JSON. Its elements, if they are more or fewer than the shape says."""
+    """Return the bytes of a JSON input, and its elements if their number doesn't match the shape (else None)."""
     if "data" not in tensor:
         raise bad_request(f"{where}data is missing: the elements of {quoted(name)}, in row-major order, flat or nested")
     flat, sizes = flatten(tensor["data"], name)
@@ -216,14 +228,14 @@ def _json_data(
     if datatype == "BYTES":
         return read_strings(flat, name), None
     if datatype not in DTYPES:
-        return b"", None  # the server names the datatype that the model takes
+        return b"", None  # the server's error names the datatype that the model takes
     data = read_elements(flat, datatype, name)
     is_whole = len(flat) == math.prod(shape) and min(shape, default=1) >= 0
     return data, None if is_whole else flat
 
 
 def _send_typed(request: pb.ModelInferRequest, raw: list[bytes], typed: Mapping[int, list[Any]]) -> None:
-    """Fill a request that the server will refuse such that the refusal's words fit what the client sent."""
+    """Fill an invalid request with typed contents, because the server's error then counts elements instead of bytes."""
     for index, (tensor, data) in enumerate(zip(request.inputs, raw, strict=True)):
         if tensor.datatype in CONTENTS:
             dtype = DTYPES[tensor.datatype]
@@ -281,7 +293,7 @@ def _shape_of(tensor: Mapping[str, Any], where: str) -> list[int]:
     if not isinstance(shape, list) or not set(map(type, shape)) <= {int}:
         what = "is missing" if shape is None else "is wrong"
         raise bad_request(f"{where}shape {what}: the size of each axis, whole numbers, such as [1, 4, 2]")
-    if len(shape) > MAX_AXES:  # messages would repeat all of them
+    if len(shape) > MAX_AXES:  # error messages would list all of them
         raise bad_request(f"{where}shape has {len(shape):,} axes, and no tensor has more than {MAX_AXES}")
     if shape and not (min(shape) >= -_INT64 and max(shape) < _INT64):
         raise bad_request(f"{where}shape has a size beyond 64 bits")

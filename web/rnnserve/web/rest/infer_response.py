@@ -1,4 +1,4 @@
-"""From messages of the protocol to JSON. A ModelInferResponse may have the bytes of binary outputs after it."""
+"""Converts protocol messages to JSON. The bytes of binary outputs follow the JSON of a ModelInferResponse."""
 
 import base64
 import functools
@@ -15,14 +15,15 @@ from rnnserve.web.rest.json_tensors import dump, write_elements, write_strings
 __all__ = ["message_json", "write_infer_response", "write_parameters"]
 
 _MOST_JSON = 8 << 20
-"""Bytes of tensors that are answered in JSON, which takes three to six times as many. Beyond it: 400, with the way to
-ask for binary outputs."""
+"""Bytes of tensors in a JSON response, which takes three to six times as many bytes. Beyond it: 400, and the message
+explains how to request binary outputs."""
 
 
 def write_infer_response(response: pb.ModelInferResponse, form: AnswerForm, id: str) -> tuple[bytes, int | None]:
-    """Write the answer to a request, with `id` if the request had none.
+    """Write the response to a request. It contains `id` if the request had no ID.
 
-    Returns the body, and how many bytes of it are JSON if there are others (Inference-Header-Content-Length).
+    Returns the body and the number of JSON bytes in it (Inference-Header-Content-Length). The number is None if the
+    whole body is JSON.
     """
     binary: list[bytes] = []
     outputs: list[bytes] = []
@@ -62,12 +63,12 @@ def write_infer_response(response: pb.ModelInferResponse, form: AnswerForm, id: 
 
 @functools.lru_cache(256)
 def _head_of(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
-    """Write the beginning of an output. The object is left open."""
+    """Write the first fields of an output as JSON, without the closing brace."""
     return dump({"name": name, "datatype": datatype, "shape": shape})[:-1]
 
 
 def write_parameters(parameters: "Mapping[str, pb.InferParameter]") -> dict[str, Any]:
-    """Return a message's map of parameters as JSON."""
+    """Return a message's parameter map as a JSON object."""
     written: dict[str, Any] = {}
     for name, parameter in parameters.items():
         kind = parameter.WhichOneof("parameter_choice")
@@ -76,9 +77,9 @@ def write_parameters(parameters: "Mapping[str, pb.InferParameter]") -> dict[str,
 
 
 def message_json(message: Message) -> dict[str, Any]:
-    """Return a message as Triton writes it: names as in the .proto, whole numbers as numbers, fields that are 0 too.
+    """Return a message in Triton's JSON form: .proto field names, integers as numbers, and zeros included.
 
-    protobuf's own json_format writes numbers of 64 bits as strings, and leaves out zeros.
+    protobuf's json_format doesn't fit because it writes 64-bit integers as strings and omits zeros.
     """
     made: dict[str, Any] = {}
     for field in message.DESCRIPTOR.fields:

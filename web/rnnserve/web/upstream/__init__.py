@@ -1,7 +1,7 @@
 """Calls to the server behind the gateway, over gRPC.
 
-`grpc_upstream` calls one server, `private_sockets` the workers of this machine; small inference requests share the
-stream of `exchange_stream`.
+`grpc_upstream` calls one server, and `private_sockets` calls the workers on this machine. On a private socket, small
+inference requests share the stream of `exchange_stream`.
 
 Door: `grpc_upstream`, `private_sockets`, `upstream`.
 """

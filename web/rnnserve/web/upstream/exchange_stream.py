@@ -1,8 +1,8 @@
-"""Inference over the server's private socket, many requests in a message: what one turn of the loop has read.
+"""Inference over the server's private socket: one gRPC stream, with many requests in each message.
 
-A call of gRPC's asyncio API costs 170 microseconds of this process's time, more than everything else that is done for a
-request (docs/lab/findings.md, "HTTP in Python"). On the stream, a message costs that once for all the requests that
-collected while the message before was written.
+A call of gRPC's asyncio API takes 170 microseconds of this process's time. This is more than all other work on a
+request (docs/lab/findings.md, "HTTP in Python"). On the stream, requests that arrive during a write share the next
+message, so they share this cost.
 """
 
 import asyncio
@@ -21,19 +21,23 @@ from rnnserve.web.upstream.upstream import CallContext
 __all__ = ["ExchangeStream", "NotTaken"]
 
 _MOST_ENTRIES, _MOST_BYTES = 512, 1 << 20
-"""Of one message, about: a larger one would keep the server's thread for milliseconds."""
+"""Approximate maximum of requests and bytes in a message. A larger message would occupy the server's thread for
+milliseconds."""
 
 _LOOK_SECONDS = _END_SECONDS = 1.0
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 _BROKEN = "Internal error from Core"
-"""What gRPC says in place of a status if a message could not be written: the status has not come, or not yet."""
+"""gRPC's message if a write failed and it has received no status, or hasn't received it yet."""
 
 _Stream = grpc.aio.StreamStreamCall[bytes, bytes]
 
 
 class NotTaken(Exception):
-    """The server has not taken the request, so it may be sent again. `is_unknown` if it does not have the method."""
+    """The server hasn't accepted the request, so the caller may send it again.
+
+    If `is_unknown`, the server doesn't have the stream's method.
+    """
 
     def __init__(self, message: str, *, is_unknown: bool) -> None:
         super().__init__(message)
@@ -41,20 +45,20 @@ class NotTaken(Exception):
 
 
 class ExchangeStream:
-    """The stream to one server: opened with the first request, and again after it has ended."""
+    """The stream to one server. The first request opens it, and the first request after its end opens a new one."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._open: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(FRONT_EXCHANGE)
         self._numbers = itertools.count(1)
-        self._waiting: dict[int, tuple[asyncio.Future[bytes], float]] = {}  # until when, on the loop's clock
+        self._waiting: dict[int, tuple[asyncio.Future[bytes], float]] = {}  # responses, with deadlines in loop time
         self._unsent: deque[tuple[int, bytes, CallContext]] = deque()
         self._cancelled: list[int] = []
         self._has_work = asyncio.Event()
-        self._is_ending = False  # the server says that it goes: nothing more is written to it
+        self._is_ending = False  # the server is shutting down, so send it no more requests
         self._running: asyncio.Task[None] | None = None
 
     async def infer(self, request: bytes, context: CallContext) -> pb.ModelInferResponse:
-        """Have a ModelInferRequest answered. NotTaken if the server has not taken it."""
+        """Send a serialized ModelInferRequest and return the response. Raises NotTaken if the server didn't take it."""
         number = next(self._numbers)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[bytes] = loop.create_future()
@@ -74,16 +78,16 @@ class ExchangeStream:
             raise
 
     async def close(self) -> None:
-        """End the stream. Requests in flight fail."""
+        """Close the stream. Requests in flight fail."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
 
     async def _run(self) -> None:
-        """Open a stream, and use it until it ends."""
+        """Open a stream and use it until it ends."""
         try:
             stream, is_taken = self._open(), asyncio.Event()
-        except grpc.aio.UsageError as error:  # the channel has been closed since the first request came
+        except grpc.aio.UsageError as error:  # the channel was closed after the request arrived
             self._end(NotTaken(str(error), is_unknown=False))
             return
         works = (self._write(stream, is_taken), self._read(stream, is_taken), self._look())
@@ -91,10 +95,10 @@ class ExchangeStream:
         code, said, is_refused = grpc.StatusCode.CANCELLED, "the HTTP gateway is ending", False
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if writing in done and writing.exception() is None:  # half-closed: what was written is answered
+            if writing in done and writing.exception() is None:  # half-closed: wait for the responses to sent requests
                 await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_END_SECONDS):  # in case something else has ended than the stream
+                async with asyncio.timeout(_END_SECONDS):  # in case a task ended, but not the stream
                     code, said = await stream.code(), await stream.details() or ""
                     is_refused = not is_taken.is_set()
         finally:
@@ -105,7 +109,7 @@ class ExchangeStream:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _end(self, error: Exception) -> None:
-        """Fail all requests in flight. The next request opens another stream."""
+        """Fail all requests in flight. The next request opens a new stream."""
         self._running = None
         self._is_ending = False
         self._unsent.clear()
@@ -115,7 +119,7 @@ class ExchangeStream:
             _fail(future, error)
 
     async def _write(self, stream: _Stream, is_taken: asyncio.Event) -> None:
-        await is_taken.wait()  # what is written to a server that refuses the stream may hide the refusal
+        await is_taken.wait()  # an earlier write could hide the server's refusal of the stream
         unsent, has_work = self._unsent, self._has_work
         while True:
             await has_work.wait()
@@ -159,13 +163,13 @@ class ExchangeStream:
                     found[0].set_result(entry.response)
 
     def _refuse_unsent(self) -> None:
-        """Have requests sent elsewhere that were not written to a server that goes."""
+        """Fail unsent requests with NotTaken, so that callers send them to another server."""
         while self._unsent:
             if (found := self._waiting.pop(self._unsent.popleft()[0], None)) is not None:
                 _fail(found[0], NotTaken("the server is going", is_unknown=False))
 
     async def _look(self) -> None:
-        """End the wait for answers that are late: the server refuses late requests, unless it hangs."""
+        """Fail requests that have passed their deadline. A server refuses these requests unless it hangs."""
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
@@ -181,11 +185,17 @@ def _fail(future: "asyncio.Future[bytes]", error: Exception) -> None:
 
 
 def _error_at_end(code: grpc.StatusCode, said: str, *, is_refused: bool) -> Exception:
-    """Make the error of the requests in flight when the stream has ended.
+    """Make the error for requests in flight when the stream has ended.
 
-    If the server has ended it well, it has answered all that it took. Nothing is written to a stream that has not been
-    taken: gRPC's core refuses those that come when its server has been stopped, with CANCELLED. If the connection
-    broke, the server may have taken requests, and one of them may be the reason: none is sent to another server.
+    A request is safe to send again in three cases:
+
+    - The stream ended with OK, because the server first answers every request that it accepted.
+    - The server refused the stream, because requests are only written to an accepted stream. A stopped gRPC server
+      refuses streams with CANCELLED.
+    - The connection was never made.
+
+    If the connection broke, the server may have accepted some requests, and a request may have crashed it. Therefore,
+    none of these requests is sent to another server.
     """
     is_unknown = code is grpc.StatusCode.UNIMPLEMENTED
     if code is grpc.StatusCode.OK or is_refused or is_unknown or said.startswith(NOT_CONNECTED):
@@ -194,5 +204,5 @@ def _error_at_end(code: grpc.StatusCode, said: str, *, is_refused: bool) -> Exce
         message = "the server has ended before it answered: whether it has run the request is not known"
         return RestError(503, message, headers=NO_SERVER_HEADERS)
     error = error_of_status(code, said)
-    error.is_of_server = False  # it has refused the stream, and has counted no request of it
+    error.is_of_server = False  # the server ended the stream without counting its requests
     return error

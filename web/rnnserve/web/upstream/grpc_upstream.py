@@ -1,4 +1,4 @@
-"""One server behind the gateway, over a gRPC channel of asyncio: at its private socket, or at its port."""
+"""Calls one server over an asyncio gRPC channel, at its private socket or its port."""
 
 import hashlib
 import logging
@@ -26,16 +26,17 @@ Answered = TypeVar("Answered", bound=Message)
 
 _SERVICE = "inference.GRPCInferenceService"
 _MOST_ANSWER_BYTES = -1
-"""The server bounds its answers (4 times --max-message-bytes)."""
+"""No limit, because the server limits its responses to 4 times --max-message-bytes."""
 
 _SMALL, _SMALL_HEADERS = 64 << 10, 8 << 10
-"""Bytes of a request, and characters of its metadata, that shares a message. A larger request is a call of its own."""
+"""Largest request, in bytes, and largest metadata, in characters, for the shared stream. A larger request gets a
+separate call."""
 
 _SECRET = secrets.token_bytes(32)
 
 
 class NotConnected(RestError):
-    """No server answers: the request has reached none."""
+    """The request didn't reach a server."""
 
     def __init__(self) -> None:
         message = (
@@ -45,7 +46,10 @@ class NotConnected(RestError):
 
 
 class GrpcUpstream:
-    """Implements `Upstream`. `trusts_peer`: on its private socket, the server believes whose request a call is."""
+    """Implements `Upstream` for one server.
+
+    `trusts_peer` is true for a private socket: there, the server trusts the client address in the metadata.
+    """
 
     def __init__(self, channel: grpc.aio.Channel, *, endpoint: Endpoint | None = None) -> None:
         self.trusts_peer = endpoint is None
@@ -59,18 +63,18 @@ class GrpcUpstream:
     @classmethod
     def at_socket(cls, path: str) -> Self:
         """Call the server at its private socket."""
-        # With the socket's path in place of a host's name, gRPC's server refuses the call.
+        # By default, the authority is the socket's path, and gRPC servers refuse a call with it.
         options = [*channel_options(_MOST_ANSWER_BYTES), ("grpc.default_authority", "localhost")]
         return cls(grpc.aio.insecure_channel(f"unix:{path}", options))
 
     @classmethod
     def at_port(cls, endpoint: Endpoint) -> Self:
-        """Call the server at its port. All clients share one connection to it."""
+        """Call the server at its port. All clients of the gateway share one connection to the server."""
         options = channel_options(_MOST_ANSWER_BYTES)
         return cls(endpoint.open_async_channel(options, stays=True), endpoint=endpoint)
 
     async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
-        """Have an inference request answered. RestError with the server's message."""
+        """Send an inference request and return the response. Raises RestError with the server's message."""
         if self._exchange is not None:
             payload = request.SerializeToString()
             if len(payload) <= _SMALL and (len(context.metadata) < 3 or _size(context) <= _SMALL_HEADERS):
@@ -84,14 +88,14 @@ class GrpcUpstream:
         return await self._answer(self._infer, request, context)
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:
-        """Call another method. RestError with the server's message."""
+        """Call another method. Raises RestError with the server's message."""
         callable_ = self._methods.get(method)
         if callable_ is None:
             callable_ = self._methods[method] = _method(self._channel, method, answer.FromString)
         return cast(Answered, await self._answer(callable_, request, context))
 
     async def close(self, grace: float | None = None) -> None:
-        """End the connection to the server: calls in flight may take `grace` seconds to end."""
+        """Close the connection. Calls in flight have `grace` seconds to finish."""
         if self._exchange is not None and not grace:
             await self._exchange.close()
         await self._channel.close(grace)
@@ -107,7 +111,7 @@ class GrpcUpstream:
             metadata += self._endpoint.headers
         try:
             return await method(request, timeout=context.timeout, metadata=metadata)
-        except grpc.aio.UsageError:  # closed since this server was chosen for the request
+        except grpc.aio.UsageError:  # the channel was closed after this server was chosen
             raise NotConnected from None
         except grpc.aio.AioRpcError as error:
             said = error.details() or ""
@@ -115,15 +119,15 @@ class GrpcUpstream:
                 self._is_lost = False
                 raise error_of_status(error.code(), said, from_rpc_error(error).retry_after) from None
             if not self._is_lost:
-                self._is_lost = True  # one line, not one for each request
+                self._is_lost = True  # log once, not for each request
                 _log.warning("no server answers: %s", said)
             raise NotConnected from None
 
 
 def _keep_ids_apart(request: pb.ModelInferRequest, client: str) -> None:
-    """Give a sequence of a client's connection a key, so that two clients with the same id do not meet.
+    """Add a key to the client's sequence ID, so that two clients with the same ID don't share a sequence.
 
-    A server keeps the ids of its connections apart, and to a server elsewhere the gateway is one connection.
+    A server separates sequence IDs by connection, but a server at a port sees one connection for the whole gateway.
     """
     if client and SEQUENCE_ID in request.parameters and SEQUENCE_KEY not in request.parameters:
         digest = hashlib.blake2b(client.encode(), key=_SECRET, digest_size=24)

@@ -1,8 +1,8 @@
-"""The servers of one machine behind a gateway: each worker has a socket in a folder that only their user can open.
+"""Calls the workers on one machine. Each worker has a socket in a folder that only its user can open.
 
-Workers are replaced, and leave, so the folder is looked at again and again. All requests of one client's connection go
-to the same worker while the workers are the same, because the sequences that the connection began are there. If a
-worker is gone, or does not listen yet, another one is asked.
+Workers stop and are replaced, so the gateway scans the folder regularly. While the set of workers stays the same, all
+requests of a client connection go to the same worker, because that worker has the connection's sequences. If the worker
+is gone or doesn't listen yet, the gateway calls another one.
 """
 
 import asyncio
@@ -24,39 +24,39 @@ Answered = TypeVar("Answered", bound=Message)
 
 _LOOK_SECONDS = 0.5
 _LEAVING_SECONDS = 60.0
-"""Seconds that calls to a worker whose socket is gone may take to end."""
+"""Seconds that calls in flight have to finish after the worker's socket is gone."""
 
 _MOST_ORDERS = 4096
-"""Clients whose order of workers is kept."""
+"""Maximum number of client connections in the cache of worker orders."""
 
 
 class PrivateSockets:
-    """Implements `Upstream`."""
+    """Implements `Upstream` for the workers on this machine."""
 
     trusts_peer = True
 
     def __init__(self, folder: Path) -> None:
-        """Look at the folder, which may be empty yet, from now on. For a loop that runs."""
+        """Start scanning the folder, which may still be empty. Needs a running event loop."""
         self._folder = folder
         self._workers: dict[str, GrpcUpstream] = {}
-        self._orders: dict[str, list[GrpcUpstream]] = {}  # by the client's address
+        self._orders: dict[str, list[GrpcUpstream]] = {}  # by client connection
         self._closing: set[asyncio.Task[None]] = set()
         self._look()
         self._looking = asyncio.create_task(self._keep_looking())
 
     async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
-        """Have an inference request answered. RestError with the server's message."""
+        """Send an inference request and return the response. Raises RestError with the server's message."""
         if len(self._workers) == 1:
             with contextlib.suppress(NotConnected):
                 return await next(iter(self._workers.values())).infer(request, context)
         return await self._ask_one(context, lambda worker: worker.infer(request, context))
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:
-        """Call another method. RestError with the server's message."""
+        """Call another method. Raises RestError with the server's message."""
         return await self._ask_one(context, lambda worker: worker.call(method, request, answer, context))
 
     async def close(self) -> None:
-        """End the connections."""
+        """Close the connections to all workers."""
         self._looking.cancel()
         for worker in self._workers.values():
             await worker.close()
@@ -64,7 +64,7 @@ class PrivateSockets:
             task.cancel()
 
     async def _ask_one(self, context: CallContext, ask: Callable[[GrpcUpstream], Awaitable[Answered]]) -> Answered:
-        """Ask one worker after another until one can be reached, also workers that come meanwhile."""
+        """Call the workers one after another until one is reachable. Rescans once to include new workers."""
         tried: list[GrpcUpstream] = []
         has_looked = False
         while True:
@@ -80,7 +80,7 @@ class PrivateSockets:
                 self._look()
 
     def _in_order(self, client: str) -> list[GrpcUpstream]:
-        """Return the workers, that of the client's connection first."""
+        """Return the workers in the order in which to try them for this client connection."""
         if not self._workers:
             self._look()
         if len(self._workers) < 2:
@@ -115,7 +115,7 @@ class PrivateSockets:
 
 
 def _is_of_living(path: Path) -> bool:
-    """Whether the process that a socket is named after lives: a killed process leaves its socket behind."""
+    """Return whether the process in the socket's name is alive. Otherwise removes the socket of the killed process."""
     if not path.stem.isdigit() or Path("/proc", path.stem).exists():
         return True
     path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the application calls: a server that speaks the protocol. Tests have their own."""
+"""Interface between the application and the server that it calls. Tests implement it with a fake server."""
 
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -12,25 +12,25 @@ Answered = TypeVar("Answered", bound=Message)
 
 
 class CallContext(NamedTuple):
-    """What goes with a call."""
+    """Metadata, timeout and client of a call."""
 
-    metadata: tuple[tuple[str, str], ...] = ()  # the client's headers that the server sees, and the request's id
+    metadata: tuple[tuple[str, str], ...] = ()  # the request ID and the client's forwarded headers
     timeout: float = 60.0  # in seconds
-    client: str = ""  # the client's connection, as gRPC would name it
+    client: str = ""  # the client's address and port in gRPC's format
 
 
 class Upstream(Protocol):
-    """A server, or several workers of one. Calls raise RestError with the server's own message."""
+    """A server or the workers of one. Failed calls raise RestError with the server's message."""
 
     @property
     def trusts_peer(self) -> bool:
-        """Whether the server believes what the metadata say of the client's address."""
+        """Whether the server trusts the client address in the metadata."""
 
     async def infer(self, request: pb.ModelInferRequest, context: CallContext, /) -> pb.ModelInferResponse:
-        """Have an inference request answered."""
+        """Send an inference request and return the response."""
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext, /) -> Answered:
-        """Call another method by its name. `answer` is the type of its response."""
+        """Call another method by name. `answer` is the response type."""
 
     async def close(self) -> None:
-        """End the connections."""
+        """Close all connections."""

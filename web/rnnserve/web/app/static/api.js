@@ -1,4 +1,4 @@
-// Calls the server. The token is kept in this variable alone: not in the address, not in storage.
+// Calls the server. Only this variable holds the token: it is never in the address or in storage.
 
 let token = "";
 let onRefused = () => {};
@@ -18,7 +18,8 @@ export function useToken(text) {
   token = text;
 }
 
-// Has a function called for each request that is refused for its token: with the error, and whether there was a token.
+// Registers a callback for requests that are refused because of their token. It gets the error and whether the request
+// had a token.
 export function whenRefused(report) {
   onRefused = report;
 }
@@ -31,7 +32,7 @@ export async function ask(path, options = {}) {
   if (!reply.ok) {
     const text = await reply.text();
     let said = text;
-    try { said = JSON.parse(text).error ?? text; } catch { /* not JSON: shown as it is */ }
+    try { said = JSON.parse(text).error ?? text; } catch { /* not JSON: show the text */ }
     const error = new Refused(reply.status, said || `HTTP ${reply.status}`);
     error.isOfToken = reply.status === 401 || (reply.status === 403 && hadToken);
     if (error.isOfToken) onRefused(error, hadToken);
@@ -44,7 +45,7 @@ export async function askJson(path) {
   return (await ask(path)).json();
 }
 
-// Inputs are {name, datatype, shape, text}: text is JSON, sent as it stands, so that no digit of a number is lost.
+// Inputs are {name, datatype, shape, text}. `text` is JSON and is sent unchanged, so that numbers keep all digits.
 export async function infer(model, inputs, outputs = []) {
   const reply = await ask(`/v2/models/${encodeURIComponent(model)}/infer`, {
     method: "POST",
@@ -54,7 +55,7 @@ export async function infer(model, inputs, outputs = []) {
   return byName(read(await reply.text()));
 }
 
-// A WebSocket to a model: each frame is a request with one answer, in order, and the state goes on from frame to frame.
+// A WebSocket to a model. Each frame is a request and gets one response, in order. The state continues between frames.
 export class Stream {
   constructor(model) {
     this.model = model;
@@ -105,7 +106,7 @@ function byName(answer) {
   return Object.fromEntries(answer.outputs.map((output) => [output.name, output]));
 }
 
-// The server writes NaN and infinities as Python does; JSON.parse reads none of them.
+// The server writes NaN and infinities in Python's form, which JSON.parse refuses.
 function read(text) {
   try {
     return JSON.parse(text);

@@ -1,4 +1,4 @@
-// Elements and pictures, made by hand. Text is set as text: a model's name never becomes markup.
+// HTML elements and SVG charts. Text is always set as text, so a model's name never becomes markup.
 
 import { short } from "./numbers.js";
 
@@ -36,7 +36,7 @@ export function panel(title, className, ...children) {
 
 const WIDTH = 520, HEIGHT = 210, LEFT = 56, RIGHT = 10, TOP = 10, BOTTOM = 36;
 
-// series: [{label, points: [[x, y], …]}]; said: what a screen reader says of the picture.
+// series: [{label, points: [[x, y], …]}]; said: the chart's description for screen readers.
 export function lineChart({ series, said, across, logarithmic = false, low, high }) {
   const points = series.flatMap((each) => each.points).filter(([x, y]) => isDrawn(x, y, logarithmic));
   const frame = drawn("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": said });
@@ -100,11 +100,12 @@ function scale(values, from, to) {
   return Object.assign(place, { low, high });
 }
 
-// Hidden states over time: a column a point, a row a unit; blue below zero, orange above, stronger further away.
+// Hidden states over time, with one column per point and one row per unit. Negative values are blue, positive ones are
+// orange, and larger values have a stronger color.
 
 const CELL = 16, STATES_LEFT = 34, STATES_BOTTOM = 22;
 
-// states: points of units; marks: [{column, className}] are drawn round; unit is the one to point at, or -1.
+// states: the units of each point; marks: [{column, className}], columns to outline; unit: the unit to point at, or -1.
 export function statesPicture({ states, said, marks = [], unit = -1 }) {
   const rows = states[0]?.length ?? 0;
   const wide = Math.max(CELL, Math.min(40, 480 / Math.max(1, states.length)));
@@ -126,7 +127,7 @@ export function statesPicture({ states, said, marks = [], unit = -1 }) {
   return frame;
 }
 
-// Rows of numbers below one another, with a name each.
+// Named rows of numbers, one below the other.
 export function stripPicture({ strips, said }) {
   const left = 104, count = Math.max(...strips.map(([, values]) => values.length)), wide = 22;
   const frame = drawn("svg", { viewBox: `0 0 ${left + count * wide} ${strips.length * 26}`, width: left + count * wide, role: "img", "aria-label": said });

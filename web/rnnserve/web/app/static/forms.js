@@ -1,4 +1,4 @@
-// Any model: a form made from its metadata, a session step by step, and programs that call it.
+// Panels for any model: a form made from its metadata, a step-by-step session, and example programs.
 
 import { Stream, infer } from "./api.js";
 import { element, legend, lineChart, panel } from "./charts.js";
@@ -54,7 +54,7 @@ function readFields(fields) {
   });
 }
 
-// A session: a step at a time, on a stream that keeps the model's state.
+// A session sends one step at a time on a stream that keeps the model's state.
 export function sessionPanel(metadata, example) {
   const states = statesOf(metadata), continued = new Set(states.values());
   const given = new Map((example?.inputs ?? []).map((tensor) => [tensor.name, nest(tensor.data, tensor.shape)]));
@@ -127,7 +127,7 @@ function showOutputs(metadata, outputs, inputs = []) {
   ];
 }
 
-// Labels of the first row: of its answer, or of each step's.
+// The best labels of the first row: one for the whole row, or one for each step.
 function bestLabels(nested, labels) {
   let row = nested;
   while (Array.isArray(row[0]?.[0])) row = row[0];
@@ -135,7 +135,7 @@ function bestLabels(nested, labels) {
   return scores.map((each) => `${labels[largestAt(each)]} (${short(Math.max(...each))})`).join(" · ");
 }
 
-// The first row of a float tensor that has steps, as lines: one a feature, the first few.
+// The first row of a float tensor with a step axis, as chart lines: one line for each of the first few features.
 function seriesOf(tensor, nested) {
   const axis = stepAxis(tensor), axes = axesOf(tensor);
   if (!tensor.datatype.startsWith("FP") || axis < 0) return null;
@@ -182,7 +182,7 @@ function curl(metadata, inputs) {
 }
 
 function client(metadata, inputs) {
-  // Lengths are the client's own to add.
+  // rnnserve's client adds the lengths.
   const lengths = new Set(metadata.inputs.filter((tensor) => tensor.parameters?.lengths_of).map((tensor) => tensor.name));
   const arrays = inputs.filter((tensor) => !lengths.has(tensor.name))
     .map(({ name, datatype, nested }) => [name, `np.array(${python(nested)}, "${NUMPY[datatype]}")`]);

@@ -1,11 +1,11 @@
-// One model: what it is, how it was verified, what it does now, how to call it.
+// Shows one model: its description, verification, live statistics, and how to call it.
 
 import { barChart, element, facts, legend, lineChart, panel } from "./charts.js";
 import { requestForm, sessionPanel, snippetPanel } from "./forms.js";
 import { added, milliseconds, property, quantile, short, statesOf, together } from "./numbers.js";
 import { isDirectionClassifier, walkPanel } from "./walk.js";
 
-// Fills the place; gives what takes samples: {live, silent}.
+// Fills `place` and returns the callbacks for samples: {live, silent}.
 export function showModel(place, { metadata, example }) {
   const numbers = livePanel(metadata.name);
   const panels = [];
@@ -24,7 +24,7 @@ export function showModel(place, { metadata, example }) {
   return numbers;
 }
 
-// Declared states, which any client carries, or found ones, which the server keeps.
+// Whether the model has declared states, which any client can carry, or inferred states, which the server keeps.
 function keepsStates(metadata) {
   if (property(metadata, "continuable", false)) return statesOf(metadata).size > 0;
   return metadata.properties.sequences === "kept" && property(metadata, "found_states", []).length > 0;
@@ -155,7 +155,7 @@ function rate(before, after) {
   return (after.success - before.success) / (after.seconds - before.seconds);
 }
 
-// The counts of all versions of a model together.
+// The counts of a model, summed over its versions.
 function total({ seconds, models }, name) {
   const versions = models.filter((model) => model.name === name);
   if (!versions.length) return null;

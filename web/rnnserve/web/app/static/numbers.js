@@ -1,4 +1,4 @@
-// Numbers as people read them, quantiles, and tensors as nested lists.
+// Readable numbers, quantiles, and tensors as nested lists.
 
 export function short(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
@@ -22,8 +22,8 @@ export function largestAt(values) {
   return values.indexOf(Math.max(...values));
 }
 
-// Quantiles from counts by bucket, as Prometheus finds them: in a bucket all values are equally likely.
-// buckets: [[lower bound, upper bound or 0, count], …]; null where there is no request.
+// Estimates a quantile from bucket counts. Like Prometheus, it assumes that values are uniform within a bucket.
+// buckets: [[lower bound, upper bound or 0, count], …]. Returns null if there are no requests.
 export function quantile(share, buckets) {
   const sorted = buckets.filter((bucket) => bucket[2] > 0).sort((a, b) => a[0] - b[0]);
   let left = share * sorted.reduce((sum, bucket) => sum + bucket[2], 0);
@@ -34,13 +34,13 @@ export function quantile(share, buckets) {
   return null;
 }
 
-// What has been added to each bucket.
+// The increase of each bucket's count.
 export function added(before, after) {
   const counts = new Map(before.map(([lower, , count]) => [lower, count]));
   return after.map(([lower, upper, count]) => [lower, upper, count - (counts.get(lower) ?? 0)]);
 }
 
-// The buckets of several, together.
+// The sum of several lists of buckets.
 export function together(lists) {
   const sum = new Map();
   for (const [lower, upper, count] of lists.flat()) sum.set(lower, [lower, upper, (sum.get(lower)?.[2] ?? 0) + count]);
@@ -59,14 +59,14 @@ export function property(metadata, name, otherwise) {
   }
 }
 
-// The inputs that continue from outputs, by the outputs' names.
+// Maps each output's name to the input that continues from it.
 export function statesOf(metadata) {
   return new Map(metadata.outputs
     .filter((tensor) => tensor.parameters?.continues_as)
     .map((tensor) => [tensor.name, tensor.parameters.continues_as]));
 }
 
-// The place of the axis of steps, or -1: an axis of any size that is not the batch.
+// The index of the step axis, or -1. This is an axis of variable size, except the batch.
 export function stepAxis(tensor) {
   const axes = axesOf(tensor);
   return tensor.shape.findIndex((size, at) => size < 0 && axes[at] !== "batch");
@@ -84,7 +84,7 @@ export function nest(flat, shape) {
   return Array.from({ length: shape[0] }, (_, at) => nest(flat.slice(at * step, (at + 1) * step), shape.slice(1)));
 }
 
-// One index of an axis, the axis kept.
+// Selects one index of an axis and keeps the axis.
 export function cut(nested, axis, at) {
   return axis === 0 ? [nested[at]] : nested.map((inner) => cut(inner, axis - 1, at));
 }

@@ -1,4 +1,4 @@
-// The page: asks what serves, shows one model at a time, and asks for its numbers once a second.
+// The page: lists the models, shows one at a time, and requests its statistics once per second.
 
 import { askJson, isToken, useToken, whenRefused } from "./api.js";
 import { element } from "./charts.js";
@@ -35,11 +35,11 @@ whenRefused((error, hadToken) => {
   } else {
     problem.textContent = `This token is not enough: ${error.message}`;
   }
-  document.getElementById("further").hidden = true; // a browser sends no token with a link
+  document.getElementById("further").hidden = true; // browsers don't send the token when a user follows a link
   tokenForm.hidden = false;
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
-  event.preventDefault(); // the part after "#" names a model
+  event.preventDefault(); // the part after "#" is a model's name
   place.focus();
 });
 window.addEventListener("hashchange", () => show(true));
@@ -74,7 +74,7 @@ function show(isChosen) {
   if (isChosen) place.focus({ preventScroll: true });
 }
 
-// What models do now: the server's statistics, while the tab is seen.
+// Requests the server's statistics while the tab is visible.
 async function watch() {
   clearTimeout(timer);
   if (!document.hidden) {
@@ -83,14 +83,14 @@ async function watch() {
       shown?.live({ seconds: performance.now() / 1000, models: said.model_stats.map(counts) });
     } catch (error) {
       shown?.silent(error.message);
-      if (error.isOfToken) return; // a new token begins again
+      if (error.isOfToken) return; // watching resumes when the user enters a new token
     }
   }
   timer = setTimeout(watch, PAUSE_MILLISECONDS);
 }
 
-// What has been counted since the version was loaded; times in nanoseconds, summed over requests; durations as buckets
-// [lower bound, upper bound or 0, count], in seconds.
+// Counts since the version was loaded. Times are in nanoseconds, summed over requests. Durations are buckets, with bounds
+// in seconds: [lower bound, upper bound or 0, count].
 function counts({ name, inference_count, execution_count, inference_stats, batch_stats, duration_buckets }) {
   return {
     name,

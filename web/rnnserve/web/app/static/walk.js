@@ -1,4 +1,4 @@
-// The walk of a direction classifier: draw it, and see the answer form with each point.
+// Panel for a direction classifier: the user draws a walk and sees how the prediction changes with each point.
 
 import { Stream, infer } from "./api.js";
 import { drawn, element, lineChart, panel, statesPicture, stripPicture } from "./charts.js";
@@ -14,7 +14,7 @@ export function walkPanel(metadata) {
   const trace = element("div"), states = element("div");
   let wanted = null, isAsking = false;
 
-  // Points may come faster than answers: the newest walk is asked for next.
+  // Points may arrive faster than responses. In that case, the next request is for the newest walk.
   async function change(points) {
     wanted = points;
     if (isAsking) return;
@@ -80,7 +80,7 @@ export function isDirectionClassifier(metadata) {
   return turns.length === 2 && labels.length === 2 && walk !== undefined && ["logits", "output", "h_n"].every((name) => names.has(name));
 }
 
-// The one input that has to be sent: (batch, sequence, 2).
+// The only required input: (batch, sequence, 2).
 function walkInput(metadata) {
   const required = metadata.inputs.filter((tensor) => !tensor.parameters?.optional);
   const [walk] = required;
@@ -89,10 +89,10 @@ function walkInput(metadata) {
   return fits ? walk : undefined;
 }
 
-// The answers to a walk as it grows: logits and hidden states after each point.
+// Requests the logits and hidden states after each point of a growing walk.
 //
-// A model that can be continued gets each new point alone, on a stream that keeps its state. A model that reads from both
-// ends gets the whole walk each time: what it made of the first points changes with the last.
+// A model with declared states gets only the new point, on a stream that keeps its state. A bidirectional model gets
+// the whole walk each time, because a new last point changes its states for the earlier points.
 
 class WalkAsker {
   constructor(metadata) {
@@ -100,13 +100,14 @@ class WalkAsker {
     this.name = metadata.name;
     this.input = walkInput(metadata);
     this.stream = new Stream(metadata.name);
-    this.isBehind = false; // whether the stream's state is not that of the last step
-    this.steps = []; // of each point: {point, logits, states: layers of units}
-    this.whole = null; // {forward, backward: points of units, last, final: {forward, backward}}, if it reads from both ends
+    this.isBehind = false; // whether the stream's state doesn't belong to the last step
+    this.steps = []; // for each point: {point, logits, states: layers of units}
+    // For a bidirectional model: {forward, backward: points of units, last, final: {forward, backward}}.
+    this.whole = null;
     this.milliseconds = 0;
   }
 
-  // Bring the answers up to these points; those that begin as before are not asked for again.
+  // Requests the results for these points. Leading points that haven't changed keep their results.
   async follow(points) {
     let same = 0;
     while (same < this.steps.length && same < points.length && this.steps[same].point === points[same]) same += 1;
@@ -160,7 +161,7 @@ class WalkAsker {
   }
 }
 
-// For a model that carries states: a picture a layer, and the unit that moved most where the answer turned.
+// For a model with declared states: one picture per layer, with the unit that changed most when the prediction changed.
 function carriedStates(steps, labels) {
   const layers = steps[0].states.map((_, layer) => steps.map((step) => step.states[layer]));
   const turn = lastTurn(steps);
@@ -183,7 +184,7 @@ function carriedStates(steps, labels) {
   ];
 }
 
-// For a model that reads from both ends.
+// For a bidirectional model.
 function bothDirections({ forward, backward, last, final }) {
   const apart = (a, b) => Math.max(...a.map((value, at) => Math.abs(value - b[at])));
   const ahead = apart(last.forward, final.forward), back = apart(last.backward, final.backward);
@@ -210,27 +211,27 @@ function scrolled(picture) {
   return element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Picture, may be wider than the screen" }, picture);
 }
 
-// The last point with which the answer became another one; -1 if there is none.
+// The last point that changed the prediction, or -1.
 function lastTurn(steps) {
   const best = steps.map((step) => largestAt(step.logits));
   return best.findLastIndex((label, at) => at > 0 && label !== best[at - 1]);
 }
 
-// The square that a walk is drawn in: by mouse and finger, or by keys.
+// The square in which the user draws a walk, by mouse, touch or keyboard.
 
-const SIZE = 400, REACH = 1.6; // what is drawn goes from -REACH to REACH in x and y
+const SIZE = 400, REACH = 1.6; // x and y range from -REACH to REACH
 const CORNERS = [[-1, -1], [-1, 1], [1, 1], [1, -1]];
 const APART = 0.3, NEAR = 0.75, STEP = 0.25;
 const MOST = 64;
 
-// Of a long walk every fifth point has its number.
+// In a long walk, only every fifth point shows its number.
 const isNumbered = (index, count) => count <= 12 || index === 0 || (index + 1) % 5 === 0;
 
 const place = (value) => SIZE / 2 + value * SIZE / 2 / REACH;
 const at = ([x, y]) => [place(x), place(-y)];
 const rounded = (value) => Math.round(value * 100) / 100;
 
-// onChange takes the points, [[x, y], …]: a point stays the same object for as long as it stands.
+// onChange receives the points, [[x, y], …]. A point is the same object for as long as it exists.
 class Square {
   constructor(onChange, describedBy) {
     this.onChange = onChange;
@@ -282,7 +283,7 @@ class Square {
     if (this.isDrawing) this.take(this.under(event), APART);
   }
 
-  // A place becomes a point: the corner that it is near, or itself where it is far enough from the last.
+  // Adds a point: the corner near this position, or the position if it is far enough from the last point.
   take([x, y], apart) {
     if (this.snaps) {
       const near = CORNERS.find((corner) => Math.hypot(corner[0] - x, corner[1] - y) < NEAR);
@@ -317,7 +318,7 @@ class Square {
     event.preventDefault();
   }
 
-  // To corners, or free.
+  // Turns snapping to corners on or off.
   snap(isOn) {
     this.snaps = isOn;
     if (isOn) this.cursor = this.cursor.map((value) => (value < 0 ? -1 : 1));
