@@ -127,7 +127,6 @@ def test_our_clients_and_commands_bring_it(locked, tmp_path, capsys, monkeypatch
     rows.write_text("[[[0, 0], [1, 1]]]")
     assert main(["infer", SIMPLE, str(rows), "--url", address, token_file]) == 0
     assert main(["health", address, token_file, "--model", SIMPLE]) == 0
-    assert main(["health", f"http://{locked.address}", token_file, "--model", SIMPLE]) == 0
     monkeypatch.setenv("RNNSERVE_TOKEN_FILE", str(path))
     assert main(["health", address, "--model", SIMPLE]) == 0
     monkeypatch.delenv("RNNSERVE_TOKEN_FILE")
@@ -144,7 +143,6 @@ def test_commands_without_a_token_say_how_one_is_sent(locked, tmp_path, capsys, 
         ["infer", SIMPLE, str(rows), "--url", grpc],
         ["load", "--url", grpc, "--rate", "1", "--duration", "1"],
         ["health", grpc, "--model", SIMPLE],
-        ["health", f"http://{locked.address}", "--model", SIMPLE],
     ):
         assert main(words) == 1
         (line,) = capsys.readouterr().err.splitlines()
