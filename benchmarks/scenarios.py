@@ -319,10 +319,10 @@ GOALS = (
     PerformanceGoal("one_sequence", "p50 ms", against=TRITON_SEQUENCES, at_most=0.5),
     *(
         PerformanceGoal("http_json", "requests/s", server=HTTP, against=peer, at_least=least)
-        for peer, least in ((LITSERVE, 4), (MLSERVER, 4), (BENTOML, 4), (MOSEC, 0.5), (TRITON_HTTP, 0.5))
+        for peer, least in ((LITSERVE, 4), (MLSERVER, 4), (BENTOML, 4), (MOSEC, 0.5), (TRITON_HTTP, 0.8))
     ),
     PerformanceGoal("http_binary", "requests/s", server=HTTP, against=MOSEC, at_least=0.5),
-    PerformanceGoal("http_binary", "requests/s", server=HTTP, against=TRITON_HTTP, at_least=0.5),
+    PerformanceGoal("http_binary", "requests/s", server=HTTP, against=TRITON_HTTP, at_least=0.8),
     PerformanceGoal("http_idle", "requests/s", server=BESIDE_HTTP, against=FAST_PATH, at_least=0.97),
     PerformanceGoal("http_large", "p50 ms", server=BESIDE_JSON, against=ALONE, at_most=2),
     PerformanceGoal("http_large", "max ms", server=BESIDE_JSON, at_most=1000),
