@@ -15,16 +15,17 @@ import socket
 import ssl
 import struct
 import termios
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.web.limits import Limits
 
-__all__ = ["Connections", "Protocol", "Receive", "abort", "certificate_of", "drained", "is_gone"]
+__all__ = ["Connections", "Protocol", "Receive", "abort", "certificate_of", "drained", "is_gone",
+           "take_arrived_body", "task_of", "write_answer"]  # fmt: skip
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 """The `receive` callable that ASGI passes to an application."""
@@ -33,6 +34,12 @@ _MOST_CERTIFICATE = 6 << 10
 """Longest certificate, in base64 characters, that the gateway passes on. Servers assign no role to a larger one."""
 
 _OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
+
+_PIECE_BYTES = 4 << 10
+"""Bytes that are parsed at a time. They can contain 227 requests at most."""
+
+_PIPELINED_BYTES = 4 << 10
+"""Approximate memory of a pipelined request, without its body."""
 
 _TCP_INFO_BYTES, _RECEIVED_AT = 136, 128
 """The counter tcpi_bytes_received in Linux's struct tcp_info."""
@@ -66,18 +73,87 @@ async def drained(receive: Receive) -> None:
         await writable.wait()
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, except that it ignores offers to upgrade to HTTP/2.
+def task_of(receive: Receive) -> "asyncio.Task[Any]":
+    """Return the task in which uvicorn calls the application."""
+    task: asyncio.Task[Any] | None = getattr(_cycle_of(receive), "task", None) or asyncio.current_task()
+    assert task is not None
+    return task
 
-    Java's HTTP client and curl send such offers, and uvicorn doesn't read a request body after one.
+
+def take_arrived_body(receive: Receive) -> bytes | None:
+    """Return the body if all of it has already arrived, else None. It saves `receive` for the usual small request."""
+    cycle = _cycle_of(receive)
+    if cycle is None or cycle.more_body or cycle.disconnected:
+        return None
+    body, cycle.body = bytes(cycle.body), bytearray()
+    return body
+
+
+def write_answer(receive: Receive, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+    """Write the head and the body of a response in one system call, where uvicorn takes two.
+
+    Returns False, without writing, if the response has to take uvicorn's way: if the connection is to be closed after
+    it, if the client reads too slowly, or if the response has no body.
     """
+    cycle = _cycle_of(receive)
+    if cycle is None or cycle.flow.write_paused or cycle.disconnected or not (cycle.keep_alive and body):
+        return False
+    if cycle.scope["method"] == "HEAD" or any(name == b"connection" for name, _ in headers):
+        return False
+    lines = [b"%s: %s\r\n" % field for field in (*cycle.default_headers, *headers)]
+    cycle.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
+    cycle.response_started = cycle.response_complete = True
+    cycle.message_event.set()
+    cycle.on_response()
+    return True
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with three differences.
+
+    - It parses only as much received data as it needs to find the next request. uvicorn parses all requests that a
+      client sends at once, and keeps an object of some KB for each.
+    - It ignores offers to upgrade to HTTP/2. Java's HTTP client and curl send such offers, and uvicorn doesn't read a
+      request body after one.
+    - It sets no timer after each response, because `Connections` closes idle connections.
+    """
+
+    unparsed = b""  # received behind a request that waits for an earlier one
 
     def data_received(self, data: bytes) -> None:
         """Read part of a request after removing an HTTP/2 offer from its head."""
         if b"h2c" in data and (self.cycle is None or self.cycle.response_complete):
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _OFFER.sub(b"", head) + end + rest
-        super().data_received(data)
+        if len(data) <= _PIECE_BYTES:
+            super().data_received(data)
+            return
+        for at in range(0, len(data), _PIECE_BYTES):
+            super().data_received(data[at : at + _PIECE_BYTES])
+            if self.transport.is_closing() or self.parser.should_upgrade():
+                return
+            if self.pipeline:  # uvicorn has paused reading
+                self.unparsed = data[at + _PIECE_BYTES :]
+                return
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's
+        """Start to handle a request, as uvicorn does. `task_of` returns the task."""
+        cycle.task = task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request of this connection."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self.flow.resume_reading()
+        if self.unparsed:
+            data, self.unparsed = self.unparsed, b""
+            self.data_received(data)
 
 
 class Connections:
@@ -95,14 +171,14 @@ class Connections:
         """Close connections that are late or exceed a limit. Call this a few times per second."""
         waiting: dict[Any, tuple[Any, float, int]] = {}
         heads: dict[Any, int] = {}  # bytes received of each incomplete head
-        queued: dict[Any, int] = {}  # pipelined requests waiting for earlier ones
+        queued: dict[Any, int] = {}  # bytes of pipelined requests waiting for earlier ones
         connections: list[Any] = list(self._server.server_state.connections)
         for connection in connections:
             if not hasattr(connection, "cycle"):
                 continue  # a WebSocket
             request = connection.cycle
             if connection.pipeline:
-                queued[connection] = len(connection.pipeline)
+                queued[connection] = len(connection.unparsed) + _PIPELINED_BYTES * len(connection.pipeline)
             if request is not None and not request.response_complete:
                 continue  # the application enforces the deadlines of running requests
             in_head = request is None or connection.headers is not request.scope["headers"]
@@ -119,7 +195,7 @@ class Connections:
         self._waiting = waiting
         total = sum(queued.values())
         for connection in sorted(queued, key=lambda connection: -queued[connection]):
-            if total > self._limits.max_pipelined:
+            if total > self._limits.max_pipelined_bytes:
                 self._close(connection, "too_many")
                 total -= queued[connection]
         held, excess = sum(heads.values()), len(self) - self._limits.max_connections
@@ -132,6 +208,12 @@ class Connections:
     def _close(self, connection: Any, reason: str) -> None:  # noqa: ANN401 - uvicorn's
         used_gateway_counts().count_end(reason)
         connection.transport.abort()
+
+
+def _cycle_of(receive: Receive) -> Any:  # noqa: ANN401 - uvicorn's
+    """Return uvicorn's object for a request, or None if `receive` isn't from uvicorn's HTTP protocol."""
+    cycle = getattr(receive, "__self__", None)
+    return cycle if isinstance(cycle, RequestResponseCycle) else None
 
 
 def _transport_of(receive: Receive) -> asyncio.Transport | None:

@@ -14,7 +14,7 @@ from rnnserve.web.app.exchange import Answer, ClientGone, Exchange, Scope, Send,
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import Found, RouteEntry, route_finder
 from rnnserve.web.app.streams import OpenStreams, close_message, open_stream, refuse_stream
-from rnnserve.web.connection import Receive, abort, certificate_of, is_gone
+from rnnserve.web.connection import Receive, abort, certificate_of, is_gone, write_answer
 from rnnserve.web.errors import RestError
 from rnnserve.web.limits import Limits
 from rnnserve.web.rest.compression import choose_coding, compress
@@ -58,7 +58,7 @@ class Application:
         self._tells_certificates = tells_certificates
         self.streams = OpenStreams(self._limits)
         self._budget = Budget(self._limits.max_held_bytes)
-        self._running: dict[Exchange, Receive] = {}
+        self._running: set[Exchange] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request or a WebSocket stream."""
@@ -67,8 +67,7 @@ class Application:
         exchange = Exchange(scope, receive, self._upstream, self._budget, self._limits)
         if self._tells_certificates:
             exchange.certificate = certificate_of(receive)
-        exchange.task = asyncio.current_task()
-        self._running[exchange] = receive
+        self._running.add(exchange)
         try:
             if scope["type"] == "http":
                 await self._send(exchange, send, await self._answer(exchange))
@@ -77,16 +76,16 @@ class Application:
         except ClientGone:
             pass
         finally:
-            del self._running[exchange]
+            self._running.discard(exchange)
             exchange.let_go()
 
     def look(self, now: float) -> None:
         """End requests of clients that have disconnected or are too slow. Call this a few times per second."""
-        for exchange, receive in list(self._running.items()):
-            error = ClientGone() if is_gone(receive) else exchange.why_late(now)
+        for exchange in list(self._running):
+            error = ClientGone() if is_gone(exchange.receive) else exchange.why_late(now)
             if error is not None:
                 if isinstance(error, ClientGone):
-                    abort(receive)
+                    abort(exchange.receive)
                 exchange.end(error)
 
     def end(self) -> None:
@@ -105,13 +104,10 @@ class Application:
         except ClientGone:
             raise
         except asyncio.CancelledError:
-            if exchange.ended_by is None or exchange.task is None:
-                raise
-            exchange.task.uncancel()
-            exchange.phase = ""
-            if isinstance(exchange.ended_by, RestError):
-                return self._refuse(exchange, exchange.ended_by)
-            raise exchange.ended_by from None
+            error = exchange.why_ended()
+            if isinstance(error, RestError):
+                return self._refuse(exchange, error)
+            raise error from None
         except Exception as error:  # noqa: BLE001 - the response contains an error ID, and the gateway continues
             return self._refuse(exchange, self._defect(exchange, error))
 
@@ -119,7 +115,7 @@ class Application:
         headers = exchange.headers
         method: str = exchange.scope["method"]
         self._check_edge(exchange)
-        if method not in ("GET", "HEAD", "OPTIONS") and not is_own_origin(headers):
+        if b"origin" in headers and method not in ("GET", "HEAD", "OPTIONS") and not is_own_origin(headers):
             raise RestError(403, "this request comes from a page of another site (header Origin): it is not answered")
         if exchange.scope["raw_path"] == b"*" and method == "OPTIONS":
             return Answer(status=204, headers={"allow": "OPTIONS"})
@@ -170,11 +166,9 @@ class Application:
         except StreamClosed as closed:
             await send(close_message(closed))
         except asyncio.CancelledError:
-            if exchange.ended_by is None or exchange.task is None:
-                raise
-            exchange.task.uncancel()
-            if isinstance(exchange.ended_by, StreamClosed):
-                await send(close_message(exchange.ended_by))
+            error = exchange.why_ended()
+            if isinstance(error, StreamClosed):
+                await send(close_message(error))
         except OSError:  # from uvicorn, when it writes to a disconnected client
             pass
         except Exception as error:  # noqa: BLE001 - the close reason contains an error ID, and the gateway continues
@@ -214,26 +208,27 @@ class Application:
         headers = [
             (b"content-type", answer.content_type.encode()),
             (b"x-request-id", exchange.request_id.encode()),
-            *((name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()),
         ]
+        for name, value in answer.headers.items():
+            headers.append((name.encode(), value.encode("latin-1")))
         if answer.status != 204:
-            headers.append((b"content-length", str(len(body)).encode()))
+            headers.append((b"content-length", b"%d" % len(body)))
         if self.ending.is_set():
             headers.append((b"connection", b"close"))
+        if len(body) <= _PIECE_BYTES and write_answer(exchange.receive, answer.status, headers, body):
+            return
         start: dict[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": headers}
         try:
+            exchange.wait_for_client("writing")
             await send(start)
-            if len(body) <= _PIECE_BYTES or exchange.scope["method"] == "HEAD":
-                await send({"type": "http.response.body", "body": body})
-                return
-            for at in range(0, len(body), _PIECE_BYTES):
+            if exchange.scope["method"] == "HEAD":
+                body = b""
+            for at in range(0, max(len(body), 1), _PIECE_BYTES):
                 piece = body[at : at + _PIECE_BYTES]
                 exchange.wait_for_client("writing")
                 await send({"type": "http.response.body", "body": piece, "more_body": at + len(piece) < len(body)})
         except asyncio.CancelledError:
-            if exchange.ended_by is None or exchange.task is None:
-                raise
-            exchange.task.uncancel()
+            exchange.why_ended()
             raise ClientGone from None
 
 

@@ -49,7 +49,7 @@ async def infer(exchange: Exchange) -> Answer:
     del body  # free it now, because the message has a copy of the inputs
     response = await exchange.upstream.infer(request, exchange.context())
     del request
-    size = sum(map(len, response.raw_output_contents))
+    size = response.ByteSize()
     if size < LARGE:
         text, header_length = write_infer_response(response, form, exchange.request_id)
     else:

@@ -209,7 +209,7 @@ class Stream:
             form = AnswerForm(others_are_binary=True)
         elif is_binary:
             form = AnswerForm(frozenset(tensor.name for tensor in request.outputs))
-        size = sum(map(len, response.raw_output_contents))
+        size = response.ByteSize()
         if size >= LARGE:
             exchange.hold(size if is_binary else _JSON_TIMES * size)
         return await beside_loop(size, write_infer_response, response, form, exchange.request_id)

@@ -10,11 +10,14 @@ The gateway sends inputs as raw bytes because the server's fast path accepts the
 match the shape, the gateway sends typed contents instead. The server's error then counts elements rather than bytes.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import CONTENTS, DTYPES
@@ -29,6 +32,11 @@ _FOR_GATEWAY = frozenset((BINARY_DATA_OUTPUT,))
 _OF_TENSORS = frozenset((BINARY_DATA_SIZE, BINARY_DATA))
 _MOST_TENSORS = 1024
 """Inputs or requested outputs of a request. Beyond it: 400."""
+
+_SMALL_BYTES = 8 << 10
+"""Largest body that is read by its frame."""
+
+_DATA = re.compile(rb'"data"\s*:\s*(\[[-+.,0-9eE\[\]\s]*\])')
 
 _INT64, _UINT64 = 1 << 63, 1 << 64
 
@@ -51,7 +59,79 @@ def read_infer_request(
 
     Raises RestError if the body is invalid.
     """
+    if len(body) <= _SMALL_BYTES:
+        found = _read_by_frame(body, len(body) if header_length is None else header_length, model, version)
+        if found is not None:
+            return found
     return read_parsed_request(*split_body(body, header_length), model, version)
+
+
+class _Frame(NamedTuple):
+    """All of a request except the elements of its inputs."""
+
+    message: bytes  # a ModelInferRequest without inputs' contents
+    inputs: tuple[tuple[str, str, tuple[int, ...], int | None], ...]  # name, datatype, shape, and bytes if binary
+    form: AnswerForm
+
+
+def _read_by_frame(
+    body: bytes, header_length: int, model: str, version: str
+) -> tuple[pb.ModelInferRequest, AnswerForm] | None:
+    """Read a small request. Most requests of a client have the same frame, which is read once.
+
+    Returns None if the request is unusual or perhaps invalid. Then `read_parsed_request` has to read it.
+    """
+    texts = _DATA.split(body[:header_length])
+    frame = _frame_of(tuple(texts[::2]), model, version)
+    if frame is None:
+        return None
+    request = pb.ModelInferRequest.FromString(frame.message)
+    contents, at, elements = request.raw_input_contents, header_length, iter(texts[1::2])
+    for name, datatype, shape, size in frame.inputs:
+        if size is not None:
+            contents.append(body[at : at + size])
+            at += size
+            continue
+        try:
+            flat, sizes = flatten(orjson.loads(next(elements)), name)
+        except orjson.JSONDecodeError:
+            return None
+        if len(flat) != math.prod(shape) or (len(sizes) > 1 and sizes != shape):
+            return None
+        contents.append(read_elements(flat, datatype, name))
+    return (request, frame.form) if at == len(body) else None
+
+
+@functools.lru_cache(512)
+def _frame_of(texts: tuple[bytes, ...], model: str, version: str) -> _Frame | None:
+    """Read the JSON of a request from the text around its lists of numbers.
+
+    Returns None if the text is invalid, or if it isn't certain that the lists are the elements of the inputs.
+    """
+    if any(b"\\" in text for text in texts):  # an escaped name could be another "data"
+        return None
+    try:
+        parsed = parse_object(b'"data":[]'.join(texts))
+        inputs: list[tuple[str, str, tuple[int, ...], int | None]] = []
+        for tensor in parsed["inputs"]:
+            shape, size = tuple(tensor["shape"]), None
+            if "data" not in tensor:
+                size = tensor["parameters"][BINARY_DATA_SIZE]
+            elif tensor["data"] or tensor["datatype"] not in DTYPES or not 0 <= _count(shape) <= _SMALL_BYTES:
+                return None
+            else:
+                tensor["data"] = [False if tensor["datatype"] == "BOOL" else 0] * math.prod(shape)
+            inputs.append((tensor["name"], tensor["datatype"], shape, size))
+        binary = sum(size for *_, size in inputs if size is not None)
+        if not 0 <= binary <= _SMALL_BYTES or len(texts) != 1 + sum(size is None for *_, size in inputs):
+            return None
+        request, form = read_parsed_request(parsed, memoryview(bytes(binary)), model, version)
+    except (RestError, KeyError, TypeError):
+        return None
+    if len(request.raw_input_contents) != len(inputs):
+        return None
+    del request.raw_input_contents[:]
+    return _Frame(request.SerializeToString(), tuple(inputs), form)
 
 
 def split_body(body: bytes, header_length: int | None) -> tuple[dict[str, Any], memoryview]:
@@ -230,8 +310,12 @@ def _json_data(
     if datatype not in DTYPES:
         return b"", None  # the server's error names the datatype that the model takes
     data = read_elements(flat, datatype, name)
-    is_whole = len(flat) == math.prod(shape) and min(shape, default=1) >= 0
-    return data, None if is_whole else flat
+    return data, None if len(flat) == _count(shape) else flat
+
+
+def _count(shape: Sequence[int]) -> int:
+    """Return the number of elements of a tensor, or -1 if the shape has a negative size."""
+    return math.prod(shape) if min(shape, default=1) >= 0 else -1
 
 
 def _send_typed(request: pb.ModelInferRequest, raw: list[bytes], typed: Mapping[int, list[Any]]) -> None:
