@@ -84,7 +84,6 @@ HTTP_FEATURES = (
     Feature("model-config", "a model's config"),
     Feature("infer-json", "inference, JSON both ways, the right answers"),
     Feature("infer-binary", "inference, binary tensors both ways"),
-    Feature("infer-raw", "inference, a raw binary request"),
     Feature("infer-integers", "a GRU of tokens (INT64)"),
     Feature("walks", "10,000 walks: the bits of gRPC's answers, the right direction"),
     Feature("infer-async", "many requests in flight"),
@@ -98,7 +97,6 @@ HTTP_FEATURES = (
     Feature("headers", "`X-Request-Id` comes back"),
     Feature("error", "errors: status and message"),
     Feature("compressed-requests", "compressed requests (gzip, deflate)"),
-    Feature("compressed-answers", "compressed answers (gzip, deflate)"),
     Feature("tls", "TLS"),
     Feature("sequence", "sequences, on one connection"),
     Feature("sequence-key", "sequences with `sequence_key`, a connection for each step"),
@@ -108,12 +106,6 @@ HTTP_FEATURES = (
     Feature("load", "load and unload (`--model-control explicit`)"),
     Feature("load-closed", "the same, without `--model-control explicit`", refused="503"),
     Feature("load-config", "load with a config of the request", refused="501"),
-    Feature("memory-status", "shared memory: status, unregister"),
-    Feature("memory-register", "shared memory: register", refused="501"),
-    Feature("trace-settings", "trace settings: read"),
-    Feature("trace-change", "trace settings: change", refused="501"),
-    Feature("log-settings", "log settings: read"),
-    Feature("log-change", "log settings: change", refused="501"),
     Feature("metrics", "`GET /metrics`"),
 )
 """The same for HTTP."""

@@ -8,15 +8,10 @@ method of uvicorn's request object, and it finds the open connections in uvicorn
 
 import asyncio
 import base64
-import contextlib
-import fcntl
 import re
-import socket
 import ssl
-import struct
-import termios
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
@@ -24,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.web.limits import Limits
 
-__all__ = ["Connections", "Protocol", "Receive", "abort", "certificate_of", "drained", "is_gone",
+__all__ = ["Connections", "Protocol", "Receive", "abort", "call_when_gone", "certificate_of", "drained", "is_gone",
            "take_arrived_body", "task_of", "write_answer"]  # fmt: skip
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -41,9 +36,6 @@ _PIECE_BYTES = 4 << 10
 _PIPELINED_BYTES = 4 << 10
 """Approximate memory of a pipelined request, without its body."""
 
-_TCP_INFO_BYTES, _RECEIVED_AT = 136, 128
-"""The counter tcpi_bytes_received in Linux's struct tcp_info."""
-
 
 def certificate_of(receive: Receive) -> str:
     """Return the client's certificate as base64-encoded DER, or "" if the client has none or it is too large."""
@@ -57,6 +49,16 @@ def certificate_of(receive: Receive) -> str:
 def is_gone(receive: Receive) -> bool:
     """Return whether the client has closed the connection."""
     return bool(getattr(getattr(receive, "__self__", None), "disconnected", False))
+
+
+def call_when_gone(receive: Receive, function: Callable[[], None] | None) -> None:
+    """Have a function called at once if the client of an HTTP request disconnects before the response is complete.
+
+    Pass None at the end of the request. Otherwise it would remain in memory until the garbage collection.
+    """
+    cycle = _cycle_of(receive)
+    if cycle is not None:
+        cycle.when_gone = function
 
 
 def abort(receive: Receive) -> None:
@@ -75,9 +77,7 @@ async def drained(receive: Receive) -> None:
 
 def task_of(receive: Receive) -> "asyncio.Task[Any]":
     """Return the task in which uvicorn calls the application."""
-    task: asyncio.Task[Any] | None = getattr(_cycle_of(receive), "task", None) or asyncio.current_task()
-    assert task is not None
-    return task
+    return cast("asyncio.Task[Any]", getattr(_cycle_of(receive), "task", None) or asyncio.current_task())
 
 
 def take_arrived_body(receive: Receive) -> bytes | None:
@@ -89,39 +89,45 @@ def take_arrived_body(receive: Receive) -> bytes | None:
     return body
 
 
-def write_answer(receive: Receive, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+def write_answer(receive: Receive, status: int, fields: bytes, body: bytes) -> bool:
     """Write the head and the body of a response in one system call, where uvicorn takes two.
 
-    Returns False, without writing, if the response has to take uvicorn's way: if the connection is to be closed after
-    it, if the client reads too slowly, or if the response has no body.
+    `fields` are the lines of the head. Returns False, without writing, if the response has to take uvicorn's way: if
+    the connection is to be closed after it, if the client reads too slowly, or if the response has no body.
     """
     cycle = _cycle_of(receive)
     if cycle is None or cycle.flow.write_paused or cycle.disconnected or not (cycle.keep_alive and body):
         return False
-    if cycle.scope["method"] == "HEAD" or any(name == b"connection" for name, _ in headers):
+    if cycle.scope["method"] == "HEAD":
         return False
-    lines = [b"%s: %s\r\n" % field for field in (*cycle.default_headers, *headers)]
-    cycle.transport.write(b"".join((STATUS_LINE[status], *lines, b"\r\n", body)))
+    ((_, date),) = cycle.default_headers
+    cycle.transport.write(b"".join((STATUS_LINE[status], fields, b"date: ", date, b"\r\n\r\n", body)))
     cycle.response_started = cycle.response_complete = True
-    cycle.message_event.set()
     cycle.on_response()
     return True
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with three differences.
+    """uvicorn's HTTP protocol with some differences.
 
     - It parses only as much received data as it needs to find the next request. uvicorn parses all requests that a
       client sends at once, and keeps an object of some KB for each.
     - It ignores offers to upgrade to HTTP/2. Java's HTTP client and curl send such offers, and uvicorn doesn't read a
       request body after one.
+    - It notices at once that a client has disconnected.
     - It sets no timer after each response, because `Connections` closes idle connections.
     """
 
+    received = 0  # bytes
     unparsed = b""  # received behind a request that waits for an earlier one
 
     def data_received(self, data: bytes) -> None:
-        """Read part of a request after removing an HTTP/2 offer from its head."""
+        """Read part of a request."""
+        self.received += len(data)
+        self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse received data after removing an HTTP/2 offer from its head."""
         if b"h2c" in data and (self.cycle is None or self.cycle.response_complete):
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _OFFER.sub(b"", head) + end + rest
@@ -135,6 +141,19 @@ class Protocol(HttpToolsProtocol):
             if self.pipeline:  # uvicorn has paused reading
                 self.unparsed = data[at + _PIECE_BYTES :]
                 return
+
+    def on_message_complete(self) -> None:
+        """Read on after a large body, so that the end of the connection is noticed while the request runs."""
+        super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the request of a client that disconnects."""
+        super().connection_lost(exc)
+        when_gone = getattr(self.cycle, "when_gone", None)
+        if when_gone is not None and self.cycle.disconnected:
+            when_gone()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's
         """Start to handle a request, as uvicorn does. `task_of` returns the task."""
@@ -153,7 +172,7 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.unparsed:
             data, self.unparsed = self.unparsed, b""
-            self.data_received(data)
+            self._parse(data)
 
 
 class Connections:
@@ -185,11 +204,11 @@ class Connections:
             state = (request, in_head)
             before, since, received = self._waiting.get(connection, (None, now, 0))
             if before != state:
-                since, received = now, 0 if request is None else _received(connection.transport)
+                since, received = now, 0 if request is None else connection.received
             waiting[connection] = state, since, received
             most = self._limits.header_seconds if in_head else self._limits.keep_alive_seconds
             if in_head:
-                heads[connection] = _received(connection.transport) - received
+                heads[connection] = connection.received - received
             if now - since > most or heads.get(connection, 0) > self._limits.head_bytes:
                 self._close(connection, "late")
         self._waiting = waiting
@@ -218,13 +237,3 @@ def _cycle_of(receive: Receive) -> Any:  # noqa: ANN401 - uvicorn's
 
 def _transport_of(receive: Receive) -> asyncio.Transport | None:
     return getattr(getattr(receive, "__self__", None), "transport", None)
-
-
-def _received(transport: asyncio.Transport) -> int:
-    """Return how many bytes uvicorn has read from a connection, without the bytes that the kernel still buffers."""
-    with contextlib.suppress(OSError, AttributeError, struct.error):
-        connection = transport.get_extra_info("socket")
-        unread = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4)))[0]
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        return int(struct.unpack_from("Q", info, _RECEIVED_AT)[0]) - int(unread)
-    return 0

@@ -80,40 +80,6 @@ def load_config() -> None:
     Session("explicit").post(f"/v2/repository/models/{TEXT['model']}/load", body)
 
 
-@feature("memory-status")
-def memory_status() -> None:
-    session = Session()
-    for kind in ("system", "cuda"):
-        assert session.get(f"/v2/{kind}sharedmemory/status") == []
-        session.post(f"/v2/{kind}sharedmemory/unregister", {})
-
-
-@feature("memory-register")
-def memory_register() -> None:
-    Session().post("/v2/systemsharedmemory/region/mine/register", {"key": "/mine", "offset": 0, "byte_size": 64})
-
-
-@feature("trace-settings")
-def trace_settings() -> None:
-    for path in ("/v2/trace/setting", f"/v2/models/{MODEL}/trace/setting"):
-        assert Session().get(path)["trace_level"] == ["OFF"]
-
-
-@feature("trace-change")
-def trace_change() -> None:
-    Session().post("/v2/trace/setting", {"trace_level": ["TIMESTAMPS"]})
-
-
-@feature("log-settings")
-def log_settings() -> None:
-    assert Session().get("/v2/logging")["log_error"] is True
-
-
-@feature("log-change")
-def log_change() -> None:
-    Session().post("/v2/logging", {"log_verbose_level": 3})
-
-
 @feature("metrics")
 def metrics() -> None:
     sent = Session().send("GET", "/metrics")

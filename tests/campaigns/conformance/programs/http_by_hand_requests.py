@@ -51,12 +51,6 @@ def infer_binary() -> None:
     same(np.frombuffer(sent.content[length:], "<f4").reshape(found["shape"]), [CLASSIFIER["logits"][0]])
 
 
-@feature("infer-raw")
-def infer_raw() -> None:
-    sent = Session().send("POST", INFER, walk().tobytes(), Content_Type="application/octet-stream")
-    same(output(json.loads(sent.content)), [CLASSIFIER["logits"][0]])
-
-
 @feature("infer-integers")
 def infer_integers() -> None:
     with new_session() as session:
@@ -166,16 +160,6 @@ def compressed_requests() -> None:
     body = json.dumps(asked(points, lengths)).encode()
     for coding, compress in (("gzip", gzip.compress), ("deflate", zlib.compress)):
         sent = Session().send("POST", INFER, compress(body), Content_Encoding=coding)
-        same(output(json.loads(sent.content)), logits)
-
-
-@feature("compressed-answers")
-def compressed_answers() -> None:
-    points, lengths, logits = walk_batch(64)
-    body = json.dumps(asked(points, lengths)).encode()
-    for coding in ("gzip", "deflate"):
-        sent = Session().send("POST", INFER, body, Accept_Encoding=coding)
-        assert sent.headers["content-encoding"] == coding
         same(output(json.loads(sent.content)), logits)
 
 

@@ -158,17 +158,6 @@ def compressed_requests() -> None:
             same(said.as_numpy("logits"), logits)
 
 
-@feature("compressed-answers")
-def compressed_answers() -> None:
-    points, lengths, logits = walk_batch(64)
-    sent = inputs(points) + inputs(lengths, "lengths", "INT64")
-    for algorithm in ("gzip", "deflate"):
-        for binary in (True, False):
-            asked_for = wanted("logits", "h_n", binary=binary)
-            said = client().infer(MODEL, sent, outputs=asked_for, response_compression_algorithm=algorithm)
-            same(said.as_numpy("logits"), logits)
-
-
 @feature("tls")
 def tls() -> None:
     same(client("tls").infer(MODEL, walk()[0]).as_numpy("logits"), walk()[1])

@@ -8,16 +8,15 @@ from typing import Any
 
 from rnnserve.protos.access_table import rows_missing
 from rnnserve.web.app.access import GatewayAccess
-from rnnserve.web.app.bodies import Budget, beside_loop
+from rnnserve.web.app.bodies import Budget
 from rnnserve.web.app.edge import check_headers, check_host, check_path, is_own_origin
 from rnnserve.web.app.exchange import Answer, ClientGone, Exchange, Scope, Send, StreamClosed, json_answer
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import Found, RouteEntry, route_finder
 from rnnserve.web.app.streams import OpenStreams, close_message, open_stream, refuse_stream
-from rnnserve.web.connection import Receive, abort, certificate_of, is_gone, write_answer
+from rnnserve.web.connection import Receive, abort, call_when_gone, certificate_of, is_gone, write_answer
 from rnnserve.web.errors import RestError
 from rnnserve.web.limits import Limits
-from rnnserve.web.rest.compression import choose_coding, compress
 from rnnserve.web.upstream.upstream import Upstream
 
 __all__ = ["Application"]
@@ -70,6 +69,7 @@ class Application:
         self._running.add(exchange)
         try:
             if scope["type"] == "http":
+                call_when_gone(receive, lambda: exchange.end(ClientGone()))
                 await self._send(exchange, send, await self._answer(exchange))
             else:
                 await self._stream(exchange, receive, send)
@@ -77,6 +77,7 @@ class Application:
             pass
         finally:
             self._running.discard(exchange)
+            call_when_gone(receive, None)
             exchange.let_go()
 
     def look(self, now: float) -> None:
@@ -104,10 +105,10 @@ class Application:
         except ClientGone:
             raise
         except asyncio.CancelledError:
-            error = exchange.why_ended()
-            if isinstance(error, RestError):
-                return self._refuse(exchange, error)
-            raise error from None
+            reason = exchange.why_ended()
+            if isinstance(reason, RestError):
+                return self._refuse(exchange, reason)
+            raise reason from None
         except Exception as error:  # noqa: BLE001 - the response contains an error ID, and the gateway continues
             return self._refuse(exchange, self._defect(exchange, error))
 
@@ -130,10 +131,7 @@ class Application:
             await self._access.check(entry.name, exchange)
         if handler is None:
             return Answer(status=204, headers={"allow": ", ".join(sorted(allowed))})
-        answer = await handler(exchange)
-        if entry.is_compressed and b"accept-encoding" in headers and answer.status == 200:
-            return await _compressed(answer, choose_coding(headers[b"accept-encoding"].decode("latin-1")))
-        return answer
+        return await handler(exchange)
 
     def _check_edge(self, exchange: Exchange) -> None:
         check_headers(exchange.scope["headers"], exchange.headers)
@@ -166,9 +164,9 @@ class Application:
         except StreamClosed as closed:
             await send(close_message(closed))
         except asyncio.CancelledError:
-            error = exchange.why_ended()
-            if isinstance(error, StreamClosed):
-                await send(close_message(error))
+            reason = exchange.why_ended()
+            if isinstance(reason, StreamClosed):
+                await send(close_message(reason))
         except OSError:  # from uvicorn, when it writes to a disconnected client
             pass
         except Exception as error:  # noqa: BLE001 - the close reason contains an error ID, and the gateway continues
@@ -205,19 +203,17 @@ class Application:
 
     async def _send(self, exchange: Exchange, send: Send, answer: Answer) -> None:
         body = answer.body
-        headers = [
-            (b"content-type", answer.content_type.encode()),
-            (b"x-request-id", exchange.request_id.encode()),
-        ]
-        for name, value in answer.headers.items():
-            headers.append((name.encode(), value.encode("latin-1")))
+        headers = {"content-type": answer.content_type, "x-request-id": exchange.request_id, **answer.headers}
         if answer.status != 204:
-            headers.append((b"content-length", b"%d" % len(body)))
+            headers["content-length"] = str(len(body))
         if self.ending.is_set():
-            headers.append((b"connection", b"close"))
-        if len(body) <= _PIECE_BYTES and write_answer(exchange.receive, answer.status, headers, body):
-            return
-        start: dict[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": headers}
+            headers["connection"] = "close"
+        if len(body) <= _PIECE_BYTES and "connection" not in headers:
+            lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            if write_answer(exchange.receive, answer.status, lines.encode("latin-1"), body):
+                return
+        fields = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        start: dict[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": fields}
         try:
             exchange.wait_for_client("writing")
             await send(start)
@@ -230,11 +226,3 @@ class Application:
         except asyncio.CancelledError:
             exchange.why_ended()
             raise ClientGone from None
-
-
-async def _compressed(answer: Answer, coding: str) -> Answer:
-    body = await beside_loop(len(answer.body), compress, answer.body, coding) if coding else None
-    if body is None:
-        return answer
-    headers = {**answer.headers, "content-encoding": coding}
-    return Answer(body, answer.status, answer.content_type, headers)

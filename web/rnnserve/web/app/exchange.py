@@ -124,7 +124,7 @@ class Exchange:
     def why_ended(self) -> Exception:
         """Return the error of `end` while its CancelledError is handled. Raises the latter if it has another cause."""
         if self._ended_by is None:
-            raise  # noqa: PLE0704 - the CancelledError
+            raise
         self.task.uncancel()
         self.phase = ""
         return self._ended_by
@@ -173,9 +173,7 @@ class Exchange:
     def context(self, timeout: float | None = None) -> CallContext:
         """Return the context for a call for this request. Raises RestError if a header can't be forwarded."""
         metadata = [(REQUEST_ID, self.request_id)]
-        for name in _FORWARDED:
-            if name in self.headers:
-                metadata.append((name.decode(), _text(name, self.headers[name])))
+        metadata += [(name.decode(), _text(name, self.headers[name])) for name in _FORWARDED if name in self.headers]
         client = self.scope.get("client")
         peer = "" if client is None else _name_of_peer(client)
         if peer and self.upstream.trusts_peer:
