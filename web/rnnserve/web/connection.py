@@ -19,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.web.limits import Limits
 
-__all__ = ["Connections", "Protocol", "Receive", "abort", "call_when_gone", "certificate_of", "drained", "is_gone",
+__all__ = ["Connections", "Protocol", "Receive", "abort", "certificate_of", "drained", "is_gone",
            "take_arrived_body", "task_of", "write_answer"]  # fmt: skip
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -49,16 +49,6 @@ def certificate_of(receive: Receive) -> str:
 def is_gone(receive: Receive) -> bool:
     """Return whether the client has closed the connection."""
     return bool(getattr(getattr(receive, "__self__", None), "disconnected", False))
-
-
-def call_when_gone(receive: Receive, function: Callable[[], None] | None) -> None:
-    """Have a function called at once if the client of an HTTP request disconnects before the response is complete.
-
-    Pass None at the end of the request. Otherwise it would remain in memory until the garbage collection.
-    """
-    cycle = _cycle_of(receive)
-    if cycle is not None:
-        cycle.when_gone = function
 
 
 def abort(receive: Receive) -> None:
@@ -149,11 +139,12 @@ class Protocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the request of a client that disconnects."""
+        """Cancel the request of a client that disconnects."""
         super().connection_lost(exc)
-        when_gone = getattr(self.cycle, "when_gone", None)
-        if when_gone is not None and self.cycle.disconnected:
-            when_gone()
+        if self.cycle is not None and self.cycle.disconnected:
+            task: asyncio.Task[Any] | None = getattr(self.cycle, "task", None)
+            if task is not None:  # not of a pipelined request
+                task.cancel()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's
         """Start to handle a request, as uvicorn does. `task_of` returns the task."""

@@ -14,7 +14,7 @@ from rnnserve.web.app.exchange import Answer, ClientGone, Exchange, Scope, Send,
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import Found, RouteEntry, route_finder
 from rnnserve.web.app.streams import OpenStreams, close_message, open_stream, refuse_stream
-from rnnserve.web.connection import Receive, abort, call_when_gone, certificate_of, is_gone, write_answer
+from rnnserve.web.connection import Receive, abort, certificate_of, is_gone, write_answer
 from rnnserve.web.errors import RestError
 from rnnserve.web.limits import Limits
 from rnnserve.web.upstream.upstream import Upstream
@@ -69,7 +69,6 @@ class Application:
         self._running.add(exchange)
         try:
             if scope["type"] == "http":
-                call_when_gone(receive, lambda: exchange.end(ClientGone()))
                 await self._send(exchange, send, await self._answer(exchange))
             else:
                 await self._stream(exchange, receive, send)
@@ -77,7 +76,6 @@ class Application:
             pass
         finally:
             self._running.discard(exchange)
-            call_when_gone(receive, None)
             exchange.let_go()
 
     def look(self, now: float) -> None:

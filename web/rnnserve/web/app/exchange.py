@@ -10,7 +10,7 @@ from rnnserve.common.request_lines import new_request_id, usable_id
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import CERTIFICATE, PEER, REQUEST_ID
 from rnnserve.web.app.bodies import Budget, beside_loop
-from rnnserve.web.connection import Receive, take_arrived_body, task_of
+from rnnserve.web.connection import Receive, is_gone, take_arrived_body, task_of
 from rnnserve.web.errors import RestError, bad_request
 from rnnserve.web.limits import Limits
 from rnnserve.web.rest.compression import Inflater
@@ -122,12 +122,16 @@ class Exchange:
             self.task.cancel()
 
     def why_ended(self) -> Exception:
-        """Return the error of `end` while its CancelledError is handled. Raises the latter if it has another cause."""
-        if self._ended_by is None:
+        """Return why the request was cancelled: by `end`, or because the client has disconnected.
+
+        Call it while the CancelledError is handled. It raises this error again if neither is the case.
+        """
+        reason = self._ended_by or (ClientGone() if is_gone(self.receive) else None)
+        if reason is None:
             raise
         self.task.uncancel()
         self.phase = ""
-        return self._ended_by
+        return reason
 
     async def body(self) -> bytes:
         """Read and decompress the body.
