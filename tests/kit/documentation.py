@@ -65,7 +65,7 @@ def _write_voice_detector(path: Path) -> None:
         onnx.helper.make_node("Add", ["old", "mean"], ["stateN"]),
     ]
     weights = {"hundred": 100, "five": 5, "half": 0.5, "zero": 0}
-    constants = [onnx.numpy_helper.from_array(np.float32(value), name) for name, value in weights.items()]
+    constants = [onnx.numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()]
     described = onnx.helper.make_tensor_value_info
     floats, int64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
     graph = onnx.helper.make_graph(
