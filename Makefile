@@ -122,7 +122,6 @@ check: setup ## style, types, import contracts, stub drift, prose, manifests
 	$(BIN)/mypy $(MYPY_TESTS) --cache-dir .mypy_cache/tests tests || status=$$?; wait $$sources && exit $$status
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
-	$(BIN)/python docs/tools/list_files.py --check
 	$(BIN)/python docs/tools/write_reference.py --check
 	$(BIN)/python docs/tools/prose.py --check
 	$(BIN)/hadolint deploy/Containerfile
@@ -150,7 +149,6 @@ format: setup ## format the code
 	$(BIN)/ruff format .
 
 docs: setup ## write what is generated in docs/ again, and build the site in site/
-	$(BIN)/python docs/tools/list_files.py
 	$(BIN)/python docs/tools/write_reference.py
 	$(BIN)/python docs/tools/build_site.py
 

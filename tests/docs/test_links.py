@@ -8,7 +8,6 @@ from kit.paths import ROOT
 AREAS = {path.parent.name for path in ROOT.glob("*/rnnserve")} | {"benchmarks", "deploy", "docs", "examples", "tests"}
 SUFFIXES = {".py", ".md", ".proto", ".js", ".css", ".html", ".toml", ".yaml", ".yml", ".json", ".service"}
 IGNORED = {"__pycache__", "results", ".coverage", "repository", "checkpoints"}
-CITED_PAGE = "docs/lab/findings.md"
 # Written in parts, so that this file does not contain them.
 OUTSIDE = re.compile(
     r"(?<![\w.-])/(?:wor" + r"k|tmp/w" + r"t)\b"  # a folder of one machine
@@ -66,24 +65,20 @@ def missing_paths(text):
             yield f"{area}/{rest}"
 
 
-def broken_citations(text, titles):
-    """Citations of the findings in a source that name no heading, or one that doesn't exist."""
-    joined = re.sub(r"[ \t]*\n[ \t]*(?:#|//|\*)?[ \t]*", " ", text)  # a citation may go on in the next line
-    for cited in re.findall(re.escape(CITED_PAGE) + r'((?:(?:,| and)? \\?"[^"]*")*)', joined):
-        named = re.findall(r'"([^"\\]*)\\?"', cited)
-        yield from (title for title in named or ["no heading"] if title not in titles)
+def missing_pages(text):
+    """Pages of the documentation that a source names and that don't exist."""
+    for page in re.findall(r"(?<![\w/.])docs/[\w/-]+\.md\b", text):
+        if not (ROOT / page).is_file():
+            yield page
 
 
 def test_references_lead_to_what_exists():
     found = texts()
-    assert {"README.md", "docs/README.md", CITED_PAGE, "server/rnnserve/server/__init__.py"} <= found.keys()
-    titles = headings(found[CITED_PAGE])
+    assert {"README.md", "docs/README.md", "server/rnnserve/server/__init__.py"} <= found.keys()
     broken = {}
     for name, text in found.items():
-        if name.endswith(".md"):
-            broken[name] = [*broken_links(ROOT / name, text), *missing_paths(text)]
-        else:
-            broken[name] = [*broken_citations(text, titles)]
+        is_page = name.endswith(".md")
+        broken[name] = [*broken_links(ROOT / name, text), *missing_paths(text)] if is_page else [*missing_pages(text)]
         broken[name] += [match[0] for match in OUTSIDE.finditer(text)]
     assert {name: wrong for name, wrong in broken.items() if wrong} == {}
 
@@ -100,8 +95,7 @@ def test_broken_references_are_found():
         "docs/no.md",
         "server/no.py",
     ]
-    assert list(broken_citations(f'({CITED_PAGE},\n# "Even\n# rows" and "Odd").', ["Even rows"])) == ["Odd"]
-    assert list(broken_citations(f"see {CITED_PAGE}.", ["Even rows"])) == ["no heading"]
+    assert list(missing_pages("see docs/README.md and (docs/no.md)")) == ["docs/no.md"]
     for text in ("see /wor" + "k/main", "in share" + "d/x", "STYL" + "E.md", "https://pypi." + "org/simple"):
         assert OUTSIDE.search(text)
     assert not OUTSIDE.search(".github/workflows, the/work, framework, docs/style.md")
