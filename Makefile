@@ -185,8 +185,8 @@ gpu-setup: ## make .venv-gpu, with onnxruntime-gpu in the place of onnxruntime; 
 	$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu
 	$(GPU_VENV)/bin/python -m pip install --quiet --constraint constraints.txt 'onnxruntime-gpu[cuda,cudnn]'
 
-gpu: ## prove and measure on CUDA, without a network; one table; docs/cuda.md
-	@test -x $(GPU_VENV)/bin/python || { echo "make gpu: there is no $(GPU_VENV); make gpu-setup makes it (docs/cuda.md)"; exit 1; }
+gpu: ## prove and measure on CUDA, without a network; one table; docs/operate/gpu.md
+	@test -x $(GPU_VENV)/bin/python || { echo "make gpu: there is no $(GPU_VENV); make gpu-setup makes it (docs/operate/gpu.md)"; exit 1; }
 	$(GPU_VENV)/bin/python -m benchmarks.gpu $(GPU_FLAGS)
 
 growth: setup ## measure what a request costs as sizes grow, beside what bounds it: tables, slopes in words, plots

@@ -1,4 +1,4 @@
-"""What documents and sources refer to exists: links, headings, cited findings and paths."""
+"""Links, headings, pages and paths that documents and sources name exist."""
 
 import re
 from pathlib import Path
@@ -66,10 +66,10 @@ def missing_paths(text):
 
 
 def missing_pages(text):
-    """Pages of the documentation that a source names and that don't exist."""
-    for page in re.findall(r"(?<![\w/.])docs/[\w/-]+\.md\b", text):
-        if not (ROOT / page).is_file():
-            yield page
+    """Pages of the documentation that a source names, with a heading or without, and that don't exist."""
+    for page, anchor in re.findall(r"(?<![\w/])(docs/[\w./-]+\.md)(?:#([\w-]+))?", text.replace("\\.", ".")):
+        if not (ROOT / page).is_file() or (anchor and anchor not in anchors((ROOT / page).read_text())):
+            yield f"{page}#{anchor}" if anchor else page
 
 
 def test_references_lead_to_what_exists():
@@ -77,8 +77,10 @@ def test_references_lead_to_what_exists():
     assert {"README.md", "docs/README.md", "server/rnnserve/server/__init__.py"} <= found.keys()
     broken = {}
     for name, text in found.items():
-        is_page = name.endswith(".md")
-        broken[name] = [*broken_links(ROOT / name, text), *missing_paths(text)] if is_page else [*missing_pages(text)]
+        if name.endswith(".md"):
+            broken[name] = [*broken_links(ROOT / name, text), *missing_paths(text)]
+        else:
+            broken[name] = [*missing_pages(text)]
         broken[name] += [match[0] for match in OUTSIDE.finditer(text)]
     assert {name: wrong for name, wrong in broken.items() if wrong} == {}
 
@@ -91,11 +93,12 @@ def test_broken_references_are_found():
     assert list(broken_links(document, planted + "[e](../README.md#quick-start)\n\n[f]: ../LICENSE\n")) == []
     for link in ("no.md", "no.md#a", "#twice-2", "../README.md#no-heading"):
         assert list(broken_links(document, f"{planted}[a]({link})")) == [link]
-    assert list(missing_paths("`docs/style.md`, `docs/no.md`, `docs/*.md`, `server/no.py`, `cli`")) == [
+    assert list(missing_paths("`docs/install.md`, `docs/no.md`, `docs/*.md`, `server/no.py`, `cli`")) == [
         "docs/no.md",
         "server/no.py",
     ]
-    assert list(missing_pages("see docs/README.md and (docs/no.md)")) == ["docs/no.md"]
+    named = "docs/install.md, docs/operate/run.md#stop (docs/no.md), docs/install.md#nothing"
+    assert list(missing_pages(named)) == ["docs/no.md", "docs/install.md#nothing"]
     for text in ("see /wor" + "k/main", "in share" + "d/x", "STYL" + "E.md", "https://pypi." + "org/simple"):
         assert OUTSIDE.search(text)
-    assert not OUTSIDE.search(".github/workflows, the/work, framework, docs/style.md")
+    assert not OUTSIDE.search(".github/workflows, the/work, framework, docs/install.md")
