@@ -112,7 +112,7 @@ def _signature(what: Any) -> str:  # noqa: ANN401
     if getattr(what, "__name__", "") in _NOT_CALLED:
         return ""
     if isinstance(what, type) and not dataclasses.is_dataclass(what):
-        what = what.__init__
+        what = vars(next(base for base in what.__mro__ if "__init__" in vars(base)))["__init__"]
     (node,) = ast.parse(textwrap.dedent(inspect.getsource(what))).body
     if isinstance(node, ast.ClassDef):
         fields = [one for one in node.body if isinstance(one, ast.AnnAssign)]
