@@ -321,7 +321,6 @@ NOT_RUN = {
     "pip ": "needs a package index; `make dist` installs each extra",
     "python -m benchmarks.": "measures, for minutes",
     "rnnserve import silero_vad.onnx --name": "a file of a package; the page on streaming imports a small one like it",
-    "PYTHONPATH=tests python -m ": "fuzzes, or tries each operator, for minutes to hours",
     "grpcurl ": "is in no package index; `make conformance` asks the reflection",
     "podman ": "needs the image, which `make image-test` builds and runs",
     "kubectl ": "needs a cluster; `make check` checks the manifests",
