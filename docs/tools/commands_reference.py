@@ -44,7 +44,8 @@ def _section(parser: argparse.ArgumentParser, level: str, shared: set[str], know
     for group in parser._action_groups:  # noqa: SLF001 - argparse has no other way to list them
         rows = [row for action in group._group_actions for row in _row(parser, action) if row not in shared]  # noqa: SLF001
         if rows and group.title not in ("positional arguments", "options"):
-            yield f"{cell(' '.join((group.description or f'{group.title}:').split())).capitalize()}\n"
+            said = cell(" ".join((group.description or f"{group.title}:").split()))
+            yield f"{said[0].upper()}{said[1:]}\n"
         yield from rows
         if rows:
             yield ""
