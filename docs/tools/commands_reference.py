@@ -36,7 +36,7 @@ def commands() -> Iterator[str]:
 
 
 def _section(parser: argparse.ArgumentParser, level: str, shared: set[str], known: str = "") -> Iterator[str]:
-    """Yield a command's usage, its arguments group by group, and its other texts, except a known description."""
+    """Yield a command's usage, its arguments group by group, and other texts, but no known description or examples."""
     places = [_named(action) for action in _actions(parser) if not action.option_strings]
     yield f"{level} `{parser.prog}`\n"
     yield f"`{' '.join([parser.prog, '[options]', *places])}`\n"
@@ -44,11 +44,12 @@ def _section(parser: argparse.ArgumentParser, level: str, shared: set[str], know
     for group in parser._action_groups:  # noqa: SLF001 - argparse has no other way to list them
         rows = [row for action in group._group_actions for row in _row(parser, action) if row not in shared]  # noqa: SLF001
         if rows and group.title not in ("positional arguments", "options"):
-            yield f"{cell(' '.join((group.description or f'{group.title}:').split())).capitalize()}\n"
+            said = cell(" ".join((group.description or f"{group.title}:").split()))
+            yield f"{said[0].upper()}{said[1:]}\n"
         yield from rows
         if rows:
             yield ""
-    yield from paragraphs(parser.epilog or "")
+    yield from paragraphs(re.sub(r"^examples:\n( .*\n?|\n)+", "", parser.epilog or "", flags=re.MULTILINE))
     for action in _actions(parser):
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for part in action.choices.values():

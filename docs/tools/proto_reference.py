@@ -44,8 +44,8 @@ class Described:
             yield f"### `{self.name}`\n"
             if self.comment:
                 yield f"{cell(self.comment)}\n"
-            yield from (f"- `{name}` ({of}): {cell(said)}" for name, of, said in rows)
-            if plain := [f"`{name}` ({of})" for name, of, said in self.rows if not said]:
+            yield from (f"- `{name}` ({cell(of)}): {cell(said)}" for name, of, said in rows)
+            if plain := [f"`{name}` ({cell(of)})" for name, of, said in self.rows if not said]:
                 yield f"- {', '.join(plain)}"
             yield ""
 

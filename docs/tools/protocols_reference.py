@@ -38,7 +38,9 @@ def _role(need: Need) -> str:
     """Name the role of a token that suffices; `admin` includes the others."""
     if need in (Need.HEALTH, Need.OPEN):
         return "-"
-    return "any" if set(need.roles) == set(ROLES) else f"`{need.roles[0]}`"
+    if set(need.roles) == set(ROLES):
+        return "any"
+    return f"`{next((role for role in need.roles if role != 'admin'), 'admin')}`"
 
 
 def parameters() -> Iterator[str]:

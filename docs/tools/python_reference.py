@@ -27,7 +27,10 @@ _NOT_CALLED = (
 )
 """Classes without a signature here: results, what clients make, and what is called like another class."""
 
-_BRIEF = ("choose_polling", "script", "script_bytes", "seal_with", "TensorMetadata", "TensorMetadata.derived_sizes")
+_BRIEF = (
+    *("AsyncClient", "AsyncSession", "choose_polling", "script", "script_bytes", "seal_with"),
+    *("ExportResult", "ModelMetadata", "TensorMetadata", "TensorMetadata.derived_sizes"),
+)
 """What few need: the first paragraph of the docstring, and the names of attributes."""
 
 _SECTION = re.compile(r"^(Args|Attributes|Returns|Raises|Example):\n((?:    .*\n|\n)+)", re.MULTILINE)
