@@ -13,16 +13,16 @@ from rnnserve.web.errors import error_of_status
 
 REMEDIES = MappingProxyType(
     {
-        "InvalidRequest": "Correct the request. The message names the input, the axis or the parameter.",
+        "InvalidRequest": "Correct what the message names.",
         "NotFound": "Use a name that `RepositoryIndex` lists.",
-        "NotReady": "Try again later. If its verification failed, the index and the log have the reason.",
+        "NotReady": "Try again later. `RepositoryIndex` has the reason.",
         "LoadFailed": "Correct the model's folder. `rnnserve verify` finds the fault.",
         "WrongOutputSize": "Publish the model again. `rnnserve verify` names the wrong sizes.",
         "ShuttingDown": "Use another server, or this one's successor.",
         "TimeoutExpired": "Slow down, or send a longer `timeout`.",
         "QueueFull": "Slow down, or raise `--max-queue`.",
         "TooManyCalls": "Keep fewer calls of that method in flight.",
-        "WaitTooLong": "Slow down, raise `--max-wait` or the deadline, or add workers or machines.",
+        "WaitTooLong": "Slow down, raise `--max-wait`, or add workers.",
         "TooMuchHeld": "Read responses faster, send smaller requests, or raise `--max-message-bytes`.",
         "NoMemory": "Give the process more memory, or send smaller requests.",
         "TooManyStreams": "Close streams, or share one among sequences.",
@@ -30,10 +30,10 @@ REMEDIES = MappingProxyType(
         "SequenceInUse": "Close the other stream, or choose another id.",
         "DeadlinePassed": "Slow down, or set a longer deadline.",
         "Cancelled": "Nothing: the caller no longer waits.",
-        "Unsupported": "Use a [method and parameter](protocols.md) that this server has.",
-        "SessionEnded": "Begin a new session, and send its points from the first.",
+        "Unsupported": "See [Protocols](protocols.md).",
+        "SessionEnded": "Begin a new session.",
         "Unauthenticated": "Send a [token](../operate/secure.md) that is valid.",
-        "UnknownCertificate": "Use a certificate with a row in the file of `--client-roles`.",
+        "UnknownCertificate": "Use a certificate with a role.",
         "PermissionDenied": "Use a token with that role, for that model.",
         "InternalError": "Find the id in the server's log, and report the traceback.",
     }

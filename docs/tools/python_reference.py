@@ -29,7 +29,7 @@ _NOT_CALLED = (
 
 _BRIEF = (
     *("AsyncClient", "AsyncSession", "choose_polling", "script", "script_bytes", "seal_with"),
-    *("ExportResult", "ModelMetadata", "TensorMetadata", "TensorMetadata.derived_sizes"),
+    *("Classification", "ExportResult", "ModelMetadata", "TensorMetadata", "TensorMetadata.derived_sizes"),
 )
 """What few need: the first paragraph of the docstring, and the names of attributes."""
 
