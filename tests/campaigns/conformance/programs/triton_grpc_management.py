@@ -1,8 +1,7 @@
-"""tritonclient's synchronous client: the repository, statistics, shared memory and settings."""
+"""tritonclient over gRPC: the repository, statistics, shared memory and settings."""
 
 from campaigns.conformance.programs.reporting import feature
-from campaigns.conformance.programs.triton_requests import MODEL, TEXT, walk
-from campaigns.conformance.programs.triton_sync_calls import client, refused
+from campaigns.conformance.programs.triton_grpc_calls import MODEL, TEXT, client, refused, walk
 
 
 @feature("statistics")

@@ -1,9 +1,8 @@
-"""tritonclient's synchronous client: streams, and sequences of requests."""
+"""tritonclient over gRPC: streams, and sequences of requests."""
 
 from campaigns.conformance.programs.arrays import same
 from campaigns.conformance.programs.reporting import feature
-from campaigns.conformance.programs.triton_requests import CLASSIFIER, MODEL, WAIT, walk
-from campaigns.conformance.programs.triton_sync_calls import client, point, stream
+from campaigns.conformance.programs.triton_grpc_calls import CLASSIFIER, MODEL, WAIT, client, point, stream, walk
 
 
 @feature("stream")

@@ -1,4 +1,4 @@
-"""tritonclient's synchronous client: single requests, metadata, and how calls are made."""
+"""tritonclient over gRPC: single requests, metadata, and how calls are made."""
 
 import queue
 import time
@@ -11,8 +11,18 @@ from tritonclient.utils import InferenceServerException
 
 from campaigns.conformance.programs.arrays import same, walk_batch
 from campaigns.conformance.programs.reporting import PLAN, feature
-from campaigns.conformance.programs.triton_requests import CLASSIFIER, MODEL, TEXT, WAIT, inputs, long_walks, walk
-from campaigns.conformance.programs.triton_sync_calls import client, refused, stream
+from campaigns.conformance.programs.triton_grpc_calls import (
+    CLASSIFIER,
+    MODEL,
+    TEXT,
+    WAIT,
+    client,
+    inputs,
+    long_walks,
+    refused,
+    stream,
+    walk,
+)
 
 
 @feature("live")
@@ -58,18 +68,6 @@ def infer() -> None:  # simple_grpc_infer_client.py
     same(result.as_numpy("logits"), logits)
     assert result.get_response().model_version == "1"
     assert result.get_output("h_n").datatype == "FP32"
-
-
-@feature("infer-typed")
-def infer_typed() -> None:  # grpc_explicit_int_content_client.py, which uses the stubs in the package
-    from tritonclient.grpc import service_pb2, service_pb2_grpc
-
-    request = service_pb2.ModelInferRequest(model_name=TEXT["model"])
-    row = TEXT["rows"][0]
-    request.inputs.add(name="tokens", datatype="INT64", shape=[1, len(row)]).contents.int64_contents.extend(row)
-    with triton._client.grpc.insecure_channel(PLAN["servers"]["plain"]) as channel:
-        answer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request)
-    same(triton.InferResult(answer).as_numpy("logits"), [TEXT["logits"][0]])
 
 
 @feature("infer-integers")
