@@ -124,7 +124,7 @@ def test_infer_prints_any_models_answers(address, capsys, tmp_path):
     said = json.loads(capsys.readouterr().out)
     assert [np.shape(row["outputs"]["y"]) for row in said["sequences"]] == [(2, 2), (1, 2)]
     assert main(words) == 0
-    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:3]] == [["0", "1"], ["1", "1"]]
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:3]] == [["0", "1"], ["1", "2"]]
 
 
 def test_load_asks_every_model_and_compares_its_answers(address, capsys):
