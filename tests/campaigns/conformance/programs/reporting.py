@@ -12,10 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PLAN", "feature", "run", "statuses"]
+__all__ = ["PLAN", "STATUSES", "feature", "run", "statuses"]
 
 PLAN: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
 """Addresses, models and right answers; `served.py` says which."""
+
+STATUSES = {"400": "INVALID_ARGUMENT", "404": "NOT_FOUND", "501": "UNIMPLEMENTED", "503": "UNAVAILABLE"}
+"""gRPC's names for HTTP's statuses."""
 
 _FUNCTIONS: dict[str, Callable[[], Any]] = {}
 
@@ -45,6 +48,8 @@ def run(refusal: Callable[[BaseException], tuple[str, str] | None] = statuses) -
         refusal: Gives status and message of an exception with which the client tells an answer's status.
     """
     for name, function in _FUNCTIONS.items():
+        if name in sys.argv[2:]:  # this client does not offer it
+            continue
         outcome = {"feature": name, "outcome": "works"}
         try:
             if inspect.iscoroutinefunction(function):

@@ -1,18 +1,13 @@
-"""tritonclient's synchronous client: each of its methods, and the flows of its official examples.
-
-What follows an example names it. The features are registered by the modules that try them.
-"""
+"""tritonclient's gRPC client whose calls wait."""
 
 import grpc
 import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from campaigns.conformance.programs import triton_grpc_management, triton_grpc_requests, triton_grpc_streams
 from campaigns.conformance.programs.arrays import same
-from campaigns.conformance.programs.reporting import PLAN, feature, run
-from campaigns.conformance.programs.triton_grpc_calls import TEXT, refusal
-
-__all__ = ["triton_grpc_management", "triton_grpc_requests", "triton_grpc_streams"]
+from campaigns.conformance.programs.reporting import PLAN, feature
+from campaigns.conformance.programs.triton_grpc import WAITING
+from campaigns.conformance.programs.v2_calls import TEXT, run_as
 
 
 @feature("infer-typed")
@@ -26,4 +21,4 @@ def infer_typed() -> None:  # grpc_explicit_int_content_client.py, which uses th
 
 
 if __name__ == "__main__":
-    run(refusal)
+    run_as(WAITING)
