@@ -1,4 +1,4 @@
-"""Say what becomes of many modules, and compare it with what was frozen.
+"""Export many modules, and compare the verdicts with the frozen ones.
 
     PYTHONPATH=tests python -m campaigns.export_verdicts [--freeze] [--packages FOLDER] [corpus|zoo|packages …]
 
