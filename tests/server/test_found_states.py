@@ -35,7 +35,7 @@ def backward(nodes):
 
 
 def import_found(folder):
-    """Import the model, and one whose layer runs backward; give the repository."""
+    """Import the model, and one whose layer runs backward. Return the repository."""
     for name, nodes in ((MODEL, NODES), (BACKWARD, backward(NODES))):
         onnx.save(CutGraph(nodes, inputs=("lengths",)).model, folder / f"{name}.onnx")
         adopt(folder / f"{name}.onnx", name, folder / "repository", Roles(lengths={"lengths": "sequence"}))
@@ -78,7 +78,7 @@ def test_parts_of_a_sequence_have_the_bits_of_the_whole(stub):
 
 
 def test_state_of_a_row_is_that_at_its_length(stub):
-    """Rows of different lengths in one request of a sequence: what lies after a length counts for nothing."""
+    """Rows of different lengths in one request of a sequence: values after a row's length change nothing."""
     inputs, lengths = drawn(6, 2, seed=3), np.array([6, 4])
     stub.ModelInfer(step({"x": inputs, "lengths": lengths}, 70, name=MODEL, starts=True, outputs=["y"]))
     more = drawn(3, 2, seed=4)

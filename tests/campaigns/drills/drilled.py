@@ -1,4 +1,4 @@
-"""A server that is drilled: a process, a bystander that asks it all the while, and what it takes and logs."""
+"""A server under a drill: its process, a bystander that sends requests to it, its memory and its log."""
 
 import contextlib
 import itertools
@@ -30,7 +30,7 @@ def points(batch: int, steps: int) -> np.ndarray:
 
 
 SMALL = request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()
-"""What a bystander asks."""
+"""The bystander's request."""
 
 
 class Infer:
@@ -41,7 +41,7 @@ class Infer:
         self.call = self.channel.unary_unary(INFER)
 
     def said(self, payload: bytes, *, gzip: bool = False) -> str:
-        """Send bytes; give the status's name and its message."""
+        """Send bytes. Return the name of the status and its message."""
         compression = grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression
         try:
             self.call(payload, timeout=180, compression=compression)

@@ -52,7 +52,7 @@ class DrilledFront:
         return pid
 
     def sightings(self) -> dict[str, Sighting]:
-        """What the bystanders have met since the last call."""
+        """The bystanders' observations since the last call."""
         return {name: bystander.report() for name, bystander in self._bystanders.items()}
 
     def resident(self) -> tuple[int, int]:
@@ -61,7 +61,7 @@ class DrilledFront:
         return alone, resident_bytes(self._pid) - alone
 
     def forget_peak(self) -> None:
-        """Begin anew."""
+        """Start again."""
         self.peak = self.reader_peak = 0
 
     def settles_below(self, most: int, seconds: float = 10.0) -> bool:

@@ -1,4 +1,4 @@
-"""Bad versions beside a good one, before a real `rnnserve serve`: the good one serves, soon and always."""
+"""Bad versions next to a good version, with a real `rnnserve serve`: the good version serves, soon and always."""
 
 import contextlib
 import re
@@ -55,7 +55,7 @@ def check_log(server: ServedProcess, bad: set[str]) -> None:
 
 @pytest.fixture
 def loading(tmp_path):
-    """Plants bad versions beside the good one, and serves all."""
+    """Plants bad versions next to the good version, and serves all."""
     with contextlib.ExitStack() as stack:
 
         def start(bad: dict, **options: Any) -> ServedProcess:

@@ -1,4 +1,4 @@
-"""Requests that are compressed, huge or many. `wire/attacks` has those that no client would send."""
+"""Requests that are compressed, huge or many. `wire/attacks` has the requests that no client would send."""
 
 import concurrent.futures
 import itertools

@@ -19,7 +19,7 @@ OF_DEFECTS = {"FILE WRITTEN", "NO CONNECTION", "UNKNOWN"}
 
 OF_ONE_MESSAGE = {"fields without number", "huge texts", "shapes that overflow", "garbage"}
 HOSTILE_SECONDS = 1.0
-"""A bystander's longest wait beside hostile messages of these kinds."""
+"""A bystander's longest wait during hostile messages of these kinds."""
 
 MOST_BYTES, AFTERWARDS_BYTES = 700 << 20, 200 << 20
 """Resident memory during an attack, and within ten seconds after it."""

@@ -13,9 +13,9 @@ from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, PARTS, SCAN
 
-# Graphs that carry something from step to step though no state is declared, and graphs that can't be cut. Each has the
-# input x (batch, sequence, 3), and y of the same axes unless its heading has "last". `FOUND` has the names of the states
-# that are found; `OBSTACLES` a phrase of the reason why none are. `kit.cut_graphs` has the constants.
+# Graphs that carry something from step to step without a declared state, and graphs that can't be cut. Each has the
+# input x (batch, sequence, 3), and y of the same axes unless its heading has "last". `FOUND` has the names of the
+# states that are found, `OBSTACLES` a phrase of the reason why none are. `kit.cut_graphs` has the constants.
 
 _ROWS = "rows = Shape <start = 0, end = 1> (x)"
 _BEGIN = f"{_ROWS}  shape = Concat <axis = 0> (rows, three)  begin = ConstantOfShape (shape)"

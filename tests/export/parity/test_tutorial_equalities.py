@@ -17,7 +17,7 @@ _CELLS: dict[str, type[nn.RNNCellBase]] = {"rnn": nn.RNNCell, "gru": nn.GRUCell,
 
 
 class _State(NamedTuple):
-    """A state of one layer in one direction: h and c, each (batch, hidden); c is zeros where the cell has none."""
+    """A state of one layer in one direction: h and c, each (batch, hidden). If the cell has no c, it is zeros."""
 
     h: Tensor
     c: Tensor

@@ -1,4 +1,4 @@
-"""What runs requests that do not run on the fast path, a fast path without calls, and models that stand still."""
+"""Fixtures: the runner of requests outside the fast path, a fast path without calls, and models that stand still."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ _PATIENCE = 20.0
 def hold_runs(
     monkeypatch: pytest.MonkeyPatch, is_held: Callable[[Model, Any], bool]
 ) -> Iterator[tuple[threading.Semaphore, threading.Event]]:
-    """Let runs stand still of which `is_held(model, requests)`; gives what each of them releases, and what ends it."""
+    """Stop the runs for which `is_held` is true. Yield a semaphore of stopped runs, and an event that releases all."""
     started, may_go = threading.Semaphore(0), threading.Event()
     run, advance = Model.run, StepRun.advance
 

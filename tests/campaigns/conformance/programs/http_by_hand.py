@@ -22,7 +22,7 @@ INFER = f"/v2/models/{MODEL}/infer"
 
 @dataclasses.dataclass(frozen=True)
 class Sent:
-    """What came back.
+    """A response.
 
     Attributes:
         status: HTTP status.
@@ -94,7 +94,7 @@ class Session:
         self._library = _libraries[-1](PLAN["ca"] if server == "tls" else "")
 
     def send(self, method: str, path: str, content: bytes | None = None, **headers: str) -> Sent:
-        """Send a request; headers have underscores for hyphens.
+        """Send a request. Headers have underscores instead of hyphens.
 
         Raises:
             Refused: If the status is not 200.
@@ -127,7 +127,7 @@ class Session:
         parameters: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Answer:
-        """Ask; what is more are parameters, too."""
+        """Send a request. Further arguments become parameters."""
         body = {"inputs": [each.said for each in inputs], "parameters": {**more, **(parameters or {})}}
         body |= {"id": request_id} if request_id else {}
         body |= {"outputs": [each.said for each in outputs]} if outputs else {}

@@ -1,4 +1,4 @@
-"""KServe's SDK, called as tritonclient is: what its clients of gRPC and of HTTP have alike."""
+"""KServe's SDK, called like tritonclient: the common part of its clients for gRPC and HTTP."""
 
 import asyncio
 import logging
@@ -62,7 +62,7 @@ class KServe:
         parameters: Mapping[str, Any] | None = None,
         **more: Any,
     ) -> Answer:
-        """Ask; what is more are parameters, too."""
+        """Send a request. Further arguments become parameters."""
         said: dict[str, Any] = {"parameters": {**more, **(parameters or {})}}
         said |= {"request_outputs": list(outputs)} if outputs else {}
         return Answer(self.run(self.send(InferRequest(model, list(inputs), request_id=request_id, **said))))

@@ -83,7 +83,7 @@ def headers() -> None:
 
 
 def refusal(error: BaseException) -> tuple[str, str] | None:
-    """Status and message of a client's exception; None for others."""
+    """Status and message of a client's exception, or None for others."""
     return (str(error.response.status_code), str(error)) if isinstance(error, httpx.HTTPStatusError) else None
 
 

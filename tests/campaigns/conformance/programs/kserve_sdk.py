@@ -1,4 +1,4 @@
-"""KServe's SDK: its gRPC client, and for methods that this leaves out, the stubs of KServe's own proto."""
+"""KServe's SDK: its gRPC client, and the stubs of KServe's own proto for the methods that it lacks."""
 
 import asyncio
 from typing import Any
@@ -64,7 +64,7 @@ class Client(KServe):
 
 
 def typed(array: np.ndarray, name: str = "input", datatype: str = "FP32") -> InferInput:
-    """An input in typed contents; the server takes no request of which some are, and others raw."""
+    """An input in typed contents. The server takes no request that mixes them with raw contents."""
     found = InferInput(name, list(array.shape), datatype)
     found.set_data_from_numpy(array, binary_data=False)
     return found

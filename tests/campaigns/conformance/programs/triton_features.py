@@ -1,4 +1,4 @@
-"""tritonclient: what it does over gRPC and over HTTP, beside what others do."""
+"""Checks of tritonclient alone, over gRPC and over HTTP."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ __all__ = ["refusal"]
 
 
 def refusal(error: BaseException) -> tuple[str, str] | None:
-    """Status and message of a client's exception; None for others."""
+    """Status and message of a client's exception, or None for others."""
     if isinstance(error, InferenceServerException) and error.status():
         return error.status().removeprefix("StatusCode."), error.message()
     return None

@@ -58,7 +58,7 @@ class Aio:
         return call
 
     def async_infer(self, model: str, sent: Any, callback: Answered, **more: Any) -> Any:
-        """Begin a request. What is returned has a method `cancel`."""
+        """Begin a request. Return an object with a method `cancel`."""
 
         async def one() -> None:
             try:

@@ -41,11 +41,11 @@ class Waiting:
         return getattr(self.client, name)
 
     def infer_all(self, calls: Iterable[dict[str, Any]]) -> list[Any]:
-        """Ask one after another; return the results in order."""
+        """Send requests one after another. Return the results in order."""
         return [self.infer(**call) for call in calls]
 
     def infer_together(self, calls: Iterable[dict[str, Any]]) -> list[Any]:
-        """Ask many at a time; return the results in order."""
+        """Send many requests at a time. Return the results in order."""
         return [asked.get_result(timeout=_SECONDS) for asked in [self.client.async_infer(**call) for call in calls]]
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ class Aio:
         return lambda *args, **more: self._loop.run_until_complete(method(*args, **more))
 
     def infer_all(self, calls: Iterable[dict[str, Any]]) -> list[Any]:
-        """Ask many at a time; return the results in order."""
+        """Send many requests at a time. Return the results in order."""
 
         async def gathered() -> list[Any]:
             turns = asyncio.Semaphore(_AT_ONCE)
@@ -164,7 +164,7 @@ def infer_async() -> None:
 
 @feature("headers")
 def headers() -> None:
-    """A request without an id is answered with that of its header."""
+    """The answer to a request without an id has the id in its header."""
     said = client().infer(MODEL, walk()[0], headers={"X-Request-Id": "mine"})
     assert said.get_response()["id"] == "mine"
 

@@ -1,7 +1,7 @@
 """Clients in Python, called alike, as tritonclient is: over gRPC or HTTP, those of others by a class of their program.
 
-A program imports the modules whose features it tries, and then chooses its client with `run_as`. Of a feature that it
-registers after another module has, its own counts.
+A program imports the modules whose features it tries, and then chooses its client with `run_as`. If it registers a
+feature that a shared module has registered, its own check replaces the shared one.
 """
 
 import dataclasses
@@ -29,10 +29,10 @@ class Way:
         client: Function of a server's name in the plan, and options, that makes a client whose calls wait.
         tensor: Class of inputs, as tritonclient's `InferInput`.
         output: Class of the outputs that are asked for, as tritonclient's `InferRequestedOutput`.
-        refusal: Function that gives status and message of the client's exception; None for others.
-        statuses: The client's words for HTTP's statuses; empty for those of HTTP itself.
-        of_binary: Option with which tensors are sent as bytes or as text; empty for neither.
-        as_json: What a method is given so that it returns JSON.
+        refusal: Function that gives status and message of the client's exception, or None for others.
+        statuses: The client's words for HTTP's statuses. Empty for HTTP.
+        of_binary: Option with which tensors are sent as bytes or as text. Empty if there is no choice.
+        as_json: Arguments with which methods return JSON.
     """
 
     client: Callable[..., Any]
@@ -59,7 +59,7 @@ def client(server: str = "plain", **more: Any) -> Any:
 
 
 def as_json() -> Mapping[str, bool]:
-    """What a method is given so that it returns JSON."""
+    """Arguments with which a method returns JSON."""
     return _chosen[-1].as_json
 
 

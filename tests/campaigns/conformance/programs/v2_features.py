@@ -1,4 +1,4 @@
-"""What clients in Python do alike, over gRPC and over HTTP."""
+"""Checks that all clients in Python share, over gRPC and over HTTP."""
 
 import functools
 from typing import Any

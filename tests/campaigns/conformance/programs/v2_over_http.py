@@ -1,4 +1,4 @@
-"""What clients in Python do alike over HTTP alone: sequences on a connection, and on many."""
+"""Checks that all clients in Python share over HTTP only: sequences on one connection and on many."""
 
 import secrets
 from typing import Any
