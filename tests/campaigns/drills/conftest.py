@@ -51,7 +51,8 @@ class Watching(Bystander):
 @pytest.fixture
 def bystander(server, request):
     """A client that asks the server all the while, and is never failed."""
-    with Watching(server.server.address) as bystander:
+    bystander = Watching(server.server.address)
+    with bystander:
         until(lambda: bystander.report().requests)
         bystander.seen.clear()
         yield bystander
