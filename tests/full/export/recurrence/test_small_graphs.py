@@ -1,6 +1,7 @@
 """Graphs hold no more nodes than they need: weights are folded, and sizes that are certain aren't read."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def operators(module, outputs=1):
 
 
 NORMS = nn.utils.parametrizations
-SMALL = {
+SMALL: dict[str, Any] = {
     "an LSTM": (lambda: nn.LSTM(4, 4, batch_first=True), {"LSTM": 1}, ("Split", "Slice", "Concat")),
     "a loop": (StepsReadBeforeTheLoop, {"Scan": 1}, ("Range",)),
     "zero states": (ZeroStates, {"LSTM": 1}, ("Shape", "Expand", "ConstantOfShape")),
