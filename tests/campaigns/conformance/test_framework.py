@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.errors import MissingDependency
 from campaigns.conformance.clients import CLIENTS
-from campaigns.conformance.environments import ROOT, CppProgram, NodeProgram
+from campaigns.conformance.environments import CppProgram, NodeProgram
 from campaigns.conformance.features import FEATURES, HTTP_FEATURES
 from campaigns.conformance.http_clients import HTTP_CLIENTS
 from campaigns.conformance.outcomes import Kind, Outcome, judge
@@ -91,21 +91,3 @@ def test_a_tool_that_is_missing_is_the_reason_why_a_client_is_skipped(monkeypatc
     ):
         with pytest.raises(MissingDependency, match=reason):
             environment.prepare()
-
-
-@pytest.mark.parametrize(
-    ("clients", "features", "document"),
-    [(CLIENTS, FEATURES, "grpc-clients.md"), (HTTP_CLIENTS, HTTP_FEATURES, "http-clients.md")],
-)
-def test_the_document_has_a_row_for_each_feature_and_a_column_for_each_client(clients, features, document):
-    """`make conformance CONFORMANCE_FLAGS=--markdown` prints the tables."""
-    lines = (ROOT / "docs" / "reference" / document).read_text().splitlines()
-    (head,) = [at for at, line in enumerate(lines) if line.startswith("| feature |")]
-    columns = [cell.strip().rpartition(" ")[0] for cell in lines[head].strip("| ").split(" | ")[1:]]
-    assert columns == [client.title for client in clients]
-    rows = [line.strip("| ").split(" | ") for line in lines[head + 2 : head + 2 + len(features)]]
-    assert [row[0] for row in rows] == [feature.title for feature in features]
-    for feature, row in zip(features, rows, strict=True):
-        expected = "refused" if feature.refused else "works"
-        found = {client.name: cell for client, cell in zip(clients, row[1:], strict=True)}
-        assert found == {client.name: "-" if feature.name in client.lacks else expected for client in clients}
