@@ -41,8 +41,6 @@ from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, desc
 from rnnserve.protos.golden import Case, dump_cases, load_cases
 from rnnserve.protos.serving_graph import choose_file
 
-__all__ = ["make_anew", "make_classifier", "make_models", "publish_classifier"]
-
 _LABELS = ("counter-clockwise", "clockwise")
 _SEED = 13
 _MARGIN = 1e-2

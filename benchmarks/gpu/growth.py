@@ -24,8 +24,6 @@ from rnnserve.export.surroundings import one_thread
 from rnnserve.server.repository.model import RUN_OPTIONS
 from rnnserve.server.repository.providers import new_session
 
-__all__ = ["BATCHES", "HIDDEN", "measure_growth"]
-
 BATCHES = (1, 8, 64, 512)
 HIDDEN = (16, 128, 512, 1024)
 _CELLS: Mapping[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}

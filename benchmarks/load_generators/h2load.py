@@ -10,14 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from benchmarks.answer_check import INFER_METHOD
 from benchmarks.environments import find_h2load
 from benchmarks.errors import LoadGeneratorFailed
 from benchmarks.metrics import percentile
-from benchmarks.requests import add_grpc_frame
+from benchmarks.requests import INFER_METHOD, add_grpc_frame
 from benchmarks.scenarios import LoadSettings
-
-__all__ = ["parse_log", "parse_output", "run_h2load", "run_h2load_over_http", "send_requests"]
 
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 

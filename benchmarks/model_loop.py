@@ -1,36 +1,36 @@
-"""The model's own limit, without a server: `python -m benchmarks.peers.model_loop` runs batches in a loop.
+"""The model's own limits: the batches of a scenario by a loop of `session.run` and by eager PyTorch, without a server.
 
-It reads a line of JSON for each measurement and answers with a line of JSON:
+`measure_model` runs the loop in a process of its own, `python -m benchmarks.model_loop BATCHES SECONDS WAY…`, where a
+way is `graphs MODEL.ONNX…` or `eager CELL HIDDEN`. It prints a line of JSON, {"rows/s": …, "p50 ms": …, "p99 ms": …};
+the times are those of a batch.
 
-::
-
-    {"graphs": ["model.onnx", …], "batches": "FILE.npz", "seconds": 1.5}    onnxruntime's session.run
-    {"eager": ["gru", 128], "batches": "FILE.npz", "seconds": 1.5}          eager PyTorch, by cell and hidden size
-    {"rows/s": …, "p50 ms": …, "p99 ms": …}                                 the times are those of a batch
-    {"error": "…"}                                                          an answer differs from the expected one
-
-The file is that of `benchmarks.model_limits.write_batches`. One thread runs, as in all measured servers. Padding is
-done before. Where the rows of a batch differ in length, it may be faster as several runs of similar lengths; and one
-graph may be faster than the other. So all ways are tried first, and the fastest is measured.
+One thread runs, as in all measured servers. Padding is done before. If the rows of a batch differ in length, it may be
+faster as several runs of similar lengths; and one graph may be faster than the other. So all ways are tried first, and
+the fastest is measured.
 """
 
 import dataclasses
-import functools
 import itertools
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from benchmarks.answer_check import LOGIT_LIMIT
-from benchmarks.metrics import percentile
+from benchmarks.errors import ModelLoopFailed
+from benchmarks.metrics import Metrics, percentile
+from benchmarks.requests import LOGIT_LIMIT, BenchmarkRequest
+from rnnserve.protos.artifact import MODEL, SCAN
 
-__all__ = ["Batch", "main", "measure", "split"]
+_ROOT = Path(__file__).parents[1]
+_START_S = 60.0
+"""How long it may take beyond the measured time: torch is loaded, and every way to run a batch is tried."""
 
 _PARTS = (1, 2, 4, 8)
 _TRIALS = 3
@@ -54,20 +54,59 @@ class Batch:
     logits: npt.NDArray[np.float32]
 
 
-def main() -> None:
-    """Answer each line of standard input until it ends."""
-    for line in sys.stdin:
-        wanted = json.loads(line)
-        batches = _read_batches(wanted["batches"])
-        runs = [_eager(*wanted["eager"])] if "eager" in wanted else [_session(graph) for graph in wanted["graphs"]]
-        print(json.dumps(measure(runs, batches, wanted["seconds"])), flush=True)
+def graphs_of(version: Path) -> list[str]:
+    """Describe `session.run` with the faster graph of a version, `<repository>/<model>/<version>`."""
+    return ["graphs", *(str(version / name) for name in (MODEL, SCAN) if (version / name).is_file())]
 
 
-def measure(runs: Sequence[Run], batches: Sequence[Batch], seconds: float) -> dict[str, float | str]:
+def write_batches(path: Path, batches: Sequence[Sequence[BenchmarkRequest]]) -> Path:
+    """Write batches of requests (with one row or more) padded: `input`, `lengths`, `logits` by number."""
+    arrays: dict[str, Any] = {}
+    for number, requests in enumerate(batches):
+        lengths = np.concatenate([np.full(len(r.input), r.input.shape[1], np.int64) for r in requests])  # (batch,)
+        input = np.zeros((len(lengths), lengths.max(), requests[0].input.shape[2]), np.float32)  # padded
+        start = 0
+        for request in requests:
+            rows, steps = request.input.shape[:2]
+            input[start : start + rows, :steps] = request.input
+            start += rows
+        logits = np.concatenate([request.logits for request in requests])  # (batch, classes)
+        arrays |= {f"{number}/input": input, f"{number}/lengths": lengths, f"{number}/logits": logits}
+    np.savez(path, **arrays)
+    return path
+
+
+def measure_model(way: Sequence[str], batches: Path, seconds: float) -> Metrics:
+    """Run batches of `write_batches` for some time, by `graphs_of` or by ("eager", cell, hidden).
+
+    Raises:
+        ModelLoopFailed: If the loop fails, takes too long, or finds a wrong answer.
+    """
+    command = [sys.executable, "-m", "benchmarks.model_loop", str(batches), str(seconds), *way]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own interpreter
+            command, cwd=_ROOT, capture_output=True, text=True, check=False, timeout=seconds + _START_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ModelLoopFailed(f"the loop of a model took longer than {error.timeout:g} s") from error
+    if done.returncode != 0:
+        raise ModelLoopFailed(
+            f"the loop of a model: {(done.stderr.strip().splitlines() or ['it printed nothing'])[-1]}"
+        )
+    measured: dict[str, float] = json.loads(done.stdout)
+    return measured
+
+
+def main(batches: str, seconds: str, kind: str, *way: str) -> None:
+    """Run one measurement, and print its figures."""
+    runs = [_eager(way[0], int(way[1]))] if kind == "eager" else [_session(graph) for graph in way]
+    print(json.dumps(measure(runs, _read_batches(batches), float(seconds))))
+
+
+def measure(runs: Sequence[Run], batches: Sequence[Batch], seconds: float) -> dict[str, float]:
     """Check the answers, find the fastest way to run the batches, and run them in turn for some time.
 
-    Returns:
-        "rows/s", and "p50 ms" and "p99 ms" of a batch; or "error".
+    Returns "rows/s", and "p50 ms" and "p99 ms" of a batch. Raises ModelLoopFailed if an answer is wrong.
     """
     ways = [
         (run, [split(batch, parts) for batch in batches])
@@ -78,7 +117,7 @@ def measure(runs: Sequence[Run], batches: Sequence[Batch], seconds: float) -> di
     for run, cut in ways:
         worst = float(np.max([_difference(run, part) for parts in cut for part in parts]))  # NaN where one is
         if not worst <= LOGIT_LIMIT:  # written with `not`, so that NaN is refused too
-            return {"error": f"logits differ by {worst:.2g} from the expected ones"}
+            raise ModelLoopFailed(f"logits differ by {worst:.2g} from the expected ones")
     run, cut = min(ways, key=lambda way: min(_duration(way[0], way[1][0]) for _ in range(_TRIALS)))
     durations: list[float] = []
     rows, began = 0, time.perf_counter()
@@ -124,7 +163,6 @@ def _read_batches(path: str) -> list[Batch]:
         ]
 
 
-@functools.lru_cache(maxsize=4)
 def _session(graph: str) -> Run:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -139,7 +177,6 @@ def _session(graph: str) -> Run:
     return run
 
 
-@functools.lru_cache(maxsize=4)
 def _eager(cell: str, hidden: int) -> Run:
     import torch  # here, since a loop of session.run needs no torch
 
@@ -157,4 +194,4 @@ def _eager(cell: str, hidden: int) -> Run:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
