@@ -5,7 +5,7 @@ import functools
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import grpc
@@ -13,7 +13,7 @@ import grpc
 from benchmarks import scenarios, server_names, servers
 from benchmarks.errors import LoadGeneratorFailed, Saturated, ServerFailed
 from benchmarks.http_requests import check_http_answers, http_request
-from benchmarks.load_generators.h2load import run_h2load, run_h2load_over_http, send_requests
+from benchmarks.load_generators.h2load import Target, grpc_target, http_target, run_h2load, send_requests
 from benchmarks.load_generators.perf_analyzer import run_perf_analyzer
 from benchmarks.metrics import Metrics
 from benchmarks.model_loop import graphs_of, measure_model, write_batches
@@ -144,20 +144,18 @@ class _Measurement:
             port, model = process.port, self._scenario.model
             steps = bool(self._load.steps)
             response_bytes = check_answers(name, port, model, self._requests, in_steps=steps, headers=headers)
+            target = grpc_target(port, self._message, response_bytes, headers)
             http_port = process.port_after(servers.HTTP_READY_PATTERN) if name == server_names.BESIDE_JSON else 0
 
             def turn(seconds: float) -> Metrics:
                 if self._load.generator == "soak":
-                    return self._soak(process, response_bytes)
+                    return self._soak(process, target)
                 if self._load.generator == "perf_analyzer":
                     data = perf_analyzer_input(self._requests, self._load.steps, with_batch=_has_batch_axis(name))
                     check = process.check_alive
                     return run_perf_analyzer(self._load, seconds, port, model, data, self._work, check)
-                args = self._load, seconds, port, self._message, response_bytes, self._work
-                if name == server_names.BESIDE_JSON:
-                    with _posting(http_port, model):
-                        return run_h2load(*args)
-                return run_h2load(*args, headers=headers)
+                with _posting(http_port, model) if http_port else nullcontext():
+                    return run_h2load(self._load, seconds, target, self._work)
 
             yield functools.partial(self._checked, process, turn)
 
@@ -198,15 +196,13 @@ class _Measurement:
         asked = http_request(name, self._load.generator, self._scenario.model, request)
         with self._start(name) as process:
             response_bytes = check_http_answers(process, asked, request)
-            url = f"http://127.0.0.1:{process.port}{asked.path}"
+            target = http_target(process.port, asked.path, asked.fields, asked.body, response_bytes)
 
             def turn(seconds: float) -> Metrics:
                 process.check_alive()
                 pids, fronts = process.pids + descendants(process.pids), _fronts(process)
                 before = {pid: cpu_seconds([pid]) for pid in pids + fronts}
-                done = run_h2load_over_http(
-                    self._load, seconds, url, asked.fields, asked.body, response_bytes, self._work
-                )
+                done = run_h2load(self._load, seconds, target, self._work)
                 metrics = {**done, CPU_METRIC: 1e6 * _cpu_seconds_since(before, pids) / done["requests"]}
                 if fronts:
                     metrics[FRONT_CPU_METRIC] = 1e6 * _cpu_seconds_since(before, fronts) / done["requests"]
@@ -241,11 +237,11 @@ class _Measurement:
 
         yield turn
 
-    def _soak(self, process: ServerProcess, response_bytes: int) -> Metrics:
+    def _soak(self, process: ServerProcess, target: Target) -> Metrics:
         """Send many requests, and measure the growth of the server's resident memory."""
 
         def send(count: int) -> int:
-            send_requests(count, process.port, self._message, response_bytes, self._work)
+            send_requests(count, target, self._work)
             return resident_bytes(process.pids)
 
         settled = largest = send(scenarios.SOAK_SETTLED)

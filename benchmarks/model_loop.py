@@ -21,10 +21,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from benchmarks.errors import ModelLoopFailed
 from benchmarks.metrics import Metrics, percentile
+from benchmarks.peers.walk_model import WalkModel
 from benchmarks.requests import LOGIT_LIMIT, BenchmarkRequest
 from rnnserve.protos.artifact import MODEL, SCAN
 
@@ -99,7 +99,7 @@ def measure_model(way: Sequence[str], batches: Path, seconds: float) -> Metrics:
 
 def main(batches: str, seconds: str, kind: str, *way: str) -> None:
     """Run one measurement, and print its figures."""
-    runs = [_eager(way[0], int(way[1]))] if kind == "eager" else [_session(graph) for graph in way]
+    runs = [_eager(way[0], int(way[1]))] if kind == "eager" else [WalkModel(graph).run for graph in way]
     print(json.dumps(measure(runs, _read_batches(batches), float(seconds))))
 
 
@@ -161,20 +161,6 @@ def _read_batches(path: str) -> list[Batch]:
             Batch(arrays[f"{at}/input"], arrays[f"{at}/lengths"], arrays[f"{at}/logits"])
             for at in range(len(arrays.files) // 3)
         ]
-
-
-def _session(graph: str) -> Run:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    states = [(node.name, node.shape[0], node.shape[2]) for node in session.get_inputs() if node.name.endswith("_0")]
-
-    def run(input: npt.NDArray[np.float32], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        zeros = {name: np.zeros((layers, len(lengths), hidden), np.float32) for name, layers, hidden in states}
-        logits: npt.NDArray[np.float32] = session.run(["logits"], {"input": input, "lengths": lengths, **zeros})[0]
-        return logits
-
-    return run
 
 
 def _eager(cell: str, hidden: int) -> Run:

@@ -19,7 +19,7 @@ from benchmarks import servers
 from benchmarks.errors import LoadGeneratorFailed, WrongAnswer
 from benchmarks.growth.results import Growth
 from benchmarks.growth.sizes import COST, CPU, ROWS_A_RUN, Load, Size, model_of
-from benchmarks.load_generators.h2load import run_h2load
+from benchmarks.load_generators.h2load import grpc_target, run_h2load
 from benchmarks.measurement import read_work_done
 from benchmarks.metrics import Metrics
 from benchmarks.model_loop import graphs_of, measure_model, write_batches
@@ -188,7 +188,7 @@ def _ask(server: ServerProcess, load: Load, message: bytes, response_bytes: int,
     # h2load's clients connect within the warm-up, some 4,000 a second.
     warm_up = 0.3 + load.connections / 2000
     settings = LoadSettings("h2load", load.in_flight, load.connections, warm_up=warm_up)
-    metrics = run_h2load(settings, seconds, server.port, message, response_bytes, work)
+    metrics = run_h2load(settings, seconds, grpc_target(server.port, message, response_bytes), work)
     return {COST: 1e6 / metrics["requests/s"], "p50 ms": metrics["p50 ms"], "p99 ms": metrics["p99 ms"]}
 
 
