@@ -43,21 +43,8 @@ _BUSY = 0.5
 """Processes that other programs ran on average in the last minute, from which on the figures may mislead."""
 
 
-@dataclasses.dataclass(frozen=True)
-class GoalResult:
-    """A performance goal and the measured value: the median of the metric over the rounds, or the median ratio."""
-
-    goal: PerformanceGoal
-    value: float
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the goal is met."""
-        return self.goal.is_met(self.value)
-
-
-def evaluate_goals(found: Mapping[str, Rounds]) -> list[GoalResult]:
-    """Compare the rounds of each scenario with the goals; goals without a measured value are left out."""
+def evaluate_goals(found: Mapping[str, Rounds]) -> list[tuple[PerformanceGoal, float]]:
+    """Return each goal with the measured median or median ratio; goals without a measured value are left out."""
     results = []
     for goal in GOALS:
         rounds = found.get(goal.scenario, {})
@@ -66,7 +53,7 @@ def evaluate_goals(found: Mapping[str, Rounds]) -> list[GoalResult]:
         else:
             value = median_ratio(rounds, goal.server, goal.against, goal.metric)
         if value is not None:
-            results.append(GoalResult(goal, value))
+            results.append((goal, value))
     return results
 
 
@@ -102,16 +89,9 @@ def write_report(
             for scenario in SCENARIOS
             if scenario.name in found
         },
-        "targets": [
-            {
-                "scenario": result.goal.scenario,
-                "metric": result.goal.metric,
-                "server": result.goal.server,
-                "to reach": str(result.goal),
-                "found": result.value,
-                "reached": result.is_met,
-            }
-            for result in evaluate_goals(found)
+        "goals": [
+            {**dataclasses.asdict(goal), "measured": value, "met": goal.is_met(value)}
+            for goal, value in evaluate_goals(found)
         ],
     }
     write_results(folder, "bench", results, description, text)
@@ -184,12 +164,11 @@ def _limit_lines(rounds: Rounds, metric: str) -> list[str]:
     return [f"{metric} of {FAST_PATH}: {', '.join(texts)}"] if texts else []
 
 
-def _goal_table(results: Sequence[GoalResult]) -> str:
+def _goal_table(results: Sequence[tuple[PerformanceGoal, float]]) -> str:
     rows = []
-    for result in results:
-        goal = result.goal
-        value = _format_ratio(result.value) if goal.against else format_metric(result.value)
-        rows.append([goal.scenario, goal.metric, goal.server, str(goal), value, "yes" if result.is_met else "no"])
+    for goal, value in results:
+        text = _format_ratio(value) if goal.against else format_metric(value)
+        rows.append([goal.scenario, goal.metric, goal.server, str(goal), text, "yes" if goal.is_met(value) else "no"])
     return format_aligned_table(["scenario", "metric", "server", "goal", "measured", "met"], rows)
 
 
