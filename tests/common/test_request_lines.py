@@ -28,15 +28,6 @@ def test_of_each_kind_there_are_some_and_then_one_a_second():
     assert [budget.take("a") for _ in range(11)] == [2] + 9 * [0] + [None]
 
 
-def test_of_all_kinds_there_are_so_many_a_second():
-    seconds = [0.0]
-    budget = LineBudget(lambda: seconds[0])
-    kinds = [f"kind {number % 40}" for number in range(400)]
-    assert sum(budget.take(kind) is not None for kind in kinds) == 50
-    seconds[0] += 0.5
-    assert sum(budget.take(kind) is not None for kind in kinds) == 25
-
-
 def test_what_was_left_out_elsewhere_is_told_once():
     budget = LineBudget()
     budget.leave_out("a", 3)
