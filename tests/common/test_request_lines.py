@@ -5,8 +5,7 @@ import logging
 
 import pytest
 
-from rnnserve.common.log_format import log_formatter
-from rnnserve.common.log_limits import LogLimits
+from rnnserve.common.log_format import LogLimits, log_formatter
 from rnnserve.common.request_lines import (
     REQUESTS_LOGGER,
     LineBudget,

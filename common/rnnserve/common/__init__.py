@@ -4,7 +4,7 @@
   hang or use too much memory.
 - `regular_files` reads files safely: no links that leave a folder, no pipes, no devices.
 - `refusing_nodes` names graph nodes that raise an error on purpose.
-- `log_format`, `log_limits` and `unblocked_output` write the log of server processes. `request_lines` writes the log
+- `log_format` and `unblocked_output` write the log of server processes. `request_lines` writes the log
   lines about single requests.
 - `gateway_counts` holds the counters that an HTTP gateway shares with its server.
 - `tls_identity` reads and checks TLS files, and `tls_watch` reloads them while the server runs.
@@ -18,6 +18,6 @@ Imports no area.
 Threads: `child_process`, `guarded_process`, `telemetry`, `tls_watch`.
 
 Door: `allocation`, `cgroup`, `child_process`, `extras`, `gateway_counts`, `guarded_process`, `hosts`, `log_format`,
-`log_limits`, `refusing_nodes`, `regular_files`, `request_lines`, `resident_memory`, `telemetry`, `tls_identity`,
+`refusing_nodes`, `regular_files`, `request_lines`, `resident_memory`, `telemetry`, `tls_identity`,
 `tls_watch`, `unblocked_output`.
 """

@@ -80,15 +80,9 @@ class ChildProcess:
             words[words.index(LIFELINE)] = f"{LIFELINE}={ends[0]}"
             passed.append(ends[0])
         try:
-            streams = {
-                "pass_fds": passed,
-                "start_new_session": True,
-                "env": env,
-                "stdin": subprocess.DEVNULL,
-                **streams,
-            }
-            start = functools.partial(subprocess.Popen, words, **streams)
-            self._popen: subprocess.Popen[Any] = _starter.submit(start).result()
+            start = functools.partial(subprocess.Popen, words, pass_fds=passed, start_new_session=True, env=env)
+            streams.setdefault("stdin", subprocess.DEVNULL)
+            self._popen: subprocess.Popen[Any] = _starter.submit(start, **streams).result()
         except BaseException as error:
             for end in ends:
                 os.close(end)
