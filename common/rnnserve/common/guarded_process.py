@@ -6,6 +6,7 @@ file of unknown origin in a child process. The child runs a module that calls `a
 of requests, one after the other, because its imports take 0.3 s. Requests and responses are bytes.
 """
 
+import contextlib
 import os
 import queue
 import re
@@ -66,7 +67,7 @@ class GuardedProcess:
         try:
             self._child = ChildProcess(
                 # -P: don't import from the working directory, which may contain anything.
-                ["nice", f"-n{niceness}", sys.executable, "-P", *arguments],
+                [sys.executable, "-P", *arguments],
                 env={**os.environ, "PYTHONPATH": path},
                 stdin=theirs,
                 stdout=subprocess.DEVNULL,
@@ -77,6 +78,8 @@ class GuardedProcess:
             raise
         finally:
             theirs.close()
+        with contextlib.suppress(OSError):  # the child has ended, or this process lacks the permission
+            os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
 
     @property
     def pid(self) -> int:
