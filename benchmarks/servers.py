@@ -78,6 +78,8 @@ def start_server(
         if server == server_names.WITH_TOKENS:
             options = (*options, "--tokens", str(folder / "tokens.toml"))
         command = [CONSOLE_SCRIPT, "serve", str(repository), "--grpc-port", "0", *options]
+        if server in (server_names.HTTP, server_names.HTTP_TWO):
+            return running_server(server, command, HTTP_READY_PATTERN, log)
         return running_rnnserve(server, command, log)
     if server in _PLAIN_KINDS:
         command = [sys.executable, "-m", "benchmarks.peers.plain", _PLAIN_KINDS[server], model, str(onnx)]
