@@ -8,8 +8,8 @@
     pip install --no-deps --target FOLDER basic-pitch
     python -m benchmarks.foreign_onnx FOLDER
 
-prints the table of docs/publishing.md: each file is asked alone, in a crowd, with several rows in a request, and
-step by step in a session. Distances are from the file itself, run by onnxruntime on one row.
+prints a table, from which docs/reference/compatibility.md has the options: each file is asked alone, in a crowd, and
+with several rows in a request, and step by step in a session. Distances are from the file itself, run by onnxruntime on one row.
 """
 
 import argparse

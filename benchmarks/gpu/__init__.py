@@ -1,4 +1,4 @@
-"""CUDA, proven and measured on a machine that has it: `make gpu`, `python -m benchmarks.gpu` (docs/cuda.md).
+"""CUDA, proven and measured on a machine that has it: `make gpu`, `python -m benchmarks.gpu` (docs/operate/gpu.md).
 
 It needs no network. `__main__` reads the options, refuses in one line if something is missing, and writes the table.
 `step_process` runs each step in a process of its own, since an error on CUDA ends a process or spoils all later runs in

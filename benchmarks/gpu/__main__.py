@@ -23,7 +23,7 @@ steps:
   growth   time and rounding of one layer against the CPU, over batch and hidden sizes
 
 exit status: 0 if everything held, 1 if something did not, 2 if something is missing and nothing was tried. Nothing is
-downloaded; docs/cuda.md says what has to be installed."""
+downloaded; docs/operate/gpu.md says what has to be installed."""
 
 _COLUMNS = ("step", "subject", "what", "CPU", "CUDA", "limit", "verdict", "note")
 _VERSIONS = ("rnnserve", "onnxruntime-gpu", "onnxruntime", "torch", "onnx", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
@@ -79,7 +79,7 @@ def find_fault(*, needs_cuda: bool) -> str:
 
         from rnnserve.server.repository.providers import find_cuda_fault
     except ImportError as error:
-        return f"{error} (docs/cuda.md says what to install)"
+        return f"{error} ( says what to install)"
     del torch  # the step `publish` needs it
     fault = find_cuda_fault() if needs_cuda else None
     return "" if fault is None else f"onnxruntime {onnxruntime.__version__} cannot use CUDA here: {fault}"
