@@ -9,7 +9,8 @@
     python -m benchmarks.foreign_onnx FOLDER
 
 prints a table, from which docs/reference/compatibility.md has the options: each file is asked alone, in a crowd, and
-with several rows in a request, and step by step in a session. Distances are from the file itself, run by onnxruntime on one row.
+with several rows in a request, and step by step in a session. Distances are from the file itself, run by onnxruntime on
+one row.
 """
 
 import argparse

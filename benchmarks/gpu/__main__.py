@@ -79,7 +79,7 @@ def find_fault(*, needs_cuda: bool) -> str:
 
         from rnnserve.server.repository.providers import find_cuda_fault
     except ImportError as error:
-        return f"{error} ( says what to install)"
+        return f"{error} (docs/operate/gpu.md says what to install)"
     del torch  # the step `publish` needs it
     fault = find_cuda_fault() if needs_cuda else None
     return "" if fault is None else f"onnxruntime {onnxruntime.__version__} cannot use CUDA here: {fault}"
