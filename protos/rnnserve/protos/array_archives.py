@@ -27,18 +27,16 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 _ENCRYPTED = 0x1
 
-_VERSION_1 = np.lib.format.magic(1, 0)
+_VERSION = (1, 0)
 _PREFIX_BYTES = 10
 """Bytes before the text of a header of version 1: the magic bytes, then the text's size in two bytes, little-endian."""
 
-_USUAL_HEADER_BYTES, _MOST_HEADERS = 256, 512
-"""Largest size in bytes of a cached header, and the number of cached headers."""
-
-_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_MOST_HEADERS = 512
+"""Number of cached headers."""
 
 
-_Header = tuple[tuple[int, ...], bool, np.dtype[Any], int]
-"""Shape, whether the array is in Fortran order, dtype, and the header's size in bytes."""
+_Header = tuple[tuple[int, ...], bool, np.dtype[Any]]
+"""Shape, whether the array is in Fortran order, and dtype."""
 
 
 def read_arrays(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
@@ -76,8 +74,7 @@ def _arrays(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
 def _array(content: bytes) -> npt.NDArray[Any]:
     """Read one array in numpy's format. First compares the size in its header with the bytes in the file."""
     start = _PREFIX_BYTES + int.from_bytes(content[_PREFIX_BYTES - 2 : _PREFIX_BYTES], "little")
-    is_usual = content.startswith(_VERSION_1) and start <= _USUAL_HEADER_BYTES
-    shape, is_fortran, dtype, start = _read_usual_header(content[:start]) if is_usual else _read_header(content)
+    shape, is_fortran, dtype = _read_header(content[:start])
     said, found = math.prod(shape) * dtype.itemsize, len(content) - start
     if said != found or min(shape, default=0) < 0:
         raise ValueError(f"an array {list(shape)} of {dtype} has {said:,} bytes; {found:,} are there")
@@ -85,17 +82,15 @@ def _array(content: bytes) -> npt.NDArray[Any]:
     return values.reshape(shape, order="F" if is_fortran else "C")
 
 
-def _read_header(content: bytes) -> _Header:
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    if version not in _HEADERS:
-        raise ValueError(f"an array of format {version}; expected {' or '.join(map(str, _HEADERS))}")
-    shape, is_fortran, dtype = _HEADERS[version](file)
-    if dtype.hasobject:
-        raise ValueError("an array of Python objects, which only code can read")
-    return shape, is_fortran, dtype, file.tell()
-
-
 # numpy parses a header as a Python expression, which takes 50 microseconds. An archive of reference outputs has about a
 # hundred arrays but few shapes, and other models' archives repeat these shapes.
-_read_usual_header = functools.lru_cache(_MOST_HEADERS)(_read_header)
+@functools.lru_cache(_MOST_HEADERS)
+def _read_header(header: bytes) -> _Header:
+    file = io.BytesIO(header)
+    version = np.lib.format.read_magic(file)
+    if version != _VERSION:
+        raise ValueError(f"an array of format {version}; expected {_VERSION}")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects, which only code can read")
+    return shape, is_fortran, dtype

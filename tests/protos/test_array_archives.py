@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.bad_versions import bomb
-from rnnserve.common.array_archives import read_arrays
+from rnnserve.protos.array_archives import read_arrays
 
 ARRAYS = {
     "plain": np.arange(6, dtype=np.float32).reshape(2, 3),
