@@ -97,6 +97,11 @@ def write_answer(receive: Receive, status: int, fields: bytes, body: bytes) -> b
     return True
 
 
+def is_in_head(connection: Any) -> bool:  # noqa: ANN401 - uvicorn's
+    """Return whether a connection waits for a request head or the rest of one."""
+    return connection.cycle is None or connection.headers is not connection.cycle.scope["headers"]
+
+
 class Protocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with some differences.
 
@@ -108,24 +113,21 @@ class Protocol(HttpToolsProtocol):
     - It sets no timer after each response, because `Connections` closes idle connections.
     """
 
-    received = 0  # bytes
+    head_bytes = 0  # of an incomplete request head
     unparsed = b""  # received behind a request that waits for an earlier one
 
     def data_received(self, data: bytes) -> None:
-        """Read part of a request."""
-        self.received += len(data)
-        self._parse(data)
-
-    def _parse(self, data: bytes) -> None:
-        """Parse received data after removing an HTTP/2 offer from its head."""
+        """Read part of a request after removing an HTTP/2 offer from its head."""
         if b"h2c" in data and (self.cycle is None or self.cycle.response_complete):
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _OFFER.sub(b"", head) + end + rest
-        if len(data) <= _PIECE_BYTES:
-            super().data_received(data)
-            return
         for at in range(0, len(data), _PIECE_BYTES):
-            super().data_received(data[at : at + _PIECE_BYTES])
+            piece = data[at : at + _PIECE_BYTES]
+            super().data_received(piece)
+            self.head_bytes = self.head_bytes + len(piece) if is_in_head(self) else 0
+            if self.head_bytes > Limits.head_bytes:  # the parser's time grows with the square of the size
+                used_gateway_counts().count_end("late")
+                self.transport.abort()
             if self.transport.is_closing() or self.parser.should_upgrade():
                 return
             if self.pipeline:  # uvicorn has paused reading
@@ -163,7 +165,7 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.unparsed:
             data, self.unparsed = self.unparsed, b""
-            self._parse(data)
+            self.data_received(data)
 
 
 class Connections:
@@ -172,14 +174,14 @@ class Connections:
     def __init__(self, server: uvicorn.Server, limits: Limits) -> None:
         self._server = server
         self._limits = limits
-        self._waiting: dict[Any, tuple[Any, float, int]] = {}  # the last request, start of the wait, bytes at the start
+        self._waiting: dict[Any, tuple[Any, float]] = {}  # the last request, and the start of the wait
 
     def __len__(self) -> int:
         return len(self._server.server_state.connections)
 
     def look(self, now: float) -> None:
         """Close connections that are late or exceed a limit. Call this a few times per second."""
-        waiting: dict[Any, tuple[Any, float, int]] = {}
+        waiting: dict[Any, tuple[Any, float]] = {}
         heads: dict[Any, int] = {}  # bytes received of each incomplete head
         queued: dict[Any, int] = {}  # bytes of pipelined requests waiting for earlier ones
         connections: list[Any] = list(self._server.server_state.connections)
@@ -191,16 +193,15 @@ class Connections:
                 queued[connection] = len(connection.unparsed) + _PIPELINED_BYTES * len(connection.pipeline)
             if request is not None and not request.response_complete:
                 continue  # the application enforces the deadlines of running requests
-            in_head = request is None or connection.headers is not request.scope["headers"]
+            in_head = is_in_head(connection)
             state = (request, in_head)
-            before, since, received = self._waiting.get(connection, (None, now, 0))
+            before, since = self._waiting.get(connection, (None, now))
             if before != state:
-                since, received = now, 0 if request is None else connection.received
-            waiting[connection] = state, since, received
-            most = self._limits.header_seconds if in_head else self._limits.keep_alive_seconds
-            if in_head:
-                heads[connection] = connection.received - received
-            if now - since > most or heads.get(connection, 0) > self._limits.head_bytes:
+                since = now
+            waiting[connection] = state, since
+            if connection.head_bytes:
+                heads[connection] = connection.head_bytes
+            if now - since > (self._limits.header_seconds if in_head else self._limits.keep_alive_seconds):
                 self._close(connection, "late")
         self._waiting = waiting
         total = sum(queued.values())
