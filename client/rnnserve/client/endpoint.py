@@ -21,9 +21,8 @@ FilePath = str | os.PathLike[str]
 Servers = str | Sequence[str]
 """A URL, which may list several servers, or a list of URLs."""
 
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@?#]+):(?P<port>[0-9]{1,5})")
-_EVERY_INTERFACE = {"0.0.0.0", "[::]"}  # noqa: S104 - refused below
-_DNS, _FILE = "dns:///", "file://"
+_HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@?#]+):(?P<port>[0-9]{1,5})")
+_DNS = "dns:///"
 
 
 @dataclass(frozen=True)
@@ -82,14 +81,14 @@ class Endpoint:
             for family, _, _, _, (ip, *_) in infos:
                 found.setdefault(f"[{ip}]:{port}" if family == socket.AF_INET6 else f"{ip}:{port}", family)
         if not found:
-            raise Unavailable(f"no address of {', '.join(self.addresses)} is found ({failed})")
+            raise Unavailable(f"cannot resolve {', '.join(self.addresses)} ({failed})")
         return [address for address, family in found.items() if family == socket.AF_INET] or list(found)
 
     def open_channel(
         self,
         options: ChannelOptions,
+        resolved: Sequence[str] = (),
         *,
-        resolved: Sequence[str] | None = None,
         repeats: bool = False,
         stays: bool = False,
     ) -> grpc.Channel:
@@ -106,8 +105,8 @@ class Endpoint:
     def open_async_channel(
         self,
         options: ChannelOptions,
+        resolved: Sequence[str] = (),
         *,
-        resolved: Sequence[str] | None = None,
         repeats: bool = False,
         stays: bool = False,
     ) -> grpc.aio.Channel:
@@ -118,7 +117,7 @@ class Endpoint:
         return grpc.aio.secure_channel(target, self.tls.channel_credentials(), arguments)
 
     def _target(
-        self, options: ChannelOptions, resolved: Sequence[str] | None, *, repeats: bool, stays: bool
+        self, options: ChannelOptions, resolved: Sequence[str], *, repeats: bool, stays: bool
     ) -> tuple[str, ChannelOptions]:
         """Return gRPC's target and the options for it."""
         host = self.address.rpartition(":")[0]
@@ -153,13 +152,13 @@ def parse_endpoint(
     With TLS, the certificate of each server must be valid for the first address.
     """
     if balancing not in BALANCINGS:
-        raise InvalidRequest(f"balancing {balancing!r}: expected one of {', '.join(BALANCINGS)}")
+        raise InvalidRequest(f"balancing must be one of {', '.join(BALANCINGS)}; got {balancing!r}")
     urls = [servers] if isinstance(servers, str) else list(servers)
     if not urls:
-        raise InvalidRequest("no server is given: expected host:port, or a list of such")
+        raise InvalidRequest("no server was passed; expected host:port, or a list of these")
     split = [_split_scheme(url) for url in urls]
     if len({is_tls for is_tls, _ in split}) > 1:
-        raise InvalidRequest(f"{', '.join(urls)}: some are with TLS (grpcs://) and some without: use one for all")
+        raise InvalidRequest(f"{', '.join(urls)}: some use TLS (grpcs://) and some do not; use the same scheme for all")
     addresses = _check_addresses(",".join(urls), [address for _, listed in split for address in listed])
     address = ",".join(addresses)
     files = {"tls_ca": tls_ca, "tls_certificate": tls_certificate, "tls_key": tls_key}
@@ -170,7 +169,7 @@ def parse_endpoint(
         tls.ssl_context()  # validates the files
         return Endpoint(address, tls, balancing, source)
     if paths:
-        raise InvalidRequest(f"url {urls[0]!r} is without TLS, but {', '.join(paths)} is given: use grpcs://{address}")
+        raise InvalidRequest(f"{', '.join(paths)} needs a URL with TLS, grpcs://{address}; got {urls[0]!r}")
     if source is not None and not insecure:
         check_way(addresses)
     return Endpoint(address, None, balancing, source)
@@ -179,17 +178,12 @@ def parse_endpoint(
 def _split_scheme(url: str) -> tuple[bool, list[str]]:
     """Return whether a URL uses TLS, and its addresses."""
     scheme, separator, rest = url.partition("://")
-    if _FILE in url:
-        raise InvalidRequest(
-            f"url {url!r}: a file that lists servers is no longer read. List the addresses, "
-            "10.0.0.1:8001,10.0.0.2:8001, or use one name that has them all in DNS, dns:///name:8001"
-        )
     if not separator or url.startswith(_DNS):
         return False, url.split(",")
     if scheme not in ("grpc", "grpcs"):
         raise InvalidRequest(
-            f"url {url!r}: the scheme {scheme!r} is not supported. Expected host:port, grpc://host:port, or "
-            "grpcs://host:port for TLS; the usual ports are 8001 for gRPC and 8000 for HTTP"
+            f"url {url!r} has the unsupported scheme {scheme!r}; expected host:port, grpc://host:port, or "
+            "grpcs://host:port for TLS. The usual gRPC port is 8001"
         )
     return scheme == "grpcs", rest.split(",")
 
@@ -197,15 +191,9 @@ def _split_scheme(url: str) -> tuple[bool, list[str]]:
 def _check_addresses(url: str, addresses: Sequence[str]) -> list[str]:
     """Check each `host:port` of a URL, and return them."""
     listed = [_check_address(url, address.strip().removeprefix(_DNS)) for address in addresses]
-    for index, address in enumerate(listed):
-        if address in listed[:index]:
-            raise InvalidRequest(f"url {url!r}: {address} is listed twice")
     versions = {_ip_version(address.rpartition(":")[0]) for address in listed}
     if 6 in versions and versions != {6}:
-        raise InvalidRequest(
-            f"url {url!r}: several addresses are of one kind, 10.0.0.1:8001,10.0.0.2:8001 or [::1]:8001,[::2]:8001, or "
-            "names that have addresses of IPv4"
-        )
+        raise InvalidRequest(f"url {url!r} mixes IPv6 addresses with others; list addresses of one kind")
     return listed
 
 
@@ -213,17 +201,10 @@ def _check_address(url: str, address: str) -> str:
     parts = _HOST_PORT.fullmatch(address)
     if parts is None:
         raise InvalidRequest(
-            f"url {url!r} has no host and port. Expected host:port or grpc://host:port, such as 127.0.0.1:8001 or "
-            "[::1]:8001, with nothing after the port"
+            f"url {url!r} is not host:port or grpc://host:port, such as 127.0.0.1:8001 or [::1]:8001, without a path"
         )
-    host, port = parts["host"], int(parts["port"])
-    if not 1 <= port <= 65535:
-        raise InvalidRequest(f"url {url!r}: port {port} is outside 1..65535; the usual port for gRPC is 8001")
-    if host in _EVERY_INTERFACE:
-        raise InvalidRequest(
-            f"url {url!r}: on {host} a server listens (on every interface), but a client cannot reach it there. On the "
-            f"same machine, use 127.0.0.1:{port}"
-        )
+    if not 1 <= int(parts["port"]) <= 65535:
+        raise InvalidRequest(f"url {url!r} has port {parts['port']}; expected 1 to 65535. The usual gRPC port is 8001")
     return address
 
 

@@ -50,8 +50,8 @@ __all__ = [
 _MOST_DETAIL_BYTES = 16 << 10
 """Bytes of an error's details that the client reads. gRPC accepts only 8 KiB of metadata by default."""
 
-_HOW_TO_SEND = "it is sent with --token-file FILE or RNNSERVE_TOKEN_FILE, and in Python with token_file="
-_SHOW_CERTIFICATE = "it is shown with --tls-certificate and --tls-key, and in Python with tls_certificate= and tls_key="
+_HOW_TO_SEND = "pass a token with --token-file FILE or RNNSERVE_TOKEN_FILE, or in Python with token_file="
+_SHOW_CERTIFICATE = "pass it with --tls-certificate and --tls-key, or in Python with tls_certificate= and tls_key="
 
 
 class ClientError(Exception):

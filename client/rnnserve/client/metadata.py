@@ -243,7 +243,7 @@ def _labels(model: str, text: str | None) -> tuple[str, ...] | None:
     try:
         labels = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidAnswer(f"model {model}: its property labels is not JSON: {text!r}") from error
+        raise InvalidAnswer(f"the labels of model {model} are not valid JSON: {text!r}") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise InvalidAnswer(f"model {model}: its property labels is not a JSON list of strings: {text!r}")
+        raise InvalidAnswer(f"the labels of model {model} are not a JSON list of strings: {text!r}")
     return tuple(labels) or None

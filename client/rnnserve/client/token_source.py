@@ -28,7 +28,7 @@ class TokenSource:
         if path is not None:
             self._stamp = _stamp(path)
             token = _read(path)
-        self._headers = _headers(token or "", f"the file {path}" if path else "token")
+        self._headers = _headers(token or "", str(path or "token"))
 
     def __repr__(self) -> str:
         return f"TokenSource({self._path or 'given'})"
@@ -41,7 +41,7 @@ class TokenSource:
             with contextlib.suppress(InvalidRequest):
                 stamp = _stamp(self._path)
                 if stamp != self._stamp:
-                    self._headers = _headers(_read(self._path), f"the file {self._path}")
+                    self._headers = _headers(_read(self._path), str(self._path))
                     self._stamp = stamp
         return self._headers
 
@@ -51,7 +51,7 @@ def token_source(token: str | None, path: str | os.PathLike[str] | None) -> Toke
     if token is None and path is None:
         return None
     if token is not None and path is not None:
-        raise InvalidRequest("token and token_file exclude each other")
+        raise InvalidRequest("pass either token or token_file, not both")
     return TokenSource(token, None if path is None else Path(path))
 
 
@@ -60,14 +60,14 @@ def check_way(addresses: Iterable[str]) -> None:
     for address in addresses:
         if not is_loopback(address.rpartition(":")[0].strip("[]")):
             raise InvalidRequest(
-                f"the token would be sent to {address} in plain text: use TLS (grpcs://{address}), or say that the way "
-                "is safe (insecure=True, --insecure)"
+                f"refused to send the token to {address} in plain text; use TLS (grpcs://{address}), or allow it on a "
+                "network that you trust (insecure=True, --insecure)"
             )
 
 
 def _headers(token: str, where: str) -> tuple[tuple[str, str], ...]:
     if not (token and token.isascii() and token.isprintable() and " " not in token):
-        raise InvalidRequest(f"{where} holds no token: it is one line of printable ASCII, without blanks")
+        raise InvalidRequest(f"{where} does not contain a token; expected one line of printable ASCII without spaces")
     return ((AUTHORIZATION, f"Bearer {token}"),)
 
 
@@ -75,7 +75,7 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     try:
         found = path.stat()
     except OSError as error:
-        raise InvalidRequest(f"the token's file {path} cannot be read: {error.strerror}") from error
+        raise InvalidRequest(f"cannot read the token file {path} ({error.strerror})") from error
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
@@ -83,4 +83,4 @@ def _read(path: Path) -> str:
     try:
         return read_regular(path, _MOST_BYTES).decode("ascii", "replace").strip()
     except OSError as error:
-        raise InvalidRequest(f"the token's file {path} cannot be read: {error.strerror}") from error
+        raise InvalidRequest(f"cannot read the token file {path} ({error.strerror})") from error
