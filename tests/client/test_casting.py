@@ -31,7 +31,9 @@ def test_integer_keeps_its_value_or_is_refused(value, kind, to):
         found = cast(array, to)
         assert (found.dtype, int(found[0])) == (np.dtype(to), value)
     else:
-        with pytest.raises(InvalidRequest, match=re.escape(f"x is {value} at [0], but the model takes {np.dtype(to).name}")):
+        with pytest.raises(
+            InvalidRequest, match=re.escape(f"x is {value} at [0], but the model takes {np.dtype(to).name}")
+        ):
             cast(array, to)
 
 

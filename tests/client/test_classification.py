@@ -61,5 +61,7 @@ def test_output_with_the_classes_is_found(outputs, name):
 
 
 def test_model_without_classes_is_refused():
-    with pytest.raises(InvalidRequest, match=re.escape("model m has no output (batch, classes) to classify by; its outputs are h")):
+    with pytest.raises(
+        InvalidRequest, match=re.escape("model m has no output (batch, classes) to classify by; its outputs are h")
+    ):
         require_classified_output(model(tensor("h", ["batch", "hidden"])))

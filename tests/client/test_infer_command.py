@@ -93,7 +93,7 @@ def test_infer_over_tls_shows_a_client_certificate(infer, service, tmp_path):
         assert infer("sums", *trust, *shown, stdin=JSON, address=f"grpcs://{address}")[0] == 0
         status, output, errors = infer("sums", stdin=JSON, address=address)
     assert (status, output) == (1, "")
-    assert errors.startswith(f"rnnserve infer: grpc://{address}: the server speaks TLS: use grpcs://{address}")
+    assert errors.startswith(f"rnnserve infer: grpc://{address}: the server uses TLS; connect to grpcs://{address}")
     assert errors.count("\n") == 1
 
 

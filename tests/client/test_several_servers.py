@@ -30,7 +30,7 @@ def test_pick_first_asks_one_server(connect, servers):
 
 def test_unknown_balancing_is_refused():
     unknown: Any = "random"
-    with pytest.raises(InvalidRequest, match="balancing 'random': expected one of round_robin, pick_first"):
+    with pytest.raises(InvalidRequest, match="balancing must be one of round_robin, pick_first; got 'random'"):
         Client(balancing=unknown)
 
 

@@ -13,7 +13,7 @@ import grpc
 from rnnserve.client.channel import BALANCINGS, Balancing, ChannelOptions, service_config
 from rnnserve.client.errors import InvalidRequest, Unavailable
 from rnnserve.client.tls import TlsFiles
-from rnnserve.client.token_source import TokenSource, check_way, token_source
+from rnnserve.client.token_source import TokenSource, check_way
 
 __all__ = ["Endpoint", "FilePath", "Servers", "parse_endpoint"]
 
@@ -123,8 +123,7 @@ class Endpoint:
         host = self.address.rpartition(":")[0]
         is_one_server = not self.is_list and (host == "localhost" or _ip_version(host) is not None)
         balancing: Balancing = "pick_first" if stays or is_one_server else self.balancing
-        config = service_config(balancing, repeats=repeats, shuffles=stays and not self.is_list)
-        options = [*options, ("grpc.service_config", config)]
+        options = [*options, ("grpc.service_config", service_config(balancing, repeats=repeats))]
         if stays:  # if connections are shared, pick_first prefers an open one to the first in order
             options.append(("grpc.use_local_subchannel_pool", 1))
         if not self.is_list:
@@ -163,7 +162,9 @@ def parse_endpoint(
     address = ",".join(addresses)
     files = {"tls_ca": tls_ca, "tls_certificate": tls_certificate, "tls_key": tls_key}
     paths = {name: Path(path) for name, path in files.items() if path is not None}
-    source = token_source(token, token_file)
+    if token is not None and token_file is not None:
+        raise InvalidRequest("pass either token or token_file, not both")
+    source = None if token is None and token_file is None else TokenSource(token, token_file)
     if split[0][0]:
         tls = TlsFiles(ca=paths.get("tls_ca"), certificate=paths.get("tls_certificate"), key=paths.get("tls_key"))
         tls.ssl_context()  # validates the files
@@ -190,22 +191,19 @@ def _split_scheme(url: str) -> tuple[bool, list[str]]:
 
 def _check_addresses(url: str, addresses: Sequence[str]) -> list[str]:
     """Check each `host:port` of a URL, and return them."""
-    listed = [_check_address(url, address.strip().removeprefix(_DNS)) for address in addresses]
+    listed = [address.strip().removeprefix(_DNS) for address in addresses]
+    for address in listed:
+        parts = _HOST_PORT.fullmatch(address)
+        if parts is None:
+            raise InvalidRequest(
+                f"url {url!r} is not host:port or grpc://host:port, such as 127.0.0.1:8001 or [::1]:8001 without a path"
+            )
+        if not 1 <= int(parts["port"]) <= 65535:
+            raise InvalidRequest(f"url {url!r} has port {parts['port']}; expected 1 to 65535, usually 8001 for gRPC")
     versions = {_ip_version(address.rpartition(":")[0]) for address in listed}
     if 6 in versions and versions != {6}:
         raise InvalidRequest(f"url {url!r} mixes IPv6 addresses with others; list addresses of one kind")
     return listed
-
-
-def _check_address(url: str, address: str) -> str:
-    parts = _HOST_PORT.fullmatch(address)
-    if parts is None:
-        raise InvalidRequest(
-            f"url {url!r} is not host:port or grpc://host:port, such as 127.0.0.1:8001 or [::1]:8001, without a path"
-        )
-    if not 1 <= int(parts["port"]) <= 65535:
-        raise InvalidRequest(f"url {url!r} has port {parts['port']}; expected 1 to 65535. The usual gRPC port is 8001")
-    return address
 
 
 def _ip_version(host: str) -> int | None:

@@ -84,11 +84,7 @@ class UnreadableInput(InvalidRequest):
 
 
 class FailedPrecondition(ClientError):
-    """The request is valid, but the server's present state does not allow it.
-
-    From `rnnserve serve`, it means that the session cannot continue, because its state is too old or its version no
-    longer serves. Begin a new session.
-    """
+    """The session cannot continue, because its state is too old or its version no longer serves. Begin a new one."""
 
     STATUS = grpc.StatusCode.FAILED_PRECONDITION
 
@@ -161,8 +157,7 @@ class InvalidAnswer(InternalError):
     """The response violates the protocol, or contradicts the model's metadata."""
 
 
-_DIRECT: list[type[ClientError]] = ClientError.__subclasses__()
-_CLASSES = {kind.STATUS: kind for kind in _DIRECT}
+_CLASSES: dict[grpc.StatusCode, type[ClientError]] = {kind.STATUS: kind for kind in ClientError.__subclasses__()}
 
 
 def reworded(error: ClientError, message: str) -> ClientError:

@@ -49,9 +49,8 @@ class ClientOperations:
     def is_live(self) -> OperationSteps[bool]:
         """Return whether the server is live. False if no server can be reached."""
         try:
-            return (
-                yield from send("ServerLive", inference_pb2.ServerLiveRequest(), inference_pb2.ServerLiveResponse)
-            ).live
+            request = inference_pb2.ServerLiveRequest()
+            return (yield from send("ServerLive", request, inference_pb2.ServerLiveResponse)).live
         except Unavailable:
             return False
 
@@ -126,11 +125,8 @@ class ClientOperations:
             self._forget(model)
             raise
 
-    def count_requests(self, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]) -> int:
-        """Return how many requests `ask` makes for these rows."""
-        return sum(1 for _ in self._group(metadata, rows, requested))
-
-    def _group(self, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]) -> Iterator[list[int]]:
+    def group(self, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]) -> Iterator[list[int]]:
+        """Yield the indices of the rows in each request that `ask` makes."""
         return group_rows(metadata, rows, requested, max_rows=self._max_rows, max_bytes=self._max_bytes)
 
     def ask(
@@ -144,7 +140,7 @@ class ClientOperations:
     ) -> OperationSteps[list[tuple[Prediction, ModelMetadata]]]:
         """Send the rows. Returns each row's prediction, and the metadata of the version that computed it."""
         answers: dict[int, tuple[Prediction, ModelMetadata]] = {}
-        for chosen in self._group(metadata, rows, requested):
+        for chosen in self.group(metadata, rows, requested):
             try:
                 request = build_request(model, version, metadata, rows, chosen, requested)
                 response = yield from send_request(request)

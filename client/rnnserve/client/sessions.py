@@ -12,6 +12,7 @@ import contextlib
 import secrets
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Generic, Literal, Self, TypeVar
 
@@ -47,16 +48,16 @@ _REFUSED = {
 _Answers = list[tuple[Prediction, ModelMetadata]]
 
 
+@dataclass
 class _KeptSequence:
     """A sequence whose states the server keeps. A request is sent only once, because the server might count it twice.
 
     `is_lost` is true if the server may or may not have counted a request whose response did not arrive.
     """
 
-    def __init__(self) -> None:
-        self.identity = secrets.randbits(63) | 1
-        self.has_begun = False
-        self.is_lost = False
+    identity: int = field(default_factory=lambda: secrets.randbits(63) | 1)
+    has_begun: bool = False
+    is_lost: bool = False
 
 
 class _SessionBase(Generic[Answer]):
@@ -161,7 +162,7 @@ class _SessionBase(Generic[Answer]):
         rows = check_rows(metadata, inputs)
         if self.state == "carried":
             answers, self._kept = yield from self._ask_carried(metadata, rows)
-        elif self._operations.count_requests(metadata, rows, self._outputs) > 1:
+        elif len(list(self._operations.group(metadata, rows, self._outputs))) > 1:
             raise InvalidRequest(
                 "the rows of this step do not fit into one request; make their sizes equal, raise the client's "
                 'max_rows and max_request_bytes, or use state="carried"'

@@ -9,7 +9,7 @@ import ssl
 from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import ClientError, InvalidRequest, Unavailable
 
-__all__ = ["explain_connection_failure", "find_tls_fault"]
+__all__ = ["explain_connection_failure"]
 
 _NOT_CONNECTED = "failed to connect"
 """Part of gRPC's message for a failed connection. A server that responds UNAVAILABLE sends its own message."""
@@ -24,25 +24,16 @@ _SECONDS = 1.0
 def explain_connection_failure(endpoint: Endpoint, error: ClientError) -> ClientError:
     """Return an error that explains a wrong TLS setting or port, or `error` itself if it has another reason.
 
-    If `error` is a failure to connect, this may block for seconds.
+    If `error` is a failure to connect, this tries a TLS handshake, which may block for seconds.
     """
     if not isinstance(error, Unavailable) or _NOT_CONNECTED not in str(error):
         return error
     if _HTTP in str(error):
         return InvalidRequest(
-            f"{endpoint.url} is an HTTP server; use the server's gRPC port, which `rnnserve serve` prints (8001 by default)"
+            f"{endpoint.url} is an HTTP server; use the gRPC port, which `rnnserve serve` prints (8001 by default)"
         )
-    fault = find_tls_fault(endpoint)
-    return error if fault is None else InvalidRequest(fault)
-
-
-def find_tls_fault(endpoint: Endpoint) -> str | None:
-    """Try a TLS handshake with a server after gRPC has failed to connect.
-
-    Returns a line that begins with the server's URL, or None if TLS is not the reason or no server listens there.
-    """
     fault = _with_plain_text(endpoint) if endpoint.tls is None else _with_tls(endpoint, endpoint.tls.ssl_context())
-    return None if fault is None else f"{endpoint.url}: {fault}"
+    return error if fault is None else InvalidRequest(f"{endpoint.url}: {fault}")
 
 
 def _with_plain_text(endpoint: Endpoint) -> str | None:

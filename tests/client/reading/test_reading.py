@@ -128,7 +128,11 @@ def test_format_is_guessed_from_the_name_then_from_the_content():
         ("w.json", '{"input": 5}', 'w.json: "input" must be a list of rows, got int'),
         ("w.json", "[[], [[0, 1]]]", "w.json: sequence 0 has shape (0,) and is empty"),
         ("w.json", "[0, 1]", "w.json: sequence 0 has shape (), but model m takes"),
-        ("w.json", "[[[0, 1]], [[0, 1], [2]]]", "w.json: sequence 1 is ragged: it has 1 element at [1], but 2 elements at [0]"),
+        (
+            "w.json",
+            "[[[0, 1]], [[0, 1], [2]]]",
+            "w.json: sequence 1 is ragged: it has 1 element at [1], but 2 elements at [0]",
+        ),
         ("w.json", "[[[0, 1]], [[0, null]]]", "w.json: sequence 1 holds None at [0, 1]"),
         ("w.json", '[[[0, "1"]]]', "w.json: sequence 0 holds '1' at [0, 1]"),
         ("w.json", "[[[[0]]]]", "w.json: sequence 0 has shape (1, 1, 1)"),
@@ -184,7 +188,9 @@ def test_several_inputs_come_by_name():
             "tokens": [[1, 2]],
             "observation": [[1, 2, 3]],
         }
-    with pytest.raises(UnreadableInput, match='model m takes "tokens", "observation"; pass the rows of each input by its name'):
+    with pytest.raises(
+        UnreadableInput, match='model m takes "tokens", "observation"; pass the rows of each input by its name'
+    ):
         read_sequences(b"[[1, 2]]", "standard input", names=["tokens", "step"])
 
 
@@ -193,9 +199,19 @@ def test_several_inputs_come_by_name():
     [
         ("tokens", "t.json", '[[1, "a"]]', "t.json: sequence 0 holds 'a' at [1]"),
         ("step", "s.json", "[[1, 2, 3], []]", "s.json: row 1 has shape (0,) and is empty"),
-        ("frames", "f.json", "[[[[1, 2], [3]]]]", "sequence 0 is ragged: it has 1 element at [0, 1], but 2 elements at [0, 0]"),
+        (
+            "frames",
+            "f.json",
+            "[[[[1, 2], [3]]]]",
+            "sequence 0 is ragged: it has 1 element at [0, 1], but 2 elements at [0, 0]",
+        ),
         ("frames", "f.csv", "1,2\n", "f.csv: a row of frames is (sequence, height, width), which CSV cannot represent"),
-        ("tokens", "t.npy", npy(np.zeros((1, 2, 3))), "t.npy: the array has shape (1, 2, 3); expected (batch, sequence)"),
+        (
+            "tokens",
+            "t.npy",
+            npy(np.zeros((1, 2, 3))),
+            "t.npy: the array has shape (1, 2, 3); expected (batch, sequence)",
+        ),
         ("tokens", "t.npz", npz(ids=[1]), 't.npz: model m has no input "ids"; its inputs are tokens'),
         ("tokens", "t.npz", npz(tokens=["a"]), "t.npz: sequence 0 has dtype <U1; expected real numbers"),
         ("tokens", "t.npz", b"0", "t.npz is not a .npz file"),

@@ -91,7 +91,9 @@ def test_wrong_width_names_the_features_and_suggests_transposing_only_if_it_may_
 def test_reversed_axes_are_named_if_every_row_has_them():
     for format_ in ("json", "npy", "npz"):
         said = refusal(POINTS, format_, [np.ones((2, 40)), np.ones((2, 40))])
-        assert "If its axes are in reverse order, (features, sequence), transpose it. Otherwise, the model takes 2" in said
+        assert (
+            "If its axes are in reverse order, (features, sequence), transpose it. Otherwise, the model takes 2" in said
+        )
     with pytest.raises(InvalidRequest, match="the model takes 2 features, not 3") as refused:
         check_rows(POINTS, [np.ones((2, 3)), np.ones((5, 3))])
     assert "transpose" not in str(refused.value)

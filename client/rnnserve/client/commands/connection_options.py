@@ -9,8 +9,8 @@ __all__ = ["URL_HELP", "add_tls_options", "add_token_options", "connection_argum
 _VARIABLE = "RNNSERVE_TOKEN_FILE"
 
 URL_HELP = (
-    "gRPC address of the server, or grpcs://HOST:PORT for TLS. With several addresses, HOST:PORT,HOST:PORT, the servers "
-    "get requests in turn (default %(default)s)"
+    "gRPC address of the server, or grpcs://HOST:PORT for TLS. To send requests to several servers in turn, pass "
+    "HOST:PORT,HOST:PORT (default %(default)s)"
 )
 
 
