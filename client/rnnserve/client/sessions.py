@@ -316,7 +316,7 @@ class AsyncSession(_SessionBase[Answer]):
 def require_sessions(metadata: ModelMetadata) -> None:
     """Raise InvalidRequest, with the reason, if a model's sequences can't be sent step by step."""
     reason = metadata.properties.get("sequences", "")
-    because = f" ({reason})" if reason not in ("", "kept") else ""
+    because = f": {reason}" if reason not in ("", "kept") else ""
     if not (metadata.states or metadata.found_states):
         raise InvalidRequest(
             f"model {metadata.name} has no states, so it has no sessions{because}; send whole sequences with predict()"

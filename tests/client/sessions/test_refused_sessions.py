@@ -9,7 +9,7 @@ from rnnserve.client import InvalidAnswer, InvalidRequest
     ("model", "complaint"),
     [
         ("stateless", "model stateless has no states, so it has no sessions"),
-        ("both_ways", r"model both_ways has no sessions.* cannot be split \(it reads from the end\)"),
+        ("both_ways", "model both_ways has no sessions.* cannot be split: it reads from the end"),
         ("two_axes", r"model two_axes has no sessions.* several sequence axes \(source, target\)"),
     ],
 )
