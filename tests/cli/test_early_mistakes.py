@@ -41,7 +41,7 @@ CASES = {
     "sign|FOLDER/repository/words/1|--key|FOLDER/file": "FOLDER/file: holds no private key in PEM",
     "sign|FOLDER/repository/words/1": "one of the arguments --key --release-only is required",
     "inspect|FOLDER/repository|--url|": "--url: the address is empty; expected HOST:PORT",
-    "load|--seed|-5": "--seed: '-5' is not a whole number of 0 or more",
+    "load|--seed|-5": "--seed: '-5' is not an integer of at least 0",
     "load|--duration|1e300": "--duration: '1e300' is too long: give 1,000,000 seconds at most",
     "verify|--help": "",
     "verify|FOLDER/nowhere": "there is no repository FOLDER/nowhere",

@@ -32,7 +32,7 @@ def test_a_session_gives_the_bits_of_the_whole(repository, session_key, key):
             with pytest.raises(InvalidRequest):
                 session.step(np.zeros(FEATURES + 1, np.float32))
             session.step(inputs[0])  # the refused step has cost nothing
-        with pytest.raises(InvalidRequest, match="no part of its interface"), client.session(MODEL, state="carried"):
+        with pytest.raises(InvalidRequest, match="are not outputs"), client.session(MODEL, state="carried"):
             pass
         with pytest.raises(InvalidRequest, match=r"runs backward over all steps"), client.session(BACKWARD):
             pass
@@ -44,7 +44,7 @@ def test_a_kept_session_whose_answer_was_lost_is_over_until_it_is_reset(reposito
         session.step(drawn(1)[0])
         with pytest.raises(DeadlineExceeded):
             session.step(drawn(1)[0], timeout=1e-9)
-        with pytest.raises(FailedPrecondition, match="an answer was lost"):
+        with pytest.raises(FailedPrecondition, match="a response was lost"):
             session.step(drawn(1)[0])
         session.reset()
         session.step(drawn(1)[0])
