@@ -84,7 +84,7 @@ class UnreadableInput(InvalidRequest):
 
 
 class FailedPrecondition(ClientError):
-    """The request is valid, but the server's present state does not allow it. If a session raises it, begin a new one."""
+    """The request is valid, but the server's state does not allow it now. If a session raises it, begin a new one."""
 
     STATUS = grpc.StatusCode.FAILED_PRECONDITION
 

@@ -140,7 +140,7 @@ def explain_generator_limit(result: LoadResult) -> str | None:
     if "NOT_SENT" in statistics.errors:
         reasons.append(f"{statistics.errors['NOT_SENT']:,} requests timed out before it sent them")
     if lag > _LATE_NS and lag > _LATE_FRACTION * result.latency.percentile(99):
-        reasons.append(f"it sent requests up to {format_duration(lag)} late (p99), which the latencies include")
+        reasons.append(f"its p99 send lag was {format_duration(lag)}, which the latencies include")
     if busiest > _BUSY_FRACTION:
         reasons.append(f"it kept {busiest:.0%} of a core busy")
     if not reasons:
