@@ -18,9 +18,12 @@ def describe_machine() -> dict[str, str]:
     found = {
         "processor": platform.processor(),
         "cores": str(usable) if usable == all_cores else f"{usable} of {all_cores}",
+        "memory": "",
         "system": f"{platform.system()} {platform.release()} ({platform.machine()})",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
     }
+    with contextlib.suppress(ValueError, AttributeError):  # not every system has these names
+        found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
     with contextlib.suppress(OSError):  # only Linux has this file
         model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
         found["processor"] = model[1].strip() if model else found["processor"]
