@@ -42,7 +42,7 @@ CASES = {
     "sign|FOLDER/repository/words/1": "one of the arguments --key --release-only is required",
     "inspect|FOLDER/repository|--url|": "--url: the address is empty; expected HOST:PORT",
     "load|--seed|-5": "--seed: '-5' is not an integer of at least 0",
-    "load|--duration|1e300": "--duration: '1e300' is too long: give 1,000,000 seconds at most",
+    "load|--duration|1e300": "--duration: '1e300' is not a number of seconds above 0 and up to 1,000,000",
     "verify|--help": "",
     "verify|FOLDER/nowhere": "there is no repository FOLDER/nowhere",
     "verify|FOLDER/file": "FOLDER/file is a file; expected a repository",
