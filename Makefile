@@ -122,7 +122,6 @@ check: setup ## style, types, import contracts, stub drift, prose, manifests
 	$(BIN)/mypy $(MYPY_TESTS) --cache-dir .mypy_cache/tests tests || status=$$?; wait $$sources && exit $$status
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
-	$(BIN)/python docs/tools/list_files.py --check
 	$(BIN)/python docs/tools/write_reference.py --check
 	$(BIN)/python docs/tools/prose.py --check
 	$(BIN)/hadolint deploy/Containerfile
@@ -150,7 +149,6 @@ format: setup ## format the code
 	$(BIN)/ruff format .
 
 docs: setup ## write what is generated in docs/ again, and build the site in site/
-	$(BIN)/python docs/tools/list_files.py
 	$(BIN)/python docs/tools/write_reference.py
 	$(BIN)/python docs/tools/build_site.py
 
@@ -187,8 +185,8 @@ gpu-setup: ## make .venv-gpu, with onnxruntime-gpu in the place of onnxruntime; 
 	$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu
 	$(GPU_VENV)/bin/python -m pip install --quiet --constraint constraints.txt 'onnxruntime-gpu[cuda,cudnn]'
 
-gpu: ## prove and measure on CUDA, without a network; one table; docs/cuda.md
-	@test -x $(GPU_VENV)/bin/python || { echo "make gpu: there is no $(GPU_VENV); make gpu-setup makes it (docs/cuda.md)"; exit 1; }
+gpu: ## prove and measure on CUDA, without a network; one table; docs/operate/gpu.md
+	@test -x $(GPU_VENV)/bin/python || { echo "make gpu: there is no $(GPU_VENV); make gpu-setup makes it (docs/operate/gpu.md)"; exit 1; }
 	$(GPU_VENV)/bin/python -m benchmarks.gpu $(GPU_FLAGS)
 
 growth: setup ## measure what a request costs as sizes grow, beside what bounds it: tables, slopes in words, plots

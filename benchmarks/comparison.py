@@ -51,7 +51,7 @@ ROUNDS = 40
 
 ROUNDS_A_START = 8
 """After as many rounds the servers are started again. A server measures the costs of runs when it starts, and plans its
-batches by them as long as it runs (docs/lab/findings.md, "Batch size and grouping")."""
+batches by them as long as it runs."""
 
 _WARM_UP_S = 0.2
 """Warm-up of h2load in each turn. It is short, since the server is warm and only the connections are new."""

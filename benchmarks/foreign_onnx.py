@@ -8,9 +8,9 @@
     pip install --no-deps --target FOLDER basic-pitch
     python -m benchmarks.foreign_onnx FOLDER
 
-prints the table of docs/publishing.md: each file is asked alone, in a crowd, with several rows in a request, and
-step by step in a session. A distance is the largest difference from the file itself, run by onnxruntime on one row, as
-a part of the largest value, or of 1; 0 means equal bits.
+prints a table, from which docs/reference/compatibility.md has the options: each file is asked alone, in a crowd, with
+several rows in a request, and step by step in a session. A distance is the largest difference from the file itself, run
+by onnxruntime on one row, as a part of the largest value, or of 1; 0 means equal bits.
 """
 
 import argparse

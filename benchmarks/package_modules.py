@@ -12,10 +12,10 @@
     pip install --no-deps --target FOLDER rnn-classifiers resdag pytorch-symbolic
     python -m benchmarks.package_modules FOLDER [NAME …]
 
-prints rows as those of docs/reference/modules.md. Each module is asked with normal values and with zeros,
-300 times the usual, 1e-12 times, and one value for all, alone, in a crowd, with three rows in a request, and in parts
-where that is proven. A distance is the largest difference from the module itself, as a part of the largest value, or
-of 1.
+prints a row for each module, of which docs/reference/compatibility.md has the results. Each module is asked with normal
+values and with zeros, 300 times the usual, 1e-12 times, and one value for all, alone, in a crowd, with three rows in a
+request, and in parts where that is proven. A distance is the largest difference from the module itself, as a part of
+the largest value, or of 1.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""CUDA, proven and measured on a machine that has it: `make gpu`, `python -m benchmarks.gpu` (docs/cuda.md).
+"""CUDA, proven and measured on a machine that has it: `make gpu`, `python -m benchmarks.gpu` (docs/operate/gpu.md).
 
 It needs no network. `__main__` reads the options; `requirements` refuses, in one line, where something is missing;
 `step_process` runs each step in a process of its own, since an error on CUDA ends a process or spoils all later runs in

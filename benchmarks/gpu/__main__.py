@@ -26,7 +26,7 @@ steps:
   growth   time and rounding of one layer against the CPU, over batch and hidden sizes
 
 exit status: 0 if everything held, 1 if something did not, 2 if something is missing and nothing was tried. Nothing is
-downloaded; docs/cuda.md says what has to be installed."""
+downloaded; docs/operate/gpu.md says what has to be installed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

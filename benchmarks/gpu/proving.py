@@ -80,7 +80,7 @@ def place_nodes(subject: Subject, device: str, nodes: Mapping[str, Mapping[str, 
     listed = ", ".join(f"{count} {op}" for op, count in sorted(outside.items()))
     note = f"on the CPU: {listed}" if outside else "none fell back"
     if known and not fell_back:
-        note += '; docs/lab/findings.md, "onnxruntime", says that its RNN does'
+        note += "; onnxruntime's RNN does"
     inside = sum(nodes.get(wanted, {}).values())
     verdict = HELD if fell_back == known else FAILED
     return Row("nodes", subject.name, "nodes", verdict, cpu=sum(outside.values()), cuda=inside, note=note)

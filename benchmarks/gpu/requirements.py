@@ -46,7 +46,7 @@ def check_requirements(*, needs_cuda: bool) -> None:
 def find_faults(*, needs_cuda: bool) -> list[str]:
     """List what is missing, a phrase each; empty if nothing is."""
     missing = [name for module, name in _MODULES.items() if importlib.util.find_spec(module) is None]
-    faults = [f"not installed: {', '.join(missing)} (docs/cuda.md says how)"] if missing else []
+    faults = [f"not installed: {', '.join(missing)} (docs/operate/gpu.md says how)"] if missing else []
     if importlib.util.find_spec("onnxruntime") is None:
         return [*faults, "not installed: onnxruntime-gpu (`pip install 'onnxruntime-gpu[cuda,cudnn]'`)"]
     if {"onnxruntime", "onnxruntime-gpu"} <= _distributions():

@@ -1,7 +1,7 @@
 """Run work that may crash, hang or use all memory in a child process, so that only the child ends.
 
 Some files make onnxruntime end its process: with SIGSEGV or SIGABRT, by an endless Loop in the graph, or by a huge
-allocation. The process itself can catch none of these (docs/lab/findings.md, "onnxruntime"). So rnnserve first tries a
+allocation. The process itself can catch none of these. So rnnserve first tries a
 file of unknown origin in a child process. The child runs a module that calls
 `rnnserve.common.guarded_work.answer_requests`. It handles any number of requests, one after the other, because its
 imports take 0.3 s.

@@ -73,7 +73,7 @@ def main() -> int:
         if some:
             titled = {client.title: columns[client.name] for client in some}
             versions = {client.title: client.environment.version() for client in some if client.name in commands}
-            print(render_table(titled, versions, markdown=args.markdown, features=features), end="\n\n")
+            print(render_table(titled, versions, features), end="\n\n")
     print_examples(examples)
     for transport, run in documents.items():
         print(f"{_DOCUMENT}, {transport}: {'works' if run.holds else 'FAILED'}: {run.words}")
@@ -123,7 +123,6 @@ def _parse_arguments() -> argparse.Namespace:
         "--client", action="append", choices=names, metavar="NAME", help="only this one; may be repeated"
     )
     parser.add_argument("--transport", action="append", choices=_TRANSPORTS, help="only this one (default: all)")
-    parser.add_argument("--markdown", action="store_true", help="print the table for docs/reference/grpc-clients.md")
     parser.add_argument(
         "--examples",
         type=Path,

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.errors import MissingDependency
 from campaigns.conformance.clients import CLIENTS
-from campaigns.conformance.environments import ROOT, CppProgram, NodeProgram, PythonProgram
+from campaigns.conformance.environments import CppProgram, NodeProgram, PythonProgram
 from campaigns.conformance.features import FEATURES, HTTP_FEATURES
 from campaigns.conformance.http_clients import HTTP_CLIENTS
 from campaigns.conformance.outcomes import Kind, Outcome, judge
@@ -119,20 +119,13 @@ def test_the_table():
         "other": found | {"live": Outcome(Kind.FAILED, "no answer"), "ready": Outcome(Kind.NOT_OFFERED, "it cannot")},
         "absent": {feature.name: Outcome(Kind.SKIPPED, "no network") for feature in FEATURES},
     }
-    lines = render_table(columns, {"one\\_client": "1.2"}, markdown=True).splitlines()
-    assert lines[:3] == [
-        "| feature | one\\_client 1.2 | other | absent |",
-        "| --- | --- | --- | --- |",
-        "| `ServerLive` | works | **FAILED** | skipped |",
-    ]
+    lines = render_table(columns, {"one\\_client": "1.2"}).splitlines()
+    assert lines[0].split() == ["feature", "one_client", "1.2", "other", "absent"]
+    assert lines[1].split() == ["`ServerLive`", "works", "FAILED", "skipped"]
     assert "- `ServerLive`, FAILED: other: no answer" in lines
     title = next(feature.title for feature in FEATURES if feature.name == "ready")
     assert f"- not offered by other, since it cannot: {title}" in lines
     assert "- absent was skipped: no network" in lines
-    plain = render_table(columns, {}, markdown=False)
-    assert "one_client" in plain
-    assert "FAILED" in plain
-    assert "|" not in plain
 
 
 def test_a_tool_that_is_missing_is_the_reason_why_a_client_is_skipped(monkeypatch, tmp_path):
@@ -158,21 +151,3 @@ def test_each_client_has_a_program_of_its_own():
     assert len(set(files)) == len(files)
     for file in files:
         assert (PROGRAMS / file).is_file()
-
-
-@pytest.mark.parametrize(
-    ("clients", "features", "document"),
-    [(CLIENTS, FEATURES, "grpc-clients.md"), (HTTP_CLIENTS, HTTP_FEATURES, "http-clients.md")],
-)
-def test_the_document_has_a_row_for_each_feature_and_a_column_for_each_client(clients, features, document):
-    """`make conformance CONFORMANCE_FLAGS=--markdown` prints the tables."""
-    lines = (ROOT / "docs" / "reference" / document).read_text().splitlines()
-    (head,) = [at for at, line in enumerate(lines) if line.startswith("| feature |")]
-    columns = [cell.strip().rpartition(" ")[0] for cell in lines[head].strip("| ").split(" | ")[1:]]
-    assert columns == [client.title for client in clients]
-    rows = [line.strip("| ").split(" | ") for line in lines[head + 2 : head + 2 + len(features)]]
-    assert [row[0] for row in rows] == [feature.title for feature in features]
-    for feature, row in zip(features, rows, strict=True):
-        expected = "refused" if feature.refused else "works"
-        found = {client.name: cell for client, cell in zip(clients, row[1:], strict=True)}
-        assert found == {client.name: "-" if feature.name in client.lacks else expected for client in clients}

@@ -1,4 +1,4 @@
-"""Drills: what tries to break a server, beside a bystander that must notice little of it (docs/limits.md).
+"""Drills try to break a server, beside another client that must notice little (docs/reference/errors-and-limits.md).
 
 After the tests a table tells what each drill cost: the bystander's longest wait, and the server's memory.
 """

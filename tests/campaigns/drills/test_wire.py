@@ -1,6 +1,6 @@
 """Each attack over the wire, for a second, on a server of ours: it serves on, a bystander is never failed.
 
-`python -m campaigns.drills.wire` runs the same ones for longer, on any server; docs/lab/attacks.md has what they met.
+`python -m campaigns.drills.wire` runs the same ones for longer, on any server.
 """
 
 import pytest

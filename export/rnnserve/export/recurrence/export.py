@@ -1,6 +1,6 @@
 """`export_onnx` exports any module with recurrent layers through torch's default exporter, one operator per layer.
 
-docs/reference/passes.md lists the passes in order, and the state after each.
+`run_pass` runs each pass, and names the pass that fails.
 """
 
 import contextlib

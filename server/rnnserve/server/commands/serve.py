@@ -398,5 +398,5 @@ def exposure(settings: Settings, metrics_port: int | None = None) -> str:
         return ""
     return (
         f"listens beyond this machine, on {settings.host}, {' and '.join(lacks)}: {'; '.join(ways)}; or --host "
-        "127.0.0.1 (docs/access.md)"
+        "127.0.0.1 (docs/operate/secure.md)"
     )

@@ -24,7 +24,7 @@ TANH, RELU = Subject("rnn", Architecture()), Subject("relu", Architecture(nonlin
             RELU,
             {CUDA: {"RNN": 1}},
             FAILED,
-            'none fell back; docs/lab/findings.md, "onnxruntime", says that its RNN does',
+            "none fell back; onnxruntime's RNN does",
         ),
     ],
 )

@@ -246,7 +246,7 @@ def _report_start(args: argparse.Namespace, port: int) -> None:
         ways.append("let clients bring theirs, without --token-file, or give it --tls-client-ca")
     if lacks and not is_loopback(args.host):
         logging.getLogger(__name__).warning(
-            "listens beyond this machine, on %s, %s: %s; or --host 127.0.0.1 (docs/access.md)",
+            "listens beyond this machine, on %s, %s: %s; or --host 127.0.0.1 (docs/operate/secure.md)",
             args.host,
             " and ".join(lacks),
             "; ".join(ways),
