@@ -1,11 +1,6 @@
 """Find out whether TLS is the reason for a failed connection, for example because only the server uses TLS.
 
-<<<<<<< HEAD
 gRPC's messages don't show this. So after a failure, this module tries a TLS handshake with Python's `ssl`.
-=======
-gRPC's messages don't show this. So after a failure, this module tries a TLS
-handshake with Python's `ssl`.
->>>>>>> main
 """
 
 import socket
