@@ -13,7 +13,6 @@ EXPORT_FLAGS ?=
 LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --duration 5
 BENCH_FLAGS ?=
 GROWTH_FLAGS ?=
-SIMULATE_FLAGS ?=
 ZOO_FLAGS ?=
 MUTANTS_FLAGS ?=
 CONFORMANCE_FLAGS ?=
@@ -46,7 +45,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup docs docs-serve export verify serve test test-full test-all coverage drills drills-long check mutants fuzz \
-	operators conformance format picture dist protos demo-model load zoo ray-test bench compare growth simulate gpu gpu-setup image \
+	operators conformance format picture dist protos demo-model load zoo ray-test bench compare growth gpu gpu-setup image \
 	image-test clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -189,7 +188,7 @@ gpu: ## prove and measure on CUDA, without a network; one table; docs/operate/gp
 	@test -x $(GPU_VENV)/bin/python || { echo "make gpu: there is no $(GPU_VENV); make gpu-setup makes it (docs/operate/gpu.md)"; exit 1; }
 	$(GPU_VENV)/bin/python -m benchmarks.gpu $(GPU_FLAGS)
 
-growth: setup ## measure what a request costs as sizes grow, beside what bounds it: tables, slopes in words, plots
+growth: setup ## measure what a request costs as sizes grow, beside what bounds it: tables
 	$(BIN)/python -m benchmarks.growth $(GROWTH_FLAGS)
 
 image: setup ## build the container image, with podman or what IMAGE_BUILD says; IMAGE, IMAGE_BASE
@@ -202,14 +201,6 @@ image: setup ## build the container image, with podman or what IMAGE_BUILD says;
 
 image-test: setup ## build the image on a base of Debian's, and run it; needs root, buildah, podman, runc and debootstrap
 	$(PYTEST) tests/full/deploy/test_image.py -m long
-
-SIMULATION_COSTS := .bench/simulation/costs.json
-
-$(SIMULATION_COSTS): $(REPOSITORY)/direction_bidirectional/config.pbtxt | setup
-	$(BIN)/python -m benchmarks.simulation --calibrate $(REPOSITORY) --costs $@
-
-simulate: setup $(SIMULATION_COSTS) ## measure what requests cost, once; simulate up to a million a second: p99, what is full first
-	$(BIN)/python -m benchmarks.simulation --costs $(SIMULATION_COSTS) $(SIMULATE_FLAGS)
 
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

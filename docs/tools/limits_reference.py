@@ -29,7 +29,7 @@ _SECTIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "Sequences and sessions": ("server.protocol.sequences",),
     "Access": ("server.access",),
-    "Versions": ("server.repository", "protos", "common.array_archives"),
+    "Versions": ("server.repository", "protos", "protos.array_archives"),
     "Workers": ("server.workers",),
     "The log": ("server.observing", "common"),
     "HTTP": ("web",),

@@ -22,8 +22,7 @@ from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.common.child_process import die_with_parent
 from rnnserve.common.gateway_counts import GatewayCounts, use_gateway_counts
 from rnnserve.common.hosts import is_loopback
-from rnnserve.common.log_format import LOG_FORMATS, log_formatter
-from rnnserve.common.log_limits import LogLimits
+from rnnserve.common.log_format import LOG_FORMATS, LogLimits, log_formatter
 from rnnserve.common.request_lines import LOG_REQUESTS, REQUESTS_LOGGER
 from rnnserve.common.tls_identity import IdentityError, TlsFiles
 from rnnserve.common.unblocked_output import unblock_output
