@@ -17,7 +17,7 @@ from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.first_non_finite import find_first_non_finite, non_finite_advice
 from rnnserve.export.flat_module import FlatModule, flat_script
 from rnnserve.export.onnx_files import load_proto
-from rnnserve.export.onnx_runner import PROVIDERS, OnnxProcess, OnnxRunner
+from rnnserve.export.onnx_runner import PROVIDERS, OnnxRunner
 from rnnserve.export.parity.batches import (
     EXTREMES,
     IDS,
@@ -67,15 +67,14 @@ def prove(
     *,
     seed: int = 0,
     progress: bool = True,
-    process: OnnxProcess | None = None,
     device: str = "cpu",
     reference: Reference | None = None,
 ) -> Proof:
     """Verify that a script and an ONNX model compute the same as a module in eager mode.
 
-    The same seed leads to the same inputs. Pass `process` to run an ONNX model of unknown origin in a separate process.
-    The ONNX model runs on `device` and must meet its limits, while the module runs on the CPU. You can share a
-    `reference` between several verifications of the same module. Raises ParityError with a line for every difference.
+    The same seed leads to the same inputs. The ONNX model runs on `device` and must meet its limits, while the module
+    runs on the CPU. You can share a `reference` between several verifications of the same module. Raises ParityError
+    with a line for every difference.
     """
     with one_thread(), evaluating(model.module):
         reference = reference_of(model) if reference is None else reference
@@ -83,7 +82,7 @@ def prove(
         try:
             loaded = load_proto(onnx_model)
             differences = list(check_onnx(loaded, model.inputs, model.outputs))
-            runner = OnnxRunner(onnx_model, providers=PROVIDERS[device], process=process)
+            runner = OnnxRunner(onnx_model, providers=PROVIDERS[device])
         except DecodeError as error:
             raise ParityError([f"onnx: is no ONNX model: {error}"]) from error
         except RuntimeError as error:
@@ -92,8 +91,7 @@ def prove(
             failures.add(difference)
         graph = ir.from_proto(loaded)
         scripted = None if script is None else _flat_script(model, script, failures)
-        places = None if process is not None else ChosenPlaces(loaded, PROVIDERS[device])
-        comparison = ValueComparison(model, reference, limits, failures, places)
+        comparison = ValueComparison(model, reference, limits, failures, ChosenPlaces(loaded, PROVIDERS[device]))
         batches = list(input_batches(model, seed))
         extremes = ExtremeBatches(
             model, seed, computes_with_sizes=computes_with_sizes(graph), named=named_integers(graph)
