@@ -31,7 +31,6 @@ from rnnserve.export.parity.batches import (
     named_integers,
 )
 from rnnserve.export.parity.batching_safety import find_batching, walk_graph
-from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import FailureCollector, ValueComparison
@@ -91,7 +90,7 @@ def prove(
         graph = ir.from_proto(loaded)
         flat = model.module
         scripted = None if script is None else flat_script(script, flat.call.inputs, flat.outputs)
-        comparison = ValueComparison(model, reference, limits, failures, ChosenPlaces(loaded, PROVIDERS[device]))
+        comparison = ValueComparison(model, reference, limits, failures)
         batches = list(input_batches(model, seed))
         extremes = ExtremeBatches(
             model, seed, computes_with_sizes=computes_with_sizes(graph), named=named_integers(graph)
