@@ -196,9 +196,9 @@ _LOST = (
     "Larger ones, as 1e-6, and torch's own stable functions may help"
 )
 _PLACES = (
-    "If this is an index from argmax, max or sort: among values that are equal except for rounding, as a recurrent layer "
-    "gives for a constant input, implementations choose different indices. Return the values, round them before choosing, "
-    "or, if only louder values than those of your users differ, state the bounds: Floats(…, low=, high=)"
+    "If this is an index from argmax, max or sort: among values that are equal except for rounding, as a recurrent "
+    "layer gives for a constant input, implementations choose different indices. Return the values, round them before "
+    "choosing, or, if only louder values than those of your users differ, state the bounds: Floats(…, low=, high=)"
 )
 _LONG_ONLY = (
     "Only long rows differ, from {:,} steps on, by the rounding that so many steps add up: a sum of all steps does, "
