@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -99,6 +100,26 @@ def test_trial_finds_what_the_analysis_would_have_missed():
     found = find_parts(graph.description, MODEL, {MODEL: graph.model.SerializeToString()}, load)
     assert 'cutting a sequence changes its output "y" by ' in found.record.reason
     assert found.data is None
+
+
+def test_undeclared_state_prevents_continuing_from_declared_one():
+    """If one step rounds otherwise than many, there are no parts, and the second layer would begin again."""
+    nodes = f"""
+        t = Transpose <perm = [1, 0, 2]> (x)  {GRU}
+        ["next/node"] e = GRU <hidden_size = 3> (s, W, R)  d = Squeeze (e, one)  y = Transpose <perm = [1, 0, 2]> (d)
+    """
+    graph = CutGraph(nodes, **DECLARED)
+
+    def load(data):
+        runner = OnnxRunner(data)
+        moved = np.float32(1e-6)
+        return lambda inputs: {
+            name: array + moved * (inputs["x"].shape[1] == 1) for name, array in runner(inputs).items()
+        }
+
+    found = find_parts(graph.description, MODEL, {MODEL: graph.model.SerializeToString()}, load)
+    assert found.data is None
+    assert found.record.not_continued.startswith('cutting a sequence changes its output "y"')
 
 
 def test_lowered_loop_has_the_states_of_its_operator():
