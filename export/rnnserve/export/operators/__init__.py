@@ -15,13 +15,12 @@ from typing import Any
 
 from rnnserve.export.operators import elementwise, layers, reductions, refusals
 from rnnserve.export.operators.elementwise import unify_numbers
-from rnnserve.export.operators.refusals import checked_distribution, refuse_operators
+from rnnserve.export.operators.refusals import refuse_operators
 from rnnserve.export.operators.rewrites import MayBeEmpty, guard_empty_axes, refuse_empty, rewrite_for_onnxruntime
 
 __all__ = [
     "TRANSLATIONS",
     "MayBeEmpty",
-    "checked_distribution",
     "guard_empty_axes",
     "refuse_empty",
     "refuse_operators",
