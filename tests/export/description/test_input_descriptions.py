@@ -242,8 +242,8 @@ def test_module_that_cannot_be_published_is_refused_with_a_remedy(refused):
 
     with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit.script"):  # the latter since torch 2.15
         scripted = torch.jit.script(Plain())
-    refused("TorchScript module: .* Export the module that it was scripted from", UnsupportedModule, module=scripted)
-    refused(r"is of torch.bfloat16, .*: module.float\(\)", UnsupportedModule, module=Model().bfloat16())
+    refused("TorchScript module, .*; publish the nn.Module", UnsupportedModule, module=scripted)
+    refused(r"is bfloat16, .*; publish module.float\(\)", UnsupportedModule, module=Model().bfloat16())
     refused(r"is on meta; publish module.cpu\(\)$", UnsupportedModule, module=Model().to("meta"))
     module = Model()
     module.get_parameter("gru.weight_hh_l0").data[0, 0] = torch.nan

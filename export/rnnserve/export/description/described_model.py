@@ -37,7 +37,6 @@ from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.first_non_finite import non_finite_advice
 from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.recurrence.carried_state import refuse_carried_state
-from rnnserve.export.recurrence.refusals import refuse_scripts
 from rnnserve.export.surroundings import left_as_they_were, restoring
 from rnnserve.export.tensors import Arrays
 from rnnserve.export.torch_adapter import written_module
@@ -126,15 +125,24 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def _unwrapped(module: nn.Module) -> nn.Module:
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UnsupportedModule(
+            "the module is a TorchScript module, which has no Python code to export; publish the nn.Module that was "
+            "scripted"
+        )
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"publish got a {type(module).__name__}; expected an nn.Module")
     parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     while isinstance(module, parallel) or written_module(module) is not module:
         module = module.module if isinstance(module, parallel) else written_module(module)
-    refuse_scripts(module)  # `export_onnx` refuses them, too, but their weights can stop the description before that
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if tensor.device.type != "cpu":
             raise UnsupportedModule(f"the module's {name} is on {tensor.device}; publish module.cpu()")
+        if tensor.dtype == torch.bfloat16:
+            raise UnsupportedModule(
+                f"the module's {name} is bfloat16, which the Open Inference Protocol does not have; publish "
+                "module.float(), which holds the same weights"
+            )
     return module
 
 
