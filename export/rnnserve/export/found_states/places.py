@@ -471,12 +471,14 @@ def find_sum(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) 
 
 def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto, _: str) -> Place | None:
     """Find a declared state that a Concat places before the first step: `cat([last, x], 1)`. None if there is none."""
-    if len(node.input) != 2 or graph.values[node.input[0]].shape is None:
+    if len(node.input) != 2:
         return None
     first, second = node.input
+    steps, before = graph.steps_at(second), graph.values.get(first)
     axis = next(each.i for each in node.attribute if each.name == "axis")
-    along_steps = graph.steps_at(second) == axis % graph.values[first].rank
-    is_declared = along_steps and not graph.depends_on_steps(first) and graph.continues_declared(first)
+    if steps is None or before is None or before.shape is None or axis % before.rank != steps:
+        return None
+    is_declared = graph.continues_declared(first) and not graph.depends_on_steps(first)
     return Place(number, {}, [], []) if is_declared else None
 
 
