@@ -67,6 +67,11 @@ class DistanceRow:
     moved_exact: Spread = dataclasses.field(default_factory=Spread)  # of eager with inputs moved by an ulp
     scale: float = 1.0  # factor by which limits grow, see `rnnserve.protos.differences.scale`
 
+    def add(self, *, found: Array, eager: Array, exact: Array, mask: Mask = None) -> None:
+        """Add all distances of one batch, for values selected by the mask."""
+        self.found_eager.add(found, eager, mask)
+        self.measure(found, eager, exact, mask)
+
     def measure(self, found: Array, eager: Array, exact: Array, mask: Mask = None) -> None:
         """Add the distances from float64 of one batch, for values selected by the mask."""
         self.eager_exact.add(eager, exact, mask)
