@@ -23,7 +23,7 @@ FAILURES = {
     "ray": None,
     "infer": ["model", "none.csv"],
     "health": ["127.0.0.1:1", "--timeout", "0.2"],
-    "load": ["--compare", "none.json", "none.json"],
+    "load": ["--sessions", "1", "--inputs", "none.npz"],
     "completion": None,
     "token": ["list", "--tokens", "none.toml"],
 }

@@ -55,7 +55,7 @@ def test_misspelled_command_or_option_is_answered_with_the_right_one(capsys):
         (["infer", "m", "--timeout", "-1"], "'-1' is not a number of seconds above 0"),
         (["load", "--html"], "--html: expected one argument"),
         (["load", "--rate", "1", "--closed", "1"], "not allowed with argument --rate"),
-        (["load", "--seed", "1.5"], "'1.5' is not a whole number of 0 or more"),
+        (["load", "--seed", "1.5"], "'1.5' is not an integer of at least 0"),
         (["load", "--conn", "3"], "; did you mean --connections?"),
         (["load", "--conn=3"], "; did you mean --connections?"),
         (["serve", "x", "--max-seq", "3"], "; did you mean --max-sequence or --max-sequences?"),

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rnnserve.client import InvalidRequest
-from rnnserve.client.casting import cast_losslessly
+from rnnserve.client.tensors import cast_losslessly
 
 INTEGERS = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"]
 EDGES = sorted(
@@ -31,7 +31,9 @@ def test_integer_keeps_its_value_or_is_refused(value, kind, to):
         found = cast(array, to)
         assert (found.dtype, int(found[0])) == (np.dtype(to), value)
     else:
-        with pytest.raises(InvalidRequest, match=re.escape(f"x is {value} at [0], which {np.dtype(to).name} cannot")):
+        with pytest.raises(
+            InvalidRequest, match=re.escape(f"x is {value} at [0], but the model takes {np.dtype(to).name}")
+        ):
             cast(array, to)
 
 
@@ -52,7 +54,7 @@ def test_float_becomes_the_same_integer_or_is_refused(value, to):
     if np.isfinite(value) and value == int(value) and _holds(int(value), np.dtype(to)):
         assert cast([1.0, value], to).tolist() == [1, int(value)]
     else:
-        with pytest.raises(InvalidRequest, match="cannot hold"):
+        with pytest.raises(InvalidRequest, match="cannot represent"):
             cast([1.0, value], to)
 
 
@@ -60,5 +62,5 @@ def test_floats_are_rounded_unless_they_become_infinite():
     assert cast([0.1], "f4").tolist() == [float(np.float32(0.1))]
     assert np.isnan(cast([np.nan], "f4")).all()
     assert np.isinf(cast([np.inf], "f2")).all()
-    with pytest.raises(InvalidRequest, match=re.escape("x is 1e+300 at [1, 0], which float32 cannot hold")):
+    with pytest.raises(InvalidRequest, match=re.escape("x is 1e+300 at [1, 0], but the model takes float32")):
         cast([[0.0], [1e300]], "f4")

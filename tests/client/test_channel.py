@@ -34,7 +34,7 @@ def test_closed_client_says_so(url, connect):
     assert client.is_live()
     client.close()
     client.close()
-    with pytest.raises(RuntimeError, match="closed: create a new one"):
+    with pytest.raises(RuntimeError, match="closed; create a new one"):
         client.is_live()
     with Client(url) as client:
         assert client.is_live()

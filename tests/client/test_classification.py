@@ -28,7 +28,6 @@ def test_most_probable_class_has_the_label():
     assert found.logits.tolist() == [1, 2]
     np.testing.assert_allclose(found.probabilities, np.exp([1, 2]) / np.exp([1, 2]).sum())
     assert found.h_n is HIDDEN
-    assert (found.c_n, found.output) == (None, None)
     assert read(np.array([1.0, 2.0]), None).label == "1"  # without labels, the index is the label
 
 
@@ -39,9 +38,9 @@ def test_probabilities_of_large_logits_add_up():
 
 def test_answer_without_classes_is_refused():
     for logits, complaint in (
-        (np.zeros(0, "f4"), "scores has no classes"),
+        (np.zeros(0, "f4"), "0 classes; expected floats"),
         (np.zeros(2, int), "scores has dtype int64"),
-        (np.zeros(3, "f4"), "2 labels, but the answer has 3 classes"),
+        (np.zeros(3, "f4"), "3 classes, but the model has 2 labels"),
     ):
         with pytest.raises(InvalidAnswer, match=complaint):
             read(logits)
@@ -62,5 +61,7 @@ def test_output_with_the_classes_is_found(outputs, name):
 
 
 def test_model_without_classes_is_refused():
-    with pytest.raises(InvalidRequest, match=re.escape("model m returns h. classify() needs an output (batch, class")):
+    with pytest.raises(
+        InvalidRequest, match=re.escape("model m has no output (batch, classes) to classify by; its outputs are h")
+    ):
         require_classified_output(model(tensor("h", ["batch", "hidden"])))

@@ -41,29 +41,23 @@ def test_classification_holds_label_probabilities_and_states(client):
     assert first.probabilities.tolist() == pytest.approx(np.exp([2, 4, 3]) / np.exp([2, 4, 3]).sum())
     assert first.h_n.tolist() == [[2, 4]]
     assert second.logits.tolist() == [2, 5, 1], "padding is no part of the sequence"
-    assert (first.c_n, first.output) == (None, None)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sequences=walks, max_rows=st.integers(1, 5), max_request_bytes=st.integers(1, 500))
 def test_ragged_sequences_come_back_in_order_however_they_are_split(url, sequences, max_rows, max_request_bytes):
     with Client(url, max_rows=max_rows, max_request_bytes=max_request_bytes) as client:
-        results = client.classify("sums", sequences, output=True)
+        results = client.predict("sums", sequences)
     assert len(results) == len(sequences)
     for sequence, result in zip(sequences, results, strict=True):
-        assert result.logits.tolist() == [*sequence.sum(axis=0), len(sequence)]
-        assert result.output.tolist() == sequence.cumsum(axis=0).tolist()
-        assert result.h_n.tolist() == [sequence.sum(axis=0).tolist()]
+        assert result["logits"].tolist() == [*sequence.sum(axis=0), len(sequence)]
+        assert result["output"].tolist() == sequence.cumsum(axis=0).tolist()
+        assert result["h_n"].tolist() == [sequence.sum(axis=0).tolist()]
 
 
-def test_only_outputs_that_are_needed_are_requested(client, service):
-    for model, options, requested in (
-        ("sums", {"states": False}, ["logits"]),
-        ("sums", {}, ["logits", "h_n"]),
-        ("sums", {"states": False, "output": True}, ["logits", "output"]),
-        ("sums_lstm", {}, ["logits", "h_n", "c_n"]),
-    ):
-        client.classify(model, [WALK], **options)
+def test_only_classes_and_states_are_requested(client, service):
+    for model, requested in (("sums", ["logits", "h_n"]), ("sums_lstm", ["logits", "h_n", "c_n"])):
+        client.classify(model, [WALK])
         assert [output.name for output in service.requests[-1].outputs] == requested
 
 
@@ -72,18 +66,15 @@ def test_sequence_continues_from_carried_states(connect, max_rows):
     client = connect(max_rows=max_rows)
     whole = client.classify("sums_lstm", [WALK, np.concatenate([SHORT, SHORT])])
     first = client.classify("sums_lstm", [WALK[:1], SHORT])
-    carried = {"h_0": [result.h_n for result in first], "c_0": [result.c_n for result in first]}
-    # Also as one array, in PyTorch's order (layers * directions, batch, hidden).
-    for states in (carried, {name: np.stack(rows, axis=1) for name, rows in carried.items()}):
-        second = client.classify("sums_lstm", [WALK[1:], SHORT], **states)
-        for result, expected in zip(second, whole, strict=True):
-            assert result.h_n.tolist() == expected.h_n.tolist()
-            assert result.c_n.tolist() == expected.c_n.tolist()
+    second = client.classify("sums_lstm", [WALK[1:], SHORT], continue_from=[result.outputs for result in first])
+    for result, expected in zip(second, whole, strict=True):
+        assert result.h_n.tolist() == expected.h_n.tolist()
+        assert result.outputs["c_n"].tolist() == expected.outputs["c_n"].tolist()
 
 
 def test_foreign_server_gets_all_that_it_insists_on(client, service):
     """It has no labels, nothing optional and no `lengths`, and answers in typed contents."""
-    results = client.classify("stranger", [WALK, WALK + 1, SHORT], output=True)
+    results = client.classify("stranger", [WALK, WALK + 1, SHORT])
     assert [(result.label, result.logits.tolist()) for result in results] == [
         ("1", [2, 4, 3]),
         ("1", [5, 7, 3]),

@@ -40,22 +40,20 @@ def test_url_names_hosts_and_ports(url, address):
 @pytest.mark.parametrize(
     ("url", "lesson"),
     [
-        ("http://127.0.0.1:8000", "'http' is not supported.*8001"),
-        ("https://127.0.0.1:8000", "'https' is not supported.*grpcs://host:port for TLS"),
-        ("127.0.0.1", "no host and port.*127.0.0.1:8001"),
-        ("", "no host and port"),
-        ("host:8001/v2", "nothing after the port"),
-        ("host:port", "no host and port"),
+        ("http://127.0.0.1:8000", "unsupported scheme 'http'.*8001"),
+        ("https://127.0.0.1:8000", "unsupported scheme 'https'.*grpcs://host:port for TLS"),
+        ("127.0.0.1", "not host:port.*127.0.0.1:8001"),
+        ("", "not host:port"),
+        ("host:8001/v2", "without a path"),
+        ("host:port", "not host:port"),
         ("::1:8001", r"\[::1\]:8001"),
-        ("host:0", "port 0 is outside"),
-        ("10.0.0.1:8001,10.0.0.2:65536", "port 65536 is outside"),
-        ("0.0.0.0:8001", r"a server listens.*127\.0\.0\.1:8001"),
-        ("host:8001,[::1]:8001", "several addresses are of one kind"),
-        ("a:1,b:1,a:1", "a:1 is listed twice"),
-        (["a:1", "grpcs://b:1"], "some are with TLS .* and some without"),
-        ([], "no server is given"),
-        ("file:///srv/endpoints", "a file that lists servers is no longer read.*10.0.0.1:8001,10.0.0.2:8001"),
-        ("grpcs://file:///srv/endpoints", "a file that lists servers is no longer read"),
+        ("host:0", "port 0; expected 1 to 65535"),
+        ("10.0.0.1:8001,10.0.0.2:65536", "port 65536; expected"),
+        ("host:8001,[::1]:8001", "mixes IPv6 addresses with others"),
+        (["a:1", "grpcs://b:1"], "some use TLS .* and some do not"),
+        ([], "no server was passed"),
+        ("file:///srv/endpoints", "unsupported scheme 'file'"),
+        ("grpcs://file:///srv/endpoints", "not host:port"),
     ],
 )
 def test_other_urls_are_refused_with_a_lesson(url, lesson):
@@ -73,24 +71,27 @@ def test_endpoint_has_its_url_and_survives_pickling(files):
 
 def test_files_for_tls_need_a_url_with_tls(files):
     for name in ("tls_ca", "tls_certificate", "tls_key"):
-        with pytest.raises(InvalidRequest, match=rf"without TLS, but {name} is given: use grpcs://localhost:8001"):
+        with pytest.raises(InvalidRequest, match=rf"{name} needs a URL with TLS, grpcs://localhost:8001"):
             parse_endpoint("localhost:8001", **{name: files.ca})
 
 
 @pytest.mark.parametrize(
     ("names", "lesson"),
     [
-        ({"tls_ca": "none.pem"}, r"none\.pem: cannot be read \(No such file"),
-        ({"tls_ca": "client.key"}, r"tls_ca .*client\.key: holds no certificates in PEM"),
-        ({"tls_certificate": "client.pem"}, "needs both tls_certificate and tls_key"),
-        ({"tls_key": "client.key"}, "needs both tls_certificate and tls_key"),
-        ({"tls_certificate": "client.pem", "tls_key": "none"}, r"none: cannot be read"),
+        ({"tls_ca": "none.pem"}, r"cannot read .*none\.pem \(No such file"),
+        ({"tls_ca": "client.key"}, r"tls_ca .*client\.key contains no certificates in PEM"),
+        ({"tls_certificate": "client.pem"}, "pass both tls_certificate and tls_key"),
+        ({"tls_key": "client.key"}, "pass both tls_certificate and tls_key"),
+        ({"tls_certificate": "client.pem", "tls_key": "none"}, r"cannot read .*none"),
         (
             {"tls_certificate": "client.pem", "tls_key": "stranger.key"},
-            r"stranger\.key: expected .*KEY_VALUES_MISMATCH",
+            r"stranger\.key .*KEY_VALUES_MISMATCH",
         ),
-        ({"tls_certificate": "client.key", "tls_key": "client.key"}, r"client\.key: expected a certificate chain"),
-        ({"tls_certificate": "client.pem", "tls_key": "encrypted.key"}, r"encrypted\.key: expected .* not encrypted"),
+        (
+            {"tls_certificate": "client.key", "tls_key": "client.key"},
+            r"cannot use tls_certificate .*client\.key.*expected a certificate chain",
+        ),
+        ({"tls_certificate": "client.pem", "tls_key": "encrypted.key"}, r"encrypted\.key .*not encrypted"),
     ],
 )
 def test_unusable_files_are_refused_with_a_lesson(files, names, lesson):

@@ -48,7 +48,7 @@ def test_follow_reports_a_bad_line_and_leaves_it_out(infer):
     assert (status, output) == (1, "step  output\n1     1 0\n2     1 3\n")
     first, second = errors.splitlines()
     assert first == "rnnserve infer: standard input, line 3, y: 'two' is not a number"
-    assert second.startswith("rnnserve infer: standard input, line 4: has 3 columns. Expected 2")
+    assert second.startswith("rnnserve infer: standard input, line 4 has 3 columns; expected 2")
 
 
 def test_follow_prints_before_it_reads_the_next_line(url, monkeypatch):

@@ -72,7 +72,7 @@ def test_server_that_does_not_answer_exits_with_1(outcome):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         status, line = outcome(address, "--timeout", "0.2")
-        assert (status, line) == (1, f"rnnserve health: not ready: {address}: no answer within 0.2 s")
+        assert (status, line) == (1, f"rnnserve health: not ready: {address}: no response within 0.2 s")
     status, line = outcome(address, "--live")
     assert (status, "not live" in line, "refused" in line) == (1, True, True)
 

@@ -33,7 +33,7 @@ def test_infer_prints_json_as_one_document(infer, service):
     assert first["probability"] == pytest.approx(0.6652, abs=1e-4)
     assert sum(second["probabilities"]) == pytest.approx(1)
     assert service.requests[0].model_version == "3"
-    assert [output.name for output in service.requests[0].outputs] == ["logits"]
+    assert [output.name for output in service.requests[0].outputs] == ["logits", "h_n"]
 
 
 def npy(array):
@@ -68,13 +68,13 @@ def test_infer_reads_every_format_from_a_file_and_standard_input(infer, tmp_path
 @pytest.mark.parametrize(
     ("words", "stdin", "complaint"),
     [
-        (["sums", "no/such/walks.csv"], "", "no/such/walks.csv: cannot be read (No such file or directory). Expected"),
+        (["sums", "no/such/walks.csv"], "", "cannot read no/such/walks.csv (No such file or directory)"),
         (["sums"], "x,y\n1,2\n1,two\n", "standard input, line 3, y: 'two' is not a number"),
-        (["sums"], "", "standard input: holds no sequences"),
-        (["sums", "--input-format", "npy"], JSON, "standard input: is not a .npy file"),
-        (["sums"], "1,2,3", "standard input, line 1: has 3 columns. Expected 2, one for each of the 2 features of inp"),
+        (["sums"], "", "standard input contains no sequences"),
+        (["sums", "--input-format", "npy"], JSON, "standard input is not a .npy file"),
+        (["sums"], "1,2,3", "standard input, line 1 has 3 columns; expected 2, one for each of the 2 features of inp"),
         (["summs"], JSON, 'no model "summs"'),
-        (["sums", "--outputs", "x"], JSON, "model sums has no output `x`"),
+        (["sums", "--outputs", "x"], JSON, 'model sums has no output "x"'),
         (["bad\udcff"], JSON, "the argument 'bad\\udcff' is not text in the encoding of this system"),
     ],
 )
@@ -93,7 +93,7 @@ def test_infer_over_tls_shows_a_client_certificate(infer, service, tmp_path):
         assert infer("sums", *trust, *shown, stdin=JSON, address=f"grpcs://{address}")[0] == 0
         status, output, errors = infer("sums", stdin=JSON, address=address)
     assert (status, output) == (1, "")
-    assert errors.startswith(f"rnnserve infer: grpc://{address}: the server speaks TLS: use grpcs://{address}")
+    assert errors.startswith(f"rnnserve infer: grpc://{address}: the server uses TLS; connect to grpcs://{address}")
     assert errors.count("\n") == 1
 
 
@@ -103,11 +103,11 @@ def test_infer_without_an_answer_says_what_to_do(infer, service, url):
         address = f"127.0.0.1:{bound.getsockname()[1]}"
         _, output, errors = infer("sums", "--timeout", "1", stdin=JSON, address=address)
     assert output == ""
-    assert errors.startswith(f"rnnserve infer: no server answers at {address}: start one with `make serve`")
+    assert errors.startswith(f"rnnserve infer: no server responds at {address}; start one with `make serve`")
     service.blocked = threading.Event()
     status, _, errors = infer("sums", "--timeout", "0.05", stdin=JSON)
     assert status == 1
-    assert errors.startswith(f"rnnserve infer: no answer from {url} in time: --timeout sets")
+    assert errors.startswith(f"rnnserve infer: {url} did not respond in time; raise the limit with --timeout")
 
 
 def test_infer_prints_outputs_that_are_named(infer):
@@ -141,7 +141,7 @@ def test_infer_prints_all_outputs_of_a_model_that_is_no_classifier(infer, tmp_pa
         assert status == 0
         assert json.loads(output)["sequences"] == [{"sequence": "0", "outputs": {"sum": 3.5, "wide": [*range(9)]}}]
         _, _, errors = infer("step", stdin="[[1, 2]]", address=address)
-        assert "holds the rows of one input, but model step takes a, b" in errors
+        assert 'model step takes "a", "b"; pass the rows of each input by its name' in errors
 
 
 def test_infer_prints_the_server_s_reason_and_which_sequences_failed(infer, service):
@@ -151,5 +151,5 @@ def test_infer_prints_the_server_s_reason_and_which_sequences_failed(infer, serv
     status, _, errors = infer("sums", stdin=json.dumps([[[0, 0]]] * 300))
     assert (status, errors) == (
         1,
-        "rnnserve infer: input[0, 0, 0] is nan; the failing request held sequences 256 to 299, as rows 0 to 43\n",
+        "rnnserve infer: input[0, 0, 0] is nan; the failing request contained sequences 256 to 299, as rows 0 to 43\n",
     )

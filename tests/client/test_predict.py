@@ -95,7 +95,7 @@ def test_token_ids_are_plain_lists(client, asked):
 
 def test_only_outputs_that_are_named_are_requested(client):
     assert [list(row) for row in client.predict("tokens", [[1], [2]], outputs=["sum"])] == [["sum"]] * 2
-    with pytest.raises(InvalidRequest, match="no output `total`; its outputs are sum, doubled"):
+    with pytest.raises(InvalidRequest, match='no output "total"; its outputs are sum, doubled'):
         client.predict("tokens", [[1]], outputs=["total"])
 
 
@@ -122,7 +122,7 @@ def test_rows_continue_from_earlier_predictions(connect, max_rows):
 def test_rows_cannot_continue_without_states(client):
     with pytest.raises(InvalidRequest, match="model tokens has no states"):
         client.predict("tokens", [[1]], continue_from=[{}])
-    with pytest.raises(InvalidRequest, match=r"continue_from\[0\] has no end, from which start continues"):
+    with pytest.raises(InvalidRequest, match=r'continue_from\[0\] has no "end", from which "start" continues'):
         client.predict("time_first", [[[1, 1]]], continue_from=[{"running": np.zeros((1, 2))}])
 
 
@@ -150,7 +150,7 @@ def test_rows_share_requests_as_the_model_s_batching_allows(client):
 
 def test_mistakes_are_refused_before_anything_is_sent(client, asked):
     for model, rows, lesson in (
-        ("tokens", [[1.0], [2.5]], r"sequence 1 is 2.5 at \[0\], which int64 cannot hold"),
+        ("tokens", [[1.0], [2.5]], r"sequence 1 is 2.5 at \[0\], but the model takes int64"),
         ("policy", [[1, 2, 3]], r"row 0 has shape \(3,\), but model policy takes \(features=2\)"),
         ("", [[1]], "name is empty"),
     ):

@@ -53,10 +53,10 @@ def test_axes_without_names_are_cut_where_they_fit():
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("logits", None, "lacks logits.*it has h_n, output"),
-        ("logits", np.zeros((3, 2), "f4"), r"logits has shape \(3, 2\), expected \(2, 2\)"),
-        ("h_n", np.zeros((2, 3), "f4"), r"h_n has shape \(2, 3\), expected \(2, 2, 3\)"),
-        ("output", np.zeros((2, 4, 3), "f4"), r"output has shape \(2, 4, 3\), expected \(2, 5, 3\)"),
+        ("logits", None, 'lacks output "logits".*it has h_n, output'),
+        ("logits", np.zeros((3, 2), "f4"), r"logits has shape \(3, 2\); expected \(2, 2\)"),
+        ("h_n", np.zeros((2, 3), "f4"), r"h_n has shape \(2, 3\); expected \(2, 2, 3\)"),
+        ("output", np.zeros((2, 4, 3), "f4"), r"output has shape \(2, 4, 3\); expected \(2, 5, 3\)"),
     ],
 )
 def test_answer_that_does_not_fit_the_request_is_refused(name, value, complaint):

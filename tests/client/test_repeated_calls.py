@@ -3,21 +3,20 @@
 import pytest
 
 from rnnserve.client.errors import DeadlineExceeded, ResourceExhausted, Unavailable
-from rnnserve.client.remote_calls import Pause, RemoteCall, repeat_calls
+from rnnserve.client.remote_calls import Pause, RemoteCall, repeat_call
 from rnnserve.protos import inference_pb2 as pb
 
 LOST = Unavailable("the server is stopping")
 
 
-def operation():
-    return (yield RemoteCall("ModelInfer", pb.ModelInferRequest()))
+CALL = RemoteCall("ModelInfer", pb.ModelInferRequest())
 
 
 @pytest.fixture
 def steps():
-    """An operation whose first call has been sent."""
-    steps = repeat_calls(operation())
-    assert isinstance(next(steps), RemoteCall)
+    """The steps of a call that has been sent for the first time."""
+    steps = repeat_call(CALL)
+    assert next(steps) is CALL
     return steps
 
 
@@ -33,7 +32,7 @@ def test_lost_call_is_sent_again_after_pauses_that_grow_to_a_second(steps):
         pause = steps.throw(LOST)
         assert isinstance(pause, Pause)
         pauses.append(pause.seconds)
-        assert isinstance(steps.send(None), RemoteCall)
+        assert steps.send(None) is CALL
     assert pauses[0] == 0
     assert all(0.01 * 2**number <= seconds <= 0.02 * 2**number for number, seconds in enumerate(pauses[1:6]))
     assert all(0.5 <= seconds <= 1 for seconds in pauses[7:])
@@ -48,7 +47,7 @@ def test_timeout_of_a_repeated_call_raises_the_loss(steps):
     with pytest.raises(Unavailable) as raised:
         steps.throw(DeadlineExceeded("late"))
     assert raised.value is LOST
-    first = repeat_calls(operation())
+    first = repeat_call(CALL)
     next(first)
     with pytest.raises(DeadlineExceeded):
         first.throw(DeadlineExceeded("late"))
@@ -60,7 +59,7 @@ def test_full_server_is_asked_again_when_it_says(steps):
         pause = steps.throw(lost)
         assert pause.seconds >= seconds
         assert pause.error is lost  # which is raised if the operation has less time
-        assert isinstance(steps.send(None), RemoteCall)
+        assert steps.send(None) is CALL
 
 
 def test_full_server_is_not_asked_again_when_it_does_not_say(steps):

@@ -78,7 +78,7 @@ def test_equal_lengths_are_left_out_unless_the_model_requires_them():
 
 def test_lengths_of_an_unknown_axis_are_requested_from_the_caller():
     insisting = TensorMetadata("lengths", "INT64", (-1,), ("batch",), lengths_of="steps")
-    with pytest.raises(InvalidRequest, match="requires lengths, but no input has the axis steps"):
+    with pytest.raises(InvalidRequest, match="requires lengths, and no input has the axis steps"):
         build([[[1, 2]]], INPUT, insisting)
 
 

@@ -137,7 +137,7 @@ def test_lengths_of_padded_rows_are_where_the_rows_end():
     rows = check_rows(recurrent(), {"input": np.zeros((2, 4, 2)), "lengths": [4, 1]})
     assert rows.sizes == [{"sequence": 4}] * 2
     assert rows.ends == [{"sequence": 4}, {"sequence": 1}]
-    with pytest.raises(InvalidRequest, match=re.escape("lengths[1] is 5. Expected 1 to sequence=4")):
+    with pytest.raises(InvalidRequest, match=re.escape("lengths[1] is 5; expected 1 to sequence=4")):
         check_rows(recurrent(), {"input": np.zeros((2, 4, 2)), "lengths": [4, 5]})
 
 
@@ -147,46 +147,54 @@ def test_lengths_of_padded_rows_are_where_the_rows_end():
         (
             recurrent(),
             np.zeros((4, 2)),
-            "one array of shape (4, 2). Expected (batch, sequence, features=2).*[sequence]",
+            "the array has shape (4, 2); expected (batch, sequence, features=2).*[array]",
         ),
-        (recurrent(), np.zeros(4), "one array of shape (4,). Expected (batch, sequence, features=2), or a list"),
-        (recurrent(), np.array([*TWO, None], dtype=object)[:2], "array of objects, shape (2,).*go into a list"),
+        (recurrent(), np.zeros(4), "the array has shape (4,); expected (batch, sequence, features=2), or a list"),
+        (
+            recurrent(),
+            np.array([*TWO, None], dtype=object)[:2],
+            "array of objects; pass rows of different sizes as a list",
+        ),
         (recurrent(), [TWO[0], np.zeros(4)], "sequence 1 has shape (4,), but model m takes (sequence, features=2)"),
         (recurrent(1), [[0.5, 1]], "sequence 0 has shape (2,).*reshape(-1, 1)"),
-        (recurrent(), [np.zeros((1, 4, 2))], "sequence 0 has shape (1, 4, 2).*batch axis of its own"),
+        (recurrent(), [np.zeros((1, 4, 2))], "sequence 0 has shape (1, 4, 2).*Did you add a batch axis"),
         (recurrent(), [0.5, 0.25], "sequence 0 has shape ().*single number: pass a list"),
         (recurrent(), [TWO[0], np.zeros((0, 2))], "sequence 1 has shape (0, 2) and is empty"),
-        (recurrent(), np.zeros((2, 0, 2)), "sequences: each row has shape (0, 2) and is empty"),
+        (recurrent(), np.zeros((2, 0, 2)), "the array: each row has shape (0, 2) and is empty"),
         (recurrent(), [[[0, 1], [2]]], "sequence 0 is ragged"),
         (
             recurrent(),
             [np.zeros((2, 5))],
             "sequence 0 has shape (2, 5).*in reverse order, (features, sequence), transpose it",
         ),
-        (recurrent(), [np.zeros((4, 2), complex)], "sequence 0 has dtype complex128. Expected real numbers"),
-        (recurrent(), [None], "sequence 0 is None. Expected (sequence, features=2)"),
-        (recurrent(), "walks.json", "sequences is a str. Expected a list"),
-        (time_first(), np.zeros((2, 2)), "Expected (sequence, batch, features=2).*pass [sequence]"),
-        (tokens(), [[1, 2.5]], "sequence 0 is 2.5 at [1], which int64 cannot hold"),
-        (pair(), [[1]], 'model m takes "source", "target": pass a dict'),
-        (pair(), {"source": [[1]]}, '"target" is missing: model m takes (target) for each row'),
-        (pair(), {"source": [[1]], "target": [[1]], "x": [1]}, "model m takes no x: its inputs are source, target, w"),
+        (recurrent(), [np.zeros((4, 2), complex)], "sequence 0 has dtype complex128; expected real numbers"),
+        (recurrent(), [None], "sequence 0 is None; expected (sequence, features=2)"),
+        (recurrent(), "walks.json", '"input" must be a list of rows, got str'),
+        (time_first(), np.zeros((2, 2)), "expected (sequence, batch, features=2).*pass [array]"),
+        (tokens(), [[1, 2.5]], "sequence 0 is 2.5 at [1], but the model takes int64"),
+        (pair(), [[1]], 'model m takes "source", "target"; pass the rows'),
+        (pair(), {"source": [[1]]}, '"target" is missing; model m takes (target) for each row'),
+        (
+            pair(),
+            {"source": [[1]], "target": [[1]], "x": [1]},
+            'model m has no input "x"; its inputs are source, target, w',
+        ),
         (pair(), {"source": [[1]], "target": [[1], [2]]}, '"target" has 2 rows, but "source" has 1'),
         (pair(), {"source": [[1]], "target": [[1, 2]], "weights": [[1]]}, "weights[0] has target=1, but target[0] has"),
-        (recurrent(), {"input": TWO, "h_0": np.zeros((2, 3))}, "h_0 is one array of shape (2, 3).*pass [h_0]"),
+        (recurrent(), {"input": TWO, "h_0": np.zeros((2, 3))}, "h_0 has shape (2, 3).*pass [h_0]"),
         (
             recurrent(),
             {"input": TWO, "h_0": np.zeros((5, 2, 3))},
             "(layers * directions=2, batch, hidden=3).*batch-first",
         ),
         (recurrent(), {"input": TWO, "h_0": [np.zeros((2, 3))]}, '"h_0" has 1 rows, but "input" has 2'),
-        (recurrent(), {"input": TWO, "h_0": 0.0}, "h_0 is a float. Expected a list"),
+        (recurrent(), {"input": TWO, "h_0": 0.0}, '"h_0" must be a list of rows, got float'),
         (lstm(), {"input": TWO, "h_0": np.zeros((2, 2, 3))}, "h_0 was passed without c_0"),
-        (recurrent(layers=-1), {"input": TWO, "h_0": [None, None]}, "None cannot stand for zeros"),
+        (recurrent(layers=-1), {"input": TWO, "h_0": [None, None]}, "h_0 cannot be None in every row"),
         (model(TensorMetadata("a", "BYTES", (-1, 1))), [[0]], "takes a as BYTES"),
-        (model(TensorMetadata("a", "FP32", (1, 3))), [[0, 1, 2]], "a [1, 3] has no batch axis"),
+        (model(TensorMetadata("a", "FP32", (1, 3))), [[0, 1, 2]], "a [1, 3] of model m has no batch axis"),
         (model(), [[0]], "model m takes no input"),
-        (model(), {}, "no rows were passed: the inputs of model m are none"),
+        (model(), {}, "no rows were passed; the inputs of model m are none"),
     ],
 )
 def test_other_rows_are_refused_with_a_lesson(metadata, inputs, lesson):

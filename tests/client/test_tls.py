@@ -11,11 +11,11 @@ from kit.fakes import serving
 from rnnserve.client import InvalidRequest, Unavailable
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
-from rnnserve.client.tls_diagnosis import explain_connection_failure, find_tls_fault
+from rnnserve.client.tls_diagnosis import explain_connection_failure
 
 WALK = [[(0, 1)]]
-TLS, NO_TLS = "the server speaks TLS: use grpcs://{}", "the server does not speak TLS: use grpc://{}"
-UNTRUSTED = "the server's certificate is not trusted: "
+TLS, NO_TLS = "the server uses TLS; connect to grpcs://{}", "the server does not use TLS; connect to grpc://{}"
+UNTRUSTED = "the client does not trust the server's certificate: "
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +66,16 @@ def test_client_that_fits_the_server_is_answered(connect, addresses, arguments, 
         ("grpc", "tls", "", TLS),
         ("grpc", "mutual", "", TLS),
         ("grpcs", "plain", "ca", NO_TLS),
-        ("grpcs", "tls", "", f"{UNTRUSTED}unable to get local issuer certificate; tls_ca (--tls-ca) names the file"),
-        ("grpcs", "tls", "other_ca", f"{UNTRUSTED}unable to get local issuer certificate;"),
+        (
+            "grpcs",
+            "tls",
+            "",
+            f"{UNTRUSTED}unable to get local issuer certificate. Pass the file with its CA certificate as tls_ca",
+        ),
+        ("grpcs", "tls", "other_ca", f"{UNTRUSTED}unable to get local issuer certificate."),
         ("grpcs", "elsewhere", "ca", f"{UNTRUSTED}IP address mismatch, certificate is not valid for '127.0.0.1'"),
-        ("grpcs", "mutual", "ca", "the server asks for a client certificate: give tls_certificate and tls_key"),
-        ("grpcs", "mutual", "ca stranger", "the server does not accept the client certificate in "),
+        ("grpcs", "mutual", "ca", "the server requires a client certificate; pass tls_certificate and tls_key"),
+        ("grpcs", "mutual", "ca stranger", "the server rejected the client certificate in "),
     ],
 )
 def test_client_that_does_not_fit_is_told_what_to_change(
@@ -107,25 +112,26 @@ def answer_once(answer):
     [
         ("grpc", b"HTTP/1.0 400 Bad Request\r\n\r\n", None),
         ("grpc", b"", None),
-        ("grpcs", b"HTTP/1.0 400 Bad Request\r\n\r\n", "the server does not speak TLS"),
+        ("grpcs", b"HTTP/1.0 400 Bad Request\r\n\r\n", "the server does not use TLS"),
         ("grpcs", b"", None),
-        ("grpc", b"\x15\x03\x03\x00\x02\x02\x28", "the server speaks TLS"),  # the alert handshake_failure
-        ("grpcs", b"\x15\x03\x03\x00\x02\x02\x28", "the server asks for a client certificate"),
+        ("grpc", b"\x15\x03\x03\x00\x02\x02\x28", "the server uses TLS"),  # the alert handshake_failure
+        ("grpcs", b"\x15\x03\x03\x00\x02\x02\x28", "the server requires a client certificate"),
     ],
 )
 def test_server_of_another_kind_is_recognized_by_its_first_bytes(scheme, answer, fault):
     listening, thread = answer_once(answer)
     with listening:
-        found = find_tls_fault(parse_endpoint(f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"))
+        error = Unavailable("failed to connect to all addresses")
+        found = explain_connection_failure(parse_endpoint(f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"), error)
         thread.join()
-    assert found == fault or fault in found
+    assert found is error if fault is None else fault in str(found)
 
 
 def test_http_server_is_called_one():
     error = Unavailable("failed to connect to all addresses; last error: … (Trying to connect an http1.x server (400))")
     found = explain_connection_failure(parse_endpoint("127.0.0.1:8000"), error)
     assert isinstance(found, InvalidRequest)
-    assert str(found).startswith("grpc://127.0.0.1:8000: an HTTP server answers there: give the port for gRPC")
+    assert str(found).startswith("grpc://127.0.0.1:8000 is an HTTP server; use the gRPC port")
     for other in (Unavailable("the model is not ready"), ClientError("failed to connect")):
         assert explain_connection_failure(parse_endpoint("127.0.0.1:1"), other) is other
 

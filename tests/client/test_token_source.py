@@ -21,7 +21,7 @@ def test_token_is_sent_to_this_machine():
 
 @pytest.mark.parametrize("url", ELSEWHERE)
 def test_token_is_not_sent_in_plain_text_to_another_machine(url):
-    with pytest.raises(InvalidRequest, match="in plain text: use TLS") as refused:
+    with pytest.raises(InvalidRequest, match="in plain text; use TLS") as refused:
         Client(url, token=TOKEN)
     assert TOKEN not in str(refused.value)
     assert parse_endpoint(url, token=TOKEN, insecure=True).headers
@@ -34,11 +34,11 @@ def test_text_that_is_no_token_is_refused(tmp_path):
     for text in ("", " ", "a b", "ä", "a\tb", "a\nb"):
         path.write_text(text)
         for arguments in ({"token": text}, {"token_file": path}):
-            with pytest.raises(InvalidRequest, match="holds no token"):
+            with pytest.raises(InvalidRequest, match="does not contain a token"):
                 parse_endpoint("localhost:8001", **arguments)
-    with pytest.raises(InvalidRequest, match="cannot be read"):
+    with pytest.raises(InvalidRequest, match="cannot read the token file"):
         parse_endpoint("localhost:8001", token_file=tmp_path / "none")
-    with pytest.raises(InvalidRequest, match="exclude each other"):
+    with pytest.raises(InvalidRequest, match="either token or token_file"):
         parse_endpoint("localhost:8001", token=TOKEN, token_file=os.devnull)
 
 

@@ -102,13 +102,13 @@ def test_tritonclient_gets_what_eager_gives(server, checkpoints, name):
 def test_our_client_gets_what_eager_gives_and_it_is_right(server, checkpoints, name):
     points, directions = generate_walks(1000, min_length=2, max_length=64, seed=2027)
     with Client(server.address) as client:
-        found = client.classify(name, points, output=True)
+        found = client.classify(name, points)
+        outputs = client.predict(name, points, ["output"])
     walks, lengths = pad(points)
     expected = eager(checkpoints, name, walks, lengths)
     assert [result.label for result in found] == [LABELS[index] for index in expected.argmax(axis=1)]
     assert np.mean([result.index == direction for result, direction in zip(found, directions, strict=True)]) >= 0.995
-    for result, walk in zip(found, points, strict=True):
-        assert result.output.shape[0] == len(walk)
+    assert [len(row["output"]) for row in outputs] == [len(walk) for walk in points]
 
 
 def test_infer_reads_a_file_and_prints_json(server, tmp_path, capsys):

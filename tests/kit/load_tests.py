@@ -1,5 +1,6 @@
 """A fake server that classifies walks, results of load tests from given latencies, and `rnnserve load` in-process."""
 
+import itertools
 import json
 import multiprocessing
 from collections import Counter
@@ -36,10 +37,12 @@ def direction(walk):
     return int(a * d - b * c < 0)
 
 
-def walk_model(labels=WALK_LABELS, *, is_inverted=False, is_foreign=False):
-    """Classifies walks by geometry, or wrongly if it is inverted."""
+def walk_model(labels=WALK_LABELS, *, drifts_after=None, is_foreign=False):
+    """Classifies walks by geometry, and the other way round after some calls if it drifts."""
+    calls = itertools.count()
 
     def classify(tensors):
+        is_inverted = drifts_after is not None and next(calls) >= drifts_after
         walks = tensors["input"]
         lengths = tensors.get("lengths", np.full(len(walks), walks.shape[1]))
         classes = [direction(walk) if length > 1 else 0 for walk, length in zip(walks, lengths, strict=True)]
@@ -144,7 +147,7 @@ def sweep(result):
     """Results of seven rates, with latencies that grow with the rate."""
     random = np.random.default_rng(1)
     return [
-        result(random.exponential(rate / 100, 600), rate=rate, batches={1: 400, 3: 20}, checked=600, wrong=0)
+        result(random.exponential(rate / 100, 600), rate=rate, batches={1: 400, 3: 20}, compared=600, different=0)
         for rate in (100, 200, 400, 800, 1600, 3200, 6400)
     ]
 
@@ -159,7 +162,7 @@ def run():
         models=(metadata(),),
         machine={"processor": "abacus <1>"},
         workload={"lengths": "4"},
-        repeatable={"models": {"walks": 1.0}, "length": "4"},
+        options={"models": {"walks": 1.0}, "length": "4"},
     )
 
 

@@ -88,5 +88,5 @@ def test_first_answer_is_compared_with_an_expected_one():
 def test_answer_without_an_output_is_invalid():
     response = answer()
     response.outputs[0].name = "z"
-    with pytest.raises(InvalidAnswer, match="lacks y"):
+    with pytest.raises(InvalidAnswer, match='lacks output "y"'):
         checker().count_wrong(4, response)

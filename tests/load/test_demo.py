@@ -31,5 +31,5 @@ def test_demo_serves_asks_streams_and_measures_without_torch():
 
 
 def test_demo_fails_at_a_wrong_answer():
-    with pytest.raises(Unavailable, match=r"answered \[1, 1\] to \[1, 1\], expected \[1, 0\]"):
+    with pytest.raises(Unavailable, match=r"returned \[1, 1\] for \[1, 1\]; expected \[1, 0\]"):
         demo._checked([1, 1], [1, 1])

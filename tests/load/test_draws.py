@@ -1,16 +1,17 @@
+import argparse
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnserve.client.errors import InvalidRequest
 from rnnserve.load.draws import (
     EvenSizes,
     draw_evenly,
     draw_rounds,
     draw_schedule,
     parse_size_distribution,
-    parse_weights,
+    parse_weight,
 )
 
 
@@ -25,12 +26,12 @@ def test_sizes_are_one_a_range_or_weighted():
         distribution = parse_size_distribution(text)
         assert distribution.sizes == sizes
         assert distribution.probabilities == pytest.approx(probabilities)
-    assert parse_weights(["a=3", "b"]) == {"a": 3.0, "b": 1.0}
+    assert [parse_weight("a=3"), parse_weight("b")] == [("a", 3.0), ("b", 1.0)]
 
 
 def test_other_sizes_are_refused():
-    for text in ("", "0", "-1", "4:", ":4", "5:4", "a", "4=0", "4=-1", "4=inf", "4=nan", "4,4", "1.5"):
-        with pytest.raises(InvalidRequest):
+    for text in ("", "0", "-1", "4:", ":4", "5:4", "a", "4=0", "4=-1", "4=inf", "4=nan", "1.5"):
+        with pytest.raises(argparse.ArgumentTypeError):
             parse_size_distribution(text)
 
 

@@ -93,8 +93,8 @@ def test_sessions_begin_within_the_first_think_time_and_share_scripts(loop):
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (pb.ModelInferResponse(raw_output_contents=[b""]), "has 1 raw outputs, and lacks a final state"),
-        (pb.ModelInferResponse(raw_output_contents=[b"", b"12345"]), "final states of [5] bytes; expected [4]"),
+        (pb.ModelInferResponse(raw_output_contents=[b""]), "has 1 raw outputs and lacks a final state"),
+        (pb.ModelInferResponse(raw_output_contents=[b"", b"12345"]), "the final states have [5] bytes; expected [4]"),
     ],
 )
 def test_answer_without_its_state_is_invalid(loop, answer, said):

@@ -15,25 +15,29 @@ QUICK = ["--rate", "100", "--duration", "0.3", "--warmup", "0.1", "--arrivals", 
 
 
 def test_load_counts_and_checks_every_answer(load, walks):
-    status, output, errors = load(*QUICK, "--batch", "2", "--length", "2:9")
+    status, output, errors = load(*QUICK, "--batch", "2", "--length", "2:9", "--pool", "1")
     assert status == 0
     assert len(walks.requests) == 40
     head, line, _, *said = output.splitlines()
     assert head.startswith("requests/s  answers/s")
     assert line.startswith("100  ")
-    assert "labels: all 60 are right" in said
+    assert "answers: all 60 checked rows equal the reference outputs" in said
     assert errors.startswith("[1/1] 100 requests/s: 30 answers")
 
 
-def test_labels_are_checked_unless_checks_are_off(measured, walks):
-    walks.models["walks"] = walk_model(is_inverted=True)
-    status, point = measured(*QUICK)
-    assert (status, point["labels"], point["answered"]) == (1, {"checked": 30, "wrong": 30}, 30)
+def test_answers_are_checked_unless_checks_are_off(measured, walks):
+    walks.models["walks"] = walk_model(drifts_after=15)
+    status, point = measured(*QUICK, "--pool", "1")
+    assert (status, point["answered"]) == (1, 30)
+    assert point["answers"] == {
+        "compared": 30,
+        "different": 25,
+    }  # 10 were in the warm-up, and the first is the reference
     status, point = measured(*QUICK, "--no-check")
-    assert (status, point["labels"]) == (0, {"checked": 0, "wrong": 0})
+    assert (status, point["answers"]) == (0, {"compared": 0, "different": 0})
     walks.models["walks"] = walk_model(is_foreign=True)  # answers in typed contents
-    status, point = measured(*QUICK)
-    assert (status, point["labels"]) == (0, {"checked": 30, "wrong": 0})
+    status, point = measured(*QUICK, "--pool", "1")
+    assert (status, point["answers"]) == (0, {"compared": 30, "different": 0})
 
 
 @pytest.mark.parametrize(
@@ -81,7 +85,7 @@ def test_generators_share_a_load(measured, walks):
 def test_load_writes_a_page_and_a_document(load, tmp_path, walks):
     walks.has_statistics = True
     files = ["--html", str(tmp_path / "r.html"), "--json", str(tmp_path / "r.json")]
-    assert load("--sweep", "50:100:50", "--duration", "0.2", "--warmup", "0", *files)[0] == 0
+    assert load("--rate", "50,100", "--duration", "0.2", "--warmup", "0", *files)[0] == 0
     assert (tmp_path / "r.html").read_text().count("<svg") == 6
     document = json.loads((tmp_path / "r.json").read_text())
     assert [point["rate"] for point in document["points"]] == [50, 100]
@@ -92,9 +96,8 @@ def test_load_writes_a_page_and_a_document(load, tmp_path, walks):
 def test_load_reports_a_mistake_in_one_line(load):
     for words, said in (
         (["missing"], 'no model "missing"'),
-        (["walks", "walks"], "walks comes twice"),
-        (["walks=x"], "expected NAME or NAME=WEIGHT"),
-        (["--timeout", "1"], "no server answers at 127.0.0.1:1: start one with `make serve`"),
+        (["walks", "walks"], "a model is named twice: walks, walks"),
+        (["--timeout", "1"], "no server responds at 127.0.0.1:1; start one with `make serve`"),
     ):
         status, output, errors = load(*words, *QUICK, **({"url": "127.0.0.1:1"} if "--timeout" in words else {}))
         assert (status, output) == (1, "")
@@ -107,7 +110,7 @@ def test_path_that_cannot_be_written_is_refused_before_anything_is_sent(load, wa
     for option, place in (("--json", "nowhere/r"), ("--json", ""), ("--html", "file/r")):
         status, output, errors = load(*QUICK, option, str(tmp_path / place))
         assert (status, output, errors.count("\n")) == (1, "", 1)
-        assert errors.startswith(f"rnnserve load: {option}: {tmp_path / place}: cannot be written (")
+        assert errors.startswith(f"rnnserve load: {option}: cannot write {tmp_path / place}; ")
     assert walks.requests == []
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -116,17 +119,17 @@ def test_load_over_tls_shows_a_client_certificate(load, walks, tmp_path):
     files = write_certificates(tmp_path)
     shown = ["--tls-certificate", str(files.client), "--tls-key", str(files.key(files.client))]
     with serving(walks, files.server_credentials(files.server, mutual=True)) as address:
-        status, output, _ = load(*QUICK, "--tls-ca", str(files.ca), *shown, url=f"grpcs://{address}")
+        status, output, _ = load(*QUICK, "--pool", "1", "--tls-ca", str(files.ca), *shown, url=f"grpcs://{address}")
         assert status == 0
-        assert "labels: all 30 are right" in output
+        assert "checked rows equal the reference outputs" in output
         _, _, errors = load(*QUICK, url=address)
-    assert errors.startswith(f"rnnserve load: grpc://{address}: the server speaks TLS: use grpcs://{address}")
+    assert errors.startswith(f"rnnserve load: grpc://{address}: the server uses TLS; connect to grpcs://{address}")
 
 
 def test_other_command_lines_are_refused(capsys):
     for words in (
         "--rate 0",
-        "--sweep 1:2",
+        "walks=x",
         "--closed 0",
         "--rate 1 --closed 1",
         "--sessions 1 --closed 1",
@@ -147,9 +150,11 @@ def test_other_command_lines_are_refused(capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--scenario offline", "there is no option --scenario any more: use --closed 1 (single-stream)"),
-        ("--gap-cv 3", "there is no option --gap-cv any more: arrivals are poisson or constant"),
-        ("--processes auto", "there is no 'auto' any more: give a number"),
+        ("--scenario offline", "--scenario has been removed; use --closed 1 (single-stream)"),
+        ("--gap-cv 3", "--gap-cv has been removed; arrivals are poisson or constant"),
+        ("--sweep 100:500:100", "--sweep has been removed; list the rates"),
+        ("--repeat a.json", "--repeat has been removed; run the command"),
+        ("--compare a.json b.json", "--compare has been removed; measure both with --runs 5"),
     ],
 )
 def test_former_option_says_what_to_use_instead(capsys, words, said):

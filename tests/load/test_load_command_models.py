@@ -62,7 +62,7 @@ def test_inputs_of_any_model_are_drawn_from_its_description(load, counted):
     assert status == 0, errors
     tokens = np.concatenate([tensors["tokens"].ravel() for tensors in counted.asked])
     assert set(tokens.tolist()) == {0, 3, 4, 5}, "0 is padding"
-    assert "equal the reference outputs" in output or "no request was answered twice" in output
+    assert "equal the reference outputs" in output or "no request was sent twice" in output
 
 
 def test_answers_that_change_fail_unless_they_are_not_checked(load, counted, tmp_path):
@@ -70,7 +70,7 @@ def test_answers_that_change_fail_unless_they_are_not_checked(load, counted, tmp
     words = [*QUICK, "--inputs", str(tmp_path / "one.npz")]
     status, output, _ = load(*words, url=counted.address)
     assert status == 0
-    assert "answers: all 30 rows equal the reference outputs" in output, "the first one was in the warm-up"
+    assert "answers: all 30 checked rows equal the reference outputs" in output, "the first one was in the warm-up"
     counted.asked.clear()
     counted.drift = 1e-3
     status, output, _ = load(*words, "--json", "-", url=counted.address)
@@ -99,22 +99,22 @@ def test_sessions_carry_their_states_and_repeat_their_answers(load, policies, tm
     (point,) = json.loads((tmp_path / "r.json").read_text())["points"]
     assert (point["sessions"], point["think_seconds"]) == (2, 0.005)
     assert point["answers"]["compared"] == point["answered"] - 8  # those of the first time are the reference
-    assert "sessions of 4 steps, the next 5.00 ms after an answer" in (tmp_path / "r.html").read_text()
+    assert "sessions of 4 steps, the next step 5.00 ms after a response" in (tmp_path / "r.html").read_text()
     policies.drift, policies.drift_after = 1, len(policies.asked) + 12
     status, output, _ = load(*SESSIONS, "policy", url=policies.address)
     assert status == 1
-    assert "rows differ from the reference outputs" in output
+    assert "differ from the reference outputs" in output
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["stateless", *SESSIONS], "model stateless has no states, so that it has no sessions"),
-        ([*SESSIONS, "--inputs", "x.npz"], "--inputs has whole sequences, but --sessions draws points"),
-        (["--think", "5ms"], "--think is for sessions: give their number, --sessions 1"),
-        (["--steps", "5", "--closed", "1"], "--steps is for sessions"),
-        (["--inputs", "x.npz"], "--inputs: the rows are for one model; name one of policy, stateless"),
-        (["policy", "--inputs", "x.npz"], "x.npz: cannot be read (No such file or directory)"),
+        (["stateless", *SESSIONS], "model stateless has no states, so it has no sessions"),
+        ([*SESSIONS, "--inputs", "x.npz"], "--inputs contains whole sequences, but --sessions sends single points"),
+        (["--think", "5ms"], "--think applies only to sessions; add --sessions 1"),
+        (["--steps", "5", "--closed", "1"], "--steps applies only to sessions"),
+        (["--inputs", "x.npz"], "--inputs needs one model; pass one of policy, stateless"),
+        (["policy", "--inputs", "x.npz"], "cannot read x.npz (No such file or directory)"),
     ],
 )
 def test_options_that_do_not_fit_the_models_are_refused_in_one_line(load, policies, words, said):

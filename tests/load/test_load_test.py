@@ -25,10 +25,10 @@ def test_test_with_an_objective_passes_if_some_load_meets_it(load_test, sweep):
     assert (test.decision, test.verdict(test.results[0]), test.best.load.size) == (None, None, 6400)
 
 
-def test_wrong_labels_and_errors_fail(load_test, result):
+def test_wrong_answers_and_errors_fail(load_test, result):
     assert load_test([result()]).passed
-    assert not load_test([result(checked=5, wrong=1)]).passed
-    assert not load_test([result(checked=5, wrong=1)], "p99=5s").passed
+    assert not load_test([result(compared=5, different=1)]).passed
+    assert not load_test([result(compared=5, different=1)], "p99=5s").passed
     assert not load_test([result(), result(errors={"UNAVAILABLE": 1})]).passed
     # Above the rate that meets the objective, a server may refuse requests.
     assert load_test([result([1] * 528), result(errors={"RESOURCE_EXHAUSTED": 1}, rate=1000)], "p99=5s").passed

@@ -32,7 +32,7 @@ def test_terminal_shows_a_bar_and_then_a_line_for_each_load(result):
         "[....................] 0.0 of 11 s, warming up: 0 sent, 0 in flight",
         "[....................] 0.5 of 11 s, warming up: 50 sent, 1 in flight",
         "[##########..........] 5.5 of 11 s, measuring: 600 sent, 10 in flight",
-        "[####################] 11.0 of 11 s, waiting for the last answers: 1,100 sent, 100 in flight",
+        "[####################] 11.0 of 11 s, waiting for the last responses: 1,100 sent, 100 in flight",
     ):
         assert f"[1/2] 100 requests/s: {bar}" in shown
     # The bar is removed, and one line stays.

@@ -5,7 +5,7 @@ from rnnserve.load.statistics import LoadStatistics
 
 
 def test_table_has_a_line_for_each_load(load_test, result):
-    test = load_test([result([1, 2, 3]), result([4], rate=2500, seconds=0.5, checked=1)])
+    test = load_test([result([1, 2, 3]), result([4], rate=2500, seconds=0.5, compared=1)])
     lines = format_results(test).splitlines()
     assert lines[0].split()[:6] == ["requests/s", "answers/s", "p50", "p90", "p99", "p99.9"]
     assert lines[1].startswith("100 ")
@@ -56,16 +56,14 @@ def test_sessions_have_their_jitter(load_test, result):
             {"errors": {"UNAVAILABLE": 3}, "details": {"UNAVAILABLE": "gone"}},
             "3 requests failed with UNAVAILABLE: gone",
         ),
-        ({"checked": 10, "wrong": 4}, "4 of 10 labels are wrong (40%)"),
-        ({"checked": 10}, "labels: all 10 are right"),
-        ({"compared": 10, "different": 4}, "4 of 10 rows differ from the reference outputs (40%)"),
-        ({"compared": 10}, "answers: all 10 rows equal the reference outputs"),
+        ({"compared": 10, "different": 4}, "4 of 10 checked rows (40%) differ from the reference outputs"),
+        ({"compared": 10}, "answers: all 10 checked rows equal the reference outputs"),
         ({}, "not checked"),
-        ({"seconds": 0.25}, "cut short after 0.2 s"),
-        ({"cpu": 0.99}, "the generator may be the limit"),
-        ({"early_end": "p99 was above 5.00 ms"}, "ended early, after 1.0 s, because p99 was above 5.00 ms"),
+        ({"seconds": 0.25}, "stopped after 0.2 s because of --max-requests"),
+        ({"cpu": 0.99}, "the load generator may be the bottleneck"),
+        ({"early_end": "p99 was above 5.00 ms"}, "ended early after 1.0 s because p99 was above 5.00 ms"),
         ({"closed": 4}, "closed loop"),
-        ({"sessions": 4}, "sessions: a step is due a think time after the last answer"),
+        ({"sessions": 4}, "sessions: a step is due one think time after the last response"),
         ({"sessions": 4, "errors": {"UNAVAILABLE": 3}}, "4 sessions: 3 requests failed with UNAVAILABLE"),
     ],
 )
@@ -87,10 +85,10 @@ def test_verdict_names_the_rate_on_each_side(load_test, sweep):
 
 def test_early_end_is_not_a_cut(load_test, result):
     found = list_findings(load_test([result(seconds=0.5, early_end="requests failed")], "p99=5ms"))
-    assert "100 requests/s: ended early, after 0.5 s, because requests failed" in found
-    assert not any("cut short" in finding for finding in found)
+    assert "100 requests/s: ended early after 0.5 s because requests failed" in found
+    assert not any("stopped after" in finding for finding in found)
 
 
 def test_runs_have_an_interval(load_test, result):
     (found, *_) = list_findings(load_test([result([1.0] * 10), result([3.0] * 10)]))
-    assert found.startswith("100 requests/s: mean of 2 runs, at 99% confidence: answers/s 10 ± 0, mean 2.00 ms ± ")
+    assert found.startswith("100 requests/s: mean of 2 runs with 99% confidence: answers/s 10 ± 0, mean 2.00 ms ± ")

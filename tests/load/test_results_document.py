@@ -7,7 +7,7 @@ from rnnserve.load.results_document import build_results_document
 
 def test_document_is_json_and_holds_the_histogram(load_test, sweep, run):
     found = json.loads(json.dumps(build_results_document(load_test(sweep, "p99=20ms"), run)))
-    assert (found["format"], found["passed"], found["objective"]["holds_at"]) == ("rnnserve load 2", True, 200)
+    assert (found["format"], found["passed"], found["objective"]["holds_at"]) == ("rnnserve load 3", True, 200)
     assert (found["objective"]["decision"], found["objective"]["confidence"]) == ("met", 0.99)
     assert found["workload"] == {"models": {"walks": 1.0}, "length": "4"}
     assert [point["verdict"]["decision"] for point in found["points"][:4]] == ["met", "met", "inconclusive", "missed"]

@@ -3,11 +3,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kit.load_tests import direction, metadata
+from kit.load_tests import metadata
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.load import workload
-from rnnserve.load.inputs import UNKNOWN_CLASS, WALK_LABELS, SampleCase, classifies_walks
+from rnnserve.load.inputs import SampleCase
 from rnnserve.load.workload import build_pool
 from rnnserve.protos import inference_pb2 as pb
 
@@ -29,10 +29,9 @@ def test_rows_of_different_lengths_share_a_request(spec):
         assert [output.name for output in request.outputs] == ["logits"]
         lengths = tensors.get("lengths", np.full(4, tensors["input"].shape[1]))
         assert tensors["input"].shape == (4, lengths.max(), 2)
-        classes = pool.checks[index].classes if index in pool.checks else [UNKNOWN_CLASS] * 4
-        for walk, length, class_ in zip(tensors["input"], lengths, classes, strict=True):
+        assert [ends["sequence"] for ends in pool.checks[index].rows.ends] == lengths.tolist()
+        for walk, length in zip(tensors["input"], lengths, strict=True):
             assert not walk[length:].any()
-            assert class_ == (direction(walk) if length > 1 else UNKNOWN_CLASS)
 
 
 def test_model_without_lengths_gets_rows_of_one_length(spec):
@@ -58,22 +57,6 @@ def test_pool_does_not_outgrow_memory(spec, monkeypatch):
     pool = build_pool(spec(length="100", batch="2"))
     assert 1 <= len(pool.payloads) < 10
     assert len(pool.rows) == len(pool.model) == len(pool.payloads) > max(pool.checks)
-
-
-def test_labels_are_checked_for_classifiers_of_walks_only(spec):
-    assert classifies_walks(metadata())
-    assert not classifies_walks(metadata(labels=None))
-    assert not classifies_walks(metadata(labels=WALK_LABELS[::-1]))
-    assert not classifies_walks(metadata(features=3))
-    doubles = metadata()
-    doubles.outputs["logits"] = TensorMetadata("logits", "FP64", (-1, 2))
-    assert not classifies_walks(doubles)
-    assert not build_pool(spec(check=False)).checks
-    assert not build_pool(spec(length="1")).checks, "a walk of one point has no direction"
-    assert all(check.classes is not None for check in build_pool(spec()).checks.values())
-    checks = build_pool(spec(metadata(labels=None), pool=5)).checks
-    assert [check.classes for check in checks.values()] == [None] * 5
-    assert not build_pool(spec(metadata(labels=None), check=False)).checks
 
 
 TOKENS = ModelMetadata(
@@ -128,15 +111,15 @@ def test_samples_are_taken_with_their_answers(spec):
 
 def test_answers_that_do_not_match_their_inputs_are_refused(spec):
     case = SampleCase({"tokens": np.zeros((4, 2), int)}, {"tags": np.zeros((4, 3, 2), np.float32)})
-    with pytest.raises(InvalidRequest, match=r"answers do not match their inputs: .* tags has shape"):
+    with pytest.raises(InvalidRequest, match=r"outputs in the file do not match its inputs: .* tags has shape"):
         build_pool(spec(TOKENS, samples=(case,)))
 
 
 def test_model_whose_inputs_cannot_be_drawn_is_refused(spec):
     for features in (-1, 0):
-        with pytest.raises(InvalidRequest, match="does not describe its axes"):
+        with pytest.raises(InvalidRequest, match="cannot draw rows"):
             build_pool(spec(metadata(features=features)))
-    other = metadata(labels=None)
+    other = metadata()
     other.inputs["input"] = TensorMetadata("input", "BYTES", (-1, -1))
     with pytest.raises(InvalidRequest, match="takes input as BYTES"):
         build_pool(spec(other))
@@ -223,10 +206,10 @@ def test_answers_of_sessions_are_checked_unless_checks_are_off(spec):
 
 def test_models_without_sessions_are_refused(spec):
     assert build_pool(spec()).scripts == ()
-    with pytest.raises(InvalidRequest, match="model walks has no states, so that it has no sessions"):
+    with pytest.raises(InvalidRequest, match="model walks has no states, so it has no sessions"):
         build_pool(spec(metadata(), sessions=1, steps=1))
     whole = session_model(continuable="false", sequences="gru (bidirectional) reads the sequence from its end")
-    with pytest.raises(InvalidRequest, match=r"a part at a time, since gru \(bidirectional\) reads the sequence"):
+    with pytest.raises(InvalidRequest, match=r"cannot be split: gru \(bidirectional\) reads the sequence"):
         build_pool(spec(whole, sessions=1, steps=1))
-    with pytest.raises(InvalidRequest, match=r"model gru has no sessions: .* a part at a time$"):
+    with pytest.raises(InvalidRequest, match=r"model gru has no sessions, because its sequences cannot be split; "):
         build_pool(spec(session_model(continuable="false"), sessions=1, steps=1))

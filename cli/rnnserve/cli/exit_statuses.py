@@ -42,7 +42,7 @@ OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
         },
         "load": {
             0: "every request was answered and every answer that was checked was right; with --slo, some load meets it "
-            "and every such answer was right; with --compare, the files compare, whatever differs",
+            "and every such answer was right",
             1: "otherwise, also if --slo is inconclusive",
         },
     }

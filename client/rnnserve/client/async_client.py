@@ -14,9 +14,8 @@ from rnnserve.client.errors import ClientError, Unavailable, from_rpc_error
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import Prediction
 from rnnserve.client.remote_calls import OperationSteps, Pause, RemoteCall
-from rnnserve.client.row_inputs import InputsLike, RowsLike
-from rnnserve.client.session_operations import StateForm
-from rnnserve.client.sessions import AsyncSession
+from rnnserve.client.row_inputs import InputsLike
+from rnnserve.client.sessions import AsyncSession, StateForm
 from rnnserve.client.tensors import Array
 from rnnserve.client.tls_diagnosis import explain_connection_failure
 
@@ -49,7 +48,7 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
 
     async def close(self) -> None:
         """Close the connection. Calls that other tasks are still waiting for are cancelled."""
-        await asyncio.gather(*(channel.close() for channel in self._channels.close()))
+        await asyncio.gather(*(channel.close() for channel in self._close()))
 
     async def predict(
         self,
@@ -62,28 +61,19 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         timeout: float | None = None,
     ) -> list[Prediction]:
         """Run any model on rows of any sizes. See `Client.predict`."""
-        steps = self._operations.predict(
-            model, sequences, version=version, outputs=outputs, continue_from=continue_from
-        )
-        return await self._run(steps, timeout)
+        return await self._run(self._operations.predict(model, sequences, outputs, continue_from, version), timeout)
 
     async def classify(
         self,
         model: str,
         sequences: InputsLike,
         *,
+        continue_from: Sequence[Mapping[str, Array] | None] | None = None,
         version: str = "",
-        h_0: RowsLike | None = None,
-        c_0: RowsLike | None = None,
-        states: bool = True,
-        output: bool = False,
         timeout: float | None = None,
     ) -> list[Classification]:
         """Classify sequences of any lengths. See `Client.classify`."""
-        steps = self._operations.classify(
-            model, sequences, version=version, h_0=h_0, c_0=c_0, states=states, output=output
-        )
-        return await self._run(steps, timeout)
+        return await self._run(self._operations.classify(model, sequences, continue_from, version), timeout)
 
     @overload
     def session(
@@ -123,8 +113,7 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
         timeout: float | None = None,
     ) -> AsyncSession[Any]:
         """Begin a session, a sequence sent step by step. See `Client.session`."""
-        operations = self._session_operations(model, outputs, rows, state, continue_from, version)
-        return AsyncSession(self._run, operations, is_single=rows is None, timeout=timeout)
+        return AsyncSession(self._run, self._operations, model, outputs, rows, state, continue_from, version, timeout)
 
     async def infer(
         self,
@@ -173,12 +162,12 @@ class AsyncClient(ClientBase[grpc.aio.Channel]):
 
     async def _answer(self, call: RemoteCall | Pause, deadline: Deadline) -> Any:  # noqa: ANN401 - as `Client._answer`
         if isinstance(call, RemoteCall):
-            if not self._channels.addresses:
-                await asyncio.to_thread(self._channels.find)
+            if not self._addresses:
+                self._addresses = await asyncio.to_thread(self._endpoint.resolve)
             return await self._send(call, deadline)
         self._check_pause(call, deadline)
         await asyncio.sleep(call.seconds)
         return None
 
-    def _open(self, addresses: list[str], stays: bool) -> grpc.aio.Channel:
-        return self._endpoint.open_async_channel(self._options, resolved=addresses, repeats=not stays, stays=stays)
+    def _open(self, stays: bool) -> grpc.aio.Channel:
+        return self._endpoint.open_async_channel(self._options, self._addresses, repeats=not stays, stays=stays)

@@ -1,9 +1,9 @@
 """The common base of both clients: settings, channels, deadlines, errors."""
 
 import math
+import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -13,9 +13,8 @@ from rnnserve.client.endpoint import FilePath, Servers, parse_endpoint
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.operations import ClientOperations
 from rnnserve.client.remote_calls import Pause, RemoteCall
-from rnnserve.client.server_channels import ServerChannels
-from rnnserve.client.session_operations import SessionOperations, StateForm
-from rnnserve.client.tensors import Array
+from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from rnnserve.protos.protocol_words import SEQUENCE_HEADER
 
 __all__ = ["ClientBase", "Deadline"]
 
@@ -27,7 +26,9 @@ class Deadline:
 
     def __init__(self, timeout: float) -> None:
         if not timeout > 0:
-            raise InvalidRequest(f"timeout {timeout}: expected seconds above 0, or math.inf for no limit")
+            raise InvalidRequest(
+                f"timeout must be a number of seconds above 0, or math.inf for no limit; got {timeout}"
+            )
         self._end = time.monotonic() + timeout
 
     def remaining(self) -> float | None:
@@ -95,7 +96,10 @@ class ClientBase(ABC, Generic[AnyChannel]):
         self._options = channel_options(max_message_bytes)
         self._timeout = timeout
         self._operations = ClientOperations(max_rows=max_rows, max_request_bytes=max_request_bytes)
-        self._channels: ServerChannels[AnyChannel] = ServerChannels(self._endpoint.resolve, self._open)
+        self._lock = threading.Lock()
+        self._addresses: list[str] = []
+        self._opened: dict[bool, tuple[AnyChannel, GRPCInferenceServiceStub]] = {}
+        self._is_closed = False
 
     @property
     def url(self) -> str:
@@ -103,42 +107,40 @@ class ClientBase(ABC, Generic[AnyChannel]):
         return self._endpoint.address
 
     @abstractmethod
-    def _open(self, addresses: list[str], stays: bool) -> AnyChannel:
+    def _open(self, stays: bool) -> AnyChannel:
         """Open a channel that stays with the first address that responds, or spreads calls over all."""
 
     def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(self._timeout if timeout is None else timeout)
 
     def _send(self, call: RemoteCall, deadline: Deadline) -> Any:  # noqa: ANN401 - a response, or an awaitable of it
-        """Send a call with the deadline of its operation and with the token."""
-        if self._channels.is_closed:
-            raise RuntimeError(f"this client of {self.url} is closed: create a new one")
-        method = getattr(self._channels.stub(call.place), call.method)
-        headers = [*self._endpoint.headers, *(call.headers or ())] or None
-        return method(call.request, timeout=deadline.remaining(), metadata=headers)
+        """Send a call with the deadline of its operation, the token, and the sequence's id for proxies."""
+        method = getattr(self._stub(stays=call.sequence is not None), call.method)
+        headers = [*self._endpoint.headers]
+        if call.sequence is not None:
+            headers.append((SEQUENCE_HEADER, str(call.sequence)))
+        return method(call.request, timeout=deadline.remaining(), metadata=headers or None)
 
-    def _session_operations(
-        self,
-        model: str,
-        outputs: Sequence[str],
-        rows: int | None,
-        state: StateForm | None,
-        continue_from: Mapping[str, Array] | Sequence[Mapping[str, Array] | None] | None,
-        version: str,
-    ) -> SessionOperations:
-        """Create the operations of a session from the arguments of `session`."""
-        return SessionOperations(
-            self._operations,
-            model,
-            outputs=outputs,
-            rows=rows,
-            state=state,
-            continue_from=[continue_from] if isinstance(continue_from, Mapping) else continue_from,
-            version=version,
-        )
+    def _stub(self, *, stays: bool) -> GRPCInferenceServiceStub:
+        """Return the stub of one of the two channels, which is opened when it is first needed. Thread-safe."""
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError(f"this client of {self.url} is closed; create a new one")
+            if stays not in self._opened:
+                self._addresses = self._addresses or self._endpoint.resolve()
+                channel: Any = self._open(stays)  # the stub's type has a form for each kind
+                self._opened[stays] = channel, GRPCInferenceServiceStub(channel)
+            return self._opened[stays][1]
+
+    def _close(self) -> list[AnyChannel]:
+        """Open no more channels. Returns the open channels, which the caller must close."""
+        with self._lock:
+            self._is_closed = True
+            opened, self._opened = self._opened, {}
+        return [channel for channel, _ in opened.values()]
 
     def _check_pause(self, pause: Pause, deadline: Deadline) -> None:
         """Raise the pause's error if the operation has less time left or the client has been closed."""
         remaining = deadline.remaining()
-        if self._channels.is_closed or (remaining is not None and remaining <= pause.seconds):
+        if self._is_closed or (remaining is not None and remaining <= pause.seconds):
             raise pause.error

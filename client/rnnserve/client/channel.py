@@ -49,14 +49,13 @@ def channel_options(max_message_bytes: int) -> ChannelOptions:
     ]
 
 
-def service_config(balancing: Balancing, *, repeats: bool, shuffles: bool = False) -> str:
+def service_config(balancing: Balancing, *, repeats: bool) -> str:
     """Return gRPC's service config as JSON.
 
-    With `repeats`, gRPC sends lost calls again within their deadline. With `shuffles`, `pick_first` tries the addresses
-    in random order. Servers that report NOT_SERVING get no calls, except with `pick_first`.
+    With `repeats`, gRPC sends lost calls again within their deadline. Servers that report NOT_SERVING get no calls,
+    except with `pick_first`.
     """
-    policy: dict[str, object] = {"shuffleAddressList": True} if shuffles else {}
-    config: dict[str, object] = {"loadBalancingConfig": [{balancing: policy}]}
+    config: dict[str, object] = {"loadBalancingConfig": [{balancing: {}}]}
     if balancing != "pick_first":
         config["healthCheckConfig"] = {"serviceName": ""}
     if repeats:

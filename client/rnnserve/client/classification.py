@@ -24,7 +24,7 @@ class Classification:
         index: Index of the same class in `logits`.
         probabilities: (classes,) float64, the softmax of `logits`.
         logits: (classes,), in the model's dtype: the output whose last axis has the classes, whatever its name.
-        outputs: All requested outputs, by name.
+        outputs: This output and the final states, by name. To continue the sequence, pass it in `continue_from`.
     """
 
     label: str
@@ -40,25 +40,8 @@ class Classification:
 
     @property
     def h_n(self) -> npt.NDArray[Any] | None:
-        """(layers * directions, hidden), in the model's dtype: the hidden state after the last point.
-
-        To continue the sequence, pass it as `h_0` of the next part. None if you did not request states, or if the model
-        has no such output.
-        """
+        """(layers * directions, hidden): the hidden state after the last point, or None if the model has none."""
         return self.outputs.get("h_n")
-
-    @property
-    def c_n(self) -> npt.NDArray[Any] | None:
-        """(layers * directions, hidden), in the model's dtype: the cell state of an LSTM, or None for other cells."""
-        return self.outputs.get("c_n")
-
-    @property
-    def output(self) -> npt.NDArray[Any] | None:
-        """(length, directions * hidden), in the model's dtype: the last layer's output at every point.
-
-        None if you did not request it.
-        """
-        return self.outputs.get("output")
 
 
 def classified_output(metadata: ModelMetadata) -> str | None:
@@ -79,8 +62,8 @@ def require_classified_output(metadata: ModelMetadata) -> str:
     name = classified_output(metadata)
     if name is None:
         raise InvalidRequest(
-            f"model {metadata.name} returns {', '.join(metadata.outputs) or 'nothing'}. classify() needs an output "
-            '(batch, classes), whose last axis is named "classes"; predict() returns any outputs'
+            f"model {metadata.name} has no output (batch, classes) to classify by; its outputs are "
+            f"{', '.join(metadata.outputs) or 'none'}. Use predict()"
         )
     return name
 
@@ -92,12 +75,10 @@ def read_classification(prediction: Prediction, output: str, metadata: ModelMeta
         InvalidAnswer: The output has no classes, or the numbers of labels and classes differ.
     """
     logits, labels = prediction[output], metadata.labels
-    if logits.dtype.kind != "f":
-        raise InvalidAnswer(f"the answer's {output} has dtype {logits.dtype}, expected floating-point numbers")
-    if not logits.size:
-        raise InvalidAnswer(f"the answer's {output} has no classes")
+    if logits.dtype.kind != "f" or not logits.size:
+        raise InvalidAnswer(f"output {output} has dtype {logits.dtype} and {logits.size} classes; expected floats")
     if labels is not None and len(labels) != logits.size:
-        raise InvalidAnswer(f"the model has {len(labels)} labels, but the answer has {logits.size} classes")
+        raise InvalidAnswer(f"output {output} has {logits.size} classes, but the model has {len(labels)} labels")
     index = int(logits.argmax())
     # Subtract the maximum, so that no exponential overflows. Infinite logits become NaN without a warning.
     with np.errstate(invalid="ignore"):

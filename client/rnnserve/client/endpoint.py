@@ -13,7 +13,7 @@ import grpc
 from rnnserve.client.channel import BALANCINGS, Balancing, ChannelOptions, service_config
 from rnnserve.client.errors import InvalidRequest, Unavailable
 from rnnserve.client.tls import TlsFiles
-from rnnserve.client.token_source import TokenSource, check_way, token_source
+from rnnserve.client.token_source import TokenSource, check_way
 
 __all__ = ["Endpoint", "FilePath", "Servers", "parse_endpoint"]
 
@@ -21,9 +21,8 @@ FilePath = str | os.PathLike[str]
 Servers = str | Sequence[str]
 """A URL, which may list several servers, or a list of URLs."""
 
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@?#]+):(?P<port>[0-9]{1,5})")
-_EVERY_INTERFACE = {"0.0.0.0", "[::]"}  # noqa: S104 - refused below
-_DNS, _FILE = "dns:///", "file://"
+_HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%]+\]|[^\s:/\[\]@?#]+):(?P<port>[0-9]{1,5})")
+_DNS = "dns:///"
 
 
 @dataclass(frozen=True)
@@ -82,14 +81,14 @@ class Endpoint:
             for family, _, _, _, (ip, *_) in infos:
                 found.setdefault(f"[{ip}]:{port}" if family == socket.AF_INET6 else f"{ip}:{port}", family)
         if not found:
-            raise Unavailable(f"no address of {', '.join(self.addresses)} is found ({failed})")
+            raise Unavailable(f"cannot resolve {', '.join(self.addresses)} ({failed})")
         return [address for address, family in found.items() if family == socket.AF_INET] or list(found)
 
     def open_channel(
         self,
         options: ChannelOptions,
+        resolved: Sequence[str] = (),
         *,
-        resolved: Sequence[str] | None = None,
         repeats: bool = False,
         stays: bool = False,
     ) -> grpc.Channel:
@@ -106,8 +105,8 @@ class Endpoint:
     def open_async_channel(
         self,
         options: ChannelOptions,
+        resolved: Sequence[str] = (),
         *,
-        resolved: Sequence[str] | None = None,
         repeats: bool = False,
         stays: bool = False,
     ) -> grpc.aio.Channel:
@@ -118,14 +117,13 @@ class Endpoint:
         return grpc.aio.secure_channel(target, self.tls.channel_credentials(), arguments)
 
     def _target(
-        self, options: ChannelOptions, resolved: Sequence[str] | None, *, repeats: bool, stays: bool
+        self, options: ChannelOptions, resolved: Sequence[str], *, repeats: bool, stays: bool
     ) -> tuple[str, ChannelOptions]:
         """Return gRPC's target and the options for it."""
         host = self.address.rpartition(":")[0]
         is_one_server = not self.is_list and (host == "localhost" or _ip_version(host) is not None)
         balancing: Balancing = "pick_first" if stays or is_one_server else self.balancing
-        config = service_config(balancing, repeats=repeats, shuffles=stays and not self.is_list)
-        options = [*options, ("grpc.service_config", config)]
+        options = [*options, ("grpc.service_config", service_config(balancing, repeats=repeats))]
         if stays:  # if connections are shared, pick_first prefers an open one to the first in order
             options.append(("grpc.use_local_subchannel_pool", 1))
         if not self.is_list:
@@ -153,24 +151,26 @@ def parse_endpoint(
     With TLS, the certificate of each server must be valid for the first address.
     """
     if balancing not in BALANCINGS:
-        raise InvalidRequest(f"balancing {balancing!r}: expected one of {', '.join(BALANCINGS)}")
+        raise InvalidRequest(f"balancing must be one of {', '.join(BALANCINGS)}; got {balancing!r}")
     urls = [servers] if isinstance(servers, str) else list(servers)
     if not urls:
-        raise InvalidRequest("no server is given: expected host:port, or a list of such")
+        raise InvalidRequest("no server was passed; expected host:port, or a list of these")
     split = [_split_scheme(url) for url in urls]
     if len({is_tls for is_tls, _ in split}) > 1:
-        raise InvalidRequest(f"{', '.join(urls)}: some are with TLS (grpcs://) and some without: use one for all")
+        raise InvalidRequest(f"{', '.join(urls)}: some use TLS (grpcs://) and some do not; use the same scheme for all")
     addresses = _check_addresses(",".join(urls), [address for _, listed in split for address in listed])
     address = ",".join(addresses)
     files = {"tls_ca": tls_ca, "tls_certificate": tls_certificate, "tls_key": tls_key}
     paths = {name: Path(path) for name, path in files.items() if path is not None}
-    source = token_source(token, token_file)
+    if token is not None and token_file is not None:
+        raise InvalidRequest("pass either token or token_file, not both")
+    source = None if token is None and token_file is None else TokenSource(token, token_file)
     if split[0][0]:
         tls = TlsFiles(ca=paths.get("tls_ca"), certificate=paths.get("tls_certificate"), key=paths.get("tls_key"))
         tls.ssl_context()  # validates the files
         return Endpoint(address, tls, balancing, source)
     if paths:
-        raise InvalidRequest(f"url {urls[0]!r} is without TLS, but {', '.join(paths)} is given: use grpcs://{address}")
+        raise InvalidRequest(f"{', '.join(paths)} needs a URL with TLS, grpcs://{address}; got {urls[0]!r}")
     if source is not None and not insecure:
         check_way(addresses)
     return Endpoint(address, None, balancing, source)
@@ -179,52 +179,31 @@ def parse_endpoint(
 def _split_scheme(url: str) -> tuple[bool, list[str]]:
     """Return whether a URL uses TLS, and its addresses."""
     scheme, separator, rest = url.partition("://")
-    if _FILE in url:
-        raise InvalidRequest(
-            f"url {url!r}: a file that lists servers is no longer read. List the addresses, "
-            "10.0.0.1:8001,10.0.0.2:8001, or use one name that has them all in DNS, dns:///name:8001"
-        )
     if not separator or url.startswith(_DNS):
         return False, url.split(",")
     if scheme not in ("grpc", "grpcs"):
         raise InvalidRequest(
-            f"url {url!r}: the scheme {scheme!r} is not supported. Expected host:port, grpc://host:port, or "
-            "grpcs://host:port for TLS; the usual ports are 8001 for gRPC and 8000 for HTTP"
+            f"url {url!r} has the unsupported scheme {scheme!r}; expected host:port, grpc://host:port, or "
+            "grpcs://host:port for TLS. The usual gRPC port is 8001"
         )
     return scheme == "grpcs", rest.split(",")
 
 
 def _check_addresses(url: str, addresses: Sequence[str]) -> list[str]:
     """Check each `host:port` of a URL, and return them."""
-    listed = [_check_address(url, address.strip().removeprefix(_DNS)) for address in addresses]
-    for index, address in enumerate(listed):
-        if address in listed[:index]:
-            raise InvalidRequest(f"url {url!r}: {address} is listed twice")
+    listed = [address.strip().removeprefix(_DNS) for address in addresses]
+    for address in listed:
+        parts = _HOST_PORT.fullmatch(address)
+        if parts is None:
+            raise InvalidRequest(
+                f"url {url!r} is not host:port or grpc://host:port, such as 127.0.0.1:8001 or [::1]:8001 without a path"
+            )
+        if not 1 <= int(parts["port"]) <= 65535:
+            raise InvalidRequest(f"url {url!r} has port {parts['port']}; expected 1 to 65535, usually 8001 for gRPC")
     versions = {_ip_version(address.rpartition(":")[0]) for address in listed}
     if 6 in versions and versions != {6}:
-        raise InvalidRequest(
-            f"url {url!r}: several addresses are of one kind, 10.0.0.1:8001,10.0.0.2:8001 or [::1]:8001,[::2]:8001, or "
-            "names that have addresses of IPv4"
-        )
+        raise InvalidRequest(f"url {url!r} mixes IPv6 addresses with others; list addresses of one kind")
     return listed
-
-
-def _check_address(url: str, address: str) -> str:
-    parts = _HOST_PORT.fullmatch(address)
-    if parts is None:
-        raise InvalidRequest(
-            f"url {url!r} has no host and port. Expected host:port or grpc://host:port, such as 127.0.0.1:8001 or "
-            "[::1]:8001, with nothing after the port"
-        )
-    host, port = parts["host"], int(parts["port"])
-    if not 1 <= port <= 65535:
-        raise InvalidRequest(f"url {url!r}: port {port} is outside 1..65535; the usual port for gRPC is 8001")
-    if host in _EVERY_INTERFACE:
-        raise InvalidRequest(
-            f"url {url!r}: on {host} a server listens (on every interface), but a client cannot reach it there. On the "
-            f"same machine, use 127.0.0.1:{port}"
-        )
-    return address
 
 
 def _ip_version(host: str) -> int | None:

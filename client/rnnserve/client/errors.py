@@ -50,8 +50,8 @@ __all__ = [
 _MOST_DETAIL_BYTES = 16 << 10
 """Bytes of an error's details that the client reads. gRPC accepts only 8 KiB of metadata by default."""
 
-_HOW_TO_SEND = "it is sent with --token-file FILE or RNNSERVE_TOKEN_FILE, and in Python with token_file="
-_SHOW_CERTIFICATE = "it is shown with --tls-certificate and --tls-key, and in Python with tls_certificate= and tls_key="
+_HOW_TO_SEND = "pass a token with --token-file FILE or RNNSERVE_TOKEN_FILE, or in Python with token_file="
+_SHOW_CERTIFICATE = "pass it with --tls-certificate and --tls-key, or in Python with tls_certificate= and tls_key="
 
 
 class ClientError(Exception):
@@ -84,11 +84,7 @@ class UnreadableInput(InvalidRequest):
 
 
 class FailedPrecondition(ClientError):
-    """The request is valid, but the server's present state does not allow it.
-
-    From `rnnserve serve`, it means that the session cannot continue, because its state is too old or its version no
-    longer serves. Begin a new session.
-    """
+    """The request is valid, but the server's state does not allow it now. If a session raises it, begin a new one."""
 
     STATUS = grpc.StatusCode.FAILED_PRECONDITION
 
@@ -161,8 +157,7 @@ class InvalidAnswer(InternalError):
     """The response violates the protocol, or contradicts the model's metadata."""
 
 
-_DIRECT: list[type[ClientError]] = ClientError.__subclasses__()
-_CLASSES = {kind.STATUS: kind for kind in _DIRECT}
+_CLASSES: dict[grpc.StatusCode, type[ClientError]] = {kind.STATUS: kind for kind in ClientError.__subclasses__()}
 
 
 def reworded(error: ClientError, message: str) -> ClientError:

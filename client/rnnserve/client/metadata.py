@@ -7,7 +7,7 @@ continues as `h_0`, and `c_n` as `c_0`.
 
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from google.protobuf.message import DecodeError
@@ -148,7 +148,8 @@ class ModelMetadata:
 def read_metadata(response: inference_pb2.ModelMetadataResponse) -> ModelMetadata:
     """Return the metadata in a ModelMetadata response. Raises InvalidAnswer if `labels` is not a JSON list of texts."""
     properties = {name: _property(text) for name, text in response.properties.items()}
-    inputs, outputs = _tensors(response.inputs), _tensors(response.outputs)
+    inputs = {tensor.name: _tensor(tensor) for tensor in response.inputs}
+    outputs = {tensor.name: _tensor(tensor) for tensor in response.outputs}
     _assume_roles(inputs, outputs)
     return ModelMetadata(
         name=response.name,
@@ -159,10 +160,6 @@ def read_metadata(response: inference_pb2.ModelMetadataResponse) -> ModelMetadat
         labels=_labels(response.name, properties.get("labels")),
         properties=properties,
     )
-
-
-def _tensors(tensors: Iterable[inference_pb2.ModelMetadataResponse.TensorMetadata]) -> dict[str, TensorMetadata]:
-    return {tensor.name: _tensor(tensor) for tensor in tensors}
 
 
 def _tensor(tensor: inference_pb2.ModelMetadataResponse.TensorMetadata) -> TensorMetadata:
@@ -243,7 +240,7 @@ def _labels(model: str, text: str | None) -> tuple[str, ...] | None:
     try:
         labels = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InvalidAnswer(f"model {model}: its property labels is not JSON: {text!r}") from error
+        raise InvalidAnswer(f"the labels of model {model} are not valid JSON: {text!r}") from error
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise InvalidAnswer(f"model {model}: its property labels is not a JSON list of strings: {text!r}")
+        raise InvalidAnswer(f"the labels of model {model} are not a JSON list of strings: {text!r}")
     return tuple(labels) or None

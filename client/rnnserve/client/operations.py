@@ -14,21 +14,21 @@ from rnnserve.client.classification import Classification, read_classification, 
 from rnnserve.client.errors import ClientError, InvalidRequest, Unavailable, Unimplemented
 from rnnserve.client.metadata import ModelMetadata, read_metadata
 from rnnserve.client.predictions import Prediction, read_predictions
-from rnnserve.client.remote_calls import OperationSteps, RemoteCall
+from rnnserve.client.remote_calls import OperationSteps, RemoteCall, repeat_call
 from rnnserve.client.request_builder import build_request, group_rows
 from rnnserve.client.row_inputs import InputsLike, RowInputs, RowsLike, check_rows, main_input
 from rnnserve.client.tensors import Array, add_input, read_outputs
 from rnnserve.protos import inference_pb2
 
-__all__ = [
-    "ClientOperations",
-    "add_states",
-    "check_model",
-    "check_outputs",
-]
+__all__ = ["ClientOperations", "PriorStates", "SendRequest", "add_states", "check_model", "check_outputs", "send"]
 
-T = TypeVar("T")
 Answer = TypeVar("Answer", bound=Message)
+
+PriorStates = Sequence[Mapping[str, Array] | None]
+"""For each row an earlier result with the final states, or None for a row that begins with zeros."""
+
+SendRequest = Callable[[inference_pb2.ModelInferRequest], OperationSteps[inference_pb2.ModelInferResponse]]
+"""The steps that send one inference request and return its response."""
 
 
 class ClientOperations:
@@ -39,7 +39,9 @@ class ClientOperations:
 
     def __init__(self, *, max_rows: int, max_request_bytes: int) -> None:
         if max_rows < 1 or max_request_bytes < 1:
-            raise InvalidRequest(f"max_rows {max_rows} and max_request_bytes {max_request_bytes} must be at least 1")
+            raise InvalidRequest(
+                f"max_rows and max_request_bytes must be at least 1; got {max_rows} and {max_request_bytes}"
+            )
         self._max_rows = max_rows
         self._max_bytes = max_request_bytes
         self._metadata_cache: dict[tuple[str, str], ModelMetadata] = {}
@@ -47,19 +49,19 @@ class ClientOperations:
     def is_live(self) -> OperationSteps[bool]:
         """Return whether the server is live. False if no server can be reached."""
         try:
-            answer = yield from _call("ServerLive", inference_pb2.ServerLiveRequest(), inference_pb2.ServerLiveResponse)
+            request = inference_pb2.ServerLiveRequest()
+            return (yield from send("ServerLive", request, inference_pb2.ServerLiveResponse)).live
         except Unavailable:
             return False
-        return answer.live
 
     def is_ready(self, model: str, version: str) -> OperationSteps[bool]:
         """Return whether a model is ready, or all models if none is named. False if no server can be reached."""
         try:
             if model:
                 request = inference_pb2.ModelReadyRequest(name=model, version=version)
-                return (yield from _call("ModelReady", request, inference_pb2.ModelReadyResponse)).ready
+                return (yield from send("ModelReady", request, inference_pb2.ModelReadyResponse)).ready
             everything = inference_pb2.ServerReadyRequest()
-            return (yield from _call("ServerReady", everything, inference_pb2.ServerReadyResponse)).ready
+            return (yield from send("ServerReady", everything, inference_pb2.ServerReadyResponse)).ready
         except Unavailable:
             return False
 
@@ -67,7 +69,7 @@ class ClientOperations:
         """Return a model's metadata, and cache them for `predict`."""
         check_model(model)
         request = inference_pb2.ModelMetadataRequest(name=model, version=version)
-        metadata = read_metadata((yield from _call("ModelMetadata", request, inference_pb2.ModelMetadataResponse)))
+        metadata = read_metadata((yield from send("ModelMetadata", request, inference_pb2.ModelMetadataResponse)))
         self._metadata_cache[model, version] = metadata
         return metadata
 
@@ -75,7 +77,7 @@ class ClientOperations:
         """Return the protocol extensions that the server offers, or none if it does not report them."""
         request = inference_pb2.ServerMetadataRequest()
         try:
-            answer = yield from _call("ServerMetadata", request, inference_pb2.ServerMetadataResponse)
+            answer = yield from send("ServerMetadata", request, inference_pb2.ServerMetadataResponse)
         except Unimplemented:
             return frozenset()
         return frozenset(answer.extensions)
@@ -91,47 +93,31 @@ class ClientOperations:
         request.outputs.extend(
             inference_pb2.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in outputs
         )
-        return read_outputs((yield from _call("ModelInfer", request, inference_pb2.ModelInferResponse)))
+        return read_outputs((yield from send("ModelInfer", request, inference_pb2.ModelInferResponse)))
 
     def predict(
         self,
         model: str,
         sequences: InputsLike,
-        *,
-        version: str,
         outputs: Sequence[str],
-        continue_from: Sequence[Mapping[str, Array] | None] | None,
+        continue_from: PriorStates | None,
+        version: str,
     ) -> OperationSteps[list[Prediction]]:
         """Run a model on rows of any sizes, in as few requests as the model and the limits allow."""
-
-        def prepare(metadata: ModelMetadata, sequences: InputsLike) -> tuple[InputsLike, list[str]]:
-            inputs = sequences if continue_from is None else add_states(metadata, sequences, continue_from)
-            return inputs, check_outputs(metadata, outputs)
-
-        answers = yield from self._ask_rows(model, version, sequences, prepare)
+        answers = yield from self._ask_rows(
+            model, sequences, lambda metadata: check_outputs(metadata, outputs), continue_from, version
+        )
         return [prediction for prediction, _ in answers]
 
     def classify(
-        self,
-        model: str,
-        sequences: InputsLike,
-        *,
-        version: str,
-        h_0: RowsLike | None,
-        c_0: RowsLike | None,
-        states: bool,
-        output: bool,
+        self, model: str, sequences: InputsLike, continue_from: PriorStates | None, version: str
     ) -> OperationSteps[list[Classification]]:
         """Classify rows of any sizes: run the model, and turn the output with the classes into labels."""
-        initial = {name: state for name, state in (("h_0", h_0), ("c_0", c_0)) if state is not None}
 
-        def prepare(metadata: ModelMetadata, sequences: InputsLike) -> tuple[InputsLike, list[str]]:
-            requested = [require_classified_output(metadata)]
-            requested += [name for name in metadata.states.values() if states]
-            requested += check_outputs(metadata, ["output"]) if output else []
-            return _named(metadata, sequences) | initial if initial else sequences, requested
+        def requested(metadata: ModelMetadata) -> list[str]:
+            return [require_classified_output(metadata), *metadata.states.values()]
 
-        answers = yield from self._ask_rows(model, version, sequences, prepare)
+        answers = yield from self._ask_rows(model, sequences, requested, continue_from, version)
         try:
             # The first requested output is the one with the classes.
             return [read_classification(each, next(iter(each)), answering) for each, answering in answers]
@@ -139,36 +125,36 @@ class ClientOperations:
             self._forget(model)
             raise
 
-    def count_requests(self, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]) -> int:
-        """Return how many requests `ask` makes for these rows."""
-        return sum(1 for _ in self._group(metadata, rows, requested))
-
-    def _group(self, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]) -> Iterator[list[int]]:
+    def group(self, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]) -> Iterator[list[int]]:
+        """Yield the indices of the rows in each request that `ask` makes."""
         return group_rows(metadata, rows, requested, max_rows=self._max_rows, max_bytes=self._max_bytes)
 
     def ask(
-        self, model: str, version: str, metadata: ModelMetadata, rows: RowInputs, requested: Sequence[str]
+        self,
+        model: str,
+        version: str,
+        metadata: ModelMetadata,
+        rows: RowInputs,
+        requested: Sequence[str],
+        send_request: SendRequest,
     ) -> OperationSteps[list[tuple[Prediction, ModelMetadata]]]:
         """Send the rows. Returns each row's prediction, and the metadata of the version that computed it."""
         answers: dict[int, tuple[Prediction, ModelMetadata]] = {}
-        for chosen in self._group(metadata, rows, requested):
+        for chosen in self.group(metadata, rows, requested):
             try:
                 request = build_request(model, version, metadata, rows, chosen, requested)
-                response = yield from _call("ModelInfer", request, inference_pb2.ModelInferResponse)
-                answering = yield from self._metadata_of_version(model, version, response.model_version)
+                response = yield from send_request(request)
+                found = response.model_version
+                answering = yield from self._metadata_of_version(model, version, found)
+                outputs = read_outputs(response)
                 predictions = read_predictions(
-                    answering,
-                    read_outputs(response),
-                    rows,
-                    chosen,
-                    requested=requested,
-                    model_version=response.model_version,
+                    answering, outputs, rows, chosen, requested=requested, model_version=found
                 )
             except ClientError as error:
                 # Outdated metadata in the cache may be the reason for any failure.
                 self._forget(model)
                 if len(chosen) < len(rows):
-                    error.add_note(f"the failing request held {_describe_rows(chosen)}")
+                    error.add_note(f"the failing request contained {_describe_rows(chosen)}")
                 raise
             for index, prediction in zip(chosen, predictions, strict=True):
                 answers[index] = prediction, answering
@@ -177,19 +163,20 @@ class ClientOperations:
     def _ask_rows(
         self,
         model: str,
-        version: str,
         sequences: InputsLike,
-        prepare: Callable[[ModelMetadata, InputsLike], tuple[InputsLike, list[str]]],
+        requested: Callable[[ModelMetadata], list[str]],
+        continue_from: PriorStates | None,
+        version: str,
     ) -> OperationSteps[list[tuple[Prediction, ModelMetadata]]]:
-        """Check the rows and send them. `prepare` returns the inputs and the names of the outputs to request."""
+        """Check the rows and send them. `requested` returns the names of the outputs to request."""
         check_model(model)
         sequences = _read_iterators(sequences)
         if isinstance(sequences, list | tuple) and not sequences:
             return []
 
         def checked(metadata: ModelMetadata) -> tuple[ModelMetadata, RowInputs, list[str]]:
-            inputs, requested = prepare(metadata, sequences)
-            return metadata, check_rows(metadata, inputs), requested
+            inputs = sequences if continue_from is None else add_states(metadata, sequences, continue_from)
+            return metadata, check_rows(metadata, inputs), requested(metadata)
 
         cached = self._metadata_cache.get((model, version))
         if cached is not None:
@@ -201,7 +188,7 @@ class ClientOperations:
                 cached = None
         if cached is None:
             call = checked((yield from self.metadata(model, version)))
-        return (yield from self.ask(model, version, *call))
+        return (yield from self.ask(model, version, *call, _send_once))
 
     def _metadata_of_version(self, model: str, version: str, answered: str) -> OperationSteps[ModelMetadata]:
         """Return the metadata of the version that responded. Its labels may differ from another version's."""
@@ -216,18 +203,25 @@ class ClientOperations:
             self._metadata_cache.pop(key, None)
 
 
-def _call(method: str, request: Message, kind: type[Answer]) -> OperationSteps[Answer]:
-    """Make one call. `kind` is the expected type of the response."""
-    answer = yield RemoteCall(method, request)
+def send(
+    method: str, request: Message, kind: type[Answer], *, sequence: int | None = None, repeats: bool = False
+) -> OperationSteps[Answer]:
+    """Make one call. `kind` is the expected type of the response. With `repeats`, see `repeat_call`."""
+    call = RemoteCall(method, request, sequence)
+    answer = (yield from repeat_call(call)) if repeats else (yield call)
     if not isinstance(answer, kind):
-        raise TypeError(f"{method} was answered with a {type(answer).__name__}")
+        raise TypeError(f"{method} returned a {type(answer).__name__}")
     return answer
+
+
+def _send_once(request: inference_pb2.ModelInferRequest) -> OperationSteps[inference_pb2.ModelInferResponse]:
+    return send("ModelInfer", request, inference_pb2.ModelInferResponse)
 
 
 def check_model(model: str) -> None:
     """Raise InvalidRequest if the name is empty."""
     if not model:
-        raise InvalidRequest("the model's name is empty")
+        raise InvalidRequest("the model name is empty")
 
 
 def _read_iterators(sequences: Any) -> Any:  # noqa: ANN401 - any value; `check_rows` checks it
@@ -243,27 +237,21 @@ def check_outputs(metadata: ModelMetadata, outputs: Sequence[str]) -> list[str]:
     for name in names:
         if name not in metadata.outputs:
             raise InvalidRequest(
-                f"model {metadata.name} has no output `{name}`; its outputs are {', '.join(metadata.outputs)}"
+                f'model {metadata.name} has no output "{name}"; its outputs are {", ".join(metadata.outputs)}'
             )
     return names or list(metadata.outputs)
 
 
-def _named(metadata: ModelMetadata, sequences: InputsLike) -> dict[str, RowsLike]:
-    return dict(sequences) if isinstance(sequences, Mapping) else {main_input(metadata).name: sequences}
-
-
-def add_states(
-    metadata: ModelMetadata, sequences: InputsLike, continue_from: Sequence[Mapping[str, Array] | None]
-) -> dict[str, RowsLike]:
+def add_states(metadata: ModelMetadata, sequences: InputsLike, continue_from: PriorStates) -> dict[str, RowsLike]:
     """Add the initial states from earlier predictions, one for each row. None starts a row with zero states."""
     if not metadata.states:
-        raise InvalidRequest(f"model {metadata.name} has no states, so its rows cannot continue earlier ones")
-    inputs = _named(metadata, sequences)
+        raise InvalidRequest(f"model {metadata.name} has no states to continue from; leave out continue_from")
+    inputs = dict(sequences) if isinstance(sequences, Mapping) else {main_input(metadata).name: sequences}
     for initial, final in metadata.states.items():
         for index, prediction in enumerate(continue_from):
             if prediction is not None and final not in prediction:
                 raise InvalidRequest(
-                    f"continue_from[{index}] has no {final}, from which {initial} continues: request {final} as well"
+                    f'continue_from[{index}] has no "{final}", from which "{initial}" continues; add it to outputs'
                 )
         inputs[initial] = [None if prediction is None else prediction[final] for prediction in continue_from]
     return inputs

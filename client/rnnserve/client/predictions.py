@@ -56,9 +56,13 @@ def _rows(
 ) -> list[Array]:
     array, tensor = outputs.get(name), metadata.outputs.get(name)
     if array is None or tensor is None:
-        raise InvalidAnswer(f"the answer lacks {name}, which was requested: it has {', '.join(outputs) or 'nothing'}")
+        raise InvalidAnswer(
+            f'the response lacks output "{name}", which was requested; it has {", ".join(outputs) or "none"}'
+        )
     if tensor.batch_axis is None:
-        raise InvalidAnswer(f"{name} {list(tensor.shape)} has no batch axis, so it cannot be divided into rows")
+        raise InvalidAnswer(
+            f"output {name} {list(tensor.shape)} has no batch axis, so it cannot be split into rows; use infer()"
+        )
     sizes = _expected_shape(tensor, rows, chosen)
     # If the server names no axes, their names are assumed, so only the sizes in the metadata are checked.
     expected = (
@@ -70,7 +74,7 @@ def _rows(
         size in (found, -1) for size, found in zip(expected, array.shape, strict=True)
     )
     if not fits:
-        raise InvalidAnswer(f"the answer's {name} has shape {array.shape}, expected {expected} (-1: any size)")
+        raise InvalidAnswer(f"output {name} has shape {array.shape}; expected {expected}, where -1 is any size")
     divided = np.moveaxis(array, tensor.batch_axis, 0)
     padded = [
         axis if found == size else None for axis, found, size in zip(tensor.axis_names, array.shape, sizes, strict=True)

@@ -64,7 +64,7 @@ def build_request(
             lengths = [rows.ends[index].get(tensor.lengths_of, -1) for index in chosen]
             if not tensor.optional and -1 in lengths:
                 raise InvalidRequest(
-                    f"model {metadata.name} requires {name}, but no input has the axis {tensor.lengths_of}: pass {name}"
+                    f"model {metadata.name} requires {name}, and no input has the axis {tensor.lengths_of}; pass {name}"
                 )
             if not tensor.optional or any(length != largest.get(tensor.lengths_of, -1) for length in lengths):
                 add_input(request, name, np.array(lengths).astype(dtype_of(tensor)))

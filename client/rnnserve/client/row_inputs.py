@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.client.casting import cast_losslessly, check_numbers
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
-from rnnserve.client.tensors import Array, as_array
+from rnnserve.client.tensors import Array, as_numbers, cast_losslessly
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BATCH
 
@@ -62,20 +61,20 @@ def check_rows(metadata: ModelMetadata, inputs: InputsLike) -> RowInputs:
     if not given and metadata.inputs and all(tensor.optional for tensor in metadata.inputs.values()):
         return RowInputs({}, [{}], [{}])  # one row, for a model that requires no input
     if not given:
-        raise InvalidRequest(f"no rows were passed: the inputs of model {metadata.name} are {_listed(metadata)}")
+        raise InvalidRequest(f"no rows were passed; the inputs of model {metadata.name} are {_listed(metadata)}")
     named = isinstance(inputs, Mapping) and len(inputs) > 1
     rows = {name: _check_input(metadata, name, value, named=named) for name, value in given.items()}
     first, count = next((name, len(arrays)) for name, arrays in rows.items())
     for name, arrays in rows.items():
         if len(arrays) != count:
             raise InvalidRequest(
-                f'"{name}" has {len(arrays)} rows, but "{first}" has {count}. Expected one for each row in every input'
+                f'"{name}" has {len(arrays)} rows, but "{first}" has {count}; every input needs the same number of rows'
             )
     for name, tensor in metadata.inputs.items():
         if name not in rows and tensor.required and not tensor.lengths_of:
             raise InvalidRequest(
-                f'"{name}" is missing: model {metadata.name} takes {describe_row(tensor)} for each row, since its own '
-                "default depends on other inputs"
+                f'"{name}" is missing; pass {describe_row(tensor)} for each row, because the default of model '
+                f"{metadata.name} depends on other inputs"
             )
         if name not in rows and not tensor.optional and name in metadata.states:
             # Servers that follow the protocol strictly require every input. `rnnserve serve` marks states as optional.
@@ -107,7 +106,8 @@ def main_input(metadata: ModelMetadata) -> TensorMetadata:
     if len(required) != 1:
         names = ", ".join(f'"{tensor.name}"' for tensor in required or metadata.inputs.values()) or "no input"
         raise InvalidRequest(
-            f"model {metadata.name} takes {names}: pass a dict with the rows of each input by its name"
+            f"model {metadata.name} takes {names}; pass the rows of each input by its name (a dict, a JSON object or a "
+            ".npz file)"
         )
     return required[0]
 
@@ -116,24 +116,24 @@ def dtype_of(tensor: TensorMetadata) -> np.dtype[Any]:
     """Return the dtype of a model's input. Raises InvalidRequest if the input doesn't accept numbers."""
     dtype = DTYPES.get(tensor.datatype)
     if dtype is None:
-        raise InvalidRequest(f"the model takes {tensor.name} as {tensor.datatype}, which has no numeric dtype in numpy")
+        raise InvalidRequest(f"the model takes {tensor.name} as {tensor.datatype}, which is not a number; use infer()")
     return dtype
 
 
 def _check_names(metadata: ModelMetadata, names: Sequence[str]) -> None:
     for name in names:
         if name not in metadata.inputs:
-            raise InvalidRequest(f"model {metadata.name} takes no {name}: its inputs are {_listed(metadata)}")
+            raise InvalidRequest(f'model {metadata.name} has no input "{name}"; its inputs are {_listed(metadata)}')
     for name, tensor in metadata.inputs.items():
         if name in names or tensor.optional or tensor.lengths_of or name in metadata.states:
             continue
-        raise InvalidRequest(f'"{name}" is missing: model {metadata.name} takes {describe_row(tensor)} for each row')
+        raise InvalidRequest(f'"{name}" is missing; model {metadata.name} takes {describe_row(tensor)} for each row')
     carried = [name for name in names if name in metadata.states]
     missing = [name for name in metadata.states if name in metadata.inputs and name not in names]
     if carried and missing:
         raise InvalidRequest(
-            f"{', '.join(carried)} was passed without {', '.join(missing)}: model {metadata.name} needs all its "
-            "initial states, or none (h_n of the previous part as h_0, c_n as c_0)"
+            f"{', '.join(carried)} was passed without {', '.join(missing)}; model {metadata.name} needs all of its "
+            "initial states or none (h_n of the previous part as h_0, c_n as c_0)"
         )
 
 
@@ -142,34 +142,31 @@ def _check_input(metadata: ModelMetadata, name: str, value: RowsLike, *, named: 
     tensor = metadata.inputs[name]
     if tensor.batch_axis is None:
         raise InvalidRequest(
-            f"model {metadata.name}: {name} {list(tensor.shape)} has no batch axis, so it cannot be made of rows; "
-            "infer() sends tensors unchanged"
+            f"{name} {list(tensor.shape)} of model {metadata.name} has no batch axis, so it cannot be split into rows; "
+            "send the whole tensor with infer()"
         )
     is_named = named or name in metadata.states or bool(tensor.lengths_of)
+    whole = name if is_named else "the array"
     if hasattr(value, "__array__"):  # iterating over another library's tensor would confuse layers with rows
-        what = name if is_named else "sequences"
-        whole = cast_losslessly(_check_whole(tensor, np.asarray(value), what), dtype_of(tensor), what)
-        arrays = list(np.moveaxis(whole, tensor.batch_axis, 0))
+        array = cast_losslessly(_check_whole(tensor, np.asarray(value), whole), dtype_of(tensor), whole)
+        arrays = list(np.moveaxis(array, tensor.batch_axis, 0))
         if arrays:
-            _check_row(metadata, tensor, arrays[0], f"{what}: each row")
+            _check_row(metadata, tensor, arrays[0], f"{whole}: each row")
         return list(arrays)
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise InvalidRequest(
-            f"{name if is_named else 'sequences'} is a {type(value).__name__}. Expected a list of arrays"
-        )
-    given: list[tuple[str, Array | None]] = []
+        raise InvalidRequest(f'"{name}" must be a list of rows, got {type(value).__name__}')
+    rows: list[tuple[str, Array | None]] = []
     for index, row in enumerate(value):
         what = f"{name}[{index}]" if is_named else f"{row_word(tensor)} {index}"
         if row is None and name not in metadata.states and not tensor.optional:
-            raise InvalidRequest(f"{what} is None. Expected {describe_row(tensor)}: only initial states may be None")
-        given.append((what, None if row is None else as_array(row, what)))
+            raise InvalidRequest(f"{what} is None; expected {describe_row(tensor)}. Only initial states may be None")
+        rows.append((what, None if row is None else as_numbers(row, what)))
     checked: list[Array | None] = []
-    for what, array in given:
-        if array is not None:
-            check_numbers(array, what)
-            _check_row(metadata, tensor, array, what, [row for _, row in given])
-            array = cast_losslessly(array, dtype_of(tensor), what)
-        checked.append(array)
+    others = [row for _, row in rows]
+    for what, each in rows:
+        if each is not None:
+            _check_row(metadata, tensor, each, what, others)
+        checked.append(None if each is None else cast_losslessly(each, dtype_of(tensor), what))
     return checked
 
 
@@ -177,9 +174,9 @@ def _check_whole(tensor: TensorMetadata, array: Array, what: str) -> Array:
     """Check the shape of an array with all axes of an input."""
     if array.dtype == object:
         raise InvalidRequest(
-            f"{what} is an array of objects, shape {array.shape}. Rows of different sizes go into a list: "
-            f"[first, second], each {describe_row(tensor)}"
+            f"{what} is an array of objects; pass rows of different sizes as a list of arrays {describe_row(tensor)}"
         )
+    as_numbers(array, what)
     expected = ", ".join(describe_axis(axis, size) for axis, size in zip(tensor.axis_names, tensor.shape, strict=True))
     if matches(array.shape, tensor.shape) or (0 in array.shape and array.ndim == len(tensor.shape)):
         return array
@@ -187,14 +184,15 @@ def _check_whole(tensor: TensorMetadata, array: Array, what: str) -> Array:
     batch_first = [BATCH, *(axis for axis in tensor.axis_names if axis != BATCH)]
     sizes = dict(zip(tensor.axis_names, tensor.shape, strict=True))
     if matches(array.shape, [size for _, size in tensor.row_axes]):
-        hint = f". It looks like a single row: pass [{what if what != 'sequences' else 'sequence'}]"
+        hint = f". This looks like a single row: pass [{what if what != 'the array' else 'array'}]"
     elif tensor.batch_axis != 0 and matches(array.shape, [sizes[axis] for axis in batch_first]):
-        hint = f". It looks batch-first: the model takes the batch as axis {tensor.batch_axis}; use numpy.moveaxis"
+        hint = (
+            f". This looks batch-first, but the model takes the batch as axis {tensor.batch_axis}: use numpy.moveaxis"
+        )
     elif array.ndim == len(tensor.shape) and tensor.batch_axis is not None:
         hint = likely_mistake(tensor, [np.moveaxis(array, tensor.batch_axis, 0).shape[1:]])
     raise InvalidRequest(
-        f"{what} is one array of shape {array.shape}. Expected ({expected}), or a list of arrays "
-        f"{describe_row(tensor)}{hint}"
+        f"{what} has shape {array.shape}; expected ({expected}), or a list of arrays {describe_row(tensor)}{hint}"
     )
 
 
@@ -205,12 +203,12 @@ def _check_row(
     expected = [size for _, size in tensor.row_axes]
     if matches(array.shape, expected) and 0 not in array.shape:
         return
-    said = f"{what} has shape {array.shape}"
-    if 0 in array.shape and len(array.shape) == len(expected):
-        raise InvalidRequest(f"{said} and is empty. Expected {describe_row(tensor)}, every size at least 1")
+    found = f"{what} has shape {array.shape}"
+    if 0 in array.shape:
+        raise InvalidRequest(f"{found} and is empty; expected {describe_row(tensor)} with sizes of at least 1")
     shapes = [array.shape, *(row.shape for row in others if row is not None)]
     raise InvalidRequest(
-        f"{said}, but model {metadata.name} takes {describe_row(tensor)}{likely_mistake(tensor, shapes)}"
+        f"{found}, but model {metadata.name} takes {describe_row(tensor)}{likely_mistake(tensor, shapes)}"
     )
 
 
@@ -251,9 +249,9 @@ def likely_mistake(tensor: TensorMetadata, shapes: Sequence[_Shape]) -> str:
     expected = [size for _, size in tensor.row_axes]
     shape = tuple(shapes[0])
     if len(shape) == len(expected) + 1:
-        return ". It has a batch axis of its own: pass the arrays in it as separate rows"
+        return ". Did you add a batch axis? Pass the arrays in it as separate rows"
     if not shape:
-        return ". It is a single number: pass a list of rows"
+        return ". This is a single number: pass a list of rows"
     if len(shape) == len(expected) - 1 and expected[-1] == 1:
         return ". If each step has one number, use reshape(-1, 1)"
     if len(shape) != len(expected):
@@ -262,7 +260,9 @@ def likely_mistake(tensor: TensorMetadata, shapes: Sequence[_Shape]) -> str:
     counted = f"the model takes {size} {axis}, not {shape[-1]}" if size not in (-1, shape[-1]) else ""
     if len(shape) > 1 and all(_fits(tensor, tuple(each)[::-1]) for each in shapes):
         order = ", ".join(name for name, _ in reversed(tensor.row_axes))
-        return f". If its axes are in reverse order, ({order}), transpose it{f'; else {counted}' if counted else ''}"
+        return (
+            f". If its axes are in reverse order, ({order}), transpose it{f'. Otherwise, {counted}' if counted else ''}"
+        )
     return f". Note that {counted}" if counted else ""
 
 
@@ -286,8 +286,8 @@ def _row_sizes(metadata: ModelMetadata, rows: Mapping[str, Sequence[Array | None
                 continue
             if sizes.setdefault(axis, size) != size:
                 raise InvalidRequest(
-                    f"{name}[{index}] has {axis}={size}, but {source[axis]}[{index}] has {axis}={sizes[axis]}. "
-                    "Expected one size of an axis in all inputs of a row"
+                    f"{name}[{index}] has {axis}={size}, but {source[axis]}[{index}] has {axis}={sizes[axis]}; "
+                    "an axis must have the same size in all inputs of a row"
                 )
             source.setdefault(axis, name)
     return sizes
@@ -305,7 +305,7 @@ def _row_ends(
         if name in tensors:
             ends[axis] = int(tensors[name][index])
             if not 1 <= ends[axis] <= sizes.get(axis, ends[axis]):
-                raise InvalidRequest(f"{name}[{index}] is {ends[axis]}. Expected 1 to {axis}={sizes[axis]}")
+                raise InvalidRequest(f"{name}[{index}] is {ends[axis]}; expected 1 to {axis}={sizes[axis]}")
         elif axis in sizes:
             ends[axis] = sizes[axis]
     return ends
@@ -318,7 +318,7 @@ def _zeros(tensor: TensorMetadata, rows: Sequence[Array | None], sizes: Mapping[
         other = next((array for array in rows if array is not None), None)
         if other is None:
             raise InvalidRequest(
-                f"{tensor.name}: the server does not report the size of a row, so None cannot stand for zeros"
+                f"{tensor.name} cannot be None in every row, because the server does not report its size; pass zeros"
             )
         shape = list(other.shape)
     return np.zeros(shape, dtype_of(tensor))

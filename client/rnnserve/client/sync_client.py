@@ -14,9 +14,8 @@ from rnnserve.client.errors import ClientError, from_rpc_error
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import Prediction
 from rnnserve.client.remote_calls import OperationSteps, Pause, RemoteCall
-from rnnserve.client.row_inputs import InputsLike, RowsLike
-from rnnserve.client.session_operations import StateForm
-from rnnserve.client.sessions import Session
+from rnnserve.client.row_inputs import InputsLike
+from rnnserve.client.sessions import Session, StateForm
 from rnnserve.client.tensors import Array
 from rnnserve.client.tls_diagnosis import explain_connection_failure
 
@@ -34,8 +33,8 @@ class Client(ClientBase[grpc.Channel]):
 
     If a server responds UNAVAILABLE, the client sends the request again, to the next server: up to three times within
     the timeout, as long as few requests fail. It retries the steps of a session until the timeout. Any other error is
-    raised at once. If a server keeps a session's state (`state` is "server"), its steps go only to that server, once
-    each.
+    raised at once. Sessions whose state the server keeps (`state` is "server") use only the first server that responds,
+    and each of their steps is sent once.
 
     Every method may raise a `ClientError` and takes a `timeout` in seconds for the whole operation: None for the
     client's default, `math.inf` for no limit. If only one side uses TLS, or a side rejects the other's certificate,
@@ -59,7 +58,7 @@ class Client(ClientBase[grpc.Channel]):
 
     def close(self) -> None:
         """Close the connection. Calls that other threads are still waiting for raise `Cancelled`."""
-        for channel in self._channels.close():
+        for channel in self._close():
             channel.close()
 
     def predict(
@@ -111,43 +110,30 @@ class Client(ClientBase[grpc.Channel]):
             InvalidRequest: The rows do not match the model, or a number does not fit its datatype. The message contains
                 the details.
         """
-        steps = self._operations.predict(
-            model, sequences, version=version, outputs=outputs, continue_from=continue_from
-        )
-        return self._run(steps, timeout)
+        return self._run(self._operations.predict(model, sequences, outputs, continue_from, version), timeout)
 
     def classify(
         self,
         model: str,
         sequences: InputsLike,
         *,
+        continue_from: Sequence[Mapping[str, Array] | None] | None = None,
         version: str = "",
-        h_0: RowsLike | None = None,
-        c_0: RowsLike | None = None,
-        states: bool = True,
-        output: bool = False,
         timeout: float | None = None,
     ) -> list[Classification]:
         """Classify rows of any sizes: like `predict`, with the softmax of the output (batch, classes).
 
-        That output is the one whose last axis is named "classes", or `logits` if the server names no axes.
+        That output is the one whose last axis is named "classes", or `logits` if the server does not name axes.
 
-        To continue a sequence later, pass the final states of its first part as the initial states of the next part:
+        To continue a sequence later, pass the `outputs` of its first part:
             first = client.classify(model, [points[:10]])
-            second = client.classify(model, [points[10:]], h_0=[first[0].h_n])
-        An LSTM also needs `c_0=[first[0].c_n]`. You can't continue the states of a bidirectional model, because its
-        backward direction starts at the end of the sequence.
+            second = client.classify(model, [points[10:]], continue_from=[first[0].outputs])
 
         Args:
             model: The model's name.
-            sequences: The sequences, as in `predict`. For the bundled direction classifiers, a list of arrays (length,
-                features), or one array (batch, sequence, features). For an empty list, no request is sent.
+            sequences: The sequences, as in `predict`. For an empty list, no request is sent.
+            continue_from: As in `predict`.
             version: The model's version, or empty for the server's choice.
-            h_0: Initial hidden states, or None for zeros: one array (layers * directions, batch, hidden), axes in
-                PyTorch's order, or a list with one array (layers * directions, hidden) or None per sequence.
-            c_0: Initial cell states of an LSTM, in the same form.
-            states: Whether to request the final states, `h_n` and `c_n`.
-            output: Whether to request `output`.
             timeout: Seconds for all requests together.
 
         Returns:
@@ -156,10 +142,7 @@ class Client(ClientBase[grpc.Channel]):
         Raises:
             InvalidRequest: The sequences or states do not match the model. The message contains the details.
         """
-        steps = self._operations.classify(
-            model, sequences, version=version, h_0=h_0, c_0=c_0, states=states, output=output
-        )
-        return self._run(steps, timeout)
+        return self._run(self._operations.classify(model, sequences, continue_from, version), timeout)
 
     @overload
     def session(
@@ -226,8 +209,7 @@ class Client(ClientBase[grpc.Channel]):
                 the model has no states or cannot continue because it is bidirectional.
             Unimplemented: `state` is "sealed" but the server has no key. Raised at the start of the `with` block.
         """
-        operations = self._session_operations(model, outputs, rows, state, continue_from, version)
-        return Session(self._run, operations, is_single=rows is None, timeout=timeout)
+        return Session(self._run, self._operations, model, outputs, rows, state, continue_from, version, timeout)
 
     def infer(
         self,
@@ -291,5 +273,5 @@ class Client(ClientBase[grpc.Channel]):
         time.sleep(call.seconds)
         return None
 
-    def _open(self, addresses: list[str], stays: bool) -> grpc.Channel:
-        return self._endpoint.open_channel(self._options, resolved=addresses, repeats=not stays, stays=stays)
+    def _open(self, stays: bool) -> grpc.Channel:
+        return self._endpoint.open_channel(self._options, self._addresses, repeats=not stays, stays=stays)

@@ -35,9 +35,9 @@ class TlsFiles:
             try:
                 context.load_verify_locations(cadata=(text or b"").decode("ascii"))
             except (ssl.SSLError, ValueError) as error:
-                raise InvalidRequest(f"tls_ca {self.ca}: holds no certificates in PEM") from error
+                raise InvalidRequest(f"tls_ca {self.ca} contains no certificates in PEM format") from error
         if (self.certificate is None) != (self.key is None):
-            raise InvalidRequest("a client certificate needs both tls_certificate and tls_key")
+            raise InvalidRequest("a client certificate needs two files; pass both tls_certificate and tls_key")
         if self.certificate is not None and self.key is not None:
             _read(self.certificate)
             _read(self.key)
@@ -46,8 +46,8 @@ class TlsFiles:
                 context.load_cert_chain(self.certificate, self.key, password="")
             except ssl.SSLError as error:
                 raise InvalidRequest(
-                    f"tls_certificate {self.certificate} and tls_key {self.key}: expected a certificate chain and its "
-                    f"private key, both in PEM and not encrypted ({error.reason or error})"
+                    f"cannot use tls_certificate {self.certificate} with tls_key {self.key} ({error.reason or error}); "
+                    "expected a certificate chain and its private key, in PEM format and not encrypted"
                 ) from error
         return context
 
@@ -58,4 +58,4 @@ def _read(path: Path | None) -> bytes | None:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InvalidRequest(f"{path}: cannot be read ({error.strerror})") from error
+        raise InvalidRequest(f"cannot read {path} ({error.strerror})") from error

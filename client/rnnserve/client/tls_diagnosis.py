@@ -1,7 +1,6 @@
 """Find out whether TLS is the reason for a failed connection, for example because only the server uses TLS.
 
-gRPC's messages don't show this. So after a failure, this module tries a TLS
-handshake with Python's `ssl`.
+gRPC's messages don't show this. So after a failure, this module tries a TLS handshake with Python's `ssl`.
 """
 
 import socket
@@ -10,7 +9,7 @@ import ssl
 from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import ClientError, InvalidRequest, Unavailable
 
-__all__ = ["explain_connection_failure", "find_tls_fault"]
+__all__ = ["explain_connection_failure"]
 
 _NOT_CONNECTED = "failed to connect"
 """Part of gRPC's message for a failed connection. A server that responds UNAVAILABLE sends its own message."""
@@ -25,26 +24,16 @@ _SECONDS = 1.0
 def explain_connection_failure(endpoint: Endpoint, error: ClientError) -> ClientError:
     """Return an error that explains a wrong TLS setting or port, or `error` itself if it has another reason.
 
-    If `error` is a failure to connect, this may block for seconds.
+    If `error` is a failure to connect, this tries a TLS handshake, which may block for seconds.
     """
     if not isinstance(error, Unavailable) or _NOT_CONNECTED not in str(error):
         return error
     if _HTTP in str(error):
         return InvalidRequest(
-            f"{endpoint.url}: an HTTP server answers there: give the port for gRPC, which `rnnserve serve` prints; "
-            "it is 8001 unless --grpc-port says another"
+            f"{endpoint.url} is an HTTP server; use the gRPC port, which `rnnserve serve` prints (8001 by default)"
         )
-    fault = find_tls_fault(endpoint)
-    return error if fault is None else InvalidRequest(fault)
-
-
-def find_tls_fault(endpoint: Endpoint) -> str | None:
-    """Try a TLS handshake with a server after gRPC has failed to connect.
-
-    Returns a line that begins with the server's URL, or None if TLS is not the reason or no server listens there.
-    """
     fault = _with_plain_text(endpoint) if endpoint.tls is None else _with_tls(endpoint, endpoint.tls.ssl_context())
-    return None if fault is None else f"{endpoint.url}: {fault}"
+    return error if fault is None else InvalidRequest(f"{endpoint.url}: {fault}")
 
 
 def _with_plain_text(endpoint: Endpoint) -> str | None:
@@ -55,21 +44,21 @@ def _with_plain_text(endpoint: Endpoint) -> str | None:
     except OSError as error:
         if not _is_alert(error):  # a response in another protocol, or no response
             return None
-    return f"the server speaks TLS: use grpcs://{endpoint.address}"
+    return f"the server uses TLS; connect to grpcs://{endpoint.address}"
 
 
 def _with_tls(endpoint: Endpoint, context: ssl.SSLContext) -> str | None:
     try:
         connection = _shake_hands(endpoint, context)
     except ssl.SSLCertVerificationError as error:
-        hint = "; tls_ca (--tls-ca) names the file with the authorities to trust" if _is_issuer_unknown(error) else ""
-        return f"the server's certificate is not trusted: {error.verify_message.rstrip('.')}{hint}"
+        hint = ". Pass the file with its CA certificate as tls_ca (--tls-ca)" if _is_issuer_unknown(error) else ""
+        return f"the client does not trust the server's certificate: {error.verify_message.rstrip('.')}{hint}"
     except ssl.SSLEOFError:
         return None
     except ssl.SSLError as error:
         if _is_alert(error):  # TLS 1.2 refuses a client during the handshake
             return _client_certificate_fault(endpoint)
-        return f"the server does not speak TLS: use grpc://{endpoint.address}"
+        return f"the server does not use TLS; connect to grpc://{endpoint.address}"
     except OSError:
         return None
     with connection:
@@ -79,9 +68,9 @@ def _with_tls(endpoint: Endpoint, context: ssl.SSLContext) -> str | None:
 def _client_certificate_fault(endpoint: Endpoint) -> str:
     if endpoint.tls is None or endpoint.tls.certificate is None:
         return (
-            "the server asks for a client certificate: give tls_certificate and tls_key (--tls-certificate, --tls-key)"
+            "the server requires a client certificate; pass tls_certificate and tls_key (--tls-certificate, --tls-key)"
         )
-    return f"the server does not accept the client certificate in {endpoint.tls.certificate}"
+    return f"the server rejected the client certificate in {endpoint.tls.certificate}; use one from a CA that it trusts"
 
 
 def _shake_hands(endpoint: Endpoint, context: ssl.SSLContext) -> ssl.SSLSocket:

@@ -11,48 +11,29 @@ from rnnserve.common.hosts import is_loopback
 from rnnserve.common.regular_files import read_regular
 from rnnserve.protos.protocol_words import AUTHORIZATION
 
-__all__ = ["TokenSource", "check_way", "token_source"]
+__all__ = ["TokenSource", "check_way"]
 
-_LOOK_SECONDS = 1.0
+_READ_SECONDS = 1.0
 _MOST_BYTES = 4096
 
 
 class TokenSource:
-    """A token from an argument, or from a file that is read again when it changes. Can be sent to other processes."""
+    """A token from an argument, or from a file that is read again each second. Can be sent to other processes."""
 
-    def __init__(self, token: str | None, path: Path | None) -> None:
+    def __init__(self, token: str | None, path: str | os.PathLike[str] | None) -> None:
         """Use this token or this file. Raises InvalidRequest if the token is unusable, without quoting the token."""
-        self._path = path
-        self._stamp = (0, 0, 0)
-        self._looked_at = time.monotonic()
-        if path is not None:
-            self._stamp = _stamp(path)
-            token = _read(path)
-        self._headers = _headers(token or "", f"the file {path}" if path else "token")
-
-    def __repr__(self) -> str:
-        return f"TokenSource({self._path or 'given'})"
+        self._path = None if path is None else Path(path)
+        self._read_at = time.monotonic()
+        self._headers = _headers(token or "", "token") if self._path is None else _read(self._path)
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         """Return the metadata of a call with the current token. If the file is unreadable now, use the last token."""
         now = time.monotonic()
-        if self._path is not None and now - self._looked_at > _LOOK_SECONDS:
-            self._looked_at = now
+        if self._path is not None and now - self._read_at > _READ_SECONDS:
+            self._read_at = now
             with contextlib.suppress(InvalidRequest):
-                stamp = _stamp(self._path)
-                if stamp != self._stamp:
-                    self._headers = _headers(_read(self._path), f"the file {self._path}")
-                    self._stamp = stamp
+                self._headers = _read(self._path)
         return self._headers
-
-
-def token_source(token: str | None, path: str | os.PathLike[str] | None) -> TokenSource | None:
-    """Return the source of a client's token, or None for a client without a token. May raise InvalidRequest."""
-    if token is None and path is None:
-        return None
-    if token is not None and path is not None:
-        raise InvalidRequest("token and token_file exclude each other")
-    return TokenSource(token, None if path is None else Path(path))
 
 
 def check_way(addresses: Iterable[str]) -> None:
@@ -60,27 +41,20 @@ def check_way(addresses: Iterable[str]) -> None:
     for address in addresses:
         if not is_loopback(address.rpartition(":")[0].strip("[]")):
             raise InvalidRequest(
-                f"the token would be sent to {address} in plain text: use TLS (grpcs://{address}), or say that the way "
-                "is safe (insecure=True, --insecure)"
+                f"refused to send the token to {address} in plain text; use TLS (grpcs://{address}), or allow it on a "
+                "network that you trust (insecure=True, --insecure)"
             )
 
 
 def _headers(token: str, where: str) -> tuple[tuple[str, str], ...]:
     if not (token and token.isascii() and token.isprintable() and " " not in token):
-        raise InvalidRequest(f"{where} holds no token: it is one line of printable ASCII, without blanks")
+        raise InvalidRequest(f"{where} does not contain a token; expected one line of printable ASCII without spaces")
     return ((AUTHORIZATION, f"Bearer {token}"),)
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def _read(path: Path) -> tuple[tuple[str, str], ...]:
     try:
-        found = path.stat()
+        token = read_regular(path, _MOST_BYTES).decode("ascii", "replace").strip()
     except OSError as error:
-        raise InvalidRequest(f"the token's file {path} cannot be read: {error.strerror}") from error
-    return found.st_mtime_ns, found.st_size, found.st_ino
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_regular(path, _MOST_BYTES).decode("ascii", "replace").strip()
-    except OSError as error:
-        raise InvalidRequest(f"the token's file {path} cannot be read: {error.strerror}") from error
+        raise InvalidRequest(f"cannot read the token file {path} ({error.strerror})") from error
+    return _headers(token, str(path))

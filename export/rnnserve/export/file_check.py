@@ -19,7 +19,7 @@ from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import ParityError
 from rnnserve.export.first_non_finite import Origin, origin_of, paths_of, tensors_in
 from rnnserve.export.onnx_files import load_proto, read_onnx
-from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, prove
+from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.tolerances import OTHER_FORMULA
 from rnnserve.export.surroundings import left_as_they_were, one_thread, users_module
 from rnnserve.export.tensors import Arrays, draw_inputs
@@ -47,13 +47,11 @@ class CheckedFile:
     largest: float = 0.0  # the largest difference between the file's and the module's floats, if there are no faults
 
 
-def check_file(
-    path: Path, publication: Publication, *, progress: bool = True, timeout: float = RUN_SECONDS
-) -> CheckedFile:
+def check_file(path: Path, publication: Publication, *, progress: bool = True) -> CheckedFile:
     """Compare an ONNX file from any exporter with its module. The file must pass the same checks as our own exports.
 
     Inputs and outputs are paired by name, or by position if a name differs. Weights may be in separate files in the
-    same folder. onnxruntime may take up to `timeout` seconds to load the file, and again for each inference call.
+    same folder.
     """
     file = read_onnx(path, external_data=True)
     with left_as_they_were(publication.module):
@@ -61,12 +59,12 @@ def check_file(
         settle_outputs(model)
         renamed = _with_names_of(file, model)
         data = renamed.SerializeToString()
-        with one_thread(), evaluating(model.module), OnnxProcess(timeout) as process:
+        with one_thread(), evaluating(model.module):
             try:
-                proof = prove(model, None, data, progress=progress, process=process)
+                proof = prove(model, None, data, progress=progress)
             except ParityError as error:
                 faults = [*_other_formulas(renamed), *_without_repetitions(error.failures)]
-                return CheckedFile(faults, differing_operator(model, data, process))
+                return CheckedFile(faults, differing_operator(model, data))
     return CheckedFile(largest=max((row.onnx_from_eager_max for row in proof.parity.distances), default=0.0))
 
 
@@ -130,20 +128,20 @@ class _Call:
     outputs: Mapping[_Key, _Array]  # copies of the tensors it returned or wrote to
 
 
-def differing_operator(model: DescribedModel, onnx_model: bytes, process: OnnxProcess | None = None) -> str:
+def differing_operator(model: DescribedModel, onnx_model: bytes) -> str:
     """Name the first operator of a module whose result is missing in an ONNX graph, as a sentence without full stop.
 
     Exporters split computations into different nodes. So an operator is named only if a wrong output depends on its
     result, and none of the values on the way from it to the output is in the graph. Two tensors count as equal if they
     contain the same numbers in any order, because layouts differ. Returns an empty string if the outputs agree on a few
-    inputs of each kind, or if no operator can be named. Pass a process for graphs of unknown origin.
+    inputs of each kind, or if no operator can be named.
     """
     with contextlib.suppress(Exception):  # the verification itself reports errors
         opened = load_proto(onnx_model)
         outputs = {value.name for value in opened.graph.output}
         results = {name for node in opened.graph.node for name in node.output if name}
         opened.graph.output.extend(onnx.ValueInfoProto(name=name) for name in sorted(results - outputs))
-        runner = OnnxRunner(opened.SerializeToString(), optimized=False, process=process)
+        runner = OnnxRunner(opened.SerializeToString(), optimized=False)
         for arrays in _drawn(model):
             with contextlib.suppress(Exception), evaluating(model.module):
                 origin = _first_differing(model, arrays, runner(arrays))

@@ -22,7 +22,16 @@ from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.batches import EXTREMES
 from rnnserve.export.parity.reference import MOVED, Reference, Truth
 from rnnserve.export.parity.tolerances import CALM, ULP, limits_for, replay_limits
-from rnnserve.export.tensors import Arrays, axis_of, draw_inputs, mask_before_lengths, sizes_of, stack_rows, take_row
+from rnnserve.export.tensors import (
+    Arrays,
+    Tensors,
+    axis_of,
+    draw_inputs,
+    mask_before_lengths,
+    sizes_of,
+    stack_rows,
+    take_row,
+)
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL
 from rnnserve.protos.differences import coarseness, distances, scale
@@ -64,12 +73,13 @@ class GoldenCases:
 
     def failures(self, model: ModelDescription, compute: Inference) -> list[str]:
         """Compute the cases on the CPU as servers do, with omitted inputs filled in. Returns the differences."""
-
-        def filled(inputs: _Inputs) -> _Inputs:
-            return compute(fill_left_out(model.inputs, inputs, model.defaults, sizes_of(model.inputs, inputs)))
-
         limits = next(at for at in replay_limits(step=self.step, sequence=self.sequence) if at.device == "cpu")
-        return replay(self.cases, filled, limits)
+        return replay(self.cases, filling(model.inputs, model.defaults, compute), limits)
+
+
+def filling(inputs: Tensors, defaults: _Inputs, compute: Inference) -> Inference:
+    """Return a function that fills in omitted inputs as servers do, and then computes."""
+    return lambda given: compute(fill_left_out(inputs, given, defaults, sizes_of(inputs, given)))
 
 
 class Rounding:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import nn
 
-from rnnserve.export.description.described_model import DescribedModel
+from rnnserve.export.description.described_model import DescribedModel, evaluating
 from rnnserve.export.errors import UnsupportedModule, WrongArguments
 from rnnserve.export.flat_module import flat_script
 from rnnserve.export.recurrence.interception import LOCK
@@ -30,17 +30,12 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
     Raises:
         UnsupportedModule: If TorchScript can't compile the module. The message ends with TorchScript's own message.
     """
-    training = [(submodule, submodule.training) for submodule in module.modules()]
-    module.eval()
     # Lock: exports in other threads replace code of PyTorch's recurrent modules, and scripting reads its source.
-    with LOCK, _without_deprecations():
+    with evaluating(module), LOCK, _without_deprecations():
         try:
             scripted: torch.jit.ScriptModule = torch.jit.script(module)
         except Exception as error:  # the compiler uses assertions, and may read edited sources
             raise UnsupportedModule(f"TorchScript cannot compile {type(module).__name__}: {error}") from error
-        finally:
-            for submodule, flag in training:
-                submodule.training = flag
     if not hasattr(scripted, "forward"):  # overloads of forward become forward__0, forward__1, …
         raise UnsupportedModule(f"TorchScript gives {type(module).__name__} no forward")
     return scripted

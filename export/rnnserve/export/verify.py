@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy.typing as npt
 import onnx
 import torch
 from google.protobuf.message import DecodeError
@@ -17,12 +15,13 @@ from rnnserve.export.description.omitted_inputs import wrong_defaults
 from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
 from rnnserve.export.flat_module import flat_script
 from rnnserve.export.found_states.parts_file import parts_failures
+from rnnserve.export.golden_cases import filling
 from rnnserve.export.onnx_files import load_proto
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.batching_safety import contradictions, walk_graph
 from rnnserve.export.parity.proof import check_onnx, reference_of
 from rnnserve.export.surroundings import left_as_they_were, one_thread
-from rnnserve.export.tensors import Arrays, is_state, sequence_axes, size_limits, sizes_of
+from rnnserve.export.tensors import Arrays, is_state, sequence_axes, size_limits
 from rnnserve.export.torchscript import load_script
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (
@@ -38,7 +37,7 @@ from rnnserve.protos.artifact import (
 )
 from rnnserve.protos.golden import Inference, load_cases, replay
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.protos.recorded_defaults import fill_left_out, load_defaults
+from rnnserve.protos.recorded_defaults import load_defaults
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
 __all__ = ["Check", "verify_version"]
@@ -215,12 +214,8 @@ def _golden(version: Version, compute: Inference) -> list[str]:
         if expected != list(case.inputs):
             return [f"{GOLDEN}: {case} has the inputs {list(case.inputs)}, expected {expected}"]
     defaults = load_defaults(version.files, manifest.inputs)
-
-    def filled(inputs: Mapping[str, npt.NDArray[Any]]) -> Mapping[str, npt.NDArray[Any]]:
-        return compute(fill_left_out(manifest.inputs, inputs, defaults, sizes_of(manifest.inputs, inputs)))
-
     try:
-        return replay(cases, filled, limits)
+        return replay(cases, filling(manifest.inputs, defaults, compute), limits)
     except (RuntimeError, torch.jit.Error) as error:  # `OnnxRunner` raises RuntimeError
         return [f"{GOLDEN}: its inputs do not fit: {error}"]
 

@@ -5,11 +5,10 @@ only `confidence` needs scipy.
 
     load_level, load_result, statistics   one load level, its result, and the figures of its requests
     draws, inputs, workload               which requests are sent and when, prepared before the load starts
-    answer_checks                         checks answers against known labels or reference outputs
+    answer_checks                         checks answers against reference outputs
     generator, generator_processes        the hot path, and the processes that run it
     load_test                             several levels in turn, and the search for the highest rate
     verdict, confidence                   whether a load meets an objective, from a confidence interval
-    comparison                            compares two tests
     server_inspector, local_server, machine
                                           the server under test, and the generator's machine
     progress, results, results_document, report/

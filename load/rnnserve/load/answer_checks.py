@@ -1,16 +1,14 @@
-"""Checks answers against known labels, the outputs in a file, or the first answer to the same request."""
+"""Checks answers against the outputs in a file, or against the first answer to the same request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from rnnserve.client import InvalidAnswer, ModelMetadata, Prediction
+from rnnserve.client import ModelMetadata, Prediction
 from rnnserve.client.predictions import read_predictions
 from rnnserve.client.row_inputs import RowInputs
 from rnnserve.client.tensors import Array, read_outputs
-from rnnserve.load.inputs import UNKNOWN_CLASS
 from rnnserve.protos.differences import coarseness
 from rnnserve.protos.inference_pb2 import ModelInferResponse
 
@@ -30,13 +28,7 @@ class AnswerCheck:
     requested: Sequence[str]  # names of the requested outputs
     is_exact: bool  # whether later answers must equal the first one bit for bit
     expected: Sequence[Prediction] | None = None  # outputs from a file, or None if the first answer is the reference
-    classes: npt.NDArray[np.int64] | None = None  # (batch,) expected, or `UNKNOWN_CLASS`. None compares outputs instead
     key: int = 0  # equal for requests with equal bytes, which share a reference answer
-
-    @property
-    def checked_rows(self) -> int:
-        """Number of rows whose right answer is known now or after the first answer."""
-        return len(self.chosen) if self.classes is None else int((self.classes != UNKNOWN_CLASS).sum())
 
 
 class AnswerChecker:
@@ -56,37 +48,26 @@ class AnswerChecker:
         check = self._checks[item]
         if raw and raw == self._right.get(check.key):
             return 0  # equal bytes: the usual case, which must be fast
-        outputs = read_outputs(response)
-        if check.classes is not None:
-            wrong = _count_wrong_labels(outputs.get("logits"), check.classes)
-        else:
-            found = read_predictions(
-                check.metadata,
-                outputs,
-                check.rows,
-                check.chosen,
-                requested=check.requested,
-                model_version=response.model_version,
-            )
-            reference = check.expected or self._first.get(check.key)
-            if reference is None:
-                self._first[check.key], self._right[check.key] = found, raw
-                return None
-            is_exact = check.is_exact and check.expected is None
-            wrong = sum(
-                not all(_agree(row[name], other[name], is_exact=is_exact) for name in check.requested)
-                for row, other in zip(found, reference, strict=True)
-            )
+        found = read_predictions(
+            check.metadata,
+            read_outputs(response),
+            check.rows,
+            check.chosen,
+            requested=check.requested,
+            model_version=response.model_version,
+        )
+        reference = check.expected or self._first.get(check.key)
+        if reference is None:
+            self._first[check.key], self._right[check.key] = found, raw
+            return None
+        is_exact = check.is_exact and check.expected is None
+        wrong = sum(
+            not all(_agree(row[name], other[name], is_exact=is_exact) for name in check.requested)
+            for row, other in zip(found, reference, strict=True)
+        )
         if not wrong:
             self._right.setdefault(check.key, raw)
         return wrong
-
-
-def _count_wrong_labels(logits: Array | None, classes: npt.NDArray[np.int64]) -> int:
-    if logits is None or logits.shape != (len(classes), 2):
-        found = "no logits" if logits is None else f"logits of shape {logits.shape}"
-        raise InvalidAnswer(f"the answer has {found}; expected (batch={len(classes)}, classes=2)")
-    return int(((logits.argmax(axis=1) != classes) & (classes != UNKNOWN_CLASS)).sum())
 
 
 def _agree(found: Array, expected: Array, *, is_exact: bool) -> bool:

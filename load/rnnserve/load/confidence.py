@@ -1,9 +1,8 @@
-"""Confidence intervals, from scipy: of a share of requests, of a mean, and of the difference between two means.
+"""Confidence intervals, from scipy: of a share of requests, and of a mean.
 
 scipy takes a second to import, so only the functions that use it import it.
 """
 
-import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,7 +14,6 @@ from rnnserve.common.extras import missing_package
 __all__ = [
     "CONFIDENCE",
     "Interval",
-    "difference_interval",
     "largest_count",
     "mean_interval",
     "require_scipy",
@@ -62,15 +60,3 @@ def mean_interval(values: Sequence[float], confidence: float) -> Interval:
     mean, half = np.mean(values), stats.t.ppf((1 + confidence) / 2, len(values) - 1) * np.std(values, ddof=1)
     half /= len(values) ** 0.5
     return Interval(float(mean - half), float(mean + half))
-
-
-def difference_interval(before: Sequence[float], after: Sequence[float], confidence: float) -> Interval:
-    """Return the interval of the mean of `after` minus the mean of `before` (Welch's t-test)."""
-    from scipy import stats
-
-    if not np.ptp(before) and not np.ptp(after):  # without any spread, there is nothing to estimate
-        return Interval(*[float(np.mean(after) - np.mean(before))] * 2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy warns about values that are nearly equal
-        found = stats.ttest_ind(after, before, equal_var=False).confidence_interval(confidence)
-    return Interval(*map(float, found))

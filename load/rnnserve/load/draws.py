@@ -4,12 +4,14 @@ Sizes and models are drawn in fixed proportions, as in MLPerf LoadGen. With inde
 get more long sequences than another, and their latencies would differ for this reason.
 """
 
+import argparse
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.client import InvalidRequest
+from rnnserve.client.commands.argument_types import parse_number
 
 __all__ = [
     "ARRIVALS",
@@ -19,13 +21,13 @@ __all__ = [
     "draw_rounds",
     "draw_schedule",
     "parse_size_distribution",
-    "parse_weights",
+    "parse_weight",
 ]
 
 ARRIVALS = ("poisson", "constant")
 
 _BLOCK = 256
-_EXPECTED = "Expected one size (16), a range with both ends (1:64), or sizes with or without weights (4=3,16,64=0.5)"
+_EXPECTED = "expected a size (16), a range (1:64), or sizes with weights (4=3,64=1)"
 
 
 @dataclass(frozen=True)
@@ -103,34 +105,25 @@ def parse_size_distribution(text: str) -> SizeDistribution:
     if separator:
         first, last = _parse_size(low, text), _parse_size(high, text)
         if first > last:
-            raise InvalidRequest(f"{text!r}: the range ends before it starts. {_EXPECTED}")
-        sizes, weights = list(range(first, last + 1)), [1.0] * (last - first + 1)
-    else:
-        weight_of = parse_weights(text.split(","))
-        sizes, weights = [_parse_size(name, text) for name in weight_of], list(weight_of.values())
-    return SizeDistribution(text, tuple(sizes), tuple(weight / sum(weights) for weight in weights))
+            raise argparse.ArgumentTypeError(f"{text!r} is a range that ends before it starts; {_EXPECTED}")
+        return SizeDistribution(text, tuple(range(first, last + 1)), (1 / (last - first + 1),) * (last - first + 1))
+    parts = [parse_weight(part) for part in text.split(",")]
+    total = sum(weight for _, weight in parts)
+    sizes = tuple(_parse_size(size, text) for size, _ in parts)
+    return SizeDistribution(text, sizes, tuple(weight / total for _, weight in parts))
 
 
-def parse_weights(arguments: list[str]) -> dict[str, float]:
+def parse_weight(text: str) -> tuple[str, float]:
     """Parse `NAME` or `NAME=WEIGHT`. The default weight is 1."""
-    weights: dict[str, float] = {}
-    for argument in arguments:
-        name, separator, weight = argument.partition("=")
-        name = name.strip()
-        try:
-            value = float(weight) if separator else 1.0
-        except ValueError:
-            value = 0.0
-        if not name or not 0 < value < float("inf"):
-            raise InvalidRequest(f"{argument!r}: expected NAME or NAME=WEIGHT, with a weight above 0")
-        if name in weights:
-            raise InvalidRequest(f"{argument!r}: {name} comes twice")
-        weights[name] = value
-    return weights
+    name, separator, weight = (part.strip() for part in text.partition("="))
+    value = parse_number(weight) if separator else 1.0
+    if not name or not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME or NAME=WEIGHT with a weight above 0")
+    return name, value
 
 
 def _parse_size(part: str, text: str) -> int:
     part = part.strip()
     if not (part.isascii() and part.isdigit() and 1 <= int(part) <= 1_000_000):
-        raise InvalidRequest(f"{text!r}: {part!r} is not a size from 1 to 1,000,000. {_EXPECTED}")
+        raise argparse.ArgumentTypeError(f"{text!r} contains {part!r}, but sizes are 1 to 1,000,000; {_EXPECTED}")
     return int(part)

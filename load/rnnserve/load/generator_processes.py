@@ -150,7 +150,9 @@ class GeneratorProcesses:
                 try:
                     message = cast("Connection", pipe).recv()
                 except EOFError as error:
-                    raise ClientError("a generator's process ended before its load ended") from error
+                    raise ClientError(
+                        "the process of a load generator ended early; was it killed, or out of memory?"
+                    ) from error
                 if isinstance(message, Exception):
                     raise message
                 if isinstance(message, _Counts):
@@ -192,7 +194,7 @@ def _run_generator(pipe: Connection, target: LoadTarget, spec: WorkloadSpec, sha
     except ClientError as error:
         pipe.send(error)
     except Exception:  # noqa: BLE001 - the parent process raises it, with this traceback
-        pipe.send(RuntimeError(f"a generator failed:\n{traceback.format_exc()}"))
+        pipe.send(RuntimeError(f"a load generator failed:\n{traceback.format_exc()}"))
 
 
 async def _measure(
@@ -274,7 +276,7 @@ async def _connect(channels: list[grpc.aio.Channel], address: str, timeout: floa
     try:
         await asyncio.wait_for(asyncio.gather(*(channel.channel_ready() for channel in channels)), timeout)
     except TimeoutError as error:
-        raise Unavailable(f"no server answers at {address} within {timeout:g} s") from error
+        raise Unavailable(f"no server responded at {address} within {timeout:g} s") from error
 
 
 def _sender(channel: grpc.aio.Channel, endpoint: Endpoint) -> SendRequest:

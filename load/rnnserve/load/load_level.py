@@ -1,9 +1,9 @@
 """A load level, and the objective that it must meet."""
 
+import argparse
 import re
 from dataclasses import dataclass
 
-from rnnserve.client import InvalidRequest
 from rnnserve.load.confidence import CONFIDENCE
 from rnnserve.load.units import format_rate, parse_duration
 
@@ -76,8 +76,8 @@ def parse_objective(text: str, confidence: float = CONFIDENCE) -> LatencyObjecti
     for part in text.split(","):
         match = _LIMIT.fullmatch(part.strip())
         if match is None:
-            raise InvalidRequest(
-                f"{part!r} is not an objective. Expected percentiles with their limits: p50=1ms,p99=5ms"
+            raise argparse.ArgumentTypeError(
+                f"{part!r} is not an objective; expected percentiles with their limits, such as p50=1ms,p99=5ms"
             )
         limits.append(LatencyLimit(float(match["percent"]), parse_duration(match["duration"])))
     return LatencyObjective(text, tuple(limits), confidence)

@@ -15,7 +15,7 @@ from rnnserve.load.statistics import Durations, LoadStatistics
 __all__ = ["FIGURES", "LoadResult", "pool_runs"]
 
 FIGURES = ("answers/s", "mean", "p50", "p90", "p99")
-"""Figures with intervals, which `--compare` compares: a rate per second, and latencies in nanoseconds."""
+"""Figures that have intervals: a rate per second, and latencies in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,7 @@ class LoadResult:
     statistics: LoadStatistics
     seconds: float  # measured time
     early_end: str = ""  # why the load ended early, or empty if it did not
-    batches: dict[int, int] | None = (
-        None  # batches by size, including the warm-up, or None if the server does not report them
-    )
-    server_cores: float | None = None  # cores used by a server of `--serve`
-    server_memory: int | None = None  # bytes used by a server of `--serve` after the load
+    batches: dict[int, int] | None = None  # batches by size, including the warm-up, or None if they are unknown
     runs: Sequence["LoadResult"] = field(default=(), repr=False)  # the summed runs, or empty for a single run
 
     @cached_property
@@ -91,14 +87,11 @@ def _sum_of(runs: Sequence[LoadResult]) -> LoadResult:
     statistics.cpu = np.mean([run.statistics.cpu for run in runs], axis=0).tolist()  # for each generator
     counted = [Counter(run.batches) for run in runs if run.batches is not None]
     batches = dict(sorted(sum(counted, start=Counter()).items())) if len(counted) == len(runs) else None
-    used = [run.server_cores for run in runs if run.server_cores is not None]
     return LoadResult(
         runs[0].load,
         statistics,
         math.fsum(run.seconds for run in runs),
         next((run.early_end for run in runs if run.early_end), ""),
         batches or None,
-        math.fsum(used) / len(used) if used else None,
-        max((run.server_memory for run in runs if run.server_memory is not None), default=None),
         tuple(runs),
     )

@@ -7,7 +7,6 @@ from rnnserve.load.confidence import CONFIDENCE
 from rnnserve.load.generator_processes import GeneratorProcesses
 from rnnserve.load.load_level import LatencyObjective, LoadLevel
 from rnnserve.load.load_result import LoadResult, pool_runs
-from rnnserve.load.local_server import ServerUsage
 from rnnserve.load.progress import LoadProgress
 from rnnserve.load.server_inspector import ServerInspector
 from rnnserve.load.verdict import Decision, Verdict, judge
@@ -28,7 +27,6 @@ class LoadTest:
     progress: LoadProgress
     objective: LatencyObjective | None = None
     runs: int = 1  # number of runs of each level
-    usage: Callable[[], ServerUsage | None] | None = None  # reads the CPU and memory usage of a local server
     results: list[LoadResult] = field(default_factory=list)  # in the order of the runs
 
     def sweep(self, loads: Iterable[LoadLevel]) -> None:
@@ -51,9 +49,9 @@ class LoadTest:
     def measure(self, load: LoadLevel) -> LoadResult:
         """Run one level."""
         self.progress.begin(load)
-        before, used = self.server.count_batches(self.models), self.usage and self.usage()
+        before = self.server.count_batches(self.models)
         measured = self.generators.run(load, self.objective, self.progress.update)
-        uses, after = self.usage and self.usage(), self.server.count_batches(self.models)
+        after = self.server.count_batches(self.models)
         if before is not None and after is not None:
             after.subtract(before)
             # If a server has several processes, each counts its own batches, and the two calls may have reached two
@@ -61,9 +59,6 @@ class LoadTest:
             if min(after.values(), default=0) >= 0:
                 batches = {size: count for size, count in sorted(after.items()) if count}
                 measured = replace(measured, batches=batches or None)
-        if used is not None and uses is not None:
-            cores = (uses.cpu_seconds - used.cpu_seconds) / (load.warmup + measured.seconds)
-            measured = replace(measured, server_cores=cores, server_memory=uses.memory_bytes)
         self.results.append(measured)
         self.progress.end(measured)
         return measured
@@ -112,7 +107,7 @@ class LoadTest:
         Without an objective, no request may have failed. With one, failures at higher rates are allowed, because a
         search needs them.
         """
-        if any(result.statistics.faults for result in self.results):
+        if any(result.statistics.different for result in self.results):
             return False
         if self.objective is None:
             return not any(result.statistics.errors for result in self.results)

@@ -52,7 +52,7 @@ class LoadProgress:
             self._begin = self._clock()  # because the generators connect between `begin` and the first update
         passed, total = self._clock() - self._begin, self._load.warmup + self._load.duration
         state = "warming up" if passed < self._load.warmup else "measuring"
-        state = state if passed < total else "waiting for the last answers"
+        state = state if passed < total else "waiting for the last responses"
         self._bar.n = min(passed, total)
         self._bar.set_postfix_str(f"{state}: {started:,} sent, {started - ended:,} in flight")
 
@@ -62,7 +62,7 @@ class LoadProgress:
         text = f"{statistics.answered:,} answers, p50 {format_duration(result.latency.percentile(50))}, p99 "
         text += format_duration(result.latency.percentile(99))
         text += f", {statistics.failed:,} errors" if statistics.failed else ""
-        text += f", {statistics.faults:,} wrong" if statistics.faults else ""
+        text += f", {statistics.different:,} wrong" if statistics.different else ""
         self.write_line(f"{self._heading()}: {text}")
 
     def write_line(self, text: str) -> None:

@@ -48,7 +48,7 @@ def result_cells(test: LoadTest, result: LoadResult) -> tuple[str, ...]:
         *_latency_cells(result.latency),
         *(_jitter_cells(result.latency) if load.sessions else ()),
         f"{statistics.failed:,}",
-        f"{statistics.faults:,}" if statistics.checked or statistics.compared else "-",
+        f"{statistics.different:,}" if statistics.compared else "-",
         "-" if load.closed else format_duration(result.lag.percentile(99)),
         "+".join(f"{fraction:.0%}" for fraction in statistics.cpu),
         *(() if verdict is None else (str(verdict.decision),)),
@@ -76,31 +76,22 @@ def list_findings(test: LoadTest) -> list[str]:
     findings = []
     for result in test.pooled:
         findings += [f"{result.load.text}: {sentence}" for sentence in _findings_of_load(test, result)]
-    checked = sum(result.statistics.checked for result in test.results)
     compared = sum(result.statistics.compared for result in test.results)
-    if checked and not any(result.statistics.wrong for result in test.results):
-        findings.append(f"labels: all {checked:,} are right")
-    if compared and not any(result.statistics.different for result in test.results):
-        findings.append(f"answers: all {compared:,} rows equal the reference outputs")
-    if not checked and not compared:
-        findings.append("answers: not checked, because checks are off or no request was answered twice")
+    if not compared:
+        findings.append("answers: not checked, because checks are off or no request was sent twice")
+    elif not any(result.statistics.different for result in test.results):
+        findings.append(f"answers: all {compared:,} checked rows equal the reference outputs")
     if any(result.load.closed for result in test.results):
         findings.append(
-            "closed loop: when the server stalls, the load stops too, so these latencies look better than what users "
-            "would see; --rate measures what users see"
+            "closed loop: if the server stalls, the load stops too, so users would see higher latencies than these. "
+            "Use --rate to measure what users see"
         )
     if any(result.load.sessions for result in test.results):
         findings.append(
-            "sessions: a step is due a think time after the last answer, and its latency counts from then. When the "
+            "sessions: a step is due one think time after the last response, and its latency counts from then. If the "
             "server stalls, later steps are due later"
         )
-    best = test.best
-    if best is not None and best.server_cores is not None and best.server_memory is not None:
-        used = f"{best.server_cores:.2f} cores and {best.server_memory / 2**20:,.0f} MiB of memory"
-        findings.append(f"server: used {used} at {best.load.text}")
-    if test.objective is not None:
-        findings += _verdicts(test, test.objective)
-    return findings
+    return findings if test.objective is None else [*findings, *_verdicts(test, test.objective)]
 
 
 def _findings_of_load(test: LoadTest, result: LoadResult) -> list[str]:
@@ -109,18 +100,14 @@ def _findings_of_load(test: LoadTest, result: LoadResult) -> list[str]:
         detail = statistics.details.get(status, "")
         requests = "1 request" if count == 1 else f"{count:,} requests"
         sentences.append(f"{requests} failed with {status}" + (f": {detail}" if detail else ""))
-    if statistics.wrong:
-        share = format_share(statistics.wrong / statistics.checked)
-        sentences.append(f"{statistics.wrong:,} of {statistics.checked:,} labels are wrong ({share})")
     if statistics.different:
         share = format_share(statistics.different / statistics.compared)
-        sentences.append(
-            f"{statistics.different:,} of {statistics.compared:,} rows differ from the reference outputs ({share})"
-        )
+        wrong = f"{statistics.different:,} of {statistics.compared:,} checked rows ({share})"
+        sentences.append(f"{wrong} differ from the reference outputs")
     if result.cut_short:
-        sentences.append(f"cut short after {result.seconds:.1f} s by --max-requests {result.load.max_requests}")
+        sentences.append(f"stopped after {result.seconds:.1f} s because of --max-requests {result.load.max_requests}")
     if result.early_end:
-        sentences.append(f"ended early, after {result.seconds:.1f} s, because {result.early_end}")
+        sentences.append(f"ended early after {result.seconds:.1f} s because {result.early_end}")
     if len(result.runs) > 1:
         sentences.append(_describe_intervals(result, test.confidence))
     limit = explain_generator_limit(result)
@@ -132,7 +119,7 @@ def _describe_intervals(result: LoadResult, confidence: float) -> str:
     for name, (mean, interval) in result.intervals(confidence).items():
         text = format_rate if name == FIGURES[0] else format_duration
         texts.append(f"{name} {text(mean)} ± {text((interval.high - interval.low) / 2)}")
-    return f"mean of {len(result.runs)} runs, at {100 * confidence:.6g}% confidence: {', '.join(texts)}"
+    return f"mean of {len(result.runs)} runs with {100 * confidence:.6g}% confidence: {', '.join(texts)}"
 
 
 def _verdicts(test: LoadTest, objective: LatencyObjective) -> list[str]:

@@ -13,16 +13,13 @@ from rnnserve.load.verdict import Verdict, explain_generator_limit
 
 __all__ = ["RunDescription", "build_results_document"]
 
-_FORMAT = "rnnserve load 2"
+_FORMAT = "rnnserve load 3"
 _PERCENTILES = (1.0, 5.0, 10.0, 25.0, 50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.95, 99.99, 99.999)
 
 
 @dataclass(frozen=True)
 class RunDescription:
-    """When, where and with which workload a load test ran, as text for people.
-
-    `repeatable` is the whole workload by its options, from which `--repeat` runs it again.
-    """
+    """When, where and with which workload a load test ran. `options` is the workload by option, for the document."""
 
     started: str
     command: str
@@ -31,7 +28,7 @@ class RunDescription:
     models: tuple[ModelMetadata, ...]
     machine: dict[str, str]
     workload: dict[str, str]
-    repeatable: Mapping[str, Any]
+    options: Mapping[str, Any]
 
 
 def build_results_document(test: LoadTest, run: RunDescription) -> dict[str, Any]:
@@ -53,7 +50,7 @@ def build_results_document(test: LoadTest, run: RunDescription) -> dict[str, Any
             for model in run.models
         ],
         "machine": run.machine,
-        "workload": run.repeatable,
+        "workload": run.options,
         "points": [_point(result, test) for result in test.pooled],
         "objective": None
         if objective is None
@@ -90,7 +87,6 @@ def _point(result: LoadResult, test: LoadTest) -> dict[str, Any]:
         "rows_per_second": result.per_second(statistics.rows),
         "errors": dict(statistics.errors),
         "details": statistics.details,
-        "labels": {"checked": statistics.checked, "wrong": statistics.wrong},
         "answers": {"compared": statistics.compared, "different": statistics.different},
         "latency": _histogram(result.latency),
         "latency_of": {model: _histogram(latency) for model, latency in latency_of.items() if latency.count},
@@ -102,8 +98,6 @@ def _point(result: LoadResult, test: LoadTest) -> dict[str, Any]:
         },
         "generator_cpu": statistics.cpu,
         "generator_limit": explain_generator_limit(result),
-        "server_cores": result.server_cores,
-        "server_memory": result.server_memory,
         "runs": [
             {"seconds": run.seconds, "requests": run.latency.count, **run.figures} for run in result.runs or (result,)
         ],

@@ -47,8 +47,8 @@ class ServerInspector:
             raised = explain_connection_failure(self._endpoint, from_rpc_error(error))
             if isinstance(raised, Unavailable):
                 raise Unavailable(
-                    f"no server answers at {self.address}: start one with `make serve`, give its address with --url, "
-                    f"or let --serve start one ({raised})"
+                    f"no server responds at {self.address}; start one with `make serve` or --serve, or pass the "
+                    f"address of one with --url ({raised})"
                 ) from error
             raise raised from error
         return answer.name, answer.version
@@ -61,10 +61,10 @@ class ServerInspector:
             raised = from_rpc_error(error)
             if isinstance(raised, Unauthenticated | PermissionDenied):
                 raise raised from error
-            raise InvalidRequest(f"{self.address} does not list its models: give their names") from error
+            raise InvalidRequest(f"the server at {self.address} does not list its models; pass their names") from error
         names = list(dict.fromkeys(model.name for model in answer.models))
         if not names:
-            raise InvalidRequest(f"no model is ready at {self.address}")
+            raise InvalidRequest(f"no model is ready at {self.address}; check the server's log")
         return names
 
     def model_metadata(self, names: Iterable[str]) -> tuple[ModelMetadata, ...]:

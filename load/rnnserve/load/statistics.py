@@ -52,8 +52,6 @@ class LoadStatistics:
     rows: int = 0  # rows in the requests that succeeded
     errors: Counter[str] = field(default_factory=Counter)  # failed requests, by gRPC status
     details: dict[str, str] = field(default_factory=dict)  # the server's first message, by gRPC status
-    checked: int = 0  # rows with a known label
-    wrong: int = 0  # rows whose label was wrong
     compared: int = 0  # rows whose answer was compared with a reference
     different: int = 0  # compared rows whose answer differed
     cpu: list[float] = field(default_factory=list)  # fraction of one core that each generator used
@@ -66,7 +64,7 @@ class LoadStatistics:
         for name in ("latency", "lag", "model", "status"):
             setattr(result, name, np.concatenate([getattr(part, name) for part in each]))
         for part in each:
-            for name in ("in_time", "rows", "checked", "wrong", "compared", "different"):
+            for name in ("in_time", "rows", "compared", "different"):
                 setattr(result, name, getattr(result, name) + getattr(part, name))
             result.errors.update(part.errors)
             result.details = {**part.details, **result.details}
@@ -87,11 +85,6 @@ class LoadStatistics:
     def failed(self) -> int:
         """Number of failed requests."""
         return self.sent - self.answered
-
-    @property
-    def faults(self) -> int:
-        """Number of wrong rows, by either check."""
-        return self.wrong + self.different
 
     def latencies(self, model: int | None = None) -> Durations:
         """Return the latencies of requests that succeeded or timed out, for all models or one.
@@ -125,11 +118,6 @@ def summarize_samples(samples: RequestSamples, pool: RequestPool, *, begin: int,
     answers = np.bincount(item[known], minlength=len(pool.payloads))  # (pool,)
     wrong_rows = np.bincount(item[known], weights=wrong[known], minlength=len(pool.payloads)).astype(np.int64)
     for index, check in pool.checks.items():
-        rows = int(answers[index]) * check.checked_rows
-        if check.classes is None:
-            result.compared += rows
-            result.different += int(wrong_rows[index])
-        else:
-            result.checked += rows
-            result.wrong += int(wrong_rows[index])
+        result.compared += int(answers[index]) * len(check.chosen)
+        result.different += int(wrong_rows[index])
     return result

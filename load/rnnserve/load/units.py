@@ -1,9 +1,8 @@
 """Format durations, rates and other numbers as text, and parse them."""
 
-import math
+import argparse
 import re
 
-from rnnserve.client import InvalidRequest
 from rnnserve.client.commands.argument_types import parse_number, parse_seconds
 
 __all__ = [
@@ -17,15 +16,12 @@ __all__ = [
     "parse_natural",
     "parse_nonnegative_seconds",
     "parse_rates",
-    "parse_sweep",
     "parse_think_time",
 ]
 
 _NANOSECONDS = {"us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9}
 _DURATION = re.compile(r"(?P<number>[0-9]*\.?[0-9]+)\s*(?P<unit>us|µs|ms|s)")
-_MAX_LOADS = 1000
 _MAX_RATE = 1_000_000.0
-_RANGE = "above 0 and at most 1,000,000"
 
 
 def format_duration(nanoseconds: float) -> str:
@@ -57,7 +53,7 @@ def parse_duration(text: str) -> int:
     match = _DURATION.fullmatch(text.strip())
     nanoseconds = round(float(match["number"]) * _NANOSECONDS[match["unit"]]) if match else 0
     if nanoseconds < 1:
-        raise InvalidRequest(f"{text!r} is not a duration above 0. Expected a number with its unit: 500us, 5ms, 0.2s")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a duration above 0, such as 500us, 5ms or 0.2s")
     return nanoseconds
 
 
@@ -74,14 +70,14 @@ def parse_nonnegative_seconds(text: str) -> float:
 def parse_natural(text: str) -> int:
     """Parse an integer of at least 0."""
     if not (text.isascii() and text.isdigit()):
-        raise InvalidRequest(f"{text!r} is not a whole number of 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 0")
     return int(text)
 
 
 def parse_count(text: str) -> int:
     """Parse an integer of at least 1."""
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise InvalidRequest(f"{text!r} is not a whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least 1")
     return int(text)
 
 
@@ -94,7 +90,7 @@ def parse_confidence(text: str) -> float:
     """Parse a confidence above 0.5 and below 1: `0.99` or `99%`."""
     number = parse_number(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     if not 0.5 < number < 1:
-        raise InvalidRequest(f"{text!r} is not a confidence above 0.5 and below 1: 0.99, or 99%")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a confidence above 0.5 and below 1, such as 0.99 or 99%")
     return number
 
 
@@ -102,22 +98,7 @@ def parse_rates(text: str) -> list[float]:
     """Parse comma-separated rates, in requests per second."""
     numbers = [parse_number(part) for part in text.split(",")]
     if not all(0 < number <= _MAX_RATE for number in numbers):
-        raise InvalidRequest(
-            f"{text!r}: expected requests per second, {_RANGE}: one rate (100) or several (100,200,400)"
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of rates above 0 and up to {_MAX_RATE:,.0f}, such as 100 or 100,200,400"
         )
     return numbers
-
-
-def parse_sweep(text: str) -> list[float]:
-    """Parse `FROM:TO:STEP` into rates. The last rate is TO, even if the steps miss it."""
-    parts = [parse_number(part) for part in text.split(":")]
-    if len(parts) != 3 or not 0 < parts[0] <= parts[1] <= _MAX_RATE or not 0 < parts[2] < math.inf:
-        raise InvalidRequest(
-            f"{text!r}: expected FROM:TO:STEP, such as 500:4000:500, with FROM not above TO; rates are {_RANGE}"
-        )
-    first, last, step = parts
-    steps = int((last - first) / step + 1e-9)
-    if steps >= _MAX_LOADS:
-        raise InvalidRequest(f"{text!r} makes {steps + 1:,} loads; at most {_MAX_LOADS:,} are allowed")
-    numbers = [first + index * step for index in range(steps + 1)]
-    return numbers if last - numbers[-1] <= step * 1e-6 else [*numbers, last]

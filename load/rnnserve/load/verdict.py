@@ -44,11 +44,11 @@ class LimitVerdict:
         """Return the share of slow requests with its interval, and the share that the limit allows."""
         text = f"{self.over:,} of {self.sent:,} requests took longer than {format_duration(self.limit.nanoseconds)}"
         if self.limit.percent == 100:
-            return f"{text}, and p100 allows none"
+            return f"{text}; p100 allows none"
         shares = f"{format_share(self.interval.low)} to {format_share(self.interval.high)}"
-        text += f" ({shares} at {100 * confidence:.6g}% confidence), and p{self.limit.percent:g} allows "
+        text += f", which is {shares} with {100 * confidence:.6g}% confidence; p{self.limit.percent:g} allows "
         text += format_share(self.limit.allowed)
-        return f"{text}; send more requests" if self.decision is Decision.INCONCLUSIVE else text
+        return f"{text}. Send more requests" if self.decision is Decision.INCONCLUSIVE else text
 
 
 @dataclass(frozen=True)
@@ -90,13 +90,13 @@ def judge(result: LoadResult, objective: LatencyObjective) -> Verdict:
         return Verdict(decision, objective.confidence, limits, reasons)
 
     if not statistics.sent:
-        return verdict(Decision.INCONCLUSIVE, "nothing was sent")
+        return verdict(Decision.INCONCLUSIVE, "no request was sent")
     if any(status not in _GENERATOR_FAILURES for status in statistics.errors):
         return verdict(Decision.MISSED, *failures)
     missed = [limit for limit in limits if limit.decision is Decision.MISSED]
     if failures or missed:
         if explain_generator_limit(result) is not None:
-            return verdict(Decision.INCONCLUSIVE, *failures, "the generator may be the limit")
+            return verdict(Decision.INCONCLUSIVE, *failures, "the load generator may be the bottleneck")
         if failures or not all(limit.may_be_the_generator for limit in missed):
             return verdict(Decision.MISSED, *failures)
         return verdict(
@@ -138,12 +138,12 @@ def explain_generator_limit(result: LoadResult) -> str | None:
     busiest = max(statistics.cpu, default=0.0)
     reasons = []
     if "NOT_SENT" in statistics.errors:
-        reasons.append(f"{statistics.errors['NOT_SENT']:,} requests timed out before it could send them")
+        reasons.append(f"{statistics.errors['NOT_SENT']:,} requests timed out before it sent them")
     if lag > _LATE_NS and lag > _LATE_FRACTION * result.latency.percentile(99):
-        reasons.append(f"it sent requests {format_duration(lag)} late (p99), which the latencies include")
+        reasons.append(f"its p99 send lag was {format_duration(lag)}, which the latencies include")
     if busiest > _BUSY_FRACTION:
         reasons.append(f"it kept {busiest:.0%} of a core busy")
     if not reasons:
         return None
-    remedy = "use more --processes" if busiest > _BUSY_FRACTION else "other programs kept the machine busy"
-    return f"the generator may be the limit: {', '.join(reasons)}; {remedy}"
+    remedy = "Use more --processes" if busiest > _BUSY_FRACTION else "Stop other programs on this machine"
+    return f"the load generator may be the bottleneck: {', '.join(reasons)}. {remedy}"

@@ -7,22 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.client import InvalidAnswer, InvalidRequest, ModelMetadata
+from rnnserve.client import InvalidAnswer, InvalidRequest, ModelMetadata, Prediction
 from rnnserve.client.classification import classified_output
 from rnnserve.client.predictions import read_predictions
 from rnnserve.client.request_builder import build_request
 from rnnserve.client.row_inputs import RowInputs, check_rows
-from rnnserve.client.session_operations import require_sessions
+from rnnserve.client.sessions import require_sessions
 from rnnserve.load.answer_checks import AnswerCheck
 from rnnserve.load.draws import EvenSizes, SizeDistribution, draw_evenly
-from rnnserve.load.inputs import (
-    UNKNOWN_CLASS,
-    SampleCase,
-    classifies_walks,
-    draw_inputs,
-    draw_labelled_walks,
-    draw_sizes,
-)
+from rnnserve.load.inputs import SampleCase, draw_inputs
 from rnnserve.protos.inference_pb2 import ModelInferRequest, ModelInferResponse
 from rnnserve.protos.protocol_words import ALONE, SEQUENCE_END, SEQUENCE_ID, SEQUENCE_START
 
@@ -80,10 +73,10 @@ class SessionScript:
         try:
             states = [raw[at] for at in self.finals]
         except IndexError as error:
-            raise InvalidAnswer(f"the answer has {len(raw)} raw outputs, and lacks a final state") from error
+            raise InvalidAnswer(f"the response has {len(raw)} raw outputs and lacks a final state") from error
         sizes = [len(state) for state in self.beginning]
         if [len(state) for state in states] != sizes:
-            raise InvalidAnswer(f"final states of {[len(state) for state in states]} bytes; expected {sizes}")
+            raise InvalidAnswer(f"the final states have {[len(state) for state in states]} bytes; expected {sizes}")
         return _state_fields(states)
 
     def _sequence_fields(self, session: str, step: int) -> bytes:
@@ -153,12 +146,6 @@ def build_pool(spec: WorkloadSpec, part: int = 0) -> RequestPool:
         elif cases:
             number = int(random.integers(len(cases)))
             _add_samples(requests, spec, cases[number], spec.samples[number], batch, random)
-        elif classifies_walks(metadata):
-            walks, classes = draw_labelled_walks(draw_sizes(metadata, "sequence", batch, lengths, random), random)
-            rows = check_rows(metadata, {"input": walks})
-            is_checked = spec.check and bool((classes != UNKNOWN_CLASS).any())
-            check = _check_of(metadata, rows, range(batch), ["logits"], classes=classes) if is_checked else None
-            requests.add(model, batch, _serialize(metadata, rows, range(batch), ["logits"]), check)
         else:
             rows = check_rows(metadata, draw_inputs(metadata, batch, lengths, random))
             outputs = _usual_outputs(metadata)
@@ -201,9 +188,9 @@ def _add_samples(
                     metadata, case.outputs, rows, range(len(rows)), requested=outputs, model_version=""
                 )
             except InvalidAnswer as error:
-                raise InvalidRequest(f"the samples' answers do not match their inputs: {error}") from error
+                raise InvalidRequest(f"the outputs in the file do not match its inputs: {error}") from error
             expected = [whole[index] for index in chosen]
-        check = _check_of(metadata, rows, chosen, outputs, expected=expected)
+        check = _check_of(metadata, rows, chosen, outputs, expected)
     requests.add(0, batch, _serialize(metadata, rows, chosen, outputs), check)
 
 
@@ -248,8 +235,8 @@ def _check_of(
     rows: RowInputs,
     chosen: Sequence[int],
     outputs: Sequence[str],
-    **known: Any,  # noqa: ANN401 - fields of AnswerCheck
+    expected: Sequence[Prediction] | None = None,
 ) -> AnswerCheck:
     """Return the check for a request, without its tensors, because each generator keeps hundreds of checks."""
     without_tensors = RowInputs({}, rows.sizes, rows.ends)
-    return AnswerCheck(metadata, without_tensors, chosen, outputs, is_exact=metadata.is_batch_invariant, **known)
+    return AnswerCheck(metadata, without_tensors, chosen, outputs, metadata.is_batch_invariant, expected)

@@ -1,8 +1,11 @@
 """Operators of nothing, no rows or no steps: onnxruntime runs them in a process of its own, which some have ended."""
 
+import concurrent.futures
 import contextlib
+import multiprocessing
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import numpy.typing as npt
@@ -10,7 +13,6 @@ import onnx
 import torch
 
 from campaigns.operator_grid.operators import Family
-from rnnserve.export.onnx_runner import OnnxProcess
 from rnnserve.export.parity import OnnxRunner
 
 __all__ = ["DIFFERS_OF_NOTHING", "EmptyRuns"]
@@ -55,6 +57,14 @@ DIFFERS_OF_NOTHING: Mapping[tuple[str, str], str] = {
 """By family and operator, what is another result than eager's where there are no values, in words for the page."""
 
 
+def _process() -> concurrent.futures.ProcessPoolExecutor:
+    return concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+def _run(model: bytes, inputs: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    return list(OnnxRunner(model)(inputs).values())
+
+
 class EmptyRuns:
     """Runs of a family's graph on inputs without values. A context manager."""
 
@@ -69,13 +79,13 @@ class EmptyRuns:
         self._feeds = {f"x{at}": tensor.numpy() for at, tensor in enumerate(self.inputs)}
         self._model = model
         self._producers = {output: node for node in model.graph.node for output in node.output}
-        self._process = OnnxProcess(_SECONDS)
+        self._process = _process()
 
     def __enter__(self) -> "EmptyRuns":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._process.__exit__(*exception)
+        self._process.shutdown(cancel_futures=True)
 
     def eager(self, compute: Callable[..., list[torch.Tensor]]) -> list[torch.Tensor] | None:
         """Give eager's results; None where it raises an error."""
@@ -87,11 +97,11 @@ class EmptyRuns:
     def __call__(self, outputs: Sequence[str]) -> list[npt.NDArray[Any]] | str:
         """Run what some outputs need; give them, or the message of an error."""
         try:
-            return list(OnnxRunner(self._part(outputs), process=self._process)(self._feeds).values())
+            return self._process.submit(_run, self._part(outputs), self._feeds).result(_SECONDS)
+        except BrokenProcessPool:
+            self._process = _process()
+            return "onnxruntime ended the process that ran the model"
         except RuntimeError as error:
-            if "ended the process" in str(error):
-                self._process.__exit__()
-                self._process = OnnxProcess(_SECONDS)
             return str(error)
 
     def _part(self, outputs: Sequence[str]) -> bytes:

@@ -30,7 +30,7 @@ def read_sequences(data, source, format_="auto", names=("points",)):
     return read_rows(data, source, model(*names), format_)
 
 
-NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False, width=32)
 RAGGED = st.integers(1, 4).flatmap(
     lambda features: st.lists(
         st.lists(st.lists(NUMBERS, min_size=features, max_size=features), min_size=1, max_size=6),
@@ -41,8 +41,9 @@ RAGGED = st.integers(1, 4).flatmap(
 
 
 def lists(found):
-    (rows,) = found.inputs.values()
-    return [row.tolist() for row in rows]
+    """The rows of the only input, as lists, as they were read."""
+    (rows,) = found[0].values()
+    return [np.asarray(row).tolist() for row in rows]
 
 
 def npy(array, **options):
@@ -64,7 +65,7 @@ cut_npz = st.tuples(st.integers(0, 300), st.binary()).map(lambda cut: npz(input=
 def test_json_and_csv_are_read_as_they_were_written(sequences, newline):
     found = read_sequences(json.dumps(sequences).encode(), "standard input")
     assert lists(found) == sequences
-    assert found.names == [str(index) for index in range(len(sequences))]
+    assert [size["sequence"] for size in found[1].sizes] == [len(sequence) for sequence in sequences]
     text = (newline * 2).join(newline.join(",".join(map(repr, point)) for point in sequence) for sequence in sequences)
     assert lists(read_sequences(text.encode(), "walks.csv")) == sequences
 
@@ -84,7 +85,7 @@ def test_any_bytes_are_read_or_refused(data, format_):
     except UnreadableInput as error:
         message = str(error)
     else:
-        assert all(row.ndim == 2 and row.size for rows in found.inputs.values() for row in rows)
+        assert all(row.ndim == 2 and row.size for rows in found[1].tensors.values() for row in rows)
         return
     assert message.startswith("noise")
 
@@ -104,13 +105,6 @@ def test_other_ways_of_writing_are_understood(text, sequences):
     assert lists(read_sequences(text.encode(), "standard input")) == sequences
 
 
-def test_column_called_sequence_names_sequences_wherever_it_is():
-    text = "x,Sequence,y\n0,home,1\n\n2,shop,3\n4,home,5\n"
-    found = read_sequences(text.encode(), "walks.csv")
-    assert found.names == ["home", "shop"]
-    assert lists(found) == [[[0, 1], [4, 5]], [[2, 3]]]
-
-
 def test_format_is_guessed_from_the_name_then_from_the_content():
     for data, source, format_ in (
         (b"[", "walks.CSV", "csv"),
@@ -128,37 +122,38 @@ def test_format_is_guessed_from_the_name_then_from_the_content():
 @pytest.mark.parametrize(
     ("source", "data", "complaint"),
     [
-        ("w.json", "", "w.json, line 1, column 1: expected JSON"),
-        ("w.json", "[[[0, 1],\n [2 3]]]", "w.json, line 2, column 5: expected JSON"),
-        ("w.json", '{"walks": []}', "w.json: holds 'walks', but the inputs of model m are input"),
-        ("w.json", '{"input": 5}', "w.json, input: holds a number. Expected a list of sequences"),
-        ("w.json", "[[], [[0, 1]]]", "w.json, sequence 0: holds an empty list. Expected a list of points"),
-        ("w.json", "[0, 1]", "w.json, sequence 0: holds a number. Expected a list of points"),
-        ("w.json", "[[[0, 1]], [[0, 1], [2]]]", "w.json, sequence 1, point 1: has 1 numbers. Expected 2, as in"),
-        ("w.json", "[[[0, 1]], [[0, null]]]", "w.json, sequence 1, point 0, number 1: holds null. Expected a number"),
-        ("w.json", '[[[0, "1"]]]', "w.json, sequence 0, point 0, number 1: holds the text '1'"),
-        ("w.json", "[[[[0]]]]", "w.json, sequence 0, point 0, number 0: holds a list. Expected a number"),
-        ("w.json", "[[[1" + "0" * 400 + "]]]", "number 0: is too large"),
-        ("w.json", "[" * 100_000, "w.json: nested too deeply"),
+        ("w.json", "", "w.json, line 1, column 1: expected lists of numbers in JSON"),
+        ("w.json", "[[[0, 1],\n [2 3]]]", "w.json, line 2, column 5: expected lists of numbers in JSON"),
+        ("w.json", '{"walks": []}', 'w.json: model m has no input "walks"; its inputs are input'),
+        ("w.json", '{"input": 5}', 'w.json: "input" must be a list of rows, got int'),
+        ("w.json", "[[], [[0, 1]]]", "w.json: sequence 0 has shape (0,) and is empty"),
+        ("w.json", "[0, 1]", "w.json: sequence 0 has shape (), but model m takes"),
+        (
+            "w.json",
+            "[[[0, 1]], [[0, 1], [2]]]",
+            "w.json: sequence 1 is ragged: it has 1 element at [1], but 2 elements at [0]",
+        ),
+        ("w.json", "[[[0, 1]], [[0, null]]]", "w.json: sequence 1 holds None at [0, 1]"),
+        ("w.json", '[[[0, "1"]]]', "w.json: sequence 0 holds '1' at [0, 1]"),
+        ("w.json", "[[[[0]]]]", "w.json: sequence 0 has shape (1, 1, 1)"),
+        ("w.json", "[[[1" + "0" * 400 + "]]]", "w.json: sequence 0 holds an integer of more than 64 bits at [0, 0]"),
+        ("w.json", "[" * 100_000, "w.json is nested too deeply"),
         ("w.json", b"[[\xff", "w.json, byte 2: expected UTF-8"),
-        ("w.csv", "", "w.csv: holds no sequences"),
-        ("w.csv", "x,y\n1,2\n1,2,3\n", "w.csv, line 3: has 3 columns. Expected 2, as in line 1 (x, y)"),
-        ("w.csv", "1,2\n1\n", "w.csv, line 2: has 1 columns. Expected 2, as in line 1 (column 1, column 2)"),
+        ("w.csv", "", "w.csv contains no sequences"),
+        ("w.csv", "x,y\n1,2\n1,2,3\n", "w.csv, line 3 has 3 columns; expected 2 (x, y)"),
+        ("w.csv", "1,2\n1\n", "w.csv, line 2 has 1 columns; expected 2 (column 1, column 2)"),
         ("w.csv", "id,x,y\na,1,2\n", "w.csv, line 2, id: 'a' is not a number"),
-        ("w.csv", "x;y\n1;2\n", "w.csv, line 2, x;y: '1;2' is not a number (columns are separated by commas)"),
-        ("w.csv", "x,y\n", "w.csv: holds a header (x, y) and no line of numbers"),
+        ("w.csv", "x;y\n1;2\n", "w.csv, line 2, x;y: '1;2' is not a number; separate columns by commas"),
+        ("w.csv", "x,y\n", "w.csv contains a header (x, y) but no numbers"),
         ("w.csv", "x,y\n0,1\n2,north\n", "w.csv, line 3, y: 'north' is not a number"),
         ("w.csv", "0,1\n2,\n", "w.csv, line 2, column 2: '' is not a number"),
-        ("w.csv", "sequence,x\n,1\n", "w.csv, line 2: the column sequence is empty"),
-        ("w.csv", "sequence\na\n", "w.csv, line 1: the header is sequence. Expected a column for each feature"),
-        ("w.csv", "sequence,x,sequence\na,1,b\n", "at most one called sequence"),
         ("w.csv", '0,1\n"2,3\n', "w.csv, line 2: expected comma-separated cells"),
-        ("w.csv", b"\x93NUMPY\xff", "w.csv, byte 0: expected UTF-8 text (is it a .npy file?)"),
-        ("w.npy", "0,1", "w.npy: is not a .npy file"),
+        ("w.csv", b"\x93NUMPY\xff", "w.csv, byte 0: expected UTF-8 text; is this a .npy file?"),
+        ("w.npy", "0,1", "w.npy is not a .npy file"),
         ("w.npy", npy(np.zeros((2, 2)))[:-1], "w.npy: expected one array of numbers"),
         ("w.npy", npy(np.array([None]), allow_pickle=True), "w.npy: expected one array of numbers"),
-        ("w.npy", npy(np.zeros(4)), "w.npy: has shape (4,). Expected (sequence, features), or (batch, sequence"),
-        ("w.npy", npy(np.array([["a"]])), "w.npy: has dtype <U1. Expected real numbers"),
+        ("w.npy", npy(np.zeros(4)), "w.npy: the array has shape (4,); expected (batch, sequence, features)"),
+        ("w.npy", npy(np.array([["a"]])), "w.npy: sequence 0 has dtype <U1; expected real numbers"),
     ],
 )
 def test_mistake_is_named_with_its_place(source, data, complaint):
@@ -182,32 +177,44 @@ def test_mistake_is_named_with_its_place(source, data, complaint):
 )
 def test_rows_have_the_axes_of_the_model_s_input(name, source, data, rows):
     found = read_sequences(data.encode() if isinstance(data, str) else data, source, names=[name])
-    assert lists(found) == rows
-    assert found.names == [str(index) for index in range(len(rows))]
+    (read,) = found[1].tensors.values()
+    assert [row.tolist() for row in read] == rows
 
 
 def test_several_inputs_come_by_name():
     for data in (b'{"tokens": [[1, 2]], "observation": [[1, 2, 3]]}', npz(tokens=[[1, 2]], observation=[[1, 2, 3]])):
         found = read_sequences(data, "standard input", names=["tokens", "step"])
-        assert {name: [row.tolist() for row in rows] for name, rows in found.inputs.items()} == {
+        assert {name: [row.tolist() for row in rows] for name, rows in found[1].tensors.items()} == {
             "tokens": [[1, 2]],
             "observation": [[1, 2, 3]],
         }
-    with pytest.raises(UnreadableInput, match="holds the rows of one input, but model m takes tokens, observation"):
+    with pytest.raises(
+        UnreadableInput, match='model m takes "tokens", "observation"; pass the rows of each input by its name'
+    ):
         read_sequences(b"[[1, 2]]", "standard input", names=["tokens", "step"])
 
 
 @pytest.mark.parametrize(
     ("name", "source", "data", "complaint"),
     [
-        ("tokens", "t.json", '[[1, "a"]]', "t.json, sequence 0, number 1: holds the text 'a'. Expected a number"),
-        ("step", "s.json", "[[1, 2, 3], []]", "s.json, row 1: holds an empty list"),
-        ("frames", "f.json", "[[[[1, 2], [3]]]]", "sequence 0, point 0, part 1: has 1 numbers. Expected 2, as in p"),
-        ("frames", "f.csv", "1,2\n", "f.csv: a row of frames is (sequence, height, width), more than a table"),
-        ("tokens", "t.npy", npy(np.zeros((1, 2, 3))), "t.npy: has shape (1, 2, 3). Expected (sequence), or (batch"),
-        ("tokens", "t.npz", npz(ids=[1]), "t.npz: holds 'ids', but the inputs of model m are tokens"),
-        ("tokens", "t.npz", npz(tokens=["a"]), "t.npz, tokens: has dtype <U1. Expected real numbers"),
-        ("tokens", "t.npz", b"0", "t.npz: is not a .npz file"),
+        ("tokens", "t.json", '[[1, "a"]]', "t.json: sequence 0 holds 'a' at [1]"),
+        ("step", "s.json", "[[1, 2, 3], []]", "s.json: row 1 has shape (0,) and is empty"),
+        (
+            "frames",
+            "f.json",
+            "[[[[1, 2], [3]]]]",
+            "sequence 0 is ragged: it has 1 element at [0, 1], but 2 elements at [0, 0]",
+        ),
+        ("frames", "f.csv", "1,2\n", "f.csv: a row of frames is (sequence, height, width), which CSV cannot represent"),
+        (
+            "tokens",
+            "t.npy",
+            npy(np.zeros((1, 2, 3))),
+            "t.npy: the array has shape (1, 2, 3); expected (batch, sequence)",
+        ),
+        ("tokens", "t.npz", npz(ids=[1]), 't.npz: model m has no input "ids"; its inputs are tokens'),
+        ("tokens", "t.npz", npz(tokens=["a"]), "t.npz: sequence 0 has dtype <U1; expected real numbers"),
+        ("tokens", "t.npz", b"0", "t.npz is not a .npz file"),
         ("tokens", "t.npz", b"PK", "t.npz: expected arrays of numbers"),
     ],
 )

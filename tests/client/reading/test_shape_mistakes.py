@@ -13,7 +13,7 @@ from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.client.reading import read_rows
 from rnnserve.client.row_inputs import check_rows
 
-CSV = ("csv", "csv with a header", "csv with ids")
+CSV = ("csv", "csv with a header")
 FORMATS = (*CSV, "json", "npy", "npz")
 NAMES = ("time", "pressure", "flow", "x", "y", "z", "p", "q", "r", "s")
 
@@ -34,14 +34,9 @@ def written(format_, rows):
     """Rows of equal shape (steps, columns) as the content of a file."""
     rows = [np.array(row, np.float64) for row in rows]
     if format_.startswith("csv"):
-        ids = format_ == "csv with ids"
-        blocks = [
-            "\n".join(",".join([*([f"s{index}"] if ids else []), *(f"{value:g}" for value in point)]) for point in row)
-            for index, row in enumerate(rows)
-        ]
-        names = [*(["sequence"] if ids else []), *NAMES[: rows[0].shape[-1]]]
-        head = "" if format_ == "csv" else ",".join(names) + "\n"
-        return (head + ("\n" if ids else "\n\n").join(blocks) + "\n").encode()
+        blocks = ["\n".join(",".join(f"{value:g}" for value in point) for point in row) for row in rows]
+        head = "" if format_ == "csv" else ",".join(NAMES[: rows[0].shape[-1]]) + "\n"
+        return (head + "\n\n".join(blocks) + "\n").encode()
     if format_ == "json":
         return json.dumps([row.tolist() for row in rows]).encode()
     buffer = io.BytesIO()
@@ -53,8 +48,7 @@ def written(format_, rows):
 
 
 def ask(metadata, format_, rows):
-    read = read_rows(written(format_, rows), "file", metadata, format_.split()[0])
-    return check_rows(metadata, read.inputs)
+    return read_rows(written(format_, rows), "file", metadata, format_.split()[0])[1]
 
 
 def refusal(metadata, format_, rows):
@@ -82,9 +76,13 @@ def test_wrong_width_names_the_features_and_suggests_transposing_only_if_it_may_
         count = "1 column" if columns == 1 else f"{columns} columns"
         shown = [*NAMES[: min(columns, 8)], *(["…"] if columns > 8 else [])]
         named = "" if format_ == "csv" else f" ({', '.join(shown)})"
-        assert said.startswith(f"file, line 1: has {count}{named}. Expected {taken}, one for each of the {taken} feat")
+        assert said.startswith(f"file, line 1 has {count}{named}; expected {taken}, one for each of the {taken} feat")
         return
-    assert said.startswith(f"sequence 0 has shape ({steps}, {columns}), but model m takes (sequence, features={taken})")
+    found = f"file: sequence 0 has shape ({steps}, {columns}), but model m takes (sequence, features={taken})"
+    if format_ == "json":
+        assert said.startswith(found)
+    else:
+        assert f"has shape ({1}, {steps}, {columns}); expected (batch, sequence, features={taken})" in said
     assert f"the model takes {taken} features, not {columns}" in said
     low, high = limits.get("sequence", (1, 1000))
     assert ("transpose" in said) == (steps == taken and low <= columns <= high)
@@ -93,7 +91,9 @@ def test_wrong_width_names_the_features_and_suggests_transposing_only_if_it_may_
 def test_reversed_axes_are_named_if_every_row_has_them():
     for format_ in ("json", "npy", "npz"):
         said = refusal(POINTS, format_, [np.ones((2, 40)), np.ones((2, 40))])
-        assert "If its axes are in reverse order, (features, sequence), transpose it; else the model takes 2" in said
+        assert (
+            "If its axes are in reverse order, (features, sequence), transpose it. Otherwise, the model takes 2" in said
+        )
     with pytest.raises(InvalidRequest, match="the model takes 2 features, not 3") as refused:
         check_rows(POINTS, [np.ones((2, 3)), np.ones((5, 3))])
     assert "transpose" not in str(refused.value)

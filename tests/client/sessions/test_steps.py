@@ -66,13 +66,13 @@ def test_rows_that_share_no_request_cannot_be_sealed(client, fake):
     fake.seals = True
     with (
         client.session("tokens", rows=2) as session,
-        pytest.raises(InvalidRequest, match=r'do not share one request.*state="carried"'),
+        pytest.raises(InvalidRequest, match=r'do not fit into one request.*state="carried"'),
     ):
         session.step([[1, 2], [3]])
 
 
 def test_form_of_the_state_can_be_chosen(client, fake):
-    with pytest.raises(Unimplemented, match=r'seals no states.*state="carried" needs none'):
+    with pytest.raises(Unimplemented, match=r'no session key.*state="carried"'):
         client.session("sums", state="sealed").step([1, 2])
     fake.seals = True
     with client.session("sums", state="carried") as session:
@@ -118,7 +118,7 @@ def test_session_has_one_step_at_a_time(url, fake):
         thread = threading.Thread(target=session.step, args=([1, 2],))
         thread.start()
         until(lambda: "ModelInfer" in fake.calls)
-        with pytest.raises(RuntimeError, match="a step of this session of sums is in progress"):
+        with pytest.raises(RuntimeError, match="another step of this session of sums is in progress"):
             session.step([1, 2])
         fake.blocked.set()
         thread.join()

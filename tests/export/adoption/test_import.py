@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from kit.adopted_files import SIZES, Mean, mean, one_node, with_lengths, words
-from kit.bad_versions import ABORTING
 from kit.example_models import ALONE
 from kit.foreign_files import chunks, flattened, quantised, squeezed, unbatched
 from kit.graph_text import graph_of
@@ -130,11 +129,6 @@ def test_import_asks_for_all_that_is_missing_at_once(tmp_path, capsys):
     assert 'onnx: inputs with one value for all requests, as you said: "sr" is 16000' in said
 
 
-def _aborting(folder):
-    (folder / "aborting.onnx").write_bytes(ABORTING)
-    return folder / "aborting.onnx"
-
-
 ASKED = {
     "integers without a table": (
         lambda folder: one_node(folder, "Identity", kind=onnx.TensorProto.INT64),
@@ -144,7 +138,6 @@ ASKED = {
     "a wrong name": (with_lengths, ["--name", "a/b"], "cannot be a model's folder"),
     "an output of nothing": (with_lengths, ["--output", "z"], 'there is no output "z"; the outputs are y'),
     "wrong labels": (with_lengths, ["--labels", "a,b"], "no output has a last axis of that size"),
-    "a file that ends onnxruntime": (_aborting, ["--timeout", "2"], "onnxruntime ended the process that ran the model"),
     "no file": (lambda folder: folder / "nothing.onnx", [], "there is no file "),
 }
 

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -73,9 +74,6 @@ a convolution padded on both sides, whose end is cut off | conv.last
     @channels  ["conv/node"] w = Conv <pads = [2, 2]> (c, kernel, bias)  v = Slice (w, zero, minus_two, two)  @convolved
 a mean of the last three steps | pad.last
     @channels  p = Pad (c, before_two)  ["pool/node"] v = AveragePool <kernel_shape = [3]> (p)  @convolved
-one step back | concat.last
-    f = Slice (x, zero, one, one)  shape = Shape (f)  begin = ConstantOfShape (shape)
-    cut = Slice (x, zero, minus, one)  y = Concat <axis = 1> (begin, cut)
 a scan over steps | cell.state
     @begin  @scan, body = b (float state, float step) => (float next, float out) @sums> (begin, x)
 """
@@ -89,6 +87,9 @@ a centered convolution | Conv "conv/node" reads 1 steps ahead of "sequence"
     @channels  ["conv/node"] v = Conv <pads = [1, 1]> (c, kernel, bias)  @convolved
 a centered pool | AveragePool "pool/node" reads 1 steps ahead of "sequence"
     @channels  ["pool/node"] v = AveragePool <pads = [1, 1], kernel_shape = [3]> (c)  @convolved
+one step back, joined to zeros | Slice "cut" may read other steps: cutting a sequence changes its output "y"
+    f = Slice (x, zero, one, one)  shape = Shape (f)  begin = ConstantOfShape (shape)
+    cut = Slice (x, zero, minus, one)  y = Concat <axis = 1> (begin, cut)
 attention | Softmax "w" may read other steps: cutting a sequence changes its output "y"
     k = Transpose <perm = [0, 2, 1]> (x)  scores = MatMul (x, k)  w = Softmax <axis = -1> (scores)  y = MatMul (w, x)
 the first step | cutting a sequence changes its output "y"
@@ -251,6 +252,26 @@ def test_trial_finds_what_the_analysis_would_have_missed():
     found = find_parts(graph.description, MODEL, {MODEL: graph.model.SerializeToString()}, load)
     assert 'cutting a sequence changes its output "y" by ' in found.record.reason
     assert found.data is None
+
+
+def test_undeclared_state_prevents_continuing_from_declared_one():
+    """If one step rounds otherwise than many, there are no parts, and the second layer would begin again."""
+    nodes = f"""
+        t = Transpose <perm = [1, 0, 2]> (x)  {GRU}
+        ["next/node"] e = GRU <hidden_size = 3> (s, W, R)  d = Squeeze (e, one)  y = Transpose <perm = [1, 0, 2]> (d)
+    """
+    graph = CutGraph(nodes, **DECLARED)
+
+    def load(data):
+        runner = OnnxRunner(data)
+        moved = np.float32(1e-6)
+        return lambda inputs: {
+            name: array + moved * (inputs["x"].shape[1] == 1) for name, array in runner(inputs).items()
+        }
+
+    found = find_parts(graph.description, MODEL, {MODEL: graph.model.SerializeToString()}, load)
+    assert found.data is None
+    assert found.record.not_continued.startswith('cutting a sequence changes its output "y"')
 
 
 def test_lowered_loop_has_the_states_of_its_operator():

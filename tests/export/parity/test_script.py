@@ -16,17 +16,6 @@ class Wrapped(nn.Module):
         self.classifier = classifier
 
 
-class Renamed(Wrapped):
-    def forward(self, points: Tensor, lengths: Tensor, h_0: Tensor):
-        return self.classifier(points, lengths, h_0)
-
-
-class Fewer(Wrapped):
-    def forward(self, input: Tensor, lengths: Tensor, h_0: Tensor):
-        logits, output, _ = self.classifier(input, lengths, h_0)
-        return logits, output
-
-
 class Reshaped(Wrapped):
     def forward(self, input: Tensor, lengths: Tensor, h_0: Tensor):
         logits, output, h_n = self.classifier(input, lengths, h_0)
@@ -47,15 +36,8 @@ def test_script_that_is_a_bit_off_is_told_and_no_fault(subject):
         subject().prove(scripted=script(changed))
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (Renamed, ['forward takes "points", "lengths", "h_0"; expected "input", "lengths", "h_0"']),
-        (Fewer, ["torchscript, names: forward does not give the tensors logits, output, h_n"]),
-        (Reshaped, ['dtypes: "logits" is float64; expected float32', 'torchscript, shapes: "h_n" of']),
-    ],
-)
-def test_script_that_differs_from_eager_is_caught(subject, change, said):
+def test_script_that_differs_from_eager_is_caught(subject):
+    said = ['dtypes: "logits" is float64; expected float32', 'torchscript, shapes: "h_n" of']
     with pytest.raises(ParityError) as raised:
-        subject().prove(scripted=script(change(subject().classifier)))
+        subject().prove(scripted=script(Reshaped(subject().classifier)))
     assert [part for part in said if part not in str(raised.value)] == []

@@ -176,7 +176,7 @@ def test_address_space_that_is_enough_is_not_spent_on_arenas(folder):
     narrow = partial(limited, RLIMIT_AS=390 << 20)
     done = run(["infer", *ARGUMENTS["infer"]], folder, narrow)
     assert done.returncode == 1
-    assert "no server answers at" in one_line(done, "infer")
+    assert "no server responds at" in one_line(done, "infer")
 
 
 INTERRUPTING = """

@@ -23,13 +23,13 @@ def test_follow_ends_at_a_step_that_is_not_answered(infer, service):
     service.failure, service.failing = (grpc.StatusCode.UNAVAILABLE, "is stopping"), {"ModelInfer"}
     status, output, errors = infer("--follow", "sums", "--timeout", "0.3", stdin="1,0\n0,1\n")
     assert (status, output) == (1, "")
-    assert errors == "rnnserve infer: standard input, line 1 was not answered: is stopping\n"
+    assert errors == "rnnserve infer: standard input, line 1 got no result: is stopping\n"
 
 
 def test_follow_reports_mistakes_in_one_line(infer):
     for words, complaint in (
         (["summs"], 'no model "summs"'),
-        (["sums", "no/such.csv"], "no/such.csv: cannot be read (No such file or directory)"),
+        (["sums", "no/such.csv"], "cannot read no/such.csv (No such file or directory)"),
     ):
         status, output, errors = infer("--follow", *words, stdin="1,0\n")
         assert (status, output) == (1, "")
@@ -46,15 +46,15 @@ def test_follow_takes_models_of_single_steps_but_not_stateless_ones(infer):
         )
         status, output, errors = infer("--follow", "stateless", stdin="1,2\n", address=address)
     assert (status, output) == (1, "")
-    assert errors.startswith("rnnserve infer: model stateless has no states, so that it has no sessions")
+    assert errors.startswith("rnnserve infer: model stateless has no states, so it has no sessions")
 
 
 def test_first_line_with_the_wrong_number_of_columns_is_left_out(infer):
     status, output, errors = infer("--follow", "sums", "--outputs", "output", stdin="x,y,z\n1,2,3\n1,0\n")
     assert (status, output.splitlines()[1:]) == (1, ["1     1 0"])
-    assert [line.partition(". ")[0] for line in errors.splitlines()] == [
-        "rnnserve infer: standard input, line 1: has 3 columns (x, y, z)",
-        "rnnserve infer: standard input, line 2: has 3 columns",
+    assert [line.partition(";")[0] for line in errors.splitlines()] == [
+        "rnnserve infer: standard input, line 1 has 3 columns (x, y, z)",
+        "rnnserve infer: standard input, line 2 has 3 columns",
     ]
 
 

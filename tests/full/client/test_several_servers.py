@@ -59,5 +59,5 @@ def test_names_in_a_list_are_resolved_to_addresses_of_one_kind(monkeypatch, foun
     if resolved:
         assert endpoint.resolve() == resolved
     else:
-        with pytest.raises(Unavailable, match=r"no address of a:1, b:1 is found \(a: Name or service not known\)"):
+        with pytest.raises(Unavailable, match=r"cannot resolve a:1, b:1 \(a: Name or service not known\)"):
             endpoint.resolve()

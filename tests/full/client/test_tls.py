@@ -23,7 +23,7 @@ def test_grpc_reports_an_http_server_as_such():
         thread.start()
         with (
             Client(f"127.0.0.1:{listening.getsockname()[1]}") as client,
-            pytest.raises(InvalidRequest, match="an HTTP server answers there"),
+            pytest.raises(InvalidRequest, match="is an HTTP server"),
         ):
             client.predict("model", [[(0, 1)]])
         listening.shutdown(socket.SHUT_RDWR)

@@ -68,7 +68,7 @@ def test_token_ids_of_any_lengths(client, modules):
         assert result.label == ["bad", "fair", "good"][scores[0].argmax()]
     with pytest.raises(InvalidRequest, match=r'"tokens" is 50 at \[1, 0\]'):
         client.predict("sentiment", [[1, 2], [50]])
-    with pytest.raises(InvalidRequest, match=r"sequence 0 is 1.5 at \[0\], which int64 cannot hold"):
+    with pytest.raises(InvalidRequest, match=r"sequence 0 is 1.5 at \[0\], but the model takes int64"):
         client.predict("sentiment", [[1.5]])
 
 

@@ -45,7 +45,7 @@ def test_ctrl_c_prints_what_was_measured(address):
 
 
 def test_server_that_does_not_start_is_unavailable(tmp_path):
-    with pytest.raises(Unavailable, match="ended before it was ready"), serve_repository(tmp_path / "nowhere"):
+    with pytest.raises(Unavailable, match="before it was ready"), serve_repository(tmp_path / "nowhere"):
         pass
 
 

@@ -59,7 +59,7 @@ def test_unusual_results_are_drawn_inside_the_frame(load_test, result):
 
 
 def test_tooltips_and_limits_show_the_figures_at_each_load(load_test, sweep, result):
-    charts = drawn(load_test([result([2], wrong=1, checked=1), result([4], rate=200, errors={"UNAVAILABLE": 3})]))
+    charts = drawn(load_test([result([2], different=1, compared=1), result([4], rate=200, errors={"UNAVAILABLE": 3})]))
     assert "p99 at 200 requests/s: 4.00 ms" in tooltips(charts["Latency by load"])
     assert tooltips(charts["Answers and errors per second, by load"]) == [
         "1.0 answers/s", "1.0 answers/s", "0.0 errors/s", "3.0 errors/s", "1.0 wrong answers/s", "0.0 wrong answers/s",

@@ -70,7 +70,7 @@ def test_page_holds_everything_escaped_and_loads_nothing(load_test, sweep, run):
         ("p99=5ms", {}, "Met: p99=5ms", "good"),
         ("p99=1us", {}, "Missed: p99=1us", "bad"),
         ("p99.9=5ms", {}, "Inconclusive: p99.9=5ms", "open"),
-        ("p99=5ms", {"checked": 5, "wrong": 1}, "Failed: answers were wrong. Met: p99=5ms", "bad"),
+        ("p99=5ms", {"compared": 5, "different": 1}, "Failed: answers were wrong. Met: p99=5ms", "bad"),
     ],
 )
 def test_page_shows_the_verdict(load_test, result, run, slo, sums, verdict, name):

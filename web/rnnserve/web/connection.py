@@ -122,9 +122,14 @@ class Protocol(HttpToolsProtocol):
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _OFFER.sub(b"", head) + end + rest
         for at in range(0, len(data), _PIECE_BYTES):
-            piece = data[at : at + _PIECE_BYTES]
+            piece, before = data[at : at + _PIECE_BYTES], self.cycle
             super().data_received(piece)
-            self.head_bytes = self.head_bytes + len(piece) if is_in_head(self) else 0
+            if not is_in_head(self):
+                self.head_bytes = 0
+            elif self.cycle is before:
+                self.head_bytes += len(piece)
+            else:  # another request ended in this piece
+                self.head_bytes = len(piece)
             if self.head_bytes > Limits.head_bytes:  # the parser's time grows with the square of the size
                 used_gateway_counts().count_end("late")
                 self.transport.abort()

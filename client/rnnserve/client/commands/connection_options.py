@@ -9,8 +9,8 @@ __all__ = ["URL_HELP", "add_tls_options", "add_token_options", "connection_argum
 _VARIABLE = "RNNSERVE_TOKEN_FILE"
 
 URL_HELP = (
-    "the server's gRPC address, grpcs://HOST:PORT for TLS; of several HOST:PORT,HOST:PORT: each gets requests in turn "
-    "(default %(default)s)"
+    "gRPC address of the server, or grpcs://HOST:PORT for TLS. To send requests to several servers in turn, pass "
+    "HOST:PORT,HOST:PORT (default %(default)s)"
 )
 
 
@@ -19,12 +19,14 @@ def add_tls_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-ca",
         metavar="FILE",
-        help="certificates of the authorities to trust, in PEM (default: those that the machine trusts)",
+        help="PEM file with the CA certificates to trust (default: those of this machine)",
     )
     parser.add_argument(
-        "--tls-certificate", metavar="FILE", help="client certificate chain in PEM, for a server that asks for one"
+        "--tls-certificate",
+        metavar="FILE",
+        help="PEM file with the client certificate chain, if the server requires one",
     )
-    parser.add_argument("--tls-key", metavar="FILE", help="private key of the client certificate, in PEM")
+    parser.add_argument("--tls-key", metavar="FILE", help="PEM file with the private key of the client certificate")
 
 
 def add_token_options(parser: argparse.ArgumentParser) -> None:
@@ -33,12 +35,12 @@ def add_token_options(parser: argparse.ArgumentParser) -> None:
         "--token-file",
         metavar="FILE",
         default=os.environ.get(_VARIABLE) or None,
-        help=f"file with the token to bring, for a server that asks for one (default: that of {_VARIABLE})",
+        help=f"file with the token, if the server requires one (default: the file in {_VARIABLE})",
     )
     parser.add_argument(
         "--insecure",
         action="store_true",
-        help="send the token without TLS to another machine, where the way to it is safe",
+        help="allow sending the token without TLS to another machine, on a network that you trust",
     )
 
 

@@ -6,8 +6,8 @@ field each.
 """
 
 import argparse
-import math
 
+from rnnserve.client.commands.argument_types import parse_seconds
 from rnnserve.client.commands.connection_options import add_tls_options, add_token_options, connection_arguments
 
 __all__ = ["MISTAKES", "add_arguments", "run"]
@@ -45,19 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ADDRESS",
         nargs="?",
         default="127.0.0.1:8001",
-        help="HOST:PORT of gRPC, grpcs:// for TLS (default %(default)s)",
+        help="gRPC address of the server, or grpcs://HOST:PORT for TLS (default %(default)s)",
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
-        "--model", default="", metavar="NAME", help="ask whether this model is ready, not the whole server"
+        "--model", default="", metavar="NAME", help="check whether this model is ready, instead of the whole server"
     )
-    what.add_argument("--live", action="store_true", help="ask only whether the server answers, ready or not")
+    what.add_argument("--live", action="store_true", help="check only whether the server responds, ready or not")
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=parse_seconds,
         default=5.0,
         metavar="SECONDS",
-        help="seconds to wait for the answer (default %(default)g)",
+        help="seconds to wait for the response (default %(default)g)",
     )
     add_tls_options(parser)
     add_token_options(parser)
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """Check the server, and print the result in one line."""
     if args.address.startswith(("http://", "https://")):
         raise NotReady(
-            f"{args.address}: asks gRPC, at HOST:PORT. Over HTTP, ask /v2/health/ready: curl --fail "
+            f"{args.address} is an HTTP address, but this command uses gRPC (HOST:PORT). Over HTTP, run: curl --fail "
             f"{args.address.rstrip('/')}/v2/health/ready"
         )
     reason = _reason(args)
@@ -100,17 +100,16 @@ def _reason(args: argparse.Namespace) -> str:
         if error.code() is grpc.StatusCode.NOT_FOUND:
             return f"the server has no model {args.model!r}"
         if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-            return f"no answer within {args.timeout:g} s"
+            return f"no response within {args.timeout:g} s"
         explained = explain_connection_failure(endpoint, from_rpc_error(error))
         return f"{error.code().name}: {'; '.join([str(explained), *getattr(explained, '__notes__', ())])}"
     value = answer[1] if len(answer) == 2 and answer[0] == 1 << 3 else 0  # the field has number 1 and one byte
     if value == _SERVING:
         return ""
     if args.live:
-        return "the server says that it is not live"
-    return (
-        f"it is {_STATES[value] if value < len(_STATES) else value}: models are loading, none serves, or it is stopping"
-    )
+        return "the server reports that it is not live"
+    state = _STATES[value] if value < len(_STATES) else value
+    return f"it is {state}; it is loading models, has no model to serve, or is shutting down"
 
 
 def _text_field(text: str) -> bytes:
@@ -121,14 +120,3 @@ def _text_field(text: str) -> bytes:
         head.append(size & 0x7F | 0x80)
         size >>= 7
     return bytes([*head, size]) + data if data else b""
-
-
-def _seconds(text: str) -> float:
-    """Parse seconds above 0. The module that other commands use for this imports gRPC."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return number

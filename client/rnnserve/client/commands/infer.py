@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rnnserve.client.aligned_table import format_aligned_table
 from rnnserve.client.classification import Classification, classified_output, read_classification
-from rnnserve.client.commands.argument_types import argument_type, parse_seconds
+from rnnserve.client.commands.argument_types import parse_seconds
 from rnnserve.client.commands.connection_options import (
     URL_HELP,
     add_tls_options,
@@ -29,7 +29,7 @@ from rnnserve.client.errors import (
 )
 from rnnserve.client.metadata import ModelMetadata
 from rnnserve.client.predictions import Prediction
-from rnnserve.client.reading import FORMATS, NamedRows, read_point, read_rows
+from rnnserve.client.reading import FORMATS, PointReader, read_rows
 from rnnserve.client.sessions import Session
 from rnnserve.client.sync_client import Client
 from rnnserve.client.tensors import Array
@@ -46,10 +46,10 @@ _Fields = list[dict[str, object]]
 """The fields of each row in a JSON document."""
 
 _FORMATS_HELP = """\
-A model with an output (batch, classes) is asked for labels; every other model, and --outputs, for its outputs. The
-model's metadata tell which axes a row has; rows may have different lengths. Initial states may be left out.
+For a classifier, which is a model with an output (batch, classes), the command prints labels. For other models, and
+with --outputs, it prints outputs. Sequences may have different lengths. You may omit initial states.
 
-input formats (a point has as many numbers as the model has features):
+input formats (a point has one number for each feature of the model):
   json  a list of sequences, each a list of points; or a single sequence
           [[[0, 0], [0, 1], [1, 1]], [[0, 0], [1, 0]]]
         for token ids, each sequence is a list of integers; for a model of single steps, each row is a list of numbers
@@ -64,18 +64,12 @@ input formats (a point has as many numbers as the model has features):
 
           0,0
           1,0
-        or, with a column `sequence` in the header, lines with the same id form one sequence
-          sequence,x,y
-          home,0,0
-          home,0,1
-          shop,0,0
-  npy   one array that numpy.save wrote: (length, features), or (batch, sequence, features); the axes are in the model's
-        order
-  npz   arrays that numpy.savez wrote, one for each input, by the inputs' names
+  npy   one array written by numpy.save: (length, features), or (batch, sequence, features) in the model's order
+  npz   arrays written by numpy.savez, one for each input, by the inputs' names
 
-with --follow, each line is one point of a sequence, and is answered at once: a line of CSV, or a JSON value such as
-[0.5, -0.5], or {"source": …, "target": …} for several inputs. A blank line begins a new sequence. A line that is not a
-point is reported on standard error, and the sequence goes on without it; then the exit status is 1.
+With --follow, each line is one point of a sequence: a line of CSV, or a JSON value such as [0.5, -0.5], or
+{"source": …, "target": …} for several inputs. The command prints its result at once. A blank line begins a new
+sequence. If a line is not a point, the command reports it on standard error, skips it, and exits with status 1.
 
 examples:
   rnnserve infer direction_simple walks.csv
@@ -89,39 +83,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _FORMATS_HELP
-    parser.add_argument("model", metavar="MODEL", help="the model's name, direction_simple for example")
+    parser.add_argument("model", metavar="MODEL", help="name of the model, for example direction_simple")
     parser.add_argument(
-        "file", metavar="FILE", nargs="?", help="file with the sequences; - (default) for standard input"
+        "file", metavar="FILE", nargs="?", help="file with the sequences, or - for standard input (default)"
     )
     parser.add_argument("--url", default="127.0.0.1:8001", metavar="HOST:PORT", help=URL_HELP)
     add_tls_options(parser)
     add_token_options(parser)
     parser.add_argument(
-        "--model-version", default="", metavar="V", help="the model's version (default: the server's choice)"
+        "--model-version", default="", metavar="V", help="version of the model (default: the server chooses)"
     )
     parser.add_argument(
         "--input-format",
         choices=("auto", *FORMATS),
         default="auto",
-        help="format of the sequences (default %(default)s: by the file's name, else by its first byte)",
+        help="format of the file (default %(default)s: from its suffix, or else from its first bytes)",
     )
     parser.add_argument(
         "--outputs",
         metavar="NAME[,NAME...]",
-        help="print these outputs (default: labels if the model has classes, else all)",
+        help="outputs to print (default: labels for a classifier, all outputs for other models)",
     )
     parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="format of the output (default %(default)s)"
+        "--format", choices=("table", "json"), default="table", help="format of the results (default %(default)s)"
     )
     parser.add_argument(
         "--timeout",
-        type=argument_type(parse_seconds),
+        type=parse_seconds,
         default=10.0,
         metavar="SECONDS",
-        help="seconds to wait for the answer (default %(default)g)",
+        help="seconds to wait for a response (default %(default)g)",
     )
     parser.add_argument(
-        "--follow", action="store_true", help="read points line by line, and answer each as the next step of a session"
+        "--follow",
+        action="store_true",
+        help="send each line as the next point of a session, and print its result at once",
     )
     _let_file_come_last(parser)
 
@@ -135,7 +131,7 @@ def run(args: argparse.Namespace) -> int:
         with _reading(source):
             file = sys.stdin.buffer if is_stdin else stack.enter_context(Path(args.file).open("rb"))
             if is_stdin and sys.stdin.isatty():
-                print("reading from the keyboard, up to Ctrl-D", file=sys.stderr)
+                print("rnnserve infer: reading standard input; press Ctrl-D to end it", file=sys.stderr)
             data = b"" if args.follow else file.read()
         client = stack.enter_context(Client(args.url, timeout=args.timeout, **connection_arguments(args)))
         with _explained(client):
@@ -146,24 +142,28 @@ def run(args: argparse.Namespace) -> int:
                 session = stack.enter_context(client.session(args.model, outputs, version=args.model_version))
                 with _reading(source):
                     return _follow(session, iter(file.readline, b""), source, classified, metadata, args.format)
-        rows = read_rows(data, source, metadata, args.input_format)
+        inputs, rows = read_rows(data, source, metadata, args.input_format)
         with _explained(client):
             if classified:
-                labelled = client.classify(args.model, rows.inputs, version=args.model_version, states=False)
+                labelled = client.classify(args.model, inputs, version=args.model_version)
                 (cells, answers), version = _describe_labels(labelled), labelled[0].model_version
             else:
-                predictions = client.predict(args.model, rows.inputs, names, version=args.model_version)
+                predictions = client.predict(args.model, inputs, names, version=args.model_version)
                 (cells, answers), version = _describe_outputs(predictions), predictions[0].model_version
-    lengths = _lengths(rows, metadata)
+    lengths = [next(iter(sizes.values()), None) for sizes in rows.sizes]  # along the first variable axis
     if args.format == "json":
-        sizes = [{} if lengths is None else {"points": lengths[index]} for index in range(len(rows.names))]
         sequences = [
-            {"sequence": name, **size, **answer} for name, size, answer in zip(rows.names, sizes, answers, strict=True)
+            {"sequence": str(index), **({} if length is None else {"points": length}), **answer}
+            for index, (length, answer) in enumerate(zip(lengths, answers, strict=True))
         ]
         document = {"model": args.model, "model_version": version, "sequences": sequences}
         print(json.dumps(document, indent=2, ensure_ascii=False))
-    else:
-        print(_table(rows.names, lengths, cells))
+        return 0
+    indices = [str(index) for index in range(len(lengths))]
+    shown = {"row": indices} if None in lengths else {"sequence": indices, "points": [str(each) for each in lengths]}
+    shown |= cells
+    texts = [index for index, name in enumerate(shown) if name not in ("points", "probability")]
+    print(format_aligned_table(tuple(shown), list(zip(*shown.values(), strict=True)), text_columns=texts))
     return 0
 
 
@@ -179,7 +179,7 @@ def _follow(
 
     If a line is not a point, or the server refuses the point, report it on standard error and skip it.
     """
-    columns: list[str] = []
+    reader = PointReader(metadata)
     widths: list[int] = []
     status = 0
     for number, line in enumerate(lines, start=1):
@@ -188,20 +188,17 @@ def _follow(
             continue
         place = f"{source}, line {number}"
         try:
-            point = read_point(line, place, metadata, columns)
+            point = reader.read(line, place)
             if point is None:
                 continue
             prediction = session.step(point)
-        except UnreadableInput as error:
-            print(f"rnnserve infer: {error}", file=sys.stderr, flush=True)
-            status = 1
-            continue
         except InvalidRequest as error:
-            print(f"rnnserve infer: {place}: {error}", file=sys.stderr, flush=True)
+            where = "" if isinstance(error, UnreadableInput) else f"{place}: "
+            print(f"rnnserve infer: {where}{error}", file=sys.stderr, flush=True)
             status = 1
             continue
         except ClientError as error:
-            raise reworded(error, f"{place} was not answered: {error}") from error
+            raise reworded(error, f"{place} got no result: {error}") from error
         if classified:
             cells, (fields,) = _describe_labels([read_classification(prediction, classified, metadata)])
         else:
@@ -277,7 +274,7 @@ def _reading(file: str) -> Iterator[None]:
         raise  # an error of the output, not of reading the input
     except OSError as error:
         raise UnreadableInput(
-            f"{file}: cannot be read ({error.strerror}). Expected a file, or - for {_STDIN}"
+            f"cannot read {file} ({error.strerror}); pass a readable file, or - for {_STDIN}"
         ) from error
 
 
@@ -289,25 +286,8 @@ def _explained(client: Client) -> Iterator[None]:
     except Unavailable as error:
         if client.is_live():
             raise
-        said = f"no server answers at {client.url}: start one with `make serve`, or give its address with --url"
-        raise reworded(error, f"{said} ({error})") from error
+        hint = f"no server responds at {client.url}; start one with `make serve`, or pass its address with --url"
+        raise reworded(error, f"{hint} ({error})") from error
     except DeadlineExceeded as error:
-        raise reworded(error, f"no answer from {client.url} in time: --timeout sets the limit ({error})") from error
-
-
-def _lengths(rows: NamedRows, metadata: ModelMetadata) -> list[int] | None:
-    """Return each row's size along the first variable axis, or None if there is no such axis."""
-    for name, arrays in rows.inputs.items():
-        for index, (_, size) in enumerate(metadata.inputs[name].row_axes):
-            if size < 0:
-                return [array.shape[index] for array in arrays]
-    return None
-
-
-def _table(names: Sequence[str], lengths: Sequence[int] | None, cells: dict[str, list[str]]) -> str:
-    columns: dict[str, Sequence[str]] = {"sequence": names} if lengths is not None else {"row": names}
-    if lengths is not None:
-        columns["points"] = [str(length) for length in lengths]
-    columns |= cells
-    texts = [index for index, name in enumerate(columns) if name not in ("points", "probability")]
-    return format_aligned_table(tuple(columns), list(zip(*columns.values(), strict=True)), text_columns=texts)
+        hint = f"{client.url} did not respond in time; raise the limit with --timeout"
+        raise reworded(error, f"{hint} ({error})") from error

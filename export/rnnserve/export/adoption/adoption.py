@@ -6,8 +6,7 @@ The import first sets constants, finds the batch axis and names the axes. Then i
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +42,7 @@ from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArgument
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.onnx_files import load_proto, read_onnx, save_model
-from rnnserve.export.parity import RUN_SECONDS, OnnxProcess, OnnxRunner, OnnxTruth, Proof
+from rnnserve.export.parity import OnnxRunner, OnnxTruth, Proof
 from rnnserve.export.parity.batching_safety import find_batching, walk_graph
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult, describe_version
@@ -87,14 +86,12 @@ def adopt(
     repository: Path,
     roles: Roles | None = None,
     samples: Sequence[Sample] = (),
-    timeout: float = RUN_SECONDS,
     seal: Seal = lambda *_: None,
 ) -> ExportResult:
     """Publish an ONNX file as a model's next version, marked as imported. The weights must be inside the file.
 
     `roles` supplies the facts about tensors that the file lacks. If samples include outputs, the file must compute
-    these outputs, and servers check them before they serve the version. onnxruntime may take up to `timeout` seconds to
-    load the file, and again for each inference call. Raises ExportError, ArtifactError or OSError.
+    these outputs, and servers check them before they serve the version. Raises ExportError, ArtifactError or OSError.
     """
     check_model_name(name)
     roles = roles or Roles()
@@ -106,22 +103,18 @@ def adopt(
             f"compare the results: onnx.version_converter.convert_version(onnx.load(path), {_OLDEST})"
         )
     _choose_outputs(model, roles.outputs)
-    with OnnxProcess(timeout) as process:
-        with _naming(path):
-            inputs, notes = _prepare(model, roles, process)
-        with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
-            load = partial(OnnxRunner, process=process)
-            description = _describe(load(save_model(model)), inputs, name, roles)
-            if roles.fold:
-                inputs, roles = _fold(model, description, roles)
-                notes.append(
-                    f'onnx: the file takes one step; its graph runs over all steps of "{roles.fold}" in a Scan'
-                )
-                description = _describe(load(save_model(model)), inputs, name, roles)
-            elif any(each.continues_as for each in description.outputs) and not description.sequence_axes:
-                notes.append("onnx: each request is one step; --fold AXIS makes a request hold any number of steps")
-            _write_axes(model.graph.outputs, description.outputs)
-            return _publish(description, model, load, repository, samples, notes, seal)
+    with _naming(path):
+        inputs, notes = _prepare(model, roles)
+    with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
+        description = _describe(OnnxRunner(save_model(model)), inputs, name, roles)
+        if roles.fold:
+            inputs, roles = _fold(model, description, roles)
+            notes.append(f'onnx: the file takes one step; its graph runs over all steps of "{roles.fold}" in a Scan')
+            description = _describe(OnnxRunner(save_model(model)), inputs, name, roles)
+        elif any(each.continues_as for each in description.outputs) and not description.sequence_axes:
+            notes.append("onnx: each request is one step; --fold AXIS makes a request hold any number of steps")
+        _write_axes(model.graph.outputs, description.outputs)
+        return _publish(description, model, repository, samples, notes, seal)
 
 
 @contextlib.contextmanager
@@ -143,7 +136,7 @@ def _choose_outputs(model: ir.Model, names: Sequence[str]) -> None:
         model.graph.outputs[:] = [by_name[name] for name in names]
 
 
-def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> tuple[_Tensors, list[str]]:
+def _prepare(model: ir.Model, roles: Roles) -> tuple[_Tensors, list[str]]:
     """Set constants, find the batch and name axes, in place. Returns the inputs, and notes on the changes made."""
     notes = [*_drop_inputs_with_values(model)]
     check_names(model, roles)
@@ -152,8 +145,8 @@ def _prepare(model: ir.Model, roles: Roles, process: OnnxProcess) -> tuple[_Tens
         shown = ", ".join(f'"{name}" is {text}' for name, text in roles.constants.items())
         notes.append(f"onnx: inputs with one value for all requests, as you said: {shown}")
     inputs, questions = read_inputs(model, roles)
-    alone = OnnxRunner(save_model(model), process=process)
-    together = OnnxRunner(save_model(_with_open_batch(model, inputs)), process=process)
+    alone = OnnxRunner(save_model(model))
+    together = OnnxRunner(save_model(_with_open_batch(model, inputs)))
     trial = BatchTrial(inputs, alone, together, roles)
     found = trial.find(questions)
     for axis, size in found.sizes.items():
@@ -311,14 +304,13 @@ def _name_stem(name: str) -> tuple[str, ...]:
 def _publish(
     model: ModelDescription,
     graph: ir.Model,
-    load: Callable[[bytes], OnnxRunner],
     repository: Path,
     samples: Sequence[Sample],
     notes: Sequence[str],
     seal: Seal,
 ) -> ExportResult:
     data = save_model(graph)
-    parts, truth = find_parts(model, MODEL, {MODEL: data}, load), OnnxTruth(load(data))
+    parts, truth = find_parts(model, MODEL, {MODEL: data}, OnnxRunner), OnnxTruth(OnnxRunner(data))
     check_config(repository / model.name, model.inputs, model.outputs)
     complete = [complete_sample(number, sample.inputs, model.inputs) for number, sample in enumerate(samples)]
     unknown = [inputs for inputs, sample in zip(complete, samples, strict=True) if not sample.outputs]

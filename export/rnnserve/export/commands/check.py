@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnserve.export.commands.shared_arguments import add_run_timeout, check_file
+from rnnserve.export.commands.shared_arguments import add_former_timeout, check_file
 from rnnserve.export.description.targets import check_target
 from rnnserve.export.errors import ExportError, WrongArguments
 
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.py:NAME",
         help="the publication of the module that the file was made from; package.module:NAME works, too",
     )
-    add_run_timeout(parser)
+    add_former_timeout(parser)
     parser.add_argument("--model", metavar="NAME", help="which publication, where FILE.py:NAME is a list of them")
 
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     from rnnserve.export import file_check
 
     publication = _publication(args.against, args.model)
-    checked = file_check.check_file(args.file, publication, progress=sys.stderr.isatty(), timeout=args.timeout)
+    checked = file_check.check_file(args.file, publication, progress=sys.stderr.isatty())
     if not checked.faults:
         print(f"{args.file} computes what the module computes, with differences up to {checked.largest:.3g}")
         return 0

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnnserve.export.commands.shared_arguments import (
+    add_former_timeout,
     add_repository,
-    add_run_timeout,
     add_sign_arguments,
     batching_lines,
     check_file,
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="AXIS",
         help="the file takes one step: run it over all steps of a sequence, whose axis gets this name",
     )
-    add_run_timeout(parser)
+    add_former_timeout(parser)
     parser.add_argument("--samples", type=Path, metavar="SAMPLES.npz", help="real inputs, and expected outputs")
     add_repository(parser)
     add_sign_arguments(parser)
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
         overlaps=dict(args.overlap),
     )
     samples = read_samples(args.samples) if args.samples else ()
-    done = adopt(args.file, args.name, args.repository, roles, samples, args.timeout, seal)
+    done = adopt(args.file, args.name, args.repository, roles, samples, seal)
     lines = [*_tensors("input", done.manifest.inputs), *_tensors("output", done.manifest.outputs)]
     lines += [*batching_lines(done), *done.manifest.parity.checks, *published_lines(done, args)]
     print("\n".join([*lines, "`rnnserve serve --allow-unproven` serves it"]))

@@ -1,7 +1,6 @@
 """Arguments, checks and output lines that several commands share. The checks run before the slow import of torch."""
 
 import argparse
-import math
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rnnserve.export.description.targets import similar_path
 from rnnserve.export.errors import ExportError, WrongArguments
-from rnnserve.export.onnx_runner import RUN_SECONDS
 from rnnserve.export.publishing import Seal, seal_with
 from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.protos.signing.signed_version import read_claim
@@ -18,8 +16,8 @@ if TYPE_CHECKING:
     from rnnserve.export.pipeline import ExportResult
 
 __all__ = [
+    "add_former_timeout",
     "add_repository",
-    "add_run_timeout",
     "add_sign_arguments",
     "batching_lines",
     "check_checkpoint",
@@ -50,15 +48,10 @@ def add_repository(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_run_timeout(parser: argparse.ArgumentParser) -> None:
-    """Declare `--timeout`."""
-    parser.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=RUN_SECONDS,
-        metavar="SECONDS",
-        help="how long onnxruntime may take to load the file, and for each run of it (default %(default)g)",
-    )
+def add_former_timeout(parser: argparse.ArgumentParser) -> None:
+    """Declare the removed `--timeout`."""
+    said = "the file runs in the command itself, which you can end with Ctrl-C"
+    parser.add_argument("--timeout", action=_Former, nargs="?", const=said, help=argparse.SUPPRESS)
 
 
 def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
@@ -135,13 +128,3 @@ def published_lines(done: "ExportResult", args: argparse.Namespace) -> Iterator[
     if args.sign_key is not None:
         signed = read_claim(done.published.folder)
         yield f"signed with the key {signed.key_id}, sequence {signed.release.sequence}"
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds

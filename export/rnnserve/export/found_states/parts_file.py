@@ -108,9 +108,7 @@ def find_states(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> Fo
         places = _places(KnownGraph(copy, inputs, outputs, axis, values))
     except Obstacle as obstacle:
         return FoundStates(reason=str(obstacle))
-    carrying = {
-        name: place.unread for place in places for name in (*copy.graph.node[place.node].output, *place.before) if name
-    }
+    carrying = {name: place.unread for place in places for name in copy.graph.node[place.node].output if name}
     steps = decide_steps(copy, inputs, outputs, axis, values, carrying)
     decision = dataclasses.replace(worst([causal, *steps.values()]), readers=_readers(outputs, causality, steps))
     if decision.verdict is Verdict.REFUTED:
@@ -278,7 +276,7 @@ def find_parts(
         record.inputs.extend(state.initial for state in found.states)
         record.outputs.extend(state.final for state in found.states)
     elif len(model.sequence_axes) == 1 and any(tensor.continues_as for tensor in model.outputs):
-        record.not_continued = not_continued(model, load_proto(files[served]), load(files[served]), found.decision)
+        record.not_continued = not_continued(model, load_proto(files[served]), load(files[served]), found)
     return PartsFile(record, data, defaults)
 
 
@@ -495,13 +493,14 @@ _AMPLIFIED = 100.0
 """Rounding limit as a multiple of the change in the results if all inputs move by one ulp."""
 
 
-def not_continued(model: ModelDescription, graph: onnx.ModelProto, run: Run, decision: Decision) -> str:
+def not_continued(model: ModelDescription, graph: onnx.ModelProto, run: Run, found: FoundStates) -> str:
     """Return the reason why sequences can't continue from a model's declared states. Empty if no reason is known.
 
-    This is tried only if the graph may count steps, or may read states in another place.
+    This is tried only if the graph may count steps, or may read states in another place, or carries states that aren't
+    declared.
     """
     (axis,) = model.sequence_axes
-    if not (decision.readers or counts_steps(graph, model.inputs, model.outputs, axis)):
+    if not (found.states or found.decision.readers or counts_steps(graph, model.inputs, model.outputs, axis)):
         return ""
     trial = CutTrial(model, run, run)
     for inputs in _long_batches(model, axis):

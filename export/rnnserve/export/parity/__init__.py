@@ -7,13 +7,11 @@ Door: `__all__`, `batches`, `batching_safety`, `proof`, `reference`, `tolerances
 """
 
 from rnnserve.export.errors import ParityError
-from rnnserve.export.onnx_runner import RUN_SECONDS, OnnxProcess, OnnxRunner
+from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.proof import Proof, parity_summary, parity_table, prove
 from rnnserve.export.parity.reference import OnnxTruth, Reference
 
 __all__ = [
-    "RUN_SECONDS",
-    "OnnxProcess",
     "OnnxRunner",
     "OnnxTruth",
     "ParityError",

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import onnx
@@ -13,11 +12,11 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
-from rnnserve.export.errors import ParityError, WrongArguments
+from rnnserve.export.errors import ParityError
 from rnnserve.export.first_non_finite import find_first_non_finite, non_finite_advice
-from rnnserve.export.flat_module import FlatModule, flat_script
+from rnnserve.export.flat_module import flat_script
 from rnnserve.export.onnx_files import load_proto
-from rnnserve.export.onnx_runner import PROVIDERS, OnnxProcess, OnnxRunner
+from rnnserve.export.onnx_runner import PROVIDERS, OnnxRunner
 from rnnserve.export.parity.batches import (
     EXTREMES,
     IDS,
@@ -32,7 +31,6 @@ from rnnserve.export.parity.batches import (
     named_integers,
 )
 from rnnserve.export.parity.batching_safety import find_batching, walk_graph
-from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import FailureCollector, ValueComparison
@@ -67,15 +65,14 @@ def prove(
     *,
     seed: int = 0,
     progress: bool = True,
-    process: OnnxProcess | None = None,
     device: str = "cpu",
     reference: Reference | None = None,
 ) -> Proof:
     """Verify that a script and an ONNX model compute the same as a module in eager mode.
 
-    The same seed leads to the same inputs. Pass `process` to run an ONNX model of unknown origin in a separate process.
-    The ONNX model runs on `device` and must meet its limits, while the module runs on the CPU. You can share a
-    `reference` between several verifications of the same module. Raises ParityError with a line for every difference.
+    The same seed leads to the same inputs. The ONNX model runs on `device` and must meet its limits, while the module
+    runs on the CPU. You can share a `reference` between several verifications of the same module. Raises ParityError
+    with a line for every difference.
     """
     with one_thread(), evaluating(model.module):
         reference = reference_of(model) if reference is None else reference
@@ -83,7 +80,7 @@ def prove(
         try:
             loaded = load_proto(onnx_model)
             differences = list(check_onnx(loaded, model.inputs, model.outputs))
-            runner = OnnxRunner(onnx_model, providers=PROVIDERS[device], process=process)
+            runner = OnnxRunner(onnx_model, providers=PROVIDERS[device])
         except DecodeError as error:
             raise ParityError([f"onnx: is no ONNX model: {error}"]) from error
         except RuntimeError as error:
@@ -91,9 +88,9 @@ def prove(
         for difference in differences:
             failures.add(difference)
         graph = ir.from_proto(loaded)
-        scripted = None if script is None else _flat_script(model, script, failures)
-        places = None if process is not None else ChosenPlaces(loaded, PROVIDERS[device])
-        comparison = ValueComparison(model, reference, limits, failures, places)
+        flat = model.module
+        scripted = None if script is None else flat_script(script, flat.call.inputs, flat.outputs)
+        comparison = ValueComparison(model, reference, limits, failures)
         batches = list(input_batches(model, seed))
         extremes = ExtremeBatches(
             model, seed, computes_with_sizes=computes_with_sizes(graph), named=named_integers(graph)
@@ -199,41 +196,11 @@ def _checks(
     return [line for line, holds in lines.items() if holds]
 
 
-def _flat_script(
-    model: DescribedModel, script: torch.jit.ScriptModule, failures: FailureCollector
-) -> FlatModule | None:
-    for difference in check_script(script, model.inputs):
-        failures.add(difference)
-    try:
-        return flat_script(script, model.module.call.inputs, model.module.outputs)
-    except WrongArguments as error:
-        failures.add(f"torchscript: {error}")
-        return None
-
-
 def check_onnx(model: onnx.ModelProto, inputs: _Tensors, outputs: _Tensors) -> Iterator[str]:
     """Compare an ONNX model's inputs and outputs with their descriptions. Yields a sentence for each difference."""
     constants = {tensor.name for tensor in model.graph.initializer}
     yield from _check_side("input", [value for value in model.graph.input if value.name not in constants], inputs)
     yield from _check_side("output", list(model.graph.output), outputs)
-
-
-def check_script(script: torch.jit.ScriptModule, inputs: _Tensors) -> Iterator[str]:
-    """Compare the names of a script's arguments with the inputs. Yields a sentence if they differ.
-
-    An argument with a default may be missing from the inputs. The tensors of a tuple have separate names, so nothing is
-    compared if a tuple is passed.
-    """
-    forward: Any = script.forward  # typed as a plain callable
-    arguments = forward.schema.arguments[1:]
-    names = [tensor.name for tensor in inputs]
-    known = {argument.name for argument in arguments}
-    if any("Tuple" in str(argument.type) for argument in arguments) and not known.issuperset(names):
-        return
-    found = [argument.name for argument in arguments if argument.name in names or not argument.has_default_value()]
-    if found != names:
-        takes, expected = (", ".join(f'"{name}"' for name in side) or "none" for side in (found, names))
-        yield f"torchscript, names: forward takes {takes}; expected {expected}"
 
 
 def _check_side(side: str, values: Sequence[onnx.ValueInfoProto], expected: _Tensors) -> Iterator[str]:

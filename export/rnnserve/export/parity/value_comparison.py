@@ -5,8 +5,8 @@ eager, value by value. Whole sequences are compared with float64, by root mean s
 are so close to eager that float64 can't matter.
 
 Integers and booleans must be equal if they are decided: if eager and float64 agree, and eager doesn't change when its
-inputs or weights are moved by an ulp. For extreme values, `chosen_places` can mark more of them as undecided. NaN and
-infinity must be at the same indices as in eager. All other values are judged without them.
+inputs or weights are moved by an ulp. NaN and infinity must be at the same indices as in eager. All other values are
+judged without them.
 """
 
 import dataclasses
@@ -19,11 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rnnserve.export.description.described_model import DescribedModel
-from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.batches import LONG, LONG_AND_LOUD, InputBatch
-from rnnserve.export.parity.chosen_places import ChosenPlaces
 from rnnserve.export.parity.reference import MOVED, MOVES, Reference
 from rnnserve.export.parity.tolerances import EAGER_ROUNDING, LARGE_SUMS, UNDECIDED, ParityLimits
 from rnnserve.export.tensors import Arrays, mask_before_lengths
@@ -198,9 +196,9 @@ _LOST = (
     "Larger ones, as 1e-6, and torch's own stable functions may help"
 )
 _PLACES = (
-    "Is it a place, of argmax, max or sort? Of values that are equal but for rounding, as a recurrent layer gives for "
-    "a constant input, no two implementations choose the same one: return the values, round before choosing, or, where "
-    "only louder values than those of users differ, say what these are: Floats(…, low=, high=)"
+    "If this is an index from argmax, max or sort: among values that are equal except for rounding, as a recurrent "
+    "layer gives for a constant input, implementations choose different indices. Return the values, round them before "
+    "choosing, or, if only louder values than those of your users differ, state the bounds: Floats(…, low=, high=)"
 )
 _LONG_ONLY = (
     "Only long rows differ, from {:,} steps on, by the rounding that so many steps add up: a sum of all steps does, "
@@ -321,9 +319,8 @@ class ValueComparison:
         reference: Reference,
         limits: ParityLimits,
         failures: FailureCollector,
-        places: ChosenPlaces | None = None,
     ) -> None:
-        """Start without batches. Without `places`, indices of extreme values must also equal eager's."""
+        """Start without batches."""
         self.distances = Distances()
         self.script_rounding = FailureCollector()
         self.unanswered: dict[str, str] = {}
@@ -333,7 +330,6 @@ class ValueComparison:
             tensor.name for tensor in model.outputs if any(axis.name in model.lengths for axis in tensor.axes)
         }
         self._model, self._reference, self._limits, self._failures = model, reference, limits, failures
-        self._places = places
         self._is_refused = False  # whether onnxruntime refused to run a batch
         self._scripted: set[tuple[str, int]] = set()  # kinds and lengths on which the script was run
         self._too_far: dict[tuple[str, str, int], DistanceRow] = {}
@@ -403,12 +399,7 @@ class ValueComparison:
         )
 
     def _compare_script(self, script: FlatModule, batch: InputBatch, eager: Arrays) -> None:
-        try:
-            found = script.run(batch.inputs)
-        except WrongArguments:
-            outputs = ", ".join(script.outputs)
-            self._failures.add(f"torchscript, names: forward does not give the tensors {outputs}")
-            return
+        found = script.run(batch.inputs)
         for name, expected in eager.items():
             if self._failures.compare_forms("torchscript", name, found[name], expected, batch):
                 # Infinities may be equal, but they have no difference.
@@ -470,11 +461,7 @@ class ValueComparison:
         return limit + factor * own
 
     def _compare_integers(self, run: _Run, name: str, mask: Mask) -> None:
-        """Compare integers or booleans, unless rounding alone can change them.
-
-        If values are equal but for rounding, such as the states to which a recurrent layer converges, different
-        implementations choose different indices.
-        """
+        """Compare integers or booleans, unless rounding alone can change them."""
         found, eager, batch = run.found[name], run.eager[name], run.batch
         differ = (found != eager) & (True if mask is None else mask)
         if not differ.any():
@@ -484,8 +471,6 @@ class ValueComparison:
             decided = counts.copy()
             for outputs in itertools.chain(run.moved(), self._reference.moved_weights(batch.inputs)):
                 decided &= outputs[name] == eager
-            if self._places is not None and not batch.is_usual:
-                decided &= ~self._places.are_tied(batch.inputs, name, found, eager, self._limits) | (found == eager)
             if not np.array_equal(decided, counts):
                 self.undecided.add(name)
             counts = decided

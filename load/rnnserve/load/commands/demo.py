@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rnnserve.client import Client, ClientError, Unavailable
-from rnnserve.client.commands.argument_types import argument_type, parse_seconds
+from rnnserve.client.commands.argument_types import parse_seconds
 from rnnserve.common.extras import missing_package
 from rnnserve.load.commands import load
 from rnnserve.load.local_server import serve_repository
@@ -31,11 +31,11 @@ _RATES = "250,1000"
 _WHAT = "after each bit of a sequence, whether the number of ones so far is odd: 1, or 0"
 
 _EXPLANATION = f"""\
-The demo needs neither torch nor files of yours. On a free port of 127.0.0.1 it
+The demo needs neither torch nor your own files. On a free port of 127.0.0.1, it
 
-  serves     a bundled model, after verifying that it computes on this machine what PyTorch computed
-  asks       for rows of different lengths in one call
-  streams    one bit at a time, while the server keeps the state
+  serves     a bundled model, after verifying that it computes the same here as in PyTorch
+  asks       for the results of rows of different lengths in one call
+  streams    one bit at a time, and continues from the state
   measures   latency at {_RATES.replace(",", " and ")} requests a second
 
 The model, {MODEL}, returns {_WHAT}.
@@ -48,7 +48,7 @@ Try next:
   echo '[[1, 0, 1, 1]]' | rnnserve infer {model}
   rnnserve load {model} --rate 500,1000,2000
   rnnserve inspect {folder}
-                                     show what was proven
+                                     show what was verified
   pip install '.[all]'               in a clone of rnnserve, to publish your own module: see the README
 """
 
@@ -57,12 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EXPLANATION
-    parser.add_argument("--keep", action="store_true", help="go on serving until Ctrl-C, instead of ending")
+    parser.add_argument("--keep", action="store_true", help="keep serving until Ctrl-C")
     parser.add_argument(
         "--seconds",
-        type=argument_type(parse_seconds),
+        type=parse_seconds,
         default=2.0,
-        help="duration of each rate of the load test (default: %(default)g)",
+        help="duration of the load test at each rate (default: %(default)g)",
     )
 
 
@@ -72,9 +72,8 @@ def run(args: argparse.Namespace) -> int:
         sys.exit(f"rnnserve demo: {missing_package('onnxruntime', 'server', 'client')}")
     _print_step("model", f"{MODEL}, an nn.RNN: {_WHAT}")
     begun = time.monotonic()
-    with serve_repository(DEMO_MODELS) as server:
-        address = server.address
-        _print_step("served", f"{MODEL} on {address}: proven and ready after {time.monotonic() - begun:.1f} s")
+    with serve_repository(DEMO_MODELS) as address:
+        _print_step("served", f"{MODEL} on {address}, verified and ready after {time.monotonic() - begun:.1f} s")
         with Client(address) as client:
             _ask(client)
             _stream(client)
@@ -109,7 +108,7 @@ def _checked(found: list[int], bits: Sequence[int]) -> list[int]:
     """Compare answers with the true parities. Raises Unavailable if they differ."""
     expected = [sum(bits[: at + 1]) % 2 for at in range(len(bits))]
     if found != expected:
-        raise Unavailable(f"the server answered {found} to {list(bits)}, expected {expected}; please report it")
+        raise Unavailable(f"the server returned {found} for {list(bits)}; expected {expected}. Please report this")
     return found
 
 

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import datetime as dt
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -11,24 +12,18 @@ from pathlib import Path
 
 from rnnserve.client import ClientError, InvalidRequest, ModelMetadata, UnreadableInput
 from rnnserve.client.commands.connection_options import connection_arguments
-from rnnserve.client.commands.result_files import check_writable, write_whole
 from rnnserve.client.endpoint import parse_endpoint
-from rnnserve.client.session_operations import require_sessions
+from rnnserve.client.sessions import require_sessions
 from rnnserve.common.extras import missing_package
-from rnnserve.load.commands.options import add_arguments
-from rnnserve.load.commands.workload import (
+from rnnserve.load.commands.options import (
+    add_arguments,
     complete_arguments,
     describe_workload,
     document_workload,
-    given_options,
     is_search,
     load_levels,
-    read_document,
-    repeat_workload,
 )
-from rnnserve.load.comparison import compare_documents, format_comparison
-from rnnserve.load.confidence import CONFIDENCE, require_scipy
-from rnnserve.load.draws import parse_weights
+from rnnserve.load.confidence import require_scipy
 from rnnserve.load.generator_processes import GeneratorProcesses, LoadTarget
 from rnnserve.load.inputs import SampleCase, read_samples
 from rnnserve.load.load_test import LoadTest
@@ -48,27 +43,23 @@ _Report = Callable[[LoadTest, RunDescription], str]
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the load test and write its results, or compare two tests."""
-    if args.compare is not None:
-        return _compare(args)
+    """Run the load test and write its results."""
     # Check these first, so that a missing package or an unwritable path is not noticed only after minutes of load.
     if args.json not in (None, "-"):
-        check_writable(Path(args.json), "--json")
+        _check_writable(Path(args.json), "--json")
     if args.html is not None:
-        check_writable(args.html, "--html")
+        _check_writable(args.html, "--html")
     render_report = None if args.html is None else _import_report()
-    if args.repeat is not None:
-        repeat_workload(args, args.repeat)
-    weights = parse_weights(args.models)
     complete_arguments(args)
+    weights = dict(args.models)
     if args.slo is not None or args.runs > 1:
         require_scipy("--runs" if args.slo is None else "--slo")
     with contextlib.ExitStack() as stack:
-        url, local = args.url, None
+        url = args.url
         if args.serve is not None:
-            local = stack.enter_context(serve_repository(args.serve, args.serve_flags))
-            has_tls = any((args.tls_ca, args.tls_certificate, args.tls_key))
-            url = f"grpcs://{local.address}" if has_tls else local.address
+            url = stack.enter_context(serve_repository(args.serve, args.serve_flags))
+            if any((args.tls_ca, args.tls_certificate, args.tls_key)):
+                url = f"grpcs://{url}"
         endpoint = parse_endpoint(url, **connection_arguments(args))
         server = stack.enter_context(ServerInspector(endpoint, args.timeout))
         identity = server.identify()
@@ -86,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
             pool=args.pool,
             samples=() if args.inputs is None else _read_samples(args.inputs, models),
             sessions=max(args.sessions or [0]),
-            steps=args.steps,
+            steps=args.steps or 0,
         )
         build_pool(spec)  # raises errors in the workload once, before any generator starts
         description = RunDescription(
@@ -97,40 +88,24 @@ def run(args: argparse.Namespace) -> int:
             models=models,
             machine=describe_machine(),
             workload=describe_workload(args, weights),
-            repeatable=document_workload(args, weights),
+            options=document_workload(args, weights),
         )
         levels = load_levels(args)
         progress = LoadProgress(sys.stderr, None if is_search(args) else len(levels) * args.runs)
         generators = GeneratorProcesses(LoadTarget(endpoint, args.connections), spec, args.processes)
         stack.enter_context(generators)
         test = LoadTest(generators, server, tuple(weights), progress, args.slo, args.runs)
-        if local is not None:
-            test.usage = local.usage
         try:
             if is_search(args):
                 test.search(levels[0], args.slo)
             else:
                 test.sweep(levels)
         except KeyboardInterrupt:
-            progress.write_line("interrupted: the results so far follow")
+            progress.write_line("interrupted; these are the results so far")
             _write_results(args, test, description, render_report)
             raise
     _write_results(args, test, description, render_report)
     return 0 if test.passed else 1
-
-
-def _compare(args: argparse.Namespace) -> int:
-    refused = [option for option in given_options(args) if option != "--confidence"]
-    refused += [f"--{name}" for name in ("repeat", "serve", "json", "html") if getattr(args, name) is not None]
-    if refused:
-        raise InvalidRequest(f"--compare reads two files and sends nothing: leave out {', '.join(refused)}")
-    require_scipy("--compare")
-    before, after = args.compare
-    confidence = CONFIDENCE if args.confidence is None else args.confidence
-    names = str(before), str(after)
-    differences, notes = compare_documents(read_document(before), read_document(after), confidence, names)
-    print(format_comparison(differences, notes, confidence))
-    return 0
 
 
 def _models_with_sessions(models: Sequence[ModelMetadata]) -> tuple[ModelMetadata, ...]:
@@ -141,17 +116,17 @@ def _models_with_sessions(models: Sequence[ModelMetadata]) -> tuple[ModelMetadat
             require_sessions(metadata)
             found.append(metadata)
     if not found:
-        raise InvalidRequest(f"none of the models that are ready has sessions: {', '.join(m.name for m in models)}")
+        raise InvalidRequest(f"none of the ready models has sessions: {', '.join(m.name for m in models)}")
     return tuple(found)
 
 
 def _read_samples(path: Path, models: tuple[ModelMetadata, ...]) -> tuple[SampleCase, ...]:
     if len(models) != 1:
-        raise InvalidRequest(f"--inputs: the rows are for one model; name one of {', '.join(m.name for m in models)}")
+        raise InvalidRequest(f"--inputs needs one model; pass one of {', '.join(m.name for m in models)}")
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UnreadableInput(f"{path}: cannot be read ({error.strerror})") from error
+        raise UnreadableInput(f"cannot read {path} ({error.strerror})") from error
     return read_samples(data, str(path), models[0])
 
 
@@ -177,6 +152,18 @@ def _write_results(
         if args.json == "-":
             print(text)
         else:
-            write_whole(Path(args.json), text + "\n")
+            _write(Path(args.json), text + "\n")
     if render_report is not None:
-        write_whole(args.html, render_report(test, description))
+        _write(args.html, render_report(test, description))
+
+
+def _check_writable(path: Path, option: str) -> None:
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InvalidRequest(f"{option}: cannot write {path}; pass a file in a folder that exists and is writable")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InvalidRequest(f"cannot write {path} ({error.strerror})") from error

@@ -159,7 +159,7 @@ def _answers_by_load(results: Sequence[LoadResult]) -> Chart:
     lines = [
         ("answers", "c0", [result.throughput for result in results]),
         ("errors", "c5", [result.per_second(result.statistics.failed) for result in results]),
-        ("wrong answers", "c3", [result.per_second(result.statistics.faults) for result in results]),
+        ("wrong answers", "c3", [result.per_second(result.statistics.different) for result in results]),
     ]
     lines = [line for line in lines if line[0] != "wrong answers" or any(line[2])]
     chart = _Chart("Answers and errors per second, by load", _load_title(results[0]))

@@ -6,7 +6,6 @@ import torch
 from torch import nn
 
 from rnnserve.export import UnsupportedModule, export_onnx, scan
-from rnnserve.export.onnx_runner import OnnxProcess
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.repository.model import reraise
@@ -39,15 +38,8 @@ def _export(compute, *layers, flags="steps", sizes=None):
     return module, program.model_proto.SerializeToString()
 
 
-@pytest.fixture(scope="module")
-def process():
-    """A process of its own, because loops over nothing can end it."""
-    with OnnxProcess(60.0) as process:
-        yield process
-
-
-def _assert_same(module, model, x, keep, process):
-    found = OnnxRunner(model, process=process)({"x": x.numpy(), "keep": keep.numpy()})
+def _assert_same(module, model, x, keep):
+    found = OnnxRunner(model)({"x": x.numpy(), "keep": keep.numpy()})
     with torch.no_grad():
         for expected, other in zip(module(x, keep), found.values(), strict=True):
             np.testing.assert_allclose(other, expected.numpy(), rtol=1e-5, atol=1e-6)
@@ -68,12 +60,12 @@ def _over_rows(x, keep, rnn):
 
 
 @pytest.mark.parametrize("of", ["steps", "batch"])
-def test_what_is_chosen_may_be_nothing(of, process):
+def test_what_is_chosen_may_be_nothing(of):
     layers = [nn.RNN(3, 2, batch_first=True)] if of == "batch" else []
     module, model = _export(_over_rows if layers else _over_steps, *layers, flags=of)
     size = 4 if of == "batch" else 5
     for keep in (torch.zeros(size), torch.ones(size), torch.arange(size) == 2):
-        _assert_same(module, model, torch.randn(4, 5, 3), keep.bool(), process)
+        _assert_same(module, model, torch.randn(4, 5, 3), keep.bool())
 
 
 def _sums(x):
@@ -94,32 +86,32 @@ _OTHERWISE = {
 
 
 @pytest.mark.parametrize("why", [*_REFUSED, *_OTHERWISE])
-def test_what_onnxruntime_has_not_of_nothing_fails_with_words(why, process):
+def test_what_onnxruntime_has_not_of_nothing_fails_with_words(why):
     layers = [nn.GRU(3, 2, batch_first=True)] if "GRU" in why else []
     module, model = _export((_REFUSED | _OTHERWISE)[why], *layers)
     x, nothing = torch.randn(4, 5, 3), torch.zeros(5).bool()
-    _assert_same(module, model, x, ~nothing, process)
+    _assert_same(module, model, x, ~nothing)
     if why in _REFUSED:
         with pytest.raises((RuntimeError, IndexError, UnsupportedModule)), torch.no_grad():
             module(x, nothing)
     with pytest.raises(RuntimeError, match="does not run") as raised:
-        OnnxRunner(model, process=process)({"x": x.numpy(), "keep": nothing.numpy()})
+        OnnxRunner(model)({"x": x.numpy(), "keep": nothing.numpy()})
     said = why.replace("a running result", "a scan")
     with pytest.raises(InvalidRequest, match=f"computes {said}.*, which is an error"):
         reraise(raised.value)
 
 
-def test_a_scan_of_no_rows_does_not_end_the_process(process):
+def test_a_scan_of_no_rows_does_not_end_the_process():
     _, model = _export(lambda x, keep: _sums(x[keep]), flags="batch")
     with pytest.raises(RuntimeError, match="a scan over no steps, or of no rows"):
-        OnnxRunner(model, process=process)({"x": np.ones((4, 5, 3), np.float32), "keep": np.zeros(4, np.bool_)})
+        OnnxRunner(model)({"x": np.ones((4, 5, 3), np.float32), "keep": np.zeros(4, np.bool_)})
 
 
 @pytest.mark.parametrize("layer", [nn.GRU, nn.LSTM])
-def test_a_layer_of_no_rows_is_an_error_of_the_request(layer, process):
+def test_a_layer_of_no_rows_is_an_error_of_the_request(layer):
     _, model = _export(lambda x, keep, rnn: rnn(x[keep])[:1], layer(3, 2, batch_first=True), flags="batch")
     with pytest.raises(RuntimeError, match="does not run") as raised:
-        OnnxRunner(model, process=process)({"x": np.ones((4, 5, 3), np.float32), "keep": np.zeros(4, np.bool_)})
+        OnnxRunner(model)({"x": np.ones((4, 5, 3), np.float32), "keep": np.zeros(4, np.bool_)})
     with pytest.raises(InvalidRequest, match=r"over no steps, or of no rows.*, which is an error"):
         reraise(raised.value)
 

@@ -73,9 +73,9 @@ def test_model_runs_on_the_device_whose_limits_hold(subject, monkeypatch, device
     asked, made = [], []
 
     class Runner(OnnxRunner):
-        def __init__(self, model, *, providers, process):
+        def __init__(self, model, *, providers):
             made.append(tuple(providers))
-            super().__init__(model, process=process)
+            super().__init__(model)
 
     def limits(name):
         asked.append(name)
