@@ -60,7 +60,7 @@ COMMANDS = MappingProxyType(
             _TORCH._replace(memory=740),
         ),
         "export": CommandEntry(
-            "rnnserve.export.commands.export", "export", "export and verify checkpoints and modules, and publish them", _TORCH
+            "rnnserve.export.commands.export", "export", "export, verify and publish checkpoints and modules", _TORCH
         ),
         "verify": CommandEntry(
             "rnnserve.export.commands.verify", "export", "verify the versions in a repository again", _TORCH
