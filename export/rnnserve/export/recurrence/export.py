@@ -4,6 +4,7 @@ docs/reference/passes.md lists the passes in order, and the state after each.
 """
 
 import contextlib
+import dataclasses
 import logging
 import traceback
 import warnings
@@ -37,7 +38,9 @@ from rnnserve.export.recurrence.dynamic_axes import (
     DynamicAxes,
     Limits,
     Shapes,
+    resize,
     sizes_that_may_be_empty,
+    within,
 )
 from rnnserve.export.recurrence.exact_passes import (
     RECURRENT,
@@ -60,12 +63,13 @@ from rnnserve.export.recurrence.program_passes import (
     divide_sizes_exactly,
     leave_stored_buffers,
 )
-from rnnserve.export.recurrence.refusals import FixedSize, RaisedInCapture, refuse_state, untranslated
+from rnnserve.export.recurrence.refusals import FixedSize, OtherPath, RaisedInCapture, refuse_state, untranslated
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.scan import refuse_empty_scans, translate_scans
 from rnnserve.export.recurrence.value_trials import fixes_sizes, other_sizes, run_trials, special_operators
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.torch_adapter import TESTED, registry_read_once, without_printed_graphs, written_module
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["export_onnx", "run_pass"]
 
@@ -158,13 +162,40 @@ def export_onnx(
         _frozen(module),
         checks_left_out() as lines,
     ):
-        captured = _capture(module, args, axes, sizes)
-        _prepare(captured.program, output_names)
-        special = special_operators(captured.program)
-        translated = _translate(captured.program, input_names)  # torch.onnx may decompose the program in place
-        _finish(captured, translated, module, args, axes, sizes, special, input_names, output_names)
+        try:
+            translated = _export(module, args, axes, sizes, input_names, output_names)
+        except OtherPath as refused:
+            if refused.by_loop:
+                raise
+            # The sample may be the special case: its steps may fit one chunk of 64, and `x[:, :1]` be all chunks.
+            larger = {name: within(_LARGE + at, name, sizes) for at, name in enumerate(axes.sizes) if name != BATCH}
+            axes = dataclasses.replace(axes, sizes={**axes.sizes, **larger})
+            try:
+                translated = _export(module, resize(args, axes, larger), axes, sizes, input_names, output_names)
+            except ExportError:
+                raise refused from None
     for line in lines:
         warnings.warn(f"the exported module makes no check of values at {line}", stacklevel=2)
+    return translated
+
+
+_LARGE = 300
+"""Size of the axes of a second sample. It is larger than the chunks of most modules that compute in chunks."""
+
+
+def _export(
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    sizes: Limits,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+) -> torch.onnx.ONNXProgram:
+    captured = _capture(module, args, axes, sizes)
+    _prepare(captured.program, output_names)
+    special = special_operators(captured.program)
+    translated = _translate(captured.program, input_names)  # torch.onnx may decompose the program in place
+    _finish(captured, translated, module, args, axes, sizes, special, input_names, output_names)
     return translated
 
 
