@@ -51,6 +51,7 @@ from rnnserve.export.recurrence.exact_passes import (
 from rnnserve.export.recurrence.held_values import checks_left_out
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.layer_operators import GRU, LSTM, RNN, TRANSLATIONS
+from rnnserve.export.recurrence.linear_attention import LINEAR_ATTENTION, use_linear_attention
 from rnnserve.export.recurrence.naming import (
     mark_translations,
     name_after_modules,
@@ -328,6 +329,7 @@ def _finish(
     run_pass(translate_scans, model)
     # By now, the values in the bodies of scans have shapes.
     run_pass(name_axes, model, decomposed, axes, sizes)
+    run_pass(use_linear_attention, model)
     run_pass(fold_weights, model)
     run_pass(cast_before_transposing, model)
     run_pass(name_after_modules, model, module)
@@ -384,7 +386,7 @@ def _wrong_operators(graph: ir.Graph, decomposed: ExportedProgram) -> list[str]:
     wrong = []
     if not len(distinct) <= len(nodes) <= len(stand_ins):
         wrong.append(f"{len(nodes)} recurrent operators for {len(stand_ins)} layers")
-    foreign = sorted({node.domain for node in graph.all_nodes() if node.domain})
+    foreign = sorted({node.domain for node in graph.all_nodes() if node.domain and node.op_type != LINEAR_ATTENTION})
     if foreign:
         wrong.append(f"operators of other domains than ONNX's own: {foreign}")
     return wrong
