@@ -14,6 +14,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
@@ -70,7 +71,7 @@ def _operator(rule: str, heads: int, names: list[str], weights: list[onnx.Tensor
         node = helper.make_node("CausalConvWithState", ["q", "W", "", "state"], ["y", "s"], domain="com.microsoft")
     else:
         gates = [name if name in _GATES[rule] else "" for name in "gb"]
-        more = {"q_num_heads": heads, "kv_num_heads": heads, "update_rule": rule, "scale": 1.0}
+        more: dict[str, Any] = {"q_num_heads": heads, "kv_num_heads": heads, "update_rule": rule, "scale": 1.0}
         node = helper.make_node(
             "LinearAttention", [*"qkv", "state", *gates], ["y", "s"], domain="com.microsoft", **more
         )

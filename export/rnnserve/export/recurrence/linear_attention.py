@@ -12,10 +12,11 @@ A decay must be written as `exp(g)`, because the operator takes g: the logarithm
 that error grows with the number of steps.
 """
 
+import contextlib
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import onnx_ir as ir
 
@@ -25,7 +26,8 @@ __all__ = ["LINEAR_ATTENTION", "use_linear_attention"]
 
 LINEAR_ATTENTION, _DOMAIN = "LinearAttention", "com.microsoft"
 _MOST_READS = 200  # of nodes in a body, which is small if it is linear attention
-_ELEMENTWISE = ("Add", "Div", "Exp", "Log", "Mul", "Neg", "Sigmoid", "Softplus", "Sub", "Tanh")
+_OPAQUE = ("Div", "Exp", "Log", "Pow", "Sigmoid", "Softplus", "Tanh")  # elementwise, and not read as products
+_ELEMENTWISE = (*_OPAQUE, "Add", "Mul", "Neg", "Sub")
 
 
 class _Differs(Exception):
@@ -34,7 +36,7 @@ class _Differs(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class _Factor:
-    """A value without the state's history: a step of an input, a value from outside the body, or an exponential."""
+    """The state, a step of an input, a value from outside the body, or what an opaque operator makes of these."""
 
     value: ir.Value
     axes: tuple[int, ...]  # the label of each axis; 0 for an axis of size 1
@@ -51,12 +53,10 @@ class _Sum:
 def use_linear_attention(model: ir.Model) -> None:
     """Replace the Scans of the main graph that are linear attention, in place."""
     for node in [node for node in model.graph if node.op_type == "Scan"]:
-        try:
+        with contextlib.suppress(_Differs):
             _Scan(model.graph, node).replace()
-        except _Differs:
-            remove_unused(model.graph)
-            continue
-        model.graph.opset_imports[_DOMAIN] = 1
+            model.graph.opset_imports[_DOMAIN] = 1
+        remove_unused(model.graph)
 
 
 class _Scan:
@@ -110,7 +110,7 @@ class _Scan:
             raise _Differs
         if value is known or value is self._body.inputs[0]:
             return self._leaf(value, is_state=True)
-        if node is None or node.graph is not self._body or node.op_type == "Exp":
+        if node is None or node.graph is not self._body or node.op_type in _OPAQUE:
             return self._leaf(value)
         if node.op_type in ("Unsqueeze", "Squeeze", "ReduceSum"):
             return self._reshaped(node, self._read(node.inputs[0], known))
@@ -180,7 +180,10 @@ class _Scan:
                 raise _Differs
         if len(queried.products) != 1 or queried.products[0][0] < 0:
             raise _Differs
-        (read,), queries = _split(self._found(queried.products[0][1]), lambda each: each.value is after)
+        reads, queries = _split(self._found(queried.products[0][1]), lambda each: each.value is after)
+        if len(reads) != 1:
+            raise _Differs
+        read = reads[0]
         result = [self._find(label) for label in queried.axes]
         summed = [at for at, label in enumerate(read.axes) if label not in result]
         if summed not in ([2], [3]) or len(result) != 3 or {*read.axes} - {*result} != {read.axes[summed[0]]}:
@@ -189,7 +192,7 @@ class _Scan:
         b, h, k, v = (self._find(update.axes[at]) for at in (0, 1, key, value))
         if len({b, h, k, v, 0}) != 5:
             raise _Differs
-        keeps, writes, erases = self._terms(update, key, k)
+        keeps, writes, erases = self._terms(update, key)
         decays = [each for each in keeps if each.value is not state]
         keys, rest = _split(writes, lambda each: k in each.axes)
         beta, values = [], rest
@@ -200,17 +203,19 @@ class _Scan:
                 raise _Differs
         if len(decays) > 1 or any(v in each.axes for each in (*keys, *decays)):
             raise _Differs
-        q, *_ = (self._placed(queries, (read.axes[0], read.axes[1], read.axes[key]), key),)
-        given = [q, self._placed(keys, (b, h, k), key), self._placed(values, (b, h, v), value)]
-        given.append(self._turned(self._node.inputs[0], key))
-        is_wide = bool(decays) and k in decays[0].axes
-        logarithm = [dataclasses.replace(decays[0], value=self._logarithm(decays[0].value))] if decays else []
-        given.append(self._placed(logarithm, (b, h, k) if is_wide else (b, h), key) if decays else None)
-        given.append(self._placed(beta, (b, h), key) if beta else None)
+        logarithms = [dataclasses.replace(each, value=self._logarithm(each.value)) for each in decays]
+        given = [
+            self._placed(queries, (read.axes[0], read.axes[1], read.axes[key]), key),
+            self._placed(keys, (b, h, k), key),
+            self._placed(values, (b, h, v), value),
+            self._turned(self._node.inputs[0], key),
+            self._placed(logarithms, (b, h, k) if any(k in each.axes for each in decays) else (b, h), key),
+            self._placed(beta, (b, h), key),
+        ]
         rule = {(0, 0): "linear", (1, 0): "gated", (0, 1): "delta", (1, 1): "gated_delta"}[bool(decays), bool(beta)]
         self._write(given, rule, [1, *({read.axes[0]: 0, read.axes[1]: 2}.get(label, 3) for label in result)], key)
 
-    def _terms(self, update: _Sum, key: int, k: int) -> tuple[list[_Factor], list[_Factor], list[_Factor]]:
+    def _terms(self, update: _Sum, key: int) -> tuple[list[_Factor], list[_Factor], list[_Factor]]:
         """Return the factors of the state that is kept, of what is written, and of what the delta rule erases."""
         state, axes = self._body.inputs[0], tuple(map(self._find, update.axes))
         found: list[list[_Factor]] = [[], [], []]
@@ -251,6 +256,8 @@ class _Scan:
     def _whole(self, value: ir.Value, rank: int) -> tuple[ir.Value, bool]:
         """Compute a body's value for all steps at once, with their axis in front, or as it is without one."""
         node = value.producer()
+        if value is self._body.inputs[0]:
+            raise _Differs  # a nonlinear function of the state
         if value in self._steps:
             outer = self._steps[value]
             assert outer is not None  # noqa: S101 - a Scan has all its inputs
@@ -275,18 +282,24 @@ class _Scan:
         node = decay.producer()
         if node is not None and node.graph is self._body:
             argument = node.inputs[0]
+            if node.op_type != "Exp":
+                raise _Differs
             assert argument is not None  # noqa: S101 - an Exp has its input
             return argument
-        moved = self._steps[decay].producer() if decay in self._steps and self._steps[decay] is not None else None
-        before = moved.inputs[0].producer() if moved is not None and moved.op_type == "Transpose" else None
+        outer = self._steps.get(decay)
+        moved = None if outer is None else outer.producer()
+        inner = moved.inputs[0] if moved is not None and moved.op_type == "Transpose" else None
+        before = None if inner is None else inner.producer()
         if moved is None or before is None or before.op_type != "Exp":
             raise _Differs
         argument = ir.Value(name=f"{decay.name}/logarithm", shape=decay.shape, type=decay.type)
         self._steps[argument] = self._nodes.again(moved, before.inputs[0])
         return argument
 
-    def _placed(self, factors: Sequence[_Factor], labels: tuple[int, ...], last: int) -> ir.Value:
+    def _placed(self, factors: Sequence[_Factor], labels: tuple[int, ...], last: int) -> ir.Value | None:
         """Multiply factors for all steps, as (batch, sequence, heads * features) or (batch, sequence, heads)."""
+        if not factors and len(labels) == 2:
+            return None  # no decay, or no delta rule
         steps, product, seen = -1, None, set[int]()
         for factor in factors:
             value, has_steps = self._whole(factor.value, len(factor.axes))
@@ -321,7 +334,12 @@ class _Scan:
 
     def _write(self, given: list[ir.Value | None], rule: str, order: list[int], key: int) -> None:
         heads, node = self._sizes[1], self._node
-        numbers = {"q_num_heads": heads, "kv_num_heads": heads, "update_rule": rule, "scale": 1.0}
+        numbers: dict[str, int | float | str] = {
+            "q_num_heads": heads,
+            "kv_num_heads": heads,
+            "update_rule": rule,
+            "scale": 1.0,
+        }
         made = ir.node(LINEAR_ATTENTION, given, numbers, domain=_DOMAIN, num_outputs=2, name=node.name)
         made.metadata_props.update(node.metadata_props)
         self._nodes.add(made)
@@ -346,6 +364,5 @@ def _multiplied(terms: Sequence[_Sum]) -> tuple[tuple[int, tuple[_Factor, ...]],
     return tuple(products)
 
 
-def _split(factors: Iterable[_Factor], condition) -> tuple[list[_Factor], list[_Factor]]:  # type: ignore[no-untyped-def]
-    every = list(factors)
-    return [each for each in every if condition(each)], [each for each in every if not condition(each)]
+def _split(factors: Sequence[_Factor], condition: Callable[[_Factor], bool]) -> tuple[list[_Factor], list[_Factor]]:
+    return [each for each in factors if condition(each)], [each for each in factors if not condition(each)]
