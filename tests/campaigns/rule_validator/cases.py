@@ -243,7 +243,7 @@ class Graph:
         return self._random.normal(size=shape).astype(np.float32)
 
 
-Special = Callable[[Graph, np.ndarray, str, dict[str, Any]], "np.ndarray | str"]
+Special = Callable[..., Any]  # of the graph, a sample of its view, the view and the attributes: a constant, or a name
 
 
 def _some_axes(graph: Graph, array: np.ndarray, *_: Any) -> np.ndarray:
