@@ -13,7 +13,6 @@ EXPORT_FLAGS ?=
 LOAD_FLAGS ?= --rate 250,500,1000,2000,4000 --slo p99=20ms --length 1:64 --duration 5
 BENCH_FLAGS ?=
 GROWTH_FLAGS ?=
-SIMULATE_FLAGS ?=
 ZOO_FLAGS ?=
 MUTANTS_FLAGS ?=
 CONFORMANCE_FLAGS ?=
@@ -47,7 +46,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup docs docs-serve export verify serve test test-full test-all coverage drills drills-long check mutants fuzz \
-	operators rules conformance format picture dist protos demo-model load zoo ray-test bench compare growth simulate gpu gpu-setup image \
+	operators rules conformance format picture dist protos demo-model load zoo ray-test bench compare growth gpu gpu-setup image \
 	image-test clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -123,7 +122,6 @@ check: setup ## style, types, import contracts, stub drift, prose, manifests
 	$(BIN)/mypy $(MYPY_TESTS) --cache-dir .mypy_cache/tests tests || status=$$?; wait $$sources && exit $$status
 	$(BIN)/lint-imports
 	$(BIN)/python protos/generate.py --check
-	$(BIN)/python docs/tools/list_files.py --check
 	$(BIN)/python docs/tools/write_reference.py --check
 	$(BIN)/python docs/tools/prose.py --check
 	$(BIN)/hadolint deploy/Containerfile
@@ -154,7 +152,6 @@ format: setup ## format the code
 	$(BIN)/ruff format .
 
 docs: setup ## write what is generated in docs/ again, and build the site in site/
-	$(BIN)/python docs/tools/list_files.py
 	$(BIN)/python docs/tools/write_reference.py
 	$(BIN)/python docs/tools/build_site.py
 
@@ -191,11 +188,11 @@ gpu-setup: ## make .venv-gpu, with onnxruntime-gpu in the place of onnxruntime; 
 	$(GPU_VENV)/bin/python -m pip uninstall --quiet --yes onnxruntime onnxruntime-gpu
 	$(GPU_VENV)/bin/python -m pip install --quiet --constraint constraints.txt 'onnxruntime-gpu[cuda,cudnn]'
 
-gpu: ## prove and measure on CUDA, without a network; one table; docs/cuda.md
-	@test -x $(GPU_VENV)/bin/python || { echo "make gpu: there is no $(GPU_VENV); make gpu-setup makes it (docs/cuda.md)"; exit 1; }
+gpu: ## prove and measure on CUDA, without a network; one table; docs/operate/gpu.md
+	@test -x $(GPU_VENV)/bin/python || { echo "make gpu: there is no $(GPU_VENV); make gpu-setup makes it (docs/operate/gpu.md)"; exit 1; }
 	$(GPU_VENV)/bin/python -m benchmarks.gpu $(GPU_FLAGS)
 
-growth: setup ## measure what a request costs as sizes grow, beside what bounds it: tables, slopes in words, plots
+growth: setup ## measure what a request costs as sizes grow, beside what bounds it: tables
 	$(BIN)/python -m benchmarks.growth $(GROWTH_FLAGS)
 
 image: setup ## build the container image, with podman or what IMAGE_BUILD says; IMAGE, IMAGE_BASE
@@ -208,14 +205,6 @@ image: setup ## build the container image, with podman or what IMAGE_BUILD says;
 
 image-test: setup ## build the image on a base of Debian's, and run it; needs root, buildah, podman, runc and debootstrap
 	$(PYTEST) tests/full/deploy/test_image.py -m long
-
-SIMULATION_COSTS := .bench/simulation/costs.json
-
-$(SIMULATION_COSTS): $(REPOSITORY)/direction_bidirectional/config.pbtxt | setup
-	$(BIN)/python -m benchmarks.simulation --calibrate $(REPOSITORY) --costs $@
-
-simulate: setup $(SIMULATION_COSTS) ## measure what requests cost, once; simulate up to a million a second: p99, what is full first
-	$(BIN)/python -m benchmarks.simulation --costs $(SIMULATION_COSTS) $(SIMULATE_FLAGS)
 
 clean: ## remove what the targets above have made, models included
 	rm -rf $(VENV) $(CHECKPOINTS) $(REPOSITORY) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from benchmarks.errors import MissingDependency
 
-__all__ = ["BENTOML", "LITSERVE", "MLSERVER", "MOSEC", "PERF_ANALYZER", "TRITON", "Environment", "find_h2load"]
-
 _ROOT = Path(__file__).parents[1]
 
 

@@ -10,17 +10,6 @@ BenchmarkError              the root
 └── Saturated               a server could not follow the request rate: a result, not a fault
 """
 
-__all__ = [
-    "BenchmarkError",
-    "LoadGeneratorFailed",
-    "MissingDependency",
-    "ModelLoopFailed",
-    "Saturated",
-    "ServerFailed",
-    "UnknownCommit",
-    "WrongAnswer",
-]
-
 
 class BenchmarkError(Exception):
     """The root of all errors of the benchmark."""

@@ -8,9 +8,9 @@
     pip install --no-deps --target FOLDER basic-pitch
     python -m benchmarks.foreign_onnx FOLDER
 
-prints the table of docs/publishing.md: each file is asked alone, in a crowd, with several rows in a request, and
-step by step in a session. A distance is the largest difference from the file itself, run by onnxruntime on one row, as
-a part of the largest value, or of 1; 0 means equal bits.
+prints a table, from which docs/reference/compatibility.md has the options: each file is asked alone, in a crowd, and
+with several rows in a request, and step by step in a session. Distances are from the file itself, run by onnxruntime on
+one row.
 """
 
 import argparse
@@ -18,25 +18,20 @@ import contextlib
 import io
 import itertools
 import tempfile
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 
+from benchmarks.asked_model import Arrays, AskedModel, apart
 from rnnserve.cli import main as rnnserve
 from rnnserve.client import Client
-from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.batching_modes import BATCHING_MODES
-from rnnserve.protos.datatypes import DTYPES
 from rnnserve.server.settings import Settings
 from rnnserve.server.testing import serve
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 _SILERO: Final = "silero_vad/data/silero_vad"
 _WAKE: Final = "openwakeword/resources/models"
@@ -82,13 +77,12 @@ FILES: Final = {
 }
 """By file: the options that adopt it."""
 
-_LARGEST: Final = 60  # steps of sequences that are asked
 _CHUNKS: Final = (3, 1, 4, 2, 5)  # steps of the parts of a session
-_ASKED, _CROWD, _THREADS = 6, 24, 12
+_ASKED = 6
 
 
 class _File:
-    """A file, run by onnxruntime on one row."""
+    """A file, run by onnxruntime on one row at a time. `batch` is the index of each tensor's batch axis, by name."""
 
     def __init__(self, path: Path, options: str) -> None:
         threads = ort.SessionOptions()
@@ -96,100 +90,43 @@ class _File:
         self._session = ort.InferenceSession(str(path), threads, providers=["CPUExecutionProvider"])
         kinds = {value.name: value.type for value in self._session.get_inputs()}
         self._names = [value.name for value in self._session.get_outputs()]
-        words = options.split()
-        given = [word for option, word in itertools.pairwise(words) if option == "--constant"]
+        given = [word for option, word in itertools.pairwise(options.split()) if option == "--constant"]
         self._constants: Arrays = {
             name: np.array(float(text), np.float32) if kinds[name] == "tensor(float)" else np.array(int(text))
             for name, _, text in (word.partition("=") for word in given)
         }
+        self.batch: Mapping[str, int] = {}
 
-    def __call__(self, row: Arrays) -> Arrays:
-        return dict(zip(self._names, self._session.run(None, {**row, **self._constants}), strict=True))
-
-
-class _Model:
-    """A published file: what it takes, and how far answers are from the file's own."""
-
-    def __init__(self, name: str, manifest: manifest_pb2.Manifest, file: _File) -> None:
-        self.name, self.manifest, self._file = name, manifest, file
-        tensors = [*manifest.inputs, *manifest.outputs]
-        self._batch = {t.name: next(at for at, axis in enumerate(t.axes) if axis.name == "batch") for t in tensors}
-        self._limits = {
-            axis.name: (axis.smallest or 1, axis.largest or _LARGEST)
-            for tensor in manifest.inputs
-            for axis in tensor.axes
-            if axis.size < 0 and axis.name != "batch"
-        }
-        self._random = np.random.default_rng(1)
-
-    def draw(self, steps: int | None = None) -> Arrays:
-        drawn = {
-            axis: int(np.clip(steps or self._random.integers(1, _LARGEST), *limits))
-            for axis, limits in self._limits.items()
-        }
-        sizes = {**drawn, "batch": 1}
-        arrays: Arrays = {}
-        for tensor in self.manifest.inputs:
-            shape = [sizes[axis.name] if axis.size < 0 else axis.size for axis in tensor.axes]
-            whole = tensor.HasField("integers")
-            if tensor.lengths_of:
-                arrays[tensor.name] = np.full(shape, sizes[tensor.lengths_of], DTYPES[tensor.datatype])
-                continue
-            array = (
-                self._random.integers(tensor.integers.low, tensor.integers.high, shape)
-                if whole
-                else self._random.standard_normal(shape)
+    def __call__(self, arrays: Arrays) -> Arrays:
+        name, first = next(iter(arrays.items()))
+        rows = [
+            self._session.run(
+                self._names,
+                {**{n: array.take([at], self.batch[n]) for n, array in arrays.items()}, **self._constants},
             )
-            arrays[tensor.name] = array.astype(DTYPES[tensor.datatype])
-        return arrays
-
-    def distance(self, found: Mapping[str, npt.NDArray[Any]], row: Arrays, *, left_out: Sequence[str] = ()) -> float:
-        expected, worst = self._file(row), 0.0
-        for tensor in self.manifest.outputs:
-            if tensor.name in left_out:
-                continue
-            one = found[tensor.name].take(0, axis=self._batch[tensor.name])
-            other = expected[tensor.name].take(0, axis=self._batch[tensor.name])
-            if one.shape != other.shape:
-                return np.inf
-            if one.tobytes() != other.tobytes():
-                worst = max(worst, float(np.abs(one.astype(float) - other).max() / max(1, np.abs(other).max())))
-        return worst
-
-    def alone_and_in_a_crowd(self, client: Client) -> tuple[float, float, float]:
-        alone = [(client.infer(self.name, row), row) for row in (self.draw() for _ in range(_ASKED))]
-        rows = [self.draw() for _ in range(_CROWD)]
-        with ThreadPoolExecutor(_THREADS) as threads:
-            crowd = list(zip(threads.map(lambda row: client.infer(self.name, row), rows), rows, strict=True))
-        some = [self.draw(9) for _ in range(3)]
-        joined = {name: np.concatenate([row[name] for row in some], axis=self._batch[name]) for name in some[0]}
-        found = client.infer(self.name, joined)
-        several = [
-            ({name: array.take([at], axis=self._batch[name]) for name, array in found.items()}, row)
-            for at, row in enumerate(some)
+            for at in range(first.shape[self.batch[name]])
         ]
-        worst = [max(self.distance(*each) for each in answers) for answers in (alone, crowd, several)]
-        return worst[0], worst[1], worst[2]
+        found = dict(zip(self._names, zip(*rows, strict=True), strict=True))
+        return {name: np.concatenate(found[name], self.batch[name]) for name in found if name in self.batch}
 
-    def in_parts(self, client: Client) -> str:
-        """Step through a session, and give how far its answers are; or why there is none."""
-        states = {tensor.continues_as: tensor.name for tensor in self.manifest.outputs if tensor.continues_as}
-        if not states:
-            return self.manifest.parts.reason or "no states"
-        kept: Arrays = {name: np.zeros_like(array) for name, array in self.draw(1).items() if name in states}
-        worst = 0.0
-        try:
-            with client.session(self.name) as session:
-                for steps in _CHUNKS:
-                    row = {name: array for name, array in self.draw(steps).items() if name not in states}
-                    answer = session.step({name: array.take(0, axis=self._batch[name]) for name, array in row.items()})
-                    found = {name: np.expand_dims(array, self._batch[name]) for name, array in answer.items()}
-                    worst = max(worst, self.distance(found, {**row, **kept}, left_out=list(states.values())))
-                    made = self._file({**row, **kept})
-                    kept = {name: made[final].reshape(kept[name].shape) for name, final in states.items()}
-        except Exception as error:  # noqa: BLE001 - whatever it is, the table says it
-            return str(error).partition(". ")[0]
-        return f"{worst:.2g}"
+
+def _in_parts(asked: AskedModel) -> str:
+    """Step through a session, and give how far its answers are; or why there is none."""
+    if not asked.states:
+        return asked.manifest.parts.reason or "no states"
+    kept = {name: np.zeros_like(array) for name, array in asked.draw(1, 1).items() if name in asked.states}
+    parts = [
+        {name: array for name, array in asked.draw(1, steps).items() if name not in asked.states} for steps in _CHUNKS
+    ]
+    worst = 0.0
+    try:
+        for part, found in zip(parts, asked.in_session(parts), strict=True):
+            own = dict(asked.own({**part, **kept}))
+            kept = {name: own.pop(final).reshape(kept[name].shape) for name, final in asked.states.items()}
+            worst = max(worst, apart(found, asked.first_row(own)))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the table says it
+        return str(error).partition(". ")[0]
+    return f"{worst:.2g}"
 
 
 def _row(path: Path, name: str, options: str, folder: Path) -> str:
@@ -198,11 +135,13 @@ def _row(path: Path, name: str, options: str, folder: Path) -> str:
         status = rnnserve(["import", str(path), "--name", name, "--repository", str(folder), *options.split()])
     if status:
         return f"refused | {said.getvalue().strip()}"
-    manifest = read_version(folder / name / "1").manifest
-    model = _Model(name, manifest, _File(path, options))
+    manifest, file = read_version(folder / name / "1").manifest, _File(path, options)
     with serve(folder, Settings(provider="cpu", allow_unproven=True)) as server, Client(server.address) as client:
-        alone, crowd, several = model.alone_and_in_a_crowd(client)
-        parts = model.in_parts(client)
+        asked = AskedModel(manifest, file, client)
+        file.batch = asked.batch
+        alone = max(asked.distance(asked.draw()) for _ in range(_ASKED))
+        crowd, several = asked.distance_in_a_crowd(), asked.distance(asked.draw(3, 9))
+        parts = _in_parts(asked)
     mode = BATCHING_MODES[manifest.batching.mode].partition(":")[0]
     causal = "no sequence" if not manifest.HasField("parts") else manifest.parts.reason or "causal"
     return f"{mode} | {causal} | {alone:.2g} | {crowd:.2g} | {several:.2g} | {parts}"

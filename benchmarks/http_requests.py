@@ -1,4 +1,4 @@
-"""What each server is sent over HTTP, and how its answer is read.
+"""What each server is sent over HTTP, and how its answer is read and checked.
 
 Servers of the protocol get its JSON, or its binary tensors. The others have an interface of their own, which is
 smaller: they are sent the points and nothing else, as their tutorials do it.
@@ -6,20 +6,25 @@ smaller: they are sent the points and nothing else, as their tutorials do it.
 
 import dataclasses
 import json
-import struct
+import time
 from collections.abc import Callable, Mapping
+from concurrent import futures
+from http.client import HTTPConnection, HTTPException
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks import server_names
 from benchmarks.errors import WrongAnswer
-from benchmarks.requests import BenchmarkRequest
-
-__all__ = ["HttpRequest", "http_request"]
+from benchmarks.requests import BenchmarkRequest, check_logits
+from benchmarks.server_processes import ServerProcess
 
 _LENGTH = "inference-header-content-length"
 _JSON, _BYTES = "application/json", "application/octet-stream"
+_OF_PROTOCOL = (server_names.HTTP, server_names.HTTP_TWO, server_names.TRITON_HTTP, server_names.MLSERVER)
+
+_REPETITIONS, _AT_ONCE = 64, 8
+_START_S = _TIMEOUT_S = 60.0
 
 Logits = npt.NDArray[np.float32]
 
@@ -42,26 +47,14 @@ class HttpRequest:
 
 
 def http_request(server: str, form: str, model: str, request: BenchmarkRequest) -> HttpRequest:
-    """Write a request for a server.
-
-    Args:
-        server: Name of the server.
-        form: "json" or "binary".
-        model: Name of the model.
-        request: Request of one row.
-
-    Raises:
-        ValueError: If the server is not measured with this form.
-    """
+    """Write a request of one row for a server, whose form is "json" or "binary"."""
     points = request.input.astype("<f4")  # (batch 1, sequence, features)
-    if server in (server_names.HTTP, server_names.HTTP_TWO, server_names.TRITON_HTTP, server_names.MLSERVER):
+    if server in _OF_PROTOCOL:
         path = f"/v2/models/{model}/infer"
         tensor = {"name": "input", "datatype": "FP32", "shape": list(points.shape)}
         if form == "json":
             asked = {"inputs": [{**tensor, "data": points.tolist()}], "outputs": [{"name": "logits"}]}
             return HttpRequest(path, {"content-type": _JSON}, json.dumps(asked).encode(), _read_protocol)
-        if server == server_names.MLSERVER:
-            raise ValueError(f"{server} is not measured with {form}")
         asked = {
             "inputs": [{**tensor, "parameters": {"binary_data_size": points.nbytes}}],
             "outputs": [{"name": "logits", "parameters": {"binary_data": True}}],
@@ -71,11 +64,47 @@ def http_request(server: str, form: str, model: str, request: BenchmarkRequest) 
         return HttpRequest(path, fields, text + points.tobytes(), _read_protocol)
     path = "/inference" if server == server_names.MOSEC else "/predict"
     if form == "json":
-        read = _read_bare_list if server == server_names.BENTOML else _read_logits
-        return HttpRequest(path, {"content-type": _JSON}, json.dumps({"input": points.tolist()}).encode(), read)
-    if server != server_names.MOSEC:
-        raise ValueError(f"{server} is not measured with {form}")
+        return HttpRequest(path, {"content-type": _JSON}, json.dumps({"input": points.tolist()}).encode(), _read_json)
     return HttpRequest(path, {"content-type": _BYTES}, points.tobytes(), _read_bytes)
+
+
+def check_http_answers(process: ServerProcess, asked: HttpRequest, request: BenchmarkRequest) -> int:
+    """Send a request several times at once, so that batches are shared, and compare with eager PyTorch.
+
+    Returns:
+        The size of an answer's body.
+
+    Raises:
+        WrongAnswer: If a logit differs from eager's, or a request fails.
+        ServerFailed: If the server ends.
+    """
+    deadline = time.monotonic() + _START_S
+    while True:
+        process.check_alive()
+        try:
+            _check_http_answer(process, asked, request)
+            break
+        except (OSError, HTTPException, WrongAnswer):  # it starts
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+    with futures.ThreadPoolExecutor(_AT_ONCE) as pool:
+        return min(pool.map(lambda _: _check_http_answer(process, asked, request), range(_REPETITIONS)))
+
+
+def _check_http_answer(process: ServerProcess, asked: HttpRequest, request: BenchmarkRequest) -> int:
+    connection = HTTPConnection("127.0.0.1", process.port, timeout=_TIMEOUT_S)
+    try:
+        connection.request("POST", asked.path, asked.body, dict(asked.fields))
+        reply = connection.getresponse()
+        body = reply.read()
+    finally:
+        connection.close()
+    if reply.status != 200:
+        raise WrongAnswer(f"{process.name} answers {reply.status}: {body[:300]!r}")
+    logits = asked.read({name.lower(): value for name, value in reply.getheaders()}, body)
+    check_logits(process.name, logits, request)
+    return len(body)
 
 
 def _read_protocol(fields: Mapping[str, str], body: bytes) -> Logits:
@@ -88,13 +117,11 @@ def _read_protocol(fields: Mapping[str, str], body: bytes) -> Logits:
     return np.frombuffer(body, "<f4", offset=size).reshape(output["shape"])
 
 
-def _read_logits(_: Mapping[str, str], body: bytes) -> Logits:
-    return np.array(json.loads(body)["logits"], "<f4")
-
-
-def _read_bare_list(_: Mapping[str, str], body: bytes) -> Logits:
-    return np.array(json.loads(body), "<f4")
+def _read_json(_: Mapping[str, str], body: bytes) -> Logits:
+    """Read {"logits": …}, or, of BentoML, the bare list."""
+    found = json.loads(body)
+    return np.array(found["logits"] if isinstance(found, dict) else found, "<f4")
 
 
 def _read_bytes(_: Mapping[str, str], body: bytes) -> Logits:
-    return np.array([struct.unpack(f"<{len(body) // 4}f", body)], "<f4")
+    return np.frombuffer(body, "<f4").reshape(1, -1)

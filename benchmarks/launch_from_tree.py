@@ -8,8 +8,6 @@ import importlib.util
 import sys
 from pathlib import Path
 
-__all__ = ["main"]
-
 _AREAS = ("rnnserve.server", "rnnserve.protos", "rnnserve.cli")
 
 

@@ -6,8 +6,7 @@ torch:
 ::
 
     <FOLDER>/all_outputs/<model>/    as published, with all outputs
-            /logits_only/<model>/    the same weights as a module has them that neither takes nor gives states: they are
-                                     found, as `rnnserve export` finds them
+            /logits_only/<model>/    the same weights in a module that neither takes nor gives states: they are found
             /sequences/<model>/      the same weights without `output`; config.pbtxt says that states are kept; only of
                                      models that a scenario asks step by step
             /three_models/<model>/   the tutorial's three architectures, to measure the start of a server
@@ -22,26 +21,18 @@ import contextlib
 import hashlib
 import shutil
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import onnx
 import torch
+from torch import Tensor, nn
 
 from benchmarks.scenarios import MODELS, SCENARIOS
+from rnnserve.export import Lengths, Publication, publish
 from rnnserve.export.classifiers import classifier_publication
-from rnnserve.export.found_states.parts_file import find_parts_of
-from rnnserve.export.lowering import lower_rnn
-from rnnserve.export.pipeline import publish
-from rnnserve.export.publishing import publish_version, render_config
 from rnnserve.models import ARCHITECTURES, Architecture, Checkpoint, DirectionClassifier
-from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, describe_file, dump_manifest, read_version
-from rnnserve.protos.golden import Case, dump_cases, load_cases
-from rnnserve.protos.serving_graph import choose_file
-
-__all__ = ["make_anew", "make_classifier", "make_models", "publish_classifier"]
 
 _LABELS = ("counter-clockwise", "clockwise")
 _SEED = 13
@@ -89,16 +80,45 @@ def _digest_sources(program: Path, models: str) -> str:
 
 def _make(folder: Path) -> None:
     answers: dict[str, np.ndarray] = {}
+    stepped = {scenario.model for scenario in SCENARIOS if scenario.load.steps}
     for name, (cell, hidden) in MODELS.items():
         classifier = make_classifier(cell, hidden)
-        publish_classifier(name, classifier, folder / "all_outputs")
-        _publish_outputs(folder / "all_outputs" / name, folder / "logits_only" / name, ("logits",))
-        if any(scenario.load.steps and scenario.model == name for scenario in SCENARIOS):
-            _publish_outputs(folder / "all_outputs" / name, folder / "sequences" / name, ("logits", "h_n"))
+        complete = publish_classifier(name, classifier, folder / "all_outputs")
+        inputs: dict[str, Any] = {"input": complete.inputs["input"], "lengths": Lengths()}
+        samples = complete.samples
+        logits = Publication(_Logits(classifier), name, inputs, ["logits"], samples=samples)
+        publish(logits, repository=folder / "logits_only", progress=False)
+        if name in stepped:
+            inputs["h_0"] = complete.inputs["h_0"]
+            module, states = _LogitsAndState(classifier), {"h_n": "h_0"}
+            steps = Publication(module, name, inputs, ["logits", "h_n"], states=states, samples=samples, sequences=True)
+            publish(steps, repository=folder / "sequences", progress=False)
         answers |= _answer_requests(name, classifier)
     for name, architecture in ARCHITECTURES.items():
         publish_classifier(name, _make_classifier(architecture), folder / "three_models")
     np.savez(folder / "answers.npz", **answers)  # type: ignore[arg-type]
+
+
+class _Logits(nn.Module):
+    """A classifier without states and `output`."""
+
+    def __init__(self, classifier: DirectionClassifier) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, input: Tensor, lengths: Tensor) -> Tensor:
+        """Return the logits (batch, classes) of points (batch, sequence, features) and lengths (batch,)."""
+        logits: Tensor = self.classifier(input, lengths)[0]
+        return logits
+
+
+class _LogitsAndState(_Logits):
+    """A classifier of one state without `output`."""
+
+    def forward(self, input: Tensor, lengths: Tensor, h_0: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """Return the logits and h_n, (num_layers, batch, hidden), as h_0."""
+        logits, _, h_n = self.classifier(input, lengths, h_0)
+        return logits, h_n
 
 
 def make_classifier(cell: str, hidden: int) -> DirectionClassifier:
@@ -111,70 +131,11 @@ def _make_classifier(architecture: Architecture) -> DirectionClassifier:
     return DirectionClassifier.of(architecture).eval()
 
 
-def publish_classifier(name: str, classifier: DirectionClassifier, repository: Path) -> None:
-    """Publish a classifier as `rnnserve export` does."""
-    publish(
-        classifier_publication(Checkpoint(name, classifier, _LABELS, "0" * 64, None)),
-        repository=repository,
-        progress=False,
-    )
-
-
-def _publish_outputs(complete: Path, model: Path, names: tuple[str, ...]) -> None:
-    """Publish a model again with these of its outputs; with its states, too, where they are among them.
-
-    Without, they are what `rnnserve export` finds in the graph: a server may run such a model by steps, too.
-    """
-    keeps_states = "h_n" in names
-    newest = max((path for path in complete.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
-    version = read_version(newest)
-    graph = onnx.load_from_string(version.files[MODEL])
-    for output in [output for output in graph.graph.output if output.name not in names]:
-        graph.graph.output.remove(output)
-    manifest = manifest_pb2.Manifest()
-    manifest.CopyFrom(version.manifest)
-    states = [] if keeps_states else [tensor.name for tensor in manifest.inputs if tensor.name.endswith("_0")]
-    _begin_with_zeros(graph, states)
-    inputs = [tensor for tensor in manifest.inputs if tensor.name not in states]
-    kept = [tensor for tensor in manifest.outputs if tensor.name in names]
-    cases = [
-        Case(
-            c.kind,
-            {tensor.name: c.inputs[tensor.name] for tensor in inputs},
-            {n: c.eager[n] for n in names},
-            {n: c.float64[n] for n in names},
-        )
-        for c in load_cases(version.files[GOLDEN])
-        if not any(c.inputs[name].any() for name in states)
-    ]
-    files = {
-        MODEL: graph.SerializeToString(deterministic=True),
-        SCRIPT: version.files[SCRIPT],
-        GOLDEN: dump_cases(cases),
-    }
-    scan = lower_rnn(files[MODEL])
-    if scan is not None:
-        files[SCAN] = scan
-    del manifest.inputs[:], manifest.outputs[:], manifest.files[:]
-    manifest.inputs.extend(inputs)
-    manifest.outputs.extend(kept)
-    if states:
-        parts = find_parts_of(manifest, files, MODEL if scan is None else choose_file(files[MODEL])[0])
-        if parts.record is None or parts.record.reason:
-            raise RuntimeError(f"{model.name}: its states were not found: {parts.record}")
-        manifest.parts.CopyFrom(parts.record)
-        files |= parts.files({})
-    manifest.files.extend(describe_file(name, data) for name, data in files.items())
-    files[MANIFEST] = dump_manifest(manifest)
-    publish_version(model, files, render_config(model.name, inputs, kept, keeps_states=keeps_states))
-
-
-def _begin_with_zeros(graph: onnx.ModelProto, states: Collection[str]) -> None:
-    """Take initial states out of a graph's inputs: without, its operators begin with zeros."""
-    for input in [input for input in graph.graph.input if input.name in states]:
-        graph.graph.input.remove(input)
-    for node in graph.graph.node:
-        node.input[:] = ["" if name in states else name for name in node.input]
+def publish_classifier(name: str, classifier: DirectionClassifier, repository: Path) -> Publication:
+    """Publish a classifier as `rnnserve export` does; return what was published."""
+    publication = classifier_publication(Checkpoint(name, classifier, _LABELS, "0" * 64, None))
+    publish(publication, repository=repository, progress=False)
+    return publication
 
 
 def _answer_requests(name: str, classifier: DirectionClassifier) -> dict[str, np.ndarray]:

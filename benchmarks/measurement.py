@@ -1,62 +1,50 @@
 """Measurement: all servers of a scenario run at the same time, and are loaded one after the other, A B A B."""
 
 import dataclasses
+import functools
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import grpc
 
 from benchmarks import scenarios, server_names, servers
-from benchmarks.answer_check import check_answers
 from benchmarks.errors import LoadGeneratorFailed, Saturated, ServerFailed
-from benchmarks.load_generators.h2load import run_h2load, send_requests
+from benchmarks.http_requests import check_http_answers, http_request
+from benchmarks.load_generators.h2load import Target, grpc_target, http_target, run_h2load, send_requests
 from benchmarks.load_generators.perf_analyzer import run_perf_analyzer
 from benchmarks.metrics import Metrics
-from benchmarks.model_limits import ModelLoop, eager_of, graphs_of, running_model_loop, write_batches
+from benchmarks.model_loop import graphs_of, measure_model, write_batches
 from benchmarks.requests import (
     BenchmarkRequest,
+    check_answers,
     encode_request,
     group_into_batches,
     perf_analyzer_input,
-    perf_analyzer_steps,
     read_requests,
 )
-from benchmarks.scenarios import Scenario, SoakSettings
-from benchmarks.server_processes import (
-    ServerProcess,
-    count_mapped_files,
-    cpu_seconds,
-    resident_bytes,
-)
+from benchmarks.scenarios import CPU_METRIC, FRONT_CPU_METRIC, START_METRICS, Scenario
+from benchmarks.server_processes import ServerProcess, count_mapped_files, cpu_seconds, descendants, resident_bytes
 from rnnserve.protos import inference_pb2 as pb
-
-__all__ = [
-    "CPU_METRIC",
-    "START_METRICS",
-    "WorkDone",
-    "format_metrics",
-    "measure_scenario",
-    "measure_soak",
-    "measure_start",
-    "print_progress",
-    "read_work_done",
-    "start_metrics",
-    "turns",
-]
+from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
+from rnnserve.protos.protocol_words import AUTHORIZATION
 
 _MB = 1e6
+_TIMEOUT_S = 10.0
 
 _LIVES = 8
 """How many times a server that is started for each turn is started in one: Triton's sequence batcher often dies, or
 answers no more."""
 
-START_METRICS = ("ready s", "resident MB", "torch files mapped")
+_POSTERS = 2
 
-CPU_METRIC = "CPU µs"
-"""The server's processor time for each inference, by the server's own count of inferences. It depends less than rates
-do on other work on the machine."""
+StartServer = Callable[[str], AbstractContextManager[ServerProcess]]
+"""Starts a server of a scenario by its name."""
+
+_Turn = Callable[[float], Metrics]
+"""Measures a server for so many seconds; without metrics if it is saturated."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +71,7 @@ def measure_scenario(
     rounds: int,
     seconds: float,
     work: Path,
-    versions: dict[str, str],
-    start_server: servers.StartServer = servers.start_server,
+    start: StartServer | None = None,
     with_cpu: bool = False,
 ) -> dict[str, list[Metrics]]:
     """Start the servers, check the answers of each, and measure them in turns.
@@ -95,8 +82,7 @@ def measure_scenario(
         rounds: Number of rounds; in each round every server has one turn, and each round begins with another server.
         seconds: Duration of the measurement in a turn.
         work: Folder with the models, and for logs.
-        versions: Versions by name, to which this adds the version that Triton reports.
-        start_server: The function that starts a server.
+        start: Starts a server by its name; by default, as `servers.start_server` does.
         with_cpu: Whether to measure `CPU_METRIC` too; then each name must be of a server with ModelStatistics.
 
     Returns:
@@ -105,128 +91,168 @@ def measure_scenario(
     Raises:
         BenchmarkError: If a server or a load generator fails, or an answer is wrong.
     """
-    repository = work / "models" / _outputs_of(scenario)
-    requests = read_requests(work / "models" / "answers.npz", scenario.model, scenario.lengths)
+    measurement = _Measurement(scenario, work, start, with_cpu)
     found: dict[str, list[Metrics]] = {name: [] for name in names}
     with ExitStack() as stack:
-        running: dict[str, tuple[ServerProcess, int]] = {}
-        loops: dict[str, ModelLoop] = {}
-        for name in names:
-            if name in server_names.MODEL_LIMITS:
-                loops[name] = stack.enter_context(running_model_loop(work / f"loop-{scenario.model}.log"))
-                continue
-            print_progress(f"{scenario.name}: starting and checking {name}")
-            process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
-            steps = bool(scenario.load.steps)
-            running[name] = process, check_answers(name, process.port, scenario.model, requests, in_steps=steps)
-            if name == server_names.TRITON:
-                versions["Triton"] = _read_server_version(process.port)
+        take_turn = {name: stack.enter_context(measurement.prepare(name)) for name in names}
         for number, name in turns(names, rounds):
-            prefix = f"{scenario.name}, round {number} of {rounds}: {name}"
-            if name in loops:
-                metrics = _run_model_loop(scenario, name, loops[name], requests, seconds, work)
-                found[name].append(metrics)
-                print_progress(f"{prefix}: {format_metrics(metrics, scenario)}")
-                continue
-            process, response_bytes = running[name]
-            for lives_left in reversed(range(_LIVES if name in scenarios.STARTED_ANEW else 1)):
-                if name in scenarios.STARTED_ANEW:
-                    process.end()
-                    process = stack.enter_context(start_server(name, repository, scenario.model, work, requests[0]))
-                    running[name] = process, response_bytes
-                try:
-                    metrics = _load(process, scenario, name, requests, response_bytes, seconds, work, with_cpu)
-                    break
-                except (ServerFailed, LoadGeneratorFailed) as error:
-                    if not lives_left:
-                        raise
-                    print_progress(f"{prefix}: once more: {error}")
+            try:
+                metrics = take_turn[name](seconds)
+            except Saturated as error:
+                print_progress(f"{name}: {error}")
+                metrics = {}
+            except LoadGeneratorFailed as error:
+                raise LoadGeneratorFailed(f"{name}: {error}") from error
             found[name].append(metrics)
-            print_progress(f"{prefix}: {format_metrics(metrics, scenario) if metrics else 'saturated'}")
+            said = [f"{metrics[metric]:,.6g} {metric}" for metric in scenario.metrics if metric in metrics]
+            print_progress(f"{scenario.name}, round {number} of {rounds}: {name}: {', '.join(said) or 'saturated'}")
     return found
 
 
-def _load(
-    process: ServerProcess,
-    scenario: Scenario,
-    name: str,
-    requests: Sequence[BenchmarkRequest],
-    response_bytes: int,
-    seconds: float,
-    work: Path,
-    with_cpu: bool,
-) -> Metrics:
-    """Give a server its turn; without metrics if it is saturated.
+class _Measurement:
+    """Prepares servers of a scenario. Each preparation is a context that yields what measures one turn."""
 
-    Raises:
-        ServerFailed: If it has ended.
-        LoadGeneratorFailed: If it does not answer, or not well.
-    """
-    process.check_alive()
-    before = read_work_done(process, scenario.model) if with_cpu else None
-    try:
-        metrics = _run_load_generator(process, scenario, name, requests, response_bytes, seconds, work)
-    except Saturated as error:
-        print_progress(f"{name}: {error}")
-        return {}
-    except LoadGeneratorFailed as error:
-        raise LoadGeneratorFailed(f"{name}: {error}") from error
-    finally:
+    def __init__(self, scenario: Scenario, work: Path, start: StartServer | None, with_cpu: bool) -> None:
+        self._scenario, self._load, self._work, self._with_cpu = scenario, scenario.load, work, with_cpu
+        self._repository = work / "models" / model_folder(scenario)
+        self._requests: list[BenchmarkRequest] = []
+        if self._load.generator != "start":
+            self._requests = read_requests(work / "models" / "answers.npz", scenario.model, scenario.lengths)
+            self._message = encode_request(scenario.model, self._requests[0])
+        self._start = start or self._start_server
+        needs_token = server_names.WITH_TOKENS in scenario.servers
+        self._headers = {AUTHORIZATION: f"Bearer {servers.new_token(scenario, work)}"} if needs_token else {}
+
+    def prepare(self, name: str) -> AbstractContextManager[_Turn]:
+        """Start a server and check its answers, and end it after the block."""
+        if name in server_names.MODEL_LIMITS:
+            return self._model(name)
+        if self._load.generator == "start":
+            return self._starts(name)
+        print_progress(f"{self._scenario.name}: starting and checking {name}")
+        if self._load.generator in ("json", "binary"):
+            return self._over_http(name)
+        return self._started_anew(name) if name in scenarios.STARTED_ANEW else self._over_grpc(name)
+
+    def _start_server(self, name: str) -> AbstractContextManager[ServerProcess]:
+        return servers.start_server(name, self._scenario, self._repository, self._work, self._requests)
+
+    @contextmanager
+    def _over_grpc(self, name: str) -> Iterator[_Turn]:
+        headers = {} if name == server_names.FAST_PATH else self._headers
+        with self._start(name) as process:
+            port, model = process.port, self._scenario.model
+            steps = bool(self._load.steps)
+            response_bytes = check_answers(name, port, model, self._requests, in_steps=steps, headers=headers)
+            target = grpc_target(port, self._message, response_bytes, headers)
+            http_port = process.port_after(servers.HTTP_READY_PATTERN) if name == server_names.BESIDE_JSON else 0
+
+            def turn(seconds: float) -> Metrics:
+                if self._load.generator == "soak":
+                    return self._soak(process, target)
+                if self._load.generator == "perf_analyzer":
+                    data = perf_analyzer_input(self._requests, self._load.steps, with_batch=_has_batch_axis(name))
+                    check = process.check_alive
+                    return run_perf_analyzer(self._load, seconds, port, model, data, self._work, check)
+                with _posting(http_port, model) if http_port else nullcontext():
+                    return run_h2load(self._load, seconds, target, self._work)
+
+            yield functools.partial(self._checked, process, turn)
+
+    def _checked(self, process: ServerProcess, turn: _Turn, seconds: float) -> Metrics:
+        """Take a turn of a server, check that the server has survived it, and add its processor time if asked for."""
         process.check_alive()
-    if before is None:
+        before = read_work_done(process, self._scenario.model) if self._with_cpu else None
+        used = cpu_seconds(process.pids)
+        try:
+            metrics = turn(seconds)
+        finally:
+            process.check_alive()
+        if before is not None:
+            done = read_work_done(process, self._scenario.model) - before
+            return {**metrics, CPU_METRIC: 1e6 * done.cpu_seconds / done.rows}
+        if CPU_METRIC in self._scenario.metrics:  # with that of the warm-up, which is as long for all servers
+            return {**metrics, CPU_METRIC: 1e6 * (cpu_seconds(process.pids) - used) / metrics["requests"]}
         return metrics
-    done = read_work_done(process, scenario.model) - before
-    return {**metrics, CPU_METRIC: 1e6 * done.cpu_seconds / done.rows}
 
+    @contextmanager
+    def _started_anew(self, name: str) -> Iterator[_Turn]:
+        def turn(seconds: float) -> Metrics:
+            for lives_left in reversed(range(_LIVES)):
+                try:
+                    with self._over_grpc(name) as take_turn:
+                        return take_turn(seconds)
+                except (ServerFailed, LoadGeneratorFailed) as error:
+                    if not lives_left:
+                        raise
+                    print_progress(f"{name}: once more: {error}")
+            raise AssertionError
 
-def measure_start(rounds: int, work: Path) -> dict[str, list[Metrics]]:
-    """Start this server with three models: measure the time until it is ready, memory, and mapped files of torch."""
-    found: list[Metrics] = []
-    command = [servers.CONSOLE_SCRIPT, "serve", str(work / "models" / "three_models"), "--grpc-port", "0"]
-    command.append("--no-http")
-    for number in range(1, rounds + 1):
-        with servers.running_rnnserve("rnnserve", command, work / "start.log") as process:
-            metrics = start_metrics(process)
-        found.append(metrics)
-        values = ", ".join(f"{value:.4g} {name}" for name, value in metrics.items())
-        print_progress(f"start, round {number} of {rounds}: {values}")
-    return {server_names.FAST_PATH: found}
+        yield turn
 
+    @contextmanager
+    def _over_http(self, name: str) -> Iterator[_Turn]:
+        (request,) = self._requests
+        asked = http_request(name, self._load.generator, self._scenario.model, request)
+        with self._start(name) as process:
+            response_bytes = check_http_answers(process, asked, request)
+            target = http_target(process.port, asked.path, asked.fields, asked.body, response_bytes)
 
-def start_metrics(process: ServerProcess) -> Metrics:
-    """Read what a server that has just become ready took: `START_METRICS`."""
-    values = process.seconds, resident_bytes(process.pids) / _MB, float(count_mapped_files(process.pids, "torch"))
-    return dict(zip(START_METRICS, values, strict=True))
+            def turn(seconds: float) -> Metrics:
+                process.check_alive()
+                pids, fronts = process.pids + descendants(process.pids), _fronts(process)
+                before = {pid: cpu_seconds([pid]) for pid in pids + fronts}
+                done = run_h2load(self._load, seconds, target, self._work)
+                metrics = {**done, CPU_METRIC: 1e6 * _cpu_seconds_since(before, pids) / done["requests"]}
+                if fronts:
+                    metrics[FRONT_CPU_METRIC] = 1e6 * _cpu_seconds_since(before, fronts) / done["requests"]
+                return metrics
 
+            yield turn
 
-def measure_soak(settings: SoakSettings, work: Path) -> dict[str, list[Metrics]]:
-    """Send many requests to this server, and measure the growth of its resident memory."""
-    scenario = scenarios.SCENARIOS[0]
-    requests = read_requests(work / "models" / "answers.npz", scenario.model, scenario.lengths)
-    message = encode_request(scenario.model, requests[0])
-    repository = work / "models" / "all_outputs"
-    with servers.start_server(server_names.FAST_PATH, repository, scenario.model, work, requests[0]) as process:
-        response_bytes = check_answers(server_names.FAST_PATH, process.port, scenario.model, requests)
-        send_requests(settings.settle, process.port, message, response_bytes, work)
-        settled = largest = resident_bytes(process.pids)
-        sent = settings.settle
-        for left in range(settings.readings, 0, -1):
-            count = (settings.requests - sent) // left
-            send_requests(count, process.port, message, response_bytes, work)
-            sent += count
-            resident = resident_bytes(process.pids)
+    @contextmanager
+    def _model(self, name: str) -> Iterator[_Turn]:
+        cell, hidden = scenarios.MODELS[self._scenario.model]
+        is_eager = name == server_names.EAGER
+        way = ["eager", cell, str(hidden)] if is_eager else graphs_of(self._repository / self._scenario.model / "1")
+        batches = write_batches(
+            self._work / f"batches-{self._scenario.name}.npz", group_into_batches(self._requests, self._load.in_flight)
+        )
+        rate = "requests/s" if self._load.generator == "h2load" else "inferences/s"
+
+        def turn(seconds: float) -> Metrics:
+            measured = measure_model(way, batches, seconds)
+            return {rate: measured["rows/s"], "p50 ms": measured["p50 ms"], "p99 ms": measured["p99 ms"]}
+
+        yield turn
+
+    @contextmanager
+    def _starts(self, name: str) -> Iterator[_Turn]:
+        """Start the server in each turn: measure the time until it is ready, memory, and mapped files of torch."""
+
+        def turn(_: float) -> Metrics:
+            with self._start(name) as process:
+                memory, files = resident_bytes(process.pids) / _MB, count_mapped_files(process.pids, "torch")
+                return dict(zip(START_METRICS, (process.seconds, memory, float(files)), strict=True))
+
+        yield turn
+
+    def _soak(self, process: ServerProcess, target: Target) -> Metrics:
+        """Send many requests, and measure the growth of the server's resident memory."""
+
+        def send(count: int) -> int:
+            send_requests(count, target, self._work)
+            return resident_bytes(process.pids)
+
+        settled = largest = send(scenarios.SOAK_SETTLED)
+        sent = scenarios.SOAK_SETTLED
+        for left in range(scenarios.SOAK_READINGS, 0, -1):
+            count = (scenarios.SOAK_REQUESTS - sent) // left
+            resident, sent = send(count), sent + count
             largest = max(largest, resident)
             growth = (resident - settled) / _MB
             print_progress(f"soak: {sent:,} requests, {resident / _MB:.1f} MB, {growth:+.2f} MB")
-    metrics = {"growth MB": (largest - settled) / _MB, "resident MB": resident / _MB, "requests": float(sent)}
-    return {server_names.FAST_PATH: [metrics]}
-
-
-def _outputs_of(scenario: Scenario) -> str:
-    """Name the folder of models with the outputs that a scenario's load generator should get."""
-    if scenario.load.steps:
-        return "sequences"
-    return "all_outputs" if scenario.load.generator == "h2load" else "logits_only"
+        return {"growth MB": (largest - settled) / _MB, "resident MB": resident / _MB, "requests": float(sent)}
 
 
 def turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
@@ -236,73 +262,62 @@ def turns(names: Sequence[str], rounds: int) -> Iterator[tuple[int, str]]:
         yield from ((number + 1, name) for name in (*names[first:], *names[:first]))
 
 
-def _run_load_generator(
-    process: ServerProcess,
-    scenario: Scenario,
-    server: str,
-    requests: Sequence[BenchmarkRequest],
-    response_bytes: int,
-    seconds: float,
-    work: Path,
-) -> Metrics:
-    if scenario.load.generator == "h2load":
-        message = encode_request(scenario.model, requests[0])
-        return run_h2load(scenario.load, seconds, process.port, message, response_bytes, work)
-    if scenario.load.steps:
-        data = perf_analyzer_steps(requests[0], scenario.load.steps, with_batch=server != server_names.TRITON_SEQUENCES)
-    else:
-        with_batch = server not in (server_names.TRITON, server_names.TRITON_RAGGED)
-        data = perf_analyzer_input(requests, with_batch=with_batch)
-    check = process.check_alive
-    return run_perf_analyzer(scenario.load, seconds, process.port, scenario.model, data, work, check)
-
-
-def _run_model_loop(
-    scenario: Scenario, name: str, loop: ModelLoop, requests: Sequence[BenchmarkRequest], seconds: float, work: Path
-) -> Metrics:
-    repository = work / "models" / _outputs_of(scenario)
-    if name == server_names.EAGER:
-        what = eager_of(*scenarios.MODELS[scenario.model])
-    else:
-        what = graphs_of(repository / scenario.model / "1")
-    batches = write_batches(
-        work / f"batches-{scenario.name}.npz", group_into_batches(requests, scenario.load.in_flight)
-    )
-    measured = loop.measure(what, batches, seconds)
-    rate = "requests/s" if scenario.load.generator == "h2load" else "inferences/s"
-    return {rate: measured["rows/s"], "p50 ms": measured["p50 ms"], "p99 ms": measured["p99 ms"]}
-
-
-def format_metrics(metrics: Metrics, scenario: Scenario) -> str:
-    """Write the scenario's metrics in a line; those that a server does not have are left out."""
-    return ", ".join(f"{metrics[metric]:,.6g} {metric}" for metric in scenario.metrics if metric in metrics)
-
-
 def read_work_done(process: ServerProcess, model: str) -> WorkDone:
-    """Read the processor time of a server and its counts for a model, or for all where `model` is empty."""
+    """Read the processor time of a server and its counts for a model, or for all if `model` is empty."""
     with grpc.insecure_channel(f"127.0.0.1:{process.port}") as channel:
-        method = channel.unary_unary(
-            "/inference.GRPCInferenceService/ModelStatistics",
-            request_serializer=pb.ModelStatisticsRequest.SerializeToString,
-            response_deserializer=pb.ModelStatisticsResponse.FromString,
-        )
-        response: pb.ModelStatisticsResponse = method(pb.ModelStatisticsRequest(name=model), timeout=10)
-    versions = response.model_stats
+        asked = pb.ModelStatisticsRequest(name=model)
+        versions = GRPCInferenceServiceStub(channel).ModelStatistics(asked, timeout=_TIMEOUT_S).model_stats
     rows, runs = (sum(each) for each in zip(*((v.inference_count, v.execution_count) for v in versions), strict=True))
     return WorkDone(cpu_seconds(process.pids), rows, runs)
 
 
-def _read_server_version(port: int) -> str:
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        method = channel.unary_unary(
-            "/inference.GRPCInferenceService/ServerMetadata",
-            request_serializer=pb.ServerMetadataRequest.SerializeToString,
-            response_deserializer=pb.ServerMetadataResponse.FromString,
-        )
-        response: pb.ServerMetadataResponse = method(pb.ServerMetadataRequest(), timeout=10)
-    return response.version
-
-
 def print_progress(line: str) -> None:
-    """Tell on standard error what is being measured."""
+    """Print on standard error what is being measured."""
     print(line, file=sys.stderr, flush=True)
+
+
+def model_folder(scenario: Scenario) -> str:
+    """Name the folder of models with the outputs that a scenario's load generator should get."""
+    if scenario.load.generator == "start":
+        return scenario.model
+    if scenario.load.steps:
+        return "sequences"
+    return "logits_only" if scenario.load.generator == "perf_analyzer" else "all_outputs"
+
+
+def _has_batch_axis(server: str) -> bool:
+    return server not in (server_names.TRITON, server_names.TRITON_RAGGED, server_names.TRITON_SEQUENCES)
+
+
+def _cpu_seconds_since(before: Mapping[int, float], pids: Sequence[int]) -> float:
+    """Processor time of processes since then; one that has ended meanwhile, as those of load checks do, is left out."""
+    living = [pid for pid in pids if Path("/proc", str(pid)).exists()]
+    return cpu_seconds(living) - sum(before[pid] for pid in living)
+
+
+@contextmanager
+def _posting(port: int, model: str) -> Iterator[None]:
+    """Have clients post inside the block; each has had one answer, a right one, when it begins."""
+    command = [sys.executable, "-m", "benchmarks.load_generators.large_json", str(port), model]
+    posters = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(_POSTERS)]  # noqa: S603 - our own program
+    try:
+        for poster in posters:
+            if poster.stdout is None or not poster.stdout.readline():
+                raise LoadGeneratorFailed("a client that posts 16 MiB of JSON has ended; the lines above say why")
+        yield
+        if any(poster.poll() is not None for poster in posters):
+            raise LoadGeneratorFailed("a client that posts 16 MiB of JSON has ended; the lines above say why")
+    finally:
+        for poster in posters:
+            poster.kill()
+            poster.communicate()
+
+
+def _fronts(process: ServerProcess) -> list[int]:
+    """The processes of this server that speak HTTP; none of another's."""
+    found = []
+    for pid in descendants(process.pids):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"rnnserve.cli" in words and b"web" in words:
+            found.append(pid)
+    return found

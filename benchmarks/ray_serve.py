@@ -21,15 +21,13 @@ import grpc
 import numpy as np
 import onnxruntime
 
-from benchmarks.load_generators.h2load import run_h2load
+from benchmarks.load_generators.h2load import grpc_target, run_h2load
 from benchmarks.scenarios import LoadSettings
 from benchmarks.server_processes import free_port
 from benchmarks.servers import CONSOLE_SCRIPT
 from rnnserve.client.aligned_table import format_aligned_table
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
-
-__all__ = ["Replica", "main"]
 
 _DIRECT = {
     "RAY_SERVE_ENABLE_DIRECT_INGRESS": "1",
@@ -103,7 +101,8 @@ def _measured(name: str, address: str, seconds: float, folder: Path) -> Iterator
         answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=_READY_S, wait_for_ready=True)
     for load in _LOADS:
         host, _, port = address.rpartition(":")
-        found = run_h2load(load, seconds, int(port), request.SerializeToString(), answer.ByteSize(), folder, host)
+        target = grpc_target(int(port), request.SerializeToString(), answer.ByteSize(), host=host)
+        found = run_h2load(load, seconds, target, folder)
         yield [
             name,
             str(load.in_flight),

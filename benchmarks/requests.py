@@ -1,28 +1,30 @@
-"""The requests of the benchmark: the same sequences for every server and load generator."""
+"""The requests of the benchmark, the same for every server and load generator, and the check of the answers."""
 
 import base64
 import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.errors import WrongAnswer
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = [
-    "BenchmarkRequest",
-    "add_grpc_frame",
-    "encode_request",
-    "encode_step",
-    "group_into_batches",
-    "perf_analyzer_input",
-    "perf_analyzer_steps",
-    "read_requests",
-]
+INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
+_STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
+
+LOGIT_LIMIT = 1e-4
+"""Largest absolute difference to eager's logits: random weights do not amplify rounding errors, and a mistake differs
+by about a hundred times as much."""
+
+_REPETITIONS = 4
+_TIMEOUT_S = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +66,10 @@ def encode_request(model: str, request: BenchmarkRequest) -> bytes:
 
 def encode_step(model: str, point: npt.NDArray[np.float32], identity: int, *, starts: bool, ends: bool) -> bytes:
     """Encode a ModelInferRequest of a sequence that asks for the logits after one more point, (1, 1, features)."""
-    message = pb.ModelInferRequest(model_name=model, raw_input_contents=[point.astype("<f4").tobytes()])
+    message = pb.ModelInferRequest.FromString(encode_request(model, BenchmarkRequest(point, np.empty(0, np.float32))))
     message.parameters["sequence_id"].int64_param = identity
     message.parameters["sequence_start"].bool_param = starts
     message.parameters["sequence_end"].bool_param = ends
-    message.inputs.add(name="input", datatype="FP32", shape=point.shape)
-    message.outputs.add(name="logits")
     return message.SerializeToString()
 
 
@@ -78,20 +78,24 @@ def add_grpc_frame(message: bytes) -> bytes:
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
-def perf_analyzer_input(requests: Sequence[BenchmarkRequest], *, with_batch: bool) -> str:
-    """Return perf_analyzer's JSON input, one entry for each request, shuffled so that neighbours differ in length.
+def perf_analyzer_input(requests: Sequence[BenchmarkRequest], steps: int, *, with_batch: bool) -> str:
+    """Return perf_analyzer's JSON input.
 
     Args:
-        requests: The requests.
+        requests: The requests, which are shuffled so that neighbors differ in length.
+        steps: Instead, send one sequence of so many requests of one point: the points of the first request, in turn.
         with_batch: Whether shapes begin with the batch axis, as a model with max_batch_size 0 requires.
     """
-    entries = []
-    for request in _shuffle(requests):
-        points = request.input.astype("<f4")  # (batch 1, sequence, features)
-        shape = list(points.shape if with_batch else points.shape[1:])
-        content = {"b64": base64.b64encode(points.tobytes()).decode()}
-        entries.append({"input": {"content": content, "shape": shape}})
-    return json.dumps({"data": entries})
+
+    def entry(points: npt.NDArray[np.float32]) -> dict[str, Any]:  # (batch 1, sequence, features)
+        content = {"b64": base64.b64encode(points.astype("<f4").tobytes()).decode()}
+        return {"input": {"content": content, "shape": list(points.shape if with_batch else points.shape[1:])}}
+
+    if steps:
+        points = requests[0].input
+        at = [number % points.shape[1] for number in range(steps)]
+        return json.dumps({"data": [[entry(points[:, number : number + 1]) for number in at]]})
+    return json.dumps({"data": [entry(request.input) for request in _shuffle(requests)]})
 
 
 def group_into_batches(requests: Sequence[BenchmarkRequest], size: int) -> list[list[BenchmarkRequest]]:
@@ -109,18 +113,95 @@ def _shuffle(requests: Sequence[BenchmarkRequest]) -> list[BenchmarkRequest]:
     return [requests[index] for index in np.random.default_rng(13).permutation(len(requests))]
 
 
-def perf_analyzer_steps(request: BenchmarkRequest, steps: int, *, with_batch: bool) -> str:
-    """Return perf_analyzer's JSON input of one sequence: so many requests of one point each.
+def check_answers(
+    server: str,
+    port: int,
+    model: str,
+    requests: Sequence[BenchmarkRequest],
+    *,
+    in_steps: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> int:
+    """Send all requests several times at once, so that they share batches, and compare with eager PyTorch.
 
     Args:
-        request: The request whose points are sent, again and again.
-        steps: Number of requests.
-        with_batch: Whether requests have a batch axis, as for `perf_analyzer_input`.
+        server: Name of the server, for messages.
+        port: Port of the server on 127.0.0.1.
+        model: Name of the model.
+        requests: The requests with eager's logits.
+        in_steps: Whether to send each as a sequence of requests of one point on a stream, and compare the last answer.
+        headers: Metadata of each call, if they are not in steps.
+
+    Returns:
+        The size of a response in bytes, with which the load generators' responses are compared.
+
+    Raises:
+        WrongAnswer: If a label or a logit differs from eager's, or a request fails.
     """
-    points = request.input.astype("<f4")[0]  # (sequence, features)
-    shape = [1, 1, points.shape[1]][0 if with_batch else 1 :]
-    entries = [
-        {"input": {"content": {"b64": base64.b64encode(points[at % len(points)].tobytes()).decode()}, "shape": shape}}
-        for at in range(steps)
-    ]
-    return json.dumps({"data": [entries]})
+    response_bytes = 0
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        send = _steps_sender(channel, model) if in_steps else _sender(channel, model, headers or {})
+        repeated = [request for _ in range(1 if in_steps else _REPETITIONS) for request in requests]
+        calls = [(request, send(number, request)) for number, request in enumerate(repeated, 1)]
+        for request, receive in calls:
+            try:
+                payload = receive()
+            except grpc.RpcError as error:
+                raise WrongAnswer(f"{server} fails: {error.code().name}: {error.details()}") from error
+            response_bytes = len(payload)
+            if in_steps:
+                streamed = pb.ModelStreamInferResponse.FromString(payload)
+                if streamed.error_message:
+                    raise WrongAnswer(f"{server} fails: {streamed.error_message}")
+                response = streamed.infer_response
+            else:
+                response = pb.ModelInferResponse.FromString(payload)
+            check_logits(server, read_logits(server, response), request)
+    return response_bytes
+
+
+def read_logits(server: str, response: pb.ModelInferResponse) -> npt.NDArray[np.float32]:
+    """Return the only output of a response. Raises WrongAnswer if that isn't `logits`."""
+    names = [output.name for output in response.outputs]
+    if names != ["logits"]:
+        raise WrongAnswer(f"{server}: the outputs are {names}, expected ['logits']")
+    return np.frombuffer(response.raw_output_contents[0], "<f4").reshape(tuple(response.outputs[0].shape))
+
+
+def check_logits(server: str, logits: npt.NDArray[np.float32], request: BenchmarkRequest) -> None:
+    """Compare logits with those of a request. Raises WrongAnswer if they differ by more than `LOGIT_LIMIT`."""
+    where = f"{server}, input {request.input.shape}"
+    if logits.shape != request.logits.shape:
+        raise WrongAnswer(f"{where}: logits are {logits.shape}, expected (batch, classes) = {request.logits.shape}")
+    # Written with `not`, so that NaN is refused too.
+    if not float(np.abs(logits - request.logits).max()) <= LOGIT_LIMIT:
+        raise WrongAnswer(f"{where}: logits are {logits.tolist()}, expected eager PyTorch's {request.logits.tolist()}")
+
+
+_Send = Callable[[int, BenchmarkRequest], Callable[[], bytes]]
+"""Sends a request, with its number, and returns what waits for the answer to it."""
+
+
+def _sender(channel: grpc.Channel, model: str, headers: Mapping[str, str]) -> _Send:
+    infer: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(INFER_METHOD)
+    metadata = tuple(headers.items())
+
+    def send(_: int, request: BenchmarkRequest) -> Callable[[], bytes]:
+        return infer.future(encode_request(model, request), timeout=_TIMEOUT_S, metadata=metadata).result
+
+    return send
+
+
+def _steps_sender(channel: grpc.Channel, model: str) -> _Send:
+    infer: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(_STREAM_METHOD)
+
+    def send(number: int, request: BenchmarkRequest) -> Callable[[], bytes]:
+        points = [request.input[:, at : at + 1] for at in range(request.input.shape[1])]
+        last = len(points) - 1
+        messages = [
+            encode_step(model, point, number, starts=at == 0, ends=at == last) for at, point in enumerate(points)
+        ]
+        answers = infer(iter(messages), timeout=_TIMEOUT_S)
+        return lambda: list(answers)[-1]
+
+    return send

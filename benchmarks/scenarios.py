@@ -27,17 +27,8 @@ from benchmarks.server_names import (
     WITH_TOKENS,
 )
 
-__all__ = [
-    "GOALS",
-    "MODELS",
-    "SCENARIOS",
-    "SOAK",
-    "STARTED_ANEW",
-    "LoadSettings",
-    "PerformanceGoal",
-    "Scenario",
-    "SoakSettings",
-]
+SOAK_REQUESTS, SOAK_SETTLED, SOAK_READINGS = 1_000_000, 50_000, 19
+"""Requests of `soak`, those before resident memory is first read, and how often it is read after them."""
 
 STARTED_ANEW = (TRITON_SEQUENCES,)
 """Servers that are started again before each turn: Triton's sequence batcher dies of signal 11 with a second client."""
@@ -57,7 +48,8 @@ class LoadSettings:
     """Settings of a load generator.
 
     Attributes:
-        generator: "h2load" or "perf_analyzer", for gRPC; or what is sent over HTTP/1.1 by h2load, "json" or "binary".
+        generator: "h2load" or "perf_analyzer", for gRPC; or what h2load sends over HTTP/1.1, "json" or "binary"; or
+            "start", to start a server in each turn, or "soak", to send `SOAK_REQUESTS` and watch its memory.
         in_flight: Number of requests under way at once, for a closed loop.
         connections: Number of connections of h2load; perf_analyzer chooses its own. HTTP/1.1 has one for each request.
         steps: Requests of one sequence, each a point on a stream, with the states kept by the server; 0 for requests by
@@ -104,7 +96,12 @@ class Scenario:
     turns: int = 1
 
 
-_HTTP_METRICS = ("requests/s", "p50 ms", "front CPU µs", "CPU µs")
+CPU_METRIC, FRONT_CPU_METRIC = "CPU µs", "front CPU µs"
+"""The server's processor time for each request: of all its processes, and of those that speak HTTP. It depends less on
+other work on the machine than rates do."""
+
+_HTTP_METRICS = ("requests/s", "p50 ms", FRONT_CPU_METRIC, CPU_METRIC)
+START_METRICS = ("ready s", "resident MB", "torch files mapped")
 
 SCENARIOS = (
     Scenario(
@@ -238,32 +235,41 @@ SCENARIOS = (
         "a token with each call, asked for or not, and none, 4 connections x 16 streams, h2load",
         "hidden_16",
         (4, 4),
-        ("requests/s", "p50 ms", "p99 ms", "CPU µs"),
+        ("requests/s", "p50 ms", "p99 ms", CPU_METRIC),
         LoadSettings("h2load", in_flight=64, connections=4, warm_up=0.5, seconds=1.5),
         (WITH_TOKENS, UNASKED_TOKENS, FAST_PATH),
         turns=3,
     ),
+    Scenario(
+        "start",
+        "start to ready, three models",
+        "three_models",
+        (4, 4),
+        START_METRICS,
+        LoadSettings("start", in_flight=0),
+        (FAST_PATH,),
+    ),
+    Scenario(
+        "http_large",
+        "gRPC, one at a time, alone and beside two clients that post 16 MiB of JSON without a pause",
+        "hidden_16",
+        (4, 4),
+        ("p50 ms", "p99 ms", "max ms"),
+        LoadSettings(
+            "h2load", in_flight=1, warm_up=0.2, seconds=5.0, quick=2.0
+        ),  # some posts are answered in each turn
+        (ALONE, BESIDE_JSON),
+    ),
+    Scenario(
+        "soak",
+        f"{SOAK_REQUESTS:,} requests, memory from the first {SOAK_SETTLED:,} on",
+        "hidden_16",
+        (4, 4),
+        ("growth MB", "resident MB", "requests"),
+        LoadSettings("soak", in_flight=64, connections=4),
+        (FAST_PATH,),
+    ),
 )
-"""Three measurements are not scenarios: `start` (start to ready, three models), `soak` (memory over many requests), and
-`http_large` (gRPC beside clients that post 16 MiB of JSON)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SoakSettings:
-    """Settings of the measurement of memory growth.
-
-    Attributes:
-        settle: Number of requests before resident memory is first read.
-        requests: Number of all requests.
-        readings: How often resident memory is read after `settle`.
-    """
-
-    settle: int
-    requests: int
-    readings: int
-
-
-SOAK = SoakSettings(settle=50_000, requests=1_000_000, readings=19)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,7 +277,7 @@ class PerformanceGoal:
     """A limit that a metric, or a ratio of two servers' metrics, should keep.
 
     Attributes:
-        scenario: Name of the scenario, or "start", "soak" or "http_large".
+        scenario: Name of the scenario.
         metric: Name of the metric.
         server: Name of the measured server.
         against: Name of the server whose metric is the divisor; None for the metric itself.

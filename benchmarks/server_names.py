@@ -1,38 +1,5 @@
 """The names of the servers that are measured, and of what stands beside them, as the tables have them."""
 
-__all__ = [
-    "ALL_SERVERS",
-    "ALONE",
-    "BENTOML",
-    "BESIDE_HTTP",
-    "BESIDE_JSON",
-    "CONSTANT",
-    "EAGER",
-    "FAST_PATH",
-    "GRPC_AIO",
-    "GRPC_SERVER",
-    "HTTP",
-    "HTTP_SERVERS",
-    "HTTP_TWO",
-    "INFERENCE_SERVERS",
-    "LITSERVE",
-    "MLSERVER",
-    "MODEL_LIMITS",
-    "MOSEC",
-    "NATIVE",
-    "PLAIN",
-    "SESSION_RUN",
-    "TRITON",
-    "TRITON_HTTP",
-    "TRITON_RAGGED",
-    "TRITON_SEQUENCES",
-    "TWO_WORKERS",
-    "UNASKED_TOKENS",
-    "WITH_TOKENS",
-    "is_of_commit",
-    "server_of_commit",
-]
-
 FAST_PATH, PLAIN, TWO_WORKERS = "rnnserve (fast path)", "rnnserve (plain)", "rnnserve (fast path), 2 workers"
 NATIVE = "rnnserve (native)"
 TRITON, TRITON_RAGGED, TRITON_SEQUENCES = "Triton", "Triton ragged", "Triton sequences"
@@ -55,7 +22,7 @@ INFERENCE_SERVERS = (FAST_PATH, NATIVE, TRITON, TRITON_RAGGED, PLAIN, GRPC_AIO, 
 HTTP_SERVERS = (HTTP, MOSEC, TRITON_HTTP)
 
 ALL_SERVERS = (
-    CONSTANT,
+    *(CONSTANT, ALONE, BESIDE_JSON),
     *INFERENCE_SERVERS,
     TWO_WORKERS,
     TRITON_SEQUENCES,
@@ -63,15 +30,3 @@ ALL_SERVERS = (
     *(WITH_TOKENS, UNASKED_TOKENS),
     *(BESIDE_HTTP, *HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE, BENTOML),
 )
-
-_OF_COMMIT = "rnnserve at "
-
-
-def server_of_commit(commit: str) -> str:
-    """Return the name of this server as another commit has it, with `--peer`."""
-    return f"{_OF_COMMIT}{commit}"
-
-
-def is_of_commit(server: str) -> bool:
-    """Return whether a name is one of `server_of_commit`."""
-    return server.startswith(_OF_COMMIT)

@@ -1,6 +1,7 @@
 """Server processes: start, supervision, memory and processor time, and their end with all of their children."""
 
 import contextlib
+import functools
 import os
 import re
 import signal
@@ -15,19 +16,12 @@ import grpc
 
 from benchmarks.errors import ServerFailed
 from rnnserve.protos import inference_pb2 as pb
-
-__all__ = [
-    "ServerProcess",
-    "count_mapped_files",
-    "cpu_seconds",
-    "descendants",
-    "free_port",
-    "interrupt_on_signal",
-    "resident_bytes",
-    "running_server",
-]
+from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 _START_TIMEOUT_S, _END_TIMEOUT_S = 60.0, 10.0
+
+_STATE, _PARENT, _SESSION, _USER_TIME, _KERNEL_TIME = 0, 1, 3, 11, 12
+"""Fields of /proc/PID/stat, counted from the state; times are in clock ticks."""
 
 
 class ServerProcess:
@@ -122,12 +116,13 @@ class ServerProcess:
             ServerFailed: If the server ends before, or is not ready in time.
         """
         with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
-            is_ready = channel.unary_unary(
-                "/inference.GRPCInferenceService/ServerReady",
-                request_serializer=pb.ServerReadyRequest.SerializeToString,
-                response_deserializer=pb.ServerReadyResponse.FromString,
+            asked = functools.partial(
+                GRPCInferenceServiceStub(channel).ServerReady,
+                pb.ServerReadyRequest(),
+                timeout=self._timeout_s,
+                wait_for_ready=True,
             )
-            while not is_ready(pb.ServerReadyRequest(), timeout=self._timeout_s, wait_for_ready=True).ready:
+            while not asked().ready:
                 self.check_alive()
                 if time.perf_counter() > self._started + self._timeout_s:
                     raise ServerFailed(
@@ -183,11 +178,6 @@ def running_server(
         process.end()
 
 
-def interrupt_on_signal(number: int, _: object) -> None:
-    """Handle a signal by raising KeyboardInterrupt, so that blocks end their servers."""
-    raise KeyboardInterrupt(signal.Signals(number).name)
-
-
 def free_port() -> int:
     """Return a port that is free now, for servers that do not take port 0."""
     with socket.socket() as listener:
@@ -207,31 +197,20 @@ def resident_bytes(pids: Sequence[int]) -> int:
 
 def cpu_seconds(pids: Sequence[int]) -> float:
     """Return the processor time that processes have used, in user mode and in the kernel, in seconds."""
-    ticks = 0
-    for pid in pids:
-        # After "pid (name)": state is field 0, utime field 11, stime field 12, in clock ticks.
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    fields = [_stat_fields(Path(f"/proc/{pid}/stat")) for pid in pids]
+    return sum(int(each[_USER_TIME]) + int(each[_KERNEL_TIME]) for each in fields) / os.sysconf("SC_CLK_TCK")
 
 
 def count_mapped_files(pids: Sequence[int], word: str) -> int:
     """Count the mapped files of processes whose name contains the word, or which are in a folder of this name."""
-    paths = {
-        line.split(maxsplit=5)[5]
-        for pid in pids
-        for line in Path(f"/proc/{pid}/maps").read_text().splitlines()
-        if len(line.split(maxsplit=5)) == 6
-    }
+    lines = [line.split(maxsplit=5) for pid in pids for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
+    paths = {fields[5] for fields in lines if len(fields) == 6}
     return sum(word in Path(path).name or f"/{word}/" in path for path in paths)
 
 
 def descendants(pids: Sequence[int]) -> list[int]:
     """Return the running processes that these have started, and that those have, but for these themselves."""
-    parents: dict[int, int] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, IndexError):
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    parents = {pid: int(fields[_PARENT]) for pid, fields in _all_stats()}
     found = set(pids)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
@@ -240,11 +219,15 @@ def descendants(pids: Sequence[int]) -> list[int]:
 
 def _pids_in_session(leader: int) -> list[int]:
     """Return the running processes of a session."""
-    found = []
+    return [pid for pid, fields in _all_stats() if int(fields[_SESSION]) == leader and fields[_STATE] != "Z"]
+
+
+def _all_stats() -> Iterator[tuple[int, list[str]]]:
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, IndexError):
-            # "pid (name) state parent group session …": the name may contain spaces and brackets.
-            fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader and fields[0] != "Z":
-                found.append(int(path.parent.name))
-    return found
+        with contextlib.suppress(OSError):  # it has ended
+            yield int(path.parent.name), _stat_fields(path)
+
+
+def _stat_fields(path: Path) -> list[str]:
+    """Return the fields after "pid (name)", whose name may contain spaces and brackets."""
+    return path.read_text().rpartition(")")[2].split()

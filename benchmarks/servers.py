@@ -1,113 +1,120 @@
-"""Commands that start each measured server on a model."""
+"""How each measured server is started on a model, over gRPC and over HTTP, each peer in an environment of its own."""
 
 import contextlib
+import json
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks import environments, server_names
+from benchmarks.environments import Environment
 from benchmarks.peers import triton
 from benchmarks.requests import BenchmarkRequest
+from benchmarks.scenarios import Scenario
 from benchmarks.server_processes import ServerProcess, free_port, running_server
 from benchmarks.source_trees import SourceTree
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.server.access.access_file import add_token
 
-__all__ = [
-    "CONSOLE_SCRIPT",
-    "READY_PATTERN",
-    "StartServer",
-    "folder_of_server",
-    "running_rnnserve",
-    "start_server",
-    "start_server_from_tree",
-]
+_ROOT = Path(__file__).parents[1]
 
 CONSOLE_SCRIPT = str(Path(sys.executable).with_name("rnnserve"))
 
 READY_PATTERN = r"gRPC on 127\.0\.0\.1:(\d+)"
 """Output of a server that listens; the group is its port."""
 
-StartServer = Callable[[str, Path, str, Path, BenchmarkRequest], AbstractContextManager[ServerProcess]]
-"""A function with the arguments of `start_server`."""
+HTTP_READY_PATTERN = r"HTTP on 127\.0\.0\.1:(\d+)"
+_PEER_READY_PATTERN = r"127\.0\.0\.1:(\d+)"
 
-_RNNSERVE_OPTIONS = {
-    server_names.FAST_PATH: ("--no-http",),
+ENVIRONMENTS: dict[str, Environment] = {
+    **dict.fromkeys(
+        (server_names.TRITON, server_names.TRITON_RAGGED, server_names.TRITON_SEQUENCES, server_names.TRITON_HTTP),
+        environments.TRITON,
+    ),
+    server_names.MOSEC: environments.MOSEC,
+    server_names.LITSERVE: environments.LITSERVE,
+    server_names.MLSERVER: environments.MLSERVER,
+    server_names.BENTOML: environments.BENTOML,
+}
+"""By the peer that needs it."""
+
+_WITH_HTTP = ("--http-port", "0")
+_RNNSERVE_OPTIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys((server_names.FAST_PATH, server_names.WITH_TOKENS, server_names.UNASKED_TOKENS), ("--no-http",)),
     server_names.NATIVE: ("--transport", "native", "--no-http"),
     server_names.PLAIN: ("--plain", "--no-http"),
     server_names.TWO_WORKERS: ("--workers", "2", "--no-http"),
-    server_names.BESIDE_HTTP: ("--http-port", "0"),
+    **dict.fromkeys((server_names.BESIDE_HTTP, server_names.ALONE, server_names.BESIDE_JSON), _WITH_HTTP),
+    server_names.HTTP: (*_WITH_HTTP, "--http-workers", "1"),
+    server_names.HTTP_TWO: (*_WITH_HTTP, "--http-workers", "2"),
 }
 _PLAIN_KINDS = {server_names.GRPC_AIO: "aio", server_names.GRPC_SERVER: "threads"}
 
 
 def start_server(
-    server: str, repository: Path, model: str, work: Path, request: BenchmarkRequest
+    server: str, scenario: Scenario, repository: Path, work: Path, requests: Sequence[BenchmarkRequest]
 ) -> AbstractContextManager[ServerProcess]:
-    """Start a server, which ends with the returned context.
+    """Start a server, which ends with the returned context. Over HTTP, it may need a moment until it answers.
 
     Args:
         server: Name of the server, one of `server_names.ALL_SERVERS`.
+        scenario: The scenario, which says which model is served, and in which form HTTP carries requests.
         repository: Repository with the model, from `rnnserve export`; every server runs its model.onnx.
-        model: Name of the model.
         work: Folder for logs and other files of the server.
-        request: The request whose answer `server_names.CONSTANT` returns.
+        requests: The requests of the scenario; `server_names.CONSTANT` returns the answer to the first.
 
     Raises:
         ServerFailed: If the server does not become ready.
         MissingDependency: If the server cannot be installed.
     """
-    folder = folder_of_server(work, server, model)
+    model = scenario.model
+    folder = folder_of_server(work, server, f"{scenario.name}-{model}")
     log = folder.with_suffix(".log")
-    onnx = repository / model / "1" / "model.onnx"
+    onnx = (repository / model / "1" / "model.onnx").absolute()
     if server in _RNNSERVE_OPTIONS:
-        command = [
-            CONSOLE_SCRIPT,
-            "serve",
-            str(repository),
-            "--grpc-port",
-            "0",
-            *_RNNSERVE_OPTIONS[server],
-        ]
+        options = _RNNSERVE_OPTIONS[server]
+        if server == server_names.WITH_TOKENS:
+            options = (*options, "--tokens", str(folder / "tokens.toml"))
+        command = [CONSOLE_SCRIPT, "serve", str(repository), "--grpc-port", "0", *options]
+        if server in (server_names.HTTP, server_names.HTTP_TWO):
+            return running_server(server, command, HTTP_READY_PATTERN, log)
         return running_rnnserve(server, command, log)
     if server in _PLAIN_KINDS:
         command = [sys.executable, "-m", "benchmarks.peers.plain", _PLAIN_KINDS[server], model, str(onnx)]
         return running_server(server, command, READY_PATTERN, log)
     if server == server_names.CONSTANT:
-        response = folder / "response"
-        response.write_bytes(_encode_response(model, request))
-        return running_server(
-            server, [sys.executable, "-m", "benchmarks.peers.constant", str(response)], READY_PATTERN, log
-        )
-    environments.TRITON.ensure()
-    ready = triton.prepare_triton(
-        environments.TRITON,
-        folder,
-        model,
-        onnx,
-        free_port(),
-        ragged=server == server_names.TRITON_RAGGED,
-        sequences=server == server_names.TRITON_SEQUENCES,
-    )
-    return running_server(server, ready.command, triton.READY_PATTERN, log, ready.environment, folder=ready.folder)
+        return start_constant(folder, model, requests[0])
+    environment = ENVIRONMENTS[server]
+    environment.ensure()
+    if environment is environments.TRITON:
+        return _start_triton(server, model, onnx, folder)
+    return _start_http_peer(server, environment, scenario, onnx, folder)
+
+
+def start_constant(folder: Path, model: str, request: BenchmarkRequest) -> AbstractContextManager[ServerProcess]:
+    """Start the fast path that answers every request with the answer to this one."""
+    logits = request.logits.astype("<f4")
+    answer = pb.ModelInferResponse(model_name=model, model_version="1", raw_output_contents=[logits.tobytes()])
+    answer.outputs.add(name="logits", datatype="FP32", shape=logits.shape)
+    response = folder / "response"
+    response.write_bytes(answer.SerializeToString())
+    command = [sys.executable, "-m", "benchmarks.peers.constant", str(response)]
+    return running_server(server_names.CONSTANT, command, READY_PATTERN, folder.with_suffix(".log"))
+
+
+def new_token(scenario: Scenario, work: Path) -> str:
+    """Write the file of tokens for `server_names.WITH_TOKENS`, and return the token in it."""
+    tokens = folder_of_server(work, server_names.WITH_TOKENS, f"{scenario.name}-{scenario.model}") / "tokens.toml"
+    tokens.unlink(missing_ok=True)
+    return add_token(tokens, "benchmark", "infer")
 
 
 def start_server_from_tree(
     server: str, tree: SourceTree, repository: Path, model: str, work: Path
 ) -> AbstractContextManager[ServerProcess]:
-    """Start the server of a source tree with the fast path; it ends with the returned context.
-
-    Args:
-        server: Name of the server, for messages and the name of its log.
-        tree: The tree whose code runs.
-        repository: Repository with the model, from `rnnserve export`.
-        model: Name of the model.
-        work: Folder for logs.
-
-    Raises:
-        ServerFailed: If the server does not become ready, or other code than the tree's would run.
-    """
+    """Start the server of a source tree with the fast path; `server` is its name in messages and logs."""
     command = tree.command(["serve", str(repository), "--grpc-port", "0"])
     log = folder_of_server(work, server, model).with_suffix(".log")
     return running_rnnserve(server, command, log, tree.environment)
@@ -137,8 +144,56 @@ def folder_of_server(work: Path, server: str, model: str) -> Path:
     return folder
 
 
-def _encode_response(model: str, request: BenchmarkRequest) -> bytes:
-    logits = request.logits.astype("<f4")
-    response = pb.ModelInferResponse(model_name=model, model_version="1", raw_output_contents=[logits.tobytes()])
-    response.outputs.add(name="logits", datatype="FP32", shape=logits.shape)
-    return response.SerializeToString()
+def _start_triton(server: str, model: str, onnx: Path, folder: Path) -> AbstractContextManager[ServerProcess]:
+    is_http = server == server_names.TRITON_HTTP
+    ready = triton.prepare_triton(
+        environments.TRITON,
+        folder,
+        model,
+        onnx,
+        free_port(),
+        ragged=server == server_names.TRITON_RAGGED,
+        sequences=server == server_names.TRITON_SEQUENCES,
+        http_port=free_port() if is_http else None,
+    )
+    pattern = triton.HTTP_READY_PATTERN if is_http else triton.READY_PATTERN
+    log = folder.with_suffix(".log")
+    return running_server(server, ready.command, pattern, log, ready.environment, folder=ready.folder)
+
+
+def _start_http_peer(
+    server: str, environment: Environment, scenario: Scenario, onnx: Path, folder: Path
+) -> AbstractContextManager[ServerProcess]:
+    python, port = str(environment.python), str(free_port())
+    if server == server_names.MOSEC:
+        command = [python, "-m", "benchmarks.peers.mosec_server", "--port", port, "--address", "127.0.0.1"]
+    elif server == server_names.LITSERVE:
+        command = [python, "-m", "benchmarks.peers.litserve_server", port]
+    elif server == server_names.BENTOML:
+        service = "benchmarks.peers.bentoml_service:WalkService"
+        command = [python, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", port]
+    else:
+        _write_mlserver_settings(folder, scenario.model, onnx, int(port))
+        command = [str(environment.python.with_name("mlserver")), "start", str(folder)]
+    variables = {"BENCH_MODEL": str(onnx), "BENCH_FORM": scenario.load.generator, "PYTHONPATH": str(_ROOT)}
+    return running_server(server, command, _PEER_READY_PATTERN, folder.with_suffix(".log"), variables)
+
+
+def _write_mlserver_settings(folder: Path, model: str, onnx: Path, port: int) -> None:
+    settings = {
+        "host": "127.0.0.1",
+        "http_port": port,
+        "grpc_port": free_port(),
+        "metrics_endpoint": None,
+        "parallel_workers": 0,  # in its own process: twice as fast here as in one beside it
+        "debug": False,
+    }
+    of_model = {
+        "name": model,
+        "implementation": "benchmarks.peers.mlserver_runtime.WalkRuntime",
+        "max_batch_size": 32,
+        "max_batch_time": 0.001,
+        "parameters": {"uri": str(onnx)},
+    }
+    (folder / "settings.json").write_text(json.dumps(settings))
+    (folder / "model-settings.json").write_text(json.dumps(of_model))

@@ -18,8 +18,6 @@ from pathlib import Path
 
 from benchmarks.errors import UnknownCommit
 
-__all__ = ["SOURCE_ROOTS", "SourceTree", "unpack_commit", "working_tree"]
-
 SOURCE_ROOTS = ("server", "client", "common", "protos", "load", "cli", "export", "models", "web", "cluster")
 """The folders of a tree that contain portions of the namespace package `rnnserve`."""
 

@@ -23,8 +23,6 @@ from rnnserve.export.description.described_model import DescribedModel, describe
 from rnnserve.export.description.targets import load_publications
 from rnnserve.export.tensors import draw_inputs
 
-__all__ = ["describe_outcome", "main"]
-
 _EXAMPLES = Path(__file__).parents[1] / "examples"
 _TOLERANCE = 1e-3  # of values about 1: float32 differs by 1e-6, another formula or ignored lengths by 1e-2 and more
 _LONGEST_REASON = 120

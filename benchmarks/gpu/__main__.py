@@ -1,54 +1,134 @@
 """`python -m benchmarks.gpu`: prove and measure on CUDA; write one table, as Markdown and JSON."""
 
 import argparse
+import contextlib
+import datetime as dt
+import importlib.metadata
+import json
+import subprocess
 import sys
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
-from benchmarks.errors import MissingDependency
-from benchmarks.gpu.report import count_verdicts, describe_hardware, render_table, write_report
-from benchmarks.gpu.requirements import check_requirements
-from benchmarks.gpu.rows import FAILED, Row
+from benchmarks.gpu.rows import FAILED, HELD, MEASURED, Row, to_line
 from benchmarks.gpu.step_process import STEPS, run_step
-from benchmarks.options import names_among
-
-__all__ = ["main"]
-
-_ROOT = Path(__file__).parents[2]
+from benchmarks.options import add_shared_options, exit_with
 
 _STATUS = """\
 steps:
   publish  export models with torch on the CPU, and prove them there
   nodes    list the nodes that fell back to the CPU
   golden   replay golden results on CUDA
-  proof    prove every model on CUDA, with the native operators, and measure what the limits have to be
+  proof    prove every model on CUDA, with the native operators, and show how far rounding moves values
   serving  serve on CUDA, and compare the answers with the golden results
   growth   time and rounding of one layer against the CPU, over batch and hidden sizes
 
 exit status: 0 if everything held, 1 if something did not, 2 if something is missing and nothing was tried. Nothing is
-downloaded; docs/cuda.md says what has to be installed."""
+downloaded; docs/operate/gpu.md says what has to be installed."""
+
+_COLUMNS = ("step", "subject", "what", "CPU", "CUDA", "limit", "verdict", "note")
+_VERSIONS = ("rnnserve", "onnxruntime-gpu", "onnxruntime", "torch", "onnx", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the steps; the exit status is 0 if everything held, 1 if something did not, 2 if something is missing."""
     args = _parse_arguments(argv)
     device = "cpu" if args.rehearse else "cuda"
-    try:
-        check_requirements(needs_cuda=not args.rehearse)
-    except MissingDependency as error:
-        print(f"benchmarks.gpu: {error}", file=sys.stderr)
+    if fault := find_fault(needs_cuda=not args.rehearse):
+        print(f"benchmarks.gpu: {fault}", file=sys.stderr)
         return 2
-    args.work.mkdir(parents=True, exist_ok=True)
-    steps = [step for step in STEPS if step in args.only or (step == "publish" and args.only != ["growth"])]
+    work = args.work.resolve() / "gpu"
+    work.mkdir(parents=True, exist_ok=True)
+    chosen = args.only or list(STEPS)
+    steps = [step for step in STEPS if step in chosen or (step == "publish" and chosen != ["growth"])]
     rows: list[Row] = []
     for number, step in enumerate(steps, 1):
         print(f"step {number} of {len(steps)}: {step}", file=sys.stderr, flush=True)
-        rows += run_step(step, args.work, device, args.timeout)
-    description = describe_hardware()
-    print(render_table(rows, description, rehearsed=args.rehearse), end="")
-    written = write_report(args.output, rows, description, rehearsed=args.rehearse)
-    print(f"wrote {' and '.join(map(str, written))}", file=sys.stderr)
-    return 1 if count_verdicts(rows)[FAILED] else 0
+        rows += run_step(step, work, device, args.timeout)
+    facts = _describe_hardware()
+    text = render_table(rows, facts, rehearsed=args.rehearse)
+    print(text, end="")
+    args.output.mkdir(parents=True, exist_ok=True)
+    stem = args.output / ("rehearsal" if args.rehearse else "gpu")
+    document = {
+        "when": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "rehearsed": args.rehearse,
+        "description": facts,
+        "rows": [json.loads(to_line(row)) for row in rows],
+    }
+    stem.with_suffix(".json").write_text(json.dumps(document, indent=2) + "\n")
+    stem.with_suffix(".md").write_text(text)
+    print(f"wrote {stem}.md and {stem}.json", file=sys.stderr)
+    return 1 if any(row.verdict == FAILED for row in rows) else 0
+
+
+def find_fault(*, needs_cuda: bool) -> str:
+    """Return what is missing, in one line; empty if nothing is.
+
+    onnxruntime and onnxruntime-gpu are two distributions of one package: installed beside each other, the one that was
+    installed last has overwritten files of the other (onnxruntime #26996).
+    """
+    names = {distribution.metadata["Name"] for distribution in importlib.metadata.distributions()}
+    if {"onnxruntime", "onnxruntime-gpu"} <= names:
+        return (
+            "onnxruntime and onnxruntime-gpu are installed beside each other: run `pip uninstall onnxruntime "
+            "onnxruntime-gpu`, then `pip install 'onnxruntime-gpu[cuda,cudnn]'`"
+        )
+    try:
+        import onnxruntime
+        import torch
+
+        from rnnserve.server.repository.providers import find_cuda_fault
+    except ImportError as error:
+        return f"{error} (docs/operate/gpu.md says what to install)"
+    del torch  # the step `publish` needs it
+    fault = find_cuda_fault() if needs_cuda else None
+    return "" if fault is None else f"onnxruntime {onnxruntime.__version__} cannot use CUDA here: {fault}"
+
+
+def render_table(rows: Sequence[Row], facts: Mapping[str, str], *, rehearsed: bool) -> str:
+    """Write the report as Markdown: where it was measured, the verdicts counted, and one table.
+
+    Args:
+        rows: Rows of all steps.
+        facts: Facts about machine and versions, by name.
+        rehearsed: Whether the CPU stood in for CUDA.
+    """
+    title = "CUDA, measured"
+    if rehearsed:
+        title = "A rehearsal on the CPU\n\nThe column CUDA was computed on the CPU: nothing here is about CUDA."
+    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in (HELD, FAILED, MEASURED)}
+    lines = [f"# {title}", "", *(f"- {name}: {text}" for name, text in facts.items()), ""]
+    lines += [", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + ".", ""]
+    lines += [_line(_COLUMNS), _line(["---"] * len(_COLUMNS))]
+    for row in rows:
+        figures = (_number(value) for value in (row.cpu, row.cuda, row.limit))
+        lines.append(_line([row.step, row.subject, row.what, *figures, row.verdict, row.note]))
+    return "\n".join(lines) + "\n"
+
+
+def _describe_hardware() -> dict[str, str]:
+    """Give facts about this machine and its versions, by name; those that cannot be found out are left out."""
+    from rnnserve.load.machine import describe_machine
+
+    facts = describe_machine()
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        found = subprocess.run(query, capture_output=True, text=True, check=True).stdout  # noqa: S603 - no shell
+        facts["GPU, driver, memory"] = "; ".join(found.split("\n")).strip("; ")
+    for package in _VERSIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            facts[package] = importlib.metadata.version(package)
+    return facts
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.3g}"
 
 
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -58,27 +138,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog=_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--only",
-        type=names_among(STEPS, "step"),
-        default=list(STEPS),
-        metavar="STEP[,STEP]",
-        help=f"run only these of {', '.join(STEPS)}; publish goes before those that need models",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=_ROOT / "benchmarks" / "results",
-        metavar="FOLDER",
-        help="folder for gpu.md and gpu.json (default: benchmarks/results)",
-    )
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=_ROOT / ".bench" / "gpu",
-        metavar="FOLDER",
-        help="folder for the published models (default: .bench/gpu)",
-    )
+    add_shared_options(parser, tuple(STEPS))
     parser.add_argument(
         "--timeout",
         type=float,
@@ -92,15 +152,8 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="let the CPU stand in for CUDA: shows that the program runs, and says nothing about CUDA; writes "
         "rehearsal.md and rehearsal.json",
     )
-    args = parser.parse_args(argv)
-    if not args.timeout > 0:
-        parser.error("--timeout must be more than 0 seconds")
-    args.work, args.output = args.work.resolve(), args.output.resolve()
-    return args
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    exit_with("benchmarks.gpu", main)

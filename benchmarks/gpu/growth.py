@@ -24,8 +24,6 @@ from rnnserve.export.surroundings import one_thread
 from rnnserve.server.repository.model import RUN_OPTIONS
 from rnnserve.server.repository.providers import new_session
 
-__all__ = ["BATCHES", "HIDDEN", "measure_growth"]
-
 BATCHES = (1, 8, 64, 512)
 HIDDEN = (16, 128, 512, 1024)
 _CELLS: Mapping[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -50,9 +48,8 @@ class _Layer(nn.Module):
         return h_n
 
 
-def measure_growth(work: Path, device: str) -> Iterator[Row]:
+def measure_growth(_: Path, device: str) -> Iterator[Row]:
     """Measure a layer of each cell and hidden size, with batches of each size."""
-    del work
     for cell in _CELLS:
         for hidden in HIDDEN:
             yield from rows_or_failure("growth", f"{cell} {hidden}", partial(_measure, cell, hidden, device))
@@ -76,7 +73,10 @@ def _measure(cell: str, hidden: int, device: str) -> Iterable[Row]:
         x = drawn[batch]
         cpu = {name: _microseconds(partial(_run, one, x)) for name, one in on_cpu.items()}
         fastest = min(cpu, key=lambda name: cpu[name])
-        cuda, bound = _microseconds(partial(_run, session, x)), _microseconds(_bind(session, x, device))
+        cuda, bound = (
+            _microseconds(partial(_run, session, x)),
+            _microseconds(partial(_run_bound, session, _bind(session, x, device))),
+        )
         note = f"{cpu[fastest] / cuda:.2f} times as fast; {bound:.0f} µs without copies; CPU has {fastest}"
         subject = f"{cell} {hidden}, batch {batch}"
         yield Row("growth", subject, f"µs for {_STEPS} steps", MEASURED, cpu[fastest], cuda, note=note)
@@ -126,17 +126,17 @@ def _run(session: ort.InferenceSession, x: npt.NDArray[np.float32]) -> npt.NDArr
     return h_n
 
 
-def _bind(session: ort.InferenceSession, x: npt.NDArray[np.float32], device: str) -> _Run:
-    """Make a run whose arrays stay on the device."""
+def _bind(session: ort.InferenceSession, x: npt.NDArray[np.float32], device: str) -> ort.IOBinding:
+    """Bind arrays that stay on the device."""
     binding = session.io_binding()
     binding.bind_ortvalue_input("x", ort.OrtValue.ortvalue_from_numpy(x, device, 0))
     binding.bind_output("h_n", device)
+    return binding
 
-    def run() -> None:
-        session.run_with_iobinding(binding, RUN_OPTIONS)
-        binding.synchronize_outputs()
 
-    return run
+def _run_bound(session: ort.InferenceSession, binding: ort.IOBinding) -> None:
+    session.run_with_iobinding(binding, RUN_OPTIONS)
+    binding.synchronize_outputs()
 
 
 def _microseconds(run: _Run) -> float:

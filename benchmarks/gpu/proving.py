@@ -1,68 +1,106 @@
-"""The steps about values: publish on the CPU; prove again, replay golden results and list nodes on the device."""
+"""The steps about values: publish on the CPU; prove again, replay golden results and list nodes on the device.
 
+The models: one of each cell, wide ones, and stacks of two layers in two directions.
+"""
+
+import dataclasses
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from benchmarks.errors import BenchmarkError
-from benchmarks.gpu.closeness import needed_by_batches, needed_by_cases
 from benchmarks.gpu.rows import FAILED, HELD, MEASURED, Row, one_line, rows_or_failure
-from benchmarks.gpu.subjects import REPOSITORY, SUBJECTS, Subject, publication_of, published_version
-from rnnserve.export.description.described_model import describe_model, evaluating
+from rnnserve.export.classifiers import classifier_publication
+from rnnserve.export.description.described_model import describe_model
+from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import ParityError
 from rnnserve.export.onnx_runner import PROVIDERS
 from rnnserve.export.parity import OnnxRunner, prove
-from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import publish
-from rnnserve.export.surroundings import one_thread
+from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MODEL
-from rnnserve.protos.golden import load_cases, replay
+from rnnserve.protos.artifact import GOLDEN, MODEL, Version, read_version
+from rnnserve.protos.golden import Inference, load_cases, replay
+from rnnserve.protos.repository_folders import version_folders
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
 
-__all__ = ["list_nodes", "place_nodes", "prove_models", "publish_models", "replay_golden", "replay_limits_of"]
+REPOSITORY = "gpu-models"
+"""The folder of the published models, in the folder that the program works in; the step `publish` makes it anew."""
 
+_SEED = 13
 _RECURRENT = {"RNN", "GRU", "LSTM"}
+_CELLS = ("rnn", "gru", "lstm")
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model.
+
+    Attributes:
+        name: The model's.
+        architecture: A direction classifier's: its inputs have lengths and initial states, its outputs every state.
+        falls_back: Whether onnxruntime runs its recurrent operators on the CPU, also with CUDA.
+    """
+
+    name: str
+    architecture: Architecture
+    falls_back: bool = False
+
+
+SUBJECTS = (
+    *(Subject(cell, Architecture(cell=cell)) for cell in _CELLS),
+    *(
+        Subject(f"{cell}_stacked_two_ways", Architecture(cell=cell, num_layers=2, bidirectional=True))
+        for cell in _CELLS
+    ),
+    *(Subject(f"{cell}_wide", Architecture(cell=cell, hidden=128)) for cell in _CELLS),
+    # cuDNN has relu, too; onnxruntime's CUDA provider takes RNN with tanh only.
+    Subject("rnn_relu", Architecture(nonlinearity="relu"), falls_back=True),
+)
 
 
 def publish_models(work: Path, device: str) -> Iterator[Row]:
     """Publish every model: export, proof and golden results, all on the CPU whatever the device is."""
-    del device
     shutil.rmtree(work / REPOSITORY, ignore_errors=True)  # no step may take a model of an earlier run for this one's
-    for subject in SUBJECTS:
-        yield from rows_or_failure("publish", subject.name, partial(_publish, work, subject))
+    return _of_each("publish", _publish, work, device)
 
 
 def prove_models(work: Path, device: str) -> Iterator[Row]:
-    """Prove each model.onnx on the device, and measure what its limits would have to be there and on the CPU."""
-    for subject in SUBJECTS:
-        yield from rows_or_failure("proof", subject.name, partial(_prove, work, device, subject))
+    """Prove each model.onnx on the device, and show how far rounding moves values there and on the CPU."""
+    return _of_each("proof", _prove, work, device)
 
 
 def replay_golden(work: Path, device: str) -> Iterator[Row]:
     """Replay each model's golden results on the device."""
-    for subject in SUBJECTS:
-        yield from rows_or_failure("golden", subject.name, partial(_replay, work, device, subject))
+    return _of_each("golden", _replay, work, device)
 
 
 def list_nodes(work: Path, device: str) -> Iterator[Row]:
     """List which nodes of each model.onnx fell back to the CPU, in a session as the server makes it."""
-    for subject in SUBJECTS:
-        yield from rows_or_failure("nodes", subject.name, partial(_nodes, work, device, subject))
+    return _of_each("nodes", _nodes, work, device)
 
 
-def replay_limits_of(manifest: manifest_pb2.Manifest, device: str) -> manifest_pb2.ReplayLimits:
-    """Find a manifest's limits for golden results on a device.
+def published_version(work: Path, subject: Subject) -> Version:
+    """Read the version that the step `publish` has published. Raises BenchmarkError if there is none."""
+    repository = work / REPOSITORY
+    if not (repository / subject.name).is_dir():
+        raise BenchmarkError("it was not published: see the step publish")
+    return read_version(version_folders(repository, [subject.name])[-1])
 
-    Raises:
-        BenchmarkError: If it has none.
-    """
-    for limits in manifest.replay_limits:
-        if limits.device == device:
-            return limits
-    raise BenchmarkError(f"its manifest has no limits for golden results on {device}")
+
+def replay_row(step: str, subject: Subject, version: Version, device: str, run: Inference) -> Row:
+    """Replay the golden results of a version, and judge them by the manifest's limits for the device."""
+    limits = next((limits for limits in version.manifest.replay_limits if limits.device == device), None)
+    if limits is None:
+        raise BenchmarkError(f"its manifest has no limits for golden results on {device}")
+    cases = load_cases(version.files[GOLDEN])
+    failures = replay(cases, run, limits)
+    note = one_line("; ".join(failures)) if failures else f"{len(cases)} cases"
+    return Row(step, subject.name, f"golden results on {device}", FAILED if failures else HELD, note=note)
 
 
 def place_nodes(subject: Subject, device: str, nodes: Mapping[str, Mapping[str, int]]) -> Row:
@@ -80,54 +118,59 @@ def place_nodes(subject: Subject, device: str, nodes: Mapping[str, Mapping[str, 
     listed = ", ".join(f"{count} {op}" for op, count in sorted(outside.items()))
     note = f"on the CPU: {listed}" if outside else "none fell back"
     if known and not fell_back:
-        note += '; docs/lab/findings.md, "onnxruntime", says that its RNN does'
+        note += "; onnxruntime's RNN does"
     inside = sum(nodes.get(wanted, {}).values())
     verdict = HELD if fell_back == known else FAILED
     return Row("nodes", subject.name, "nodes", verdict, cpu=sum(outside.values()), cuda=inside, note=note)
 
 
-def _publish(work: Path, subject: Subject) -> Iterable[Row]:
-    result = publish(publication_of(subject), repository=work / REPOSITORY, progress=False)
-    yield Row(
-        "publish", subject.name, "exported and proven on the CPU", HELD, note=f"version {result.published.version}"
-    )
+def _of_each(step: str, find: Callable[[Path, str, Subject], Iterable[Row]], work: Path, device: str) -> Iterator[Row]:
+    for subject in SUBJECTS:
+        yield from rows_or_failure(step, subject.name, partial(find, work, device, subject))
+
+
+def _publication(subject: Subject) -> Publication:
+    """Make the model, with random weights that are the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_SEED)
+        classifier = DirectionClassifier.of(subject.architecture).eval()
+    labels = ("counter-clockwise", "clockwise")
+    return classifier_publication(Checkpoint(subject.name, classifier, labels, "0" * 64, None))
+
+
+def _publish(work: Path, _: str, subject: Subject) -> Iterable[Row]:
+    result = publish(_publication(subject), repository=work / REPOSITORY, progress=False)
+    note = f"version {result.published.version}"
+    yield Row("publish", subject.name, "exported and proven on the CPU", HELD, note=note)
 
 
 def _prove(work: Path, device: str, subject: Subject) -> Iterable[Row]:
-    model = describe_model(publication_of(subject))
-    data = published_version(work, subject).files[MODEL]
+    version = published_version(work, subject)
     what = f"every check of the proof, on {device}"
     try:
-        proof = prove(model, None, data, progress=False, device=device)
-        yield Row("proof", subject.name, what, HELD, note=f"{proof.parity.samples} rows")
+        model = describe_model(_publication(subject))
+        parity = prove(model, None, version.files[MODEL], progress=False, device=device).parity
     except ParityError as error:
         yield Row("proof", subject.name, what, FAILED, note=one_line(str(error)))
-    runs = {name: OnnxRunner(data, providers=PROVIDERS[name]) for name in dict.fromkeys(("cpu", device))}
-    with one_thread(), evaluating(model.module):
-        needed = needed_by_batches(model, reference_of(model), runs)
-    for name, value in needed[device].items():
-        limit = getattr(limits_for(device), name)
-        yield Row("proof", subject.name, f"{name} would hold from", MEASURED, needed["cpu"][name], value, limit)
+        return
+    yield Row("proof", subject.name, what, HELD, note=f"{parity.samples} rows")
+    limits = limits_for(device)
+    on_cpu, found = _distances(version.manifest.parity), _distances(parity)
+    for name, limit in (("step", limits.step), ("sample", limits.sample)):
+        yield Row("proof", subject.name, f"{name}: from eager", MEASURED, on_cpu[name], found[name], limit)
+
+
+def _distances(parity: manifest_pb2.Parity) -> dict[str, float]:
+    """Return the largest distances from eager PyTorch of single steps and of the sample."""
+    return {
+        kind: max((row.onnx_from_eager_max for row in parity.distances if row.input == kind), default=0.0)
+        for kind in ("step", "sample")
+    }
 
 
 def _replay(work: Path, device: str, subject: Subject) -> Iterable[Row]:
     version = published_version(work, subject)
-    cases, limits = load_cases(version.files[GOLDEN]), replay_limits_of(version.manifest, device)
-    run = OnnxRunner(version.files[MODEL], providers=PROVIDERS[device])
-    failures = replay(cases, run, limits)
-    note = one_line("; ".join(failures)) if failures else f"{len(cases)} cases"
-    yield Row("golden", subject.name, f"golden results on {device}", FAILED if failures else HELD, note=note)
-    allowed = {
-        "step": limits.step_state,
-        "sequence_largest": limits.sequence_largest,
-        "sequence_rms_factor": limits.sequence_rms_factor,
-        "sequence_rms_floor": limits.sequence_rms_floor,
-    }
-    on_cpu = needed_by_cases(
-        cases, OnnxRunner(version.files[MODEL]), replay_limits_of(version.manifest, "cpu").sequence_rms_factor
-    )
-    for name, value in needed_by_cases(cases, run, limits.sequence_rms_factor).items():
-        yield Row("golden", subject.name, f"{name} would hold from", MEASURED, on_cpu[name], value, allowed[name])
+    yield replay_row("golden", subject, version, device, OnnxRunner(version.files[MODEL], providers=PROVIDERS[device]))
 
 
 def _nodes(work: Path, device: str, subject: Subject) -> Iterable[Row]:

@@ -8,8 +8,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-__all__ = ["FAILED", "HELD", "MEASURED", "Row", "from_line", "one_line", "rows_or_failure", "to_line"]
-
 HELD, FAILED, MEASURED = "held", "FAILED", "measured"
 
 _LONGEST_NOTE = 300  # characters

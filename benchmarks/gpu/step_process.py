@@ -13,8 +13,6 @@ from pathlib import Path
 
 from benchmarks.gpu.rows import FAILED, Row, from_line, one_line, rows_or_failure, to_line
 
-__all__ = ["STEPS", "main", "run_step"]
-
 _ROOT = Path(__file__).parents[2]
 
 STEPS: Mapping[str, tuple[str, str]] = {

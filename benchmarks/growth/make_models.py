@@ -16,8 +16,6 @@ from rnnserve.export.publishing import publish_version, render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, Version, dump_manifest, read_version
 
-__all__ = ["make_models", "publish_copy"]
-
 
 def make_models(folder: Path) -> None:
     """Write the folder, unless it exists with the digest of the same sources."""

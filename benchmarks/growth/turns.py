@@ -16,28 +16,18 @@ import numpy as np
 import onnxruntime as ort
 
 from benchmarks import servers
-from benchmarks.answer_check import INFER_METHOD, LOGIT_LIMIT
-from benchmarks.errors import BenchmarkError, LoadGeneratorFailed, WrongAnswer
+from benchmarks.errors import LoadGeneratorFailed, WrongAnswer
 from benchmarks.growth.results import Growth
 from benchmarks.growth.sizes import COST, CPU, ROWS_A_RUN, Load, Size, model_of
-from benchmarks.load_generators.h2load import run_h2load
+from benchmarks.load_generators.h2load import grpc_target, run_h2load
 from benchmarks.measurement import read_work_done
 from benchmarks.metrics import Metrics
-from benchmarks.model_limits import graphs_of, running_model_loop, write_batches
-from benchmarks.requests import BenchmarkRequest, encode_request
+from benchmarks.model_loop import graphs_of, measure_model, write_batches
+from benchmarks.requests import INFER_METHOD, BenchmarkRequest, check_logits, encode_request, read_logits
 from benchmarks.scenarios import LoadSettings
 from benchmarks.server_names import CONSTANT, FAST_PATH
 from benchmarks.server_processes import ServerProcess
 from rnnserve.protos import inference_pb2 as pb
-
-__all__ = [
-    "OUT_OF_TIME",
-    "check_and_size_answer",
-    "make_request",
-    "measure_size",
-    "serve_fast_path",
-    "turn_of_fast_path",
-]
 
 OUT_OF_TIME = "the time that --minutes gives was used up"
 
@@ -67,43 +57,62 @@ def measure_size(size: Size, points: Sequence[int], rounds: int, seconds: float,
     """
     if size.load is None:
         raise ValueError(f"{size.name} has no load")
-    repository = work / "growth-models" / "hidden"
-    found = Growth(size)
+    load_at, repository = size.load, work / "growth-models" / "hidden"
     with (
         serve_fast_path(repository, work / "growth-fast path.log") as fast_path,
-        _running_bound(size.bound, repository, size.load(points[0]), seconds, work) as take_turn_of_bound,
+        _running_bound(size.bound, repository, load_at(points[0]), seconds, work) as take_turn_of_bound,
     ):
-        for number, point in _turns(points, rounds):
+
+        def measure(point: int) -> tuple[Metrics, Metrics]:
+            load = load_at(point)
+            try:
+                _check_open_files(load.connections)
+                request = make_request(repository, load)
+                metrics = turn_of_fast_path(fast_path, load, model_of(load.hidden), request, seconds, work)
+                return metrics, take_turn_of_bound(load, request)
+            finally:
+                fast_path.check_alive()
+
+        return measure_points(size, points, rounds, deadline, measure)
+
+
+def measure_points(
+    size: Size,
+    points: Sequence[int],
+    rounds: int,
+    deadline: float,
+    measure: Callable[[int], tuple[Metrics, Metrics]],
+) -> Growth:
+    """Measure every point in each round, in alternating order; one that fails is left out from then on.
+
+    The arguments are as for `measure_size`; `measure` measures the fast path and its bound at a point.
+    """
+    found = Growth(size)
+    for number in range(1, rounds + 1):
+        for point in points if number % 2 else reversed(points):
             if point in found.failures:
                 continue
             if time.monotonic() > deadline:
                 if point not in found.rounds:
                     found.failures[point] = OUT_OF_TIME
                 continue
-            load = size.load(point)
             try:
-                _check_open_files(load.connections)
-                request = make_request(repository, load)
-                metrics = turn_of_fast_path(fast_path, load, model_of(load.hidden), request, seconds, work)
-                bounded = take_turn_of_bound(load, request)
-            except BenchmarkError as error:
-                fast_path.check_alive()
-                found.rounds.pop(point, None)
-                found.failures[point] = str(error)
+                fast_path, bound = measure(point)
+            except (LoadGeneratorFailed, WrongAnswer) as error:
+                found.fail(point, str(error))
                 continue
-            found.add(point, FAST_PATH, metrics)
-            found.add(point, size.bound, bounded)
-            text = f"{metrics[COST]:,.4g} {COST}, {size.bound} {bounded[COST]:,.4g}"
+            found.add(point, fast_path, bound)
+            text = ", ".join(f"{value:,.4g} {name}" for name, value in fast_path.items())
             print(f"{size.name} {point:,}, round {number} of {rounds}: {text}", file=sys.stderr, flush=True)
     return found
 
 
 def serve_fast_path(
-    repository: Path, log: Path, timeout_s: float = 60.0
+    repository: Path, log: Path, timeout_s: float = 60.0, options: Sequence[str] = ()
 ) -> contextlib.AbstractContextManager[ServerProcess]:
     """Start this server on a repository, with room for all requests in flight; it ends with the context."""
-    options = ["--grpc-port", "0", f"--max-queue={_MAX_QUEUE}"]
-    command = [servers.CONSOLE_SCRIPT, "serve", str(repository), "--no-http", *options]
+    options = ["--grpc-port", "0", f"--max-queue={_MAX_QUEUE}", "--no-http", *options]
+    command = [servers.CONSOLE_SCRIPT, "serve", str(repository), *options]
     return servers.running_rnnserve(FAST_PATH, command, log, timeout_s=timeout_s)
 
 
@@ -132,29 +141,22 @@ def turn_of_fast_path(
         WrongAnswer: If the answer is not as expected.
     """
     message = encode_request(model, request)
-    response_bytes = check_and_size_answer(fast_path, message, request)
+    response_bytes = _check_and_size_answer(fast_path, message, request)
     before = read_work_done(fast_path, model)
     metrics = _ask(fast_path, load, message, response_bytes, seconds, work)
     done = read_work_done(fast_path, model) - before
     return {**metrics, CPU: 1e6 * done.cpu_seconds * load.rows / done.rows, ROWS_A_RUN: done.rows / done.runs}
 
 
-def check_and_size_answer(server: ServerProcess, message: bytes, request: BenchmarkRequest) -> int:
-    """Ask once, compare the logits, and return the size of the response in bytes.
-
-    Raises:
-        WrongAnswer: If the request fails, or a logit differs.
-    """
+def _check_and_size_answer(server: ServerProcess, message: bytes, request: BenchmarkRequest) -> int:
+    """Ask once, compare the logits, and return the size of the response in bytes."""
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         infer: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(INFER_METHOD)
         try:
             payload: bytes = infer(message, timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
             raise WrongAnswer(f"{server.name} fails: {error.code().name}: {error.details()}") from error
-    logits = np.frombuffer(pb.ModelInferResponse.FromString(payload).raw_output_contents[0], "<f4")
-    largest = float(np.abs(logits.reshape(request.logits.shape) - request.logits).max())
-    if not largest <= LOGIT_LIMIT:  # written with `not`, so that NaN is refused too
-        raise WrongAnswer(f"{server.name}, input {request.input.shape}: logits differ by {largest:.2g}")
+    check_logits(server.name, read_logits(server.name, pb.ModelInferResponse.FromString(payload)), request)
     return len(payload)
 
 
@@ -162,31 +164,31 @@ def check_and_size_answer(server: ServerProcess, message: bytes, request: Benchm
 def _running_bound(bound: str, repository: Path, first: Load, seconds: float, work: Path) -> Iterator[_Turn]:
     """Start what bounds the fast path, and yield what measures it at a load."""
     if bound == CONSTANT:
-        model, answered = model_of(first.hidden), make_request(repository, first)
-        with servers.start_server(CONSTANT, repository, model, work, answered) as server:
+        model = model_of(first.hidden)
+        folder = servers.folder_of_server(work, CONSTANT, model)
+        with servers.start_constant(folder, model, make_request(repository, first)) as server:
 
             def ask(load: Load, request: BenchmarkRequest) -> Metrics:
                 message = encode_request(model, request)
-                return _ask(server, load, message, check_and_size_answer(server, message, request), seconds, work)
+                return _ask(server, load, message, _check_and_size_answer(server, message, request), seconds, work)
 
             yield ask
         return
-    with running_model_loop(work / "growth-loop.log") as loop:
 
-        def run(load: Load, request: BenchmarkRequest) -> Metrics:
-            batches = write_batches(work / "growth-batches.npz", [[request] * load.in_flight])
-            graphs = graphs_of(repository / model_of(load.hidden) / "1")
-            # The median, since a bound must not be too high: other work on the machine lengthens some of the runs.
-            return {COST: 1e3 * loop.measure(graphs, batches, seconds)["p50 ms"] / load.in_flight}
+    def run(load: Load, request: BenchmarkRequest) -> Metrics:
+        batches = write_batches(work / "growth-batches.npz", [[request] * load.in_flight])
+        measured = measure_model(graphs_of(repository / model_of(load.hidden) / "1"), batches, seconds)
+        # The median, since a bound must not be too high: other work on the machine lengthens some of the runs.
+        return {COST: 1e3 * measured["p50 ms"] / load.in_flight}
 
-        yield run
+    yield run
 
 
 def _ask(server: ServerProcess, load: Load, message: bytes, response_bytes: int, seconds: float, work: Path) -> Metrics:
     # h2load's clients connect within the warm-up, some 4,000 a second.
     warm_up = 0.3 + load.connections / 2000
     settings = LoadSettings("h2load", load.in_flight, load.connections, warm_up=warm_up)
-    metrics = run_h2load(settings, seconds, server.port, message, response_bytes, work)
+    metrics = run_h2load(settings, seconds, grpc_target(server.port, message, response_bytes), work)
     return {COST: 1e6 / metrics["requests/s"], "p50 ms": metrics["p50 ms"], "p99 ms": metrics["p99 ms"]}
 
 
@@ -195,9 +197,3 @@ def _check_open_files(connections: int) -> None:
     if 0 <= most < connections + _SPARE_FILES:
         needed = connections + _SPARE_FILES
         raise LoadGeneratorFailed(f"it needs {needed:,} open files, and a process may have {most:,} (ulimit -n)")
-
-
-def _turns(points: Sequence[int], rounds: int) -> Iterator[tuple[int, int]]:
-    """Yield the number of the round, from 1, and the point of each turn."""
-    for number in range(rounds):
-        yield from ((number + 1, point) for point in (reversed(points) if number % 2 else points))

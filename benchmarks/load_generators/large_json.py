@@ -9,8 +9,6 @@ from http.client import HTTPConnection
 import numpy as np
 import orjson
 
-__all__ = ["large_body", "main"]
-
 _ROWS, _STEPS = 4096, 104
 """Of points: 3.4 MB as float32, which a message to the server may have, and somewhat more than 16 MiB as text."""
 

@@ -13,8 +13,6 @@ from benchmarks.environments import PERF_ANALYZER
 from benchmarks.errors import LoadGeneratorFailed, Saturated
 from benchmarks.scenarios import LoadSettings
 
-__all__ = ["parse_report", "run_perf_analyzer"]
-
 _SATURATED = ("No valid requests recorded within time interval", "had error: CANCELLED")
 """Its messages if requests come faster than they are answered: no request begins and ends within a window, or so many
 are under way at the end that it cancels them."""
@@ -36,7 +34,7 @@ def run_perf_analyzer(
         seconds: Duration of the measurement.
         port: Port of the server on 127.0.0.1.
         model: Name of the model.
-        data: The requests, from `requests.perf_analyzer_input`, or of a sequence, from `perf_analyzer_steps`.
+        data: The requests, from `requests.perf_analyzer_input`.
         work: A folder for perf_analyzer's files.
         check_server: A function that raises what is to be raised where the server has ended; perf_analyzer would wait
             for it.

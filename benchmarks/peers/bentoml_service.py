@@ -8,9 +8,7 @@ import os
 import bentoml  # type: ignore[import-not-found]  # in its own environment
 import numpy as np
 
-from benchmarks.peers.http_model import MAX_BATCH, WalkModel
-
-__all__ = ["WalkService"]
+from benchmarks.peers.walk_model import MAX_BATCH, WalkModel
 
 
 @bentoml.service(workers=1, metrics={"enabled": False}, logging={"access": {"enabled": False}})

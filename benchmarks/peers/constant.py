@@ -18,8 +18,6 @@ from rnnserve.server.connections.byte_budget import ByteBudget  # noqa: E402
 from rnnserve.server.fast_path.calls import ArrivedRequest  # noqa: E402
 from rnnserve.server.fast_path.fast_path import FastPath  # noqa: E402
 
-__all__ = ["main"]
-
 
 class _Constant:
     """Answers every request on arrival, so that no work is left."""

@@ -10,9 +10,7 @@ from typing import Any
 import litserve  # type: ignore[import-not-found]  # in its own environment
 import numpy as np
 
-from benchmarks.peers.http_model import MAX_BATCH, WalkModel
-
-__all__: list[str] = []
+from benchmarks.peers.walk_model import MAX_BATCH, WalkModel
 
 
 class _WalkApi(litserve.LitAPI):  # type: ignore[misc]  # of an unknown base

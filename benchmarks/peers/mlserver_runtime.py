@@ -5,9 +5,7 @@ from mlserver import MLModel  # type: ignore[import-not-found]  # in its own env
 from mlserver.codecs import NumpyCodec  # type: ignore[import-not-found]
 from mlserver.types import InferenceRequest, InferenceResponse  # type: ignore[import-not-found]
 
-from benchmarks.peers.http_model import WalkModel
-
-__all__ = ["WalkRuntime"]
+from benchmarks.peers.walk_model import WalkModel
 
 
 class WalkRuntime(MLModel):  # type: ignore[misc]  # of an unknown base

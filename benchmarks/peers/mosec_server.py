@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 from mosec import Server, Worker  # type: ignore[import-not-found]  # in its own environment
 
-from benchmarks.peers.http_model import MAX_BATCH, WalkModel
-
-__all__: list[str] = []
+from benchmarks.peers.walk_model import MAX_BATCH, WalkModel
 
 _POINT = 8
 """Bytes of a point: two float32."""

@@ -12,37 +12,25 @@ from typing import Any
 
 import grpc
 import numpy as np
-import onnxruntime as ort
 
+from benchmarks.peers.walk_model import WalkModel
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos import model_config_pb2 as config
 
-__all__ = ["main"]
-
 _THREADS = 8
 
 
-class _OnnxModel:
-    """A session with the settings of all measured servers: one thread for a run."""
+class _ProtocolModel:
+    """A model behind the protocol's messages."""
 
     def __init__(self, name: str, path: str) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
         self.name = name
-        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        # name, num_layers, hidden: of a model that takes states
-        self._states = [(n.name, n.shape[0], n.shape[2]) for n in self._session.get_inputs() if n.name.endswith("_0")]
+        self._model = WalkModel(path)
 
     def infer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:
-        shape = tuple(request.inputs[0].shape)
-        batch, sequence = shape[:2]
-        feeds = {
-            "input": np.frombuffer(request.raw_input_contents[0], "<f4").reshape(shape),  # (batch, sequence, features)
-            "lengths": np.full(batch, sequence, np.int64),
-            **{name: np.zeros((layers, batch, hidden), np.float32) for name, layers, hidden in self._states},
-        }
-        logits = self._session.run(["logits"], feeds)[0]  # (batch, classes) float32
+        shape = tuple(request.inputs[0].shape)  # (batch, sequence, features)
+        logits = self._model.run(np.frombuffer(request.raw_input_contents[0], "<f4").reshape(shape))
         response = pb.ModelInferResponse(
             model_name=self.name, model_version="1", id=request.id, raw_output_contents=[logits.tobytes()]
         )
@@ -50,7 +38,7 @@ class _OnnxModel:
         return response
 
 
-def _methods(model: _OnnxModel) -> dict[str, Callable[[Any], Any]]:
+def _methods(model: _ProtocolModel) -> dict[str, Callable[[Any], Any]]:
     metadata = pb.ModelMetadataResponse(name=model.name, versions=["1"], platform="onnxruntime_onnx")
     metadata.inputs.add(name="input", datatype="FP32", shape=[-1, -1, 2])
     metadata.outputs.add(name="logits", datatype="FP32", shape=[-1, 2])
@@ -69,7 +57,7 @@ def _methods(model: _OnnxModel) -> dict[str, Callable[[Any], Any]]:
     }
 
 
-def _serve_with_threads(model: _OnnxModel) -> None:
+def _serve_with_threads(model: _ProtocolModel) -> None:
     servicer = _make_servicer({name: _as_method(answer) for name, answer in _methods(model).items()})
     server = grpc.server(futures.ThreadPoolExecutor(_THREADS))
     rpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
@@ -79,7 +67,7 @@ def _serve_with_threads(model: _OnnxModel) -> None:
     server.wait_for_termination()
 
 
-async def _serve_with_aio(model: _OnnxModel) -> None:
+async def _serve_with_aio(model: _ProtocolModel) -> None:
     servicer = _make_servicer({name: _as_async_method(answer) for name, answer in _methods(model).items()})
     server = grpc.aio.server()
     rpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
@@ -112,7 +100,7 @@ def _as_async_method(answer: Callable[[Any], Any]) -> Callable[[Any, Any], Await
 
 def main(kind: str, name: str, path: str) -> None:
     """Serve one model until the process is terminated."""
-    model = _OnnxModel(name, path)
+    model = _ProtocolModel(name, path)
     if kind == "aio":
         asyncio.run(_serve_with_aio(model))
     else:

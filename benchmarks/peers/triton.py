@@ -14,8 +14,6 @@ from pathlib import Path
 from benchmarks.environments import Environment
 from benchmarks.errors import MissingDependency
 
-__all__ = ["HTTP_READY_PATTERN", "NOT_MEASURED", "READY_PATTERN", "TritonCommand", "prepare_triton"]
-
 NOT_MEASURED = (
     "Triton here is its C++ front end with the Python backend calling onnxruntime, dynamic batching on; Triton's C++ "
     "ONNX Runtime backend is in no package registry and was not measured."

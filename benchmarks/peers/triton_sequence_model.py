@@ -7,8 +7,6 @@ import numpy as np
 import onnxruntime as ort
 import triton_python_backend_utils as backend  # type: ignore[import-not-found]  # Triton puts it on the path
 
-__all__ = ["TritonPythonModel"]
-
 
 class TritonPythonModel:
     """The class that Triton's Python backend loads."""

@@ -1,10 +1,10 @@
 """Build the documentation as a site: `python docs/tools/build_site.py`, and `--serve` to read it on 127.0.0.1.
 
-The pages in docs/ are plain Markdown whose links hold in a clone. Here they are copied, with the pages of the root
-beside them, links to them are turned to the copies, and links to sources become their paths, since a site has none of
-them. zensical.toml has the navigation; a link or an anchor that leads nowhere ends the build.
+The pages in docs/ are plain Markdown with links that work in a clone. This program copies them and two pages of the
+root into a folder, and points the links at the copies. Links to files outside the site, such as sources, become
+their paths. zensical.toml has the navigation. A link or an anchor that leads nowhere ends the build.
 
-Beside each page lies its Markdown, and llms.txt lists the pages, for programs that read them.
+The site also has each page's Markdown, and llms.txt with a list of the pages, for programs.
 """
 
 import argparse
@@ -24,12 +24,10 @@ SITE = ROOT / "site"
 
 OF_ROOT = {
     "docs/README.md": "index.md",
-    "README.md": "project.md",
-    "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
 }
-"""Pages that have another place in the site, by their path in the repository."""
+"""Pages of the site outside docs/, and the home page, by their path in the repository."""
 
 SHIM_FROM, SHIM = "https://unpkg.com/iframe-worker/shim", "iframe-worker-shim.js"
 """The package iframe-worker 1.0.4 of npm (MIT, Martin Donath), as zensical fetches it: a copy lies beside this file."""
@@ -143,7 +141,7 @@ def navigation() -> dict[str, list[str]]:
 
 def write_for_programs() -> None:
     """Write each page's Markdown beside it, llms.txt with a line for each page, and llms-full.txt with all of them."""
-    lines, whole = ["# rnnserve", "", f"> {summary((STAGE / 'project.md').read_text(encoding='utf-8'))}"], []
+    lines, whole = ["# rnnserve", "", f"> {summary((STAGE / 'index.md').read_text(encoding='utf-8'))}"], []
     for section, listed in navigation().items():
         lines += ["", f"## {section}", ""]
         for page in listed:

@@ -1,7 +1,7 @@
-"""The page of the limits: of options, constants and fields, each whose text says what is beyond it, with its value.
+"""The parts of the reference about limits and tolerances.
 
-A limit is told by its own docstring, or its line among the attributes of a class: "Bytes of … Beyond it: …". The first
-sentence says what is counted, and the last what happens where there is more.
+A limit is an option, constant or field whose text has the form "Bytes of … Beyond it: …": what is counted, and what
+happens if there is more.
 """
 
 import dataclasses
@@ -20,16 +20,16 @@ _ROOT = Path(__file__).parents[2]
 _MARK = "Beyond it: "
 
 _SECTIONS: Mapping[str, tuple[str, ...]] = {
-    "What one request may be": ("server.validation", "server.errors", "server.settings", "server.protocol"),
-    "What may be in hand": (
+    "One request": ("server.validation", "server.errors", "server.settings", "server.protocol"),
+    "Requests in flight": (
         "server.batching",
         "server.connections",
         "server.fast_path",
         "server.transport",
     ),
     "Sequences and sessions": ("server.protocol.sequences",),
-    "Who may ask": ("server.access",),
-    "Versions": ("server.repository", "protos", "common.array_archives"),
+    "Access": ("server.access",),
+    "Versions": ("server.repository", "protos", "protos.array_archives"),
     "Workers": ("server.workers",),
     "The log": ("server.observing", "common"),
     "HTTP": ("web",),
@@ -40,8 +40,8 @@ _ELSEWHERE: Mapping[str, str] = {
     "server.validation.parsing._KEY_LEAST": "Sequences and sessions",
     "server.validation.parsing._MAX_SEQUENCE_ID": "Sequences and sessions",
     "server.protocol.sealed_states": "Sequences and sessions",
-    "server.settings.max_queue": "What may be in hand",
-    "server.settings.max_wait": "What may be in hand",
+    "server.settings.max_queue": "Requests in flight",
+    "server.settings.max_wait": "Requests in flight",
     **{
         f"server.settings.{name}": "Sequences and sessions"
         for name in ("session_age", "max_sequences", "max_sequence_bytes", "sequence_idle", "max_streams")
@@ -70,19 +70,13 @@ class Limit:
 
 
 def limits() -> Iterator[str]:
-    """The page, line by line."""
-    yield "# Limits\n"
-    yield (
-        "What is counted, how much of it there may be, and what happens beyond, as the code says each; values of "
-        "options are their defaults. [limits.md](../limits.md) says how they work together, and what a client beside "
-        "notices.\n"
-    )
+    """Yield a table of the limits, area by area."""
     found = [*all_limits()]
+    rows = []
     for heading in _SECTIONS:
-        yield f"## {heading}\n"
-        rows = [(cell(one.what), one.value, cell(one.beyond)) for one in found if _section(one.name) == heading]
-        yield from table(("what", "limit", "beyond it"), rows)
-    yield from _values()
+        rows.append((f"**{heading}**", "", ""))
+        rows += [(cell(one.what), one.value, cell(one.beyond)) for one in found if _section(one.name) == heading]
+    yield from table(("what", "limit", "beyond it"), rows)
 
 
 def all_limits() -> Iterator[Limit]:
@@ -170,15 +164,8 @@ def _written(value: Any, what: str) -> str:  # noqa: ANN401 - a number, or one f
     return f"{value:,}"
 
 
-def _values() -> Iterator[str]:
-    """How far values may lie apart, by device."""
-    yield "## Values, by device\n"
-    yield (
-        "How far another runtime's float32 values may lie from eager PyTorch's, or from the same module in float64, in "
-        "the proof and in the replay of golden results; 1 ulp is 2⁻²³. The limits of wide layers are larger, and are "
-        "in the version's manifest. Beyond them a version is not published, or does not serve. Those of CUDA are "
-        "reasoned, and not measured: `make gpu` measures what they have to be ([cuda.md](../cuda.md)).\n"
-    )
+def tolerances() -> Iterator[str]:
+    """Yield a table of how far values may be apart, by device."""
     cpu, cuda = limits_for("cpu"), limits_for("cuda")
     of_ulps: Callable[[float], str] = lambda value: f"{value / ULP:g} ulp"  # noqa: E731 - beside the next one
     rows: list[tuple[str, Callable[[ParityLimits], str]]] = [
@@ -186,7 +173,7 @@ def _values() -> Iterator[str]:
         ("given samples, from eager", lambda of: f"{of.sample:g}"),
         (
             "whole sequences, from float64, root mean square",
-            lambda of: f"{of.sequence_rms_factor:g} times eager's own and {of_ulps(of.sequence_rms_floor)}",
+            lambda of: f"{of.sequence_rms_factor:g} times eager's own plus {of_ulps(of.sequence_rms_floor)}",
         ),
         ("golden sequences, each value from float64", lambda of: f"{of.sequence_largest:g}"),
     ]

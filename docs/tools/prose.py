@@ -90,7 +90,7 @@ def main() -> int:
     if args.lower:
         LIMITS.write_text(json.dumps(limits, indent=2, ensure_ascii=False) + "\n")
     if args.check and above:
-        print("prose: reword what you wrote; docs/style.md has the rules", file=sys.stderr)
+        print("prose: reword what you wrote; CONTRIBUTING.md has the rules", file=sys.stderr)
     return 1 if args.check and above else 0
 
 

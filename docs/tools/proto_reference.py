@@ -1,4 +1,4 @@
-"""What .proto files say: services, messages and enumerations with the comments of their fields, read by protoc."""
+"""Services, messages and enumerations of .proto files with the comments of their parts, read by protoc."""
 
 import dataclasses
 import tempfile
@@ -8,11 +8,11 @@ from pathlib import Path
 from google.protobuf import descriptor_pb2 as pb
 from grpc_tools import protoc
 
-from reference_text import cell, table
+from reference_text import cell
 
 ROOT = Path(__file__).parents[2] / "protos"
 
-_SYNTAX, _MESSAGES, _ENUMS, _SERVICES = 12, 4, 5, 6
+_MESSAGES, _ENUMS, _SERVICES = 4, 5, 6
 """Numbers of fields of FileDescriptorProto, of which the places of comments are made."""
 
 _FIELDS, _NESTED, _NESTED_ENUMS, _VALUES, _METHODS = 2, 3, 4, 2, 2
@@ -23,11 +23,11 @@ _Field = pb.FieldDescriptorProto
 
 @dataclasses.dataclass
 class Described:
-    """A message, an enumeration or a service: what the comments say of it and of its parts.
+    """A message, an enumeration or a service with the comments of its parts.
 
     Attributes:
         kind: message, enum or service.
-        name: Name, that of the message around it before it.
+        name: Name, after the name of the message around it.
         comment: Text above it.
         rows: Name, type and text of each field, value or method.
     """
@@ -38,13 +38,16 @@ class Described:
     rows: list[tuple[str, str, str]]
 
     def lines(self) -> Iterator[str]:
-        """A heading and a table, line by line."""
-        yield f"### `{self.name}`\n"
-        if self.comment:
-            yield f"{cell(self.comment)}\n"
-        if self.rows:
-            heads = ("field", "type", "means") if self.kind == "message" else ("value", "number", "means")
-            yield from table(heads, [(f"`{name}`", f"`{of}`", cell(said) or "-") for name, of, said in self.rows])
+        """The comment and the fields that have one, line by line, or nothing if there are no comments."""
+        rows = [row for row in self.rows if row[2]]
+        if rows or self.comment:
+            yield f"### `{self.name}`\n"
+            if self.comment:
+                yield f"{cell(self.comment)}\n"
+            yield from (f"- `{name}` ({cell(of)}): {cell(said)}" for name, of, said in rows)
+            if plain := [f"`{name}` ({cell(of)})" for name, of, said in self.rows if not said]:
+                yield f"- {', '.join(plain)}"
+            yield ""
 
 
 class Proto:
@@ -67,22 +70,12 @@ class Proto:
             (self._file,) = pb.FileDescriptorSet.FromString(made.read_bytes()).file
         self._comments = {tuple(one.path): one for one in self._file.source_code_info.location}
 
-    @property
-    def package(self) -> str:
-        """Name of the package."""
-        return self._file.package
-
-    @property
-    def intro(self) -> str:
-        """The comment above all."""
-        return " ".join("".join(self._comments[_SYNTAX,].leading_detached_comments).split())
-
     def _said(self, *path: int) -> str:
         place = self._comments.get(path)
         return "" if place is None else " ".join(f"{place.leading_comments} {place.trailing_comments}".split())
 
     def services(self) -> Iterator[Described]:
-        """The services; the type of a method says which of its two messages are streams."""
+        """The services. A method has a sentence about its streams in the place of a type."""
         for at, service in enumerate(self._file.service):
             rows = [
                 (method.name, _way(method), self._said(_SERVICES, at, _METHODS, place))
@@ -120,9 +113,9 @@ class Proto:
 
 
 def _way(method: pb.MethodDescriptorProto) -> str:
-    if method.client_streaming:
-        return "a stream each way" if method.server_streaming else "a stream of requests"
-    return "a stream of answers" if method.server_streaming else "one request, one answer"
+    if method.server_streaming:
+        return "Streams both ways. " if method.client_streaming else "Streams responses. "
+    return ""
 
 
 def _type(field: _Field, entries: dict[str, pb.DescriptorProto]) -> str:

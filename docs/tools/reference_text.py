@@ -1,20 +1,22 @@
-"""What the pages of docs/reference/ are made of: tables, and what the sources say of their names."""
+"""Tables and paragraphs of Markdown, and what the sources say about their names."""
 
 import ast
+import inspect
 import itertools
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-__all__ = ["cell", "first_sentence", "said_of_names", "table"]
+__all__ = ["cell", "first_paragraph", "first_sentence", "paragraphs", "said_of_names", "table"]
 
 
 def cell(text: str) -> str:
-    """A text as a cell of a table."""
+    """A text as a cell of a table, or as one line."""
     return text.replace("|", "\\|").replace("%%", "%").replace("\n", " ").replace("<", "&lt;")
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The lines of a table, with an empty one after it; its cells are written as they are."""
+    """The lines of a table, with an empty line after it. Its cells are written as they are."""
     yield f"| {' | '.join(heads)} |"
     yield f"|{' --- |' * len(heads)}"
     for row in rows:
@@ -22,13 +24,29 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
+def paragraphs(text: str) -> Iterator[str]:
+    """The paragraphs of a help text or docstring. Paragraphs with indented lines become blocks of text."""
+    blocks = [block.strip("\n") for block in re.split(r"\n\s*\n", inspect.cleandoc(text)) if block.strip()]
+    is_indented = [block.startswith(" ") or "\n " in block for block in blocks]
+    for indented, group in itertools.groupby(zip(is_indented, blocks, strict=True), key=lambda one: one[0]):
+        if indented:
+            yield "```text\n" + "\n\n".join(block for _, block in group) + "\n```\n"
+        else:
+            yield from (f"{' '.join(block.split()).removesuffix('::').replace('<', '&lt;')}\n" for _, block in group)
+
+
 def first_sentence(text: str) -> str:
     """The first sentence of a docstring, on one line."""
     return re.split(r"(?<=\w[.:]|[)`\"][.:])\s", " ".join(text.split()), maxsplit=1)[0].rstrip(".:")
 
 
+def first_paragraph(documented: Any) -> str:  # noqa: ANN401 - anything with a docstring
+    """The first paragraph of a docstring, on one line."""
+    return " ".join(inspect.cleandoc(documented.__doc__).split("\n\n")[0].split())
+
+
 def said_of_names(source: str, within: str = "") -> dict[tuple[str, ...], str]:
-    """What the docstrings of names say: of a module, or of a class in it; names that are assigned together are one key.
+    """The docstrings of the names of a module, or of a class in it. Names that are assigned together are one key.
 
     Args:
         source: Text of the module.

@@ -1,12 +1,13 @@
 """Two commits side by side: ratios by round, and how they are reported."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.comparison import render_comparison, server_name
-from benchmarks.metrics import fastest_quarter_ratio, median_interval, speed_ratios
+from benchmarks.comparison import median_interval, render_comparison, server_name, speed_ratios
+from benchmarks.options import exit_with
 from benchmarks.source_trees import SourceTree
 
 TREES = [SourceTree(Path("a"), "working tree", "working tree: of b"), SourceTree(Path("b"), "7845b38", "7845b38: Old")]
@@ -23,17 +24,6 @@ def test_more_than_one_is_faster_for_rates_and_for_times():
 def test_a_round_without_a_figure_is_left_out():
     rounds = {THIS: [{}, {"x/s": 3.0}, {"x/s": 1.0}], OTHER: [{"x/s": 1.0}, {"x/s": 2.0}, {"x/s": 0.0}]}
     assert speed_ratios(rounds, THIS, OTHER, "x/s") == [1.5]
-
-
-def test_the_fastest_rounds_of_each_are_compared_though_they_are_not_the_same():
-    rounds = {
-        THIS: [{"x/s": speed, "x ms": 1 / speed} for speed in (9.0, 1.0, 8.0, 2.0, 1.0, 1.0, 2.0, 1.0)],
-        OTHER: [{"x/s": speed, "x ms": 1 / speed} for speed in (1.0, 1.0, 2.0, 1.0, 1.0, 2.0, 4.0, 6.0)],
-    }
-    assert fastest_quarter_ratio(rounds, THIS, OTHER, "x/s") == pytest.approx(8.5 / 5)
-    times = (1 / 4 + 1 / 6) / 2, (1 / 8 + 1 / 9) / 2
-    assert fastest_quarter_ratio(rounds, THIS, OTHER, "x ms") == pytest.approx(times[0] / times[1])
-    assert fastest_quarter_ratio(rounds, THIS, "not measured", "x/s") is None
 
 
 def test_the_interval_of_a_median_lies_between_order_statistics():
@@ -64,8 +54,11 @@ def test_less_memory_and_an_earlier_start_are_more_than_one():
     assert "resident MB by round: 0.900" in text
 
 
-def test_a_commit_that_does_not_exist_is_said_in_one_line(tmp_path, capsys):
-    assert main(["--against", "no-such-commit", "--work", str(tmp_path), "--output", str(tmp_path)]) == 1
+def test_a_commit_that_does_not_exist_is_said_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the program sets a handler for SIGTERM
+    arguments = ["--against", "no-such-commit", "--work", str(tmp_path), "--output", str(tmp_path)]
+    with pytest.raises(SystemExit, match="1"):
+        exit_with("benchmarks", lambda: main(arguments))
     error = capsys.readouterr().err
     assert error.startswith("benchmarks: ")
     assert "no-such-commit" in error or "git cannot be run" in error

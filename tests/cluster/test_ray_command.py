@@ -26,7 +26,6 @@ from rnnserve.cluster.servers import ClusterError, FleetStatus, ServerReport, Se
             ["up", "repository", "--replicas", "2", "--grpc-prot", "1"],
             "no option --grpc-prot; did you mean --grpc-port?",
         ),
-        (["status", "--address", "ray://10.0.0.1:10001"], "expected HOST:PORT, as `ray start --head` has printed it"),
         (["roll", "--serve-options='"], "No closing quotation"),
     ],
 )

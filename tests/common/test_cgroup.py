@@ -1,4 +1,4 @@
-"""Limits of control groups, in the forms that they have: version 1 and 2, in a container and outside of one."""
+"""Limits of control groups, in a container and outside of one."""
 
 import os
 
@@ -8,38 +8,28 @@ from rnnserve.common import cgroup
 from rnnserve.common.cgroup import Cgroups, usable_cores
 
 MB = 1 << 20
-NONE_IN_1 = str((1 << 63) - 4096)
 
 
 @pytest.fixture
 def system(tmp_path):
-    """A function that makes a process's view: its groups, what is mounted where, and the files there."""
+    """A function that makes a process's view: its group, and the files there."""
     root = tmp_path / "a folder"
 
-    def make(groups, mounts, files):
-        proc = root / "proc"
-        proc.mkdir(parents=True)
-        (proc / "cgroup").write_text("".join(f"{line}\n" for line in groups))
-        lines = []
-        for number, (seen, mounted, kind, options) in enumerate(mounts):
-            place = str(root / mounted).replace(" ", "\\040")
-            lines.append(f"{number} 23 0:28 {seen} {place} rw,relatime shared:9 - {kind} {kind} rw,{options}\n")
-        (proc / "mountinfo").write_text("".join(["22 1 8:1 / / rw - ext4 /dev/vda rw\n", *lines]))
+    def make(group, files):
+        (root / "proc").mkdir(parents=True)
+        (root / "proc/cgroup").write_text(f"1:name=systemd:/old\n0::{group}\n")
+        (root / "sys").mkdir()
         for path, text in files.items():
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(f"{text}\n")
-        return Cgroups(proc)
+        return Cgroups(root / "proc", root / "sys")
 
     return make
 
 
-UNIFIED = [("/", "sys", "cgroup2", "nsdelegate")]
-
-
-def test_version_2(system):
+def test_limits_count_without_the_page_cache(system):
     found = system(
-        ["0::/unit/inner"],
-        UNIFIED,
+        "/unit/inner",
         {
             "sys/unit/inner/cpu.max": "max 100000",
             "sys/unit/inner/memory.max": "max",
@@ -58,30 +48,13 @@ def test_of_a_group_and_its_parents_the_smallest_limit_counts(system):
     files = {"sys/a/cpu.max": "400000 100000", "sys/a/b/cpu.max": "50000 100000", "sys/a/b/c/cpu.max": "300000 100000"}
     for folder, limit in (("a", 50), ("a/b", 80), ("a/b/c", 60)):
         files |= {f"sys/{folder}/memory.max": str(limit * MB), f"sys/{folder}/memory.current": str(10 * MB)}
-    found = system(["0::/a/b/c"], UNIFIED, files)
+    found = system("/a/b/c", files)
     assert (found.cores(), found.memory_left()) == (0.5, 40 * MB)
 
 
-OF_1 = [("/", "sys/cpu,cpuacct", "cgroup", "cpu,cpuacct"), ("/", "sys/memory", "cgroup", "memory")]
-
-
-def test_version_1_beside_a_version_2_without_controllers(system):
-    found = system(
-        ["9:name=systemd:/u", "4:memory:/g", "1:cpu,cpuacct:/g", "0::/u"],
-        [*OF_1, ("/", "sys/unified", "cgroup2", "rw")],
-        {
-            "sys/memory/g/memory.limit_in_bytes": str(100 * MB),
-            "sys/memory/g/memory.usage_in_bytes": str(90 * MB),
-            "sys/memory/g/memory.stat": f"inactive_file 1\ntotal_inactive_file {14 * MB}\ntotal_active_file {1 * MB}",
-            "sys/memory/memory.limit_in_bytes": NONE_IN_1,
-            "sys/memory/memory.usage_in_bytes": str(900 * MB),
-            "sys/cpu,cpuacct/g/cpu.cfs_quota_us": "250000",
-            "sys/cpu,cpuacct/g/cpu.cfs_period_us": "100000",
-            "sys/cpu,cpuacct/cpu.cfs_quota_us": "-1",
-            "sys/cpu,cpuacct/cpu.cfs_period_us": "100000",
-        },
-    )
-    assert (found.cores(), found.memory_left()) == (2.5, 25 * MB)
+def test_name_on_the_host_of_a_containers_group(system):
+    found = system("/system.slice/container", {"sys/cpu.max": "250000 100000"})
+    assert found.cores() == 2.5
 
 
 @pytest.mark.parametrize(
@@ -95,7 +68,7 @@ def test_version_1_beside_a_version_2_without_controllers(system):
     ids=["nothing", "max", "no numbers", "half"],
 )
 def test_without_a_limit(system, files):
-    found = system(["0::/"], UNIFIED, files)
+    found = system("/", files)
     assert (found.cores(), found.memory_left()) == (None, None)
 
 

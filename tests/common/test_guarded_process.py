@@ -22,15 +22,15 @@ def process():
 
 
 def ask(process, request: bytes, seconds: float = PATIENCE) -> bytes:
-    process.send(request, seconds)
+    process.send(request)
     return process.receive(seconds)
 
 
 def test_requests_of_any_size_are_answered_in_order(process):
     requests = [b"", b"x", b"y" * 100_000, b"z" * 3_000_000, b""]
     assert [ask(process, request) for request in requests] == requests
-    process.send(b"first", PATIENCE)
-    process.send(b"second", PATIENCE)
+    process.send(b"first")
+    process.send(b"second")
     assert [process.receive(PATIENCE), process.receive(PATIENCE)] == [b"first", b"second"]
 
 
@@ -73,7 +73,7 @@ def test_it_imports_from_where_this_process_does_and_not_from_the_working_direct
 
 
 def test_kill_and_close_leave_no_process(process):
-    process.send(b"sleep 60", PATIENCE)
+    process.send(b"sleep 60")
     process.kill()
     with pytest.raises(ProcessEnded, match=r"^with SIGKILL$"):
         process.receive(PATIENCE)

@@ -5,8 +5,7 @@ import logging
 
 import pytest
 
-from rnnserve.common.log_format import log_formatter
-from rnnserve.common.log_limits import LogLimits
+from rnnserve.common.log_format import LogLimits, log_formatter
 from rnnserve.common.request_lines import (
     REQUESTS_LOGGER,
     LineBudget,
@@ -26,15 +25,6 @@ def test_of_each_kind_there_are_some_and_then_one_a_second():
     assert [budget.take("a") for _ in range(3)] == [1306, None, None]
     seconds[0] += 60.0
     assert [budget.take("a") for _ in range(11)] == [2] + 9 * [0] + [None]
-
-
-def test_of_all_kinds_there_are_so_many_a_second():
-    seconds = [0.0]
-    budget = LineBudget(lambda: seconds[0])
-    kinds = [f"kind {number % 40}" for number in range(400)]
-    assert sum(budget.take(kind) is not None for kind in kinds) == 50
-    seconds[0] += 0.5
-    assert sum(budget.take(kind) is not None for kind in kinds) == 25
 
 
 def test_what_was_left_out_elsewhere_is_told_once():

@@ -1,8 +1,6 @@
 """New files for TLS are taken where they are good. What is wrong with others is told, and changes nothing."""
 
 import datetime as dt
-import logging
-import time
 
 import pytest
 import trustme
@@ -13,15 +11,13 @@ from kit.waiting import until
 from rnnserve.common.tls_identity import read_identity
 from rnnserve.common.tls_watch import TlsWatch
 
-DAY = 86400.0
-
 
 class Watched:
     """A watch, what it has used, and how often it has refused."""
 
-    def __init__(self, rotated, clock=time.time):
+    def __init__(self, rotated):
         self.used, self.refused = [], 0
-        self.watch = TlsWatch(rotated.files, read_identity(rotated.files), self.used.append, self._refuse, clock)
+        self.watch = TlsWatch(rotated.files, read_identity(rotated.files), self.used.append, self._refuse)
 
     def _refuse(self):
         self.refused += 1
@@ -86,7 +82,7 @@ def wrong_files(rotated):
         "a certificate for later": ((*future, None), "certificate is not yet valid"),
         "a chain that is none": (
             (child.cert_chain_pems[0].bytes() + parent, child.private_key_pem.bytes(), None),
-            "unable to get local issuer certificate",
+            "must be followed by the one that signed it",
         ),
         "an authority that is none": ((certificate, key, b"no certificate"), "holds no certificates in PEM"),
         "half an authority": ((certificate, key, parent[:200]), "holds no certificates in PEM"),
@@ -146,18 +142,12 @@ def test_a_certificate_for_later_is_taken_when_it_is_time(tmp_path):
     assert dt.datetime.now(dt.UTC) >= begin
 
 
-def test_the_end_is_said_once_a_day_from_two_weeks_before(tmp_path, log):
-    rotated, now = RotatedFiles(tmp_path), [0.0]
-    watched = Watched(rotated, lambda: now[0])
-    end = read_identity(rotated.files).end
-    said = {}
-    for hour in range(24 * 20):
-        now[0] = end - 16 * DAY + 3600.0 * hour
-        watched.looks(1)
-        if log.records:
-            said[hour / 24] = log.records[-1]
-            log.records.clear()
-    assert list(said) == list(range(2, 20))
-    assert {day for day, record in said.items() if record.levelno == logging.ERROR} == {16, 17, 18, 19}
-    assert "in 14.0 days" in said[2].getMessage()
-    assert all("over the files, which are taken at once" in record.getMessage() for record in said.values())
+def test_end_is_that_of_the_certificate_of_the_chain_that_ends_first(tmp_path):
+    rotated = RotatedFiles(tmp_path)
+    early, _ = rotated.issued(**years(2020))
+    late, key = rotated.issued(**years(2040))
+    for chain in (early + late, late + early):
+        rotated.replace(certificate=chain, key=key)
+        assert read_identity(rotated.files).end == dt.datetime(2021, 1, 1, tzinfo=dt.UTC).timestamp()
+    rotated.replace(certificate=b"no certificate", key=key)
+    assert read_identity(rotated.files).end == 0.0

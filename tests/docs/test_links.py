@@ -1,4 +1,4 @@
-"""What documents and sources refer to exists: links, headings, cited findings and paths."""
+"""Links, headings, pages and paths that documents and sources name exist."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,6 @@ from kit.paths import ROOT
 AREAS = {path.parent.name for path in ROOT.glob("*/rnnserve")} | {"benchmarks", "deploy", "docs", "examples", "tests"}
 SUFFIXES = {".py", ".md", ".proto", ".js", ".css", ".html", ".toml", ".yaml", ".yml", ".json", ".service"}
 IGNORED = {"__pycache__", "results", ".coverage", "repository", "checkpoints"}
-CITED_PAGE = "docs/lab/findings.md"
 # Written in parts, so that this file does not contain them.
 OUTSIDE = re.compile(
     r"(?<![\w.-])/(?:wor" + r"k|tmp/w" + r"t)\b"  # a folder of one machine
@@ -66,24 +65,22 @@ def missing_paths(text):
             yield f"{area}/{rest}"
 
 
-def broken_citations(text, titles):
-    """Citations of the findings in a source that name no heading, or one that doesn't exist."""
-    joined = re.sub(r"[ \t]*\n[ \t]*(?:#|//|\*)?[ \t]*", " ", text)  # a citation may go on in the next line
-    for cited in re.findall(re.escape(CITED_PAGE) + r'((?:(?:,| and)? \\?"[^"]*")*)', joined):
-        named = re.findall(r'"([^"\\]*)\\?"', cited)
-        yield from (title for title in named or ["no heading"] if title not in titles)
+def missing_pages(text):
+    """Pages of the documentation that a source names, with a heading or without, and that don't exist."""
+    for page, anchor in re.findall(r"(?<![\w/])(docs/[\w./-]+\.md)(?:#([\w-]+))?", text.replace("\\.", ".")):
+        if not (ROOT / page).is_file() or (anchor and anchor not in anchors((ROOT / page).read_text())):
+            yield f"{page}#{anchor}" if anchor else page
 
 
 def test_references_lead_to_what_exists():
     found = texts()
-    assert {"README.md", "docs/README.md", CITED_PAGE, "server/rnnserve/server/__init__.py"} <= found.keys()
-    titles = headings(found[CITED_PAGE])
+    assert {"README.md", "docs/README.md", "server/rnnserve/server/__init__.py"} <= found.keys()
     broken = {}
     for name, text in found.items():
         if name.endswith(".md"):
             broken[name] = [*broken_links(ROOT / name, text), *missing_paths(text)]
         else:
-            broken[name] = [*broken_citations(text, titles)]
+            broken[name] = [*missing_pages(text)]
         broken[name] += [match[0] for match in OUTSIDE.finditer(text)]
     assert {name: wrong for name, wrong in broken.items() if wrong} == {}
 
@@ -96,12 +93,12 @@ def test_broken_references_are_found():
     assert list(broken_links(document, planted + "[e](../README.md#quick-start)\n\n[f]: ../LICENSE\n")) == []
     for link in ("no.md", "no.md#a", "#twice-2", "../README.md#no-heading"):
         assert list(broken_links(document, f"{planted}[a]({link})")) == [link]
-    assert list(missing_paths("`docs/style.md`, `docs/no.md`, `docs/*.md`, `server/no.py`, `cli`")) == [
+    assert list(missing_paths("`docs/install.md`, `docs/no.md`, `docs/*.md`, `server/no.py`, `cli`")) == [
         "docs/no.md",
         "server/no.py",
     ]
-    assert list(broken_citations(f'({CITED_PAGE},\n# "Even\n# rows" and "Odd").', ["Even rows"])) == ["Odd"]
-    assert list(broken_citations(f"see {CITED_PAGE}.", ["Even rows"])) == ["no heading"]
+    named = "docs/install.md, docs/operate/run.md#stop (docs/no.md), docs/install.md#nothing"
+    assert list(missing_pages(named)) == ["docs/no.md", "docs/install.md#nothing"]
     for text in ("see /wor" + "k/main", "in share" + "d/x", "STYL" + "E.md", "https://pypi." + "org/simple"):
         assert OUTSIDE.search(text)
-    assert not OUTSIDE.search(".github/workflows, the/work, framework, docs/style.md")
+    assert not OUTSIDE.search(".github/workflows, the/work, framework, docs/install.md")

@@ -11,8 +11,8 @@ MODULES_FOR_USERS = {
     "rnnserve.protos.inference_pb2",  # the protocol's stubs, as its compiler makes them
     "rnnserve.protos.inference_pb2_grpc",
 }
-FOR_CONTRIBUTORS = {"architecture.md", "files.md"}  # they name modules
-PATTERNS = ("*.md", "docs/*.md", "docs/how-to/*.md", "docs/reference/*.md", "examples/*.py")
+FOR_CONTRIBUTORS = {"architecture.md"}  # it names modules
+PATTERNS = ("*.md", "docs/**/*.md", "examples/*.py")
 
 
 def offered(area):

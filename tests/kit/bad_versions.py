@@ -133,7 +133,7 @@ _ENORMOUS = _graph(
     size=np.array([2_500_000_000]),
 )
 
-# A GRU without rows: onnxruntime ends the process with SIGABRT (docs/lab/findings.md, "onnxruntime").
+# A GRU without rows: onnxruntime ends the process with SIGABRT.
 ABORTING = _graph(
     [
         _ADD,

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from rnnserve.common.guarded_work import answer_requests, limit_memory, limit_processor_seconds
+from rnnserve.common.guarded_process import answer_requests, limit_memory, limit_processor_seconds
 
 
 def answer(request: bytes) -> bytes:

@@ -312,20 +312,14 @@ PAGES = {
     str(path.relative_to(ROOT).with_suffix("")): path.read_text()
     for path in (ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md")))
 }
-"""The README and the pages of the documentation, by name: `docs/http`."""
+"""The README and the pages of the documentation, by name: `docs/install`."""
 
 NOT_RUN = {
     "make ": "takes minutes or a network; test_command_lines.py checks that target and variables exist",
     ". .venv/bin/activate": "has a shell find the programs of an environment; here they are found first already",
     "python3 -m venv ": "makes an environment; `make dist` does, for each extra",
     "pip ": "needs a package index; `make dist` installs each extra",
-    "git checkout v": "a release of this repository, which a clone need not have",
-    "sha256sum --check ": "the files of a release; `make dist` writes and compares them",
-    "cat dist/": "likewise",
     "python -m benchmarks.": "measures, for minutes",
-    "rnnserve import silero_vad.onnx": "a file of a package; `python -m benchmarks.foreign_onnx` imports it",
-    "PYTHONPATH=tests python -m ": "fuzzes, or tries each operator, for minutes to hours",
-    "apt-get ": "needs root",
     "grpcurl ": "is in no package index; `make conformance` asks the reflection",
     "podman ": "needs the image, which `make image-test` builds and runs",
     "kubectl ": "needs a cluster; `make check` checks the manifests",

@@ -45,6 +45,26 @@ def _with_bundle(change: Callable[[dict[str, Any]], object]) -> Callable[[Path, 
     return lambda folder, *_: rewrite_bundle(folder, change)
 
 
+def _envelope(**changes: object) -> Callable[[Path, KeyPair, KeyPair], None]:
+    return _with_bundle(lambda bundle: bundle["dsseEnvelope"].update(changes))
+
+
+def _hint(**changes: object) -> Callable[[Path, KeyPair, KeyPair], None]:
+    return _with_bundle(lambda bundle: bundle["verificationMaterial"].update(publicKey=changes))
+
+
+def _bundle(**changes: object) -> Callable[[Path, KeyPair, KeyPair], None]:
+    return _with_bundle(lambda bundle: bundle.update(changes))
+
+
+def _resource(**changes: str) -> Callable[[Path, KeyPair, KeyPair], None]:
+    return _with_statement(lambda statement: _resources(statement)[0].update(changes))
+
+
+def _serialization(**changes: object) -> Callable[[Path, KeyPair, KeyPair], None]:
+    return _with_statement(lambda statement: statement["predicate"]["serialization"].update(changes))
+
+
 def _set_root(statement: dict[str, Any]) -> None:
     """Let the digest of the subject be that of the resources, so that it is not what is refused."""
     resources = statement.get("predicate", {}).get("resources", [])
@@ -177,43 +197,24 @@ TAMPERINGS = {
     "payload signed without its encoding": Tampering(_sign_encoded(bytes), "the signature is not that of the key"),
     "SHA-1": Tampering(_other_hash, "the signature is not that of the key"),
     "two signatures": Tampering(_with_bundle(_twice), "has not one signature"),
-    "no signature": Tampering(
-        _with_bundle(lambda bundle: bundle["dsseEnvelope"].update(signatures=[])), "has not one signature"
-    ),
+    "no signature": Tampering(_envelope(signatures=[]), "has not one signature"),
     "key id of another key": Tampering(
         _with_bundle(lambda bundle: bundle["dsseEnvelope"]["signatures"][0].update(keyid="0" * 64)), "names two keys"
     ),
-    "no key id": Tampering(
-        _with_bundle(lambda bundle: bundle["verificationMaterial"].update(publicKey={})), "publicKey has no hint"
-    ),
-    "key id null": Tampering(
-        _with_bundle(lambda bundle: bundle["verificationMaterial"].update(publicKey={"hint": None})),
-        "the hint of publicKey is not a SHA-256",
-    ),
+    "no key id": Tampering(_hint(), "publicKey has no hint"),
+    "key id null": Tampering(_hint(hint=None), "the hint of publicKey is not a SHA-256"),
     "key id that writes into the log": Tampering(
-        _with_bundle(lambda bundle: bundle["verificationMaterial"].update(publicKey={"hint": "x\n\x1b[2JERROR"})),
-        "the hint of publicKey is not a SHA-256",
+        _hint(hint="x\n\x1b[2JERROR"), "the hint of publicKey is not a SHA-256"
     ),
-    "key id as long as a book": Tampering(
-        _with_bundle(lambda bundle: bundle["verificationMaterial"].update(publicKey={"hint": "0" * 900_000})),
-        "the hint of publicKey is not a SHA-256",
-    ),
-    "field as long as a book": Tampering(
-        _with_bundle(lambda bundle: bundle.update({"x" * 900_000: 0})), "which it may not have"
-    ),
-    "field that writes into the log": Tampering(
-        _with_bundle(lambda bundle: bundle.update({"\r\n": 0})), "which it may not have"
-    ),
+    "key id as long as a book": Tampering(_hint(hint="0" * 900_000), "the hint of publicKey is not a SHA-256"),
+    "field as long as a book": Tampering(_bundle(**{"x" * 900_000: 0}), "which it may not have"),
+    "field that writes into the log": Tampering(_bundle(**{"\r\n": 0}), "which it may not have"),
     "certificate in place of a key": Tampering(
-        _with_bundle(lambda bundle: bundle.update(verificationMaterial={"certificate": {"rawBytes": ""}})),
-        "verificationMaterial has no publicKey",
+        _bundle(verificationMaterial={"certificate": {"rawBytes": ""}}), "verificationMaterial has no publicKey"
     ),
-    "another payload type": Tampering(
-        _with_bundle(lambda bundle: bundle["dsseEnvelope"].update(payloadType="application/json")), "payloadType is not"
-    ),
+    "another payload type": Tampering(_envelope(payloadType="application/json"), "payloadType is not"),
     "bundle of version 0.2": Tampering(
-        _with_bundle(lambda bundle: bundle.update(mediaType="application/vnd.dev.sigstore.bundle+json;version=0.2")),
-        "mediaType is not",
+        _bundle(mediaType="application/vnd.dev.sigstore.bundle+json;version=0.2"), "mediaType is not"
     ),
     "predicate of model-signing 0.2": Tampering(_v02, "predicateType is not"),
     "base64 in another spelling": Tampering(
@@ -232,29 +233,17 @@ TAMPERINGS = {
     "a long number": Tampering(_write(BUNDLE, b"1" * 5000), "model.sig: "),
     "no UTF-8": Tampering(_write(BUNDLE, b"\xff"), "can't decode byte"),
     "no object": Tampering(_write(BUNDLE, b"[]"), "the bundle is not an object"),
-    "an unknown field": Tampering(_with_bundle(lambda bundle: bundle.update(more=1)), "the bundle has 'more'"),
+    "an unknown field": Tampering(_bundle(more=1), "the bundle has 'more'"),
     "a folder in place of the bundle": Tampering(_hard_to_read, "model.sig: cannot be read: Is a directory"),
-    "digest of another algorithm": Tampering(
-        _with_statement(lambda statement: _resources(statement)[0].update(algorithm="blake2b")), "expected sha256"
-    ),
-    "digest in upper case": Tampering(
-        _with_statement(lambda statement: _resources(statement)[0].update(digest="A" * 64)), "is not a SHA-256"
-    ),
+    "digest of another algorithm": Tampering(_resource(algorithm="blake2b"), "expected sha256"),
+    "digest in upper case": Tampering(_resource(digest="A" * 64), "is not a SHA-256"),
     "a resource twice": Tampering(
         _with_statement(lambda statement: _resources(statement).append(_resources(statement)[0])), "twice"
     ),
-    "a resource outside": Tampering(
-        _with_statement(lambda statement: _resources(statement)[0].update(name="../x")), "not a plain file name"
-    ),
-    "a resource in a folder": Tampering(
-        _with_statement(lambda statement: _resources(statement)[0].update(name="a/x")), "not a plain file name"
-    ),
-    "a resource without a name": Tampering(
-        _with_statement(lambda statement: _resources(statement)[0].update(name="")), "not a plain file name"
-    ),
-    "the bundle as its own resource": Tampering(
-        _with_statement(lambda statement: _resources(statement)[0].update(name=BUNDLE)), "not a plain file name"
-    ),
+    "a resource outside": Tampering(_resource(name="../x"), "not a plain file name"),
+    "a resource in a folder": Tampering(_resource(name="a/x"), "not a plain file name"),
+    "a resource without a name": Tampering(_resource(name=""), "not a plain file name"),
+    "the bundle as its own resource": Tampering(_resource(name=BUNDLE), "not a plain file name"),
     "too many resources": Tampering(_with_statement(_more_than_a_list_of_files), "not a list of 1 to 64 files"),
     "no resources": Tampering(
         _with_statement(lambda statement: statement["predicate"].update(resources=[])), "not a list of 1 to 64 files"
@@ -267,14 +256,8 @@ TAMPERINGS = {
         ),
         "are not both signed",
     ),
-    "shards": Tampering(
-        _with_statement(lambda statement: statement["predicate"]["serialization"].update(method="shards")),
-        "expected files, sha256, and no links",
-    ),
-    "links allowed": Tampering(
-        _with_statement(lambda statement: statement["predicate"]["serialization"].update(allow_symlinks=True)),
-        "expected files, sha256, and no links",
-    ),
+    "shards": Tampering(_serialization(method="shards"), "expected files, sha256, and no links"),
+    "links allowed": Tampering(_serialization(allow_symlinks=True), "expected files, sha256, and no links"),
     "two subjects": Tampering(
         _with_statement(lambda statement: statement.update(subject=statement["subject"] * 2)), "not one subject"
     ),

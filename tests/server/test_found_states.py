@@ -2,15 +2,48 @@
 
 import grpc
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto
 
-from kit.cut_graphs import FEATURES
-from kit.found_model import BACKWARD, MODEL, drawn, import_found
+from kit.cut_graphs import FEATURES, CutGraph
 from kit.inference_requests import request
 from kit.sequence_requests import in_parts, raw, step
 from kit.served import served
+from rnnserve.export.adoption import Roles, adopt
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.artifact import PARTS, read_version
+
+MODEL, BACKWARD = "found", "backward"
+
+NODES = [
+    ("Transpose", "x", "c", {"perm": [0, 2, 1]}),
+    ("Conv", "c kernel bias", "v", {"pads": [2, 0], "name": "conv/node"}),
+    ("Transpose", "v", "t", {"perm": [2, 0, 1]}),
+    ("Cast", "lengths", "ends", {"to": TensorProto.INT32}),
+    ("GRU", "t W R - ends", "all last", {"hidden_size": FEATURES, "name": "gru/node"}),
+    ("Squeeze", "all one", "steps", {}),
+    ("Transpose", "steps", "y", {"perm": [1, 0, 2]}),
+]
+
+
+def backward(nodes):
+    return [
+        (operator, given, results, attributes | ({"direction": "reverse"} if operator == "GRU" else {}))
+        for operator, given, results, attributes in nodes
+    ]
+
+
+def import_found(folder):
+    """Import the model, and one whose layer runs backward. Return the repository."""
+    for name, nodes in ((MODEL, NODES), (BACKWARD, backward(NODES))):
+        onnx.save(CutGraph(nodes, inputs=("lengths",)).model, folder / f"{name}.onnx")
+        adopt(folder / f"{name}.onnx", name, folder / "repository", Roles(lengths={"lengths": "sequence"}))
+    return folder / "repository"
+
+
+def drawn(steps, rows=1, seed=0):
+    return np.random.default_rng(seed).normal(size=(rows, steps, FEATURES)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +78,7 @@ def test_parts_of_a_sequence_have_the_bits_of_the_whole(stub):
 
 
 def test_state_of_a_row_is_that_at_its_length(stub):
-    """Rows of different lengths in one request of a sequence: what lies after a length counts for nothing."""
+    """Rows of different lengths in one request of a sequence: values after a row's length change nothing."""
     inputs, lengths = drawn(6, 2, seed=3), np.array([6, 4])
     stub.ModelInfer(step({"x": inputs, "lengths": lengths}, 70, name=MODEL, starts=True, outputs=["y"]))
     more = drawn(3, 2, seed=4)

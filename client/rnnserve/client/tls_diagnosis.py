@@ -1,6 +1,6 @@
 """Find out whether TLS is the reason for a failed connection, for example because only the server uses TLS.
 
-gRPC's messages don't show this (docs/lab/findings.md, "Clients and peers"). So after a failure, this module tries a TLS
+gRPC's messages don't show this. So after a failure, this module tries a TLS
 handshake with Python's `ssl`.
 """
 

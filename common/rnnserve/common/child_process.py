@@ -8,8 +8,8 @@ process starts all children. A pipe, the lifeline, covers the time until the chi
 import contextlib
 import ctypes
 import errno
+import functools
 import os
-import queue
 import select
 import signal
 import subprocess
@@ -17,16 +17,26 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 __all__ = ["LIFELINE", "Backoff", "ChildProcess", "KeptProcess", "die_with_parent", "exit_text"]
-
-T = TypeVar("T")
 
 LIFELINE = "--lifeline-fd"
 """A placeholder in a command. It becomes `--lifeline-fd=N` with the child's end of the lifeline."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+_starter = futures.ThreadPoolExecutor(1, "starter")
+"""The thread that starts all children. It lives as long as this process."""
+
+
+def _replace_starter() -> None:
+    """Replace the starter in a forked process, which doesn't have its parent's threads."""
+    global _starter
+    _starter = futures.ThreadPoolExecutor(1, "starter")
+
+
+os.register_at_fork(after_in_child=_replace_starter)
 
 
 class Backoff:
@@ -70,14 +80,14 @@ class ChildProcess:
             words[words.index(LIFELINE)] = f"{LIFELINE}={ends[0]}"
             passed.append(ends[0])
         try:
-            self._popen: subprocess.Popen[Any] = _Starter.call(
-                lambda: subprocess.Popen(  # noqa: S603 - our own command line
-                    words, pass_fds=passed, start_new_session=True, env=env, **{"stdin": subprocess.DEVNULL, **streams}
-                )
-            )
-        except BaseException:
+            start = functools.partial(subprocess.Popen, words, pass_fds=passed, start_new_session=True, env=env)
+            streams.setdefault("stdin", subprocess.DEVNULL)
+            self._popen: subprocess.Popen[Any] = _starter.submit(start, **streams).result()
+        except BaseException as error:
             for end in ends:
                 os.close(end)
+            if isinstance(error, RuntimeError):  # this process has reached its limit of threads
+                raise OSError(errno.EAGAIN, str(error)) from error
             raise
         if ends:
             os.close(ends[0])
@@ -88,12 +98,6 @@ class ChildProcess:
     def pid(self) -> int:
         """The process ID."""
         return self._popen.pid
-
-    @property
-    def stdin(self) -> IO[Any]:
-        """The child's standard input, which must be a pipe."""
-        assert self._popen.stdin is not None  # noqa: S101 - for the type checker
-        return self._popen.stdin
 
     @property
     def stdout(self) -> IO[Any]:
@@ -110,12 +114,6 @@ class ChildProcess:
         with contextlib.suppress(subprocess.TimeoutExpired):
             return self._popen.wait(seconds)
         return None
-
-    def give_way(self, niceness: int) -> None:
-        """Lower the child's priority by `niceness`, as nice(1) does."""
-        with contextlib.suppress(OSError):  # the child has ended, or this process lacks the permission
-            ours = os.getpriority(os.PRIO_PROCESS, 0)
-            os.setpriority(os.PRIO_PROCESS, self.pid, ours + niceness)
 
     def tell(self, line: bytes) -> None:
         """Write a short line to the lifeline. Nothing happens if the child has ended or doesn't read."""
@@ -142,10 +140,8 @@ class ChildProcess:
 
     def close(self) -> None:
         """Close the pipes. A running child with a lifeline may assume that this process has ended."""
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        if self._popen.stdout is not None:
+            self._popen.stdout.close()
         lifeline, self._lifeline = self._lifeline, None
         if lifeline is not None:
             os.close(lifeline)
@@ -233,37 +229,3 @@ def die_with_parent(lifeline: int) -> None:
     poll.register(lifeline, 0)  # POLLHUP is reported in any case
     if any(event & select.POLLHUP for _, event in poll.poll(0)):
         os._exit(0)
-
-
-class _Starter:
-    """A thread that lives as long as this process and calls functions one after another."""
-
-    _current: "_Starter | None" = None
-    _pid = 0
-    _lock = threading.Lock()
-
-    def __init__(self) -> None:
-        self.calls: queue.SimpleQueue[tuple[Callable[[], Any], futures.Future[Any]]] = queue.SimpleQueue()
-        try:
-            threading.Thread(target=self._loop, name="starter", daemon=True).start()
-        except RuntimeError as error:  # this process has reached its limit of threads
-            raise OSError(errno.EAGAIN, str(error)) from error
-
-    @classmethod
-    def call(cls, function: Callable[[], T]) -> T:
-        """Call a function in the thread. Returns its result or raises its exception."""
-        with cls._lock:
-            if cls._current is None or cls._pid != os.getpid():  # a forked process doesn't have its parent's threads
-                cls._current, cls._pid = cls(), os.getpid()
-            calls = cls._current.calls
-        done: futures.Future[T] = futures.Future()
-        calls.put((function, done))
-        return done.result()
-
-    def _loop(self) -> None:
-        while True:
-            function, done = self.calls.get()
-            try:
-                done.set_result(function())
-            except BaseException as error:  # noqa: BLE001 - it is raised in the caller
-                done.set_exception(error)

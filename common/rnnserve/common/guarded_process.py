@@ -1,30 +1,41 @@
 """Run work that may crash, hang or use all memory in a child process, so that only the child ends.
 
 Some files make onnxruntime end its process: with SIGSEGV or SIGABRT, by an endless Loop in the graph, or by a huge
-allocation. The process itself can catch none of these (docs/lab/findings.md, "onnxruntime"). So rnnserve first tries a
-file of unknown origin in a child process. The child runs a module that calls
-`rnnserve.common.guarded_work.answer_requests`. It handles any number of requests, one after the other, because its
-imports take 0.3 s.
-
-Requests and responses are bytes. Each is preceded by its size in 8 bytes, little-endian.
+allocation. The process itself can catch none of these. So rnnserve first tries a
+file of unknown origin in a child process. The child runs a module that calls `answer_requests`. It handles any number
+of requests, one after the other, because its imports take 0.3 s. Requests and responses are bytes.
 """
 
+import contextlib
 import os
-import select
+import queue
+import re
+import resource
 import signal
+import socket
+import struct
 import subprocess
 import sys
-import time
-from typing import Final
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
 
-from rnnserve.common.child_process import ChildProcess, exit_text
+from rnnserve.common.child_process import ChildProcess, die_with_parent, exit_text
 
-__all__ = ["SIZE_BYTES", "GuardedProcess", "ProcessEnded", "ProcessTooSlow"]
+__all__ = [
+    "GuardedProcess",
+    "ProcessEnded",
+    "ProcessTooSlow",
+    "answer_requests",
+    "limit_memory",
+    "limit_processor_seconds",
+]
 
-SIZE_BYTES: Final = 8
-"""Bytes of the size field before each request and each response."""
+_STALL_SECONDS = 60
+"""Seconds without progress in the middle of a message, after which the other process counts as hanging."""
 
-_BLOCK = 1 << 20
+_STATUS = Path("/proc/self/status")
 
 
 class ProcessEnded(Exception):
@@ -49,78 +60,118 @@ class GuardedProcess:
         This call doesn't wait for the child's imports. `niceness` is as for nice(1). May raise OSError.
         """
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        self._child = ChildProcess(
-            # -P: don't import from the working directory, which may contain anything.
-            [sys.executable, "-P", *arguments],
-            env={**os.environ, "PYTHONPATH": path},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-        )
-        if niceness:
-            self._child.give_way(niceness)
-        self._requests, self._answers = self._child.stdin.fileno(), self._child.stdout.fileno()
-        os.set_blocking(self._requests, False)
-        os.set_blocking(self._answers, False)
-        self._received = bytearray()
+        ours, theirs = socket.socketpair()
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _STALL_SECONDS, 0))
+        self._connection = Connection(ours.detach())
+        try:
+            self._child = ChildProcess(
+                # -P: don't import from the working directory, which may contain anything.
+                [sys.executable, "-P", *arguments],
+                env={**os.environ, "PYTHONPATH": path},
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        except BaseException:
+            self._connection.close()
+            raise
+        finally:
+            theirs.close()
+        with contextlib.suppress(OSError):  # the child has ended, or this process lacks the permission
+            os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
 
     @property
     def pid(self) -> int:
         """The process ID."""
         return self._child.pid
 
-    def send(self, request: bytes, seconds: float) -> None:
-        """Send a request within `seconds`. `receive` returns its response. May raise ProcessEnded or ProcessTooSlow."""
-        deadline = time.monotonic() + seconds
-        for part in (len(request).to_bytes(SIZE_BYTES, "little"), request):
-            unsent = memoryview(part)
-            while unsent:
-                self._wait(self._requests, select.POLLOUT, deadline)
-                try:
-                    unsent = unsent[os.write(self._requests, unsent[:_BLOCK]) :]
-                except BlockingIOError:
-                    continue
-                except BrokenPipeError:
-                    raise self._ended() from None
+    def send(self, request: bytes) -> None:
+        """Send a request. `receive` returns its response. May raise ProcessEnded or ProcessTooSlow."""
+        try:
+            self._connection.send_bytes(request)
+        except BlockingIOError:
+            raise ProcessTooSlow from None
+        except OSError:
+            raise self._ended() from None
 
     def receive(self, seconds: float) -> bytes:
         """Wait for the next response. May raise ProcessEnded, or ProcessTooSlow. After that, you can call it again."""
-        deadline = time.monotonic() + seconds
-        self._read_to(SIZE_BYTES, deadline)
-        end = SIZE_BYTES + int.from_bytes(self._received[:SIZE_BYTES], "little")
-        self._read_to(end, deadline)
-        answer = bytes(self._received[SIZE_BYTES:end])
-        del self._received[:end]
-        return answer
+        try:
+            if not self._connection.poll(max(0.0, seconds)):
+                raise ProcessTooSlow
+            return self._connection.recv_bytes()
+        except BlockingIOError:
+            raise ProcessTooSlow from None
+        except (EOFError, OSError):
+            raise self._ended() from None
 
     def kill(self) -> None:
         """End the process at once. Any thread may call this. A thread that waits for a response gets ProcessEnded."""
         self._child.send(signal.SIGKILL)
 
     def close(self) -> None:
-        """End the process at once and close its pipes."""
+        """End the process at once and close the connection to it."""
         self._child.kill()
-
-    def _read_to(self, size: int, deadline: float) -> None:
-        while len(self._received) < size:
-            self._wait(self._answers, select.POLLIN, deadline)
-            try:
-                block = os.read(self._answers, _BLOCK)
-            except BlockingIOError:
-                continue
-            if not block:
-                raise self._ended()
-            self._received += block
-
-    def _wait(self, pipe: int, event: int, deadline: float) -> None:
-        poll = select.poll()
-        poll.register(pipe, event)
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1e3):
-            raise ProcessTooSlow
+        self._connection.close()
 
     def _ended(self) -> ProcessEnded:
-        """Wait for the end of a process after it closed its pipes, and return the error for it."""
+        """Wait for the end of a process after it closed its end, and return the error for it."""
         self._child.send(signal.SIGKILL)  # no effect if it has already ended
         status = self._child.wait() or 0
         return ProcessEnded(f"with {exit_text(status).removeprefix('signal ')}")
+
+
+def answer_requests(answer: Callable[[bytes], bytes]) -> None:
+    """In the child: send an empty response when it is ready, then handle requests until the parent closes its end.
+
+    An exception of `answer` ends this process.
+    """
+    die_with_parent(sys.stdin.fileno())
+    connection = Connection(os.dup(sys.stdin.fileno()))
+    # Disable core dumps: a model that crashes on every load would fill the disk.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, the kernel kills this process first
+    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    # The lifeline: the thread that reads requests ends this process when the parent has ended. This also works during
+    # an inference call, because onnxruntime releases the interpreter's lock.
+    threading.Thread(target=_read_requests, args=(connection, requests), daemon=True).start()
+    connection.send_bytes(b"")
+    while True:
+        connection.send_bytes(answer(requests.get()))
+
+
+def limit_memory(more: int) -> None:
+    """Let this process allocate at most `more` bytes beyond its present memory. Replaces an earlier limit.
+
+    The limit is RLIMIT_DATA, which counts private writable memory. RLIMIT_AS would also count reserved address space.
+    CUDA reserves hundreds of gigabytes of it.
+    """
+    held = re.search(r"^VmData:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+    if held is None:
+        raise OSError(f"{_STATUS} does not say how much memory this process holds")
+    _limit(resource.RLIMIT_DATA, (int(held[1]) << 10) + more)
+
+
+def limit_processor_seconds(more: float) -> None:
+    """Let this process use at most `more` seconds of processor time from now on. Replaces an earlier limit.
+
+    Normally, the parent measures the time and kills this process. This limit matters if the parent has been
+    killed itself. Then an endless inference call that holds the interpreter's lock would keep the lifeline thread from
+    running.
+    """
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + more) + 1)
+
+
+def _limit(kind: int, soft: int) -> None:
+    hard = resource.getrlimit(kind)[1]
+    resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
+
+
+def _read_requests(connection: "Connection", requests: "queue.SimpleQueue[bytes]") -> None:
+    while True:
+        try:
+            requests.put(connection.recv_bytes())
+        except (EOFError, OSError):
+            os._exit(0)

@@ -1,15 +1,26 @@
-"""Format log lines as text, or as JSON for log collectors. Both include the time zone."""
+"""Format log lines as text, or as JSON for log collectors, and limit their rate.
+
+Both formats include the time zone. The limit keeps a peer from filling the disk by causing a line with every request.
+"""
 
 import datetime as dt
 import json
 import logging
 import os
+import time
+from collections.abc import Callable
 
-from rnnserve.common.request_lines import fields_of
+from rnnserve.common.request_lines import REQUESTS_LOGGER, LineBudget, fields_of
 
-__all__ = ["LOG_FORMATS", "log_formatter"]
+__all__ = ["LOG_FORMATS", "LogLimits", "log_formatter"]
 
 LOG_FORMATS = ("text", "json")
+
+_BURST = 20
+"""Lines in a row of the log, from one source line. Beyond it: one per second, with the number of dropped lines."""
+
+_LARGE_BURSTS = {"rnnserve.server.repository.loader": 1000}
+"""Larger bursts, by logger. The loader logs one line for each rejected version at startup, which can be many."""
 
 
 def log_formatter(name: str, *, has_process: bool) -> logging.Formatter:
@@ -50,3 +61,25 @@ class _JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line)
+
+
+class LogLimits(logging.Filter):
+    """Passes a burst of records from each source line, then one per second with the number of dropped records.
+
+    The limit applies to a source line, whatever the texts of its messages. Records about single requests always pass,
+    because `request_lines` already limits them.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._budgets = {burst: LineBudget(clock, burst) for burst in (_BURST, *_LARGE_BURSTS.values())}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log a record. The first record after dropped ones includes their number."""
+        if record.name == REQUESTS_LOGGER:
+            return True
+        budget = self._budgets[_LARGE_BURSTS.get(record.name, _BURST)]
+        left_out = budget.take(f"{record.pathname}:{record.lineno}")
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} ({left_out:,} more like this left out)", ()
+        return left_out is not None

@@ -4,6 +4,7 @@ They never contain a client's data: no values, no shapes, and no error texts, be
 part that a client chooses is its request id, of bounded size and in printable characters.
 """
 
+import collections
 import itertools
 import json
 import logging
@@ -31,10 +32,6 @@ REQUESTS_LOGGER = "rnnserve.requests"
 
 _BURST = 10
 """Lines in a row about single requests, for the same reason. Beyond it: one per second."""
-
-_MOST_A_SECOND = 50
-"""Lines per second about single requests, for all reasons. Beyond it: they are dropped, and the next line has their
-number."""
 
 _log = logging.getLogger(REQUESTS_LOGGER)
 
@@ -87,34 +84,29 @@ def _word(value: object) -> str:
 
 
 class LineBudget:
-    """The rate limit: for each kind a burst of lines, then one per second, and a limit for all kinds. Thread-safe.
+    """A rate limit: for each kind a burst of lines, then one per second. Thread-safe.
 
-    There are few kinds: a status with a reason.
+    There must be few kinds: a status with a reason, or a source line.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic, burst: int = _BURST) -> None:
+        self._clock, self._burst = clock, float(burst)
         self._lock = threading.Lock()
         self._of_kind: dict[str, tuple[float, float]] = {}  # remaining lines, and the time of that figure
-        self._of_all = float(_MOST_A_SECOND), clock()
-        self._left_out: dict[str, int] = {}
+        self._left_out: collections.Counter[str] = collections.Counter()
 
     def take(self, kind: str) -> int | None:
         """Count a line. Returns how many of its kind were dropped before it, or None if this one must be dropped."""
         with self._lock:
             now = self._clock()
-            lines, at = self._of_kind.get(kind, (float(_BURST), now))
-            lines = min(lines + now - at, _BURST)
-            every, every_at = self._of_all
-            every = min(every + _MOST_A_SECOND * (now - every_at), _MOST_A_SECOND)
-            if lines < 1 or every < 1:
-                self._of_kind[kind] = lines, now
-                self._of_all = every, now
-                self._left_out[kind] = self._left_out.get(kind, 0) + 1
-                return None
-            self._of_kind[kind] = lines - 1, now
-            self._of_all = every - 1, now
-            return self._left_out.pop(kind, 0)
+            lines, at = self._of_kind.get(kind, (self._burst, now))
+            lines = min(lines + now - at, self._burst)
+            has_line = lines >= 1
+            self._of_kind[kind] = lines - has_line, now
+            if has_line:
+                return self._left_out.pop(kind, 0)
+            self._left_out[kind] += 1
+            return None
 
     def left_out(self, kind: str) -> int:
         """Return how many lines of a kind were dropped since the last call or the last logged line."""
@@ -124,4 +116,4 @@ class LineBudget:
     def leave_out(self, kind: str, count: int = 1) -> None:
         """Count lines dropped for another reason."""
         with self._lock:
-            self._left_out[kind] = self._left_out.get(kind, 0) + count
+            self._left_out[kind] += count

@@ -5,7 +5,6 @@ They set the destination (OTEL_EXPORTER_OTLP_ENDPOINT, …_HEADERS), the samplin
 of the process (OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME) and the queue size (OTEL_BSP_MAX_QUEUE_SIZE).
 """
 
-import importlib.util
 import os
 import threading
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,8 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Traces", "TracesUnavailable", "check_traces", "start_traces", "traces_to"]
 
-_NEEDED = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
 _PROTOCOL = "http/protobuf"
+_KNOWN = {
+    "OTEL_TRACES_EXPORTER": ("otlp", "none"),
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": (_PROTOCOL,),
+    "OTEL_EXPORTER_OTLP_PROTOCOL": (_PROTOCOL,),
+}
+"""The possible values of variables, except empty ones."""
+
 _SERVICE_NAME = "rnnserve"
 _END_SECONDS = 1.0
 
@@ -43,16 +48,15 @@ class Traces(NamedTuple):
 
 def check_traces() -> None:
     """Raise TracesUnavailable if the extra `otel` is missing, or the environment sets another exporter or protocol."""
-    for name in _NEEDED:
-        if not _is_there(name):
-            raise TracesUnavailable(f"--traces {missing_package(name, 'otel')}")
-    exporter = os.environ.get("OTEL_TRACES_EXPORTER", "") or "otlp"
-    if exporter not in ("otlp", "none"):
-        raise TracesUnavailable(f"--traces exports over OTLP: OTEL_TRACES_EXPORTER={exporter} is neither otlp nor none")
-    for variable in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        protocol = os.environ.get(variable, "") or _PROTOCOL
-        if protocol != _PROTOCOL:
-            raise TracesUnavailable(f"--traces exports over {_PROTOCOL}: {variable}={protocol} is another protocol")
+    try:
+        import opentelemetry.exporter.otlp.proto.http
+        import opentelemetry.sdk  # noqa: F401
+    except ModuleNotFoundError as missing:
+        raise TracesUnavailable(f"--traces {missing_package(missing.name, 'otel')}") from missing
+    for variable, known in _KNOWN.items():
+        if os.environ.get(variable, "") not in ("", *known):
+            said = f"{variable}={os.environ[variable]} is not {' or '.join(known)}"
+            raise TracesUnavailable(f"--traces exports over OTLP and {_PROTOCOL}: {said}")
 
 
 def start_traces() -> Traces | None:
@@ -77,10 +81,3 @@ def traces_to(processor: "SpanProcessor") -> Traces:
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(processor)
     return Traces(provider.get_tracer("rnnserve"), provider)
-
-
-def _is_there(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except ModuleNotFoundError:
-        return False

@@ -8,116 +8,65 @@ gRPC's core and the C library write to descriptor 2 directly. If that is a pipe 
 non-blocking mode, so that their lines are lost instead.
 """
 
-import atexit
 import contextlib
 import io
 import os
 import select
 import stat
 import sys
-import threading
-import time
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING
 
-__all__ = ["UnblockedStream", "finish_output", "unblock_output"]
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+__all__ = ["finish_output", "unblock_output", "unblocked_stream"]
 
 _WAIT_SECONDS = 0.2
 """Seconds that a write waits for room. Beyond it: the line is dropped, and no write waits until there is room."""
 
-_END_SECONDS = 0.5
-"""Seconds to write the last lines at the end of the process."""
-
 _ATOMIC = 4096
-"""PIPE_BUF: bytes that a writable pipe accepts without blocking."""
+"""PIPE_BUF: bytes that a writable pipe accepts without blocking, all or none of them."""
 
 
-class UnblockedStream(io.TextIOBase):
-    """A text stream to a descriptor. Thread-safe."""
+class _DroppingFile(io.FileIO):
+    """A descriptor whose writes are dropped and counted if there is no room. `io.BufferedWriter` locks it."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        super().__init__(fd, "w", closefd=False)
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
-        self._lock = threading.Lock()
-        self._unfinished = ""
-        self._rest = b""  # the unwritten part of a line
         self._left_out = 0
 
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """Always UTF-8. Other characters are escaped."""
-        return "utf-8"
+    def write(self, text: "ReadableBuffer", /) -> int:
+        """Write lines, after the number of lines that were dropped before them, or drop them."""
+        lines, note, wait = bytes(text), b"", _WAIT_SECONDS
+        if self._left_out:
+            said = f"{self._left_out:,} lines left out here: they were not read as fast as they were written\n"
+            note, wait = said.encode(), 0.0
+        data = note + lines
+        for start in range(0, len(data), _ATOMIC):
+            if not self._has_written(data[start : start + _ATOMIC], wait):
+                self._left_out += lines.count(b"\n")
+                break
+        else:
+            self._left_out = 0
+        return len(lines)
 
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self._fd
+    def _has_written(self, data: bytes, wait: float) -> bool:
+        """Write up to `_ATOMIC` bytes within `wait` seconds. Returns False without room, True without a reader."""
+        try:
+            return bool(self._poll.poll(1e3 * wait)) and os.write(self.fileno(), data) == len(data)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
-    def isatty(self) -> bool:
-        """Return whether it is a terminal."""
-        return os.isatty(self._fd)
 
-    def writable(self) -> bool:
-        """Return True."""
-        return True
-
-    def write(self, text: str) -> int:
-        """Write the complete lines. An incomplete line waits for its end or for `flush`."""
-        with self._lock:
-            *lines, self._unfinished = (self._unfinished + text).split("\n")
-            for line in lines:
-                self._put(f"{line}\n")
-        return len(text)
-
-    def flush(self) -> None:
-        """Write the incomplete line as well."""
-        with self._lock:
-            rest, self._unfinished = self._unfinished, ""
-            if rest:
-                self._put(rest)
-
-    def finish(self, seconds: float = _END_SECONDS) -> None:
-        """Write the rest, within `seconds`."""
-        self.flush()
-        with self._lock:
-            self._catch_up(time.monotonic() + seconds)
-
-    def _put(self, text: str) -> None:
-        data = text.encode(errors="backslashreplace")
-        is_stuck = bool(self._rest or self._left_out)
-        deadline = time.monotonic() + (0.0 if is_stuck else _WAIT_SECONDS)
-        if self._catch_up(deadline):
-            self._rest = self._written(data, deadline)
-            if self._rest != data:
-                return
-            self._rest = b""
-        self._left_out += 1
-
-    def _catch_up(self, deadline: float) -> bool:
-        """Write the rest of a line and the number of dropped lines. Returns whether nothing is left."""
-        self._rest = self._written(self._rest, deadline)
-        if self._left_out and not self._rest:
-            note = f"{self._left_out:,} lines left out here: they were not read as fast as they were written\n".encode()
-            rest = self._written(note, deadline)
-            if rest == note:
-                return False
-            self._rest, self._left_out = rest, 0
-        return not self._rest
-
-    def _written(self, data: bytes, deadline: float) -> bytes:
-        """Write until the deadline and return the rest. If the reader is gone, drop the data."""
-        while data:
-            left = max(deadline - time.monotonic(), 0.0)
-            if not self._poll.poll(1e3 * left):
-                return data
-            try:
-                data = data[os.write(self._fd, data[:_ATOMIC]) :]
-            except BlockingIOError:  # there is room, but not enough
-                if not left:
-                    return data
-                time.sleep(1e-3)
-            except OSError:
-                return b""
-        return b""
+def unblocked_stream(fd: int) -> io.TextIOWrapper:
+    """Return a text stream to a descriptor, in UTF-8. It writes complete lines, and the rest on `flush`."""
+    return io.TextIOWrapper(
+        io.BufferedWriter(_DroppingFile(fd)), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
 
 
 def unblock_output() -> None:
@@ -141,13 +90,12 @@ def unblock_output() -> None:
 
 
 def finish_output() -> None:
-    """Write the last lines, for at most half a second. Call it before the process exits immediately."""
+    """Write incomplete lines. Call it before the process exits immediately."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, UnblockedStream):
-            stream.finish()
+        stream.flush()
 
 
-def _unblocked(fd: int, before: "IO[str] | None") -> "IO[str]":
+def _unblocked(fd: int, before: "IO[str] | None") -> io.TextIOWrapper:
     if before is not None:
         with contextlib.suppress(OSError):
             before.flush()
@@ -158,6 +106,4 @@ def _unblocked(fd: int, before: "IO[str] | None") -> "IO[str]":
             again = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
             os.dup2(again, fd)
             os.close(again)
-    stream = UnblockedStream(fd)
-    atexit.register(stream.finish)
-    return cast("IO[str]", stream)
+    return unblocked_stream(fd)

@@ -19,7 +19,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rnnserve.common.extras import missing_package
-from rnnserve.common.lasting_imports import rare_collections
 
 # onnxruntime 1.32 sends usage data to its vendor over HTTPS, and complains if it can't store an ID for that.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -81,9 +80,8 @@ _PLACES = ("errors", "description.publication", "publishing", "torchscript", "re
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - any public name
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    with rare_collections():
-        modules = (importlib.import_module(f"{__name__}.{place}") for place in _PLACES)
-        found = globals()[name] = next(getattr(each, name) for each in modules if name in each.__all__)
+    modules = (importlib.import_module(f"{__name__}.{place}") for place in _PLACES)
+    found = globals()[name] = next(getattr(each, name) for each in modules if name in each.__all__)
     return found
 
 

@@ -44,7 +44,7 @@ class FailedPass(ExportError):
     """A pass of the export raised an unexpected error, which is the `__cause__` of this one.
 
     Attributes:
-        name: The name of the pass. All passes are listed in docs/reference/passes.md.
+        name: The name of the pass, which is a function in the cause's traceback.
     """
 
     def __init__(self, name: str, message: str) -> None:

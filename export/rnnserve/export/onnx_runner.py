@@ -13,8 +13,13 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
-from rnnserve.common.guarded_work import answer_requests, limit_processor_seconds
+from rnnserve.common.guarded_process import (
+    GuardedProcess,
+    ProcessEnded,
+    ProcessTooSlow,
+    answer_requests,
+    limit_processor_seconds,
+)
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -64,7 +69,7 @@ class OnnxProcess:
                 if self._process is None:
                     self._process = GuardedProcess(__file__)
                     self._process.receive(_START_SECONDS)
-                self._process.send(_pack({**request, "seconds": self._seconds}, arrays), self._seconds)
+                self._process.send(_pack({**request, "seconds": self._seconds}, arrays))
                 answer, results = _unpack(self._process.receive(self._seconds))
             except ProcessEnded as error:
                 self._fault = f"onnxruntime ended the process that ran the model, {error}"

@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from rnnserve.common.lasting_imports import rare_collections
 from rnnserve.export.description.described_model import DescribedModel, describe_model, evaluating
 from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.publication import InputDescription, InputDescriptions, Publication, StateTree
@@ -39,7 +38,7 @@ from rnnserve.export.publishing import (
     triton_keeps_states,
 )
 from rnnserve.export.recurrent_guard import describe_finiteness
-from rnnserve.export.surroundings import left_as_they_were, one_thread
+from rnnserve.export.surroundings import left_as_they_were, one_thread, rare_collections
 from rnnserve.export.torchscript import script_bytes, script_model
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (

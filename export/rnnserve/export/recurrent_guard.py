@@ -1,7 +1,7 @@
 """Make recurrent operators return NaN whenever PyTorch does, and describe NaN and infinity for the manifest.
 
 onnxruntime's kernels of GRU, LSTM, and RNN with relu clamp values with `min` and `max`, which drop NaN. A NaN in a step
-turns into finite numbers, in that step and all later ones (docs/lab/findings.md, "NaN in recurrent kernels"). If NaN is
+turns into finite numbers, in that step and all later ones. If NaN is
 possible, the export adds guard nodes after the operator. They multiply the operator's input by the weights, or by some
 rows of the weights. If a step's products contain NaN, the row's results are NaN from this step on. A single infinity
 saturates the gates and leads to finite numbers, as in PyTorch. Two infinities lead to NaN if the weights subtract one

@@ -4,7 +4,8 @@
 - `front_pb2`: the messages between an HTTP gateway and its server, with many requests each.
 - `descriptor_pool`: the registry for the messages of these stubs.
 - `manifest_pb2`, `artifact`: a published version, its files and its manifest.
-- `golden`, `differences`: golden results, and the tolerances for another runtime.
+- `golden`, `differences`: golden results, and the tolerances for another runtime. `array_archives` reads .npz files in
+  bounded memory.
 - `triton_config`: a model's config.pbtxt.
 - `recorded_defaults`: values for inputs that a request leaves out.
 - `protocol_words`: names of metadata and parameters that clients and servers exchange.

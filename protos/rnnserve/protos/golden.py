@@ -1,7 +1,7 @@
 """Golden results: eager PyTorch's results for some inputs, and the tolerances for another runtime.
 
-A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/lab/findings.md,
-"Comparing recurrent models"). Each kind of case has its own rule:
+A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences. Each kind of case has its
+own rule:
 
 - `step`: one step from an arbitrary state. Nothing is amplified, so every value lies within a few ulps of eager's.
 - `sample` and `random`: given and drawn sequences. Over all cases of a kind the root mean square distance from the same
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.common.array_archives import read_arrays
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.array_archives import read_arrays
 from rnnserve.protos.artifact import GOLDEN, ArtifactError
 from rnnserve.protos.differences import coarseness, equally_non_finite, largest_difference, scale
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rnnserve.common.array_archives import read_arrays
 from rnnserve.protos import manifest_pb2
+from rnnserve.protos.array_archives import read_arrays
 from rnnserve.protos.artifact import DEFAULTS, MANIFEST, ArtifactError
 from rnnserve.protos.datatypes import DTYPES
 

@@ -14,7 +14,7 @@ __all__ = ["LEAST_HIDDEN", "choose_file"]
 
 LEAST_HIDDEN = 32
 """Smallest hidden size for which the loop serves. There it is 1.7 times as fast in the geometric mean over sizes of
-runs, and 0.84 times at worst (docs/lab/findings.md, "The RNN kernel")."""
+runs, and 0.84 times at worst."""
 
 
 def choose_file(model: bytes) -> tuple[str, str]:

@@ -7,7 +7,7 @@
     with Server(Settings(repository=Path("repository"), grpc_port=0)) as server:
         print(server.address)
 
-docs/architecture.md lists its packages. Each package imports only packages below it.
+docs/explanation/architecture.md lists its packages. Each package imports only packages below it.
 
 Importing this package has no side effects and doesn't import grpc or onnxruntime, because `Server` and `Settings` are
 imported at their first use. To read sockets the faster way, call `rnnserve.server.choose_polling()` before any code

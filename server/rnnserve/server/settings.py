@@ -111,7 +111,7 @@ _METAVARS: dict[Callable[[str], object], str] = {
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to serve. The options are described at each field and in docs/reference/options.md. Raises StartError."""
+    """How to serve. docs/reference/commands.md describes the options. Raises StartError."""
 
     repository: Path = _option(
         _MODELS,

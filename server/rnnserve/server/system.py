@@ -92,8 +92,7 @@ def _bind(host: str, port: int, *, shares: bool = False, backlog: int = 0, purpo
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         # As in gRPC, SO_REUSEADDR is set. Without it, connections in TIME_WAIT of a previous server without workers
-        # would block the port for a minute, because their sockets don't have SO_REUSEPORT (docs/lab/findings.md,
-        # "Stopping a server").
+        # would block the port for a minute, because their sockets don't have SO_REUSEPORT.
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shares:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -1,4 +1,4 @@
-"""Conformance: what clients in the wild can do with the server (docs/testing.md, "Conformance"; `make conformance`).
+"""Conformance: what clients in the wild can do with the server (`make conformance`).
 
 =====================  =========================================================================================
 file                   what it does

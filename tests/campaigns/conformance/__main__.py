@@ -8,9 +8,8 @@ from pathlib import Path
 
 from benchmarks.environments import Environment
 from benchmarks.errors import MissingDependency
-from campaigns.conformance.clients import CLIENTS, TRITON, Client
+from campaigns.conformance.clients import CLIENTS, Client
 from campaigns.conformance.document import SCHEMATHESIS, DocumentRun, run_schemathesis
-from campaigns.conformance.examples import EXAMPLES, ExampleRun, print_examples, run_examples
 from campaigns.conformance.features import FEATURES, HTTP_FEATURES
 from campaigns.conformance.http_clients import HTTP_CLIENTS
 from campaigns.conformance.outcomes import Kind, Outcome
@@ -40,12 +39,8 @@ def main() -> int:
     chosen = [client for client in _ALL if not args.client or client.name in args.client]
     commands, skipped = _prepare(chosen)
     has_document = (not args.client or _DOCUMENT in args.client) and _is_there(SCHEMATHESIS, _DOCUMENT)
-    has_examples = args.examples is not None and _is_there(TRITON, "tritonclient's examples")
-    if args.examples is None:
-        _say("tritonclient's examples: skipped, since no package has them; see --examples")
 
     found: dict[str, dict[str, dict[str, Outcome]]] = {client.name: {} for client in chosen}
-    examples: dict[str, list[ExampleRun]] = {}
     documents: dict[str, DocumentRun] = {}
     with tempfile.TemporaryDirectory(prefix="conformance-") as folder:
         work = Path(folder)
@@ -63,9 +58,6 @@ def main() -> int:
                 if has_document:
                     _say(f"{_DOCUMENT}, {transport}")
                     documents[transport] = run_schemathesis(plan)
-                if has_examples:
-                    _say(f"tritonclient's examples, {transport}")
-                    examples[transport] = run_examples(args.examples, plan)
 
     columns = {client.name: _column(client, found[client.name], skipped) for client in chosen}
     for features in (FEATURES, HTTP_FEATURES):
@@ -73,14 +65,12 @@ def main() -> int:
         if some:
             titled = {client.title: columns[client.name] for client in some}
             versions = {client.title: client.environment.version() for client in some if client.name in commands}
-            print(render_table(titled, versions, markdown=args.markdown, features=features), end="\n\n")
-    print_examples(examples)
+            print(render_table(titled, versions, features), end="\n\n")
     for transport, run in documents.items():
         print(f"{_DOCUMENT}, {transport}: {'works' if run.holds else 'FAILED'}: {run.words}")
     kinds = [outcome.kind for outcomes in columns.values() for outcome in outcomes.values()]
     _say(", ".join(f"{kinds.count(kind)} {kind.value}" for kind in Kind))
-    others: list[DocumentRun | ExampleRun] = [*documents.values(), *(run for runs in examples.values() for run in runs)]
-    return 1 if Kind.FAILED in kinds or not all(run.holds for run in others) else 0
+    return 1 if Kind.FAILED in kinds or not all(run.holds for run in documents.values()) else 0
 
 
 def _prepare(chosen: Sequence[Client]) -> tuple[dict[str, list[str]], dict[str, str]]:
@@ -123,18 +113,8 @@ def _parse_arguments() -> argparse.Namespace:
         "--client", action="append", choices=names, metavar="NAME", help="only this one; may be repeated"
     )
     parser.add_argument("--transport", action="append", choices=_TRANSPORTS, help="only this one (default: all)")
-    parser.add_argument("--markdown", action="store_true", help="print the table for docs/reference/grpc-clients.md")
-    parser.add_argument(
-        "--examples",
-        type=Path,
-        metavar="FOLDER",
-        help="run Triton's own examples, too: src/python/examples of a checkout of triton-inference-server/client",
-    )
     parser.add_argument("--list", action="store_true", help="list the clients, and try none")
-    args = parser.parse_args()
-    if args.examples and not (args.examples / EXAMPLES[0].file).is_file():
-        parser.error(f"--examples: {args.examples} has no {EXAMPLES[0].file}")
-    return args
+    return parser.parse_args()
 
 
 def _say(words: str) -> None:

@@ -38,7 +38,6 @@ def lacking(reasons: Mapping[str, str]) -> dict[str, str]:
 
 TRITON = Environment(FOLDER / "tritonclient", ("tritonclient[grpc]==2.73.0",), "tritonclient")
 _KSERVE = Environment(FOLDER / "kserve", ("kserve==0.21.0",), "KServe's SDK")
-_REFLECTION = Environment(FOLDER / "reflection", ("grpc-requests==0.1.21", "numpy"), "grpc_requests")
 
 _NOT_OF_TRITON = {
     "it leaves shapes as they are": "batch-option",
@@ -113,12 +112,6 @@ CLIENTS = (
             "connect.mjs",
         ),
         lacking(_NOT_BUT_OF_PERF_ANALYZER | {"it takes descriptors, and asks for none": "reflection"}),
-    ),
-    Client(
-        "reflection",
-        "grpc\\_requests",
-        PythonProgram(_REFLECTION, "reflection"),
-        lacking(_NOT_BUT_OF_PERF_ANALYZER | {"it waits for each answer": "infer-async cancellation"}),
     ),
     Client(
         "cpp",

@@ -10,12 +10,6 @@ __all__ = ["HTTP_CLIENTS"]
 _TRITON = Environment(FOLDER / "tritonclient-http", ("tritonclient[http]==2.73.0",), "tritonclient over HTTP")
 _KSERVE = Environment(FOLDER / "kserve", ("kserve==0.21.0",), "KServe's SDK")
 _MLSERVER = Environment(FOLDER / "mlserver", ("mlserver==1.7.1",), "MLServer's command")
-_GENERATED = Environment(
-    FOLDER / "open-inference-openapi", ("open-inference-openapi==2.0.0.1", "numpy"), "the generated client"
-)
-_PYDANTIC = Environment(
-    FOLDER / "pydantic-open-inference", ("pydantic-open-inference==1.3.2",), "pydantic-open-inference"
-)
 _REQUESTS = Environment(FOLDER / "requests", ("requests==2.34.2", "numpy"), "requests")
 _HTTPX = Environment(FOLDER / "httpx", ("httpx==0.28.1", "numpy"), "httpx")
 
@@ -43,21 +37,6 @@ _NOT_OF_MLSERVER = {
     "it takes batches apart by the outputs of single requests": "outputs",
     "it has no option for it": "compressed-requests compressed-answers",
 }
-_NOT_OF_GENERATED = {
-    "the protocol's document does not have it": f"models model-config {_NOT_OF_METHODS}",
-    "the protocol's document has JSON only": "infer-binary infer-raw compressed-requests compressed-answers",
-    "it writes whole numbers as 3.0, which is no INT64": "infer-integers",
-    "it waits for each answer": "infer-async",
-    "its methods take no headers": "headers",
-    "it takes one address, and keeps its connection": "sequence-key",
-}
-_NOT_OF_PYDANTIC = {
-    "it has no method for it": "live server-metadata models model-config classification timeout priority parameters "
-    f"sequence sequence-key carried {_NOT_OF_METHODS}",
-    "it sends and reads JSON only": "infer-binary infer-raw compressed-requests compressed-answers",
-    "it waits for each answer": "infer-async walks",
-    "its methods take no headers, ids or certificates": "id headers tls",
-}
 
 
 def _client(name: str, title: str, environment: ClientEnvironment, lacks: dict[str, str]) -> Client:
@@ -77,18 +56,6 @@ HTTP_CLIENTS = (
     ),
     _client("kserve-rest", "KServe's SDK", PythonProgram(_KSERVE, "kserve_rest"), _NOT_OF_KSERVE),
     _client("mlserver", "`mlserver infer`", PythonProgram(_MLSERVER, "mlserver_infer"), _NOT_OF_MLSERVER),
-    _client(
-        "open-inference-openapi",
-        "open-inference-openapi",
-        PythonProgram(_GENERATED, "generated_client"),
-        _NOT_OF_GENERATED,
-    ),
-    _client(
-        "pydantic-open-inference",
-        "pydantic-open-inference",
-        PythonProgram(_PYDANTIC, "pydantic_client"),
-        _NOT_OF_PYDANTIC,
-    ),
     _client("requests", "requests", PythonProgram(_REQUESTS, "by_requests"), {}),
     _client("httpx", "httpx", PythonProgram(_HTTPX, "by_httpx"), {}),
     _client(

@@ -26,7 +26,7 @@ def run_program(
     """Run a program and judge what it prints.
 
     Args:
-        command: The program, which gets the plan as its argument.
+        command: The program, which gets the plan, and the names in `lacks`, as its arguments.
         plan: From `served.serve_all`.
         lacks: What the client does not offer: reasons by the features' names.
         seconds: How long it may take; then it is ended, and what it has not tried has FAILED.
@@ -40,7 +40,7 @@ def run_program(
     """
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(
-            [*command, str(plan)], stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+            [*command, str(plan), *lacks], stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
         ) as process:
             try:
                 printed, _ = process.communicate(timeout=seconds)

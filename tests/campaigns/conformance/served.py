@@ -55,20 +55,6 @@ class Text(nn.Module):
         return self.classify(h_n[-1])
 
 
-class Simple(nn.Module):
-    """The sum and the difference of two rows: the model `simple` of Triton's examples."""
-
-    def forward(self, INPUT0: Tensor, INPUT1: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803 - the examples' names
-        return INPUT0 + INPUT1, INPUT0 - INPUT1
-
-
-class SimpleSequence(nn.Module):
-    """The input, and one more at the start of a sequence: the model `simple_sequence` of Triton's examples."""
-
-    def forward(self, INPUT: Tensor, started: Tensor) -> tuple[Tensor, Tensor]:  # noqa: N803 - the examples' name
-        return INPUT + 1 - started, started * 0 + 1
-
-
 @dataclasses.dataclass(frozen=True)
 class Answers:
     """Inputs and right answers, by eager PyTorch, as programs read them.
@@ -116,29 +102,6 @@ def publish_models(repository: Path, work: Path) -> Answers:
         labels=labels["text"],
         progress=False,
     )
-    for name, dtype in (("simple", "int32"), ("simple_int8", "int8")):
-        element = Integers("batch", ("elements", 16), low=-50, high=50, dtype=dtype)
-        publish(
-            Simple(),
-            name,
-            repository=repository,
-            inputs={"INPUT0": element, "INPUT1": element},
-            outputs=["OUTPUT0", "OUTPUT1"],
-            progress=False,
-        )
-    publish(
-        SimpleSequence(),
-        "simple_sequence",
-        repository=repository,
-        inputs={
-            "INPUT": Integers("batch", ("elements", 1), low=-1000, high=1000, dtype="int32"),
-            "started": Integers("batch", ("elements", 1), low=0, high=2, dtype="int32"),
-        },
-        outputs=["OUTPUT", "started_n"],
-        states={"started_n": "started"},
-        progress=False,
-    )
-
     walks = [torch.randn(length, 2) for length in _WALK_LENGTHS]
     rows = [torch.randint(_TOKENS, (length,)) for length in _WALK_LENGTHS]
     with torch.no_grad():

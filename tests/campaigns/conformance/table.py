@@ -1,11 +1,15 @@
-"""The table of clients and features, as text for a terminal or in Markdown."""
+"""The table of clients and features: as text for a terminal, and what the documentation says of it."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
+from campaigns.conformance.clients import CLIENTS, Client
+from campaigns.conformance.environments import NodeProgram, PythonProgram
 from campaigns.conformance.features import FEATURES, Feature
+from campaigns.conformance.http_clients import HTTP_CLIENTS
 from campaigns.conformance.outcomes import Kind, Outcome
 
-__all__ = ["merge_transports", "render_table"]
+__all__ = ["documented_grpc_clients", "documented_http_clients", "merge_transports", "render_table"]
 
 Outcomes = Mapping[str, Outcome]
 """By the names of the features."""
@@ -33,8 +37,6 @@ def merge_transports(by_transport: Mapping[str, Outcomes]) -> dict[str, Outcome]
 def render_table(
     columns: Mapping[str, Outcomes],
     versions: Mapping[str, str],
-    *,
-    markdown: bool,
     features: Sequence[Feature] = FEATURES,
 ) -> str:
     """Render the table, and what the server or the client said under it, each sentence once.
@@ -42,28 +44,22 @@ def render_table(
     Args:
         columns: Outcomes by the clients' titles, in order.
         versions: The versions of the clients by their titles, of those that were tried.
-        markdown: Whether for a document; else for a terminal.
         features: The table's rows.
     """
     titles = [f"{title} {versions.get(title, '')}".strip() for title in columns]
     rows = [
         [feature.title, *(outcomes[feature.name].kind.value for outcomes in columns.values())] for feature in features
     ]
-    grid, notes = _grid(["feature", *titles], rows, markdown=markdown), _notes(columns, features, markdown=markdown)
-    return "\n".join([*grid, "", *notes])
+    return "\n".join([*_grid(["feature", *titles], rows), "", *_notes(columns, features)])
 
 
-def _grid(head: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool) -> list[str]:
-    if markdown:
-        rows = [["-" if cell == Kind.NOT_OFFERED.value else cell for cell in row] for row in rows]
-        lines = [head, ["---"] * len(head), *rows]
-        return ["| " + " | ".join(line).replace(Kind.FAILED.value, f"**{Kind.FAILED.value}**") + " |" for line in lines]
+def _grid(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     head = [cell.replace("\\", "") for cell in head]
     widths = [max(len(row[at]) for row in [head, *rows]) for at in range(len(head))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [head, *rows]]
 
 
-def _notes(columns: Mapping[str, Outcomes], features: Sequence[Feature], *, markdown: bool) -> list[str]:
+def _notes(columns: Mapping[str, Outcomes], features: Sequence[Feature]) -> list[str]:
     lines = []
     for feature in features:
         said: dict[tuple[Kind, str], list[str]] = {}
@@ -87,4 +83,34 @@ def _notes(columns: Mapping[str, Outcomes], features: Sequence[Feature], *, mark
     lines += [
         f"- not offered by {', '.join(titles)}, since {reason}: {names}" for (reason, names), titles in lacked.items()
     ]
-    return lines if markdown else [line.replace("\\", "") for line in lines]
+    return [line.replace("\\", "") for line in lines]
+
+
+def documented_grpc_clients() -> Iterator[str]:
+    """Yield what `make conformance` expects of the clients over gRPC, in Markdown."""
+    yield from _documented(CLIENTS)
+
+
+def documented_http_clients() -> Iterator[str]:
+    """Yield the same for the clients over HTTP."""
+    yield from _documented(HTTP_CLIENTS)
+
+
+def _documented(clients: Sequence[Client]) -> Iterator[str]:
+    features = clients[0].features
+    yield f"Tried, and working: {'; '.join(feature.title for feature in features if not feature.refused)}.\n"
+    refused = [f"{feature.title} ({feature.refused})" for feature in features if feature.refused]
+    yield f"Tried, and refused as it should be: {'; '.join(refused)}.\n"
+    yield "| client | it doesn't offer |\n| --- | --- |"
+    for client in clients:
+        lacking = [feature.title for feature in features if feature.name in client.lacks and not feature.refused]
+        short = dict.fromkeys(re.split(r"[:(]|, ", title)[0].strip() for title in lacking)
+        yield f"| {f'{client.title} {_pinned(client)}'.strip()} | {'; '.join(short) or '-'} |"
+
+
+def _pinned(client: Client) -> str:
+    """Return the version that is tried; empty for programs of the machine, which have any."""
+    match client.environment:
+        case PythonProgram() | NodeProgram(packages=(_, *_)):
+            return client.environment.version()
+    return ""

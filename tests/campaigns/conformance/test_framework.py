@@ -1,19 +1,17 @@
 """The framework of the conformance run: what programs print becomes a table. No client, no server and no network."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 from benchmarks.errors import MissingDependency
 from campaigns.conformance.clients import CLIENTS
-from campaigns.conformance.environments import ROOT, CppProgram, NodeProgram, PythonProgram
+from campaigns.conformance.environments import CppProgram, NodeProgram
 from campaigns.conformance.features import FEATURES, HTTP_FEATURES
 from campaigns.conformance.http_clients import HTTP_CLIENTS
 from campaigns.conformance.outcomes import Kind, Outcome, judge
-from campaigns.conformance.running import run_program
-from campaigns.conformance.table import merge_transports, render_table
+from campaigns.conformance.table import merge_transports
 
 WORKS = Outcome(Kind.WORKS)
 PROGRAMS = Path(__file__).with_name("programs")
@@ -79,60 +77,10 @@ def test_what_is_not_offered_and_yet_tried():
     assert (outcome.kind, "it cannot" in outcome.words) == (Kind.FAILED, True)
 
 
-@pytest.mark.parametrize(
-    ("lines", "lacks"),
-    [
-        ([line("no such feature", "works")], {}),
-        ([line("live", "works")] * 2, {}),
-        ([line("live", "perhaps")], {}),
-        (["Traceback"], {}),
-        ([], {"no such feature": "it cannot"}),
-    ],
-)
-def test_lines_that_cannot_be_judged(lines, lacks):
-    with pytest.raises(ValueError, match=r"no such feature|told before|perhaps|Expecting value"):
-        judge(lines, lacks)
-
-
-def test_a_program_that_ends_early_or_never(tmp_path):
-    plan = tmp_path / "plan.json"
-    plan.write_text(line("live", "works"))
-    code = "import sys, time; print(open(sys.argv[1]).read(), flush=True); "
-    ended = run_program([sys.executable, "-c", code + "sys.exit('the reason')"], plan, {})
-    assert ended["live"] == WORKS
-    assert ended["ready"] == Outcome(Kind.FAILED, "its program ended with status 1: the reason")
-    slow = run_program([sys.executable, "-c", code + "time.sleep(60)"], plan, {}, seconds=1)
-    assert slow["live"] == WORKS
-    assert slow["ready"] == Outcome(Kind.FAILED, "its program did not end within 1 s")
-
-
 def test_transports_that_differ_show_the_worse():
     good, bad = {"live": WORKS}, {"live": Outcome(Kind.FAILED, "UNAVAILABLE")}
     assert merge_transports({"fast path": good, "plain": good}) == good
     assert merge_transports({"fast path": good, "plain": bad})["live"] == Outcome(Kind.FAILED, "plain: UNAVAILABLE")
-
-
-def test_the_table():
-    found = judge(every_feature().values(), {})
-    columns = {
-        "one\\_client": found,
-        "other": found | {"live": Outcome(Kind.FAILED, "no answer"), "ready": Outcome(Kind.NOT_OFFERED, "it cannot")},
-        "absent": {feature.name: Outcome(Kind.SKIPPED, "no network") for feature in FEATURES},
-    }
-    lines = render_table(columns, {"one\\_client": "1.2"}, markdown=True).splitlines()
-    assert lines[:3] == [
-        "| feature | one\\_client 1.2 | other | absent |",
-        "| --- | --- | --- | --- |",
-        "| `ServerLive` | works | **FAILED** | skipped |",
-    ]
-    assert "- `ServerLive`, FAILED: other: no answer" in lines
-    title = next(feature.title for feature in FEATURES if feature.name == "ready")
-    assert f"- not offered by other, since it cannot: {title}" in lines
-    assert "- absent was skipped: no network" in lines
-    plain = render_table(columns, {}, markdown=False)
-    assert "one_client" in plain
-    assert "FAILED" in plain
-    assert "|" not in plain
 
 
 def test_a_tool_that_is_missing_is_the_reason_why_a_client_is_skipped(monkeypatch, tmp_path):
@@ -143,36 +91,3 @@ def test_a_tool_that_is_missing_is_the_reason_why_a_client_is_skipped(monkeypatc
     ):
         with pytest.raises(MissingDependency, match=reason):
             environment.prepare()
-
-
-def test_each_client_has_a_program_of_its_own():
-    files = []
-    for client in (*CLIENTS, *HTTP_CLIENTS):
-        match client.environment:
-            case PythonProgram(_, module):
-                files.append(f"{module}.py")
-            case NodeProgram(_, _, file):
-                files.append(file)
-            case CppProgram(_, sources):
-                files += sources
-    assert len(set(files)) == len(files)
-    for file in files:
-        assert (PROGRAMS / file).is_file()
-
-
-@pytest.mark.parametrize(
-    ("clients", "features", "document"),
-    [(CLIENTS, FEATURES, "grpc-clients.md"), (HTTP_CLIENTS, HTTP_FEATURES, "http-clients.md")],
-)
-def test_the_document_has_a_row_for_each_feature_and_a_column_for_each_client(clients, features, document):
-    """`make conformance CONFORMANCE_FLAGS=--markdown` prints the tables."""
-    lines = (ROOT / "docs" / "reference" / document).read_text().splitlines()
-    (head,) = [at for at, line in enumerate(lines) if line.startswith("| feature |")]
-    columns = [cell.strip().rpartition(" ")[0] for cell in lines[head].strip("| ").split(" | ")[1:]]
-    assert columns == [client.title for client in clients]
-    rows = [line.strip("| ").split(" | ") for line in lines[head + 2 : head + 2 + len(features)]]
-    assert [row[0] for row in rows] == [feature.title for feature in features]
-    for feature, row in zip(features, rows, strict=True):
-        expected = "refused" if feature.refused else "works"
-        found = {client.name: cell for client, cell in zip(clients, row[1:], strict=True)}
-        assert found == {client.name: "-" if feature.name in client.lacks else expected for client in clients}

@@ -1,13 +1,12 @@
 """A server in a process of its own that attacks may ruin: its log is read in pieces, and it is started again."""
 
 import contextlib
-import time
 from pathlib import Path
 
 from campaigns.drills.wire.attack import Attack
 from campaigns.drills.wire.bystander import Bystander
 from campaigns.drills.wire.drill import Result, drill
-from campaigns.drills.wire.resident_memory import resident_bytes
+from campaigns.drills.wire.resident_memory import resident_bytes, settles_below
 from campaigns.drills.wire.target import Target
 from kit.served import ServedProcess, served
 
@@ -56,12 +55,7 @@ class AttackedServer:
 
     def settles_below(self, most: int, seconds: float = 10.0) -> bool:
         """Whether resident memory falls below so many bytes within some seconds."""
-        deadline = time.monotonic() + seconds
-        while self.resident >= most:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.1)
-        return True
+        return settles_below(lambda: self.resident, most, seconds)
 
     def stop(self) -> None:
         """Kill the server, if one runs."""

@@ -1,11 +1,13 @@
-"""Drills: what tries to break a server, beside a bystander that must notice little of it (docs/limits.md).
+"""Drills try to break a server, beside another client that must notice little (docs/reference/errors-and-limits.md).
 
 After the tests a table tells what each drill cost: the bystander's longest wait, and the server's memory.
 """
 
 import pytest
 
-from campaigns.drills.drilled import Bystander, drilled
+from campaigns.drills.drilled import SMALL, drilled
+from campaigns.drills.wire.bystander import Bystander, Sighting
+from kit.waiting import until
 from rnnserve.client.aligned_table import format_aligned_table
 
 COSTS = pytest.StashKey[list[list[str]]]()
@@ -24,24 +26,40 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 @pytest.fixture
-def server(repository, request):
+def server(repository):
     """A fresh server, since memory that an earlier drill took would be counted."""
     with drilled(repository) as server:
         yield server
-        _note(request, server, [])
+
+
+class Watching(Bystander):
+    """A bystander that keeps what it has reported.
+
+    Attributes:
+        seen: Reports so far.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address, SMALL)
+        self.seen: list[Sighting] = []
+
+    def report(self) -> Sighting:
+        self.seen.append(super().report())
+        return self.seen[-1]
 
 
 @pytest.fixture
 def bystander(server, request):
-    with Bystander(server.port) as bystander:
+    """A client that asks the server all the while, and is never failed."""
+    bystander = Watching(server.server.address)
+    with bystander:
+        until(lambda: bystander.report().requests)
+        bystander.seen.clear()
         yield bystander
-    request.node.user_properties.append(("waits", bystander.waits))
-    assert bystander.failures == []
-
-
-def _note(request, server, waits):
-    waits = dict(request.node.user_properties).get("waits", waits)
-    note_cost(request, len(waits), max(waits, default=0.0), server.peak, server.resident)
+        bystander.report()
+    requests, longest = sum(seen.requests for seen in bystander.seen), max(seen.longest for seen in bystander.seen)
+    note_cost(request, requests, longest, server.peak, server.resident)
+    assert not any(seen.failures for seen in bystander.seen), [seen.text for seen in bystander.seen]
 
 
 def note_cost(request, answers: int, longest: float, peak: int, resident: int, of: str = "") -> None:

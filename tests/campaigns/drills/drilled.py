@@ -1,23 +1,25 @@
-"""A server that is drilled: a process, a bystander that asks it all the while, and what it takes and logs."""
+"""A server under a drill: its process, a bystander that sends requests to it, its memory and its log."""
 
 import contextlib
-import resource
+import itertools
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import numpy as np
 
+from campaigns.drills.wire.resident_memory import ResidentMemory, resident_bytes, settles_below
 from kit.inference_requests import request
 from kit.served import ServedProcess, served
-from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["INFER", "MODEL", "Bystander", "DrilledServer", "Infer", "drilled", "keep_in_flight", "points", "unread"]
+__all__ = ["INFER", "MODEL", "SMALL", "DrilledServer", "Infer", "drilled", "keep_in_flight", "points"]
 
 MODEL = "direction_simple"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
+PATIENCE = 60.0
 
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
@@ -27,54 +29,8 @@ def points(batch: int, steps: int) -> np.ndarray:
     return np.linspace(-1, 1, batch * steps * 2, dtype=np.float32).reshape(batch, steps, 2)
 
 
-class Bystander:
-    """A client that asks a small question again and again, on a connection of its own.
-
-    Attributes:
-        waits: Seconds that each answer took.
-        failures: What it was told instead of an answer.
-    """
-
-    def __init__(self, port: int) -> None:
-        self.waits: list[float] = []
-        self.failures: list[str] = []
-        self._asked_at: float | None = None
-        self._port = port
-        self._ends = threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
-
-    def __enter__(self) -> "Bystander":
-        self._thread.start()
-        while not self.waits and not self.failures:
-            time.sleep(0.01)
-        self.waits.clear()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ends.set()
-        self._thread.join(60)
-
-    @property
-    def longest(self) -> float:
-        """Seconds of its longest wait, that for an answer that has not come yet included."""
-        asked_at = self._asked_at
-        return max([*self.waits, 0.0 if asked_at is None else time.perf_counter() - asked_at])
-
-    def _ask(self) -> None:
-        question = request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()
-        with grpc.insecure_channel(f"127.0.0.1:{self._port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
-            infer = channel.unary_unary(INFER)
-            answer = infer(question, timeout=60)
-            while not self._ends.is_set():
-                started = self._asked_at = time.perf_counter()
-                try:
-                    if infer(question, timeout=60) != answer:
-                        self.failures.append("another answer")
-                except grpc.RpcError as error:
-                    self.failures.append(f"{error.code().name}: {error.details()}")
-                self.waits.append(time.perf_counter() - started)
-                self._asked_at = None
-                time.sleep(2e-3)
+SMALL = request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()
+"""The bystander's request."""
 
 
 class Infer:
@@ -85,7 +41,7 @@ class Infer:
         self.call = self.channel.unary_unary(INFER)
 
     def said(self, payload: bytes, *, gzip: bool = False) -> str:
-        """Send bytes; give the status's name and its message."""
+        """Send bytes. Return the name of the status and its message."""
         compression = grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression
         try:
             self.call(payload, timeout=180, compression=compression)
@@ -100,70 +56,53 @@ class DrilledServer:
     Attributes:
         server: The server.
         port: Where it listens.
-        peak: The highest resident memory so far, in bytes.
     """
 
-    def __init__(self, server: ServedProcess) -> None:
-        self.server = server
-        self.port = server.port
-        self.peak = 0
-        self._ends = threading.Event()
-        self._watcher = threading.Thread(target=self._watch, daemon=True)
+    def __init__(self, server: ServedProcess, memory: ResidentMemory) -> None:
+        self.server, self.port, self._memory = server, server.port, memory
 
-    def __enter__(self) -> "DrilledServer":
-        self._watcher.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ends.set()
-        self._watcher.join()
+    @property
+    def peak(self) -> int:
+        """The highest resident memory so far, in bytes."""
+        return self._memory.peak
 
     @property
     def resident(self) -> int:
         """Resident memory in bytes."""
-        pages = Path(f"/proc/{self.server.process.pid}/statm").read_text().split()[1]
-        return int(pages) * resource.getpagesize()
-
-    def _watch(self) -> None:
-        while not self._ends.wait(5e-3):
-            self.peak = max(self.peak, self.resident)
+        return resident_bytes(self.server.process.pid)
 
     def settles_below(self, most: int, seconds: float = 10) -> bool:
         """Whether resident memory falls below so many bytes within some seconds."""
-        deadline = time.monotonic() + seconds
-        while self.resident >= most:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.1)
-        return True
+        return settles_below(lambda: self.resident, most, seconds)
 
 
 @contextlib.contextmanager
 def drilled(repository: Path, *options: str) -> Iterator[DrilledServer]:
     """Serve `repository` in a process. After the block it must still run, have logged no traceback, and end well."""
-    with served(repository, "process", options=options) as server, DrilledServer(server) as watched:
-        yield watched
+    with served(repository, "process", options=options) as server:
+        with ResidentMemory(server.process.pid) as memory:
+            yield DrilledServer(server, memory)
         assert not server.has_ended, server.log
     assert "Traceback" not in server.log, server.log
     assert "internal error" not in server.log, server.log
 
 
-def unread(client: Infer, payload: bytes) -> grpc.Call:
-    """Send bytes and read no response: it waits at the server, but for what one window of flow control takes."""
-    call: grpc.Call = client.channel.unary_stream(INFER)(payload, timeout=60)  # type: ignore[arg-type]
-    return call
+def keep_in_flight(port: int, payload: bytes, count: int, seconds: float) -> Counter[str]:
+    """Keep as many calls in flight on one connection, each reopened by the answer; give the statuses, by their name."""
+    client, said, are_done = Infer(port), Counter[str](), threading.Event()
+    ends, left = time.monotonic() + seconds, itertools.count(1)
 
+    def ask():
+        client.call.future(payload, timeout=PATIENCE).add_done_callback(take)
 
-def keep_in_flight(port: int, payload: bytes, count: int, seconds: float) -> int:
-    """Keep as many calls in flight as told, on one connection for each 128, and give how many were answered."""
-    clients = [Infer(port) for _ in range(-(-count // 128))]
-    answered, ends = 0, time.monotonic() + seconds
-    while time.monotonic() < ends:
-        futures = [client.call.future(payload, timeout=60) for client in clients for _ in range(count // len(clients))]
-        answered += sum(future.exception() is None for future in futures)
-    return answered
+    def take(call):
+        said[call.code().name] += 1
+        if time.monotonic() < ends:
+            ask()
+        elif next(left) == count:
+            are_done.set()
 
-
-def message(**fields: object) -> bytes:
-    """A ModelInferRequest of these fields as bytes."""
-    return pb.ModelInferRequest(**fields).SerializeToString()  # type: ignore[arg-type]
+    for _ in range(count):
+        ask()
+    assert are_done.wait(PATIENCE)
+    return said

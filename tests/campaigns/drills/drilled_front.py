@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from campaigns.drills.drilled import MODEL, points
+from campaigns.drills.drilled import SMALL as SMALL_CALL
 from campaigns.drills.http.bystander import MODULE
 from campaigns.drills.wire.bystander import Bystander, Sighting
-from campaigns.drills.wire.resident_memory import resident_bytes
-from kit.inference_requests import request
+from campaigns.drills.wire.resident_memory import resident_bytes, settles_below
 from kit.served import ServedProcess, served
 
 __all__ = ["DrilledFront", "drilled_front"]
@@ -40,7 +39,7 @@ class DrilledFront:
         self._ends = threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._bystanders = {
-            "gRPC": Bystander(process.address, request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()),
+            "gRPC": Bystander(process.address, SMALL_CALL),
             "HTTP": Bystander(f"127.0.0.1:{port}", SMALL, MODULE),
         }
         time.sleep(0.5)  # they ask
@@ -53,7 +52,7 @@ class DrilledFront:
         return pid
 
     def sightings(self) -> dict[str, Sighting]:
-        """What the bystanders have met since the last call."""
+        """The bystanders' observations since the last call."""
         return {name: bystander.report() for name, bystander in self._bystanders.items()}
 
     def resident(self) -> tuple[int, int]:
@@ -62,17 +61,12 @@ class DrilledFront:
         return alone, resident_bytes(self._pid) - alone
 
     def forget_peak(self) -> None:
-        """Begin anew."""
+        """Start again."""
         self.peak = self.reader_peak = 0
 
     def settles_below(self, most: int, seconds: float = 10.0) -> bool:
         """Whether the memory of both falls below so many bytes within some seconds."""
-        deadline = time.monotonic() + seconds
-        while sum(self.resident()) >= most:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.1)
-        return True
+        return settles_below(lambda: sum(self.resident()), most, seconds)
 
     def close(self) -> None:
         """End the bystanders."""

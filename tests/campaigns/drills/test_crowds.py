@@ -1,22 +1,18 @@
 """Crowds of ordinary calls: what is promised of calls in flight holds, and who has much keeps no one out."""
 
 import contextlib
-import itertools
 import multiprocessing
 import queue
-import threading
 import time
-from collections import Counter
 from typing import Any
 
 import pytest
 
-from campaigns.drills.drilled import MODEL, Infer, points
+from campaigns.drills.drilled import MODEL, SMALL, Infer, keep_in_flight, points
 from campaigns.drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, grpc_message
 from kit.inference_requests import request
 
 BATCH = request(MODEL, {"input": points(64, 4)}, ["logits"]).SerializeToString()
-SMALL = request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 PATIENCE = 60.0
 
@@ -24,31 +20,10 @@ MAX_WAIT_SECONDS = 10.0
 """The server's `--max-wait`: calls are served in the order in which they came, and none waits longer."""
 
 
-def keep_in_flight(port: int, count: int, seconds: float) -> Counter[str]:
-    """Keep as many calls in flight on one connection, each reopened by the answer; give the statuses, by their name."""
-    client, said, are_done = Infer(port), Counter[str](), threading.Event()
-    ends, left = time.monotonic() + seconds, itertools.count(1)
-
-    def ask():
-        client.call.future(BATCH, timeout=PATIENCE).add_done_callback(take)
-
-    def take(call):
-        said[call.code().name] += 1
-        if time.monotonic() < ends:
-            ask()
-        elif next(left) == count:
-            are_done.set()
-
-    for _ in range(count):
-        ask()
-    assert are_done.wait(PATIENCE)
-    return said
-
-
 @pytest.mark.parametrize("count", [1000, 1024])
 def test_as_many_calls_as_one_connection_may_have_are_all_answered(server, count):
     """gRPC's core refused those made in the place of calls that had just been answered, with a bare REFUSED_STREAM."""
-    said = keep_in_flight(server.port, count, 3.0)
+    said = keep_in_flight(server.port, BATCH, count, 3.0)
     assert set(said) == {"OK"}, said
     assert said["OK"] > count
 
@@ -56,11 +31,12 @@ def test_as_many_calls_as_one_connection_may_have_are_all_answered(server, count
 def test_a_polite_client_beside_connections_with_all_the_calls_they_may_have(server, bystander):
     """It is not refused, since each has a quarter of the queue: its failures are asserted by the fixture."""
     with multiprocessing.get_context("spawn").Pool(3) as crowd:
-        said = crowd.starmap(keep_in_flight, [(server.port, 1000, 4.0)] * 3)
+        said = crowd.starmap(keep_in_flight, [(server.port, BATCH, 1000, 4.0)] * 3)
     assert all(one["OK"] > 0 for one in said)
     assert set().union(*said) <= {"OK", "RESOURCE_EXHAUSTED"}
-    assert len(bystander.waits) > 10
-    assert max(bystander.waits) < MAX_WAIT_SECONDS
+    seen = bystander.report()
+    assert seen.requests > 10
+    assert seen.longest < MAX_WAIT_SECONDS
 
 
 def hold_streams(port: int, count: int) -> Http2Connection:

@@ -3,7 +3,7 @@
 import pytest
 
 from campaigns.drills.conftest import note_cost
-from campaigns.drills.wire.attacks import connections, frames, windows
+from campaigns.drills.wire.attacks import connections, frames
 from campaigns.drills.wire.bystander import Bystander
 from campaigns.drills.wire.drill import drill
 from campaigns.drills.wire.resident_memory import resident_bytes
@@ -20,7 +20,7 @@ GROWN_BYTES = 32 << 20
 """What the server's memory may grow by: it sees nothing of a flood."""
 
 (MODEL,) = CLASSIFIERS
-FLOODS = (*frames.ATTACKS, *windows.ATTACKS, *connections.ATTACKS)
+FLOODS = (*frames.ATTACKS, *connections.ATTACKS)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Bad versions beside a good one, before a real `rnnserve serve`: the good one serves, soon and always."""
+"""Bad versions next to a good version, with a real `rnnserve serve`: the good version serves, soon and always."""
 
 import contextlib
 import re
@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from campaigns.drills.wire.resident_memory import ResidentMemory, resident_bytes
-from kit.bad_versions import BAD_FILES, BAD_GRAPHS, SAMPLE, publish_good
+from kit.bad_versions import BAD_GRAPHS, SAMPLE, publish_good
 from kit.inference_requests import arrays, request
-from kit.running_processes import is_running
 from kit.served import ServedProcess, served
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
@@ -56,7 +55,7 @@ def check_log(server: ServedProcess, bad: set[str]) -> None:
 
 @pytest.fixture
 def loading(tmp_path):
-    """Plants bad versions beside the good one, and serves all."""
+    """Plants bad versions next to the good version, and serves all."""
     with contextlib.ExitStack() as stack:
 
         def start(bad: dict, **options: Any) -> ServedProcess:
@@ -67,27 +66,6 @@ def loading(tmp_path):
             return stack.enter_context(served(root, "process", **options))
 
         yield start
-
-
-def test_files_that_are_anything(loading):
-    process = loading(BAD_FILES)
-    with process.channel() as channel, ResidentMemory(process.process.pid) as memory:
-        stub = rpc.GRPCInferenceServiceStub(channel)
-        states = all_tried(stub)
-        assert states.pop("good") == ("READY", "")
-        assert states.keys() == BAD_FILES.keys()
-        for name, (state, reason) in states.items():
-            assert state == "UNAVAILABLE", name
-            assert reason.startswith(BAD_FILES[name][1]), (name, reason)
-            assert str(process.repository) not in reason
-            with pytest.raises(grpc.RpcError) as refused:
-                stub.ModelInfer(request(name, SAMPLE), timeout=PATIENCE)
-            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
-            assert str(process.repository) not in refused.value.details()
-        asked(stub)
-    assert memory.peak < MOST_BYTES
-    assert resident_bytes(process.process.pid) < 200 << 20
-    check_log(process, set(BAD_FILES))
 
 
 def test_graphs_that_end_block_or_fill_a_process(loading):
@@ -136,13 +114,6 @@ def test_a_server_that_is_told_to_stop_leaves_no_process(loading):
     (tries,) = process.children()
     assert process.end() == 0
     assert not Path(f"/proc/{tries}").exists()
-
-
-def test_a_server_that_is_killed_leaves_no_process(loading):
-    process = loading({"endless": BAD_GRAPHS["endless"]})
-    (tries,) = process.children()
-    process.kill()
-    until(lambda: not is_running(tries))
 
 
 def test_a_signal_to_stop_is_heard_before_anything_serves(tmp_path):

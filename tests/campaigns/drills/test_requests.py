@@ -1,4 +1,4 @@
-"""Requests that are crowded, compressed, huge, many, or unread."""
+"""Requests that are compressed, huge or many. `wire/attacks` has the requests that no client would send."""
 
 import concurrent.futures
 import itertools
@@ -13,14 +13,11 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from campaigns.drills.drilled import MODEL, Infer, drilled, keep_in_flight, message, points, unread
+from campaigns.drills.drilled import MODEL, Infer, drilled, keep_in_flight, points
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 
 MOST_BYTES, AFTERWARDS_BYTES = 700 << 20, 200 << 20
-ANSWERED_BYTES = 150 << 20
-"""After large answers: onnxruntime's arena keeps none of them, which would be 90 MB."""
-
 """Resident memory during every drill, and within seconds after it."""
 
 SHORT = "RESOURCE_EXHAUSTED: the server's memory is short"
@@ -28,41 +25,7 @@ SHORT = "RESOURCE_EXHAUSTED: the server's memory is short"
 HOSTILE_SECONDS = 1.0
 """A bystander's longest wait while something hostile is sent."""
 
-NAME = b"\x0a" + bytes([len(MODEL)]) + MODEL.encode()
 LARGE = request(MODEL, {"input": np.zeros((16384, 110, 2), np.float32)}, ["logits"]).SerializeToString()  # 14 MB
-ANSWER_BYTES = 15 << 20
-
-
-@pytest.mark.parametrize("gzip", [False, True], ids=["plain", "gzip"])
-@pytest.mark.parametrize("field", [b"\x2a\x00", b"\x32\x00", b"\x3a\x00"], ids=["inputs", "outputs", "data"])
-def test_millions_of_empty_fields(server, bystander, field, gzip):
-    payload = NAME + field * 7_800_000
-    said = [Infer(server.port).said(payload, gzip=gzip) for _ in range(3)]
-    assert all(one.startswith("INVALID_ARGUMENT: the request has more than 2,048 fields") for one in said)
-    assert max(bystander.waits) < HOSTILE_SECONDS
-    assert server.peak < MOST_BYTES
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        message(model_name="x" * (15 << 20)),
-        message(model_name=MODEL, model_version="9" * (15 << 20)),
-        message(model_name=MODEL, id="i" * (15 << 20)),
-        message(model_name=MODEL, inputs=[pb.ModelInferRequest.InferInputTensor(name="input" * (3 << 20))]),
-        message(
-            model_name=MODEL,
-            inputs=[pb.ModelInferRequest.InferInputTensor(name="input", datatype="FP32", shape=[1] * (15 << 20))],
-        ),
-    ],
-    ids=["name", "version", "id", "input", "axes"],
-)
-def test_texts_and_shapes_without_end(server, bystander, payload):
-    said = Infer(server.port).said(payload)
-    assert said.startswith(("INVALID_ARGUMENT: ", "NOT_FOUND: "))
-    assert len(said) < 4096
-    assert max(bystander.waits) < HOSTILE_SECONDS
-    assert server.peak < MOST_BYTES
 
 
 def test_large_compressed_requests_at_once(repository):
@@ -78,27 +41,13 @@ def test_large_compressed_requests_at_once(repository):
         assert server.settles_below(AFTERWARDS_BYTES)
 
 
-def test_answers_that_are_not_read(server, bystander):
-    """Twelve answers of 15 MB that wait for their reader."""
-    clients = [Infer(server.port) for _ in range(4)]
-    steps = ANSWER_BYTES // (16 * 4 * 1024)
-    payload = request(MODEL, {"input": points(1024, steps)}, ["output"]).SerializeToString()
-    calls = [unread(client, payload) for client in clients for _ in range(6)]
-    time.sleep(4)
-    assert server.peak < MOST_BYTES
-    assert max(bystander.waits) < HOSTILE_SECONDS
-    for call in calls:
-        call.cancel()
-    assert server.settles_below(ANSWERED_BYTES)
-
-
 def test_the_largest_request_there_is(server, bystander):
     """Raw, and as numbers: it takes seconds, and the bystander does not notice."""
     raw = request(MODEL, {"input": points(16384, 120)}, ["logits"]).SerializeToString()
     typed = request(MODEL, {"input": points(16384, 120)}, ["logits"], raw=False).SerializeToString()
     said = [Infer(server.port).said(payload) for payload in (raw, typed)]
     assert said == ["OK: ", "OK: "]
-    assert max(bystander.waits) < HOSTILE_SECONDS
+    assert bystander.report().longest < HOSTILE_SECONDS
     assert server.peak < MOST_BYTES
     assert server.settles_below(AFTERWARDS_BYTES)
 
@@ -136,7 +85,7 @@ def test_large_steps_of_sequences_each_waited_for(server, bystander, on_stream):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         said = list(pool.map(lambda identity: _step_through(server.port, on_stream, identity), (1, 2)))
     assert said == [{"OK: "}] * 2
-    assert max(bystander.waits) < HOSTILE_SECONDS
+    assert bystander.report().longest < HOSTILE_SECONDS
     assert server.peak < MOST_BYTES
     assert server.settles_below(AFTERWARDS_BYTES)
 
@@ -145,7 +94,7 @@ def test_a_response_beyond_the_limit(server, bystander):
     said = Infer(server.port).said(request(MODEL, {"input": points(16384, 120)}).SerializeToString())
     assert said.startswith("INVALID_ARGUMENT: the response would have ")
     assert "name the outputs that you need" in said
-    assert max(bystander.waits) < HOSTILE_SECONDS
+    assert bystander.report().longest < HOSTILE_SECONDS
 
 
 def test_overload_is_answered_with_words(repository):
@@ -163,51 +112,16 @@ def test_health_answers_under_any_load(repository):
     """While 512 calls are always in hand, health and readiness answer."""
     payload = request(MODEL, {"input": points(16, 64)}).SerializeToString()
     with drilled(repository, "--max-queue", "512") as server:
-        # In another process, so that only the server is shared with what asks for its health.
-        with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            loads = [pool.submit(keep_in_flight, server.port, payload, 512, 6.0)]
+        # In other processes, so that only the server is shared with what asks for its health.
+        with concurrent.futures.ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as pool:
+            loads = [pool.submit(keep_in_flight, server.port, payload, 128, 6.0) for _ in range(4)]
             time.sleep(2)  # until it has started
             ends = time.monotonic() + 3
             with grpc.insecure_channel(f"127.0.0.1:{server.port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
                 waits = _health_waits(channel, ends)
-        assert sum(load.result() for load in loads) > 100
+        assert sum(load.result()["OK"] for load in loads) > 100
     assert len(waits) > 10
     assert sorted(waits)[int(len(waits) * 0.9)] < HOSTILE_SECONDS
-
-
-def test_names_that_are_watched_take_no_memory(server, bystander):
-    name = "x" * (1 << 20)
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        for number in range(100):
-            unknown = health_pb2.HealthCheckRequest(service=f"{number}{name}")
-            watch = health_pb2_grpc.HealthStub(channel).Watch(unknown)  # type: ignore[attr-defined]
-            with pytest.raises(grpc.RpcError, match="NOT_FOUND"):
-                next(watch)
-    assert server.settles_below(AFTERWARDS_BYTES)
-    assert max(bystander.waits) < HOSTILE_SECONDS
-
-
-def test_garbage_to_every_method_is_an_invalid_argument(server, bystander):
-    methods = [method.name for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods]
-    assert "RepositoryIndex" in methods
-    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-        send = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
-        (told,) = send(iter([b"\xff\xff"]), timeout=20)
-        refusal = pb.ModelStreamInferResponse.FromString(told)
-        assert refusal.infer_response.parameters["status"].string_param == "INVALID_ARGUMENT"
-        for service, method in [
-            *(("inference.GRPCInferenceService", method) for method in methods if method != "ModelStreamInfer"),
-            ("grpc.health.v1.Health", "Check"),
-        ]:
-            with pytest.raises(grpc.RpcError) as refused:
-                channel.unary_unary(f"/{service}/{method}")(b"\xff\xff", timeout=20)  # type: ignore[arg-type]
-            assert refused.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED)
-            if refused.value.code() == grpc.StatusCode.UNIMPLEMENTED:
-                assert method not in _METHODS
-    assert len(server.server.log) < 20_000
-
-
-_METHODS = {"ModelInfer", "ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "Check"}
 
 
 def _health_waits(channel: grpc.Channel, ends: float) -> list[float]:

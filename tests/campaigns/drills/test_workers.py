@@ -1,6 +1,6 @@
 """Workers that die, stand still or are restarted, under load; signals; and the end of a server within its grace.
 
-With real processes and connections, so each takes seconds. What is promised is in docs/operations.md.
+With real processes and connections, so each takes seconds. What is promised is in docs/operate/run.md.
 """
 
 import functools

@@ -1,23 +1,19 @@
-"""Say what becomes of many modules, and compare it with what was frozen.
+"""Export many modules, and compare the verdicts with the frozen ones.
 
-    PYTHONPATH=tests python -m campaigns.export_verdicts [--freeze] [--packages FOLDER] [corpus|zoo|packages|bytes …]
+    PYTHONPATH=tests python -m campaigns.export_verdicts [--freeze] [--packages FOLDER] [corpus|zoo|packages …]
 
-The tables: `corpus` has the verdict on each row of tests/kit/corpus, `zoo` the modes and states of examples/zoo,
+The tables: `corpus` has the verdict on each row of tests/kit/corpus, `zoo` the modes and states of examples/zoo, and
 `packages` those of modules of packages, with their distances from eager when they are served (its first lines say how
-to install them), and `bytes` the digests of what the three classifiers are published as. A line that isn't as it was
-frozen is printed with both versions, and the exit status is 1.
+to install them). A line that isn't as it was frozen is printed with both versions, and the exit status is 1.
 """
 
 import argparse
 import contextlib
 import difflib
-import hashlib
 import io
-import os
 import re
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +25,6 @@ from kit.corpus import checking
 from kit.corpus.families import ROWS
 from kit.corpus.rows import Row
 from kit.paths import ROOT
-from rnnserve.cli import main as rnnserve
 
 FROZEN = Path(__file__).with_name("frozen")
 
@@ -72,28 +67,10 @@ def _printed(words: list[str]) -> list[str]:
     return done.stdout.splitlines()
 
 
-def published_bytes(_: argparse.Namespace) -> Iterator[str]:
-    """Give the digests of the files of the three classifiers, which are trained with a fixed seed."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        os.chdir(folder)
-        names = ["direction_simple", "direction_stacked", "direction_bidirectional"]
-        trained = [rnnserve(["train", name, "--checkpoints", "checkpoints"]) for name in names]
-        exported = rnnserve(["export", *names, "--checkpoints", "checkpoints", "--repository", "models"])
-        assert not any((*trained, exported))
-        digests = {
-            str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(Path("models").rglob("*"))
-            if path.suffix in (".onnx", ".pt", ".npz", ".pbtxt")
-        }
-        os.chdir(ROOT)
-    yield from (f"{digest}  {path}" for path, digest in digests.items())
-
-
 TABLES: dict[str, Callable[[argparse.Namespace], Iterator[str]]] = {
     "corpus": corpus,
     "zoo": zoo,
     "packages": packages,
-    "bytes": published_bytes,
 }
 
 

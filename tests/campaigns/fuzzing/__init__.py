@@ -1,4 +1,4 @@
-"""Fuzzing: inputs that no one would write, to everything that reads bytes of others (docs/testing.md, "Fuzzing").
+"""Fuzzing: inputs that no one would write, to everything that reads bytes of others (CONTRIBUTING.md).
 
 =========================  =====================================================================================
 file                       what it does

@@ -14,7 +14,6 @@ from campaigns.mutants.running import Reach, judge, now, read_reach, record
 
 ROOT = Path(__file__).parents[3]
 AREAS = ["cli", "client", "cluster", "common", "export", "load", "models", "protos", "server", "web"]
-RESULTS = Path(__file__).with_name("results")
 
 
 def main() -> int:
@@ -85,26 +84,6 @@ def _judge_all(args: argparse.Namespace, mutants: list[Mutant], reach: Reach, wo
     return rows
 
 
-def _compare(args: argparse.Namespace) -> int:
-    """Print which mutants that the first suite killed the second doesn't. Exit with 1 if too many."""
-    before, after = (
-        {row["number"]: row for row in json.loads(path.read_text())["mutants"]} for path in (args.before, args.after)
-    )
-    killed = [number for number, row in before.items() if row["verdict"] in ("killed", "slow")]
-    there = [number for number in killed if after[number]["verdict"] != "gone"]
-    by_core = [number for number in there if after[number]["verdict"] in ("killed", "slow")]
-    by_full = [number for number in there if after[number]["verdict"] == "killed by full"]
-    mutants = {mutant.number: mutant for mutant in read_drawn()}
-    for number in there:
-        if number not in by_core:
-            word = "only in the full suite" if number in by_full else "no more"
-            print(f"killed {word}, before by {before[number]['by']}:\n{mutants[number]}")
-    core, both = (100 * len(kept) / len(there) for kept in (by_core, by_core + by_full))
-    print(f"of {len(there)} killed before, core kills {len(by_core)} ({core:.1f} %), core and full {both:.1f} %")
-    print(f"{len(killed) - len(there)} are gone with their code")
-    return 0 if core >= args.floor else 1
-
-
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m campaigns.mutants", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -132,13 +111,6 @@ def _parse_arguments() -> argparse.Namespace:
     judging.add_argument("--out", type=Path, help="file for the verdicts, as JSON")
     judging.add_argument("tests", nargs="*", default=["tests"], help="tests to run (default: all)")
     judging.set_defaults(run=_judge)
-    comparing = commands.add_parser("compare", help="compare the verdicts of two suites")
-    comparing.add_argument("before", type=Path, help="verdicts of the suite before")
-    comparing.add_argument("after", type=Path, help="verdicts of the suite after")
-    comparing.add_argument(
-        "--floor", type=float, default=90, help="percent that the core must still kill (default %(default)s)"
-    )
-    comparing.set_defaults(run=_compare)
     return parser.parse_args()
 
 

@@ -4,7 +4,7 @@
 exports the operators of a family together, runs them with onnxruntime, and compares with eager and float64.
 
 To extend the grid add a value to `values`, or a line to a family. `python -m campaigns.operator_grid`, with `tests` on
-PYTHONPATH, prints docs/reference/operators.md.
+PYTHONPATH, prints the operators of docs/reference/compatibility.md, which `make docs` writes.
 """
 
 from campaigns.operator_grid.families import FAMILIES

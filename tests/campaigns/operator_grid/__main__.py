@@ -1,5 +1,5 @@
-"""Print docs/reference/operators.md."""
+"""Print the operators of docs/reference/compatibility.md. `make docs` writes them into the page."""
 
 from campaigns.operator_grid.document import document
 
-print(document(), end="")
+print(*document(), sep="\n")

@@ -1,63 +1,59 @@
-"""docs/reference/operators.md, from the entries of the grid: the tests hold that each entry is true."""
+"""The operators in docs/reference/compatibility.md, from the entries of the grid. The tests check each entry."""
+
+import re
+from collections.abc import Iterable, Iterator
 
 from campaigns.operator_grid.empty import DIFFERS_OF_NOTHING
 from campaigns.operator_grid.families import FAMILIES
 from campaigns.operator_grid.operators import KERNELS, Family, Operator
-from campaigns.operator_grid.signs import SIGNS_LOST
 
 __all__ = ["document"]
 
-_HEAD = """\
-# Operators
 
-What onnxruntime gives for the operators that a module may use, beside eager PyTorch and float64, on the values where
-exports go wrong: zeros of either sign, denormals, 1e-10, ±20, ±100, ±1e4, ±inf, nan, equal values, extreme integers,
-and nothing: no rows, no steps.
-
-**right**: the same nan and inf, and of finite values at most 4 times as far from float64's result as eager is, and 8
-units in the last place beside that. It is one rule for all. **right for its terms**: the result is a sum that cancels,
-and the units are those of its terms. **right within** a distance: the exceptions, kernels whose error is absolute:
-{kernels}.
-**differs**: another result than eager's on the values named. **refused**: the export ends with a message that has these
-words, and says what to write instead or that there is no form in ONNX. **sign of zero lost**: onnxruntime's Where, Max
-and Min do not keep it, where eager gives the same sign for any layout of its input.
-
-**Empty**: every family is also run on no rows, and the family of steps on no steps, as `x[mask]` and `x[:, 1:]` may
-give within a module. There the results are eager's, values and shapes; and where eager raises an error, such as for the
-largest of no values, so does the run, and the server's answer says why. **of nothing** has the exceptions.
-
-{tried} entries are tried, {refused} are refused. `tests/campaigns/operator_grid/` has the operators, one a
-line, and the values; `make operators` tries every line. This page is written by
-
-```
-$ PYTHONPATH=tests .venv/bin/python -m campaigns.operator_grid > docs/reference/operators.md
-```
-"""
-
-
-def document() -> str:
-    """Write the page."""
-    operators = [operator for family in FAMILIES for operator in family.operators]
-    refused = sum(bool(operator.refused) for operator in operators)
+def document() -> Iterator[str]:
+    """Yield right operators by family, each once without arguments, then differences, empty tensors and refusals."""
+    operators = [(family, operator) for family in FAMILIES for operator in family.operators]
+    refused = sum(bool(operator.refused) for _, operator in operators)
     kernels = "; ".join(f"{name}, {within:g} ({why})" for name, (within, why) in KERNELS.items())
-    parts = [_HEAD.format(kernels=kernels, tried=len(operators) - refused, refused=refused)]
+    yield f"{len(operators) - refused} entries are tried, {refused} are refused. Errors are absolute in: {kernels}\n"
+    yield "| inputs | right |\n| --- | --- |"
+    listed: set[str] = set()
     for family in FAMILIES:
-        rows = "\n".join(
-            f"| `{_escaped(operator.name)}` | {_verdict(operator, family)} |" for operator in family.operators
-        )
-        parts.append(f"## {family.name}\n\n| operator | result |\n| --- | --- |\n{rows}\n")
-    return "\n".join(parts)
+        right = [operator.name for operator in family.operators if not operator.refused and not operator.differs]
+        names = [re.sub(r"^([\w.]+)\(.*\)$", r"\1", name) for name in right]
+        new = [name for name in dict.fromkeys(names) if name not in listed and re.fullmatch(r"[\w.]+", name)]
+        listed.update(new)
+        if new:
+            yield f"| {_short(family.name)} | {', '.join(f'`{_escaped(name)}`' for name in new)} |"
+    yield "\n| differs | for these values |\n| --- | --- |"
+    yield from _grouped((family, one, one.differs) for family, one in operators if one.differs)
+    yield "\n| for empty tensors | result |\n| --- | --- |"
+    yield from _grouped((of, one, DIFFERS_OF_NOTHING.get((of.name, one.name), "")) for of, one in operators)
+    yield "\n| refused | the message contains |\n| --- | --- |"
+    yield from _grouped((family, one, f"“{one.refused}”" if one.refused else "") for family, one in operators)
 
 
-def _verdict(operator: Operator, family: Family) -> str:
-    if operator.refused:
-        return f"refused: “{_escaped(operator.refused)}”"
-    exact = f"right within {KERNELS[operator.kernel][0]:g}" if operator.kernel else "right"
-    exact += " for its terms" if operator.terms is not None else ""
-    exact += ", sign of zero lost" if (family.name, operator.name) in SIGNS_LOST else ""
-    nothing = DIFFERS_OF_NOTHING.get((family.name, operator.name), "")
-    exact += f"; of nothing: {_escaped(nothing)}" if nothing else ""
-    return f"differs: {_escaped(operator.differs)}; otherwise {exact}" if operator.differs else exact
+def _grouped(entries: Iterable[tuple[Family, Operator, str]]) -> Iterator[str]:
+    """Yield a row for each text, with its operators, and their family if they are right in another one."""
+    found: dict[str, dict[str, None]] = {}
+    for family, operator, text in entries:
+        if text:
+            of = {_short(each.name) for each in FAMILIES for one in each.operators if _is_like(one, operator)}
+            name = f"`{_escaped(operator.name)}`" + (f" ({_short(family.name)})" if len(of) > 1 else "")
+            found.setdefault(text, {})[name] = None
+    for text, names in found.items():
+        yield f"| {', '.join(names)} | {_escaped(text)} |"
+
+
+def _is_like(one: Operator, other: Operator) -> bool:
+    return one.name == other.name and (one is other or not one.refused)
+
+
+def _short(family: str) -> str:
+    """Return the name of a family without its explanations."""
+    for mark in (", ", " (", ":", " of "):
+        family = family.partition(mark)[0]
+    return family.lower()
 
 
 def _escaped(text: str) -> str:

@@ -7,11 +7,9 @@ import pytest
 from campaigns.operator_grid import FAMILIES
 from campaigns.operator_grid.completeness import UNTRIED, translated, tried
 from campaigns.operator_grid.decomposed import decomposed, not_tried_because
-from campaigns.operator_grid.document import document
 from campaigns.operator_grid.empty import DIFFERS_OF_NOTHING
 from campaigns.operator_grid.signs import SIGNS_LOST
 from campaigns.operator_grid.trial import refusal_of, try_family
-from kit.paths import ROOT
 
 _REFUSED = [
     pytest.param(operator, family, id=operator.name)
@@ -73,8 +71,3 @@ def test_what_torch_takes_apart_is_tried_or_has_a_reason():
 def test_reasons_are_of_what_is_not_tried():
     stale = sorted((UNTRIED.keys() & (translated() - tried())) ^ UNTRIED.keys())
     assert not stale, f"torch does not translate {stale}, or the grid tries them: remove the reasons"
-
-
-def test_the_document_is_written_anew():
-    page = ROOT / "docs" / "reference" / "operators.md"
-    assert page.read_text() == document(), f"write {page.name} anew: the command is on the page"

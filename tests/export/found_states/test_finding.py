@@ -1,17 +1,169 @@
 """What a graph carries from step to step is found though it isn't declared; or the reason why it can't be cut."""
 
+import dataclasses
 from typing import Any
 
 import onnx
 import pytest
 
 from kit.cut_graphs import FEATURES, CutGraph
-from kit.found_graphs import FOUND, OBSTACLES
 from rnnserve.export.found_states.parts_file import UNSEEN, find_parts
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, PARTS, SCAN
+
+# Graphs that carry something from step to step without a declared state, and graphs that can't be cut. Each has the
+# input x (batch, sequence, 3), and y of the same axes unless its heading has "last". `FOUND` has the names of the
+# states that are found, `OBSTACLES` a phrase of the reason why none are. `kit.cut_graphs` has the constants.
+
+_ROWS = "rows = Shape <start = 0, end = 1> (x)"
+_BEGIN = f"{_ROWS}  shape = Concat <axis = 0> (rows, three)  begin = ConstantOfShape (shape)"
+_STEP = "step = Gather <axis = 0> (t, number)  next = Add (held, step)  each = Tanh (next)"
+_SCAN = "num_scan_inputs = 1, scan_input_axes = [1], scan_output_axes = [1]"
+_SHARED = {
+    "@turned": "t = Transpose <perm = [1, 0, 2]> (x)",
+    "@true": "true = Greater (scalar_1, scalar_0)",
+    "@back": "y = Transpose <perm = [1, 0, 2]> (s)",
+    "@channels": "c = Transpose <perm = [0, 2, 1]> (x)",
+    "@convolved": "y = Transpose <perm = [0, 2, 1]> (v)",
+    "@begin": _BEGIN,
+    "@count": "count = Shape <start = 1, end = 2> (x)",
+    "@numbers": "n = Squeeze (count)  numbers = Range (scalar_0, n, scalar_1)",
+    "@step": _STEP,
+    "@goes_on": "go_on = Identity (going)",
+    "@loop": "b (int64 number, bool going, float held) => (bool go_on, float next, float each)",
+    "@gru_a": 'a () => (float a) { ["layer/gru"] a_all = GRU <hidden_size = 3> (t, W, R)  a = Squeeze (a_all, one) }',
+    "@gru_b": 'b () => (float b) { ["layer/gru"] b_all = GRU <hidden_size = 3> (t, W, R)  b = Squeeze (b_all, one) }',
+    "@of_row": '["layer/gru"] all = GRU <hidden_size = 3> (of_one, W, R)  f = Squeeze (all, one)'
+    "  out = Squeeze (f, one)",
+    "@scan": f'["cell/scan_0"] end, y = Scan <{_SCAN}',
+    "@sums": "{ sum = Add (state, step)  next = Tanh (sum)  out = Identity (next) }",
+}
+_FOUND = """
+a layer | gru.h
+    @turned  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R)  s = Squeeze (g, one)  @back
+stacked layers | lstm.h lstm.c gru.h
+    @turned  ["lstm/node"] l = LSTM <hidden_size = 3> (t, W4, R4)  a = Squeeze (l, one)
+    ["gru/node"] g = GRU <hidden_size = 3> (a, W, R)  s = Squeeze (g, one)  @back
+two layers of one module | rnn.0.h rnn.1.h
+    @turned  ["rnn/0"] l = GRU <hidden_size = 3> (t, W, R)  a = Squeeze (l, one)
+    ["rnn/1"] g = GRU <hidden_size = 3> (a, W, R)  s = Squeeze (g, one)  @back
+a head that reads the last state | gru.h | last
+    @turned  ["gru/node"] g, h = GRU <hidden_size = 3> (t, W, R)  y = Squeeze (h, zero)
+a head that reads the last step | gru.h | last
+    @turned  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R)  s = Squeeze (g, one)  y = Gather <axis = 0> (s, last)
+a learned beginning | gru.h
+    @turned  rows = Shape <start = 0, end = 1> (x)  shape = Concat <axis = 0> (one, rows, three)
+    begin = Expand (learned, shape)
+    ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , , begin)  s = Squeeze (g, one)  @back
+a layer with lengths | gru.h | lengths
+    @turned  n = Cast <to = 6> (lengths)  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , n)
+    s = Squeeze (g, one)  @back
+a causal convolution | conv.last
+    @channels  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)  @convolved
+a causal convolution with lengths | conv.last | lengths
+    @channels  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)  @convolved
+a convolution and a normalization that onnxruntime folds into it | conv.last
+    @channels  ["conv/node"] w = Conv <pads = [2, 0]> (c, kernel, bias)
+    v = BatchNormalization (w, bias, bias, bias, scale)  @convolved
+a convolution after Pad | conv.last
+    @channels  p = Pad (c, before_two)  ["conv/node"] v = Conv (p, kernel, bias)  @convolved
+a convolution padded on both sides, whose end is cut off | conv.last
+    @channels  ["conv/node"] w = Conv <pads = [2, 2]> (c, kernel, bias)  v = Slice (w, zero, minus_two, two)  @convolved
+a mean of the last three steps | pad.last
+    @channels  p = Pad (c, before_two)  ["pool/node"] v = AveragePool <kernel_shape = [3]> (p)  @convolved
+one step back | concat.last
+    f = Slice (x, zero, one, one)  shape = Shape (f)  begin = ConstantOfShape (shape)
+    cut = Slice (x, zero, minus, one)  y = Concat <axis = 1> (begin, cut)
+a scan over steps | cell.state
+    @begin  @scan, body = b (float state, float step) => (float next, float out) @sums> (begin, x)
+"""
+_OBSTACLES = """
+a backward layer | "y": GRU "gru/node" runs backward over all steps of "sequence"
+    @turned  ["gru/node"] r = GRU <hidden_size = 3, direction = "bidirectional"> (t, W_both, W_both)
+    s = ReduceSum <keepdims = 0> (r, one)  @back
+a mean of all steps | ReduceMean "y" averages over all steps of "sequence" | last
+    y = ReduceMean <keepdims = 0> (x, one)
+a centered convolution | Conv "conv/node" reads 1 steps ahead of "sequence"
+    @channels  ["conv/node"] v = Conv <pads = [1, 1]> (c, kernel, bias)  @convolved
+a centered pool | AveragePool "pool/node" reads 1 steps ahead of "sequence"
+    @channels  ["pool/node"] v = AveragePool <pads = [1, 1], kernel_shape = [3]> (c)  @convolved
+attention | Softmax "w" may read other steps: cutting a sequence changes its output "y"
+    k = Transpose <perm = [0, 2, 1]> (x)  scores = MatMul (x, k)  w = Softmax <axis = -1> (scores)  y = MatMul (w, x)
+the first step | cutting a sequence changes its output "y"
+    f = Slice (x, zero, one, one)  y = Add (x, f)
+the first step if it is loud | Slice "f" may read other steps
+    f = Slice (x, zero, one, one)  is_loud = Greater (f, loud)  c = Cast <to = 1> (is_loud)  y = Add (x, c)
+steps from a number on | Range "numbers" may read other steps
+    @count  @numbers  is_late = Greater (numbers, late)  f = Cast <to = 1> (is_late)  c = Unsqueeze (f, one)
+    y = Add (x, c)
+a scan backwards | Scan "cell/scan_0" runs backward over all steps
+    @begin  @scan, scan_input_directions = [1], scan_output_directions = [1],
+        body = b (float state, float step) => (float next, float out) @sums> (begin, x)
+a running sum from the end | sums backwards over all steps
+    y = CumSum <reverse = 1> (x, scalar_1)
+a beginning computed of all steps | ReduceMax "top" takes the largest of all steps
+    @turned  top = ReduceMax <keepdims = 0> (x, one)  begin = Unsqueeze (top, zero)
+    ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , , begin)  s = Squeeze (g, one)  @back
+a beginning computed of the first step | gru: it begins with what is computed of "x"
+    @turned  top = Gather <axis = 0> (t, scalar_0)  begin = Unsqueeze (top, zero)
+    ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , , begin)  s = Squeeze (g, one)  @back
+a backward layer before an operator without a rule | gru: it reads the sequence from its end
+    @turned  ["gru/node"] g = GRU <hidden_size = 3, direction = "reverse"> (t, W, R)  a = Squeeze (g, one)
+    s = MeanVarianceNormalization <axes = [2]> (a)  @back
+a layer that runs past the lengths | gru: it runs past the lengths of rows | lengths
+    @turned  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R)  s = Squeeze (g, one)  @back
+branches that values choose | GRU "if/then_branch/layer/gru" reads the steps beside each step
+    @turned  most = ReduceMax <keepdims = 0> (weights)  unknown = IsNaN (most)
+    ["if"] s = If (unknown) <then_branch = @gru_a, else_branch = @gru_b>  @back
+a layer in a loop | loop: it is a Loop, in which no states are found
+    @turned  @true  ["loop"] s = Loop <body = b (int64 number, bool going, float held) => (bool go_on, float next)
+        { ["layer/gru"] a = GRU <hidden_size = 3> (held, W, R)  next = Squeeze (a, one)  @goes_on
+        }> (two, true, t)  @back
+a loop over steps | cell: it is a Loop, in which no states are found
+    @turned  @true  @begin  @count
+    ["cell/loop"] end, s = Loop <body = @loop { @step  @goes_on }> (count, true, begin)  @back
+rows one after another | GRU "y/layer/gru" reads the steps beside each step
+    y = Scan <num_scan_inputs = 1, body = b (float row) => (float out) { of_one = Unsqueeze (row, one)  @of_row }> (x)
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class KnownCut:
+    """A graph, and the states that are found in it or a phrase of the reason why there are none."""
+
+    graph: CutGraph
+    result: str
+
+    @property
+    def states(self) -> list[str]:
+        """The names of the states that are found."""
+        return self.result.split()
+
+
+def _graphs(table: str) -> dict[str, KnownCut]:
+    found: dict[str, tuple[str, str, str]] = {}
+    name = ""
+    for line in table.splitlines():
+        if line.startswith("    "):
+            text = line
+            for word, nodes in _SHARED.items():
+                text = text.replace(word, nodes)
+            found[name] = (*found[name][:2], f"{found[name][2]} {text}")
+        elif line:
+            name, result, option = [*map(str.strip, line.split("|")), ""][:3]
+            found[name] = (result, option, "")
+    return {
+        name: KnownCut(
+            CutGraph(nodes, has_steps=option != "last", inputs=("lengths",) if option == "lengths" else ()), result
+        )
+        for name, (result, option, nodes) in found.items()
+    }
+
+
+FOUND, OBSTACLES = _graphs(_FOUND), _graphs(_OBSTACLES)
+
 
 GRU = '["gru/node"] g, h_n = GRU <hidden_size = 3> (t, W, R, , , h_0)  s = Squeeze (g, one)'
 BACK = "y = Transpose <perm = [1, 0, 2]> (s)"

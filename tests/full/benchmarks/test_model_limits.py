@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.model_limits import write_batches
-from benchmarks.peers.model_loop import Batch, measure
+from benchmarks.errors import ModelLoopFailed
+from benchmarks.model_loop import Batch, measure, write_batches
 from benchmarks.requests import BenchmarkRequest
 
 
@@ -36,6 +36,5 @@ def test_a_wrong_answer_is_no_limit_even_if_it_is_the_last(batches, mistake, wor
     def err_in_long_rows(input, lengths):
         return run(input, lengths) + np.where(lengths == 5, mistake, 0.0)[:, None]
 
-    assert measure([run, err_in_long_rows], batches, 0.01) == {
-        "error": f"logits differ by {worst} from the expected ones"
-    }
+    with pytest.raises(ModelLoopFailed, match=f"logits differ by {worst} from the expected ones"):
+        measure([run, err_in_long_rows], batches, 0.01)

@@ -119,7 +119,7 @@ def test_full_disk_behind_standard_output_is_told_in_one_line(folder):
 
 def test_closed_standard_output_is_told_before_anything_is_done(folder):
     """The next file that is opened would be standard output."""
-    for command in ["", *OTHERS]:
+    for command in ("", "inspect", "export"):  # the streams are opened before any command is known
         words = [command, *ARGUMENTS[command]] if command else ["--help"]
         done = run(words, folder, partial(closed, descriptor=1), stdout=None)
         assert done.returncode == 1, command
@@ -148,7 +148,7 @@ def test_pipe_that_nobody_reads_is_status_141(folder):
 
 def test_help_is_printed_in_an_encoding_that_lacks_characters(folder):
     environment = {**ENVIRONMENT, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    for words in (["--help"], *([name, "--help"] for name in COMMANDS)):
+    for words in (["--help"], ["serve", "--help"], ["infer", "--help"]):
         done = run(words, folder, env={**environment, "PYTHONIOENCODING": "ascii"})
         assert (done.returncode, done.stderr) == (0, b""), words
         assert "usage: rnnserve" in done.stdout.decode("ascii")

@@ -79,7 +79,7 @@ from rnnserve.cluster.servers import ServerSpec
 server = KeptServer("127.0.0.1", ServerSpec(sys.argv[1], ("--no-http",), int(sys.argv[2])))
 while server.report().state != "ready":
     threading.Event().wait(0.05)
-print(server._process._child.pid, flush=True)
+print(server._process.pid, flush=True)
 threading.Event().wait()
 """
 

@@ -23,7 +23,7 @@ def test_it_does_not_outlive_the_process_that_started_it(task):
         "from rnnserve.common.guarded_process import GuardedProcess\n"
         f"process = GuardedProcess({guarded_tasks.__file__!r})\n"
         "process.receive(60)\n"
-        f"process.send({task!r}.encode(), 60)\n"
+        f"process.send({task!r}.encode())\n"
         "print(process.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
@@ -52,7 +52,7 @@ def test_it_does_not_outlive_it_though_it_is_stopped():
         "thread.start(); thread.join()\n"
         "(process,) = made\n"
         "time.sleep(0.2)\n"
-        "process.send(b'x', 60)\n"
+        "process.send(b'x')\n"
         "assert process.receive(60) == b'x'\n"
         "print(process.pid, flush=True)\n"
         "time.sleep(60)\n"

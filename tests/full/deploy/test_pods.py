@@ -14,7 +14,7 @@ NAME = "a-name-of-its-own"
 """Of an InferenceService."""
 
 LEAVES = 6.5
-"""Seconds that a supervisor takes beside drain and grace, at most (docs/operations.md)."""
+"""Seconds that a supervisor takes beside drain and grace, at most (docs/operate/run.md)."""
 
 
 def found_pods():

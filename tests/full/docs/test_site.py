@@ -36,9 +36,11 @@ def test_site_has_every_page_and_fetches_nothing_from_elsewhere(tmp_path, monkey
 
 
 def test_link_to_a_missing_file_ends_the_build():
-    assert build_site.turned("[x](../README.md)", "docs/http.md", build_site.pages()) == "[x](project.md)"
-    with pytest.raises(SystemExit, match=r"docs/http\.md: the link \.\./nowhere\.md leads nowhere"):
-        build_site.turned("[x](../nowhere.md)", "docs/http.md", build_site.pages())
+    places = build_site.pages()
+    assert build_site.turned("[x](../SECURITY.md)", "docs/install.md", places) == "[x](security.md)"
+    assert build_site.turned("[x](../README.md)", "docs/install.md", places) == "x (`README.md`)"
+    with pytest.raises(SystemExit, match=r"docs/install\.md: the link \.\./nowhere\.md leads nowhere"):
+        build_site.turned("[x](../nowhere.md)", "docs/install.md", places)
 
 
 def test_every_property_of_a_served_model_is_documented(port):

@@ -2,48 +2,29 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rnnserve.export import scan
-
 __all__ = [
     "FEATURES",
     "HIDDEN",
-    "After",
-    "Free",
+    "Companded",
     "FrontEnd",
     "Largest",
-    "LargestStep",
-    "LearnedLstm",
-    "LearnedState",
+    "Loudness",
     "MinGru",
     "Mixture",
     "PaddedMean",
-    "Pointers",
     "Pooled",
-    "SelfAttention",
     "StartOfZeros",
-    "Strided",
     "Tokens",
     "attended",
-    "clocked",
+    "running_score",
 ]
 
 FEATURES, HIDDEN = 4, 6
-
-
-class After(nn.Module):
-    """A GRU, and something computed of its results (batch, sequence, hidden)."""
-
-    def __init__(self, compute: Callable[[torch.Tensor], torch.Tensor]):
-        super().__init__()
-        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
-        self.compute = compute
-
-    def forward(self, x):
-        return self.compute(self.cell(x)[0])
 
 
 class FrontEnd(nn.Module):
@@ -77,37 +58,6 @@ class MinGru(nn.Module):
         return torch.exp(sums + torch.logcumsumexp(-F.softplus(-gate) + log_candidate - sums, dim=1))
 
 
-class LearnedState(nn.Module):
-    """Starts from a learned state where none is given."""
-
-    def __init__(self, cell: Callable[..., nn.RNNBase]):
-        super().__init__()
-        self.cell = cell(FEATURES, HIDDEN, batch_first=True)
-        self.first = nn.Parameter(torch.randn(1, 1, HIDDEN))
-
-    def forward(self, x: torch.Tensor, h: torch.Tensor | None = None):
-        if h is None:
-            h = self.first.expand(1, x.size(0), HIDDEN).contiguous()
-        return self.cell(x, h)
-
-
-class LearnedLstm(nn.Module):
-    """The same with the two states of an LSTM, of which one is learned."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.LSTM(FEATURES, HIDDEN, batch_first=True)
-        self.first = nn.Parameter(torch.randn(1, 1, HIDDEN))
-
-    def forward(self, x: torch.Tensor, h: torch.Tensor | None = None, c: torch.Tensor | None = None):
-        if h is None:
-            h = torch.zeros(1, x.size(0), HIDDEN, dtype=x.dtype)
-        if c is None:
-            c = self.first.expand(1, x.size(0), HIDDEN).contiguous()
-        y, (h_n, c_n) = self.cell(x, (h, c))
-        return y, h_n, c_n
-
-
 class Tokens(nn.Module):
     """Token ids through an embedding and a GRU; `change` may look at all of them."""
 
@@ -133,17 +83,6 @@ class Largest(nn.Module):
         return torch.topk(self.cell(x)[0], 3, dim=-1)
 
 
-class LargestStep(nn.Module):
-    """The step at which each state is largest: states converge, so that many steps are equal but for rounding."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
-
-    def forward(self, x):
-        return tuple(self.cell(x)[0].max(1))
-
-
 class Pooled(nn.Module):
     """The logarithm of a sum of exponentials of scores, of which those of negative steps do not count."""
 
@@ -166,42 +105,6 @@ class Mixture(nn.Module):
     def forward(self, x):
         weights, means, scores = self.head(self.cell(x)[0]).chunk(3, -1)
         return weights.softmax(-1), means, torch.exp(30 * scores)
-
-
-class SelfAttention(nn.Module):
-    """Gives its weights, too: (batch, sequence, sequence)."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
-
-    def forward(self, x):
-        y, _ = self.cell(x)
-        weights = torch.softmax(y @ y.transpose(1, 2), dim=-1)
-        return weights @ y, weights
-
-
-class Free(nn.Module):
-    """A step of a generator: all that it takes is its state."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.GRUCell(HIDDEN, HIDDEN)
-
-    def forward(self, h):
-        return self.cell(h, h)
-
-
-class Strided(nn.Module):
-    """A convolution whose output has an eighth of the steps."""
-
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv1d(FEATURES, HIDDEN, 8, stride=8)
-        self.cell = nn.GRU(HIDDEN, HIDDEN, batch_first=True)
-
-    def forward(self, x):
-        return self.cell(self.convolution(x.transpose(1, 2)).transpose(1, 2))[0]
 
 
 class StartOfZeros(nn.Module):
@@ -231,35 +134,42 @@ class PaddedMean(nn.Module):
         return (y * kept.unsqueeze(-1)).sum(1) / kept.sum(1, keepdim=True).clamp(min=self.least)
 
 
-class Pointers(nn.Module):
-    """A pointer network: each step chooses the step of the input that fits best of those that are left."""
-
-    def __init__(self):
-        super().__init__()
-        self.encoder = nn.LSTM(FEATURES, HIDDEN, batch_first=True)
-        self.cell = nn.LSTMCell(FEATURES, HIDDEN)
-
-    def forward(self, x):
-        memory, (h, c) = self.encoder(x)
-
-        def step(state, _):
-            h, c, last, used = state
-            h, c = self.cell(last, (h, c))
-            fits = (memory * h.unsqueeze(1)).sum(-1).masked_fill(used, -1e9)
-            chosen = fits.argmax(-1)
-            last = x.gather(1, chosen[:, None, None].expand(-1, 1, FEATURES)).squeeze(1)
-            return (h, c, last, used | F.one_hot(chosen, x.size(1)).bool()), fits
-
-        used = torch.zeros(x.size(0), x.size(1), dtype=torch.bool)
-        return scan(step, (h[0], c[0], x[:, 0], used), torch.arange(x.size(1)), dim=0)[1].transpose(0, 1)
-
-
 def attended(x, mask):
     """Let each step look at those of its row that a mask (batch, sequence) shows: there may be none."""
     heads = x.unsqueeze(1)
     return F.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask[:, None, None]).squeeze(1)
 
 
-def clocked(x):
-    """Let each feature change at its own period, as in a clockwork RNN."""
-    return x * (torch.arange(x.size(1))[:, None] % torch.tensor([1, 2, 4, 8]) == 0)
+class Loudness(nn.Module):
+    """Per-channel energy normalisation (Wang et al., 2017) over a running mean, and a recurrent layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.exponent, self.offset = nn.Parameter(torch.full((FEATURES,), 0.98)), nn.Parameter(torch.full((4,), 2.0))
+        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
+
+    def forward(self, x):
+        energy = x.abs()
+        mean = energy.cumsum(1) / torch.arange(1, x.size(1) + 1, dtype=x.dtype)[:, None]
+        return self.cell(torch.sqrt(energy / (1e-6 + mean) ** self.exponent + self.offset) - self.offset**0.5)[0]
+
+
+class Companded(nn.Module):
+    """Samples to the 256 ids of mu-law, which it gives as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(256, FEATURES)
+        self.cell = nn.LSTM(FEATURES, HIDDEN, batch_first=True)
+
+    def forward(self, x):
+        y = torch.sign(x) * torch.log1p(255 * x.abs().clamp(max=1)) / np.log(256.0)
+        ids = ((y + 1) / 2 * 255 + 0.5).to(torch.int64)
+        return ids, self.cell(self.embedding(ids).mean(2))[0]
+
+
+def running_score(x: torch.Tensor) -> torch.Tensor:
+    """Each step less the mean of the steps until then, over their standard deviation."""
+    count = torch.arange(1, x.size(1) + 1, dtype=x.dtype)[:, None]
+    mean = x.cumsum(1) / count
+    return (x - mean) / torch.sqrt(((x * x).cumsum(1) / count - mean * mean).clamp(min=0) + 1e-8)

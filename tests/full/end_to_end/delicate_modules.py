@@ -16,26 +16,19 @@ from torch import nn
 from full.end_to_end.delicate_layers import (
     FEATURES,
     HIDDEN,
-    After,
-    Free,
+    Companded,
     FrontEnd,
     Largest,
-    LargestStep,
-    LearnedLstm,
-    LearnedState,
+    Loudness,
     MinGru,
     Mixture,
     PaddedMean,
-    Pointers,
     Pooled,
-    SelfAttention,
     StartOfZeros,
-    Strided,
     Tokens,
     attended,
-    clocked,
+    running_score,
 )
-from full.end_to_end.delicate_sound import Companded, ConvolvedSound, Loudness, running_score
 from rnnserve.export import Floats, Integers
 
 __all__ = ["DELICATE", "Delicate"]
@@ -94,12 +87,6 @@ def _sequences(random: np.random.Generator) -> list[Arrays]:
     return _floats(random, long=(1000, 2500))
 
 
-def _long(random: np.random.Generator, steps: int) -> list[Arrays]:
-    """Normal values and a constant of so many steps."""
-    shape = (1, steps, FEATURES)
-    return [{"x": random.standard_normal(shape).astype(np.float32)}, {"x": np.full(shape, 3.7, np.float32)}]
-
-
 def _tokens(random: np.random.Generator, ids: int, *rare: int) -> list[Arrays]:
     usual = random.integers(0, ids, (3, 1, 7))
     with_rare = [np.array([[1, at, 2, 3]]) for at in (0, ids - 1, *rare)]
@@ -125,17 +112,6 @@ def _front(
 def _x(make: Callable[[], nn.Module], outputs: list[str], **more: Any) -> Delicate:
     requests, refused, states = more.pop("requests", _floats), more.pop("refused", ""), more.pop("states_in", {})
     return Delicate(make, X | states if states else X, outputs, requests, more, refused)
-
-
-def _sound(make: Callable[[], nn.Module], *samples: int) -> Delicate:
-    """Make a case of audio (batch, samples), from the fewest samples to the most."""
-
-    def requests(random: np.random.Generator) -> list[Arrays]:
-        made = [0.1 * random.standard_normal((1, count)).astype(np.float32) for count in samples]
-        return [{"x": value} for value in (*made, np.zeros_like(made[-1]))]
-
-    inputs = {"x": Floats("batch", "samples", low=-1, high=1)}
-    return Delicate(make, inputs, ["y"], requests, {"sizes": {"samples": (min(samples), max(samples))}})
 
 
 def _thousand(random: np.random.Generator) -> list[Arrays]:
@@ -171,9 +147,6 @@ DELICATE: dict[str, Delicate] = {
     "one over zero": _front(lambda x: 1 / x, nn.LSTM, apart=True),
     "zero over zero": _front(lambda x: x / x.abs().amax(-1, keepdim=True), nn.GRU, apart=True),
     "a mean over the batch": _front(lambda x: x - x.mean(0, keepdim=True), nn.GRU, apart=True),
-    "a row's place in the batch": _front(
-        lambda x: x + torch.arange(x.size(0)).view(-1, 1, 1).to(x.dtype), nn.GRU, apart=True
-    ),
     "a score over time": _front(
         lambda x: (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True, unbiased=False) + 1e-5), nn.LSTM
     ),
@@ -194,21 +167,6 @@ DELICATE: dict[str, Delicate] = {
         ],
     ),
     "mingru": _x(MinGru, ["y"], requests=_sequences),
-    "a learned state of a GRU": _x(
-        lambda: LearnedState(nn.GRU), ["y", "h_n"], states_in={"h": _state()}, states={"h_n": "h"}
-    ),
-    "a learned cell of an LSTM": _x(
-        LearnedLstm,
-        ["y", "h_n", "c_n"],
-        states_in={"h": _state(), "c": _state()},
-        states={"h_n": "h", "c_n": "c"},
-    ),
-    "one rare id": Delicate(
-        lambda: Tokens(lambda tokens, x: x + (tokens == 13337).any().to(x.dtype), 20_000),
-        {"tokens": Integers("batch", "sequence", high=20_000)},
-        ["last"],
-        lambda random: _tokens(random, 20_000, 13337),
-    ),
     "one rare id of a row": _ids(
         lambda: Tokens(lambda tokens, x: x + (tokens == 577).any(1)[:, None, None].to(x.dtype), 1000)
     ),
@@ -227,40 +185,4 @@ DELICATE: dict[str, Delicate] = {
     "ties": _x(Largest, ["values", "places"], refused=r"topk.*stable=True"),
     "masked scores, pooled": _x(Pooled, ["score"], requests=_sequences),
     "a steep mixture": _x(Mixture, ["weights", "means", "deviations"], requests=lambda random: _floats(random)[:1]),
-    "the step of the largest": _x(LargestStep, ["values", "places"], requests=lambda random: _floats(random)[:1]),
-    "attention": _x(SelfAttention, ["y", "weights"]),
-    "ten of the steps": _x(
-        lambda: After(lambda h: F.interpolate(h.mT, size=10).mT),
-        ["y"],
-        requests=lambda random: [request for steps in (34, 35, 65, 70, 257, 611) for request in _long(random, steps)],
-    ),
-    "an eighth of the steps": _x(
-        Strided,
-        ["y"],
-        requests=lambda random: _floats(random, steps=16) + _floats(random, steps=29),
-        sizes={"sequence": (8, 400)},
-    ),
-    "a clock for each feature": _front(clocked, nn.GRU, refused=r"integers are divided by integers"),
-    "steps from 0 to 1": _front(lambda x: x * torch.linspace(0, 1, x.size(1))[:, None], nn.LSTM),
-    "a pointer to each step": _x(  # of values that saturate the cell, steps fit equally well: any may be chosen
-        Pointers,
-        ["fits"],
-        requests=lambda random: [
-            {"x": random.standard_normal((1, steps, FEATURES)).astype(np.float32)} for steps in (1, 2, 8, 40)
-        ],
-    ),
-    "strides of 20 and 16": _sound(ConvolvedSound, 700, 767, 768, 1500, 4000),
-    "a state alone": Delicate(
-        Free,
-        {"h": Floats("batch", ("hidden", HIDDEN))},
-        ["next"],
-        lambda random: [{"h": scale * random.standard_normal((2, HIDDEN)).astype(np.float32)} for scale in (0, 1, 30)],
-        {"states": {"next": "h"}},
-    ),
-    "a bare LSTM": Delicate(
-        lambda: nn.LSTM(FEATURES, HIDDEN, batch_first=True),
-        {"input": Floats("batch", "sequence", ("features", FEATURES))},
-        ["y", "h_n", "c_n"],
-        lambda random: [{"input": request["x"]} for request in _floats(random)],
-    ),
 }

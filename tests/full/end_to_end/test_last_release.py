@@ -133,8 +133,8 @@ def test_a_client_of_the_last_release_asks_a_server_of_this_one(told, address):
 
 
 def test_what_it_does_not_understand_is_what_the_upgrade_notes_say(told):
-    """It reads no metadata of this release: docs/upgrades.md has this case, and clients are updated first."""
+    """It reads no metadata of this release: docs/operate/release.md has this case, and clients are updated first."""
     assert told["refused"] == "InternalError: Exception deserializing response!"
     assert "labels" not in told
-    notes = (ROOT / "docs" / "upgrades.md").read_text()
+    notes = (ROOT / "docs" / "operate" / "release.md").read_text()
     assert "Exception deserializing response!" in notes

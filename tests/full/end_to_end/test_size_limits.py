@@ -31,20 +31,12 @@ class Windows(nn.Module):
         return self.gru(packed)[1][0]
 
 
-class MeanOfAll(Windows):
-    """The padding counts in the mean."""
-
-    def forward(self, x, lengths):
-        windows = self.convolution(x.transpose(1, 2)).transpose(1, 2)
-        return self.gru(windows)[0].mean(1) + 0 * lengths[:, None]
-
-
 INPUTS = {"x": Floats("batch", "sequence", 2), "lengths": Lengths()}
 
 
-def publication(kind=Windows, **changes):
+def publication(**changes):
     torch.manual_seed(0)
-    made = Publication(kind().eval(), "windows", INPUTS, ["y"], sizes={"sequence": (SMALLEST, LARGEST)})
+    made = Publication(Windows().eval(), "windows", INPUTS, ["y"], sizes={"sequence": (SMALLEST, LARGEST)})
     return dataclasses.replace(made, **changes)
 
 
@@ -90,31 +82,6 @@ def test_load_inspect_and_verify_keep_to_the_sizes(client, repository, capsys):
     assert main(["inspect", str(repository), "windows"]) == 0
     assert "(batch, sequence: 5 to 24, axis 2: 2)" in capsys.readouterr().out
     assert main(["verify", str(repository)]) == 0
-
-
-def test_padding_is_tried_within_the_sizes(tmp_path):
-    batching = publish(publication(MeanOfAll), repository=tmp_path, progress=False).manifest.batching
-    assert batching.mode == manifest_pb2.BATCHING_JOINED
-    assert '"y" of a row changes by' in batching.reasons[0]
-
-
-@pytest.mark.parametrize(
-    ("sizes", "mode", "reason"),
-    [
-        ({"sequence": (8, 8)}, manifest_pb2.BATCHING_JOINED, 'the axis "sequence" always has 8 steps, so there is'),
-        ({"batch": (1, 4), "sequence": (5, 9)}, manifest_pb2.BATCHING_ALONE, "the model takes 1 to 4 rows only"),
-    ],
-)
-def test_sizes_that_leave_nothing_to_share(tmp_path, sizes, mode, reason):
-    batching = publish(publication(sizes=sizes), repository=tmp_path, progress=False).manifest.batching
-    assert batching.mode == mode
-    assert batching.reasons[0].startswith(reason)
-    with serve(tmp_path) as server, Client(server.address) as client:
-        steps = sizes["sequence"][0]
-        assert client.predict("windows", np.zeros((3, steps, 2), np.float32))[2]["y"].shape == (6,)
-        if "batch" in sizes:
-            with pytest.raises(InvalidRequest, match=r"axis 0 \(batch\) is 5, and the model takes 1 to 4"):
-                client.infer("windows", {"x": np.zeros((5, steps, 2), np.float32)})
 
 
 def test_a_sample_of_another_size_is_refused(tmp_path):

@@ -1,5 +1,7 @@
 """Twelve modules whose forward has no states, published and served: which are sent in parts, and why not the others."""
 
+import secrets
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from full.end_to_end.stateless_modules import FEATURES, STREAM, WHOLE
 from rnnserve.client import Client, InvalidRequest
 from rnnserve.export import Floats, publish
+from rnnserve.server import Settings
 from rnnserve.server.testing import serve
 
 
@@ -24,9 +27,14 @@ def published(tmp_path_factory):
     return folder, manifests
 
 
-@pytest.fixture(scope="module")
-def client(published):
-    with serve(published[0]) as server, Client(server.address) as client:
+@pytest.fixture(scope="module", params=["server", "sealed"])
+def client(published, tmp_path_factory, request):
+    """A client of a server that keeps states, and of one with a key, whose clients carry them."""
+    key = tmp_path_factory.mktemp("key") / "key"
+    key.touch(0o600)
+    key.write_bytes(secrets.token_bytes(32))
+    settings = Settings(provider="cpu", session_key=key if request.param == "sealed" else None)
+    with serve(published[0], settings) as server, Client(server.address) as client:
         yield client
 
 

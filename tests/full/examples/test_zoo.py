@@ -9,15 +9,14 @@ import pytest
 from kit.paths import ROOT
 
 ZOO = ROOT / "examples" / "zoo"
+PAGE = ROOT / "docs" / "reference" / "compatibility.md"
 FILES = sorted(path.stem for path in ZOO.glob("[a-z]*.py"))
 
 
 @pytest.fixture(scope="module")
 def documented():
-    """Rows of the table in docs/publishing.md, by module, each without its distance."""
-    rows = re.findall(
-        r"^\| (.+) \| `(\w+)` \| (.+) \| .+ \|$", (ROOT / "docs" / "publishing.md").read_text(), re.MULTILINE
-    )
+    """Rows of the table in docs/reference/compatibility.md, by module, each without its distance."""
+    rows = re.findall(r"^\| (.+) \| `(\w+)` \| (.+) \| .+ \|$", PAGE.read_text(), re.MULTILINE)
     return {module: (like, *rest.split(" | ")) for like, module, rest in rows if module in FILES}
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rnnserve.client import Client
-from rnnserve.export import Floats, publish
+from rnnserve.export import Floats, Publication, publish
 from rnnserve.protos.artifact import SCRIPT
 from rnnserve.server.testing import serve
 
@@ -89,10 +89,10 @@ def modules():
 
 @pytest.fixture(scope="module")
 def client(modules, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("calls")
+    folder, sizes = tmp_path_factory.mktemp("calls"), {"sequence": (1, 32)}  # short ones are proven in less time
     for number, (name, (_, names, _)) in enumerate(CALLS.items()):
-        inputs = dict.fromkeys(names, X)
-        publish(modules[name], f"m{number}", repository=folder, inputs=inputs, outputs=["result"], progress=False)
+        described = Publication(modules[name], f"m{number}", dict.fromkeys(names, X), ["result"], sizes=sizes)
+        publish(described, repository=folder, progress=False)
     with serve(folder) as server, Client(server.address) as client:
         yield client
 

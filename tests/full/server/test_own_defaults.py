@@ -1,4 +1,4 @@
-"""A learned initial state, served: on both transports, beside requests that send one, in sessions, and proven again."""
+"""A learned initial state, served on both transports, with requests that send a state and without, and in sessions."""
 
 import numpy as np
 import pytest
@@ -8,10 +8,11 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from kit.loaded import try_version
 from rnnserve.client import Client
-from rnnserve.export import Floats, Lengths, publish
+from rnnserve.export import Floats, Lengths, Publication, publish
 from rnnserve.export.verify import verify_version
 from rnnserve.protos.artifact import (
     DEFAULTS,
+    FORMAT_OF_DEFAULTS,
     GOLDEN,
     MANIFEST,
     ArtifactError,
@@ -53,10 +54,9 @@ def learned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("learned")
     module = Packed().eval()
     inputs = {"x": X, "lengths": Lengths(), "h_0": STATE}
-    done = publish(
-        module, "model", repository=folder, inputs=inputs, outputs=["h_n"], states={"h_n": "h_0"}, progress=False
-    )
-    return folder, module, done
+    states, samples = {"h_n": "h_0"}, [{"x": drawn(3, 5, 3)}]
+    described = Publication(module, "model", inputs, ["h_n"], states, samples=samples)
+    return folder, module, publish(described, repository=folder, progress=False)
 
 
 @pytest.mark.parametrize("plain", [True, False])
@@ -92,12 +92,17 @@ def eager_states(module, x, lengths, *state):
 
 
 def test_golden_results_have_cases_without_it_and_servers_replay_them(learned, tmp_path):
-    _, _, done = learned
+    _, module, done = learned
     version = read_version(done.published.folder)
     cases = load_cases(version.files[GOLDEN])
     without = [case for case in cases if "h_0" not in case.inputs]
     assert without
     assert all({"x", "lengths"} <= case.inputs.keys() for case in without)
+    sample = next(case for case in cases if case.kind == "sample" and "h_0" in case.inputs)
+    rows = sample.inputs["h_0"].shape[1]
+    np.testing.assert_array_equal(sample.inputs["h_0"], module.h_0.detach().expand(1, rows, 4).numpy())
+    assert version.manifest.format == FORMAT_OF_DEFAULTS
+    assert not [line for check in verify_version(done.published.folder, progress=False) for line in check.failures]
     # Another default: the replay notices it, in the server and in verify.
 
     changed = tmp_path / "model" / "1"

@@ -1,6 +1,6 @@
 """Each route of the protocol as Triton and KServe have it: before both transports, and before servers elsewhere.
 
-Where the two differ, the answers are such that clients of both can use them (docs/http.md).
+Where the two differ, the answers are such that clients of both can use them (docs/clients/grpc-and-http.md).
 """
 
 import contextlib

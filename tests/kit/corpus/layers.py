@@ -10,7 +10,6 @@ from torch.nn.functional import scaled_dot_product_attention, softmax
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kit.corpus.rows import LENGTHS, Family, X, floats, integers, lengths
-from rnnserve.models import DirectionClassifier
 
 from torch.nn.utils import rnn as packing  # isort: skip - the same functions, held in another way
 
@@ -34,17 +33,6 @@ class EncoderDecoder(nn.Module):
         _, state = self.encoder(packed)
         output, state = self.decoder(input.flip(1), state)
         return self.head(output), state
-
-
-@right(layers=2)
-class Twice(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(3, 3, batch_first=True)
-
-    def forward(self, input):
-        once, state = self.gru(input)
-        return self.gru(once, state)
 
 
 @right(arguments=RAGGED, longer=True, layers=1)
@@ -103,7 +91,7 @@ class TrimmedAndUsed(nn.Module):
 
 
 class TotalLength(nn.Module):
-    def __init__(self, total, padding_value=0.0):
+    def __init__(self, total, padding_value):
         super().__init__()
         self.rnn = nn.RNN(3, 5, batch_first=True)
         self.total, self.padding_value = total, padding_value
@@ -134,13 +122,6 @@ class Repacked(nn.Module):
         packed = pack_padded_sequence(torch.tanh(padded).transpose(0, 1), lengths, enforce_sorted=False)
         packed, last = self.third(packed)
         return pad_packed_sequence(packed)[0], h_n, c_n, last
-
-
-@right(arguments=RAGGED, longer=True, layers=0)
-class OnlyPacking(nn.Module):
-    def forward(self, input, lengths):
-        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
-        return pad_packed_sequence(packed, batch_first=True, padding_value=-1.0)
 
 
 @right(arguments=RAGGED, longer=True, layers=2)
@@ -227,21 +208,6 @@ class WrittenState(nn.Module):
         return self.gru(input, h_0)
 
 
-@right(layers=2)
-class Convolution(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv1d(3, 6, 3, padding=1)
-        self.batch_norm = nn.BatchNorm1d(6)
-        self.gru = nn.GRU(6, 5, batch_first=True, dropout=0.3, num_layers=2)
-        self.dropout = nn.Dropout(0.5)
-
-    def forward(self, input):
-        x = torch.relu(self.batch_norm(self.convolution(input.transpose(1, 2)))).transpose(1, 2)
-        output, h_n = self.gru(x)
-        return self.dropout(output), h_n[-1], output.mean(1), output[:, -1, :]
-
-
 class Words(nn.Module):
     def __init__(self):
         super().__init__()
@@ -269,16 +235,6 @@ class Functional(nn.Module):
     def forward(self, input):
         weights = {name: weight * self.scale for name, weight in self.lstm.named_parameters()}
         return torch.func.functional_call(self.lstm, weights, (input,))
-
-
-class WeightsFromTheInput(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.rnn = nn.RNN(3, 4, batch_first=True)
-
-    def forward(self, input, scale):
-        weights = {name: weight * scale for name, weight in self.rnn.named_parameters()}
-        return torch.func.functional_call(self.rnn, weights, (input,))
 
 
 @right(layers=1)
@@ -319,15 +275,6 @@ class Nested(nn.Module):
     def forward(self, inputs, mask=None, states=None):
         x = inputs["walk"] if mask is None else inputs["walk"] * mask
         return {"output": self.lstm(x, states)[0], "last": self.lstm(x, states)[1]}
-
-
-class TwoSequences(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(3, 4)
-
-    def forward(self, *both):
-        return self.gru(both[1], self.gru(both[0])[1])
 
 
 class Hierarchy(nn.Module):
@@ -373,44 +320,26 @@ def add(name, make, *arguments, **more):
     LAYERS.add(name, make, *arguments, **more)
 
 
-add("trimmed, sequence first", lambda: Trimmed(batch_first=False), *RAGGED, longer=True, layers=1)
-add("trimmed, padded with 7", lambda: Trimmed(padding_value=7.0), *RAGGED, longer=True, layers=1)
+add("trimmed, sequence first, padded with 7", lambda: Trimmed(False, 7.0), *RAGGED, longer=True, layers=1)
 add("lengths of int32", Trimmed, X, lengths(dtype=torch.int32), longer=True, layers=1)
 for name, total, value in (
-    ("total length of the input", lambda x: x.size(1), 0.0),
     ("total length of the input, padded with -2", lambda x: x.size(1), -2.0),
     ("total length of 50", 50, 0.0),
-    ("total length of 50, padded with 0.5", 50, 0.5),
     ("total length of twice the input", lambda x: 2 * x.size(1) + 1, 0.0),
 ):
     add(name, functools.partial(TotalLength, total, value), *RAGGED, longer=True, layers=1)
-for sample in ((1, 1), (1, 6)):
-    add(f"trimmed, from a sample of {sample}", Trimmed, *RAGGED, longer=True, layers=1, sample=sample)
+add("trimmed, from a sample of (1, 1)", Trimmed, *RAGGED, longer=True, layers=1, sample=(1, 1))
 for name in ("code", "graph"):  # names that torch's graphs use themselves
     add(f"a part named {name}", functools.partial(NamedPart, name), layers=1)
 add("an LSTM", lambda: nn.LSTM(3, 4, batch_first=True), layers=1, is_core=True)
-add("a bidirectional LSTM", lambda: nn.LSTM(3, 4, batch_first=True, bidirectional=True), layers=1)
-add("a GRU without gradients", lambda: nn.GRU(3, 4, batch_first=True).requires_grad_(False), layers=1)
-add("nothing recurrent", lambda: nn.Sequential(nn.Linear(3, 5)), layers=0)
 add("token ids", Words, integers("batch", "sequence", high=11), LENGTHS)
-add("weights of the input", WeightsFromTheInput, X, floats(), layers=1)
-for norm in (nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm):
-    add(norm.__name__, lambda norm=norm: nn.Sequential(norm(nn.GRU(3, 4, batch_first=True), "weight_hh_l0")), layers=1)
+normed = nn.utils.parametrizations.weight_norm
+add("weight_norm", lambda: nn.Sequential(normed(nn.GRU(3, 4, batch_first=True), "weight_hh_l0")), layers=1)
 STATE = floats(1, "batch", 4)
 add("nested arguments and None", Nested, {"walk": X}, None, (STATE, STATE), layers=2, is_core=True)
-add("sequences of two sizes", TwoSequences, floats("source", "batch", 3), floats("target", "batch", 3), layers=2)
 add("words within sentences", Hierarchy, floats("batch", "sentences", "words", 3), layers=2, is_core=True)
 add("hooks", hooked)
 add("torch.compile", lambda: torch.compile(nn.LSTM(3, 4, batch_first=True), backend="eager"))
-for cell in ("rnn", "gru", "lstm"):
-    add(
-        f"the classifier, {cell}",
-        lambda cell=cell: DirectionClassifier(cell=cell, num_layers=2, bidirectional=True),
-        floats("batch", 11, 2),
-        lengths(high=11),
-        *[floats(4, "batch", 16)] * (1 + (cell == "lstm")),
-        layers=2,
-    )
 add("rows that eager wants sorted", Sorted, X, lengths(is_sorted=True), layers=1, is_core=True)
 for axes in ((2, 5), ("batch", 5), (2, "sequence")):
     rnn = functools.partial(nn.RNN, 3, 4, 2, batch_first=True, bidirectional=True)
@@ -446,35 +375,29 @@ CELLS: dict[str, Any] = {
     "lstm": nn.LSTM,
     "projected lstm": functools.partial(nn.LSTM, proj_size=2),
 }
-FORMS = list(itertools.product((1, 2), (False, True), (False, True), (False, True), (False, True)))
+FORMS = ("00000", "00111", "01011", "01101", "01110")
+"""Of each cell: whether it has two layers, both directions, batch first, states and bias."""
 
 
 def _add_forms():
-    """Add an eighth of the combinations: with each cell, every pair of choices."""
-    for number, packed in itertools.product(range(len(CELLS)), (False, True)):
-        name, cell = list(CELLS.items())[number]
-        for form in FORMS:
-            if (
-                sum(form) % 2 == packed
-                and sum(form[::2]) % 2 == number % 2
-                and sum(form[1:3]) % 2 == (number // 2 + packed) % 2
-            ):
-                layers, both, first, states, bias = form
-                hidden = 2 if "projected" in name else 4
-                LAYER_FORMS.add(
-                    f"{name}, {layers} layers, "
-                    f"{'packed' if packed else 'plain'}{', both directions' * both}{', batch first' * first}"
-                    f"{', states' * states}{', bias' * bias}",
-                    functools.partial(Form, cell, packed, *form),
-                    X,
-                    LENGTHS,
-                    floats(4, "batch", hidden),
-                    floats(4, "batch", 4),
-                    layers=0 if "projected" in name else layers,
-                    is_core=form == (2, True, True, True, False),
-                    together=10,
-                    limit=2.0,
-                )
+    """Add two forms of each cell, one the opposite of the other. Any two choices occur together and apart."""
+    for (number, (name, cell)), packed in itertools.product(enumerate(CELLS.items()), (False, True)):
+        is_opposite = packed != bool(number % 2)
+        two, both, first, states, bias = (bool(int(choice)) != is_opposite for choice in FORMS[number])
+        hidden = 2 if "projected" in name else 4
+        LAYER_FORMS.add(
+            f"{name}, {1 + two} layers, {'packed' if packed else 'plain'}"
+            f"{', both directions' * both}{', batch first' * first}{', states' * states}{', bias' * bias}",
+            functools.partial(Form, cell, packed, 1 + two, both, first, states, bias),
+            X,
+            LENGTHS,
+            floats(4, "batch", hidden),
+            floats(4, "batch", 4),
+            layers=0 if "projected" in name else 1 + two,
+            is_core=name == "lstm",
+            together=10,
+            limit=2.0,
+        )
 
 
 _add_forms()

@@ -16,7 +16,6 @@ class Cells(nn.Module):
         self.cell, self.top, self.pair = nn.GRUCell(3, 4), nn.GRUCell(4, 4), nn.LSTMCell(3, 4)
         self.layers = nn.ModuleList([nn.GRUCell(3, 4), nn.GRUCell(4, 4)])
         self.weights = nn.Parameter(torch.randn(2, 3))
-        self.kept = None
 
 
 LOOPS = Family("loops", Cells)
@@ -30,15 +29,6 @@ def range_of_size(self, x):
         h = self.cell(x[:, t], h)
         outputs.append(h)
     return torch.stack(outputs, 1), h
-
-
-@right
-def nothing_before_the_first_step(self, x):
-    h, outputs = None, []
-    for x_t in x.unbind(1):
-        h = self.cell(x_t, h)
-        outputs.append(h)
-    return torch.stack(outputs, dim=1)
 
 
 @right
@@ -140,11 +130,6 @@ def a_dict_and_a_count(self, x):
     return torch.stack(outputs, -1), state["h"]
 
 
-@right
-def a_comprehension(self, x):
-    return torch.stack([torch.tanh(x[:, t]) * (t + 1) for t in range(x.size(1))], dim=1)
-
-
 @core
 def masked_by_lengths(self, x):
     lengths, h = (x[:, :, 0] > -0.3).sum(1), x.new_zeros(x.size(0), 4)
@@ -172,15 +157,6 @@ def variables_that_are_read_after_the_loop(self, x):
         before = torch.sigmoid(h)
         h = self.cell(x_t, h)
     return before, h, x_t * t
-
-
-@right
-def an_attribute_of_the_module(self, x):
-    self.kept, outputs = x.new_zeros(x.size(0), 4), []
-    for t in range(x.size(1)):
-        self.kept = self.cell(x[:, t], self.kept)
-        outputs.append(self.kept)
-    return torch.stack(outputs, 1)
 
 
 @right
@@ -262,3 +238,38 @@ def cat_to_what_is_there_on_either_side(self, x):
         after = torch.cat([after, x[None, :, t] * 2])
         before = torch.cat((x[None, :, t], before), 0)
     return after.transpose(0, 1), before.transpose(0, 1)
+
+
+@right
+def a_state_that_is_not_read_after_the_last_step(self, x):
+    h = c = x.new_zeros(x.size(0), 4)
+    for t in range(x.size(1)):
+        h, c = self.pair(x[:, t], (h, c))
+    return h
+
+
+@right
+def operators_of_several_results_and_sizes_within_a_step(_, x):
+    h, g = torch.zeros_like(x[:, 0]), torch.zeros_like(x)
+    for t in range(x.size(1)):
+        largest, at = (h + x[:, t]).max(1, keepdim=True)
+        h = torch.tanh(h + largest + at)
+        g = torch.tanh(g + x[:, t : t + 1]) / x.size(1)
+    return h, g.view(x.size(0) * x.size(1), 3)
+
+
+@right
+def changes_in_place_of_views_of_views(self, x):
+    output, h = x.new_zeros(x.size(0), x.size(1), 4), x.new_zeros(x.size(0), 4)
+    for t in range(x.size(1)):
+        h = self.cell(x[:, t], h)
+        step = output.transpose(0, 1)[t]
+        step[:, :2] += h[:, :2]
+        output[:, t].mul_(2)
+    return output
+
+
+@right
+def a_window_that_moves(_, x):
+    x = nn.functional.pad(x, (0, 0, 2, 0))
+    return torch.stack([x[:, t : t + 3].mean(1) for t in range(x.size(1) - 2)], 1)

@@ -50,15 +50,6 @@ def a_list_of_as_many_items_as_steps(self, x):
     return torch.stack(outputs, 1), torch.stack(backwards, 1), torch.stack(others, 1), outputs[-1]
 
 
-@right
-def a_list_read_at_the_step_before(self, x):
-    states, outputs = [x.new_zeros(x.size(0), 4)], []
-    for t in range(x.size(1)):
-        states.append(self.cell(x[:, t], states[t]))
-        outputs.append(states[t + 1] - (outputs[t - 1] if t > 0 else 0.0))
-    return torch.stack(states, 1), torch.stack(outputs, 1)
-
-
 @right(together=1)
 def every_second_step(self, x):
     length, output = x.size(1), x.new_zeros(x.size(0), x.size(1), 4)
@@ -216,12 +207,6 @@ class Logarithm(Scaled):
         return math.log(t + 2) * torch.ones(3) / (t + 1) ** 2
 
 
-@refused(r"not that of fewer steps repeated")
-class LogarithmOverRoot(Scaled):
-    def number(self, t, _):
-        return math.log(t + 2) / math.sqrt(t + 1)
-
-
 @right
 class PartOfTheSteps(Scaled):
     def number(self, t, n):
@@ -234,12 +219,6 @@ class Literals(Scaled):
 
     def number(self, t, _):
         return torch.tensor([t / 10, 1.0, 0.5 * t])
-
-
-@right
-class Inverse(Scaled):
-    def number(self, t, _):
-        return 1 / (t + 1)
 
 
 @right
@@ -316,9 +295,3 @@ class Moments(nn.Module):
 class ByNumpy(Scaled):
     def number(self, t, _):
         return np.exp(-t * 0.1)
-
-
-@refused(r"not that of fewer steps repeated")
-class FromTable(Scaled):
-    def number(self, t, _):
-        return [0.1, 0.2, 0.3][t % 3]

@@ -1,7 +1,5 @@
 """Modules of complex numbers, of other types of floats and of sparse weights."""
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -57,18 +55,6 @@ class RealLRU(nn.Module):
         return torch.stack(outputs, 1)
 
 
-@right
-def spectra_by_matrices(_, x):
-    """As the refusal of transforms says."""
-    angles = torch.arange(2)[:, None] * torch.arange(3) * (2 * math.pi / 3)
-    return x @ torch.cos(angles).mT, x @ -torch.sin(angles).mT
-
-
-@refused(NO_COMPLEX.format("rfft"))
-def spectra(_, x):
-    return torch.fft.rfft(x).abs()
-
-
 NARROW = Family("other types of floats")
 
 
@@ -89,8 +75,7 @@ class Casts(nn.Module):
         return self.head(turned.float()), turned
 
 
-for dtype in (torch.float64, torch.float16):
-    NARROW.add(f"a head after a cast of {dtype}", Casts, floats("batch", "sequence", 3, dtype=dtype), limit=1400.0)
+NARROW.add("a head after a cast", Casts, floats("batch", "sequence", 3, dtype=torch.float16), limit=1400.0)
 
 
 class InDouble(nn.Module):

@@ -3,7 +3,6 @@
 import copy
 import dataclasses
 import functools
-import types
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +17,7 @@ __all__ = ["HELD_OBJECTS", "HOLDS", "OUTER_VARIABLES"]
 
 def now():
     """Describe the variables outside of the modules of this file."""
-    holders = [STATE, COUNT, LOG, LIST, DICT, TABLE, TENSOR, *map(vars, (RECORD, PLAIN, SPACE))]
+    holders = [STATE, COUNT, LOG, DICT, TABLE, TENSOR, RECORD]
     classes = [InClassDict.memory, InDefault.run.__defaults__, KeptInDefault.run.__defaults__]
     closures = [cell.cell_contents for kind in (Inner, KeptInner) for cell in kind.forward.__closure__ or ()]
     return str([holders, classes, closures, KeptInClass.kept, ClassSetInLoop.h])
@@ -33,22 +32,17 @@ class Record:
     h: Any = None
 
 
-class Plain:
-    h: Any = None
-
-
 STATE: Any = None
 COUNT = 0
 TENSOR = torch.zeros(1, 4)
-LIST: list[Any] = [None]
 LOG: list[Any] = []
 DICT: dict[str, Any] = {"h": None}
 TABLE: dict[str, Any] = {}
-RECORD, PLAIN, SPACE = Record(), Plain(), types.SimpleNamespace(h=None)
+RECORD = Record()
 
 
 class Stepping(nn.Module):
-    """Runs a cell over the steps; where its state is while it does, and what it begins with, is another's matter."""
+    """Runs a cell over the steps. Subclasses keep the state somewhere else, or begin with another state."""
 
     def __init__(self):
         super().__init__()
@@ -76,36 +70,13 @@ class InDict(Stepping):
 
 
 @right
-class InList(Stepping):
-    def forward(self, x):
-        LIST[0], outputs = self.begun(x, None), []
-        for t in range(x.size(1)):
-            LIST[0] = self.cell(x[:, t], LIST[0])
-            outputs.append(LIST[0])
-        return torch.stack(outputs, 1)
-
-
-@right
 class InObject(Stepping):
-    holder: Any = RECORD
-
     def forward(self, x):
-        holder, outputs = self.holder, []
-        holder.h = self.begun(x, None)
+        RECORD.h, outputs = self.begun(x, None), []
         for t in range(x.size(1)):
-            holder.h = self.cell(x[:, t], holder.h)
-            outputs.append(holder.h)
+            RECORD.h = self.cell(x[:, t], RECORD.h)
+            outputs.append(RECORD.h)
         return torch.stack(outputs, 1)
-
-
-@right
-class InPlain(InObject):
-    holder = PLAIN
-
-
-@right
-class InNamespace(InObject):
-    holder = SPACE
 
 
 @right
@@ -164,22 +135,6 @@ class KeptGlobal(Stepping):
 
 
 @refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
-class KeptInDict(Stepping):
-    def forward(self, x):
-        outputs = self.steps(x, self.begun(x, DICT["h"]))
-        DICT["h"] = outputs[:, -1]
-        return outputs
-
-
-@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
-class KeptInObject(Stepping):
-    def forward(self, x):
-        outputs = self.steps(x, self.begun(x, PLAIN.h))
-        PLAIN.h = outputs[:, -1]
-        return outputs
-
-
-@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
 class KeptInClass(Stepping):
     kept: Any = None
 
@@ -206,14 +161,6 @@ class Written(Stepping):
         outputs = self.steps(x, TENSOR.expand(x.size(0), 4))
         TENSOR.copy_(outputs[:, -1].mean(0, keepdim=True))
         return outputs
-
-
-@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
-class Counting(Stepping):
-    def forward(self, x):
-        global COUNT
-        COUNT += 1
-        return self.steps(x, self.begun(x, None)) + COUNT
 
 
 @core
@@ -274,7 +221,7 @@ HELD_OBJECTS = Family("held objects")
 
 
 class Decoder:
-    """No module: it holds a cell, a tensor, and what `more` puts there."""
+    """An object, not a module, that holds a cell, a tensor and the items of `more`."""
 
     def __init__(self, way, **more):
         self.way = way
@@ -347,11 +294,10 @@ def hold(name, way, within="attribute", refused="", *, is_core=False, **more):
 
 hold("a decoder", plain, is_core=True)
 hold("a decoder that counts", counted_only, calls=0)
+hold("a list that grows", listed, refused=r"\['{path}\.history'\]", history=[torch.zeros(1)])
+hold("a number", counted, refused=r"changes \['{path}\.calls'\] with each call", calls=0)
+hold("a state that is added to", added, refused=r"keeps \['{path}\.h'\] from one call to", h=torch.zeros(4))
 for within in ("attribute", "list", "dict"):
-    hold("a decoder", plain, within) if within != "attribute" else None
-    hold("a list that grows", listed, within, r"\['{path}\.history'\]", history=[torch.zeros(1)])
-    hold("a number", counted, within, r"changes \['{path}\.calls'\] with each call", calls=0)
-    hold("a state that is added to", added, within, r"keeps \['{path}\.h'\] from one call to", h=torch.zeros(4))
     hold(
         "a state made anew for other rows",
         kept,

@@ -25,12 +25,12 @@ class Packs(nn.Module):
 
 
 def pad(packed, **options):
-    """Give the padded values."""
+    """Return the padded values."""
     return pad_packed_sequence(packed, batch_first=True, **options)[0]
 
 
 def of(packed, data):
-    """Give a sequence of other values that is packed likewise."""
+    """Return a sequence with other values, packed in the same way."""
     return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
 
 
@@ -85,12 +85,6 @@ def elementwise_apply(self, x, n):
 def batch_statistics(self, x, n):
     packed = self.pack(x, n)
     return pad(of(packed, F.batch_norm(packed.data, None, None, training=True)))
-
-
-@refused(field_read("data", "in linear"), is_located=False)
-def weights_of_values(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, F.linear(self.square.weight, packed.data)))
 
 
 @refused(field_read("data", "or computes with it"), is_located=False)
@@ -173,7 +167,7 @@ right(type("of_int32", (Packs,), {"forward": packed_again_and_again}), arguments
 
 
 class Padded(nn.Module):
-    """Pads what it has packed, in every combination of arguments; values have one, two or three axes."""
+    """Packs and pads with every combination of arguments. Values have one, two or three axes."""
 
     def forward(self, x, lengths):
         results = []
@@ -230,11 +224,6 @@ def packed_returned(self, x, n):
 
 
 @refused(r"^forward returns a PackedSequence, or a field of one", is_located=False)
-def batch_sizes_returned(self, x, n):
-    return self.pack(x, n).batch_sizes
-
-
-@refused(r"^forward returns a PackedSequence, or a field of one", is_located=False)
 def data_returned(self, x, n):
     return self.pack(x, n).data
 
@@ -282,7 +271,6 @@ of_lengths("tolist", lambda x, n: pack(x, n.tolist(), True), r"tolist")
 of_lengths("a tensor", lambda x, _: pack(x, torch.tensor([4, 2, 1]), True), r"fixed size 3.*batch axis is dynamic")
 of_lengths("two axes", lambda x, n: pack(x, n[:, None], True), r"got lengths of shape .* expected \(batch,\)")
 of_lengths("float lengths", lambda x, n: pack(x, n.float(), True), r"dtype torch\.float32; expected int64")
-of_lengths("complex lengths", lambda x, n: pack(x, n.to(torch.complex64), True), r"dtype torch\.complex64; expected")
 of_lengths("sequence first", lambda x, n: pack(x, n), r"lengths for a batch of .* Is batch_first as it should be\?")
 of_lengths("one axis", lambda x, n: pack(x[0, :, 0], n), r"got an input of 1 axes; expected \(batch, sequence,")
 

@@ -191,7 +191,7 @@ for name, (compute, said) in {
         lambda y: F.scaled_dot_product_attention(*[y[None, None]] * 3),
         r"x\.flatten\(0, 1\)",
     ),
-    "i0": (lambda y: torch.special.i0(y), r"docs/reference/operators\.md"),
+    "i0": (lambda y: torch.special.i0(y), r"docs/reference/compatibility\.md"),
     "svd": (lambda y: torch.linalg.svd(y.mT @ y)[1], ONCE),
     "eigh": (lambda y: torch.linalg.eigh(y.mT @ y)[0], ONCE),
     "matrix_exp": (lambda y: y @ torch.matrix_exp(y.mT @ y), ONCE),

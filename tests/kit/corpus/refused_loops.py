@@ -1,6 +1,7 @@
 """Loops that few would write as a scan: some are exported all the same, and the others refused with their line."""
 
 import collections
+import functools
 import warnings
 from typing import Any
 
@@ -48,25 +49,13 @@ def a_branch_on_values(self, x):
     return torch.stack(outputs, dim=1), h
 
 
-@refused(r"depends on the values")
+@refused(r"depends on the values of a tensor \(at refused_loops\.py:\d+\).*torch\.where")
 def a_branch_on_values_without_an_else(self, x):
     h = x[:, 0]
     for x_t in x.unbind(1):
         if h.sum() > 0:
             h = h + x_t
     return h
-
-
-@refused(r"depends on the values")
-def a_branch_that_is_left_with_continue(self, x):
-    h = c = torch.zeros(x.size(0), 4)
-    count = 0
-    for a, b in zip(x.transpose(0, 1), x.flip(1).unbind(1), strict=True):
-        if a.mean().item() < 0:
-            continue
-        h, c = self.pair(a - b, (h, c))
-        count += 1
-    return h, c * count
 
 
 @refused(r"torch\.where\(torch\.arange\(n\) < t")
@@ -215,16 +204,6 @@ def all_items_while_they_are_set(self, x):
     return torch.stack(steps, 1)
 
 
-@refused(r"not that of fewer steps repeated")
-def all_items_in_a_loop_in_a_loop(self, x):
-    steps, h = list(x.unbind(1)), x[:, 0]
-    for t in range(x.size(1)):
-        for step in steps:
-            h = torch.tanh(h + step)
-        steps[t] = h
-    return h
-
-
 @refused(r"torch\.vmap")
 def vmap(self, x):
     h = x[:, :1].expand(-1, 2, -1)
@@ -258,16 +237,46 @@ def first_apart(name, steps, **more):
 
 first_apart("a first step apart of n", lambda x: x)
 first_apart("a first step apart of n // 2 + 1", lambda x: torch.cat([x[:, :1], x[:, 1::2]], 1), together=1)
-first_apart("a first step apart of (n + 1) // 2", lambda x: x[:, ::2], refused="not that of fewer steps repeated")
-first_apart("a first step apart of 2 * n", lambda x: torch.cat([x, x], 1))
 first_apart(
     "a first step apart of n // 3 + n",
     lambda x: torch.cat([x[:, 2::3], x], 1),
     refused="not that of fewer steps repeated|fail for some",
     is_located=False,
 )
-first_apart("a first step apart of n // 2", lambda x: x[:, 1::2], refused="not that of fewer steps repeated")
 first_apart("a first step apart of n - 1", lambda x: x[:, 1:], runs=((2, 2), (1, 7), (5, 3), (3, 40)))
+
+
+def of_all_steps(name, change=lambda h, _: h, end=lambda h, _: h, **more):
+    """Add a loop whose steps another function changes, or whose outputs all at once."""
+
+    def forward(self, x):
+        h, outputs = x.new_zeros(x.size(0), 4), []
+        for t in range(x.size(1)):
+            h = change(self.cell(x[:, t], h), t)
+            outputs.append(h)
+        return end(torch.stack(outputs, 1), x)
+
+    forward.__name__ = name
+    REFUSED_LOOPS.right(forward, **more)
+
+
+CONDITION = r"refused_loops\.py:\d+\) has a condition on the axis"
+UNLIKE = r"is exported as it is if its steps are alike|gives other values"
+of_all_steps("a length", end=lambda h, x: h * (2 if x.size(1) > 256 else 1), refused=CONDITION)
+of_all_steps(
+    "a condition on a large length", end=lambda h, x: h * (2 if x.shape[1] >= 12_000 else 1), refused=CONDITION
+)
+of_all_steps("the least of sizes", end=lambda h, x: h * min(x.size(1), 40), refused=CONDITION)
+of_all_steps("the last steps", end=lambda h, _: h[:, -20:].sum(1), refused=CONDITION)
+of_all_steps("rows", end=lambda h, x: h * (2 if x.size(0) > 48 else 1), refused=CONDITION)
+unlike = functools.partial(of_all_steps, refused=UNLIKE, is_located=False)
+unlike("one step that is unlike", lambda h, t: h * 2 if t == 700 else h)
+unlike("late steps that are unlike", lambda h, t: torch.zeros_like(h) if t >= 30 else h)
+of_all_steps(
+    "a condition that bounds keep out",
+    end=lambda h, x: h * (2 if x.size(1) > 256 else 1),
+    bounds=(("sequence", (1, 256)),),
+)
 
 
 def repeated(x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
@@ -337,19 +346,6 @@ def steps_of_an_attribute(self, x):
 
 
 @right
-def greedy(self, x):
-    h = self.encoder(x)[1][0]
-    token = torch.zeros(x.size(0), dtype=torch.long)
-    ids, scores = torch.zeros(x.size(0), 6, dtype=torch.long), x.new_zeros(x.size(0), 6, 7)
-    for step in range(6):
-        h = self.cell(self.embedding(token), h)
-        scores[:, step] = self.out(h)
-        token = scores[:, step].argmax(-1)
-        ids[:, step] = token
-    return scores, ids
-
-
-@right
 def rows_that_have_ended(self, x):
     """They go on with the last token, and the number of steps of each is another output."""
     h = self.encoder(x)[1][0]
@@ -368,35 +364,6 @@ def twice_as_many_steps(self, x):
     h, outputs = self.encoder(x)[1][0], []
     for _ in range(2 * x.size(1) + 1):
         h = self.cell(h, h)
-        outputs.append(h)
-    return torch.stack(outputs, 1)
-
-
-@right
-def a_counter_of_arange(self, x):
-    position, h, outputs = torch.arange(4), x.new_zeros(x.size(0), 4), []
-    for t in range(x.size(1)):
-        h = torch.tanh(h * 0.5 + x[:, t, :1] + position * 0.1)
-        position = position + 1
-        outputs.append(h)
-    return torch.stack(outputs, 1)
-
-
-@right
-def positions_that_turn(self, x):
-    positions, outputs = torch.arange(x.size(1)), []
-    for t in range(x.size(1)):
-        weights = torch.softmax(-(positions - t).abs().float(), 0)
-        positions = positions.roll(1)
-        outputs.append((x * weights[None, :, None]).sum(1))
-    return torch.stack(outputs, 1)
-
-
-@right(together=1)
-def rows_by_arange(self, x):
-    row, h, outputs = torch.arange(x.size(0)), x.new_zeros(x.size(0), 3), []
-    for t in range(x.size(1)):
-        h = torch.tanh(h * 0.5 + x[row, t])
         outputs.append(h)
     return torch.stack(outputs, 1)
 

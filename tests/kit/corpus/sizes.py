@@ -17,7 +17,7 @@ __all__ = ["PLAIN_SIZES", "SIZES"]
 
 
 class Sized(nn.Module):
-    """A function of (batch, sequence, 3), after a scaling that gives the module a parameter; with constants."""
+    """A function of (batch, sequence, 3), after a scaling that gives the module a parameter, with constants."""
 
     def __init__(self):
         super().__init__()
@@ -58,14 +58,10 @@ def pointers(self, x):
 
 
 add("one_hot", lambda _, x: F.one_hot(x.argmax(1), x.size(1)), is_core=True)
-add("one_hot of more", lambda _, x: F.one_hot(x.argmax(1), num_classes=x.size(1) + 2))
 add("linspace", lambda _, x: x * torch.linspace(0, 1, x.size(1))[:, None])
-add("linspace of more", lambda _, x: x * torch.linspace(-3, 7.3, steps=x.size(1) + 1)[1:, None])
 add("linspace, falling", lambda _, x: x * torch.linspace(2, -1, x.size(1), dtype=x.dtype, device=x.device)[:, None])
 add("log of a size", lambda _, x: x - torch.log(torch.tensor(x.size(1))))
 add("take_along_dim", lambda _, x: torch.take_along_dim(x, x.argmax(1, keepdim=True), dim=1))
-add("take_along_dim, one for all", lambda _, x: x.take_along_dim(x.argmax(1)[:, :1, None], -2))
-add("take_along_dim of one", lambda _, x: x[:, :1].take_along_dim((x > 0).long(), 2))
 add("take_along_dim of all", lambda _, x: torch.take_along_dim(x, (x > 0).long()))
 add("int and len", counted)
 
@@ -129,10 +125,8 @@ def branch(name, phrase, condition, **more):
 
 branch("fewer than 3 steps", r"takes another path at", lambda x: x.size(1) < 3, is_core=True)
 branch("more than 3 steps", r"condition on sizes", lambda x: x.size(1) > 3)
-branch("more than 9 steps", r"takes another path at", lambda x: x.size(1) > 9)
 branch("even or odd", r"condition on sizes", lambda x: x.size(1) % 2)
 branch("one row", r'takes another path at "batch" 1', lambda x: x.size(0) == 1)
-branch("one step", r'takes another path at "batch" 3, "sequence" 1 ', lambda x: x.size(1) == 1)
 
 
 @refused(r"takes another path at")
@@ -161,10 +155,8 @@ after("steps joined to rows", lambda h: h.reshape(h.size(0) * h.size(1), 4))
 after("a part of an axis that varies", lambda h: h[:, -1:])
 after("two sizes that are read", lambda h: h.transpose(0, 1).reshape(h.size(1), h.size(0), 4))
 after("a size of all axes", lambda h: h + h.shape[1] + h.reshape(h.shape[0], -1).shape[1])
-after("chunks", lambda h: torch.cat(h.chunk(2, -1)[::-1], -1))
 after("chunks of two sizes", lambda h: torch.cat(h.split(3, -1)[::-1], -1))
 after("split", lambda h: torch.cat(h.split([1, 3], -1)[::-1], -1))
-after("unbind", lambda h: torch.stack(h.unbind(-1)[::-1], -1))
 after("chunks of chunks", lambda h: torch.cat([part.chunk(2, -1)[1] for part in h.chunk(2, -1)], -1))
 SPECIAL = {
     "tensor_split(2)": (lambda h: torch.cat([part.amax(1) for part in h.tensor_split(2, dim=1)], 1), "tensor_split"),
@@ -298,11 +290,6 @@ def looped(self, x):
 def large(self, x):
     """The captures have one path, and fewer steps another."""
     return self.rnn(x)[0] * (2 if LIBRARY.sizes(x)[1] > 50 else 3)
-
-
-@PLAIN_SIZES.refused(r"gives other values", is_located=False)
-def larger(self, x):
-    return self.rnn(x)[0] * (2 if LIBRARY.sizes(x)[1] > 150 else 3)
 
 
 @PLAIN_SIZES.refused(r"gives other values", is_located=False)

@@ -31,7 +31,7 @@ def scaled(h, x):
 
 
 def ended(h):
-    """A function that is left early, with a number beside a tensor."""
+    """A function with an early return of a tensor and a number."""
     if bool(h.sum() < 0):
         return h, 1.0
     h = h * 2
@@ -193,7 +193,7 @@ for check in (with_work_before_it_raises, with_a_change_in_place):
 
 
 class Policy(nn.Module):
-    """Makes distributions of what it computes."""
+    """Makes distributions of its results."""
 
     validates: bool | None = None
 
@@ -219,14 +219,6 @@ class OfAnArray(Policy):
         return self.gru(x)[0] * float(x.sum().numpy())
 
 
-@refused(r"depends on the values")
-class KeepsASumOfPositiveValues(Policy):
-    def forward(self, x):
-        if x.sum() > 0:
-            self.total = x.sum()
-        return self.gru(x)[0]
-
-
 @right(is_scaled=False)
 class KeepsLabelsAsTensors(Policy):
     """As the refusal of numbers of Python says: a label for each step of a row, and the number of steps."""
@@ -249,15 +241,6 @@ class Reverses(Base):
         for i, length in enumerate(lengths):
             turned[i, :length] = x[i, :length].flip(0)
         return self.gru(turned)[0]
-
-
-@refused(r"cuts each row at its length.*compute all steps", arguments=RAGGED)
-class Cuts(Base):
-    def forward(self, x, lengths):
-        kept = torch.zeros_like(x)
-        for i in range(x.size(0)):
-            kept[i, : lengths[i]] = x[i, : lengths[i]] * 2
-        return self.gru(kept)[0]
 
 
 @right(arguments=RAGGED)

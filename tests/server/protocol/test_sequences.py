@@ -26,7 +26,7 @@ from rnnserve.server.errors import (
 )
 from rnnserve.server.fast_path.admission import PendingCall, StepCall
 from rnnserve.server.protocol import sequences as sequences_module
-from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences, Step, StreamOwner
+from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences, Step
 from rnnserve.server.settings import Settings
 from rnnserve.server.validation.checked_request import SequenceControl
 
@@ -70,19 +70,6 @@ def make_world(monkeypatch):
 @pytest.fixture
 def world(make_world):
     return make_world()
-
-
-@pytest.mark.parametrize("stranger", [STRANGER, ELSEWHERE])
-def test_stranger_neither_continues_nor_ends_nor_replaces_a_sequence(world, stranger):
-    world.ask(OWNER, starts=True, states=b"mine")
-    never_begun = world.refusal(stranger, identity=8).replace("8", "7")
-    assert world.refusal(stranger) == world.refusal(stranger, ends=True) == never_begun  # nor learns that there is one
-    assert world.sequences.find("model", SequenceControl(7, False, False), stranger) is None
-    world.refusal(stranger, key=OWNER.peer())
-    assert world.ask(stranger, starts=True, states=b"theirs", owner=StreamOwner()) == ()
-    assert world.ask(OWNER, states=b"mine again") == (b"mine",)
-    assert world.ask(stranger, ends=True) == (b"theirs",)
-    assert world.ask(OWNER) == (b"mine again",)
 
 
 def test_shared_ids_are_anyones_as_in_triton(make_world):
@@ -403,16 +390,6 @@ def enter(submitted):
         return step, entered is not None
 
     return enter
-
-
-def test_step_is_submitted_when_the_one_before_has_been_answered(enter, submitted):
-    first, may_now = enter(starts=True)
-    assert may_now
-    second, may_now = enter()
-    assert not may_now
-    assert submitted == []
-    first.answer({})
-    assert submitted == [(SERVED.model, second)]
 
 
 def test_step_without_a_place_in_a_sequence_raises_and_is_not_answered(enter, submitted):

@@ -2,10 +2,11 @@
 
 import argparse
 import dataclasses
+import math
 import re
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -46,14 +47,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Start servers, each on a node of its own, and wait until all serve. They stay until `down`; one "
         "that is lost with its node is started on another.",
     )
+    resource = _number(r"\d+(\.\d+)?", 0, math.inf, "a number, such as 1 or 0.5")
     up.add_argument("repository", metavar="REPOSITORY", help="folder with the models, at this path on every node")
-    up.add_argument("--replicas", type=_count, required=True, metavar="N", help="how many servers, one a node")
-    up.add_argument("--grpc-port", type=_port, default=8001, metavar="PORT", help="port of every server (default 8001)")
     up.add_argument(
-        "--cpus", type=_resource, default=1.0, metavar="N", help="CPUs that each takes of its node (default 1)"
+        "--replicas",
+        type=_number(r"\d+", 1, math.inf, "a number of 1 or more"),
+        required=True,
+        metavar="N",
+        help="how many servers, one a node",
     )
     up.add_argument(
-        "--gpus", type=_resource, default=0.0, metavar="N", help="GPUs that each takes of its node (default 0)"
+        "--grpc-port",
+        type=_number(r"\d+", 1, 65535, "a port from 1 to 65535, the same on every node"),
+        default=8001,
+        metavar="PORT",
+        help="port of every server (default 8001)",
+    )
+    up.add_argument(
+        "--cpus", type=resource, default=1.0, metavar="N", help="CPUs that each takes of its node (default 1)"
+    )
+    up.add_argument(
+        "--gpus", type=resource, default=0.0, metavar="N", help="GPUs that each takes of its node (default 0)"
     )
     up.add_argument(
         "--timeout", type=float, default=300.0, metavar="SECONDS", help="how long the start may take (default 300)"
@@ -87,7 +101,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         )
         action.add_argument(
             "--address",
-            type=_address,
             default="auto",
             metavar="HOST:PORT",
             help="address of the cluster (default: the one that this machine is part of)",
@@ -100,7 +113,14 @@ def run(args: argparse.Namespace) -> int:
         if args.action == "up":
             _up(fleet, args)
         elif args.action == "roll":
-            status = fleet.roll(lambda spec: _changed(spec, args), lambda line: print(line, flush=True))
+            status = fleet.roll(
+                lambda spec: dataclasses.replace(
+                    spec,
+                    repository=args.repository or spec.repository,
+                    options=spec.options if args.serve_options is None else args.serve_options,
+                ),
+                lambda line: print(line, flush=True),
+            )
             revision = status.spec.revision if status.spec else 0
             print(f"all {len(status.reports)} servers are at revision {revision}")
         elif args.action == "down":
@@ -138,12 +158,6 @@ def _up(fleet: "RayFleet", args: argparse.Namespace) -> None:
     print(_table(fleet.up(spec, args.replicas, bundle, args.timeout)))
 
 
-def _changed(spec: ServerSpec, args: argparse.Namespace) -> ServerSpec:
-    """Return the spec for the updated servers."""
-    options = spec.options if args.serve_options is None else args.serve_options
-    return dataclasses.replace(spec, repository=args.repository or spec.repository, options=options)
-
-
 def _table(status: FleetStatus) -> str:
     rows = []
     for place, report in sorted(status.reports.items()):
@@ -160,29 +174,13 @@ def _table(status: FleetStatus) -> str:
     return "\n".join(lines)
 
 
-def _count(text: str) -> int:
-    return int(_amount(text, text.isdecimal() and int(text) >= 1, "a number of 1 or more"))
+def _number(pattern: str, least: float, most: float, expected: str) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        if not re.fullmatch(pattern, text) or not least <= float(text) <= most:
+            raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
+        return int(text) if text.isdecimal() else float(text)
 
-
-def _port(text: str) -> int:
-    is_port = text.isdecimal() and 1 <= int(text) <= 65535
-    return int(_amount(text, is_port, "a port from 1 to 65535, the same on every node"))
-
-
-def _resource(text: str) -> float:
-    return _amount(text, re.fullmatch(r"\d+(\.\d+)?", text) is not None, "a number, such as 1 or 0.5")
-
-
-def _amount(text: str, is_valid: bool, expected: str) -> float:
-    if not is_valid:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected {expected}")
-    return float(text)
-
-
-def _address(text: str) -> str:
-    if text != "auto" and not re.fullmatch(r"[^\s/]+:[0-9]{1,5}", text):
-        raise argparse.ArgumentTypeError(f"{text!r}: expected HOST:PORT, as `ray start --head` has printed it")
-    return text
+    return parse
 
 
 def _serve_options(text: str) -> tuple[str, ...]:

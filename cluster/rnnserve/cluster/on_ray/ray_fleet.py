@@ -23,10 +23,10 @@ from ray.util.placement_group import (
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rnnserve.cluster.fleet import Fleet
-from rnnserve.cluster.on_ray.server_actor import ServerActor
+from rnnserve.cluster.kept_server import KeptServer
 from rnnserve.cluster.servers import ClusterError, FleetStatus, ServerReport, ServerSpec
 
-__all__ = ["RayFleet"]
+__all__ = ["RayFleet", "ServerActor"]
 
 _GROUP, _ROLLING = "servers", "rolling"
 _NAME = re.compile(r"server-(?P<place>\d+)-\w+")
@@ -35,9 +35,15 @@ _PLACED_SECONDS, _LOOK_SECONDS, _REPORT_SECONDS, _STOP_SECONDS = 20.0, 0.5, 3.0,
 _METHODS_AT_ONCE = 4
 """Concurrent method calls of an actor, so that it can report while it tests a new server."""
 
-_FOUND = "auto"
 _REACH_SECONDS = 5.0
 """Seconds to try a connection first, because Ray itself tries for more than a minute and logs its attempts."""
+
+
+class ServerActor(KeptServer):
+    """Keeps a server running on the node that Ray has chosen."""
+
+    def __init__(self, spec: ServerSpec) -> None:
+        super().__init__(ray.util.get_node_ip_address(), spec)
 
 
 class RayFleet(Fleet):
@@ -54,7 +60,7 @@ class RayFleet(Fleet):
 
         `name` is part of the namespace of the servers' actors.
         """
-        if address != _FOUND:
+        if address != "auto":
             _check_reached(address)
         try:
             ray.init(
@@ -226,9 +232,9 @@ def _check_reached(address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ClusterError(
-            f"no cluster answers at {address} ({error.strerror or error}): expected what `ray start --head` has printed"
+            f"no cluster answers at {address} ({error}): expected HOST:PORT, as `ray start --head` has printed it"
         ) from error
 
 

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.shared_arguments import add_run_timeout, check_file
 from rnnserve.export.description.targets import check_target
 from rnnserve.export.errors import ExportError, WrongArguments
@@ -51,8 +50,8 @@ def run(args: argparse.Namespace) -> int:
     check_file(args.file)
     check_target(args.against)
 
-    with lasting_imports():  # torch takes seconds to import, so cheap checks come first
-        from rnnserve.export import file_check
+    # torch takes seconds to import, so cheap checks come first
+    from rnnserve.export import file_check
 
     publication = _publication(args.against, args.model)
     checked = file_check.check_file(args.file, publication, progress=sys.stderr.isatty(), timeout=args.timeout)

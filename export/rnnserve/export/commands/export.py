@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.shared_arguments import (
     add_repository,
     add_sign_arguments,
@@ -75,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
     check_repository(args.repository)
     seal = read_seal(args)
 
-    with lasting_imports():  # torch takes seconds to import, so cheap checks come first
-        from rnnserve.export.pipeline import publish
+    # torch takes seconds to import, so cheap checks come first
+    from rnnserve.export.pipeline import publish
 
     for publication in _publications(names, args.checkpoints):
         done = publish(publication, repository=args.repository, progress=sys.stderr.isatty(), seal=seal)

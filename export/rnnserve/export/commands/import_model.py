@@ -4,7 +4,6 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.commands.shared_arguments import (
     add_repository,
     add_run_timeout,
@@ -83,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
         raise WrongArguments("--overlap is for files of one step: add --fold AXIS")
     seal = read_seal(args)
 
-    with lasting_imports():  # torch takes seconds to import, so cheap checks come first
-        from rnnserve.export.adoption import Roles, adopt
-        from rnnserve.export.adoption.samples import read_samples
+    # torch takes seconds to import, so cheap checks come first
+    from rnnserve.export.adoption import Roles, adopt
+    from rnnserve.export.adoption.samples import read_samples
 
     roles = Roles(
         axes=dict(args.axis),

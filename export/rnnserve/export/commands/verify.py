@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.export.errors import ExportError
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.repository_folders import version_folders
@@ -48,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     failed = []
     folders = version_folders(args.repository, args.models)
 
-    with lasting_imports():  # torch takes seconds to import, so cheap checks come first
-        from rnnserve.export.verify import verify_version
+    # torch takes seconds to import, so cheap checks come first
+    from rnnserve.export.verify import verify_version
 
     for folder in folders:
         title = f"{folder.parent.name} version {folder.name}"

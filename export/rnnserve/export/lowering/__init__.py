@@ -1,7 +1,7 @@
 """Lowering for CPUs: replaces native RNN operators with an equivalent loop.
 
 onnxruntime's RNN kernel calls a tanh function for each element. From a hidden size of a few dozen on, the loop is
-several times as fast (docs/lab/findings.md, "The RNN kernel"). The result is verified like the exporter's output.
+several times as fast. The result is verified like the exporter's output.
 
 Door: `__all__`.
 """

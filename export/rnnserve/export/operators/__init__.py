@@ -3,8 +3,8 @@
 `TRANSLATIONS` maps each operator to its translation. Every file here holds the translations of one kind of operator.
 `refuse_operators` refuses operators in the captured program that can't be exported correctly, and `unify_numbers` makes
 mixed numbers in it one type. Two passes work on the finished graph: `guard_empty_axes`, and `rewrite_for_onnxruntime`,
-whose table maps each ONNX operator to its replacement. docs/reference/operators.md describes the results of each
-operator by value. The package imports torch, onnx and onnxscript. From rnnserve it imports only the errors,
+whose table maps each ONNX operator to its replacement. docs/reference/compatibility.md lists the results by
+operator. The package imports torch, onnx and onnxscript. From rnnserve it imports only the errors,
 `source_lines` and `common`.
 
 Door: `__all__`, `graphs`.
@@ -15,13 +15,12 @@ from typing import Any
 
 from rnnserve.export.operators import elementwise, layers, reductions, refusals
 from rnnserve.export.operators.elementwise import unify_numbers
-from rnnserve.export.operators.refusals import checked_distribution, refuse_operators
+from rnnserve.export.operators.refusals import refuse_operators
 from rnnserve.export.operators.rewrites import MayBeEmpty, guard_empty_axes, refuse_empty, rewrite_for_onnxruntime
 
 __all__ = [
     "TRANSLATIONS",
     "MayBeEmpty",
-    "checked_distribution",
     "guard_empty_axes",
     "refuse_empty",
     "refuse_operators",

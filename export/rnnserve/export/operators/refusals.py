@@ -15,7 +15,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.source_lines import line_of
 from rnnserve.export.torch_adapter import internal
 
-__all__ = ["TRANSLATIONS", "checked_distribution", "refuse_operators"]
+__all__ = ["TRANSLATIONS", "refuse_operators"]
 
 _ATEN = torch.ops.aten
 
@@ -25,18 +25,8 @@ def refuse_operators(program: torch.export.ExportedProgram) -> None:
     for part in program.graph_module.modules():
         if isinstance(part, fx.GraphModule):
             for node in part.graph.nodes:
-                if node.target is internal("_is_all_true"):  # distributions use it for their checks since torch 2.15
-                    raise UnsupportedModule(checked_distribution(line_of(node)))
                 _refuse_complex(node)
                 _refuse_by_table(node)
-
-
-def checked_distribution(at: str) -> str:
-    """Return the message for a distribution that checks its arguments."""
-    return (
-        f"a distribution of torch.distributions{at} checks the values of its arguments, and an exported program "
-        "cannot: pass validate_args=False to it, Normal(mean, deviation, validate_args=False), or write its formula"
-    )
 
 
 def _refuse_by_table(node: fx.Node) -> None:

@@ -223,8 +223,7 @@ BEGINNING, IDS, IDS_ALONE, LENGTHS, LONG, LONG_AND_LOUD, NOT_FINITE, UNEVEN = (
 
 _LENGTHS = (2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128)
 _TOGETHER = 12
-"""Number of lengths that share all batch sizes, so that each length gets two or three batch sizes
-(docs/lab/findings.md, "What publishing costs")."""
+"""Number of lengths that share all batch sizes, so that each length gets two or three batch sizes."""
 
 _MOST_JUDGED = 16
 """Most batches of extreme values judged together, because their results stay in memory: all ids may need thousands."""

@@ -1,8 +1,8 @@
 """Limits on the distance between float32 values, by device, and the tolerances of other comparisons.
 
-A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences (docs/lab/findings.md,
-"Comparing recurrent models"). Single steps amplify nothing and have tight limits. Whole sequences are judged by their
-distance from float64, as a multiple of eager's distance.
+A trained recurrence amplifies rounding, so no single tolerance is right for whole sequences. Single steps amplify
+nothing and have tight limits. Whole sequences are judged by their distance from float64, as a multiple of eager's
+distance.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Compare shapes and values over many batches: TorchScript bit for bit, ONNX by kind of input.
 
-A trained recurrence amplifies rounding, so each kind of input has a separate rule (docs/lab/findings.md, "Comparing
-recurrent models"). Single steps are compared with eager, value by value. Whole sequences are compared with float64, by
-root mean square over all their rows, unless they are so close to eager that float64 can't matter.
+A trained recurrence amplifies rounding, so each kind of input has a separate rule. Single steps are compared with
+eager, value by value. Whole sequences are compared with float64, by root mean square over all their rows, unless they
+are so close to eager that float64 can't matter.
 
 Integers and booleans must be equal if they are decided: if eager and float64 agree, and eager doesn't change when its
 inputs or weights are moved by an ulp. For extreme values, `chosen_places` can mark more of them as undecided. NaN and

@@ -1,7 +1,7 @@
 """Making the exported graph small without changing a bit of its results.
 
 torch's own optimizer stays off (`optimize=False`) because it matches constants within 1e-8: `x + 1e-8` becomes `x`, and
-the logarithm of it -inf (docs/lab/findings.md, "Operators in ONNX"). This file lists the passes that run instead. These
+the logarithm of it -inf. This file lists the passes that run instead. These
 rules of onnxscript are omitted on purpose:
 
 - add 0, subtract 0, multiply by 1, divide by 1: they match within 1e-8 and 1e-5, and -0.0 + 0.0 is 0.0.
@@ -245,7 +245,7 @@ def cast_before_transposing(model: ir.Model) -> None:
     """Swap every Transpose with the Cast after it, in place. The values stay the same.
 
     If MatmulTransposeFusion of onnxruntime 1.32 makes this swap itself, it causes a segmentation fault for a Transpose
-    of other axes than the last two (docs/lab/findings.md, "Exporting recurrent modules").
+    of other axes than the last two.
     """
     rewrite(model, {"Cast": _cast_first})
     remove_unused(model.graph)

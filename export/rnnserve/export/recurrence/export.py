@@ -1,6 +1,6 @@
 """`export_onnx` exports any module with recurrent layers through torch's default exporter, one operator per layer.
 
-docs/reference/passes.md lists the passes in order, and the state after each.
+`run_pass` runs each pass, and names the pass that fails.
 """
 
 import contextlib
@@ -19,7 +19,6 @@ from torch import nn
 from torch.export import ExportedProgram
 from torch.export.graph_signature import ConstantArgument, OutputKind
 
-from rnnserve.common.lasting_imports import rare_collections
 from rnnserve.export.errors import BrokenPostcondition, ExportError, FailedPass, UnsupportedModule, WrongArguments
 from rnnserve.export.operators import TRANSLATIONS as OPERATORS
 from rnnserve.export.operators import (
@@ -68,7 +67,7 @@ from rnnserve.export.recurrence.refusals import FixedSize, OtherPath, RaisedInCa
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.scan import refuse_empty_scans, translate_scans
 from rnnserve.export.recurrence.value_trials import fixes_sizes, other_sizes, run_trials, special_operators
-from rnnserve.export.surroundings import left_as_they_were
+from rnnserve.export.surroundings import left_as_they_were, rare_collections
 from rnnserve.export.torch_adapter import TESTED, registry_read_once, without_printed_graphs, written_module
 from rnnserve.protos.protocol_words import BATCH
 

@@ -40,6 +40,7 @@ __all__ = ["HeldValueMode", "checks_left_out"]
 
 _BOOLS: Final = {Tensor.__bool__, torch.equal, Tensor.equal, torch.is_nonzero, Tensor.is_nonzero}
 _NUMBERS: Final = {Tensor.__int__, Tensor.__float__, Tensor.__index__, Tensor.item}
+_ASSERTS: Final = {torch._assert, torch._assert_async}  # noqa: SLF001 - users call the first, distributions the second
 _ASKS: Final = {*_BOOLS, *_NUMBERS, Tensor.tolist, Tensor.numpy}
 """Functions that turn tensors into Python values."""
 
@@ -117,12 +118,12 @@ class HeldValueMode(TorchFunctionMode):
         kwargs = kwargs or {}
         alone = args[0] if len(args) == 1 and not kwargs else None
         if isinstance(alone, Tensor) and id(alone) not in self._made and func not in _ASKS:
-            return func(alone)  # most calls: torch reads shapes, strides and devices
+            return stand_in_for(func, ())(alone)  # most calls: torch reads shapes, strides and devices
         leaves, structure = tree_flatten((tuple(args), kwargs))
         tensors = [each for each in leaves if isinstance(each, Tensor)]
         symbolic = any(isinstance(each, torch.SymInt | torch.SymFloat | torch.SymBool) for each in leaves)
         held = bool(tensors) and not symbolic and all(id(each) in self._made for each in tensors)
-        if func is torch._assert and tensors and not held:  # noqa: SLF001 - that users may call it is documented
+        if func in _ASSERTS and tensors and not held:
             _note_line()
             return None
         if func in _ASKS:
@@ -163,6 +164,10 @@ def _writes(func: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
     return name.endswith("_") or "out" in kwargs
 
 
+_BETWEEN = ("__torch_function__", "_all_true_or_runtime_assert")
+"""Functions of torch between the code that checks a value and this mode: its own modes, and since 2.15 a function that
+returns the truth value of distributions' checks."""
+
 _LARGE = 2**62
 _ENDS = ("POP_TOP", "STORE", "DELETE", "RETURN", "YIELD", "FOR_ITER", "SEND", "RERAISE")
 """Instructions besides jumps that end an expression."""
@@ -173,7 +178,7 @@ def _passing(func: Callable[..., Any], tensors: list[Tensor]) -> Any:  # noqa: A
     if func not in _BOOLS | _NUMBERS:
         return None
     frame = sys._getframe(2)  # noqa: SLF001 - the documented way to see who calls
-    while frame.f_code.co_name == "__torch_function__" and frame.f_back is not None:  # skips torch's own modes
+    while frame.f_code.co_name in _BETWEEN and frame.f_back is not None:
         frame = frame.f_back
     found = _check_at(frame.f_code, frame.f_lasti)
     if found is None:
@@ -205,7 +210,7 @@ def _check_at(code: types.CodeType, offset: int) -> tuple[bool, int] | None:
     """
     found = list(dis.get_instructions(code))
     places = {each.offset: number for number, each in enumerate(found)}
-    at = places[offset]
+    at = max(number for place, number in places.items() if place <= offset)  # a call's offset may lie in its caches
     jump = next(n for n in range(at, len(found)) if _ends(found[n]))
     name = found[jump].opname
     if not name.startswith("POP_JUMP") or not name.endswith(("IF_TRUE", "IF_FALSE")):

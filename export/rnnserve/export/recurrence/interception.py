@@ -342,6 +342,7 @@ _OF_SIZES: dict[Any, Callable[..., Tensor]] = {F.one_hot: _one_hot, torch.linspa
 
 _STAND_INS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys((torch.rnn_tanh, torch.rnn_relu, torch.gru, torch.lstm), _functional),
+    torch._is_all_true: torch.all,  # noqa: SLF001 - distributions call it since torch 2.15, and ONNX has no form of it
     torch.take_along_dim: _take_along_dim,
     Tensor.take_along_dim: _take_along_dim,
     torch.cumprod: _PRODUCT,

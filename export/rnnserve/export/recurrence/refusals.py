@@ -367,5 +367,5 @@ def untranslated(error: Exception) -> UnsupportedModule:
     name = name.removeprefix("special_").removeprefix("bessel_").removeprefix("linalg_")
     is_unknown = isinstance(cause, torch.onnx.OnnxExporterError)
     why = "has no form in ONNX" if is_unknown else f"cannot be translated: {said}"
-    advice = _WRITE.get(name, "write it with operators that can: docs/reference/operators.md lists them")
+    advice = _WRITE.get(name, "write it with operators that can: docs/reference/compatibility.md lists them")
     return UnsupportedModule(f"{name}{line_of(node)} {why}. Instead, {advice}.")

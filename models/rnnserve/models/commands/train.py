@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnserve.common.lasting_imports import lasting_imports
 from rnnserve.models.architecture import ARCHITECTURES, LABELS, architecture_named
 from rnnserve.models.errors import CheckpointError, ModelError
 
@@ -72,8 +71,8 @@ def run(args: argparse.Namespace) -> int:
         architecture_named(name)
     _check_folder(args.checkpoints)
 
-    with lasting_imports():  # of torch, after the checks that don't need it
-        from rnnserve.models import training
+    # torch takes seconds to import, so cheap checks come first
+    from rnnserve.models import training
     from rnnserve.models.checkpoint import DESCRIPTION, WEIGHTS, save_checkpoint
     from rnnserve.models.folder_replacement import refuse_other_files
 

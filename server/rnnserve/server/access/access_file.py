@@ -32,13 +32,13 @@ import os
 import re
 import secrets
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rnnserve.common.extras import missing_package
 from rnnserve.common.regular_files import OpenToAll, read_guarded
-from rnnserve.common.toml_files import parse_toml
 from rnnserve.protos.access_table import ROLES
 from rnnserve.protos.names import is_model_name
 from rnnserve.protos.protocol_words import AUTHORIZATION
@@ -211,9 +211,9 @@ def read_content(path: Path, kind: Credentials) -> bytes:
 def read_rows(content: bytes, path: Path, kind: Credentials) -> dict[bytes | str, AccessRow]:
     """Return the rows by key, in file order. Raise AccessFileError if anything in the file is invalid."""
     try:
-        tables = parse_toml(content, path)
+        tables = tomllib.loads(content.decode())
     except ValueError as error:
-        raise AccessFileError(str(error)) from error
+        raise AccessFileError(f"{path}: not TOML: {error}") from error
     rows: dict[bytes | str, AccessRow] = {}
     for name, table in tables.items():
         row = _read_row(f"{path}: [{name}]", name, table, kind)

@@ -22,7 +22,7 @@ __all__ = ["check_shapes", "full_lengths", "join", "left_out", "rows_of_run", "s
 def rows_of_run(signature: Signature, rows: int) -> int:
     """Return the rows of a batch for `rows` rows of requests: padded to an even number if requests may share a batch.
 
-    onnxruntime's kernels use a different code path for a last odd row (docs/lab/findings.md, "Even rows").
+    onnxruntime's kernels use a different code path for a last odd row.
     """
     return rows if signature.batching is Batching.ALONE else rows + (rows & 1)
 

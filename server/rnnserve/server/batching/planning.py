@@ -18,7 +18,7 @@ __all__ = ["Cost", "plan", "plan_lengths", "similar_to_first"]
 
 _ROWS_TO_FIXED = 6
 """A batch is large enough if its rows take this many times as long as its fixed part. With hidden size 128 and lengths
-1 to 64, this takes about 17 requests (docs/lab/findings.md, "Batch size and grouping")."""
+1 to 64, this takes about 17 requests."""
 
 _STAGES = 8
 """Maximum number of distinct lengths in `plan`. If there are more, neighboring lengths count as the longer one. The

@@ -16,12 +16,12 @@ import importlib.metadata
 import json
 import os
 import re
+import tomllib
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rnnserve.common.toml_files import parse_toml
 from rnnserve.server.errors import StartError
 from rnnserve.server.settings import GROUPS, CommandSettings, Option, Settings
 
@@ -252,11 +252,11 @@ _Layer = dict[str, tuple[object, str]]
 
 def _read_file(path: Path) -> _Layer:
     try:
-        table = parse_toml(path.read_bytes(), path)
+        table = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise StartError(f"the configuration {path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
-        raise StartError(str(error)) from error
+        raise StartError(f"{path}: not TOML: {error}") from error
     layer: _Layer = {}
     for key, value in table.items():
         if key not in _BY_NAME:

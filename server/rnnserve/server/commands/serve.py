@@ -21,8 +21,7 @@ from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.common.child_process import die_with_parent
 from rnnserve.common.extras import missing_package
 from rnnserve.common.hosts import is_loopback
-from rnnserve.common.log_format import LOG_FORMATS, log_formatter
-from rnnserve.common.log_limits import LogLimits
+from rnnserve.common.log_format import LOG_FORMATS, LogLimits, log_formatter
 from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces
 from rnnserve.common.unblocked_output import finish_output, unblock_output
 from rnnserve.server.commands.http_gateway import HttpGateway, http_gateway
@@ -398,5 +397,5 @@ def exposure(settings: Settings, metrics_port: int | None = None) -> str:
         return ""
     return (
         f"listens beyond this machine, on {settings.host}, {' and '.join(lacks)}: {'; '.join(ways)}; or --host "
-        "127.0.0.1 (docs/access.md)"
+        "127.0.0.1 (docs/operate/secure.md)"
     )

@@ -344,11 +344,11 @@ _TRITON = (
 """The same numbers under Triton's names, with durations in microseconds."""
 
 SECTIONS = (
-    ("Of each version", ("model", "version"), _OF_VERSIONS),
-    ("Of what serves", (), (_MODEL_INFO, _BUILD_INFO)),
-    ("Of the server's processes", (), _OF_PROCESS),
-    ("Of each token", ("token",), _OF_TOKENS),
-    ("Of the HTTP gateway", (), _OF_GATEWAY),
+    ("Per version", ("model", "version"), _OF_VERSIONS),
+    ("Models and build", (), (_MODEL_INFO, _BUILD_INFO)),
+    ("Server processes", (), _OF_PROCESS),
+    ("Per token", ("token",), _OF_TOKENS),
+    ("HTTP gateway", (), _OF_GATEWAY),
     ("Triton's names", ("model", "version"), _TRITON),
 )
 """All families: a heading, the labels of each row, and the families."""

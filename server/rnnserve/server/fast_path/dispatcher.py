@@ -3,8 +3,6 @@
 Short batches run on the fast path's own thread, one model at a time. Requests that arrive meanwhile go into the next
 batch. If nothing is pending, arrived calls run at once. A large model, or a request that takes long, runs on the
 model's own thread, so that it doesn't delay other models. Requests of many bytes are also parsed on another thread.
-
-The cost of a request, step by step: docs/lab/findings.md, "What a request costs".
 """
 
 import threading

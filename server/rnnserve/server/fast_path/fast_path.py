@@ -1,7 +1,7 @@
 """The fast path serves ModelInfer and ModelStreamInfer of a `grpc.Server` on one thread with its own completion queue.
 
 The thread takes all arrived requests and dispatches them as one list. grpcio's own threads still handle the
-port, TLS, limits and all other methods (docs/lab/findings.md, "The fast path").
+port, TLS, limits and all other methods.
 
 The events of a call: one event announces the call. One batch of operations receives its message. One batch sends the
 response and status. If a cancellation must be noticed, a third batch waits for the call to close. Otherwise that

@@ -6,8 +6,7 @@ a part. `GrpcioCore` therefore checks that the parts exist, and `check_fast_path
 calls.
 
 Two threads wait for events: the fast path's thread, and grpcio's own thread, which handles all other methods. gRPC
-reads the sockets on one of the waiting threads, so `ArrivalPace` chooses this thread. Figures:
-docs/lab/findings.md, "The fast path".
+reads the sockets on one of the waiting threads, so `ArrivalPace` chooses this thread.
 """
 
 import abc

@@ -4,7 +4,7 @@ A template (`RequestPrefix`) belongs to the bytes before `raw_input_contents`, t
 these bytes unchanged as long as model, shapes and outputs stay the same. Exceptions are the `id`, which some clients
 count up, and the parameters that name a sequence. Clients write these varying fields at the message's start, after
 model and version, where they can be found without parsing. If the prefix was valid once, it has the same meaning before
-any data of the same sizes, so only the values must be checked (docs/lab/findings.md, "Request prefixes"). gRPC headers
+any data of the same sizes, so only the values must be checked. gRPC headers
 are metadata, which this module doesn't look at.
 
 Crafted bytes cannot deceive the cache, because of two properties of protobuf: a message can be cut between two fields

@@ -14,7 +14,7 @@ a request passes its turn on. A refused request doesn't change its sequence.
 
 A request's step has no reference to the request, and a sequence refers only to pending requests, so a completed request
 is freed at once. Python's garbage collector counts objects, not bytes: 140 steps of 14 MB in reference cycles stayed in
-memory (docs/lab/findings.md, "Requests without cycles").
+memory.
 """
 
 import contextlib

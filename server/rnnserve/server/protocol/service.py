@@ -334,7 +334,7 @@ def metadata_message(served: ServedVersion, versions: Sequence[str], settings: S
 
 
 def _tensor(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
-    """Describe a tensor, with the parameters a client needs to fill it (docs/reference/protocol.md)."""
+    """Describe a tensor, with the parameters a client needs to fill it (docs/reference/protocols.md)."""
     parameters = {"axes": pb.InferParameter(string_param=", ".join(spec.axes))}
     if spec.optional:
         parameters["optional"] = pb.InferParameter(bool_param=True)

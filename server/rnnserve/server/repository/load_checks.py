@@ -22,8 +22,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnserve.common.guarded_process import GuardedProcess, ProcessEnded, ProcessTooSlow
-from rnnserve.common.guarded_work import answer_requests, limit_memory, limit_processor_seconds
+from rnnserve.common.guarded_process import (
+    GuardedProcess,
+    ProcessEnded,
+    ProcessTooSlow,
+    answer_requests,
+    limit_memory,
+    limit_processor_seconds,
+)
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, ArtifactError, read_version
 from rnnserve.server.errors import StartError, is_of_memory, one_line
@@ -81,11 +87,11 @@ class LoadChecks:
         try:
             if not self._is_ready:
                 process.receive(_START_SECONDS)
-                process.send(check.device.encode(), _START_SECONDS)
+                process.send(check.device.encode())
                 process.receive(_START_SECONDS)
                 self._is_ready = True
             self._deadline = time.monotonic() + check.seconds
-            process.send(check.as_json(), check.seconds)
+            process.send(check.as_json())
         except ProcessEnded as error:
             self._end()
             if self._is_stopped:

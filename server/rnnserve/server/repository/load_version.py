@@ -303,7 +303,7 @@ def measure_cost(model: BatchModel, trials: TrialRequests, clock: Callable[[], f
     """Time a small run, a large one, a long one, and one that is nearly all padding, and solve for the costs.
 
     The runs alternate, and the shortest time of each counts, because other work on the machine can only add time. A
-    slow moment then affects all of them, so their times fit together (docs/lab/findings.md, "Batch size and grouping").
+    slow moment then affects all of them, so their times fit together.
 
     A large run may need more memory than this process may use, for example attention with a hidden layer for each pair
     of steps. Then a run of half as many rows takes its place, and sets the model's limit for points in a run.

@@ -106,7 +106,7 @@ def new_session(model: bytes, device: str, threads: int = 1) -> ort.InferenceSes
     """Make a session on a device, "cpu" or "cuda". Raise StartError if onnxruntime makes it on another device.
 
     With more than one thread, a kernel may divide its rows by their number, so that an answer's bits may depend on the
-    other requests of its batch (docs/lab/findings.md, "Even rows").
+    other requests of its batch.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

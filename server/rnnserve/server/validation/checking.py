@@ -2,7 +2,7 @@
 
 A checked request is safe to run. Names, datatypes, ranks and sizes match the model's, and sizes agree with the bytes.
 No axis is 0, because onnxruntime aborts the process on some of those. Lengths lie in 1..sequence, because a 0 reads
-foreign memory before onnxruntime 1.26. Numbers are finite (docs/lab/findings.md, "onnxruntime"), and integers are
+foreign memory before onnxruntime 1.26. Numbers are finite, and integers are
 within the published bounds.
 """
 

@@ -1,7 +1,8 @@
 """A program for each client, in the client's language and environment.
 
-A program gets one argument, the file that `served.py` writes: a JSON object with the addresses of the servers and the
-right answers. It tries feature after feature, and prints a line of JSON for each, with these keys:
+A program gets the file that `served.py` writes: a JSON object with the addresses of the servers and the right answers;
+and after that the names of the features that its client does not offer. It tries feature after feature, and prints a
+line of JSON for each, with these keys:
 
 `feature`   a name of `features.py`
 `outcome`   "works"; "refused", where the server answered with a status; "failed"; or "not offered" by this client

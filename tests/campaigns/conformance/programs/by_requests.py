@@ -4,10 +4,7 @@ from collections.abc import Mapping
 
 import requests
 
-from campaigns.conformance.programs import http_by_hand_management, http_by_hand_requests
 from campaigns.conformance.programs.http_by_hand import Sent, run_with
-
-__all__ = ["http_by_hand_management", "http_by_hand_requests"]
 
 _SECONDS = 60
 

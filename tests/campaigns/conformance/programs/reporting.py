@@ -1,4 +1,4 @@
-"""What programs in Python share: the plan that they are given, and the lines that they print.
+"""The common part of the programs in Python: the plan that they read, and the lines that they print.
 
 It runs in environments of clients, and so needs the standard library only.
 """
@@ -12,10 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PLAN", "feature", "run", "statuses"]
+__all__ = ["PLAN", "STATUSES", "feature", "run", "statuses"]
 
 PLAN: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
-"""Addresses, models and right answers; `served.py` says which."""
+"""Addresses, models and right answers, as `served.py` writes them."""
+
+STATUSES = {"400": "INVALID_ARGUMENT", "404": "NOT_FOUND", "501": "UNIMPLEMENTED", "503": "UNAVAILABLE"}
+"""gRPC's names for HTTP's statuses."""
 
 _FUNCTIONS: dict[str, Callable[[], Any]] = {}
 
@@ -31,7 +34,7 @@ def feature(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
 
 
 def statuses(error: BaseException) -> tuple[str, str] | None:
-    """Status and message of an error of grpcio; None for other errors."""
+    """Status and message of an error of grpcio, or None for other errors."""
     code, details = getattr(error, "code", None), getattr(error, "details", None)
     if callable(code) and callable(details) and hasattr(code(), "name"):
         return code().name, details()
@@ -39,12 +42,14 @@ def statuses(error: BaseException) -> tuple[str, str] | None:
 
 
 def run(refusal: Callable[[BaseException], tuple[str, str] | None] = statuses) -> None:
-    """Try all features, and print what came of them.
+    """Try all features, and print the outcomes.
 
     Args:
         refusal: Gives status and message of an exception with which the client tells an answer's status.
     """
     for name, function in _FUNCTIONS.items():
+        if name in sys.argv[2:]:  # this client does not offer it
+            continue
         outcome = {"feature": name, "outcome": "works"}
         try:
             if inspect.iscoroutinefunction(function):

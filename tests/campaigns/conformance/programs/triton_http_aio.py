@@ -1,11 +1,7 @@
 """tritonclient's HTTP client of asyncio."""
 
-from campaigns.conformance.programs import triton_http_management, triton_http_requests
-from campaigns.conformance.programs.reporting import run
-from campaigns.conformance.programs.triton_http_calls import choose, refusal
-
-__all__ = ["triton_http_management", "triton_http_requests"]
+from campaigns.conformance.programs.triton_http import AIO
+from campaigns.conformance.programs.v2_calls import run_as
 
 if __name__ == "__main__":
-    choose("aio")
-    run(refusal)
+    run_as(AIO)

@@ -1,14 +1,24 @@
-"""tritonclient's synchronous client: each of its methods, and the flows of its official examples.
+"""tritonclient's gRPC client whose calls wait."""
 
-What follows an example names it; the examples themselves run with `--examples` (`triton_examples.py`). The features are
-registered by the modules that try them.
-"""
+import grpc
+import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from campaigns.conformance.programs import triton_sync_management, triton_sync_requests, triton_sync_streams
-from campaigns.conformance.programs.reporting import run
-from campaigns.conformance.programs.triton_requests import refusal
+from campaigns.conformance.programs.arrays import same
+from campaigns.conformance.programs.reporting import PLAN, feature
+from campaigns.conformance.programs.triton_grpc import WAITING
+from campaigns.conformance.programs.v2_calls import TEXT, run_as
 
-__all__ = ["triton_sync_management", "triton_sync_requests", "triton_sync_streams"]
+
+@feature("infer-typed")
+def infer_typed() -> None:  # grpc_explicit_int_content_client.py, which uses the stubs in the package
+    request = service_pb2.ModelInferRequest(model_name=TEXT["model"])
+    row = TEXT["rows"][0]
+    request.inputs.add(name="tokens", datatype="INT64", shape=[1, len(row)]).contents.int64_contents.extend(row)
+    with grpc.insecure_channel(PLAN["servers"]["plain"]) as channel:
+        answer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request)
+    same(triton.InferResult(answer).as_numpy("logits"), [TEXT["logits"][0]])
+
 
 if __name__ == "__main__":
-    run(refusal)
+    run_as(WAITING)

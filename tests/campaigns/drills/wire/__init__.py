@@ -2,7 +2,6 @@
 
 Each attack is bounded in time and runs beside a bystander, a client with a process and a connection of its own. What is
 known of the server is the protocol, and one model that serves; its tensors are read from its metadata.
-docs/lab/attacks.md has the classes of attack, and what servers answered.
 
 =========================  =====================================================================================
 file                       what it does

@@ -3,7 +3,6 @@
 Header fields are literals without indexing (RFC 7541, 6.2.2), so there is no compression to keep in step.
 """
 
-import contextlib
 import select
 import socket
 import struct
@@ -101,8 +100,6 @@ class Http2Connection:
     Attributes:
         is_closed: Whether the server has closed it.
         frames: What came and was not taken yet.
-        skips: Whether what comes is counted, and not read as frames: that takes longer than to send them.
-        skipped: Bytes that were.
     """
 
     def __init__(
@@ -124,8 +121,6 @@ class Http2Connection:
         self._received = b""
         self.is_closed = False
         self.frames: list[Frame] = []
-        self.skips = False
-        self.skipped = 0
         self._initial_window = self._window = _WINDOW
         self._owes_ack = False
         self._windows: dict[int, int] = {}  # by stream: how much of the initial window is used, or added to it
@@ -187,14 +182,6 @@ class Http2Connection:
             sent += room
         return sent
 
-    def skip(self, count: int, until: float) -> bool:
-        """Wait for that many more bytes where `skips` is set, for a twentieth of a second; False where it is closed."""
-        wanted, until = self.skipped + count, min(until, time.monotonic() + 0.05)
-        while self.skipped < wanted and not self.is_closed and (left := until - time.monotonic()) > 0:
-            if select.select([self._socket], [], [], left)[0]:
-                self._receive()
-        return not self.is_closed
-
     def read(self, until: float) -> list[Frame]:
         """Wait until a frame comes, the connection is closed or the time is over; give and forget what came."""
         while not (self.frames or self.is_closed):
@@ -205,13 +192,6 @@ class Http2Connection:
         found, self.frames = self.frames, []
         return found
 
-    def reset(self) -> None:
-        """Close the connection with a TCP reset."""
-        with contextlib.suppress(OSError):
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._socket.close()
-        self.is_closed = True
-
     def _receive(self) -> None:
         try:
             data = self._socket.recv(1 << 16)
@@ -221,9 +201,6 @@ class Http2Connection:
             data = b""
         if not data:
             self.is_closed = True
-        if self.skips:
-            self.skipped += len(data)
-            return
         self._received += data
         while len(self._received) >= 9:
             size = int.from_bytes(self._received[:3], "big")

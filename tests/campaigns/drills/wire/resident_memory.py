@@ -1,9 +1,11 @@
 """A server's resident memory, sampled while it is attacked: of its process and of the processes that it started."""
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["ResidentMemory", "resident_bytes"]
+__all__ = ["ResidentMemory", "resident_bytes", "settles_below"]
 
 _EVERY = 0.02
 """Seconds between two samples: what is allocated for less may be missed."""
@@ -23,6 +25,16 @@ def resident_bytes(pid: int) -> int:
             continue
         total += sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
     return total
+
+
+def settles_below(resident: Callable[[], int], most: int, seconds: float = 10.0) -> bool:
+    """Whether memory falls below so many bytes within some seconds."""
+    deadline = time.monotonic() + seconds
+    while resident() >= most:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 class ResidentMemory:

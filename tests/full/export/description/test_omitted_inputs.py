@@ -7,10 +7,7 @@ from torch import nn
 
 from rnnserve.client import Client, InvalidRequest
 from rnnserve.export import Floats, Integers, WrongArguments, publish
-from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import DEFAULTS, FORMAT_OF_DEFAULTS, GOLDEN
-from rnnserve.protos.golden import load_cases
 from rnnserve.protos.triton_config import CONFIG
 from rnnserve.server.testing import serve
 
@@ -35,39 +32,6 @@ def drawn(*shape):
 def eager(module, *arguments):
     with torch.no_grad():
         return [result.numpy() for result in module(*map(torch.from_numpy, arguments))]
-
-
-class Learned(nn.Module):
-    """A GRU with a learned initial state."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(3)
-        self.gru = nn.GRU(3, 4, batch_first=True)
-        self.h_0 = nn.Parameter(torch.randn(1, 1, 4))
-
-    def forward(self, x, h_0: torch.Tensor | None = None):
-        return self.gru(x, self.h_0.expand(-1, x.size(0), -1).contiguous() if h_0 is None else h_0)
-
-
-def test_learned_state_is_recorded_and_served(tmp_path):
-    module, x = Learned(), drawn(3, 5, 3)
-    inputs, names = {"x": X, "h_0": STATE}, {"outputs": ["output", "h_n"], "states": {"h_n": "h_0"}}
-    done = published(tmp_path, module, inputs=inputs, samples=[{"x": x}], **names)
-    assert done.manifest.inputs[1].default == RECORDED
-    assert done.manifest.format == FORMAT_OF_DEFAULTS
-    assert (done.published.folder / DEFAULTS).exists()
-    assert not [line for check in verify_version(done.published.folder, progress=False) for line in check.failures]
-    cases = load_cases((done.published.folder / GOLDEN).read_bytes())
-    sample = next(case for case in cases if case.kind == "sample")
-    rows = sample.inputs["h_0"].shape[1]
-    np.testing.assert_array_equal(sample.inputs["h_0"], module.h_0.detach().expand(1, rows, 4).numpy())
-    with serve(tmp_path) as server, Client(server.address) as client:
-        answers, (alone,) = client.predict("model", x), client.predict("model", x[:1])
-    output, h_n = eager(module, x)
-    np.testing.assert_allclose(np.stack([answer["output"] for answer in answers]), output, atol=2e-6)
-    np.testing.assert_allclose(alone["output"], output[0], atol=2e-6)
-    np.testing.assert_allclose(alone["h_n"], h_n[:, 0], atol=2e-6)
 
 
 class Each(nn.Module):

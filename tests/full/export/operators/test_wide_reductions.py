@@ -21,7 +21,7 @@ def moments(name):
     compute = getattr(torch, name)
     for correction, dim, keepdim in itertools.product((0, 1, 2, 6, 7, 0.5), (1, (1, 2), -1), (False, True)):
         more = {"dim": dim, "correction": correction, "keepdim": keepdim}
-        # Of a row with an inf eager's mean is nan or inf by the place of the inf (docs/reference/operators.md).
+        # Of a row with an inf eager's mean is nan or inf by the place of the inf (docs/reference/compatibility.md).
         take = (lambda found: found[0]) if name.endswith("_mean") else (lambda found: found)
         yield Operator(f"{name}({more})", lambda x, more=more, take=take: take(compute(x, **more)))
     if not name.endswith("_mean"):  # torch's own decomposition of that form of theirs raises

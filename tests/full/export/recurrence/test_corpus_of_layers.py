@@ -1,11 +1,18 @@
-"""The rest of the corpus: recurrent layers, and what is around them."""
+"""The rest of the corpus: recurrent layers, packed sequences and the sizes and numbers around them."""
 
 import pytest
 
 from kit.corpus import checking
 from kit.corpus.layers import LAYER_FORMS, LAYERS, USES
+from kit.corpus.numbers import COMPLEX, NARROW, SPARSE
+from kit.corpus.packed import OF_SORTED, PACKED, PADDED
+from kit.corpus.refused_layers import REFUSED_LAYERS
+from kit.corpus.sizes import PLAIN_SIZES, SIZES
 
-ROWS = [row for family in (LAYERS, LAYER_FORMS, USES) for row in family]
+LAYER_FAMILIES = LAYERS, LAYER_FORMS, USES, REFUSED_LAYERS
+OTHERS = PACKED, OF_SORTED, PADDED, SIZES, PLAIN_SIZES, COMPLEX, NARROW, SPARSE
+
+ROWS = [row for family in (*LAYER_FAMILIES, *OTHERS) for row in family]
 
 
 @pytest.mark.parametrize("rows", checking.batches(ROWS, core=False), ids=lambda rows: rows[0].family)

@@ -1,6 +1,7 @@
 """Graphs hold no more nodes than they need: weights are folded, and sizes that are certain aren't read."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from rnnserve.export import export_onnx
 
 
 class After(nn.Module):
-    """A layer, and what a function makes of x and of its final states."""
+    """A layer, and a function of x and of its final states."""
 
     def __init__(self, use, layers=1):
         super().__init__()
@@ -27,6 +28,17 @@ class ZeroStates(nn.Module):
 
     def forward(self, x):
         return self.lstm(x, (torch.zeros(1, x.size(0), 4), x.new_zeros(1, x.size(0), 4)))[0]
+
+
+class StepsReadBeforeTheLoop(nn.Module):
+    """A model can be sent a sequence in parts if nothing reads how many steps there are."""
+
+    def forward(self, x):
+        h, outputs = x.new_zeros(x.size(0), 4), []
+        for gate, step in zip(x.sigmoid().unbind(1), x.unbind(1), strict=True):
+            h = torch.lerp(h, step, gate)
+            outputs.append(h)
+        return torch.stack(outputs, 1)
 
 
 def halves(x, _):
@@ -46,8 +58,9 @@ def operators(module, outputs=1):
 
 
 NORMS = nn.utils.parametrizations
-SMALL = {
+SMALL: dict[str, Any] = {
     "an LSTM": (lambda: nn.LSTM(4, 4, batch_first=True), {"LSTM": 1}, ("Split", "Slice", "Concat")),
+    "a loop": (StepsReadBeforeTheLoop, {"Scan": 1}, ("Range",)),
     "zero states": (ZeroStates, {"LSTM": 1}, ("Shape", "Expand", "ConstantOfShape")),
     "weight norm": (
         lambda: NORMS.weight_norm(nn.GRU(4, 4, batch_first=True), "weight_hh_l0"),

@@ -49,8 +49,8 @@ def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_ev
     slow = (
         "import os, sys, time\n"
         f"if 'load_checks' in ' '.join(sys.orig_argv) and os.path.exists({str(mark)!r}):\n"
-        "    from rnnserve.common import guarded_work\n"
-        f"    guarded_work.limit_memory = lambda _: (open({str(mark)!r}, 'a').write('x'), time.sleep(3600))\n"
+        "    from rnnserve.common import guarded_process\n"
+        f"    guarded_process.limit_memory = lambda _: (open({str(mark)!r}, 'a').write('x'), time.sleep(3600))\n"
     )
     with served(root, "process", workers=2, patch=slow) as server:
         workers = server.workers()

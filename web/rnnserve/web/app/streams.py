@@ -61,7 +61,7 @@ def close_message(closed: StreamClosed) -> dict[str, Any]:
 
 async def not_upgraded(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handler
     """Refuse a plain HTTP request to the path of a stream."""
-    raise RestError(426, "this path takes a WebSocket (docs/how-to/websocket.md)", headers={"upgrade": "websocket"})
+    raise RestError(426, "this path takes a WebSocket (docs/clients/streaming.md)", headers={"upgrade": "websocket"})
 
 
 class OpenStreams:

@@ -22,8 +22,7 @@ from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
 from rnnserve.common.child_process import die_with_parent
 from rnnserve.common.gateway_counts import GatewayCounts, use_gateway_counts
 from rnnserve.common.hosts import is_loopback
-from rnnserve.common.log_format import LOG_FORMATS, log_formatter
-from rnnserve.common.log_limits import LogLimits
+from rnnserve.common.log_format import LOG_FORMATS, LogLimits, log_formatter
 from rnnserve.common.request_lines import LOG_REQUESTS, REQUESTS_LOGGER
 from rnnserve.common.tls_identity import IdentityError, TlsFiles
 from rnnserve.common.unblocked_output import unblock_output
@@ -246,7 +245,7 @@ def _report_start(args: argparse.Namespace, port: int) -> None:
         ways.append("let clients bring theirs, without --token-file, or give it --tls-client-ca")
     if lacks and not is_loopback(args.host):
         logging.getLogger(__name__).warning(
-            "listens beyond this machine, on %s, %s: %s; or --host 127.0.0.1 (docs/access.md)",
+            "listens beyond this machine, on %s, %s: %s; or --host 127.0.0.1 (docs/operate/secure.md)",
             args.host,
             " and ".join(lacks),
             "; ".join(ways),

@@ -1,7 +1,7 @@
 """Inference over the server's private socket: one gRPC stream, with many requests in each message.
 
 A call of gRPC's asyncio API takes 170 microseconds of this process's time. This is more than all other work on a
-request (docs/lab/findings.md, "HTTP in Python"). On the stream, requests that arrive during a write share the next
+request. On the stream, requests that arrive during a write share the next
 message, so they share this cost.
 """
 

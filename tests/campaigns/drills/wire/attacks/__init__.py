@@ -1,6 +1,6 @@
-"""The attacks, by what they abuse: messages, tensors, management, calls, streams, frames, windows, connections."""
+"""The attacks, by what they abuse: messages, tensors, management, calls, streams, frames, connections."""
 
-from . import calls, connections, frames, management, messages, streams, tensors, windows
+from . import calls, connections, frames, management, messages, streams, tensors
 
 __all__ = ["ATTACKS"]
 
@@ -11,6 +11,5 @@ ATTACKS = (
     *calls.ATTACKS,
     *streams.ATTACKS,
     *frames.ATTACKS,
-    *windows.ATTACKS,
     *connections.ATTACKS,
 )

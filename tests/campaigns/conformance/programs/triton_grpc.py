@@ -1,0 +1,299 @@
+"""tritonclient's two ways over gRPC: calls that wait, and asyncio."""
+
+import asyncio
+import queue
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import grpc
+import numpy as np
+import tritonclient.grpc as triton
+import tritonclient.grpc.aio as triton_aio
+from tritonclient.grpc import auth
+from tritonclient.utils import InferenceServerException
+
+from campaigns.conformance.programs.arrays import same, walk_batch
+from campaigns.conformance.programs.reporting import PLAN, STATUSES, feature
+from campaigns.conformance.programs.triton_features import refusal
+from campaigns.conformance.programs.v2_calls import CLASSIFIER, MODEL, Way, client, inputs, refused, walk, wanted
+from campaigns.conformance.programs.v2_features import take_steps
+
+__all__ = ["AIO", "WAITING"]
+
+WAIT = 20.0
+"""Seconds."""
+
+Answered = Callable[[Any, Any], None]
+"""Function that gets a result and an error, one of which is None."""
+
+
+class Aio:
+    """The asyncio client, called as the synchronous one: its loop runs in a thread.
+
+    Attributes:
+        client: The client.
+    """
+
+    def __init__(self, server: str, **more: Any) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self.client = self._run(_made(server, **more))
+        self._sent: asyncio.Queue[dict[str, Any] | None]
+        self._stream: Any = None
+
+    def _run(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(3 * WAIT)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Give a method of the client that waits for its answer."""
+        method = getattr(self.client, name)
+
+        def call(*args: Any, **more: Any) -> Any:
+            made = method(*args, **more)
+            return self._run(made) if asyncio.iscoroutine(made) else made
+
+        return call
+
+    def async_infer(self, model: str, sent: Any, callback: Answered, **more: Any) -> Any:
+        """Begin a request. Return an object with a method `cancel`."""
+
+        async def one() -> None:
+            try:
+                callback(await self.client.infer(model, sent, **more), None)
+            except asyncio.CancelledError:
+                callback(None, InferenceServerException("by the client", "StatusCode.CANCELLED"))
+            except InferenceServerException as error:
+                callback(None, error)
+
+        return asyncio.run_coroutine_threadsafe(one(), self._loop)
+
+    def start_stream(self, callback: Answered, **more: Any) -> None:
+        """Begin a stream."""
+
+        async def requests() -> AsyncIterator[dict[str, Any]]:
+            while (request := await self._sent.get()) is not None:
+                yield request
+
+        async def read() -> None:
+            try:
+                async for result, error in self.client.stream_infer(requests(), **more):
+                    callback(result, error)
+            except grpc.aio.AioRpcError as error:  # the client does not turn it into its own
+                callback(None, InferenceServerException(error.details(), str(error.code())))
+
+        self._sent = asyncio.Queue()
+        self._stream = asyncio.run_coroutine_threadsafe(read(), self._loop)
+
+    def async_stream_infer(self, model: str, sent: Any, **more: Any) -> None:
+        """Send a request on the stream."""
+        self._loop.call_soon_threadsafe(self._sent.put_nowait, {"model_name": model, "inputs": sent, **more})
+
+    def stop_stream(self) -> None:
+        """End the stream, and wait for its last answer."""
+        self._loop.call_soon_threadsafe(self._sent.put_nowait, None)
+        self._stream.result(WAIT)
+
+
+async def _made(server: str, **more: Any) -> Any:
+    return triton_aio.InferenceServerClient(PLAN["servers"][server], **_tls(server), **more)
+
+
+def _tls(server: str) -> dict[str, Any]:
+    return {"ssl": True, "root_certificates": PLAN["ca"]} if server == "tls" else {}
+
+
+def _waiting(server: str, **more: Any) -> triton.InferenceServerClient:
+    return triton.InferenceServerClient(PLAN["servers"][server], **_tls(server), **more)
+
+
+def _way(client: Callable[..., Any]) -> Way:
+    return Way(client, triton.InferInput, triton.InferRequestedOutput, refusal, STATUSES, as_json={"as_json": True})
+
+
+WAITING, AIO = _way(_waiting), _way(Aio)
+
+
+def long_walks() -> np.ndarray:
+    """Walks that take long to run: (batch, sequence, 2) float32."""
+    return np.zeros((500, 4096, 2), np.float32)
+
+
+@contextmanager
+def stream(asked: Any, **more: Any) -> Iterator["queue.SimpleQueue[tuple[Any, Any]]"]:
+    """A stream whose callback puts (result, error) into a queue."""
+    answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+    asked.start_stream(lambda result, error: answers.put((result, error)), **more)
+    try:
+        yield answers
+    finally:
+        asked.stop_stream()
+
+
+@feature("infer-raw")
+def infer() -> None:  # simple_grpc_infer_client.py
+    sent, logits = walk()
+    result = client().infer(MODEL, sent)
+    same(result.as_numpy("logits"), logits)
+    assert result.get_response().model_version == "1"
+    assert result.get_output("h_n").datatype == "FP32"
+
+
+@feature("infer-async")
+def infer_async() -> None:  # simple_grpc_async_infer_client.py
+    asked, answers = client(), queue.SimpleQueue()
+    count = 200
+    for index in range(count):
+        sent, _ = walk(index % len(CLASSIFIER["walks"]))
+        asked.async_infer(MODEL, sent, lambda result, error: answers.put((result, error)), request_id=str(index))
+    for _ in range(count):
+        result, error = answers.get(timeout=WAIT)
+        assert error is None, error
+        _, logits = walk(int(result.get_response().id) % len(CLASSIFIER["walks"]))
+        same(result.as_numpy("logits"), logits)
+
+
+@feature("lengths")
+def padded() -> None:  # reuse_infer_objects_client.py: the objects of a request are used again
+    asked = client()
+    points, lengths, logits = walk_batch(4)
+    sent = inputs(points) + inputs(lengths, "lengths", "INT64")
+    asked_for = wanted("logits")
+    for _ in range(3):
+        same(asked.infer(MODEL, sent, outputs=asked_for).as_numpy("logits"), logits)
+
+
+@feature("headers")
+def headers() -> None:
+    asked = client()
+    asked.register_plugin(auth.BasicAuth("user", "password"))
+    same(asked.infer(MODEL, walk()[0], headers={"my-header": "a"}).as_numpy("logits"), walk()[1])
+    assert asked.is_server_live(headers={"my-header": "a"})
+
+
+@feature("deadline")
+def deadline() -> None:
+    asked = client()
+    refused(lambda: asked.infer(MODEL, inputs(long_walks()), client_timeout=0.03), "DEADLINE_EXCEEDED")
+    same(asked.infer(MODEL, walk()[0], client_timeout=WAIT).as_numpy("logits"), walk()[1])
+
+
+@feature("cancellation")
+def cancellation() -> None:
+    asked = client()
+    told: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+    call = asked.async_infer(MODEL, inputs(long_walks()), lambda result, error: told.put((result, error)))
+    time.sleep(0.03)
+    call.cancel()
+    _, error = told.get(timeout=WAIT)
+    assert error is not None
+    assert error.status() == "StatusCode.CANCELLED", error
+    same(asked.infer(MODEL, walk()[0]).as_numpy("logits"), walk()[1])
+
+
+@feature("compression")
+def compression() -> None:
+    points, lengths, logits = walk_batch(64)
+    sent = inputs(points) + inputs(lengths, "lengths", "INT64")
+    for algorithm in ("gzip", "deflate"):
+        same(client().infer(MODEL, sent, compression_algorithm=algorithm).as_numpy("logits"), logits)
+    asked = client()
+    with stream(asked, compression_algorithm="gzip") as answers:
+        asked.async_stream_infer(MODEL, walk()[0])
+        same(answers.get(timeout=WAIT)[0].as_numpy("logits"), walk()[1])
+
+
+@feature("keepalive")
+def keepalive() -> None:  # simple_grpc_keepalive_client.py, and simple_grpc_custom_args_client.py
+    options = triton.KeepAliveOptions(
+        keepalive_time_ms=200,
+        keepalive_timeout_ms=5000,
+        keepalive_permit_without_calls=True,
+        http2_max_pings_without_data=0,
+    )
+    asked = client(keepalive_options=options)
+    assert asked.is_server_live()
+    time.sleep(1.0)
+    same(asked.infer(MODEL, walk()[0]).as_numpy("logits"), walk()[1])
+    custom = client(channel_args=[("grpc.keepalive_time_ms", 10000), ("grpc.lb_policy_name", "pick_first")])
+    same(custom.infer(MODEL, walk()[0]).as_numpy("logits"), walk()[1])
+
+
+@feature("stream")
+def streaming() -> None:
+    asked, count = client(), 50
+    with stream(asked, stream_timeout=WAIT) as answers:
+        for index in range(count):
+            asked.async_stream_infer(MODEL, walk(index % len(CLASSIFIER["walks"]))[0], request_id=str(index))
+        for index in range(count):
+            result, error = answers.get(timeout=WAIT)
+            assert error is None, error
+            assert result.get_response().id == str(index)
+            same(result.as_numpy("logits"), walk(index % len(CLASSIFIER["walks"]))[1])
+
+
+@feature("stream-final")
+def stream_final() -> None:  # simple_grpc_custom_repeat.py
+    asked = client()
+    with stream(asked) as answers:
+        for is_wanted in (False, True):
+            asked.async_stream_infer(MODEL, walk()[0], enable_empty_final_response=is_wanted)
+            result, error = answers.get(timeout=WAIT)
+            assert error is None, error
+            assert result.get_response().parameters["triton_final_response"].bool_param
+            same(result.as_numpy("logits"), walk()[1])
+
+
+@feature("stream-error")
+def stream_error() -> None:
+    asked = client()
+    with stream(asked) as answers:
+        asked.async_stream_infer("unknown", walk()[0])
+        asked.async_stream_infer(MODEL, walk()[0])
+        _, error = answers.get(timeout=WAIT)
+        assert error is not None
+        assert "unknown" in error.message()
+        result, error = answers.get(timeout=WAIT)
+        assert error is None, error
+        same(result.as_numpy("logits"), walk()[1])
+
+
+@feature("stream-end")
+def stream_end() -> None:
+    asked = client()
+    with stream(asked, headers={"triton_grpc_error": "true"}) as answers:
+        asked.async_stream_infer("unknown", walk()[0])
+        _, error = answers.get(timeout=WAIT)
+        assert error.status() == "StatusCode.NOT_FOUND", error
+
+
+@feature("sequence-stream")
+def sequence_stream() -> None:  # simple_grpc_sequence_stream_infer_client.py
+    asked = client()
+    walks = CLASSIFIER["walks"][:2]
+    named = [70001, "by text"]
+    with stream(asked) as answers:
+        for step in range(max(len(points) for points in walks)):
+            for index, points in enumerate(walks):
+                if step < len(points):
+                    asked.async_stream_infer(
+                        MODEL,
+                        inputs(np.array([[points[step]]], np.float32)),
+                        request_id=f"{index}_{step}",
+                        sequence_id=named[index],
+                        sequence_start=step == 0,
+                        sequence_end=step == len(points) - 1,
+                    )
+        for _ in range(sum(len(points) for points in walks)):
+            result, error = answers.get(timeout=WAIT)
+            assert error is None, error
+            index, step = map(int, result.get_response().id.split("_"))
+            if step == len(walks[index]) - 1:
+                same(result.as_numpy("logits"), [CLASSIFIER["logits"][index]])
+
+
+@feature("sequence-unary")
+def sequence_unary() -> None:
+    take_steps(client(), 70002)
