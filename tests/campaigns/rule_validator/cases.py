@@ -155,7 +155,7 @@ class Graph:
             order = _ORDERS[operator]
             return self._viewed("Transpose", "x", self._arrays["x"].transpose(order), perm=order)
         if name in self._arrays:
-            array = self._arrays[name]
+            array: Any = self._arrays[name]
             if self._chance(0.3):
                 at = int(self._random.integers(1, array.ndim))
                 name = self._viewed("Gather", name, array.take(0, at), self._constant(0), axis=at)
@@ -163,8 +163,8 @@ class Graph:
                 at = int(self._random.integers(array.ndim + 1))
                 name = self._viewed("Unsqueeze", name, np.expand_dims(array, at), self._constant([at]))
             if self._chance(0.6):
-                array, order = self._arrays[name], self._random.permutation(self._arrays[name].ndim)
-                name = self._viewed("Transpose", name, array.transpose(order), perm=order.tolist())
+                array, axes = self._arrays[name], self._random.permutation(self._arrays[name].ndim).tolist()
+                name = self._viewed("Transpose", name, array.transpose(axes), perm=axes)
         return name
 
     def _cast(self, name: str, kind: str) -> str:

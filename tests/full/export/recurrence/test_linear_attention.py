@@ -198,8 +198,8 @@ def test_refusal_of_a_loop_over_chunks_advises_scan():
 def test_convolution_of_a_declared_state_has_equal_bits_in_parts_of_one_step():
     axes = ({0: "batch", 1: "sequence"}, {0: "batch"})
     sample = torch.randn(2, 5, 8), torch.randn(2, 8, 3)
-    names = {"input_names": ["x", "s"], "output_names": ["y", "s_n"]}
-    program = export_onnx(ConvolvedState().eval(), sample, dynamic_shapes=axes, **names)
+    module, names = ConvolvedState().eval(), (["x", "s"], ["y", "s_n"])
+    program = export_onnx(module, sample, input_names=names[0], output_names=names[1], dynamic_shapes=axes)
     run = OnnxRunner(program.model_proto.SerializeToString())
     x, s = np.random.default_rng(0).normal(size=(2, 30, 8)).astype(np.float32), np.zeros((2, 8, 3), np.float32)
     whole, parts = run({"x": x, "s": s})["y"], []
