@@ -440,6 +440,10 @@ def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefi
     kernel = size_of(graph.values[node.input[1]].axes[steps]).number
     if strides[at] != 1 or (pads[at] <= 0 and kernel != 1):
         return None
+    more = (size_of(graph.values[node.input[0]].axes[steps]) - named(graph.axis)).number
+    dilations = list(attributes.get("dilations", ())) or [1] * spatial
+    if pads[at] > 0 and kernel is not None and more is not None and more >= (kernel - 1) * dilations[at]:
+        return Place(number, {}, [], [])  # the input begins with a state, so no step of the sequence reads padding
     pieces, states = _Pieces(graph, prefix), []
     if pads[at] > 0:
         states.append(pieces.window(node.input[0], steps, pads[at] + 1))
