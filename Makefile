@@ -26,6 +26,7 @@ IMAGE_BUILD ?= podman build --format docker
 COMMIT ?=
 FUZZ_INPUTS ?= 100000
 FUZZ_REQUESTS ?= 1000000
+RULES_SECONDS ?= 600
 
 # Tests run side by side, one more at a time than there are cores, since tests also wait. Files stay together: their tests share
 # fixtures. Tests that run make must not find this make's jobs. Tests start hundreds of processes, which share byte code.
@@ -45,7 +46,7 @@ MYPY_TESTS := --follow-imports silent --allow-untyped-defs --allow-incomplete-de
 
 # `export` is a folder, too: without .PHONY, `make export` would say that it is up to date.
 .PHONY: help setup docs docs-serve export verify serve test test-full test-all coverage drills drills-long check mutants fuzz \
-	operators conformance format picture dist protos demo-model load zoo ray-test bench compare growth gpu gpu-setup image \
+	operators rules conformance format picture dist protos demo-model load zoo ray-test bench compare growth gpu gpu-setup image \
 	image-test clean
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -139,6 +140,9 @@ fuzz: setup ## read mutated inputs, and send mutated requests to both transports
 
 operators: setup ## try every operator of torch on the values where operators go wrong, in ten minutes
 	$(PYTEST) $(PARALLEL) tests/campaigns/operator_grid
+
+rules: setup ## try the rules of the graph analysis on drawn graphs, for RULES_SECONDS; print wrong, weak and missing ones
+	$(CAMPAIGN) campaigns.rule_validator --seconds $(RULES_SECONDS)
 
 conformance: setup ## try the server with the clients that people have, from package registries; print what works
 	$(CAMPAIGN) campaigns.conformance $(CONFORMANCE_FLAGS)

@@ -60,10 +60,10 @@ COMMANDS = MappingProxyType(
             _TORCH._replace(memory=740),
         ),
         "export": CommandEntry(
-            "rnnserve.export.commands.export", "export", "export checkpoints, prove and publish them", _TORCH
+            "rnnserve.export.commands.export", "export", "export, verify and publish checkpoints and modules", _TORCH
         ),
         "verify": CommandEntry(
-            "rnnserve.export.commands.verify", "export", "prove the contents of a repository again", _TORCH
+            "rnnserve.export.commands.verify", "export", "verify the versions in a repository again", _TORCH
         ),
         "check": CommandEntry(
             "rnnserve.export.commands.check", "export", "compare an ONNX file of any exporter with its module", _TORCH
@@ -71,13 +71,13 @@ COMMANDS = MappingProxyType(
         "import": CommandEntry(
             "rnnserve.export.commands.import_model",
             "export",
-            "publish an ONNX file of any exporter as adopted",
+            "publish an ONNX file from any exporter",
             _TORCH,
         ),
         "inspect": CommandEntry(
             "rnnserve.cli.commands.inspect",
             "",
-            "show what a repository holds: tensors, roles, batching, proof",
+            "show a repository's versions: tensors, roles, batching, verification",
             _NUMPY,
         ),
         "sign": CommandEntry(

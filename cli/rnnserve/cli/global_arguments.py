@@ -23,7 +23,7 @@ def global_parser() -> "tuple[CommandParser, _Commands]":
     """Make the parser of the global arguments, and its object to add commands to."""
     parser = CommandParser(
         prog="rnnserve",
-        description="From any trained recurrent PyTorch module to a proven ONNX artifact and a gRPC service.",
+        description="From any trained recurrent PyTorch module to a verified ONNX artifact and a gRPC service.",
         epilog="`rnnserve COMMAND --help` explains a command.",
         add_help=False,
     )

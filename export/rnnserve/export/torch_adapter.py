@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from unittest.mock import patch
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
@@ -77,6 +77,7 @@ __all__ = [
     "compiled_as_written",
     "computed_in",
     "expressions_of",
+    "in_float64",
     "internal",
     "is_composite",
     "is_of_a_transform",
@@ -122,6 +123,14 @@ class OperatorsSeen(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torc
         result = func(*args, **(kwargs or {}))
         see_result(result)
         return result
+
+
+class _InFloat64(TorchDispatchMode):  # type: ignore[no-untyped-call]  # as above
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Run an operator."""
+        del types
+        wide = {name: torch.float64 if value is torch.float32 else value for name, value in (kwargs or {}).items()}
+        return tree_map_only(Tensor, lambda x: x.double() if x.dtype is torch.float32 else x, func(*args, **wide))
 
 
 class Recorder(ProxyTorchDispatchMode):
@@ -213,6 +222,11 @@ class Recorder(ProxyTorchDispatchMode):
         node = self.graph.get_attr(name)  # one node per use, so that every step of a loop has its own
         node.meta["val"] = value
         return node
+
+
+def in_float64() -> contextlib.AbstractContextManager[object]:
+    """Compute in float64 whatever would be float32, also if code asks for float32: `x.float()`."""
+    return cast(contextlib.AbstractContextManager[object], _InFloat64())  # type: ignore[no-untyped-call]
 
 
 def written_module(module: nn.Module) -> nn.Module:

@@ -76,6 +76,9 @@ a mean of the last three steps | pad.last
     @channels  p = Pad (c, before_two)  ["pool/node"] v = AveragePool <kernel_shape = [3]> (p)  @convolved
 a scan over steps | cell.state
     @begin  @scan, body = b (float state, float step) => (float next, float out) @sums> (begin, x)
+one step back | concat.last
+    f = Slice (x, zero, one, one)  shape = Shape (f)  begin = ConstantOfShape (shape)
+    cut = Slice (x, zero, minus, one)  y = Concat <axis = 1> (begin, cut)
 """
 _OBSTACLES = """
 a backward layer | "y": GRU "gru/node" runs backward over all steps of "sequence"
@@ -87,9 +90,6 @@ a centered convolution | Conv "conv/node" reads 1 steps ahead of "sequence"
     @channels  ["conv/node"] v = Conv <pads = [1, 1]> (c, kernel, bias)  @convolved
 a centered pool | AveragePool "pool/node" reads 1 steps ahead of "sequence"
     @channels  ["pool/node"] v = AveragePool <pads = [1, 1], kernel_shape = [3]> (c)  @convolved
-one step back, joined to zeros | Slice "cut" may read other steps: cutting a sequence changes its output "y"
-    f = Slice (x, zero, one, one)  shape = Shape (f)  begin = ConstantOfShape (shape)
-    cut = Slice (x, zero, minus, one)  y = Concat <axis = 1> (begin, cut)
 attention | Softmax "w" may read other steps: cutting a sequence changes its output "y"
     k = Transpose <perm = [0, 2, 1]> (x)  scores = MatMul (x, k)  w = Softmax <axis = -1> (scores)  y = MatMul (w, x)
 the first step | cutting a sequence changes its output "y"

@@ -22,10 +22,10 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ArtifactError, OSError)
 
 _EPILOG = """\
-Shown for each version: its tensors with datatypes, named axes and roles, the labels, which requests may share a run and
-why, where it comes from, what was proven and how far apart values were, who has signed it, its files, and a Python
-program that asks a server for it. Only manifests and signatures are read, and the digests of files are checked; nothing
-is run, and neither torch nor onnx is needed.
+For each version, the command shows its tensors with datatypes, named axes and roles, its labels, which requests may
+share a batch and why, and its origin. It also shows the record of the verification, who has signed the version, its
+files, and a Python program that calls a server. It reads manifests and signatures, and checks the digests of files. It
+runs nothing and needs neither torch nor onnx.
 
 examples:
   rnnserve inspect repository

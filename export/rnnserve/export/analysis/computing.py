@@ -327,7 +327,7 @@ def attend_linearly(node: Node) -> list[Value]:
         raise NotCovered
     heads, key_heads = int(node.attribute("q_num_heads")), int(node.attribute("kv_num_heads"))
     of_key, of_value = (size_of(each.axes[2]).number for each in (key, value))
-    if of_key is None or of_value is None:
+    if of_key is None or of_value is None or size_of(query.axes[2]).number != of_key // key_heads * heads:
         raise NotCovered
     shape = key_heads, of_key // key_heads, of_value // key_heads
     batch, steps = (meet([each.axes[at] for each in [query, *summed]]) for at in (0, 1))
@@ -353,6 +353,8 @@ def convolve_causally(node: Node) -> list[Value]:
     if any(node.attribute(name, 0) for name in ("channels_last", "state_window")):
         raise NotCovered
     kept: Axis = (Size.of((window - 1) * int(node.attribute("dilation", 1))),)
+    if state is not None and state.axes[2] != kept:
+        raise NotCovered
     sources: list[Source] = [(value, [At(0), At(1), At(2, Reach(exact=window == 1))])]
     last: list[Source] = [(value, [At(0), At(1), Last("keeps the last of")])]
     if state is not None:

@@ -264,7 +264,7 @@ def slice_(node: Node) -> Value:
         else:
             reads[at] = Over("reverses" if step < 0 else "leaves out some of", surely=False)
             shape[at] = (_stepped(whole, start, end, step),)
-        slices[at] = slice(_far(start), _far(end), step)
+        slices[at] = slice(start.number, _backward(end.number, step), step)
     result = moved(node, tuple(shape), value, reads, copies)
     if value.few is not None and all(bound.number is not None for bound in (*starts, *ends)):
         result = dataclasses.replace(result, content=value.few[tuple(slices)])
@@ -292,9 +292,9 @@ def _bounds(node: Node, name: str, at: int) -> list[Size]:
     return sizes
 
 
-def _far(bound: Size) -> int | None:
-    number = bound.number
-    return None if number is None or abs(number) >= _FAR else number
+def _backward(end: int | None, step: int) -> int | None:
+    """Return the end of a slice. onnxruntime slices backward to the first index if the end is this large."""
+    return None if end is not None and end >= _FAR and step < 0 else end
 
 
 def _cut(at: int, size: Size, start: Size, end: Size) -> tuple[Read, Size]:
@@ -325,7 +325,7 @@ def _stop(size: Size, end: Size) -> Size:
 def _stepped(size: Size, start: Size, end: Size, step: int) -> Size:
     first, last = start.number, end.number
     if size.number is not None and first is not None and last is not None:
-        return Size.of(len(range(*slice(_far(start), _far(end), step).indices(size.number))))
+        return Size.of(len(range(*slice(first, _backward(last, step), step).indices(size.number))))
     if step == -1 and first is not None and last is not None and (first == -1 or first >= _FAR) and last <= -_FAR:
         return size  # the whole axis, reversed
     return computed(f"slice by {step}", size, start, end, lowest=0)

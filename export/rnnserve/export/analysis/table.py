@@ -182,8 +182,8 @@ def _convolved(node: Node) -> Range:
 def _normalized(node: Node) -> Range:
     """Layers that divide by the root of a variance and a positive epsilon. The squares may overflow."""
     squares = _first(node).size ** 2 * _size_at(node.optional(0), -1)
-    if node.attribute("epsilon", 1e-5) <= 0:
-        return ANY
+    if node.attribute("epsilon", 1e-5) <= 0 or len(list(filter(None, node.results))) > 1:
+        return ANY  # further results are means and deviations
     largest = math.inf if squares > LARGEST else math.sqrt(_MANY) * _first(node, 1).size + _first(node, 2).size
     return Range(-largest, largest, _finite(node))
 

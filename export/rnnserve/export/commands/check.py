@@ -19,10 +19,10 @@ MISTAKES = (ExportError, OSError)
 _EPILOG = """\
 The module is described by a publication (rnnserve.export.Publication), as for `rnnserve export`. The file may come from
 any exporter: its inputs and outputs are paired with the module's by name or, if names differ, in order. Then the file
-is compared with the module at many sizes, by the proof that our own exports must pass.
+is compared with the module at many sizes, as `rnnserve export` compares its own files.
 
-Every difference is printed with its size, and the first operator of the module whose result the file does not have,
-with the line of your code that calls it.
+The command prints every difference with its size. It also prints the first operator of the module whose result differs
+in the file, and the line of your code that calls it.
 
 examples:
   rnnserve check model.onnx --against my_models.py:sentiment
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the publication of the module that the file was made from; package.module:NAME works, too",
     )
     add_former_timeout(parser)
-    parser.add_argument("--model", metavar="NAME", help="which publication, where FILE.py:NAME is a list of them")
+    parser.add_argument("--model", metavar="NAME", help="the publication to use, if FILE.py:NAME is a list")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -29,10 +29,10 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ExportError, ArtifactError, CheckpointError, OSError)
 
 _EPILOG = """\
-A publication is a module with the description of its tensors (rnnserve.export.Publication); FILE.py:NAME is one, a
+A publication is a module with the description of its tensors (rnnserve.export.Publication). FILE.py:NAME is one, a
 list of them, or a function that returns either. Each module is exported to ONNX and TorchScript, and both are compared
-with the module itself; --table shows how far apart they are. If the proof holds, it is published as its model's next
-version. A published version never changes, and what is the newest version already is not published again.
+with the module itself; --table shows the differences. If they agree, the export is published as the model's next
+version. A published version never changes. An export that equals the newest version isn't published again.
 
 examples:
   rnnserve export
@@ -56,10 +56,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("checkpoints"),
         metavar="DIR",
-        help="where `rnnserve train` has put them (default %(default)s)",
+        help="folder that `rnnserve train` has written (default %(default)s)",
     )
     add_repository(parser)
-    parser.add_argument("--table", action="store_true", help="print how far apart results are, by tensor and length")
+    parser.add_argument("--table", action="store_true", help="print the differences of results by tensor and length")
     add_sign_arguments(parser)
 
 

@@ -26,16 +26,17 @@ MISTAKES = (ExportError, ArtifactError, OSError)
 
 _EPILOG = """\
 There is no module to compare the file with, so the version is marked "adopted: not compared with its framework", and
-`rnnserve serve` serves it only with --allow-unproven. Where you have the module, use `rnnserve export`, or at least
-`rnnserve check`. What onnxruntime itself can tell is found: which requests may share a run, and results that servers
-compute again before they serve.
+`rnnserve serve` serves it only with --allow-unproven. If you have the module, use `rnnserve export`, or at least
+`rnnserve check`. The command still tries which requests may share a batch, and records results that servers reproduce
+before they serve.
 
 Axes whose names begin with "batch" are the batch axis; every other dynamic axis is a sequence axis. An INT64 or INT32
 input (batch,) with "len" in its name holds the lengths of the only sequence axis. Inputs X_0 and outputs X_n of equal
-axes are states. Where the file does not say enough, the command says which option to add.
+axes are states. If the file doesn't say enough, the error names the option to add.
 
-SAMPLES.npz holds real inputs under their names and, as output:NAME, what the model's framework gave for them: the file
-has to give the same. Several samples have a number and a slash before each name: 0/input, 0/output:logits, 1/input.
+SAMPLES.npz holds real inputs by name, and the results that the model's framework returned for them as output:NAME. The
+file must return the same results. If there are several samples, each name begins with a number and a slash: 0/input,
+0/output:logits, 1/input.
 
 examples:
   rnnserve import model.onnx --name tagger

@@ -18,10 +18,10 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ExportError, ArtifactError, OSError)
 
 _EPILOG = """\
-Every version is proven from its own files, without the checkpoint: their digests; config.pbtxt and the manifest against
-the ONNX graphs; the golden results on onnxruntime and on TorchScript; and the whole comparison of eager PyTorch,
-TorchScript and ONNX that was made when it was published. A version that passes takes one line; of a version that fails,
-every check is printed.
+Each version is verified from its own files, without the checkpoint. The command checks the digests, compares
+config.pbtxt and the manifest with the ONNX graphs, and reproduces the golden results with onnxruntime and TorchScript.
+Then it repeats the comparison of eager PyTorch, TorchScript and ONNX that was made at publication. It prints one line
+for a version that passes, and every check of a version that fails.
 
 examples:
   rnnserve verify repository
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("models", metavar="MODEL", nargs="*", help="a model in it (default: all, every version)")
     parser.add_argument(
-        "--table", action="store_true", help="print every check, and how far apart results are, by tensor and length"
+        "--table", action="store_true", help="print every check, and the differences of results by tensor and length"
     )
 
 

@@ -108,7 +108,9 @@ def find_states(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> Fo
         places = _places(KnownGraph(copy, inputs, outputs, axis, values))
     except Obstacle as obstacle:
         return FoundStates(reason=str(obstacle))
-    carrying = {name: place.unread for place in places for name in copy.graph.node[place.node].output if name}
+    carrying = {
+        name: place.unread for place in places for name in (*copy.graph.node[place.node].output, *place.before) if name
+    }
     steps = decide_steps(copy, inputs, outputs, axis, values, carrying)
     decision = dataclasses.replace(worst([causal, *steps.values()]), readers=_readers(outputs, causality, steps))
     if decision.verdict is Verdict.REFUTED:

@@ -17,6 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from rnnserve.export.analysis.decisions import ROWS, causal_key, padding_key
+from rnnserve.export.analysis.sizes import named
 from rnnserve.export.analysis.values import Track, Value, size_of
 from rnnserve.export.tensors import lengths_inputs
 from rnnserve.protos import manifest_pb2
@@ -46,6 +47,7 @@ class Place:
     nodes: Mapping[int, Sequence[onnx.NodeProto]]  # replacements for the node and for readers of its result, by index
     initializers: Sequence[onnx.TensorProto]  # constants of the replacements
     states: Sequence[FoundState]  # the carried states that the model doesn't declare
+    before: Sequence[str] = ()  # results of nodes that only prepare this node's input
     unread: Sequence[str] = ()  # names of inputs that no result depends on
 
 
@@ -349,13 +351,16 @@ class _Pieces:
         bounds = [self.constant([number]) for number in (start, end, axis)]
         return self.add("Slice", [tensor, *bounds], output)
 
-    def window(self, tensor: str, steps: int, kept: int, fill: float = 0.0) -> FoundState:
-        """Prepend the carried steps (`fill` at first) to a tensor, and keep its last steps as the next state."""
+    def window(self, tensor: str, steps: int, kept: int, fill: float = 0.0, computed: str = "") -> FoundState:
+        """Prepend the carried steps to a tensor, and keep its last steps as the next state.
+
+        At the beginning of a sequence, the carried steps are `fill`, or the tensor `computed`.
+        """
         graph, name = self._graph, f"{self._prefix}.last"
         axes = graph.axes_of(tensor, steps, kept)
         self.add("Concat", [name, tensor], self.joined, axis=steps)
         self.keep_last(self.joined, tensor, name, steps, kept)
-        return graph.state(name, axes, graph.dtype(tensor), fill=fill, computed="")
+        return graph.state(name, axes, graph.dtype(tensor), fill=fill, computed=computed)
 
     def keep_last(self, joined: str, tensor: str, state: str, steps: int, kept: int) -> None:
         """Output the last steps of each row of `joined`, which consists of a state and then of `tensor`."""
@@ -377,6 +382,7 @@ class _Pieces:
         states: Sequence[FoundState],
         convolutions: Mapping[int, onnx.NodeProto],
         steps: int,
+        before: Sequence[str] = (),
     ) -> Place:
         """Replace a node by the new nodes, and drop the additional step that convolutions compute.
 
@@ -394,7 +400,7 @@ class _Pieces:
             chain_nodes: dict[int, Sequence[onnx.NodeProto]] = {key: [each] for key, each in chain.items()}
             chain_nodes[max(chain)] = [last, self.nodes[-1]]
             nodes |= {key: [*(nodes[key] if key == number else ()), *each] for key, each in chain_nodes.items()}
-        return Place(number, nodes, self.initializers, states)
+        return Place(number, nodes, self.initializers, states, before)
 
 
 def find_padding(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
@@ -434,6 +440,10 @@ def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefi
     kernel = size_of(graph.values[node.input[1]].axes[steps]).number
     if strides[at] != 1 or (pads[at] <= 0 and kernel != 1):
         return None
+    more = (size_of(graph.values[node.input[0]].axes[steps]) - named(graph.axis)).number
+    dilations = list(attributes.get("dilations", ())) or [1] * spatial
+    if pads[at] > 0 and kernel is not None and more is not None and more >= (kernel - 1) * dilations[at]:
+        return Place(number, {}, [], [])  # the input begins with a state, so no step of the sequence reads padding
     pieces, states = _Pieces(graph, prefix), []
     if pads[at] > 0:
         states.append(pieces.window(node.input[0], steps, pads[at] + 1))
@@ -469,17 +479,34 @@ def find_sum(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) 
     return pieces.place(number, [state], {}, steps)
 
 
-def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto, _: str) -> Place | None:
-    """Find a declared state that a Concat places before the first step: `cat([last, x], 1)`. None if there is none."""
+def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
+    """Find constants placed before the first step by a Concat. None if there are none.
+
+    If the last steps are cut off first, as in `cat([zeros, x[:, :-1]], 1)`, the last steps of the uncut sequence are
+    carried.
+    """
     if len(node.input) != 2:
         return None
     first, second = node.input
     steps, before = graph.steps_at(second), graph.values.get(first)
     axis = next(each.i for each in node.attribute if each.name == "axis")
-    if steps is None or before is None or before.shape is None or axis % before.rank != steps:
+    if steps is None or before is None or before.shape is None or graph.depends_on_steps(first):
         return None
-    is_declared = graph.continues_declared(first) and not graph.depends_on_steps(first)
-    return Place(number, {}, [], []) if is_declared else None
+    kept = size_of(before.axes[steps]).number
+    if axis % before.rank != steps or not kept:
+        return None
+    computed = graph.beginning(first)
+    if computed is None:
+        return Place(number, {}, [], [])
+    source = _uncut(graph, second, steps, kept)
+    readers = _convolutions(graph, node.output[0]) if source == second and not computed else {}
+    pieces = _Pieces(graph, prefix)
+    state = pieces.window(source, steps, kept + bool(readers), computed=computed)
+    if source == second:
+        pieces.add("Identity", [pieces.joined], node.output[0])
+    else:
+        pieces.steps(pieces.joined, steps, 0, -kept, node.output[0])
+    return pieces.place(number, [state], readers, steps, [] if source == second else [second])
 
 
 def _convolutions(graph: KnownGraph, name: str) -> dict[int, onnx.NodeProto]:
@@ -507,3 +534,17 @@ def _folded(graph: KnownGraph, node: onnx.NodeProto) -> dict[int, onnx.NodeProto
         found |= readers
         name = readers[0][1].output[0]
     return found
+
+
+def _uncut(graph: KnownGraph, name: str, steps: int, cut: int) -> str:
+    """Return the longer tensor of which a tensor lacks only the last `cut` steps, or the tensor if there is none."""
+    maker = graph.makers.get(name)
+    if maker is None or maker.op_type != "Slice" or graph.steps_at(maker.input[0]) != steps:
+        return name
+    longer, shorter = (graph.values[each] for each in (maker.input[0], name))
+    whole, left = (size_of(each.axes[steps]) for each in (longer, shorter))
+    key = causal_key(graph.axis)
+    is_from_the_first = dict(shorter.track(key).places) == dict(longer.track(key).places)
+    is_cut = whole == named(graph.axis) and (whole - left).number == cut
+    is_read_here_only = sum(list(node.input).count(name) for node in graph.model.graph.node) == 1
+    return maker.input[0] if is_from_the_first and is_cut and is_read_here_only else name

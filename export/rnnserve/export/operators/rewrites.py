@@ -17,6 +17,9 @@ Axes may be empty, for example in `x[x > 0]` and `x[:, 1:]`. For no values, onnx
 returns nan) and some number as the maximum (eager raises an error). A loop over no steps or no rows ends the process:
 Scan ends it with SIGFPE because it divides by the size of a step, and GRU with SIGABRT because it allocates as many
 bytes as a row has. So an inserted node makes the request fail, and the name of this node contains the reason.
+
+A convolution of a state and the steps after it, `conv(torch.cat([state, x], -1))`, computes one step more, which is
+dropped: onnxruntime computes a single step by another kernel, with other last bits than the same step of a sequence.
 """
 
 import functools
@@ -128,6 +131,30 @@ def _is_amplified(value: ir.Value) -> bool:
     return False
 
 
+def _convolve_more(nodes: NodesBefore, node: ir.Node) -> ir.Value | None:
+    """Convolve one step more, before the first, if an input with a fixed number of steps is placed before the steps."""
+    joined = _untransposed(node.inputs[0]).producer()
+    if joined is None or joined.op_type != "Concat" or any(each != 1 for each in node.attributes["strides"].as_ints()):
+        return None
+    state = joined.inputs[0]
+    pads = node.attributes["pads"].as_ints()
+    if len(pads) != 2 or state is None or state.shape is None or not _untransposed(state).is_graph_input():
+        return None
+    if not isinstance(state.shape[joined.attributes["axis"].as_int()], int):
+        return None
+    attributes = {**node.attributes, "pads": ir.AttrInt64s("pads", [pads[0] + 1, pads[1]])}
+    more = nodes.add(ir.node("Conv", node.inputs, attributes))
+    return nodes.make("Slice", more, *(nodes.constant([number], _INT64) for number in (1, _TO_THE_END, 2)))
+
+
+def _untransposed(value: ir.Value | None) -> ir.Value:
+    """Return the value from which Transposes make a value."""
+    assert value is not None  # noqa: S101 - a Conv has its first input, and so has a Transpose
+    producer = value.producer()
+    return _untransposed(producer.inputs[0]) if producer is not None and producer.op_type == "Transpose" else value
+
+
+_TO_THE_END = 2**63 - 1
 _HALF = 1 << 32
 _SMALL = (_BOOL, ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.INT32)
 """float64 holds the sum of fewer than 2 ** 21 values of these types."""
@@ -182,6 +209,7 @@ _REWRITES: Mapping[str, Rewrite] = {
     "ArgMax": _find_nan,
     "ArgMin": _find_nan,
     "MaxPool": _pool_nan,
+    "Conv": _convolve_more,
     "ReduceMax": _keep_nan,
     "ReduceMin": _keep_nan,
     "ReduceSum": _sum_in_halves,

@@ -14,6 +14,7 @@ from rnnserve.export.flat_module import FlatModule
 from rnnserve.export.onnx_runner import OnnxRunner
 from rnnserve.export.parity.tolerances import ULP
 from rnnserve.export.tensors import Arrays
+from rnnserve.export.torch_adapter import in_float64
 
 FLOAT64, MOVED = "float64", "inputs moved by an ulp"
 """The names in a manifest's parity record of the reference for whole sequences."""
@@ -81,7 +82,7 @@ class Reference(Truth):
         double = self.double
         if double is None:
             return super().exact(inputs)
-        return self._once(b"exact", inputs, lambda: double.run(inputs))
+        return self._once(b"exact", inputs, lambda: _wide(double, inputs))
 
     def _once(self, what: bytes, inputs: _Inputs, compute: Callable[[], Arrays]) -> Arrays:
         digest = hashlib.blake2b(what)
@@ -149,7 +150,13 @@ def _in_float64(module: FlatModule, probe: Arrays) -> FlatModule | None:
     try:
         with torch.no_grad():
             double = copy.deepcopy(module).double()
-        found = double.run(probe)
+        found = _wide(double, probe)
     except Exception:  # noqa: BLE001 - the user's module may raise anything
         return None
     return double if all(array.dtype.kind != "f" or array.dtype == np.float64 for array in found.values()) else None
+
+
+def _wide(double: FlatModule, inputs: _Inputs) -> Arrays:
+    """Run a module's copy in float64, also the code that asks for float32, as in `x.float()`."""
+    with in_float64():
+        return double.run(inputs)

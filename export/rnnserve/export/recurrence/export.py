@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import dataclasses
 import logging
 import traceback
 import warnings
@@ -36,7 +37,9 @@ from rnnserve.export.recurrence.dynamic_axes import (
     DynamicAxes,
     Limits,
     Shapes,
+    resize,
     sizes_that_may_be_empty,
+    within,
 )
 from rnnserve.export.recurrence.exact_passes import (
     RECURRENT,
@@ -47,6 +50,7 @@ from rnnserve.export.recurrence.exact_passes import (
 from rnnserve.export.recurrence.held_values import checks_left_out
 from rnnserve.export.recurrence.interception import LOCK
 from rnnserve.export.recurrence.layer_operators import GRU, LSTM, RNN, TRANSLATIONS
+from rnnserve.export.recurrence.linear_attention import LINEAR_ATTENTION, use_linear_attention
 from rnnserve.export.recurrence.naming import (
     mark_translations,
     name_after_modules,
@@ -59,12 +63,13 @@ from rnnserve.export.recurrence.program_passes import (
     divide_sizes_exactly,
     leave_stored_buffers,
 )
-from rnnserve.export.recurrence.refusals import FixedSize, RaisedInCapture, refuse_state, untranslated
+from rnnserve.export.recurrence.refusals import FixedSize, OtherPath, RaisedInCapture, refuse_state, untranslated
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.scan import refuse_empty_scans, translate_scans
 from rnnserve.export.recurrence.value_trials import fixes_sizes, other_sizes, run_trials, special_operators
 from rnnserve.export.surroundings import left_as_they_were, rare_collections
 from rnnserve.export.torch_adapter import TESTED, registry_read_once, without_printed_graphs, written_module
+from rnnserve.protos.protocol_words import BATCH
 
 __all__ = ["export_onnx", "run_pass"]
 
@@ -157,13 +162,40 @@ def export_onnx(
         _frozen(module),
         checks_left_out() as lines,
     ):
-        captured = _capture(module, args, axes, sizes)
-        _prepare(captured.program, output_names)
-        special = special_operators(captured.program)
-        translated = _translate(captured.program, input_names)  # torch.onnx may decompose the program in place
-        _finish(captured, translated, module, args, axes, sizes, special, input_names, output_names)
+        try:
+            translated = _export(module, args, axes, sizes, input_names, output_names)
+        except OtherPath as refused:
+            if refused.by_loop:
+                raise
+            # The sample may be the special case: its steps may fit one chunk of 64, and `x[:, :1]` be all chunks.
+            larger = {name: within(_LARGE + at, name, sizes) for at, name in enumerate(axes.sizes) if name != BATCH}
+            axes = dataclasses.replace(axes, sizes={**axes.sizes, **larger})
+            try:
+                translated = _export(module, resize(args, axes, larger), axes, sizes, input_names, output_names)
+            except ExportError:
+                raise refused from None
     for line in lines:
         warnings.warn(f"the exported module makes no check of values at {line}", stacklevel=2)
+    return translated
+
+
+_LARGE = 300
+"""Size of the axes of a second sample. It is larger than the chunks of most modules that compute in chunks."""
+
+
+def _export(
+    module: nn.Module,
+    args: Arguments,
+    axes: DynamicAxes,
+    sizes: Limits,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+) -> torch.onnx.ONNXProgram:
+    captured = _capture(module, args, axes, sizes)
+    _prepare(captured.program, output_names)
+    special = special_operators(captured.program)
+    translated = _translate(captured.program, input_names)  # torch.onnx may decompose the program in place
+    _finish(captured, translated, module, args, axes, sizes, special, input_names, output_names)
     return translated
 
 
@@ -296,6 +328,7 @@ def _finish(
     run_pass(translate_scans, model)
     # By now, the values in the bodies of scans have shapes.
     run_pass(name_axes, model, decomposed, axes, sizes)
+    run_pass(use_linear_attention, model)
     run_pass(fold_weights, model)
     run_pass(cast_before_transposing, model)
     run_pass(name_after_modules, model, module)
@@ -352,7 +385,7 @@ def _wrong_operators(graph: ir.Graph, decomposed: ExportedProgram) -> list[str]:
     wrong = []
     if not len(distinct) <= len(nodes) <= len(stand_ins):
         wrong.append(f"{len(nodes)} recurrent operators for {len(stand_ins)} layers")
-    foreign = sorted({node.domain for node in graph.all_nodes() if node.domain})
+    foreign = sorted({node.domain for node in graph.all_nodes() if node.domain and node.op_type != LINEAR_ATTENTION})
     if foreign:
         wrong.append(f"operators of other domains than ONNX's own: {foreign}")
     return wrong

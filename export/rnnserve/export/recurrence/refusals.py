@@ -31,6 +31,7 @@ __all__ = [
     "AsksForValues",
     "FixedSize",
     "NotRolled",
+    "OtherPath",
     "RaisedInCapture",
     "SizeIsFixed",
     "counts_calls",
@@ -63,6 +64,14 @@ class FixedSize(UnsupportedModule):
 
 class NotRolled(UnsupportedModule):
     """The captures at several lengths don't fit one program for all lengths. The message has place and reason."""
+
+
+class OtherPath(UnsupportedModule):
+    """At some sizes, the module's code takes another path than at the sample's sizes."""
+
+    def __init__(self, message: str, *, by_loop: bool = False) -> None:
+        super().__init__(message)
+        self.by_loop = by_loop  # whether a loop has another number of rounds
 
 
 class RaisedInCapture(UnsupportedModule):

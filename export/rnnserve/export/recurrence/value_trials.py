@@ -11,6 +11,7 @@ import contextlib
 import copy
 import dataclasses
 import itertools
+import linecache
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -32,9 +33,10 @@ from rnnserve.export.recurrence.dynamic_axes import (
     symbols_of,
     within,
 )
+from rnnserve.export.recurrence.refusals import OtherPath
 from rnnserve.export.recurrence.scan import END, is_marker
 from rnnserve.export.source_lines import first_line, is_users_code, line_of, source_line
-from rnnserve.export.torch_adapter import tree_leaves, tree_map_only
+from rnnserve.export.torch_adapter import in_float64, tree_leaves, tree_map_only
 from rnnserve.export.trees import flatten_results
 
 __all__ = ["Trial", "fixes_sizes", "other_sizes", "run_trials", "special_operators"]
@@ -68,14 +70,18 @@ def other_sizes(
         return []
     symbols = symbols_of(program, axes)
     trials = []
-    for guard, at in _guards(program):
+    for guard, at, code in _guards(program):
         breaking = _breaking(guard, symbols, axes, limits)
         if breaking is not None and _takes(module, args, axes, breaking):
             kept_out = _kept_out(breaking, axes, guard, symbols)
-            refusal = UnsupportedModule(
+            remedy, by_loop = "write the forward without the condition", code.startswith(("for ", "while "))
+            if by_loop:
+                remedy = "write the loop with rnnserve.export.scan, over a tensor with an axis for its rounds"
+            refusal = OtherPath(
                 f"the module's code has a condition on sizes (at {at}), and takes another path at {_listed(breaking)} "
                 "than at the sample's sizes. An exported program has one path for all sizes. Make "
-                f"the axis static, or write the forward without the condition{kept_out}."
+                f"the axis static, or {remedy}{kept_out}.",
+                by_loop=by_loop,
             )
             if not _holds_but_at_one(guard):
                 raise refusal  # a path for many sizes may have further conditions
@@ -86,7 +92,7 @@ def other_sizes(
 
 def fixes_sizes(program: torch.export.ExportedProgram) -> bool:
     """Whether user code makes a plain number from a computation with sizes: `int(math.ceil(n / 4))`."""
-    return any(isinstance(guard, sympy.Eq) and guard.rhs.is_Integer for guard, _ in _guards(program))
+    return any(isinstance(guard, sympy.Eq) and guard.rhs.is_Integer for guard, *_ in _guards(program))
 
 
 def _usual_sizes(axes: DynamicAxes, limits: Limits) -> Iterator[dict[str, int]]:
@@ -101,14 +107,15 @@ def _usual_sizes(axes: DynamicAxes, limits: Limits) -> Iterator[dict[str, int]]:
         }
 
 
-def _guards(program: torch.export.ExportedProgram) -> Iterator[tuple[sympy.Basic, str]]:
-    """Yield the conditions on sizes in user code, and their places."""
+def _guards(program: torch.export.ExportedProgram) -> Iterator[tuple[sympy.Basic, str, str]]:
+    """Yield the conditions on sizes in user code, and their places and lines of code."""
     values = inputs_of(program)
     environment = getattr(getattr(values[0], "fake_mode", None), "shape_env", None) if values else None
     for guard in environment.guards if environment is not None else ():
         frame = guard.sloc.framework_loc
         if frame is not None and not isinstance(frame, str) and is_users_code(frame.filename):
-            yield guard.expr, source_line(frame.filename, frame.lineno)
+            code = linecache.getline(frame.filename, frame.lineno or 0).strip()
+            yield guard.expr, source_line(frame.filename, frame.lineno), code
 
 
 def _breaking(
@@ -191,14 +198,14 @@ def special_operators(program: torch.export.ExportedProgram) -> dict[str, str]:
     return special | ({"": _EQUAL_STEPS} if any(is_marker(node, END) for node in nodes) else {})
 
 
-def _other_values(special: Mapping[str, str], sizes: Mapping[str, int], axes: DynamicAxes) -> UnsupportedModule:
+def _other_values(special: Mapping[str, str], sizes: Mapping[str, int], axes: DynamicAxes) -> OtherPath:
     """Return a refusal that names the size, the operators that may treat it as a special case, and advice."""
     where = ", ".join(filter(None, special)) or "the module's code"
     advice = "".join(dict.fromkeys(special.values()))
     unlike = [name for name, size in sizes.items() if size != axes.sizes[name]]
     bounds = "(2, None)" if [sizes[name] for name in unlike] == [1] else "(…, …)"
     named = ", ".join(f'"{name}": {bounds}' for name in unlike or sizes)
-    return UnsupportedModule(
+    return OtherPath(
         f"at {_listed(sizes)} the module gives other results than the program that was captured at the sample's sizes: "
         f"{where} treats some sizes as special cases, and an exported program has one path for all.{advice} If the "
         f"module does not take this size, name the smallest and the largest that it takes: sizes={{{named}}}."
@@ -323,7 +330,9 @@ def _eager_again(module: nn.Module, given: Arguments, to: torch.dtype | None, fa
         return (each * factor).to(to or each.dtype) if each.is_floating_point() else each.clone()
 
     try:
-        return _results(copy.deepcopy(module).to(to), tree_map_only(Tensor, moved, given))
+        copied, moved_inputs = copy.deepcopy(module).to(to), tree_map_only(Tensor, moved, given)
+        with contextlib.nullcontext() if to is None else in_float64():
+            return _results(copied, moved_inputs)
     except Exception:  # noqa: BLE001 - the module may not support float64 or copies
         return None
 

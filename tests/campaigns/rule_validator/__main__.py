@@ -1,0 +1,73 @@
+"""Try the rules of the graph analysis: `PYTHONPATH=tests python -m campaigns.rule_validator --seconds 60`."""
+
+import argparse
+import collections
+import itertools
+import multiprocessing
+import sys
+import time
+from multiprocessing.connection import Connection
+
+from campaigns.rule_validator.cases import operators
+from campaigns.rule_validator.trial import Report, try_operator
+from rnnserve.export.analysis.table import RULES
+
+_SEEDS = 20  # of an operator, before it is the next one's turn
+
+
+def _try(pipe: Connection, operator: str, domain: str, seeds: range) -> None:
+    pipe.send(try_operator(operator, domain, seeds))
+
+
+def _tried(operator: str, domain: str, seeds: range) -> Report:
+    """Try an operator in a process of its own, which a kernel may end."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=_try, args=(theirs, operator, domain, seeds))
+    process.start()
+    theirs.close()
+    try:
+        return ours.recv()
+    except EOFError:
+        return Report(counts=collections.Counter({"ended the process": 1}))
+    finally:
+        process.join()
+
+
+def main() -> None:
+    """Print a line for each operator, and end with 1 if a rule is wrong."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
+    parser.add_argument("operators", nargs="*", help="names of operators; default: all")
+    parser.add_argument("--seconds", type=float, default=300, help="when to begin no further round")
+    parser.add_argument("--weak", action="store_true", help="print what held in each run, but isn't claimed")
+    options = parser.parse_args()
+    those = [(domain, name) for domain, name in operators() if not options.operators or name in options.operators]
+    found = {each: Report() for each in those}
+    ends = time.monotonic() + options.seconds
+    for first in itertools.count(0, _SEEDS):
+        for domain, name in those:
+            if time.monotonic() > ends:
+                break
+            report = _tried(name, domain, range(first, first + _SEEDS))
+            found[domain, name].add(report)
+            for line in [*map("WRONG {}".format, report.wrong), *map("weak {}".format, report.weak * options.weak)]:
+                print(f"{name}: {line}", flush=True)
+        if time.monotonic() > ends:
+            break
+    for (_, name), report in found.items():
+        print(
+            name,
+            "" if name in RULES else "has no rule",
+            dict(report.counts),
+            f"{len(report.wrong)} wrong",
+            f"{len(report.weak)} weak",
+        )
+    wrong = [name for (_, name), report in found.items() if report.wrong]
+    print(f"wrong rules: {', '.join(wrong) or 'none'}")
+    print(f"without a rule: {', '.join(sorted({name for _, name in those} - set(RULES)))}")
+    never = [name for (_, name), report in found.items() if name in RULES and not report.ran]
+    print(f"with a rule, but never run: {', '.join(never) or 'none'}")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
