@@ -84,6 +84,11 @@ def test_requests_are_answered_in_any_pieces_and_in_order(front):
     assert len(answers) == 51
 
 
+def test_pipelined_requests_of_many_bytes_are_all_answered(front):
+    answers = answers_in(exchange(front, (LIVE + b"\r\n") * 3000 + LAST))  # 130 KB, which is more than a head may have
+    assert [status for status, _ in answers] == [200] * 3001
+
+
 def test_refusal_by_the_head_does_not_wait_for_the_body(front):
     """Without 100 Continue. What follows is never taken for a request."""
     head = INFER + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"

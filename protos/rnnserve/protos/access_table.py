@@ -97,10 +97,6 @@ ROUTES = MappingProxyType(
         "statistics": Need.INFER_OR_METRICS,
         "repository": Need.INFER,
         "control": Need.ADMIN,
-        "system_shared_memory": Need.ADMIN,
-        "cuda_shared_memory": Need.ADMIN,
-        "trace_settings": Need.ADMIN,
-        "logging": Need.ADMIN,
         METRICS_ROUTE: Need.METRICS,
         "document": Need.ANY_TOKEN,
         "page": Need.OPEN,  # a static file, on which a browser can enter a token

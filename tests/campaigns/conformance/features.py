@@ -84,7 +84,6 @@ HTTP_FEATURES = (
     Feature("model-config", "a model's config"),
     Feature("infer-json", "inference with JSON"),
     Feature("infer-binary", "binary tensors both ways"),
-    Feature("infer-raw", "a raw binary request"),
     Feature("infer-integers", "a GRU of tokens (INT64)"),
     Feature("walks", "10,000 sequences with the same bits as over gRPC"),
     Feature("infer-async", "many requests in flight"),
@@ -98,7 +97,6 @@ HTTP_FEATURES = (
     Feature("headers", "`X-Request-Id` in the response"),
     Feature("error", "errors: status and message"),
     Feature("compressed-requests", "compressed requests (gzip, deflate)"),
-    Feature("compressed-answers", "compressed responses (gzip, deflate)"),
     Feature("tls", "TLS"),
     Feature("sequence", "sequences on one connection"),
     Feature("sequence-key", "sequences with `sequence_key`, a connection for each step"),
@@ -108,12 +106,6 @@ HTTP_FEATURES = (
     Feature("load", "load and unload (`--model-control explicit`)"),
     Feature("load-closed", "load and unload without `--model-control explicit`", refused="503"),
     Feature("load-config", "load with a config of the request", refused="501"),
-    Feature("memory-status", "shared memory status"),
-    Feature("memory-register", "registering shared memory", refused="501"),
-    Feature("trace-settings", "reading trace settings"),
-    Feature("trace-change", "changing trace settings", refused="501"),
-    Feature("log-settings", "reading log settings"),
-    Feature("log-change", "changing log settings", refused="501"),
     Feature("metrics", "`GET /metrics`"),
 )
 """The same for HTTP."""

@@ -15,27 +15,20 @@ _HTTPX = Environment(FOLDER / "httpx", ("httpx==0.28.1", "numpy"), "httpx")
 
 _NOT_OF_TRITON = {
     "it has no method for it": "models metrics",
-    "it sends JSON before each binary tensor": "infer-raw",
 }
 
 
-_NOT_OF_METHODS = (
-    "statistics index load load-closed load-config memory-status memory-register trace-settings trace-change "
-    "log-settings log-change metrics"
-)
+_NOT_OF_METHODS = "statistics index load load-closed load-config metrics"
 _NOT_OF_KSERVE = {
     "it has no method for it": f"server-metadata models model-metadata model-config {_NOT_OF_METHODS}",
-    "it sends JSON before each binary tensor": "infer-raw",
     "it compresses nothing": "compressed-requests",
-    "httpx asks for them, and says nothing of it": "compressed-answers",
 }
 _NOT_OF_MLSERVER = {
     "it sends inference requests only": f"live ready server-metadata models model-metadata model-config "
     f"{_NOT_OF_METHODS}",
-    "it sends JSON before each binary tensor": "infer-raw",
     "it sends tensors and names of outputs": "classification timeout priority parameters sequence sequence-key carried",
     "it takes batches apart by the outputs of single requests": "outputs",
-    "it has no option for it": "compressed-requests compressed-answers",
+    "it has no option for it": "compressed-requests",
 }
 
 

@@ -22,8 +22,8 @@ WALK = [[-1, -1], [-1, 1], [1, 1], [1, -1]]
 BODY = {"inputs": [{"name": "input", "datatype": "FP32", "shape": [1, 4, 2], "data": [WALK]}]}
 ANSWER = {"model_name", "model_version", "id", "outputs"}
 METADATA = {"name", "versions", "platform", "inputs", "outputs", "properties"}
-LOGS = {"log_file", "log_info", "log_warning", "log_error", "log_verbose_level", "log_format"}
-TRACES = {"trace_level", "trace_rate", "trace_count", "log_frequency", "trace_file"}
+
+
 ERROR = {"error"}
 
 
@@ -95,15 +95,9 @@ ROUTES = [
     *(("GET", f"{of}/ready", None, 200, {"name", "ready"}) for of in (M, V)),
     *(("GET", f"{of}/stats", None, 200, {"model_stats"}) for of in (M, V)),
     *(("POST", f"{of}/infer", BODY, 200, ANSWER) for of in (M, V)),
-    *(("GET", f"{of}/trace/setting", None, 200, TRACES) for of in (M, V, "/v2")),
-    ("POST", "/v2/trace/setting", {"trace_level": ["TIMESTAMPS"]}, 501, ERROR),
-    ("GET", "/v2/logging", None, 200, LOGS),
-    ("POST", "/v2/logging", {"log_info": True}, 501, ERROR),
     ("POST", f"/v2/repository/models/{SIMPLE}/load", b"", 200, {"name", "load"}),
     ("POST", f"/v2/repository/models/{SIMPLE}/load", {"parameters": {"config": "{}"}}, 501, ERROR),
     ("POST", "/v2/repository/models/nothing/load", b"", 404, ERROR),
-    ("POST", "/v2/systemsharedmemory/region/r/register", {}, 501, ERROR),
-    ("POST", "/v2/cudasharedmemory/unregister", b"", 200, set()),
     ("GET", "/v2/models/nothing", None, 404, ERROR),
     ("GET", f"/v2/models/{SIMPLE}/versions/7/ready", None, 404, ERROR),
     ("POST", f"/v2/models/{SIMPLE}/versions/x/infer", BODY, 404, ERROR),
@@ -125,11 +119,9 @@ def test_every_route_answers_as_triton_and_kserve_do(fast_path):
         assert said.get("id", "mine") == "mine"
         assert "id" in said or "id" not in keys, path  # KServe's client wants one in every answer
         assert status != 405 or reply.headers["allow"]
-    empty = [f"/v2/{region}/status" for region in ("systemsharedmemory", "cudasharedmemory/region/r")]
-    for method, path in (*[("GET", path) for path in empty], ("POST", "/v2/repository/index")):
-        reply = ask(fast_path, method, path, b"" if method == "POST" else None)
-        assert reply.status == 200
-        assert all(set(entry) == {"name", "version", "state", "reason"} for entry in reply.json)
+    reply = ask(fast_path, "POST", "/v2/repository/index", b"")
+    assert reply.status == 200
+    assert all(set(entry) == {"name", "version", "state", "reason"} for entry in reply.json)
 
 
 def test_other_hosts_answer_the_same(fast_path, host):

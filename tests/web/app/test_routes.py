@@ -31,7 +31,7 @@ def test_unknown_paths_and_methods_are_refused(upstream):
         "/v2/./models",
     ):
         assert ask(upstream, path).status == 400, path
-    for path in ("/v2/models/m", "/v2/health/live", "/v2/logging"):
+    for path in ("/v2/models/m", "/v2/health/live", "/v2/models/stats"):
         reply = ask(upstream, path, b"", method="DELETE")
         assert (reply.status, "GET" in reply.headers["allow"]) == (405, True)
     assert not upstream.asked
@@ -39,8 +39,8 @@ def test_unknown_paths_and_methods_are_refused(upstream):
 
 def test_head_and_options(upstream):
     assert ask(upstream, "/v2", method="HEAD").status == 200
-    reply = ask(upstream, "/v2/logging", method="OPTIONS")
-    assert (reply.status, reply.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
+    reply = ask(upstream, "/v2/models", method="OPTIONS")
+    assert (reply.status, reply.headers["allow"]) == (204, "GET, HEAD, OPTIONS")
     assert ask(upstream, "*", method="OPTIONS").status == 204
     assert ask(upstream, "/v9", method="OPTIONS").status == 404
 
@@ -145,32 +145,3 @@ def test_control(upstream):
     assert parameters["unload_dependents"].bool_param
     for wrong in (b'{"parameters": {"file:x": "?"}}', b'{"parameters": {"a": null}}', b'{"parameters": 1}', b"[]"):
         assert ask(upstream, "/v2/repository/models/m/load", wrong).status == 400
-
-
-def test_settings(upstream):
-    log = pb.LogSettingsResponse()
-    log.settings["log_info"].bool_param = True
-    log.settings["log_file"].string_param = ""
-    upstream.answers["LogSettings"] = log
-    assert ask(upstream, "/v2/logging").json == {"log_info": True, "log_file": ""}
-    ask(upstream, "/v2/logging", b'{"log_info": false, "log_verbose_level": 2.0, "log_format": "x"}')
-    settings = asked(upstream)[-1][1].settings
-    assert settings["log_info"].WhichOneof("parameter_choice") == "bool_param"
-    assert (settings["log_verbose_level"].uint32_param, settings["log_format"].string_param) == (2, "x")
-    trace = pb.TraceSettingResponse()
-    trace.settings["trace_level"].value.append("OFF")
-    trace.settings["trace_rate"].value.append("1000")
-    upstream.answers["TraceSetting"] = trace
-    said = ask(
-        upstream, "/v2/models/m/trace/setting", b'{"trace_level": ["MAX"], "trace_rate": 5.0, "trace_file": null}'
-    )
-    assert said.json == {"trace_level": ["OFF"], "trace_rate": "1000"}
-    request = asked(upstream)[-1][1]
-    assert request.model_name == "m"
-    assert {name: list(value.value) for name, value in request.settings.items()} == {
-        "trace_level": ["MAX"],
-        "trace_rate": ["5"],
-        "trace_file": [],
-    }
-    for path in ("/v2/logging", "/v2/trace/setting"):
-        assert ask(upstream, path, b'{"a": {}}').status == 400

@@ -68,24 +68,18 @@ def test_state_goes_from_frame_to_frame_and_answers_come_in_order(port):
     assert [logits(answer) for answer in answers] == [[index + 1, index + 1] for index in range(50)]
 
 
-def test_sequences_of_one_connection_are_named_begin_again_and_end(port):
-    def of(name, **more):
-        return {"parameters": {"sequence_id": name, **more}}
-
-    with connect(port) as socket:
-        assert logits(ask_stream(socket, step(1, **of("a")))) == [1, 1]
-        assert logits(ask_stream(socket, step(5, **of("b")))) == [5, 1]
-        assert logits(ask_stream(socket, step(1, **of("a")))) == [2, 2]
-        assert logits(ask_stream(socket, step(7, **of("a", sequence_start=True)))) == [7, 1]
-        assert logits(ask_stream(socket, step(1, **of("b", sequence_end=True)))) == [6, 2]
-        assert logits(ask_stream(socket, step(1, **of("b")))) == [1, 1]
-        assert logits(ask_stream(socket, step(9))) == [9, 1]
-        for index in range(70):
-            answer = ask_stream(socket, step(1, **of(f"s{index}")))
+def test_the_sequence_of_a_stream_begins_again_and_ends(port):
+    with connect(port) as socket, connect(port) as other:
+        assert logits(ask_stream(socket, step(1))) == [1, 1]
+        assert logits(ask_stream(other, step(5))) == [5, 1]
+        assert logits(ask_stream(socket, step(1))) == [2, 2]
+        assert logits(ask_stream(socket, step(7, parameters={"sequence_start": True}))) == [7, 1]
+        assert logits(ask_stream(other, step(1, parameters={"sequence_end": True}))) == [6, 2]
+        assert logits(ask_stream(other, step(1))) == [1, 1]
+        answer = ask_stream(socket, step(1, parameters={"sequence_id": "a"}))
         assert answer["status"] == 400
-        assert "64 sequences" in answer["error"]
-    with connect(port) as socket:
-        assert logits(ask_stream(socket, step(1, **of("a")))) == [1, 1]
+        assert "open a stream for each sequence" in answer["error"]
+        assert logits(ask_stream(socket, step(1))) == [8, 2]
 
 
 def test_every_form_of_a_frame(port):
@@ -143,13 +137,12 @@ def test_states_that_the_server_keeps_are_named_by_a_key_of_the_connection(upstr
     for _ in range(2):
         with connect(port, "/v2/models/kept/stream") as socket:
             for _ in range(2):
-                ask_stream(socket, {**step(1), "parameters": {"sequence_id": "a", "sequence_key": "guessed" * 4}})
+                ask_stream(socket, {**step(1), "parameters": {"sequence_key": "guessed" * 4}})
     asked = [request.parameters for method, request, _ in upstream.asked if method == "ModelInfer"]
     keys = [parameters["sequence_key"].string_param for parameters in asked]
     assert len(set(keys)) == 2
     assert "guessed" * 4 not in keys
     assert [parameters["sequence_start"].bool_param for parameters in asked] == [True, False, True, False]
-    assert {parameters["sequence_id"].string_param for parameters in asked} == {"a"}
 
 
 def test_state_that_the_server_lost_closes_the_stream(upstream, port):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnserve.web.errors import RestError
-from rnnserve.web.rest.compression import Inflater, choose_coding
+from rnnserve.web.rest.compression import Inflater
 
 PACK: dict[str, Any] = {"gzip": gzip.compress, "deflate": zlib.compress}
 
@@ -47,20 +47,3 @@ def test_damaged_cut_and_several_streams_are_refused(coding):
         with pytest.raises(RestError, match=said) as caught:
             inflate(wrong, coding)
         assert caught.value.status == 400
-
-
-@pytest.mark.parametrize(
-    ("accepted", "coding"),
-    [
-        ("", ""),
-        ("gzip", "gzip"),
-        ("deflate", "deflate"),
-        ("deflate, gzip", "deflate"),
-        ("gzip;q=0.5, deflate;q=0.8", "deflate"),
-        ("gzip;q=0", ""),
-        ("gzip;q=x", ""),
-        ("identity, br, *", ""),
-    ],
-)
-def test_answers_are_compressed_as_is_asked(accepted, coding):
-    assert choose_coding(accepted) == coding

@@ -8,23 +8,19 @@ method of uvicorn's request object, and it finds the open connections in uvicorn
 
 import asyncio
 import base64
-import contextlib
-import fcntl
 import re
-import socket
 import ssl
-import struct
-import termios
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.web.limits import Limits
 
-__all__ = ["Connections", "Protocol", "Receive", "abort", "certificate_of", "drained", "is_gone"]
+__all__ = ["Connections", "Protocol", "Receive", "abort", "certificate_of", "drained", "is_gone",
+           "take_arrived_body", "task_of", "write_answer"]  # fmt: skip
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 """The `receive` callable that ASGI passes to an application."""
@@ -34,8 +30,11 @@ _MOST_CERTIFICATE = 6 << 10
 
 _OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 
-_TCP_INFO_BYTES, _RECEIVED_AT = 136, 128
-"""The counter tcpi_bytes_received in Linux's struct tcp_info."""
+_PIECE_BYTES = 4 << 10
+"""Bytes that are parsed at a time. They can contain 227 requests at most."""
+
+_PIPELINED_BYTES = 4 << 10
+"""Approximate memory of a pipelined request, without its body."""
 
 
 def certificate_of(receive: Receive) -> str:
@@ -66,18 +65,112 @@ async def drained(receive: Receive) -> None:
         await writable.wait()
 
 
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, except that it ignores offers to upgrade to HTTP/2.
+def task_of(receive: Receive) -> "asyncio.Task[Any]":
+    """Return the task in which uvicorn calls the application."""
+    return cast("asyncio.Task[Any]", getattr(_cycle_of(receive), "task", None) or asyncio.current_task())
 
-    Java's HTTP client and curl send such offers, and uvicorn doesn't read a request body after one.
+
+def take_arrived_body(receive: Receive) -> bytes | None:
+    """Return the body if all of it has already arrived, else None. It saves `receive` for the usual small request."""
+    cycle = _cycle_of(receive)
+    if cycle is None or cycle.more_body or cycle.disconnected:
+        return None
+    body, cycle.body = bytes(cycle.body), bytearray()
+    return body
+
+
+def write_answer(receive: Receive, status: int, fields: bytes, body: bytes) -> bool:
+    """Write the head and the body of a response in one system call, where uvicorn takes two.
+
+    `fields` are the lines of the head. Returns False, without writing, if the response has to take uvicorn's way: if
+    the connection is to be closed after it, if the client reads too slowly, or if the response has no body.
     """
+    cycle = _cycle_of(receive)
+    if cycle is None or cycle.flow.write_paused or cycle.disconnected or not (cycle.keep_alive and body):
+        return False
+    if cycle.scope["method"] == "HEAD":
+        return False
+    ((_, date),) = cycle.default_headers
+    cycle.transport.write(b"".join((STATUS_LINE[status], fields, b"date: ", date, b"\r\n\r\n", body)))
+    cycle.response_started = cycle.response_complete = True
+    cycle.on_response()
+    return True
+
+
+def is_in_head(connection: Any) -> bool:  # noqa: ANN401 - uvicorn's
+    """Return whether a connection waits for a request head or the rest of one."""
+    return connection.cycle is None or connection.headers is not connection.cycle.scope["headers"]
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol with some differences.
+
+    - It parses only as much received data as it needs to find the next request. uvicorn parses all requests that a
+      client sends at once, and keeps an object of some KB for each.
+    - It ignores offers to upgrade to HTTP/2. Java's HTTP client and curl send such offers, and uvicorn doesn't read a
+      request body after one.
+    - It notices at once that a client has disconnected.
+    - It sets no timer after each response, because `Connections` closes idle connections.
+    """
+
+    head_bytes = 0  # of an incomplete request head
+    unparsed = b""  # received behind a request that waits for an earlier one
 
     def data_received(self, data: bytes) -> None:
         """Read part of a request after removing an HTTP/2 offer from its head."""
         if b"h2c" in data and (self.cycle is None or self.cycle.response_complete):
             head, end, rest = data.partition(b"\r\n\r\n")
             data = _OFFER.sub(b"", head) + end + rest
-        super().data_received(data)
+        for at in range(0, len(data), _PIECE_BYTES):
+            piece, before = data[at : at + _PIECE_BYTES], self.cycle
+            super().data_received(piece)
+            if not is_in_head(self):
+                self.head_bytes = 0
+            elif self.cycle is before:
+                self.head_bytes += len(piece)
+            else:  # another request ended in this piece
+                self.head_bytes = len(piece)
+            if self.head_bytes > Limits.head_bytes:  # the parser's time grows with the square of the size
+                used_gateway_counts().count_end("late")
+                self.transport.abort()
+            if self.transport.is_closing() or self.parser.should_upgrade():
+                return
+            if self.pipeline:  # uvicorn has paused reading
+                self.unparsed = data[at + _PIECE_BYTES :]
+                return
+
+    def on_message_complete(self) -> None:
+        """Read on after a large body, so that the end of the connection is noticed while the request runs."""
+        super().on_message_complete()
+        if not self.pipeline:
+            self.flow.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Cancel the request of a client that disconnects."""
+        super().connection_lost(exc)
+        if self.cycle is not None and self.cycle.disconnected:
+            task: asyncio.Task[Any] | None = getattr(self.cycle, "task", None)
+            if task is not None:  # not of a pipelined request
+                task.cancel()
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's
+        """Start to handle a request, as uvicorn does. `task_of` returns the task."""
+        cycle.task = task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request of this connection."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self.flow.resume_reading()
+        if self.unparsed:
+            data, self.unparsed = self.unparsed, b""
+            self.data_received(data)
 
 
 class Connections:
@@ -86,40 +179,39 @@ class Connections:
     def __init__(self, server: uvicorn.Server, limits: Limits) -> None:
         self._server = server
         self._limits = limits
-        self._waiting: dict[Any, tuple[Any, float, int]] = {}  # the last request, start of the wait, bytes at the start
+        self._waiting: dict[Any, tuple[Any, float]] = {}  # the last request, and the start of the wait
 
     def __len__(self) -> int:
         return len(self._server.server_state.connections)
 
     def look(self, now: float) -> None:
         """Close connections that are late or exceed a limit. Call this a few times per second."""
-        waiting: dict[Any, tuple[Any, float, int]] = {}
+        waiting: dict[Any, tuple[Any, float]] = {}
         heads: dict[Any, int] = {}  # bytes received of each incomplete head
-        queued: dict[Any, int] = {}  # pipelined requests waiting for earlier ones
+        queued: dict[Any, int] = {}  # bytes of pipelined requests waiting for earlier ones
         connections: list[Any] = list(self._server.server_state.connections)
         for connection in connections:
             if not hasattr(connection, "cycle"):
                 continue  # a WebSocket
             request = connection.cycle
             if connection.pipeline:
-                queued[connection] = len(connection.pipeline)
+                queued[connection] = len(connection.unparsed) + _PIPELINED_BYTES * len(connection.pipeline)
             if request is not None and not request.response_complete:
                 continue  # the application enforces the deadlines of running requests
-            in_head = request is None or connection.headers is not request.scope["headers"]
+            in_head = is_in_head(connection)
             state = (request, in_head)
-            before, since, received = self._waiting.get(connection, (None, now, 0))
+            before, since = self._waiting.get(connection, (None, now))
             if before != state:
-                since, received = now, 0 if request is None else _received(connection.transport)
-            waiting[connection] = state, since, received
-            most = self._limits.header_seconds if in_head else self._limits.keep_alive_seconds
-            if in_head:
-                heads[connection] = _received(connection.transport) - received
-            if now - since > most or heads.get(connection, 0) > self._limits.head_bytes:
+                since = now
+            waiting[connection] = state, since
+            if connection.head_bytes:
+                heads[connection] = connection.head_bytes
+            if now - since > (self._limits.header_seconds if in_head else self._limits.keep_alive_seconds):
                 self._close(connection, "late")
         self._waiting = waiting
         total = sum(queued.values())
         for connection in sorted(queued, key=lambda connection: -queued[connection]):
-            if total > self._limits.max_pipelined:
+            if total > self._limits.max_pipelined_bytes:
                 self._close(connection, "too_many")
                 total -= queued[connection]
         held, excess = sum(heads.values()), len(self) - self._limits.max_connections
@@ -134,15 +226,11 @@ class Connections:
         connection.transport.abort()
 
 
+def _cycle_of(receive: Receive) -> Any:  # noqa: ANN401 - uvicorn's
+    """Return uvicorn's object for a request, or None if `receive` isn't from uvicorn's HTTP protocol."""
+    cycle = getattr(receive, "__self__", None)
+    return cycle if isinstance(cycle, RequestResponseCycle) else None
+
+
 def _transport_of(receive: Receive) -> asyncio.Transport | None:
     return getattr(getattr(receive, "__self__", None), "transport", None)
-
-
-def _received(transport: asyncio.Transport) -> int:
-    """Return how many bytes uvicorn has read from a connection, without the bytes that the kernel still buffers."""
-    with contextlib.suppress(OSError, AttributeError, struct.error):
-        connection = transport.get_extra_info("socket")
-        unread = struct.unpack("i", fcntl.ioctl(connection.fileno(), termios.FIONREAD, bytes(4)))[0]
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_BYTES)
-        return int(struct.unpack_from("Q", info, _RECEIVED_AT)[0]) - int(unread)
-    return 0

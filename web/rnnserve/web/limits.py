@@ -23,9 +23,9 @@ class Limits:
     """Bytes of a request head. Beyond it: the connection is closed."""
     max_head_bytes: int = 16 << 20
     """Bytes of all incomplete request heads. Beyond it: the longest-waiting connections are closed."""
-    max_pipelined: int = 10_000
-    """Pipelined requests that wait for earlier ones, on all connections. Beyond it: the connections with the most of
-    them are closed."""
+    max_pipelined_bytes: int = 32 << 20
+    """Bytes of the pipelined requests that wait for earlier ones, on all connections. Beyond it: the connections with
+    the most of them are closed."""
     keep_alive_seconds: float = 75.0
     """Seconds between two requests of a connection. Beyond it: the connection is closed."""
     body_seconds: float = 30.0

@@ -81,10 +81,6 @@ const features = {
     check(values.length === output(JSON.parse(data.subarray(0, length))).parameters.binary_data_size);
     same([0, 4].map((at) => values.readFloatLE(at)), classifier.logits[0]);
   },
-  "infer-raw": async () => {
-    const points = Float32Array.from(classifier.walks[0].flat());
-    right(await (await send("POST", infer, points, { "Content-Type": "application/octet-stream" })).json());
-  },
   "infer-integers": async () => {
     for (const [index, row] of text.rows.entries()) {
       const tokens = { name: "tokens", datatype: "INT64", shape: [1, row.length], data: row };
@@ -162,16 +158,6 @@ const features = {
       right(await (await send("POST", infer, compress(body), { "Content-Encoding": coding })).json(), 5);
     }
   },
-  "compressed-answers": async () => {
-    const points = classifier.walks.flatMap((walk) => Array(20).fill(walk[0]));
-    const shape = [points.length, 1, 2];
-    const body = JSON.stringify({ inputs: [{ name: "input", datatype: "FP32", shape, data: points.flat() }] });
-    for (const coding of ["gzip", "deflate"]) {
-      const answer = await send("POST", infer, body, { "Accept-Encoding": coding });
-      check(answer.headers.get("content-encoding") === coding);
-      check(output(await answer.json()).shape[0] === points.length);
-    }
-  },
   "sequence-key": async () => {
     const points = classifier.walks[2];
     const sequence_key = crypto.randomUUID();
@@ -210,17 +196,6 @@ const features = {
   },
   "load-closed": () => post(`/v2/repository/models/${model}/load`, {}),
   "load-config": () => post(`/v2/repository/models/${text.model}/load`, { parameters: { config: "{}" } }, {}, "explicit"),
-  "memory-status": async () => {
-    for (const kind of ["system", "cuda"]) {
-      check((await get(`/v2/${kind}sharedmemory/status`)).length === 0);
-      await post(`/v2/${kind}sharedmemory/unregister`, {});
-    }
-  },
-  "memory-register": () => post("/v2/systemsharedmemory/region/mine/register", { key: "/mine", offset: 0, byte_size: 64 }),
-  "trace-settings": async () => check((await get("/v2/trace/setting")).trace_level[0] === "OFF"),
-  "trace-change": () => post("/v2/trace/setting", { trace_level: ["TIMESTAMPS"] }),
-  "log-settings": async () => check((await get("/v2/logging")).log_error === true),
-  "log-change": () => post("/v2/logging", { log_verbose_level: 3 }),
   metrics: async () => check((await (await send("GET", "/metrics")).text()).includes("rnnserve_requests_total")),
 };
 

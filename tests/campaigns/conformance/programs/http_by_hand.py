@@ -169,37 +169,6 @@ class Session:
     def unload_model(self, model: str) -> None:
         assert self.post(f"/v2/repository/models/{model}/unload", {}) == {"name": model, "unload": True}
 
-    def get_system_shared_memory_status(self) -> Any:
-        return self.get("/v2/systemsharedmemory/status")
-
-    def get_cuda_shared_memory_status(self) -> Any:
-        return self.get("/v2/cudasharedmemory/status")
-
-    def unregister_system_shared_memory(self) -> None:
-        self.post("/v2/systemsharedmemory/unregister", {})
-
-    def unregister_cuda_shared_memory(self) -> None:
-        self.post("/v2/cudasharedmemory/unregister", {})
-
-    def register_system_shared_memory(self, name: str, key: str, size: int) -> None:
-        self.post(f"/v2/systemsharedmemory/region/{name}/register", {"key": key, "offset": 0, "byte_size": size})
-
-    def register_cuda_shared_memory(self, name: str, handle: bytes, device: int, size: int) -> None:
-        body = {"raw_handle": {"b64": handle.decode()}, "device_id": device, "byte_size": size}
-        self.post(f"/v2/cudasharedmemory/region/{name}/register", body)
-
-    def get_trace_settings(self, model: str = "") -> Any:
-        return self.get(f"/v2{f'/models/{model}' * bool(model)}/trace/setting")
-
-    def update_trace_settings(self, settings: Mapping[str, Any]) -> None:
-        self.post("/v2/trace/setting", settings)
-
-    def get_log_settings(self) -> Any:
-        return self.get("/v2/logging")
-
-    def update_log_settings(self, settings: Mapping[str, Any]) -> None:
-        self.post("/v2/logging", settings)
-
 
 _libraries: list[Callable[[str], Library]] = []
 
@@ -244,13 +213,6 @@ def infer_binary() -> None:
     (found,) = json.loads(sent.content[:length])["outputs"]
     assert found["parameters"]["binary_data_size"] == len(sent.content) - length
     same(np.frombuffer(sent.content[length:], "<f4").reshape(found["shape"]), logits)
-
-
-@feature("infer-raw")
-def infer_raw() -> None:
-    data, logits = np.array([CLASSIFIER["walks"][0]], np.float32), [CLASSIFIER["logits"][0]]
-    sent = client().send("POST", INFER, data.tobytes(), Content_Type="application/octet-stream")
-    same(Answer(json.loads(sent.content)).as_numpy("logits"), logits)
 
 
 @feature("walks")
@@ -313,15 +275,6 @@ def compressed_requests() -> None:
     body, logits = _large()
     for coding, compress in (("gzip", gzip.compress), ("deflate", zlib.compress)):
         sent = client().send("POST", INFER, compress(body), Content_Encoding=coding)
-        same(Answer(json.loads(sent.content)).as_numpy("logits"), logits)
-
-
-@feature("compressed-answers")
-def compressed_answers() -> None:
-    body, logits = _large()
-    for coding in ("gzip", "deflate"):
-        sent = client().send("POST", INFER, body, Accept_Encoding=coding)
-        assert sent.headers["content-encoding"] == coding
         same(Answer(json.loads(sent.content)).as_numpy("logits"), logits)
 
 

@@ -177,14 +177,3 @@ def compressed_requests() -> None:
             sent = inputs(points, binary=binary) + inputs(lengths, "lengths", "INT64", binary=binary)
             said = client().infer(MODEL, sent, request_compression_algorithm=algorithm)
             same(said.as_numpy("logits"), logits)
-
-
-@feature("compressed-answers")
-def compressed_answers() -> None:
-    points, lengths, logits = walk_batch(64)
-    sent = inputs(points) + inputs(lengths, "lengths", "INT64")
-    for algorithm in ("gzip", "deflate"):
-        for binary in (True, False):
-            asked_for = wanted("logits", "h_n", binary=binary)
-            said = client().infer(MODEL, sent, outputs=asked_for, response_compression_algorithm=algorithm)
-            same(said.as_numpy("logits"), logits)

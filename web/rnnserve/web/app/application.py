@@ -8,16 +8,15 @@ from typing import Any
 
 from rnnserve.protos.access_table import rows_missing
 from rnnserve.web.app.access import GatewayAccess
-from rnnserve.web.app.bodies import Budget, beside_loop
+from rnnserve.web.app.bodies import Budget
 from rnnserve.web.app.edge import check_headers, check_host, check_path, is_own_origin
 from rnnserve.web.app.exchange import Answer, ClientGone, Exchange, Scope, Send, StreamClosed, json_answer
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import Found, RouteEntry, route_finder
 from rnnserve.web.app.streams import OpenStreams, close_message, open_stream, refuse_stream
-from rnnserve.web.connection import Receive, abort, certificate_of, is_gone
+from rnnserve.web.connection import Receive, abort, certificate_of, is_gone, write_answer
 from rnnserve.web.errors import RestError
 from rnnserve.web.limits import Limits
-from rnnserve.web.rest.compression import choose_coding, compress
 from rnnserve.web.upstream.upstream import Upstream
 
 __all__ = ["Application"]
@@ -58,7 +57,7 @@ class Application:
         self._tells_certificates = tells_certificates
         self.streams = OpenStreams(self._limits)
         self._budget = Budget(self._limits.max_held_bytes)
-        self._running: dict[Exchange, Receive] = {}
+        self._running: set[Exchange] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request or a WebSocket stream."""
@@ -67,8 +66,7 @@ class Application:
         exchange = Exchange(scope, receive, self._upstream, self._budget, self._limits)
         if self._tells_certificates:
             exchange.certificate = certificate_of(receive)
-        exchange.task = asyncio.current_task()
-        self._running[exchange] = receive
+        self._running.add(exchange)
         try:
             if scope["type"] == "http":
                 await self._send(exchange, send, await self._answer(exchange))
@@ -77,16 +75,16 @@ class Application:
         except ClientGone:
             pass
         finally:
-            del self._running[exchange]
+            self._running.discard(exchange)
             exchange.let_go()
 
     def look(self, now: float) -> None:
         """End requests of clients that have disconnected or are too slow. Call this a few times per second."""
-        for exchange, receive in list(self._running.items()):
-            error = ClientGone() if is_gone(receive) else exchange.why_late(now)
+        for exchange in list(self._running):
+            error = ClientGone() if is_gone(exchange.receive) else exchange.why_late(now)
             if error is not None:
                 if isinstance(error, ClientGone):
-                    abort(receive)
+                    abort(exchange.receive)
                 exchange.end(error)
 
     def end(self) -> None:
@@ -105,13 +103,10 @@ class Application:
         except ClientGone:
             raise
         except asyncio.CancelledError:
-            if exchange.ended_by is None or exchange.task is None:
-                raise
-            exchange.task.uncancel()
-            exchange.phase = ""
-            if isinstance(exchange.ended_by, RestError):
-                return self._refuse(exchange, exchange.ended_by)
-            raise exchange.ended_by from None
+            reason = exchange.why_ended()
+            if isinstance(reason, RestError):
+                return self._refuse(exchange, reason)
+            raise reason from None
         except Exception as error:  # noqa: BLE001 - the response contains an error ID, and the gateway continues
             return self._refuse(exchange, self._defect(exchange, error))
 
@@ -119,7 +114,7 @@ class Application:
         headers = exchange.headers
         method: str = exchange.scope["method"]
         self._check_edge(exchange)
-        if method not in ("GET", "HEAD", "OPTIONS") and not is_own_origin(headers):
+        if b"origin" in headers and method not in ("GET", "HEAD", "OPTIONS") and not is_own_origin(headers):
             raise RestError(403, "this request comes from a page of another site (header Origin): it is not answered")
         if exchange.scope["raw_path"] == b"*" and method == "OPTIONS":
             return Answer(status=204, headers={"allow": "OPTIONS"})
@@ -134,10 +129,7 @@ class Application:
             await self._access.check(entry.name, exchange)
         if handler is None:
             return Answer(status=204, headers={"allow": ", ".join(sorted(allowed))})
-        answer = await handler(exchange)
-        if entry.is_compressed and b"accept-encoding" in headers and answer.status == 200:
-            return await _compressed(answer, choose_coding(headers[b"accept-encoding"].decode("latin-1")))
-        return answer
+        return await handler(exchange)
 
     def _check_edge(self, exchange: Exchange) -> None:
         check_headers(exchange.scope["headers"], exchange.headers)
@@ -170,11 +162,9 @@ class Application:
         except StreamClosed as closed:
             await send(close_message(closed))
         except asyncio.CancelledError:
-            if exchange.ended_by is None or exchange.task is None:
-                raise
-            exchange.task.uncancel()
-            if isinstance(exchange.ended_by, StreamClosed):
-                await send(close_message(exchange.ended_by))
+            reason = exchange.why_ended()
+            if isinstance(reason, StreamClosed):
+                await send(close_message(reason))
         except OSError:  # from uvicorn, when it writes to a disconnected client
             pass
         except Exception as error:  # noqa: BLE001 - the close reason contains an error ID, and the gateway continues
@@ -211,35 +201,26 @@ class Application:
 
     async def _send(self, exchange: Exchange, send: Send, answer: Answer) -> None:
         body = answer.body
-        headers = [
-            (b"content-type", answer.content_type.encode()),
-            (b"x-request-id", exchange.request_id.encode()),
-            *((name.encode(), value.encode("latin-1")) for name, value in answer.headers.items()),
-        ]
+        headers = {"content-type": answer.content_type, "x-request-id": exchange.request_id, **answer.headers}
         if answer.status != 204:
-            headers.append((b"content-length", str(len(body)).encode()))
+            headers["content-length"] = str(len(body))
         if self.ending.is_set():
-            headers.append((b"connection", b"close"))
-        start: dict[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": headers}
-        try:
-            await send(start)
-            if len(body) <= _PIECE_BYTES or exchange.scope["method"] == "HEAD":
-                await send({"type": "http.response.body", "body": body})
+            headers["connection"] = "close"
+        if len(body) <= _PIECE_BYTES and "connection" not in headers:
+            lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+            if write_answer(exchange.receive, answer.status, lines.encode("latin-1"), body):
                 return
-            for at in range(0, len(body), _PIECE_BYTES):
+        fields = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+        start: dict[str, Any] = {"type": "http.response.start", "status": answer.status, "headers": fields}
+        try:
+            exchange.wait_for_client("writing")
+            await send(start)
+            if exchange.scope["method"] == "HEAD":
+                body = b""
+            for at in range(0, max(len(body), 1), _PIECE_BYTES):
                 piece = body[at : at + _PIECE_BYTES]
                 exchange.wait_for_client("writing")
                 await send({"type": "http.response.body", "body": piece, "more_body": at + len(piece) < len(body)})
         except asyncio.CancelledError:
-            if exchange.ended_by is None or exchange.task is None:
-                raise
-            exchange.task.uncancel()
+            exchange.why_ended()
             raise ClientGone from None
-
-
-async def _compressed(answer: Answer, coding: str) -> Answer:
-    body = await beside_loop(len(answer.body), compress, answer.body, coding) if coding else None
-    if body is None:
-        return answer
-    headers = {**answer.headers, "content-encoding": coding}
-    return Answer(body, answer.status, answer.content_type, headers)

@@ -1,6 +1,7 @@
 """Limits the bytes of bodies and responses in flight, and processes large ones on another thread."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent import futures
 from typing import ParamSpec, TypeVar
@@ -50,4 +51,27 @@ async def beside_loop(size: int, function: Callable[P, T], *args: P.args, **kwar
     """Call a function. If `size` is large, call it on another thread, which runs one call at a time."""
     if size < LARGE:
         return function(*args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, lambda: function(*args, **kwargs))
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, lambda: _TURNS.call(function, *args, **kwargs))
+
+
+class _Turns:
+    """Leaves the event loop as much time as the calls take.
+
+    The loop needs the GIL for each event, and a call keeps it for up to some 10 ms. Without a pause between two calls,
+    a hundred connections that send data would take seconds.
+    """
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        time.sleep(max(0.0, self._next - time.monotonic()))
+        began = time.monotonic()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            ended = time.monotonic()
+            self._next = ended + (ended - began)
+
+
+_TURNS = _Turns()

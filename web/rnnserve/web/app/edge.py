@@ -60,25 +60,35 @@ def check_path(raw_path: bytes) -> None:
         raise bad_request("the path has a dot segment")
 
 
-def check_host(headers: Mapping[bytes, bytes], server: tuple[str, int | None] | None, allowed: Collection[str]) -> None:
+def check_host(headers: Mapping[bytes, bytes], server: tuple[str, int | None] | None, allowed: frozenset[str]) -> None:
     """Refuse requests to a loopback address if the Host header has a public name.
 
     This prevents DNS rebinding: another site can make its name resolve to 127.0.0.1. The browser then treats the
     gateway as that site, and the site's pages can read all responses. An IP address or a name without a dot is safe,
     because no such site can use it as its name. `allowed` has lower-case names that a proxy on this machine passes on.
     """
-    if server is None or not _is_loopback(server[0]):
+    host = headers.get(b"host", b"").decode("latin-1")
+    if server is None or _is_safe(host[: _LONGEST_HOST + 1], server[0], allowed):
         return
-    host = headers.get(b"host", b"").decode("latin-1").lower()
-    if len(host) <= _LONGEST_HOST:
-        name = _name_of(host)
-        if name in allowed or _is_private(name):
-            return
     raise RestError(
         403,
         f"the header Host is {quoted(host)}, and this is a machine's own address: that may be a page of another site. "
         "Ask as localhost, or start with --allow-host (rnnserve serve: --http-allow-host) if a proxy passes it on",
     )
+
+
+@functools.lru_cache(256)
+def _is_safe(host: str, address: str, allowed: frozenset[str]) -> bool:
+    """Return whether no other site's name server can make this host's name resolve to the address."""
+    found = _address(address)
+    if found is None or not found.is_loopback:
+        return True
+    try:
+        name = urlsplit(f"//{host.lower()}").hostname or ""
+    except ValueError:
+        name = host.lower()
+    is_private = "." not in name or name.endswith(".localhost") or _address(name) is not None
+    return len(host) <= _LONGEST_HOST and (name in allowed or is_private)
 
 
 def is_own_origin(headers: Mapping[bytes, bytes], allowed: Collection[str] = ()) -> bool:
@@ -95,27 +105,6 @@ def is_own_origin(headers: Mapping[bytes, bytes], allowed: Collection[str] = ())
     except ValueError:  # "http://["
         return False
     return bool(host) and (host == headers.get(b"host", b"").decode("latin-1").lower() or text in allowed)
-
-
-@functools.lru_cache(256)
-def _name_of(host: str) -> str:
-    """Return the host name from a Host header, without the port."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return host
-
-
-@functools.lru_cache(256)
-def _is_private(name: str) -> bool:
-    """Return whether no other site's name server can control the address of this name."""
-    return "." not in name or name.endswith(".localhost") or _address(name) is not None
-
-
-@functools.lru_cache(256)
-def _is_loopback(address: str) -> bool:
-    found = _address(address)
-    return found is not None and found.is_loopback
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

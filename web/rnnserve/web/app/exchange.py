@@ -10,7 +10,7 @@ from rnnserve.common.request_lines import new_request_id, usable_id
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import CERTIFICATE, PEER, REQUEST_ID
 from rnnserve.web.app.bodies import Budget, beside_loop
-from rnnserve.web.connection import Receive
+from rnnserve.web.connection import Receive, is_gone, take_arrived_body, task_of
 from rnnserve.web.errors import RestError, bad_request
 from rnnserve.web.limits import Limits
 from rnnserve.web.rest.compression import Inflater
@@ -54,26 +54,26 @@ class Answer(NamedTuple):
 
 
 class Exchange:
-    """A request. `upstream` is the server to call. `ended_by` is set if the gateway ends the request early."""
+    """A request. `upstream` is the server to call."""
 
     certificate = ""  # the client's certificate, as base64-encoded DER
     params: Mapping[str, str] = MappingProxyType({})  # path parameters
     route = ""  # the route's path pattern
-    ended_by: Exception | None = None
-    task: asyncio.Task[Any] | None = None
     phase = ""  # while waiting for the client: "reading", "writing", or "idle" on a stream
     since = 0.0  # start of the wait, in loop time
     moved = 0  # bytes transferred during the wait
     _held = 0
+    _ended_by: Exception | None = None
 
     def __init__(self, scope: Scope, receive: Receive, upstream: Upstream, budget: Budget, limits: Limits) -> None:
         self.scope = scope
         self.headers: dict[bytes, bytes] = dict(scope["headers"])  # the last value of a repeated header
         given = self.headers.get(b"x-request-id")
         self.request_id = (usable_id(given.decode("latin-1")) if given else "") or new_request_id()
+        self.task = task_of(receive)
         self.upstream = upstream
         self.limits = limits
-        self._receive = receive
+        self.receive = receive
         self._budget = budget
 
     @property
@@ -116,10 +116,22 @@ class Exchange:
         return None
 
     def end(self, error: Exception) -> None:
-        """End the request: cancel its task, which finds the error in `ended_by`."""
-        if self.ended_by is None and self.task is not None:
-            self.ended_by = error
+        """End the request: cancel its task, in which `why_ended` then returns the error."""
+        if self._ended_by is None:
+            self._ended_by = error
             self.task.cancel()
+
+    def why_ended(self) -> Exception:
+        """Return why the request was cancelled: by `end`, or because the client has disconnected.
+
+        Call it while the CancelledError is handled. It raises this error again if neither is the case.
+        """
+        reason = self._ended_by or (ClientGone() if is_gone(self.receive) else None)
+        if reason is None:
+            raise
+        self.task.uncancel()
+        self.phase = ""
+        return reason
 
     async def body(self) -> bytes:
         """Read and decompress the body.
@@ -132,17 +144,15 @@ class Exchange:
             raise self._too_large(f"{length:,} bytes")
         coding = self.headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
         inflater = Inflater(coding, most) if coding and coding != "identity" else None
-        self.wait_for_client("reading")
-        message = await self._receive()
-        if inflater is None and not message.get("more_body", False) and message["type"] == "http.request":
-            body: bytes = message.get("body", b"")
-            self.phase = ""
+        if inflater is None and (body := take_arrived_body(self.receive)) is not None:
             if len(body) > most:
                 raise self._too_large("more")
             self.hold(len(body))
             return body
+        self.wait_for_client("reading")
         whole = bytearray()
         while True:
+            message = await self.receive()
             if message["type"] != "http.request":
                 raise ClientGone
             arrived: bytes = message.get("body", b"")
@@ -154,7 +164,6 @@ class Exchange:
             whole += made
             if not message.get("more_body", False):
                 break
-            message = await self._receive()
         if inflater is not None:
             inflater.end()
         self.phase = ""
@@ -170,7 +179,7 @@ class Exchange:
         metadata = [(REQUEST_ID, self.request_id)]
         metadata += [(name.decode(), _text(name, self.headers[name])) for name in _FORWARDED if name in self.headers]
         client = self.scope.get("client")
-        peer = "" if client is None else _name_of_peer(tuple(client))
+        peer = "" if client is None else _name_of_peer(client)
         if peer and self.upstream.trusts_peer:
             if self.certificate:
                 metadata.append((CERTIFICATE, self.certificate))

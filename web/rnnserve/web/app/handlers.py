@@ -1,8 +1,7 @@
-"""Handlers of all protocol routes except inference: health, models, repository, settings and shared memory."""
+"""Handlers of all protocol routes except inference: health, models and the repository."""
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from rnnserve.protos import inference_pb2 as pb
@@ -16,24 +15,18 @@ __all__ = [
     "list_models",
     "live",
     "load",
-    "logging_settings",
     "model_config",
     "model_metadata",
     "model_ready",
     "ready",
     "repository_index",
     "server_metadata",
-    "shared_memory",
     "statistics",
-    "trace_settings",
     "unload",
 ]
 
 _LOAD_SECONDS = 600.0
 """Seconds that a load may take. The server loads versions one after another, with --load-timeout for each."""
-
-_LISTS = frozenset(("trace_level",))
-"""Settings that Triton writes as lists. It writes the others as strings."""
 
 
 async def server_metadata(exchange: Exchange) -> Answer:
@@ -147,62 +140,6 @@ async def unload(exchange: Exchange) -> Answer:
     return json_answer({"name": request.model_name, "unload": True})
 
 
-async def logging_settings(exchange: Exchange) -> Answer:
-    """Return the log settings. A POST tries to change settings, which the server refuses."""
-    request = pb.LogSettingsRequest()
-    for name, given in (await _asked(exchange)).items():
-        value = whole(given)
-        if isinstance(value, bool):
-            request.settings[name].bool_param = value
-        elif isinstance(value, int) and 0 <= value < 1 << 32:
-            request.settings[name].uint32_param = value
-        elif isinstance(value, str):
-            request.settings[name].string_param = value
-        else:
-            raise bad_request(f"the value of {quoted(name)} must be true, false, text or a number")
-    said = await exchange.upstream.call("LogSettings", request, pb.LogSettingsResponse, exchange.context())
-    return json_answer(
-        {name: getattr(value, value.WhichOneof("parameter_choice") or "") for name, value in said.settings.items()}
-    )
-
-
-async def trace_settings(exchange: Exchange) -> Answer:
-    """Return the trace settings of the server or a model. A POST tries to change settings, which the server refuses."""
-    request = pb.TraceSettingRequest(model_name=exchange.parameter("model"))
-    for name, value in (await _asked(exchange)).items():
-        values = [] if value is None else [whole(each) for each in (value if isinstance(value, list) else [value])]
-        if not all(isinstance(each, str | int) and not isinstance(each, bool) for each in values):
-            raise bad_request(f"the value of {quoted(name)} must be text, a list of texts, or null")
-        request.settings[name].value.extend(map(str, values))
-    said = await exchange.upstream.call("TraceSetting", request, pb.TraceSettingResponse, exchange.context())
-    return json_answer(
-        {
-            name: list(setting.value) if name in _LISTS else ",".join(setting.value)
-            for name, setting in said.settings.items()
-        }
-    )
-
-
-def shared_memory(kind: str, what: str) -> Callable[[Exchange], Awaitable[Answer]]:
-    """Make a handler for shared memory. The server doesn't support shared memory, so there are no regions.
-
-    Args:
-        kind: "System" or "Cuda".
-        what: "Status", "Register" or "Unregister".
-    """
-    method = f"{kind}SharedMemory{what}"
-    request, response = getattr(pb, f"{method}Request"), getattr(pb, f"{method}Response")
-
-    async def handle(exchange: Exchange) -> Answer:
-        if what != "Status":
-            await exchange.body()
-        message = request(name=exchange.parameter("region"))
-        await exchange.upstream.call(method, message, response, exchange.context())
-        return json_answer([] if what == "Status" else {})
-
-    return handle
-
-
 def _not_ready(said: dict[str, object], why: str) -> Answer:
     """Return a 503 response with KServe's body, the reason and a Retry-After header."""
     return json_answer(said | {"error": why}, 503, {"retry-after": "1"})
@@ -213,10 +150,6 @@ def _tensor(tensor: pb.ModelMetadataResponse.TensorMetadata) -> dict[str, Any]:
     if tensor.parameters:
         made["parameters"] = write_parameters(tensor.parameters)
     return made
-
-
-async def _asked(exchange: Exchange) -> dict[str, Any]:
-    return await exchange.json() if exchange.scope["method"] == "POST" else {}
 
 
 def _read_parameters(

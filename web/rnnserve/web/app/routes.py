@@ -27,15 +27,12 @@ Handler = Callable[[Exchange], Awaitable[Answer]]
 class RouteEntry:
     """A path with parameters in braces, such as "/v2/models/{model}", and its handlers by method.
 
-    The gateway adds HEAD and OPTIONS. `is_compressed` is whether the route's responses may be compressed if the client
-    accepts it. Other protocol routes aren't compressed, because tritonclient's asyncio client accepts compression for
-    all routes but only decompresses inference responses.
+    The gateway adds HEAD and OPTIONS.
     """
 
     path: str
     name: str
     handlers: Mapping[str, Handler]
-    is_compressed: bool = False
 
 
 class Found(NamedTuple):
@@ -49,9 +46,8 @@ def all_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
     """Return all routes. `metrics_socket` is the server's metrics socket, if it has one."""
     stats = {"GET": handlers.statistics}
     index = {"POST": handlers.repository_index}
-    log, trace = handlers.logging_settings, handlers.trace_settings
     return [
-        *_of_model("infer", "infer", {"POST": infer}, is_compressed=True),
+        *_of_model("infer", "infer", {"POST": infer}),
         RouteEntry("/v2", "server_metadata", {"GET": handlers.server_metadata}),
         RouteEntry("/v2/health/live", "live", {"GET": handlers.live}),
         RouteEntry("/v2/health/ready", "ready", {"GET": handlers.ready}),
@@ -62,20 +58,15 @@ def all_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
         *_of_model("config", "model_config", {"GET": handlers.model_config}),
         *_of_model("stats", "statistics", stats),
         *_of_model("stream", "stream", {"GET": not_upgraded}),
-        *_of_model("trace/setting", "trace_settings", {"GET": trace, "POST": trace}),
         RouteEntry("/v2/repository/index", "repository", index),
         RouteEntry("/v2/repository/{repository}/index", "repository", index),
         RouteEntry("/v2/repository/models/{model}/load", "control", {"POST": handlers.load}),
         RouteEntry("/v2/repository/models/{model}/unload", "control", {"POST": handlers.unload}),
-        RouteEntry("/v2/logging", "logging", {"GET": log, "POST": log}),
-        RouteEntry("/v2/trace/setting", "trace_settings", {"GET": trace, "POST": trace}),
-        *_of_memory("System"),
-        *_of_memory("Cuda"),
-        RouteEntry("/openapi.json", "document", {"GET": page.document}, is_compressed=True),
-        RouteEntry("/metrics", "metrics", {"GET": Metrics(metrics_socket).answer}, is_compressed=True),
-        RouteEntry("/", "page", {"GET": page.front_page}, is_compressed=True),
-        RouteEntry("/page/models", "page_models", {"GET": page.overview}, is_compressed=True),
-        RouteEntry("/static/{file}", "static", {"GET": page.static_file}, is_compressed=True),
+        RouteEntry("/openapi.json", "document", {"GET": page.document}),
+        RouteEntry("/metrics", "metrics", {"GET": Metrics(metrics_socket).answer}),
+        RouteEntry("/", "page", {"GET": page.front_page}),
+        RouteEntry("/page/models", "page_models", {"GET": page.overview}),
+        RouteEntry("/static/{file}", "static", {"GET": page.static_file}),
     ]
 
 
@@ -96,22 +87,8 @@ def route_finder(entries: Sequence[RouteEntry]) -> Callable[[bytes], Found | Non
     return find
 
 
-def _of_model(
-    action: str, name: str, by_method: Mapping[str, Handler], *, is_compressed: bool = False
-) -> list[RouteEntry]:
+def _of_model(action: str, name: str, by_method: Mapping[str, Handler]) -> list[RouteEntry]:
     """Return the two paths of a model's route: with and without a version."""
     tail = f"/{action}" if action else ""
     roots = ("/v2/models/{model}", "/v2/models/{model}/versions/{version}")
-    return [RouteEntry(root + tail, name, by_method, is_compressed) for root in roots]
-
-
-def _of_memory(kind: str) -> list[RouteEntry]:
-    root, name = f"/v2/{kind.lower()}sharedmemory", f"{kind.lower()}_shared_memory"
-    status, unregister = (handlers.shared_memory(kind, what) for what in ("Status", "Unregister"))
-    return [
-        RouteEntry(f"{root}/status", name, {"GET": status}),
-        RouteEntry(f"{root}/region/{{region}}/status", name, {"GET": status}),
-        RouteEntry(f"{root}/region/{{region}}/register", name, {"POST": handlers.shared_memory(kind, "Register")}),
-        RouteEntry(f"{root}/unregister", name, {"POST": unregister}),
-        RouteEntry(f"{root}/region/{{region}}/unregister", name, {"POST": unregister}),
-    ]
+    return [RouteEntry(root + tail, name, by_method) for root in roots]

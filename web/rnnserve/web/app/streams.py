@@ -43,13 +43,9 @@ _TOKEN = "rnnserve.token."  # noqa: S105 - the prefix of a subprotocol name
 _REASON_BYTES = 123
 _LENGTH = struct.Struct("<I")
 
-_MOST_SEQUENCES = 64
-"""Sequences of one stream. Beyond it: the frame is refused."""
-
 _MOST_STATE_BYTES = 4 << 20
 """Bytes of the states of one stream. Beyond it: the frame is refused, and its sequence ends."""
 
-_DEFAULT = "stream"
 _JSON_TIMES = 6
 
 
@@ -94,12 +90,12 @@ class OpenStreams:
 
 @dataclasses.dataclass(slots=True)
 class _Sequence:
-    """The gateway's record of a sequence."""
+    """The gateway's record of the stream's sequence."""
 
     version: str = ""  # the model version that the sequence continues with
     token: str = ""  # the encrypted state, if the client requested it
     states: dict[str, tuple[str, list[int], bytes]] = dataclasses.field(default_factory=dict)  # by input
-    is_kept: bool = False  # whether the server keeps the state
+    is_begun: bool = False  # whether the server has run a frame of it
 
 
 class Stream:
@@ -112,7 +108,7 @@ class Stream:
         self._metadata = pb.ModelMetadataResponse()
         self._states: dict[str, str] = {}  # the input that each output continues as
         self._is_kept = False  # whether the server keeps the states
-        self._sequences: dict[str, _Sequence] = {}
+        self._sequence = _Sequence()
         self._key = secrets.token_hex(16)
 
     async def accept(self) -> None:
@@ -187,21 +183,17 @@ class Stream:
         in_full = self._in_full(parsed)
         names = exchange.parameter("model"), exchange.parameter("version")
         request, form = await beside_loop(size, read_parsed_request, in_full, binary, *names)
-        name, starts, ends = self._taken(request)
-        sequence = self._sequences.get(name)
-        if sequence is None or starts:
-            if len(self._sequences) >= _MOST_SEQUENCES and name not in self._sequences:
-                raise bad_request(f"a stream has {_MOST_SEQUENCES} sequences at most; end some with sequence_end")
-            sequence = _Sequence()
-        added = self._continue(request, sequence, name, ends=ends)
+        starts, ends = self._taken(request)
+        sequence = _Sequence() if starts else self._sequence
+        added = self._continue(request, sequence, ends=ends)
         try:
             response = await exchange.upstream.infer(request, exchange.context())
         except RestError as error:
             is_lost = error.status == 404 or (error.status == 503 and not error.is_of_server)
-            if sequence.is_kept and name in self._sequences and is_lost:
+            if self._is_kept and sequence.is_begun and is_lost:
                 raise StreamClosed(1013, "the state is lost: connect again, and begin the sequence again") from None
             raise
-        self._keep(response, sequence, name, ends=ends)
+        self._sequence = _Sequence() if ends else self._next(response, sequence)
         for output in reversed(added):
             at = next(at for at, tensor in enumerate(response.outputs) if tensor.name == output)
             del response.outputs[at], response.raw_output_contents[at]
@@ -209,7 +201,7 @@ class Stream:
             form = AnswerForm(others_are_binary=True)
         elif is_binary:
             form = AnswerForm(frozenset(tensor.name for tensor in request.outputs))
-        size = sum(map(len, response.raw_output_contents))
+        size = response.ByteSize()
         if size >= LARGE:
             exchange.hold(size if is_binary else _JSON_TIMES * size)
         return await beside_loop(size, write_infer_response, response, form, exchange.request_id)
@@ -240,24 +232,22 @@ class Stream:
             )
         return {"name": name, "datatype": tensor.datatype, "shape": shape, "data": flat}
 
-    def _taken(self, request: pb.ModelInferRequest) -> tuple[str, bool, bool]:
-        """Return the name of the frame's sequence, and whether the frame starts and ends it.
+    def _taken(self, request: pb.ModelInferRequest) -> tuple[bool, bool]:
+        """Return whether the frame starts and ends the sequence.
 
         Removes the sequence parameters from the request if the gateway sets them or doesn't need them.
         """
         parameters = request.parameters
-        name = _DEFAULT
-        if SEQUENCE_ID in parameters:
-            named = parameters[SEQUENCE_ID]
-            name = str(getattr(named, named.WhichOneof("parameter_choice") or ""))
         starts, ends = (key in parameters and parameters[key].bool_param for key in (SEQUENCE_START, SEQUENCE_END))
         if self._states or self._is_kept or SESSION in parameters:
-            for key in (SEQUENCE_ID, SEQUENCE_START, SEQUENCE_END, SEQUENCE_KEY):
+            if SEQUENCE_ID in parameters:
+                raise bad_request("a stream has one sequence, without sequence_id: open a stream for each sequence")
+            for key in (SEQUENCE_START, SEQUENCE_END, SEQUENCE_KEY):
                 if key in parameters:
                     del parameters[key]
-        return name, starts, ends
+        return starts, ends
 
-    def _continue(self, request: pb.ModelInferRequest, sequence: _Sequence, name: str, *, ends: bool) -> list[str]:
+    def _continue(self, request: pb.ModelInferRequest, sequence: _Sequence, *, ends: bool) -> list[str]:
         """Add the sequence's state to a request. Returns the outputs that only the gateway requests."""
         request.model_version = request.model_version or sequence.version
         if SESSION in request.parameters or sequence.token:
@@ -265,10 +255,9 @@ class Stream:
                 request.parameters[SESSION].string_param = sequence.token
             return []
         if self._is_kept:
-            sequence.is_kept = True
-            request.parameters[SEQUENCE_ID].string_param = name
+            request.parameters[SEQUENCE_ID].string_param = "stream"
             request.parameters[SEQUENCE_KEY].string_param = self._key
-            request.parameters[SEQUENCE_START].bool_param = self._sequences.get(name) is not sequence
+            request.parameters[SEQUENCE_START].bool_param = not sequence.is_begun
             request.parameters[SEQUENCE_END].bool_param = ends
             return []
         given = {tensor.name for tensor in request.inputs}
@@ -283,28 +272,25 @@ class Stream:
             request.outputs.add(name=output)
         return added
 
-    def _keep(self, response: pb.ModelInferResponse, sequence: _Sequence, name: str, *, ends: bool) -> None:
-        """Store the state from a response for the next frame, or drop it if the sequence ends."""
-        if ends:
-            self._sequences.pop(name, None)
-            return
+    def _next(self, response: pb.ModelInferResponse, sequence: _Sequence) -> _Sequence:
+        """Return the sequence with the state from a response, for the next frame."""
         if SESSION in response.parameters:
-            sequence.token, sequence.states = response.parameters[SESSION].string_param, {}
-        elif self._states:
-            sequence.version = response.model_version
-            for tensor, data in zip(response.outputs, response.raw_output_contents, strict=True):
-                if tensor.name in self._states:
-                    sequence.states[self._states[tensor.name]] = tensor.datatype, list(tensor.shape), data
-        elif not self._is_kept:
-            return
-        self._sequences[name] = sequence
-        held = sum(len(state[2]) for each in self._sequences.values() for state in each.states.values())
+            return _Sequence(sequence.version, response.parameters[SESSION].string_param, is_begun=True)
+        if not self._states:
+            return dataclasses.replace(sequence, is_begun=True)
+        states = {
+            self._states[tensor.name]: (tensor.datatype, list(tensor.shape), data)
+            for tensor, data in zip(response.outputs, response.raw_output_contents, strict=True)
+            if tensor.name in self._states
+        }
+        held = sum(len(data) for *_, data in states.values())
         if held > _MOST_STATE_BYTES:
-            del self._sequences[name]
+            self._sequence = _Sequence()
             raise bad_request(
                 f"the states of the stream take {held:,} bytes, and {_MOST_STATE_BYTES:,} are kept: send fewer rows, "
                 "or keep them yourself"
             )
+        return _Sequence(response.model_version, states=sequence.states | states, is_begun=True)
 
 
 def open_stream(exchange: Exchange, receive: Receive, send: Send) -> Stream:

@@ -7,50 +7,34 @@ on the machine, perhaps the server.
 import gc
 import logging
 import os
-import threading
 import time
-from collections.abc import Callable
 
 from rnnserve.common.allocation import give_back_free_memory
 from rnnserve.common.resident_memory import resident_bytes
 
-__all__ = ["MemoryWatch", "end_beyond"]
+__all__ = ["MemoryWatch"]
 
 _log = logging.getLogger(__name__)
 
-_LOOK_SECONDS = 0.25
 _TIDY_SECONDS = 5.0
 _WORTH_BYTES = 16 << 20
 """Growth, in bytes above the process's smallest size, at which it returns free memory to the system."""
 
 
-def end_beyond(most: int) -> None:
-    """Start a thread that ends this process at once if it uses more than `most` bytes."""
-    if resident_bytes() is not None:
-        threading.Thread(target=MemoryWatch(most).run, name="memory limit", daemon=True).start()
-
-
 class MemoryWatch:
-    """Checks the memory of this process and collects garbage when it grows.
+    """Ends this process if it uses more than `most` bytes, and collects garbage when it grows.
 
     Collection matters because a closed connection is part of a reference cycle that keeps its received data alive.
     """
 
-    def __init__(self, most: int, held: Callable[[], int | None] = resident_bytes) -> None:
+    def __init__(self, most: int) -> None:
         self._most = most
-        self._held = held
-        self._least = held() or 0
+        self._least = resident_bytes() or 0
         self._tidied = time.monotonic()
 
-    def run(self) -> None:
-        """Check repeatedly, and end the process when it uses too much memory."""
-        while self.look():
-            time.sleep(_LOOK_SECONDS)
-        os._exit(1)  # an orderly shutdown could fail for lack of memory
-
-    def look(self) -> bool:
-        """Check once. Returns False if the process uses too much memory."""
-        size = self._held() or 0
+    def look(self) -> None:
+        """Check once. Call this a few times per second."""
+        size = resident_bytes() or 0
         if size > self._most:
             _log.critical(
                 "this process for HTTP holds %d MB of memory, more than the %d MB of --max-memory-bytes: it ends at "
@@ -58,10 +42,9 @@ class MemoryWatch:
                 size >> 20,
                 self._most >> 20,
             )
-            return False
+            os._exit(1)  # an orderly shutdown could fail for lack of memory
         self._least = min(self._least, size)
         if size - self._least >= _WORTH_BYTES and time.monotonic() - self._tidied >= _TIDY_SECONDS:
             gc.collect()
             give_back_free_memory()
             self._tidied = time.monotonic()
-        return True

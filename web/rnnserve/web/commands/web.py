@@ -10,6 +10,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from rnnserve.web.app.access import GatewayAccess
 from rnnserve.web.app.application import Application
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import all_routes
-from rnnserve.web.commands.memory_watch import end_beyond
+from rnnserve.web.commands.memory_watch import MemoryWatch
 from rnnserve.web.commands.tls import ServedContext
 from rnnserve.web.connection import Connections, Protocol
 from rnnserve.web.limits import Limits
@@ -55,6 +56,10 @@ no limit on a process counts this memory."""
 _GRACE_SECONDS = 5.0
 _IDLE_SECONDS = 0.5
 """Seconds that idle connections stay open during shutdown, because a client may already be sending a request."""
+
+_SWITCH_SECONDS = 0.0005
+"""Seconds that the thread for large bodies may keep the GIL while the event loop waits for it. Python's default is ten
+times as long."""
 
 _LOOK_SECONDS = 0.25
 _DESCRIPTORS_BESIDE = 64
@@ -147,6 +152,7 @@ def run(args: argparse.Namespace) -> int:
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 20)
+        sys.setswitchinterval(_SWITCH_SECONDS)
         uvloop.run(_run(args, connect, listener, tls))
     return 0
 
@@ -159,6 +165,7 @@ async def serve(
     tls: ServedContext | None = None,
     grace: float = _GRACE_SECONDS,
     ends: asyncio.Event | None = None,
+    memory: MemoryWatch | None = None,
 ) -> None:
     """Serve an application until SIGTERM, SIGINT or `ends`. Then requests in flight have `grace` seconds to finish."""
     config = uvicorn.Config(
@@ -192,6 +199,8 @@ async def serve(
     while not ends.is_set() and not serving.done():
         application.look(loop.time())
         connections.look(loop.time())
+        if memory is not None:
+            memory.look()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LOOK_SECONDS):
                 await ends.wait()
@@ -229,7 +238,8 @@ async def _run(
     if tls is not None:
         tls.watch().start()
     try:
-        await serve(application, listener, limits, tls=tls, grace=args.grace)
+        most = (256 << 20) + 8 * args.max_body_bytes if args.max_memory_bytes is None else args.max_memory_bytes
+        await serve(application, listener, limits, tls=tls, grace=args.grace, memory=MemoryWatch(most))
     finally:
         await upstream.close()
 
@@ -269,7 +279,6 @@ def _prepare_process(args: argparse.Namespace) -> None:
         logging.getLogger(REQUESTS_LOGGER).disabled = True
     give_back_large_blocks()
     use_few_arenas()
-    end_beyond((256 << 20) + 8 * args.max_body_bytes if args.max_memory_bytes is None else args.max_memory_bytes)
 
 
 def _served_tls(args: argparse.Namespace) -> ServedContext | None:

@@ -1,17 +1,12 @@
-"""Compressed bodies: gzip and deflate (zlib's format)."""
+"""Compressed bodies of requests: gzip and deflate (zlib's format)."""
 
 import zlib
 
 from rnnserve.web.errors import RestError, bad_request
 
-__all__ = ["Inflater", "choose_coding", "compress"]
+__all__ = ["Inflater"]
 
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
-_LEVEL = 1
-"""Compression level of zlib. Level 6 takes four times as long and makes a response of floats only slightly smaller."""
-
-_WORTH_BYTES = 512
-"""Size in bytes of the smallest response that the gateway compresses."""
 
 
 class Inflater:
@@ -50,26 +45,3 @@ class Inflater:
         """Check that the stream has ended."""
         if not self._zlib.eof:
             raise bad_request(f"the body ends in the middle of its {self._coding} stream")
-
-
-def choose_coding(accepted: str) -> str:
-    """Return the coding that the Accept-Encoding header prefers, or "" if the gateway supports none of them."""
-    best, weight = "", 0.0
-    for entry in accepted.lower().split(","):
-        coding, _, parameters = (part.strip() for part in entry.partition(";"))
-        name, _, value = parameters.partition("=")
-        try:
-            quality = float(value) if name.strip() == "q" else 1.0
-        except ValueError:
-            quality = 0.0
-        if coding in _WINDOWS and quality > weight:
-            best, weight = coding, quality
-    return best
-
-
-def compress(body: bytes, coding: str) -> bytes | None:
-    """Compress a body. Returns None if the body is too small to be worth it."""
-    if len(body) < _WORTH_BYTES:
-        return None
-    compressor = zlib.compressobj(_LEVEL, wbits=_WINDOWS[coding])
-    return compressor.compress(body) + compressor.flush()

@@ -1,34 +1,36 @@
 """Converts the body of an inference request to a ModelInferRequest and the wanted form of the response.
 
-A body can have three forms:
+A body is JSON, or JSON followed by the bytes of each input that has the parameter `binary_data_size`.
 
-- JSON
-- JSON, followed by the bytes of each input that has the parameter `binary_data_size`
-- only the bytes of the model's single input
-
-The gateway sends inputs as raw bytes because the server's fast path accepts them. If the number of elements doesn't
-match the shape, the gateway sends typed contents instead. The server's error then counts elements rather than bytes.
+The gateway sends inputs as raw bytes because the server's fast path accepts them.
 """
 
+import functools
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
+import orjson
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.datatypes import CONTENTS, DTYPES
-from rnnserve.protos.protocol_words import BATCH, BINARY_DATA, BINARY_DATA_OUTPUT, BINARY_DATA_SIZE, SHARED_MEMORY
+from rnnserve.protos.datatypes import DTYPES
+from rnnserve.protos.protocol_words import BINARY_DATA, BINARY_DATA_OUTPUT, BINARY_DATA_SIZE, SHARED_MEMORY
 from rnnserve.web.errors import RestError, bad_request, quoted
 from rnnserve.web.rest.json_tensors import MAX_AXES, flatten, parse_object, read_elements, read_strings
 
-__all__ = ["AnswerForm", "is_json_request", "parameters_of", "read_infer_request", "read_parameters",
-           "read_parsed_request", "read_raw_request", "split_body", "whole"]  # fmt: skip
+__all__ = ["AnswerForm", "parameters_of", "read_infer_request", "read_parameters", "read_parsed_request", "split_body",
+           "whole"]  # fmt: skip
 
 _FOR_GATEWAY = frozenset((BINARY_DATA_OUTPUT,))
 _OF_TENSORS = frozenset((BINARY_DATA_SIZE, BINARY_DATA))
 _MOST_TENSORS = 1024
 """Inputs or requested outputs of a request. Beyond it: 400."""
+
+_SMALL_BYTES = 8 << 10
+"""Largest body that is read by its frame."""
+
+_DATA = re.compile(rb'"data"\s*:\s*(\[[-+.,0-9eE\[\]\s]*\])')
 
 _INT64, _UINT64 = 1 << 63, 1 << 64
 
@@ -51,7 +53,81 @@ def read_infer_request(
 
     Raises RestError if the body is invalid.
     """
+    if len(body) <= _SMALL_BYTES:
+        found = _read_by_frame(body, len(body) if header_length is None else header_length, model, version)
+        if found is not None:
+            return found
     return read_parsed_request(*split_body(body, header_length), model, version)
+
+
+class _Frame(NamedTuple):
+    """All of a request except the elements of its inputs."""
+
+    message: bytes  # a ModelInferRequest without inputs' contents
+    inputs: tuple[tuple[str, str, tuple[int, ...], int, int | None], ...]
+    """Name, datatype, shape, number of elements, and number of bytes if they are binary."""
+    form: AnswerForm
+
+
+def _read_by_frame(
+    body: bytes, header_length: int, model: str, version: str
+) -> tuple[pb.ModelInferRequest, AnswerForm] | None:
+    """Read a small request. Most requests of a client have the same frame, which is read once.
+
+    Returns None if the request is unusual or perhaps invalid. Then `read_parsed_request` has to read it.
+    """
+    texts = _DATA.split(body[:header_length])
+    frame = _frame_of(tuple(texts[::2]), model, version)
+    if frame is None:
+        return None
+    request = pb.ModelInferRequest.FromString(frame.message)
+    contents, at, elements = request.raw_input_contents, header_length, iter(texts[1::2])
+    for name, datatype, shape, count, size in frame.inputs:
+        if size is not None:
+            contents.append(body[at : at + size])
+            at += size
+            continue
+        try:
+            flat, sizes = flatten(orjson.loads(next(elements)), name)
+        except orjson.JSONDecodeError:
+            return None
+        if len(flat) != count or (len(sizes) > 1 and sizes != shape):
+            return None
+        contents.append(read_elements(flat, datatype, name))
+    return (request, frame.form) if at == len(body) else None
+
+
+@functools.lru_cache(512)
+def _frame_of(texts: tuple[bytes, ...], model: str, version: str) -> _Frame | None:
+    """Read the JSON of a request from the text around its lists of numbers.
+
+    Returns None if the text is invalid, or if it isn't certain that the lists are the elements of the inputs.
+    """
+    if any(b"\\" in text for text in texts):  # an escaped name could be another "data"
+        return None
+    try:
+        parsed = parse_object(b'"data":[]'.join(texts))
+        inputs: list[tuple[str, str, tuple[int, ...], int, int | None]] = []
+        for tensor in parsed["inputs"]:
+            shape, size = tuple(tensor["shape"]), None
+            count = _count(shape)
+            if "data" not in tensor:
+                size = tensor["parameters"][BINARY_DATA_SIZE]
+            elif tensor["data"] or tensor["datatype"] not in DTYPES or not 0 <= count <= _SMALL_BYTES:
+                return None
+            else:
+                tensor["data"] = [False if tensor["datatype"] == "BOOL" else 0] * count
+            inputs.append((tensor["name"], tensor["datatype"], shape, count, size))
+        binary = sum(size for *_, size in inputs if size is not None)
+        if not 0 <= binary <= _SMALL_BYTES or len(texts) != 1 + sum(size is None for *_, size in inputs):
+            return None
+        request, form = read_parsed_request(parsed, memoryview(bytes(binary)), model, version)
+    except (RestError, KeyError, TypeError):
+        return None
+    if len(request.raw_input_contents) != len(inputs):
+        return None
+    del request.raw_input_contents[:]
+    return _Frame(request.SerializeToString(), tuple(inputs), form)
 
 
 def split_body(body: bytes, header_length: int | None) -> tuple[dict[str, Any], memoryview]:
@@ -80,47 +156,6 @@ def read_parsed_request(
         read_parameters(parameters, request.parameters, "", without=_FOR_GATEWAY)
     _read_inputs(parsed, binary, request)
     return request, _read_outputs(parsed, parameters, request)
-
-
-def is_json_request(body: bytes) -> bool:
-    """Return whether a body is a JSON inference request, regardless of its content type."""
-    if not body.startswith(b"{"):
-        return False
-    try:
-        return "inputs" in parse_object(body)
-    except RestError:
-        return False
-
-
-def read_raw_request(body: bytes, metadata: pb.ModelMetadataResponse, model: str, version: str) -> pb.ModelInferRequest:
-    """Read a body that contains only the bytes of the model's single input.
-
-    The batch size is 1. The size of the variable axis follows from the number of bytes.
-    """
-    needed = [tensor for tensor in metadata.inputs if not tensor.parameters["optional"].bool_param]
-    if len(needed) != 1:
-        names = ", ".join(f'"{tensor.name}"' for tensor in needed) or "none that has to be sent"
-        raise bad_request(
-            f"a raw binary request is the bytes of a model's one input, and {metadata.name} has {names}; send JSON, or "
-            "JSON and binary data, with the header Inference-Header-Content-Length"
-        )
-    tensor = needed[0]
-    axes = tensor.parameters["axes"].string_param.split(", ")
-    shape = [1 if size < 0 and axis == BATCH else size for size, axis in zip(tensor.shape, axes, strict=True)]
-    open_axes = [index for index, size in enumerate(shape) if size < 0]
-    known = math.prod(size for size in shape if size >= 0) * DTYPES[tensor.datatype].itemsize
-    if len(open_axes) > 1 or (open_axes and (len(body) % known or not body)):
-        raise bad_request(
-            f"a raw binary request of {len(body):,} bytes leaves the shape ({', '.join(axes)}) of input "
-            f'"{tensor.name}" open: one step of it takes {known:,} bytes ({tensor.datatype}), and the batch is 1; send '
-            "JSON and binary data, with the header Inference-Header-Content-Length"
-        )
-    for index in open_axes:
-        shape[index] = len(body) // known
-    request = pb.ModelInferRequest(model_name=model, model_version=version)
-    request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=shape)
-    request.raw_input_contents.append(body)
-    return request
 
 
 def parameters_of(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -172,7 +207,6 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
         )
     raw: list[bytes] | None = []
     at = 0
-    typed: dict[int, list[Any]] = {}
     for index, tensor in enumerate(inputs):
         where = f"inputs[{index}]."
         name, datatype = tensor.get("name"), tensor.get("datatype")
@@ -197,9 +231,7 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
             raw = None  # the server refuses shared memory
             continue
         else:
-            data, flat = _json_data(tensor, name, datatype, shape, where)
-            if flat is not None:
-                typed[index] = flat
+            data = _json_data(tensor, name, datatype, shape, where)
         if raw is not None:
             raw.append(data)
     if at != len(binary):
@@ -207,16 +239,12 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
             f"{len(binary) - at:,} bytes of the body belong to no input: each binary input has its bytes in "
             "parameters.binary_data_size, and Inference-Header-Content-Length is the size of the JSON"
         )
-    if raw is not None and typed:
-        _send_typed(request, raw, typed)
-    elif raw is not None:
+    if raw is not None:
         request.raw_input_contents.extend(raw)
 
 
-def _json_data(
-    tensor: Mapping[str, Any], name: str, datatype: str, shape: list[int], where: str
-) -> tuple[bytes, list[Any] | None]:
-    """Return the bytes of a JSON input, and its elements if their number doesn't match the shape (else None)."""
+def _json_data(tensor: Mapping[str, Any], name: str, datatype: str, shape: list[int], where: str) -> bytes:
+    """Return the bytes of a JSON input."""
     if "data" not in tensor:
         raise bad_request(f"{where}data is missing: the elements of {quoted(name)}, in row-major order, flat or nested")
     flat, sizes = flatten(tensor["data"], name)
@@ -226,22 +254,17 @@ def _json_data(
             "order of the shape's axes, or flat, in row-major order"
         )
     if datatype == "BYTES":
-        return read_strings(flat, name), None
+        return read_strings(flat, name)
     if datatype not in DTYPES:
-        return b"", None  # the server's error names the datatype that the model takes
-    data = read_elements(flat, datatype, name)
-    is_whole = len(flat) == math.prod(shape) and min(shape, default=1) >= 0
-    return data, None if is_whole else flat
+        return b""  # the server's error names the datatype that the model takes
+    if len(flat) != (expected := _count(shape)) >= 0:  # the server's error explains a negative size
+        raise bad_request(f"input {quoted(name)}: data has {len(flat):,} elements, but shape {shape} has {expected:,}")
+    return read_elements(flat, datatype, name)
 
 
-def _send_typed(request: pb.ModelInferRequest, raw: list[bytes], typed: Mapping[int, list[Any]]) -> None:
-    """Fill an invalid request with typed contents, because the server's error then counts elements instead of bytes."""
-    for index, (tensor, data) in enumerate(zip(request.inputs, raw, strict=True)):
-        if tensor.datatype in CONTENTS:
-            dtype = DTYPES[tensor.datatype]
-            whole_bytes = len(data) // dtype.itemsize * dtype.itemsize
-            elements = typed[index] if index in typed else np.frombuffer(data[:whole_bytes], dtype).tolist()
-            getattr(tensor.contents, CONTENTS[tensor.datatype]).extend(elements)
+def _count(shape: Sequence[int]) -> int:
+    """Return the number of elements of a tensor, or -1 if the shape has a negative size."""
+    return math.prod(shape) if min(shape, default=1) >= 0 else -1
 
 
 def _read_outputs(

@@ -18,53 +18,63 @@ _MOST_JSON = 8 << 20
 """Bytes of tensors in a JSON response, which takes three to six times as many bytes. Beyond it: 400, and the message
 explains how to request binary outputs."""
 
+_KNOWN_BYTES = 4 << 10
+"""Largest response, without its elements, whose text is cached."""
+
 
 def write_infer_response(response: pb.ModelInferResponse, form: AnswerForm, id: str) -> tuple[bytes, int | None]:
-    """Write the response to a request. It contains `id` if the request had no ID.
+    """Write the response to a request. It contains `id` if the request had no ID. Clears the outputs' contents.
 
     Returns the body and the number of JSON bytes in it (Inference-Header-Content-Length). The number is None if the
     whole body is JSON.
     """
+    contents = list(response.raw_output_contents)
+    del response.raw_output_contents[:]
+    message = response.SerializeToString()
+    read = _frame_of if len(message) <= _KNOWN_BYTES else _frame_of.__wrapped__
+    start, outputs_start, outputs = read(message, form)
+    written: list[bytes] = []
     binary: list[bytes] = []
-    outputs: list[bytes] = []
     left = _MOST_JSON
-    for tensor, data in zip(response.outputs, response.raw_output_contents, strict=True):
-        name, datatype = tensor.name, tensor.datatype
-        head = _head_of(name, datatype, tuple(tensor.shape))
-        is_binary = form.is_binary(name)
-        parameters = write_parameters(tensor.parameters) if tensor.parameters else {}
+    for (text, name, datatype, is_binary), data in zip(outputs, contents, strict=True):
         if is_binary:
-            parameters["binary_data_size"] = len(data)
             binary.append(data)
-        if parameters:
-            head = b'%s,"parameters":%s' % (head, dump(parameters))
-        if not is_binary:
-            left -= len(data)
-            if left < 0:
-                raise bad_request(
-                    f"the outputs take more than the {_MOST_JSON:,} bytes that are answered in JSON: ask for fewer "
-                    'rows or outputs, or for binary outputs ("parameters": {"binary_data_output": true})'
-                )
-            elements = write_strings(data, name) if datatype == "BYTES" else write_elements(data, datatype, name)
-            head = b'%s,"data":%s' % (head, elements)
-        outputs.append(head + b"}")
-    said: dict[str, object] = {
-        "model_name": response.model_name,
-        "model_version": response.model_version,
-        "id": response.id or id,
-    }
-    if response.parameters:
-        said["parameters"] = write_parameters(response.parameters)
-    text = b'%s,"outputs":[%s]}' % (dump(said)[:-1], b",".join(outputs))
-    if not binary:
-        return text, None
-    return b"".join((text, *binary)), len(text)
+            written.append(b"%s%d}}" % (text, len(data)))
+            continue
+        left -= len(data)
+        if left < 0:
+            raise bad_request(
+                f"the outputs take more than the {_MOST_JSON:,} bytes that are answered in JSON: ask for fewer rows or "
+                'outputs, or for binary outputs ("parameters": {"binary_data_output": true})'
+            )
+        elements = write_strings(data, name) if datatype == "BYTES" else write_elements(data, datatype, name)
+        written.append(b"%s%s}" % (text, elements))
+    json = b"".join((start, dump(response.id or id), outputs_start, b",".join(written), b"]}"))
+    return (b"".join((json, *binary)), len(json)) if binary else (json, None)
 
 
-@functools.lru_cache(256)
-def _head_of(name: str, datatype: str, shape: tuple[int, ...]) -> bytes:
-    """Write the first fields of an output as JSON, without the closing brace."""
-    return dump({"name": name, "datatype": datatype, "shape": shape})[:-1]
+@functools.lru_cache(256)  # a model's responses of one shape differ only in their elements
+def _frame_of(message: bytes, form: AnswerForm) -> tuple[bytes, bytes, list[tuple[bytes, str, str, bool]]]:
+    """Write the JSON of a response without its ID, elements and sizes.
+
+    Returns the text before and after the ID, and for each output its text, its name, its datatype, and whether it is
+    binary.
+    """
+    response = pb.ModelInferResponse.FromString(message)
+    outputs = []
+    for tensor in response.outputs:
+        said: dict[str, object] = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
+        is_binary = form.is_binary(tensor.name)
+        parameters = write_parameters(tensor.parameters)
+        if is_binary:
+            said["parameters"] = {**parameters, "binary_data_size": 0}
+            text = dump(said)[: -len("0}}")]
+        else:
+            text = dump(said | ({"parameters": parameters} if parameters else {}))[:-1] + b',"data":'
+        outputs.append((text, tensor.name, tensor.datatype, is_binary))
+    names = {"model_name": response.model_name, "model_version": response.model_version}
+    more = {"parameters": write_parameters(response.parameters)} if response.parameters else {}
+    return dump(names)[:-1] + b',"id":', b"," + dump(more | {"outputs": []})[1 : -len("]}")], outputs
 
 
 def write_parameters(parameters: "Mapping[str, pb.InferParameter]") -> dict[str, Any]:

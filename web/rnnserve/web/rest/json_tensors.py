@@ -205,7 +205,10 @@ def _parse_again(text: bytes) -> Any:  # noqa: ANN401 - any JSON
             "binary data"
         ) from None
     except UnicodeDecodeError as error:
-        raise bad_request(f"the body is not UTF-8 at byte {error.start:,}; JSON is UTF-8") from None
+        raise bad_request(
+            f"the body is not JSON, because byte {error.start:,} is not UTF-8. A body with binary tensors has the "
+            "header Inference-Header-Content-Length"
+        ) from None
     except json.JSONDecodeError as error:
         raise bad_request(
             f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}. A body with binary "

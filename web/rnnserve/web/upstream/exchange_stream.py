@@ -64,7 +64,8 @@ class ExchangeStream:
         future: asyncio.Future[bytes] = loop.create_future()
         self._waiting[number] = future, loop.time() + context.timeout
         self._unsent.append((number, request, context))
-        self._has_work.set()
+        if not self._has_work.is_set():
+            self._has_work.set()
         if self._is_ending:
             self._refuse_unsent()
         if self._running is None:
