@@ -125,5 +125,5 @@ def test_the_image_and_the_manifests_agree(pods):
     assert said["USER"] == f"{NONE_MAY}:{NONE_MAY}"
     assert "/mnt/models" in said["CMD"]
     assert {shlex.split(pod["containers"][0]["image"])[0] for pod, _ in pods.values()} == {
-        "registry.example/rnnserve:0.2.0"
+        "registry.example/rnnserve:0.3.0"
     }
