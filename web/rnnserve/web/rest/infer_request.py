@@ -113,7 +113,7 @@ def _frame_of(texts: tuple[bytes, ...], model: str, version: str) -> _Frame | No
             count = _count(shape)
             if "data" not in tensor:
                 size = tensor["parameters"][BINARY_DATA_SIZE]
-            elif tensor["data"] or tensor["datatype"] not in DTYPES or not 0 <= count <= _SMALL_BYTES:
+            elif tensor["data"] != [] or tensor["datatype"] not in DTYPES or not 0 <= count <= _SMALL_BYTES:
                 return None
             else:
                 tensor["data"] = [False if tensor["datatype"] == "BOOL" else 0] * count
