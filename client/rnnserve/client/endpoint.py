@@ -196,7 +196,8 @@ def _check_addresses(url: str, addresses: Sequence[str]) -> list[str]:
         parts = _HOST_PORT.fullmatch(address)
         if parts is None:
             raise InvalidRequest(
-                f"url {url!r} is not host:port or grpc://host:port, such as 127.0.0.1:8001 or [::1]:8001 without a path"
+                f"url {url!r} is not host:port; expected an address such as 127.0.0.1:8001, [::1]:8001 or "
+                "grpc://server:8001, without a path"
             )
         if not 1 <= int(parts["port"]) <= 65535:
             raise InvalidRequest(f"url {url!r} has port {parts['port']}; expected 1 to 65535, usually 8001 for gRPC")
