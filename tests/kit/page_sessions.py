@@ -319,7 +319,6 @@ NOT_RUN = {
     ". .venv/bin/activate": "has a shell find the programs of an environment; here they are found first already",
     "python3 -m venv ": "makes an environment; `make dist` does, for each extra",
     "pip ": "needs a package index; `make dist` installs each extra",
-    "python -m benchmarks.": "measures, for minutes",
     "grpcurl ": "is in no package index; `make conformance` asks the reflection",
     "podman ": "needs the image, which `make image-test` builds and runs",
     "kubectl ": "needs a cluster; `make check` checks the manifests",
@@ -331,7 +330,6 @@ NOT_RUN = {
     "rnnserve serve --check repository --provider cuda": "needs a GPU; `make gpu` serves there",
     "rnnserve serve repository --provider cuda": "likewise",
     'rnnserve load --serve repository --serve-flags="--provider': "likewise",
-    "rnnserve load --compare cpu.json cuda.json": "likewise",
 }
 """Beginnings of commands that do not run here, and why."""
 
