@@ -1,6 +1,7 @@
-"""`python -m benchmarks`: measure servers side by side; write tables and JSON.
+"""`python -m benchmarks`: measure servers side by side, and write tables and JSON.
 
-Without `--against` this server is measured beside others; with it, beside the server of another commit only.
+Without `--against`, the program compares this server with other servers. With `--against`, it compares this server only
+with the server of another commit.
 """
 
 import argparse
@@ -24,7 +25,7 @@ _ROUNDS = 5
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; the exit status is 0 if everything was measured, whatever the results are."""
+    """Run the benchmark. The exit status is 0 if everything was measured, even if the results are bad."""
     args = _parse_arguments(argv)
     return _compare_with_commit(args) if args.against else _compare_with_peers(args)
 
@@ -62,7 +63,7 @@ def _compare_with_commit(args: argparse.Namespace) -> int:
     this, other = working_tree(ROOT), unpack_commit(ROOT, args.against, args.work / "commits")
     _find_load_generators(chosen)
     trees = {this: args.work / "models", other: args.work / f"models-{other.name}"}
-    # A server reads the artifacts of its own time. The weights are the same, since they follow from a seed.
+    # A server reads artifacts that its own tree exported. The weights are equal because they follow from a seed.
     run_module("benchmarks.make_models", trees[this])
     run_module("benchmarks.make_models", trees[other], other.root, other.environment)
     description = describe_run()
@@ -76,14 +77,14 @@ def _compare_with_commit(args: argparse.Namespace) -> int:
 
 
 def _find_load_generators(chosen: Sequence[Scenario]) -> None:
-    """Check that h2load is installed, and install perf_analyzer if it is needed."""
+    """Check that h2load is installed, and install perf_analyzer if a scenario needs it."""
     find_h2load()
     if any(scenario.load.generator == "perf_analyzer" for scenario in chosen):
         PERF_ANALYZER.ensure()
 
 
 def _install_peers(chosen: Sequence[Scenario], without: Sequence[str]) -> dict[str, str]:
-    """Install the peers of the scenarios; return the reason for each that cannot be had, by its name."""
+    """Install the peers of the scenarios, and return the reason for each missing peer by its name."""
     missing: dict[str, str] = {}
     names = {server for scenario in chosen for server in scenario.servers}
     for server in sorted(names & ENVIRONMENTS.keys() - set(without)):

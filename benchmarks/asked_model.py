@@ -1,6 +1,6 @@
-"""A served model beside what it was made of: a module or a file. Both are asked the same, and distances are shown.
+"""A served model and its original, a module or a file. Both get the same inputs, and the tables show distances.
 
-A distance is the largest difference, as a part of the largest value, or of 1; 0 means equal bits.
+A distance is the largest difference, divided by the largest value or by 1 if that is larger. 0 means equal bits.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,14 +21,15 @@ Arrays = dict[str, Array]
 USUAL: Final = "usual"
 _FACTORS: Final = {USUAL: 1.0, "zeros": 0.0, "large": 300.0, "tiny": 1e-12, "one value": 1.0}
 KINDS: Final = tuple(_FACTORS)
-"""Kinds of values: as drawn, zeros, 300 times these, 1e-12 times these, and one value for all."""
+"""Kinds of values: as drawn, zeros, 300 times the drawn values, 1e-12 times the drawn values, and one value
+everywhere."""
 
 _LONGEST = 60  # steps of sequences, if the model has no limit
 _CROWD, _THREADS = 24, 12
 
 
 class AskedModel:
-    """A served model. `own` computes the outputs of what it was made of."""
+    """A served model. `own` computes the outputs of the original module or file."""
 
     def __init__(
         self, manifest: manifest_pb2.Manifest, own: Callable[[Arrays], Mapping[str, Array]], client: Client
@@ -44,7 +45,7 @@ class AskedModel:
         }
 
     def draw(self, rows: int = 1, steps: int = 0, kind: str = USUAL) -> Arrays:
-        """Draw inputs; each sequence axis has one step more than the one before it. Without `steps`, draw these too."""
+        """Draw inputs. Each sequence axis has one step more than the previous one. Draw the steps if `steps` is 0."""
         steps = steps or int(self._random.integers(1, _LONGEST))
         sizes = {
             axis: int(np.clip(steps + number, low, high or _LONGEST))
@@ -58,10 +59,10 @@ class AskedModel:
         return arrays
 
     def distance(self, arrays: Arrays) -> float:
-        """Send one request; return how far its answer is."""
+        """Send one request and return the distance of its response."""
         expected = self.own(arrays)
         if not all(np.isfinite(each).all() for each in expected.values()):
-            # It divides by zero, say: the server refuses to answer what is no number.
+            # The model divides by zero, for example: the server refuses to send NaN and infinity.
             try:
                 self._client.infer(self.manifest.model, arrays)
             except InvalidRequest:
@@ -70,24 +71,24 @@ class AskedModel:
         return apart(self._client.infer(self.manifest.model, arrays), expected)
 
     def distance_in_a_crowd(self) -> float:
-        """Send requests of many lengths at once; return how far the worst answer is."""
+        """Send requests of many lengths at once and return the largest distance."""
         crowd = [self.draw() for _ in range(_CROWD)]
         with ThreadPoolExecutor(_THREADS) as threads:
             found = list(threads.map(lambda arrays: self._client.infer(self.manifest.model, arrays), crowd))
         return max(apart(one, self.own(arrays)) for one, arrays in zip(found, crowd, strict=True))
 
     def first_row(self, arrays: Mapping[str, Array]) -> Arrays:
-        """Take the only row of arrays, as a session sends and returns it."""
+        """Take the only row of the arrays, as a session sends and returns it."""
         return {name: array.take(0, self.batch[name]) for name, array in arrays.items()}
 
     def in_session(self, parts: Sequence[Arrays]) -> list[Mapping[str, Array]]:
-        """Send parts of one sequence, of one row each, in a session; return the answers, which have no batch axis."""
+        """Send parts of one sequence with one row in a session. Return the responses, which have no batch axis."""
         with self._client.session(self.manifest.model) as session:
             return [session.step(self.first_row(part)) for part in parts]
 
 
 def apart(found: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
-    """Return the distance between the expected arrays and those of the same names."""
+    """Return the distance between the expected arrays and the found arrays with the same names."""
     return max(_apart(found[name], array) for name, array in expected.items())
 
 

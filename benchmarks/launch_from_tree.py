@@ -1,7 +1,7 @@
 """Runs `rnnserve` from a source tree: `python -P launch_from_tree.py TREE ARGUMENTS...`, with TREE's PYTHONPATH.
 
 It is a separate program and imports nothing from this package. It refuses to run if Python finds `rnnserve` in another
-tree: a tree would be compared with itself, and the result would look valid.
+tree. Otherwise the benchmark could compare a tree with itself, and the result would look valid.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ _AREAS = ("rnnserve.server", "rnnserve.protos", "rnnserve.cli")
 def main(tree: str, arguments: list[str]) -> int:
     """Run the command line and return its exit status."""
     for area in _AREAS:
-        # `find_spec` does not import the area: `rnnserve serve` configures grpcio before grpcio is first imported.
+        # `find_spec` doesn't import the area: `rnnserve serve` configures grpcio before its first import.
         spec = importlib.util.find_spec(area)
         found = "nowhere" if spec is None or spec.origin is None else spec.origin
         if not Path(found).resolve().is_relative_to(Path(tree).resolve()):

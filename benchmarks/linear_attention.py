@@ -3,9 +3,10 @@
     python -m benchmarks.linear_attention                  # all sizes, a minute for each rule
     python -m benchmarks.linear_attention --rules gated --lengths 64 --batches 1 16
 
-Both graphs have the same inputs and compute the same: a loop over steps as users write it, exported as a Scan, and one
-operator. They run in turns on one thread. Besides the ratio of medians, the table has the largest distance from eager,
-and whether a row keeps its bits in a batch (rows) and a sequence keeps them in parts of 1, 5 and more steps (parts).
+Both graphs have the same inputs and compute the same outputs. One graph is a loop over steps as users write it,
+exported as a Scan. The other graph is one operator. They run in turns on one thread. The table has the ratio of medians
+and the largest distance from eager PyTorch. It also shows whether a row keeps its bits in a batch (rows), and whether a
+sequence keeps its bits in parts of 1, 5 and more steps (parts).
 """
 
 import argparse
@@ -104,7 +105,7 @@ def _session(model: onnx.ModelProto) -> ort.InferenceSession:
 
 
 def _is_same(session: ort.InferenceSession, inputs: Arrays, axis: int) -> tuple[bool, bool]:
-    """Whether rows keep their bits in a batch, and a sequence in parts."""
+    """Return whether rows keep their bits in a batch, and whether a sequence keeps its bits in parts."""
     whole, state = session.run(None, inputs)
     alone = [
         session.run(None, {name: array[at : at + 1] for name, array in inputs.items()}) for at in range(len(whole))

@@ -1,20 +1,19 @@
-"""The measured models, published like those of `rnnserve export`, and the answers of eager PyTorch.
+"""The measured models, published as `rnnserve export` does, and the outputs of eager PyTorch.
 
-It is a separate program, `python -m benchmarks.make_models FOLDER`, so that the process that measures does not load
-torch:
+It is a separate program, `python -m benchmarks.make_models FOLDER`, so that the measuring process does not load torch:
 
 ::
 
     <FOLDER>/all_outputs/<model>/    as published, with all outputs
-            /logits_only/<model>/    the same weights in a module that neither takes nor gives states: they are found
-            /sequences/<model>/      the same weights without `output`; config.pbtxt says that states are kept; only of
-                                     models that a scenario asks step by step
+            /logits_only/<model>/    the same weights in a module without state inputs and outputs, for inferred states
+            /sequences/<model>/      the same weights without `output`, only for models of scenarios that send single
+                                     steps. Its config.pbtxt asks the server to keep the states
             /three_models/<model>/   the tutorial's three architectures, to measure the start of a server
             /answers.npz             <model>/<length>/input, (batch, sequence, features) = (1, length, 2) float32, and
                                      <model>/<length>/logits, (batch, classes) = (1, 2) float32
             /sources.sha256          digest of the sources; the folder is made again if it differs
 
-perf_analyzer asks for all outputs of a model, so in `logits_only` every server answers with the logits only.
+perf_analyzer requests all outputs of a model, so in `logits_only` every server returns only the logits.
 """
 
 import contextlib
@@ -43,7 +42,7 @@ _SOURCES = ("models", "export", "protos")
 
 
 def make_models(folder: Path) -> None:
-    """Write the folder, unless it exists with the digest of the same sources."""
+    """Write the folder unless it exists with the digest of the same sources."""
     with make_anew(folder, Path(__file__), repr(sorted(MODELS.items()))) as is_missing:
         if is_missing:
             _make(folder)
@@ -51,12 +50,14 @@ def make_models(folder: Path) -> None:
 
 @contextlib.contextmanager
 def make_anew(folder: Path, program: Path, models: str) -> Iterator[bool]:
-    """Yield whether a folder has to be made: it is then empty, and marked as complete after the block.
+    """Yield whether the caller must make the folder. If so, the folder is empty.
+
+    After the block, the folder is marked as complete.
 
     Args:
         folder: The folder.
-        program: The program that makes it; it is made again if that changes, or any source that exports.
-        models: A description of what it contains; likewise.
+        program: The program that makes the folder. A change to it or to any exporting source makes the folder again.
+        models: A description of the contents. A change to it makes the folder again.
     """
     digest = _digest_sources(program, models)
     stamp = folder / "sources.sha256"
@@ -122,7 +123,7 @@ class _LogitsAndState(_Logits):
 
 
 def make_classifier(cell: str, hidden: int) -> DirectionClassifier:
-    """Return a classifier with weights that follow from a seed, in evaluation mode."""
+    """Return a classifier in evaluation mode with weights that follow from a seed."""
     return _make_classifier(Architecture(cell=cell, hidden=hidden))
 
 
@@ -132,14 +133,14 @@ def _make_classifier(architecture: Architecture) -> DirectionClassifier:
 
 
 def publish_classifier(name: str, classifier: DirectionClassifier, repository: Path) -> Publication:
-    """Publish a classifier as `rnnserve export` does; return what was published."""
+    """Publish a classifier as `rnnserve export` does and return its publication."""
     publication = classifier_publication(Checkpoint(name, classifier, _LABELS, "0" * 64, None))
     publish(publication, repository=repository, progress=False)
     return publication
 
 
 def _answer_requests(name: str, classifier: DirectionClassifier) -> dict[str, np.ndarray]:
-    """Draw an input of each length, 1 to 64 points; return inputs and eager's logits by their names in answers.npz."""
+    """Draw an input of each length, 1 to 64 points. Return inputs and eager logits by their names in answers.npz."""
     generator = torch.Generator().manual_seed(_SEED)
     found: dict[str, np.ndarray] = {}
     for length in range(1, 65):

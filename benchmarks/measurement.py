@@ -1,4 +1,4 @@
-"""Measurement: all servers of a scenario run at the same time, and are loaded one after the other, A B A B."""
+"""Measurement: all servers of a scenario run at the same time, and get load one after the other, A B A B."""
 
 import dataclasses
 import functools
@@ -35,8 +35,8 @@ _MB = 1e6
 _TIMEOUT_S = 10.0
 
 _LIVES = 8
-"""How many times a server that is started for each turn is started in one: Triton's sequence batcher often dies, or
-answers no more."""
+"""Maximum number of starts in a turn for a server that is started for each turn: Triton's sequence batcher often dies
+or stops responding."""
 
 _POSTERS = 2
 
@@ -44,17 +44,17 @@ StartServer = Callable[[str], AbstractContextManager[ServerProcess]]
 """Starts a server of a scenario by its name."""
 
 _Turn = Callable[[float], Metrics]
-"""Measures a server for so many seconds; without metrics if it is saturated."""
+"""Measures a server for a number of seconds. The metrics are empty if the server is saturated."""
 
 
 @dataclasses.dataclass(frozen=True)
 class WorkDone:
-    """What a server with ModelStatistics has done since it started, or between two readings.
+    """The work of a server with ModelStatistics since its start, or between two readings.
 
     Attributes:
-        cpu_seconds: Its processor time, in user mode and in the kernel.
-        rows: The rows that it has answered.
-        runs: The runs of models that this took.
+        cpu_seconds: Processor time of the server, in user mode and in the kernel.
+        rows: Number of rows in its responses.
+        runs: Number of inference calls for these rows.
     """
 
     cpu_seconds: float
@@ -74,22 +74,22 @@ def measure_scenario(
     start: StartServer | None = None,
     with_cpu: bool = False,
 ) -> dict[str, list[Metrics]]:
-    """Start the servers, check the answers of each, and measure them in turns.
+    """Start the servers, check their responses, and measure them in turns.
 
     Args:
         scenario: The scenario.
         names: Names of the servers, and of `server_names.MODEL_LIMITS`.
         rounds: Number of rounds; in each round every server has one turn, and each round begins with another server.
         seconds: Duration of the measurement in a turn.
-        work: Folder with the models, and for logs.
+        work: Folder for logs. It contains the models.
         start: Starts a server by its name; by default, as `servers.start_server` does.
-        with_cpu: Whether to measure `CPU_METRIC` too; then each name must be of a server with ModelStatistics.
+        with_cpu: Whether to measure `CPU_METRIC` as well. Then each server must have ModelStatistics.
 
     Returns:
-        The metrics of each server, one entry for each round, empty if the server was saturated.
+        The metrics of each server, one entry for each round. An entry is empty if the server was saturated.
 
     Raises:
-        BenchmarkError: If a server or a load generator fails, or an answer is wrong.
+        BenchmarkError: If a server or a load generator fails, or a response is wrong.
     """
     measurement = _Measurement(scenario, work, start, with_cpu)
     found: dict[str, list[Metrics]] = {name: [] for name in names}
@@ -110,7 +110,7 @@ def measure_scenario(
 
 
 class _Measurement:
-    """Prepares servers of a scenario. Each preparation is a context that yields what measures one turn."""
+    """Prepares servers of a scenario. Each preparation is a context that yields a function to measure one turn."""
 
     def __init__(self, scenario: Scenario, work: Path, start: StartServer | None, with_cpu: bool) -> None:
         self._scenario, self._load, self._work, self._with_cpu = scenario, scenario.load, work, with_cpu
@@ -124,7 +124,7 @@ class _Measurement:
         self._headers = {AUTHORIZATION: f"Bearer {servers.new_token(scenario, work)}"} if needs_token else {}
 
     def prepare(self, name: str) -> AbstractContextManager[_Turn]:
-        """Start a server and check its answers, and end it after the block."""
+        """Start a server, check its responses, and end the server after the block."""
         if name in server_names.MODEL_LIMITS:
             return self._model(name)
         if self._load.generator == "start":
@@ -160,7 +160,7 @@ class _Measurement:
             yield functools.partial(self._checked, process, turn)
 
     def _checked(self, process: ServerProcess, turn: _Turn, seconds: float) -> Metrics:
-        """Take a turn of a server, check that the server has survived it, and add its processor time if asked for."""
+        """Take a turn of a server, check that the server is still running, and add its processor time on request."""
         process.check_alive()
         before = read_work_done(process, self._scenario.model) if self._with_cpu else None
         used = cpu_seconds(process.pids)
@@ -171,7 +171,7 @@ class _Measurement:
         if before is not None:
             done = read_work_done(process, self._scenario.model) - before
             return {**metrics, CPU_METRIC: 1e6 * done.cpu_seconds / done.rows}
-        if CPU_METRIC in self._scenario.metrics:  # with that of the warm-up, which is as long for all servers
+        if CPU_METRIC in self._scenario.metrics:  # includes the warm-up, which has the same length for all servers
             return {**metrics, CPU_METRIC: 1e6 * (cpu_seconds(process.pids) - used) / metrics["requests"]}
         return metrics
 
@@ -238,7 +238,7 @@ class _Measurement:
         yield turn
 
     def _soak(self, process: ServerProcess, target: Target) -> Metrics:
-        """Send many requests, and measure the growth of the server's resident memory."""
+        """Send many requests and measure the growth of the server's resident memory."""
 
         def send(count: int) -> int:
             send_requests(count, target, self._work)
@@ -272,7 +272,7 @@ def read_work_done(process: ServerProcess, model: str) -> WorkDone:
 
 
 def print_progress(line: str) -> None:
-    """Print on standard error what is being measured."""
+    """Print the progress of the measurement on standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -290,14 +290,14 @@ def _has_batch_axis(server: str) -> bool:
 
 
 def _cpu_seconds_since(before: Mapping[int, float], pids: Sequence[int]) -> float:
-    """Processor time of processes since then; one that has ended meanwhile, as those of load checks do, is left out."""
+    """Return the processor time of processes since then, without ended ones such as the processes of load checks."""
     living = [pid for pid in pids if Path("/proc", str(pid)).exists()]
     return cpu_seconds(living) - sum(before[pid] for pid in living)
 
 
 @contextmanager
 def _posting(port: int, model: str) -> Iterator[None]:
-    """Have clients post inside the block; each has had one answer, a right one, when it begins."""
+    """Run posting clients inside the block. When it begins, each has received one correct response."""
     command = [sys.executable, "-m", "benchmarks.load_generators.large_json", str(port), model]
     posters = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(_POSTERS)]  # noqa: S603 - our own program
     try:
@@ -314,7 +314,7 @@ def _posting(port: int, model: str) -> Iterator[None]:
 
 
 def _fronts(process: ServerProcess) -> list[int]:
-    """The processes of this server that speak HTTP; none of another's."""
+    """Return the processes of this server that speak HTTP. Other servers have none."""
     found = []
     for pid in descendants(process.pids):
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")

@@ -1,12 +1,12 @@
-"""The model's own limits: the batches of a scenario by a loop of `session.run` and by eager PyTorch, without a server.
+"""The model's limits: the batches of a scenario in a loop of `session.run` and in eager PyTorch, without a server.
 
-`measure_model` runs the loop in a process of its own, `python -m benchmarks.model_loop BATCHES SECONDS WAY…`, where a
-way is `graphs MODEL.ONNX…` or `eager CELL HIDDEN`. It prints a line of JSON, {"rows/s": …, "p50 ms": …, "p99 ms": …};
-the times are those of a batch.
+`measure_model` runs the loop in a separate process, `python -m benchmarks.model_loop BATCHES SECONDS WAY…`. A way is
+`graphs MODEL.ONNX…` or `eager CELL HIDDEN`. The process prints a line of JSON, {"rows/s": …, "p50 ms": …, "p99 ms": …}.
+The times are for one batch.
 
-One thread runs, as in all measured servers. Padding is done before. If the rows of a batch differ in length, it may be
-faster as several runs of similar lengths; and one graph may be faster than the other. So all ways are tried first, and
-the fastest is measured.
+One thread runs, as in all measured servers. Padding happens before the measurement. If the rows of a batch differ in
+length, several inference calls of similar lengths may be faster. One graph may be faster than the other. So the process
+tries all ways first and measures the fastest.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from rnnserve.protos.artifact import MODEL, SCAN
 
 _ROOT = Path(__file__).parents[1]
 _START_S = 60.0
-"""How long it may take beyond the measured time: torch is loaded, and every way to run a batch is tried."""
+"""Time limit in addition to the measured time: the process loads torch and tries every way to run a batch."""
 
 _PARTS = (1, 2, 4, 8)
 _TRIALS = 3
@@ -41,7 +41,7 @@ Run = Callable[[npt.NDArray[np.float32], npt.NDArray[np.int64]], npt.NDArray[np.
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """Rows that are run together.
+    """Rows of one inference call.
 
     Attributes:
         input: Points, (batch, sequence, features) float32, zeros after each row's length.
@@ -80,7 +80,7 @@ def measure_model(way: Sequence[str], batches: Path, seconds: float) -> Metrics:
     """Run batches of `write_batches` for some time, by `graphs_of` or by ("eager", cell, hidden).
 
     Raises:
-        ModelLoopFailed: If the loop fails, takes too long, or finds a wrong answer.
+        ModelLoopFailed: If the loop fails, takes too long, or computes a wrong output.
     """
     command = [sys.executable, "-m", "benchmarks.model_loop", str(batches), str(seconds), *way]
     try:
@@ -98,15 +98,15 @@ def measure_model(way: Sequence[str], batches: Path, seconds: float) -> Metrics:
 
 
 def main(batches: str, seconds: str, kind: str, *way: str) -> None:
-    """Run one measurement, and print its figures."""
+    """Run one measurement and print its figures."""
     runs = [_eager(way[0], int(way[1]))] if kind == "eager" else [WalkModel(graph).run for graph in way]
     print(json.dumps(measure(runs, _read_batches(batches), float(seconds))))
 
 
 def measure(runs: Sequence[Run], batches: Sequence[Batch], seconds: float) -> dict[str, float]:
-    """Check the answers, find the fastest way to run the batches, and run them in turn for some time.
+    """Check the outputs, find the fastest way to run the batches, and run the batches in turn for some time.
 
-    Returns "rows/s", and "p50 ms" and "p99 ms" of a batch. Raises ModelLoopFailed if an answer is wrong.
+    Returns "rows/s", and "p50 ms" and "p99 ms" of a batch. Raises ModelLoopFailed if an output is wrong.
     """
     ways = [
         (run, [split(batch, parts) for batch in batches])
@@ -115,8 +115,8 @@ def measure(runs: Sequence[Run], batches: Sequence[Batch], seconds: float) -> di
         if parts == 1 or len(batches[0].lengths) >= 2 * parts
     ]
     for run, cut in ways:
-        worst = float(np.max([_difference(run, part) for parts in cut for part in parts]))  # NaN where one is
-        if not worst <= LOGIT_LIMIT:  # written with `not`, so that NaN is refused too
+        worst = float(np.max([_difference(run, part) for parts in cut for part in parts]))  # NaN if a difference is
+        if not worst <= LOGIT_LIMIT:  # written with `not`, so that NaN is refused as well
             raise ModelLoopFailed(f"logits differ by {worst:.2g} from the expected ones")
     run, cut = min(ways, key=lambda way: min(_duration(way[0], way[1][0]) for _ in range(_TRIALS)))
     durations: list[float] = []
@@ -164,7 +164,7 @@ def _read_batches(path: str) -> list[Batch]:
 
 
 def _eager(cell: str, hidden: int) -> Run:
-    import torch  # here, since a loop of session.run needs no torch
+    import torch  # here, because a loop of session.run doesn't need torch
 
     from benchmarks.make_models import make_classifier
 

@@ -1,4 +1,4 @@
-"""Options that the programs of this folder share, and how these programs end."""
+"""Options that the programs of this folder share, and the way these programs end."""
 
 import argparse
 import os
@@ -35,7 +35,7 @@ def add_shared_options(parser: argparse.ArgumentParser, names: Collection[str]) 
 
 
 def add_turn_options(parser: argparse.ArgumentParser, rounds: str) -> None:
-    """Add `--quick`, and `--rounds` with these words about its default."""
+    """Add `--quick`, and `--rounds` with this text about its default."""
     parser.add_argument(
         "--quick", action="store_true", help="one short round: shows that the benchmark runs, not what is faster"
     )
@@ -43,16 +43,16 @@ def add_turn_options(parser: argparse.ArgumentParser, rounds: str) -> None:
 
 
 def run_module(module: str, folder: Path, root: Path = _ROOT, variables: Mapping[str, str] | None = None) -> None:
-    """Run a module that fills a folder, in a process of its own, so that this one does not load torch.
+    """Run a module that fills a folder in a separate process, so that this process does not load torch.
 
     Args:
         module: The module; its argument is the folder.
         folder: The folder.
-        root: The tree whose module it is.
-        variables: Environment variables for it.
+        root: The source tree of the module.
+        variables: Environment variables for the process.
 
     Raises:
-        BenchmarkError: If that fails; the process has printed the reason.
+        BenchmarkError: If the process fails. It has printed the reason.
     """
     print(f"making {folder.name}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", module, str(folder)]
@@ -62,7 +62,7 @@ def run_module(module: str, folder: Path, root: Path = _ROOT, variables: Mapping
 
 
 def exit_with(program: str, run: Callable[[], int]) -> None:
-    """Run a program, and exit with its status; with 1 and one line for a BenchmarkError.
+    """Run a program and exit with its status. A BenchmarkError prints one line and exits with status 1.
 
     SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that blocks end their servers.
     """

@@ -1,6 +1,7 @@
 """Recurrent modules of packages on PyPI, described for `publish`.
 
-`python -m benchmarks.package_modules` publishes and asks them, and its first lines say how to get the packages.
+`python -m benchmarks.package_modules` publishes these modules and sends them requests. Its first lines list the
+commands that install the packages.
 """
 
 import dataclasses
@@ -18,10 +19,10 @@ class Module:
 
     Attributes:
         package: Name of the distribution.
-        path: The Python module that has it.
-        make: Makes it, from that Python module.
-        inputs: Descriptions of its inputs.
-        outputs: Names of its outputs.
+        path: The Python module with the class.
+        make: Makes the module from that Python module.
+        inputs: Specs of the inputs.
+        outputs: Names of the outputs.
         rest: More arguments of `Publication`.
     """
 

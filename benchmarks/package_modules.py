@@ -1,4 +1,4 @@
-"""Publish recurrent modules of packages on PyPI as they are, serve them, and compare answers with the modules' own.
+"""Publish recurrent modules of PyPI packages unchanged, serve them, and compare responses with the modules' outputs.
 
     pip install --no-deps --target FOLDER ncps mambapy snntorch minGRU-pytorch spikingjelly cerebral-lstm conv-lstm
     pip install --no-deps --target FOLDER comfi-fast-grnn-torch liquidnn pytorch-sublstm pytorch-tcn lru-pytorch
@@ -12,10 +12,10 @@
     pip install --no-deps --target FOLDER rnn-classifiers resdag pytorch-symbolic
     python -m benchmarks.package_modules FOLDER [NAME …]
 
-prints a row for each module, of which docs/reference/compatibility.md has the results. Each module is asked with normal
-values and with zeros, 300 times the usual, 1e-12 times, and one value for all, alone, in a crowd, with three rows in a
-request, and in parts where that is proven. A distance is the largest difference from the module itself, as a part of
-the largest value, or of 1.
+prints a row for each module, the source of the results in docs/reference/compatibility.md. Each module gets usual
+values, zeros, 300 times the usual values, 1e-12 times the usual values, and one value everywhere. It gets single
+requests, many requests at once, requests with three rows, and sequences in parts if these are proven. A distance is the
+largest difference from the module's outputs, divided by the largest value or by 1 if that is larger.
 """
 
 import argparse
@@ -45,17 +45,17 @@ from rnnserve.server.settings import Settings
 from rnnserve.server.testing import serve
 
 _LENGTHS: Final = (1, 2, 7, 23)
-_STEPS, _CUTS = 15, (0, 3, 4, 8, 10)  # of a sequence in parts
+_STEPS, _CUTS = 15, (0, 3, 4, 8, 10)  # steps of a sequence in parts
 
 
 def _distances(asked: AskedModel) -> list[float]:
-    """Give the largest distances: usual values, others, in a crowd, several rows."""
+    """Return the largest distances: usual values, others, in a crowd, several rows."""
     kinds = {kind: max(asked.distance(asked.draw(1, steps, kind)) for steps in _LENGTHS) for kind in KINDS}
     return [kinds.pop(USUAL), max(kinds.values()), asked.distance_in_a_crowd(), asked.distance(asked.draw(3, 6))]
 
 
 def _in_parts(asked: AskedModel, axes: Sequence[str]) -> str:
-    """Send a sequence in parts, and give how far the answers are from the whole; empty unless there is one sequence."""
+    """Send a sequence in parts and return the distance from the whole. Empty unless there is one sequence."""
     manifest = asked.manifest
     if len(axes) != 1 or any(tensor.lengths_of for tensor in manifest.inputs):
         return ""

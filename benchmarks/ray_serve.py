@@ -1,10 +1,11 @@
-"""`python -m benchmarks.ray_serve`: a replica of Ray Serve and a server that `rnnserve ray up` places, by turns.
+"""`python -m benchmarks.ray_serve`: a replica of Ray Serve and a server that `rnnserve ray up` places, in turns.
 
-Both on one node of Ray on this machine, where Ray gives each one CPU, with the model of `rnnserve demo`. It is small:
-what differs is the way of a request. The replica calls onnxruntime for each, with one thread as the server does, and is
-reached by direct ingress: gRPC at its own port, no proxy in between. h2load sends the same request of one sequence.
+Both run on one Ray node on this machine, with one CPU each and the model of `rnnserve demo`. The model is small, so the
+figures differ by the path of a request. The replica calls onnxruntime for each request, with one thread as the server
+does. It uses direct ingress: gRPC at a separate port, without a proxy. h2load sends both the same request of one
+sequence.
 
-Needs Ray Serve: `pip install 'ray[serve]'` beside `.[dev,ray]`.
+Needs Ray Serve: `pip install 'ray[serve]'` in addition to `.[dev,ray]`.
 """
 
 import argparse
@@ -42,7 +43,7 @@ _LOADS = (LoadSettings("h2load", 1), LoadSettings("h2load", 32, 4))
 
 
 class Replica:
-    """What a user of Ray Serve writes: a model behind the same protocol."""
+    """The code of a Ray Serve user: a model behind the same protocol."""
 
     def __init__(self, model: str) -> None:
         options = onnxruntime.SessionOptions()
@@ -51,7 +52,7 @@ class Replica:
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     async def ModelInfer(self, request: pb.ModelInferRequest) -> pb.ModelInferResponse:  # noqa: N802 - the protocol's
-        """Answer a request whose tensors are raw and INT64, as all of this model are."""
+        """Respond to a request whose tensors are raw and INT64, as all tensors of this model are."""
         feeds = {
             tensor.name: np.frombuffer(raw, "<i8").reshape(tensor.shape)
             for tensor, raw in zip(request.inputs, request.raw_input_contents, strict=True)
@@ -66,7 +67,7 @@ class Replica:
 
 @contextlib.contextmanager
 def _replica() -> Iterator[str]:
-    """Serve with Ray Serve; gives the address of the replica."""
+    """Serve with Ray Serve and yield the address of the replica."""
     from ray import serve
     from ray.serve.config import gRPCOptions
 
@@ -81,7 +82,7 @@ def _replica() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _placed() -> Iterator[str]:
-    """Place a server; gives its address."""
+    """Place a server and yield its address."""
     port = free_port()
     command = [str(CONSOLE_SCRIPT), "ray"]
     options = ["--replicas", "1", "--grpc-port", str(port), "--serve-options=--no-http"]
@@ -113,7 +114,7 @@ def _measured(name: str, address: str, seconds: float, folder: Path) -> Iterator
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure; gives the exit status."""
+    """Measure and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.ray_serve",
         description=__doc__,
@@ -123,7 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: %(default)s)")
     args = parser.parse_args(argv)
     os.environ.update(_DIRECT, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
-    import ray  # reads the environment when it is imported
+    import ray  # reads the environment at import
 
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The report: tables of medians and ratios, whether the performance goals are met, and the files of the results."""
+"""The report: tables of medians and ratios, the goals that are met or missed, and the files of the results."""
 
 import contextlib
 import dataclasses
@@ -33,18 +33,18 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 
 Description = Mapping[str, Mapping[str, str]]
-"""Facts about a run under "hardware" and "versions", each as text by name: from `describe_run`."""
+"""Facts about a benchmark run under "hardware" and "versions", each as text by name: from `describe_run`."""
 
 _BASES = (TRITON_SERVER, TRITON_RAGGED, TRITON_HTTP, MOSEC)
-"""Servers by whose metrics those of all are divided."""
+"""Servers whose metrics are the divisors of all servers' metrics."""
 
 _HARDWARE = ("processor", "cores", "memory", "system")
 _BUSY = 0.5
-"""Processes that other programs ran on average in the last minute, from which on the figures may mislead."""
+"""Mean number of other programs' running processes in the last minute from which the figures may mislead."""
 
 
 def evaluate_goals(found: Mapping[str, Rounds]) -> list[tuple[PerformanceGoal, float]]:
-    """Return each goal with the measured median or median ratio; goals without a measured value are left out."""
+    """Return each goal with the measured median or median ratio. Goals without a measured value are left out."""
     results = []
     for goal in GOALS:
         rounds = found.get(goal.scenario, {})
@@ -80,7 +80,7 @@ def render_report(found: Mapping[str, Rounds], description: Description) -> str:
 def write_report(
     folder: Path, found: Mapping[str, Rounds], description: Description, text: str, *, quick: bool
 ) -> None:
-    """Write bench.json and bench.txt; `quick` says whether the turns were shortened."""
+    """Write bench.json and bench.txt. `quick` means that the turns were shortened."""
     results = {
         "quick": quick,
         "note": NOT_MEASURED,
@@ -129,7 +129,7 @@ def describe_lines(description: Description) -> list[str]:
 
 
 def format_metric(value: float | None) -> str:
-    """Format a metric with three or more digits; "-" for None."""
+    """Format a metric with three or more digits, and None as "-"."""
     if value is None:
         return "-"
     if value >= 100:
@@ -153,7 +153,7 @@ def _scenario_table(rounds: Rounds, metrics: Sequence[str]) -> str:
 
 
 def _limit_lines(rounds: Rounds, metric: str) -> list[str]:
-    """Compare the fast path with its bounds, in a line; say what a core of the front carries."""
+    """Compare the fast path with its bounds in a line, with the load that one core of the HTTP gateway carries."""
     front = median_of_rounds(rounds, HTTP, FRONT_CPU_METRIC)
     if front:
         return [f"a core of the front carries {1e6 / front:,.0f} requests/s"]

@@ -1,4 +1,4 @@
-"""The requests of the benchmark, the same for every server and load generator, and the check of the answers."""
+"""The requests of the benchmark, the same for every server and load generator, and the check of the responses."""
 
 import base64
 import dataclasses
@@ -20,8 +20,8 @@ INFER_METHOD = "/inference.GRPCInferenceService/ModelInfer"
 _STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 
 LOGIT_LIMIT = 1e-4
-"""Largest absolute difference to eager's logits: random weights do not amplify rounding errors, and a mistake differs
-by about a hundred times as much."""
+"""Largest absolute difference from eager's logits: random weights do not amplify rounding errors, and the difference of
+a mistake is about a hundred times as large."""
 
 _REPETITIONS = 4
 _TIMEOUT_S = 30.0
@@ -29,7 +29,7 @@ _TIMEOUT_S = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class BenchmarkRequest:
-    """A request and its expected answer.
+    """A request and its expected response.
 
     Attributes:
         input: Points, (batch, sequence, features) float32 with batch 1.
@@ -82,8 +82,8 @@ def perf_analyzer_input(requests: Sequence[BenchmarkRequest], steps: int, *, wit
     """Return perf_analyzer's JSON input.
 
     Args:
-        requests: The requests, which are shuffled so that neighbors differ in length.
-        steps: Instead, send one sequence of so many requests of one point: the points of the first request, in turn.
+        requests: The requests. The function shuffles them so that neighbors differ in length.
+        steps: If not 0, send one sequence of this many one-point requests instead: the first request's points, in turn.
         with_batch: Whether shapes begin with the batch axis, as a model with max_batch_size 0 requires.
     """
 
@@ -101,7 +101,7 @@ def perf_analyzer_input(requests: Sequence[BenchmarkRequest], steps: int, *, wit
 def group_into_batches(requests: Sequence[BenchmarkRequest], size: int) -> list[list[BenchmarkRequest]]:
     """Group requests, in the order in which the load generators send them, into batches of the same size.
 
-    Each request is in as many batches as any other, and the batches are as few as that allows.
+    Each request is in as many batches as any other, and the number of batches is the smallest possible.
     """
     shuffled = _shuffle(requests)
     count = math.lcm(len(shuffled), size) // size
@@ -129,11 +129,12 @@ def check_answers(
         port: Port of the server on 127.0.0.1.
         model: Name of the model.
         requests: The requests with eager's logits.
-        in_steps: Whether to send each as a sequence of requests of one point on a stream, and compare the last answer.
-        headers: Metadata of each call, if they are not in steps.
+        in_steps: Whether to send each request as a sequence of one-point requests on a stream and compare the last
+            response.
+        headers: Metadata of each call, unless `in_steps`.
 
     Returns:
-        The size of a response in bytes, with which the load generators' responses are compared.
+        The size of a response in bytes, for the comparison with the load generators' responses.
 
     Raises:
         WrongAnswer: If a label or a logit differs from eager's, or a request fails.
@@ -173,13 +174,13 @@ def check_logits(server: str, logits: npt.NDArray[np.float32], request: Benchmar
     where = f"{server}, input {request.input.shape}"
     if logits.shape != request.logits.shape:
         raise WrongAnswer(f"{where}: logits are {logits.shape}, expected (batch, classes) = {request.logits.shape}")
-    # Written with `not`, so that NaN is refused too.
+    # Written with `not`, so that NaN is refused as well.
     if not float(np.abs(logits - request.logits).max()) <= LOGIT_LIMIT:
         raise WrongAnswer(f"{where}: logits are {logits.tolist()}, expected eager PyTorch's {request.logits.tolist()}")
 
 
 _Send = Callable[[int, BenchmarkRequest], Callable[[], bytes]]
-"""Sends a request, with its number, and returns what waits for the answer to it."""
+"""Sends a request with its number, and returns a function that waits for the response."""
 
 
 def _sender(channel: grpc.Channel, model: str, headers: Mapping[str, str]) -> _Send:

@@ -1,4 +1,4 @@
-"""What is measured: all scenarios with their constants, and the performance goals."""
+"""The scenarios with their constants, and the performance goals."""
 
 import dataclasses
 
@@ -28,7 +28,7 @@ from benchmarks.server_names import (
 )
 
 SOAK_REQUESTS, SOAK_SETTLED, SOAK_READINGS = 1_000_000, 50_000, 19
-"""Requests of `soak`, those before resident memory is first read, and how often it is read after them."""
+"""Requests of `soak`, requests before the first reading of resident memory, and number of later readings."""
 
 STARTED_ANEW = (TRITON_SEQUENCES,)
 """Servers that are started again before each turn: Triton's sequence batcher dies of signal 11 with a second client."""
@@ -48,14 +48,15 @@ class LoadSettings:
     """Settings of a load generator.
 
     Attributes:
-        generator: "h2load" or "perf_analyzer", for gRPC; or what h2load sends over HTTP/1.1, "json" or "binary"; or
-            "start", to start a server in each turn, or "soak", to send `SOAK_REQUESTS` and watch its memory.
-        in_flight: Number of requests under way at once, for a closed loop.
-        connections: Number of connections of h2load; perf_analyzer chooses its own. HTTP/1.1 has one for each request.
-        steps: Requests of one sequence, each a point on a stream, with the states kept by the server; 0 for requests by
-            themselves. Only for perf_analyzer.
-        rate: Requests a second, which arrive as a Poisson process; 0 for a closed loop.
-        warm_up: Seconds of load before the measurement; only h2load uses it.
+        generator: "h2load" or "perf_analyzer", for gRPC; or the form of h2load's HTTP/1.1 requests, "json" or "binary",
+            or "start", to start a server in each turn, or "soak", to send `SOAK_REQUESTS` and watch its memory.
+        in_flight: Number of requests in flight at once, for a closed loop.
+        connections: Number of connections of h2load. perf_analyzer chooses its number itself. HTTP/1.1 has one
+            connection for each request in flight.
+        steps: Requests of one sequence, each a point on a stream, with the states on the server. 0 for independent
+            requests. Only for perf_analyzer.
+        rate: Requests per second, arriving as a Poisson process. 0 for a closed loop.
+        warm_up: Seconds of load before the measurement. Only h2load uses them.
         seconds: Seconds of the measurement.
         quick: Seconds of the measurement with `--quick`.
     """
@@ -72,18 +73,18 @@ class LoadSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Scenario:
-    """A kind of load that several servers are measured with.
+    """A kind of load for the measurement of several servers.
 
     Attributes:
         name: Name for `--only`.
         title: Title for the table.
         model: Name of the model, one of `MODELS`.
-        lengths: Shortest and longest sequence of the requests, in points; each request has one row.
-        metrics: The load generator's metrics that are shown, in this order.
+        lengths: Shortest and longest sequence of the requests, in points. Each request has one row.
+        metrics: The load generator's metrics for the table, in this order.
         load: Settings of the load generator.
-        servers: Names of the servers that are measured.
-        turns: Number of parts of a round; each server has a turn in each part. Many short turns distinguish ratios of
-            1.0 and 0.9 better than few long ones, since the speed of the machine changes over seconds.
+        servers: Names of the measured servers.
+        turns: Number of parts of a round. Each server has a turn in each part. Many short turns distinguish ratios of
+            1.0 and 0.9 better than few long ones, because the speed of the machine changes over seconds.
     """
 
     name: str
@@ -97,8 +98,8 @@ class Scenario:
 
 
 CPU_METRIC, FRONT_CPU_METRIC = "CPU µs", "front CPU µs"
-"""The server's processor time for each request: of all its processes, and of those that speak HTTP. It depends less on
-other work on the machine than rates do."""
+"""The server's processor time per request, for all its processes and for its HTTP processes. It depends less on other
+work on the machine than rates do."""
 
 _HTTP_METRICS = ("requests/s", "p50 ms", FRONT_CPU_METRIC, CPU_METRIC)
 START_METRICS = ("ready s", "resident MB", "torch files mapped")
@@ -255,9 +256,7 @@ SCENARIOS = (
         "hidden_16",
         (4, 4),
         ("p50 ms", "p99 ms", "max ms"),
-        LoadSettings(
-            "h2load", in_flight=1, warm_up=0.2, seconds=5.0, quick=2.0
-        ),  # some posts are answered in each turn
+        LoadSettings("h2load", in_flight=1, warm_up=0.2, seconds=5.0, quick=2.0),  # some posts end in each turn
         (ALONE, BESIDE_JSON),
     ),
     Scenario(

@@ -1,4 +1,4 @@
-"""The names of the servers that are measured, and of what stands beside them, as the tables have them."""
+"""The names of the measured servers, and of their bounds, as in the tables."""
 
 FAST_PATH, PLAIN, TWO_WORKERS = "rnnserve (fast path)", "rnnserve (plain)", "rnnserve (fast path), 2 workers"
 NATIVE = "rnnserve (native)"
@@ -13,11 +13,11 @@ ALONE, BESIDE_JSON = "gRPC alone", "gRPC beside 16 MiB JSON"
 SESSION_RUN, EAGER = "session.run", "eager PyTorch"
 
 MODEL_LIMITS = (SESSION_RUN, EAGER)
-"""No servers: the batches of a scenario in a bare loop, as large as its requests in flight allow. It is what a server
-could reach if receiving, batching and answering cost nothing."""
+"""Without servers: the batches of a scenario in a bare loop, as large as its requests in flight allow. A server could
+reach this speed if receiving, batching and responding cost nothing."""
 
 INFERENCE_SERVERS = (FAST_PATH, NATIVE, TRITON, TRITON_RAGGED, PLAIN, GRPC_AIO, GRPC_SERVER)
-"""The order of the turns: servers whose metrics are divided by each other have neighbouring turns."""
+"""The order of the turns: servers whose metrics are divided by each other have neighboring turns."""
 
 HTTP_SERVERS = (HTTP, MOSEC, TRITON_HTTP)
 

@@ -21,7 +21,7 @@ from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 _START_TIMEOUT_S, _END_TIMEOUT_S = 60.0, 10.0
 
 _STATE, _PARENT, _SESSION, _USER_TIME, _KERNEL_TIME = 0, 1, 3, 11, 12
-"""Fields of /proc/PID/stat, counted from the state; times are in clock ticks."""
+"""Fields of /proc/PID/stat, counted from the state. Times are in clock ticks."""
 
 
 class ServerProcess:
@@ -49,11 +49,11 @@ class ServerProcess:
         Args:
             name: Name of the server, for messages.
             command: The command line.
-            ready: A regular expression for the output of a ready server; its first group is the port.
+            ready: A regular expression for the output of a ready server. Its first group is the port.
             log: File for the output.
-            environment: Environment variables beside those of this process.
-            timeout_s: Seconds within which it has to be ready.
-            folder: Folder in which it starts; None is here.
+            environment: Environment variables in addition to the variables of this process.
+            timeout_s: Time limit in seconds until the server must be ready.
+            folder: Working folder of the server. None means the current folder.
 
         Raises:
             ServerFailed: If the server ends before it is ready, or is not ready in time.
@@ -82,14 +82,14 @@ class ServerProcess:
 
     @property
     def pids(self) -> list[int]:
-        """The process and its children, which are in its session."""
+        """The process and its children in its session."""
         return _pids_in_session(self._process.pid)
 
     def port_after(self, pattern: str) -> int:
-        """Find another port in what it has printed: the first group of a regular expression.
+        """Find another port in the server's output: the first group of a regular expression.
 
         Raises:
-            ServerFailed: If it has printed none.
+            ServerFailed: If the output doesn't contain the port.
         """
         found = re.search(pattern, self.log.read_text(errors="replace"))
         if found is None:
@@ -108,12 +108,12 @@ class ServerProcess:
             )
 
     def wait_for_models(self) -> None:
-        """Wait until the server answers ServerReady with true: this one loads slow models after it listens.
+        """Wait until the server answers ServerReady with true.
 
-        `seconds` then counts until this moment.
+        This server starts to listen before it has loaded slow models. `seconds` then counts until this moment.
 
         Raises:
-            ServerFailed: If the server ends before, or is not ready in time.
+            ServerFailed: If the server ends early, or is not ready in time.
         """
         with grpc.insecure_channel(f"127.0.0.1:{self.port}") as channel:
             asked = functools.partial(
@@ -132,7 +132,7 @@ class ServerProcess:
         self.seconds = time.perf_counter() - self._started
 
     def end(self) -> None:
-        """Terminate the server and its children; kill those that still run after 10 s."""
+        """Terminate the server and its children; kill the processes that still run after 10 s."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -170,7 +170,7 @@ def running_server(
     timeout_s: float = _START_TIMEOUT_S,
     folder: Path | None = None,
 ) -> Iterator[ServerProcess]:
-    """Start a server with the arguments of `ServerProcess`, and end it after the block."""
+    """Start a server with the arguments of `ServerProcess` and end it after the block."""
     process = ServerProcess(name, command, ready, log, environment, timeout_s, folder)
     try:
         yield process
@@ -187,7 +187,7 @@ def free_port() -> int:
 
 
 def resident_bytes(pids: Sequence[int]) -> int:
-    """Return the resident memory of processes in bytes; shared pages count once for each process."""
+    """Return the resident memory of processes in bytes. Shared pages count once for each process."""
     total = 0
     for pid in pids:
         found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
@@ -202,14 +202,14 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 
 def count_mapped_files(pids: Sequence[int], word: str) -> int:
-    """Count the mapped files of processes whose name contains the word, or which are in a folder of this name."""
+    """Count the mapped files of processes whose path contains the word in the file name or as a folder."""
     lines = [line.split(maxsplit=5) for pid in pids for line in Path(f"/proc/{pid}/maps").read_text().splitlines()]
     paths = {fields[5] for fields in lines if len(fields) == 6}
     return sum(word in Path(path).name or f"/{word}/" in path for path in paths)
 
 
 def descendants(pids: Sequence[int]) -> list[int]:
-    """Return the running processes that these have started, and that those have, but for these themselves."""
+    """Return the running descendants of these processes, without the processes themselves."""
     parents = {pid: int(fields[_PARENT]) for pid, fields in _all_stats()}
     found = set(pids)
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
@@ -224,7 +224,7 @@ def _pids_in_session(leader: int) -> list[int]:
 
 def _all_stats() -> Iterator[tuple[int, list[str]]]:
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):  # it has ended
+        with contextlib.suppress(OSError):  # the process has ended
             yield int(path.parent.name), _stat_fields(path)
 
 

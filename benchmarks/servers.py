@@ -1,4 +1,4 @@
-"""How each measured server is started on a model, over gRPC and over HTTP, each peer in an environment of its own."""
+"""The start of each measured server with a model, over gRPC and over HTTP. Each peer has a separate environment."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ _ROOT = Path(__file__).parents[1]
 CONSOLE_SCRIPT = str(Path(sys.executable).with_name("rnnserve"))
 
 READY_PATTERN = r"gRPC on 127\.0\.0\.1:(\d+)"
-"""Output of a server that listens; the group is its port."""
+"""Output of a listening server. The group is its port."""
 
 HTTP_READY_PATTERN = r"HTTP on 127\.0\.0\.1:(\d+)"
 _PEER_READY_PATTERN = r"127\.0\.0\.1:(\d+)"
@@ -38,7 +38,7 @@ ENVIRONMENTS: dict[str, Environment] = {
     server_names.MLSERVER: environments.MLSERVER,
     server_names.BENTOML: environments.BENTOML,
 }
-"""By the peer that needs it."""
+"""The environment of each peer, by its name."""
 
 _WITH_HTTP = ("--http-port", "0")
 _RNNSERVE_OPTIONS: dict[str, tuple[str, ...]] = {
@@ -56,14 +56,14 @@ _PLAIN_KINDS = {server_names.GRPC_AIO: "aio", server_names.GRPC_SERVER: "threads
 def start_server(
     server: str, scenario: Scenario, repository: Path, work: Path, requests: Sequence[BenchmarkRequest]
 ) -> AbstractContextManager[ServerProcess]:
-    """Start a server, which ends with the returned context. Over HTTP, it may need a moment until it answers.
+    """Start a server that ends with the returned context. Over HTTP, it may need a moment until it responds.
 
     Args:
         server: Name of the server, one of `server_names.ALL_SERVERS`.
-        scenario: The scenario, which says which model is served, and in which form HTTP carries requests.
-        repository: Repository with the model, from `rnnserve export`; every server runs its model.onnx.
+        scenario: The scenario. It names the model and the form of HTTP requests.
+        repository: Repository with the model, from `rnnserve export`. Every server runs its model.onnx.
         work: Folder for logs and other files of the server.
-        requests: The requests of the scenario; `server_names.CONSTANT` returns the answer to the first.
+        requests: The requests of the scenario. `server_names.CONSTANT` returns the response to the first.
 
     Raises:
         ServerFailed: If the server does not become ready.
@@ -94,7 +94,7 @@ def start_server(
 
 
 def start_constant(folder: Path, model: str, request: BenchmarkRequest) -> AbstractContextManager[ServerProcess]:
-    """Start the fast path that answers every request with the answer to this one."""
+    """Start the fast path that responds to every request with the response to this request."""
     logits = request.logits.astype("<f4")
     answer = pb.ModelInferResponse(model_name=model, model_version="1", raw_output_contents=[logits.tobytes()])
     answer.outputs.add(name="logits", datatype="FP32", shape=logits.shape)
@@ -105,7 +105,7 @@ def start_constant(folder: Path, model: str, request: BenchmarkRequest) -> Abstr
 
 
 def new_token(scenario: Scenario, work: Path) -> str:
-    """Write the file of tokens for `server_names.WITH_TOKENS`, and return the token in it."""
+    """Write the file of tokens for `server_names.WITH_TOKENS` and return the token in it."""
     tokens = folder_of_server(work, server_names.WITH_TOKENS, f"{scenario.name}-{scenario.model}") / "tokens.toml"
     tokens.unlink(missing_ok=True)
     return add_token(tokens, "benchmark", "infer")
@@ -114,7 +114,7 @@ def new_token(scenario: Scenario, work: Path) -> str:
 def start_server_from_tree(
     server: str, tree: SourceTree, repository: Path, model: str, work: Path
 ) -> AbstractContextManager[ServerProcess]:
-    """Start the server of a source tree with the fast path; `server` is its name in messages and logs."""
+    """Start the server of a source tree with the fast path. `server` is its name in messages and logs."""
     command = tree.command(["serve", str(repository), "--grpc-port", "0"])
     log = folder_of_server(work, server, model).with_suffix(".log")
     return running_rnnserve(server, command, log, tree.environment)
@@ -130,7 +130,7 @@ def running_rnnserve(
 ) -> Iterator[ServerProcess]:
     """Start a server of this project, wait until its models are loaded, and end it after the block.
 
-    The arguments and errors are those of `ServerProcess`.
+    The arguments and errors are the same as for `ServerProcess`.
     """
     with running_server(name, command, READY_PATTERN, log, environment, timeout_s) as process:
         process.wait_for_models()
@@ -138,7 +138,7 @@ def running_rnnserve(
 
 
 def folder_of_server(work: Path, server: str, model: str) -> Path:
-    """Make a folder for the files of a server; its log has the same name."""
+    """Make a folder for the files of a server. Its log has the same name."""
     folder = work / f"{re.sub(r'[^a-z0-9]+', '_', server.lower()).strip('_')}-{model}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -185,7 +185,7 @@ def _write_mlserver_settings(folder: Path, model: str, onnx: Path, port: int) ->
         "http_port": port,
         "grpc_port": free_port(),
         "metrics_endpoint": None,
-        "parallel_workers": 0,  # in its own process: twice as fast here as in one beside it
+        "parallel_workers": 0,  # inside the server's process: here twice as fast as a separate worker
         "debug": False,
     }
     of_model = {

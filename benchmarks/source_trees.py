@@ -1,7 +1,7 @@
 """Source trees of this repository: the working tree, and the files of a commit.
 
-`git archive` gives the files of a commit, so neither the working tree nor git's list of worktrees changes. A tree's
-server runs with this interpreter and its installed packages, unless `SourceTree.python` is that of another environment;
+`git archive` exports the files of a commit, so neither the working tree nor git's list of worktrees changes. A tree's
+server runs with this interpreter and its installed packages unless `SourceTree.python` belongs to another environment.
 PYTHONPATH begins with the tree's source roots.
 """
 
@@ -32,7 +32,7 @@ class SourceTree:
         root: The folder.
         name: Short name for tables: "working tree" or an abbreviated commit.
         description: One line: the commit, with its subject or with the number of changed files.
-        python: The interpreter that runs the tree's server: this one, or that of an environment of its own.
+        python: The interpreter for the tree's server: this interpreter, or the interpreter of a separate environment.
     """
 
     root: Path
@@ -41,7 +41,7 @@ class SourceTree:
     python: str = sys.executable
 
     def command(self, arguments: Sequence[str]) -> list[str]:
-        """Return the command for `rnnserve ARGUMENTS` from this tree; it fails if other code would run."""
+        """Return the command for `rnnserve ARGUMENTS` from this tree. The command fails if other code would run."""
         return [self.python, "-P", str(_LAUNCHER), str(self.root), *arguments]
 
     @property
@@ -53,7 +53,7 @@ class SourceTree:
 
 
 def working_tree(root: Path) -> SourceTree:
-    """Describe the working tree: its commit, and the number of files that differ from it."""
+    """Describe the working tree: its commit, and the number of files that differ from the commit."""
     commit = _git(root, "rev-parse", "--short", "HEAD")
     changed = len(_git(root, "status", "--porcelain").splitlines())
     changes = f"{changed} files changed or not tracked" if changed else "without changes"
@@ -61,22 +61,22 @@ def working_tree(root: Path) -> SourceTree:
 
 
 def unpack_commit(root: Path, commit: str, folder: Path) -> SourceTree:
-    """Unpack the files of a commit, unless they are there already.
+    """Unpack the files of a commit unless the folder already has them.
 
     Args:
         root: The working tree.
         commit: A hash, tag, branch or any other name that `git rev-parse` takes.
-        folder: Folder for the trees of commits; each has the full hash as its name.
+        folder: Folder for the trees of commits. Each tree has the full hash as its name.
 
     Raises:
-        UnknownCommit: If the repository does not contain the commit, or git cannot be run.
+        UnknownCommit: If the repository does not contain the commit, or git cannot run.
     """
     sha = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}", what=commit)
     target = folder / sha
     if not target.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         archive = _run(root, "archive", "--format=tar", sha).stdout
-        # Renamed when it is complete, so that an interrupted run leaves no incomplete tree.
+        # Renamed when it is complete, so that an interrupted program leaves no incomplete tree.
         partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
         try:
             with tarfile.open(fileobj=io.BytesIO(archive)) as files:

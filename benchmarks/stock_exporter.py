@@ -1,7 +1,8 @@
-"""What PyTorch's own exporter does with each example: `python -m benchmarks.stock_exporter` prints a table.
+"""The results of PyTorch's own exporter for each example: `python -m benchmarks.stock_exporter` prints a table.
 
-Each module of `examples/` is exported with `torch.onnx.export(dynamo=True)`, with the dynamic axes of its description.
-What comes out is compared with eager PyTorch in onnxruntime, at batch sizes and lengths unlike those of the export.
+The program exports each module of `examples/` with `torch.onnx.export(dynamo=True)`, with the dynamic axes of its spec.
+It runs the file in onnxruntime and compares the outputs with eager PyTorch, at batch sizes and lengths that differ from
+the export.
 """
 
 import contextlib
@@ -31,7 +32,7 @@ _LONGEST_REASON = 120
 def main() -> None:
     """Print the table."""
     paths = sorted(_EXAMPLES.glob("*.py"))
-    # A fresh process for each: an export changes what the next one of the same process gives.
+    # A fresh process for each module: an export changes the result of the next export in the same process.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as processes:
         rows = list(zip([path.name for path in paths], processes.map(_outcome, paths), strict=True))
     print(f"torch {torch.__version__}, onnxruntime {onnxruntime.__version__}\n")
@@ -43,7 +44,7 @@ def _outcome(path: Path) -> str:
 
 
 def describe_outcome(publication: Publication) -> str:
-    """Export a module with the stock exporter, and say what comes out, in a line."""
+    """Export a module with the stock exporter and describe the result in a line."""
     model = describe_model(publication)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.onnx"
@@ -52,7 +53,7 @@ def describe_outcome(publication: Publication) -> str:
         except Exception as error:  # noqa: BLE001 - whatever the exporter raises is the result
             return f"refuses: {_in_a_line(error)}"
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # onnxruntime warns of each size unlike the declared one; the table says it once
+        options.log_severity_level = 3  # onnxruntime warns of each undeclared size; the table reports it once
         return _compare(model, onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"]))
 
 
@@ -107,7 +108,7 @@ def _compare(model: DescribedModel, session: onnxruntime.InferenceSession) -> st
 
 
 def _sizes(model: DescribedModel, *, batch: int, steps: int) -> dict[str, int]:
-    """Sizes of the dynamic axes: each sequence axis has one step more than the one before it."""
+    """Return sizes of the dynamic axes. Each sequence axis has one step more than the previous one."""
     sequences = [axis for axis in model.sizes if axis != "batch"]
     return {"batch": batch, **{axis: steps + number for number, axis in enumerate(sequences)}}
 

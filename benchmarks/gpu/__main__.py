@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu`: prove and measure on CUDA; write one table, as Markdown and JSON."""
+"""`python -m benchmarks.gpu`: verify and measure on CUDA, and write one table as Markdown and JSON."""
 
 import argparse
 import contextlib
@@ -30,7 +30,7 @@ _VERSIONS = ("rnnserve", "onnxruntime-gpu", "onnxruntime", "torch", "onnx", "nvi
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the steps; the exit status is 0 if everything held, 1 if something did not, 2 if something is missing."""
+    """Run the steps; the exit status is 0 if all checks passed, 1 if a check failed, 2 if something is missing."""
     args = _parse_arguments(argv)
     device = "cpu" if args.rehearse else "cuda"
     if fault := find_fault(needs_cuda=not args.rehearse):
@@ -62,10 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def find_fault(*, needs_cuda: bool) -> str:
-    """Return what is missing, in one line; empty if nothing is.
+    """Return a line that names the missing part, or an empty string if nothing is missing.
 
-    onnxruntime and onnxruntime-gpu are two distributions of one package: installed beside each other, the one that was
-    installed last has overwritten files of the other (onnxruntime #26996).
+    onnxruntime and onnxruntime-gpu are two distributions of one package. If both are installed, the later installation
+    has overwritten files of the earlier one (onnxruntime #26996).
     """
     names = {distribution.metadata["Name"] for distribution in importlib.metadata.distributions()}
     if {"onnxruntime", "onnxruntime-gpu"} <= names:
@@ -86,7 +86,7 @@ def find_fault(*, needs_cuda: bool) -> str:
 
 
 def render_table(rows: Sequence[Row], facts: Mapping[str, str], *, rehearsed: bool) -> str:
-    """Write the report as Markdown: where it was measured, the verdicts counted, and one table.
+    """Write the report as Markdown: the machine, the counts of the verdicts, and one table.
 
     Args:
         rows: Rows of all steps.
@@ -107,7 +107,7 @@ def render_table(rows: Sequence[Row], facts: Mapping[str, str], *, rehearsed: bo
 
 
 def _describe_hardware() -> dict[str, str]:
-    """Give facts about this machine and its versions, by name; those that cannot be found out are left out."""
+    """Return facts about this machine and its versions, by name. Unavailable facts are left out."""
     from rnnserve.load.machine import describe_machine
 
     facts = describe_machine()

@@ -1,6 +1,6 @@
 """The step about sizes: time and rounding of one layer, on the device and on the CPU, over batch and hidden sizes.
 
-The CPU has one thread, as in the server, and the faster of the two graphs that the server chooses from.
+As in the server, the CPU has one thread and runs the faster of the two graphs.
 """
 
 import statistics
@@ -42,7 +42,7 @@ class _Layer(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Give the final hidden state, (1, batch, hidden), of points (batch, sequence, features)."""
+        """Return the final hidden state (1, batch, hidden) of points (batch, sequence, features)."""
         _, state = self.layer(x)
         h_n: Tensor = state if isinstance(state, Tensor) else state[0]
         return h_n
@@ -114,20 +114,20 @@ def _rounding(
     limits = limits_for(device)
     limit = limits.sequence_rms_factor * rms(eager) + limits.sequence_rms_floor
     cpu, cuda = rms(_run(on_cpu, x)), rms(_run(session, x))
-    verdict = HELD if cuda <= limit else FAILED  # NaN is no distance
+    verdict = HELD if cuda <= limit else FAILED  # NaN counts as a failure
     subject = f"{cell} {module.layer.hidden_size}, batch {len(x)}"
     note = f"eager {rms(eager):.3g}"
     return Row("growth", subject, "distance from float64, root mean square", verdict, cpu, cuda, limit, note)
 
 
 def _run(session: ort.InferenceSession, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Run as the server does: arrays of the host go in and come out."""
+    """Run as the server does: inputs and outputs are arrays in host memory."""
     h_n: npt.NDArray[np.float32] = session.run(None, {"x": x}, RUN_OPTIONS)[0]
     return h_n
 
 
 def _bind(session: ort.InferenceSession, x: npt.NDArray[np.float32], device: str) -> ort.IOBinding:
-    """Bind arrays that stay on the device."""
+    """Bind arrays in the memory of the device."""
     binding = session.io_binding()
     binding.bind_ortvalue_input("x", ort.OrtValue.ortvalue_from_numpy(x, device, 0))
     binding.bind_output("h_n", device)
@@ -140,8 +140,8 @@ def _run_bound(session: ort.InferenceSession, binding: ort.IOBinding) -> None:
 
 
 def _microseconds(run: _Run) -> float:
-    """Time runs for a while; give the median, in microseconds."""
-    run()  # the first ones choose algorithms and allocate
+    """Time inference calls for a while and return the median in microseconds."""
+    run()  # the first calls choose algorithms and allocate
     run()
     times: list[float] = []
     end = time.perf_counter() + _SECONDS

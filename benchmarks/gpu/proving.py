@@ -1,6 +1,6 @@
-"""The steps about values: publish on the CPU; prove again, replay golden results and list nodes on the device.
+"""The steps about values: publish on the CPU, then verify, compare with reference outputs and list nodes on the device.
 
-The models: one of each cell, wide ones, and stacks of two layers in two directions.
+The models are single layers of each cell, wide layers, and stacks of two layers in two directions.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ from rnnserve.protos.repository_folders import version_folders
 from rnnserve.server.repository.providers import new_session, nodes_by_provider
 
 REPOSITORY = "gpu-models"
-"""The folder of the published models, in the folder that the program works in; the step `publish` makes it anew."""
+"""The folder of the published models inside the working folder. The step `publish` creates it again."""
 
 _SEED = 13
 _RECURRENT = {"RNN", "GRU", "LSTM"}
@@ -41,9 +41,10 @@ class Subject:
     """A model.
 
     Attributes:
-        name: The model's.
-        architecture: A direction classifier's: its inputs have lengths and initial states, its outputs every state.
-        falls_back: Whether onnxruntime runs its recurrent operators on the CPU, also with CUDA.
+        name: Name of the model.
+        architecture: Architecture of a direction classifier. Its inputs include lengths and initial states, and its
+            outputs include every state.
+        falls_back: Whether onnxruntime runs its recurrent operators on the CPU even with CUDA.
     """
 
     name: str
@@ -58,34 +59,34 @@ SUBJECTS = (
         for cell in _CELLS
     ),
     *(Subject(f"{cell}_wide", Architecture(cell=cell, hidden=128)) for cell in _CELLS),
-    # cuDNN has relu, too; onnxruntime's CUDA provider takes RNN with tanh only.
+    # cuDNN also supports relu, but onnxruntime's CUDA provider takes RNN with tanh only.
     Subject("rnn_relu", Architecture(nonlinearity="relu"), falls_back=True),
 )
 
 
 def publish_models(work: Path, device: str) -> Iterator[Row]:
-    """Publish every model: export, proof and golden results, all on the CPU whatever the device is."""
-    shutil.rmtree(work / REPOSITORY, ignore_errors=True)  # no step may take a model of an earlier run for this one's
+    """Publish every model: export, verification and reference outputs, all on the CPU whatever the device is."""
+    shutil.rmtree(work / REPOSITORY, ignore_errors=True)  # no step may use a model of an earlier run
     return _of_each("publish", _publish, work, device)
 
 
 def prove_models(work: Path, device: str) -> Iterator[Row]:
-    """Prove each model.onnx on the device, and show how far rounding moves values there and on the CPU."""
+    """Verify each model.onnx on the device, and show how far rounding moves values there and on the CPU."""
     return _of_each("proof", _prove, work, device)
 
 
 def replay_golden(work: Path, device: str) -> Iterator[Row]:
-    """Replay each model's golden results on the device."""
+    """Compare each model's outputs on the device with its reference outputs."""
     return _of_each("golden", _replay, work, device)
 
 
 def list_nodes(work: Path, device: str) -> Iterator[Row]:
-    """List which nodes of each model.onnx fell back to the CPU, in a session as the server makes it."""
+    """List the nodes of each model.onnx that fell back to the CPU, in a session with the server's settings."""
     return _of_each("nodes", _nodes, work, device)
 
 
 def published_version(work: Path, subject: Subject) -> Version:
-    """Read the version that the step `publish` has published. Raises BenchmarkError if there is none."""
+    """Read the version that the step `publish` has published. Raises BenchmarkError if it doesn't exist."""
     repository = work / REPOSITORY
     if not (repository / subject.name).is_dir():
         raise BenchmarkError("it was not published: see the step publish")
@@ -93,7 +94,7 @@ def published_version(work: Path, subject: Subject) -> Version:
 
 
 def replay_row(step: str, subject: Subject, version: Version, device: str, run: Inference) -> Row:
-    """Replay the golden results of a version, and judge them by the manifest's limits for the device."""
+    """Compare a version with its reference outputs, and judge it by the manifest's limits for the device."""
     limits = next((limits for limits in version.manifest.replay_limits if limits.device == device), None)
     if limits is None:
         raise BenchmarkError(f"its manifest has no limits for golden results on {device}")
@@ -104,12 +105,12 @@ def replay_row(step: str, subject: Subject, version: Version, device: str, run: 
 
 
 def place_nodes(subject: Subject, device: str, nodes: Mapping[str, Mapping[str, int]]) -> Row:
-    """Judge where nodes run: recurrent operators on the device, except where they are known to fall back.
+    """Judge the placement of nodes: recurrent operators run on the device unless they are known to fall back.
 
     Args:
         subject: The model.
         device: "cpu" or "cuda".
-        nodes: Number of nodes of each operator, by provider, as `nodes_by_provider` gives them.
+        nodes: Number of nodes of each operator, by provider, as `nodes_by_provider` returns them.
     """
     wanted = PROVIDERS[device][0]
     outside = {op: count for provider, ops in nodes.items() if provider != wanted for op, count in ops.items()}
@@ -130,7 +131,7 @@ def _of_each(step: str, find: Callable[[Path, str, Subject], Iterable[Row]], wor
 
 
 def _publication(subject: Subject) -> Publication:
-    """Make the model, with random weights that are the same each time."""
+    """Make the model with random weights that are the same every time."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         classifier = DirectionClassifier.of(subject.architecture).eval()

@@ -1,4 +1,4 @@
-"""The results: a row for each thing that held, did not hold, or was measured."""
+"""The results: a row for each check that passed or failed, and for each measurement."""
 
 import dataclasses
 import json
@@ -18,14 +18,14 @@ class Row:
     """One result.
 
     Attributes:
-        step: The step that found it.
+        step: The step that found the result.
         subject: The model, or the sizes.
-        what: What was tried or measured, with its unit.
-        verdict: `HELD` or `FAILED` where something is promised, else `MEASURED`.
-        cpu: The figure on the CPU; None where there is none.
-        cuda: The figure on CUDA.
-        limit: What is allowed on CUDA.
-        note: More about it, or the reason why it failed; one line.
+        what: The check or the measurement, with its unit.
+        verdict: `HELD` or `FAILED` for a promise, `MEASURED` for a measurement.
+        cpu: The figure on the CPU, or None.
+        cuda: The figure on CUDA, or None.
+        limit: The limit for CUDA.
+        note: More about the result, or the reason why it failed, in one line.
     """
 
     step: str
@@ -39,12 +39,12 @@ class Row:
 
 
 def to_line(row: Row) -> str:
-    """Write a row as one line of JSON; infinity and NaN become text, since JSON has no numbers for them."""
+    """Write a row as one line of JSON. Infinity and NaN become text because JSON has no numbers for them."""
     return json.dumps({name: _json_value(value) for name, value in dataclasses.asdict(row).items()}, allow_nan=False)
 
 
 def from_line(line: str) -> Row:
-    """Read what `to_line` wrote."""
+    """Read a line of `to_line`."""
     fields: dict[str, Any] = json.loads(line)
     for name in ("cpu", "cuda", "limit"):
         if fields[name] is not None:
@@ -53,7 +53,7 @@ def from_line(line: str) -> Row:
 
 
 def rows_or_failure(step: str, subject: str, find: Callable[[], Iterable[Row]]) -> Iterator[Row]:
-    """Give the rows that `find` gives, and where it raises, a row that says so: other subjects are still tried."""
+    """Yield the rows of `find`, and a row for its exception if it raises, so that other subjects are still tried."""
     try:
         yield from find()
     except Exception as error:  # noqa: BLE001 - whatever a driver, a library or a model raises is the result
@@ -62,7 +62,7 @@ def rows_or_failure(step: str, subject: str, find: Callable[[], Iterable[Row]]) 
 
 
 def one_line(text: str) -> str:
-    """Put text into one line, cut where it is long."""
+    """Put text into one line, and cut it if it is too long."""
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_NOTE else f"{line[:_LONGEST_NOTE]}…"
 

@@ -1,4 +1,4 @@
-"""The step about the server: it serves every model on the device, and its answers are the golden results."""
+"""The step about the server: it serves every model on the device, and its outputs are the reference outputs."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ _READY_SECONDS = 60.0
 
 
 def serve_models(work: Path, device: str) -> Iterator[Row]:
-    """Start a server on the device; ask each model for its golden results over gRPC, and what it says of itself."""
+    """Start a server on the device; over gRPC, compare the reference outputs and read the metadata of each model."""
     settings = Settings(provider=device, graph="native")
     with serve(work / REPOSITORY, settings) as server, Client(server.address) as client:
         for subject in SUBJECTS:
@@ -26,7 +26,7 @@ def serve_models(work: Path, device: str) -> Iterator[Row]:
 def _ask(client: Client, work: Path, device: str, subject: Subject) -> Iterable[Row]:
     name, version = subject.name, published_version(work, subject)
     deadline = time.monotonic() + _READY_SECONDS
-    while not client.is_ready(name):  # it is loaded in the background
+    while not client.is_ready(name):  # the server loads it in the background
         if time.monotonic() > deadline:
             raise BenchmarkError(f"it does not serve within {_READY_SECONDS:g} s; the server's log says why")
         time.sleep(0.2)

@@ -1,7 +1,7 @@
-"""A step, in a process of its own: `python -m benchmarks.gpu.step_process STEP FOLDER DEVICE FILE`.
+"""A step in a separate process: `python -m benchmarks.gpu.step_process STEP FOLDER DEVICE FILE`.
 
-The process appends its rows to the file as it finds them. So what a step has found stays where it crashes, hangs, or is
-killed; and the next step begins with a CUDA that no error has spoiled.
+The process appends its rows to the file as it finds them. So the file keeps the rows of a step that crashes, hangs, or
+is killed. The next step begins with a CUDA context that no error has spoiled.
 """
 
 import importlib
@@ -23,20 +23,20 @@ STEPS: Mapping[str, tuple[str, str]] = {
     "serving": ("benchmarks.gpu.serving", "serve_models"),
     "growth": ("benchmarks.gpu.growth", "measure_growth"),
 }
-"""The steps in their order: the module and the function, which gives rows for a folder and a device."""
+"""The steps in their order: the module and the function, which yields rows for a folder and a device."""
 
 
 def run_step(step: str, work: Path, device: str, seconds: float) -> list[Row]:
-    """Run a step to its end, or until it has taken too long.
+    """Run a step to its end, or until its time is over.
 
     Args:
         step: One of `STEPS`.
         work: The folder that all steps work in.
         device: "cuda", or "cpu" to rehearse.
-        seconds: Seconds that it may take.
+        seconds: Time limit of the step in seconds.
 
     Returns:
-        Its rows; where it did not end by itself and well, a last one says so.
+        The rows of the step. If the step failed or ran out of time, a last row reports that.
     """
     file = work / f"{step}.jsonl"
     file.unlink(missing_ok=True)
@@ -57,7 +57,7 @@ def run_step(step: str, work: Path, device: str, seconds: float) -> list[Row]:
 
 
 def main(step: str, work: Path, device: str, file: Path) -> None:
-    """Run a step in this process, and append its rows to the file."""
+    """Run a step in this process and append its rows to the file."""
     module, function = STEPS[step]
 
     def find() -> Iterator[Row]:
@@ -73,7 +73,7 @@ def main(step: str, work: Path, device: str, file: Path) -> None:
 
 
 def _load_cuda() -> None:
-    """Load CUDA's libraries, which no search path contains, before the first session.
+    """Load CUDA's libraries before the first session, because no search path contains them.
 
     Raises:
         RuntimeError: If CUDA does not work any more.

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.growth`: measure what each size costs; write tables and JSON."""
+"""`python -m benchmarks.growth`: measure the cost of each size, and write tables and JSON."""
 
 import argparse
 import resource
@@ -24,11 +24,11 @@ _NOTES = [
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the measurements; the exit status is 0 if all points were measured."""
+    """Run the measurements. The exit status is 0 if all points were measured."""
     args = _parse_arguments(argv)
     find_h2load()
     run_module("benchmarks.growth.make_models", args.work / "growth-models")
-    # Each connection is an open file on either side.
+    # Each connection is an open file in the server and in the load generator.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     description = describe_run()
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.monotonic()
     found = []
     for number, size in enumerate(chosen, 1):
-        # Each size has its share of the time, and what those before it have left.
+        # Each size has its share of the time, and the time that earlier sizes have left.
         deadline = began + 60 * args.minutes * number / len(chosen)
         found.append(_measure(size, args, deadline))
     lines = [line for growth in found for line in (*growth.lines(), "")]

@@ -1,9 +1,9 @@
-"""The models of `make growth`: `python -m benchmarks.growth.make_models FOLDER`, a process of its own that loads torch.
+"""The models of `make growth`: `python -m benchmarks.growth.make_models FOLDER`, a separate process that loads torch.
 
 ::
 
     <FOLDER>/hidden/rnn_<size>/    a model of each hidden size
-            /copies/copy_<number>/ the smallest of them under other names
+            /copies/copy_<number>/ the smallest model under other names
             /sources.sha256        digest of the sources; the folder is made again if it differs
 """
 
@@ -18,7 +18,7 @@ from rnnserve.protos.artifact import MANIFEST, Version, dump_manifest, read_vers
 
 
 def make_models(folder: Path) -> None:
-    """Write the folder, unless it exists with the digest of the same sources."""
+    """Write the folder unless it exists with the digest of the same sources."""
     with make_anew(folder, Path(__file__), repr((HIDDEN_SIZES, MODEL_COUNTS))) as is_missing:
         if is_missing:
             for hidden in HIDDEN_SIZES:
@@ -29,7 +29,7 @@ def make_models(folder: Path) -> None:
 
 
 def publish_copy(version: Version, model: Path) -> None:
-    """Publish a version again, under the name of its folder."""
+    """Publish a version again under the name of its folder."""
     manifest = manifest_pb2.Manifest()
     manifest.CopyFrom(version.manifest)
     manifest.model = model.name

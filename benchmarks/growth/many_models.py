@@ -1,7 +1,7 @@
-"""The measurement of the number of models: start, memory, requests to one of them and to all, and a scrape.
+"""The measurement of the number of models: start, memory, requests to one model and to all models, and a scrape.
 
-The bound is onnxruntime alone: `python -m benchmarks.growth.many_models REPOSITORY` loads each model, prints how many
-there are, and keeps them until it is terminated, so that its memory can be read.
+The bound is onnxruntime alone: `python -m benchmarks.growth.many_models REPOSITORY` loads each model and prints the
+number of models. It keeps the models until it is terminated, so that the benchmark can read its memory.
 """
 
 import itertools
@@ -36,10 +36,10 @@ _READY_PATTERN = r"sessions: (\d+)"
 def measure_models(
     size: Size, points: Sequence[int], rounds: int, seconds: float, deadline: float, work: Path
 ) -> Growth:
-    """Start a server for each number of models, and bare sessions with the same files; measure both.
+    """Start a server for each number of models, and bare sessions with the same files. Measure both.
 
-    The arguments are as for `turns.measure_size`. A number that would need more memory than is free, by what the number
-    before it took, is not measured.
+    The arguments are the same as for `turns.measure_size`. The function estimates the memory for a number of models
+    from the previous number. It doesn't measure a number of models that needs more than the free memory.
     """
     resident: dict[int, float] = {}
 
@@ -82,7 +82,7 @@ def _measure(count: int, seconds: float, work: Path) -> tuple[Metrics, Metrics]:
 
 
 def _send_to_all(port: int, messages: Sequence[bytes], seconds: float) -> None:
-    """Send these messages in turn for some time, 32 at once, and wait for the answers."""
+    """Send these messages in turn for some time, 32 at once, and wait for the responses."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         infer: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(INFER_METHOD)
         until, turn = time.monotonic() + seconds, itertools.cycle(messages)
@@ -106,7 +106,7 @@ def _start_and_memory(process: ServerProcess) -> dict[str, float]:
 
 
 def _check_memory(resident: dict[int, float], count: int) -> None:
-    """Refuse a number of models that needs more memory than is free, by what the largest measured number takes."""
+    """Refuse a number of models that needs more than the free memory, judging by the largest measured number."""
     smaller = max((point for point in resident if point < count), default=0)
     if not smaller:
         return

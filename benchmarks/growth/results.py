@@ -1,4 +1,4 @@
-"""What was measured of a size: the rounds at each point, and why a point has none."""
+"""The measurements of a size: the rounds at each point, and the reason why a point has none."""
 
 import dataclasses
 import itertools
@@ -19,7 +19,7 @@ class Growth:
     Attributes:
         size: The size.
         rounds: The rounds of the fast path and of the bound, by point and name.
-        failures: Why a point was not measured, by point.
+        failures: The reason why a point was not measured, by point.
     """
 
     size: Size
@@ -27,18 +27,18 @@ class Growth:
     failures: dict[int, str] = dataclasses.field(default_factory=dict)
 
     def add(self, point: int, fast_path: Metrics, bound: Metrics) -> None:
-        """Add what a turn of both measured."""
+        """Add the metrics of a turn of both."""
         rounds = self.rounds.setdefault(point, {FAST_PATH: [], self.size.bound: []})
         rounds[FAST_PATH].append(fast_path)
         rounds[self.size.bound].append(bound)
 
     def fail(self, point: int, reason: str) -> None:
-        """Leave a point out, and what was measured of it."""
+        """Leave a point out, and discard its measurements."""
         self.rounds.pop(point, None)
         self.failures[point] = reason
 
     def median(self, point: int, name: str, metric: str) -> float | None:
-        """Return the median of a metric over the rounds; None if it was not measured."""
+        """Return the median of a metric over the rounds, or None if it was not measured."""
         return median_of_rounds(self.rounds.get(point, {}), name, metric)
 
     def lines(self) -> list[str]:
@@ -48,7 +48,7 @@ class Growth:
         return [title, *([self._table()] if self.rounds else []), *self.failure_lines()]
 
     def failure_lines(self) -> list[str]:
-        """Say of each point that was not measured why."""
+        """Return a line with the reason for each point that was not measured."""
         return [f"NOT MEASURED {self.size.name} {point:,}: {why}" for point, why in sorted(self.failures.items())]
 
     def _table(self) -> str:
@@ -71,7 +71,7 @@ class Growth:
 
 
 def _powers(points: list[int], costs: list[float | None]) -> list[str]:
-    """Return the power of the size by which the cost grows from the point before: the slope on logarithmic axes."""
+    """Return the power of the size by which the cost grows from the previous point: the slope on logarithmic axes."""
     pairs = itertools.pairwise(zip(points, costs, strict=True))
     powers = [
         math.log(high / low) / math.log(end / start) if low and high else None for (start, low), (end, high) in pairs

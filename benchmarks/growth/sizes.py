@@ -1,4 +1,4 @@
-"""The sizes that grow: their points, the load at each point, and what bounds the cost."""
+"""The sizes that grow: their points, the load at each point, and the bound of the cost."""
 
 import dataclasses
 from collections.abc import Callable
@@ -10,13 +10,13 @@ MODEL_COUNTS = (1, 10, 50, 100, 200, 500)
 BARE_SESSIONS = "bare sessions"
 
 COST = "µs a request"
-"""The time divided by the answered requests: the inverse of the rate."""
+"""The time divided by the number of responses: the inverse of the rate."""
 
 CPU = "CPU µs"
 """The server's processor time divided by its requests, in user mode and in the kernel."""
 
 ROWS_A_RUN = "rows a run"
-"""Rows divided by runs of the model: how large the batches were."""
+"""Rows divided by inference calls of the model: the mean size of a batch."""
 
 _COSTS = (COST, CPU, ROWS_A_RUN, "p50 ms", "p99 ms")
 _MODEL_COSTS = (
@@ -35,7 +35,7 @@ def model_of(hidden: int) -> str:
 
 
 def copy_name(number: int) -> str:
-    """Return the name of a copy of the smallest model, from 0 on."""
+    """Return the name of a copy of the smallest model. Numbers begin at 0."""
     return f"copy_{number:03d}"
 
 
@@ -47,7 +47,7 @@ class Load:
         hidden: Hidden size of the model.
         length: Steps of each row.
         rows: Rows of each request.
-        in_flight: Requests under way at once, a multiple of `connections`.
+        in_flight: Requests in flight at once, a multiple of `connections`.
         connections: HTTP/2 connections.
     """
 
@@ -64,13 +64,14 @@ class Size:
 
     Attributes:
         name: Name for `--only`.
-        title: Title of the table: what is measured.
+        title: Title of the table.
         points: Its values.
         quick: Its values with `--quick`.
-        bound: What bounds the cost: `CONSTANT` of `server_names`, at the same load, or `SESSION_RUN`, with all rows
-            in flight as one batch, and the median of its runs; for the number of models, `BARE_SESSIONS`.
-        load: The load at a value; None for the number of models, which is measured in its own way.
-        metrics: What is shown.
+        bound: The bound of the cost. `CONSTANT` of `server_names` has the same load. `SESSION_RUN` has all rows in
+            flight as one batch, and its figure is the median of its inference calls. `BARE_SESSIONS` is for the number
+            of models.
+        load: The load at a value. None for the number of models, because `many_models` measures it.
+        metrics: The metrics in the table.
     """
 
     name: str

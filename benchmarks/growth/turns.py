@@ -1,7 +1,7 @@
-"""The measurement of a size other than the number of models: h2load asks the fast path and its bound by turns.
+"""The measurement of a size other than the number of models: h2load loads the fast path and its bound in turns.
 
-The fast path has one server for all points. In each round every point has a turn, of the fast path and of the bound one
-after the other; the next round visits the points in the opposite order, so that a slower minute never bends the curve.
+The fast path has one server for all points. In each round every point has a turn, first of the fast path and then of
+the bound. The next round visits the points in the opposite order, so that a slower minute never bends the curve.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ OUT_OF_TIME = "the time that --minutes gives was used up"
 
 _TIMEOUT_S = 30.0
 _MAX_QUEUE = 16384
-"""Requests that may wait in the measured server: its default, 4,096, would refuse some of 5,000 at once."""
+"""Limit of pending requests in the measured server. Its default, 4,096, would refuse some of 5,000 at once."""
 
 _SPARE_FILES = 256
-"""Open files of a server or load generator beside its connections: libraries, models, pipes."""
+"""Open files of a server or load generator in addition to its connections: libraries, models, pipes."""
 
 _Turn = Callable[[Load, BenchmarkRequest], Metrics]
 
@@ -50,10 +50,10 @@ def measure_size(size: Size, points: Sequence[int], rounds: int, seconds: float,
         rounds: Number of rounds.
         seconds: Duration of a turn's measurement.
         deadline: The moment of `time.monotonic` after which no turn begins.
-        work: Folder with the models, and for logs.
+        work: Folder for logs. It contains the models.
 
     Raises:
-        BenchmarkError: If a server does not start, or ends.
+        BenchmarkError: If a server does not start, or ends early.
     """
     if size.load is None:
         raise ValueError(f"{size.name} has no load")
@@ -83,9 +83,9 @@ def measure_points(
     deadline: float,
     measure: Callable[[int], tuple[Metrics, Metrics]],
 ) -> Growth:
-    """Measure every point in each round, in alternating order; one that fails is left out from then on.
+    """Measure every point in each round, in alternating order. A point that fails is left out from then on.
 
-    The arguments are as for `measure_size`; `measure` measures the fast path and its bound at a point.
+    The arguments are the same as for `measure_size`; `measure` measures the fast path and its bound at a point.
     """
     found = Growth(size)
     for number in range(1, rounds + 1):
@@ -110,14 +110,14 @@ def measure_points(
 def serve_fast_path(
     repository: Path, log: Path, timeout_s: float = 60.0, options: Sequence[str] = ()
 ) -> contextlib.AbstractContextManager[ServerProcess]:
-    """Start this server on a repository, with room for all requests in flight; it ends with the context."""
+    """Start this server on a repository, with room for all requests in flight. The server ends with the context."""
     options = ["--grpc-port", "0", f"--max-queue={_MAX_QUEUE}", "--no-http", *options]
     command = [servers.CONSOLE_SCRIPT, "serve", str(repository), *options]
     return servers.running_rnnserve(FAST_PATH, command, log, timeout_s=timeout_s)
 
 
 def make_request(repository: Path, load: Load) -> BenchmarkRequest:
-    """Draw the points of a request, the same each time; its logits are those of the published model in onnxruntime."""
+    """Draw the points of a request, the same each time. Its logits are onnxruntime's outputs of the published model."""
     shape = (load.rows, load.length, 2)
     input = np.random.default_rng(13).uniform(-1, 1, shape).astype(np.float32)  # (batch, sequence, features)
     session = ort.InferenceSession(
@@ -134,11 +134,11 @@ def make_request(repository: Path, load: Load) -> BenchmarkRequest:
 def turn_of_fast_path(
     fast_path: ServerProcess, load: Load, model: str, request: BenchmarkRequest, seconds: float, work: Path
 ) -> Metrics:
-    """Check an answer of this server and load it for some time; its own counts give `CPU` and `ROWS_A_RUN`.
+    """Check a response of this server, then load it for some time. `CPU` and `ROWS_A_RUN` come from its counts.
 
     Raises:
         LoadGeneratorFailed: If h2load fails, or requests do.
-        WrongAnswer: If the answer is not as expected.
+        WrongAnswer: If the response is not as expected.
     """
     message = encode_request(model, request)
     response_bytes = _check_and_size_answer(fast_path, message, request)
@@ -149,7 +149,7 @@ def turn_of_fast_path(
 
 
 def _check_and_size_answer(server: ServerProcess, message: bytes, request: BenchmarkRequest) -> int:
-    """Ask once, compare the logits, and return the size of the response in bytes."""
+    """Send one request, compare the logits, and return the size of the response in bytes."""
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         infer: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(INFER_METHOD)
         try:
@@ -162,7 +162,7 @@ def _check_and_size_answer(server: ServerProcess, message: bytes, request: Bench
 
 @contextlib.contextmanager
 def _running_bound(bound: str, repository: Path, first: Load, seconds: float, work: Path) -> Iterator[_Turn]:
-    """Start what bounds the fast path, and yield what measures it at a load."""
+    """Start the bound of the fast path, and yield a function that measures it at a load."""
     if bound == CONSTANT:
         model = model_of(first.hidden)
         folder = servers.folder_of_server(work, CONSTANT, model)
@@ -178,14 +178,14 @@ def _running_bound(bound: str, repository: Path, first: Load, seconds: float, wo
     def run(load: Load, request: BenchmarkRequest) -> Metrics:
         batches = write_batches(work / "growth-batches.npz", [[request] * load.in_flight])
         measured = measure_model(graphs_of(repository / model_of(load.hidden) / "1"), batches, seconds)
-        # The median, since a bound must not be too high: other work on the machine lengthens some of the runs.
+        # The median, because a bound must not be too high: other work on the machine slows some of the calls.
         return {COST: 1e3 * measured["p50 ms"] / load.in_flight}
 
     yield run
 
 
 def _ask(server: ServerProcess, load: Load, message: bytes, response_bytes: int, seconds: float, work: Path) -> Metrics:
-    # h2load's clients connect within the warm-up, some 4,000 a second.
+    # h2load's clients connect within the warm-up, at about 4,000 connections per second.
     warm_up = 0.3 + load.connections / 2000
     settings = LoadSettings("h2load", load.in_flight, load.connections, warm_up=warm_up)
     metrics = run_h2load(settings, seconds, grpc_target(server.port, message, response_bytes), work)

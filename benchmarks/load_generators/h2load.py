@@ -1,6 +1,6 @@
 """h2load: a load generator in C++ for HTTP/2 and HTTP/1.1, without support for gRPC.
 
-It counts every response with HTTP status 200 as a success, and errors of gRPC have this status too. An error has no
+It counts every response with HTTP status 200 as a success, but gRPC errors have this status as well. An error has no
 message, so the number of received bytes shows whether there were errors.
 """
 
@@ -20,18 +20,18 @@ from benchmarks.scenarios import LoadSettings
 _NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 _MISSING_BYTES_LIMIT = 0.01
-"""Share of the expected bytes that may be missing: responses under way when the time ends."""
+"""Share of the expected bytes that may be missing, because some responses are in flight when the time ends."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """What is sent where, and the bytes of data in an answer that is no error.
+    """The requests, their address, and the data bytes of a successful response.
 
     Attributes:
-        url: Address of what is asked.
+        url: URL of the requests.
         fields: Header fields.
         body: Body of all requests.
-        answer_bytes: Size of the body of an answer; for gRPC, with the frame around its message.
+        answer_bytes: Size of the body of a response. For gRPC it includes the frame around the message.
         options: More options of h2load.
     """
 
@@ -45,7 +45,7 @@ class Target:
 def grpc_target(
     port: int, message: bytes, response_bytes: int, headers: Mapping[str, str] = _NO_HEADERS, host: str = "127.0.0.1"
 ) -> Target:
-    """Describe calls with an encoded request, whose responses have so many bytes. `headers` are their metadata."""
+    """Describe calls with an encoded request and the size of its response. `headers` are the metadata of the calls."""
     fields = {"content-type": "application/grpc", "te": "trailers", **headers}
     answer_bytes = response_bytes + len(add_grpc_frame(b""))
     return Target(f"http://{host}:{port}{INFER_METHOD}", fields, add_grpc_frame(message), answer_bytes)
@@ -105,10 +105,12 @@ def _run(options: Sequence[str], target: Target, work: Path, timeout_s: float) -
 
 
 def parse_output(text: str, answer_bytes: int) -> dict[str, float]:
-    """Read "requests/s", "requests" and "mean ms" from h2load's output. An answer that is no error has so many bytes.
+    """Read "requests/s", "requests" and "mean ms" from h2load's output.
+
+    A successful response has `answer_bytes` bytes.
 
     Raises:
-        LoadGeneratorFailed: If requests failed, or fewer bytes were received than that number of answers has.
+        LoadGeneratorFailed: If requests failed, or h2load received fewer bytes than that number of responses has.
     """
     rate = re.search(r"^finished in .*?, ([\d.]+) req/s", text, re.MULTILINE)
     counts = re.search(r"(\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text)
@@ -120,7 +122,7 @@ def parse_output(text: str, answer_bytes: int) -> dict[str, float]:
     if not done or succeeded < done or failed or errored or late:
         raise LoadGeneratorFailed(f"h2load: of {done} requests {succeeded} succeeded")
     expected = succeeded * answer_bytes
-    # One response more: where each takes long, few come, and the one under way is a larger share of them.
+    # Allow one more response: if each takes long, few arrive, and the one in flight is a larger share of them.
     if int(data[1]) < expected * (1 - _MISSING_BYTES_LIMIT) - answer_bytes:
         raise LoadGeneratorFailed(
             f"h2load: {succeeded} responses have {data[1]} bytes, expected {expected}: some are errors"

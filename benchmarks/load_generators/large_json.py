@@ -1,6 +1,6 @@
-"""A client that posts 16 MiB of JSON again and again, until it is killed: `python -m … PORT MODEL`.
+"""A client that posts 16 MiB of JSON again and again until it is killed: `python -m … PORT MODEL`.
 
-It prints a line when its first request has been answered, and ends if one is refused.
+It prints a line when its first request succeeds, and ends if the server refuses one.
 """
 
 import sys
@@ -10,18 +10,18 @@ import numpy as np
 import orjson
 
 _ROWS, _STEPS = 4096, 104
-"""Of points: 3.4 MB as float32, which a message to the server may have, and somewhat more than 16 MiB as text."""
+"""Shape of the points: 3.4 MB as float32, within the server's message limit, and somewhat more than 16 MiB as text."""
 
 
 def large_body() -> bytes:
-    """Write the body: walks (batch, sequence, features), and the logits are asked for."""
+    """Write the body: walks (batch, sequence, features), with a request for the logits."""
     walks = np.random.default_rng(5).normal(size=(_ROWS, _STEPS, 2))
     tensor = {"name": "input", "datatype": "FP32", "shape": list(walks.shape), "data": walks}
     return orjson.dumps({"inputs": [tensor], "outputs": [{"name": "logits"}]}, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def main(port: int, model: str) -> None:
-    """Post until a request is refused, or for ever."""
+    """Post until the server refuses a request, or forever."""
     body = large_body()
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     is_first = True

@@ -1,4 +1,4 @@
-"""perf_analyzer: Triton's load generator. It measures latency from the actual sending of a request, not the planned."""
+"""perf_analyzer: Triton's load generator. It measures latency from the actual sending time, not the planned time."""
 
 import contextlib
 import csv
@@ -14,14 +14,14 @@ from benchmarks.errors import LoadGeneratorFailed, Saturated
 from benchmarks.scenarios import LoadSettings
 
 _SATURATED = ("No valid requests recorded within time interval", "had error: CANCELLED")
-"""Its messages if requests come faster than they are answered: no request begins and ends within a window, or so many
-are under way at the end that it cancels them."""
+"""Its messages if requests come faster than responses. Either no request begins and ends within a window, or
+perf_analyzer cancels the many requests that are still in flight at the end."""
 
 _LOOK_SECONDS = 0.5
-"""Seconds between two looks at whether it, or the server, has ended."""
+"""Seconds between two checks whether perf_analyzer or the server has ended."""
 
 _WINDOWS = 3
-"""It measures in three windows or more. Its own test of stability is off: rounds and medians replace it."""
+"""It measures in three or more windows. Its test of stability is off because rounds and medians replace it."""
 
 
 def run_perf_analyzer(
@@ -36,15 +36,15 @@ def run_perf_analyzer(
         model: Name of the model.
         data: The requests, from `requests.perf_analyzer_input`.
         work: A folder for perf_analyzer's files.
-        check_server: A function that raises what is to be raised where the server has ended; perf_analyzer would wait
-            for it.
+        check_server: A function that raises an error if the server has ended. Otherwise perf_analyzer would wait for
+            the server.
 
     Returns:
         "inferences/s", "p50 ms" and "p99 ms".
 
     Raises:
         LoadGeneratorFailed: If perf_analyzer fails, or requests do.
-        Saturated: If the server answers so much slower than the rate that there are no figures.
+        Saturated: If the server responds so much slower than the rate that there are no figures.
         MissingDependency: If perf_analyzer cannot be installed.
     """
     PERF_ANALYZER.ensure()
@@ -85,10 +85,10 @@ def run_perf_analyzer(
 
 
 def _run(command: Sequence[str], timeout_s: float, check_server: Callable[[], None]) -> tuple[int, str]:
-    """Run perf_analyzer, and give its status and what it said.
+    """Run perf_analyzer and return its exit status and its output.
 
-    The command is a script that starts the program. Both are in a session of their own, and are ended together where
-    they do not end by themselves.
+    The command is a script that starts the program. Both run in a separate session. At the end, the function kills both
+    if they are still running.
 
     Raises:
         TimeoutError: If they have not ended after `timeout_s` seconds.
@@ -113,7 +113,7 @@ def _run(command: Sequence[str], timeout_s: float, check_server: Callable[[], No
 
 
 def parse_report(text: str) -> dict[str, float]:
-    """Read "inferences/s", "p50 ms" and "p99 ms" from perf_analyzer's CSV report, which has microseconds.
+    """Read "inferences/s", "p50 ms" and "p99 ms" from perf_analyzer's CSV report, whose times are in microseconds.
 
     Raises:
         LoadGeneratorFailed: If the report is not one row, or lacks a column.

@@ -1,6 +1,6 @@
 """BentoML: `bentoml serve benchmarks.peers.bentoml_service:WalkService`.
 
-The environment says which model: BENCH_MODEL, a path.
+The environment variable BENCH_MODEL is the path of the model.
 """
 
 import os
@@ -13,7 +13,7 @@ from benchmarks.peers.walk_model import MAX_BATCH, WalkModel
 
 @bentoml.service(workers=1, metrics={"enabled": False}, logging={"access": {"enabled": False}})
 class WalkService:
-    """Takes {"input": (batch, sequence, features)}, and gives the logits (batch, classes)."""
+    """Takes {"input": (batch, sequence, features)}, and returns the logits (batch, classes)."""
 
     def __init__(self) -> None:
         """Load the model."""
@@ -21,6 +21,6 @@ class WalkService:
 
     @bentoml.api(batchable=True, max_batch_size=MAX_BATCH)  # type: ignore[untyped-decorator]
     def predict(self, input: np.ndarray) -> np.ndarray:
-        """Run a batch, which BentoML has joined."""
+        """Run a batch that BentoML has joined."""
         logits: np.ndarray = self._model.run(input.astype(np.float32))
         return logits

@@ -1,4 +1,4 @@
-"""The fast path's upper limit: `python -m benchmarks.peers.constant RESPONSE` answers with a file's bytes.
+"""The fast path's upper limit: `python -m benchmarks.peers.constant RESPONSE` responds with a file's bytes.
 
 Its rate is the highest that gRPC, the fast path's loop and the machine allow for a server that does nothing else.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnserve.server import choose_polling
 
-choose_polling()  # before grpc is imported, as `rnnserve serve` does
+choose_polling()  # before the import of grpc, as `rnnserve serve` does
 
 import grpc  # noqa: E402
 
@@ -20,7 +20,7 @@ from rnnserve.server.fast_path.fast_path import FastPath  # noqa: E402
 
 
 class _Constant:
-    """Answers every request on arrival, so that no work is left."""
+    """Responds to every request on arrival, so that no work is left."""
 
     def __init__(self, response: bytes) -> None:
         self._response = response

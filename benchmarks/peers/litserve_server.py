@@ -1,6 +1,6 @@
-"""LitServe: FastAPI before a process that runs batches: `python -m benchmarks.peers.litserve_server PORT`.
+"""LitServe: FastAPI in front of a process that runs batches: `python -m benchmarks.peers.litserve_server PORT`.
 
-The environment says which model: BENCH_MODEL, a path.
+The environment variable BENCH_MODEL is the path of the model.
 """
 
 import os
@@ -14,7 +14,7 @@ from benchmarks.peers.walk_model import MAX_BATCH, WalkModel
 
 
 class _WalkApi(litserve.LitAPI):  # type: ignore[misc]  # of an unknown base
-    """Takes {"input": (batch 1, sequence, features)}, and gives {"logits": (batch 1, classes)}."""
+    """Takes {"input": (batch 1, sequence, features)}, and returns {"logits": (batch 1, classes)}."""
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe's signature
         self._model = WalkModel(os.environ["BENCH_MODEL"])

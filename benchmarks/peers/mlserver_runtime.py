@@ -9,7 +9,7 @@ from benchmarks.peers.walk_model import WalkModel
 
 
 class WalkRuntime(MLModel):  # type: ignore[misc]  # of an unknown base
-    """Answers requests of one input, "input", with "logits". MLServer joins requests that come together."""
+    """Responds to requests with one input, "input", with "logits". MLServer joins requests that come together."""
 
     async def load(self) -> bool:
         """Load the model that the settings name."""
@@ -17,7 +17,7 @@ class WalkRuntime(MLModel):  # type: ignore[misc]  # of an unknown base
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """Run a batch, which MLServer has joined."""
+        """Run a batch that MLServer has joined."""
         walks = NumpyCodec.decode_input(payload.inputs[0]).astype(np.float32)
         logits = NumpyCodec.encode_output("logits", self._model.run(walks))
         return InferenceResponse(model_name=self.name, outputs=[logits])

@@ -1,7 +1,7 @@
-"""mosec: a front in Rust, which hands batches to a Python worker: `python -m benchmarks.peers.mosec_server`.
+"""mosec: an HTTP gateway in Rust that hands batches to a Python worker: `python -m benchmarks.peers.mosec_server`.
 
-The environment says which model (BENCH_MODEL, a path), and in which form requests come (BENCH_FORM, "json" or
-"binary"); mosec itself reads `--port` and `--address`.
+The environment variable BENCH_MODEL is the path of the model. BENCH_FORM is the form of the requests, "json" or
+"binary". mosec itself reads `--port` and `--address`.
 """
 
 import os
@@ -17,7 +17,7 @@ _POINT = 8
 
 
 class _JsonWorker(Worker):  # type: ignore[misc]  # of an unknown base
-    """Takes {"input": (batch 1, sequence, features)}, and gives {"logits": (batch 1, classes)}."""
+    """Takes {"input": (batch 1, sequence, features)}, and returns {"logits": (batch 1, classes)}."""
 
     def __init__(self) -> None:
         self._model = WalkModel(os.environ["BENCH_MODEL"])
@@ -28,7 +28,7 @@ class _JsonWorker(Worker):  # type: ignore[misc]  # of an unknown base
 
 
 class _BinaryWorker(_JsonWorker):
-    """Takes the bytes of one walk (sequence, features), and gives those of its logits (classes)."""
+    """Takes the bytes of one walk (sequence, features), and returns the bytes of its logits (classes)."""
 
     def deserialize(self, data: bytes) -> Any:  # noqa: ANN401 - mosec's
         return np.frombuffer(data, np.float32).reshape(1, len(data) // _POINT, 2)

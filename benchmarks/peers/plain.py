@@ -1,6 +1,6 @@
-"""Textbook servers: `python -m benchmarks.peers.plain aio|threads MODEL MODEL.ONNX`, one onnxruntime run for a request.
+"""Textbook servers: `python -m benchmarks.peers.plain aio|threads MODEL MODEL.ONNX`, one inference call per request.
 
-They are what a tutorial on serving a model over gRPC shows, with grpc.aio, or with grpc.server and its thread pool.
+They are the servers of a tutorial on serving a model over gRPC, with grpc.aio, or with grpc.server and its thread pool.
 They implement the methods of the protocol that perf_analyzer calls. They do not check, batch or limit requests.
 """
 
@@ -78,7 +78,7 @@ async def _serve_with_aio(model: _ProtocolModel) -> None:
 
 
 def _make_servicer(methods: dict[str, Callable[[Any, Any], Any]]) -> rpc.GRPCInferenceServiceServicer:
-    """Return a servicer with these methods; the others stay unimplemented, as in grpcio's base class."""
+    """Return a servicer with these methods. The others stay unimplemented, as in grpcio's base class."""
     made: rpc.GRPCInferenceServiceServicer = type(
         "Textbook",
         (rpc.GRPCInferenceServiceServicer,),

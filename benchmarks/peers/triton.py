@@ -1,8 +1,8 @@
 """Triton from PyPI: the wheel of nvidia-pytriton contains `tritonserver` and its Python backend.
 
-The binary is run directly, since pytriton's wrapper fails with some versions of Python. Triton's ONNX Runtime backend,
-in C++, is in no package registry. So Triton is measured with the Python backend calling onnxruntime, and the results
-hold only for this combination.
+The benchmark starts the binary directly, because pytriton's wrapper fails with some versions of Python. Triton's ONNX
+Runtime backend, in C++, isn't in any package registry. So the benchmark measures Triton with the Python backend calling
+onnxruntime, and the results hold only for this combination.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ NOT_MEASURED = (
 )
 
 READY_PATTERN = r"Started GRPCInferenceService at 127\.0\.0\.1:(\d+)"
-"""Its output after its models are loaded and it answers; the group is its port."""
+"""Its output when its models are loaded and it responds. The group is its port."""
 
 HTTP_READY_PATTERN = r"Started HTTPService at 127\.0\.0\.1:(\d+)"
 
@@ -50,13 +50,14 @@ instance_group {{ count: 1 kind: KIND_CPU }}
 
 @dataclasses.dataclass(frozen=True)
 class TritonCommand:
-    """How Triton is started.
+    """The command that starts Triton.
 
     Attributes:
         command: The command line.
         environment: Environment variables.
-        folder: Where it starts. Its Python backend has a shell run a program beside it, by a path that it does not
-            quote: so the paths of the command line are relative to this folder, whose own may have spaces.
+        folder: Working folder. Triton's Python backend starts a helper program through a shell, with a path that it
+            does not quote. So the paths of the command line are relative to this folder, and the folder's path may have
+            spaces.
     """
 
     command: list[str]
@@ -79,13 +80,13 @@ def prepare_triton(
 
     Args:
         environment: The environment with nvidia-pytriton, onnxruntime and numpy.
-        folder: Folder of this server, which is written again.
+        folder: Folder of this server. The function writes it again.
         name: Name of the model.
         onnx: Path of its model.onnx.
         port: Port on 127.0.0.1.
         ragged: Whether requests with sequences of different lengths may share a batch.
-        sequences: Whether requests are steps of sequences, whose states the model keeps. It answers with them, too, as
-            this server does: perf_analyzer asks for all outputs of a model.
+        sequences: Whether requests are steps of sequences. Then the model keeps their states. Its responses include the
+            states, as this server's do, because perf_analyzer requests all outputs of a model.
         http_port: Port for HTTP on 127.0.0.1; None for gRPC alone.
 
     Raises:

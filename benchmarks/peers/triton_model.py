@@ -1,7 +1,7 @@
-"""The model of Triton's Python backend, which is copied into Triton's repository: one onnxruntime run for a batch.
+"""The model of Triton's Python backend, for a copy in Triton's repository: one onnxruntime call for a batch.
 
-If `allow_ragged_batch` lets Triton batch requests with sequences of different lengths, they are padded to the longest
-here.
+If `allow_ragged_batch` lets Triton batch requests with sequences of different lengths, the model pads them to the
+longest.
 """
 
 import json
@@ -21,11 +21,11 @@ class TritonPythonModel:
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        # name, num_layers, hidden: h_0, and of an LSTM c_0
+        # name, num_layers, hidden: h_0, and c_0 of an LSTM
         self._states = [(n.name, n.shape[0], n.shape[2]) for n in self._session.get_inputs() if n.name.endswith("_0")]
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer a batch of requests, whose inputs are (rows, sequence, features) float32."""
+        """Respond to a batch of requests, whose inputs are (rows, sequence, features) float32."""
         inputs = [backend.get_input_tensor_by_name(request, "input").as_numpy() for request in requests]
         rows = [len(input) for input in inputs]
         # (batch,) int64: the number of points of each row

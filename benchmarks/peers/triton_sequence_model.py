@@ -1,4 +1,4 @@
-"""The model of Triton's Python backend for sequences: a point a request, with the states in a dictionary."""
+"""The model of Triton's Python backend for sequences: one point per request, with the states in a dictionary."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ class TritonPythonModel:
         self._states: dict[int, Any] = {}
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer a batch of requests of different sequences, whose inputs are (1, 1, features) float32.
+        """Respond to a batch of requests of different sequences, whose inputs are (1, 1, features) float32.
 
         Each response has the logits (1, 2), and as h_n the states (1, layers, hidden), float32.
         """

@@ -1,6 +1,6 @@
-"""The model of the peers, as tutorials on serving have it: one onnxruntime run for a batch.
+"""The model of the peers, as in tutorials on serving: one onnxruntime call for a batch.
 
-It also runs in the environments of the servers that speak HTTP, and needs numpy and onnxruntime only.
+It also runs in the environments of the servers that speak HTTP, and needs only numpy and onnxruntime.
 """
 
 from collections.abc import Sequence
@@ -10,22 +10,22 @@ import numpy as np
 import onnxruntime as ort
 
 MAX_BATCH = 32
-"""Requests that share a run: as many as the benchmark has in flight."""
+"""Maximum number of requests in an inference call: the benchmark's number of requests in flight."""
 
 
 class WalkModel:
-    """A session with the settings of all measured servers: one thread for a run."""
+    """A session with the settings of all measured servers: one thread for an inference call."""
 
     def __init__(self, path: str) -> None:
         """Load model.onnx."""
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        # name, num_layers, hidden: h_0, and of an LSTM c_0; none of a model that does not take states
+        # name, num_layers, hidden: h_0, and c_0 of an LSTM; empty if the model doesn't take states
         self._states = [(n.name, n.shape[0], n.shape[2]) for n in self._session.get_inputs() if n.name.endswith("_0")]
 
     def run(self, input: Any, lengths: Any = None) -> Any:  # noqa: ANN401 - numpy's arrays, without its annotations in other environments
-        """Give the logits (batch, classes) of walks (batch, sequence, features), float32, each as long as it says."""
+        """Return the logits (batch, classes) of walks (batch, sequence, features) float32 with these lengths."""
         batch, sequence = input.shape[:2]
         zeros = {name: np.zeros((layers, batch, hidden), np.float32) for name, layers, hidden in self._states}
         whole = np.full(batch, sequence, np.int64)
@@ -33,6 +33,6 @@ class WalkModel:
         return self._session.run(["logits"], feeds)[0]
 
     def run_all(self, inputs: Sequence[Any]) -> list[Any]:
-        """Give the logits of requests, each (batch 1, sequence, features), by one run."""
+        """Return the logits of requests, each (batch 1, sequence, features), from one inference call."""
         logits = self.run(np.concatenate(inputs))
         return [logits[at : at + 1] for at in range(len(inputs))]
