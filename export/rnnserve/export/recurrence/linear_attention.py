@@ -19,12 +19,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import onnx_ir as ir
+import onnxruntime as ort
 
 from rnnserve.export.operators.graphs import NodesBefore, integers_of, remove_unused
 
 __all__ = ["LINEAR_ATTENTION", "use_linear_attention"]
 
 LINEAR_ATTENTION, _DOMAIN = "LinearAttention", "com.microsoft"
+_SINCE = (1, 32)  # the first release of onnxruntime that was tried with the operator
 _MOST_READS = 200  # of nodes in a body, which is small if it is linear attention
 _OPAQUE = ("Div", "Exp", "Log", "Pow", "Sigmoid", "Softplus", "Tanh")  # elementwise, and not read as products
 _ELEMENTWISE = (*_OPAQUE, "Add", "Mul", "Neg", "Sub")
@@ -51,7 +53,9 @@ class _Sum:
 
 
 def use_linear_attention(model: ir.Model) -> None:
-    """Replace the Scans of the main graph that are linear attention, in place."""
+    """Replace the Scans of the main graph that are linear attention, in place, if onnxruntime has the operator here."""
+    if tuple(map(int, ort.__version__.split(".")[:2])) < _SINCE:
+        return
     for node in [node for node in model.graph if node.op_type == "Scan"]:
         with contextlib.suppress(_Differs):
             _Scan(model.graph, node).replace()

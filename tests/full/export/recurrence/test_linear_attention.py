@@ -1,6 +1,7 @@
 """Loops that are linear attention become onnxruntime's operator; loops that differ from it in anything stay a Scan."""
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -145,6 +146,12 @@ def test_what_differs_from_linear_attention_stays_a_scan(step):
     operators = {node.op_type for node in program.model.graph}
     assert "Scan" in operators
     assert "LinearAttention" not in operators
+
+
+def test_loop_stays_a_scan_if_onnxruntime_lacks_the_operator(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "__version__", "1.31.2")
+    _, program = exported(gated)
+    assert "Scan" in {node.op_type for node in program.model.graph}
 
 
 class Chunks(nn.Module):
