@@ -18,7 +18,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LIMITS = Path(__file__).with_name("prose_limits.json")
-AREAS = ("cli", "client", "cluster", "common", "export", "load", "models", "protos", "server", "tests", "web")
+AREAS = (
+    "benchmarks",
+    "cli",
+    "client",
+    "cluster",
+    "common",
+    "export",
+    "load",
+    "models",
+    "protos",
+    "server",
+    "tests",
+    "web",
+)
 # A match may be harmless, but a rate far above that of well-edited projects is not. The second value is the goal.
 CONSTRUCTIONS = {
     "'what' as a noun": (
