@@ -44,7 +44,7 @@ class Report:
 
 
 def try_operator(operator: str, domain: str, seeds: range) -> Report:
-    """Try a graph for each seed. Graphs that onnxruntime rejects don't count."""
+    """Try a graph for each seed. Graphs that can't be made or loaded are counted by the kind of their error."""
     report = Report()
     for seed in seeds:
         try:
@@ -52,7 +52,8 @@ def try_operator(operator: str, domain: str, seeds: range) -> Report:
                 graph = Graph(operator, domain, seed)
             model = graph.model()
             session = _session_of(model)
-        except Exception:  # noqa: BLE001 - the drawn parts don't fit together
+        except Exception as error:  # noqa: BLE001 - drawn parts may not fit together, and errors have no common root
+            report.counts[f"not loaded: {type(error).__name__}"] += 1
             continue
         if not attempt(session, draw(np.random.default_rng(0), 3, 5)):
             continue
