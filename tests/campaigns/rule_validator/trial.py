@@ -56,6 +56,7 @@ def try_operator(operator: str, domain: str, seeds: range) -> Report:
             report.counts[f"not loaded: {type(error).__name__}"] += 1
             continue
         if not attempt(session, draw(np.random.default_rng(0), 3, 5)):
+            report.counts["not run"] += 1
             continue
         report.counts["ran"] += 1
         text = f"seed {seed}: {_text_of(model)}"
