@@ -38,7 +38,7 @@ def described(*inputs, roles=None, nodes=()):
     """Describe inputs whose batch is their first candidate; and list the options that are asked for."""
     found, questions = read_inputs(ir.from_proto(model_of(inputs, nodes)), roles or Roles())
     batches = {each.tensor.name: each.candidates[0] for each in found}
-    return describe_inputs(found, batches, {}), [question.option for question in questions]
+    return describe_inputs(found, batches, {}), list(questions)
 
 
 @pytest.mark.parametrize(

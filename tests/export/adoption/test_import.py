@@ -110,13 +110,14 @@ def test_int8_of_one_scale_is_served_alone_though_no_drawn_value_shows_it(tmp_pa
     assert "may read other steps" in done.manifest.parts.reason
 
 
-def test_import_asks_for_all_that_is_missing_at_once(tmp_path, capsys):
+def test_import_asks_for_what_is_missing(tmp_path, capsys):
     path = chunks(tmp_path)
     words = ["import", str(path), "--name", "m", "--repository", str(tmp_path / "repository")]
     assert main(words) == 1
     (said,) = capsys.readouterr().err.splitlines()
-    assert "Add, with your values: --constant sr=VALUE --size sequence=4 (" in said
-    assert 'input "sr" is one number (int64) and not one for each row' in said
+    assert 'Add, with your values: --constant sr=VALUE (input "sr" is one number (int64) and not one for each' in said
+    assert main([*words, "--constant", "sr=16000"]) == 1
+    assert "say which it takes: --size sequence=SIZE; or are sizes frozen" in capsys.readouterr().err
     assert main([*words, "--constant", "sr=16000", "--size", "sequence=4"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[:4] == [

@@ -14,14 +14,13 @@ import onnx_ir as ir
 
 from rnnserve.export.adoption.file_inputs import (
     FROZEN,
-    BatchTrial,
     FileInput,
-    Question,
     Roles,
     ask,
     check_lengths,
     check_names,
     describe_inputs,
+    find_batch,
     put_constants,
     read_inputs,
 )
@@ -145,29 +144,23 @@ def _prepare(model: ir.Model, roles: Roles) -> tuple[_Tensors, list[str]]:
         shown = ", ".join(f'"{name}" is {text}' for name, text in roles.constants.items())
         notes.append(f"onnx: inputs with one value for all requests, as you said: {shown}")
     inputs, questions = read_inputs(model, roles)
-    alone = OnnxRunner(save_model(model))
-    together = OnnxRunner(save_model(_with_open_batch(model, inputs)))
-    trial = BatchTrial(inputs, alone, together, roles)
-    found = trial.find(questions)
-    for axis, size in found.sizes.items():
-        if axis not in roles.sizes and not trial.runs_with_any(found, axis):
-            why = f'onnxruntime runs it with {size} of "{axis}", but not with all sizes; say which it takes'
-            questions.append(Question(why, f"--size {axis}={size}", f", or --size {axis}=LOW:HIGH"))
     ask(questions)
-    check_lengths(found.inputs, roles)
-    axes = sequence_axes(describe_inputs(inputs, found.batches, {}))
+    batches = find_batch(inputs, OnnxRunner(save_model(_with_open_batch(model, inputs))), roles)
+    described = describe_inputs(inputs, batches, roles.fixed)
+    check_lengths(described, roles)
+    axes = sequence_axes(describe_inputs(inputs, batches, {}))
     for name in roles.fixed:
         if name not in axes:
             raise WrongArguments(f'--size names the axis "{name}"; the dynamic axes are {", ".join([BATCH, *axes])}')
-    _write_axes(model.graph.inputs, found.inputs)
-    if any(each.tensor.axes[found.batches[each.tensor.name]].size == 1 for each in inputs):
+    _write_axes(model.graph.inputs, described)
+    if any(each.tensor.axes[batches[each.tensor.name]].size == 1 for each in inputs):
         _forget_shapes(model)
         notes.append("onnx: its batch was fixed at 1 and is dynamic now: rows have the results of the file itself")
     tried = [each.tensor.name for each in inputs if not each.is_settled]
     if tried:
-        places = ", ".join(f'axis {found.batches[name]} of "{name}"' for name in tried)
+        places = ", ".join(f'axis {batches[name]} of "{name}"' for name in tried)
         notes.append(f"onnx: the batch, found by trial: {places}")
-    return found.inputs, notes
+    return described, notes
 
 
 def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
@@ -214,7 +207,10 @@ def _describe(run: OnnxRunner, inputs: _Tensors, name: str, roles: Roles) -> Mod
             return run(arrays)
         except RuntimeError as error:
             shapes = ", ".join(f'"{name}" {list(array.shape)}' for name, array in arrays.items())
-            raise WrongArguments(f"it does not run with {shapes}; {FROZEN} {error}") from error
+            raise WrongArguments(
+                f"it does not run with {shapes}; if the model does not take all sizes, say which: --size "
+                f"AXIS=LOW:HIGH; or {FROZEN} {error}"
+            ) from error
 
     longer = {
         axis: (low, high if axis == BATCH or axis in roles.sizes else max(high, _FAR))

@@ -7,7 +7,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,34 +60,21 @@ class Roles:
     overlaps: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
-class Question:
-    """A fact that the file lacks and the user must supply."""
-
-    why: str  # the missing fact
-    option: str  # the option that supplies it, ready to paste, such as `--constant sr=16000`
-    hint: str = ""  # further help
-
-
-def ask(questions: Sequence[Question]) -> None:
-    """Raise one error that lists all questions, if there are any."""
-    if len(questions) == 1:
-        (only,) = questions
-        raise WrongArguments(f"{only.why}: {only.option}{only.hint}")
+def ask(questions: Mapping[str, str]) -> None:
+    """Raise one error with all facts that the user must supply: the reason by option, such as `--constant sr=16000`."""
     if questions:
-        options = " ".join(dict.fromkeys(question.option for question in questions))
-        reasons = "; ".join(f"{question.why}{question.hint}" for question in questions)
+        options, reasons = " ".join(questions), "; ".join(questions.values())
         raise WrongArguments(f"the file does not say enough. Add, with your values: {options} ({reasons})")
 
 
-_STEPS = "sequence"
+_SEQUENCE = "sequence"
 _LENGTHS = re.compile(r"len", re.IGNORECASE)  # lengths, seq_len, sequence_length
 _NO_NAMES = re.compile(r"\?|-1|none|unk__\d+|(p2o\.)?dynamicdimension\.\d+", re.IGNORECASE)
 """Placeholder names that tf2onnx and paddle2onnx write for dynamic axes."""
 
 # Operators whose output has the same values as their input.
 _FORMS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-_GUESSED = (0, 2)  # range of integers for trial calls, until the user passes a range
+_GUESSED = (0, 2)  # range of integers until the user passes a range, and of lengths without a sequence axis
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +106,7 @@ def describe_inputs(
                 continue
             if not axis.name:
                 unnamed += 1
-                axis.name = _STEPS if unnamed == 1 else f"{_STEPS}_{unnamed}"
+                axis.name = _SEQUENCE if unnamed == 1 else f"{_SEQUENCE}_{unnamed}"
             if axis.size == DYNAMIC and axis.name != BATCH:
                 axis.size = fixed.get(axis.name, DYNAMIC)
         described.append(tensor)
@@ -176,22 +163,20 @@ def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
         raise WrongArguments("with these constants no input is left")
 
 
-def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Question]]:
+def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], dict[str, str]]:
     """Read the inputs of a file whose constants are already set. Returns the inputs, and questions to the user.
 
-    Requests can't send an input without axes (one number for all rows), so the user must set its value. Until then it
-    gets the value 1, so that trial calls can run and one message can list all questions.
+    Requests can't send an input without axes (one number for all rows), so the user must set its value.
     """
     described = {value: _described(value, roles) for value in model.graph.inputs}
     if not any(tensor.axes for tensor in described.values()):
         raise WrongArguments(f"all inputs are single numbers, so the file computes one row; {ONE_ROW}")
-    inputs, questions = [], []
+    inputs, questions = [], dict[str, str]()
     for value, tensor in described.items():
         if not tensor.axes:
             dtype = DTYPES[tensor.datatype]
             why = f'input "{tensor.name}" is one number ({dtype}) and not one for each row, so say which'
-            questions.append(Question(why, f"--constant {tensor.name}=VALUE"))
-            put_constants(model, {tensor.name: "1"})
+            questions[f"--constant {tensor.name}=VALUE"] = why
             continue
         if _holds_lengths(tensor, roles):
             tensor.lengths_of = roles.lengths.get(tensor.name, "")
@@ -201,8 +186,7 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Qu
             tensor.integers.low, tensor.integers.high = bounds or _GUESSED
             if bounds is None:
                 why = f'input "{tensor.name}" is {tensor.datatype}, and the file does not say which values it takes'
-                option = f"--integers {tensor.name}=LOW:HIGH"
-                questions.append(Question(why, option, ", where HIGH is one more than the highest"))
+                questions[f"--integers {tensor.name}=LOW:HIGH"] = f"{why}, where HIGH is one more than the highest"
         inputs.append(_with_candidates(tensor, roles))
     return inputs, questions
 
@@ -305,140 +289,72 @@ def _constant(value: ir.Value, text: str) -> npt.NDArray[Any]:
         raise WrongArguments(f"{option}: expected one number of {dtype}") from error
 
 
-_ROWS = (3, 1, 5)
+_ROWS, _STEPS = 3, 8
+"""Rows of the trial, and the size of every other dynamic axis, as far as the user's sizes allow."""
 _MOST = 48  # most choices of batch axes to try
-_SIZES = (8, 16, 32, 64, 128, 160, 320, 512, 576, 4, 2, 1, 3, 5, 6, 12, 48, 80, 100, 240, 256, 400, 640)
-_LONG = (1024, 1280, 1600, 4000, 16000)
-"""Sizes to try for the other axes, the same for all of them. Long sizes (audio samples) are for a single axis only."""
 _REFUSED = 200  # most characters of onnxruntime's reason in a message
 
 
-class Found(NamedTuple):
-    """A choice of batch axes with which the file runs."""
+def find_batch(inputs: Sequence[FileInput], run: OnnxRunner, roles: Roles) -> dict[str, int]:
+    """Find the position of each input's batch axis. `run` is the file with every possible batch axis made dynamic.
 
-    batches: Mapping[str, int]  # position of the batch axis, by input
-    inputs: Sequence[manifest_pb2.Tensor]  # described with these batch axes
-    sizes: Mapping[str, int]  # sizes of the other dynamic axes
-
-
-class BatchTrial:
-    """Runs a file unchanged (`alone`), and with every possible batch axis made dynamic (`together`).
-
-    A choice of batch axes is valid only if each row of a batch has the same result as on its own.
+    Each row of a batch must have the same result as on its own, unless the file or the user names every batch axis. In
+    that case rows may depend on each other, and the version is still served.
     """
-
-    def __init__(self, inputs: Sequence[FileInput], alone: OnnxRunner, together: OnnxRunner, roles: Roles) -> None:
-        self._inputs, self._alone, self._together, self._roles = inputs, alone, together, roles
-        self._refused = ""  # onnxruntime's error for the first sizes that it refused
-
-    def find(self, questions: Sequence[Question]) -> Found:
-        """Find the batch axes. If there are none, raise an error with the open questions."""
-        one_row = ""  # why rows can't share a batch, although the file runs with one row
-        for batches in itertools.islice(self._choices(), _MOST):
-            described = describe_inputs(self._inputs, batches, self._roles.fixed)
-            sizes = self._running_sizes(described)
-            if sizes is None:
-                continue
-            found = Found(batches, described, sizes)
-            runs, change = self._run_together(found)
-            # If every input names its batch axis, rows may depend on each other. Such a version is still served.
-            if runs and (not change or all(each.is_called_batch for each in self._inputs)):
-                return found
-            one_row = one_row or change
-        if one_row:
-            ask(questions)
-            raise WrongArguments(f"the file computes one row at a time; {ONE_ROW} ({one_row})")
-        refused = self._refused[:_REFUSED]
-        first = {each.tensor.name: each.candidates[0] for each in self._inputs}
-        why = 'onnxruntime runs it with none of the sizes of "{}" that were tried; say which it takes'
-        unknown = [
-            Question(why.format(name), f"--size {name}=SIZE", f" ({refused})")
-            for name in sequence_axes(describe_inputs(self._inputs, first, self._roles.fixed))
-            if name not in self._roles.sizes
-        ]
-        ask([*questions, *unknown])
-        raise WrongArguments(f"onnxruntime does not run it with one row of these sizes; {FROZEN} {refused}")
-
-    def _run_together(self, found: Found) -> tuple[bool, str]:
-        """Whether a batch runs and returns one result per row.
-
-        Also returns why it doesn't, or how batching changes the results by more than rounding.
-        """
-        change = ""
-        most = self._roles.sizes.get(BATCH, (1, max(_ROWS)))[1]
-        for rows in (min(rows, most) for rows in _ROWS):
-            inputs = draw_inputs(found.inputs, np.random.default_rng(rows), {**found.sizes, BATCH: rows})
-            try:
-                together = self._together(inputs)
-                alone = [self._alone(take_row(found.inputs, inputs, row)) for row in range(rows)]
-            except RuntimeError as error:
-                return False, f"with {rows} rows, {error}"
-            for name, array in together.items():
-                is_same = _is_same(array, [row[name] for row in alone])
-                if is_same is None:
-                    shape = alone[0][name].shape
-                    hint = ": leave it out (--output)?" if array.shape == shape and len(together) > 1 else ""
-                    words = f'"{name}" has the shape {list(array.shape)}, and {list(shape)} for one row'
-                    return False, f"with {rows} rows, {words}{hint}"
-                if not is_same:
-                    change = change or f'with {rows} rows, "{name}" is not what the file gives for each alone'
-        return True, change
-
-    def runs_with_any(self, found: Found, axis: str) -> bool:
-        """Whether the file also runs with other sizes of an axis, and its results keep their number of axes."""
-        usual, size = self._run(found.inputs, found.sizes), found.sizes[axis]
-        for other in (1, 2, 3, size + 1, size + 2, size + 7):
-            results = self._run(found.inputs, {**found.sizes, axis: other})
-            if usual is None or results is None:
-                return False
-            # A Squeeze may change the number of axes.
-            if any(results[name].ndim != array.ndim for name, array in usual.items()):
-                return False
-        return True
-
-    def _choices(self) -> Iterator[dict[str, int]]:
-        """List the choices of a batch axis per input. Inputs with the same axes always get the same choice."""
-        groups: dict[object, list[FileInput]] = {}
-        for each in self._inputs:
-            sizes = tuple(axis.size for axis in each.tensor.axes)
-            groups.setdefault((sizes, each.candidates), []).append(each)
-        for chosen in itertools.product(*(members[0].candidates for members in groups.values())):
-            pairs = zip(groups.values(), chosen, strict=True)
-            yield {each.tensor.name: at for members, at in pairs for each in members}
-
-    def _running_sizes(self, inputs: Sequence[manifest_pb2.Tensor]) -> dict[str, int] | None:
-        """Find sizes of the other axes with which one row runs."""
-        names = sequence_axes(inputs)
-        tried = set()
-        for size in (*_SIZES, *(_LONG if len(names) == 1 else ())):
-            limits = {name: self._roles.sizes.get(name, (size, size)) for name in names}
-            sizes = {name: min(max(size, low), high) for name, (low, high) in limits.items()}
-            key = tuple(sizes.values())
-            if key not in tried and self._run(inputs, sizes) is not None:
-                return sizes
-            tried.add(key)
-        return None
-
-    def _run(self, inputs: Sequence[manifest_pb2.Tensor], sizes: Mapping[str, int]) -> Arrays | None:
+    is_named = all(each.is_called_batch for each in inputs)
+    refused = change = ""
+    for batches in itertools.islice(_choices(inputs), _MOST):
+        described = describe_inputs(inputs, batches, roles.fixed)
+        wanted = {**dict.fromkeys(sequence_axes(described), _STEPS), BATCH: _ROWS}
+        sizes = {axis: int(np.clip(size, *roles.sizes.get(axis, (1, size)))) for axis, size in wanted.items()}
+        drawn = draw_inputs(described, np.random.default_rng(0), sizes)
         try:
-            return self._alone(draw_inputs(inputs, np.random.default_rng(0), {**sizes, BATCH: 1}))
+            alone = [run(take_row(described, drawn, row)) for row in range(sizes[BATCH])]
         except RuntimeError as error:
-            self._refused = self._refused or " ".join(str(error).split())
-            return None
+            refused = refused or str(error)
+            continue
+        found = _change_by_rows(run, drawn, alone, may_depend=is_named)
+        if not found:
+            return batches
+        change = change or f"with {sizes[BATCH]} rows, {found}"
+    if change:
+        raise WrongArguments(f"the file computes one row at a time; {ONE_ROW} ({change})")
+    first = describe_inputs(inputs, next(_choices(inputs)), roles.fixed)
+    free = "".join(f" --size {axis}=SIZE" for axis in sequence_axes(first) if axis not in roles.sizes)
+    options = f"say which it takes:{free}; or " if free else ""
+    raise WrongArguments(
+        f"onnxruntime does not run it with one row of these sizes; {options}{FROZEN} {refused[:_REFUSED]}"
+    )
 
 
-def _is_same(found: npt.NDArray[Any], rows: Sequence[npt.NDArray[Any]]) -> bool | None:
-    """Compare a batch's results with the results of its single rows. None if the shapes don't match.
+def _choices(inputs: Sequence[FileInput]) -> Iterator[dict[str, int]]:
+    """List the choices of a batch axis per input. Inputs with the same axes always get the same choice."""
+    groups: dict[object, list[FileInput]] = {}
+    for each in inputs:
+        sizes = tuple(axis.size for axis in each.tensor.axes)
+        groups.setdefault((sizes, each.candidates), []).append(each)
+    for chosen in itertools.product(*(members[0].candidates for members in groups.values())):
+        pairs = zip(groups.values(), chosen, strict=True)
+        yield {each.tensor.name: at for members, at in pairs for each in members}
 
-    The batch may lie along any axis of size 1 in a single row's result.
-    """
-    shape = rows[0].shape
-    if any(row.shape != shape for row in rows):
-        return None
-    for axis in (at for at, size in enumerate(shape) if size == 1):
-        expected = np.concatenate(rows, axis)
-        if found.shape == expected.shape and found.dtype == expected.dtype:
-            if found.dtype.kind != "f":
-                return np.array_equal(found, expected)
-            return float(distances(found, expected).max(initial=0.0)) <= EAGER_ROUNDING * scale(expected)
-    return None
+
+def _change_by_rows(run: OnnxRunner, inputs: Arrays, alone: Sequence[Arrays], *, may_depend: bool) -> str:
+    """Describe how a batch's results differ from those of its rows alone. Empty if they are the same."""
+    try:
+        together = run(inputs)
+    except RuntimeError as error:
+        return str(error)
+    for name, found in together.items():
+        rows = [row[name] for row in alone]
+        shape = rows[0].shape
+        is_alike = all(row.shape == shape for row in rows)
+        # The batch may lie along any axis of size 1 in a single row's result.
+        ways = [np.concatenate(rows, at) for at, size in enumerate(shape) if is_alike and size == 1]
+        expected = next((array for array in ways if array.shape == found.shape), None)
+        if expected is None:
+            hint = ": leave it out (--output)?" if found.shape == shape and len(together) > 1 else ""
+            return f'"{name}" has the shape {list(found.shape)}, and {list(shape)} for one row{hint}'
+        limit = EAGER_ROUNDING * scale(expected) if expected.dtype.kind == "f" else 0
+        if not (may_depend or float(distances(found, expected).max(initial=0.0)) <= limit):
+            return f'"{name}" is not what the file gives for each alone'
+    return ""
