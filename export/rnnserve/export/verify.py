@@ -9,10 +9,7 @@ import torch
 from google.protobuf.message import DecodeError
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
-from rnnserve.export.description.described_outputs import check_sizes
-from rnnserve.export.description.forward_trials import Trial
-from rnnserve.export.description.omitted_inputs import wrong_defaults
-from rnnserve.export.errors import ParityError, UnsupportedModule, WrongArguments
+from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.flat_module import flat_script
 from rnnserve.export.found_states.parts_file import parts_failures
 from rnnserve.export.golden_cases import filling
@@ -21,7 +18,7 @@ from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.batching_safety import contradictions, walk_graph
 from rnnserve.export.parity.proof import check_onnx, reference_of
 from rnnserve.export.surroundings import left_as_they_were, one_thread
-from rnnserve.export.tensors import Arrays, is_state, sequence_axes, size_limits
+from rnnserve.export.tensors import is_state, sequence_axes, size_limits
 from rnnserve.export.torchscript import load_script
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (
@@ -75,7 +72,6 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
         said = f"{name}: its graph does what {MANIFEST} says for all values"
         checks.append(_check(said, _walk, version, name, graph))
     with left_as_they_were(), one_thread():
-        checks.append(_check(f"{MANIFEST}: sizes of outputs", _sizes, manifest, graphs[MODEL][1]))
         for name, (_, runner) in graphs.items():
             checks.append(_check(f"{GOLDEN}: {name} gives its results", _golden, version, runner))
         checks.append(_check(f"{MANIFEST}: what it says of parts of sequences", parts_failures, version))
@@ -86,10 +82,6 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
             return [*checks, Check(f"parity and batching: not repeated, since {why}")]
 
         checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", _golden, version, model.module.run))
-        wrong = wrong_defaults(model.module, model.inputs, model.sizes, model.defaults)
-        checks.append(
-            Check(f"{MANIFEST}: what stands for inputs that are left out", [f"{MANIFEST}: {said}" for said in wrong])
-        )
         return [*checks, *_proofs(model, version, progress=progress)]
 
 
@@ -131,7 +123,7 @@ def _described(version: Version) -> DescribedModel:
         outputs=manifest.outputs,
         labels=manifest.labels,
         samples=(),
-        sizes=_tried_sizes(manifest)[0],
+        sizes=_tried_sizes(manifest),
         checkpoint_sha256=manifest.checkpoint_sha256,
         allow_non_finite=manifest.finiteness.allowed,
         defaults=load_defaults(version.files, manifest.inputs),
@@ -148,6 +140,13 @@ def _manifest(
             yield f"{MANIFEST}: is not of {name}: {difference}"
     if manifest.graph.file and manifest.graph.file not in graphs:
         yield f'{MANIFEST}: lets "{manifest.graph.file}" serve, which is none of {", ".join(graphs)}'
+    for tensor in manifest.outputs:
+        for axis in tensor.derived_axes:
+            if axis.means == manifest_pb2.MEANS_UNSPECIFIED:
+                yield (
+                    f'{MANIFEST}: the size of the axis "{axis.name}" of "{tensor.name}" was fitted to runs of up to '
+                    "128 steps, and may be another one beyond; publish the model again"
+                )
     states = [tensor.name for tensor in manifest.inputs if is_state(tensor) and not tensor.lengths_of]
     continued = [tensor.continues_as for tensor in manifest.outputs if tensor.continues_as]
     if sorted(states) != sorted(continued):
@@ -157,40 +156,15 @@ def _manifest(
         yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected one a class, as in {classes}"
 
 
-def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]:
-    """Report output sizes that were only fitted when the version was published, or that differ in inference calls."""
-    outputs = [manifest_pb2.Tensor.FromString(tensor.SerializeToString()) for tensor in manifest.outputs]
-    for tensor in outputs:
-        for axis in tensor.derived_axes:
-            if axis.means == manifest_pb2.MEANS_UNSPECIFIED:
-                yield (
-                    f'{MANIFEST}: the size of the axis "{axis.name}" of "{tensor.name}" was fitted to runs of up to '
-                    "128 steps, and may be another one beyond; publish the model again"
-                )
-
-    def compute(arrays: Arrays) -> Arrays:
-        try:
-            return runner(arrays)
-        except RuntimeError as error:
-            raise WrongArguments(str(error)) from error  # the graph doesn't accept this size
-
-    try:
-        sizes, longest = _tried_sizes(manifest)
-        check_sizes(Trial(compute, manifest.inputs, sizes), outputs, longest)
-    except UnsupportedModule as error:
-        yield f"{MANIFEST}: {str(error).partition('. ')[0]}; publish the model again"
-
-
-def _tried_sizes(manifest: manifest_pb2.Manifest) -> tuple[dict[str, tuple[int, int]], int]:
-    """Return the verified range of sizes of each dynamic axis, and the largest verified number of steps."""
+def _tried_sizes(manifest: manifest_pb2.Manifest) -> dict[str, tuple[int, int]]:
+    """Return the verified range of sizes of each dynamic axis."""
     batches, lengths = manifest.parity.batch_sizes or [1, 2], manifest.parity.lengths or [1]
     limits = size_limits(manifest.inputs)
     sizes = {
         axis: (limits[axis][0], limits[axis][1] or max(*lengths, limits[axis][0]))
         for axis in sequence_axes(manifest.inputs)
     }
-    fitted = [axis.tried_to for tensor in manifest.outputs for axis in tensor.derived_axes]
-    return {BATCH: (min(batches), max(batches)), **sizes}, max([*lengths, *fitted])
+    return {BATCH: (min(batches), max(batches)), **sizes}
 
 
 def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:

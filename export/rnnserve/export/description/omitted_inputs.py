@@ -108,20 +108,6 @@ def _of_states(trials: "_Trials", states: Sequence[_Names]) -> tuple[Arrays, lis
     return recorded, [names for names in states if names not in kept]
 
 
-def wrong_defaults(
-    module: FlatModule, inputs: _Tensors, sizes: Mapping[str, tuple[int, int]], defaults: Mapping[str, _Array]
-) -> Iterator[str]:
-    """Yield a message for each optional input whose default in the module differs from the manifest."""
-    together = {tensor.name: tensor.left_out_with for tensor in inputs}
-    trials = _Trials(module, inputs, sizes)
-    for names in trials.left_out_alone(together):
-        if not trials.agree(names, defaults):
-            yield (
-                f'"{names[0]}" that is left out is not what the version says: the module\'s own default is another; '
-                "publish the module again"
-            )
-
-
 def _flat(groups: Sequence[_Names]) -> _Names:
     return tuple(name for names in groups for name in names)
 
@@ -142,17 +128,16 @@ class _Trials:
         ]
         self._without = functools.cache(lambda trial, names: module.run(self._given(trial, names)))
 
-    def left_out_alone(self, together: Mapping[str, Sequence[str]] = MappingProxyType({})) -> list[_Names]:
-        """List the inputs that can be omitted, by parameter, including the inputs omitted `together` with them."""
+    def left_out_alone(self) -> list[_Names]:
+        """List the inputs that can be omitted, by parameter."""
         required = {each.name for each in self._inputs if each.default == manifest_pb2.DEFAULT_REQUIRED}
         found = []
         for names in self._module.call.optional:
-            every = (*names, *sorted({other for name in names for other in together.get(name, ())} - {*names}))
             if not required.intersection(names):
                 with contextlib.suppress(Exception):  # the user's module may raise anything
-                    for trial in self._trials_without(every):
-                        self._without(trial, every)
-                    found.append(every)
+                    for trial in self._trials_without(names):
+                        self._without(trial, names)
+                    found.append(names)
         return found
 
     def agree(self, names: _Names, defaults: Mapping[str, _Array]) -> bool:
