@@ -1,4 +1,4 @@
-"""Export a described model to model.onnx with every input, then apply three more passes.
+"""Export a described model to model.onnx with every input, then apply two more passes.
 
 Running a module shows nothing about sizes that weren't tried: `y[:, -127:]` has as many steps as its input, up to 127.
 The captured program has an expression for the size of each output axis. From this expression the export decides whether
@@ -115,8 +115,7 @@ def to_onnx(model: DescribedModel) -> bytes:
         )
         _settle_sizes(model, cast(torch.export.ExportedProgram, program.exported_program))
     file = program.model_proto
-    run_pass(_name_fixed_axes, model, file)
-    run_pass(_name_derived_axes, model, file)
+    run_pass(_name_axes, model, file)
     run_pass(_guard_recurrences, model, file)
     return save_proto(file)
 
@@ -134,24 +133,18 @@ def _of_one_size(model: DescribedModel) -> set[str]:
     return {axis for axis, (low, high) in model.size_limits.items() if low == high}
 
 
-def _name_fixed_axes(model: DescribedModel, file: onnx.ModelProto) -> None:
-    """Name input axes with only one possible size. They were captured as fixed, because forward may depend on the size.
+def _name_axes(model: DescribedModel, file: onnx.ModelProto) -> None:
+    """Name axes with only one possible size, and output axes whose sizes follow from other axes.
 
-    Requests contain the axis, and servers check its size against the limits.
+    The former were captured as fixed, because forward may depend on the size. Requests contain the axis, and servers
+    check its size against the limits. For the latter, the exporter uses their formulas as names.
     """
     fixed = _of_one_size(model)
-    for value, tensor in zip(file.graph.input, model.inputs, strict=True):
-        for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=True):
-            if axis.name in fixed and axis.size == DYNAMIC:
-                dim.dim_param = axis.name
-
-
-def _name_derived_axes(model: DescribedModel, file: onnx.ModelProto) -> None:
-    """Name output axes whose sizes follow from other axes, because the exporter uses their formulas as names."""
-    for value, tensor in zip(file.graph.output, model.outputs, strict=True):
-        derived = [axis.name for axis in tensor.derived_axes]
+    values, tensors = [*file.graph.input, *file.graph.output], [*model.inputs, *model.outputs]
+    for value, tensor in zip(values, tensors, strict=True):
+        named = fixed | {axis.name for axis in tensor.derived_axes}
         for dim, axis in zip(value.type.tensor_type.shape.dim, tensor.axes, strict=False):
-            if axis.name in derived:
+            if axis.name in named and axis.size == DYNAMIC:
                 dim.dim_param = axis.name
 
 

@@ -43,9 +43,8 @@ def fold(
 ) -> tuple[list[manifest_pb2.Tensor], dict[str, str]]:
     """Make a one-step model accept any number of steps. Changes the model, and returns its inputs and states.
 
-    `axis` is the name of the step axis. If a tensor has an axis of size 1 with this name, that axis becomes the step
-    axis. Otherwise the step axis is inserted after the batch. `overlaps` lists, by input, the last values of a step
-    that the next step repeats at its start.
+    `axis` is the name of the step axis, which is inserted after the batch. `overlaps` lists, by input, the last values
+    of a step that the next step repeats at its start.
     """
     _check(model, axis, inputs, states, overlaps)
     folding = _Folding(model.graph, axis, states)
@@ -83,6 +82,8 @@ def _check(
         if tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH:
             raise WrongArguments(f'--fold {axis}: input "{name}" holds lengths, so the file takes sequences already')
         for of in tensor.axes:
+            if of.name == axis:
+                raise WrongArguments(f'--fold {axis}: input "{name}" has an axis of this name; give the steps another')
             if of.size == DYNAMIC and of.name != BATCH:
                 raise WrongArguments(
                     f'--fold {axis}: the axis "{of.name}" of input "{name}" has any size. Say which it has in each '
@@ -141,14 +142,10 @@ class _Folding:
         window.CopyFrom(tensor)
         if overlap is not None:
             window.axes[overlap[0]].size -= overlap[1]
-        described, at, grows = self._with_steps(window)
+        described, at = self._with_steps(window)
         self.described.append(described)
-        value = one = ir.Value(name=f"step/one/{tensor.name}", type=within.type)
-        if grows:
-            sizes = [-1 if axis.name == BATCH else axis.size for axis in window.axes]
-            value = self._step.op("Reshape", one, self._step.integers(sizes))
-        if overlap is not None:
-            value = self._join_overlap(tensor, *overlap, value)
+        one = ir.Value(name=f"step/one/{tensor.name}", type=within.type)
+        value = one if overlap is None else self._join_overlap(tensor, *overlap, one)
         within.replace_all_uses_with(value)
         self._made = {name: value if made is within else made for name, made in self._made.items()}
         self._slices.append(_Steps(_value(described), one, at))
@@ -156,14 +153,10 @@ class _Folding:
     def give_steps(self, tensor: manifest_pb2.Tensor) -> None:
         """Add the step axis to an output. Its values are zero after a row's last step."""
         value = self._made[tensor.name]
-        described, at, grows = self._with_steps(tensor)
-        if grows:
-            value = self._step.op("Gather", value, self._step.integers(0), axis=at)
-            del described.axes[at]
         zero = self._step.constant(f"zero/{tensor.name}", np.zeros((), DTYPES[tensor.datatype]))
-        of = described if grows else tensor
-        kept = self._step.op("Where", self._is_within(of), value, zero)
-        self._stacks.append(_Steps(ir.Value(name=tensor.name, type=self._made[tensor.name].type), kept, at))
+        kept = self._step.op("Where", self._is_within(tensor), value, zero)
+        _, at = self._with_steps(tensor)
+        self._stacks.append(_Steps(ir.Value(name=tensor.name, type=value.type), kept, at))
 
     def build(self) -> None:
         """Replace the graph's nodes by a Scan that contains them."""
@@ -211,20 +204,16 @@ class _Folding:
         graph.outputs.extend(results.pop(name) for name in self._made)
         graph.outputs.extend(results.values())  # the final states of the overlaps
 
-    def _with_steps(self, tensor: manifest_pb2.Tensor) -> tuple[manifest_pb2.Tensor, int, bool]:
-        """Add the step axis to a tensor. Returns the tensor, the axis's position, and whether it had size 1 before."""
+    def _with_steps(self, tensor: manifest_pb2.Tensor) -> tuple[manifest_pb2.Tensor, int]:
+        """Add the step axis to a tensor, after the batch. Returns the tensor and the axis's position."""
         described = manifest_pb2.Tensor()
         described.CopyFrom(tensor)
-        for at, axis in enumerate(described.axes):
-            if axis.name == self._axis and axis.size == 1:
-                axis.size = DYNAMIC
-                return described, at, True
         names = [axis.name for axis in tensor.axes]
         at = names.index(BATCH) + 1
         del described.axes[at:]
         described.axes.add(name=self._axis, size=DYNAMIC)
         described.axes.extend(tensor.axes[at:])
-        return described, at, False
+        return described, at
 
     def _join_overlap(self, tensor: manifest_pb2.Tensor, at: int, values: int, window: ir.Value) -> ir.Value:
         """Prepend the previous step's last values to a window, and keep the joined window's last values as a state."""

@@ -23,17 +23,16 @@ def test_overlapping_windows_are_joined_in_the_model(tmp_path):
     assert np.array_equal(answer["x_overlap_n"], sound[-2:])
 
 
-def test_an_axis_of_one_step_becomes_that_of_all_steps(tmp_path):
+def test_an_axis_of_one_step_stays_beside_the_steps(tmp_path):
     path = decoder(tmp_path)
-    axes = {("tokens", 1): "time", ("logits", 1): "time"}
-    done = adopted(path, tmp_path, fold="time", axes=axes)
-    assert [axis.name for axis in done.manifest.inputs[0].axes] == ["batch", "time"]
-    assert [axis.name for axis in done.manifest.outputs[0].axes] == ["batch", "time", "axis 2"]
+    done = adopted(path, tmp_path, fold="time")
+    assert [axis.name for axis in done.manifest.inputs[0].axes] == ["batch", "time", "axis 1"]
+    assert [axis.name for axis in done.manifest.outputs[0].axes] == ["batch", "time", "axis 2", "axis 3"]
     tokens = np.array([3, 0, 1, 1, 2])
     steps = [{"tokens": tokens[at : at + 1, None]} for at in range(5)]
     ((logits, h_n),) = stepped(path, [steps], h=np.zeros((1, 1, 3), np.float32))
-    (answer,) = predicted(tmp_path / "repository", [tokens])
-    assert np.array_equal(answer["logits"], logits[:, 0])
+    (answer,) = predicted(tmp_path / "repository", [tokens[:, None]])
+    assert np.array_equal(answer["logits"], logits)
     assert np.array_equal(answer["h_n"], h_n[:, 0])
 
 
