@@ -143,7 +143,7 @@ def _entries_of(value: Any) -> list[tuple[Any, Any]]:  # noqa: ANN401
     return list(enumerate(value)) if isinstance(value, _CONTAINERS) else []
 
 
-CACHED = type(functools.lru_cache(lambda: None))
+_CACHED = type(functools.lru_cache(lambda: None))
 """The type of functions with a cache."""
 
 _KEPT_CODES = 65_536
@@ -151,19 +151,26 @@ _KEPT_CODES = 65_536
 functions."""
 
 
-def functions_of(module: nn.Module) -> list[types.FunctionType]:
-    """Return the user's functions that a module may run: methods of its parts, and functions named in these methods."""
+def functions_of(module: nn.Module) -> tuple[list[types.FunctionType], list[Any]]:
+    """Return the user's functions that a module may run: methods of its parts, and functions named in these methods.
+
+    Also returns the wrappers (`lru_cache`) that cache results of these functions.
+    """
     waiting: list[Any] = []
     for each in held_objects(module).values():
         waiting += [*_of_class(type(each)), *vars(each).values()]
     found: dict[int, types.FunctionType] = {}
+    caches: dict[int, Any] = {}
     classes: dict[int, type] = {}
     while waiting:
-        for function in _unwrapped(waiting.pop()):
+        value = waiting.pop()
+        if isinstance(value, _CACHED):
+            caches[id(value)] = value
+        for function in _unwrapped(value):
             if id(function) not in found and is_users_code(function.__code__.co_filename):
                 found[id(function)] = function
                 waiting.extend(_named_in(function, classes))
-    return list(found.values())
+    return list(found.values()), [each for each in caches.values() if id(each.__wrapped__) in found]
 
 
 def _of_class(kind: type) -> list[Any]:
@@ -181,7 +188,7 @@ def _unwrapped(value: Any) -> Iterator[types.FunctionType]:  # noqa: ANN401 - an
         yield from _unwrapped(value.fget)
     elif isinstance(value, functools.partial):
         yield from _unwrapped(value.func)
-    elif isinstance(value, CACHED):
+    elif isinstance(value, _CACHED):
         yield from _unwrapped(value.__wrapped__)
     elif isinstance(value, dict | list | tuple):
         for entry in value.values() if isinstance(value, dict) else value:
@@ -197,10 +204,10 @@ def _named_in(function: types.FunctionType, classes: dict[int, type]) -> list[An
     """Return the functions named in a function's code, directly or through a module or a class not seen before."""
     found: list[Any] = []
     cells = [value for cell in function.__closure__ or () for value in _contents_of(cell).values()]
-    named = [function.__globals__[name] for name in names_in(function.__code__) if name in function.__globals__]
+    named = [function.__globals__[name] for name in _names_in(function.__code__) if name in function.__globals__]
     for value in [*cells, *named]:
         if isinstance(value, types.ModuleType):
-            found += [vars(value)[name] for name in names_in(function.__code__) if name in vars(value)]
+            found += [vars(value)[name] for name in _names_in(function.__code__) if name in vars(value)]
         elif isinstance(value, type | nn.Module) or _is_object(value):
             kind = value if isinstance(value, type) else type(value)
             found += [] if id(kind) in classes else _of_class(kind)
@@ -211,11 +218,11 @@ def _named_in(function: types.FunctionType, classes: dict[int, type]) -> list[An
 
 
 @functools.lru_cache(_KEPT_CODES)
-def names_in(code: types.CodeType) -> frozenset[str]:
+def _names_in(code: types.CodeType) -> frozenset[str]:
     """Return the global names and attributes that a code object and its nested code objects use."""
     # pytest adds names that aren't identifiers to the code it runs.
     inner = [each for each in code.co_consts if isinstance(each, types.CodeType)]
-    return frozenset(filter(str.isidentifier, code.co_names)).union(*map(names_in, inner))
+    return frozenset(filter(str.isidentifier, code.co_names)).union(*map(_names_in, inner))
 
 
 def _contents_of(cell: types.CellType) -> dict[str, Any]:
@@ -252,7 +259,7 @@ def restoring(module: nn.Module | None, *, values: bool = True) -> list[_Restore
     """
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return []
-    functions = functions_of(module)
+    functions, _ = functions_of(module)
     spaces = list(_spaces(module, functions))
     outside = [value for _, names in spaces for value in names.values()]
     outside += [value for each in functions for value in (each.__defaults__, each.__kwdefaults__)]
@@ -274,7 +281,7 @@ def _spaces(module: nn.Module, functions: Sequence[types.FunctionType]) -> Itera
     classes = {base for each in held_objects(module).values() for base in type(each).__mro__}
     for function in functions:
         known = function.__globals__
-        named = {name: known[name] for name in names_in(function.__code__) & known.keys()}
+        named = {name: known[name] for name in _names_in(function.__code__) & known.keys()}
         is_code = {name: callable(value) or isinstance(value, types.ModuleType) for name, value in named.items()}
         yield known, {name: value for name, value in named.items() if _is_object(value) or not is_code[name]}
         for cell in function.__closure__ or ():

@@ -29,8 +29,7 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence import layer_operators, packing
 from rnnserve.export.recurrence.dynamic_axes import Argument
 from rnnserve.export.recurrence.scan import current_session, is_capturing, scan
-from rnnserve.export.source_lines import is_users_code
-from rnnserve.export.surroundings import CACHED, functions_of, held_objects, names_in
+from rnnserve.export.surroundings import functions_of
 from rnnserve.export.torch_adapter import packed_fields
 
 __all__ = ["LOCK", "intercepted", "stand_in_for", "without_caches"]
@@ -364,7 +363,7 @@ def without_caches(module: nn.Module) -> Iterator[None]:
     A mask of n steps is often cached. Tensors computed during a capture have no values, so later calls of the module
     must not find them in a cache. Tensors cached earlier would become constants of the capture.
     """
-    cached = [each for each in _named_values(module) if isinstance(each, CACHED) and _is_users(each.__wrapped__)]
+    _, cached = functions_of(module)
     for each in cached:
         each.cache_clear()
     try:
@@ -372,22 +371,3 @@ def without_caches(module: nn.Module) -> Iterator[None]:
     finally:
         for each in cached:
             each.cache_clear()
-
-
-def _named_values(module: nn.Module) -> Iterator[Any]:
-    """Yield everything that the module's functions may call: methods, closure variables, and globals that they name."""
-    for kind in {each for held in held_objects(module).values() for each in type(held).__mro__}:
-        yield from vars(kind).values()
-    for function in functions_of(module):
-        for cell in function.__closure__ or ():
-            with contextlib.suppress(ValueError):  # the variable is not set
-                yield cell.cell_contents
-        names, variables = names_in(function.__code__), function.__globals__
-        for value in (variables[name] for name in names & variables.keys()):
-            yield value
-            if isinstance(value, types.ModuleType):
-                yield from (vars(value)[name] for name in names & vars(value).keys())
-
-
-def _is_users(value: object) -> bool:
-    return isinstance(value, types.FunctionType) and is_users_code(value.__code__.co_filename)
