@@ -18,7 +18,7 @@ from rnnserve.export.description.described_model import DescribedModel, describe
 from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import ParityError
 from rnnserve.export.first_non_finite import Origin, origin_of, paths_of, tensors_in
-from rnnserve.export.onnx_files import load_proto, read_onnx
+from rnnserve.export.onnx_files import load_proto, read_onnx, save_model
 from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.tolerances import OTHER_FORMULA
 from rnnserve.export.surroundings import left_as_they_were, one_thread, users_module
@@ -57,21 +57,20 @@ def check_file(path: Path, publication: Publication, *, progress: bool = True) -
     with left_as_they_were(publication.module):
         model = describe_model(publication)
         settle_outputs(model)
-        renamed = _with_names_of(file, model)
-        data = renamed.SerializeToString()
+        _rename_as(file, model)
+        data = save_model(file)
         with one_thread(), evaluating(model.module):
             try:
                 proof = prove(model, None, data, progress=progress)
             except ParityError as error:
-                faults = [*_other_formulas(renamed), *_without_repetitions(error.failures)]
+                faults = [*_other_formulas(file), *error.failures]
                 return CheckedFile(faults, differing_operator(model, data))
     return CheckedFile(largest=max((row.onnx_from_eager_max for row in proof.parity.distances), default=0.0))
 
 
-def _with_names_of(file: onnx.ModelProto, described: DescribedModel) -> onnx.ModelProto:
-    """Copy a file, and rename its tensors and dynamic axes as in the module. Fixed sizes stay fixed."""
-    model = ir.from_proto(file)
-    graph = model.graph
+def _rename_as(file: ir.Model, described: DescribedModel) -> None:
+    """Rename a file's tensors and dynamic axes as in the module. Fixed sizes stay fixed."""
+    graph = file.graph
     inputs = [value for value in graph.inputs if value.name not in graph.initializers]
     pairs = _paired(inputs, described.inputs) | _paired(graph.outputs, described.outputs)
     values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph.all_nodes() for v in node.outputs)]
@@ -87,7 +86,6 @@ def _with_names_of(file: onnx.ModelProto, described: DescribedModel) -> onnx.Mod
             axes = [size if isinstance(size, int) else axis for size, axis in zip(value.shape, axes, strict=True)]
         value.shape = ir.Shape(axes)
     graph.outputs[:] = [pairs[t.name][1] for t in described.outputs if t.name in pairs] or list(graph.outputs)
-    return ir.to_proto(model)
 
 
 def _paired(
@@ -100,23 +98,15 @@ def _paired(
     return {tensor.name: (tensor, by_name[tensor.name]) for tensor in tensors if tensor.name in by_name}
 
 
-def _other_formulas(model: onnx.ModelProto) -> Iterator[str]:
+def _other_formulas(model: ir.Model) -> Iterator[str]:
     """Report GRUs with a different reset formula than PyTorch's, the most common mistake of other exporters."""
-    for node in model.graph.node:
-        if node.op_type == "GRU" and not any(a.name == "linear_before_reset" and a.i for a in node.attribute):
+    for node in model.graph:
+        if node.op_type == "GRU" and not node.attributes.get_int("linear_before_reset", 0):
+            name = node.name or node.outputs[0].name
             yield (
-                f'node "{node.name or node.output[0]}" (GRU) has linear_before_reset=0: PyTorch multiplies by the '
-                "reset gate after the hidden weights; set linear_before_reset=1"
+                f'node "{name}" (GRU) has linear_before_reset=0: PyTorch multiplies by the reset gate after the hidden '
+                "weights; set linear_before_reset=1"
             )
-
-
-def _without_repetitions(failures: Sequence[str]) -> Iterator[str]:
-    """Merge sentences that differ only in the sequence length: keep the first, and add how many were merged."""
-    alike: dict[str, list[str]] = {}
-    for failure in failures:
-        alike.setdefault(failure.partition(" at sequence ")[0], []).append(failure)
-    for first, *others in alike.values():
-        yield f"{first} (and at {len(others)} other lengths)" if others else first
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,7 +32,7 @@ def save_proto(model: onnx.ModelProto) -> bytes:
     return data
 
 
-def read_onnx(path: Path, *, external_data: bool) -> onnx.ModelProto:
+def read_onnx(path: Path, *, external_data: bool) -> ir.Model:
     """Read an ONNX file and check that it is valid ONNX.
 
     With `external_data`, weights are also read from other files in the folder. Without it, such a model is an error.
@@ -59,7 +59,7 @@ def read_onnx(path: Path, *, external_data: bool) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
         raise WrongArguments(f"{path} is no valid ONNX model: {' '.join(str(error).split())}") from error
-    return model
+    return ir.from_proto(model)
 
 
 def _external_files(model: onnx.ModelProto) -> list[str]:

@@ -38,7 +38,7 @@ from rnnserve.export.publishing import (
     triton_keeps_states,
 )
 from rnnserve.export.recurrent_guard import describe_finiteness
-from rnnserve.export.surroundings import left_as_they_were, one_thread, rare_collections
+from rnnserve.export.surroundings import left_as_they_were, one_thread
 from rnnserve.export.torchscript import script_bytes, script_model
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (
@@ -185,7 +185,6 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
     with (
         left_as_they_were(publication.module),
         one_thread(),
-        rare_collections(),
         tqdm(total=len(_STAGES), unit="stage", leave=False, disable=not progress) as bar,
     ):
         stages = iter(_STAGES)

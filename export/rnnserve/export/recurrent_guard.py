@@ -17,6 +17,7 @@ import onnx
 import onnx_ir as ir
 
 from rnnserve.export.analysis.walk import Walk, declared_inputs
+from rnnserve.export.onnx_files import load_model, save_model
 from rnnserve.export.operators.graphs import NodeBuilder
 from rnnserve.protos import manifest_pb2
 
@@ -45,9 +46,7 @@ def guard_recurrences(model: bytes, *, finite_inputs: bool = True, infinite: Col
         return model
     for number, node in enumerate(wanted):
         _Guard(node, f"{_PREFIX}{number}").insert()
-    proto = ir.serde.serialize_model(guarded)
-    onnx.checker.check_model(proto, full_check=True)
-    data: bytes = proto.SerializeToString(deterministic=True)
+    onnx.checker.check_model(data := save_model(guarded), full_check=True)
     return data
 
 
@@ -76,7 +75,7 @@ def describe_finiteness(
 
 
 def _walked(data: bytes, *, finite_inputs: bool, infinite: Collection[str]) -> tuple[ir.Model, Walk]:
-    model = ir.serde.deserialize_model(onnx.load_model_from_string(data))
+    model = load_model(data)
     inputs = declared_inputs(model.graph, finite=finite_inputs, infinite=infinite)
     return model, Walk(model).run(inputs)
 

@@ -12,7 +12,6 @@ treated as a dict of its attributes.
 import collections
 import contextlib
 import functools
-import gc
 import random
 import types
 import warnings
@@ -25,9 +24,6 @@ from torch import Tensor, nn
 
 from rnnserve.export.source_lines import is_users_class, is_users_code
 from rnnserve.export.torch_adapter import tree_leaves
-
-_RARE = (50_000, 20, 100)
-"""Thresholds of the three generations: new objects, then collections of the younger generation. Default 700, 10, 10."""
 
 _BOOKKEEPING = {"_parameters", "_buffers", "_modules", "_flat_weights", "_flat_weight_refs"}
 """PyTorch's own attributes, which change whenever parameters are replaced."""
@@ -381,18 +377,6 @@ def _process() -> Iterator[_Restore]:
     deterministic = torch.are_deterministic_algorithms_enabled()
     only_warns = torch.is_deterministic_algorithms_warn_only_enabled()
     yield lambda: torch.use_deterministic_algorithms(deterministic, warn_only=only_warns)
-
-
-@contextlib.contextmanager
-def rare_collections() -> Iterator[None]:
-    """Collect garbage less often in this context: torch's exporter and tracing create many long-lived objects."""
-    before = gc.get_threshold()
-    if 0 < before[0] < _RARE[0]:  # 0: the collector is off
-        gc.set_threshold(*_RARE)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 @contextlib.contextmanager

@@ -121,10 +121,7 @@ def _described(version: Version) -> DescribedModel:
         module=module,
         inputs=manifest.inputs,
         outputs=manifest.outputs,
-        labels=manifest.labels,
-        samples=(),
         sizes=_tried_sizes(manifest),
-        checkpoint_sha256=manifest.checkpoint_sha256,
         allow_non_finite=manifest.finiteness.allowed,
         defaults=load_defaults(version.files, manifest.inputs),
     )

@@ -11,6 +11,11 @@ from rnnserve.export.parity.value_comparison import DistanceRow, Distances, Spre
 LIMITS = dataclasses.replace(limits_for("cpu"), sequence_rms_factor=3.0, sequence_rms_floor=1e-3)
 
 
+def add(row, found, eager, exact, mask=None):
+    row.found_eager.add(found, eager, mask)
+    row.measure(found, eager, exact, mask)
+
+
 def test_spread_adds_up_over_batches():
     spread = Spread()
     mask = np.array([True, True, False])
@@ -46,7 +51,7 @@ def test_distance_from_float64_is_judged_by_that_of_eager(found, eager, scale, p
 def test_moved_runs_of_eager_replace_the_first_run():
     exact = np.zeros((1, 2))
     distances = Distances()
-    distances.row("walk", "logits", 4).add(found=exact, eager=exact, exact=exact)
+    add(distances.row("walk", "logits", 4), found=exact, eager=exact, exact=exact)
     (row,) = distances.rows.values()
     assert row.rounding is row.eager_exact
     row.moved_exact.add(exact + 0.5, exact)
@@ -61,7 +66,7 @@ def test_values_after_the_length_of_a_row_do_not_count():
     found[1, 2, 0] = 2.0
     distances = Distances()
     mask = (np.arange(3) < np.array([1, 3])[:, None])[..., None]
-    distances.row("walk", "output", 3).add(found=found, eager=eager, exact=exact, mask=mask)
+    add(distances.row("walk", "output", 3), found=found, eager=eager, exact=exact, mask=mask)
     (row,) = distances.rows.values()
     assert row.found_exact.count == (1 + 3) * 2
     assert row.found_eager.rms == pytest.approx(np.sqrt(4 / 8))
@@ -72,7 +77,7 @@ def test_record_has_a_row_for_each_kind_tensor_and_length():
     for kind, name, length in [("step", "logits", 1), ("walk", "logits", 5), ("walk", "h_n", 5), ("walk", "logits", 5)]:
         exact = np.full((2, 3), 32.0)
         eager, found = (exact + 1e-3).astype(np.float32), (exact - 2e-3).astype(np.float32)
-        distances.row(kind, name, length).add(found=found, eager=eager, exact=exact)
+        add(distances.row(kind, name, length), found=found, eager=eager, exact=exact)
     rows = distances.record()
     assert [(row.input, row.tensor, row.length) for row in rows] == [
         ("step", "logits", 1),
@@ -96,8 +101,8 @@ def test_amplified_rounding_is_named_with_its_length():
         ("loud", "y", 40, 0.5),
         ("loud", "h", 33, 0.011),
     ]:
-        distances.row(kind, name, length).add(found=exact, eager=exact + distance, exact=exact)
-    distances.row("large", "y", 8).add(found=exact, eager=exact + 1.5, exact=exact + 1600)
+        add(distances.row(kind, name, length), found=exact, eager=exact + distance, exact=exact)
+    add(distances.row("large", "y", 8), found=exact, eager=exact + 1.5, exact=exact + 1600)
     distances.rows["large", "y", 8].eager_exact = Spread(largest=0.9)  # of values of 1,600
     assert distances.amplified() == [
         'loud: rounding alone moves "y" of the module itself by 0.5 within 40 steps',
@@ -109,8 +114,8 @@ def test_long_sums_of_large_values_are_judged_by_the_largest_value():
     exact = np.full((1, 4), 640.0)
     for kind, passes in [("louder", False), ("long and loud", True)]:
         distances = Distances()
-        distances.row(kind, "y", 1000).add(found=exact + LIMITS.sequence_rms_floor * 639, eager=exact, exact=exact)
+        add(distances.row(kind, "y", 1000), found=exact + LIMITS.sequence_rms_floor * 639, eager=exact, exact=exact)
         row = distances.rows[kind, "y", 1000]
         assert (row.failure(LIMITS) is None) == passes
-        distances.row(kind, "y", 1000).add(found=exact + LIMITS.sequence_rms_floor * 700, eager=exact, exact=exact)
+        add(distances.row(kind, "y", 1000), found=exact + LIMITS.sequence_rms_floor * 700, eager=exact, exact=exact)
         assert row.failure(LIMITS) is not None

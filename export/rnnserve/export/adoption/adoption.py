@@ -94,7 +94,7 @@ def adopt(
     """
     check_model_name(name)
     roles = roles or Roles()
-    model = ir.from_proto(read_onnx(path, external_data=False))
+    model = read_onnx(path, external_data=False)
     number = max(model.opset_imports.get(domain, 0) for domain in ("", "ai.onnx"))
     if 0 < number < _OLDEST:
         raise WrongArguments(
@@ -166,14 +166,11 @@ def _prepare(model: ir.Model, roles: Roles) -> tuple[_Tensors, list[str]]:
 def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
     """Remove inputs whose values are in the file: weights in an old file, and values that a caller might override."""
     names = [value.name for value in model.graph.inputs if value.is_initializer()]
-    is_old = model.ir_version < _WEIGHTS_APART
-    old = f"; IR version {model.ir_version} lists the weights there, too" if is_old else ""
     if names:
         model.graph.inputs[:] = [value for value in model.graph.inputs if not value.is_initializer()]
         model.ir_version = max(model.ir_version, _WEIGHTS_APART)
-        shown = ", ".join(f'"{name}"' for name in names[:_SHOWN])
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        yield f"onnx: inputs that have values in the file keep these, and no request sets them: {shown}{more}{old}"
+        shown = ", ".join(f'"{name}"' for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+        yield f"onnx: inputs that have values in the file keep these, and no request sets them: {shown}"
 
 
 def _with_open_batch(model: ir.Model, inputs: Sequence[FileInput]) -> ir.Model:
@@ -241,9 +238,7 @@ def _describe(run: OnnxRunner, inputs: _Tensors, name: str, roles: Roles) -> Mod
         inputs=inputs,
         outputs=outputs,
         labels=list(roles.labels),
-        samples=(),
         sizes=sizes,
-        checkpoint_sha256="",
     )
 
 

@@ -28,10 +28,10 @@ class ModelDescription:
     name: str
     inputs: Tensors  # in the manifest's form, in order
     outputs: Tensors
-    labels: Sequence[str]  # names of the classes
-    samples: Sequence[Arrays]  # the user's inputs, completed: every input by name
     sizes: Mapping[str, tuple[int, int]]  # the smallest and largest size of each dynamic axis in verification
-    checkpoint_sha256: str  # digest of the weights' file, if there is one
+    labels: Sequence[str] = ()  # names of the classes
+    samples: Sequence[Arrays] = ()  # the user's inputs, completed: every input by name
+    checkpoint_sha256: str = ""  # digest of the weights' file, if there is one
     allow_non_finite: bool = False  # whether NaN and infinity are ordinary values of the model
     # Defaults of omitted inputs, unless they are zeros or full lengths. Of size 1 along dynamic axes.
     defaults: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)

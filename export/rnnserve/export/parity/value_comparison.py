@@ -67,11 +67,6 @@ class DistanceRow:
     moved_exact: Spread = dataclasses.field(default_factory=Spread)  # of eager with inputs moved by an ulp
     scale: float = 1.0  # factor by which limits grow, see `rnnserve.protos.differences.scale`
 
-    def add(self, *, found: Array, eager: Array, exact: Array, mask: Mask = None) -> None:
-        """Add all distances of one batch, for values selected by the mask."""
-        self.found_eager.add(found, eager, mask)
-        self.measure(found, eager, exact, mask)
-
     def measure(self, found: Array, eager: Array, exact: Array, mask: Mask = None) -> None:
         """Add the distances from float64 of one batch, for values selected by the mask."""
         self.eager_exact.add(eager, exact, mask)
@@ -360,7 +355,9 @@ class ValueComparison:
         """After all batches, add the values too far from float64, with advice if only long rows fail by rounding."""
         may_be_long = not len(self._failures)
         for (kind, name, length), row in self._too_far.items():
-            self._failures.add(f'onnx, {kind}: "{name}" at sequence {length}: {row.failure(self._limits)}')
+            text = f'onnx, {kind}: "{name}" at sequence {length}: {row.failure(self._limits)}'
+            excess = row.found_exact.rms / row.allowed(self._limits)
+            self._failures.add_difference(f"onnx, {kind}, from float64", name, excess, text)
         are_rounding = [
             kind in (LONG, LONG_AND_LOUD) and row.found_exact.rms < _ROUNDING * row.allowed(self._limits)
             for (kind, _, _), row in self._too_far.items()

@@ -67,7 +67,7 @@ from rnnserve.export.recurrence.refusals import FixedSize, OtherPath, RaisedInCa
 from rnnserve.export.recurrence.roll import NotRolled, RolledCapture, rolled_capture
 from rnnserve.export.recurrence.scan import refuse_empty_scans, translate_scans
 from rnnserve.export.recurrence.value_trials import fixes_sizes, other_sizes, run_trials, special_operators
-from rnnserve.export.surroundings import left_as_they_were, rare_collections
+from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.torch_adapter import TESTED, registry_read_once, without_printed_graphs, written_module
 from rnnserve.protos.protocol_words import BATCH
 
@@ -156,7 +156,6 @@ def export_onnx(
     # One export at a time, because torch's exporter and Python's warning filters don't support several threads.
     with (
         LOCK,
-        rare_collections(),
         left_as_they_were(module),
         without_exporter_messages(),
         _frozen(module),
