@@ -9,6 +9,7 @@ import torch
 from google.protobuf.message import DecodeError
 
 from rnnserve.export.description.described_model import DescribedModel, evaluating
+from rnnserve.export.description.described_tensors import tried_sizes
 from rnnserve.export.errors import ParityError, WrongArguments
 from rnnserve.export.flat_module import flat_script
 from rnnserve.export.found_states.parts_file import parts_failures
@@ -18,7 +19,7 @@ from rnnserve.export.parity import OnnxRunner, prove
 from rnnserve.export.parity.batching_safety import contradictions, walk_graph
 from rnnserve.export.parity.proof import check_onnx, reference_of
 from rnnserve.export.surroundings import left_as_they_were, one_thread
-from rnnserve.export.tensors import is_state, sequence_axes, size_limits
+from rnnserve.export.tensors import is_state
 from rnnserve.export.torchscript import load_script
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (
@@ -33,7 +34,6 @@ from rnnserve.protos.artifact import (
     read_version,
 )
 from rnnserve.protos.golden import Inference, load_cases, replay
-from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import load_defaults
 from rnnserve.protos.triton_config import CONFIG, check_tensors, read_config
 
@@ -121,7 +121,7 @@ def _described(version: Version) -> DescribedModel:
         module=module,
         inputs=manifest.inputs,
         outputs=manifest.outputs,
-        sizes=_tried_sizes(manifest),
+        sizes=tried_sizes(manifest.inputs),
         allow_non_finite=manifest.finiteness.allowed,
         defaults=load_defaults(version.files, manifest.inputs),
     )
@@ -151,17 +151,6 @@ def _manifest(
     classes = [tensor.axes[-1].size for tensor in manifest.outputs if tensor.axes[-1].name == "classes"]
     if manifest.labels and len(manifest.labels) not in classes:
         yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected one a class, as in {classes}"
-
-
-def _tried_sizes(manifest: manifest_pb2.Manifest) -> dict[str, tuple[int, int]]:
-    """Return the verified range of sizes of each dynamic axis."""
-    batches, lengths = manifest.parity.batch_sizes or [1, 2], manifest.parity.lengths or [1]
-    limits = size_limits(manifest.inputs)
-    sizes = {
-        axis: (limits[axis][0], limits[axis][1] or max(*lengths, limits[axis][0]))
-        for axis in sequence_axes(manifest.inputs)
-    }
-    return {BATCH: (min(batches), max(batches)), **sizes}
 
 
 def _walk(version: Version, name: str, model: onnx.ModelProto) -> list[str]:

@@ -46,7 +46,7 @@ from rnnserve.export.parity.batching_safety import find_batching, walk_graph
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult, describe_version
 from rnnserve.export.publishing import Seal, check_config, publish_tried, render_config
-from rnnserve.export.tensors import Arrays, draw_inputs, mask_before_lengths, sequence_axes
+from rnnserve.export.tensors import Arrays, draw_inputs, mask_before_lengths, sequence_axes, sizes_near
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, dump_manifest
 from rnnserve.protos.golden import dump_cases
@@ -342,9 +342,8 @@ def _zeros_after_lengths(model: ModelDescription, truth: OnnxTruth) -> set[str]:
     lengths = model.lengths
     zeros = {tensor.name for tensor in model.outputs if any(axis.name in lengths for axis in tensor.axes)}
     random = np.random.default_rng(0)
-    small = {axis: min(max(5 if axis == BATCH else 8, low), high) for axis, (low, high) in model.sizes.items()}
     for _ in range(_RAGGED_BATCHES):
-        inputs = draw_inputs(model.inputs, random, small, ragged=True)
+        inputs = draw_inputs(model.inputs, random, sizes_near(model.sizes, 8, 5), ragged=True)
         for tensor, array in ((tensor, truth.eager(inputs)[tensor.name]) for tensor in model.outputs):
             mask = mask_before_lengths(tensor, array.shape, inputs, lengths)
             if mask is not None and np.where(mask, 0, array).any():

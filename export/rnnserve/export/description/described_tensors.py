@@ -64,6 +64,11 @@ def check_inputs(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> dict[
     """
     _check_axes(inputs)
     _limit_sizes(inputs, given)
+    return tried_sizes(inputs)
+
+
+def tried_sizes(inputs: Tensors) -> dict[str, tuple[int, int]]:
+    """Return the smallest and largest size of each dynamic axis in verification."""
     sizes = {}
     for axis, (low, high) in size_limits(inputs).items():
         largest = _LARGEST_BATCH if axis == BATCH else max(_LARGEST_SEQUENCE, low)

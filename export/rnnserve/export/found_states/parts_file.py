@@ -18,7 +18,7 @@ from rnnserve.export.analysis import Decision, Property, Verdict, worst
 from rnnserve.export.analysis.decisions import counts_steps, decide_of, decide_steps, values_of
 from rnnserve.export.analysis.values import NotCovered
 from rnnserve.export.analysis.walk import OF_MICROSOFT
-from rnnserve.export.description.described_tensors import ModelDescription
+from rnnserve.export.description.described_tensors import ModelDescription, tried_sizes
 from rnnserve.export.found_states.places import (
     RECURRENT,
     FoundState,
@@ -231,7 +231,6 @@ def _path(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
 
 UNSEEN = "whether a cut changes a result depends on values, of which drawn ones say too little"
 """The reason if the graph reads other steps though the values of the trial didn't show it."""
-_LARGEST = 64  # steps or rows to draw if the model takes any number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -365,13 +364,12 @@ def parts_failures(version: Version) -> list[str]:
 
 def find_parts_of(manifest: manifest_pb2.Manifest, files: Mapping[str, bytes], served: str) -> PartsFile:
     """Find and expose the states of the graph `served` of a published version, and try the result."""
-    limits = size_limits(manifest.inputs)
     return find_parts(
         ModelDescription(
             name=manifest.model,
             inputs=manifest.inputs,
             outputs=manifest.outputs,
-            sizes={axis: (low, high or max(low, _LARGEST)) for axis, (low, high) in limits.items()},
+            sizes=tried_sizes(manifest.inputs),
             allow_non_finite=manifest.finiteness.allowed,
             defaults=load_defaults(files, manifest.inputs),
         ),

@@ -112,13 +112,11 @@ def contradictions(recorded: manifest_pb2.Manifest, found: GraphFindings, *, sca
         for what, claim, decision in claims
         if claim.means == manifest_pb2.MEANS_PROVEN and not decision.proven
     ]
-    if found.rows.verdict is Verdict.REFUTED and batching.mode != manifest_pb2.BATCHING_ALONE:
-        mode = manifest_pb2.BatchingMode.Name(batching.mode)
-        failures.append(f"the manifest says {mode}, but rows depend on each other: {_why(found.rows)}")
-    elif found.rows.counting and batching.mode != manifest_pb2.BATCHING_ALONE:
-        mode = manifest_pb2.BatchingMode.Name(batching.mode)
-        counting = ", ".join(found.rows.counting)
-        failures.append(f"the manifest says {mode}, but {counting} treats rows by their number")
+    why = f"{', '.join(found.rows.counting)} treats rows by their number" if found.rows.counting else ""
+    if found.rows.verdict is Verdict.REFUTED:
+        why = f"rows depend on each other: {_why(found.rows)}"
+    if why and batching.mode != manifest_pb2.BATCHING_ALONE:
+        failures.append(f"the manifest says {manifest_pb2.BatchingMode.Name(batching.mode)}, but {why}")
     return failures
 
 

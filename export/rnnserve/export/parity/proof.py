@@ -35,10 +35,9 @@ from rnnserve.export.parity.reference import FLOAT64, Reference
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.value_comparison import FailureCollector, ValueComparison
 from rnnserve.export.surroundings import one_thread
-from rnnserve.export.tensors import draw_inputs, is_state
+from rnnserve.export.tensors import draw_inputs, is_state, sizes_near
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
-from rnnserve.protos.protocol_words import BATCH
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -138,8 +137,7 @@ def prove(
 
 def reference_of(model: DescribedModel) -> Reference:
     """Make the reference of a described model, in evaluation mode."""
-    sizes = {axis: low for axis, (low, _) in model.sizes.items()}
-    sizes[BATCH] = min(max(2, sizes[BATCH]), model.sizes[BATCH][1])
+    sizes = sizes_near(model.sizes, 1, 2)
     return Reference(model.module, draw_inputs(model.inputs, np.random.default_rng(0), sizes))
 
 
