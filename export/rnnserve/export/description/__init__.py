@@ -10,6 +10,6 @@ finds the axes of outputs. `forward_trials` runs the module at the limits of its
 The package imports nothing at its door, so commands can report a mistake in a name (`targets`) before they import
 torch.
 
-Door: `described_model`, `described_outputs`, `described_tensors`, `forward_trials`, `omitted_inputs`, `publication`,
+Door: `described_model`, `described_outputs`, `described_tensors`, `forward_trials`, `publication`,
 `targets`.
 """
