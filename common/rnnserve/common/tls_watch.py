@@ -31,7 +31,7 @@ class TlsWatch:
         files: TlsFiles,
         served: TlsIdentity,
         use: Callable[[TlsIdentity], None],
-        refuse: Callable[[], None],
+        refuse: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare, with the current identity `served`, which was read from `files`. `start` starts the checks.
 

@@ -11,7 +11,6 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import ROUTES, Need
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL, TOKENS
 from rnnserve.web.app.exchange import Exchange
-from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.upstream import CallContext
 
 __all__ = ["GatewayAccess"]
@@ -23,9 +22,6 @@ _OPEN_SECONDS = 5.0
 """Seconds without checks if the server doesn't require tokens."""
 
 _MOST_KEPT = 4096
-
-_WITHOUT_SERVER = "document"
-"""The route that stays available when no server is reachable."""
 
 
 class GatewayAccess:
@@ -50,14 +46,9 @@ class GatewayAccess:
         if model.isascii() and model.isprintable() and model:  # model names are printable ASCII
             asked.append((ROUTE_MODEL, model))
         context = CallContext((*asked, *context.metadata), context.timeout, context.client)
-        try:
-            said = await exchange.upstream.call(
-                "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse, context
-            )
-        except RestError as error:
-            if route == _WITHOUT_SERVER and not error.is_of_server:
-                return
-            raise
+        said = await exchange.upstream.call(
+            "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse, context
+        )
         if TOKENS not in said.extensions:
             self._open_until = self._clock() + _OPEN_SECONDS
             return

@@ -19,8 +19,7 @@ from rnnserve.protos.protocol_words import BINARY_DATA, BINARY_DATA_OUTPUT, BINA
 from rnnserve.web.errors import RestError, bad_request, quoted
 from rnnserve.web.rest.json_tensors import MAX_AXES, flatten, parse_object, read_elements, read_strings
 
-__all__ = ["AnswerForm", "parameters_of", "read_infer_request", "read_parameters", "read_parsed_request", "split_body",
-           "whole"]  # fmt: skip
+__all__ = ["AnswerForm", "parameters_of", "read_infer_request", "read_parsed_request", "split_body"]
 
 _FOR_GATEWAY = frozenset((BINARY_DATA_OUTPUT,))
 _OF_TENSORS = frozenset((BINARY_DATA_SIZE, BINARY_DATA))
@@ -153,7 +152,7 @@ def read_parsed_request(
     request = pb.ModelInferRequest(model_name=model, model_version=version, id=id_ or "")
     parameters = parameters_of(parsed, "")
     if parameters:
-        read_parameters(parameters, request.parameters, "", without=_FOR_GATEWAY)
+        _read_parameters(parameters, request.parameters, "", without=_FOR_GATEWAY)
     _read_inputs(parsed, binary, request)
     return request, _read_outputs(parsed, parameters, request)
 
@@ -168,7 +167,7 @@ def parameters_of(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
     return parameters
 
 
-def read_parameters(
+def _read_parameters(
     values: Mapping[str, Any], to: "Mapping[str, pb.InferParameter]", where: str, *, without: frozenset[str]
 ) -> None:
     """Copy JSON values into a message's parameter map, except the names in `without`, which only the gateway uses."""
@@ -191,14 +190,6 @@ def read_parameters(
             )
 
 
-def whole(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Convert a float without a fraction to int, because JSON Schema treats 5.0 as an integer.
-
-    Returns any other value unchanged.
-    """
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.ModelInferRequest) -> None:
     inputs = _list_of(parsed, "inputs")
     if inputs is None:
@@ -217,7 +208,7 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
         size = None
         if "parameters" in tensor:
             parameters = parameters_of(tensor, where)
-            read_parameters(parameters, added.parameters, where, without=_OF_TENSORS)
+            _read_parameters(parameters, added.parameters, where, without=_OF_TENSORS)
             size = _binary_size(parameters, tensor, where)
         if size is not None:
             if size > len(binary) - at:
@@ -283,7 +274,7 @@ def _read_outputs(
         added = request.outputs.add(name=name)
         if "parameters" in tensor:
             own = parameters_of(tensor, where)
-            read_parameters(own, added.parameters, where, without=_OF_TENSORS)
+            _read_parameters(own, added.parameters, where, without=_OF_TENSORS)
             is_binary = own.get(BINARY_DATA, False)
             if not isinstance(is_binary, bool):
                 raise bad_request(f"{where}parameters: {BINARY_DATA} is true or false")
