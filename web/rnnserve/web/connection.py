@@ -126,6 +126,8 @@ class Protocol(HttpToolsProtocol):
                 self.head_bytes = len(piece)
             # The parser's time grows with the square of a head's size.
             if self.head_bytes > Limits.head_bytes or len(self.pipeline) > Limits.max_pipelined:
+                if self.cycle is not None:
+                    self.cycle.disconnected = True  # it may start before `connection_lost`
                 self.transport.abort()
             if self.transport.is_closing() or self.parser.should_upgrade():
                 return

@@ -29,7 +29,7 @@ class GatewayAccess:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: dict[tuple[str, str, tuple[bytes, str]], float] = {}  # expiry by route, model and credentials
+        self._kept: dict[tuple[str, str, bytes, str], float] = {}  # expiry by route, model and credentials
         self._open_until = 0.0
 
     async def check(self, route: str, exchange: Exchange) -> None:
@@ -38,7 +38,7 @@ class GatewayAccess:
         if now < self._open_until or ROUTES[route] in (Need.OPEN, Need.HEALTH):
             return  # a health route makes only one call, and the server checks access in it
         model = exchange.parameter("model")
-        key = route, model, exchange.credentials
+        key = route, model, exchange.headers.get(b"authorization", b""), exchange.certificate
         if now < self._kept.get(key, 0.0):
             return
         context = exchange.context()

@@ -77,11 +77,6 @@ class Exchange:
         self.receive = receive
         self._budget = budget
 
-    @property
-    def credentials(self) -> tuple[bytes, str]:
-        """The client's Authorization header and certificate. Each may be empty."""
-        return self.headers.get(b"authorization", b""), self.certificate
-
     def parameter(self, name: str) -> str:
         """Return a path parameter, or "" if the route doesn't have it."""
         return self.params.get(name, "")

@@ -346,10 +346,7 @@ def _metrics_socket(upstream: str) -> Path | None:
 
 
 def _connections(most: int) -> int:
-    """Raise the soft limit of file descriptors if needed, and return how many connections fit into it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < most + _DESCRIPTORS_BESIDE:
-        wanted = most + _DESCRIPTORS_BESIDE
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, min(most, soft - _DESCRIPTORS_BESIDE))
+    """Raise the soft limit of file descriptors to the hard limit, and return how many connections fit into it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return most if hard == resource.RLIM_INFINITY else max(1, min(most, hard - _DESCRIPTORS_BESIDE))

@@ -123,8 +123,6 @@ def _frame_of(texts: tuple[bytes, ...], model: str, version: str) -> _Frame | No
         request, form = read_parsed_request(parsed, memoryview(bytes(binary)), model, version)
     except (RestError, KeyError, TypeError):
         return None
-    if len(request.raw_input_contents) != len(inputs):
-        return None
     del request.raw_input_contents[:]
     return _Frame(request.SerializeToString(), tuple(inputs), form)
 
@@ -196,7 +194,6 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
         raise bad_request(
             'inputs is missing: {"inputs": [{"name": …, "datatype": "FP32", "shape": [1, 4, 2], "data": [[…]]}]}'
         )
-    raw: list[bytes] | None = []
     at = 0
     for index, tensor in enumerate(inputs):
         where = f"inputs[{index}]."
@@ -218,20 +215,14 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
                 )
             data: bytes = binary[at : at + size].tobytes()
             at += size
-        elif SHARED_MEMORY in added.parameters:
-            raw = None  # the server refuses shared memory
-            continue
-        else:
-            data = _json_data(tensor, name, datatype, shape, where)
-        if raw is not None:
-            raw.append(data)
+        else:  # the server refuses shared memory
+            data = b"" if SHARED_MEMORY in added.parameters else _json_data(tensor, name, datatype, shape, where)
+        request.raw_input_contents.append(data)
     if at != len(binary):
         raise bad_request(
             f"{len(binary) - at:,} bytes of the body belong to no input: each binary input has its bytes in "
             "parameters.binary_data_size, and Inference-Header-Content-Length is the size of the JSON"
         )
-    if raw is not None:
-        request.raw_input_contents.extend(raw)
 
 
 def _json_data(tensor: Mapping[str, Any], name: str, datatype: str, shape: list[int], where: str) -> bytes:
