@@ -166,7 +166,7 @@ class Application:
         self._check_edge(exchange)
         if not is_own:
             raise RestError(
-                403, "this stream is for a page of another site (header Origin): allow it with --http-allow-origin"
+                403, "the page's origin is not allowed; start with --allow-origin (rnnserve serve: --http-allow-origin)"
             )
         entry, _ = self._found(exchange)
         if entry.name != "stream":

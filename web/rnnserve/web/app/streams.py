@@ -278,7 +278,7 @@ async def refuse_stream(error: RestError, exchange: Exchange, send: Send, *, is_
     """
     if b"origin" in exchange.headers and is_own_page:
         await send({"type": "websocket.accept", "subprotocol": _protocol_of(exchange.scope)})
-        code = 1013 if error.status in (429, 503) else 1011 if error.status == 500 else 1008
+        code = 1013 if error.status in (429, 503, 504) else 1011 if error.status == 500 else 1008
         await send(close_message(StreamClosed(code, str(error))))
         return
     body = dump({"error": str(error), "id": exchange.request_id})
