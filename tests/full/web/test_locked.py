@@ -95,13 +95,13 @@ def test_metrics_need_their_role(locked):
 
 
 def test_the_page_and_its_files_are_open_and_tell_nothing(locked):
-    for path in ("/", "/static/page.js", "/static/page.css", "/static/icon.svg"):
+    for path in ("/", "/openapi.json", "/static/page.js", "/static/page.css", "/static/icon.svg"):
         for token in ("", locked.tokens.unknown, locked.tokens.metrics):
             status, _, text = locked.ask(path, token)
             assert status == 200
             assert SIMPLE.encode() not in text
     assert locked.ask("/static/no_such.js")[0] == 404
-    for path in ("/page/models", "/openapi.json", "/v2"):
+    for path in ("/page/models", "/v2"):
         assert locked.ask(path)[0] == 401
     status, _, text = locked.ask("/page/models", locked.tokens.metrics)
     assert (status, json.loads(text)["error"]) == (403, "this call requires another role: infer or admin")
