@@ -109,6 +109,7 @@ class Protocol(HttpToolsProtocol):
     """
 
     head_bytes = 0  # of an incomplete request head
+    running: Any = None  # the request that the application handles; `cycle` may be one that waits for it
 
     def data_received(self, data: bytes) -> None:
         """Read part of a request after removing an HTTP/2 offer from its head."""
@@ -126,8 +127,8 @@ class Protocol(HttpToolsProtocol):
                 self.head_bytes = len(piece)
             # The parser's time grows with the square of a head's size.
             if self.head_bytes > Limits.head_bytes or len(self.pipeline) > Limits.max_pipelined:
-                if self.cycle is not None:
-                    self.cycle.disconnected = True  # it may start before `connection_lost`
+                if self.running is not None:
+                    self.running.disconnected = True  # it may start before `connection_lost`
                 self.transport.abort()
             if self.transport.is_closing() or self.parser.should_upgrade():
                 return
@@ -141,20 +142,19 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the request of a client that disconnects."""
         super().connection_lost(exc)
-        if self.cycle is not None and self.cycle.disconnected:
-            task: asyncio.Task[Any] | None = getattr(self.cycle, "task", None)
-            if task is not None:  # not of a pipelined request
-                task.cancel()
+        if self.running is not None and not self.running.response_complete:
+            self.running.disconnected = True
+            self.running.task.cancel()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's
         """Start to handle a request, as uvicorn does. `task_of` returns the task."""
+        self.running = cycle
         cycle.task = task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
     def on_response_complete(self) -> None:
         """Go on to the next request of this connection."""
-        self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         if self.pipeline:
