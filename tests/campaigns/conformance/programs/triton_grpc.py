@@ -18,7 +18,17 @@ from tritonclient.utils import InferenceServerException
 from campaigns.conformance.programs.arrays import same, walk_batch
 from campaigns.conformance.programs.reporting import PLAN, STATUSES, feature
 from campaigns.conformance.programs.triton_features import refusal
-from campaigns.conformance.programs.v2_calls import CLASSIFIER, MODEL, Way, client, inputs, refused, walk, wanted
+from campaigns.conformance.programs.v2_calls import (
+    CLASSIFIER,
+    MODEL,
+    Way,
+    as_json,
+    client,
+    inputs,
+    refused,
+    walk,
+    wanted,
+)
 from campaigns.conformance.programs.v2_features import take_steps
 
 __all__ = ["AIO", "WAITING"]
@@ -297,3 +307,43 @@ def sequence_stream() -> None:  # simple_grpc_sequence_stream_infer_client.py
 @feature("sequence-unary")
 def sequence_unary() -> None:
     take_steps(client(), 70002)
+
+
+@feature("memory-status")
+def memory_status() -> None:
+    asked = client()
+    assert not asked.get_system_shared_memory_status(**as_json())
+    assert not asked.get_cuda_shared_memory_status(**as_json())
+    asked.unregister_system_shared_memory()
+    asked.unregister_cuda_shared_memory()
+
+
+@feature("memory-register")
+def memory_register() -> None:
+    asked = client()
+    refused(lambda: asked.register_cuda_shared_memory("region", b"aGFuZGxl", 0, 64), "501")
+    asked.register_system_shared_memory("region", "/region", 64)
+
+
+@feature("trace-settings")
+def trace_settings() -> None:
+    asked = client()
+    for named in ((), (MODEL,)):
+        said = asked.get_trace_settings(*named, **as_json())
+        assert said.get("settings", said)["trace_level"] in (["OFF"], {"value": ["OFF"]})
+
+
+@feature("trace-change")
+def trace_change() -> None:
+    client().update_trace_settings(settings={"trace_level": ["TIMESTAMPS"]})
+
+
+@feature("log-settings")
+def log_settings() -> None:
+    said = client().get_log_settings(**as_json())
+    assert said.get("settings", said)["log_error"] in (True, {"bool_param": True})
+
+
+@feature("log-change")
+def log_change() -> None:
+    client().update_log_settings({"log_verbose_level": 3})
