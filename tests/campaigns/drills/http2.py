@@ -3,16 +3,20 @@
 Header fields are literals without indexing (RFC 7541, 6.2.2), so there is no compression to keep in step.
 """
 
+import re
 import select
 import socket
 import struct
 import time
+from collections.abc import Callable
 from typing import NamedTuple, Self
+
+import grpc
 
 __all__ = [
     "ACK", "CONTINUATION", "DATA", "END_HEADERS", "END_STREAM", "GOAWAY", "HEADERS", "INITIAL_WINDOW_SIZE", "PING",
-    "PRIORITY", "RST_STREAM", "SETTINGS", "WINDOW_UPDATE", "Frame", "Http2Connection", "call_headers", "frame",
-    "grpc_message", "literal",
+    "PREFACE", "PRIORITY", "RST_STREAM", "SETTINGS", "WINDOW_UPDATE", "Frame", "Http2Connection", "call_headers",
+    "frame", "grpc_message", "literal",
 ]  # fmt: skip
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, _PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -25,13 +29,19 @@ _WINDOW = 65_535
 INITIAL_WINDOW_SIZE = 4
 """The identifier of a setting."""
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 _ERRORS = (
     "NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
     "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM",
     "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED",
 )  # fmt: skip
+
+
+_STATUS = re.compile(rb"grpc-status[\x01\x02](\d{1,2})")
+"""Of header fields that are not compressed: gRPC's core sends them so the first time, and by their index afterwards."""
+
+_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class Frame(NamedTuple):
@@ -102,16 +112,13 @@ class Http2Connection:
         frames: What came and was not taken yet.
     """
 
-    def __init__(
-        self, host: str, port: int, settings: tuple[tuple[int, int], ...] = (), *, greets: bool = True
-    ) -> None:
+    def __init__(self, host: str, port: int, settings: tuple[tuple[int, int], ...] = ()) -> None:
         """Connect.
 
         Args:
             host: The server's.
             port: The server's.
             settings: Identifiers and values of the first SETTINGS frame.
-            greets: Whether the preface and SETTINGS are sent.
 
         Raises:
             OSError: If the server takes no connection.
@@ -124,9 +131,8 @@ class Http2Connection:
         self._initial_window = self._window = _WINDOW
         self._owes_ack = False
         self._windows: dict[int, int] = {}  # by stream: how much of the initial window is used, or added to it
-        if greets:
-            payload = b"".join(struct.pack(">HI", *setting) for setting in settings)
-            self.send(_PREFACE + frame(SETTINGS, payload=payload), time.monotonic() + 5)
+        payload = b"".join(struct.pack(">HI", *setting) for setting in settings)
+        self.send(PREFACE + frame(SETTINGS, payload=payload), time.monotonic() + 5)
 
     def __enter__(self) -> Self:
         return self
@@ -191,6 +197,35 @@ class Http2Connection:
             self._receive()
         found, self.frames = self.frames, []
         return found
+
+    def note(self, note: Callable[..., None], calls: int | None = None) -> None:
+        """Count answers (header frames that end a stream), resets and the end of the connection.
+
+        Args:
+            note: Function that counts a status, with a text perhaps.
+            calls: How many calls were made, so that no more answers are waited for; None for any number.
+        """
+        until, answered = time.monotonic() + 2.0, 0
+        while time.monotonic() < until:
+            frames = self.read(time.monotonic() + 0.2)
+            for found in frames:
+                if found.kind == GOAWAY:
+                    note(f"GOAWAY {found.error}", found.payload[8:].decode(errors="replace"))
+                elif found.kind == RST_STREAM:
+                    note(f"RST {found.error}")
+                elif found.kind == HEADERS and found.flags & END_STREAM:
+                    status = _STATUS.search(found.payload)
+                    note(_NAMES.get(int(status[1]), "ANSWER") if status else "ANSWER")
+                else:
+                    continue
+                answered += 1
+            if self.is_closed:
+                note("CLOSED")
+                return
+            if not frames or (calls is not None and answered >= calls):
+                break
+        if not answered:
+            note("SILENT")
 
     def _receive(self) -> None:
         try:
