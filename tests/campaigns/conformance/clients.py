@@ -90,11 +90,11 @@ def _http(name: str, title: str, environment: ClientEnvironment, lacks: Mapping[
 
 
 GRPC_CLIENTS = (
-    _grpc("tritonclient", "tritonclient", PythonProgram(_TRITON, "triton_sync"), _NOT_OF_TRITON),
+    _grpc("tritonclient", "tritonclient", PythonProgram(_TRITON, "triton_grpc", "waiting"), _NOT_OF_TRITON),
     _grpc(
         "tritonclient-aio",
         "tritonclient (asyncio)",
-        PythonProgram(_TRITON, "triton_aio"),
+        PythonProgram(_TRITON, "triton_grpc", "aio"),
         _NOT_OF_TRITON | _NOT_OF_TRITON_AIO,
     ),
     _grpc("perf-analyzer", "perf\\_analyzer", PythonProgram(PERF_ANALYZER, "perf_analyzer"), _NOT_OF_PERF_ANALYZER),
@@ -106,11 +106,13 @@ GRPC_CLIENTS = (
 )
 
 HTTP_CLIENTS = (
-    _http("tritonclient-http", "tritonclient", PythonProgram(_TRITON_HTTP, "triton_http_sync"), _NOT_OF_TRITON_HTTP),
+    _http(
+        "tritonclient-http", "tritonclient", PythonProgram(_TRITON_HTTP, "triton_http", "waiting"), _NOT_OF_TRITON_HTTP
+    ),
     _http(
         "tritonclient-http-aio",
         "tritonclient (asyncio)",
-        PythonProgram(_TRITON_HTTP, "triton_http_aio"),
+        PythonProgram(_TRITON_HTTP, "triton_http", "aio"),
         _NOT_OF_TRITON_HTTP,
     ),
     _http("kserve-rest", "KServe's SDK", PythonProgram(_KSERVE, "kserve_rest"), _NOT_OF_KSERVE_REST),

@@ -29,7 +29,8 @@ def published(tmp_path_factory):
 @pytest.fixture(scope="session", params=TRANSPORTS)
 def plan(published, request, tmp_path_factory):
     """The file that tells the programs where the servers are."""
-    with serve_all(*published, request.param, tmp_path_factory.mktemp("plan")) as plan:
+    root, answers = published
+    with serve_all(root, answers, request.param, tmp_path_factory.mktemp("plan")) as plan:
         yield plan
 
 

@@ -188,7 +188,7 @@ def drilled(repository: Path, *options: str, http: bool = False) -> Iterator[Dri
         options: Further words for `rnnserve serve`.
         http: Whether it has a gateway, and bystanders over gRPC and HTTP.
     """
-    with served(repository, "process", options=options, **({"http_port": 0} if http else {})) as server:
+    with served(repository, "process", options=(*options, *(["--http-port", "0"] if http else []))) as server:
         with contextlib.ExitStack() as stack:
             bystanders = {}
             if http:

@@ -188,10 +188,10 @@ def test_health_answers_under_any_load(repository):
 
 def health_waits(channel: grpc.Channel, ends: float) -> list[float]:
     waits = []
-    check: Any = health_pb2_grpc.HealthStub(channel).Check
+    health: Any = health_pb2_grpc.HealthStub(channel)
     for _ in itertools.takewhile(lambda _: time.monotonic() < ends, itertools.count()):
         started = time.perf_counter()
-        assert check(health_pb2.HealthCheckRequest(), timeout=20).status == 1
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1
         waits.append(time.perf_counter() - started)
         time.sleep(5e-3)
     return waits

@@ -1,6 +1,7 @@
 """tritonclient's two ways over gRPC: calls that wait, and asyncio."""
 
 import asyncio
+import os
 import queue
 import threading
 import time
@@ -12,7 +13,7 @@ import grpc
 import numpy as np
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
-from tritonclient.grpc import auth
+from tritonclient.grpc import auth, service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from campaigns.conformance.programs.arrays import same, walk_batch
@@ -21,17 +22,17 @@ from campaigns.conformance.programs.triton_features import refusal
 from campaigns.conformance.programs.v2_calls import (
     CLASSIFIER,
     MODEL,
+    TEXT,
     Way,
     as_json,
     client,
     inputs,
     refused,
+    run_as,
     walk,
     wanted,
 )
 from campaigns.conformance.programs.v2_features import take_steps
-
-__all__ = ["AIO", "WAITING"]
 
 WAIT = 20.0
 """Seconds."""
@@ -347,3 +348,17 @@ def log_settings() -> None:
 @feature("log-change")
 def log_change() -> None:
     client().update_log_settings({"log_verbose_level": 3})
+
+
+@feature("infer-typed")
+def infer_typed() -> None:  # grpc_explicit_int_content_client.py, which uses the stubs in the package
+    request = service_pb2.ModelInferRequest(model_name=TEXT["model"])
+    row = TEXT["rows"][0]
+    request.inputs.add(name="tokens", datatype="INT64", shape=[1, len(row)]).contents.int64_contents.extend(row)
+    with grpc.insecure_channel(PLAN["servers"]["plain"]) as channel:
+        answer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request)
+    same(triton.InferResult(answer).as_numpy("logits"), [TEXT["logits"][0]])
+
+
+if __name__ == "__main__":
+    run_as({"waiting": WAITING, "aio": AIO}[os.environ["WAY"]])

@@ -1,6 +1,7 @@
 """tritonclient's two ways over HTTP: calls that wait, and asyncio."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,9 +13,9 @@ from campaigns.conformance.programs import v2_over_http
 from campaigns.conformance.programs.arrays import same, walk_batch
 from campaigns.conformance.programs.reporting import PLAN, feature
 from campaigns.conformance.programs.triton_features import refusal
-from campaigns.conformance.programs.v2_calls import CLASSIFIER, MODEL, Way, client, inputs, walk, wanted
+from campaigns.conformance.programs.v2_calls import CLASSIFIER, MODEL, Way, client, inputs, run_as, walk, wanted
 
-__all__ = ["AIO", "WAITING", "v2_over_http"]
+__all__ = ["v2_over_http"]
 
 _AT_ONCE = 32
 _SECONDS = 60.0
@@ -142,3 +143,7 @@ def compressed_requests() -> None:
             sent = inputs(points, binary=binary) + inputs(lengths, "lengths", "INT64", binary=binary)
             said = client().infer(MODEL, sent, request_compression_algorithm=algorithm)
             same(said.as_numpy("logits"), logits)
+
+
+if __name__ == "__main__":
+    run_as({"waiting": WAITING, "aio": AIO}[os.environ["WAY"]])

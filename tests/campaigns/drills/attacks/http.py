@@ -35,7 +35,7 @@ class Crowd:
     """The connections of an attack, on one loop.
 
     Attributes:
-        said: Statuses that came, and "closed", or what happened to a connection.
+        said: Statuses that came, and "closed" without one, or what happened to a connection.
         numbers: 0, 1, 2, … for connections that do different things.
     """
 
@@ -58,7 +58,8 @@ class Crowd:
             while piece := await self.read(connection):
                 said += piece if len(said) < 1 << 20 else b""
         lines = [line[9:12] for line in said.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
-        self.said.update([int(status) for status in lines if status.isdigit()] or ["closed"])
+        self.said.update(int(status) for status in lines if status.isdigit())
+        self.said["closed"] += not lines
 
     async def post_again_and_again(self, request: bytes, connection: socket.socket) -> None:
         """Send a request that closes; then on a new connection, until the time is over."""
