@@ -20,7 +20,7 @@ __all__ = ["INFER", "MODEL", "SMALL", "SMALL_JSON", "Drilled", "Infer", "Memory"
 
 MODEL = "direction_simple"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 _UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
