@@ -46,7 +46,8 @@ def test_compressed_requests(stub, compression):
 
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
 def test_control_request_with_more_than_a_mebibyte_is_refused(stub, compression):
-    settings = pb.LogSettingsRequest(settings={f"{number:06}": {} for number in range(150_000)})
+    empty = pb.LogSettingsRequest.SettingValue()
+    settings = pb.LogSettingsRequest(settings={f"{number:06}": empty for number in range(150_000)})
     with pytest.raises(grpc.RpcError) as refused:
         stub.LogSettings(settings, compression=compression)
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
