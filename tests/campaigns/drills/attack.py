@@ -154,7 +154,7 @@ def strike(attack: Attack, address: str, bystander: Bystander, memory: Memory, s
         run = Strike(address, channel, time.monotonic() + seconds)
         try:
             attack.run(run)
-        except OSError as error:  # a server that is gone, or takes no more connections
+        except OSError as error:  # the server is gone, or takes no more connections
             run.answers.note("NO CONNECTION", type(error).__name__)
         gone = list(_gone(address, run))
     return Result(run.answers, bystander.report(), gone)

@@ -97,7 +97,7 @@ class Memory:
     """The resident memory of a process and its descendants, sampled in a thread inside a `with`.
 
     Attributes:
-        peak: The most that was seen, in bytes. May be set to 0 to start again.
+        peak: The largest sample, in bytes. May be set to 0 to start again.
     """
 
     def __init__(self, pid: int) -> None:

@@ -23,7 +23,7 @@ OVERLOAD = 5
 """Times as many heavy requests as are answered without a queue."""
 
 ANSWERED_SECONDS = 4 * MAX_WAIT
-"""What waits is counted by costs that were measured on an idle machine. Here, a client has half of it."""
+"""What waits is counted by the costs on an idle machine. Here, a client has half of it."""
 
 REFUSED_SECONDS = 0.25
 

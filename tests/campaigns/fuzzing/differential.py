@@ -23,7 +23,7 @@ _TIMED_OUT = "Request timeout expired"
 """What a request is told that waited longer than its parameter `timeout`."""
 
 _IN_FLIGHT = 8
-"""Bursts that are in flight together."""
+"""Bursts in flight together."""
 
 _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
@@ -92,7 +92,7 @@ def compare(
 
     Args:
         targets: Addresses of the servers, with the same models.
-        bursts: Requests that are in flight together.
+        bursts: Requests to keep in flight together.
         on_streams: Whether each burst is sent on a stream of its own, one after another since servers keep sequences.
         most: How many differences are enough.
     """

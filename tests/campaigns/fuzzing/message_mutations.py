@@ -1,4 +1,4 @@
-"""Changes of what a ModelInferRequest says: any field of the message or of its parts gets a value that is often wrong.
+"""Changes of what a ModelInferRequest says: any field of the message or of its parts gets a value, often a wrong one.
 
 The message stays one that protobuf writes. What the values are depends on the field's type alone, so fields that the
 protocol gains are changed, too.
@@ -74,7 +74,7 @@ def with_other_values(data: bytes, chance: random.Random) -> bytes:
 
 
 def _field(message: Any, chance: random.Random) -> None:
-    """Change a field, or a field of a part: mostly one that is set."""
+    """Change a field, or a field of a part; mostly a field with a value."""
     used = [field for field, _ in message.ListFields()]
     field = chance.choice(used if used and chance.random() < 0.8 else message.DESCRIPTOR.fields)
     value = getattr(message, field.name)

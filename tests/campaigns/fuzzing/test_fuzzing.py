@@ -1,4 +1,4 @@
-"""The fuzzer finds defects that are planted in what reads bytes of others. `make fuzz` tries it first."""
+"""The fuzzer finds planted defects in the readers of bytes from outside. `make fuzz` tries it first."""
 
 import itertools
 

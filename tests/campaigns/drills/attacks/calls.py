@@ -28,7 +28,7 @@ __all__ = ["ATTACKS", "send_calls"]
 _SLOW = "slow and unfinished calls"
 _STORMS = "storms"
 _HEADERS = "headers without bound"
-_FRAMING = "messages that are framed wrongly"
+_FRAMING = "wrongly framed messages"
 
 _LARGE, _PART = 15_000_000, 1 << 18  # bytes
 
@@ -161,7 +161,7 @@ def bombs_on_open_streams(strike: Strike) -> None:
 
 @attack(_STORMS)
 def rapid_reset(strike: Strike) -> None:
-    """Calls that are reset as soon as they are made, without end (CVE-2023-44487)."""
+    """Calls, each reset as soon as it is made, without end (CVE-2023-44487)."""
     data = grpc_message(strike.valid)
     with strike.connect() as connection:
         for stream in itertools.count(1, 2):

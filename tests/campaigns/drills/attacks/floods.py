@@ -30,7 +30,7 @@ from campaigns.drills.http2 import (
 __all__ = ["ATTACKS"]
 
 _FLOODS = "floods of frames"
-_WRONG = "frames that are wrong"
+_WRONG = "wrong frames"
 _CONNECTIONS = "connections"
 
 _AT_ONCE = 1000

@@ -87,7 +87,7 @@ class HttpAttack:
 
     Attributes:
         name: Its name.
-        work: What is done with a connection; it may end with a connection that was closed.
+        work: What is done with a connection; it may end with a closed connection.
         count: Number of connections.
         seconds: How long it goes on once all connections are made; they are closed then.
         window: Bytes of what is received before it is read; 0 for the system's own.
@@ -285,7 +285,7 @@ async def large_answers_in_json(crowd: Crowd, connection: socket.socket) -> None
 
 @_attack(6, seconds=20.0)
 async def hostile_json(crowd: Crowd, connection: socket.socket) -> None:
-    """Bodies that are hard to parse."""
+    """Bodies, each of them hard to parse."""
     await crowd.send(connection, _hostile_json()[next(crowd.numbers)])
     await crowd.read_all(connection)
 
@@ -316,6 +316,6 @@ async def names_of_models(crowd: Crowd, connection: socket.socket) -> None:
 
 @_attack(3000)
 async def resets(crowd: Crowd, connection: socket.socket) -> None:
-    """Connections that are reset while their requests are answered."""
+    """The client resets its connections while their requests are answered."""
     await crowd.send(connection, _MIDDLING)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
