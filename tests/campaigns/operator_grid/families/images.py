@@ -142,20 +142,7 @@ def _operators(*, of_steps):
         ),
         Operator("rfft", lambda x: torch.fft.rfft(x).abs(), refused="computes with complex numbers"),
         Operator(
-            "rfft.real, imag",
-            lambda x: (torch.fft.rfft(x).real, torch.fft.rfft(x).imag),
-            refused="computes with complex numbers",
-        ),
-        Operator(
-            "fft",
-            lambda x: torch.view_as_real(torch.fft.fft(x)).flatten(3),
-            refused="computes with complex numbers",
-        ),
-        Operator("irfft", lambda x: torch.fft.irfft(torch.fft.rfft(x)), refused="computes with complex numbers"),
-        Operator(
-            "view_as_complex",
-            lambda x: torch.view_as_complex(x.reshape(*x.shape[:3], 3, 2)).abs(),
-            refused="computes with complex numbers",
+            "fft", lambda x: torch.view_as_real(torch.fft.fft(x)).flatten(3), refused="computes with complex numbers"
         ),
         Operator(
             "irfft(view_as_complex)",
