@@ -117,7 +117,7 @@ def test_a_damaged_version_is_shown_as_such(published, tmp_path, capsys):
     assert main(["inspect", str(repository)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "step version 1"
-    assert lines[1].startswith("  CANNOT BE USED  golden.npz: is not the file that was published: ")
+    assert lines[1].startswith("  CANNOT BE USED  golden.npz: has changed since publication: ")
     assert "words version 1" in lines
     assert main(["inspect", str(repository), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)[0]["problem"].startswith("golden.npz: ")

@@ -44,9 +44,9 @@ def test_lines_of_one_kind_are_one_a_second_after_some(logged, seconds):
             log.error("failure %d", number)
     assert lines[:20] == [f"failure {number}" for number in range(20)]
     assert lines[20:] == [
-        "failure 0 (80 more like this left out)",
-        "failure 0 (99 more like this left out)",
-        "failure 0 (99 more like this left out)",
+        "failure 0 (80 similar lines left out)",
+        "failure 0 (99 similar lines left out)",
+        "failure 0 (99 similar lines left out)",
     ]
 
 
@@ -65,7 +65,7 @@ def test_after_a_quiet_time_there_may_be_many_again(logged, seconds):
         for _ in range(25):
             log.error("often")
     assert len(lines) == 40
-    assert lines[20] == "often (5 more like this left out)"
+    assert lines[20] == "often (5 similar lines left out)"
 
 
 def test_the_lines_of_versions_have_a_limit_too():

@@ -11,7 +11,7 @@ from rnnserve.protos.artifact import read_version as read
 from rnnserve.protos.triton_config import CONFIG, ConfigError, read_config
 
 FILES = {MODEL: b"an ONNX model", GOLDEN: b"golden results"}
-LEADS_OUT = "is a link that leads out of the repository"
+LEADS_OUT = "is a link to a place outside the repository"
 
 
 def publish(folder):
@@ -75,12 +75,12 @@ def test_a_file_outside_is_not_read(tmp_path, monkeypatch):
 def test_what_is_no_regular_file_or_too_large(tmp_path):
     (tmp_path / "file").write_bytes(b"12345")
     assert read_regular(tmp_path / "file", 5) == b"12345"
-    with pytest.raises(FileTooLarge, match="has 5 bytes, and may have 4"):
+    with pytest.raises(FileTooLarge, match="has 5 bytes; the limit is 4"):
         read_regular(tmp_path / "file", 4)
     with pytest.raises(IsADirectoryError):
         read_regular(tmp_path, 5)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="is no regular file"):
+    with pytest.raises(OSError, match="is not a regular file"):
         read_regular(tmp_path / "pipe", 5)
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "a\0b", 5)

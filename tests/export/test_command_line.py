@@ -27,7 +27,7 @@ def test_export_summarizes_parity_and_signs_what_it_publishes(checkpoint, tmp_pa
     check_release(signed.release, checkpoint.name, 1, (version.parent / CONFIG).read_bytes())
     read_version(version, signed=signed.files)
     assert main(["inspect", str(repository), "--public-key", str(key.public)]) == 0
-    assert f"holds; by the key {key.key.id}" in capsys.readouterr().out
+    assert f"valid; signed with the key {key.key.id}" in capsys.readouterr().out
 
 
 def test_verify_prints_one_line_and_every_check_on_demand(exported, verified, capsys, monkeypatch):

@@ -77,9 +77,7 @@ def test_models_are_loaded_and_unloaded_by_request(root):
         (publish_tiny(root, "other", 3, 9.0) / "model.onnx").write_bytes(b"nonsense")
         code, said = code_of(load, stub, "other")
         assert code == "FAILED_PRECONDITION"
-        assert said.startswith(
-            'failed to load "other": other version 3: model.onnx: is not the file that was published'
-        )
+        assert said.startswith('failed to load "other": other version 3: model.onnx: has changed since publication')
         assert factor_of(stub.ModelInfer(ask_factor("other"))) == ("2", 8.0)
         unload(stub, "other")
         assert not stub.ModelReady(pb.ModelReadyRequest(name="other")).ready
@@ -106,7 +104,7 @@ def test_no_name_leads_out_of_the_repository(root, tmp_path):
             code, said = code_of(load, stub, name)
             assert (code, "failed to poll from model repository" in said) == ("NOT_FOUND", True)
             unload(stub, name)
-        leads_out = "is a link that leads out of the repository"
+        leads_out = "is a link to a place outside the repository"
         said = f'failed to load "link": link: config.pbtxt: {leads_out}'
         assert code_of(load, stub, "link") == ("FAILED_PRECONDITION", said)
         assert index(stub)["scale", "2"] == ("UNAVAILABLE", f"model.onnx: {leads_out}")

@@ -149,7 +149,7 @@ def limit_memory(more: int) -> None:
     """
     held = re.search(r"^VmData:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
     if held is None:
-        raise OSError(f"{_STATUS} does not say how much memory this process holds")
+        raise OSError(f"{_STATUS} does not contain the memory usage of this process")
     _limit(resource.RLIMIT_DATA, (int(held[1]) << 10) + more)
 
 

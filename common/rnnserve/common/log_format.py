@@ -81,5 +81,5 @@ class LogLimits(logging.Filter):
         budget = self._budgets[_LARGE_BURSTS.get(record.name, _BURST)]
         left_out = budget.take(f"{record.pathname}:{record.lineno}")
         if left_out:
-            record.msg, record.args = f"{record.getMessage()} ({left_out:,} more like this left out)", ()
+            record.msg, record.args = f"{record.getMessage()} ({left_out:,} similar lines left out)", ()
         return left_out is not None

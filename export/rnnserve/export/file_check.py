@@ -105,8 +105,8 @@ def _other_formulas(model: onnx.ModelProto) -> Iterator[str]:
     for node in model.graph.node:
         if node.op_type == "GRU" and not any(a.name == "linear_before_reset" and a.i for a in node.attribute):
             yield (
-                f'node "{node.name or node.output[0]}" (GRU) has linear_before_reset=0: PyTorch multiplies by the '
-                "reset gate after the hidden weights; set linear_before_reset=1"
+                f'node "{node.name or node.output[0]}" (GRU) has linear_before_reset=0, but PyTorch multiplies by the '
+                "reset gate after the hidden weights. Set linear_before_reset=1"
             )
 
 
@@ -146,7 +146,7 @@ def differing_operator(model: DescribedModel, onnx_model: bytes) -> str:
             with contextlib.suppress(Exception), evaluating(model.module):
                 origin = _first_differing(model, arrays, runner(arrays))
                 if origin is not None:
-                    return f"the first operator whose result differs is {_named(origin, model.module)}"
+                    return f"the first operator with a different result is {_named(origin, model.module)}"
     return ""
 
 

@@ -177,7 +177,9 @@ def prove_cases(model: DescribedModel, runner: OnnxRunner, reference: Reference)
         golden = _with_left_out(golden, model, reference, runner)
     failures = golden.failures(model, runner)
     if failures:
-        raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")
+        raise ExportError(
+            f"{MODEL} does not reproduce the golden results, so nothing was published: {'; '.join(failures)}"
+        )
     return golden
 
 

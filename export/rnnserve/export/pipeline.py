@@ -58,18 +58,20 @@ from rnnserve.protos.serving_graph import choose_file
 __all__ = ["ExportResult", "ScanFile", "describe_version", "publish", "try_lowering"]
 
 _STAGES = (
-    "description: runs the module at several sizes, and on long sequences",
-    "ONNX: captures and translates it",
+    "signature: runs the module at several sizes, and on long sequences",
+    "ONNX: captures and translates the module",
     "TorchScript",
-    "proof: compares with eager and float64",
-    "golden results: chooses rows that round little",
-    "scan: tries loops in place of RNN operators",
-    "parts: finds what is carried from step to step",
+    "verification: compares with eager and float64",
+    "golden results: chooses rows with little rounding",
+    "scan: tries loops instead of RNN operators",
+    "parts: finds the states between steps",
     "publish: the server tries the version",
 )
 
 
-_KEEPS_BITS = manifest_pb2.ServingGraph(file=MODEL, reason=f"answers keep bits on it that they do not keep on {SCAN}")
+_KEEPS_BITS = manifest_pb2.ServingGraph(
+    file=MODEL, reason=f"answers have the same bits in every batch, which is not true of {SCAN}"
+)
 """The serving graph if the server's load check finds that model.onnx keeps more bits."""
 
 
@@ -216,7 +218,7 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
                 raise
             raise ParityError([*error.failures, operator]) from error
         if proof.script_rounding:
-            scripted, unscripted = None, f"it computes in another order than eager. {proof.script_rounding}"
+            scripted, unscripted = None, f"it computes in a different order than eager. {proof.script_rounding}"
         advance()
         golden = prove_cases(model, OnnxRunner(onnx_model), reference)
         advance()
@@ -288,13 +290,13 @@ def try_lowering(
     data = lower_rnn(onnx_model)
     if data is None:
         return None, ""
-    what, failures = "does not give the golden results", list[str]()
+    what, failures = "does not reproduce the golden results", list[str]()
     try:
         proof = prove(model, None, data, progress=progress, reference=reference)
         with evaluating(model.module):
             failures = golden.failures(model, OnnxRunner(data))
         if _MODES.index(proof.batching.mode) > _MODES.index(batching.mode):
-            what, failures = "cannot share runs as model.onnx can", list(proof.batching.reasons)
+            what, failures = "cannot share batches as model.onnx can", list(proof.batching.reasons)
     except ParityError as error:
         what, failures = "computes something else", list(error.failures)
     if failures:

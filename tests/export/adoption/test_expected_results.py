@@ -85,7 +85,7 @@ def test_the_file_has_to_give_them(change, passes):
         cases(inputs, {"y": given})
     value = float(given[1, 2, 1])
     assert str(raised.value).startswith(f'sample 0: "y" at [1, 2, 1] is 0.5, given is {value:.9g}: ')
-    assert str(raised.value).endswith("does not compute what its framework computed, or the sample is of another model")
+    assert str(raised.value).endswith("other results than its framework, or the sample belongs to another model")
 
 
 def test_the_limit_grows_with_large_values():
@@ -104,7 +104,7 @@ def test_the_limit_grows_with_large_values():
 
 def test_integers_are_equal():
     inputs = sample()
-    with pytest.raises(ExportError, match=r'^sample 0: "tags" at \[1\] is 2, given is 3: 1 apart, 0 allowed; the file'):
+    with pytest.raises(ExportError, match=r'^sample 0: "tags" at \[1\] is 2, the sample has 3: 1 apart, 0 allowed. The file'):
         cases(inputs, {"tags": np.array([2, 3, 2])})
 
 
@@ -112,8 +112,8 @@ def test_integers_are_equal():
     ("given", "message"),
     [
         ({"z": np.zeros(3)}, 'sample 0 has "output:z"; the outputs are y, tags'),
-        ({"y": np.zeros((2, 3))}, 'sample 0: "output:y" has shape [2, 3]; the file gives [2, 3, 2]'),
-        ({"y": np.zeros((1, 3, 2))}, 'sample 0: "output:y" has shape [1, 3, 2]; the file gives [2, 3, 2]'),
+        ({"y": np.zeros((2, 3))}, 'sample 0: "output:y" has shape [2, 3]; the file returns [2, 3, 2]'),
+        ({"y": np.zeros((1, 3, 2))}, 'sample 0: "output:y" has shape [1, 3, 2]; the file returns [2, 3, 2]'),
     ],
 )
 def test_results_that_do_not_fit(given, message):

@@ -107,10 +107,10 @@ TWO = ("x", FLOAT, ["batch", "source", "target"])
     ("inputs", "roles", "phrase"),
     [
         ([("x", FLOAT, [3, 2])], Roles(), 'input "x" (3, 2) has no axis for the batch'),
-        ([("x", FLOAT, [3, "t"])], Roles(axes={("x", 0): "batch"}), "this axis is always 3"),
+        ([("x", FLOAT, [3, "t"])], Roles(axes={("x", 0): "batch"}), "this axis has the fixed size 3"),
         ([("x", FLOAT, [])], Roles(), "all inputs are single numbers"),
         ([X, ("rate", FLOAT, [])], Roles(axes={("rate", 0): "batch"}), "--constant rate=VALUE"),
-        ([("x", TensorProto.STRING, ["batch"])], Roles(), 'input "x" is string; models take booleans, integers and'),
+        ([("x", TensorProto.STRING, ["batch"])], Roles(), 'input "x" is string; expected booleans, integers or'),
         ([("x", TensorProto.BFLOAT16, ["batch"])], Roles(), 'input "x" is bfloat16; models take'),
         ([X], Roles(axes={("z", 0): "batch"}), '--axis names "z"; there are x, y'),
         ([X], Roles(lengths={"z": "time"}), '--lengths names "z"; there are x'),
@@ -118,10 +118,14 @@ TWO = ("x", FLOAT, ["batch", "source", "target"])
         ([X], Roles(states={"y": "z"}), '--state names "z"; there are x'),
         ([X], Roles(states={"z": "x"}), '--state names "z"; there are y'),
         ([X], Roles(constants={"z": "1"}), '--constant names "z"; there are x'),
-        ([X], Roles(axes={("y", 1): "steps"}), '--axis y.1=steps: this axis is as large as "time"'),
+        ([X], Roles(axes={("y", 1): "steps"}), '--axis y.1=steps: this axis always has the size of "time"'),
         ([TWO, LEN], Roles(), "--lengths len=AXIS, with one of source, target"),
-        ([TWO, LEN], Roles(lengths={"len": "time"}), "count the steps of a sequence axis; there are source, target"),
-        ([X, ("len", INT64, ["batch", "time"])], Roles(lengths={"len": "time"}), "lengths are INT64 or INT32 of axes"),
+        ([TWO, LEN], Roles(lengths={"len": "time"}), "count; the sequence axes are source, target"),
+        (
+            [X, ("len", INT64, ["batch", "time"])],
+            Roles(lengths={"len": "time"}),
+            "must be INT64 or INT32 with the axes",
+        ),
     ],
 )
 def test_import_asks_for_what_the_file_does_not_say(inputs, roles, phrase, tmp_path):

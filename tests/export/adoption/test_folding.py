@@ -26,11 +26,11 @@ def test_rows_of_other_lengths_have_the_bits_of_stepping(tmp_path):
 @pytest.mark.parametrize(
     ("axes", "roles", "message"),
     [
-        (4, {"states": {}, "outputs": ["y"]}, r"carries nothing from step to step.*--state OUTPUT=INPUT"),
-        ("width", {"sizes": {"width": (4, 4)}}, r'axis "width" of input "x" has any size.*--size width=SIZE'),
-        (4, {"overlaps": {"z": (-1, 2)}}, r'--overlap names "z"; inputs that have steps are x'),
+        (4, {"states": {}, "outputs": ["y"]}, r"has no state.*--state OUTPUT=INPUT"),
+        ("width", {"sizes": {"width": (4, 4)}}, r'axis "width" of input "x" is dynamic.*--size width=SIZE'),
+        (4, {"overlaps": {"z": (-1, 2)}}, r'--overlap names "z"; expected an input with steps: x'),
         (4, {"overlaps": {"x": (-1, 4)}}, r"this axis is 4 in each step; expected more than 4"),
-        (4, {"overlaps": {"x": (2, 1)}}, r'"x" has 2 axes, numbered from 0'),
+        (4, {"overlaps": {"x": (2, 1)}}, r'"x" has 2 axes, with numbers from 0'),
     ],
 )
 def test_what_cannot_be_folded_is_refused_with_a_remedy(axes, roles, message, tmp_path):

@@ -81,7 +81,7 @@ def test_given_results_become_golden_and_wrong_ones_are_refused(tmp_path):
         with torch.no_grad():
             samples.append(Sample({"input": array}, {"y": Mean().eval()(torch.from_numpy(array)).numpy()}))
     done = adopt(path, "mean", tmp_path / "repository", Roles(sizes=SIZES), samples)
-    assert "onnx: the outputs given with 2 samples: y" in done.manifest.parity.checks
+    assert "onnx: outputs equal those of 2 samples: y" in done.manifest.parity.checks
     cases = load_cases((done.published.folder / "golden.npz").read_bytes())
     given = [case for case in cases if case.kind == "sample"]
     assert [case.eager["y"].tobytes() for case in given] == [sample.outputs["y"].tobytes() for sample in samples]
@@ -105,7 +105,7 @@ def test_old_operator_set_is_refused_with_a_remedy(tmp_path):
 
 def test_int8_of_one_scale_is_served_alone_though_no_drawn_value_shows_it(tmp_path):
     done = adopt(quantised(tmp_path, ("N", "T", 2), loud=True), "m", tmp_path / "repository")
-    why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"
+    why = "it scales numbers to int8 by the largest value in the batch, so each row changes the results of the others"
     assert (done.manifest.batching.mode, list(done.manifest.batching.reasons)) == (ALONE, [why])
     assert "may read other steps" in done.manifest.parts.reason
 
@@ -115,8 +115,8 @@ def test_import_asks_for_all_that_is_missing_at_once(tmp_path, capsys):
     words = ["import", str(path), "--name", "m", "--repository", str(tmp_path / "repository")]
     assert main(words) == 1
     (said,) = capsys.readouterr().err.splitlines()
-    assert "Add, with your values: --constant sr=VALUE --size sequence=4 (" in said
-    assert 'input "sr" is one number (int64) and not one for each row' in said
+    assert "Add these options with your values: --constant sr=VALUE --size sequence=4 (" in said
+    assert 'input "sr" is a single number (int64) for the whole batch' in said
     assert main([*words, "--constant", "sr=16000", "--size", "sequence=4"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[:4] == [
@@ -125,8 +125,8 @@ def test_import_asks_for_all_that_is_missing_at_once(tmp_path, capsys):
         "output  p FP32 (batch, axis 1: 1)",
         'output  stateN FP32 (axis 0: 1, batch, axis 2: 3)  send it as "state" to continue',
     ]
-    assert "batching joined: only requests of equal sizes share a run" in said
-    assert 'onnx: inputs with one value for all requests, as you said: "sr" is 16000' in said
+    assert "batching joined: only requests of equal sizes share a batch" in said
+    assert 'onnx: inputs with the value from --constant in every request: "sr" is 16000' in said
 
 
 ASKED = {
@@ -135,7 +135,7 @@ ASKED = {
         [],
         "--integers x=LOW:HIGH",
     ),
-    "a wrong name": (with_lengths, ["--name", "a/b"], "cannot be a model's folder"),
+    "a wrong name": (with_lengths, ["--name", "a/b"], "cannot name a model's folder"),
     "an output of nothing": (with_lengths, ["--output", "z"], 'there is no output "z"; the outputs are y'),
     "wrong labels": (with_lengths, ["--labels", "a,b"], "no output has a last axis of that size"),
     "no file": (lambda folder: folder / "nothing.onnx", [], "there is no file "),
@@ -168,4 +168,4 @@ def test_option_of_another_form_is_refused_with_the_form(option, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["import", "x.onnx", "--name", "x", *option])
     assert ended.value.code == 2
-    assert f"'{option[1]}' is not of the form " in capsys.readouterr().err
+    assert f"'{option[1]}' does not have the form " in capsys.readouterr().err

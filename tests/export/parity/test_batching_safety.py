@@ -80,7 +80,7 @@ def test_independent_rows_are_padded_and_tried_with_inputs_that_servers_make():
 @pytest.mark.parametrize(
     ("compute", "mode", "reason"),
     [
-        (with_neighbors, ALONE, "changes by 4 when other rows are in its batch: does the module normalise"),
+        (with_neighbors, ALONE, "changes by 4 when other rows are in its batch. Does the module normalize"),
         (lambda i: masked_sum(i) + i["x"].shape[1], JOINED, "changes by 9 when up to 9 steps of padding are added"),
         (
             lambda i: masked_sum(i) + (i["x"] != steps_before(i)).any(1, keepdims=True),
@@ -172,7 +172,7 @@ def test_inputs_may_leave_nothing_to_share(changes, mode, reason):
 def test_refuted_rows_run_alone_without_a_trial():
     found, seen = batching_of(masked_sum, graph=(REFUTED, PROVEN))
     assert (found.mode, found.rows.means, seen) == (ALONE, manifest_pb2.MEANS_REFUTED, [])
-    assert list(found.reasons) == [f"{REFUTED.reasons[0]}, so that a row's answer depends on other rows"]
+    assert list(found.reasons) == [f"{REFUTED.reasons[0]}, so a row's result depends on other rows"]
 
 
 def test_proven_rows_are_tried_with_fewer_batches():

@@ -37,7 +37,7 @@ def test_errors_of_onnxruntime_are_one_line(model):
         OnnxRunner(model.SerializeToString())({"x": np.zeros((2, 3), np.float32)})
     model.graph.node[0].op_type = "Unknown"
     for data in (b"nothing", model.SerializeToString()):
-        with pytest.raises(RuntimeError, match=r"^onnxruntime does not take the model: [^\n]*$"):
+        with pytest.raises(RuntimeError, match=r"^onnxruntime cannot load the model: [^\n]*$"):
             OnnxRunner(data)
 
 

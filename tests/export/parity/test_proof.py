@@ -33,8 +33,8 @@ def test_record_names_all_comparisons(proven):
         "torchscript: names, shapes, dtypes, values as in eager, bit for bit",
         "onnx: names, axis names, dtypes, shapes",
         "onnx: single steps from arbitrary states, within a few ulps of eager",
-        "onnx: whole random sequences, as near to float64 as eager is",
-        "onnx: given samples, near eager, and as near to float64 as eager is",
+        "onnx: whole random sequences, as close to float64 as eager",
+        "onnx: given samples, close to eager, and as close to float64 as eager",
         "onnx: zeros after each row's length in output",
     ]
 

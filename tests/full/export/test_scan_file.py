@@ -83,9 +83,9 @@ def test_one_that_computes_something_else_is_left_out_and_it_is_said(last, tmp_p
     done = publish(last, repository=tmp_path, progress=False)
     assert MODEL in files_of(done)
     assert SCAN not in files_of(done)
-    said = "it does not give the golden results: case" if proof_is_blind else "it computes something else: onnx"
+    said = "it does not reproduce the golden results: case" if proof_is_blind else "it computes something else: onnx"
     assert done.unlowered.startswith(said)
     assert " (and " in done.unlowered
     printed = Namespace(table=False, sign_key=None)
-    (line,) = [line for line in _lines(done, printed) if line.startswith("there is no model.scan.onnx")]
-    assert line == f"there is no model.scan.onnx: {done.unlowered}"
+    (line,) = [line for line in _lines(done, printed) if line.startswith("model.scan.onnx was left out")]
+    assert line == f"model.scan.onnx was left out: {done.unlowered}"

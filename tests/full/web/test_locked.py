@@ -157,7 +157,7 @@ def test_a_file_that_all_can_read_stops_the_start(repository, tmp_path):
         command = [*RNNSERVE, "serve", str(repository), "--grpc-port", "0", "--no-http", *more]
         done = subprocess.run([*command, "--tokens", str(tokens.path)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 2 or done.returncode == 1
-        assert "is open to every user of this machine: chmod o-rw" in done.stderr
+        assert "is accessible to every user of this machine; run chmod o-rw" in done.stderr
 
 
 def test_front_elsewhere_sends_its_own_token_where_a_client_sends_none(locked, tmp_path):

@@ -99,8 +99,8 @@ def test_bodies_are_compressed_as_the_header_says_and_answers_are_not(upstream, 
         ({"Content-Encoding": "br"}, 415, "gzip or deflate"),
         ({"Content-Encoding": "gzip"}, 400, "cannot be decompressed"),
         ({"Content-Length": "99999999"}, 413, "--max-body-bytes"),
-        ({"Authorization": "Bearer \xe9"}, 400, "not printable ASCII"),
-        ({"Authorization": "Bearer " + "a" * 8000}, 431, "at most 7,168 reach the server"),
+        ({"Authorization": "Bearer \xe9"}, 400, "than printable ASCII"),
+        ({"Authorization": "Bearer " + "a" * 8000}, 431, "at most 7,168 are allowed"),
         ({"Tracestate": "a" * 20_000}, 431, "has 20,000 bytes"),
     ],
 )
@@ -112,7 +112,7 @@ def test_headers_that_are_wrong(upstream, headers, status, said):
 
 def test_a_length_of_the_json_that_comes_twice(upstream):
     reply = ask(upstream, PATH, BODY, headers={"Inference-Header-Content-Length": "3", "inference-header-Content-length": "4"})  # fmt: skip # noqa: E501
-    assert "comes twice" in reply.error
+    assert "occurs twice" in reply.error
 
 
 def test_a_bomb_is_refused_by_what_it_becomes(upstream):

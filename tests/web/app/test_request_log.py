@@ -60,7 +60,7 @@ def test_what_the_front_refuses_has_a_line_with_the_id_of_the_answer(lines):
     ("error", "count"),
     [
         (error_of_status(grpc.StatusCode.INVALID_ARGUMENT, "no"), 0),
-        (RestError(503, "no server answers"), 1),
+        (RestError(503, "no server responds"), 1),
         (ValueError("a defect"), 1),
     ],
 )

@@ -185,11 +185,11 @@ def closed_by(socket, frame=None):
     ("frame", "code", "said"),
     [
         ("{", 1007, "not JSON"),
-        ("[1]", 1007, "send an object"),
-        ('{"a": 1, "a": 2}', 1007, "stands twice"),
+        ("[1]", 1007, "expected an object"),
+        ('{"a": 1, "a": 2}', 1007, "occurs twice"),
         (b"", 1003, "four bytes"),
         (b"\xff\xff\xff\xff{}", 1003, "four bytes"),
-        (b"\2\0\0\0[]", 1007, "send an object"),
+        (b"\2\0\0\0[]", 1007, "expected an object"),
         ("x" * 2_000_000, 1009, ""),
     ],
 )

@@ -46,14 +46,14 @@ def test_it_ends_where_it_takes_more_memory_than_it_may():
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert "--max-memory-bytes: it ends at once" in line
+    assert "--max-memory-bytes, and ends at once" in line
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--upstream", "nowhere"], "is not host:port"),
-        (["--upstream", "127.0.0.1:1,127.0.0.1:2"], "--upstream takes one server"),
+        (["--upstream", "127.0.0.1:1,127.0.0.1:2"], "--upstream accepts only one server"),
         (["--upstream", "127.0.0.1:1", "--tls-key", "k"], "TLS needs both --tls-certificate and --tls-key"),
         (["--upstream", "127.0.0.1:1", "--tls-client-ca", "c"], "--tls-client-ca needs TLS"),
         (["--upstream", "127.0.0.1:1", "--upstream-tls-ca", "c"], "needs a URL with TLS"),

@@ -8,7 +8,7 @@ from campaigns.operator_grid.values import FLOATS, pairs
 
 __all__ = ["BINARY"]
 
-_NO_FORM = "has no form in ONNX"
+_NO_FORM = "does not exist in ONNX"
 _FUSED = "where a product beyond 3.4e38 is added to a number of the other sign: eager does not round the product"
 _BY_ZERO = {
     "%": lambda x, y: x % 0.0,
@@ -34,7 +34,7 @@ BINARY = Family(
         *named(torch, "eq ne lt le gt ge isclose xlogy logical_and logical_or logical_xor"),
         *named(torch, "fmod remainder"),
         Operator("float_power", torch.float_power),
-        *named(torch, "logaddexp2 heaviside copysign", refused="cannot be exported right"),
+        *named(torch, "logaddexp2 heaviside copysign", refused="cannot be exported exactly"),
         Operator("div(rounding_mode='floor')", lambda x, y: torch.div(x, y, rounding_mode="floor")),
         Operator("div(rounding_mode='trunc')", lambda x, y: torch.div(x, y, rounding_mode="trunc")),
         Operator("special.xlog1py", torch.special.xlog1py),

@@ -8,7 +8,7 @@ from campaigns.operator_grid.values import ROWS, pairs
 
 __all__ = ["BOOLEANS", "INT8", "INT16", "INT32", "UINT8"]
 
-_NOT_VALID, _NO_KERNEL = "not valid ONNX", "does not take the model"
+_NOT_VALID, _NO_KERNEL = "not valid ONNX", "cannot load the model"
 
 BOOLEANS = Family(
     "Booleans",

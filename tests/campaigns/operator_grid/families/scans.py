@@ -54,9 +54,9 @@ SCANS = Family(
         Operator("sort(stable=True) of 3,000 with ties", lambda x: x.round().sort(stable=True, dim=1)),
         Operator("the same, descending", lambda x: x.round().sort(stable=True, dim=1, descending=True)),
         Operator("cumprod(1)", lambda x: x.cumprod(1)),
-        Operator("cummax(1)", lambda x: x.cummax(1).values, refused="has no form in ONNX"),
-        Operator("cummax(1).indices", lambda x: x.cummax(1).indices, refused="has no form in ONNX"),
-        Operator("cummin(1)", lambda x: x.cummin(1).values, refused="has no form in ONNX"),
+        Operator("cummax(1)", lambda x: x.cummax(1).values, refused="does not exist in ONNX"),
+        Operator("cummax(1).indices", lambda x: x.cummax(1).indices, refused="does not exist in ONNX"),
+        Operator("cummin(1)", lambda x: x.cummin(1).values, refused="does not exist in ONNX"),
     ],
     tries_nothing=False,  # so that the graph is the one of a request: no loop is guarded
 )

@@ -48,7 +48,7 @@ STEPS = Family(
         Operator("(x > 0).any(1)", lambda x: (x > 0).any(1)),
         Operator("(x > 0).all((1, 2))", lambda x: (x > 0).all(1).all(1)),
         Operator("long().amax(1)", lambda x: x.long().amax(1)),
-        Operator("long().cummax(1)", lambda x: x.long().cummax(1).values, refused="has no form in ONNX"),
+        Operator("long().cummax(1)", lambda x: x.long().cummax(1).values, refused="does not exist in ONNX"),
         Operator("var_mean(1)", lambda x: torch.var_mean(x, 1), terms=lambda x: x.abs().mean(1)),
         *(Operator(f"norm(p={p})", lambda x, p=p: x.norm(p=p, dim=1)) for p in (1, 2, 3, float("inf"))),
         Operator("sort(stable=True)", lambda x: torch.sort(x, stable=True, dim=1)),

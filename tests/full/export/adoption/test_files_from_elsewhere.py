@@ -31,7 +31,7 @@ def test_a_batch_of_one_is_made_dynamic(tmp_path):
     done = adopt(path, "m", tmp_path / "repository")
     assert axes_of(done.manifest.inputs) == {"x": ["batch", "time", 2]}
     assert done.manifest.batching.mode == JOINED
-    assert any("its batch was fixed at 1 and is dynamic now" in line for line in done.manifest.parity.checks)
+    assert any("the batch was fixed at 1 and is now dynamic" in line for line in done.manifest.parity.checks)
     x = floats(3, 5, 2)
     found, file = published(done)({"x": x})["y"], OnnxRunner(path.read_bytes())
     for row in range(3):
@@ -40,12 +40,12 @@ def test_a_batch_of_one_is_made_dynamic(tmp_path):
 
 def test_int8_of_one_scale_for_all_rows_is_served_alone(tmp_path):
     path = quantised(tmp_path, (None, None, 2))
-    with pytest.raises(WrongArguments, match="is not what the file gives for each alone"):
+    with pytest.raises(WrongArguments, match="differs from the results of each row alone"):
         adopt(path, "m", tmp_path / "repository")
     done = adopt(path, "m", tmp_path / "repository", Roles(axes={("x", 0): "batch"}))
     assert axes_of(done.manifest.inputs)["x"][0] == "batch"
     assert done.manifest.batching.mode == ALONE
-    assert "int8 by the largest of a run" in done.manifest.batching.reasons[0]
+    assert "int8 by the largest value in the batch" in done.manifest.batching.reasons[0]
     assert "module" not in " ".join(done.manifest.batching.reasons)
     assert done.manifest.parts.reason
     x = floats(1, 6, 2)
@@ -72,7 +72,7 @@ def test_the_batch_is_the_axis_whose_rows_are_apart(axes, tmp_path):
     path.write_bytes(model.SerializeToString())
     done = adopt(path, "m", tmp_path / "repository")
     assert axes_of(done.manifest.inputs)["x"][1:] == ["batch", 2]
-    assert any('the batch, found by trial: axis 1 of "x"' in line for line in done.manifest.parity.checks)
+    assert any('batch axes found by running the file: axis 1 of "x"' in line for line in done.manifest.parity.checks)
     assert done.manifest.parts.file
 
 
@@ -81,7 +81,7 @@ def test_the_batch_is_the_axis_whose_rows_are_apart(axes, tmp_path):
     [
         (Roles(constants={"rate": "1"}), '--constant names "rate"; there are x, state, sr'),
         (Roles(constants={"sr": "16k"}), "--constant sr=16k: expected one number of int64"),
-        (Roles(constants={"x": "1", "sr": "1"}), "--constant x=1: this input has an axis of any size"),
+        (Roles(constants={"x": "1", "sr": "1"}), "--constant x=1: this input has a dynamic axis"),
         (
             Roles(constants={"sr": "16000"}, fixed={"sequence": 4, "time": 4}),
             '--size names the axis "time"; the dynamic axes are batch, sequence',
@@ -97,7 +97,7 @@ def test_options_that_do_not_fit(roles, said, tmp_path):
 
 def test_sizes_that_the_file_does_not_take(tmp_path):
     roles = Roles(constants={"sr": "16000"}, fixed={"sequence": 5})
-    with pytest.raises(WrongArguments, match=r"^onnxruntime does not run it with one row of these sizes"):
+    with pytest.raises(WrongArguments, match=r"^onnxruntime does not run it with one row of the tried sizes"):
         adopt(chunks(tmp_path, ("batch", "sequence")), "m", tmp_path / "repository", roles)
 
 
@@ -105,7 +105,7 @@ def test_sizes_from_which_an_output_follows_a_rule_are_asked_for(tmp_path):
     path = but_last(tmp_path)
     with pytest.raises(UnsupportedModule) as raised:
         adopt(path, "m", tmp_path / "repository")
-    assert "say which sizes requests have: --size width=LOW:HIGH" in str(raised.value)
+    assert "give the sizes of requests: --size width=LOW:HIGH" in str(raised.value)
     done = adopt(path, "m", tmp_path / "repository", Roles(sizes={"width": (2, 4096)}))
     assert axes_of(done.manifest.outputs) == {"y": ["batch", "width-1"]}
 

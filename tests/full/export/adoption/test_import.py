@@ -41,7 +41,7 @@ def test_samples_are_read(tmp_path):
     np.savez(path, **arrays)
     assert [(list(each.inputs), list(each.outputs)) for each in read_samples(path)] == [(["x"], ["y"])]
     path.write_bytes(b"nothing")
-    with pytest.raises(WrongArguments, match=r"is no \.npz file of arrays"):
+    with pytest.raises(WrongArguments, match=r"is not an .npz file of arrays"):
         read_samples(path)
 
 
@@ -52,7 +52,7 @@ def test_an_input_with_a_value_stays_as_it_is_and_is_told(tmp_path, capsys):
     model.graph.input.add(name=value.name).type.CopyFrom(helper.make_tensor_type_proto(value.data_type, value.dims))
     path.write_bytes(model.SerializeToString())
     done = adopt(path, "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
-    line = f'onnx: inputs that have values in the file keep these, and no request sets them: "{value.name}"'
+    line = f'onnx: inputs with values in the file keep these values; requests cannot set them: "{value.name}"'
     assert line in done.manifest.parity.checks
     assert [tensor.name for tensor in done.manifest.inputs] == ["x", "len"]
     assert main(["inspect", str(tmp_path / "repository"), "by_hand"]) == 0
@@ -79,7 +79,7 @@ def test_integers_as_the_user_says(tmp_path, capsys):
     assert lines[:3] == [
         "input   x INT64 (batch, axis 1: 2)  values -3 to 3",
         "output  y INT64 (batch, numbers: 2)",
-        "batching joined: only requests of equal sizes share a run",
+        "batching joined: only requests of equal sizes share a batch",
     ]
 
 
@@ -87,7 +87,7 @@ def test_integers_as_the_user_says(tmp_path, capsys):
     ("outputs", "message"),
     [
         ({"z": np.zeros((2, 2), np.float32)}, 'sample 0 has "output:z"; the outputs are y'),
-        ({"y": np.zeros((2, 3), np.float32)}, 'sample 0: "output:y" has shape [2, 3]; the file gives [2, 2]'),
+        ({"y": np.zeros((2, 3), np.float32)}, 'sample 0: "output:y" has shape [2, 3]; the file returns [2, 2]'),
     ],
 )
 def test_expected_outputs_that_do_not_fit(outputs, message, tmp_path):
@@ -106,7 +106,7 @@ def test_axes_are_renamed(tmp_path, capsys):
     assert said[0] == "input   x FP32 (batch, steps: 1 to 24, axis 2: 2)"
     assert said[1] == 'input   len INT64 (batch)  lengths of "steps"; full length if a request leaves it out'
     assert said[2] == "output  y FP32 (batch, steps, scores: 3)  zeros after each row's length"
-    assert said[3] == "batching padded: requests of different lengths share a run"
+    assert said[3] == "batching padded: requests of different lengths share a batch"
     assert "adopted: not compared with its framework" in said
     assert said[-1] == "`rnnserve serve --allow-unproven` serves it"
 
@@ -129,7 +129,7 @@ def test_external_data_is_refused(tmp_path, capsys):
 
 def test_a_frozen_batch_is_told(tmp_path):
     """The batch is called dynamic, and the initial state in the graph has the sample's."""
-    for rows, said in ((2, "of these sizes; are sizes frozen in the graph"), (1, "computes one row at a time; ")):
+    for rows, said in ((2, "of these sizes; Is a size frozen in the graph"), (1, "computes one row at a time; ")):
         path = mean(tmp_path)
         model = onnx.load(path)
         gru = next(node for node in model.graph.node if node.op_type == "GRU")

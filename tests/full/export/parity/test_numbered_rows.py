@@ -74,11 +74,11 @@ def test_rows_treated_by_their_number_run_alone():
         assert any(node.startswith(f'{operator} "') for node in decisions[f"y{number}"].counting), number
     batching = batching_of(model, walk)
     assert batching.mode == manifest_pb2.BATCHING_ALONE
-    assert "treats the rows of a run by their number" in batching.reasons[0]
+    assert "depends on the number of rows" in batching.reasons[0]
     joined = manifest_pb2.Manifest(batching=manifest_pb2.Batching(mode=manifest_pb2.BATCHING_JOINED))
     (failure,) = contradictions(joined, walk, scan=False)
     assert failure.startswith("the manifest says BATCHING_JOINED")
-    assert failure.endswith("treats rows by their number")
+    assert failure.endswith("depends on the number of rows")
 
 
 def put_back(_, x, lengths):

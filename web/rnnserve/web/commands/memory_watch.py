@@ -37,8 +37,7 @@ class MemoryWatch:
         size = resident_bytes() or 0
         if size > self._most:
             _log.critical(
-                "this process for HTTP holds %d MB of memory, more than the %d MB of --max-memory-bytes: it ends at "
-                "once",
+                "the HTTP gateway uses %d MB of memory, more than the %d MB of --max-memory-bytes, and ends at once",
                 size >> 20,
                 self._most >> 20,
             )

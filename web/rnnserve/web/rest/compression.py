@@ -18,7 +18,7 @@ class Inflater:
     def __init__(self, coding: str, most: int) -> None:
         if coding not in _WINDOWS:
             raise RestError(
-                415, f"Content-Encoding {coding[:100]!r}: bodies may be gzip or deflate",
+                415, f"Content-Encoding {coding[:100]!r} is not supported; use gzip or deflate",
                 headers={"accept-encoding": "gzip, deflate"},
             )  # fmt: skip
         self._coding, self._most, self._left = coding, most, most
@@ -34,11 +34,11 @@ class Inflater:
         if self._left < 0:
             raise RestError(
                 413,
-                f"the decompressed body has more than the {self._most:,} bytes that are read: send fewer rows (the "
-                "batch axis) a request",
+                f"the decompressed body is too large; at most {self._most:,} bytes are allowed. Send fewer rows (the "
+                "batch axis) per request",
             )
         if self._zlib.unused_data:
-            raise bad_request(f"the body has bytes after the end of its one {self._coding} stream")
+            raise bad_request(f"the body has extra bytes after the end of its {self._coding} stream")
         return made
 
     def end(self) -> None:
