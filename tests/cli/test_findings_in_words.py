@@ -37,10 +37,10 @@ def test_report_has_what_was_proven_and_what_was_tried():
     for line, found in zip(
         lines[at + 1 :],
         [
-            "other rows: proven for all values",
+            "row independence: proven for all values",
             'tested with random values, because no rule covers NonZero "0", NonZero "1", NonZero "2" and 2 more',
-            "rows in model.scan.onnx: proven",
-            "padding in model.scan.onnx: proven",
+            "row independence in model.scan.onnx: proven",
+            "padding independence in model.scan.onnx: proven",
             'for "a", "h_n": proven',
             'for "y": refuted by the graph',
         ],

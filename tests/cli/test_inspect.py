@@ -68,7 +68,7 @@ def test_report_has_origin_tensors_batching_and_files(published, capsys):
     for line, expected in zip(
         lines[1:8],
         (
-            ("origin", "adopted", "--allow-unproven"),
+            ("origin", "imported", "--allow-unproven"),
             ("inputs", "tokens", "INT64", "(batch, sequence)", "values 3 to 8"),
             ("n", "(batch)", 'lengths of "sequence"; full length if a request leaves it out'),
             ("h_0", "FP32", "(layers: 1, batch, hidden: 2)", "zeros if a request leaves it out"),
@@ -128,7 +128,7 @@ def test_mistakes_are_one_line(tmp_path, published, capsys):
     assert capsys.readouterr().err.startswith("rnnserve inspect: there is no repository ")
     assert main(["inspect", str(published), "wrods"]) == 1
     assert capsys.readouterr().err == (
-        f"rnnserve inspect: there is no model 'wrods' in {published}; there are step, words; did you mean words?\n"
+        f"rnnserve inspect: there is no model 'wrods' in {published}; the models are step, words; did you mean words?\n"
     )
 
 

@@ -271,8 +271,8 @@ TAMPERINGS = {
         _with_statement(lambda statement: statement.update(_type="https://in-toto.io/Statement/v0.1")), "_type is not"
     ),
     "a statement that is no JSON": Tampering(lambda folder, key, _: sign_payload(folder, key, b"none"), "model.sig: "),
-    "release of another model": Tampering(_change_release("model", "other"), 'release.json: is of "other"'),
-    "release of another number": Tampering(_change_release("version", 2), "is of"),
+    "release of another model": Tampering(_change_release("model", "other"), 'release.json: belongs to "other"'),
+    "release of another number": Tampering(_change_release("version", 2), "belongs to"),
     "release with a text as its number": Tampering(_change_release("version", "1"), "version is not an integer"),
     "release with a truth as its number": Tampering(_change_release("version", True), "version is not an integer"),
     "release without a sequence number": Tampering(_change_release("sequence", None), "the release has no sequence"),

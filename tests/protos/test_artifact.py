@@ -119,7 +119,7 @@ def test_manifest_must_list_the_model_and_the_golden_results(folder, name):
     if name == SCRIPT:  # some modules cannot be scripted
         assert SCRIPT not in read_version(folder).files
         return
-    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: lists no {name}"):
+    with pytest.raises(ArtifactError, match=f"^{MANIFEST}: does not list {name}"):
         read_version(folder)
 
 

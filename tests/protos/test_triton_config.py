@@ -107,7 +107,7 @@ def test_tensors_of_another_model_are_refused(folder, old, new, message):
 
 def test_order_and_number_of_tensors_count(folder):
     for wrong in ({"inputs": INPUTS[::-1]}, {"outputs": [*OUTPUTS, tensor("h_n", "FP32", 1, -1, 4)]}, {"outputs": []}):
-        with pytest.raises(ConfigError, match=r"its (in|out)puts do not fit"):
+        with pytest.raises(ConfigError, match=r"the (in|out)puts do not match"):
             check(folder, **wrong)
     (folder / CONFIG).write_text("")
     with pytest.raises(ConfigError, match="the inputs do not match the model: it has none; expected"):
@@ -120,7 +120,7 @@ def test_order_and_number_of_tensors_count(folder):
         (b"name: 3", "is not a valid Triton ModelConfig: line 1:7"),
         (b"name: 'simple'\nmax_batch_sizes: 0", 'is not a valid Triton ModelConfig: line 2:1 .*"max_batch_sizes"'),
         (b"\xff\xfe", "cannot be read: .*utf-8"),
-        (b'name: "other"', 'names the model "other", but lies in the folder of "simple"'),
+        (b'name: "other"', 'names the model "other", but is in the folder of "simple"'),
     ],
 )
 def test_file_that_is_no_config_of_this_model_is_refused(folder, content, message):

@@ -186,7 +186,7 @@ def _as_exact(
     allowed = limits.sequence_rms_factor * eager + limits.sequence_rms_floor * largest
     if not found <= allowed:
         yield (
-            f'{kind} sequences: "{name}" is {found:.3g} from float64 (root mean square), eager {eager:.3g}; '
+            f'{kind} sequences: "{name}" is {found:.3g} from float64 (root mean square), eager {eager:.3g}: '
             f"{allowed:.3g} allowed"
         )
 

@@ -267,7 +267,7 @@ def test_streams_are_bounded_in_all_and_by_address(upstream):
 
 def test_a_silent_stream_is_closed():
     with running_front(FakeUpstream(), Limits(stream_idle_seconds=0.3)) as (port, _), connect(port) as socket:
-        assert closed_by(socket) == (1000, "no frame for 0.3 s")
+        assert closed_by(socket) == (1000, "the client sent no frame for 0.3 s")
 
 
 def test_a_client_that_goes_leaves_no_call(upstream):

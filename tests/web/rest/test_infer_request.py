@@ -153,7 +153,7 @@ def test_texts_of_bytes():
         (b"\xff{}", "byte 0 is not UTF-8"),
         (b"[]", "a JSON list; expected an object"),
         (b'{"inputs":' + b"[" * 5000 + b"]" * 5000 + b"}", "nested too deeply"),
-        (b'{"inputs":' + b"9" * 5000 + b"}", "can be read"),
+        (b'{"inputs":' + b"9" * 5000 + b"}", "cannot be read"),
         (b'{"id": "a", "id": "b", "inputs": []}', 'the name "id" occurs twice'),
         (b'{"inputs": [{"name": "x", "name": "y"}]}', 'the name "name" occurs twice'),
         (b"{}", "inputs is missing"),
@@ -161,8 +161,8 @@ def test_texts_of_bytes():
         (b'{"inputs": [1]}', "inputs must be a list of objects"),
         (b'{"id": 7, "inputs": []}', "id must be a string"),
         (b'{"parameters": [], "inputs": []}', "parameters must be an object"),
-        (b'{"parameters": {"a": null}, "inputs": []}', 'the value of "a" must be text'),
-        (b'{"parameters": {"a": [1]}, "inputs": []}', 'the value of "a" must be text'),
+        (b'{"parameters": {"a": null}, "inputs": []}', 'the value of "a" must be a string'),
+        (b'{"parameters": {"a": [1]}, "inputs": []}', 'the value of "a" must be a string'),
         (b'{"parameters": {"binary_data_output": 1}, "inputs": []}', "binary_data_output must be true or false"),
         (b'{"inputs": [], "outputs": [{"name": "y", "parameters": {"binary_data": "yes"}}]}', "true or false"),
         (b'{"inputs": [], "outputs": [{}]}', "outputs[0].name is missing"),
@@ -177,11 +177,11 @@ def test_bodies_that_are_no_request(text, said):
     ("change", "said"),
     [
         ({"name": None}, "inputs[0].name is missing"),
-        ({"name": ""}, "inputs[0].name must be text"),
+        ({"name": ""}, "inputs[0].name must be a string"),
         ({"name": "\ud800"}, r"the body has \ud800, which is half of a surrogate pair"),
         ({"parameters": {"\udfff": 3}}, r"the body has \udfff, which is half of a surrogate pair"),
         ({"parameters": {"a": "b\ud800"}}, r"the body has \ud800, which is half of a surrogate pair"),
-        ({"datatype": 7}, "inputs[0].datatype must be text"),
+        ({"datatype": 7}, "inputs[0].datatype must be a string"),
         ({"shape": None}, "inputs[0].shape is missing"),
         ({"shape": [1.0]}, "inputs[0].shape is wrong"),
         ({"shape": [True]}, "inputs[0].shape is wrong"),
@@ -220,7 +220,7 @@ def test_sizes_of_binary_data_that_do_not_agree(size, length, said):
 
 def test_a_wrong_number_of_elements_is_refused():
     for shape, expected in (((2, 2), 4), ((0, 2), 0), ((2**62, 4), 2**64)):
-        said = f'input "x": data has 3 elements, but shape {list(shape)} has {expected:,}'
+        said = f'input "x": data has 3 elements, but shape {list(shape)} needs {expected:,}'
         assert said in refusal(body(tensor([1, 0, 1], shape)))
 
 
@@ -241,7 +241,7 @@ def test_a_frame_that_is_known_reads_as_one_that_is_not(extra):
                                      (b"INT8", b"[5,-6]", "i1"), (b"BOOL", b"[1, 0]", "?")):  # fmt: skip
         for _ in range(2):
             assert raw_of(sent(datatype, data)) == [np.array(json.loads(data), expected).tobytes()]
-    for wrong, said in ((sent(b"INT8", b"[5,1.5]"), "whole number"), (sent(b"FP32", b"[1,,2]"), "not JSON"),
+    for wrong, said in ((sent(b"INT8", b"[5,1.5]"), "without a decimal point"), (sent(b"FP32", b"[1,,2]"), "not JSON"),
                         (sent(b"FP32", b"[[1],2]"), "ragged"), (sent(b"FP32", b"[1,2,3]"), "3 elements"),
                         (sent(b"FP32", b"[[1],[2]]"), "nested as [2, 1]"), (sent(b"BOOL", b"[1,2]"), "true or false"),
                         (sent(b"FP32", b"[1,2]", more=b',"data":[3,4]'), "occurs twice")):  # fmt: skip
