@@ -46,7 +46,7 @@ CASES = {
     "verify|--help": "",
     "verify|FOLDER/nowhere": "there is no repository FOLDER/nowhere",
     "verify|FOLDER/file": "FOLDER/file is a file; expected a repository",
-    "verify|FOLDER/repository|wrods": "there is no model 'wrods' in FOLDER/repository; the models are words; did you mean",
+    "verify|FOLDER/repository|wrods": "no model 'wrods' in FOLDER/repository; the models are words; did you mean",
     "check|--help": "",
     "check|FOLDER/modle.onnx|--against|FOLDER/own.py:one": "there is no file FOLDER/modle.onnx; did you mean FOLDER/mo",
     "check|FOLDER|--against|FOLDER/own.py:one": "FOLDER is not a file; expected an ONNX file",

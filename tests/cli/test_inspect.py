@@ -20,7 +20,7 @@ from rnnserve.server.testing import serve
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """Two models: token ids with lengths and a state, adopted; and a step model."""
+    """Two models: token ids with lengths and a state, imported; and a step model."""
     repository = tmp_path_factory.mktemp("inspected") / "repository"
     tokens = tensor("tokens", "INT64", "batch", "sequence", integers=manifest_pb2.IntegerRange(low=3, high=9))
     lengths = tensor("n", "INT64", "batch", lengths_of="sequence", default=manifest_pb2.DEFAULT_FULL_LENGTH)

@@ -17,7 +17,7 @@ from kit.machine_words import machine_words
 from rnnserve.export import ExportError, pipeline
 from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.parity import ParityError
-from rnnserve.export.parity.proof import Proof
+from rnnserve.export.parity.verification import Verification
 from rnnserve.export.pipeline import publish
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 from rnnserve.protos import manifest_pb2
@@ -124,8 +124,8 @@ def test_graph_that_fails_parity_is_not_published(checkpoint, tmp_path):
 
 @pytest.mark.usefixtures("exports_wrong_graph")
 def test_graph_that_fails_golden_tests_alone_is_not_published(checkpoint, tmp_path, monkeypatch):
-    unproven = Proof(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
-    monkeypatch.setattr(pipeline, "prove", lambda *_, **__: unproven)
+    unproven = Verification(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
+    monkeypatch.setattr(pipeline, "verify_parity", lambda *_, **__: unproven)
     with pytest.raises(ExportError, match="the golden results, so nothing was published: case 0, step"):
         export(checkpoint, tmp_path / "repository")
     assert not (tmp_path / "repository").exists()

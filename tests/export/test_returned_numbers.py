@@ -20,7 +20,10 @@ RETURNS = {
     "an array": (lambda scores: scores.argmax(-1).numpy(), r"an array of numpy, int64, .* with \.numpy\(\) \(at "),
     "a number beside": (lambda scores: (scores, float(scores.max())), r"a float of Python, .* with float\(\) \(at "),
     "a number of no tensor": (lambda scores: (scores, 3), r"an int of Python, but a model returns only tensors\. Keep"),
-    "a text": (lambda scores: (scores, "best"), r"a str of Python, .* only tensors\. Return tensors, in tuples, dicts or"),
+    "a text": (
+        lambda scores: (scores, "best"),
+        r"a str of Python, .* only tensors\. Return tensors, in tuples",
+    ),
 }
 
 

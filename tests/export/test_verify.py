@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit.forged_versions import changed_head, failures, failures_without_proof, forge
+from kit.forged_versions import changed_head, failures, failures_without_parity, forge
 from rnnserve.export import Floats, publish
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, ArtifactError, read_version
@@ -49,7 +49,7 @@ def test_one_wrong_golden_number_is_reported(version, kind, name):
         part[name].flat[-1] += 2e-5
 
     forge_golden(version, change)
-    found = failures_without_proof(version)
+    found = failures_without_parity(version)
     assert found.keys() == {f"{GOLDEN}: {file} reproduces the results" for file in (MODEL, SCAN, SCRIPT)}
     for sentences in found.values():
         assert any(kind in sentence and f'"{name}"' in sentence for sentence in sentences)
@@ -67,7 +67,7 @@ def test_one_wrong_golden_number_is_reported(version, kind, name):
 )
 def test_golden_tests_of_other_forms_are_reported(version, change, message):
     forge_golden(version, change)
-    found = failures_without_proof(version)[f"{GOLDEN}: {MODEL} reproduces the results"]
+    found = failures_without_parity(version)[f"{GOLDEN}: {MODEL} reproduces the results"]
     assert re.search(message, found[0]), found
 
 
@@ -115,7 +115,7 @@ def test_files_that_cannot_be_loaded_are_reported(version, files, change, messag
 )
 def test_manifest_of_another_model_is_reported(version, change, check, message):
     forge(version, {}, change)
-    found = failures_without_proof(version)[f"{MANIFEST}: {check}"]
+    found = failures_without_parity(version)[f"{MANIFEST}: {check}"]
     assert any(re.search(message, sentence) for sentence in found), found
 
 
@@ -123,7 +123,7 @@ def test_missing_config_and_config_of_other_tensors_are_reported(version):
     path = version.parent / CONFIG
     path.write_text(path.read_text().replace('"h_n"', '"h"'))
     for said in ("its outputs do not fit", "is missing"):
-        found = failures_without_proof(version)[f"{CONFIG}: has the tensors of the graph"]
+        found = failures_without_parity(version)[f"{CONFIG}: has the tensors of the graph"]
         assert found[0].startswith(f"{CONFIG}: {said}")
         path.unlink(missing_ok=True)
 

@@ -170,7 +170,7 @@ def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *,
     return GoldenCases(cases, step=furthest[True], sequence=furthest[False])
 
 
-def prove_cases(model: DescribedModel, runner: OnnxRunner, reference: Reference) -> GoldenCases:
+def verify_cases(model: DescribedModel, runner: OnnxRunner, reference: Reference) -> GoldenCases:
     """Make a model's golden cases, some without optional inputs, and check them on its ONNX model as servers do."""
     with evaluating(model.module):
         golden = make_cases(model, reference, runner)

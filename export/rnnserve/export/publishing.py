@@ -141,7 +141,7 @@ def publish_tried(
     files: Mapping[str, bytes],
     config: str,
     *,
-    is_adopted: bool = False,
+    is_imported: bool = False,
     seal: Seal = lambda *_: None,
 ) -> tuple[Published, str]:
     """Publish files with `publish_version` if the server accepts them. Also returns why no load check was possible.
@@ -156,7 +156,7 @@ def publish_tried(
             read_config(model)
         except ConfigError as error:
             raise ExportError(_refused(str(error))) from error
-        said.append(try_on_server(folder, model.name, is_adopted=is_adopted))
+        said.append(try_on_server(folder, model.name, is_imported=is_imported))
 
     return publish_version(model, files, config, check, seal), said[-1]
 
@@ -292,13 +292,13 @@ def _undo(model: Path, temporary: Path, made: Sequence[Path], *, had_config: boo
     return ", ".join(str(path) for path in added if path.exists())
 
 
-def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
+def try_on_server(folder: Path, model: str, *, is_imported: bool = False) -> str:
     """Run the server's load check on a version's files. Returns a one-line reason if the check could not run.
 
     The server is an independent check, so this file imports none of its code and runs its module by name. Raises
     ExportError with the server's message if the server rejects the version.
     """
-    arguments = [str(folder), "--model", model, *(["--allow-unproven"] if is_adopted else [])]
+    arguments = [str(folder), "--model", model, *(["--allow-unproven"] if is_imported else [])]
     untried = "the server did not try the version"
     try:
         done = subprocess.run(  # noqa: S603 - our own command line

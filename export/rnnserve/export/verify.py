@@ -17,9 +17,9 @@ from rnnserve.export.flat_module import flat_script
 from rnnserve.export.found_states.parts_file import parts_failures
 from rnnserve.export.golden_cases import filling
 from rnnserve.export.onnx_files import load_proto
-from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity import OnnxRunner, verify_parity
 from rnnserve.export.parity.batching_safety import contradictions, walk_graph
-from rnnserve.export.parity.proof import check_onnx, reference_of
+from rnnserve.export.parity.verification import check_onnx, reference_of
 from rnnserve.export.surroundings import left_as_they_were, one_thread
 from rnnserve.export.tensors import Arrays, is_state, sequence_axes, size_limits
 from rnnserve.export.torchscript import load_script
@@ -227,12 +227,16 @@ def _proofs(model: DescribedModel, version: Version, *, progress: bool) -> Itera
             continue
         name = f"parity: {SCRIPT} and {file} compute the same results"
         try:
-            proof = prove(model, None, version.files[file], progress=progress, reference=reference)
+            verification = verify_parity(model, None, version.files[file], progress=progress, reference=reference)
         except ParityError as error:
             yield Check(name, error.failures)
             continue
-        yield Check(name, parity=proof.parity)
+        yield Check(name, parity=verification.parity)
         if file == MODEL:
-            said, found = (manifest_pb2.BatchingMode.Name(b.mode) for b in (version.manifest.batching, proof.batching))
-            failures = [] if found == said else [f"{MANIFEST}: records {said}, found {found}: {proof.batching.reasons}"]
+            said, found = (
+                manifest_pb2.BatchingMode.Name(b.mode) for b in (version.manifest.batching, verification.batching)
+            )
+            failures = (
+                [] if found == said else [f"{MANIFEST}: records {said}, found {found}: {verification.batching.reasons}"]
+            )
             yield Check(f"batching: {MANIFEST} records what is safe", failures)

@@ -3,7 +3,7 @@
 import onnx
 import torch
 
-from kit.forged_versions import changed_head, failures, failures_without_proof, forge
+from kit.forged_versions import changed_head, failures, failures_without_parity, forge
 from rnnserve.export import script, script_bytes
 from rnnserve.export.verify import verify_version
 from rnnserve.models import Architecture, DirectionClassifier
@@ -23,7 +23,7 @@ def test_scan_graph_of_other_tensors_is_reported(version):
     graph = onnx.load_model_from_string(read_version(version).files[SCAN])
     graph.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "rows"
     forge(version, {SCAN: graph.SerializeToString()})
-    (said,) = failures_without_proof(version)[f"{MANIFEST}: describes this model"]
+    (said,) = failures_without_parity(version)[f"{MANIFEST}: describes this model"]
     assert f"does not describe {SCAN}: onnx, axis names: output" in said
 
 
@@ -48,7 +48,7 @@ def test_batching_mode_that_was_not_found_is_reported(version):
 
 def test_limits_for_no_device_are_reported(version):
     forge(version, {}, lambda manifest: manifest.ClearField("replay_limits"))
-    assert "has no limits" in failures_without_proof(version)[f"{GOLDEN}: {MODEL} reproduces the results"][0]
+    assert "has no limits" in failures_without_parity(version)[f"{GOLDEN}: {MODEL} reproduces the results"][0]
 
 
 def test_version_without_a_script_names_the_checks_that_are_not_repeated(version):

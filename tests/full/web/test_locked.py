@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.fronts import SETTINGS
+from kit.gateways import SETTINGS
 from kit.served import RNNSERVE, served
 from kit.tokens import tokens_in
 from rnnserve.cli import main

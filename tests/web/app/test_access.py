@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from kit.fronts import FakeUpstream, ask_application
+from kit.gateways import FakeUpstream, ask_application
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import ROUTES, Need
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL, TOKENS

@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-from kit.fronts import FakeUpstream, ask
+from kit.gateways import FakeUpstream, ask
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.limits import Limits
 

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from kit.fakes import FakeModels
-from kit.fronts import FakeUpstream, ask_application, walk_model
+from kit.gateways import FakeUpstream, ask_application, walk_model
 from rnnserve.web.app.application import Application
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import all_routes

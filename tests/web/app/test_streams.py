@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect as connect_websocket
 
 from kit.fakes import FakeModel, FakeModels
-from kit.fronts import FakeUpstream, ask, running_front, walk_model
+from kit.gateways import FakeUpstream, ask, running_front, walk_model
 from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.errors import RestError, error_of_status

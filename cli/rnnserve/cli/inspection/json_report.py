@@ -49,7 +49,7 @@ def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
     manifest = record.manifest
     return head | {
         "served": record.is_chosen,
-        "origin": "adopted" if record.is_adopted else "exported",
+        "origin": "adopted" if record.is_imported else "exported",
         "inputs": [_input(tensor) for tensor in manifest.inputs],
         "outputs": [_output(tensor) for tensor in manifest.outputs],
         "labels": list(manifest.labels),

@@ -53,7 +53,7 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
 
 
 def _origin(record: VersionRecord) -> str:
-    if record.is_adopted:
+    if record.is_imported:
         return "an imported ONNX file, not compared with its framework; `rnnserve serve` needs --allow-unproven"
     libraries = record.manifest.versions if record.manifest is not None else {}
     torch = f" (torch {libraries['torch']})" if "torch" in libraries else ""

@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     seal = read_seal(args)
 
     # torch takes seconds to import, so cheap checks come first
-    from rnnserve.export.adoption import Roles, adopt
-    from rnnserve.export.adoption.samples import read_samples
+    from rnnserve.export.onnx_import import Roles, import_onnx
+    from rnnserve.export.onnx_import.samples import read_samples
 
     roles = Roles(
         axes=dict(args.axis),
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         overlaps=dict(args.overlap),
     )
     samples = read_samples(args.samples) if args.samples else ()
-    done = adopt(args.file, args.name, args.repository, roles, samples, seal)
+    done = import_onnx(args.file, args.name, args.repository, roles, samples, seal)
     lines = [*_tensors("input", done.manifest.inputs), *_tensors("output", done.manifest.outputs)]
     lines += [*batching_lines(done), *done.manifest.parity.checks, *published_lines(done, args)]
     print("\n".join([*lines, "`rnnserve serve --allow-unproven` serves it"]))

@@ -10,8 +10,8 @@ from rnnserve.export.analysis import Property, decide
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity.batching_safety import contradictions, find_batching, walk_graph
-from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for
+from rnnserve.export.parity.verification import reference_of
 from rnnserve.protos import manifest_pb2
 
 D, FIRST = 3, 40

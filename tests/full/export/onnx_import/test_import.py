@@ -7,26 +7,26 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from kit.adopted_files import SIZES, mean, one_node, with_lengths, words
+from kit.imported_files import SIZES, mean, one_node, with_lengths, words
 from kit.signed_versions import make_key
 from rnnserve.cli import main
-from rnnserve.export.adoption import Roles, adopt
-from rnnserve.export.adoption.samples import Sample, read_samples
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.onnx_import import Roles, import_onnx
+from rnnserve.export.onnx_import.samples import Sample, read_samples
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.signing.signed_version import read_signed_in_place
 
 
 def test_verify_says_what_it_cannot_repeat(tmp_path, capsys):
-    adopt(with_lengths(tmp_path), "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
+    import_onnx(with_lengths(tmp_path), "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
     assert main(["verify", "--table", str(tmp_path / "repository")]) == 0
     assert "adopted: not compared with its framework" in capsys.readouterr().out
 
 
 def test_padding_that_changes_answers_is_found(tmp_path):
     """A sequence axis without lengths: requests share runs only at equal sizes."""
-    done = adopt(mean(tmp_path), "mean", tmp_path / "repository", Roles(sizes=SIZES))
+    done = import_onnx(mean(tmp_path), "mean", tmp_path / "repository", Roles(sizes=SIZES))
     assert done.manifest.batching.mode == manifest_pb2.BATCHING_JOINED
 
 
@@ -51,7 +51,7 @@ def test_an_input_with_a_value_stays_as_it_is_and_is_told(tmp_path, capsys):
     value = model.graph.initializer[0]
     model.graph.input.add(name=value.name).type.CopyFrom(helper.make_tensor_type_proto(value.data_type, value.dims))
     path.write_bytes(model.SerializeToString())
-    done = adopt(path, "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
+    done = import_onnx(path, "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
     line = f'onnx: inputs with values in the file keep these values; requests cannot set them: "{value.name}"'
     assert line in done.manifest.parity.checks
     assert [tensor.name for tensor in done.manifest.inputs] == ["x", "len"]
@@ -59,7 +59,7 @@ def test_an_input_with_a_value_stays_as_it_is_and_is_told(tmp_path, capsys):
     assert line in capsys.readouterr().out
 
 
-def test_an_adopted_version_is_signed(tmp_path, capsys):
+def test_an_imported_version_is_signed(tmp_path, capsys):
     key = make_key(tmp_path, "ours")
     words_file, repository = tmp_path / "words.onnx", tmp_path / "repository"
     words(tmp_path)
@@ -93,7 +93,7 @@ def test_integers_as_the_user_says(tmp_path, capsys):
 def test_expected_outputs_that_do_not_fit(outputs, message, tmp_path):
     sample = Sample({"x": np.ones((2, 2), np.float32)}, outputs)
     with pytest.raises(WrongArguments) as raised:
-        adopt(one_node(tmp_path, "Tanh"), "one", tmp_path / "repository", samples=[sample])
+        import_onnx(one_node(tmp_path, "Tanh"), "one", tmp_path / "repository", samples=[sample])
     assert str(raised.value) == message
 
 
@@ -138,4 +138,4 @@ def test_a_frozen_batch_is_told(tmp_path):
         gru.input[5] = "frozen"
         path.write_bytes(model.SerializeToString())
         with pytest.raises(WrongArguments, match=said):
-            adopt(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
+            import_onnx(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))

@@ -12,21 +12,6 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from rnnserve.export.adoption.file_inputs import (
-    FROZEN,
-    BatchTrial,
-    FileInput,
-    Question,
-    Roles,
-    ask,
-    check_lengths,
-    check_names,
-    describe_inputs,
-    put_constants,
-    read_inputs,
-)
-from rnnserve.export.adoption.folding import fold
-from rnnserve.export.adoption.samples import Sample, expected_cases
 from rnnserve.export.description.described_outputs import check_sizes, describe_outputs, settle_by_runs
 from rnnserve.export.description.described_tensors import (
     ModelDescription,
@@ -42,7 +27,22 @@ from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArgument
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.onnx_files import load_proto, read_onnx, save_model
-from rnnserve.export.parity import OnnxRunner, OnnxTruth, Proof
+from rnnserve.export.onnx_import.file_inputs import (
+    FROZEN,
+    BatchTrial,
+    FileInput,
+    Question,
+    Roles,
+    ask,
+    check_lengths,
+    check_names,
+    describe_inputs,
+    put_constants,
+    read_inputs,
+)
+from rnnserve.export.onnx_import.folding import fold
+from rnnserve.export.onnx_import.samples import Sample, expected_cases
+from rnnserve.export.parity import OnnxRunner, OnnxTruth, Verification
 from rnnserve.export.parity.batching_safety import find_batching, walk_graph
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult, describe_version
@@ -53,7 +53,7 @@ from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, dump_manifest
 from rnnserve.protos.golden import dump_cases
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["adopt", "describe_states"]
+__all__ = ["describe_states", "import_onnx"]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -80,7 +80,7 @@ _STATES = frozenset(
 )
 
 
-def adopt(
+def import_onnx(
     path: Path,
     name: str,
     repository: Path,
@@ -339,14 +339,14 @@ def _publish(
             "it scales numbers to int8 by the largest value in the batch, so each row changes the results of the others"
         )
         batching = manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, rows=batching.rows, reasons=[why])
-    found = Proof(
+    found = Verification(
         manifest_pb2.Parity(checks=checks), batching, _zeros_after_lengths(model, truth), findings.recorded_causality()
     )
     files = {MODEL: data, GOLDEN: dump_cases(golden.cases), **parts.files({})}
     manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED, parts=parts.record)
     files[MANIFEST] = dump_manifest(manifest)
     config = render_config(model.name, model.inputs, model.outputs)
-    published, untried = publish_tried(repository / model.name, files, config, is_adopted=True, seal=seal)
+    published, untried = publish_tried(repository / model.name, files, config, is_imported=True, seal=seal)
     return ExportResult(model.name, published, manifest, untried=untried)
 
 

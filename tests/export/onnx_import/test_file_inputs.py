@@ -5,11 +5,11 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rnnserve.export.adoption import Roles, adopt
-from rnnserve.export.adoption.adoption import describe_states
-from rnnserve.export.adoption.file_inputs import describe_inputs, read_inputs
 from rnnserve.export.description.publication import Floats
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.onnx_import import Roles, import_onnx
+from rnnserve.export.onnx_import.file_inputs import describe_inputs, read_inputs
+from rnnserve.export.onnx_import.importing import describe_states
 from rnnserve.protos import manifest_pb2
 
 FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
@@ -131,7 +131,7 @@ TWO = ("x", FLOAT, ["batch", "source", "target"])
 def test_import_asks_for_what_the_file_does_not_say(inputs, roles, phrase, tmp_path):
     (tmp_path / "few.onnx").write_bytes(model_of(inputs).SerializeToString())
     with pytest.raises(WrongArguments) as raised:
-        adopt(tmp_path / "few.onnx", "few", tmp_path / "repository", roles)
+        import_onnx(tmp_path / "few.onnx", "few", tmp_path / "repository", roles)
     assert phrase in str(raised.value)
 
 

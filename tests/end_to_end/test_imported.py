@@ -1,4 +1,4 @@
-"""An ONNX file that torch's own exporter wrote: adopted, refused, served on demand, and asked."""
+"""An ONNX file from torch's own exporter is imported, refused, served on demand, and called."""
 
 import io
 import warnings

@@ -48,7 +48,7 @@ _COLUMNS = [f"{pair.replace(chr(10), '_').replace(' ', '_')}_{figure}" for pair 
 
 
 @dataclasses.dataclass(frozen=True)
-class Proof:
+class Verification:
     """The result of the verification."""
 
     parity: manifest_pb2.Parity  # the comparisons, and the distances found
@@ -58,7 +58,7 @@ class Proof:
     script_rounding: str = ""  # set if only the script's last bits differ, because it computes in another order
 
 
-def prove(
+def verify_parity(
     model: DescribedModel,
     script: torch.jit.ScriptModule | None,
     onnx_model: bytes,
@@ -67,7 +67,7 @@ def prove(
     progress: bool = True,
     device: str = "cpu",
     reference: Reference | None = None,
-) -> Proof:
+) -> Verification:
     """Verify that a script and an ONNX model compute the same as a module in eager mode.
 
     The same seed leads to the same inputs. The ONNX model runs on `device` and must meet its limits, while the module
@@ -127,7 +127,7 @@ def prove(
         )
         findings = walk_graph(loaded, model.inputs, model.outputs)
         batching = find_batching(model, reference, limits, seed, findings)
-        return Proof(
+        return Verification(
             parity,
             batching,
             comparison.zeros_after_lengths,

@@ -21,7 +21,7 @@ from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.parity import OnnxTruth
 from rnnserve.export.parity.reference import as_float64
-from rnnserve.export.parity.tolerances import ADOPTED_RMS, OTHER_RUNTIME, limits_for
+from rnnserve.export.parity.tolerances import IMPORTED_RMS, OTHER_RUNTIME, limits_for
 from rnnserve.export.tensors import Arrays, axis_of, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
@@ -100,7 +100,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
             # A framework may leave arbitrary values after a row's length, so use the file's own values there.
             outputs[name] = array if mask is None else np.where(mask, array, outputs[name])
         cases.append(Case("sample", inputs, eager=outputs, float64=as_float64(outputs)))
-    return GoldenCases(cases, step=0.0, sequence=ADOPTED_RMS * furthest)
+    return GoldenCases(cases, step=0.0, sequence=IMPORTED_RMS * furthest)
 
 
 def _checked(

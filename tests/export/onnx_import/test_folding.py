@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kit.foreign_files import save, value
-from kit.one_step_files import WEIGHTS, adopted, cell, predicted, stepped
+from kit.one_step_files import WEIGHTS, cell, imported, predicted, stepped
 from rnnserve.cli import main
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
@@ -12,7 +12,7 @@ from rnnserve.protos import manifest_pb2
 
 def test_rows_of_other_lengths_have_the_bits_of_stepping(tmp_path):
     path = cell(tmp_path)
-    done = adopted(path, tmp_path, fold="steps")
+    done = imported(path, tmp_path, fold="steps")
     assert [tensor.name for tensor in done.manifest.inputs] == ["x", "h", "lengths"]
     assert [axis.name for axis in done.manifest.inputs[0].axes] == ["batch", "steps", "axis 1"]
     assert done.manifest.batching.mode == manifest_pb2.BATCHING_PADDED
@@ -39,7 +39,7 @@ def test_what_cannot_be_folded_is_refused_with_a_remedy(axes, roles, message, tm
     made = [value("y", ("batch", 2)), value("h_n", ("batch", 3))]
     path = save(tmp_path, nodes, given, made, WEIGHTS)
     with pytest.raises(WrongArguments, match=message):
-        adopted(path, tmp_path, fold="steps", **roles)
+        imported(path, tmp_path, fold="steps", **roles)
     assert not (tmp_path / "repository").exists()
 
 
