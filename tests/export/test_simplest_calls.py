@@ -57,7 +57,7 @@ class Assigned(nn.Module):
             {"inputs": {"input": Integers("batch", high=10)}, "outputs": ["y"]},
             "number of embeddings",
         ),
-        (nn.GRU(8, 6), {"inputs": {"input": X}, "outputs": ["output"]}, "forward gives 2"),
+        (nn.GRU(8, 6), {"inputs": {"input": X}, "outputs": ["output"]}, "forward returns 2"),
     ],
 )
 def test_what_cannot_be_called_is_told_in_words(module, description, said, tmp_path):

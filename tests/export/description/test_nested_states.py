@@ -336,7 +336,7 @@ def test_states_that_are_one_parameter_need_a_dict():
     inputs, outputs = {"input": Floats("batch", "sequence", 3)}, ["output", "h_n", "c_n"]
     states = {name: Floats(1, "batch", 4) for name in ("h_0", "c_0")}
     module = nn.LSTM(3, 4, batch_first=True).eval()
-    said = r'^inputs names "h_0", which is no .*: "hx": {"h_0": Floats\(…\), "c_0": Floats\(…\)}$'
+    said = r'^inputs names "h_0", which is not a .*: "hx": {"h_0": Floats\(…\), "c_0": Floats\(…\)}$'
     with pytest.raises(WrongArguments, match=said):
         describe_model(Publication(module, "model", {**inputs, **states}, outputs))
     model = describe_model(Publication(module, "model", {**inputs, "hx": states}, outputs))

@@ -84,7 +84,7 @@ def test_the_file_has_to_give_them(change, passes):
     with pytest.raises(ExportError) as raised:
         cases(inputs, {"y": given})
     value = float(given[1, 2, 1])
-    assert str(raised.value).startswith(f'sample 0: "y" at [1, 2, 1] is 0.5, given is {value:.9g}: ')
+    assert str(raised.value).startswith(f'sample 0: "y" at [1, 2, 1] is 0.5, the sample has {value:.9g}: ')
     assert str(raised.value).endswith("other results than its framework, or the sample belongs to another model")
 
 

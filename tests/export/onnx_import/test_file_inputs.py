@@ -111,7 +111,7 @@ TWO = ("x", FLOAT, ["batch", "source", "target"])
         ([("x", FLOAT, [])], Roles(), "all inputs are single numbers"),
         ([X, ("rate", FLOAT, [])], Roles(axes={("rate", 0): "batch"}), "--constant rate=VALUE"),
         ([("x", TensorProto.STRING, ["batch"])], Roles(), 'input "x" is string; expected booleans, integers or'),
-        ([("x", TensorProto.BFLOAT16, ["batch"])], Roles(), 'input "x" is bfloat16; models take'),
+        ([("x", TensorProto.BFLOAT16, ["batch"])], Roles(), 'input "x" is bfloat16; expected'),
         ([X], Roles(axes={("z", 0): "batch"}), '--axis names "z"; there are x, y'),
         ([X], Roles(lengths={"z": "time"}), '--lengths names "z"; there are x'),
         ([X], Roles(integers={"y": (0, 1)}), '--integers names "y"; there are x'),

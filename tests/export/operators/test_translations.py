@@ -27,7 +27,7 @@ def test_integers_and_floats_mix_as_numbers():
 
 
 def test_operator_without_a_kernel_is_refused_by_name():
-    with pytest.raises(UnsupportedModule, match=r"Erf of float64.*\.float\(\)"):
+    with pytest.raises(UnsupportedModule, match=r"Erf in float64.*\.float\(\)"):
         check_uses({"erf": torch.erf}, X, rtol=0, atol=0)
 
 
@@ -172,7 +172,7 @@ REFUSED = {
     "cdist with p=3": (lambda x: torch.cdist(x[:, :, None], x[:, :, None], 3.0), None),
     "prod": (lambda x: x.long().prod(1), lambda x: x.long().double().prod(1).long()),
     "raises integers to integer tensors": (lambda x: x.long() ** torch.arange(4), None),
-    "Softplus of float64": (lambda x: F.softplus(x.double()), None),
+    "Softplus in float64": (lambda x: F.softplus(x.double()), None),
 }
 
 

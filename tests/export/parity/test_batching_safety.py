@@ -156,8 +156,8 @@ def test_values_after_the_lengths_of_an_output_do_not_count():
         ({"described": {"x": DESCRIBED["x"]}}, JOINED, 'no input holds the lengths of the axis "sequence"'),
         ({"described": {"x": Floats("batch", 3)}, "sizes": {"batch": (1, 3)}}, JOINED, "has no sequence axis"),
         ({"sizes": {"batch": (1, 33), "sequence": (6, 6)}}, JOINED, 'the axis "sequence" always has 6 steps'),
-        ({"rows": (2, 8)}, ALONE, "the model takes 2 to 8 rows only"),
-        ({"rows": (1, 8)}, ALONE, "the model takes 1 to 8 rows only"),
+        ({"rows": (2, 8)}, ALONE, "the model accepts only 2 to 8 rows"),
+        ({"rows": (1, 8)}, ALONE, "the model accepts only 1 to 8 rows"),
     ],
     ids=["no lengths", "no sequence", "one length", "rows", "few rows"],
 )

@@ -52,7 +52,7 @@ def test_arguments_that_do_not_fit_are_refused(states, sequences, dim, message):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (lambda _, x: (5, x), "gives the state int; expected a tensor"),
+        (lambda _, x: (5, x), "returns the state int; expected a tensor"),
         (lambda h, x: (h[:, :3], x), r"changes the state from \(2, 4\), torch.float32, to \(2, 3\)"),
         (lambda h, x: (h.double(), x), r"changes the state from .*torch.float32, to \(2, 4\), torch.float64"),
         (lambda h, x: ((h, h), x), "changes the structure of the state"),

@@ -54,7 +54,7 @@ def test_two_names_for_one_size():
         def forward(self, x, h):
             return self.rnn(x, (h, h))[0]
 
-    with pytest.raises(WrongArguments, match=r'"batch" and "rows" \(axis 1 of `input_1`\) one size'):
+    with pytest.raises(WrongArguments, match=r'"batch" and "rows" \(axis 1 of `input_1`\) to one size'):
         export_onnx(
             OneState().eval(),
             (torch.randn(3, 4, 3), torch.zeros(2, 3, 4)),

@@ -10,7 +10,7 @@ __all__ = ["COMPLEX", "NARROW", "SPARSE"]
 COMPLEX = Family("complex numbers")
 right, core, refused = COMPLEX.right, COMPLEX.core, COMPLEX.refused
 
-NO_COMPLEX = r"^{} \(at \w+\.py:\d+\) computes with complex numbers, which ONNX lacks.*real and imaginary parts"
+NO_COMPLEX = r"^{} \(at \w+\.py:\d+\) computes with complex numbers, which ONNX lacks.*the real and the imaginary part"
 
 
 @refused(NO_COMPLEX.format("(complex|exp)"), is_core=True)
