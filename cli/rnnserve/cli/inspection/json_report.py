@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from rnnserve.cli.inspection.client_snippet import client_snippet
 from rnnserve.cli.inspection.findings_in_words import MEANS
-from rnnserve.cli.inspection.proof_summary import largest_distances
+from rnnserve.cli.inspection.verification_summary import largest_distances
 from rnnserve.cli.inspection.version_record import VersionRecord
 from rnnserve.protos import manifest_pb2
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from rnnserve.cli.inspection.client_snippet import client_snippet
 from rnnserve.cli.inspection.findings_in_words import batching_findings, causality_findings
 from rnnserve.cli.inspection.parts_in_words import parts_in_words
-from rnnserve.cli.inspection.proof_summary import largest_distances
+from rnnserve.cli.inspection.verification_summary import largest_distances
 from rnnserve.cli.inspection.signature_record import signature_in_words
 from rnnserve.cli.inspection.version_record import VersionRecord
 from rnnserve.protos import manifest_pb2
@@ -40,9 +40,9 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
     yield from (f"            {line}" for line in batching_findings(manifest.batching))
     yield from _titled("steps", list(causality_findings(manifest.causality)))
     yield from _titled("parts", list(parts_in_words(manifest)))
-    yield from _titled("proof", list(_proof(manifest.parity)))
+    yield from _titled("verified", list(_verification(manifest.parity)))
     if manifest.HasField("scan_parity"):
-        yield from _titled("scan", [f"{SCAN}, with loops for RNN operators:", *_proof(manifest.scan_parity)])
+        yield from _titled("scan", [f"{SCAN}, with loops for RNN operators:", *_verification(manifest.scan_parity)])
         graph = manifest.graph
         yield from _titled("graph", [f"{graph.file} serves on the CPU, because {graph.reason}"] if graph.file else [])
     yield from _titled("finite", list(_finiteness(manifest.finiteness)))
@@ -70,7 +70,7 @@ def _tensors(title: str, tensors: Sequence[manifest_pb2.Tensor]) -> Iterator[str
     yield from _titled(title, [f"{row:<{width}}  {roles}".rstrip() for row, roles in rows])
 
 
-def _proof(parity: manifest_pb2.Parity) -> Iterator[str]:
+def _verification(parity: manifest_pb2.Parity) -> Iterator[str]:
     yield from parity.checks
     if parity.samples:
         yield (
