@@ -1,4 +1,4 @@
-"""A repository that changes under load: no request fails, none is answered by what does not serve, and all is freed."""
+"""A repository changes under load: no request fails, only serving versions respond, and all memory is freed."""
 
 import functools
 import gc
@@ -90,7 +90,7 @@ def test_models_are_loaded_and_unloaded_by_request(root):
         assert {name for name, _ in index(stub)} == {"later", "other", "scale"}
 
 
-def test_no_name_leads_out_of_the_repository(root, tmp_path):
+def test_names_cannot_leave_the_repository(root, tmp_path):
     outside = tmp_path / "outside"
     publish_tiny(outside, "link", 1, 2.0)
     (root / "link").symlink_to(outside / "link")
@@ -114,7 +114,7 @@ def test_no_name_leads_out_of_the_repository(root, tmp_path):
         assert 'is of "linked", but lies in the folder of "inside"' in said or "names the model" in said
 
 
-def test_what_a_request_may_not_bring(root):
+def test_load_requests_with_invalid_parameters_are_refused(root):
     with served(root, model_control="explicit") as server:
         stub = server.stub
         for name, code, said in (
@@ -134,7 +134,7 @@ def test_what_a_request_may_not_bring(root):
 
 
 def test_requests_of_kserves_own_proto(root):
-    """The name is field 1 there, and the answers say in fields 1 and 2 what was done."""
+    """There the name is field 1, and fields 1 and 2 of the responses contain the result."""
     with served(root, model_control="explicit") as server:
         stub = server.stub
         kserves = b"\x0a\x05scale"
@@ -152,7 +152,7 @@ def test_requests_of_kserves_own_proto(root):
             assert ask("RepositoryModelLoad", tritons) == b""
 
 
-def test_requests_change_nothing_where_they_may_not(root):
+def test_requests_change_nothing_without_explicit_control(root):
     with served(root, model_control="poll") as server:
         stub = server.stub
         for call in (load, unload):

@@ -1,4 +1,4 @@
-"""Results that a user gives for a file: how far the file's may lie from them, and what becomes of them."""
+"""Expected results of a file: their tolerance, and their use as golden tests."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def cases(inputs, given):
     return expected_cases(MODEL, OnnxTruth(RUN), [(inputs, given)])
 
 
-def test_given_results_take_the_place_of_the_files():
+def test_expected_results_replace_the_results_of_the_file():
     inputs = sample()
     given = {"y": inputs["x"].astype(np.float64) + 1e-6}
     found = cases(inputs, given)
@@ -46,7 +46,7 @@ def test_given_results_take_the_place_of_the_files():
     assert found.step == 0
 
 
-def test_servers_may_lie_further_away_by_as_much_as_a_root_mean_square_is_tighter():
+def test_servers_have_a_larger_tolerance_than_the_root_mean_square():
     inputs = sample()
     given = inputs["x"].copy()
     given[1, 2, 1] = np.float32(0.5) + np.float32(2.0**-19)
@@ -54,7 +54,7 @@ def test_servers_may_lie_further_away_by_as_much_as_a_root_mean_square_is_tighte
     assert cases(inputs, {"y": inputs["x"]}).sequence == 0
 
 
-def test_values_after_a_rows_length_stay_the_files():
+def test_values_after_a_length_come_from_the_file():
     inputs = sample(lengths=[2, 1, 2])
     given = inputs["x"].copy()
     given[1, 1] = 99
@@ -74,7 +74,7 @@ def test_the_first_rows_are_kept():
 
 # The limit is that of samples, 4e-6, and four times what moved inputs do: an ulp of 0.5 is 6e-8.
 @pytest.mark.parametrize(("change", "passes"), [(4.1e-6, True), (4.5e-6, False), (-4.5e-6, False), (np.nan, False)])
-def test_the_file_has_to_give_them(change, passes):
+def test_file_must_compute_the_expected_results(change, passes):
     inputs = sample()
     given = inputs["x"].copy()
     given[1, 2, 1] += np.float32(change)
@@ -116,7 +116,7 @@ def test_integers_are_equal():
         ({"y": np.zeros((1, 3, 2))}, 'sample 0: "output:y" has shape [1, 3, 2]; the file returns [2, 3, 2]'),
     ],
 )
-def test_results_that_do_not_fit(given, message):
+def test_results_of_another_shape_are_refused(given, message):
     with pytest.raises(WrongArguments) as raised:
         cases(sample(), given)
     assert str(raised.value) == message
