@@ -93,4 +93,4 @@ def test_integers_and_booleans_are_equal_or_wrong():
     (failure,) = replay([case], lambda _: {**results, "tags": np.array([1, 3])}, LIMITS)
     assert failure.startswith('case 0, sample of "x" [2, 3]: "tags" at [1] is 3, eager returned 2')
     (failure,) = replay([case], lambda _: {**results, "flags": np.array([True, True])}, LIMITS)
-    assert '"flags" at [1] is 1, eager gave 0' in failure
+    assert '"flags" at [1] is 1, eager returned 0' in failure

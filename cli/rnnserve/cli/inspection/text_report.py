@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from rnnserve.cli.inspection.client_snippet import client_snippet
 from rnnserve.cli.inspection.findings_in_words import batching_findings, causality_findings
 from rnnserve.cli.inspection.parts_in_words import parts_in_words
-from rnnserve.cli.inspection.verification_summary import largest_distances
 from rnnserve.cli.inspection.signature_record import signature_in_words
+from rnnserve.cli.inspection.verification_summary import largest_distances
 from rnnserve.cli.inspection.version_record import VersionRecord
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import SCAN
