@@ -70,9 +70,9 @@ def test_verify_checks_every_version(repository, version, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "there is no repository nowhere; `rnnserve export` makes one"),
+        (["nowhere"], "there is no repository nowhere; create one with `rnnserve export`"),
         (["."], "there is no model in ."),
-        (["REPOSITORY", "other"], "there is no model 'other' in .*; there are direction_small"),
+        (["REPOSITORY", "other"], "there is no model 'other' in .*; the models are direction_small"),
     ],
 )
 def test_verify_names_what_it_cannot_find(repository, tmp_path, monkeypatch, capsys, words, message):

@@ -135,7 +135,7 @@ def test_graph_that_fails_golden_tests_alone_is_not_published(checkpoint, tmp_pa
 def test_config_that_does_not_fit_stops_the_export_at_once(checkpoint, repository):
     path = repository / checkpoint.name / CONFIG
     path.write_text(path.read_text().replace('"logits"', '"scores"'))
-    with pytest.raises(ArtifactError, match=f"^{CONFIG}: its outputs do not fit"):
+    with pytest.raises(ArtifactError, match=f"^{CONFIG}: the outputs do not match"):
         export(checkpoint, repository)
 
 

@@ -10,7 +10,6 @@ from kit.inference_requests import arrays, request
 from kit.served import served
 from rnnserve.client import Client
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.artifact import MODEL, read_version
 from rnnserve.server.repository.findings import NATIVE, SCANNED
 
 NAME, BOTH_WAYS = "direction_stacked", "direction_bidirectional"
@@ -42,15 +41,6 @@ def test_metadata_name_the_serving_graph_and_the_reason(stub):
     nodes = json.loads(said["nodes"])["CPUExecutionProvider"]
     assert "RNN" not in nodes
     assert nodes["Scan"] == 2
-
-
-def test_graph_chosen_at_publication_serves_by_default(repository):
-    with served(repository, graph="auto") as server:
-        said = properties(server.stub)
-    decided = read_version(repository / NAME / "1").manifest.graph
-    assert decided.file == MODEL
-    assert (said["graph"], said["graph_reason"]) == (NATIVE, f"since {decided.reason}")
-    assert decided.reason == "an RNN operator of hidden size 16, below 32, is as fast as a loop"
 
 
 def test_responses_equal_those_of_the_native_graph_except_last_bits(stub, repository):
