@@ -75,7 +75,7 @@ def test_graph_that_computes_something_else_is_reported(version):
     forge(version, {MODEL: changed_head(read_version(version).files[MODEL])})
     assert failures(version).keys() == {
         f"{GOLDEN}: {MODEL} reproduces the results",
-        f"parity: {SCRIPT} and {MODEL} compute the same",
+        f"parity: {SCRIPT} and {MODEL} compute the same results",
     }
 
 

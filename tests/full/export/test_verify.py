@@ -15,7 +15,7 @@ def test_scan_graph_that_computes_something_else_is_reported(version):
     forge(version, {SCAN: changed_head(read_version(version).files[SCAN])})
     assert failures(version).keys() == {
         f"{GOLDEN}: {SCAN} reproduces the results",
-        f"parity: {SCRIPT} and {SCAN} compute the same",
+        f"parity: {SCRIPT} and {SCAN} compute the same results",
     }
 
 
@@ -35,8 +35,8 @@ def test_script_of_other_weights_is_reported(version):
     forge(version, {SCRIPT: script_bytes(script(classifier.eval()))})
     assert failures(version).keys() == {
         f"{GOLDEN}: {SCRIPT} reproduces the results",
-        f"parity: {SCRIPT} and {MODEL} compute the same",
-        f"parity: {SCRIPT} and {SCAN} compute the same",
+        f"parity: {SCRIPT} and {MODEL} compute the same results",
+        f"parity: {SCRIPT} and {SCAN} compute the same results",
     }
 
 
