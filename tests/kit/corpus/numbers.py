@@ -58,7 +58,7 @@ class RealLRU(nn.Module):
 NARROW = Family("other types of floats")
 
 
-@NARROW.refused(r"^`weight_ih_l0` is of torch\.float16.*module\.float\(\)", is_core=True, is_located=False)
+@NARROW.refused(r"^`weight_ih_l0` is torch\.float16.*module\.float\(\)", is_core=True, is_located=False)
 class InHalf(nn.GRU):
     def __init__(self):
         super().__init__(3, 4)

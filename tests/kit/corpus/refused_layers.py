@@ -80,7 +80,7 @@ refuse(
 refuse(
     "bfloat16",
     lambda self, x: self.rnn(x.bfloat16())[0],
-    r"of `encoder\.rnn` is of torch\.bfloat16.*module\.float\(\)",
+    r"of `encoder\.rnn` is torch\.bfloat16.*module\.float\(\)",
     lambda: nn.GRU(3, 4).bfloat16(),
 )
 refuse("input of another dtype", lambda self, x: self.rnn(x.double())[0], r"torch\.float64; its weights")
