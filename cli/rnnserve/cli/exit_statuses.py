@@ -33,7 +33,7 @@ OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
         },
         "web": {
             0: "ended after SIGTERM or SIGINT",
-            1: "it could not start, or took more memory than --max-memory-bytes",
+            1: "it could not start, or used too much memory",
         },
         "infer": {
             0: "answered",

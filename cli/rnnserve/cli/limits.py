@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from rnnserve.common.allocation import use_few_arenas
+from rnnserve.common.process_memory import use_few_arenas
 
 __all__ = ["Needs", "missing"]
 

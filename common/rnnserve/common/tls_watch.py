@@ -31,7 +31,7 @@ class TlsWatch:
         files: TlsFiles,
         served: TlsIdentity,
         use: Callable[[TlsIdentity], None],
-        refuse: Callable[[], None],
+        refuse: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare, with the current identity `served`, which was read from `files`. `start` starts the checks.
 
@@ -42,7 +42,7 @@ class TlsWatch:
         self._use = use
         self._refuse = refuse
         self._refused: TlsIdentity | str | None = None
-        self._is_told = False
+        self._refusals = 0  # of these files, one check after the other
         self._is_closed = threading.Event()
 
     def start(self) -> None:
@@ -75,10 +75,9 @@ class TlsWatch:
 
     def _refuse_files(self, found: TlsIdentity | str, flaw: str) -> None:
         """Log invalid files when two checks in a row have found them."""
-        if found != self._refused:
-            self._refused, self._is_told = found, False
-        elif not self._is_told:
-            self._is_told = True
+        self._refusals = self._refusals + 1 if found == self._refused else 1
+        self._refused = found
+        if self._refusals == 2:
             self._refuse()
             _log.error("Rejected the new TLS files (%s); still serving the previous certificate", flaw)
 

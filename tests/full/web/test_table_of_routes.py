@@ -105,7 +105,7 @@ ROUTES = [
     ("POST", f"{M}/infer", b"{", 400, ERROR),
     ("GET", f"{M}/infer", None, 405, ERROR),
     ("GET", "/v2/nothing", None, 404, ERROR),
-    ("GET", "/v2/models/a%2Fb", None, 400, ERROR),
+    ("GET", "/v2/models/a%2Fb", None, 404, ERROR),
 ]  # fmt: skip
 
 

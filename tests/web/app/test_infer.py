@@ -115,6 +115,20 @@ def test_a_length_of_the_json_that_comes_twice(upstream):
     assert "occurs twice" in reply.error
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_damaged_cut_and_several_compressed_streams_are_refused(upstream, coding):
+    whole = CODINGS[coding](BODY)
+    assert ask(upstream, PATH, whole, headers={"Content-Encoding": coding}).status == 200
+    for wrong, said in (
+        (b"no" + whole, "cannot be decompressed"),
+        (whole[:-1], "one complete stream"),
+        (whole + whole, "one complete stream"),
+    ):
+        reply = ask(upstream, PATH, wrong, headers={"Content-Encoding": coding})
+        assert reply.status == 400
+        assert said in reply.error
+
+
 def test_a_bomb_is_refused_by_what_it_becomes(upstream):
     limits = Limits(max_body_bytes=1 << 20)
     reply = ask(upstream, PATH, gzip.compress(bytes(8 << 20)), headers={"Content-Encoding": "gzip"}, limits=limits)

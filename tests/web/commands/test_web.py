@@ -42,11 +42,10 @@ def test_it_prints_its_address_and_ends_well(tmp_path):
 
 
 def test_it_ends_where_it_takes_more_memory_than_it_may():
-    command = [*COMMAND, "--upstream", "127.0.0.1:1", "--http-port", "0", "--max-memory-bytes", "1000000"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    code = "from rnnserve.web.commands.web import MemoryWatch; MemoryWatch(8 << 20).look()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert "--max-memory-bytes, and ends at once" in line
+    assert "more than its limit of 8 MB; ending at once" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -10,28 +10,7 @@ from types import MappingProxyType
 
 import grpc
 
-__all__ = ["NOT_CONNECTED", "NO_SERVER_HEADERS", "STATUSES", "RestError", "bad_request", "error_of_status", "quoted"]
-
-STATUSES: Mapping[int, str] = MappingProxyType(
-    {
-        400: "The request is invalid: the message has the received and the expected value, and what to do",
-        401: "The request needs credentials: a token that the server knows, and that has not expired",
-        403: "The credentials do not allow the request, or it comes from a page of another site",
-        404: "There is no such path, model or version",
-        405: "The path does not support this method: the header Allow lists the methods",
-        408: "The body arrived too slowly",
-        413: "The body, or its JSON, is too large",
-        415: "The compression of the body is unknown",
-        426: "The path accepts only WebSockets",
-        429: "The server is full: try again after Retry-After seconds",
-        431: "The headers are too large",
-        500: "A defect: the log has the details, under the id in the message",
-        501: "The protocol defines this, but the server does not support it",
-        503: "The server is not ready or does not respond: try again after Retry-After seconds",
-        504: "No response in time",
-    }
-)
-"""The meaning of each error status."""
+__all__ = ["NOT_CONNECTED", "NO_SERVER_HEADERS", "RestError", "bad_request", "error_of_status", "quoted"]
 
 NO_SERVER_HEADERS = MappingProxyType({"retry-after": "1", "connection": "close"})
 """Headers of responses while the server is stopping or unreachable.

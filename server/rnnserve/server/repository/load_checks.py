@@ -28,7 +28,6 @@ from rnnserve.common.guarded_process import (
     ProcessTooSlow,
     answer_requests,
     limit_memory,
-    limit_processor_seconds,
 )
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, ArtifactError, read_version
@@ -48,9 +47,6 @@ _NICENESS = 10
 _FILE_COPIES = 8
 """Copies of a model's bytes that may be in memory during a load: the file, onnxruntime's input, the parsed model, its
 tensors, and tensors rearranged for kernels. Arrays grow by doubling."""
-
-_PROCESSOR_TIME = 2
-"""Seconds of processor time a version may take per second on the clock. Several threads may work for it."""
 
 _THREAD_BYTES = 16 << 20
 """Memory of one more thread of a run: a stack of 8 MiB, in the session of each of two graphs."""
@@ -159,7 +155,6 @@ def check_version(check: LoadCheck) -> dict[str, Any]:
     files = [check.folder / file for file in (MODEL, SCAN, GOLDEN)]
     file_bytes = sum(file.stat().st_size for file in files if os.access(file, os.R_OK))
     most = check.max_bytes + _FILE_COPIES * file_bytes + (check.threads - 1) * _THREAD_BYTES
-    limit_processor_seconds(max(_PROCESSOR_TIME, check.threads) * check.seconds)
     limit_memory(most)
     try:
         findings = try_version(check)

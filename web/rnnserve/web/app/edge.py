@@ -1,20 +1,13 @@
-"""Checks of every request before its route is looked up: headers, path, host and origin."""
+"""Checks of every request before its route is looked up: headers, host and origin."""
 
 import functools
 import ipaddress
-import re
 from collections.abc import Collection, Mapping
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from rnnserve.web.errors import RestError, bad_request, quoted
 
-__all__ = ["check_headers", "check_host", "check_path", "is_own_origin"]
-
-_ENCODED = re.compile(rb"%(?:2[fF]|5[cC]|[01][0-9a-fA-F]|7[fF]|2[eE](?:%2[eE]|\.)?(?=/|$)|(?![0-9a-fA-F]{2}))")
-"""Refused parts of a path: invalid percent encodings and encoded control characters, slashes, backslashes and dot
-segments. Servers and proxies interpret encoded slashes, backslashes and dot segments differently."""
-
-_DOTS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)")
+__all__ = ["check_headers", "check_host", "is_own_origin"]
 
 _LONGEST_HOST = 300
 """Characters of a Host header. A name has at most 253 and a port five."""
@@ -41,23 +34,6 @@ def check_headers(fields: list[tuple[bytes, bytes]], headers: Mapping[bytes, byt
             "the request has a body and asks for another protocol (header Upgrade), but this server speaks only "
             "HTTP/1.1. Set your client to HTTP/1.1 (Java: HttpClient.Version.HTTP_1_1)"
         )
-
-
-@functools.lru_cache(1024)  # clients use few paths
-def check_path(raw_path: bytes) -> None:
-    """Refuse paths that a proxy may interpret differently."""
-    if b"%" in raw_path and _ENCODED.search(raw_path):
-        raise bad_request(
-            "the path has an encoded slash, backslash, dot segment or control character, or a % without two digits "
-            "after it; names cannot contain these"
-        )
-    if b"%" in raw_path:
-        try:
-            unquote_to_bytes(raw_path).decode()
-        except UnicodeDecodeError:
-            raise bad_request("the decoded path is not UTF-8; encode names in UTF-8") from None
-    if b"/." in raw_path and _DOTS.search(raw_path):
-        raise bad_request("the path has a dot segment; names cannot be . or ..")
 
 
 def check_host(headers: Mapping[bytes, bytes], server: tuple[str, int | None] | None, allowed: frozenset[str]) -> None:

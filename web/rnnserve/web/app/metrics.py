@@ -41,9 +41,7 @@ class Metrics:
             ) from None
         if status != 200:
             kept = {"www-authenticate": "Bearer"} if status == 401 else {}
-            if "retry-after" in headers:
-                kept["retry-after"] = headers["retry-after"]
-            raise RestError(status, body.decode("utf-8", "replace").strip(), headers=kept)
+            raise RestError(status, body.decode().strip(), headers=kept)
         return Answer(body, content_type=headers["content-type"])
 
 
@@ -60,6 +58,6 @@ async def _ask(socket: Path, metadata: Sequence[tuple[str, str]]) -> tuple[int, 
     status, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     code = int(status.split(" ")[1]) if status.startswith("HTTP/1.1 ") else 0
-    if code not in (200, 401, 403, 429) or len(body) != int(headers.get("content-length", -1)):
+    if code not in (200, 401, 403) or len(body) != int(headers.get("content-length", -1)):
         raise ValueError("the response is incomplete")
     return code, headers, body

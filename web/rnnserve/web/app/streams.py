@@ -12,7 +12,6 @@ import dataclasses
 import json
 import secrets
 import struct
-from collections import Counter
 from typing import Any
 
 from rnnserve.common.request_lines import new_request_id
@@ -29,12 +28,11 @@ from rnnserve.web.app.bodies import LARGE, beside_loop
 from rnnserve.web.app.exchange import Answer, Exchange, Scope, Send, StreamClosed
 from rnnserve.web.connection import Receive, drained
 from rnnserve.web.errors import RestError, bad_request, quoted
-from rnnserve.web.limits import Limits
 from rnnserve.web.rest.infer_request import AnswerForm, read_parsed_request
 from rnnserve.web.rest.infer_response import write_infer_response
 from rnnserve.web.rest.json_tensors import dump, flatten, parse_object
 
-__all__ = ["OpenStreams", "Stream", "close_message", "not_upgraded", "open_stream", "refuse_stream"]
+__all__ = ["Stream", "close_message", "not_upgraded", "open_stream", "refuse_stream"]
 
 _PROTOCOL = "rnnserve"
 """The subprotocol that a page offers together with its token, because pages can't set headers on a WebSocket."""
@@ -60,34 +58,6 @@ async def not_upgraded(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handle
     raise RestError(
         426, "this path accepts only WebSockets (docs/clients/streaming.md)", headers={"upgrade": "websocket"}
     )
-
-
-class OpenStreams:
-    """Counts and limits the open streams of a process, in total and per client address."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._of_address: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return self._of_address.total()
-
-    def open(self, address: str) -> None:
-        """Count a new stream. Raises RestError if there are too many."""
-        if len(self) >= self._limits.max_streams:
-            words = f"the server already has {self._limits.max_streams:,} open streams"
-        elif self._of_address[address] >= self._limits.max_streams_of_address:
-            words = f"this address already has {self._limits.max_streams_of_address:,} open streams"
-        else:
-            self._of_address[address] += 1
-            return
-        raise RestError(429, f"{words}; close some, or try again later", headers={"retry-after": "1"})
-
-    def close(self, address: str) -> None:
-        """Count the end of a stream."""
-        self._of_address[address] -= 1
-        if not self._of_address[address]:
-            del self._of_address[address]
 
 
 @dataclasses.dataclass(slots=True)
@@ -314,13 +284,13 @@ async def refuse_stream(error: RestError, exchange: Exchange, send: Send, *, is_
     """
     if b"origin" in exchange.headers and is_own_page:
         await send({"type": "websocket.accept", "subprotocol": _protocol_of(exchange.scope)})
-        code = 1013 if error.status in (429, 503) else 1011 if error.status == 500 else 1008
+        code = 1013 if error.status in (429, 503, 504) else 1011 if error.status == 500 else 1008
         await send(close_message(StreamClosed(code, str(error))))
         return
     body = dump({"error": str(error), "id": exchange.request_id})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.encode(), value.encode("latin-1")) for name, value in error.headers.items()]
-    await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
+    fields = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "websocket.http.response.start", "status": error.status, "headers": fields})
     await send({"type": "websocket.http.response.body", "body": body})
 
 

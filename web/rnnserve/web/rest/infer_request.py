@@ -19,8 +19,7 @@ from rnnserve.protos.protocol_words import BINARY_DATA, BINARY_DATA_OUTPUT, BINA
 from rnnserve.web.errors import RestError, bad_request, quoted
 from rnnserve.web.rest.json_tensors import MAX_AXES, flatten, parse_object, read_elements, read_strings
 
-__all__ = ["AnswerForm", "parameters_of", "read_infer_request", "read_parameters", "read_parsed_request", "split_body",
-           "whole"]  # fmt: skip
+__all__ = ["AnswerForm", "parameters_of", "read_infer_request", "read_parsed_request", "split_body"]
 
 _FOR_GATEWAY = frozenset((BINARY_DATA_OUTPUT,))
 _OF_TENSORS = frozenset((BINARY_DATA_SIZE, BINARY_DATA))
@@ -124,8 +123,6 @@ def _frame_of(texts: tuple[bytes, ...], model: str, version: str) -> _Frame | No
         request, form = read_parsed_request(parsed, memoryview(bytes(binary)), model, version)
     except (RestError, KeyError, TypeError):
         return None
-    if len(request.raw_input_contents) != len(inputs):
-        return None
     del request.raw_input_contents[:]
     return _Frame(request.SerializeToString(), tuple(inputs), form)
 
@@ -153,7 +150,7 @@ def read_parsed_request(
     request = pb.ModelInferRequest(model_name=model, model_version=version, id=id_ or "")
     parameters = parameters_of(parsed, "")
     if parameters:
-        read_parameters(parameters, request.parameters, "", without=_FOR_GATEWAY)
+        _read_parameters(parameters, request.parameters, "", without=_FOR_GATEWAY)
     _read_inputs(parsed, binary, request)
     return request, _read_outputs(parsed, parameters, request)
 
@@ -168,7 +165,7 @@ def parameters_of(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
     return parameters
 
 
-def read_parameters(
+def _read_parameters(
     values: Mapping[str, Any], to: "Mapping[str, pb.InferParameter]", where: str, *, without: frozenset[str]
 ) -> None:
     """Copy JSON values into a message's parameter map, except the names in `without`, which only the gateway uses."""
@@ -191,14 +188,6 @@ def read_parameters(
             )
 
 
-def whole(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Convert a float without a fraction to int, because JSON Schema treats 5.0 as an integer.
-
-    Returns any other value unchanged.
-    """
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
 def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.ModelInferRequest) -> None:
     inputs = _list_of(parsed, "inputs")
     if inputs is None:
@@ -206,7 +195,6 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
             "inputs is missing; expected "
             '{"inputs": [{"name": …, "datatype": "FP32", "shape": [1, 4, 2], "data": [[…]]}]}'
         )
-    raw: list[bytes] | None = []
     at = 0
     for index, tensor in enumerate(inputs):
         where = f"inputs[{index}]."
@@ -218,7 +206,7 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
         size = None
         if "parameters" in tensor:
             parameters = parameters_of(tensor, where)
-            read_parameters(parameters, added.parameters, where, without=_OF_TENSORS)
+            _read_parameters(parameters, added.parameters, where, without=_OF_TENSORS)
             size = _binary_size(parameters, tensor, where)
         if size is not None:
             if size > len(binary) - at:
@@ -228,20 +216,14 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
                 )
             data: bytes = binary[at : at + size].tobytes()
             at += size
-        elif SHARED_MEMORY in added.parameters:
-            raw = None  # the server refuses shared memory
-            continue
-        else:
-            data = _json_data(tensor, name, datatype, shape, where)
-        if raw is not None:
-            raw.append(data)
+        else:  # the server refuses shared memory
+            data = b"" if SHARED_MEMORY in added.parameters else _json_data(tensor, name, datatype, shape, where)
+        request.raw_input_contents.append(data)
     if at != len(binary):
         raise bad_request(
             f"{len(binary) - at:,} bytes of the body belong to no input. Set parameters.binary_data_size of each "
             "binary input to its number of bytes, and Inference-Header-Content-Length to the size of the JSON"
         )
-    if raw is not None:
-        request.raw_input_contents.extend(raw)
 
 
 def _json_data(tensor: Mapping[str, Any], name: str, datatype: str, shape: list[int], where: str) -> bytes:
@@ -288,7 +270,7 @@ def _read_outputs(
         added = request.outputs.add(name=name)
         if "parameters" in tensor:
             own = parameters_of(tensor, where)
-            read_parameters(own, added.parameters, where, without=_OF_TENSORS)
+            _read_parameters(own, added.parameters, where, without=_OF_TENSORS)
             is_binary = own.get(BINARY_DATA, False)
             if not isinstance(is_binary, bool):
                 raise bad_request(f"{where}parameters: {BINARY_DATA} must be true or false")

@@ -1,6 +1,6 @@
 """The resident memory of this process, read from a file that stays open."""
 
-from rnnserve.common.resident_memory import resident_bytes
+from rnnserve.common.process_memory import resident_bytes
 
 MB = 1 << 20
 

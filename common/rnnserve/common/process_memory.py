@@ -1,4 +1,4 @@
-"""Make the C library return large blocks at once, so that a large request doesn't leave its memory allocated.
+"""Read this process's memory use, and make the C library return free memory to the operating system.
 
 All threads share two arenas. By default each thread has its own arena, up to eight per core, and a freed block stays in
 the arena that it came from. So memory that gRPC's threads freed would stay scattered over many arenas. Besides, growing
@@ -11,10 +11,12 @@ size.
 """
 
 import ctypes
+import resource
 import sys
+from pathlib import Path
 from typing import Any
 
-__all__ = ["give_back_free_memory", "give_back_large_blocks", "use_few_arenas"]
+__all__ = ["give_back_free_memory", "give_back_large_blocks", "resident_bytes", "use_few_arenas"]
 
 _C_LIBRARY = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
@@ -29,6 +31,14 @@ default of 128 kB here. Then every inference call would return its memory and al
 
 _ARENAS = 2
 """With a single arena, the fast path's threads waited for its lock: 8 % fewer requests per second."""
+
+
+def resident_bytes() -> int | None:
+    """Return the resident memory of this process in bytes, or None if the operating system doesn't report it."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return None
 
 
 def use_few_arenas() -> bool:
