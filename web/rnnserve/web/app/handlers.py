@@ -185,8 +185,8 @@ def _header_length(headers: Mapping[bytes, bytes]) -> int | None:
     text = value.decode("latin-1").strip()
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise bad_request(
-            f"Inference-Header-Content-Length is {text[:100]!r}; expected the number of bytes of the decompressed JSON before the "
-            "binary data"
+            f"Inference-Header-Content-Length is {text[:100]!r}; expected the number of bytes of the decompressed JSON "
+            "before the binary data"
         )
     return int(text)
 
