@@ -30,7 +30,8 @@ ONE_ROW = (
 """What to do about a file that computes one row."""
 
 FROZEN = (
-    "are sizes frozen in the graph, are two axes always of one size (give them one name), or are values out of bounds?"
+    "Is a size frozen in the graph? Must two axes have the same size (then give them one name)? Are values out of "
+    "bounds?"
 )
 """What to look for if a file doesn't run with sizes that it should take."""
 
@@ -77,7 +78,9 @@ def ask(questions: Sequence[Question]) -> None:
     if questions:
         options = " ".join(dict.fromkeys(question.option for question in questions))
         reasons = "; ".join(f"{question.why}{question.hint}" for question in questions)
-        raise WrongArguments(f"the file does not say enough. Add, with your values: {options} ({reasons})")
+        raise WrongArguments(
+            f"the file does not contain enough information. Add these options with your values: {options} ({reasons})"
+        )
 
 
 _STEPS = "sequence"
@@ -139,13 +142,14 @@ def check_lengths(inputs: Sequence[manifest_pb2.Tensor], roles: Roles) -> None:
         given = roles.lengths.get(tensor.name)
         if given is not None and given not in axes:
             raise WrongArguments(
-                f"--lengths {tensor.name}={given}: lengths count the steps of a sequence axis; there are "
-                f"{', '.join(axes) or 'none'}"
+                f"--lengths {tensor.name}={given}: expected the name of a sequence axis, whose steps the lengths "
+                f"count; the sequence axes are {', '.join(axes) or 'none'}"
             )
         if given is None and tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH and len(axes) != 1:
             raise WrongArguments(
-                f'input "{tensor.name}" may hold lengths, but of which axis? Say --lengths {tensor.name}=AXIS, with '
-                f"one of {', '.join(axes) or 'no sequence axis'}; or, if not, --integers {tensor.name}=LOW:HIGH"
+                f'input "{tensor.name}" may hold lengths, but the axis is not known. Use --lengths '
+                f"{tensor.name}=AXIS, with one of {', '.join(axes) or 'no sequence axis'}. If the input holds other "
+                f"numbers, use --integers {tensor.name}=LOW:HIGH"
             )
 
 
@@ -173,7 +177,7 @@ def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
         model.graph.inputs.remove(value)
         model.graph.register_initializer(value)
     if not model.graph.inputs:
-        raise WrongArguments("with these constants no input is left")
+        raise WrongArguments("--constant sets every input; at least one input must come from requests")
 
 
 def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Question]]:
@@ -184,12 +188,12 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Qu
     """
     described = {value: _described(value, roles) for value in model.graph.inputs}
     if not any(tensor.axes for tensor in described.values()):
-        raise WrongArguments(f"all inputs are single numbers, so the file computes one row; {ONE_ROW}")
+        raise WrongArguments(f"all inputs are single numbers, so the file computes only one row; {ONE_ROW}")
     inputs, questions = [], []
     for value, tensor in described.items():
         if not tensor.axes:
             dtype = DTYPES[tensor.datatype]
-            why = f'input "{tensor.name}" is one number ({dtype}) and not one for each row, so say which'
+            why = f'input "{tensor.name}" is a single number ({dtype}) for the whole batch, so give its value'
             questions.append(Question(why, f"--constant {tensor.name}=VALUE"))
             put_constants(model, {tensor.name: "1"})
             continue
@@ -200,9 +204,9 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Qu
             bounds = roles.integers.get(tensor.name) or _rows_of_tables(value)
             tensor.integers.low, tensor.integers.high = bounds or _GUESSED
             if bounds is None:
-                why = f'input "{tensor.name}" is {tensor.datatype}, and the file does not say which values it takes'
+                why = f'input "{tensor.name}" is {tensor.datatype}, and the file does not state its range'
                 option = f"--integers {tensor.name}=LOW:HIGH"
-                questions.append(Question(why, option, ", where HIGH is one more than the highest"))
+                questions.append(Question(why, option, ", with HIGH one above the highest value"))
         inputs.append(_with_candidates(tensor, roles))
     return inputs, questions
 
@@ -213,7 +217,7 @@ def _described(value: ir.Value, roles: Roles) -> manifest_pb2.Tensor:
     datatype = datatype_of(value.dtype.numpy()) if is_tensor and value.dtype is not None else None
     if datatype is None:
         shown = value.dtype.name.lower() if is_tensor and value.dtype is not None else "no tensor"
-        raise WrongArguments(f'input "{value.name}" is {shown}; models take booleans, integers and floats')
+        raise WrongArguments(f'input "{value.name}" is {shown}; expected booleans, integers or floats')
     tensor = manifest_pb2.Tensor(name=value.name or "", datatype=datatype)
     for at, dim in enumerate(value.shape or ()):
         given = roles.axes.get((tensor.name, at), "")
@@ -239,15 +243,17 @@ def _with_candidates(tensor: manifest_pb2.Tensor, roles: Roles) -> FileInput:
         size = tensor.axes[called[0]].size
         if size > 1:
             raise WrongArguments(
-                f"--axis {tensor.name}.{called[0]}={BATCH}: this axis is always {size}: the file was exported for one "
-                "size of batch; export it again with the axis dynamic"
+                f"--axis {tensor.name}.{called[0]}={BATCH}: this axis has the fixed size {size}, because the file was "
+                "exported for one batch size. Export it again with a dynamic batch axis"
             )
         return FileInput(tensor, tuple(called[:1]), is_settled=True)
     free = [at for at, axis in enumerate(tensor.axes) if axis.size in (1, DYNAMIC)]
     candidates = tuple(at for at in free if (tensor.name, at) not in roles.axes)
     if not candidates:
         shown = ", ".join(axis.name if axis.size == DYNAMIC else str(axis.size) for axis in tensor.axes)
-        option = f", or say --axis {tensor.name}.AT={BATCH}, AT of {', '.join(map(str, free))}" if free else ""
+        option = (
+            f", or name the axis: --axis {tensor.name}.AT={BATCH}, AT of {', '.join(map(str, free))}" if free else ""
+        )
         raise WrongArguments(f'input "{tensor.name}" ({shown}) has no axis for the batch: {ONE_ROW}{option}')
     return FileInput(tensor, candidates, is_settled=False)
 
@@ -257,7 +263,7 @@ def _holds_lengths(tensor: manifest_pb2.Tensor, roles: Roles) -> bool:
     fits = len(tensor.axes) == 1 and tensor.datatype in ("INT32", "INT64")
     if tensor.name in roles.lengths and not fits:
         axis = roles.lengths[tensor.name]
-        raise WrongArguments(f"--lengths {tensor.name}={axis}: lengths are INT64 or INT32 of axes (batch)")
+        raise WrongArguments(f"--lengths {tensor.name}={axis}: lengths must be INT64 or INT32 with the axes (batch)")
     return tensor.name in roles.lengths or (
         fits and bool(_LENGTHS.search(tensor.name)) and tensor.name not in roles.integers
     )
@@ -294,7 +300,7 @@ def _constant(value: ir.Value, text: str) -> npt.NDArray[Any]:
     dtype = DTYPES[_described(value, Roles()).datatype]
     shape = tuple(dim if isinstance(dim, int) else 0 for dim in value.shape or ())
     if any(size < 1 for size in shape):
-        raise WrongArguments(f"{option}: this input has an axis of any size, so its values are those of a request")
+        raise WrongArguments(f"{option}: this input has a dynamic axis, so only a request can set its values")
     try:
         if dtype.kind == "b":
             number: float = {"true": True, "false": False, "1": True, "0": False}[text.lower()]
@@ -350,14 +356,14 @@ class BatchTrial:
             raise WrongArguments(f"the file computes one row at a time; {ONE_ROW} ({one_row})")
         refused = self._refused[:_REFUSED]
         first = {each.tensor.name: each.candidates[0] for each in self._inputs}
-        why = 'onnxruntime runs it with none of the sizes of "{}" that were tried; say which it takes'
+        why = 'onnxruntime ran it with none of the tried sizes of "{}"; name the sizes it accepts'
         unknown = [
             Question(why.format(name), f"--size {name}=SIZE", f" ({refused})")
             for name in sequence_axes(describe_inputs(self._inputs, first, self._roles.fixed))
             if name not in self._roles.sizes
         ]
         ask([*questions, *unknown])
-        raise WrongArguments(f"onnxruntime does not run it with one row of these sizes; {FROZEN} {refused}")
+        raise WrongArguments(f"onnxruntime does not run it with one row of the tried sizes. {FROZEN} {refused}")
 
     def _run_together(self, found: Found) -> tuple[bool, str]:
         """Whether a batch runs and returns one result per row.
@@ -377,11 +383,15 @@ class BatchTrial:
                 is_same = _is_same(array, [row[name] for row in alone])
                 if is_same is None:
                     shape = alone[0][name].shape
-                    hint = ": leave it out (--output)?" if array.shape == shape and len(together) > 1 else ""
-                    words = f'"{name}" has the shape {list(array.shape)}, and {list(shape)} for one row'
+                    hint = (
+                        ": publish only the other outputs (--output)?"
+                        if array.shape == shape and len(together) > 1
+                        else ""
+                    )
+                    words = f'"{name}" has the shape {list(array.shape)}, but {list(shape)} for one row'
                     return False, f"with {rows} rows, {words}{hint}"
                 if not is_same:
-                    change = change or f'with {rows} rows, "{name}" is not what the file gives for each alone'
+                    change = change or f'with {rows} rows, "{name}" differs from the results of each row alone'
         return True, change
 
     def runs_with_any(self, found: Found, axis: str) -> bool:
