@@ -96,7 +96,7 @@ class Scenario:
     turns: int = 1
 
 
-CPU_METRIC, FRONT_CPU_METRIC = "CPU µs", "front CPU µs"
+CPU_METRIC, FRONT_CPU_METRIC = "CPU µs", "gateway CPU µs"
 """The server's processor time per request, for all its processes and for its HTTP processes. It depends less on other
 work on the machine than rates do."""
 

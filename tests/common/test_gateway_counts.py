@@ -30,7 +30,7 @@ def test_it_is_there_after_the_process_was_killed():
 def test_other_memory_is_refused():
     fd = os.memfd_create("other")
     try:
-        with pytest.raises(ValueError, match="not memory"):
+        with pytest.raises(ValueError, match="does not hold the counts"):
             GatewayCounts(fd)
     finally:
         os.close(fd)

@@ -44,9 +44,9 @@ def test_lines_of_one_kind_are_one_a_second_after_some(logged, seconds):
             log.error("failure %d", number)
     assert lines[:1000] == [f"failure {number}" for number in range(1000)]
     assert lines[1000:] == [
-        "failure 0 (80 more like this left out)",
-        "failure 0 (1,079 more like this left out)",
-        "failure 0 (1,079 more like this left out)",
+        "failure 0 (80 similar lines left out)",
+        "failure 0 (1,079 similar lines left out)",
+        "failure 0 (1,079 similar lines left out)",
     ]
 
 
@@ -65,4 +65,4 @@ def test_after_a_quiet_time_there_may_be_many_again(logged, seconds):
         for _ in range(1005):
             log.error("often")
     assert len(lines) == 2000
-    assert lines[1000] == "often (5 more like this left out)"
+    assert lines[1000] == "often (5 similar lines left out)"

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from kit.fronts import LONGEST, FakeUpstream, answers_in, exchange, rest_of, running_front
+from kit.gateways import LONGEST, FakeUpstream, answers_in, exchange, rest_of, running_front
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.limits import Limits

@@ -185,7 +185,7 @@ class KeptProcess:
                         return
                     child = self._child = self._start()
             except OSError as error:
-                ended = f"cannot be started: {error.strerror or error}"
+                ended = f"cannot start: {error.strerror or error}"
             else:
                 child.wait()
                 with self._lock:

@@ -26,7 +26,7 @@ class GatewayCounts:
             os.ftruncate(fd, _SIZE)
         self.descriptor = fd
         if os.fstat(fd).st_size != _SIZE:
-            raise ValueError("this is not memory for the counts of an HTTP gateway")
+            raise ValueError("the shared memory does not hold the counts of an HTTP gateway")
         self._numbers = memoryview(mmap.mmap(fd, _SIZE)).cast("d")
 
     def count_refusal(self, status: int) -> None:

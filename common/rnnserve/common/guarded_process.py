@@ -127,6 +127,6 @@ def limit_memory(more: int) -> None:
     """
     held = re.search(r"^VmData:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
     if held is None:
-        raise OSError(f"{_STATUS} does not say how much memory this process holds")
+        raise OSError(f"{_STATUS} does not contain the memory usage of this process")
     soft, hard = (int(held[1]) << 10) + more, resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))

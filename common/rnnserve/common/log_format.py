@@ -78,5 +78,5 @@ class LogLimits(logging.Filter):
             return True
         left_out = self._budget.take(f"{record.pathname}:{record.lineno}")
         if left_out:
-            record.msg, record.args = f"{record.getMessage()} ({left_out:,} more like this left out)", ()
+            record.msg, record.args = f"{record.getMessage()} ({left_out:,} similar lines left out)", ()
         return left_out is not None

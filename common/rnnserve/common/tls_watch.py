@@ -71,7 +71,7 @@ class TlsWatch:
         self._use(found)
         self._served, self._refused = found, None
         end = dt.datetime.fromtimestamp(found.end, dt.UTC).isoformat()
-        _log.info("the files for TLS are new, and serve from now on: the certificate ends at %s", end)
+        _log.info("Loaded the new TLS files; the certificate expires at %s", end)
 
     def _refuse_files(self, found: TlsIdentity | str, flaw: str) -> None:
         """Log invalid files when two checks in a row have found them."""
@@ -79,13 +79,13 @@ class TlsWatch:
         self._refused = found
         if self._refusals == 2:
             self._refuse()
-            _log.error("%s: not taken; what was served before goes on until the files are good", flaw)
+            _log.error("Rejected the new TLS files (%s); still serving the previous certificate", flaw)
 
     def _loop(self) -> None:
         while True:
             try:
                 self.look()
             except Exception as error:  # noqa: BLE001 - out of memory or descriptors, or a bug: keep checking
-                _log.warning("the files for TLS cannot be looked at: %s", error)
+                _log.warning("Cannot check the TLS files: %s", error)
             if self._is_closed.wait(_LOOK_SECONDS):
                 return

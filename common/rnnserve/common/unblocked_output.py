@@ -41,7 +41,9 @@ class _DroppingFile(io.FileIO):
         """Write lines, after the number of lines that were dropped before them, or drop them."""
         lines, note, wait = bytes(text), b"", _WAIT_SECONDS
         if self._left_out:
-            said = f"{self._left_out:,} lines left out here: they were not read as fast as they were written\n"
+            said = (
+                f"{self._left_out:,} lines are missing here, because the log was not read as fast as it was written\n"
+            )
             note, wait = said.encode(), 0.0
         data = note + lines
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kit.fronts import SETTINGS
+from kit.gateways import SETTINGS
 from kit.served import RNNSERVE, served
 from kit.tokens import tokens_in
 from rnnserve.cli import main
@@ -156,7 +156,7 @@ def test_a_file_that_all_can_read_stops_the_start(repository, tmp_path):
         command = [*RNNSERVE, "serve", str(repository), "--grpc-port", "0", "--no-http", *more]
         done = subprocess.run([*command, "--tokens", str(tokens.path)], capture_output=True, text=True, timeout=60)
         assert done.returncode == 2 or done.returncode == 1
-        assert "is open to every user of this machine: chmod o-rw" in done.stderr
+        assert "is accessible to every user of this machine; run chmod o-rw" in done.stderr
 
 
 def test_front_elsewhere_passes_on_the_tokens_of_clients(locked):

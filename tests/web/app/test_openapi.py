@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from kit.fakes import FakeModel
-from kit.fronts import FakeUpstream, ask, walk_model
+from kit.gateways import FakeUpstream, ask, walk_model
 from rnnserve.web.app.page import example_request
 from rnnserve.web.app.routes import all_routes
 

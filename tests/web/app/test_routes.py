@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from kit.fronts import FakeUpstream, ask
+from kit.gateways import FakeUpstream, ask
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.routes import all_routes
 from rnnserve.web.errors import error_of_status

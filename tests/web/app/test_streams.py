@@ -12,7 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect as connect_websocket
 
 from kit.fakes import FakeModel, FakeModels
-from kit.fronts import FakeUpstream, ask, running_front, walk_model
+from kit.gateways import FakeUpstream, ask, running_front, walk_model
 from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.errors import RestError, error_of_status
@@ -185,11 +185,11 @@ def closed_by(socket, frame=None):
     ("frame", "code", "said"),
     [
         ("{", 1007, "not JSON"),
-        ("[1]", 1007, "send an object"),
-        ('{"a": 1, "a": 2}', 1007, "stands twice"),
+        ("[1]", 1007, "expected an object"),
+        ('{"a": 1, "a": 2}', 1007, "occurs twice"),
         (b"", 1003, "four bytes"),
         (b"\xff\xff\xff\xff{}", 1003, "four bytes"),
-        (b"\2\0\0\0[]", 1007, "send an object"),
+        (b"\2\0\0\0[]", 1007, "expected an object"),
         ("x" * 2_000_000, 1009, ""),
     ],
 )
@@ -269,7 +269,7 @@ def test_streams_are_bounded(upstream):
 
 def test_a_silent_stream_is_closed():
     with running_front(FakeUpstream(), Limits(stream_idle_seconds=0.3)) as (port, _), connect(port) as socket:
-        assert closed_by(socket) == (1000, "no frame for 0.3 s")
+        assert closed_by(socket) == (1000, "the client sent no frame for 0.3 s")
 
 
 def test_a_client_that_goes_leaves_no_call(upstream):

@@ -52,7 +52,7 @@ def test_it_ends_where_it_takes_more_memory_than_it_may():
     ("words", "said"),
     [
         (["--upstream", "nowhere"], "is not host:port"),
-        (["--upstream", "127.0.0.1:1,127.0.0.1:2"], "--upstream takes one server"),
+        (["--upstream", "127.0.0.1:1,127.0.0.1:2"], "--upstream accepts only one server"),
         (["--upstream", "127.0.0.1:1", "--tls-key", "k"], "TLS needs both --tls-certificate and --tls-key"),
         (["--upstream", "127.0.0.1:1", "--tls-client-ca", "c"], "--tls-client-ca needs TLS"),
         (["--upstream", "127.0.0.1:1", "--upstream-tls-ca", "c"], "needs a URL with TLS"),

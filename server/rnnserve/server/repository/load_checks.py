@@ -199,7 +199,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m rnnserve.server.repository.load_checks", description=__doc__)
     parser.add_argument("folder", type=Path, help="the version's folder")
     parser.add_argument("--model", help="the model's name (default: the name of the folder around the version's)")
-    parser.add_argument("--allow-unproven", action="store_true", help="take versions that were adopted, too")
+    parser.add_argument("--allow-unproven", action="store_true", help="also accept imported versions")
     args = parser.parse_args(arguments)
     folder, settings = args.folder.resolve(), Settings()
     name = args.model or folder.parent.name

@@ -8,7 +8,7 @@ from campaigns.operator_grid.values import FLOATS, pairs, table
 
 __all__ = ["ACTIVATIONS", "BINARY", "CASTS", "OUT_OF_RANGE", "UNARY"]
 
-_NO_FORM = "has no form in ONNX"
+_NO_FORM = "does not exist in ONNX"
 _FAR = "of 3.4e38, whose remainder eager gives as nan"
 
 UNARY = Family(
@@ -18,7 +18,7 @@ UNARY = Family(
         *named(torch, "abs acos acosh asin asinh atan atanh ceil cos cosh deg2rad erf exp exp2 expm1 floor frac"),
         *named(torch, "isfinite isinf isnan isneginf isposinf log log10 log1p log2 logit nan_to_num neg positive"),
         *named(torch, "rad2deg reciprocal round rsqrt sgn sign sin sinc sinh sqrt square tan tanh trunc"),
-        Operator("signbit", torch.signbit, refused="cannot be exported right"),
+        Operator("signbit", torch.signbit, refused="cannot be exported exactly"),
         *named(torch, "absolute arccos arccosh arcsin arcsinh arctan arctanh fix negative"),
         *(Operator(f"special.{name}", getattr(torch.special, name)) for name in ("exp2", "log1p", "round", "ndtr")),
         Operator("special.expit", torch.special.expit, kernel="Sigmoid"),
@@ -52,7 +52,7 @@ UNARY = Family(
         Operator("polygamma(1, x)", lambda x: torch.polygamma(1, x), refused=_NO_FORM),
         Operator("frexp", torch.frexp, refused=_NO_FORM),
         Operator("special.erfcx", torch.special.erfcx, refused="exp(x * x)"),
-        Operator("special.log_ndtr", torch.special.log_ndtr, refused="log_ndtr is made of it"),
+        Operator("special.log_ndtr", torch.special.log_ndtr, refused="The same holds for log_ndtr"),
     ],
 )
 
@@ -105,7 +105,7 @@ ACTIVATIONS = Family(
 )
 
 
-_NO_FORM = "has no form in ONNX"
+_NO_FORM = "does not exist in ONNX"
 _FUSED = "where a product beyond 3.4e38 is added to a number of the other sign: eager does not round the product"
 _BY_ZERO = {
     "%": lambda x, y: x % 0.0,
@@ -131,7 +131,7 @@ BINARY = Family(
         *named(torch, "eq ne lt le gt ge isclose xlogy logical_and logical_or logical_xor"),
         *named(torch, "fmod remainder"),
         Operator("float_power", torch.float_power),
-        *named(torch, "logaddexp2 heaviside copysign", refused="cannot be exported right"),
+        *named(torch, "logaddexp2 heaviside copysign", refused="cannot be exported exactly"),
         Operator("div(rounding_mode='floor')", lambda x, y: torch.div(x, y, rounding_mode="floor")),
         Operator("div(rounding_mode='trunc')", lambda x, y: torch.div(x, y, rounding_mode="trunc")),
         Operator("special.xlog1py", torch.special.xlog1py),

@@ -25,12 +25,12 @@ INTEGER_PAIRS = Family(
         Operator("div(x, -7, rounding_mode='trunc')", lambda x, y: torch.div(x, -7, rounding_mode="trunc")),
         Operator("div(x, 7, rounding_mode='floor')", lambda x, y: torch.div(x, 7, rounding_mode="floor")),
         Operator("x // x.size(0)", lambda x, y: x // x.size(0)),
-        Operator("x // y", lambda x, y: x // (y.abs() // 2 + 1), refused="integers are divided by integers"),
-        Operator("x % y", lambda x, y: x % (y.abs() // 2 + 1), refused="integers are divided by integers"),
+        Operator("x // y", lambda x, y: x // (y.abs() // 2 + 1), refused="divides integers by an integer tensor"),
+        Operator("x % y", lambda x, y: x % (y.abs() // 2 + 1), refused="divides integers by an integer tensor"),
         *(Operator(f"x ** {power}", lambda x, _, power=power: x**power) for power in (0, 1, 2, 3, 4, 5, 7, 64)),
-        Operator("x ** y", lambda x, y: x**y, refused="raised to powers"),
-        Operator("2 ** y", lambda x, y: 2**y, refused="raised to powers"),
-        Operator("3 % y", lambda x, y: 3 % y, refused="integers are divided by integers"),
+        Operator("x ** y", lambda x, y: x**y, refused="raises integers to integer tensors"),
+        Operator("2 ** y", lambda x, y: 2**y, refused="raises integers to integer tensors"),
+        Operator("3 % y", lambda x, y: 3 % y, refused="divides integers by an integer tensor"),
         *methods("sum cumsum amax amin argmax argmin any all count_nonzero cumprod", 1),
         *methods("sum", 0),
         *methods("sum neg abs sign bitwise_not float double int bool"),
@@ -40,15 +40,15 @@ INTEGER_PAIRS = Family(
         Operator("where(x > y, x, y)", lambda x, y: torch.where(x > y, x, y)),
         Operator("isclose", torch.isclose, differs=_ROUNDED),
         Operator("mean(1)", lambda x, y: x.float().mean(1)),
-        Operator("copysign", lambda x, y: torch.copysign(x, y), refused="cannot be exported right"),
+        Operator("copysign", lambda x, y: torch.copysign(x, y), refused="cannot be exported exactly"),
         Operator("matmul", lambda x, y: x @ x.mT),
         Operator("rsub", lambda x, y: 3 - x),
         Operator("unique(x % 7)", lambda x, y: torch.unique(x % 7, return_inverse=True, return_counts=True)),
         Operator("bincount(x % 7)", lambda x, y: torch.bincount(x.flatten() % 7, minlength=9)),
         *named(torch, "bitwise_left_shift bitwise_right_shift"),
-        Operator("x << y", lambda x, y: x << y, refused="has no form in ONNX"),
-        Operator("x >> y", lambda x, y: x >> y, refused="has no form in ONNX"),
-        Operator("gcd", torch.gcd, refused="has no form in ONNX"),
+        Operator("x << y", lambda x, y: x << y, refused="does not exist in ONNX"),
+        Operator("x >> y", lambda x, y: x >> y, refused="does not exist in ONNX"),
+        Operator("gcd", torch.gcd, refused="does not exist in ONNX"),
         Operator("isnan", lambda x, y: torch.isnan(x), refused="not valid ONNX"),
         Operator("x + 0.5", lambda x, y: x + 0.5),
         Operator("sqrt", lambda x, y: torch.sqrt(x)),
@@ -63,7 +63,7 @@ INTEGER_PAIRS = Family(
 )
 
 
-_NOT_VALID, _NO_KERNEL = "not valid ONNX", "does not take the model"
+_NOT_VALID, _NO_KERNEL = "not valid ONNX", "cannot load the model"
 
 BOOLEANS = Family(
     "Booleans",

@@ -10,7 +10,7 @@ __all__ = ["LONG_NORMALISATIONS", "LOSSES", "NORMALISATIONS", "ROW_WISE"]
 
 _MEAN_OF_INF = "the mean of a row with an inf: inf, where eager gives nan"
 _EQUAL = "the order of equal values"
-_TIES = "where values are equal is left open by PyTorch"
+_TIES = "for equal values, PyTorch does not define"
 
 ROW_WISE = Family(
     "Rows",
@@ -58,10 +58,10 @@ ROW_WISE = Family(
         Operator("topk(2, sorted=False)", lambda x: x.topk(2, 1, sorted=False).values, refused=_TIES),
         Operator("quantile(0.5, 1)", lambda x: x.nan_to_num().quantile(0.5, 1)),
         *(
-            Operator(f"{name}(1)", lambda x, name=name: getattr(x, name)(1).values, refused="cannot be exported right")
+            Operator(f"{name}(1)", lambda x, name=name: getattr(x, name)(1).values, refused="exported exactly")
             for name in ("median", "nanmedian")
         ),
-        Operator("kthvalue(2, 1)", lambda x: x.kthvalue(2, 1).values, refused="cannot be exported right"),
+        Operator("kthvalue(2, 1)", lambda x: x.kthvalue(2, 1).values, refused="cannot be exported exactly"),
         Operator("mode(1)", lambda x: x.mode(1).values, refused="the most frequent value"),
         Operator("(x > 2).any(1)", lambda x: (x > 2).any(1)),
         Operator("(x > 0).sum(1)", lambda x: (x > 0).sum(1)),

@@ -111,7 +111,7 @@ SHAPES = Family(
 )
 
 
-_NO_FORM = "has no form in ONNX"
+_NO_FORM = "does not exist in ONNX"
 _NAN_PASSED = "where nan is among what is scattered: it is passed over"
 
 _TABLE = torch.linspace(-2.0, 3.0, 24).reshape(6, 4)
@@ -141,7 +141,7 @@ INDEXING = Family(
             lambda x, i: x.scatter_reduce(1, i, x, "amin", include_self=False),
             differs=_NAN_PASSED,
         ),
-        Operator("scatter_reduce('mean')", lambda x, i: x.scatter_reduce(1, i, x, "mean"), refused="has no mean there"),
+        Operator("scatter_reduce('mean')", lambda x, i: x.scatter_reduce(1, i, x, "mean"), refused="has no mean here"),
         Operator("index_add, repeated", lambda x, i: x.index_add(1, i[0], x)),
         Operator("index_select", lambda x, i: x.index_select(1, i[0])),
         Operator("x[:, i]", lambda x, i: x[:, i[0]]),
@@ -183,7 +183,7 @@ INDEXING = Family(
         Operator("narrow", lambda x, i: x.narrow(1, 1, 3)),
         Operator("tril", lambda x, i: x.tril()),
         Operator("triu(1)", lambda x, i: x.triu(1)),
-        Operator("diagonal", lambda x, i: x.diagonal(), refused="cannot be exported right"),
+        Operator("diagonal", lambda x, i: x.diagonal(), refused="cannot be exported exactly"),
         Operator("repeat_interleave", lambda x, i: x.repeat_interleave(2, 1)),
         Operator("masked_scatter", lambda x, i: x.masked_scatter(i > 2, x.flip(1))),
         Operator("interpolate(linear)", lambda x, i: F.interpolate(x[:, None], size=9, mode="linear")),

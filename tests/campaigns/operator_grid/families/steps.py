@@ -49,9 +49,9 @@ SCANS = Family(
         Operator("mean(1), sum(1) of 1,000", lambda x: (x[:, :1000].mean(1), x[:, :1000].sum(1)), terms=_sizes),
         Operator("sort(stable=True) of 3,000 with ties", lambda x: x.round().sort(stable=True, dim=1)),
         Operator("the same, descending", lambda x: x.round().sort(stable=True, dim=1, descending=True)),
-        Operator("cummax(1)", lambda x: x.cummax(1).values, refused="has no form in ONNX"),
-        Operator("cummax(1).indices", lambda x: x.cummax(1).indices, refused="has no form in ONNX"),
-        Operator("cummin(1)", lambda x: x.cummin(1).values, refused="has no form in ONNX"),
+        Operator("cummax(1)", lambda x: x.cummax(1).values, refused="does not exist in ONNX"),
+        Operator("cummax(1).indices", lambda x: x.cummax(1).indices, refused="does not exist in ONNX"),
+        Operator("cummin(1)", lambda x: x.cummin(1).values, refused="does not exist in ONNX"),
     ],
     tries_nothing=False,  # so that the graph is the one of a request: no loop is guarded
 )
@@ -97,7 +97,7 @@ STEPS = Family(
         Operator("(x > 0).any(1)", lambda x: (x > 0).any(1)),
         Operator("(x > 0).all((1, 2))", lambda x: (x > 0).all(1).all(1)),
         Operator("long().amax(1)", lambda x: x.long().amax(1)),
-        Operator("long().cummax(1)", lambda x: x.long().cummax(1).values, refused="has no form in ONNX"),
+        Operator("long().cummax(1)", lambda x: x.long().cummax(1).values, refused="does not exist in ONNX"),
         Operator("var_mean(1)", lambda x: torch.var_mean(x, 1), terms=lambda x: x.abs().mean(1)),
         *(Operator(f"norm(p={p})", lambda x, p=p: x.norm(p=p, dim=1)) for p in (1, 2, 3, float("inf"))),
         Operator("sort(stable=True)", lambda x: torch.sort(x, stable=True, dim=1)),

@@ -47,7 +47,7 @@ class Application:
     ) -> None:
         self.routes = tuple(routes)
         if missing := rows_missing(entry.name for entry in self.routes):
-            raise ValueError(f"nothing says who may ask for {', '.join(missing)}: rnnserve/protos/access_table.py")
+            raise ValueError(f"the access table has no entry for {', '.join(missing)}: rnnserve/protos/access_table.py")
         self.ending = asyncio.Event()
         self._find = route_finder(self.routes)
         self._upstream = upstream
@@ -92,7 +92,7 @@ class Application:
         self.ending.set()
         for exchange in self._running:
             if exchange.phase == "idle":
-                exchange.end(StreamClosed(1001, "the server is going away: connect again"))
+                exchange.end(StreamClosed(1001, "the server is shutting down; connect again"))
 
     async def _answer(self, exchange: Exchange) -> Answer:
         """Return the response to a request. Errors become error responses."""
@@ -115,7 +115,11 @@ class Application:
         method: str = exchange.scope["method"]
         self._check_edge(exchange)
         if b"origin" in headers and method not in ("GET", "HEAD") and not is_own_origin(headers):
-            raise RestError(403, "this request comes from a page of another site (header Origin): it is not answered")
+            raise RestError(
+                403,
+                "this request comes from a page of another site (header Origin), and only pages of this site can "
+                "send requests",
+            )
         entry, _ = self._found(exchange)
         handler = entry.handlers.get("GET" if method == "HEAD" else method)
         if handler is None:
@@ -170,7 +174,7 @@ class Application:
             )
         entry, _ = self._found(exchange)
         if entry.name != "stream":
-            raise RestError(404, "this path takes no WebSocket: /v2/models/{model}/stream does")
+            raise RestError(404, "this path does not accept WebSockets; use /v2/models/{model}/stream")
         if self._access is not None:
             await self._access.check(entry.name, exchange)
         if len(self.streams) >= self._limits.max_streams:

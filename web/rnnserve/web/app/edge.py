@@ -23,16 +23,16 @@ _ONCE = frozenset((b"authorization", b"content-encoding", b"content-length", b"c
 def check_headers(fields: list[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -> None:
     """Refuse ambiguous or too many headers, and an Upgrade header in a request with a body."""
     if len(fields) > _MOST_FIELDS:
-        raise RestError(431, f"the request has more than {_MOST_FIELDS} headers")
+        raise RestError(431, f"the request has too many headers; at most {_MOST_FIELDS} are allowed")
     if len(headers) != len(fields):
         names = [name for name, _ in fields if name in _ONCE]
         for name in set(names):
             if names.count(name) > 1:
-                raise bad_request(f"the header {name.decode()} comes twice")
+                raise bad_request(f"the header {name.decode()} occurs twice; send it once")
     if b"upgrade" in headers and headers.get(b"content-length", b"0") != b"0":
         raise bad_request(
-            "the request offers another protocol (Upgrade) together with a body; HTTP/1.1 is spoken here: have your "
-            "client use it (Java: HttpClient.Version.HTTP_1_1)"
+            "the request has a body and asks for another protocol (header Upgrade), but this server speaks only "
+            "HTTP/1.1. Set your client to HTTP/1.1 (Java: HttpClient.Version.HTTP_1_1)"
         )
 
 
@@ -48,8 +48,9 @@ def check_host(headers: Mapping[bytes, bytes], server: tuple[str, int | None] | 
         return
     raise RestError(
         403,
-        f"the header Host is {quoted(host)}, and this is a machine's own address: that may be a page of another site. "
-        "Ask as localhost, or start with --allow-host (rnnserve serve: --http-allow-host) if a proxy passes it on",
+        f"the header Host is {quoted(host)}, but this server listens only on this machine, so the request may come "
+        "from a page of another site. Use localhost. If a proxy passes this name on, start with --allow-host "
+        "(rnnserve serve: --http-allow-host)",
     )
 
 

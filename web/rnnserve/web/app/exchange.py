@@ -104,11 +104,11 @@ class Exchange:
         """Return the error if the client has exceeded a deadline, otherwise None."""
         waited, limits = now - self.since, self.limits
         if self.phase == "reading" and waited > limits.body_seconds + self.moved / _BODY_RATE:
-            return RestError(408, "the body did not arrive in time; send it again")
+            return RestError(408, "the body did not arrive in time; send the request again")
         if self.phase == "writing" and waited > limits.write_seconds:
             return ClientGone()
         if self.phase == "idle" and waited > limits.stream_idle_seconds:
-            return StreamClosed(1000, f"no frame for {limits.stream_idle_seconds:g} s")
+            return StreamClosed(1000, f"the client sent no frame for {limits.stream_idle_seconds:g} s")
         return None
 
     def end(self, error: Exception) -> None:
@@ -200,8 +200,8 @@ class Exchange:
     def _too_large(self, what: str) -> RestError:
         return RestError(
             413,
-            f"the body has {what}, and at most {self.limits.max_body_bytes:,} bytes are read (--max-body-bytes): send "
-            "fewer rows (the batch axis) a request, or binary tensors",
+            f"the body has {what}; at most {self.limits.max_body_bytes:,} bytes are allowed (--max-body-bytes). Send "
+            "fewer rows (the batch axis) per request, or binary tensors",
         )
 
 
@@ -239,9 +239,9 @@ def _text(name: bytes, value: bytes) -> str:
     if len(value) > _FORWARDED_BYTES:
         raise RestError(
             431,
-            f"the header {name.decode()} has {len(value):,} bytes, and at most {_FORWARDED_BYTES:,} reach the server",
+            f"the header {name.decode()} has {len(value):,} bytes; at most {_FORWARDED_BYTES:,} are allowed",
         )
     text = value.decode("latin-1")
     if not (text.isascii() and text.isprintable()):
-        raise bad_request(f"the header {name.decode()} has characters that are not printable ASCII")
+        raise bad_request(f"the header {name.decode()} has other characters than printable ASCII; encode the value")
     return text

@@ -86,7 +86,9 @@ async def ready(exchange: Exchange) -> Answer:
     )
     if said.ready:
         return json_answer({"ready": True})
-    return _not_ready({"ready": False}, "the server is not ready: models are loading, none serves, or it is stopping")
+    return _not_ready(
+        {"ready": False}, "the server is not ready: models are loading, no model is ready, or the server is stopping"
+    )
 
 
 async def list_models(exchange: Exchange) -> Answer:
@@ -123,7 +125,7 @@ async def model_ready(exchange: Exchange) -> Answer:
     if said.ready:
         return json_answer({"name": name, "ready": True})
     await exchange.metadata()  # raises the server's error with the reason
-    return _not_ready({"name": name, "ready": False}, f"{name} was not ready a moment ago")
+    return _not_ready({"name": name, "ready": False}, f"{name} was not ready at the last check")
 
 
 async def model_config(exchange: Exchange) -> Answer:
@@ -145,7 +147,7 @@ async def repository_index(exchange: Exchange) -> Answer:
     asked = await exchange.json()
     is_ready = asked.get("ready", False)
     if not isinstance(is_ready, bool):
-        raise bad_request("ready is true, for what serves only, or false")
+        raise bad_request("ready must be true, which lists only ready models, or false")
     request = pb.RepositoryIndexRequest(repository_name=exchange.parameter("repository"), ready=is_ready)
     said = await exchange.upstream.call("RepositoryIndex", request, pb.RepositoryIndexResponse, exchange.context())
     return json_answer(
@@ -183,8 +185,8 @@ def _header_length(headers: Mapping[bytes, bytes]) -> int | None:
     text = value.decode("latin-1").strip()
     if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise bad_request(
-            f"Inference-Header-Content-Length is {text[:100]!r}: it is the number of bytes of the JSON before the "
-            "binary data, decompressed"
+            f"Inference-Header-Content-Length is {text[:100]!r}; expected the number of bytes of the decompressed JSON "
+            "before the binary data"
         )
     return int(text)
 

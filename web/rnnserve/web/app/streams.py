@@ -55,7 +55,9 @@ def close_message(closed: StreamClosed) -> dict[str, Any]:
 
 async def not_upgraded(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handler
     """Refuse a plain HTTP request to the path of a stream."""
-    raise RestError(426, "this path takes a WebSocket (docs/clients/streaming.md)", headers={"upgrade": "websocket"})
+    raise RestError(
+        426, "this path accepts only WebSockets (docs/clients/streaming.md)", headers={"upgrade": "websocket"}
+    )
 
 
 @dataclasses.dataclass(slots=True)
@@ -96,7 +98,7 @@ class Stream:
         """Respond to frames until the client closes the stream. Raises StreamClosed if the gateway has to close it."""
         while True:
             if ending.is_set():
-                raise StreamClosed(1001, "the server is going away: connect again")
+                raise StreamClosed(1001, "the server is shutting down; connect again")
             self._exchange.wait_for_client("idle")
             message = await self._receive()
             self._exchange.phase = ""
@@ -137,7 +139,9 @@ class Stream:
         if is_binary:
             size = _LENGTH.unpack_from(frame)[0] if len(frame) >= _LENGTH.size else len(frame) + 1
             if size > len(frame) - _LENGTH.size:
-                raise StreamClosed(1003, "a binary frame is: the size of its JSON in four bytes, the JSON, the tensors")
+                raise StreamClosed(
+                    1003, "a binary frame must hold the size of its JSON in four bytes, then the JSON, then the tensors"
+                )
             frame = frame[_LENGTH.size :]
         try:
             return await beside_loop(size, parse_object, frame[:size]), memoryview(frame)[size:]
@@ -161,7 +165,9 @@ class Stream:
         except RestError as error:
             is_lost = error.status == 404 or (error.status == 503 and not error.is_of_server)
             if self._is_kept and sequence.is_begun and is_lost:
-                raise StreamClosed(1013, "the state is lost: connect again, and begin the sequence again") from None
+                raise StreamClosed(
+                    1013, "the state is lost; connect again, and start the sequence from the beginning"
+                ) from None
             raise
         self._sequence = _Sequence() if ends else self._next(response, sequence)
         for output in reversed(added):
@@ -197,8 +203,8 @@ class Stream:
             shape.insert(axes.index(BATCH), 1)
         if len(shape) != len(axes):
             raise bad_request(
-                f"input {quoted(name)} has the axes ({', '.join(axes)}), and its lists have {len(sizes)}: leave out "
-                "the batch for one row, and no other axis"
+                f"input {quoted(name)} has the axes ({', '.join(axes)}), but its lists have {len(sizes)}. For one "
+                "row, leave out the batch axis, but no other axis"
             )
         return {"name": name, "datatype": tensor.datatype, "shape": shape, "data": flat}
 
@@ -211,7 +217,7 @@ class Stream:
         starts, ends = (key in parameters and parameters[key].bool_param for key in (SEQUENCE_START, SEQUENCE_END))
         if self._states or self._is_kept or SESSION in parameters:
             if SEQUENCE_ID in parameters:
-                raise bad_request("a stream has one sequence, without sequence_id: open a stream for each sequence")
+                raise bad_request("a stream holds one sequence and no sequence_id; open a stream for each sequence")
             for key in (SEQUENCE_START, SEQUENCE_END, SEQUENCE_KEY):
                 if key in parameters:
                     del parameters[key]
@@ -257,8 +263,8 @@ class Stream:
         if held > _MOST_STATE_BYTES:
             self._sequence = _Sequence()
             raise bad_request(
-                f"the states of the stream take {held:,} bytes, and {_MOST_STATE_BYTES:,} are kept: send fewer rows, "
-                "or keep them yourself"
+                f"the states of the stream take {held:,} bytes; at most {_MOST_STATE_BYTES:,} are allowed. Send "
+                "fewer rows, or keep the states in the client"
             )
         return _Sequence(response.model_version, states=sequence.states | states, is_begun=True)
 

@@ -117,38 +117,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--upstream",
         required=True,
         metavar="HOST:PORT",
-        help="gRPC address of the server; or unix:PATH, of a socket or a folder of sockets",
+        help="gRPC address of the server, or unix:PATH of a socket or of a folder with sockets",
     )
     add("--host", default="127.0.0.1", help="name or address to listen on")
-    add("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 takes a free one")
-    add("--timeout", type=float, default=60.0, metavar="SECONDS", help="how long the server may take")
-    add("--max-body-bytes", type=int, default=32 << 20, metavar="BYTES", help="largest body, also decompressed")
+    add("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 chooses a free port")
+    add("--timeout", type=float, default=60.0, metavar="SECONDS", help="time limit for a response of the server")
+    add(
+        "--max-body-bytes",
+        type=int,
+        default=32 << 20,
+        metavar="BYTES",
+        help="largest body in bytes, compressed or decompressed",
+    )
     add(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="name that a proxy on this machine passes on in the header Host; may be given several times",
+        help="host name that a proxy on this machine passes on in the header Host (you can repeat this option)",
     )
     add(
         "--allow-origin",
         action="append",
         default=[],
         metavar="ORIGIN",
-        help="origin of another site whose pages may open WebSockets, such as https://app.example; may be given "
-        "several times",
+        help="origin of another site whose pages may open WebSockets, such as https://app.example (you can repeat "
+        "this option)",
     )
-    add("--max-connections", type=int, default=4096, metavar="N", help="connections that may be open")
+    add("--max-connections", type=int, default=4096, metavar="N", help="highest number of open connections")
     add("--tls-certificate", type=Path, metavar="FILE", help="serve over TLS: certificate chain in PEM")
     add("--tls-key", type=Path, metavar="FILE", help="serve over TLS: private key in PEM")
-    add("--tls-client-ca", type=Path, metavar="FILE", help="admit only clients with a certificate of these authorities")
+    add(
+        "--tls-client-ca",
+        type=Path,
+        metavar="FILE",
+        help="accept only clients with a certificate from these authorities",
+    )
     upstream = parser.add_argument_group("TLS to the server", "for --upstream grpcs://HOST:PORT")
     upstream.add_argument("--upstream-tls-ca", metavar="FILE", help="certificates of the authorities to trust, in PEM")
     upstream.add_argument("--upstream-tls-certificate", metavar="FILE", help="the gateway's certificate chain, in PEM")
     upstream.add_argument("--upstream-tls-key", metavar="FILE", help="its private key, in PEM")
-    add("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="how much to log")
-    add("--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="lines of text, or a JSON object a line")
-    add("--log-requests", choices=LOG_REQUESTS, default=LOG_REQUESTS[0], help="which requests have a line in the log")
+    add(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="least severe messages to log",
+    )
+    add("--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="log lines as text, or as JSON objects")
+    add("--log-requests", choices=LOG_REQUESTS, default=LOG_REQUESTS[0], help="requests to log")
     # Internal options that `rnnserve serve` passes to its gateways.
     for name in ("--listen-fd", "--counts-fd"):
         add(name, type=int, help=argparse.SUPPRESS)
@@ -300,7 +316,7 @@ def _served_tls(args: argparse.Namespace) -> ServedContext | None:
     try:
         return ServedContext(TlsFiles(args.tls_certificate, args.tls_key, args.tls_client_ca))
     except IdentityError as error:
-        raise GatewayStartError(f"the files for TLS cannot be used: {error}") from error
+        raise GatewayStartError(f"cannot use the TLS files: {error}") from error
 
 
 def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
@@ -316,8 +332,8 @@ def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
     )
     if endpoint.is_list:
         raise GatewayStartError(
-            "--upstream takes one server; run a gateway beside each server (rnnserve serve does), with a load balancer "
-            "before them"
+            "--upstream accepts only one server. Run one gateway for each server, as rnnserve serve does, behind a "
+            "load balancer"
         )
     return lambda: GrpcUpstream.at_port(endpoint)
 

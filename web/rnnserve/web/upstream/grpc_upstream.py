@@ -40,7 +40,8 @@ class NotConnected(RestError):
 
     def __init__(self) -> None:
         message = (
-            "the server behind this HTTP gateway does not answer: it starts, has ended, or is elsewhere (--upstream)"
+            "the server behind this HTTP gateway does not respond: it is starting, has ended, or has another address "
+            "(--upstream)"
         )
         super().__init__(503, message, headers=NO_SERVER_HEADERS)
 
@@ -116,7 +117,7 @@ class GrpcUpstream:
                 raise error_of_status(error.code(), said, from_rpc_error(error).retry_after) from None
             if not self._is_lost:
                 self._is_lost = True  # log once, not for each request
-                _log.warning("no server answers: %s", said)
+                _log.warning("no server responds: %s", said)
             raise NotConnected from None
 
 

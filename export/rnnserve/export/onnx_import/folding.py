@@ -72,29 +72,32 @@ def _check(
         )
     if not states and not overlaps:
         raise WrongArguments(
-            f"--fold {axis}: the file carries nothing from step to step, so its steps are independent rows: send them "
-            "as a batch. If an output continues as an input, say --state OUTPUT=INPUT"
+            f"--fold {axis}: the file has no state, so its steps are independent rows; send them as a batch. If an "
+            "output continues as an input, add --state OUTPUT=INPUT"
         )
     given = {tensor.name: tensor for tensor in inputs if tensor.name not in states.values()}
     if not given:
-        raise WrongArguments(f"--fold {axis}: every input is a state, so nothing has steps")
+        raise WrongArguments(f"--fold {axis}: every input is a state, so no input has steps")
     for name, tensor in given.items():
         if tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH:
-            raise WrongArguments(f'--fold {axis}: input "{name}" holds lengths, so the file takes sequences already')
+            raise WrongArguments(f'--fold {axis}: input "{name}" holds lengths, so the file already takes sequences')
         for of in tensor.axes:
             if of.name == axis:
-                raise WrongArguments(f'--fold {axis}: input "{name}" has an axis of this name; give the steps another')
+                raise WrongArguments(
+                    f'--fold {axis}: input "{name}" already has an axis of this name. Choose another name for the '
+                    "step axis"
+                )
             if of.size == DYNAMIC and of.name != BATCH:
                 raise WrongArguments(
-                    f'--fold {axis}: the axis "{of.name}" of input "{name}" has any size. Say which it has in each '
-                    f"step: --size {of.name}=SIZE"
+                    f'--fold {axis}: the axis "{of.name}" of input "{name}" is dynamic. Give its size in each step: '
+                    f"--size {of.name}=SIZE"
                 )
     for name, (at, values) in overlaps.items():
         if name not in given:
-            raise WrongArguments(f'--overlap names "{name}"; inputs that have steps are {", ".join(given)}')
+            raise WrongArguments(f'--overlap names "{name}"; expected an input with steps: {", ".join(given)}')
         axes = given[name].axes
         if not -len(axes) <= at < len(axes):
-            raise WrongArguments(f'--overlap {name}.{at}={values}: "{name}" has {len(axes)} axes, numbered from 0')
+            raise WrongArguments(f'--overlap {name}.{at}={values}: "{name}" has {len(axes)} axes, with numbers from 0')
         if axes[at].size <= values:
             size = "the batch" if axes[at].name == BATCH else f"{axes[at].size} in each step"
             raise WrongArguments(f"--overlap {name}={values}: this axis is {size}; expected more than {values}")

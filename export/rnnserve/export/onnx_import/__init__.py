@@ -7,7 +7,7 @@ user passes samples with expected outputs, the import also checks that the file 
 Door: `__all__`, `samples`.
 """
 
-from rnnserve.export.adoption.adoption import adopt
-from rnnserve.export.adoption.file_inputs import Roles
+from rnnserve.export.onnx_import.file_inputs import Roles
+from rnnserve.export.onnx_import.importing import import_onnx
 
-__all__ = ["Roles", "adopt"]
+__all__ = ["Roles", "import_onnx"]

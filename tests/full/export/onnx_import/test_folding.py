@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime
 
 from kit.foreign_files import INT64, save, value
-from kit.one_step_files import WEIGHTS, adopted, cell, decoder, predicted, stepped
+from kit.one_step_files import WEIGHTS, cell, decoder, imported, predicted, stepped
 from rnnserve.client import Client
 from rnnserve.server.settings import Settings
 from rnnserve.server.testing import serve
@@ -12,7 +12,7 @@ from rnnserve.server.testing import serve
 
 def test_overlapping_windows_are_joined_in_the_model(tmp_path):
     path = cell(tmp_path)
-    done = adopted(path, tmp_path, fold="steps", overlaps={"x": (-1, 2)})
+    done = imported(path, tmp_path, fold="steps", overlaps={"x": (-1, 2)})
     assert done.manifest.outputs[-1].continues_as == "x_overlap"
     sound = np.random.default_rng(0).standard_normal(12).astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(np.concatenate([np.zeros(2, np.float32), sound]), 4)[::2]
@@ -25,7 +25,7 @@ def test_overlapping_windows_are_joined_in_the_model(tmp_path):
 
 def test_an_axis_of_one_step_stays_beside_the_steps(tmp_path):
     path = decoder(tmp_path)
-    done = adopted(path, tmp_path, fold="time")
+    done = imported(path, tmp_path, fold="time")
     assert [axis.name for axis in done.manifest.inputs[0].axes] == ["batch", "time", "axis 1"]
     assert [axis.name for axis in done.manifest.outputs[0].axes] == ["batch", "time", "axis 2", "axis 3"]
     tokens = np.array([3, 0, 1, 1, 2])
@@ -48,7 +48,7 @@ def test_chunks_of_frames_with_a_state_of_integers_are_folded(tmp_path):
     made = [value("y", ("batch", 2)), value("new_cached_avg", ("batch", 3)), value("new_cached_len", ("batch",), INT64)]
     path = save(tmp_path, nodes, given, made, WEIGHTS | {"frames": [1], "three": 3})
     states, integers = {"new_cached_len": "cached_len"}, {"cached_len": (0, 1000)}
-    done = adopted(path, tmp_path, fold="chunks", overlaps={"x": (1, 2)}, states=states, integers=integers)
+    done = imported(path, tmp_path, fold="chunks", overlaps={"x": (1, 2)}, states=states, integers=integers)
     assert {each.name: each.continues_as for each in done.manifest.outputs if each.continues_as} == {
         "new_cached_avg": "cached_avg",
         "new_cached_len": "cached_len",

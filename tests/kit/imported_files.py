@@ -1,4 +1,4 @@
-"""ONNX files as others export them, traced or by hand, for tests of what adopts them; and what was made of a file."""
+"""ONNX files as other exporters write them, traced or by hand, for tests of the import, and the imported versions."""
 
 import io
 import warnings
@@ -120,7 +120,7 @@ def axes_of(tensors):
 
 
 def published(done):
-    """Runs the graph that adoption has published."""
+    """Runs the published graph."""
     return OnnxRunner((done.published.folder / "model.onnx").read_bytes())
 
 

@@ -1,4 +1,4 @@
-"""Results that a user gives for a file: how far the file's may lie from them, and what becomes of them."""
+"""Expected results of a file: their tolerance, and their use as golden tests."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kit.descriptions import tensors_described
-from rnnserve.export.adoption.samples import expected_cases
 from rnnserve.export.description.publication import Floats, Integers, Lengths
 from rnnserve.export.errors import ExportError, WrongArguments
+from rnnserve.export.onnx_import.samples import expected_cases
 from rnnserve.export.parity.reference import OnnxTruth
 
 DESCRIBED = {"x": Floats("sequence", "batch", 2), "lengths": Lengths()}
@@ -33,7 +33,7 @@ def cases(inputs, given):
     return expected_cases(MODEL, OnnxTruth(RUN), [(inputs, given)])
 
 
-def test_given_results_take_the_place_of_the_files():
+def test_expected_results_replace_the_results_of_the_file():
     inputs = sample()
     given = {"y": inputs["x"].astype(np.float64) + 1e-6}
     found = cases(inputs, given)
@@ -46,7 +46,7 @@ def test_given_results_take_the_place_of_the_files():
     assert found.step == 0
 
 
-def test_servers_may_lie_further_away_by_as_much_as_a_root_mean_square_is_tighter():
+def test_servers_have_a_larger_tolerance_than_the_root_mean_square():
     inputs = sample()
     given = inputs["x"].copy()
     given[1, 2, 1] = np.float32(0.5) + np.float32(2.0**-19)
@@ -54,7 +54,7 @@ def test_servers_may_lie_further_away_by_as_much_as_a_root_mean_square_is_tighte
     assert cases(inputs, {"y": inputs["x"]}).sequence == 0
 
 
-def test_values_after_a_rows_length_stay_the_files():
+def test_values_after_a_length_come_from_the_file():
     inputs = sample(lengths=[2, 1, 2])
     given = inputs["x"].copy()
     given[1, 1] = 99
@@ -74,7 +74,7 @@ def test_the_first_rows_are_kept():
 
 # The limit is that of samples, 4e-6, and four times what moved inputs do: an ulp of 0.5 is 6e-8.
 @pytest.mark.parametrize(("change", "passes"), [(4.1e-6, True), (4.5e-6, False), (-4.5e-6, False), (np.nan, False)])
-def test_the_file_has_to_give_them(change, passes):
+def test_file_must_compute_the_expected_results(change, passes):
     inputs = sample()
     given = inputs["x"].copy()
     given[1, 2, 1] += np.float32(change)
@@ -84,8 +84,8 @@ def test_the_file_has_to_give_them(change, passes):
     with pytest.raises(ExportError) as raised:
         cases(inputs, {"y": given})
     value = float(given[1, 2, 1])
-    assert str(raised.value).startswith(f'sample 0: "y" at [1, 2, 1] is 0.5, given is {value:.9g}: ')
-    assert str(raised.value).endswith("does not compute what its framework computed, or the sample is of another model")
+    assert str(raised.value).startswith(f'sample 0: "y" at [1, 2, 1] is 0.5, the sample has {value:.9g}: ')
+    assert str(raised.value).endswith("other results than its framework, or the sample belongs to another model")
 
 
 def test_the_limit_grows_with_large_values():
@@ -104,7 +104,7 @@ def test_the_limit_grows_with_large_values():
 
 def test_integers_are_equal():
     inputs = sample()
-    with pytest.raises(ExportError, match=r'^sample 0: "tags" at \[1\] is 2, given is 3: 1 apart, 0 allowed; the file'):
+    with pytest.raises(ExportError, match=r'"tags" at \[1\] is 2, the sample has 3: 1 apart, 0 allowed. The file'):
         cases(inputs, {"tags": np.array([2, 3, 2])})
 
 
@@ -112,11 +112,11 @@ def test_integers_are_equal():
     ("given", "message"),
     [
         ({"z": np.zeros(3)}, 'sample 0 has "output:z"; the outputs are y, tags'),
-        ({"y": np.zeros((2, 3))}, 'sample 0: "output:y" has shape [2, 3]; the file gives [2, 3, 2]'),
-        ({"y": np.zeros((1, 3, 2))}, 'sample 0: "output:y" has shape [1, 3, 2]; the file gives [2, 3, 2]'),
+        ({"y": np.zeros((2, 3))}, 'sample 0: "output:y" has shape [2, 3]; the file returns [2, 3, 2]'),
+        ({"y": np.zeros((1, 3, 2))}, 'sample 0: "output:y" has shape [1, 3, 2]; the file returns [2, 3, 2]'),
     ],
 )
-def test_results_that_do_not_fit(given, message):
+def test_results_of_another_shape_are_refused(given, message):
     with pytest.raises(WrongArguments) as raised:
         cases(sample(), given)
     assert str(raised.value) == message

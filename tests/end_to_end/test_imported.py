@@ -1,4 +1,4 @@
-"""An ONNX file that torch's own exporter wrote: adopted, refused, served on demand, and asked."""
+"""An ONNX file from torch's own exporter is imported, refused, served on demand, and called."""
 
 import io
 import warnings
@@ -58,7 +58,7 @@ def test_from_a_file_to_answers(tmp_path, capsys):
     assert main([*words, "--labels", "bad,good", "--samples", str(tmp_path / "samples.npz")]) == 0
     said = capsys.readouterr().out
     assert "batching padded" in said
-    assert "onnx: the outputs given with 1 samples: logits" in said
+    assert "onnx: outputs equal those of 1 samples: logits" in said
     assert "tokens INT64 (batch, sequence)  values 0 to 19" in said
     assert list(read_version(repository / "sentiment" / "1").manifest.labels) == ["bad", "good"]
     with pytest.raises(StartError, match="--allow-unproven"), serve(repository):

@@ -30,7 +30,8 @@ ONE_ROW = (
 """What to do about a file that computes one row."""
 
 FROZEN = (
-    "are sizes frozen in the graph, are two axes always of one size (give them one name), or are values out of bounds?"
+    "Is a size frozen in the graph? Must two axes have the same size (then give them one name)? Are values out of "
+    "bounds?"
 )
 """What to look for if a file doesn't run with sizes that it should take."""
 
@@ -64,7 +65,9 @@ def ask(questions: Mapping[str, str]) -> None:
     """Raise one error with all facts that the user must supply: the reason by option, such as `--constant sr=16000`."""
     if questions:
         options, reasons = " ".join(questions), "; ".join(questions.values())
-        raise WrongArguments(f"the file does not say enough. Add, with your values: {options} ({reasons})")
+        raise WrongArguments(
+            f"the file does not contain enough information. Add these options with your values: {options} ({reasons})"
+        )
 
 
 _SEQUENCE = "sequence"
@@ -126,13 +129,14 @@ def check_lengths(inputs: Sequence[manifest_pb2.Tensor], roles: Roles) -> None:
         given = roles.lengths.get(tensor.name)
         if given is not None and given not in axes:
             raise WrongArguments(
-                f"--lengths {tensor.name}={given}: lengths count the steps of a sequence axis; there are "
-                f"{', '.join(axes) or 'none'}"
+                f"--lengths {tensor.name}={given}: expected the name of a sequence axis, whose steps the lengths "
+                f"count; the sequence axes are {', '.join(axes) or 'none'}"
             )
         if given is None and tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH and len(axes) != 1:
             raise WrongArguments(
-                f'input "{tensor.name}" may hold lengths, but of which axis? Say --lengths {tensor.name}=AXIS, with '
-                f"one of {', '.join(axes) or 'no sequence axis'}; or, if not, --integers {tensor.name}=LOW:HIGH"
+                f'input "{tensor.name}" may hold lengths, but the axis is not known. Use --lengths '
+                f"{tensor.name}=AXIS, with one of {', '.join(axes) or 'no sequence axis'}. If the input holds other "
+                f"numbers, use --integers {tensor.name}=LOW:HIGH"
             )
 
 
@@ -160,7 +164,7 @@ def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
         model.graph.inputs.remove(value)
         model.graph.register_initializer(value)
     if not model.graph.inputs:
-        raise WrongArguments("with these constants no input is left")
+        raise WrongArguments("--constant sets every input; at least one input must come from requests")
 
 
 def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], dict[str, str]]:
@@ -170,12 +174,12 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], dict[st
     """
     described = {value: _described(value, roles) for value in model.graph.inputs}
     if not any(tensor.axes for tensor in described.values()):
-        raise WrongArguments(f"all inputs are single numbers, so the file computes one row; {ONE_ROW}")
+        raise WrongArguments(f"all inputs are single numbers, so the file computes only one row; {ONE_ROW}")
     inputs, questions = [], dict[str, str]()
     for value, tensor in described.items():
         if not tensor.axes:
             dtype = DTYPES[tensor.datatype]
-            why = f'input "{tensor.name}" is one number ({dtype}) and not one for each row, so say which'
+            why = f'input "{tensor.name}" is a single number ({dtype}) for the whole batch, so give its value'
             questions[f"--constant {tensor.name}=VALUE"] = why
             continue
         if _holds_lengths(tensor, roles):
@@ -185,8 +189,8 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], dict[st
             bounds = roles.integers.get(tensor.name) or _rows_of_tables(value)
             tensor.integers.low, tensor.integers.high = bounds or _GUESSED
             if bounds is None:
-                why = f'input "{tensor.name}" is {tensor.datatype}, and the file does not say which values it takes'
-                questions[f"--integers {tensor.name}=LOW:HIGH"] = f"{why}, where HIGH is one more than the highest"
+                why = f'input "{tensor.name}" is {tensor.datatype}, and the file does not state its range'
+                questions[f"--integers {tensor.name}=LOW:HIGH"] = f"{why}, with HIGH one above the highest value"
         inputs.append(_with_candidates(tensor, roles))
     return inputs, questions
 
@@ -197,7 +201,7 @@ def _described(value: ir.Value, roles: Roles) -> manifest_pb2.Tensor:
     datatype = datatype_of(value.dtype.numpy()) if is_tensor and value.dtype is not None else None
     if datatype is None:
         shown = value.dtype.name.lower() if is_tensor and value.dtype is not None else "no tensor"
-        raise WrongArguments(f'input "{value.name}" is {shown}; models take booleans, integers and floats')
+        raise WrongArguments(f'input "{value.name}" is {shown}; expected booleans, integers or floats')
     tensor = manifest_pb2.Tensor(name=value.name or "", datatype=datatype)
     for at, dim in enumerate(value.shape or ()):
         given = roles.axes.get((tensor.name, at), "")
@@ -223,15 +227,17 @@ def _with_candidates(tensor: manifest_pb2.Tensor, roles: Roles) -> FileInput:
         size = tensor.axes[called[0]].size
         if size > 1:
             raise WrongArguments(
-                f"--axis {tensor.name}.{called[0]}={BATCH}: this axis is always {size}: the file was exported for one "
-                "size of batch; export it again with the axis dynamic"
+                f"--axis {tensor.name}.{called[0]}={BATCH}: this axis has the fixed size {size}, because the file was "
+                "exported for one batch size. Export it again with a dynamic batch axis"
             )
         return FileInput(tensor, tuple(called[:1]), is_settled=True)
     free = [at for at, axis in enumerate(tensor.axes) if axis.size in (1, DYNAMIC)]
     candidates = tuple(at for at in free if (tensor.name, at) not in roles.axes)
     if not candidates:
         shown = ", ".join(axis.name if axis.size == DYNAMIC else str(axis.size) for axis in tensor.axes)
-        option = f", or say --axis {tensor.name}.AT={BATCH}, AT of {', '.join(map(str, free))}" if free else ""
+        option = (
+            f", or name the axis: --axis {tensor.name}.AT={BATCH}, AT of {', '.join(map(str, free))}" if free else ""
+        )
         raise WrongArguments(f'input "{tensor.name}" ({shown}) has no axis for the batch: {ONE_ROW}{option}')
     return FileInput(tensor, candidates, is_settled=False)
 
@@ -241,7 +247,7 @@ def _holds_lengths(tensor: manifest_pb2.Tensor, roles: Roles) -> bool:
     fits = len(tensor.axes) == 1 and tensor.datatype in ("INT32", "INT64")
     if tensor.name in roles.lengths and not fits:
         axis = roles.lengths[tensor.name]
-        raise WrongArguments(f"--lengths {tensor.name}={axis}: lengths are INT64 or INT32 of axes (batch)")
+        raise WrongArguments(f"--lengths {tensor.name}={axis}: lengths must be INT64 or INT32 with the axes (batch)")
     return tensor.name in roles.lengths or (
         fits and bool(_LENGTHS.search(tensor.name)) and tensor.name not in roles.integers
     )
@@ -278,7 +284,7 @@ def _constant(value: ir.Value, text: str) -> npt.NDArray[Any]:
     dtype = DTYPES[_described(value, Roles()).datatype]
     shape = tuple(dim if isinstance(dim, int) else 0 for dim in value.shape or ())
     if any(size < 1 for size in shape):
-        raise WrongArguments(f"{option}: this input has an axis of any size, so its values are those of a request")
+        raise WrongArguments(f"{option}: this input has a dynamic axis, so only a request can set its values")
     try:
         if dtype.kind == "b":
             number: float = {"true": True, "false": False, "1": True, "0": False}[text.lower()]
@@ -321,9 +327,9 @@ def find_batch(inputs: Sequence[FileInput], run: OnnxRunner, roles: Roles) -> di
         raise WrongArguments(f"the file computes one row at a time; {ONE_ROW} ({change})")
     first = describe_inputs(inputs, next(_choices(inputs)), roles.fixed)
     free = "".join(f" --size {axis}=SIZE" for axis in sequence_axes(first) if axis not in roles.sizes)
-    options = f"say which it takes:{free}; or " if free else ""
+    options = f"Name the sizes that the model accepts:{free}. " if free else ""
     raise WrongArguments(
-        f"onnxruntime does not run it with one row of these sizes; {options}{FROZEN} {refused[:_REFUSED]}"
+        f"onnxruntime does not run it with one row of the tried sizes. {options}{FROZEN} {refused[:_REFUSED]}"
     )
 
 
@@ -352,9 +358,9 @@ def _change_by_rows(run: OnnxRunner, inputs: Arrays, alone: Sequence[Arrays], *,
         ways = [np.concatenate(rows, at) for at, size in enumerate(shape) if is_alike and size == 1]
         expected = next((array for array in ways if array.shape == found.shape), None)
         if expected is None:
-            hint = ": leave it out (--output)?" if found.shape == shape and len(together) > 1 else ""
-            return f'"{name}" has the shape {list(found.shape)}, and {list(shape)} for one row{hint}'
+            hint = ": publish only the other outputs (--output)?" if found.shape == shape and len(together) > 1 else ""
+            return f'"{name}" has the shape {list(found.shape)}, but {list(shape)} for one row{hint}'
         limit = EAGER_ROUNDING * scale(expected) if expected.dtype.kind == "f" else 0
         if not (may_depend or float(distances(found, expected).max(initial=0.0)) <= limit):
-            return f'"{name}" is not what the file gives for each alone'
+            return f'"{name}" differs from the results of each row alone'
     return ""

@@ -47,7 +47,7 @@ _COLUMNS = [f"{pair.replace(chr(10), '_').replace(' ', '_')}_{figure}" for pair 
 
 
 @dataclasses.dataclass(frozen=True)
-class Proof:
+class Verification:
     """The result of the verification."""
 
     parity: manifest_pb2.Parity  # the comparisons, and the distances found
@@ -57,7 +57,7 @@ class Proof:
     script_rounding: str = ""  # set if only the script's last bits differ, because it computes in another order
 
 
-def prove(
+def verify_parity(
     model: DescribedModel,
     script: torch.jit.ScriptModule | None,
     onnx_model: bytes,
@@ -66,7 +66,7 @@ def prove(
     progress: bool = True,
     device: str = "cpu",
     reference: Reference | None = None,
-) -> Proof:
+) -> Verification:
     """Verify that a script and an ONNX model compute the same as a module in eager mode.
 
     The same seed leads to the same inputs. The ONNX model runs on `device` and must meet its limits, while the module
@@ -81,7 +81,7 @@ def prove(
             differences = list(check_onnx(loaded, model.inputs, model.outputs))
             runner = OnnxRunner(onnx_model, providers=PROVIDERS[device])
         except DecodeError as error:
-            raise ParityError([f"onnx: is no ONNX model: {error}"]) from error
+            raise ParityError([f"onnx: is not an ONNX model: {error}"]) from error
         except RuntimeError as error:
             raise ParityError([*differences, f"onnx: {error}"]) from error
         for difference in differences:
@@ -126,7 +126,7 @@ def prove(
         )
         findings = walk_graph(loaded, model.inputs, model.outputs)
         batching = find_batching(model, reference, limits, seed, findings)
-        return Proof(
+        return Verification(
             parity,
             batching,
             comparison.zeros_after_lengths,
@@ -152,9 +152,9 @@ def _say_non_finite(
     for kind, (batch, name) in found.items():
         if kind == NOT_FINITE:
             continue
-        sentence = f'{kind}: eager itself gives NaN or infinity in "{name}"'
+        sentence = f'{kind}: eager itself returns NaN or infinity in "{name}"'
         origin = find_first_non_finite(model.module, batch.inputs)
-        said.append(sentence if origin is None else f"{sentence}, first from {origin}")
+        said.append(sentence if origin is None else f"{sentence}; the first ones come from {origin}")
         if _is_ordinary(kind, model) and not model.allow_non_finite:
             advice = "" if is_advised else non_finite_advice(model.module, batch.inputs)
             is_advised = True
@@ -187,8 +187,8 @@ def _checks(
         "onnx: names, axis names, dtypes, shapes": True,
         "onnx: single steps from arbitrary states, within a few ulps of eager": "step" in kinds and has_axes,
         "onnx: drawn inputs, within a few ulps of eager": "step" in kinds and not has_axes,
-        f"onnx: whole random sequences, as near to {exact} as eager is": "random" in kinds,
-        f"onnx: given samples, near eager, and as near to {exact} as eager is": "sample" in kinds,
+        f"onnx: whole random sequences, as close to {exact} as eager": "random" in kinds,
+        f"onnx: given samples, close to eager, and as close to {exact} as eager": "sample" in kinds,
         f"onnx: zeros after each row's length in {', '.join(sorted(zeros))}": bool(zeros),
     }
     return [line for line, holds in lines.items() if holds]
@@ -239,7 +239,9 @@ def _listed(names: Sequence[str]) -> str:
 def parity_summary(parity: manifest_pb2.Parity) -> str:
     """Summarize a parity record in a few lines: the number of sequences compared, and the caveats."""
     batch_sizes, lengths = _span(parity.batch_sizes), _span(parity.lengths)
-    lines = [f"{parity.samples:,} sequences as in eager PyTorch, in batches of {batch_sizes}, of {lengths} steps"]
+    lines = [
+        f"{parity.samples:,} sequences compared with eager PyTorch, in batches of {batch_sizes}, of {lengths} steps"
+    ]
     lines += [f"not drawn: {line}" for line in parity.not_drawn]
     return "\n".join([*lines, *(f"amplified: {line}" for line in parity.amplified)])
 

@@ -10,7 +10,7 @@ from rnnserve.export import Floats, Publication, scan
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.onnx_runner import PROVIDERS
-from rnnserve.export.parity import OnnxRunner, parity_table, proof, prove
+from rnnserve.export.parity import OnnxRunner, parity_table, verification, verify_parity
 from rnnserve.export.parity.tolerances import LIMITS
 
 
@@ -34,12 +34,12 @@ def test_right_export_of_any_architecture_passes(proven, sizes):
 
 def test_record_repeats_with_its_seed(subject, proven):
     again = dataclasses.replace(subject())  # with a reference of its own
-    assert again.prove().parity == proven()
-    assert subject().prove(seed=1).parity != proven()
+    assert again.verify_parity().parity == proven()
+    assert subject().verify_parity(seed=1).parity != proven()
 
 
 def test_recurrence_that_amplifies_rounding_without_end_passes(chaotic):
-    parity = chaotic.prove().parity
+    parity = chaotic.verify_parity().parity
     rows = [row for row in parity.distances if (row.input, row.length) == ("random", 128)]
     assert max(row.eager_from_float64_max for row in rows) > 0.1  # float32 means nothing here, in eager either
     assert max(row.onnx_from_float64_max for row in rows) > 0.1
@@ -61,7 +61,7 @@ class Gain(nn.Module):
 
 def test_rounding_that_only_loud_values_amplify_is_recorded():
     model = describe_model(Publication(Gain(), "gain", {"x": Floats("batch", "sequence", 3)}, ["y"]))
-    parity = prove(model, None, to_onnx(model), progress=False).parity
+    parity = verify_parity(model, None, to_onnx(model), progress=False).parity
     kinds = {line.split(":")[0] for line in parity.amplified}
     assert "long and loud" in kinds <= {"silence", "loud", "louder", "long and loud"}
     assert "\n".join(f"amplified: {line}" for line in parity.amplified) in parity_table(parity)
@@ -81,9 +81,11 @@ def test_model_runs_on_the_device_whose_limits_hold(subject, monkeypatch, device
         asked.append(name)
         return LIMITS[name]
 
-    monkeypatch.setattr(proof, "OnnxRunner", Runner)
-    monkeypatch.setattr(proof, "limits_for", limits)
+    monkeypatch.setattr(verification, "OnnxRunner", Runner)
+    monkeypatch.setattr(verification, "limits_for", limits)
     threads = torch.get_num_threads()
-    assert proof.prove(subject().described, None, subject().model, progress=False, device=device).parity.samples
+    assert verification.verify_parity(
+        subject().described, None, subject().model, progress=False, device=device
+    ).parity.samples
     assert (asked, made) == ([device], [tuple(PROVIDERS[device])])
     assert torch.get_num_threads() == threads

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from rnnserve.export.parity import parity_table, proof
+from rnnserve.export.parity import parity_table, verification
 from rnnserve.export.parity.batches import input_batches
 
 SIMPLE: dict = {}
@@ -33,8 +33,8 @@ def test_record_names_all_comparisons(proven):
         "torchscript: names, shapes, dtypes, values as in eager, bit for bit",
         "onnx: names, axis names, dtypes, shapes",
         "onnx: single steps from arbitrary states, within a few ulps of eager",
-        "onnx: whole random sequences, as near to float64 as eager is",
-        "onnx: given samples, near eager, and as near to float64 as eager is",
+        "onnx: whole random sequences, as close to float64 as eager",
+        "onnx: given samples, close to eager, and as close to float64 as eager",
         "onnx: zeros after each row's length in output",
     ]
 
@@ -52,7 +52,9 @@ def test_table_fits_a_terminal_and_has_a_line_for_each_row(proven):
 
 @pytest.mark.parametrize("progress", [False, True])
 def test_progress_bar_is_shown_on_demand(subject, monkeypatch, capsys, progress):
-    monkeypatch.setattr(proof, "input_batches", lambda model, seed: itertools.islice(input_batches(model, seed), 3))
+    monkeypatch.setattr(
+        verification, "input_batches", lambda model, seed: itertools.islice(input_batches(model, seed), 3)
+    )
     some = dataclasses.replace(subject().described, sizes={"batch": (1, 3), "sequence": (1, 4)})
-    proof.prove(some, None, subject().model, progress=progress)
+    verification.verify_parity(some, None, subject().model, progress=progress)
     assert ("parity: " in capsys.readouterr().err) == progress

@@ -1,15 +1,15 @@
-"""Roles of tensors in ONNX files, read from graphs of a few nodes: what is found, and what is asked for."""
+"""Roles of tensors in ONNX files: which ones the import infers, and which ones it asks for."""
 
 import numpy as np
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from rnnserve.export.adoption import Roles, adopt
-from rnnserve.export.adoption.adoption import describe_states
-from rnnserve.export.adoption.file_inputs import describe_inputs, read_inputs
 from rnnserve.export.description.publication import Floats
 from rnnserve.export.errors import WrongArguments
+from rnnserve.export.onnx_import import Roles, import_onnx
+from rnnserve.export.onnx_import.file_inputs import describe_inputs, read_inputs
+from rnnserve.export.onnx_import.importing import describe_states
 from rnnserve.protos import manifest_pb2
 
 FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
@@ -26,7 +26,7 @@ CHOSEN = [node("Gather", "table tokens", "y")]
 
 
 def model_of(inputs, nodes=()):
-    """A model of inputs, (name, kind, axes) each, and of nodes that give y; without nodes it is the first input."""
+    """Build a model from inputs (name, kind, axes) and nodes that compute y. Without nodes, y is the first input."""
     values = [helper.make_tensor_value_info(name, kind, axes) for name, kind, axes in inputs]
     nodes = nodes or [node("Identity", inputs[0][0], "y")]
     made = [helper.make_tensor_value_info("y", inputs[0][1], [None] * len(inputs[0][2]))]
@@ -35,7 +35,7 @@ def model_of(inputs, nodes=()):
 
 
 def described(*inputs, roles=None, nodes=()):
-    """Describe inputs whose batch is their first candidate; and list the options that are asked for."""
+    """Describe inputs with the first candidate as the batch axis, and list the requested options."""
     found, questions = read_inputs(ir.from_proto(model_of(inputs, nodes)), roles or Roles())
     batches = {each.tensor.name: each.candidates[0] for each in found}
     return describe_inputs(found, batches, {}), list(questions)
@@ -61,7 +61,7 @@ def described(*inputs, roles=None, nodes=()):
     ],
     ids=["rows", "columns", "in another form", "the smaller one"],
 )
-def test_a_table_tells_which_integers_choose_from_it(nodes, rows):
+def test_range_of_integers_comes_from_their_table(nodes, rows):
     (tokens,), asked = described(TOKENS, nodes=nodes)
     assert (tokens.integers.low, tokens.integers.high, asked) == (0, rows, [])
 
@@ -74,7 +74,7 @@ def test_a_table_tells_which_integers_choose_from_it(nodes, rows):
         [node("Tile", "table tokens", "y")],
     ],
 )
-def test_without_a_table_integers_are_asked_for(nodes):
+def test_range_of_integers_is_requested_without_a_table(nodes):
     assert described(TOKENS, nodes=nodes)[1] == ["--integers tokens=LOW:HIGH"]
     (tokens,), asked = described(TOKENS, nodes=nodes, roles=Roles(integers={"tokens": (-2, 5)}))
     assert (tokens.integers.low, tokens.integers.high, asked) == (-2, 5, [])
@@ -88,7 +88,7 @@ def test_lengths_are_known_by_their_name(name, kind):
     assert (lengths.lengths_of, lengths.default) == ("time", manifest_pb2.DEFAULT_FULL_LENGTH)
 
 
-def test_lengths_are_what_the_user_says():
+def test_lengths_follow_the_option():
     assert described(X, ("n", INT64, ["batch"]), roles=Roles(lengths={"n": "time"}))[0][1].lengths_of == "time"
     long = described(X, ("len", INT64, ["batch"]), roles=Roles(integers={"len": (0, 3)}))[0][1]
     assert (long.lengths_of, long.integers.high) == ("", 3)
@@ -107,31 +107,35 @@ TWO = ("x", FLOAT, ["batch", "source", "target"])
     ("inputs", "roles", "phrase"),
     [
         ([("x", FLOAT, [3, 2])], Roles(), 'input "x" (3, 2) has no axis for the batch'),
-        ([("x", FLOAT, [3, "t"])], Roles(axes={("x", 0): "batch"}), "this axis is always 3"),
+        ([("x", FLOAT, [3, "t"])], Roles(axes={("x", 0): "batch"}), "this axis has the fixed size 3"),
         ([("x", FLOAT, [])], Roles(), "all inputs are single numbers"),
         ([X, ("rate", FLOAT, [])], Roles(axes={("rate", 0): "batch"}), "--constant rate=VALUE"),
-        ([("x", TensorProto.STRING, ["batch"])], Roles(), 'input "x" is string; models take booleans, integers and'),
-        ([("x", TensorProto.BFLOAT16, ["batch"])], Roles(), 'input "x" is bfloat16; models take'),
+        ([("x", TensorProto.STRING, ["batch"])], Roles(), 'input "x" is string; expected booleans, integers or'),
+        ([("x", TensorProto.BFLOAT16, ["batch"])], Roles(), 'input "x" is bfloat16; expected'),
         ([X], Roles(axes={("z", 0): "batch"}), '--axis names "z"; there are x, y'),
         ([X], Roles(lengths={"z": "time"}), '--lengths names "z"; there are x'),
         ([X], Roles(integers={"y": (0, 1)}), '--integers names "y"; there are x'),
         ([X], Roles(states={"y": "z"}), '--state names "z"; there are x'),
         ([X], Roles(states={"z": "x"}), '--state names "z"; there are y'),
         ([X], Roles(constants={"z": "1"}), '--constant names "z"; there are x'),
-        ([X], Roles(axes={("y", 1): "steps"}), '--axis y.1=steps: this axis is as large as "time"'),
+        ([X], Roles(axes={("y", 1): "steps"}), '--axis y.1=steps: this axis always has the size of "time"'),
         ([TWO, LEN], Roles(), "--lengths len=AXIS, with one of source, target"),
-        ([TWO, LEN], Roles(lengths={"len": "time"}), "count the steps of a sequence axis; there are source, target"),
-        ([X, ("len", INT64, ["batch", "time"])], Roles(lengths={"len": "time"}), "lengths are INT64 or INT32 of axes"),
+        ([TWO, LEN], Roles(lengths={"len": "time"}), "count; the sequence axes are source, target"),
+        (
+            [X, ("len", INT64, ["batch", "time"])],
+            Roles(lengths={"len": "time"}),
+            "must be INT64 or INT32 with the axes",
+        ),
     ],
 )
-def test_import_asks_for_what_the_file_does_not_say(inputs, roles, phrase, tmp_path):
+def test_import_names_the_missing_option(inputs, roles, phrase, tmp_path):
     (tmp_path / "few.onnx").write_bytes(model_of(inputs).SerializeToString())
     with pytest.raises(WrongArguments) as raised:
-        adopt(tmp_path / "few.onnx", "few", tmp_path / "repository", roles)
+        import_onnx(tmp_path / "few.onnx", "few", tmp_path / "repository", roles)
     assert phrase in str(raised.value)
 
 
-def test_an_input_that_is_no_tensor():
+def test_input_of_another_type_than_tensor_is_refused():
     model = model_of([X])
     model.graph.input.append(helper.make_tensor_sequence_value_info("list", FLOAT, ["batch"]))
     with pytest.raises(WrongArguments, match='"list" is no tensor'):
@@ -152,7 +156,7 @@ def test_states_are_found_by_name_and_axes():
 
 
 @pytest.mark.parametrize(("after", "found"), [("past", {"cache_n": "cache_0"}), ("longer", {})])
-def test_names_alone_make_no_state(after, found):
+def test_states_need_equal_axes(after, found):
     inputs = [Floats("batch", "past", 4).tensor("cache_0")]
     outputs = [Floats("batch", after, 4).tensor("cache_n")]
     assert describe_states(inputs, outputs, Roles()) == found

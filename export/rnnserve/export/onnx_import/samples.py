@@ -21,7 +21,7 @@ from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.golden_cases import GoldenCases
 from rnnserve.export.parity import OnnxTruth
 from rnnserve.export.parity.reference import as_float64
-from rnnserve.export.parity.tolerances import ADOPTED_RMS, OTHER_RUNTIME, limits_for
+from rnnserve.export.parity.tolerances import IMPORTED_RMS, OTHER_RUNTIME, limits_for
 from rnnserve.export.tensors import Arrays, axis_of, mask_before_lengths
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
@@ -62,7 +62,7 @@ def read_samples(path: Path) -> Sequence[Sample]:
         # For a file it can't read, numpy's message suggests loading it as a pickle. Loading a pickle can run its code.
         reason = "" if "pickle" in str(error) else f" ({error})"
         raise WrongArguments(
-            f"{path} is no .npz file of arrays{reason}; expected a file that numpy.savez wrote, without objects"
+            f"{path} is not an .npz file of arrays{reason}; expected a file from numpy.savez without Python objects"
         ) from error
     if not samples:
         raise WrongArguments(f"{path} holds no arrays")
@@ -92,15 +92,15 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
             worst = largest_difference(found, expected)
             if not worst.distance <= limit:
                 raise ExportError(
-                    f'sample {number}: "{name}" at {list(worst.index)} is {worst.found:.9g}, given is '
-                    f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed; the file does not compute "
-                    "what its framework computed, or the sample is of another model"
+                    f'sample {number}: "{name}" at {list(worst.index)} is {worst.found:.9g}, the sample has '
+                    f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed. The file computes other "
+                    "results than its framework, or the sample belongs to another model"
                 )
             furthest = max(furthest, worst.distance / unit)
             # A framework may leave arbitrary values after a row's length, so use the file's own values there.
             outputs[name] = array if mask is None else np.where(mask, array, outputs[name])
         cases.append(Case("sample", inputs, eager=outputs, float64=as_float64(outputs)))
-    return GoldenCases(cases, step=0.0, sequence=ADOPTED_RMS * furthest)
+    return GoldenCases(cases, step=0.0, sequence=IMPORTED_RMS * furthest)
 
 
 def _checked(
@@ -116,7 +116,7 @@ def _checked(
         cut = np.take(array, range(rows), axis_of(tensor, BATCH) or 0) if array.ndim == len(tensor.axes) else array
         if cut.shape != outputs[name].shape:
             raise WrongArguments(
-                f'sample {number}: "output:{name}" has shape {list(array.shape)}; the file gives '
+                f'sample {number}: "output:{name}" has shape {list(array.shape)}; the file returns '
                 f"{list(outputs[name].shape)}"
             )
         yield name, cut.astype(DTYPES[tensor.datatype])

@@ -1,14 +1,14 @@
-"""Kinds of files that others export: each is adopted by options alone, and gives the file's own answers, row by row."""
+"""Files of several exporters are imported with options alone and return their own results, row by row."""
 
 import numpy as np
 import onnx
 import pytest
 
-from kit.adopted_files import axes_of, floats, published
 from kit.example_models import ALONE, JOINED
 from kit.foreign_files import but_last, chunks, framed, less_fourth, one_row_loop, quantised, strided, unbatched
-from rnnserve.export.adoption import Roles, adopt
+from kit.imported_files import axes_of, floats, published
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.onnx_import import Roles, import_onnx
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
 
@@ -19,7 +19,7 @@ def test_a_constant_is_what_the_user_says(tmp_path):
     inputs = {"x": floats(3, 4), "state": floats(1, 3, 3, seed=1)}
     answers = []
     for rate in (16000, 8000):
-        done = adopt(path, f"m{rate}", tmp_path / "repository", Roles(constants={"sr": str(rate)}))
+        done = import_onnx(path, f"m{rate}", tmp_path / "repository", Roles(constants={"sr": str(rate)}))
         found, expected = published(done)(inputs), file({**inputs, "sr": np.array(rate)})
         assert found["p"].tobytes() == expected["p"].tobytes()
         answers.append(found["p"])
@@ -28,10 +28,10 @@ def test_a_constant_is_what_the_user_says(tmp_path):
 
 def test_a_batch_of_one_is_made_dynamic(tmp_path):
     path = one_row_loop(tmp_path)
-    done = adopt(path, "m", tmp_path / "repository")
+    done = import_onnx(path, "m", tmp_path / "repository")
     assert axes_of(done.manifest.inputs) == {"x": ["batch", "time", 2]}
     assert done.manifest.batching.mode == JOINED
-    assert any("its batch was fixed at 1 and is dynamic now" in line for line in done.manifest.parity.checks)
+    assert any("the batch was fixed at 1 and is now dynamic" in line for line in done.manifest.parity.checks)
     x = floats(3, 5, 2)
     found, file = published(done)({"x": x})["y"], OnnxRunner(path.read_bytes())
     for row in range(3):
@@ -40,12 +40,12 @@ def test_a_batch_of_one_is_made_dynamic(tmp_path):
 
 def test_int8_of_one_scale_for_all_rows_is_served_alone(tmp_path):
     path = quantised(tmp_path, (None, None, 2))
-    with pytest.raises(WrongArguments, match="is not what the file gives for each alone"):
-        adopt(path, "m", tmp_path / "repository")
-    done = adopt(path, "m", tmp_path / "repository", Roles(axes={("x", 0): "batch"}))
+    with pytest.raises(WrongArguments, match="differs from the results of each row alone"):
+        import_onnx(path, "m", tmp_path / "repository")
+    done = import_onnx(path, "m", tmp_path / "repository", Roles(axes={("x", 0): "batch"}))
     assert axes_of(done.manifest.inputs)["x"][0] == "batch"
     assert done.manifest.batching.mode == ALONE
-    assert "int8 by the largest of a run" in done.manifest.batching.reasons[0]
+    assert "int8 by the largest value in the batch" in done.manifest.batching.reasons[0]
     assert "module" not in " ".join(done.manifest.batching.reasons)
     assert done.manifest.parts.reason
     x = floats(1, 6, 2)
@@ -70,9 +70,9 @@ def test_the_batch_is_the_axis_whose_rows_are_apart(axes, tmp_path):
     for axis in axes:
         shape.dim.add(**({} if axis is None else {"dim_param": axis} if isinstance(axis, str) else {"dim_value": axis}))
     path.write_bytes(model.SerializeToString())
-    done = adopt(path, "m", tmp_path / "repository")
+    done = import_onnx(path, "m", tmp_path / "repository")
     assert axes_of(done.manifest.inputs)["x"][1:] == ["batch", 2]
-    assert any('the batch, found by trial: axis 1 of "x"' in line for line in done.manifest.parity.checks)
+    assert any('batch axes found by running the file: axis 1 of "x"' in line for line in done.manifest.parity.checks)
     assert done.manifest.parts.file
 
 
@@ -81,7 +81,7 @@ def test_the_batch_is_the_axis_whose_rows_are_apart(axes, tmp_path):
     [
         (Roles(constants={"rate": "1"}), '--constant names "rate"; there are x, state, sr'),
         (Roles(constants={"sr": "16k"}), "--constant sr=16k: expected one number of int64"),
-        (Roles(constants={"x": "1", "sr": "1"}), "--constant x=1: this input has an axis of any size"),
+        (Roles(constants={"x": "1", "sr": "1"}), "--constant x=1: this input has a dynamic axis"),
         (
             Roles(constants={"sr": "16000"}, fixed={"sequence": 4, "time": 4}),
             '--size names the axis "time"; the dynamic axes are batch, sequence',
@@ -90,30 +90,30 @@ def test_the_batch_is_the_axis_whose_rows_are_apart(axes, tmp_path):
 )
 def test_options_that_do_not_fit(roles, said, tmp_path):
     with pytest.raises(WrongArguments) as raised:
-        adopt(chunks(tmp_path), "m", tmp_path / "repository", roles)
+        import_onnx(chunks(tmp_path), "m", tmp_path / "repository", roles)
     assert str(raised.value).startswith(said)
     assert not (tmp_path / "repository").exists()
 
 
 def test_sizes_that_the_file_does_not_take(tmp_path):
     roles = Roles(constants={"sr": "16000"}, fixed={"sequence": 5})
-    with pytest.raises(WrongArguments, match=r"^onnxruntime does not run it with one row of these sizes"):
-        adopt(chunks(tmp_path, ("batch", "sequence")), "m", tmp_path / "repository", roles)
+    with pytest.raises(WrongArguments, match=r"^onnxruntime does not run it with one row of the tried sizes"):
+        import_onnx(chunks(tmp_path, ("batch", "sequence")), "m", tmp_path / "repository", roles)
 
 
 def test_sizes_from_which_an_output_follows_a_rule_are_asked_for(tmp_path):
     path = but_last(tmp_path)
     with pytest.raises(UnsupportedModule) as raised:
-        adopt(path, "m", tmp_path / "repository")
-    assert "say which sizes requests have: --size width=LOW:HIGH" in str(raised.value)
-    done = adopt(path, "m", tmp_path / "repository", Roles(sizes={"width": (2, 4096)}))
+        import_onnx(path, "m", tmp_path / "repository")
+    assert "give the sizes of requests: --size width=LOW:HIGH" in str(raised.value)
+    done = import_onnx(path, "m", tmp_path / "repository", Roles(sizes={"width": (2, 4096)}))
     assert axes_of(done.manifest.outputs) == {"y": ["batch", "width-1"]}
 
 
 def test_sizes_are_asked_for_when_the_file_does_not_run_with_all(tmp_path):
-    with pytest.raises(ExportError, match=r"does not take all sizes, say which: --size AXIS=LOW:HIGH"):
-        adopt(less_fourth(tmp_path), "m", tmp_path / "repository")
-    done = adopt(less_fourth(tmp_path), "m", tmp_path / "repository", Roles(sizes={"width": (4, 100)}))
+    with pytest.raises(ExportError, match=r"accepts only some sizes, name them: --size AXIS=LOW:HIGH"):
+        import_onnx(less_fourth(tmp_path), "m", tmp_path / "repository")
+    done = import_onnx(less_fourth(tmp_path), "m", tmp_path / "repository", Roles(sizes={"width": (4, 100)}))
     (width,) = [axis for axis in done.manifest.inputs[0].axes if axis.name == "width"]
     assert (width.smallest, width.largest) == (4, 100)
 
@@ -121,7 +121,7 @@ def test_sizes_are_asked_for_when_the_file_does_not_run_with_all(tmp_path):
 def test_sizes_are_those_of_the_file_beyond_what_was_tried(tmp_path):
     """Short inputs are padded, so that the rule has a smallest size. The manifest says how far it was tried."""
     path = strided(tmp_path)
-    done = adopt(path, "m", tmp_path / "repository")
+    done = import_onnx(path, "m", tmp_path / "repository")
     (rule,) = done.manifest.outputs[0].derived_axes
     assert (rule.name, rule.means, rule.tried_to) == ("width/4 [2..]", manifest_pb2.MEANS_TRIED, 4096)
     for width in (1, 8, 13, 129, 200, 1027, 4095):
@@ -132,7 +132,7 @@ def test_sizes_are_those_of_the_file_beyond_what_was_tried(tmp_path):
 def test_a_step_for_hundreds_of_samples_is_found_though_short_inputs_have_one(tmp_path):
     """The file leaves the axis open. A server that took it for fixed would refuse every longer request."""
     path = framed(tmp_path)
-    done = adopt(path, "m", tmp_path / "repository")
+    done = import_onnx(path, "m", tmp_path / "repository")
     (frames,) = done.manifest.outputs[0].derived_axes
     assert (frames.of, frames.multiply, frames.add, frames.divide) == ("samples", 1, 200, 200)
     x = floats(1, 901)

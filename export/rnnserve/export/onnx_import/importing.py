@@ -12,20 +12,6 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from rnnserve.export.adoption.file_inputs import (
-    FROZEN,
-    FileInput,
-    Roles,
-    ask,
-    check_lengths,
-    check_names,
-    describe_inputs,
-    find_batch,
-    put_constants,
-    read_inputs,
-)
-from rnnserve.export.adoption.folding import fold
-from rnnserve.export.adoption.samples import Sample, expected_cases
 from rnnserve.export.description.described_outputs import check_sizes, describe_outputs, settle_by_runs
 from rnnserve.export.description.described_tensors import (
     ModelDescription,
@@ -41,7 +27,21 @@ from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArgument
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.golden_cases import GoldenCases, make_cases
 from rnnserve.export.onnx_files import load_proto, read_onnx, save_model
-from rnnserve.export.parity import OnnxRunner, OnnxTruth, Proof
+from rnnserve.export.onnx_import.file_inputs import (
+    FROZEN,
+    FileInput,
+    Roles,
+    ask,
+    check_lengths,
+    check_names,
+    describe_inputs,
+    find_batch,
+    put_constants,
+    read_inputs,
+)
+from rnnserve.export.onnx_import.folding import fold
+from rnnserve.export.onnx_import.samples import Sample, expected_cases
+from rnnserve.export.parity import OnnxRunner, OnnxTruth, Verification
 from rnnserve.export.parity.batching_safety import find_batching, walk_graph
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import ExportResult, describe_version
@@ -52,7 +52,7 @@ from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, dump_manifest
 from rnnserve.protos.golden import dump_cases
 from rnnserve.protos.protocol_words import BATCH
 
-__all__ = ["adopt", "describe_states"]
+__all__ = ["describe_states", "import_onnx"]
 
 _Tensors = Sequence[manifest_pb2.Tensor]
 
@@ -79,7 +79,7 @@ _STATES = frozenset(
 )
 
 
-def adopt(
+def import_onnx(
     path: Path,
     name: str,
     repository: Path,
@@ -104,11 +104,11 @@ def adopt(
     _choose_outputs(model, roles.outputs)
     with _naming(path):
         inputs, notes = _prepare(model, roles)
-    with _naming(path, "; if the model does not take all sizes, say which: --size AXIS=LOW:HIGH"):
+    with _naming(path, "; if the model accepts only some sizes, name them: --size AXIS=LOW:HIGH"):
         description = _describe(OnnxRunner(save_model(model)), inputs, name, roles)
         if roles.fold:
             inputs, roles = _fold(model, description, roles)
-            notes.append(f'onnx: the file takes one step; its graph runs over all steps of "{roles.fold}" in a Scan')
+            notes.append(f'onnx: the file computes one step; a Scan now runs it over all steps of "{roles.fold}"')
             description = _describe(OnnxRunner(save_model(model)), inputs, name, roles)
         elif any(each.continues_as for each in description.outputs) and not description.sequence_axes:
             notes.append("onnx: each request is one step; --fold AXIS makes a request hold any number of steps")
@@ -142,7 +142,7 @@ def _prepare(model: ir.Model, roles: Roles) -> tuple[_Tensors, list[str]]:
     if roles.constants:
         put_constants(model, roles.constants)
         shown = ", ".join(f'"{name}" is {text}' for name, text in roles.constants.items())
-        notes.append(f"onnx: inputs with one value for all requests, as you said: {shown}")
+        notes.append(f"onnx: inputs with the value from --constant in every request: {shown}")
     inputs, questions = read_inputs(model, roles)
     ask(questions)
     batches = find_batch(inputs, OnnxRunner(save_model(_with_open_batch(model, inputs))), roles)
@@ -155,11 +155,13 @@ def _prepare(model: ir.Model, roles: Roles) -> tuple[_Tensors, list[str]]:
     _write_axes(model.graph.inputs, described)
     if any(each.tensor.axes[batches[each.tensor.name]].size == 1 for each in inputs):
         _forget_shapes(model)
-        notes.append("onnx: its batch was fixed at 1 and is dynamic now: rows have the results of the file itself")
+        notes.append(
+            "onnx: the batch was fixed at 1 and is now dynamic; each row has the same results as in the original file"
+        )
     tried = [each.tensor.name for each in inputs if not each.is_settled]
     if tried:
         places = ", ".join(f'axis {batches[name]} of "{name}"' for name in tried)
-        notes.append(f"onnx: the batch, found by trial: {places}")
+        notes.append(f"onnx: batch axes found by running the file: {places}")
     return described, notes
 
 
@@ -169,8 +171,9 @@ def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
     if names:
         model.graph.inputs[:] = [value for value in model.graph.inputs if not value.is_initializer()]
         model.ir_version = max(model.ir_version, _WEIGHTS_APART)
-        shown = ", ".join(f'"{name}"' for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
-        yield f"onnx: inputs that have values in the file keep these, and no request sets them: {shown}"
+        shown = ", ".join(f'"{name}"' for name in names[:_SHOWN])
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        yield f"onnx: inputs with values in the file keep these values; requests cannot set them: {shown}{more}"
 
 
 def _with_open_batch(model: ir.Model, inputs: Sequence[FileInput]) -> ir.Model:
@@ -205,8 +208,8 @@ def _describe(run: OnnxRunner, inputs: _Tensors, name: str, roles: Roles) -> Mod
         except RuntimeError as error:
             shapes = ", ".join(f'"{name}" {list(array.shape)}' for name, array in arrays.items())
             raise WrongArguments(
-                f"it does not run with {shapes}; if the model does not take all sizes, say which: --size "
-                f"AXIS=LOW:HIGH; or {FROZEN} {error}"
+                f"the model does not run with {shapes}. If it accepts only some sizes, name them: --size "
+                f"AXIS=LOW:HIGH. {FROZEN} {error}"
             ) from error
 
     longer = {
@@ -221,15 +224,15 @@ def _describe(run: OnnxRunner, inputs: _Tensors, name: str, roles: Roles) -> Mod
     except UnsupportedModule as error:
         free = [axis for axis in sizes if axis != BATCH and axis not in roles.sizes]
         bounds = "".join(f" --size {axis}=LOW:HIGH" for axis in free)
-        options = f", or say which sizes requests have:{bounds}" if free else ""
-        raise UnsupportedModule(
-            f"{error}. Of a file, publish its other outputs alone: --output NAME{options}"
-        ) from error
+        options = f", or give the sizes of requests:{bounds}" if free else ""
+        raise UnsupportedModule(f"{error}. You can publish only the other outputs: --output NAME{options}") from error
     for tensor in outputs:
         for at, axis in enumerate(tensor.axes):
             named = roles.axes.get((tensor.name, at), axis.name)
             if axis.size == DYNAMIC and named != axis.name:
-                raise WrongArguments(f'--axis {tensor.name}.{at}={named}: this axis is as large as "{axis.name}"')
+                raise WrongArguments(
+                    f'--axis {tensor.name}.{at}={named}: this axis always has the size of "{axis.name}"'
+                )
             axis.name = named
     check_states(describe_states(inputs, outputs, roles), inputs, outputs)
     name_classes(roles.labels, outputs)
@@ -313,27 +316,29 @@ def _publish(
     failures = golden.failures(model, truth.runner)
     if failures:
         raise ExportError(
-            f"{MODEL} does not give its own results again, so nothing is published: {'; '.join(failures)}"
+            f"{MODEL} does not reproduce its own results, so nothing was published: {'; '.join(failures)}"
         )
     checks = [_NOT_COMPARED, *notes]
     if known:
         names = sorted({name for _, outputs in known for name in outputs})
-        checks.append(f"onnx: the outputs given with {len(known)} samples: {', '.join(names)}")
-    checks.append("onnx: batching, by the graph and the results of onnxruntime itself")
+        checks.append(f"onnx: outputs equal those of {len(known)} samples: {', '.join(names)}")
+    checks.append("onnx: batching, verified with the graph and with onnxruntime's own results")
     findings = walk_graph(load_proto(data), model.inputs, model.outputs)
     batching = find_batching(model, truth, limits_for("cpu"), 0, findings)
     is_quantised = any(node.op_type.startswith("DynamicQuantize") for node in graph.graph.all_nodes())
     if is_quantised and batching.rows.means != manifest_pb2.MEANS_PROVEN:
-        why = "it scales numbers to int8 by the largest of a run, so the rows of a run move each other"
+        why = (
+            "it scales numbers to int8 by the largest value in the batch, so each row changes the results of the others"
+        )
         batching = manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, rows=batching.rows, reasons=[why])
-    found = Proof(
+    found = Verification(
         manifest_pb2.Parity(checks=checks), batching, _zeros_after_lengths(model, truth), findings.recorded_causality()
     )
     files = {MODEL: data, GOLDEN: dump_cases(golden.cases), **parts.files({})}
     manifest = describe_version(model, found, golden, files, origin=manifest_pb2.ORIGIN_ADOPTED, parts=parts.record)
     files[MANIFEST] = dump_manifest(manifest)
     config = render_config(model.name, model.inputs, model.outputs)
-    published, untried = publish_tried(repository / model.name, files, config, is_adopted=True, seal=seal)
+    published, untried = publish_tried(repository / model.name, files, config, is_imported=True, seal=seal)
     return ExportResult(model.name, published, manifest, untried=untried)
 
 

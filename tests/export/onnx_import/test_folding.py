@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kit.foreign_files import save, value
-from kit.one_step_files import WEIGHTS, adopted, cell, predicted, stepped
+from kit.one_step_files import WEIGHTS, cell, imported, predicted, stepped
 from rnnserve.cli import main
 from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
@@ -12,7 +12,7 @@ from rnnserve.protos import manifest_pb2
 
 def test_rows_of_other_lengths_have_the_bits_of_stepping(tmp_path):
     path = cell(tmp_path)
-    done = adopted(path, tmp_path, fold="steps")
+    done = imported(path, tmp_path, fold="steps")
     assert [tensor.name for tensor in done.manifest.inputs] == ["x", "h", "lengths"]
     assert [axis.name for axis in done.manifest.inputs[0].axes] == ["batch", "steps", "axis 1"]
     assert done.manifest.batching.mode == manifest_pb2.BATCHING_PADDED
@@ -26,11 +26,11 @@ def test_rows_of_other_lengths_have_the_bits_of_stepping(tmp_path):
 @pytest.mark.parametrize(
     ("axes", "roles", "message"),
     [
-        (4, {"states": {}, "outputs": ["y"]}, r"carries nothing from step to step.*--state OUTPUT=INPUT"),
-        ("width", {"sizes": {"width": (4, 4)}}, r'axis "width" of input "x" has any size.*--size width=SIZE'),
-        (4, {"overlaps": {"z": (-1, 2)}}, r'--overlap names "z"; inputs that have steps are x'),
+        (4, {"states": {}, "outputs": ["y"]}, r"has no state.*--state OUTPUT=INPUT"),
+        ("width", {"sizes": {"width": (4, 4)}}, r'axis "width" of input "x" is dynamic.*--size width=SIZE'),
+        (4, {"overlaps": {"z": (-1, 2)}}, r'--overlap names "z"; expected an input with steps: x'),
         (4, {"overlaps": {"x": (-1, 4)}}, r"this axis is 4 in each step; expected more than 4"),
-        (4, {"overlaps": {"x": (2, 1)}}, r'"x" has 2 axes, numbered from 0'),
+        (4, {"overlaps": {"x": (2, 1)}}, r'"x" has 2 axes, with numbers from 0'),
     ],
 )
 def test_what_cannot_be_folded_is_refused_with_a_remedy(axes, roles, message, tmp_path):
@@ -39,7 +39,7 @@ def test_what_cannot_be_folded_is_refused_with_a_remedy(axes, roles, message, tm
     made = [value("y", ("batch", 2)), value("h_n", ("batch", 3))]
     path = save(tmp_path, nodes, given, made, WEIGHTS)
     with pytest.raises(WrongArguments, match=message):
-        adopted(path, tmp_path, fold="steps", **roles)
+        imported(path, tmp_path, fold="steps", **roles)
     assert not (tmp_path / "repository").exists()
 
 
