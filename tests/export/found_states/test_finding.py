@@ -61,24 +61,10 @@ a learned beginning | gru.h
 a layer with lengths | gru.h | lengths
     @turned  n = Cast <to = 6> (lengths)  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , n)
     s = Squeeze (g, one)  @back
-a causal convolution | conv.last
-    @channels  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)  @convolved
-a causal convolution with lengths | conv.last | lengths
-    @channels  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)  @convolved
-a convolution and a normalization that onnxruntime folds into it | conv.last
-    @channels  ["conv/node"] w = Conv <pads = [2, 0]> (c, kernel, bias)
-    v = BatchNormalization (w, bias, bias, bias, scale)  @convolved
-a convolution after Pad | conv.last
-    @channels  p = Pad (c, before_two)  ["conv/node"] v = Conv (p, kernel, bias)  @convolved
-a convolution padded on both sides, whose end is cut off | conv.last
-    @channels  ["conv/node"] w = Conv <pads = [2, 2]> (c, kernel, bias)  v = Slice (w, zero, minus_two, two)  @convolved
 a mean of the last three steps | pad.last
     @channels  p = Pad (c, before_two)  ["pool/node"] v = AveragePool <kernel_shape = [3]> (p)  @convolved
 a scan over steps | cell.state
     @begin  @scan, body = b (float state, float step) => (float next, float out) @sums> (begin, x)
-one step back | concat.last
-    f = Slice (x, zero, one, one)  shape = Shape (f)  begin = ConstantOfShape (shape)
-    cut = Slice (x, zero, minus, one)  y = Concat <axis = 1> (begin, cut)
 """
 _OBSTACLES = """
 a backward layer | "y": GRU "gru/node" runs backward over all steps of "sequence"
@@ -86,6 +72,13 @@ a backward layer | "y": GRU "gru/node" runs backward over all steps of "sequence
     s = ReduceSum <keepdims = 0> (r, one)  @back
 a mean of all steps | ReduceMean "y" averages over all steps of "sequence" | last
     y = ReduceMean <keepdims = 0> (x, one)
+a causal convolution | conv: it pads the first steps for a convolution, which onnxruntime rounds otherwise
+    @channels  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)  @convolved
+a convolution after Pad | pad: it pads the first steps for a convolution
+    @channels  p = Pad (c, before_two)  ["conv/node"] v = Conv (p, kernel, bias)  @convolved
+one step back | cutting a sequence changes its output "y"
+    f = Slice (x, zero, one, one)  shape = Shape (f)  begin = ConstantOfShape (shape)
+    cut = Slice (x, zero, minus, one)  y = Concat <axis = 1> (begin, cut)
 a centered convolution | Conv "conv/node" reads 1 steps ahead of "sequence"
     @channels  ["conv/node"] v = Conv <pads = [1, 1]> (c, kernel, bias)  @convolved
 a centered pool | AveragePool "pool/node" reads 1 steps ahead of "sequence"
@@ -216,11 +209,11 @@ def test_graph_whose_states_are_all_declared_needs_no_parts():
 
 def test_state_is_found_beside_one_that_is_declared():
     nodes = f"""
-        c = Transpose <perm = [0, 2, 1]> (x)  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)
-        t = Transpose <perm = [2, 0, 1]> (v)  {GRU}  {BACK}
+        c = Transpose <perm = [0, 2, 1]> (x)  p = Pad (c, before_two)
+        ["pool/node"] v = AveragePool <kernel_shape = [3]> (p)  t = Transpose <perm = [2, 0, 1]> (v)  {GRU}  {BACK}
     """
     found = CutGraph(nodes, **DECLARED).parts()
-    assert [tensor.name for tensor in found.record.inputs] == ["conv.last"]
+    assert [tensor.name for tensor in found.record.inputs] == ["pad.last"]
 
 
 def test_scan_over_joined_rows_and_steps_is_no_obstacle():

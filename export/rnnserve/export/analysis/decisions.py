@@ -190,15 +190,15 @@ def decide_steps(
     outputs: Tensors,
     axis: str,
     values: Mapping[str, Value],
-    carrying: Mapping[str, Collection[str]],
+    carrying: Collection[str],
 ) -> dict[str, Decision]:
     """Decide for each output whether its steps depend on others only through the state that some nodes carry.
 
     The traversal is like the one for rows, but along the sequence: a step must not depend on another step, on the
     number of steps, or on its place among them. An output without steps is the value after the last step.
 
-    `values` has the records of the graph's tensors from another traversal. `carrying` names the nodes that carry state,
-    each by the name of a result: these nodes may read any step. It maps each node to the inputs exempt from the check.
+    `values` has the records of the graph's tensors from another traversal. `carrying` names the results of the nodes
+    that carry state. These nodes may read any step.
     """
     walk = _StepWalk(ir.serde.deserialize_model(model), axis, values, carrying)
     found = walk.run(described_inputs(inputs, [walk.key, causal_key(axis)])).by_name()
@@ -208,9 +208,7 @@ def decide_steps(
 class _StepWalk(Walk):
     """A traversal along the sequence, in which the reads of some nodes from other steps count as carried state."""
 
-    def __init__(
-        self, model: ir.Model, axis: str, values: Mapping[str, Value], carrying: Mapping[str, Collection[str]]
-    ) -> None:
+    def __init__(self, model: ir.Model, axis: str, values: Mapping[str, Value], carrying: Collection[str]) -> None:
         self.key: Key = (Property.ROWS, axis)
         self._causal = causal_key(axis)
         super().__init__(model, [self.key, self._causal])
@@ -222,10 +220,8 @@ class _StepWalk(Walk):
         if path:
             return super().of_node(each, node, path)
         names, given = node.results, ["" if value is None else value.name or "" for value in each.inputs]
-        carries = next((name for name in names if name in self._carrying), "")
-        if carries:
-            counting = [v for name, v in zip(given, node.inputs, strict=True) if name not in self._carrying[carries]]
-            lost = join(value.track(self.key).at({}) for value in counting if value is not None)
+        if any(name in self._carrying for name in names):
+            lost = join(value.track(self.key).at({}) for value in node.inputs if value is not None)
             return [self._carried(name, lost) if name else Value(None) for name in names]
         wide = self._wide.get(given[0]) if given else None
         if wide is not None and each.op_type in (*_WINDOWS, *_ELEMENTWISE) and self._is_within(names[0]):

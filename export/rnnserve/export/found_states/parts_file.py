@@ -26,14 +26,13 @@ from rnnserve.export.found_states.places import (
     Obstacle,
     Place,
     captured_names,
-    find_convolution,
-    find_join,
     find_operator_with_state,
     find_padding,
     find_recurrence,
     find_scan,
     find_sum,
     name_results,
+    refuse_convolution,
 )
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.onnx_files import load_proto, save_proto
@@ -67,8 +66,7 @@ _FINDERS: dict[str, Callable[[KnownGraph, int, onnx.NodeProto, str], Place | Non
     "CausalConvWithState": find_operator_with_state,
     "Loop": lambda graph, _, node, __: _refuse_loop(graph, node),
     "Pad": find_padding,
-    "Conv": find_convolution,
-    "Concat": find_join,
+    "Conv": lambda graph, _, node, __: refuse_convolution(graph, node),
     "CumSum": find_sum,
 }
 
@@ -108,14 +106,16 @@ def find_states(model: onnx.ModelProto, inputs: Tensors, outputs: Tensors) -> Fo
         places = _places(KnownGraph(copy, inputs, outputs, axis, values))
     except Obstacle as obstacle:
         return FoundStates(reason=str(obstacle))
-    carrying = {
-        name: place.unread for place in places for name in (*copy.graph.node[place.node].output, *place.before) if name
-    }
+    carrying = {name for place in places for name in copy.graph.node[place.node].output if name}
     steps = decide_steps(copy, inputs, outputs, axis, values, carrying)
     decision = dataclasses.replace(worst([causal, *steps.values()]), readers=_readers(outputs, causality, steps))
     if decision.verdict is Verdict.REFUTED:
         return FoundStates(reason=_shown(decision.reasons), decision=decision)
     states = [state for place in places for state in place.states]
+    taken = {value.name for value in copy.graph.input} | {tensor.name for tensor in copy.graph.initializer}
+    taken |= {name for node in copy.graph.node for name in node.output}
+    if twice := sorted(taken & {name for state in states for name in (state.initial.name, state.final.name)}):
+        return FoundStates(reason=f'it has a tensor "{twice[0]}", as an inferred state would be named: rename it')
     return FoundStates(states, _cut(copy, places) if states else None, decision=decision)
 
 
@@ -153,7 +153,7 @@ def _places(graph: KnownGraph) -> list[Place]:
     numbers = [number for number in known if nodes[number].op_type in _FINDERS]
     # The numbering in names skips nodes that carry nothing, so find the carrying nodes first.
     first = [place for number in numbers if (place := _place(graph, number, f"found/{number}")) is not None]
-    prefixes = _name_prefixes(graph.model.graph, [place.node for place in first if place.states])
+    prefixes = _name_prefixes({place.node: _path(nodes[place.node]) for place in first if place.states})
     found = [_place(graph, place.node, prefixes.get(place.node, f"found/{place.node}")) for place in first]
     return [place for place in found if place is not None]
 
@@ -171,7 +171,7 @@ def _place(graph: KnownGraph, number: int, prefix: str) -> Place | None:
 
 def _cut(model: onnx.ModelProto, places: Sequence[Place]) -> onnx.ModelProto:
     """Insert the nodes of places, and add their states to the inputs and outputs."""
-    changed = {number: nodes for place in places for number, nodes in place.nodes.items()}
+    changed = {place.node: place.nodes for place in places}
     nodes = [new for number, node in enumerate(model.graph.node) for new in changed.get(number, [node])]
     cut = onnx.ModelProto()
     cut.CopyFrom(model)
@@ -192,40 +192,27 @@ def _value(tensor: manifest_pb2.Tensor) -> onnx.ValueInfoProto:
     return onnx.helper.make_tensor_value_info(tensor.name, element_type, shape)
 
 
-_GIVEN = re.compile(r"/(\d+|joined|constant_\d+)|\.((h|c|last|sum)(_n)?|state.*)")
-"""The suffixes after a prefix in the names of states and of the nodes that compute them."""
 _LOOP = re.compile(r"(^|/)loop_\d+$")
 """The part of a node's name between its module's path and the loop that replaces an RNN operator."""
 _ODD = re.compile(r"[^\w.]+")
 
 
-def _name_prefixes(graph: onnx.GraphProto, numbers: Sequence[int]) -> dict[int, str]:
-    """Choose the prefix of the state names for some nodes, so that no new name is already in use in the graph.
+def _name_prefixes(paths: Mapping[int, str]) -> dict[int, str]:
+    """Choose the prefix of the state names for some nodes, by the paths of their modules.
 
     Exported nodes are named after their module, such as "encoder.0/node_gru__1". Their states are named "encoder.0.h".
     If a module "encoder" has several such nodes, their states are numbered: "encoder.0.h", "encoder.1.h".
     """
-    paths = {number: _path(graph, graph.node[number]) for number in numbers}
-    taken = [name for node in graph.node for name in (*node.input, *node.output)]
-    taken += [value.name for value in (*graph.input, *graph.output)] + [tensor.name for tensor in graph.initializer]
-    prefixes: dict[int, str] = {}
-    for number, path in paths.items():
-        alike = [other for other, its in paths.items() if its == path]
-        prefix = path if len(alike) == 1 else f"{path}.{alike.index(number)}"
-        while prefix in prefixes.values() or any(
-            name.startswith(prefix) and _GIVEN.fullmatch(name, len(prefix)) for name in taken
-        ):
-            prefix += "_"
-        prefixes[number] = prefix
-    return prefixes
+    nodes = {path: [number for number, its in paths.items() if its == path] for path in paths.values()}
+    return {
+        number: path if len(nodes[path]) == 1 else f"{path}.{nodes[path].index(number)}"
+        for number, path in paths.items()
+    }
 
 
-def _path(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
-    """Return the path of a node's module, or of the convolution that reads a Pad node. If unknown, the operator."""
+def _path(node: onnx.NodeProto) -> str:
+    """Return the path of a node's module. If unknown, the operator."""
     path = _LOOP.sub("", node.name.rpartition("/")[0])
-    reader = next((each for each in graph.node if node.output[0] in each.input), None)
-    if not path and reader is not None and reader.op_type == "Conv":
-        path = reader.name.rpartition("/")[0]
     return _ODD.sub("_", path.strip("/").replace("/", ".")) or node.op_type.lower()
 
 
@@ -299,14 +286,9 @@ def _find(model: ModelDescription, served: str, files: Mapping[str, bytes]) -> t
     lost. If there are lengths, the states are therefore found in the graph with the operator, which is then lowered
     with its states.
     """
-
-    def found_in(file: str) -> FoundStates:
-        graph = load_proto(files[file])
-        return find_states(graph, model.inputs, model.outputs)
-
-    found = found_in(served)
+    found = find_states(load_proto(files[served]), model.inputs, model.outputs)
     if found.reason and served == SCAN:
-        native = found_in(MODEL)
+        native = find_states(load_proto(files[MODEL]), model.inputs, model.outputs)
         lowered = None if native.model is None else lower_rnn(save_proto(native.model))
         if lowered is not None:
             return dataclasses.replace(native, model=load_proto(lowered)), MODEL
@@ -350,7 +332,19 @@ def parts_failures(version: Version) -> list[str]:
     served = manifest.parts.made_of or manifest.graph.file or MODEL
     if served not in version.files:
         return [f"{MANIFEST}: {PARTS} is made of {served}, which there is not"]
-    found = find_parts_of(manifest, version.files, served)
+    limits = size_limits(manifest.inputs)
+    model = ModelDescription(
+        name=manifest.model,
+        inputs=manifest.inputs,
+        outputs=manifest.outputs,
+        labels=manifest.labels,
+        samples=(),
+        sizes={axis: (low, high or max(low, _LARGEST)) for axis, (low, high) in limits.items()},
+        checkpoint_sha256=manifest.checkpoint_sha256,
+        allow_non_finite=manifest.finiteness.allowed,
+        defaults=load_defaults(version.files, manifest.inputs),
+    )
+    found = find_parts(model, served, version.files, OnnxRunner)
     reason = "" if found.record is None else found.record.reason
     if bool(reason) != bool(manifest.parts.reason) or bool(found.data) != bool(manifest.parts.file):
         said, now = manifest.parts.reason or "may be cut", reason or "may be cut"
@@ -361,27 +355,6 @@ def parts_failures(version: Version) -> list[str]:
     if found.data is not None and found.data != version.files.get(PARTS):
         return [f"{PARTS}: is another graph than the one that is found in {served}"]
     return []
-
-
-def find_parts_of(manifest: manifest_pb2.Manifest, files: Mapping[str, bytes], served: str) -> PartsFile:
-    """Find and expose the states of the graph `served` of a published version, and try the result."""
-    limits = size_limits(manifest.inputs)
-    return find_parts(
-        ModelDescription(
-            name=manifest.model,
-            inputs=manifest.inputs,
-            outputs=manifest.outputs,
-            labels=manifest.labels,
-            samples=(),
-            sizes={axis: (low, high or max(low, _LARGEST)) for axis, (low, high) in limits.items()},
-            checkpoint_sha256=manifest.checkpoint_sha256,
-            allow_non_finite=manifest.finiteness.allowed,
-            defaults=load_defaults(files, manifest.inputs),
-        ),
-        served,
-        files,
-        OnnxRunner,
-    )
 
 
 _STEPS = (2, 3, 7, 12)

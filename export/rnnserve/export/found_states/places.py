@@ -1,9 +1,7 @@
 """Find the nodes that carry a state from step to step: recurrent operators, scans, windows of steps, running sums.
 
 Recurrent operators and scans already have inputs and outputs for their states, so these only need names. For a window,
-the last steps of the sequence are carried and placed before the first step of the next part. A convolution that reads
-them computes at least two steps, and the first of them is dropped. The reason is that onnxruntime computes a single
-step by another kernel, whose last bits differ.
+the last steps of the sequence are carried and placed before the first step of the next part.
 """
 
 import dataclasses
@@ -17,7 +15,6 @@ import onnx
 from onnx import numpy_helper
 
 from rnnserve.export.analysis.decisions import ROWS, causal_key, padding_key
-from rnnserve.export.analysis.sizes import named
 from rnnserve.export.analysis.values import Track, Value, size_of
 from rnnserve.export.tensors import lengths_inputs
 from rnnserve.protos import manifest_pb2
@@ -44,11 +41,9 @@ class Place:
     """A node that carries a state from step to step."""
 
     node: int  # its index in the graph
-    nodes: Mapping[int, Sequence[onnx.NodeProto]]  # replacements for the node and for readers of its result, by index
-    initializers: Sequence[onnx.TensorProto]  # constants of the replacements
+    nodes: Sequence[onnx.NodeProto]  # the nodes that replace it
+    initializers: Sequence[onnx.TensorProto]  # their constants
     states: Sequence[FoundState]  # the carried states that the model doesn't declare
-    before: Sequence[str] = ()  # results of nodes that only prepare this node's input
-    unread: Sequence[str] = ()  # names of inputs that no result depends on
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -239,18 +234,14 @@ def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
     for name in captured_names(body):
         if graph.depends_on_steps(name):
             raise Obstacle("each of its steps reads what is computed of other steps")
-    needed, read = needed_inputs(graph.model.graph, node, body, count)
     states = [
-        (at, at, f"{prefix}.state" + (f"_{at}" if len(needed) > 1 else ""), graph.axes_of(node.output[at]))
-        for at in needed
+        (at, at, f"{prefix}.state" + (f"_{at}" if count > 1 else ""), graph.axes_of(node.output[at]))
+        for at in range(count)
     ]
-    unread = {name for at, name in enumerate(node.input) if at not in read} - {node.input[at] for at in read}
-    return _exposed(graph, number, node, states, sorted(unread))
+    return _exposed(graph, number, node, states)
 
 
-def _exposed(
-    graph: KnownGraph, number: int, node: onnx.NodeProto, states: Sequence[_Exposed], unread: Sequence[str] = ()
-) -> Place:
+def _exposed(graph: KnownGraph, number: int, node: onnx.NodeProto, states: Sequence[_Exposed]) -> Place:
     """Expose the states of a node that the model doesn't declare."""
     changed = onnx.NodeProto()
     changed.CopyFrom(node)
@@ -268,46 +259,7 @@ def _exposed(
         found.append(graph.state(name, axes, graph.dtype(*typed), computed=begins))
         changed.input[at] = name
         nodes.append(onnx.helper.make_node("Identity", [final], [f"{name}_n"], name=f"{name}_n"))
-    return Place(number, {number: nodes}, [], found, unread=unread)
-
-
-def needed_inputs(
-    graph: onnx.GraphProto, node: onnx.NodeProto, body: onnx.GraphProto, count: int
-) -> tuple[list[int], set[int]]:
-    """Find the states and inputs of a Scan that affect the results used by its graph.
-
-    Returns the indices of these states, and of all these inputs. The body's first `count` inputs and outputs are
-    states.
-    """
-    read = {name for each in graph.node for name in each.input} | {value.name for value in graph.output}
-    inputs = {value.name: at for at, value in enumerate(body.input)}
-    waiting = [at for at, name in enumerate(node.output) if name in read]
-    states, behind, seen = set[int](), set[int](), set[int]()
-    while waiting:
-        at = waiting.pop()
-        if at in seen:
-            continue
-        seen.add(at)
-        behind |= {inputs[name] for name in _names_behind(body, body.output[at].name) if name in inputs}
-        states |= {each for each in behind if each < count} | ({at} if at < count else set())
-        waiting += states
-    return sorted(states), behind
-
-
-def _names_behind(body: onnx.GraphProto, name: str) -> set[str]:
-    """Return all names from which a tensor of a body is computed. A nested body counts as reading all inputs."""
-    makers = {result: node for node in body.node for result in node.output}
-    found: set[str] = set()
-    waiting = [name]
-    while waiting:
-        at = waiting.pop()
-        maker = makers.get(at)
-        if at not in found and maker is not None:
-            waiting += maker.input
-            if any(each.type == onnx.AttributeProto.GRAPH for each in maker.attribute):
-                waiting += [value.name for value in body.input]
-        found.add(at)
-    return found
+    return Place(number, nodes, [], found)
 
 
 def captured_names(body: onnx.GraphProto) -> Iterator[str]:
@@ -323,16 +275,17 @@ def captured_names(body: onnx.GraphProto) -> Iterator[str]:
 
 _FAR = 2**63 - 1
 """The end of any axis, for a Slice."""
-_FOLDED = ("BatchNormalization", "Mul", "Add")
-"""Operators that onnxruntime folds into the weights of a preceding convolution."""
+_CONVOLUTION = (
+    "it pads the first steps for a convolution, which onnxruntime rounds otherwise for one step than for many. Let "
+    "forward take the last steps as a state, and return those of torch.cat([last, x], 1)"
+)
 
 
 class _Pieces:
-    """New nodes that replace others, and their int64 constants. All their names begin with a prefix."""
+    """New nodes that replace another, and their int64 constants. All their names begin with a prefix."""
 
     def __init__(self, graph: KnownGraph, prefix: str) -> None:
         self._graph, self._prefix = graph, prefix
-        self.joined = f"{prefix}/joined"  # the sequence, after the carried steps
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
 
@@ -351,16 +304,16 @@ class _Pieces:
         bounds = [self.constant([number]) for number in (start, end, axis)]
         return self.add("Slice", [tensor, *bounds], output)
 
-    def window(self, tensor: str, steps: int, kept: int, fill: float = 0.0, computed: str = "") -> FoundState:
+    def window(self, tensor: str, steps: int, kept: int, fill: float = 0.0) -> tuple[str, FoundState]:
         """Prepend the carried steps to a tensor, and keep its last steps as the next state.
 
-        At the beginning of a sequence, the carried steps are `fill`, or the tensor `computed`.
+        At the beginning of a sequence, the carried steps are `fill`.
         """
         graph, name = self._graph, f"{self._prefix}.last"
         axes = graph.axes_of(tensor, steps, kept)
-        self.add("Concat", [name, tensor], self.joined, axis=steps)
-        self.keep_last(self.joined, tensor, name, steps, kept)
-        return graph.state(name, axes, graph.dtype(tensor), fill=fill, computed=computed)
+        joined = self.add("Concat", [name, tensor], axis=steps)
+        self.keep_last(joined, tensor, name, steps, kept)
+        return joined, graph.state(name, axes, graph.dtype(tensor), fill=fill, computed="")
 
     def keep_last(self, joined: str, tensor: str, state: str, steps: int, kept: int) -> None:
         """Output the last steps of each row of `joined`, which consists of a state and then of `tensor`."""
@@ -376,32 +329,6 @@ class _Pieces:
         every = self.add("Expand", [indices, self.add("Shape", [state])])
         self.add("GatherElements", [joined, every], f"{state}_n", axis=steps)
 
-    def place(
-        self,
-        number: int,
-        states: Sequence[FoundState],
-        convolutions: Mapping[int, onnx.NodeProto],
-        steps: int,
-        before: Sequence[str] = (),
-    ) -> Place:
-        """Replace a node by the new nodes, and drop the additional step that convolutions compute.
-
-        The step is dropped after the nodes that onnxruntime fuses with the convolution. A Slice between them would
-        prevent the fusion, and the last bits would differ.
-        """
-        nodes: dict[int, Sequence[onnx.NodeProto]] = {number: list(self.nodes)}
-        for at, node in convolutions.items():
-            chain = {at: node, **_folded(self._graph, node)}
-            last = onnx.NodeProto()
-            last.CopyFrom(chain[max(chain)])
-            result = last.output[0]
-            last.output[0] = f"{result}/more"
-            self.steps(last.output[0], steps, 1, _FAR, result)
-            chain_nodes: dict[int, Sequence[onnx.NodeProto]] = {key: [each] for key, each in chain.items()}
-            chain_nodes[max(chain)] = [last, self.nodes[-1]]
-            nodes |= {key: [*(nodes[key] if key == number else ()), *each] for key, each in chain_nodes.items()}
-        return Place(number, nodes, self.initializers, states, before)
-
 
 def find_padding(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
     """Find padding before the first step, made by a Pad. None if it doesn't pad the steps there."""
@@ -410,53 +337,24 @@ def find_padding(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: s
     pads = graph.values[node.input[1]].numbers if node.input[1:] and node.input[1] in graph.values else None
     if steps is None or pads is None or mode != b"constant" or node.input[3:] or pads[steps] <= 0:
         return None
+    if any(each.op_type == "Conv" for each in graph.model.graph.node if node.output[0] in each.input):
+        raise Obstacle(_CONVOLUTION)
     fill = graph.values[node.input[2]].fill if node.input[2:] and node.input[2] else 0.0
     if fill is None:
         return None
-    readers = _convolutions(graph, node.output[0])
     pieces = _Pieces(graph, prefix)
-    state = pieces.window(node.input[0], steps, pads[steps] + bool(readers), fill)
-    rest = [0 if at == steps else pad for at, pad in enumerate(pads)]
-    if any(rest):
-        pieces.add("Pad", [pieces.joined, pieces.constant(rest), *node.input[2:3]], node.output[0])
-    else:
-        pieces.add("Identity", [pieces.joined], node.output[0])
-    return pieces.place(number, [state], readers, steps)
+    joined, state = pieces.window(node.input[0], steps, pads[steps], fill)
+    rest = pieces.constant([0 if at == steps else pad for at, pad in enumerate(pads)])
+    pieces.add("Pad", [joined, rest, *node.input[2:3]], node.output[0])
+    return Place(number, pieces.nodes, pieces.initializers, [state])
 
 
-def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
-    """Find padding before the first step, made by a convolution.
-
-    A convolution with a kernel of 1 carries nothing, but also computes at least two steps.
-    """
+def refuse_convolution(graph: KnownGraph, node: onnx.NodeProto) -> None:
+    """Raise Obstacle for a convolution that pads the sequence's first steps, because its bits depend on a cut."""
     steps = graph.steps_at(node.input[0])
-    attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
-    if steps is None or steps < 2 or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
-        return None
-    at = steps - 2
-    spatial = graph.values[node.input[0]].rank - 2
-    pads = list(attributes.get("pads", ())) or [0] * (2 * spatial)
-    strides = list(attributes.get("strides", ())) or [1] * spatial
-    kernel = size_of(graph.values[node.input[1]].axes[steps]).number
-    if strides[at] != 1 or (pads[at] <= 0 and kernel != 1):
-        return None
-    more = (size_of(graph.values[node.input[0]].axes[steps]) - named(graph.axis)).number
-    dilations = list(attributes.get("dilations", ())) or [1] * spatial
-    if pads[at] > 0 and kernel is not None and more is not None and more >= (kernel - 1) * dilations[at]:
-        return Place(number, {}, [], [])  # the input begins with a state, so no step of the sequence reads padding
-    pieces, states = _Pieces(graph, prefix), []
-    if pads[at] > 0:
-        states.append(pieces.window(node.input[0], steps, pads[at] + 1))
-    else:
-        first = pieces.steps(node.input[0], steps, 0, 1)
-        pieces.add("Concat", [first, node.input[0]], pieces.joined, axis=steps)
-    changed = onnx.NodeProto()
-    changed.CopyFrom(node)
-    changed.input[0] = pieces.joined
-    for each in changed.attribute:
-        if each.name == "pads":
-            each.ints[at] = 0
-    return pieces.place(number, states, {number: changed}, steps)
+    pads = next((each.ints for each in node.attribute if each.name == "pads"), ())
+    if steps is not None and steps >= 2 and any(pads[steps - 2 : steps - 1]):
+        raise Obstacle(_CONVOLUTION)
 
 
 def find_sum(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
@@ -476,75 +374,4 @@ def find_sum(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) 
     first, end = (0, -1) if attributes.get("exclusive") else (1, _FAR)
     pieces.steps(sums, steps, first, end, node.output[0])
     pieces.keep_last(sums, given, name, steps, 1)
-    return pieces.place(number, [state], {}, steps)
-
-
-def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
-    """Find constants placed before the first step by a Concat. None if there are none.
-
-    If the last steps are cut off first, as in `cat([zeros, x[:, :-1]], 1)`, the last steps of the uncut sequence are
-    carried.
-    """
-    if len(node.input) != 2:
-        return None
-    first, second = node.input
-    steps, before = graph.steps_at(second), graph.values.get(first)
-    axis = next(each.i for each in node.attribute if each.name == "axis")
-    if steps is None or before is None or before.shape is None or graph.depends_on_steps(first):
-        return None
-    kept = size_of(before.axes[steps]).number
-    if axis % before.rank != steps or not kept:
-        return None
-    computed = graph.beginning(first)
-    if computed is None:
-        return Place(number, {}, [], [])
-    source = _uncut(graph, second, steps, kept)
-    readers = _convolutions(graph, node.output[0]) if source == second and not computed else {}
-    pieces = _Pieces(graph, prefix)
-    state = pieces.window(source, steps, kept + bool(readers), computed=computed)
-    if source == second:
-        pieces.add("Identity", [pieces.joined], node.output[0])
-    else:
-        pieces.steps(pieces.joined, steps, 0, -kept, node.output[0])
-    return pieces.place(number, [state], readers, steps, [] if source == second else [second])
-
-
-def _convolutions(graph: KnownGraph, name: str) -> dict[int, onnx.NodeProto]:
-    """Return the nodes that read a tensor, by index, if all of them are convolutions of it. Otherwise empty."""
-    readers = {number: node for number, node in enumerate(graph.model.graph.node) if name in node.input}
-    is_output = any(value.name == name for value in graph.model.graph.output)
-    alone = all(node.op_type == "Conv" and list(node.input).index(name) == 0 for node in readers.values())
-    return readers if alone and not is_output else {}
-
-
-def _folded(graph: KnownGraph, node: onnx.NodeProto) -> dict[int, onnx.NodeProto]:
-    """Return the nodes after a convolution that onnxruntime folds into its weights, by index."""
-    constants = {tensor.name for tensor in graph.model.graph.initializer}
-    outputs = {value.name for value in graph.model.graph.output}
-    found: dict[int, onnx.NodeProto] = {}
-    name = node.output[0]
-    while name not in outputs:
-        readers = [(number, each) for number, each in enumerate(graph.model.graph.node) if name in each.input]
-        if (
-            len(readers) != 1
-            or readers[0][1].op_type not in _FOLDED
-            or not {*readers[0][1].input} - {name} <= constants
-        ):
-            break
-        found |= readers
-        name = readers[0][1].output[0]
-    return found
-
-
-def _uncut(graph: KnownGraph, name: str, steps: int, cut: int) -> str:
-    """Return the longer tensor of which a tensor lacks only the last `cut` steps, or the tensor if there is none."""
-    maker = graph.makers.get(name)
-    if maker is None or maker.op_type != "Slice" or graph.steps_at(maker.input[0]) != steps:
-        return name
-    longer, shorter = (graph.values[each] for each in (maker.input[0], name))
-    whole, left = (size_of(each.axes[steps]) for each in (longer, shorter))
-    key = causal_key(graph.axis)
-    is_from_the_first = dict(shorter.track(key).places) == dict(longer.track(key).places)
-    is_cut = whole == named(graph.axis) and (whole - left).number == cut
-    is_read_here_only = sum(list(node.input).count(name) for node in graph.model.graph.node) == 1
-    return maker.input[0] if is_from_the_first and is_cut and is_read_here_only else name
+    return Place(number, pieces.nodes, pieces.initializers, [state])
