@@ -61,6 +61,14 @@ a learned beginning | gru.h
 a layer with lengths | gru.h | lengths
     @turned  n = Cast <to = 6> (lengths)  ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , n)
     s = Squeeze (g, one)  @back
+a causal convolution | conv.last
+    @channels  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)  @convolved
+a causal convolution with lengths | conv.last | lengths
+    @channels  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)  @convolved
+a convolution after Pad | conv.last
+    @channels  p = Pad (c, before_two)  ["conv/node"] v = Conv (p, kernel, bias)  @convolved
+a convolution padded on both sides, whose end is cut off | conv.last
+    @channels  ["conv/node"] w = Conv <pads = [2, 2]> (c, kernel, bias)  v = Slice (w, zero, minus_two, two)  @convolved
 a mean of the last three steps | pad.last
     @channels  p = Pad (c, before_two)  ["pool/node"] v = AveragePool <kernel_shape = [3]> (p)  @convolved
 a scan over steps | cell.state
@@ -72,10 +80,6 @@ a backward layer | "y": GRU "gru/node" runs backward over all steps of "sequence
     s = ReduceSum <keepdims = 0> (r, one)  @back
 a mean of all steps | ReduceMean "y" averages over all steps of "sequence" | last
     y = ReduceMean <keepdims = 0> (x, one)
-a causal convolution | conv: it pads the first steps for a convolution, which onnxruntime rounds otherwise
-    @channels  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)  @convolved
-a convolution after Pad | pad: it pads the first steps for a convolution
-    @channels  p = Pad (c, before_two)  ["conv/node"] v = Conv (p, kernel, bias)  @convolved
 one step back | cutting a sequence changes its output "y"
     f = Slice (x, zero, one, one)  shape = Shape (f)  begin = ConstantOfShape (shape)
     cut = Slice (x, zero, minus, one)  y = Concat <axis = 1> (begin, cut)

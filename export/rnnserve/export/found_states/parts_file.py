@@ -26,13 +26,13 @@ from rnnserve.export.found_states.places import (
     Obstacle,
     Place,
     captured_names,
+    find_convolution,
     find_operator_with_state,
     find_padding,
     find_recurrence,
     find_scan,
     find_sum,
     name_results,
-    refuse_convolution,
 )
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.onnx_files import load_proto, save_proto
@@ -66,7 +66,7 @@ _FINDERS: dict[str, Callable[[KnownGraph, int, onnx.NodeProto, str], Place | Non
     "CausalConvWithState": find_operator_with_state,
     "Loop": lambda graph, _, node, __: _refuse_loop(graph, node),
     "Pad": find_padding,
-    "Conv": lambda graph, _, node, __: refuse_convolution(graph, node),
+    "Conv": find_convolution,
     "CumSum": find_sum,
 }
 
@@ -153,7 +153,9 @@ def _places(graph: KnownGraph) -> list[Place]:
     numbers = [number for number in known if nodes[number].op_type in _FINDERS]
     # The numbering in names skips nodes that carry nothing, so find the carrying nodes first.
     first = [place for number in numbers if (place := _place(graph, number, f"found/{number}")) is not None]
-    prefixes = _name_prefixes({place.node: _path(nodes[place.node]) for place in first if place.states})
+    prefixes = _name_prefixes(
+        {place.node: _path(graph.model.graph, nodes[place.node]) for place in first if place.states}
+    )
     found = [_place(graph, place.node, prefixes.get(place.node, f"found/{place.node}")) for place in first]
     return [place for place in found if place is not None]
 
@@ -171,7 +173,7 @@ def _place(graph: KnownGraph, number: int, prefix: str) -> Place | None:
 
 def _cut(model: onnx.ModelProto, places: Sequence[Place]) -> onnx.ModelProto:
     """Insert the nodes of places, and add their states to the inputs and outputs."""
-    changed = {place.node: place.nodes for place in places}
+    changed = {number: nodes for place in places for number, nodes in place.nodes.items()}
     nodes = [new for number, node in enumerate(model.graph.node) for new in changed.get(number, [node])]
     cut = onnx.ModelProto()
     cut.CopyFrom(model)
@@ -210,9 +212,11 @@ def _name_prefixes(paths: Mapping[int, str]) -> dict[int, str]:
     }
 
 
-def _path(node: onnx.NodeProto) -> str:
-    """Return the path of a node's module. If unknown, the operator."""
-    path = _LOOP.sub("", node.name.rpartition("/")[0])
+def _path(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
+    """Return the path of a node's module, or of the convolution that reads a Pad node. If unknown, the operator."""
+    reader = next((each for each in graph.node if node.output[0] in each.input), node)
+    named = reader if node.op_type == "Pad" and "/" not in node.name and reader.op_type == "Conv" else node
+    path = _LOOP.sub("", named.name.rpartition("/")[0])
     return _ODD.sub("_", path.strip("/").replace("/", ".")) or node.op_type.lower()
 
 

@@ -1,7 +1,9 @@
 """Find the nodes that carry a state from step to step: recurrent operators, scans, windows of steps, running sums.
 
 Recurrent operators and scans already have inputs and outputs for their states, so these only need names. For a window,
-the last steps of the sequence are carried and placed before the first step of the next part.
+the last steps of the sequence are carried and placed before the first step of the next part. A convolution that reads
+them computes at least two steps, and the first of them is dropped. The reason is that onnxruntime computes a single
+step by another kernel, whose last bits differ.
 """
 
 import dataclasses
@@ -41,7 +43,7 @@ class Place:
     """A node that carries a state from step to step."""
 
     node: int  # its index in the graph
-    nodes: Sequence[onnx.NodeProto]  # the nodes that replace it
+    nodes: Mapping[int, Sequence[onnx.NodeProto]]  # replacements for the node and for readers of its result, by index
     initializers: Sequence[onnx.TensorProto]  # their constants
     states: Sequence[FoundState]  # the carried states that the model doesn't declare
 
@@ -259,7 +261,7 @@ def _exposed(graph: KnownGraph, number: int, node: onnx.NodeProto, states: Seque
         found.append(graph.state(name, axes, graph.dtype(*typed), computed=begins))
         changed.input[at] = name
         nodes.append(onnx.helper.make_node("Identity", [final], [f"{name}_n"], name=f"{name}_n"))
-    return Place(number, nodes, [], found)
+    return Place(number, {number: nodes}, [], found)
 
 
 def captured_names(body: onnx.GraphProto) -> Iterator[str]:
@@ -275,10 +277,6 @@ def captured_names(body: onnx.GraphProto) -> Iterator[str]:
 
 _FAR = 2**63 - 1
 """The end of any axis, for a Slice."""
-_CONVOLUTION = (
-    "it pads the first steps for a convolution, which onnxruntime rounds otherwise for one step than for many. Let "
-    "forward take the last steps as a state, and return those of torch.cat([last, x], 1)"
-)
 
 
 class _Pieces:
@@ -329,6 +327,14 @@ class _Pieces:
         every = self.add("Expand", [indices, self.add("Shape", [state])])
         self.add("GatherElements", [joined, every], f"{state}_n", axis=steps)
 
+    def shortened(self, convolution: onnx.NodeProto, steps: int) -> list[onnx.NodeProto]:
+        """Drop the first step of a convolution's result."""
+        more = onnx.NodeProto()
+        more.CopyFrom(convolution)
+        more.output[0] = f"{convolution.output[0]}/more"
+        self.steps(more.output[0], steps, 1, _FAR, convolution.output[0])
+        return [more, self.nodes.pop()]
+
 
 def find_padding(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
     """Find padding before the first step, made by a Pad. None if it doesn't pad the steps there."""
@@ -337,24 +343,34 @@ def find_padding(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: s
     pads = graph.values[node.input[1]].numbers if node.input[1:] and node.input[1] in graph.values else None
     if steps is None or pads is None or mode != b"constant" or node.input[3:] or pads[steps] <= 0:
         return None
-    if any(each.op_type == "Conv" for each in graph.model.graph.node if node.output[0] in each.input):
-        raise Obstacle(_CONVOLUTION)
     fill = graph.values[node.input[2]].fill if node.input[2:] and node.input[2] else 0.0
     if fill is None:
         return None
+    reading = {at: each for at, each in enumerate(graph.model.graph.node) if node.output[0] in each.input}
+    convolutions = reading if all(each.op_type == "Conv" for each in reading.values()) else {}
     pieces = _Pieces(graph, prefix)
-    joined, state = pieces.window(node.input[0], steps, pads[steps], fill)
+    joined, state = pieces.window(node.input[0], steps, pads[steps] + bool(convolutions), fill)
     rest = pieces.constant([0 if at == steps else pad for at, pad in enumerate(pads)])
     pieces.add("Pad", [joined, rest, *node.input[2:3]], node.output[0])
-    return Place(number, pieces.nodes, pieces.initializers, [state])
+    nodes = {at: pieces.shortened(each, steps) for at, each in convolutions.items()}
+    return Place(number, {number: pieces.nodes, **nodes}, pieces.initializers, [state])
 
 
-def refuse_convolution(graph: KnownGraph, node: onnx.NodeProto) -> None:
-    """Raise Obstacle for a convolution that pads the sequence's first steps, because its bits depend on a cut."""
+def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
+    """Find padding before the first step, made by a convolution. None if it doesn't pad the steps there."""
     steps = graph.steps_at(node.input[0])
-    pads = next((each.ints for each in node.attribute if each.name == "pads"), ())
-    if steps is not None and steps >= 2 and any(pads[steps - 2 : steps - 1]):
-        raise Obstacle(_CONVOLUTION)
+    attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    if steps is None or steps < 2 or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+        return None
+    at, pads, strides = steps - 2, attributes.get("pads"), attributes.get("strides")
+    if not pads or pads[at] <= 0 or (strides and strides[at] != 1):
+        return None
+    pieces = _Pieces(graph, prefix)
+    joined, state = pieces.window(node.input[0], steps, pads[at] + 1)
+    attributes["pads"] = [0 if place == at else pad for place, pad in enumerate(pads)]
+    changed = onnx.helper.make_node("Conv", [joined, *node.input[1:]], node.output, name=node.name, **attributes)
+    nodes = pieces.shortened(changed, steps)
+    return Place(number, {number: [*pieces.nodes, *nodes]}, pieces.initializers, [state])
 
 
 def find_sum(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
@@ -374,4 +390,4 @@ def find_sum(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) 
     first, end = (0, -1) if attributes.get("exclusive") else (1, _FAR)
     pieces.steps(sums, steps, first, end, node.output[0])
     pieces.keep_last(sums, given, name, steps, 1)
-    return Place(number, pieces.nodes, pieces.initializers, [state])
+    return Place(number, {number: pieces.nodes}, pieces.initializers, [state])
