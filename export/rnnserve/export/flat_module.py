@@ -105,8 +105,6 @@ class OfLengths(_Argument):
 
 def _filled(tree: Tree, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401 - any argument of forward
     """Replace the rules in a tree by their values for a call."""
-    if isinstance(tree, _Argument):
-        return tree.of(given, floating)
     return mapped(tree, lambda _, leaf: leaf.of(given, floating) if isinstance(leaf, _Argument) else leaf)
 
 
@@ -324,17 +322,13 @@ def _with_forward(module: nn.Module) -> nn.Module:
     return _WithLayer(module) if forward in (nn.RNN.forward, nn.GRU.forward) else module
 
 
-class _Layer(nn.Module):
-    """Wraps a recurrent layer of PyTorch for scripting. TorchScript reads the types that forward declares."""
+class _WithLayer(nn.Module):
+    """Wraps nn.RNN or nn.GRU for scripting. TorchScript reads the types that forward declares."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
         self.training = layer.training
-
-
-class _WithLayer(_Layer):
-    """Wraps nn.RNN or nn.GRU."""
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Run the layer."""
@@ -342,10 +336,12 @@ class _WithLayer(_Layer):
         return result
 
 
-class _WithLSTM(_Layer):
+class _WithLSTM(_WithLayer):
     """Wraps nn.LSTM, which has two states."""
 
-    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(  # type: ignore[override]  # TorchScript knows nothing of base classes
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run the layer."""
         result: tuple[Tensor, tuple[Tensor, Tensor]] = self.layer(input, hx)
         return result

@@ -177,8 +177,8 @@ REFUSED = {
     ),
     "one more": (lambda x, state: (x, [state[0], x]), lambda rows: [zeros(rows)], '"state.1" is .* and none before'),
     "an object": (lambda x, state: (x, object()), lambda _: object(), "in tuples, lists, dicts and dataclasses"),
-    "none": (counted, lambda rows: {"h": zeros(rows), "n": None}, 'has None at "state.n": give the tensor'),
-    "no values": (lambda x, state: (x, state), lambda rows: torch.zeros(0, rows), r"of shape \[0, 2\] has no values"),
+    "none": (counted, lambda rows: {"h": zeros(rows), "n": None}, '"state.n" has no values: give the tensor'),
+    "no values": (lambda x, state: (x, state), lambda rows: torch.zeros(0, rows), '"state" has no values'),
 }
 
 

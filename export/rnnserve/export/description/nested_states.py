@@ -237,22 +237,12 @@ def _part(tree: Tree, path: Path) -> Tree:
 
 def _check_whole(name: str, tree: Tree) -> None:
     """Refuse an example with missing values, because a request could not send them."""
-    tensors = _tensors(tree)
     for path, leaf in leaves(tree):
-        where = ".".join((name, *path))
-        if leaf is None and tensors:
+        if leaf is None or (isinstance(leaf, Tensor) and not leaf.numel()):
             raise WrongArguments(
-                f'the example of "{name}" has None at "{where}": give the tensor that a sequence begins with'
+                f'the example of "{".".join((name, *path))}" has no values: give the tensor that a sequence begins '
+                "with, or leave it out and let forward make it"
             )
-        if isinstance(leaf, Tensor) and not leaf.numel():
-            raise WrongArguments(
-                f'"{where}" of shape {list(leaf.shape)} has no values, so it is no state: let forward make it, and '
-                "leave it out of the example"
-            )
-
-
-def _tensors(tree: Tree) -> list[Tensor]:
-    return [leaf for _, leaf in leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _own(

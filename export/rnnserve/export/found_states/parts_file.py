@@ -7,6 +7,7 @@ bit (`CutTrial`).
 
 import dataclasses
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from rnnserve.export.found_states.places import (
     Place,
     captured_names,
     find_convolution,
+    find_join,
     find_operator_with_state,
     find_padding,
     find_recurrence,
@@ -45,6 +47,7 @@ from rnnserve.export.tensors import (
     lengths_inputs,
     sequence_axes,
     size_limits,
+    sizes_near,
     sizes_of,
     take_steps,
 )
@@ -67,6 +70,7 @@ _FINDERS: dict[str, Callable[[KnownGraph, int, onnx.NodeProto, str], Place | Non
     "Loop": lambda graph, _, node, __: _refuse_loop(graph, node),
     "Pad": find_padding,
     "Conv": find_convolution,
+    "Concat": lambda graph, number, node, _: find_join(graph, number, node),
     "CumSum": find_sum,
 }
 
@@ -390,7 +394,7 @@ class CutTrial:
         for sample in self.model.samples[:1]:
             places = {tensor.name: axis_of(tensor, BATCH) or 0 for tensor in inputs}
             yield {name: np.concatenate([array, array], places[name]) for name, array in sample.items()}, False
-        for sizes in (_sizes(inputs, {axis: steps, BATCH: rows}) for steps in _STEPS for rows in _ROWS):
+        for sizes in (_sizes(inputs, steps, rows) for steps in _STEPS for rows in _ROWS):
             yield draw_inputs(inputs, random, sizes), False
             if axis in lengths_inputs(inputs):
                 yield draw_inputs(inputs, random, sizes, ragged=True), True
@@ -454,13 +458,9 @@ class CutTrial:
         return fill_left_out(tensors, inputs, self.defaults, sizes_of(self.model.inputs, inputs))
 
 
-def _sizes(inputs: Tensors, wanted: Mapping[str, int]) -> dict[str, int]:
-    """Return the wanted size for each dynamic axis (1 by default), within the axis's limits."""
-    found = {}
-    for axis, (low, high) in size_limits(inputs).items():
-        size = wanted.get(axis, 1)
-        found[axis] = min(max(size, low), size if high is None else high)
-    return found
+def _sizes(inputs: Tensors, steps: int, rows: int) -> dict[str, int]:
+    limits = {axis: (low, sys.maxsize if high is None else high) for axis, (low, high) in size_limits(inputs).items()}
+    return sizes_near(limits, steps, rows)
 
 
 _MANY_STEPS = tuple(2**power for power in range(12, 0, -1))
@@ -502,7 +502,7 @@ def _long_batches(model: ModelDescription, axis: str) -> Iterator[Arrays]:
     """Yield inputs of many steps, at usual and at loud values. Counters begin with their lowest value."""
     random, seen = np.random.default_rng(0), set()
     for wanted in _MANY_STEPS:
-        sizes = _sizes(model.inputs, {axis: wanted, BATCH: _ROWS[0]})
+        sizes = _sizes(model.inputs, wanted, _ROWS[0])
         if sizes[axis] in seen or sizes[axis] // 2 < size_limits(model.inputs)[axis][0] or sizes[axis] < 2:
             continue
         seen.add(sizes[axis])

@@ -309,7 +309,7 @@ class _Pieces:
         """
         graph, name = self._graph, f"{self._prefix}.last"
         axes = graph.axes_of(tensor, steps, kept)
-        joined = self.add("Concat", [name, tensor], axis=steps)
+        joined = self.add("Concat", [name, tensor], f"{self._prefix}/joined", axis=steps)
         self.keep_last(joined, tensor, name, steps, kept)
         return joined, graph.state(name, axes, graph.dtype(tensor), fill=fill, computed="")
 
@@ -350,8 +350,11 @@ def find_padding(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: s
     convolutions = reading if all(each.op_type == "Conv" for each in reading.values()) else {}
     pieces = _Pieces(graph, prefix)
     joined, state = pieces.window(node.input[0], steps, pads[steps] + bool(convolutions), fill)
-    rest = pieces.constant([0 if at == steps else pad for at, pad in enumerate(pads)])
-    pieces.add("Pad", [joined, rest, *node.input[2:3]], node.output[0])
+    rest = [0 if at == steps else pad for at, pad in enumerate(pads)]
+    if any(rest):
+        pieces.add("Pad", [joined, pieces.constant(rest), *node.input[2:3]], node.output[0])
+    else:
+        pieces.add("Identity", [joined], node.output[0])
     nodes = {at: pieces.shortened(each, steps) for at, each in convolutions.items()}
     return Place(number, {number: pieces.nodes, **nodes}, pieces.initializers, [state])
 
@@ -367,10 +370,24 @@ def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefi
         return None
     pieces = _Pieces(graph, prefix)
     joined, state = pieces.window(node.input[0], steps, pads[at] + 1)
-    attributes["pads"] = [0 if place == at else pad for place, pad in enumerate(pads)]
-    changed = onnx.helper.make_node("Conv", [joined, *node.input[1:]], node.output, name=node.name, **attributes)
+    changed = onnx.NodeProto()
+    changed.CopyFrom(node)
+    changed.input[0] = joined
+    for each in changed.attribute:
+        if each.name == "pads":
+            each.ints[at] = 0
     nodes = pieces.shortened(changed, steps)
     return Place(number, {number: [*pieces.nodes, *nodes]}, pieces.initializers, [state])
+
+
+def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto) -> Place | None:
+    """Find a declared state placed before the first step by a Concat. None if there is none."""
+    first, steps = node.input[0], graph.steps_at(node.input[-1])
+    axis = next(each.i for each in node.attribute if each.name == "axis")
+    if len(node.input) != 2 or steps is None or graph.depends_on_steps(first) or not graph.continues_declared(first):
+        return None
+    kept = size_of(graph.values[first].axes[steps]).number
+    return Place(number, {}, [], []) if axis % graph.values[first].rank == steps and kept else None
 
 
 def find_sum(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
