@@ -360,16 +360,26 @@ def find_padding(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: s
 
 
 def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str) -> Place | None:
-    """Find padding before the first step, made by a convolution. None if it doesn't pad the steps there."""
+    """Find padding before the first step, made by a convolution. None if it doesn't pad the steps there.
+
+    A convolution with a kernel of 1 carries nothing, but also computes at least two steps.
+    """
     steps = graph.steps_at(node.input[0])
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     if steps is None or steps < 2 or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
         return None
-    at, pads, strides = steps - 2, attributes.get("pads"), attributes.get("strides")
-    if not pads or pads[at] <= 0 or (strides and strides[at] != 1):
+    at, pads, strides = steps - 2, attributes.get("pads", ()), attributes.get("strides")
+    is_padded = any(pads[at : at + 1])
+    is_of_one_step = size_of(graph.values[node.input[1]].axes[steps]).number == 1
+    if not (is_padded or is_of_one_step) or (strides and strides[at] != 1):
         return None
-    pieces = _Pieces(graph, prefix)
-    joined, state = pieces.window(node.input[0], steps, pads[at] + 1)
+    pieces, states = _Pieces(graph, prefix), []
+    if is_padded:
+        joined, state = pieces.window(node.input[0], steps, pads[at] + 1)
+        states.append(state)
+    else:
+        first = pieces.steps(node.input[0], steps, 0, 1)
+        joined = pieces.add("Concat", [first, node.input[0]], f"{prefix}/joined", axis=steps)
     changed = onnx.NodeProto()
     changed.CopyFrom(node)
     changed.input[0] = joined
@@ -377,7 +387,7 @@ def find_convolution(graph: KnownGraph, number: int, node: onnx.NodeProto, prefi
         if each.name == "pads":
             each.ints[at] = 0
     nodes = pieces.shortened(changed, steps)
-    return Place(number, {number: [*pieces.nodes, *nodes]}, pieces.initializers, [state])
+    return Place(number, {number: [*pieces.nodes, *nodes]}, pieces.initializers, states)
 
 
 def find_join(graph: KnownGraph, number: int, node: onnx.NodeProto) -> Place | None:
