@@ -59,7 +59,7 @@ def flatten_results(result: Tree) -> list[Tensor]:
     if isinstance(result, Tensor):
         return [result]
     if isinstance(result, PackedSequence):
-        raise WrongArguments("forward returns a PackedSequence; return pad_packed_sequence of it instead")
+        raise WrongArguments("forward returns a PackedSequence. Return pad_packed_sequence of it instead")
     parts = parts_of(result)
     if parts is None and result is not None:
         raise NoTensor(result)
@@ -112,6 +112,6 @@ class NoTensor(WrongArguments):
             "returns one with an entry for each row, or for each step of a row: of steps that a row does not have, "
             "give 0, and their number as another output, (batch,)"
             if is_number
-            else "; return tensors, in tuples, dicts or dataclasses"
+            else ". Return tensors, in tuples, dicts or dataclasses"
         )
         super().__init__(f"forward returns {what}, and a model gives tensors only{advice}")

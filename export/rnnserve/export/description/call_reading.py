@@ -61,7 +61,7 @@ class CallReader:
             if not isinstance(parameter.value, Fixed):
                 self._describe(parameter)
         if not self._described:
-            raise WrongArguments("inputs describes no tensor; a model takes one at least")
+            raise WrongArguments("inputs describes no tensor; expected at least one")
         self.inputs = self._model_inputs()
         self._kinds = self._kinds_of_groups()
 
@@ -113,8 +113,8 @@ class CallReader:
             name = "lengths" if len(axes) == 1 else f"{axis}_lengths"
             if name in inputs:
                 raise WrongArguments(
-                    f'inputs describes "{name}", and the model needs an input of this name for the lengths of '
-                    f'"{axis}": describe it as Lengths("{axis}"), or name it otherwise'
+                    f'inputs describes "{name}", but the model needs an input of this name for the lengths of '
+                    f'"{axis}": describe it as Lengths("{axis}"), or give it another name'
                 )
             inputs[name] = Lengths(axis)
         return inputs
@@ -203,8 +203,8 @@ def _axis(name: str, what: Any) -> str:  # noqa: ANN401 - the description of a d
     axes = [axis for axis, size in what.axes if size == DYNAMIC and axis != BATCH]
     if len(axes) != 1 or BATCH not in dict(what.axes):
         raise WrongArguments(
-            f'inputs["{name}"] has a padding id, and the axes {[axis for axis, _ in what.axes]}; expected "{BATCH}" '
-            "and one dynamic axis besides, along which rows are padded"
+            f'inputs["{name}"] has a padding id and the axes {[axis for axis, _ in what.axes]}; expected "{BATCH}" '
+            "and one dynamic axis, along which rows are padded"
         )
     return str(axes[0])
 

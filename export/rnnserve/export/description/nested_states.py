@@ -81,7 +81,7 @@ def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputD
             raise WrongArguments(f'state_attributes names "{path}", but the module has no "{owner}"') from error
         if isinstance(held, nn.Parameter | nn.Module):
             raise WrongArguments(
-                f'state_attributes names "{path}", which is a {type(held).__name__}; a state is a tensor, a buffer, or '
+                f'state_attributes names "{path}", which is a {type(held).__name__}; expected a tensor, a buffer, or '
                 "a tree of tensors that forward replaces or writes to"
             )
         if isinstance(what, InputDescription) and BATCH not in dict(what.axes):
@@ -89,7 +89,9 @@ def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputD
                 f'state_attributes["{path}"] has no axis "{BATCH}"; a state has a row for each sequence'
             )
         if path in publication.inputs or f"{path}_n" in publication.outputs:
-            raise WrongArguments(f'the attribute "{path}" becomes the input "{path}" and the output "{path}_n": rename')
+            raise WrongArguments(
+                f'the attribute "{path}" becomes the input "{path}" and the output "{path}_n". Rename one of them'
+            )
     return attributes
 
 
@@ -253,7 +255,7 @@ def _own(
         return dict(found)
     one = found.get(path)
     if one is None or len(found) > 1:
-        raise WrongArguments(f'the attribute "{path}" holds a tree of tensors: describe it by StateTree()')
+        raise WrongArguments(f'the attribute "{path}" holds a tree of tensors. Describe it with StateTree()')
     if [size for _, size in one.axes] != [size for _, size in what.axes] or one.dtype != what.dtype:
         said, written = ([size if size != DYNAMIC else axis for axis, size in each.axes] for each in (what, one))
         raise WrongArguments(
@@ -292,7 +294,9 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
             return leaf
         where, found = ".".join((name, *path)), first.get(path)
         if not isinstance(found, Tensor):
-            raise WrongArguments(f'"{where}" is a tensor before a call, and none after it; a state keeps its structure')
+            raise WrongArguments(
+                f'"{where}" is a tensor before a call, but not after it. A state must keep its structure'
+            )
         before, one, other = (tuple(each.shape) for each in (found if begin is None else leaf, found, second[path]))
         rows = _rows_axis(where, before, one, other, (few.rows, more.rows))
         initial = None
@@ -315,7 +319,7 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
         )
     if not described:
         raise WrongArguments(
-            f'"{name}" holds no tensor after a call, so it is no state: what does forward write to it?'
+            f'"{name}" holds no tensor after a call, so it is not a state. What does forward write to it?'
         )
     return tree, described
 
@@ -327,13 +331,13 @@ def _rows_axis(where: str, before: _Shape, one: _Shape, other: _Shape, rows: tup
     if before != one or len(one) != len(other) or (of_rows and of_rows != differ):
         grown = (before, one) if before != one else (one, other)
         raise WrongArguments(
-            f'"{where}" grows: it is {list(grown[0])} before a call, or after a shorter one, and {list(grown[1])} '
-            "after it. A state keeps its size. Keep the last k steps, torch.cat([old, new], dim=1)[:, -k:], and mask "
-            "those before the first by a position that is a state, too"
+            f'"{where}" grows from {list(grown[0])} before a call, or after a shorter call, to {list(grown[1])}. A '
+            "state must keep its size. Keep the last k steps, torch.cat([old, new], dim=1)[:, -k:], and mask the "
+            "steps before the first one. For the mask, keep the position as a second state"
         )
     if len(of_rows) != 1:
         raise WrongArguments(
-            f'"{where}" has no axis of the rows: it is {list(one)} for {rows[0]} rows and {list(other)} for {rows[1]}. '
-            "Rows of a batch are independent sequences, so each needs a value of its own, (batch, …)"
+            f'"{where}" has no batch axis: its shape is {list(one)} for {rows[0]} rows and {list(other)} for '
+            f"{rows[1]}. The rows of a batch are independent sequences, so each row needs its own value, (batch, …)"
         )
     return of_rows[0]
