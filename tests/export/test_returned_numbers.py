@@ -15,7 +15,7 @@ RETURNS = {
     "lists of items": (decoded, r"an int of Python, .* Does forward call \.item\(\), .* Keep it a tensor"),
     "an array": (lambda scores: scores.argmax(-1).numpy(), r"an array of numpy, int64, .* \.numpy\(\)"),
     "a number beside": (lambda scores: (scores, float(scores.max())), r"a float of Python, .* float\(\)\? Keep"),
-    "a text": (lambda scores: (scores, "best"), r"a str of Python, .* only; return tensors, in tuples, dicts or"),
+    "a text": (lambda scores: (scores, "best"), r"a str of Python, .* only\. Return tensors, in tuples, dicts or"),
 }
 
 

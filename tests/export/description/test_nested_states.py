@@ -163,7 +163,7 @@ def zeros(rows):
 REFUSED = {
     "grows": (growing, lambda rows: torch.zeros(rows, 2, 3), r'"state" grows from \[2, 2, 3\] before a call'),
     "python int": (counted, lambda rows: {"h": zeros(rows), "n": 0}, '"state.n" is 0 before .* and 1 after'),
-    "no rows": (counted, lambda rows: {"h": zeros(rows), "n": torch.zeros(1)}, '"state.n" .* no axis of the rows'),
+    "no rows": (counted, lambda rows: {"h": zeros(rows), "n": torch.zeros(1)}, '"state.n" has no batch axis'),
     "other rows": (
         lambda x, state: (x, state + x),
         lambda n: zeros(n) + torch.arange(n)[:, None],
@@ -173,7 +173,7 @@ REFUSED = {
     "elsewhere": (
         lambda x, state: (x, [state["h"]]),
         lambda rows: {"h": zeros(rows)},
-        '"state.h" is .* and none after',
+        '"state.h" is a tensor before a call, but not after',
     ),
     "one more": (lambda x, state: (x, [state[0], x]), lambda rows: [zeros(rows)], '"state.1" is .* and none before'),
     "an object": (lambda x, state: (x, object()), lambda _: object(), "in tuples, lists, dicts and dataclasses"),

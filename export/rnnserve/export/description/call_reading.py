@@ -279,12 +279,12 @@ def _check_names(
         takes_more = {inspect.Parameter.VAR_KEYWORD, *([inspect.Parameter.VAR_POSITIONAL] if given is inputs else [])}
         if unknown is not None and not takes_more & kinds:
             raise WrongArguments(
-                f'{what} names "{unknown}", which is no parameter of {type(module).__name__}.forward; it has '
+                f'{what} names "{unknown}", which is not a parameter of {type(module).__name__}.forward; it has '
                 f"{', '.join(named) or 'none'}{_several_in_one(given, named)}"
             )
     twice = [name for name in constants if name in inputs]
     if twice:
-        raise WrongArguments(f'"{twice[0]}" is among inputs and among constants; a parameter is one of them')
+        raise WrongArguments(f'"{twice[0]}" is in both inputs and constants; name each parameter in only one of them')
     expected = [*named, *(name for name in inputs if name not in named)]
     if list(inputs) != [name for name in expected if name in inputs]:
         raise WrongArguments(f"inputs has the order {list(inputs)}; expected that of forward: {', '.join(expected)}")

@@ -61,7 +61,7 @@ def describe_model(publication: Publication) -> DescribedModel:
     module = _unwrapped(publication.module)
     given = publication.outputs
     if isinstance(given, str) or not given or len(set(given)) != len(given):
-        raise WrongArguments(f"outputs is {given!r}; expected the name of each tensor that forward returns, each once")
+        raise WrongArguments(f"outputs is {given!r}; expected a different name for each tensor that forward returns")
     with evaluating(module):
         read = read_call(module, publication)
     flat, described, states = read.module, read.described, read.states
