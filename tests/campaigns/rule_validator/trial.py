@@ -116,7 +116,7 @@ def _wrong_parts(
     }
     whole = attempt(session, inputs | {"lengths": np.full(4, 7)})
     first = attempt(parts, inputs | before | {"x": inputs["x"][:, :3], "lengths": np.full(4, 3)})
-    after = {state.initial.name: first.get(state.final.name) for state in found.states}
+    after = {state.initial.name: first[state.final.name] for state in found.states if first}
     second = attempt(parts, inputs | after | {"x": inputs["x"][:, 3:], "lengths": np.full(4, 4)})
     for tensor in outputs if whole and first and second else []:
         names = [axis.name for axis in tensor.axes]
