@@ -255,7 +255,7 @@ class Graph:
             [helper.make_tensor_value_info(name, *of) for name, of in zip(names, each, strict=True)]
             for names, each in zip((given, made), types, strict=True)
         ]
-        body, self._nodes = helper.make_graph(self._nodes, "body", *values), around
+        body, self._nodes = helper.make_graph(self._nodes, "body", values[0], values[1]), around
         return body
 
     def _few(self, known: Sequence[str], rank: int) -> list[str]:
