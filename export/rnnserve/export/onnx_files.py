@@ -42,11 +42,11 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     try:
         model = load_proto(path.read_bytes())
     except DecodeError:
-        raise WrongArguments(f"{path} is no ONNX model") from None
+        raise WrongArguments(f"{path} is not an ONNX model") from None
     if not model.graph.node:
-        raise WrongArguments(f"{path} is no ONNX model, or has no nodes")
+        raise WrongArguments(f"{path} is not an ONNX model, or has no nodes")
     if model.graph.sparse_initializer:  # onnx_ir drops them
-        raise WrongArguments(f"{path} keeps weights as sparse tensors; save it with dense ones")
+        raise WrongArguments(f"{path} keeps weights as sparse tensors. Save it with dense weights")
     outside = [path.parent / name for name in _external_files(model)]
     if sum(file.stat().st_size for file in outside if file.is_file()) > _LARGEST:
         raise WrongArguments(f"{path} has weights of more than 2 GiB in {outside[0].name}; a version has one file")
@@ -54,7 +54,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         onnx.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise WrongArguments(f"{path} is no valid ONNX model: {' '.join(str(error).split())}") from error
+        raise WrongArguments(f"{path} is not a valid ONNX model: {' '.join(str(error).split())}") from error
     return model
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kit.fronts import SETTINGS
+from kit.gateways import SETTINGS
 from kit.served import served
 from kit.waiting import PATIENCE, until
 
@@ -105,7 +105,7 @@ ROUTES = [
     ("POST", f"{M}/infer", b"{", 400, ERROR),
     ("GET", f"{M}/infer", None, 405, ERROR),
     ("GET", "/v2/nothing", None, 404, ERROR),
-    ("GET", "/v2/models/a%2Fb", None, 400, ERROR),
+    ("GET", "/v2/models/a%2Fb", None, 404, ERROR),
 ]  # fmt: skip
 
 

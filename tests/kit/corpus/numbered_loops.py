@@ -189,13 +189,13 @@ class Root(Scaled):
         return math.sqrt(t + 1)
 
 
-@refused(r"not that of fewer steps repeated.*torch\.cos")
+@refused(r"do not repeat the computation of fewer steps.*torch\.cos")
 class Squared(Scaled):
     def number(self, t, _):
         return (t**2 % 7 + t // 3) / 7
 
 
-@refused(r"not that of fewer steps repeated|no simple formula")
+@refused(r"do not repeat the computation of fewer steps|not a simple formula")
 class Cosine(Scaled):
     def number(self, t, n):
         return 0.5 * (1 + math.cos(math.pi * t / n))
@@ -227,13 +227,13 @@ class Share(Scaled):
         return 1 - t / n
 
 
-@refused(r"not that of fewer steps repeated", is_core=True)
+@refused(r"do not repeat the computation of fewer steps", is_core=True)
 class Threshold(Scaled):
     def number(self, t, n):
         return 1.0 if t / n < 0.3 else 0.5
 
 
-@refused(r"not that of fewer steps repeated")
+@refused(r"do not repeat the computation of fewer steps")
 class Condition(Scaled):
     def number(self, t, _):
         return float(t % 3 == 0) + int(t > 4) / 4
@@ -245,7 +245,7 @@ class AsTensor(Scaled):
         return 0.9 ** torch.tensor(float(t)) + torch.tensor(0.1 * t, dtype=torch.float64).float()
 
 
-@refused(r"not that of fewer steps repeated")
+@refused(r"do not repeat the computation of fewer steps")
 class AsTyped(Scaled):
     def number(self, t, _):
         whole = torch.as_tensor([0.3 * t, t], dtype=torch.int64)

@@ -122,7 +122,7 @@ class MakingTable(Stepping):
 
 
 @refused(
-    r"changes something outside of it, such as a global variable, with each call",
+    r"changes something outside itself, such as a global variable, with each call",
     is_core=True,
     is_located=False,
 )
@@ -134,7 +134,7 @@ class KeptGlobal(Stepping):
         return outputs
 
 
-@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
+@refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)
 class KeptInClass(Stepping):
     kept: Any = None
 
@@ -144,7 +144,7 @@ class KeptInClass(Stepping):
         return outputs
 
 
-@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
+@refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)
 class KeptInDefault(Stepping):
     def forward(self, x):
         return self.run(x)
@@ -155,7 +155,7 @@ class KeptInDefault(Stepping):
         return outputs
 
 
-@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
+@refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)
 class Written(Stepping):
     def forward(self, x):
         outputs = self.steps(x, TENSOR.expand(x.size(0), 4))
@@ -214,7 +214,7 @@ def in_functions():
 
 Inner, KeptInner = in_functions()
 right(Inner)
-refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)(KeptInner)
+refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)(KeptInner)
 
 
 HELD_OBJECTS = Family("held objects")
@@ -317,7 +317,7 @@ def dropping():
 HELD_OBJECTS.add(
     "dropout that eval does not reach",
     dropping,
-    refused=r"on `held\.cell`, `held\.drop`, which \.eval\(\) of the module does",
+    refused=r"on `held\.cell`, `held\.drop`, which .eval() on the module does",
     is_located=False,
 )
 

@@ -61,7 +61,7 @@ refuse(
 refuse(
     "state, batch first",
     lambda self, x: self.rnn(x, zeros(x, x.size(0), 2, 4))[0],
-    r"`encoder\.rnn`.*also where the input is batch-first",
+    r"`encoder\.rnn`.*even if the input is batch-first",
 )
 refuse(
     "state of a projection",
@@ -80,7 +80,7 @@ refuse(
 refuse(
     "bfloat16",
     lambda self, x: self.rnn(x.bfloat16())[0],
-    r"of `encoder\.rnn` is of torch\.bfloat16.*module\.float\(\)",
+    r"of `encoder\.rnn` is torch\.bfloat16.*module\.float\(\)",
     lambda: nn.GRU(3, 4).bfloat16(),
 )
 refuse("input of another dtype", lambda self, x: self.rnn(x.double())[0], r"torch\.float64; its weights")
@@ -174,7 +174,7 @@ def scripted_layer():
         return torch.jit.script(nn.LSTM(3, 4, batch_first=True))
 
 
-refuse("a quantized layer", plain, r"`encoder\.rnn` is a quantised module .*before quantisation", quantised_linear)
+refuse("a quantized layer", plain, r"`encoder\.rnn` is a quantized module .*before quantization", quantised_linear)
 refuse("a scripted layer", plain, r"`encoder\.rnn` is a TorchScript", scripted_layer)
 
 library = torch.library.Library("rnnserve_corpus", "DEF")
@@ -207,6 +207,6 @@ for name, (compute, said) in {
 refuse(
     "a compiled operator",
     lambda self, x: self.rnn(torch.ops.rnnserve_corpus.first(x, x.size(1)))[0],
-    r"calls rnnserve_corpus\.first\.default \(at refused_layers\.py:\d+\), an operator that is compiled",
+    r"calls rnnserve_corpus\.first\.default \(at refused_layers\.py:\d+\), a compiled operator",
     is_located=True,
 )

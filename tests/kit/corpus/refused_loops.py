@@ -147,7 +147,7 @@ def returns(self, x):
     return h
 
 
-@refused(r"not that of fewer steps repeated")
+@refused(r"do not repeat the computation of fewer steps")
 def another_module_in_each_step(self, x):
     h = x[:, 0]
     for t in range(x.size(1)):
@@ -155,7 +155,7 @@ def another_module_in_each_step(self, x):
     return h
 
 
-@refused(r"not that of fewer steps repeated", is_core=True)
+@refused(r"do not repeat the computation of fewer steps", is_core=True)
 def a_state_that_grows(self, x):
     h = x[:, :1]
     for t in range(x.size(1)):
@@ -196,7 +196,7 @@ def an_item_that_was_set(self, x):
     return torch.stack(steps, 1)
 
 
-@refused(r"not that of fewer steps repeated")
+@refused(r"do not repeat the computation of fewer steps")
 def all_items_while_they_are_set(self, x):
     steps = list(x.unbind(1))
     for t in range(x.size(1)):
@@ -240,7 +240,7 @@ first_apart("a first step apart of n // 2 + 1", lambda x: torch.cat([x[:, :1], x
 first_apart(
     "a first step apart of n // 3 + n",
     lambda x: torch.cat([x[:, 2::3], x], 1),
-    refused="not that of fewer steps repeated|fail for some",
+    refused="do not repeat the computation of fewer steps|fail for some",
     is_located=False,
 )
 first_apart("a first step apart of n - 1", lambda x: x[:, 1:], runs=((2, 2), (1, 7), (5, 3), (3, 40)))
@@ -261,7 +261,7 @@ def of_all_steps(name, change=lambda h, _: h, end=lambda h, _: h, **more):
 
 
 CONDITION = r"refused_loops\.py:\d+\) has a condition on the axis"
-UNLIKE = r"is exported as it is if its steps are alike|gives other values"
+UNLIKE = r"can be exported if all its steps do the same|returns other values"
 of_all_steps("a length", end=lambda h, x: h * (2 if x.size(1) > 256 else 1), refused=CONDITION)
 of_all_steps(
     "a condition on a large length", end=lambda h, x: h * (2 if x.shape[1] >= 12_000 else 1), refused=CONDITION

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from rnnserve.common import gateway_counts
-from rnnserve.common.gateway_counts import GatewayCounts
+from rnnserve.common.gateway_counts import REFUSED, GatewayCounts
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import OTHER, CountTable
 
@@ -66,7 +65,7 @@ class Totals:
     def of_gateway(self) -> list[float]:
         """Return the sum of the counts of the HTTP gateway's processes."""
         each = [gateway.numbers() for gateway in self.gateways]
-        return [sum(numbers) for numbers in zip([0.0] * gateway_counts.NUMBERS, *each, strict=True)]
+        return [sum(numbers) for numbers in zip([0.0] * len(REFUSED), *each, strict=True)]
 
     def sums(self) -> dict[tuple[str, str], Total]:
         """Return the totals by model and version, named as in `TableRow`."""
@@ -95,7 +94,7 @@ class Family(NamedTuple):
     """A family of metrics."""
 
     name: str
-    kind: str  # counter, gauge, histogram, summary, or unknown for Triton's (no _total)
+    kind: str  # counter, gauge, histogram, or unknown for Triton's (no _total)
     about: str
     samples: Callable[[Numbers], Samples]  # computes samples from a row's numbers
     labels: tuple[str, ...] = ()  # further labels of a row in this family
@@ -254,13 +253,6 @@ _OF_PROCESS = (
         {"ready": places.TOKENS_READ, "refused": places.TOKENS_NOT_READ},
     ),
     Family(
-        "rnnserve_drain_duration_seconds",
-        "summary",
-        "Seconds from the signal to leave or end until a process has answered all requests in flight; reported "
-        "for replaced workers.",
-        lambda numbers: [("_sum", {}, numbers[places.DRAIN_SECONDS]), ("_count", {}, numbers[places.DRAINS])],
-    ),
-    Family(
         "rnnserve_tls_not_after_timestamp_seconds",
         "gauge",
         "Expiry of the served certificate, in seconds since the epoch; only with TLS.",
@@ -295,20 +287,7 @@ _OF_GATEWAY = (
         "rnnserve_http_refusals_total",
         "Requests refused by the HTTP gateway itself, by HTTP status: invalid JSON, unknown route, too large.",
         "status",
-        gateway_counts.REFUSED,
-    ),
-    _labelled(
-        "rnnserve_http_connections_ended_total",
-        "Connections ended by the HTTP gateway: the client was too slow (late), another connection needed the "
-        "place (gave_way), there was no place (too_many), or the TLS handshake failed.",
-        "reason",
-        gateway_counts.ENDED,
-    ),
-    _labelled(
-        "rnnserve_http_tls_reloads_total",
-        "Reloads of the HTTP gateway's TLS files, per process; a refused reload changes nothing.",
-        "outcome",
-        gateway_counts.TLS_RELOADS,
+        REFUSED,
     ),
 )
 """Counts of the HTTP gateway's processes, from the rows of `gateway_counts`."""

@@ -12,8 +12,8 @@ from rnnserve.export.analysis import Verdict
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity.batching_safety import find_batching, walk_graph
-from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for
+from rnnserve.export.parity.verification import reference_of
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, MODEL, describe_file, dump_manifest, read_version
@@ -71,7 +71,7 @@ def test_step_at_which_the_padding_counts_is_named():
 def test_output_of_fewer_steps_must_be_zero_after_them():
     assert batching(MaskedSubsampled).mode == manifest_pb2.BATCHING_PADDED
     (reason,) = batching(Subsampled).reasons
-    assert reason.endswith("An output of fewer steps than its input has to be zero after them")
+    assert reason.endswith("An output with fewer steps than its input must be zero after them")
 
 
 class RareToken(nn.Module):
@@ -121,5 +121,5 @@ def test_verify_decides_the_claims_of_a_manifest_again(tmp_path):
     described.CopyFrom(describe_file(MODEL, data))
     (folder / MANIFEST).write_bytes(dump_manifest(manifest))
     checks = {check.name: check.failures for check in verify_version(folder, progress=False)}
-    failures = checks[f"{MODEL}: its graph does what {MANIFEST} says for all values"]
+    failures = checks[f"{MODEL}: its graph has the properties that {MANIFEST} records as proven"]
     assert "rows are apart is proven, but found refuted" in failures[0]

@@ -12,8 +12,8 @@ from onnx import helper, numpy_helper
 from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.parity import ParityError, prove
-from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity import ParityError, verify_parity
+from rnnserve.export.parity.verification import reference_of
 
 
 @functools.cache
@@ -81,7 +81,7 @@ def test_planted_fault_is_caught_and_named(name, plant, said, unsaid):
     changed = onnx.load_model_from_string(data)
     plant(changed)
     with pytest.raises(ParityError) as raised:
-        prove(model, None, changed.SerializeToString(), progress=False, reference=reference)
+        verify_parity(model, None, changed.SerializeToString(), progress=False, reference=reference)
     assert [part for part in said if part not in str(raised.value)] == []
     assert unsaid not in str(raised.value)
 
@@ -93,4 +93,4 @@ def test_model_of_other_weights_is_caught():
         module.head.bias += 1e-3
     model, _, reference = exported("mean")
     with pytest.raises(ParityError, match='onnx, step: "y"'):
-        prove(model, None, to_onnx(describe_model(describe(module))), progress=False, reference=reference)
+        verify_parity(model, None, to_onnx(describe_model(describe(module))), progress=False, reference=reference)
