@@ -35,7 +35,7 @@ def test_a_policy_whose_batch_of_1_is_frozen_in_shapes_is_folded(tmp_path):
     given = [value("obs", (1, 4)), value("h_in", (1, 1, 3))]
     made = [value("actions", (1, 2)), value("h_out", (1, 1, 3))]
     path = save(tmp_path, nodes, given, made, weights | {"first": [0], "shape": [1, 1, 3]})
-    done = adopted(path, tmp_path, fold="steps")
+    done = imported(path, tmp_path, fold="steps")
     assert [axis.name for axis in done.manifest.inputs[0].axes] == ["batch", "steps", "axis 1"]
     assert done.manifest.batching.mode == manifest_pb2.BATCHING_PADDED
     rows = [np.random.default_rng(count).standard_normal((count, 4)).astype(np.float32) for count in (2, 5, 1)]

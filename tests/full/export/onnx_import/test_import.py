@@ -123,12 +123,12 @@ def test_weights_in_a_second_file_move_into_the_version(tmp_path):
         size_threshold=0,
         convert_attribute=False,
     )
-    done = adopt(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
+    done = import_onnx(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
     served = onnx.load(done.published.folder / "model.onnx").graph.initializer
     assert all(map(np.array_equal, weights, map(onnx.numpy_helper.to_array, served)))
     (path.parent / "weights.bin").unlink()
     with pytest.raises(WrongArguments, match=r"weights\.bin"):
-        adopt(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
+        import_onnx(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
 
 
 def test_a_frozen_batch_is_told(tmp_path):
