@@ -288,6 +288,25 @@ def test_attribute_of_one_row_is_the_beginning_of_each_row(first):
         described(OneRow(first), inputs=inputs, outputs=["y"], states={}, state_attributes=["hidden"])
 
 
+class GroupedInputs(nn.Module):
+    """A policy that takes observations by name, and keeps its state as RSL-RL does."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.hidden = nn.GRUCell(3, 4), None
+
+    def forward(self, observations):
+        self.hidden = self.cell(observations["policy"], self.hidden)
+        return self.hidden
+
+
+def test_attribute_begins_as_it_was_after_the_trial_of_a_group_of_inputs():
+    module, inputs = GroupedInputs().eval(), {"observations": {"policy": X}}
+    model = described(module, inputs=inputs, outputs=["y"], states={}, state_attributes=["hidden"])
+    assert interface(model) == ({"hidden": [-1, 4]}, {"hidden_n": "hidden"})
+    assert module.hidden is None
+
+
 @pytest.mark.parametrize(
     ("attributes", "said"),
     [

@@ -26,6 +26,7 @@ from rnnserve.export.description.publication import (
 )
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import Call, Fixed, FlatModule, OfLengths, Omissible, Slot, slots_in
+from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.tensors import draw_sample, size_limits
 from rnnserve.export.trees import Path, Tree, leaves
 from rnnserve.protos.protocol_words import BATCH
@@ -176,7 +177,7 @@ class CallReader:
         call = self._call({}, kinds)
         drawn = {name: torch.from_numpy(array) for name, array in draw_sample(tensors, limits).items()}
         try:
-            with torch.no_grad():
+            with left_as_they_were(self._module), torch.no_grad():
                 FlatModule(self._module, call).called(dict.fromkeys(call.inputs) | drawn)
         except Exception:  # noqa: BLE001 - whatever the user's module raises
             return False

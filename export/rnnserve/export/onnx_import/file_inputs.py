@@ -6,7 +6,7 @@ Users supply facts that the file lacks (`Roles`). If facts are missing, one erro
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -313,40 +313,86 @@ def _constant(value: ir.Value, text: str) -> npt.NDArray[Any]:
 
 _ROWS = (3, 1, 5)
 _MOST = 48  # most choices of batch axes to try
+_MOST_OPENINGS = 16  # most ways to make frozen shapes dynamic to try
 _SIZES = (8, 16, 32, 64, 128, 160, 320, 512, 576, 4, 2, 1, 3, 5, 6, 12, 48, 80, 100, 240, 256, 400, 640)
 _LONG = (1024, 1280, 1600, 4000, 16000)
 """Sizes to try for the other axes, the same for all of them. Long sizes (audio samples) are for a single axis only."""
 _REFUSED = 200  # most characters of onnxruntime's reason in a message
 
 
+Opening = Mapping[tuple[int, ...], int]
+"""The position of the batch in shapes that the graph's Reshapes have as constants, such as 1 in (1, 1, 64)."""
+
+
+def openings(model: ir.Model) -> Iterator[Opening]:
+    """List the ways to make a batch of 1 dynamic that the exporter froze in shapes. The first way changes nothing."""
+    yield {}
+    nodes = (node for node in model.graph if node.op_type == "Reshape")
+    frozen = [shape for shape in dict.fromkeys(map(_frozen_shape, nodes)) if shape is not None]
+    places = ([at for at, size in enumerate(shape) if size == 1] for shape in frozen)
+    choices = itertools.product(*places) if frozen else ()
+    yield from (dict(zip(frozen, chosen, strict=True)) for chosen in itertools.islice(choices, _MOST_OPENINGS))
+
+
+def _frozen_shape(node: ir.Node) -> tuple[int, ...] | None:
+    """Return the shape that a Reshape has as a constant. None if its batch can't be one of the sizes."""
+    tensor = _tensor(node, 1)
+    shape = () if tensor is None else tuple(tensor.numpy().ravel().tolist())
+    return shape if 1 in shape and -1 not in shape else None
+
+
+def open_shapes(model: ir.Model, opening: Opening) -> None:
+    """Make the batch in frozen shapes dynamic, in place."""
+    opened: dict[tuple[int, ...], ir.Value] = {}
+    for node in model.graph:
+        shape = _frozen_shape(node) if node.op_type == "Reshape" else None
+        if shape is None or shape not in opening:
+            continue
+        if shape not in opened:
+            name = f"any_batch_{'_'.join(map(str, shape))}"
+            sizes = np.array(shape)
+            sizes[opening[shape]] = -1
+            opened[shape] = ir.Value(name=name, const_value=ir.tensor(sizes, name=name))
+            model.graph.register_initializer(opened[shape])
+        node.replace_input_with(1, opened[shape])
+
+
 class Found(NamedTuple):
     """A choice of batch axes with which the file runs."""
 
+    opening: Opening
     batches: Mapping[str, int]  # position of the batch axis, by input
     inputs: Sequence[manifest_pb2.Tensor]  # described with these batch axes
     sizes: Mapping[str, int]  # sizes of the other dynamic axes
 
 
 class BatchTrial:
-    """Runs a file unchanged (`alone`), and with every possible batch axis made dynamic (`together`).
+    """Runs a file unchanged, and with every possible batch axis made dynamic (`together`, in each of several ways).
 
     A choice of batch axes is valid only if each row of a batch has the same result as on its own.
     """
 
-    def __init__(self, inputs: Sequence[FileInput], alone: OnnxRunner, together: OnnxRunner, roles: Roles) -> None:
+    def __init__(
+        self,
+        inputs: Sequence[FileInput],
+        alone: OnnxRunner,
+        together: Iterable[tuple[Opening, OnnxRunner]],
+        roles: Roles,
+    ) -> None:
         self._inputs, self._alone, self._together, self._roles = inputs, alone, together, roles
         self._refused = ""  # onnxruntime's error for the first sizes that it refused
 
     def find(self, questions: Sequence[Question]) -> Found:
         """Find the batch axes. If there are none, raise an error with the open questions."""
         one_row = ""  # why rows can't share a batch, although the file runs with one row
-        for batches in itertools.islice(self._choices(), _MOST):
+        choices = ((*opened, batches) for opened in self._together for batches in self._choices())
+        for opening, together, batches in itertools.islice(choices, _MOST):
             described = describe_inputs(self._inputs, batches, self._roles.fixed)
             sizes = self._running_sizes(described)
             if sizes is None:
                 continue
-            found = Found(batches, described, sizes)
-            runs, change = self._run_together(found)
+            found = Found(opening, batches, described, sizes)
+            runs, change = self._run_together(together, found)
             # If every input names its batch axis, rows may depend on each other. Such a version is still served.
             if runs and (not change or all(each.is_called_batch for each in self._inputs)):
                 return found
@@ -365,7 +411,7 @@ class BatchTrial:
         ask([*questions, *unknown])
         raise WrongArguments(f"onnxruntime does not run it with one row of the tried sizes. {FROZEN} {refused}")
 
-    def _run_together(self, found: Found) -> tuple[bool, str]:
+    def _run_together(self, run: OnnxRunner, found: Found) -> tuple[bool, str]:
         """Whether a batch runs and returns one result per row.
 
         Also returns why it doesn't, or how batching changes the results by more than rounding.
@@ -375,7 +421,7 @@ class BatchTrial:
         for rows in (min(rows, most) for rows in _ROWS):
             inputs = draw_inputs(found.inputs, np.random.default_rng(rows), {**found.sizes, BATCH: rows})
             try:
-                together = self._together(inputs)
+                together = run(inputs)
                 alone = [self._alone(take_row(found.inputs, inputs, row)) for row in range(rows)]
             except RuntimeError as error:
                 return False, f"with {rows} rows, {error}"

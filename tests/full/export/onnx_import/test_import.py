@@ -111,8 +111,10 @@ def test_axes_are_renamed(tmp_path, capsys):
     assert said[-1] == "`rnnserve serve --allow-unproven` serves it"
 
 
-def test_external_data_is_refused(tmp_path, capsys):
+def test_weights_in_a_second_file_move_into_the_version(tmp_path):
+    """As torch.onnx.export(dynamo=True) writes them."""
     path = mean(tmp_path)
+    weights = [onnx.numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer]
     onnx.save_model(
         onnx.load(path),
         path,
@@ -121,10 +123,12 @@ def test_external_data_is_refused(tmp_path, capsys):
         size_threshold=0,
         convert_attribute=False,
     )
-    assert main(["import", str(path), "--name", "mean", "--repository", str(tmp_path / "repository")]) == 1
-    said = capsys.readouterr().err
-    assert "keeps weights outside the file, in weights.bin" in said
-    assert "save_as_external_data=False" in said
+    done = import_onnx(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
+    served = onnx.load(done.published.folder / "model.onnx").graph.initializer
+    assert all(map(np.array_equal, weights, map(onnx.numpy_helper.to_array, served)))
+    (path.parent / "weights.bin").unlink()
+    with pytest.raises(WrongArguments, match=r"weights\.bin"):
+        import_onnx(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
 
 
 def test_a_frozen_batch_is_told(tmp_path):
