@@ -32,18 +32,19 @@ class Asking:
         failed: What the others ended with.
     """
 
-    def __init__(self, ask: Callable[[], Mapping[str, Array]]) -> None:
+    def __init__(self, ask: Callable[[], Mapping[str, Array]], threads: int = 4) -> None:
         """Prepare.
 
         Args:
             ask: Function that asks one request; of several threads.
+            threads: How many.
         """
         self.answered = 0
         self.failed: list[Exception] = []
         self._ask_one = ask
         self._expected = ask()
         self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
+        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
 
     def __enter__(self) -> "Asking":
         for thread in self._threads:

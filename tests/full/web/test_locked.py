@@ -60,14 +60,6 @@ def test_no_route_answers_who_may_not(locked):
             assert locked.ask(path, tokens.elsewhere, method, body)[0] == 403
 
 
-def test_inference_asks_for_the_token(locked):
-    for _ in range(3):
-        status, _, text = locked.ask(f"/v2/models/{SIMPLE}/infer", locked.tokens.infer, "POST", BODY)
-        assert (status, json.loads(text)["model_name"]) == (200, SIMPLE)
-        for token, expected in ((locked.tokens.unknown, 401), (locked.tokens.elsewhere, 403), ("", 401)):
-            assert locked.ask(f"/v2/models/{SIMPLE}/infer", token, "POST", BODY)[0] == expected
-
-
 def test_no_other_spelling_protocol_or_header_leads_around_the_token(locked):
     infer = f"/v2/models/{SIMPLE}/infer"
     for path in (f"/{infer}", infer.upper(), f"{infer}/", f"/v2/x/..{infer[3:]}", f"http://localhost{infer}"):

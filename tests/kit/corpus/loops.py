@@ -120,16 +120,6 @@ def a_tensor_of_layers_changed_in_place(self, x):
     return torch.stack(outputs, 1), h
 
 
-@right
-def a_dict_and_a_count(self, x):
-    state, outputs = {"h": x.new_zeros(x.size(0), 4), "steps": 0}, []
-    for x_t in x.split(1, dim=1):
-        state["h"] = self.cell(x_t.squeeze(1), state["h"])
-        state["steps"] += 1
-        outputs.append(state["h"] / state["steps"])
-    return torch.stack(outputs, -1), state["h"]
-
-
 @core
 def masked_by_lengths(self, x):
     lengths, h = (x[:, :, 0] > -0.3).sum(1), x.new_zeros(x.size(0), 4)
@@ -178,23 +168,6 @@ def a_loop_within_a_loop(self, x):
             total = 0.5 * total + x[:, s] * x[:, t]
         totals.append(total)
     return torch.stack(totals, 1)
-
-
-@right
-def continue_and_a_nested_function(self, x):
-    outputs, use_all = [], False
-
-    def advance(h, t):
-        return torch.tanh(h + x[:, t : t + 1].squeeze(1))
-
-    h = torch.zeros(1, 3)
-    for t in range(x.size(1)):
-        h = advance(h, t)
-        if not use_all:
-            outputs.append(h)
-            continue
-        outputs.append(h * 2)
-    return torch.stack(outputs, 1), outputs[0], len(outputs) * x
 
 
 @right
