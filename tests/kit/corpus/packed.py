@@ -93,6 +93,12 @@ def values_of_steps(self, x, n):
     return self.rnn(of(packed, x.transpose(0, 1).reshape(-1, 3)))[1]
 
 
+@refused(field_read("data"), is_located=False)
+def by_their_number(self, x, n):
+    packed = self.pack(x, n)
+    return self.rnn(packed)[1] * (2 if packed.data.size(0) > 5 else 1)
+
+
 @core
 def packed_again_and_again(self, x, n):
     padded = pad(self.rnn(self.pack(x, n))[0], total_length=x.size(1))
