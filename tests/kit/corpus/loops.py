@@ -53,16 +53,6 @@ def a_list_of_layers_changed_in_place(self, x):
 
 
 @right
-def outputs_written_to_a_tensor(self, x):
-    batch, length, _ = x.shape
-    h, output = x.new_zeros(batch, 4), x.new_zeros(batch, length, 4)
-    for t in range(length):
-        h = self.cell(x[:, t], h)
-        output[:, t] = h
-    return output
-
-
-@right
 def from_the_last_to_the_first(self, x):
     length, h, g = x.size(1), x.new_zeros(x.size(0), 4), x.new_zeros(x.size(0), 4)
     outputs, more = [], []
@@ -78,17 +68,6 @@ def from_the_last_to_the_first(self, x):
         torch.stack(more[::-1], 1),
         torch.cat([torch.stack(more, 1), outputs[0][:, None]], 1),
     )
-
-
-@right
-def both_directions_in_one_loop(self, x):
-    forward, backward, length = [], [], x.size(1)
-    h = g = x.new_zeros(x.size(0), 4)
-    for t in range(length):
-        h, g = self.cell(x[:, t], h), self.cell(x[:, length - 1 - t], g)
-        forward.append(h)
-        backward.append(g)
-    return torch.stack([torch.cat(pair, -1) for pair in zip(forward, reversed(backward), strict=True)], 1)
 
 
 @right
@@ -138,15 +117,6 @@ def a_loop_for_each_layer(self, x):
             outputs.append(h)
         steps = outputs
     return torch.stack(steps, 1)
-
-
-@right
-def variables_that_are_read_after_the_loop(self, x):
-    h = x.new_zeros(x.size(0), 4)
-    for t, x_t in enumerate(x.unbind(1)):  # noqa: B007 - t is read after the loop
-        before = torch.sigmoid(h)
-        h = self.cell(x_t, h)
-    return before, h, x_t * t
 
 
 @right
@@ -211,14 +181,6 @@ def cat_to_what_is_there_on_either_side(self, x):
         after = torch.cat([after, x[None, :, t] * 2])
         before = torch.cat((x[None, :, t], before), 0)
     return after.transpose(0, 1), before.transpose(0, 1)
-
-
-@right
-def a_state_that_is_not_read_after_the_last_step(self, x):
-    h = c = x.new_zeros(x.size(0), 4)
-    for t in range(x.size(1)):
-        h, c = self.pair(x[:, t], (h, c))
-    return h
 
 
 @right

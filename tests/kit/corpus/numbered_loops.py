@@ -129,17 +129,6 @@ def the_last_item_of_a_list_read_after_a_loop_in_a_loop(self, x):
     return torch.stack(outputs, 1)
 
 
-@right
-def an_item_that_is_set_read_and_set_again_in_a_step(self, x):
-    outputs: list[Any] = [None] * x.size(1)
-    h = x.new_zeros(x.size(0), 4)
-    for t in range(x.size(1)):
-        outputs[t], h = h * 2, self.cell(x[:, t], h)
-        for _ in range(2):
-            outputs[t] = torch.cat([outputs[t], h[:, :1]], 1)
-    return torch.stack(outputs, 1), h
-
-
 STEP_NUMBERS = Family("numbers of steps", runs=((1, 1), (2, 2), (3, 33), (2, 100), (1, 3000)))
 """Numbers that a loop computes of the number of its step: in double precision, as Python does."""
 right, core, refused = STEP_NUMBERS.right, STEP_NUMBERS.core, STEP_NUMBERS.refused
@@ -194,12 +183,6 @@ class Literals(Scaled):
 
     def number(self, t, _):
         return torch.tensor([t / 10, 1.0, 0.5 * t])
-
-
-@right
-class Share(Scaled):
-    def number(self, t, n):
-        return 1 - t / n
 
 
 @refused(r"not that of fewer steps repeated", is_core=True)

@@ -3,7 +3,6 @@
 import collections
 import functools
 import warnings
-from typing import Any
 
 import torch
 from torch import nn
@@ -141,22 +140,6 @@ def one_tensor_in_a_list(self, x):
         h += x_t
         outputs.append(h)
     return torch.stack(outputs, 1)
-
-
-@right(runs=((2, 2), (1, 7), (5, 3), (3, 40)))
-def some_items_of_a_list(self, x):
-    outputs: list[Any] = [None] * x.size(1)
-    for t in range(1, x.size(1)):
-        outputs[t] = x[:, t]
-    return torch.stack(outputs[1:], 1)
-
-
-@right
-def an_item_that_was_set(self, x):
-    steps = list(x.unbind(1))
-    for t in range(1, x.size(1)):
-        steps[t] = steps[t] + steps[t - 1]
-    return torch.stack(steps, 1)
 
 
 @refused(r"torch\.vmap")

@@ -120,8 +120,6 @@ def after(name, function, **more):
 after("squeeze of one", lambda h: h.mean(1, keepdim=True).squeeze(1))
 after("halves", lambda h: torch.cat([h[:, : h.size(1) // 2].sum(1), h[:, h.size(1) // 2 :].sum(1)], 1))
 after("chunks of features", lambda h: torch.cat([part.amax(1) for part in h.chunk(2, 2)], 1), is_core=True)
-after("flattened", lambda h: h.reshape(h.size(0), -1).sum(1, keepdim=True))
-after("places", lambda h: (h * torch.arange(h.size(1))[None, :, None]).sum(1))
 after("shifted", lambda h: (h[:, 1:] - h[:, :-1]).sum(1))
 after("steps joined to rows", lambda h: h.reshape(h.size(0) * h.size(1), 4))
 after("two sizes that are read", lambda h: h.transpose(0, 1).reshape(h.size(1), h.size(0), 4))
