@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -147,14 +146,6 @@ def _change_release(name: str, value: object) -> Callable[[Path, KeyPair, KeyPai
         sign_payload(folder, key, statement)
 
     return apply
-
-
-def _other_version(folder: Path, *_: KeyPair) -> None:
-    """Put another version, with its signature, into the folder of this one."""
-    for path in folder.iterdir():
-        path.unlink()
-    for path in (folder.parents[1] / "source" / "7").iterdir():
-        shutil.copy(path, folder)
 
 
 def _more_than_a_list_of_files(statement: dict[str, Any]) -> None:
