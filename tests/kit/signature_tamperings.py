@@ -177,14 +177,6 @@ TAMPERINGS = {
         ),
         "the signature is not that of the key",
     ),
-    "wrong length in what is signed": Tampering(
-        _sign_encoded(lambda payload: b"DSSEv1 28 application/vnd.in-toto+json %d %s" % (len(payload) + 1, payload)),
-        "the signature is not that of the key",
-    ),
-    "encoding of model-signing 0.2": Tampering(
-        _sign_encoded(lambda payload: f"DSSEV1 28 application/vnd.in-toto+json {len(payload)} {payload!r}".encode()),
-        "the signature is not that of the key",
-    ),
     "payload signed without its encoding": Tampering(_sign_encoded(bytes), "the signature is not that of the key"),
     "SHA-1": Tampering(_other_hash, "the signature is not that of the key"),
     "two signatures": Tampering(_with_bundle(_twice), "has not one signature"),
@@ -197,9 +189,7 @@ TAMPERINGS = {
     "key id that writes into the log": Tampering(
         _hint(hint="x\n\x1b[2JERROR"), "the hint of publicKey is not a SHA-256"
     ),
-    "key id as long as a book": Tampering(_hint(hint="0" * 900_000), "the hint of publicKey is not a SHA-256"),
     "field as long as a book": Tampering(_bundle(**{"x" * 900_000: 0}), "which it may not have"),
-    "field that writes into the log": Tampering(_bundle(**{"\r\n": 0}), "which it may not have"),
     "certificate in place of a key": Tampering(
         _bundle(verificationMaterial={"certificate": {"rawBytes": ""}}), "verificationMaterial has no publicKey"
     ),
@@ -232,8 +222,6 @@ TAMPERINGS = {
         _with_statement(lambda statement: _resources(statement).append(_resources(statement)[0])), "twice"
     ),
     "a resource outside": Tampering(_resource(name="../x"), "not a plain file name"),
-    "a resource in a folder": Tampering(_resource(name="a/x"), "not a plain file name"),
-    "a resource without a name": Tampering(_resource(name=""), "not a plain file name"),
     "the bundle as its own resource": Tampering(_resource(name=BUNDLE), "not a plain file name"),
     "too many resources": Tampering(_with_statement(_more_than_a_list_of_files), "not a list of 1 to 64 files"),
     "no resources": Tampering(
@@ -273,10 +261,8 @@ TAMPERINGS = {
     "release of another format": Tampering(_change_release("format", 2), "its format is not 1"),
     "release changed": Tampering(_write(RELEASE, b"{}"), "release.json: is not the file that was signed"),
     "a file added": Tampering(_write("more.txt", b""), "more.txt: is not among the files that were signed"),
-    "a hidden file added": Tampering(_write(".gitignore", b""), ".gitignore: is not among the files"),
     "a file removed": Tampering(lambda folder, *_: (folder / "golden.npz").unlink(), "golden.npz: is missing"),
     "a file emptied": Tampering(_write("model.onnx", b""), "model.onnx: is not the file that was signed"),
-    "the manifest emptied": Tampering(_write("manifest.json", b""), "manifest.json: is not the file that was signed"),
     "a file that is a link": Tampering(_link, "golden.npz: is a link"),
     "a folder added": Tampering(lambda folder, *_: (folder / ".git").mkdir(), ".git: is a folder"),
     "config changed": Tampering(
