@@ -32,19 +32,18 @@ class Asking:
         failed: What the others ended with.
     """
 
-    def __init__(self, ask: Callable[[], Mapping[str, Array]], threads: int = 4) -> None:
+    def __init__(self, ask: Callable[[], Mapping[str, Array]]) -> None:
         """Prepare.
 
         Args:
             ask: Function that asks one request; of several threads.
-            threads: How many.
         """
         self.answered = 0
         self.failed: list[Exception] = []
         self._ask_one = ask
         self._expected = ask()
         self._stopping = threading.Event()
-        self._threads = [threading.Thread(target=self._ask) for _ in range(threads)]
+        self._threads = [threading.Thread(target=self._ask) for _ in range(4)]
 
     def __enter__(self) -> "Asking":
         for thread in self._threads:

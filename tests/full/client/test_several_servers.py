@@ -1,26 +1,11 @@
-"""Several servers that end while requests run, and names of servers in a list."""
+"""Names of servers in a list."""
 
 import socket
 
 import pytest
 
-from kit.asked_servers import Asking
-from kit.clients import addresses_of, counts, reach_all
-from kit.waiting import until
-from rnnserve.client import Client, Unavailable
+from rnnserve.client import Unavailable
 from rnnserve.client.endpoint import parse_endpoint
-
-
-def test_no_request_fails_while_servers_end(connect, servers):
-    client = connect(addresses_of(servers))
-    reach_all(client, servers)
-    threads = 4 if isinstance(client, Client) else 1
-    with Asking(lambda: client.infer("echo", {"input": [1.0]}), threads) as asking:
-        for each in servers[:2]:
-            each.stop.close()  # at once: calls in flight are lost
-        before = counts(servers)[2]
-        until(lambda: counts(servers)[2] > before + 20)
-    assert not asking.failed
 
 
 @pytest.mark.parametrize(
