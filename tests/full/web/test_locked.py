@@ -87,19 +87,6 @@ def test_metrics_need_their_role(locked):
             assert locked.ask(path, token, address=address)[0] == 200
 
 
-def test_the_page_and_its_files_are_open_and_tell_nothing(locked):
-    for path in ("/", "/static/page.js", "/static/page.css", "/static/icon.svg"):
-        for token in ("", locked.tokens.unknown, locked.tokens.metrics):
-            status, _, text = locked.ask(path, token)
-            assert status == 200
-            assert SIMPLE.encode() not in text
-    assert locked.ask("/static/no_such.js")[0] == 404
-    for path in ("/page/models", "/openapi.json", "/v2"):
-        assert locked.ask(path)[0] == 401
-    status, _, text = locked.ask("/page/models", locked.tokens.metrics)
-    assert (status, json.loads(text)["error"]) == (403, "this call requires another role: infer or admin")
-
-
 def test_our_clients_and_commands_bring_it(locked, tmp_path, capsys, monkeypatch):
     address = locked.process.address
     path = tmp_path / "token"
@@ -140,16 +127,6 @@ def test_commands_without_a_token_say_how_one_is_sent(locked, tmp_path, capsys, 
         (line,) = capsys.readouterr().err.splitlines()
         assert "a valid token is needed" in line
         assert "--token-file FILE or RNNSERVE_TOKEN_FILE" in line
-
-
-def test_a_file_that_all_can_read_stops_the_start(repository, tmp_path):
-    tokens = tokens_in(tmp_path)
-    tokens.path.chmod(0o644)
-    for more in ([], ["--workers", "2"]):
-        command = [*RNNSERVE, "serve", str(repository), "--grpc-port", "0", "--no-http", *more]
-        done = subprocess.run([*command, "--tokens", str(tokens.path)], capture_output=True, text=True, timeout=60)
-        assert done.returncode == 2 or done.returncode == 1
-        assert "is open to every user of this machine: chmod o-rw" in done.stderr
 
 
 def test_front_elsewhere_sends_its_own_token_where_a_client_sends_none(locked, tmp_path):

@@ -95,12 +95,6 @@ class Keeping(nn.Module):
         return y
 
 
-def written_in_place(_, x):
-    state = torch.zeros(3)
-    state[:2] = x[0, 0, :2]
-    return state
-
-
 def like_it(module, _):
     return torch.zeros_like(module.state)
 
@@ -112,7 +106,6 @@ def keep(name, ending, initial=(0.0, 0.0, 0.0), **more):
 KEPT = r"keeps \['state'\] from one call to the next"
 keep("put back to zeros like it", like_it)
 keep("left as computed", lambda module, _: module.state, refused=KEPT)
-keep("left as a place that the input is written to", written_in_place, refused=KEPT)
 keep("left as another shape than the first", lambda _, x: x.new_zeros(3), (0.0,))
 
 

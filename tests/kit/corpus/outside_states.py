@@ -17,9 +17,8 @@ __all__ = ["HELD_OBJECTS", "HOLDS", "OUTER_VARIABLES"]
 def now():
     """Describe the variables outside of the modules of this file."""
     holders = [STATE, COUNT, LOG, DICT, TABLE, TENSOR]
-    defaults = [InDefault.run.__defaults__, KeptInDefault.run.__defaults__]
     closures = [cell.cell_contents for cell in KeptInner.forward.__closure__ or ()]
-    return str([holders, defaults, closures, KeptInClass.kept])
+    return str([holders, KeptInDefault.run.__defaults__, closures, KeptInClass.kept])
 
 
 OUTER_VARIABLES = Family("outer variables", outside=now)
@@ -59,19 +58,6 @@ class InDict(Stepping):
         for t in range(x.size(1)):
             DICT["h"] = self.cell(x[:, t], DICT["h"])
             outputs.append(DICT["h"])
-        return torch.stack(outputs, 1)
-
-
-@core
-class InDefault(Stepping):
-    def forward(self, x):
-        return self.run(x)
-
-    def run(self, x, memory={}):  # noqa: B006 - that is what is tried
-        memory["h"], outputs = self.begun(x, None), []
-        for t in range(x.size(1)):
-            memory["h"] = self.cell(x[:, t], memory["h"])
-            outputs.append(memory["h"])
         return torch.stack(outputs, 1)
 
 
@@ -132,17 +118,6 @@ class Written(Stepping):
         outputs = self.steps(x, TENSOR.expand(x.size(0), 4))
         TENSOR.copy_(outputs[:, -1].mean(0, keepdim=True))
         return outputs
-
-
-@core
-class SetInLoop(Stepping):
-    def forward(self, x):
-        global STATE
-        STATE, outputs = self.begun(x, None), []
-        for t in range(x.size(1)):
-            STATE = self.cell(x[:, t], STATE)
-            outputs.append(STATE)
-        return torch.stack(outputs, 1)
 
 
 def in_function():
