@@ -1,4 +1,4 @@
-"""Records of parity: further architectures, recurrences that amplify rounding, seeds, threads and devices."""
+"""Records of parity: recurrences that amplify rounding, seeds, threads and devices."""
 
 import dataclasses
 
