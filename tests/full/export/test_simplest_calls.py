@@ -110,7 +110,7 @@ def test_a_forward_that_takes_tensors_in_its_own_way(modules, client, name):
 def test_a_bare_layer_with_its_states_is_published_with_a_script_and_served(tmp_path):
     torch.manual_seed(0)
     layer = nn.LSTM(8, 6).eval()
-    inputs = {"input": Floats("sequence", "batch", 8), "hx": {"h_0": STATE, "c_0": STATE}}
+    inputs: dict[str, Any] = {"input": Floats("sequence", "batch", 8), "hx": {"h_0": STATE, "c_0": STATE}}
     done = publish(
         layer,
         "lstm",
