@@ -10,7 +10,6 @@ from kit.inference_requests import arrays, request
 from kit.served import served
 from rnnserve.client import Client
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.artifact import MODEL, read_version
 from rnnserve.server.repository.findings import NATIVE, SCANNED
 
 NAME, BOTH_WAYS = "direction_stacked", "direction_bidirectional"
@@ -42,15 +41,6 @@ def test_metadata_say_which_graph_serves_and_why(stub):
     nodes = json.loads(said["nodes"])["CPUExecutionProvider"]
     assert "RNN" not in nodes
     assert nodes["Scan"] == 2
-
-
-def test_by_default_what_was_decided_when_it_was_published_serves(repository):
-    with served(repository, graph="auto") as server:
-        said = properties(server.stub)
-    decided = read_version(repository / NAME / "1").manifest.graph
-    assert decided.file == MODEL
-    assert (said["graph"], said["graph_reason"]) == (NATIVE, f"since {decided.reason}")
-    assert decided.reason == "an RNN operator of hidden size 16, below 32, is as fast as a loop"
 
 
 def test_answers_are_those_of_the_native_graph_but_for_the_last_bits(stub, repository):

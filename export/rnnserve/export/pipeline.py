@@ -195,7 +195,8 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
             bar.set_description(next(stages))
 
         advance(0)
-        model = describe_model(publication)
+        with left_as_they_were(publication.module):  # the export must not begin after the calls of the description
+            model = describe_model(publication)
         keeps_states = triton_keeps_states(publication, model.inputs, model.sizes)
         if repository.exists() and not repository.is_dir():
             raise ExportError(f"the repository {repository} is a file, expected a folder")

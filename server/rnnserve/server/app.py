@@ -119,7 +119,6 @@ class Server:
         self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
         self._announcing = threading.Lock()
         self._fitted = self._repository.generation  # at the last adjustment of the byte limit
-        self._ends_since: float | None = None
         self.stuck = ""
         self._is_stopping = threading.Event()
         self._watching = threading.Thread(target=self._watch_runs, name="run watch", daemon=True)
@@ -205,7 +204,6 @@ class Server:
 
     def say_not_ready(self) -> None:
         """Report from now on that this server isn't ready. It still serves requests."""
-        self._note_end()
         self._service.is_draining = True
         self._transport.health.drain()
 
@@ -224,12 +222,9 @@ class Server:
         self._checks.stop()
         if self._loading.ident is None:  # it never started (otherwise it ends with its check processes)
             self._checks.close()
-        self._note_end()
         seconds = self._settings.grace if grace is None else grace
         started = time.monotonic()
         left = self._transport.stop(seconds)
-        count_in_process(places.DRAIN_SECONDS, time.monotonic() - (self._ends_since or started))
-        count_in_process(places.DRAINS)
         rest = max(seconds - (time.monotonic() - started), 0.0) + _END_SECONDS
         left += [f"a run of {name}" for name in self._schedulers.close(rest)]
         if self._loading.is_alive():
@@ -237,11 +232,6 @@ class Server:
         if left:
             _log.warning("Did not end within the grace period of %g s, giving up: %s", seconds, ", ".join(left))
         return left
-
-    def _note_end(self) -> None:
-        """Record when this server first began to end."""
-        if self._ends_since is None:
-            self._ends_since = time.monotonic()
 
     def _load(self) -> None:
         self._loader.load(self._repository.models())

@@ -91,16 +91,8 @@ def _read_seconds(text: str) -> float:
     return seconds
 
 
-def _read_period(text: str) -> float:
-    seconds = _read_seconds(text)
-    if not seconds:
-        raise ValueError("the period must be more than 0 seconds")
-    return seconds
-
-
 _METAVARS: dict[Callable[[str], object], str] = {
     _read_count: "N",
-    _read_period: "SECONDS",
     _read_port: "PORT",
     _read_seconds: "SECONDS",
     _read_workers: "N",
@@ -163,12 +155,9 @@ class Settings:
     model_control: str = _option(
         _MODELS,
         "none",
-        "what can load and unload models at runtime: poll watches the repository's folder, explicit means "
-        "RepositoryModelLoad and RepositoryModelUnload",
+        "what can load and unload models at runtime: poll scans the repository's folder every 2 seconds, explicit "
+        "means RepositoryModelLoad and RepositoryModelUnload",
         choices=("none", "poll", "explicit"),
-    )
-    poll: float = _option(
-        _MODELS, 2.0, "with --model-control poll: seconds between scans of the repository's folder", _read_period
     )
     load_model: str = _option(
         _MODELS,
@@ -303,6 +292,8 @@ class Settings:
     graph: str = "auto"
     """Which graph to run if a model has two: "native" (model.onnx) or "scan" (model.scan.onnx). "auto" uses the choice
     made at publication."""
+    poll: float = 2.0
+    """Seconds between scans of the repository's folder with `model_control` "poll"."""
     max_run: float = 8.0
     """Seconds that an inference call may take in addition to ten times its measured cost. Beyond it: the server is
     neither ready nor live, and a worker is replaced."""

@@ -13,7 +13,7 @@ def test_workers_follow_the_folder(tmp_path):
     root = tmp_path / "repository"
     publish_tiny(root, "scale", 1, 1.5)
     with (
-        served(root, "process", workers=2, model_control="poll", poll=0.2) as server,
+        served(root, "process", workers=2, model_control="poll") as server,
         Load(server.port, 4, reconnect=False, call=call_for_factor).running() as load,
     ):
         assert answers(server.port) == {("1", 1.5)}

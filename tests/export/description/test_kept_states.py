@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rnnserve.export import Floats, Publication, UnsupportedModule, WrongArguments, export_onnx
+from rnnserve.export import Floats, Publication, UnsupportedModule, WrongArguments, export_onnx, publish
 from rnnserve.export.description.described_model import describe_model
 
 
@@ -99,3 +99,22 @@ def test_defaults_of_parameters_are_no_kept_state():
     names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y", "state_n"]}
     with pytest.raises(UnsupportedModule, match=r"changes \['module\.calls'\] with each call"):
         export_onnx(Rows(Decaying(counts=True)).eval(), (torch.ones(2, 4, 3),), **names, dynamic_shapes=({0: "batch"},))
+
+
+class Warming(nn.Module):
+    """Answers in another way from the third call on, so that only its first calls show that it counts them."""
+
+    calls = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.layer(x)[0] * (1 if self.calls < 3 else 2)
+
+
+def test_calls_of_the_description_do_not_hide_that_a_module_counts_calls(tmp_path):
+    with pytest.raises(UnsupportedModule, match=r"changes \['calls'\] with each call"):
+        publish(Warming().eval(), "m", repository=tmp_path, inputs=X, outputs=["y"], progress=False)

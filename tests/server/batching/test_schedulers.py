@@ -125,17 +125,6 @@ def test_requests_that_arrive_during_a_run_are_the_next_batch(scheduler, model, 
     assert model.batches == [[1], [2, 3, 4]]
 
 
-def test_full_queue_refuses_at_once(scheduler, model, hold):
-    hold()
-    waiting = [Caller(number) for number in range(2, 6)]
-    for caller in waiting:
-        scheduler.submit(caller)
-    with pytest.raises(QueueFull, match="slow: 4 requests are already pending"):
-        scheduler.submit(Caller(6))
-    model.may_go.set()
-    assert_answered(*waiting)
-
-
 def test_close_answers_the_queue_and_takes_nothing_new(scheduler, model, hold):
     first, second = hold(), Caller(2)
     scheduler.submit(second)

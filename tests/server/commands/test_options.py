@@ -31,7 +31,7 @@ OTHER = {
     "max_sequence": ("10", '"10"', 10), "max_sequences": ("13", "1_3", 13),
     "sequence_idle": ("3.5", "3.5", 3.5), "share_sequences": ("", "true", True),
     "allow_non_finite": ("", "true", True), "allow_unproven": ("", "true", True),
-    "model_control": ("explicit", '"explicit"', "explicit"), "poll": ("2.5", "2.5", 2.5),
+    "model_control": ("explicit", '"explicit"', "explicit"),
     "load_model": ("*", '"*"', "*"),
     "ready": ("all", '"all"', "all"), "load_timeout": ("0.5", "0.5", 0.5),
     "drain": ("1.5", "1.5", 1.5), "grace": ("0.25", "0.25", 0.25), "max_connection_age": ("0", "0", 0.0),

@@ -5,7 +5,6 @@ import json
 import grpc
 import numpy as np
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.utils import deserialize_bytes_tensor
 
 from kit.inference_requests import arrays, request
@@ -32,7 +31,7 @@ def infer(stub, name, sent, *outputs, **kwargs):
     return arrays(stub.ModelInfer(request(name, sent, outputs, **kwargs)))
 
 
-def test_server_and_models_are_live_and_ready(stub, channel):
+def test_server_and_models_are_live_and_ready(stub):
     assert stub.ServerLive(pb.ServerLiveRequest()).live
     assert stub.ServerReady(pb.ServerReadyRequest()).ready
     for name in SHAPES:
@@ -40,10 +39,6 @@ def test_server_and_models_are_live_and_ready(stub, channel):
             assert stub.ModelReady(pb.ModelReadyRequest(name=name, version=version)).ready
     for name, version in (("direction_simpel", ""), ("", ""), ("direction_simple", "2"), ("direction_simple", "x")):
         assert not stub.ModelReady(pb.ModelReadyRequest(name=name, version=version)).ready
-    health = health_pb2_grpc.HealthStub(channel)
-    for name in ("", "inference.GRPCInferenceService"):
-        answer = health.Check(health_pb2.HealthCheckRequest(service=name))  # type: ignore[attr-defined]
-        assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
 def test_server_metadata_name_the_extensions(stub):
@@ -152,15 +147,6 @@ def test_output_is_zeros_after_the_length_of_each_row(stub):
     assert not answer["output"][:, 2:].any()
     assert answer["output"][0, 1].any()
     np.testing.assert_array_equal(answer["h_n"][0, 0], answer["output"][0, 1])
-
-
-def test_sequence_in_two_parts_equals_the_whole(stub):
-    whole = infer(stub, "direction_stacked", {"input": walks(2, 9)})
-    first = infer(stub, "direction_stacked", {"input": walks(2, 9)[:, :4]})
-    second = {"input": np.ascontiguousarray(walks(2, 9)[:, 4:]), "h_0": first["h_n"]}
-    rest = infer(stub, "direction_stacked", second)
-    for name in ("h_n", "logits"):
-        np.testing.assert_array_equal(rest[name], whole[name])
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelMetadata", "ModelConfig"])

@@ -59,6 +59,7 @@ FORMER: Mapping[str, str] = {
     "max_streams": "8,192 streams may be open; share one among sequences",
     "max_wrong_tokens": "wrong tokens lock out no address; limit rates in a proxy such as Envoy",
     "no_triton_metrics": "drop the names nv_inference_… in Prometheus (metric_relabel_configs)",
+    "poll": "with --model-control poll, the repository's folder is scanned every 2 seconds",
     "refused_signatures": "delete the folders of revoked versions, and leave revoked keys out of --require-signature",
     "session_age": "a session may wait for a day; replace the key of --session-key to end sessions sooner",
     "signature_record": "any signed version may serve; delete the folders of those that must not",

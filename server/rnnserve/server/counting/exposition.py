@@ -95,7 +95,7 @@ class Family(NamedTuple):
     """A family of metrics."""
 
     name: str
-    kind: str  # counter, gauge, histogram, summary, or unknown for Triton's (no _total)
+    kind: str  # counter, gauge, histogram, or unknown for Triton's (no _total)
     about: str
     samples: Callable[[Numbers], Samples]  # computes samples from a row's numbers
     labels: tuple[str, ...] = ()  # further labels of a row in this family
@@ -252,13 +252,6 @@ _OF_PROCESS = (
         "Reloads of the token file or the file of client roles, per process; a refused reload changes nothing.",
         "outcome",
         {"ready": places.TOKENS_READ, "refused": places.TOKENS_NOT_READ},
-    ),
-    Family(
-        "rnnserve_drain_duration_seconds",
-        "summary",
-        "Seconds from the signal to leave or end until a process has answered all requests in flight; reported "
-        "for replaced workers.",
-        lambda numbers: [("_sum", {}, numbers[places.DRAIN_SECONDS]), ("_count", {}, numbers[places.DRAINS])],
     ),
     Family(
         "rnnserve_tls_not_after_timestamp_seconds",

@@ -141,10 +141,8 @@ def test_counts_outlive_a_restart_of_all_workers(scraped):
     server.send(signal.SIGHUP)
     until(lambda: scrape(by_port)['rnnserve_config_reload_total{outcome="ready"}'] == 1)
     until(lambda: not old & set(server.workers()))
-    until(lambda: scrape(by_port)["rnnserve_drain_duration_seconds_count"] == 2)
     after = scrape(by_port)
     assert requests(after) == requests(before)
-    assert 0 < after["rnnserve_drain_duration_seconds_sum"] < PATIENCE
     assert after["rnnserve_requests_in_flight"] == 0
     (said,) = [name for name in after if name.startswith("rnnserve_model_info") and f'"{SIMPLE}"' in name]
     told = dict(re.findall(r'(\w+)="([^"]*)"', said))
