@@ -172,7 +172,8 @@ class EachStep(nn.Module):
         return torch.stack(outputs, 1)
 
 
-HELD_VALUES = Family("held values", arguments=(floats("batch", "sequence", 4),))
+# Not beside modules that write to buffers: which values depend on no argument is found of the whole export.
+HELD_VALUES = Family("held values", arguments=(floats("batch", "sequence", 4),), together=4)
 
 
 def asks(way):
