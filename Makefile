@@ -135,6 +135,7 @@ mutants: setup ## change the code in one place at a time; print the changes that
 	$(CAMPAIGN) campaigns.mutants judge $(MUTANTS_FLAGS)
 
 fuzz: setup ## read mutated inputs, and send mutated requests to both transports, for half an hour
+	$(PYTEST) tests/campaigns/fuzzing
 	$(CAMPAIGN) campaigns.fuzzing read --inputs $(FUZZ_INPUTS)
 	$(CAMPAIGN) campaigns.fuzzing differential --requests $(FUZZ_REQUESTS)
 
@@ -144,8 +145,8 @@ operators: setup ## try every operator of torch on the values where operators go
 rules: setup ## try the rules of the graph analysis on drawn graphs, for RULES_SECONDS; print wrong, weak and missing ones
 	$(CAMPAIGN) campaigns.rule_validator --seconds $(RULES_SECONDS)
 
-conformance: setup ## try the server with the clients that people have, from package registries; print what works
-	$(CAMPAIGN) campaigns.conformance $(CONFORMANCE_FLAGS)
+conformance: setup ## try the server with the clients that people have, from package registries
+	$(PYTEST) -v -rs tests/campaigns/conformance $(CONFORMANCE_FLAGS)
 
 format: setup ## format the code
 	$(BIN)/ruff check --fix .

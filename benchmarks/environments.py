@@ -63,7 +63,6 @@ TRITON = Environment(_ROOT / ".venv-bench", ("nvidia-pytriton==0.7.0", "numpy<2"
 _ONNX = ("numpy==2.4.6", "onnxruntime==1.32.0")
 MOSEC = Environment(_ROOT / ".venv-bench-mosec", ("mosec==0.9.8", *_ONNX), "mosec")
 LITSERVE = Environment(_ROOT / ".venv-bench-litserve", ("litserve==0.2.19", *_ONNX), "LitServe")
-BENTOML = Environment(_ROOT / ".venv-bench-bentoml", ("bentoml==1.4.40", *_ONNX), "BentoML")
 MLSERVER = Environment(_ROOT / ".venv-bench-mlserver", ("mlserver==1.7.1", *_ONNX), "MLServer")
 PERF_ANALYZER = Environment(_ROOT / ".venv-perf", ("perf-analyzer==2.60.0",), "perf_analyzer")
 

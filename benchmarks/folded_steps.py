@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnserve.client import AsyncClient
-from rnnserve.export.adoption import Roles, adopt
+from rnnserve.export.onnx_import import Roles, import_onnx
 from rnnserve.server.settings import Settings
 from rnnserve.server.testing import serve
 
@@ -107,8 +107,8 @@ def main() -> None:
         file, repository = Path(folder) / "step.onnx", Path(folder) / "repository"
         _write(file)
         states = {"state_n": "state"}
-        adopt(file, "stepped", repository, Roles(states=states))
-        adopt(file, "folded", repository, Roles(states=states, fold="steps"))
+        import_onnx(file, "stepped", repository, Roles(states=states))
+        import_onnx(file, "folded", repository, Roles(states=states, fold="steps"))
         sounds = np.random.default_rng(0).standard_normal((args.streams, args.steps, _SAMPLES), np.float32)
         with serve(repository, Settings(provider="cpu", allow_unproven=True)) as server:
             ways: dict[str, Callable[[], np.ndarray]] = {

@@ -118,9 +118,7 @@ def _read_protocol(fields: Mapping[str, str], body: bytes) -> Logits:
 
 
 def _read_json(_: Mapping[str, str], body: bytes) -> Logits:
-    """Read {"logits": …}, or the bare list of BentoML."""
-    found = json.loads(body)
-    return np.array(found["logits"] if isinstance(found, dict) else found, "<f4")
+    return np.array(json.loads(body)["logits"], "<f4")
 
 
 def _read_bytes(_: Mapping[str, str], body: bytes) -> Logits:

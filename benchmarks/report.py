@@ -156,7 +156,7 @@ def _limit_lines(rounds: Rounds, metric: str) -> list[str]:
     """Compare the fast path with its bounds in a line, with the load that one core of the HTTP gateway carries."""
     front = median_of_rounds(rounds, HTTP, FRONT_CPU_METRIC)
     if front:
-        return [f"a core of the front carries {1e6 / front:,.0f} requests/s"]
+        return [f"a core of the gateway carries {1e6 / front:,.0f} requests/s"]
     ratios = [
         (name, median_ratio(rounds, FAST_PATH, name, metric)) for name in rounds if name in (*MODEL_LIMITS, CONSTANT)
     ]

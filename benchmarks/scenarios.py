@@ -4,7 +4,6 @@ import dataclasses
 
 from benchmarks.server_names import (
     ALONE,
-    BENTOML,
     BESIDE_HTTP,
     BESIDE_JSON,
     CONSTANT,
@@ -97,7 +96,7 @@ class Scenario:
     turns: int = 1
 
 
-CPU_METRIC, FRONT_CPU_METRIC = "CPU µs", "front CPU µs"
+CPU_METRIC, FRONT_CPU_METRIC = "CPU µs", "gateway CPU µs"
 """The server's processor time per request, for all its processes and for its HTTP processes. It depends less on other
 work on the machine than rates do."""
 
@@ -199,7 +198,7 @@ SCENARIOS = (
         (4, 4),
         _HTTP_METRICS,
         LoadSettings("json", in_flight=32, connections=32, warm_up=0.0, seconds=1.5),
-        (*HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE, BENTOML),
+        (*HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE),
         turns=2,
     ),
     Scenario(
@@ -324,7 +323,7 @@ GOALS = (
     PerformanceGoal("one_sequence", "p50 ms", against=TRITON_SEQUENCES, at_most=0.5),
     *(
         PerformanceGoal("http_json", "requests/s", server=HTTP, against=peer, at_least=least)
-        for peer, least in ((LITSERVE, 4), (MLSERVER, 4), (BENTOML, 4), (MOSEC, 0.5), (TRITON_HTTP, 0.8))
+        for peer, least in ((LITSERVE, 4), (MLSERVER, 4), (MOSEC, 0.5), (TRITON_HTTP, 0.8))
     ),
     PerformanceGoal("http_binary", "requests/s", server=HTTP, against=MOSEC, at_least=0.5),
     PerformanceGoal("http_binary", "requests/s", server=HTTP, against=TRITON_HTTP, at_least=0.8),

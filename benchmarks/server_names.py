@@ -5,8 +5,8 @@ NATIVE = "rnnserve (native)"
 TRITON, TRITON_RAGGED, TRITON_SEQUENCES = "Triton", "Triton ragged", "Triton sequences"
 GRPC_AIO, GRPC_SERVER, CONSTANT = "grpc.aio", "grpc.server", "fast path, constant"
 
-HTTP, HTTP_TWO, BESIDE_HTTP = "rnnserve (HTTP)", "rnnserve (HTTP), 2 fronts", "rnnserve (fast path), HTTP idle"
-TRITON_HTTP, MOSEC, LITSERVE, MLSERVER, BENTOML = "Triton (HTTP)", "mosec", "LitServe", "MLServer", "BentoML"
+HTTP, HTTP_TWO, BESIDE_HTTP = "rnnserve (HTTP)", "rnnserve (HTTP), 2 gateways", "rnnserve (fast path), HTTP idle"
+TRITON_HTTP, MOSEC, LITSERVE, MLSERVER = "Triton (HTTP)", "mosec", "LitServe", "MLServer"
 WITH_TOKENS, UNASKED_TOKENS = "rnnserve (fast path), --tokens", "rnnserve (fast path), the same header"
 ALONE, BESIDE_JSON = "gRPC alone", "gRPC beside 16 MiB JSON"
 
@@ -28,5 +28,5 @@ ALL_SERVERS = (
     TRITON_SEQUENCES,
     *MODEL_LIMITS,
     *(WITH_TOKENS, UNASKED_TOKENS),
-    *(BESIDE_HTTP, *HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE, BENTOML),
+    *(BESIDE_HTTP, *HTTP_SERVERS, HTTP_TWO, MLSERVER, LITSERVE),
 )

@@ -36,7 +36,6 @@ ENVIRONMENTS: dict[str, Environment] = {
     server_names.MOSEC: environments.MOSEC,
     server_names.LITSERVE: environments.LITSERVE,
     server_names.MLSERVER: environments.MLSERVER,
-    server_names.BENTOML: environments.BENTOML,
 }
 """The environment of each peer, by its name."""
 
@@ -169,9 +168,6 @@ def _start_http_peer(
         command = [python, "-m", "benchmarks.peers.mosec_server", "--port", port, "--address", "127.0.0.1"]
     elif server == server_names.LITSERVE:
         command = [python, "-m", "benchmarks.peers.litserve_server", port]
-    elif server == server_names.BENTOML:
-        service = "benchmarks.peers.bentoml_service:WalkService"
-        command = [python, "-m", "bentoml", "serve", service, "--host", "127.0.0.1", "--port", port]
     else:
         _write_mlserver_settings(folder, scenario.model, onnx, int(port))
         command = [str(environment.python.with_name("mlserver")), "start", str(folder)]

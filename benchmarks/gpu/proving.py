@@ -18,7 +18,7 @@ from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import ParityError
 from rnnserve.export.onnx_runner import PROVIDERS
-from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity import OnnxRunner, verify_parity
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.pipeline import publish
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
@@ -150,7 +150,7 @@ def _prove(work: Path, device: str, subject: Subject) -> Iterable[Row]:
     what = f"every check of the proof, on {device}"
     try:
         model = describe_model(_publication(subject))
-        parity = prove(model, None, version.files[MODEL], progress=False, device=device).parity
+        parity = verify_parity(model, None, version.files[MODEL], progress=False, device=device).parity
     except ParityError as error:
         yield Row("proof", subject.name, what, FAILED, note=one_line(str(error)))
         return

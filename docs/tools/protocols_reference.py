@@ -11,7 +11,6 @@ from reference_text import cell, said_of_names, table
 from rnnserve.protos import protocol_words
 from rnnserve.protos.access_table import METHODS, ROLES, ROUTES, Need
 from rnnserve.web import app
-from rnnserve.web.errors import STATUSES
 
 _PROTOS = ("inference.proto", "health.proto")
 
@@ -119,4 +118,5 @@ def _type(schema: Mapping[str, Any]) -> str:
 
 def statuses() -> Iterator[str]:
     """Yield a table of HTTP's statuses."""
-    yield from table(("status", "meaning"), [(str(status), cell(said)) for status, said in STATUSES.items()])
+    said = _document()["components"]["responses"]["Error"]["x-statuses"]
+    yield from table(("status", "meaning"), [(status, cell(meaning)) for status, meaning in said.items()])

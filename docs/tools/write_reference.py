@@ -52,8 +52,8 @@ PARTS: MappingProxyType[str, Callable[[], Iterator[str]]] = MappingProxyType(
         "buckets": metrics_reference.buckets,
         "manifest": artifact_reference.manifest,
         "operators": _of_campaign("operator_grid.document", "document"),
-        "grpc-clients": _of_campaign("conformance.table", "documented_grpc_clients"),
-        "http-clients": _of_campaign("conformance.table", "documented_http_clients"),
+        "grpc-clients": _of_campaign("conformance.document", "documented_grpc_clients"),
+        "http-clients": _of_campaign("conformance.document", "documented_http_clients"),
     }
 )
 

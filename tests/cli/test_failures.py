@@ -6,7 +6,7 @@ import pytest
 
 from rnnserve.cli.failures import describe_os_error, explain
 
-MEMORY, THREADS = "there is not enough memory; is it limited", "no more threads can be started; is their number limited"
+MEMORY, THREADS = "there is not enough memory. Is it limited", "no more threads can be started. Is their number limited"
 
 
 def raised_from(error, cause=None, context=None):

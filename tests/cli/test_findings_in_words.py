@@ -33,14 +33,14 @@ def record():
 
 def test_report_has_what_was_proven_and_what_was_tried():
     lines = list(text_report(record(), "127.0.0.1:8001"))
-    at = lines.index("  batching  padded: requests of different lengths share a run")
+    at = lines.index("  batching  padded: requests of different lengths share a batch")
     for line, found in zip(
         lines[at + 1 :],
         [
-            "other rows: proven for all values",
-            'its padding: tried on drawn values, since no rule covers NonZero "0", NonZero "1", NonZero "2" and 2 more',
-            "rows in model.scan.onnx: proven",
-            "padding in model.scan.onnx: proven",
+            "row independence: proven for all values",
+            'tested with random values, because no rule covers NonZero "0", NonZero "1", NonZero "2" and 2 more',
+            "row independence in model.scan.onnx: proven",
+            "padding independence in model.scan.onnx: proven",
             'for "a", "h_n": proven',
             'for "y": refuted by the graph',
         ],
@@ -60,10 +60,14 @@ def test_report_says_whether_sequences_may_be_sent_in_parts():
         (
             manifest_pb2.Parts(reason="a mean"),
             [DECLARED],
-            ["cuts no sequence by itself", 'continue from "h_0"'],
+            ["does not cut sequences itself", 'continue from "h_0"'],
         ),
-        (manifest_pb2.Parts(reason="a", not_continued="Range counts"), [DECLARED], ["no declared state: Range counts"]),
-        (manifest_pb2.Parts(inputs=found), [DECLARED], ['"h_0", declared; "lstm.h", found', "by these alone"]),
+        (manifest_pb2.Parts(reason="a", not_continued="Range counts"), [DECLARED], ["declared states: Range counts"]),
+        (
+            manifest_pb2.Parts(inputs=found),
+            [DECLARED],
+            ['"h_0", declared; "lstm.h", inferred', "only through these states"],
+        ),
         (None, [DECLARED], []),
     ):
         lines = list(parts_in_words(manifest_pb2.Manifest(parts=parts, outputs=outputs)))

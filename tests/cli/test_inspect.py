@@ -20,7 +20,7 @@ from rnnserve.server.testing import serve
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory):
-    """Two models: token ids with lengths and a state, adopted; and a step model."""
+    """Two models: token ids with lengths and a state, imported; and a step model."""
     repository = tmp_path_factory.mktemp("inspected") / "repository"
     tokens = tensor("tokens", "INT64", "batch", "sequence", integers=manifest_pb2.IntegerRange(low=3, high=9))
     lengths = tensor("n", "INT64", "batch", lengths_of="sequence", default=manifest_pb2.DEFAULT_FULL_LENGTH)
@@ -68,7 +68,7 @@ def test_report_has_origin_tensors_batching_and_files(published, capsys):
     for line, expected in zip(
         lines[1:8],
         (
-            ("origin", "adopted", "--allow-unproven"),
+            ("origin", "imported", "--allow-unproven"),
             ("inputs", "tokens", "INT64", "(batch, sequence)", "values 3 to 8"),
             ("n", "(batch)", 'lengths of "sequence"; full length if a request leaves it out'),
             ("h_0", "FP32", "(layers: 1, batch, hidden: 2)", "zeros if a request leaves it out"),
@@ -117,7 +117,7 @@ def test_a_damaged_version_is_shown_as_such(published, tmp_path, capsys):
     assert main(["inspect", str(repository)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "step version 1"
-    assert lines[1].startswith("  CANNOT BE USED  golden.npz: is not the file that was published: ")
+    assert lines[1].startswith("  CANNOT BE USED  golden.npz: has changed since publication: ")
     assert "words version 1" in lines
     assert main(["inspect", str(repository), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)[0]["problem"].startswith("golden.npz: ")
@@ -128,7 +128,7 @@ def test_mistakes_are_one_line(tmp_path, published, capsys):
     assert capsys.readouterr().err.startswith("rnnserve inspect: there is no repository ")
     assert main(["inspect", str(published), "wrods"]) == 1
     assert capsys.readouterr().err == (
-        f"rnnserve inspect: there is no model 'wrods' in {published}; there are step, words; did you mean words?\n"
+        f"rnnserve inspect: there is no model 'wrods' in {published}; the models are step, words; did you mean words?\n"
     )
 
 

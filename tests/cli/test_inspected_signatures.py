@@ -37,19 +37,19 @@ def test_an_unsigned_version(repository, keys, capsys):
     assert inspected(repository, capsys) == (0, [], None)
     status, (line,), report = inspected(repository, capsys, "--public-key", str(keys[0].public))
     assert (status, report["holds"], report["problem"]) == (1, False, line)
-    assert line == "model.sig: the version is not signed; `rnnserve sign` signs it"
+    assert line == "model.sig: the version is not signed; sign it with `rnnserve sign`"
 
 
 def test_a_signed_version(repository, keys, capsys):
     publish_signed(repository, keys[0], sequence=3)
     status, lines, report = inspected(repository, capsys)
     assert (status, report["holds"], report["problem"]) == (0, None, "")
-    assert lines[0] == f"not verified: --public-key does that; by the key {keys[0].key.id}"
+    assert lines[0] == f"not verified; use --public-key; signed with the key {keys[0].key.id}"
     assert lines[1] == f"as good version 1, sequence 3, at {report['created']}"
     more = [word for key in keys for word in ("--public-key", str(key.public))]
     status, lines, verified = inspected(repository, capsys, *more)
     assert (status, verified) == (0, report | {"holds": True})
-    assert lines[0] == f"holds; by the key {keys[0].key.id}"
+    assert lines[0] == f"valid; signed with the key {keys[0].key.id}"
     assert lines[2:] == [f"signature {report['bundle_sha256']}", f"statement {report['statement_sha256']}"]
 
 
@@ -67,4 +67,4 @@ def test_tampered_version_does_not_hold(repository, keys, capsys, name):
 def test_a_key_that_is_none(repository, keys, capsys):
     publish_signed(repository, keys[0])
     assert main(["inspect", str(repository), "--public-key", str(keys[0].private)]) == 1
-    assert "holds no public key in PEM" in capsys.readouterr().err
+    assert "does not hold a public key in PEM" in capsys.readouterr().err

@@ -35,13 +35,13 @@ def test_a_release_alone(folder, capsys):
     assert main(["sign", str(folder), "--release-only"]) == 0
     assert (folder / RELEASE).exists()
     assert not (folder / BUNDLE).exists()
-    assert "is written, and to be signed" in capsys.readouterr().out
+    assert "sign it next" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda folder: (folder / "model.onnx").write_bytes(b""), "model.onnx: is not the file that was published"),
+        (lambda folder: (folder / "model.onnx").write_bytes(b""), "model.onnx: has changed since publication"),
         (lambda folder: (folder.parent / "config.pbtxt").unlink(), "config.pbtxt: is missing"),
         (lambda folder: (folder / "more").mkdir(), "more: is a folder"),
     ],
@@ -59,4 +59,4 @@ def test_a_folder_that_is_none_of_a_version(tmp_path, folder, at, capsys):
     """The model's, the repository's, or none: the message says what is wanted, and not that a file is missing."""
     key = make_key(tmp_path, "ours")
     assert main(["sign", str((folder / at).resolve()), "--key", str(key.private)]) == 1
-    assert "is not a version's folder, such as repository/sentiment/1" in capsys.readouterr().err
+    assert "is not the folder of a version; expected a path such as repository/sentiment/1" in capsys.readouterr().err

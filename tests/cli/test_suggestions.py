@@ -44,8 +44,8 @@ def test_misspelled_command_or_option_is_answered_with_the_right_one(capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "the command is missing; there are demo, train, export"),
-        (["--html", "x", "load"], "options follow it: `rnnserve load -"),
+        ([], "the command is missing; expected one of demo, train, export"),
+        (["--html", "x", "load"], "--html must follow the command: `rnnserve load -"),
         (["--verison"], "did you mean --version?"),
         (["serve"], "missing: REPOSITORY"),
         (["serve", "x", "--prot", "1"], "there is no option --prot; did you mean --grpc-port?"),

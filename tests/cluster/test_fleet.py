@@ -39,9 +39,9 @@ class FakeFleet(Fleet):
         self.log.append(("start", place, spec.repository))
         self.specs[place] = spec
 
-    def prove(self, place, spec):
-        self.log.append(("prove", place, spec.repository))
-        return "its proof failed" if spec.repository == "/refused" else ""
+    def try_server(self, place, spec):
+        self.log.append(("try", place, spec.repository))
+        return "its trial failed" if spec.repository == "/refused" else ""
 
     def stop(self, place):
         self.log.append(("stop", place, self.specs.pop(place).repository))
@@ -59,16 +59,16 @@ def test_roll_replaces_one_server_after_another():
     fleet = FakeFleet()
     lines = fleet.roll_to("/new")
     assert lines == [f"10.0.0.{place}:8001: proven, and in the place of 10.0.0.{place}:8001" for place in range(3)]
-    steps = [(("prove", place, "/new"), ("stop", place, "/models"), ("start", place, "/new")) for place in range(3)]
+    steps = [(("try", place, "/new"), ("stop", place, "/models"), ("start", place, "/new")) for place in range(3)]
     assert fleet.log == [step for each in steps for step in each]
     assert fleet.status().spec == ServerSpec("/new", revision=2)
 
 
 def test_update_that_would_not_serve_changes_nothing():
     fleet = FakeFleet()
-    with pytest.raises(ClusterError, match=r"10\.0\.0\.0:8001 serves as before.*its proof failed"):
+    with pytest.raises(ClusterError, match=r"10\.0\.0\.0:8001 serves as before.*its trial failed"):
         fleet.roll_to("/refused")
-    assert fleet.log == [("prove", 0, "/refused")]
+    assert fleet.log == [("try", 0, "/refused")]
 
 
 def test_server_that_does_not_serve_though_proven_gives_its_place_back():

@@ -137,7 +137,7 @@ def test_roll_changes_what_is_given(fleet, capsys):
         ]
 
 
-@pytest.mark.parametrize("refusal", [ClusterError("a server would not serve"), ClusterError("2 of 3 servers serve")])
+@pytest.mark.parametrize("refusal", [ClusterError("a server would refuse"), ClusterError("2 of 3 servers serve")])
 def test_a_roll_that_fails_is_one_line(fleet, refusal, capsys):
     fleet.refusal = refusal
     assert main(["ray", "roll"]) == 1

@@ -10,14 +10,13 @@ import pytest
 from kit.narrowed import BARE_PYTHON
 from kit.running_processes import is_running
 from kit.waiting import PATIENCE, until
-from rnnserve.common.child_process import LIFELINE, Backoff, ChildProcess, KeptProcess, exit_text
+from rnnserve.common.child_process import Backoff, ChildProcess, KeptProcess, exit_text
 
 SLEEPS = "import time; time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
 ECHOES = """
-import os, sys
-fd = int(sys.argv[1].partition("=")[2])
-while said := os.read(fd, 100): print(said.decode(), end="", flush=True)
+import os
+while said := os.read(0, 100): print(said.decode(), end="", flush=True)
 print("the end", flush=True)
 """
 
@@ -37,12 +36,11 @@ def test_end_is_within_the_time_limit(code, number):
     assert exit_text(child.status()) == f"signal {number.name}"
 
 
-def test_child_hears_what_it_is_told_and_the_end_of_its_lifeline():
-    child = ChildProcess([*BARE_PYTHON, ECHOES, LIFELINE], stdout=subprocess.PIPE, text=True)
+def test_child_hears_what_it_is_told_and_the_end_of_its_parent():
+    child = ChildProcess([*BARE_PYTHON, ECHOES], stdout=subprocess.PIPE, text=True)
     child.tell(b"listen\n")
     assert child.stdout.readline() == "listen\n"
-    os.close(child._lifeline)
-    child._lifeline = None
+    child._popen.stdin.close()
     assert child.stdout.readline() == "the end\n"
     assert child.wait(PATIENCE) == 0
     child.close()
@@ -70,11 +68,11 @@ def test_kept_process_is_started_again_until_it_is_to_end():
 
 def test_child_ends_with_the_process_that_started_it():
     code = (
-        "import sys, time\nfrom rnnserve.common.child_process import LIFELINE, ChildProcess\n"
+        "import sys, time\nfrom rnnserve.common.child_process import ChildProcess\n"
         f"child = ChildProcess([{sys.executable!r}, '-c', '''\n"
         "import sys, time\nfrom rnnserve.common.child_process import die_with_parent\n"
-        'die_with_parent(int(sys.argv[1].partition("=")[2]))\nprint(flush=True)\ntime.sleep(60)\n'
-        "''', LIFELINE], stdout=-1)\nchild.stdout.readline()\nprint(child.pid, flush=True)\ntime.sleep(60)\n"
+        "die_with_parent()\nprint(flush=True)\ntime.sleep(60)\n"
+        "'''], stdout=-1)\nchild.stdout.readline()\nprint(child.pid, flush=True)\ntime.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
         pid = int(parent.stdout.readline())

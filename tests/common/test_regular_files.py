@@ -1,4 +1,4 @@
-"""Files of a repository: regular, bounded, and inside of it, whatever their paths are swapped for."""
+"""Files of a repository must be regular, bounded and inside it, even if a path is replaced while it is read."""
 
 import os
 
@@ -11,11 +11,11 @@ from rnnserve.protos.artifact import read_version as read
 from rnnserve.protos.triton_config import CONFIG, ConfigError, read_config
 
 FILES = {MODEL: b"an ONNX model", GOLDEN: b"golden results"}
-LEADS_OUT = "is a link that leads out of the repository"
+LEADS_OUT = "is a link to a place outside the repository"
 
 
 def publish(folder):
-    """Write a model with one version, whose digests hold."""
+    """Write a model with one version and valid digests."""
     version = folder / "1"
     version.mkdir(parents=True)
     for name, data in FILES.items():
@@ -29,20 +29,20 @@ def publish(folder):
 
 
 def read_all(model, root):
-    """Read all that a server reads of a model."""
+    """Read every file of a model that a server reads."""
     read_config(model, root)
     for keep in (None, ()):  # files that are kept, and those of which the digests are checked only
         read(model / "1", keep, inside=root)
 
 
 def swap(path, other):
-    """Put a link into the place of a file or a folder."""
+    """Replace a file or a folder with a link."""
     path.rename(path.with_name(f"{path.name}.before"))
     path.symlink_to(other)
 
 
 @pytest.mark.parametrize("swapped", ["", "1", CONFIG, f"1/{MANIFEST}", f"1/{MODEL}", f"1/{GOLDEN}"])
-def test_a_link_that_is_made_after_any_check_is_found_when_the_file_is_open(tmp_path, swapped):
+def test_link_created_after_a_check_is_found_in_the_open_file(tmp_path, swapped):
     model, outside = publish(tmp_path / "repository" / "m"), publish(tmp_path / "outside" / "m")
     root = tmp_path / "repository"
     read_all(model, root)
@@ -72,15 +72,15 @@ def test_a_file_outside_is_not_read(tmp_path, monkeypatch):
             reading(tmp_path / "inside" / "file", 100, tmp_path / "inside")
 
 
-def test_what_is_no_regular_file_or_too_large(tmp_path):
+def test_special_and_large_files_are_refused(tmp_path):
     (tmp_path / "file").write_bytes(b"12345")
     assert read_regular(tmp_path / "file", 5) == b"12345"
-    with pytest.raises(FileTooLarge, match="has 5 bytes, and may have 4"):
+    with pytest.raises(FileTooLarge, match="has 5 bytes; the limit is 4"):
         read_regular(tmp_path / "file", 4)
     with pytest.raises(IsADirectoryError):
         read_regular(tmp_path, 5)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="is no regular file"):
+    with pytest.raises(OSError, match="is not a regular file"):
         read_regular(tmp_path / "pipe", 5)
     with pytest.raises(FileNotFoundError):
         read_regular(tmp_path / "a\0b", 5)

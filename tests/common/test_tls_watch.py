@@ -1,4 +1,4 @@
-"""New files for TLS are taken where they are good. What is wrong with others is told, and changes nothing."""
+"""The watch uses new valid TLS files, and logs invalid files without a change."""
 
 import datetime as dt
 
@@ -13,7 +13,7 @@ from rnnserve.common.tls_watch import TlsWatch
 
 
 class Watched:
-    """A watch, what it has used, and how often it has refused."""
+    """A watch, the files that it used, and how often it refused files."""
 
     def __init__(self, rotated):
         self.used, self.refused = [], 0
@@ -38,7 +38,7 @@ def log():
         yield log
 
 
-def test_what_stays_the_same_is_not_used_again(rotated, log):
+def test_unchanged_files_are_used_once(rotated, log):
     watched = Watched(rotated)
     rotated.replace(certificate=rotated.certificate)  # as it was
     watched.looks(3)
@@ -65,7 +65,7 @@ def years(first):
 
 
 def wrong_files(rotated):
-    """By what is wrong: the files, and the words of the log."""
+    """Invalid files, and the words of the log, by mistake."""
     certificate, key = rotated.issued()
     past = rotated.issued(**years(2020))
     future = rotated.issued(**years(2040))
@@ -107,7 +107,7 @@ def test_wrong_files_are_logged_once_and_change_nothing(tmp_path, log):
         log.records.clear()
 
 
-def test_files_that_are_gone_are_told(tmp_path, log):
+def test_missing_files_are_logged(tmp_path, log):
     rotated = RotatedFiles(tmp_path)
     watched = Watched(rotated)
     rotated.files.key.unlink()
@@ -116,7 +116,7 @@ def test_files_that_are_gone_are_told(tmp_path, log):
     assert f"cannot read {rotated.files.key}: No such file or directory" in log.messages[0]
 
 
-def test_a_pair_that_is_written_one_file_after_the_other_is_not_refused(tmp_path, log):
+def test_pair_written_one_file_at_a_time_is_used(tmp_path, log):
     rotated = RotatedFiles(tmp_path)
     watched = Watched(rotated)
     for _ in range(5):
@@ -130,8 +130,8 @@ def test_a_pair_that_is_written_one_file_after_the_other_is_not_refused(tmp_path
     assert len(watched.used) == 5
 
 
-def test_a_certificate_for_later_is_taken_when_it_is_time(tmp_path):
-    """OpenSSL has a clock of its own, which is not moved here: the certificate begins in three seconds."""
+def test_future_certificate_is_used_when_it_becomes_valid(tmp_path):
+    """The test can't change OpenSSL's clock, so the certificate begins in three seconds."""
     rotated = RotatedFiles(tmp_path)
     watched = Watched(rotated)
     begin = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=3)
@@ -142,7 +142,7 @@ def test_a_certificate_for_later_is_taken_when_it_is_time(tmp_path):
     assert dt.datetime.now(dt.UTC) >= begin
 
 
-def test_end_is_that_of_the_certificate_of_the_chain_that_ends_first(tmp_path):
+def test_end_is_the_earliest_end_in_the_chain(tmp_path):
     rotated = RotatedFiles(tmp_path)
     early, _ = rotated.issued(**years(2020))
     late, key = rotated.issued(**years(2040))

@@ -54,7 +54,7 @@ def test_what_has_no_room_is_left_out_and_counted(pipe):
     pipe.stream.write("after\n")
     *rest, note, after = (kept + pipe.read_to("after\n")).splitlines()
     assert after == "after"
-    assert note.endswith("lines left out here: they were not read as fast as they were written")
+    assert note.endswith("lines are missing here, because the log was not read as fast as it was written")
     assert rest == [line.rstrip() for line in LINES[: len(rest)]]
     assert len(rest) + int(note.split()[0].replace(",", "")) == len(LINES)
 

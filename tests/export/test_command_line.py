@@ -27,7 +27,7 @@ def test_export_summarizes_parity_and_signs_what_it_publishes(checkpoint, tmp_pa
     check_release(signed.release, checkpoint.name, 1, (version.parent / CONFIG).read_bytes())
     read_version(version, signed=signed.files)
     assert main(["inspect", str(repository), "--public-key", str(key.public)]) == 0
-    assert f"holds; by the key {key.key.id}" in capsys.readouterr().out
+    assert f"valid; signed with the key {key.key.id}" in capsys.readouterr().out
 
 
 def test_verify_prints_one_line_and_every_check_on_demand(exported, verified, capsys, monkeypatch):
@@ -70,9 +70,9 @@ def test_verify_checks_every_version(repository, version, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["nowhere"], "there is no repository nowhere; `rnnserve export` makes one"),
+        (["nowhere"], "there is no repository nowhere; create one with `rnnserve export`"),
         (["."], "there is no model in ."),
-        (["REPOSITORY", "other"], "there is no model 'other' in .*; there are direction_small"),
+        (["REPOSITORY", "other"], "there is no model 'other' in .*; the models are direction_small"),
     ],
 )
 def test_verify_names_what_it_cannot_find(repository, tmp_path, monkeypatch, capsys, words, message):

@@ -45,7 +45,7 @@ def swap_directions(model):
     change_weights(model, lambda array: array[::-1])
 
 
-GRU_OF_TAGGER = r'^the first operator whose result differs is GRU "cell" \(checked_files\.py:\d+\)$'
+GRU_OF_TAGGER = r'^the first operator with a different result is GRU "cell" \(checked_files\.py:\d+\)$'
 NONE = "^$"
 FAULTS = {
     "another formula": (wrong_reset, "linear_before_reset=0", GRU_OF_TAGGER),
@@ -152,15 +152,15 @@ def test_check_exits_with_0_when_the_file_is_right_and_with_1_when_it_is_not(tar
     model = exported(load_publications(f"{target}:one")[0])
     path.write_bytes(model.SerializeToString())
     assert main(["check", str(path), "--against", f"{target}:one"]) == 0
-    assert capsys.readouterr().out.startswith(f"{path} computes what the module computes, with differences up to ")
+    assert capsys.readouterr().out.startswith(f"{path} computes the same results as the module, with differ")
     wrong_reset(model)
     path.write_bytes(model.SerializeToString())
     assert main(["check", str(path), "--against", f"{target}:both", "--model", "one"]) == 1
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("FAULT    node ")
     assert "linear_before_reset=0" in said[0]
-    assert said[-2].startswith("the first operator whose result differs is ")
-    assert said[-1] == f"{path} does not compute what the module computes"
+    assert said[-2].startswith("the first operator with a different result is ")
+    assert said[-1] == f"{path} does not compute the same results as the module"
 
 
 def test_check_asks_for_one_of_several_models_and_refuses_what_is_not_onnx(target, tmp_path, capsys):
@@ -169,7 +169,7 @@ def test_check_asks_for_one_of_several_models_and_refuses_what_is_not_onnx(targe
     assert main(["check", str(path), "--against", f"{target}:both"]) == 1
     assert "has several models; choose one with --model: one, other" in capsys.readouterr().err
     assert main(["check", str(path), "--against", f"{target}:one"]) == 1
-    assert "is no ONNX model" in capsys.readouterr().err
+    assert "is not an ONNX model" in capsys.readouterr().err
 
 
 class Layers(nn.Module):
@@ -208,9 +208,9 @@ def changed(data, shape, *, op_type=None):
 @pytest.mark.parametrize(
     ("shape", "op_type", "named"),
     [
-        ((5,), None, r'^the first operator whose result differs is \w+ in "first" \(test_file_check\.py:\d+\)$'),
-        (None, "Tanh", r"^the first operator whose result differs is tanh \(test_file_check\.py:\d+\)$"),
-        ((1, 12, 4), None, r'^the first operator whose result differs is GRU "gru" \(test_file_check\.py:\d+\)$'),
+        ((5,), None, r'^the first operator with a different result is \w+ in "first" \(test_file_check\.py:\d+\)$'),
+        (None, "Tanh", r"^the first operator with a different result is tanh \(test_file_check\.py:\d+\)$"),
+        ((1, 12, 4), None, r'^the first operator with a different result is GRU "gru" \(test_file_check\.py:\d+\)$'),
     ],
     ids=["bias", "another function", "recurrent weights"],
 )
@@ -228,6 +228,6 @@ def test_a_right_export_has_none(layers):
 def test_publish_says_it(layers, tmp_path, monkeypatch):
     publication, _, data = layers
     monkeypatch.setattr(pipeline, "to_onnx", lambda _: changed(data, None, op_type="Tanh"))
-    with pytest.raises(ParityError, match=r"the first operator whose result differs is tanh \(test_file_check"):
+    with pytest.raises(ParityError, match=r"the first operator with a different result is tanh \(test_file_check"):
         publish(publication, repository=tmp_path, progress=False)
     assert not list(tmp_path.iterdir())

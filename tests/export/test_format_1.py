@@ -35,8 +35,8 @@ def test_it_verifies(version):
     checks = verify_version(version, progress=False)
     assert [check for check in checks if check.failures] == []
     names = {check.name for check in checks}
-    assert f"{GOLDEN}: {MODEL} gives its results" in names
-    assert f"parity: {SCRIPT} and {MODEL} compute the same" in names
+    assert f"{GOLDEN}: {MODEL} reproduces the results" in names
+    assert f"parity: {SCRIPT} and {MODEL} compute the same results" in names
 
 
 def test_the_server_loads_it(version):

@@ -6,8 +6,8 @@ import torch
 
 from kit.descriptions import describe_architecture
 from rnnserve.export.golden_cases import make_cases
-from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import replay_limits
+from rnnserve.export.parity.verification import reference_of
 from rnnserve.export.surroundings import one_thread
 from rnnserve.models import Architecture
 from rnnserve.protos.golden import replay

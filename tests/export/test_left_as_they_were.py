@@ -1,4 +1,4 @@
-"""A module, and the settings of the process, are as they were after publishing and exporting, and after failing to."""
+"""Publishing and exporting leave the module and the global state unchanged, even if they fail."""
 
 from typing import Any
 
@@ -21,14 +21,14 @@ def surroundings():
         yield
 
 
-def test_publishing_leaves_everything_as_it_was(module, tmp_path):
+def test_publishing_leaves_module_and_process_unchanged(module, tmp_path):
     before = everything(module)
     publish(described(module), repository=tmp_path, progress=False)
     assert_unchanged(before, everything(module))
 
 
 @pytest.mark.parametrize("calls", [0, 3])
-def test_so_does_publishing_a_module_that_fails_after_some_calls(module, calls, tmp_path):
+def test_publishing_leaves_them_unchanged_when_module_fails(module, calls, tmp_path):
     module.fails_after = calls
     before = everything(module)
     with pytest.raises((ExportError, ValueError)):  # its own error, where that comes after the description's trials
@@ -47,7 +47,7 @@ def test_so_does_publishing_a_module_that_fails_after_some_calls(module, calls, 
         pytest.param({"samples": [{"y": 1}]}, id="a sample of another model"),
     ],
 )
-def test_so_does_each_description_that_does_not_fit(module, changes, tmp_path):
+def test_publishing_leaves_them_unchanged_when_publication_is_invalid(module, changes, tmp_path):
     before = everything(module)
     with pytest.raises(ExportError):
         publish(described(module, **changes), repository=tmp_path, progress=False)
@@ -55,7 +55,7 @@ def test_so_does_each_description_that_does_not_fit(module, changes, tmp_path):
 
 
 @pytest.mark.parametrize("fails_after", [0, 10**9])
-def test_so_does_exporting_to_onnx(module, fails_after):
+def test_export_onnx_leaves_them_unchanged(module, fails_after):
     module.fails_after = fails_after
     before = everything(module)
     names: dict[str, Any] = {"input_names": ["x", "h_0"], "output_names": ["y", "h_n"]}

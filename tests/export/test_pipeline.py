@@ -17,7 +17,7 @@ from kit.machine_words import machine_words
 from rnnserve.export import ExportError, pipeline
 from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.parity import ParityError
-from rnnserve.export.parity.proof import Proof
+from rnnserve.export.parity.verification import Verification
 from rnnserve.export.pipeline import publish
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 from rnnserve.protos import manifest_pb2
@@ -124,9 +124,9 @@ def test_graph_that_fails_parity_is_not_published(checkpoint, tmp_path):
 
 @pytest.mark.usefixtures("exports_wrong_graph")
 def test_graph_that_fails_golden_tests_alone_is_not_published(checkpoint, tmp_path, monkeypatch):
-    unproven = Proof(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
-    monkeypatch.setattr(pipeline, "prove", lambda *_, **__: unproven)
-    with pytest.raises(ExportError, match="does not give the golden results, so nothing is published: case 0, step"):
+    unproven = Verification(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
+    monkeypatch.setattr(pipeline, "verify_parity", lambda *_, **__: unproven)
+    with pytest.raises(ExportError, match="the golden results, so nothing was published: case 0, step"):
         export(checkpoint, tmp_path / "repository")
     assert not (tmp_path / "repository").exists()
 
@@ -135,7 +135,7 @@ def test_graph_that_fails_golden_tests_alone_is_not_published(checkpoint, tmp_pa
 def test_config_that_does_not_fit_stops_the_export_at_once(checkpoint, repository):
     path = repository / checkpoint.name / CONFIG
     path.write_text(path.read_text().replace('"logits"', '"scores"'))
-    with pytest.raises(ArtifactError, match=f"^{CONFIG}: its outputs do not fit"):
+    with pytest.raises(ArtifactError, match=f"^{CONFIG}: the outputs do not match"):
         export(checkpoint, repository)
 
 
@@ -145,7 +145,7 @@ def test_name_that_no_model_may_have_stops_the_export_at_once(tmp_path):
         classifier = DirectionClassifier.of(Architecture(hidden=4))
     for name in ("../up", ".hidden", "-x", "a b"):
         save_checkpoint(tmp_path / "checkpoint", classifier, name=name, labels=LABELS)
-        with pytest.raises(ExportError, match="cannot be a model's folder: use letters"):
+        with pytest.raises(ExportError, match="cannot name a model's folder"):
             export(tmp_path / "checkpoint", tmp_path / "repository")
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 

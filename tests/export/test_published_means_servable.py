@@ -17,6 +17,6 @@ def test_version_that_a_server_refuses_is_not_published(tmp_path, monkeypatch):
 
     monkeypatch.setattr(pipeline, "describe_version", wrong)
     inputs = {"input": Floats("batch", "sequence", ("features", 3))}
-    with pytest.raises(ExportError, match=r"a server would not serve this version, so nothing is published: manifest"):
+    with pytest.raises(ExportError, match=r"a server would refuse this version, so nothing was published: manifest"):
         publish(nn.Tanh(), "model", repository=tmp_path, inputs=inputs, outputs=["y"], progress=False)
     assert not list(tmp_path.iterdir())

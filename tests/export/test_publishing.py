@@ -105,14 +105,14 @@ def test_export_tries_a_hundred_numbers_and_gives_up(model, monkeypatch, code):
         raise OSError(code, "taken")
 
     monkeypatch.setattr(Path, "rename", rename)
-    with pytest.raises(ExportError, match="others publish versions of model faster than a number can be taken"):
+    with pytest.raises(ExportError, match="other processes publish versions of model at the same time"):
         publish_version(model, files(), CONFIG_TEXT)
     assert len(attempts) == 100
     assert not model.exists()
 
 
 def test_config_that_no_server_reads_is_not_published(model):
-    with pytest.raises(ExportError, match=r"nothing is published: config\.pbtxt"):
+    with pytest.raises(ExportError, match=r"nothing was published: config\.pbtxt"):
         publish_tried(model, files(), 'name: "model" output { name: "{"1": "a"}" }\n')
     assert everything(model.parent) == {}
 
@@ -168,7 +168,7 @@ def test_remains_that_cannot_be_removed_are_named(tmp_path, monkeypatch):
     with pytest.raises(PublishingFailed) as failed:
         publish_version(model, files(), CONFIG_TEXT)
     (left,) = [path for path in model.iterdir() if path.name.startswith(".publishing-")]
-    assert str(failed.value).endswith(f"Nothing was published, and this was left behind and may be removed: {left}")
+    assert str(failed.value).endswith(f"these files were left behind, and you can remove them: {left}")
 
 
 WIDE = Architecture(cell="lstm", num_layers=2, bidirectional=True, features=3, hidden=5, classes=4)

@@ -19,8 +19,11 @@ RETURNS = {
     "tolist": (lambda scores: scores.argmax(-1).tolist(), r"an int of Python, .* with \.tolist\(\) \(at test_ret"),
     "an array": (lambda scores: scores.argmax(-1).numpy(), r"an array of numpy, int64, .* with \.numpy\(\) \(at "),
     "a number beside": (lambda scores: (scores, float(scores.max())), r"a float of Python, .* with float\(\) \(at "),
-    "a number of no tensor": (lambda scores: (scores, 3), r"an int of Python, and a model gives tensors only\. Keep"),
-    "a text": (lambda scores: (scores, "best"), r"a str of Python, .* only; return tensors, in tuples, dicts or"),
+    "a number of no tensor": (lambda scores: (scores, 3), r"an int of Python, but a model returns only tensors\. Keep"),
+    "a text": (
+        lambda scores: (scores, "best"),
+        r"a str of Python, .* only tensors\. Return tensors, in tuples",
+    ),
 }
 
 

@@ -86,9 +86,9 @@ def test_version_that_cannot_be_signed_is_not_published(model, key):
 
 
 def test_missing_key_or_package_is_named(tmp_path, key, monkeypatch):
-    with pytest.raises(ArtifactError, match="holds no private key in PEM"):
+    with pytest.raises(ArtifactError, match="does not hold a private key in PEM"):
         seal_with(key.public)
-    with pytest.raises(ExportError, match="no key"):
+    with pytest.raises(ExportError, match="without a key"):
         seal_with(None, tmp_path / "password")
     monkeypatch.setitem(sys.modules, "rnnserve.protos.signing.keys", None)
     with pytest.raises(ExportError, match=r"pip install '\.\[sign\]'"):

@@ -43,7 +43,7 @@ class Assigned(nn.Module):
     ("module", "description", "said"),
     [
         (Forward(), {"inputs": {"x": X}, "outputs": ["y"]}, "missing the required"),
-        (Assigned(), {"inputs": {"z": X}, "outputs": ["y"]}, "which is no parameter"),
+        (Assigned(), {"inputs": {"z": X}, "outputs": ["y"]}, "which is not a parameter"),
         (nn.LSTM(8, 6), {"inputs": {"input": X, "h_0": STATE}, "outputs": ["y"]}, '"hx": {"h_0"'),
         (nn.GRU(8, 6), {"inputs": [X], "outputs": ["y"]}, "expected a dict"),
         (nn.GRU(8, 6), {"inputs": {"hx": STATE, "input": X}, "outputs": ["y"]}, "has the order"),
@@ -51,13 +51,13 @@ class Assigned(nn.Module):
         (ByKeyword(), {"inputs": {"x": X}, "outputs": ["y"]}, '"y", which forward needs'),
         (SomeByKeyword(), {"inputs": {"y": X, "x": X}, "outputs": ["z"]}, "has the order"),
         (Variadic(), {"inputs": {}, "outputs": ["y"]}, "describes no tensor"),
-        (nn.Embedding(9, 4), {"inputs": {"input": X}, "outputs": ["y"]}, "forward does not take inputs as described"),
+        (nn.Embedding(9, 4), {"inputs": {"input": X}, "outputs": ["y"]}, "forward does not accept the described"),
         (
             nn.Embedding(9, 4),
             {"inputs": {"input": Integers("batch", high=10)}, "outputs": ["y"]},
-            "embedding has entries",
+            "number of embeddings",
         ),
-        (nn.GRU(8, 6), {"inputs": {"input": X}, "outputs": ["output"]}, "forward gives 2"),
+        (nn.GRU(8, 6), {"inputs": {"input": X}, "outputs": ["output"]}, "forward returns 2"),
     ],
 )
 def test_what_cannot_be_called_is_told_in_words(module, description, said, tmp_path):

@@ -34,6 +34,6 @@ def test_one_number_of_rows_alone_is_refused_with_what_to_do(rows, tmp_path):
         publish(
             module, "m", repository=tmp_path, inputs=inputs, outputs=["y", "h_n", "c_n"], sizes={"batch": (rows, rows)}
         )
-    assert f'sizes["batch"] is ({rows}, {rows}), one size alone' in str(raised.value)
+    assert f'sizes["batch"] is ({rows}, {rows}), a single size' in str(raised.value)
     assert f'sizes={{"batch": ({rows}, {rows + 7})}}' in str(raised.value)
     assert "exchanged" not in str(raised.value)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kit.forged_versions import changed_head, failures, failures_without_proof, forge
+from kit.forged_versions import changed_head, failures, failures_without_parity, forge
 from rnnserve.export import Floats, publish
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, ArtifactError, read_version
@@ -49,8 +49,8 @@ def test_one_wrong_golden_number_is_reported(version, kind, name):
         part[name].flat[-1] += 2e-5
 
     forge_golden(version, change)
-    found = failures_without_proof(version)
-    assert found.keys() == {f"{GOLDEN}: {file} gives its results" for file in (MODEL, SCAN, SCRIPT)}
+    found = failures_without_parity(version)
+    assert found.keys() == {f"{GOLDEN}: {file} reproduces the results" for file in (MODEL, SCAN, SCRIPT)}
     for sentences in found.values():
         assert any(kind in sentence and f'"{name}"' in sentence for sentence in sentences)
 
@@ -61,21 +61,21 @@ def test_one_wrong_golden_number_is_reported(version, kind, name):
         (lambda cases: cases[0].inputs.pop("h_0"), "has the inputs"),
         (lambda cases: cases[0].inputs.update(lengths=np.array([9], dtype=np.int32)), "inputs do not fit|case 0"),
         (lambda cases: cases[0].inputs.update(h_0=np.zeros((7, 1, 4), np.float32)), "inputs do not fit"),
-        (lambda cases: cases[4].eager.update(output=cases[4].eager["output"][:, :-1]), "the same tensors|shape"),
+        (lambda cases: cases[4].eager.update(output=cases[4].eager["output"][:, :-1]), "different tensors|shape"),
         (lambda cases: cases.clear(), "holds no golden results"),
     ],
 )
 def test_golden_tests_of_other_forms_are_reported(version, change, message):
     forge_golden(version, change)
-    found = failures_without_proof(version)[f"{GOLDEN}: {MODEL} gives its results"]
+    found = failures_without_parity(version)[f"{GOLDEN}: {MODEL} reproduces the results"]
     assert re.search(message, found[0]), found
 
 
 def test_graph_that_computes_something_else_is_reported(version):
     forge(version, {MODEL: changed_head(read_version(version).files[MODEL])})
     assert failures(version).keys() == {
-        f"{GOLDEN}: {MODEL} gives its results",
-        f"parity: {SCRIPT} and {MODEL} compute the same",
+        f"{GOLDEN}: {MODEL} reproduces the results",
+        f"parity: {SCRIPT} and {MODEL} compute the same results",
     }
 
 
@@ -98,20 +98,24 @@ def test_files_that_cannot_be_loaded_are_reported(version, files, change, messag
 @pytest.mark.parametrize(
     ("change", "check", "message"),
     [
-        (lambda m: setattr(m, "model", "other"), "of this model", 'is of the model "other"'),
-        (lambda m: m.labels.append("neither"), "of this model", r"has 3 labels, expected one a class, as in \[2\]"),
+        (lambda m: setattr(m, "model", "other"), "describes this model", 'belongs to the model "other"'),
+        (
+            lambda m: m.labels.append("neither"),
+            "describes this model",
+            r"3 labels, expected one for each class, as in \[2\]",
+        ),
         (
             lambda m: setattr(m.inputs[0].axes[0], "name", "rows"),
-            "of this model",
-            "is not of model.onnx: .* expected .*rows",
+            "describes this model",
+            "does not describe model.onnx: .* expected .*rows",
         ),
-        (lambda m: setattr(m.outputs[2], "continues_as", ""), "of this model", "h_0"),
-        (lambda m: setattr(m.inputs[2], "default", 0), "of this model", "h_0"),
+        (lambda m: setattr(m.outputs[2], "continues_as", ""), "describes this model", "h_0"),
+        (lambda m: setattr(m.inputs[2], "default", 0), "describes this model", "h_0"),
     ],
 )
 def test_manifest_of_another_model_is_reported(version, change, check, message):
     forge(version, {}, change)
-    found = failures_without_proof(version)[f"{MANIFEST}: {check}"]
+    found = failures_without_parity(version)[f"{MANIFEST}: {check}"]
     assert any(re.search(message, sentence) for sentence in found), found
 
 
@@ -119,7 +123,7 @@ def test_missing_config_and_config_of_other_tensors_are_reported(version):
     path = version.parent / CONFIG
     path.write_text(path.read_text().replace('"h_n"', '"h"'))
     for said in ("its outputs do not fit", "is missing"):
-        found = failures_without_proof(version)[f"{CONFIG}: of these tensors"]
+        found = failures_without_parity(version)[f"{CONFIG}: has the tensors of the graph"]
         assert found[0].startswith(f"{CONFIG}: {said}")
         path.unlink(missing_ok=True)
 
@@ -142,7 +146,7 @@ def test_verify_names_output_sizes_that_were_only_fitted(tmp_path):
 
     forge(version, {}, fitted)
     (said,) = failures(version)[f"{MANIFEST}: sizes of outputs"]
-    assert re.search('"sequence/2" of "y" was fitted .* publish the model again', said)
+    assert re.search('"sequence/2" of "y" was fitted .* Publish the model again', said)
     forge(version, {}, wrong)
     assert re.search(
         r"its shape is \[\d, 3, 1\] for .*; publish", failures(version)[f"{MANIFEST}: sizes of outputs"][1]

@@ -237,7 +237,7 @@ BAD_GRAPHS: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
 }
 """By name: what plants a version whose graph is run at a cost, and a pattern of the reason why it does not serve."""
 
-_NO_FILE = "is no regular file"
+_NO_FILE = "is not a regular file"
 _NO_RESULTS = "golden.npz: holds no golden results: "
 
 BAD_FILES: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
@@ -248,7 +248,7 @@ BAD_FILES: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
     "garbage_scan": (_plant_files({SCAN: b"\x08\x07 no model"}), "model.scan.onnx: onnxruntime cannot load it: "),
     "sparse": (
         _plant_instead(MODEL, _sparse),
-        "model.onnx: cannot be read: has 1,099,511,627,776 bytes, and may have ",
+        "model.onnx: cannot be read: has 1,099,511,627,776 bytes; the limit is ",
     ),
     "sparse_config": (_plant_instead("config.pbtxt", _sparse), "config.pbtxt: cannot be read: has 1,099,511,627,776 "),
     "sparse_manifest": (_plant_instead(MANIFEST, _sparse), "manifest.json: cannot be read: has 1,099,511,627,776 "),

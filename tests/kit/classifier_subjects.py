@@ -14,8 +14,8 @@ from kit.descriptions import describe_classifier
 from rnnserve.export import script
 from rnnserve.export.description.described_model import DescribedModel
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.parity import Reference, prove
-from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity import Reference, verify_parity
+from rnnserve.export.parity.verification import reference_of
 from rnnserve.models import Architecture, DirectionClassifier
 
 __all__ = ["Subject", "chaotic", "proven", "subject"]
@@ -50,13 +50,13 @@ class Subject:
         """A copy of the ONNX model that a test may change."""
         return onnx.load_model_from_string(self.model)
 
-    def prove(self, model=None, *, scripted=None, seed=0):
+    def verify_parity(self, model=None, *, scripted=None, seed=0):
         """Verify a changed ONNX model alone, or the subject's own model with its script."""
         if model is None:
             data, scripted = self.model, scripted or self.script
         else:
             data = model.SerializeToString()
-        return prove(self.described, scripted, data, seed=seed, progress=False, reference=self.reference)
+        return verify_parity(self.described, scripted, data, seed=seed, progress=False, reference=self.reference)
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +76,7 @@ def subject():
 @pytest.fixture(scope="session")
 def proven(subject):
     """`proven(cell="gru", …)` gives the parity record of that subject."""
-    return functools.cache(lambda **sizes: subject(**sizes).prove().parity)
+    return functools.cache(lambda **sizes: subject(**sizes).verify_parity().parity)
 
 
 @pytest.fixture(scope="session")

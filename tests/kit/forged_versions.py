@@ -3,12 +3,12 @@
 import onnx
 import pytest
 
-from rnnserve.export.parity.proof import Proof
+from rnnserve.export.parity.verification import Verification
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, describe_file, dump_manifest, read_version
 
-__all__ = ["changed_head", "failures", "failures_without_proof", "forge"]
+__all__ = ["changed_head", "failures", "failures_without_parity", "forge"]
 
 
 def forge(version, files, change_manifest=lambda _: None):
@@ -29,9 +29,9 @@ def failures(version):
     return {check.name: list(check.failures) for check in verify_version(version, progress=False) if check.failures}
 
 
-def failures_without_proof(version):
+def failures_without_parity(version):
     """The failures of all checks except parity, which takes longest."""
-    unproven = Proof(manifest_pb2.Parity(), manifest_pb2.Batching(mode=manifest_pb2.BATCHING_PADDED), ())
+    unproven = Verification(manifest_pb2.Parity(), manifest_pb2.Batching(mode=manifest_pb2.BATCHING_PADDED), ())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rnnserve.export.verify.prove", lambda *_, **__: unproven)
         return failures(version)

@@ -5,11 +5,11 @@ import onnxruntime
 
 from kit.foreign_files import INT64, drawn, save, value
 from rnnserve.client import Client
-from rnnserve.export.adoption import Roles, adopt
+from rnnserve.export.onnx_import import Roles, import_onnx
 from rnnserve.server.settings import Settings
 from rnnserve.server.testing import serve
 
-__all__ = ["WEIGHTS", "adopted", "cell", "decoder", "predicted", "stepped"]
+__all__ = ["WEIGHTS", "cell", "decoder", "imported", "predicted", "stepped"]
 
 WEIGHTS = drawn(3, w=(4, 3), r=(3, 3), out=(3, 2))
 
@@ -52,5 +52,5 @@ def predicted(repository, rows):
         return client.predict("folded", rows)
 
 
-def adopted(path, tmp_path, **roles):
-    return adopt(path, "folded", tmp_path / "repository", Roles(**roles))
+def imported(path, tmp_path, **roles):
+    return import_onnx(path, "folded", tmp_path / "repository", Roles(**roles))

@@ -167,7 +167,7 @@ def _v02(folder: Path, key: KeyPair, _: KeyPair) -> None:
 
 TAMPERINGS = {
     "unsigned": Tampering(lambda folder, *_: (folder / BUNDLE).unlink(), "model.sig: the version is not signed"),
-    "signed by a stranger": Tampering(lambda folder, _, other: sign(folder, other), "none of those that are trusted"),
+    "signed by a stranger": Tampering(lambda folder, _, other: sign(folder, other), "not a trusted key"),
     "signed by a stranger under the other's id": Tampering(
         lambda folder, key, other: (
             sign(folder, other),
@@ -175,12 +175,12 @@ TAMPERINGS = {
                 folder, lambda bundle: bundle["verificationMaterial"].update(publicKey={"hint": key.key.id})
             ),
         ),
-        "the signature is not that of the key",
+        "the signature does not match the key",
     ),
-    "payload signed without its encoding": Tampering(_sign_encoded(bytes), "the signature is not that of the key"),
-    "SHA-1": Tampering(_other_hash, "the signature is not that of the key"),
-    "two signatures": Tampering(_with_bundle(_twice), "has not one signature"),
-    "no signature": Tampering(_envelope(signatures=[]), "has not one signature"),
+    "payload signed without its encoding": Tampering(_sign_encoded(bytes), "the signature does not match the key"),
+    "SHA-1": Tampering(_other_hash, "the signature does not match the key"),
+    "two signatures": Tampering(_with_bundle(_twice), "must have exactly one signature"),
+    "no signature": Tampering(_envelope(signatures=[]), "must have exactly one signature"),
     "key id of another key": Tampering(
         _with_bundle(lambda bundle: bundle["dsseEnvelope"]["signatures"][0].update(keyid="0" * 64)), "names two keys"
     ),
@@ -189,7 +189,7 @@ TAMPERINGS = {
     "key id that writes into the log": Tampering(
         _hint(hint="x\n\x1b[2JERROR"), "the hint of publicKey is not a SHA-256"
     ),
-    "field as long as a book": Tampering(_bundle(**{"x" * 900_000: 0}), "which it may not have"),
+    "field as long as a book": Tampering(_bundle(**{"x" * 900_000: 0}), "which is not allowed there"),
     "certificate in place of a key": Tampering(
         _bundle(verificationMaterial={"certificate": {"rawBytes": ""}}), "verificationMaterial has no publicKey"
     ),
@@ -204,8 +204,8 @@ TAMPERINGS = {
         ),
         "payload is not base64",
     ),
-    "100 MB": Tampering(_sparse, "and may have 1,048,576"),
-    "a key twice": Tampering(_doubled_key, "has a key twice"),
+    "100 MB": Tampering(_sparse, "the limit is 1,048,576"),
+    "a key twice": Tampering(_doubled_key, "contains a key twice"),
     "something after the end": Tampering(
         lambda folder, *_: (folder / BUNDLE).write_text((folder / BUNDLE).read_text() + "{}"), "Extra data"
     ),
@@ -221,11 +221,11 @@ TAMPERINGS = {
     "a resource twice": Tampering(
         _with_statement(lambda statement: _resources(statement).append(_resources(statement)[0])), "twice"
     ),
-    "a resource outside": Tampering(_resource(name="../x"), "not a plain file name"),
-    "the bundle as its own resource": Tampering(_resource(name=BUNDLE), "not a plain file name"),
-    "too many resources": Tampering(_with_statement(_more_than_a_list_of_files), "not a list of 1 to 64 files"),
+    "a resource outside": Tampering(_resource(name="../x"), "expected a plain file name"),
+    "the bundle as its own resource": Tampering(_resource(name=BUNDLE), "expected a plain file name"),
+    "too many resources": Tampering(_with_statement(_more_than_a_list_of_files), "be a list of 1 to 64 files"),
     "no resources": Tampering(
-        _with_statement(lambda statement: statement["predicate"].update(resources=[])), "not a list of 1 to 64 files"
+        _with_statement(lambda statement: statement["predicate"].update(resources=[])), "be a list of 1 to 64 files"
     ),
     "a manifest that is not signed": Tampering(
         _with_statement(
@@ -233,25 +233,25 @@ TAMPERINGS = {
                 resources=[each for each in _resources(statement) if each["name"] != "manifest.json"]
             )
         ),
-        "are not both signed",
+        "must both be signed",
     ),
     "shards": Tampering(_serialization(method="shards"), "expected files, sha256, and no links"),
     "links allowed": Tampering(_serialization(allow_symlinks=True), "expected files, sha256, and no links"),
     "two subjects": Tampering(
-        _with_statement(lambda statement: statement.update(subject=statement["subject"] * 2)), "not one subject"
+        _with_statement(lambda statement: statement.update(subject=statement["subject"] * 2)), "exactly one subject"
     ),
     "digest of the subject": Tampering(
         lambda folder, key, _: sign_payload(
             folder, key, {**statement_of(folder), "subject": [{"name": "1", "digest": {"sha256": "0" * 64}}]}
         ),
-        "not that of the resources",
+        "does not match the resources",
     ),
     "statement of another type": Tampering(
         _with_statement(lambda statement: statement.update(_type="https://in-toto.io/Statement/v0.1")), "_type is not"
     ),
     "a statement that is no JSON": Tampering(lambda folder, key, _: sign_payload(folder, key, b"none"), "model.sig: "),
-    "release of another model": Tampering(_change_release("model", "other"), 'release.json: is of "other"'),
-    "release of another number": Tampering(_change_release("version", 2), "is of"),
+    "release of another model": Tampering(_change_release("model", "other"), 'release.json: belongs to "other"'),
+    "release of another number": Tampering(_change_release("version", 2), "belongs to"),
     "release with a text as its number": Tampering(_change_release("version", "1"), "version is not an integer"),
     "release with a truth as its number": Tampering(_change_release("version", True), "version is not an integer"),
     "release without a sequence number": Tampering(_change_release("sequence", None), "the release has no sequence"),
@@ -259,14 +259,14 @@ TAMPERINGS = {
     "release with a time of its own": Tampering(_change_release("created", "tomorrow"), "created is not a time"),
     "release with an unknown field": Tampering(_change_release("more", 1), "the release has 'more'"),
     "release of another format": Tampering(_change_release("format", 2), "its format is not 1"),
-    "release changed": Tampering(_write(RELEASE, b"{}"), "release.json: is not the file that was signed"),
+    "release changed": Tampering(_write(RELEASE, b"{}"), "release.json: has changed since it was signed"),
     "a file added": Tampering(_write("more.txt", b""), "more.txt: is not among the files that were signed"),
     "a file removed": Tampering(lambda folder, *_: (folder / "golden.npz").unlink(), "golden.npz: is missing"),
-    "a file emptied": Tampering(_write("model.onnx", b""), "model.onnx: is not the file that was signed"),
+    "a file emptied": Tampering(_write("model.onnx", b""), "model.onnx: has changed since it was signed"),
     "a file that is a link": Tampering(_link, "golden.npz: is a link"),
     "a folder added": Tampering(lambda folder, *_: (folder / ".git").mkdir(), ".git: is a folder"),
     "config changed": Tampering(
         lambda folder, *_: (folder.parent / "config.pbtxt").write_text("# changed"),
-        "config.pbtxt: is not the one with which version 1 was signed",
+        "config.pbtxt: has changed since version 1 was signed",
     ),
 }

@@ -208,7 +208,7 @@ def test_models_without_sessions_are_refused(spec):
     assert build_pool(spec()).scripts == ()
     with pytest.raises(InvalidRequest, match="model walks has no states, so it has no sessions"):
         build_pool(spec(metadata(), sessions=1, steps=1))
-    whole = session_model(continuable="false", sequences="gru (bidirectional) reads the sequence from its end")
+    whole = session_model(continuable="false", sequences="gru (bidirectional) reads the sequence backwards")
     with pytest.raises(InvalidRequest, match=r"cannot be split: gru \(bidirectional\) reads the sequence"):
         build_pool(spec(whole, sessions=1, steps=1))
     with pytest.raises(InvalidRequest, match=r"model gru has no sessions, because its sequences cannot be split; "):

@@ -49,10 +49,10 @@ def test_one_wrong_number_and_swapped_rows_are_caught_and_named(cases, number, t
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: {n: a for n, a in r.items() if n != "h_n"}, 'no output "h_n"; there are logits, output'),
-        (lambda r: {**r, "h_n": r["h_n"][0]}, r'"h_n" has shape \[5, 3\], eager gave \[1, 5, 3\]'),
-        (lambda r: {**r, "h_n": r["h_n"].astype(float)}, '"h_n" is float64, eager gave float32'),
-        (lambda r: {**r, "c_n": r["h_n"]}, 'an output "c_n" that eager does not have'),
+        (lambda r: {n: a for n, a in r.items() if n != "h_n"}, 'no output "h_n"; the outputs are logits, output'),
+        (lambda r: {**r, "h_n": r["h_n"][0]}, r'"h_n" has shape \[5, 3\], but in eager it had \[1, 5, 3\]'),
+        (lambda r: {**r, "h_n": r["h_n"].astype(float)}, '"h_n" is float64, but in eager it was float32'),
+        (lambda r: {**r, "c_n": r["h_n"]}, 'the output "c_n" does not exist in eager'),
     ],
 )
 def test_names_shapes_and_datatypes_are_held(cases, change, message):
@@ -91,6 +91,6 @@ def test_integers_and_booleans_are_equal_or_wrong():
     case = Case("sample", inputs, results, results)
     assert replay([case], lambda _: results, LIMITS) == []
     (failure,) = replay([case], lambda _: {**results, "tags": np.array([1, 3])}, LIMITS)
-    assert failure.startswith('case 0, sample of "x" [2, 3]: "tags" at [1] is 3, eager gave 2')
+    assert failure.startswith('case 0, sample of "x" [2, 3]: "tags" at [1] is 3, eager returned 2')
     (failure,) = replay([case], lambda _: {**results, "flags": np.array([True, True])}, LIMITS)
-    assert '"flags" at [1] is 1, eager gave 0' in failure
+    assert '"flags" at [1] is 1, eager returned 0' in failure

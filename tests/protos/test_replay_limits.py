@@ -51,7 +51,7 @@ def test_walks_and_steps_are_compared_with_eager_and_random_ones_with_float64():
         for name, answer in [("eager", zeros), ("float64", ones.astype(np.float32))]:
             failures = replay([case], lambda _, answer=answer: {"logits": answer}, limits)  # type: ignore[misc]
             assert bool(failures) == (name != truth)
-            assert all(f"{truth} gave" in failure for failure in failures)
+            assert all(f"{truth} returned" in failure for failure in failures)
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_edits_that_keep_the_tensors_are_allowed(folder, old, new):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('name: "lengths"', 'name: "length"', 'its inputs do not fit the model: it has "input" FP32 [-1, -1, 2], "len'),
+        ('name: "lengths"', 'name: "length"', 'the inputs do not match the model: it has "input" FP32 [-1, -1, 2], "'),
         ("TYPE_INT64", "TYPE_INT32", '"lengths" INT32 [-1]; expected, in this order, "input" FP32 [-1, -1, 2], "lengt'),
         ("TYPE_INT64", "99", '"lengths" type 99 [-1]; expected'),
         ("[ -1, -1, 2 ]", "[ -1, 2 ]", 'it has "input" FP32 [-1, 2], '),
@@ -94,9 +94,9 @@ def test_edits_that_keep_the_tensors_are_allowed(folder, old, new):
         (
             'name: "logits"',
             'name: "scores"',
-            'its outputs do not fit the model: it has "scores" FP32 [-1, 3]; ',
+            'the outputs do not match the model: it has "scores" FP32 [-1, 3]; ',
         ),
-        ("max_batch_size: 0", "max_batch_size: 64", "max_batch_size is 64, expected 0: its dims are whole shapes"),
+        ("max_batch_size: 0", "max_batch_size: 64", "max_batch_size is 64, expected 0, because its dims are"),
     ],
 )
 def test_tensors_of_another_model_are_refused(folder, old, new, message):
@@ -107,20 +107,20 @@ def test_tensors_of_another_model_are_refused(folder, old, new, message):
 
 def test_order_and_number_of_tensors_count(folder):
     for wrong in ({"inputs": INPUTS[::-1]}, {"outputs": [*OUTPUTS, tensor("h_n", "FP32", 1, -1, 4)]}, {"outputs": []}):
-        with pytest.raises(ConfigError, match=r"its (in|out)puts do not fit"):
+        with pytest.raises(ConfigError, match=r"the (in|out)puts do not match"):
             check(folder, **wrong)
     (folder / CONFIG).write_text("")
-    with pytest.raises(ConfigError, match="its inputs do not fit the model: it has none; expected"):
+    with pytest.raises(ConfigError, match="the inputs do not match the model: it has none; expected"):
         check(folder)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"name: 3", "is not a ModelConfig of Triton: line 1:7"),
-        (b"name: 'simple'\nmax_batch_sizes: 0", 'is not a ModelConfig of Triton: line 2:1 .*"max_batch_sizes"'),
+        (b"name: 3", "is not a valid Triton ModelConfig: line 1:7"),
+        (b"name: 'simple'\nmax_batch_sizes: 0", 'is not a valid Triton ModelConfig: line 2:1 .*"max_batch_sizes"'),
         (b"\xff\xfe", "cannot be read: .*utf-8"),
-        (b'name: "other"', 'names the model "other", but lies in the folder of "simple"'),
+        (b'name: "other"', 'names the model "other", but is in the folder of "simple"'),
     ],
 )
 def test_file_that_is_no_config_of_this_model_is_refused(folder, content, message):

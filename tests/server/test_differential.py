@@ -8,10 +8,9 @@ import itertools
 
 import pytest
 
-from campaigns.fuzzing.differential import Tally, compare, compare_streams
-from campaigns.fuzzing.served_models import CLASSIFIERS, publish_models
+from campaigns.fuzzing.differential import Tally, compare
+from campaigns.fuzzing.served_models import CLASSIFIERS, publish_models, serve_reading_whole
 from campaigns.fuzzing.traffic import Traffic, valid_requests, valid_steps
-from campaigns.fuzzing.whole_reading import serve_reading_whole
 from kit.served import served
 
 SEED = 11
@@ -49,7 +48,7 @@ def met(tallies, most_requests: int) -> Tally:
 @pytest.mark.parametrize("on_streams", [False, True], ids=["calls", "streams"])
 def test_transports_answer_mutated_requests_alike(addresses, on_streams):
     seeds = valid_requests(CLASSIFIERS, SEED) + 3 * valid_steps(CLASSIFIERS, SEED) * on_streams
-    tally = met((compare_streams if on_streams else compare)(addresses, Traffic(seeds, SEED).bursts()), 2000)
+    tally = met(compare(addresses, Traffic(seeds, SEED).bursts(), on_streams=on_streams), 2000)
     assert not tally.differences, "\n".join(map(str, tally.differences))
     common = {status: count / tally.statuses.total() for status, count in tally.statuses.items()}
     assert common["OK"] > 0.1  # mutants that pass go the fast way

@@ -10,7 +10,7 @@ from kit.cut_graphs import FEATURES, CutGraph
 from kit.inference_requests import request
 from kit.sequence_requests import in_parts, raw, step
 from kit.served import served
-from rnnserve.export.adoption import Roles, adopt
+from rnnserve.export.onnx_import import Roles, import_onnx
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.artifact import PARTS, read_version
 
@@ -38,7 +38,7 @@ def import_found(folder):
     """Import the model, and one whose layer runs backward. Return the repository."""
     for name, nodes in ((MODEL, NODES), (BACKWARD, backward(NODES))):
         onnx.save(CutGraph(nodes, inputs=("lengths",)).model, folder / f"{name}.onnx")
-        adopt(folder / f"{name}.onnx", name, folder / "repository", Roles(lengths={"lengths": "sequence"}))
+        import_onnx(folder / f"{name}.onnx", name, folder / "repository", Roles(lengths={"lengths": "sequence"}))
     return folder / "repository"
 
 

@@ -1,4 +1,4 @@
-"""A server on a lowered graph: what it says, the bits of its answers, sequences and sessions, workers that agree."""
+"""A server on a lowered graph: metadata, the bits of its responses, sequences, sessions and workers."""
 
 import itertools
 import json
@@ -35,7 +35,7 @@ def walk(rows, steps, seed=0):
     return np.random.default_rng(seed).uniform(-1, 1, (rows, steps, 2)).astype(np.float32)
 
 
-def test_metadata_say_which_graph_serves_and_why(stub):
+def test_metadata_name_the_serving_graph_and_the_reason(stub):
     said = properties(stub)
     assert (said["graph"], said["graph_reason"]) == ("scan", "since scan was asked for")
     nodes = json.loads(said["nodes"])["CPUExecutionProvider"]
@@ -43,7 +43,7 @@ def test_metadata_say_which_graph_serves_and_why(stub):
     assert nodes["Scan"] == 2
 
 
-def test_answers_are_those_of_the_native_graph_but_for_the_last_bits(stub, repository):
+def test_responses_equal_those_of_the_native_graph_except_last_bits(stub, repository):
     with served(repository, graph=NATIVE) as native:
         for name in ("direction_simple", NAME, BOTH_WAYS):
             sent = request(name, {"input": walk(5, 9), "lengths": np.array([9, 1, 4, 9, 7])})
@@ -54,7 +54,7 @@ def test_answers_are_those_of_the_native_graph_but_for_the_last_bits(stub, repos
             assert not found["output"][1, 1:].any()
 
 
-def test_a_sequence_has_the_bits_of_the_whole_however_its_steps_travel(scanned, stub):
+def test_sequence_in_parts_has_the_bits_of_the_whole(scanned, stub):
     assert properties(stub)["continuable"] == "true"
     assert properties(stub)["sequences"] == "kept"
     assert properties(stub, BOTH_WAYS)["continuable"] == "false"

@@ -1,4 +1,4 @@
-"""A repository that changes under load: no request fails, none is answered by what does not serve, and all is freed."""
+"""A repository changes under load: no request fails, only serving versions respond, and all memory is freed."""
 
 import functools
 import gc
@@ -77,9 +77,7 @@ def test_models_are_loaded_and_unloaded_by_request(root):
         (publish_tiny(root, "other", 3, 9.0) / "model.onnx").write_bytes(b"nonsense")
         code, said = code_of(load, stub, "other")
         assert code == "FAILED_PRECONDITION"
-        assert said.startswith(
-            'failed to load "other": other version 3: model.onnx: is not the file that was published'
-        )
+        assert said.startswith('failed to load "other": other version 3: model.onnx: has changed since publication')
         assert factor_of(stub.ModelInfer(ask_factor("other"))) == ("2", 8.0)
         unload(stub, "other")
         assert not stub.ModelReady(pb.ModelReadyRequest(name="other")).ready
@@ -92,7 +90,7 @@ def test_models_are_loaded_and_unloaded_by_request(root):
         assert {name for name, _ in index(stub)} == {"later", "other", "scale"}
 
 
-def test_no_name_leads_out_of_the_repository(root, tmp_path):
+def test_names_cannot_leave_the_repository(root, tmp_path):
     outside = tmp_path / "outside"
     publish_tiny(outside, "link", 1, 2.0)
     (root / "link").symlink_to(outside / "link")
@@ -106,7 +104,7 @@ def test_no_name_leads_out_of_the_repository(root, tmp_path):
             code, said = code_of(load, stub, name)
             assert (code, "failed to poll from model repository" in said) == ("NOT_FOUND", True)
             unload(stub, name)
-        leads_out = "is a link that leads out of the repository"
+        leads_out = "is a link to a place outside the repository"
         said = f'failed to load "link": link: config.pbtxt: {leads_out}'
         assert code_of(load, stub, "link") == ("FAILED_PRECONDITION", said)
         assert index(stub)["scale", "2"] == ("UNAVAILABLE", f"model.onnx: {leads_out}")
@@ -116,7 +114,7 @@ def test_no_name_leads_out_of_the_repository(root, tmp_path):
         assert 'is of "linked", but lies in the folder of "inside"' in said or "names the model" in said
 
 
-def test_what_a_request_may_not_bring(root):
+def test_load_requests_with_invalid_parameters_are_refused(root):
     with served(root, model_control="explicit") as server:
         stub = server.stub
         for name, code, said in (
@@ -136,7 +134,7 @@ def test_what_a_request_may_not_bring(root):
 
 
 def test_requests_of_kserves_own_proto(root):
-    """The name is field 1 there, and the answers say in fields 1 and 2 what was done."""
+    """There the name is field 1, and fields 1 and 2 of the responses contain the result."""
     with served(root, model_control="explicit") as server:
         stub = server.stub
         kserves = b"\x0a\x05scale"
@@ -154,7 +152,7 @@ def test_requests_of_kserves_own_proto(root):
             assert ask("RepositoryModelLoad", tritons) == b""
 
 
-def test_requests_change_nothing_where_they_may_not(root):
+def test_requests_change_nothing_without_explicit_control(root):
     with served(root, model_control="poll") as server:
         stub = server.stub
         for call in (load, unload):

@@ -74,7 +74,7 @@ def test_links_may_lead_to_it_and_none_out_of_it(folder, tmp_path):
         (folder / "2").symlink_to(outside, target_is_directory=True)
         with pytest.raises(grpc.RpcError) as refused:
             stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=NAME))
-        assert "version 2: manifest.json: is a link that leads out of the repository" in refused.value.details()
+        assert "version 2: manifest.json: is a link to a place outside the repository" in refused.value.details()
         assert factor_of(stub.ModelInfer(ask_factor(NAME))) == ("1", 1.5)
 
 

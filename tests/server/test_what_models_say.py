@@ -54,7 +54,7 @@ def test_metadata_say_what_a_client_needs(models):
     assert said("two_axes")[0].properties["batching"] == "joined"
 
 
-def test_what_was_adopted_is_served_only_where_that_is_allowed(tmp_path, caplog):
+def test_imported_version_is_served_only_with_allow_unproven(tmp_path, caplog):
     example = EXAMPLES["two_axes"]
     model = build_model(example.nodes, example.inputs, example.outputs, example.constants)
     adopted = manifest_pb2.ORIGIN_ADOPTED
@@ -63,7 +63,7 @@ def test_what_was_adopted_is_served_only_where_that_is_allowed(tmp_path, caplog)
     floats[1].floats.CopyFrom(manifest_pb2.FloatRange(low=-0.5, high=1.5))
     samples = [example.draw(np.random.default_rng(7))]
     publish_model(tmp_path, "m", model, floats, example.outputs, samples, batching=JOINED, origin=adopted)
-    why = "the version was adopted from an ONNX file, and not compared with its framework"
+    why = "the version was imported from an ONNX file and not compared with its framework"
     with pytest.raises(StartError, match=rf"version 1: manifest\.json: {why}; --allow-unproven serves it"):
         load_repository(tmp_path)
     models = load_repository(tmp_path, allow_unproven=True)

@@ -1,3 +1,3 @@
-from kit.fronts import web_server
+from kit.gateways import web_server
 
 __all__ = ["web_server"]

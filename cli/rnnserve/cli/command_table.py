@@ -93,7 +93,7 @@ COMMANDS = MappingProxyType(
         "web": CommandEntry(
             "rnnserve.web.commands.web",
             "web",
-            "serve HTTP (REST v2) before a server that speaks gRPC",
+            "serve HTTP (REST v2) in front of a gRPC server",
             Needs(memory=230, memory_of_core=25, threads=7, threads_of_core=1),
         ),
         "ray": CommandEntry(

@@ -11,7 +11,7 @@ EVERY: Mapping[int, str] = MappingProxyType(
         1: "a mistake in the input, or a failure of the environment; one line on standard error explains it",
         2: "the command line is wrong; nothing was done",
         130: "ended by Ctrl-C",
-        141: "the reader of the output has ended, as in `rnnserve … | head`",
+        141: "the reader of the output ended, as in `rnnserve … | head`",
     }
 )
 """Statuses of every command. A defect of rnnserve shows a traceback, with status 1."""
@@ -19,7 +19,10 @@ EVERY: Mapping[int, str] = MappingProxyType(
 OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
     {
         "verify": {0: "everything was verified", 1: "a check failed, or a file cannot be read"},
-        "check": {0: "the file computes what the module computes", 1: "it does not, or one of them cannot be used"},
+        "check": {
+            0: "the file computes the same results as the module",
+            1: "the results differ, or the file or the module cannot be used",
+        },
         "inspect": {
             0: "every version can be used",
             1: "a version cannot be used, there are no versions, or a version is not signed with a given key",
@@ -30,20 +33,20 @@ OF_COMMAND: Mapping[str, Mapping[int, str]] = MappingProxyType(
         },
         "web": {
             0: "ended after SIGTERM or SIGINT",
-            1: "it could not start, or took more memory than --max-memory-bytes",
+            1: "it could not start, or used too much memory",
         },
         "infer": {
             0: "answered",
-            1: "no answer, or no token with the required role; with --follow, a line was not a point or was refused",
+            1: "no response, or no token with the required role; with --follow, a line was invalid or refused",
         },
         "health": {
             0: "ready, or live with --live",
             1: "not ready, no response, or a token with the required role is missing",
         },
         "load": {
-            0: "every request was answered and every answer that was checked was right; with --slo, some load meets it "
-            "and every such answer was right",
-            1: "otherwise, also if --slo is inconclusive",
+            0: "every request got a response, and every checked response was correct; with --slo, some load meets "
+            "the SLO with correct responses",
+            1: "all other cases, also if --slo is inconclusive",
         },
     }
 )

@@ -22,8 +22,8 @@ _SURROUNDINGS = frozenset(
 )
 _OF_MEMORY = ("failed to map segment", "annot allocate memory", "can't allocate memory", "bad_alloc")
 _OF_THREADS = ("can't start new thread", "pthread_create", "Resource temporarily unavailable")
-_MEMORY = "there is not enough memory; is it limited (`ulimit -v`, a container)? Raise the limit, or end other programs"
-_THREADS = "no more threads can be started; is their number limited (`ulimit -u`, a container)? Raise the limit"
+_MEMORY = "there is not enough memory. Is it limited (`ulimit -v`, a container)? Raise the limit, or end other programs"
+_THREADS = "no more threads can be started. Is their number limited (`ulimit -u`, a container)? Raise the limit"
 
 
 def explain(error: BaseException) -> str:

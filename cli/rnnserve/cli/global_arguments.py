@@ -11,7 +11,7 @@ __all__ = ["global_parser", "read_global_arguments"]
 
 _FORMER = {
     "doctor": "use `rnnserve serve --check`",
-    "size": "divide your rate by the highest rate that `rnnserve load --slo` found, round up, and add one server",
+    "size": "divide your rate by the highest rate from `rnnserve load --slo`, round up, and add one server",
 }
 """Removed commands, and what to use instead."""
 
@@ -27,8 +27,8 @@ def global_parser() -> "tuple[CommandParser, _Commands]":
         epilog="`rnnserve COMMAND --help` explains a command.",
         add_help=False,
     )
-    parser.add_argument("-h", "--help", action="help", help="show this help and end")
-    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and end")
+    parser.add_argument("-h", "--help", action="help", help="show this help and exit")
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     return parser, parser.add_subparsers(title="commands", metavar="COMMAND")
 
 
@@ -42,7 +42,7 @@ def read_global_arguments(arguments: Sequence[str]) -> NoReturn:
     for name, entry in COMMANDS.items():
         commands.add_parser(name, help=entry.help)
     if not arguments:
-        parser.error(f"the command is missing; there are {', '.join(COMMANDS)}")
+        parser.error(f"the command is missing; expected one of {', '.join(COMMANDS)}")
     first = arguments[0]
     if first in ("-h", "--help", "--version"):
         parser.parse_args([first])
@@ -55,7 +55,7 @@ def read_global_arguments(arguments: Sequence[str]) -> NoReturn:
     if command is not None:
         at = arguments.index(command)
         words = " ".join([command, *arguments[at + 1 :], *arguments[:at]])
-        parser.error(f"{first} stands before the command, and options follow it: `rnnserve {words}`")
+        parser.error(f"{first} must follow the command: `rnnserve {words}`")
     parser.error(parser.unknown(arguments))
 
 

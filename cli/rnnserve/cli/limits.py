@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from rnnserve.common.allocation import use_few_arenas
+from rnnserve.common.process_memory import use_few_arenas
 
 __all__ = ["Needs", "missing"]
 
@@ -50,7 +50,7 @@ def _missing_memory(mebibytes: int) -> str:
     if limit == resource.RLIM_INFINITY or limit >= mebibytes * _MIB:
         return ""
     return (
-        f"needs an address space of {mebibytes} MiB at least, and the limit is {limit // _MIB} MiB: raise it, with "
+        f"needs an address space of at least {mebibytes} MiB, but the limit is {limit // _MIB} MiB. Raise it with "
         f"`ulimit -v {mebibytes * 1024}` or `ulimit -v unlimited`"
     )
 
@@ -80,8 +80,8 @@ def _few_threads(count: int, available: int) -> str:
     container = Path("/sys/fs/cgroup/pids.max")
     other = ", or that of the container" if container.exists() else ""
     return (
-        f"needs {count} threads, and {available} can be started: raise the limit of processes{limit}{other}, "
-        "or end other processes of this user"
+        f"needs {count} threads, but only {available} can be started. Raise the limit of processes{limit}{other}, or "
+        "end other processes of this user"
     )
 
 

@@ -44,7 +44,7 @@ class Fleet(ABC):
         """Start a server at a place, as soon as there is a node for it."""
 
     @abstractmethod
-    def prove(self, place: int, spec: ServerSpec) -> str:
+    def try_server(self, place: int, spec: ServerSpec) -> str:
         """Test on the place's node whether another server would serve. Returns why not, or an empty text."""
 
     @abstractmethod
@@ -96,7 +96,7 @@ class Fleet(ABC):
 
     def _replace(self, place: int, before: ServerReport, spec: ServerSpec) -> str:
         """Replace the server at a place, and return a line that describes the replacement."""
-        reason = self.prove(place, spec)
+        reason = self.try_server(place, spec)
         if reason:
             raise ClusterError(f"{before.address} serves as before, since the new server would not: {reason}")
         self.stop(place)

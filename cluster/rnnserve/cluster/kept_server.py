@@ -45,10 +45,10 @@ class KeptServer:
             state = "ready"
         return ServerReport(self._address, state, self._spec, "" if state == "ready" else self._said, self._starts)
 
-    def prove(self, spec: ServerSpec) -> str:
+    def try_server(self, spec: ServerSpec) -> str:
         """Test a second server on this node, then stop it. Returns why it doesn't serve, or an empty text."""
         try:
-            process = _ServerProcess(spec.command_of_proof(self._host))
+            process = _ServerProcess(spec.trial_command(self._host))
         except OSError as error:
             return str(error)
         is_ready = process.wait_ready(_START_SECONDS)

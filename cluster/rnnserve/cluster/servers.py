@@ -34,7 +34,7 @@ class ServerSpec:
         """Return the arguments of `rnnserve`."""
         return ["serve", *self.options, "--host", host, "--grpc-port", str(self.port), "--", self.repository]
 
-    def command_of_proof(self, host: str) -> list[str]:
+    def trial_command(self, host: str) -> list[str]:
         """Return the arguments of `rnnserve` for a second server on the same node, on free ports."""
         names = {option.partition("=")[0] for option in self.options}
         free = ["--http-port", "0"] if "--http-port" in names else ["--no-http"]

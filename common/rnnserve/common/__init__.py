@@ -9,15 +9,14 @@
 - `gateway_counts` holds the counters that an HTTP gateway shares with its server.
 - `tls_identity` reads and checks TLS files, and `tls_watch` reloads them while the server runs.
 - `telemetry` exports traces.
-- `allocation` makes the C library return free memory to the operating system. `resident_memory` reads the memory use
-  of the process, and `cgroup` the CPU and memory limits of its container or systemd unit.
+- `process_memory` reads the memory use of the process, and makes the C library return free memory to the operating
+  system. `cgroup` reads the CPU and memory limits of the container or systemd unit.
 - `hosts` recognizes names of this machine. `extras` writes the message for a missing package.
 
 Imports no area.
 
 Threads: `child_process`, `guarded_process`, `telemetry`, `tls_watch`.
 
-Door: `allocation`, `cgroup`, `child_process`, `extras`, `gateway_counts`, `guarded_process`, `hosts`, `log_format`,
-`refusing_nodes`, `regular_files`, `request_lines`, `resident_memory`, `telemetry`, `tls_identity`,
-`tls_watch`, `unblocked_output`.
+Door: `cgroup`, `child_process`, `extras`, `gateway_counts`, `guarded_process`, `hosts`, `log_format`, `process_memory`,
+`refusing_nodes`, `regular_files`, `request_lines`, `telemetry`, `tls_identity`, `tls_watch`, `unblocked_output`.
 """

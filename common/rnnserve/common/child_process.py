@@ -2,7 +2,8 @@
 
 A child ends with this process, whatever ends this process and even if the child is stopped at that time. The kernel
 kills the child when the thread that started it ends (`die_with_parent`). So one thread that lives as long as this
-process starts all children. A pipe, the lifeline, covers the time until the child has set this up.
+process starts all children. The child's standard input is a pipe that closes when this process ends. It covers the
+time until the child has set this up.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,8 +23,8 @@ from typing import IO, Any
 
 __all__ = ["LIFELINE", "Backoff", "ChildProcess", "KeptProcess", "die_with_parent", "exit_text"]
 
-LIFELINE = "--lifeline-fd"
-"""A placeholder in a command. It becomes `--lifeline-fd=N` with the child's end of the lifeline."""
+LIFELINE = "--lifeline"
+"""The option of our commands to end with the process that started them. They then call `die_with_parent`."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -67,32 +69,19 @@ class ChildProcess:
         *,
         pass_fds: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
-        **streams: Any,  # noqa: ANN401 - stdin, stdout, stderr and text, as of subprocess.Popen
+        stdin: int = subprocess.PIPE,
+        **streams: Any,  # noqa: ANN401 - stdout, stderr and text, as of subprocess.Popen
     ) -> None:
-        """Start `command`. If the program takes a lifeline, put `LIFELINE` among the arguments; see `tell`.
-
-        The child inherits the descriptors `pass_fds`. May raise OSError.
-        """
-        words, passed, ends = list(command), list(pass_fds), []
-        self._lifeline: int | None = None
-        if LIFELINE in words:
-            ends = list(os.pipe())
-            words[words.index(LIFELINE)] = f"{LIFELINE}={ends[0]}"
-            passed.append(ends[0])
+        """Start `command`. It inherits the descriptors `pass_fds`. May raise OSError."""
+        start = functools.partial(
+            subprocess.Popen, command, pass_fds=pass_fds, start_new_session=True, env=env, stdin=stdin
+        )
         try:
-            start = functools.partial(subprocess.Popen, words, pass_fds=passed, start_new_session=True, env=env)
-            streams.setdefault("stdin", subprocess.DEVNULL)
             self._popen: subprocess.Popen[Any] = _starter.submit(start, **streams).result()
-        except BaseException as error:
-            for end in ends:
-                os.close(end)
-            if isinstance(error, RuntimeError):  # this process has reached its limit of threads
-                raise OSError(errno.EAGAIN, str(error)) from error
-            raise
-        if ends:
-            os.close(ends[0])
-            self._lifeline = ends[1]
-            os.set_blocking(self._lifeline, False)
+        except RuntimeError as error:  # this process has reached its limit of threads
+            raise OSError(errno.EAGAIN, str(error)) from error
+        if self._popen.stdin is not None:
+            os.set_blocking(self._popen.stdin.fileno(), False)
 
     @property
     def pid(self) -> int:
@@ -116,10 +105,10 @@ class ChildProcess:
         return None
 
     def tell(self, line: bytes) -> None:
-        """Write a short line to the lifeline. Nothing happens if the child has ended or doesn't read."""
-        if self._lifeline is not None:
+        """Write a short line to the child's standard input. Nothing happens if the child has ended or doesn't read."""
+        if self._popen.stdin is not None and not self._popen.stdin.closed:
             with contextlib.suppress(BlockingIOError, BrokenPipeError):
-                os.write(self._lifeline, line)
+                os.write(self._popen.stdin.fileno(), line)
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""
@@ -139,12 +128,10 @@ class ChildProcess:
         return status
 
     def close(self) -> None:
-        """Close the pipes. A running child with a lifeline may assume that this process has ended."""
-        if self._popen.stdout is not None:
-            self._popen.stdout.close()
-        lifeline, self._lifeline = self._lifeline, None
-        if lifeline is not None:
-            os.close(lifeline)
+        """Close the pipes. A running child may assume that this process has ended."""
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
 class KeptProcess:
@@ -198,7 +185,7 @@ class KeptProcess:
                         return
                     child = self._child = self._start()
             except OSError as error:
-                ended = f"cannot be started: {error.strerror or error}"
+                ended = f"cannot start: {error.strerror or error}"
             else:
                 child.wait()
                 with self._lock:
@@ -218,14 +205,14 @@ def exit_text(status: int) -> str:
     return f"signal {-status}"
 
 
-def die_with_parent(lifeline: int) -> None:
+def die_with_parent() -> None:
     """Make the kernel kill this process when the *thread* that started it ends (prctl(2), PR_SET_PDEATHSIG).
 
-    `lifeline` is a pipe that only the parent process holds open. If the parent has already ended, the kernel sends no
-    signal, so this function ends the process.
+    Standard input must be a pipe that only the parent process holds open. If the parent has already ended, the kernel
+    sends no signal, so this function ends the process.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     poll = select.poll()
-    poll.register(lifeline, 0)  # POLLHUP is reported in any case
+    poll.register(sys.stdin.fileno(), 0)  # POLLHUP is reported in any case
     if any(event & select.POLLHUP for _, event in poll.poll(0)):
         os._exit(0)

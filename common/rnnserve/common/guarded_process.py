@@ -8,32 +8,19 @@ of requests, one after the other, because its imports take 0.3 s. Requests and r
 
 import contextlib
 import os
-import queue
 import re
 import resource
 import signal
 import socket
-import struct
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from rnnserve.common.child_process import ChildProcess, die_with_parent, exit_text
 
-__all__ = [
-    "GuardedProcess",
-    "ProcessEnded",
-    "ProcessTooSlow",
-    "answer_requests",
-    "limit_memory",
-    "limit_processor_seconds",
-]
-
-_STALL_SECONDS = 60
-"""Seconds without progress in the middle of a message, after which the other process counts as hanging."""
+__all__ = ["GuardedProcess", "ProcessEnded", "ProcessTooSlow", "answer_requests", "limit_memory"]
 
 _STATUS = Path("/proc/self/status")
 
@@ -61,15 +48,13 @@ class GuardedProcess:
         """
         path = os.pathsep.join(entry for entry in sys.path if entry)
         ours, theirs = socket.socketpair()
-        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
-            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _STALL_SECONDS, 0))
         self._connection = Connection(ours.detach())
         try:
             self._child = ChildProcess(
                 # -P: don't import from the working directory, which may contain anything.
                 [sys.executable, "-P", *arguments],
                 env={**os.environ, "PYTHONPATH": path},
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
@@ -87,11 +72,9 @@ class GuardedProcess:
         return self._child.pid
 
     def send(self, request: bytes) -> None:
-        """Send a request. `receive` returns its response. May raise ProcessEnded or ProcessTooSlow."""
+        """Send a request. `receive` returns its response. May raise ProcessEnded."""
         try:
             self._connection.send_bytes(request)
-        except BlockingIOError:
-            raise ProcessTooSlow from None
         except OSError:
             raise self._ended() from None
 
@@ -101,8 +84,6 @@ class GuardedProcess:
             if not self._connection.poll(max(0.0, seconds)):
                 raise ProcessTooSlow
             return self._connection.recv_bytes()
-        except BlockingIOError:
-            raise ProcessTooSlow from None
         except (EOFError, OSError):
             raise self._ended() from None
 
@@ -127,18 +108,15 @@ def answer_requests(answer: Callable[[bytes], bytes]) -> None:
 
     An exception of `answer` ends this process.
     """
-    die_with_parent(sys.stdin.fileno())
+    die_with_parent()
     connection = Connection(os.dup(sys.stdin.fileno()))
     # Disable core dumps: a model that crashes on every load would fill the disk.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     Path("/proc/self/oom_score_adj").write_text("1000")  # if memory runs out, the kernel kills this process first
-    requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    # The lifeline: the thread that reads requests ends this process when the parent has ended. This also works during
-    # an inference call, because onnxruntime releases the interpreter's lock.
-    threading.Thread(target=_read_requests, args=(connection, requests), daemon=True).start()
     connection.send_bytes(b"")
-    while True:
-        connection.send_bytes(answer(requests.get()))
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.send_bytes(answer(connection.recv_bytes()))
 
 
 def limit_memory(more: int) -> None:
@@ -149,29 +127,6 @@ def limit_memory(more: int) -> None:
     """
     held = re.search(r"^VmData:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
     if held is None:
-        raise OSError(f"{_STATUS} does not say how much memory this process holds")
-    _limit(resource.RLIMIT_DATA, (int(held[1]) << 10) + more)
-
-
-def limit_processor_seconds(more: float) -> None:
-    """Let this process use at most `more` seconds of processor time from now on. Replaces an earlier limit.
-
-    Normally, the parent measures the time and kills this process. This limit matters if the parent has been
-    killed itself. Then an endless inference call that holds the interpreter's lock would keep the lifeline thread from
-    running.
-    """
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + more) + 1)
-
-
-def _limit(kind: int, soft: int) -> None:
-    hard = resource.getrlimit(kind)[1]
-    resource.setrlimit(kind, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
-
-
-def _read_requests(connection: "Connection", requests: "queue.SimpleQueue[bytes]") -> None:
-    while True:
-        try:
-            requests.put(connection.recv_bytes())
-        except (EOFError, OSError):
-            os._exit(0)
+        raise OSError(f"{_STATUS} does not contain the memory usage of this process")
+    soft, hard = (int(held[1]) << 10) + more, resource.getrlimit(resource.RLIMIT_DATA)[1]
+    resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))

@@ -16,11 +16,9 @@ __all__ = ["LOG_FORMATS", "LogLimits", "log_formatter"]
 
 LOG_FORMATS = ("text", "json")
 
-_BURST = 20
-"""Lines in a row of the log, from one source line. Beyond it: one per second, with the number of dropped lines."""
-
-_LARGE_BURSTS = {"rnnserve.server.repository.loader": 1000}
-"""Larger bursts, by logger. The loader logs one line for each rejected version at startup, which can be many."""
+_BURST = 1000
+"""Lines in a row of the log, from one source line. At the start, the loader logs one line for each rejected version.
+Beyond it: one per second, with the number of dropped lines."""
 
 
 def log_formatter(name: str, *, has_process: bool) -> logging.Formatter:
@@ -72,14 +70,13 @@ class LogLimits(logging.Filter):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
-        self._budgets = {burst: LineBudget(clock, burst) for burst in (_BURST, *_LARGE_BURSTS.values())}
+        self._budget = LineBudget(clock, _BURST)
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether to log a record. The first record after dropped ones includes their number."""
         if record.name == REQUESTS_LOGGER:
             return True
-        budget = self._budgets[_LARGE_BURSTS.get(record.name, _BURST)]
-        left_out = budget.take(f"{record.pathname}:{record.lineno}")
+        left_out = self._budget.take(f"{record.pathname}:{record.lineno}")
         if left_out:
-            record.msg, record.args = f"{record.getMessage()} ({left_out:,} more like this left out)", ()
+            record.msg, record.args = f"{record.getMessage()} ({left_out:,} similar lines left out)", ()
         return left_out is not None

@@ -15,21 +15,21 @@ class FileTooLarge(OSError):
     """The file is larger than allowed."""
 
     def __init__(self, found: int, most: int) -> None:
-        super().__init__(errno.EFBIG, f"has {found:,} bytes, and may have {most:,}")
+        super().__init__(errno.EFBIG, f"has {found:,} bytes; the limit is {most:,}")
 
 
 class LeadsOutError(OSError):
     """The file is outside the required folder, because a link to it was followed."""
 
     def __init__(self) -> None:
-        super().__init__(errno.ELOOP, "is a link that leads out of the repository")
+        super().__init__(errno.ELOOP, "is a link to a place outside the repository")
 
 
 class OpenToAll(OSError):
     """Every user of this machine may write the file, or may read it although it is secret."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(errno.EPERM, f"is open to every user of this machine: chmod o-rw {path}")
+        super().__init__(errno.EPERM, f"is accessible to every user of this machine; run chmod o-rw {path}")
 
 
 def read_guarded(path: Path, most: int, *, is_secret: bool) -> bytes:
@@ -80,7 +80,7 @@ def _check(status: os.stat_result, most: int) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, "is no regular file")
+        raise OSError(errno.EINVAL, "is not a regular file")
     if status.st_size > most:
         raise FileTooLarge(status.st_size, most)
 

@@ -55,7 +55,7 @@ def check_traces() -> None:
         raise TracesUnavailable(f"--traces {missing_package(missing.name, 'otel')}") from missing
     for variable, known in _KNOWN.items():
         if os.environ.get(variable, "") not in ("", *known):
-            said = f"{variable}={os.environ[variable]} is not {' or '.join(known)}"
+            said = f"{variable}={os.environ[variable]}; expected {' or '.join(known)}"
             raise TracesUnavailable(f"--traces exports over OTLP and {_PROTOCOL}: {said}")
 
 

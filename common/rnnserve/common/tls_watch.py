@@ -31,7 +31,7 @@ class TlsWatch:
         files: TlsFiles,
         served: TlsIdentity,
         use: Callable[[TlsIdentity], None],
-        refuse: Callable[[], None],
+        refuse: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare, with the current identity `served`, which was read from `files`. `start` starts the checks.
 
@@ -42,7 +42,7 @@ class TlsWatch:
         self._use = use
         self._refuse = refuse
         self._refused: TlsIdentity | str | None = None
-        self._is_told = False
+        self._refusals = 0  # of these files, one check after the other
         self._is_closed = threading.Event()
 
     def start(self) -> None:
@@ -71,22 +71,21 @@ class TlsWatch:
         self._use(found)
         self._served, self._refused = found, None
         end = dt.datetime.fromtimestamp(found.end, dt.UTC).isoformat()
-        _log.info("the files for TLS are new, and serve from now on: the certificate ends at %s", end)
+        _log.info("Loaded the new TLS files; the certificate expires at %s", end)
 
     def _refuse_files(self, found: TlsIdentity | str, flaw: str) -> None:
         """Log invalid files when two checks in a row have found them."""
-        if found != self._refused:
-            self._refused, self._is_told = found, False
-        elif not self._is_told:
-            self._is_told = True
+        self._refusals = self._refusals + 1 if found == self._refused else 1
+        self._refused = found
+        if self._refusals == 2:
             self._refuse()
-            _log.error("%s: not taken; what was served before goes on until the files are good", flaw)
+            _log.error("Rejected the new TLS files (%s); still serving the previous certificate", flaw)
 
     def _loop(self) -> None:
         while True:
             try:
                 self.look()
             except Exception as error:  # noqa: BLE001 - out of memory or descriptors, or a bug: keep checking
-                _log.warning("the files for TLS cannot be looked at: %s", error)
+                _log.warning("Cannot check the TLS files: %s", error)
             if self._is_closed.wait(_LOOK_SECONDS):
                 return

@@ -41,25 +41,20 @@ class _DroppingFile(io.FileIO):
         """Write lines, after the number of lines that were dropped before them, or drop them."""
         lines, note, wait = bytes(text), b"", _WAIT_SECONDS
         if self._left_out:
-            said = f"{self._left_out:,} lines left out here: they were not read as fast as they were written\n"
+            said = (
+                f"{self._left_out:,} lines are missing here, because the log was not read as fast as it was written\n"
+            )
             note, wait = said.encode(), 0.0
         data = note + lines
-        for start in range(0, len(data), _ATOMIC):
-            if not self._has_written(data[start : start + _ATOMIC], wait):
-                self._left_out += lines.count(b"\n")
-                break
-        else:
-            self._left_out = 0
-        return len(lines)
-
-    def _has_written(self, data: bytes, wait: float) -> bool:
-        """Write up to `_ATOMIC` bytes within `wait` seconds. Returns False without room, True without a reader."""
         try:
-            return bool(self._poll.poll(1e3 * wait)) and os.write(self.fileno(), data) == len(data)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
+            while data and self._poll.poll(1e3 * wait):
+                data = data[os.write(self.fileno(), data[:_ATOMIC]) :]
+        except BlockingIOError:  # another process has taken the room
+            pass
+        except OSError:  # the reader has gone
+            data = b""
+        self._left_out = self._left_out + lines.count(b"\n") if data else 0
+        return len(lines)
 
 
 def unblocked_stream(fd: int) -> io.TextIOWrapper:

@@ -4,7 +4,7 @@
 makes golden cases (`golden_cases`) and publishes the version (`publishing`). `pipeline` runs these steps in order.
 `scan` is a loop over steps that `export_onnx` can export. `classifiers` describes the direction classifiers, and
 `verify` verifies a published version again. For ONNX files from other exporters, `file_check` compares a file with its
-module, and `adoption` imports a file without this verification. The area imports models, protos, torch, onnx and
+module, and `onnx_import` imports a file without this verification. The area imports models, protos, torch, onnx and
 onnxruntime, but nothing from the server or the client.
 
 A public name is imported when it is first used, because importing torch and onnx takes 3 to 5 seconds. Commands can

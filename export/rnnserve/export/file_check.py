@@ -19,7 +19,7 @@ from rnnserve.export.description.publication import Publication
 from rnnserve.export.errors import ParityError
 from rnnserve.export.first_non_finite import Origin, origin_of, paths_of, tensors_in
 from rnnserve.export.onnx_files import load_proto, read_onnx
-from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity import OnnxRunner, verify_parity
 from rnnserve.export.parity.tolerances import OTHER_FORMULA
 from rnnserve.export.surroundings import left_as_they_were, one_thread, users_module
 from rnnserve.export.tensors import Arrays, draw_inputs
@@ -61,11 +61,11 @@ def check_file(path: Path, publication: Publication, *, progress: bool = True) -
         data = renamed.SerializeToString()
         with one_thread(), evaluating(model.module):
             try:
-                proof = prove(model, None, data, progress=progress)
+                verification = verify_parity(model, None, data, progress=progress)
             except ParityError as error:
                 faults = [*_other_formulas(renamed), *_without_repetitions(error.failures)]
                 return CheckedFile(faults, differing_operator(model, data))
-    return CheckedFile(largest=max((row.onnx_from_eager_max for row in proof.parity.distances), default=0.0))
+    return CheckedFile(largest=max((row.onnx_from_eager_max for row in verification.parity.distances), default=0.0))
 
 
 def _with_names_of(file: onnx.ModelProto, described: DescribedModel) -> onnx.ModelProto:
@@ -105,8 +105,8 @@ def _other_formulas(model: onnx.ModelProto) -> Iterator[str]:
     for node in model.graph.node:
         if node.op_type == "GRU" and not any(a.name == "linear_before_reset" and a.i for a in node.attribute):
             yield (
-                f'node "{node.name or node.output[0]}" (GRU) has linear_before_reset=0: PyTorch multiplies by the '
-                "reset gate after the hidden weights; set linear_before_reset=1"
+                f'node "{node.name or node.output[0]}" (GRU) has linear_before_reset=0, but PyTorch multiplies by the '
+                "reset gate after the hidden weights. Set linear_before_reset=1"
             )
 
 
@@ -146,7 +146,7 @@ def differing_operator(model: DescribedModel, onnx_model: bytes) -> str:
             with contextlib.suppress(Exception), evaluating(model.module):
                 origin = _first_differing(model, arrays, runner(arrays))
                 if origin is not None:
-                    return f"the first operator whose result differs is {_named(origin, model.module)}"
+                    return f"the first operator with a different result is {_named(origin, model.module)}"
     return ""
 
 

@@ -18,10 +18,10 @@ from rnnserve.export.torch_adapter import OperatorsSeen, tree_leaves
 __all__ = ["Origin", "find_first_non_finite", "non_finite_advice", "origin_of", "paths_of", "tensors_in"]
 
 # Not -100: scores can be as low as -200, and then masked positions would win.
-_MASKS = "Where they mask scores, use a number of which softmax makes zero, too: masked_fill(…, -1e9)"
-_FLOATS = "Or, if such inputs are not meant, say which are: Floats(…, low=, high=), or give real ones with samples=. "
-_IDS = "Or, if such ids are not meant, say which are: Integers(…, low=, high=). "
-_ALLOWED = "Or publish it so, with allow_non_finite=True"
+_MASKS = "If they mask scores, use a large negative number, which softmax also turns into zero: masked_fill(…, -1e9)"
+_FLOATS = "If clients never send such inputs, bound them: Floats(…, low=, high=). Or give real inputs with samples=. "
+_IDS = "If clients never send such ids, bound them: Integers(…, low=, high=). "
+_ALLOWED = "Or allow these values with allow_non_finite=True"
 _LOGARITHM = "Add a small number before the logarithm, or clamp: x.clamp(min=1e-6).log()"
 _ROOT = "Clamp before the root: x.clamp(min=0).sqrt()"
 _DIVISOR = "Add a small number to the divisor"
@@ -30,7 +30,7 @@ _EXPONENT = (
     "(a + (log_x - a).logcumsumexp(1)).exp()"
 )
 _DEVIATION = (
-    "Of one value it is nan. If rows have two steps at least, say so, sizes={axis: (2, 128)}; or use correction=0"
+    "For one value, it is NaN. If rows have at least two steps, add sizes={axis: (2, 128)}; otherwise use correction=0"
 )
 _ADVICE = {
     **dict.fromkeys(("log", "log2", "log10", "log1p"), _LOGARITHM),
@@ -86,7 +86,7 @@ def non_finite_advice(module: FlatModule, inputs: Mapping[str, npt.NDArray[Any]]
     described = _FLOATS if any(array.dtype.kind == "f" for array in inputs.values()) else _IDS
     if origin.advice == _MASKS:  # the constant in the module is the cause, not the inputs
         described = ""
-    return f": the first ones come from {origin}{line}. {origin.advice}. {described}{_ALLOWED}"
+    return f". They first appear in {origin}{line}. {origin.advice}. {described}{_ALLOWED}"
 
 
 class _Finder:

@@ -227,8 +227,9 @@ class FlatModule(Wrapper):
                 raise made_of_a_tensor(error, lambda: self(*arguments)) from None
         if len(results) != len(self.outputs):
             raise WrongArguments(
-                f"outputs names {len(self.outputs)} tensors, {list(self.outputs)}, but forward gives {len(results)}, "
-                f"of shapes {[list(result.shape) for result in results]}; name each, nested ones in order"
+                f"outputs names {len(self.outputs)} tensors, {list(self.outputs)}, but forward returns "
+                f"{len(results)}, of shapes {[list(result.shape) for result in results]}; expected one name for each, "
+                "with nested tensors in order"
             )
         return {name: result.detach().numpy() for name, result in zip(self.outputs, results, strict=True)}
 
@@ -279,7 +280,10 @@ class FlatModule(Wrapper):
         found = dict(leaves(result))
         missing = next((path for path in self.call.results if not isinstance(found.get(path), Tensor)), None)
         if missing is not None:
-            raise WrongArguments(f'forward gives a tensor "{".".join(missing)}" in some calls, and none in others')
+            raise WrongArguments(
+                f'forward returns a tensor "{".".join(missing)}" in some calls, but not in others; expected it in '
+                "every call"
+            )
         return [found[path] for path in self.call.results]
 
     def _held_states(self) -> list[Tensor]:
@@ -288,7 +292,10 @@ class FlatModule(Wrapper):
             after = dict(leaves(attribute(self.module, path)))
             found = [each for at in slots_in(tree) if isinstance(each := after.get(at), Tensor)]
             if len(found) < len(slots_in(tree)):
-                raise WrongArguments(f'the attribute "{path}" has another structure after some calls')
+                raise WrongArguments(
+                    f'the attribute "{path}" has a different structure after some calls; expected the same structure '
+                    "after every call"
+                )
             held += found
         return held
 

@@ -170,14 +170,16 @@ def make_cases(model: ModelDescription, reference: Truth, compute: Inference, *,
     return GoldenCases(cases, step=furthest[True], sequence=furthest[False])
 
 
-def prove_cases(model: DescribedModel, runner: OnnxRunner, reference: Reference) -> GoldenCases:
+def verify_cases(model: DescribedModel, runner: OnnxRunner, reference: Reference) -> GoldenCases:
     """Make a model's golden cases, some without optional inputs, and check them on its ONNX model as servers do."""
     with evaluating(model.module):
         golden = make_cases(model, reference, runner)
         golden = _with_left_out(golden, model, reference, runner)
     failures = golden.failures(model, runner)
     if failures:
-        raise ExportError(f"{MODEL} does not give the golden results, so nothing is published: {'; '.join(failures)}")
+        raise ExportError(
+            f"{MODEL} does not reproduce the golden results, so nothing was published: {'; '.join(failures)}"
+        )
     return golden
 
 

@@ -37,8 +37,8 @@ from rnnserve.protos.protocol_words import BATCH
 __all__ = ["to_onnx"]
 
 _GROWN = (
-    'It is as large as "{}" and "{}" together, as a cache is that grows with each request: give it a fixed size, such '
-    "as that of its last steps, or publish a module around this one that does not return it"
+    'It is as large as "{}" and "{}" together, like a cache that grows with each request. Give it a fixed size, for '
+    "example its last steps, or publish a module around this one that does not return it"
 )
 
 _FITTED = 1 << 13
@@ -76,8 +76,8 @@ def _settle(
     free = sorted(expression.free_symbols, key=str)
     shown = expression.xreplace({symbol: sympy.Symbol(name, integer=True) for symbol, name in symbols.items()})
     refusal = UnsupportedModule(
-        f'axis {at} of output "{tensor.name}" has the size {shown}: neither fixed, nor as large as an axis of the '
-        "inputs, nor a * ((b * size + c) // d) + e of one, between bounds. "
+        f'axis {at} of output "{tensor.name}" has the size {shown}. Expected a fixed size, the size of an input '
+        "axis, or a * ((b * size + c) // d) + e of an input axis, between bounds. "
         + (_GROWN.format(*map(symbols.get, free)) if expression == sum(free) and len(free) == 2 else OTHER_SIZES)
     )
     if not free or not symbols.keys() >= set(free):  # the size depends on values

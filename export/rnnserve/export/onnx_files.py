@@ -42,23 +42,23 @@ def read_onnx(path: Path, *, external_data: bool) -> onnx.ModelProto:
     try:
         model = load_proto(path.read_bytes())
     except DecodeError:
-        raise WrongArguments(f"{path} is no ONNX model") from None
+        raise WrongArguments(f"{path} is not an ONNX model") from None
     if not model.graph.node:
-        raise WrongArguments(f"{path} is no ONNX model, or has no nodes")
+        raise WrongArguments(f"{path} is not an ONNX model, or has no nodes")
     if model.graph.sparse_initializer:  # onnx_ir drops them
-        raise WrongArguments(f"{path} keeps weights as sparse tensors; save it with dense ones")
+        raise WrongArguments(f"{path} keeps weights as sparse tensors. Save it with dense weights")
     outside = _external_files(model)
     if outside and not external_data:
         raise WrongArguments(
-            f"{path} keeps weights outside the file, in {', '.join(outside)}; a version has one model file: save it "
-            "with onnx.save(onnx.load(path), path, save_as_external_data=False)"
+            f"{path} keeps weights outside the file, in {', '.join(outside)}, but a version has one model file. Save "
+            "it with onnx.save(onnx.load(path), path, save_as_external_data=False)"
         )
     try:
         if outside:
             onnx.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise WrongArguments(f"{path} is no valid ONNX model: {' '.join(str(error).split())}") from error
+        raise WrongArguments(f"{path} is not a valid ONNX model: {' '.join(str(error).split())}") from error
     return model
 
 

@@ -35,7 +35,7 @@ class OnnxRunner:
         self.inputs: list[str] = [value.name for value in self._session.get_inputs()]
         self.outputs: list[str] = [value.name for value in self._session.get_outputs()]
         if self.provider != providers[0]:  # onnxruntime falls back to the CPU silently
-            raise RuntimeError(f"onnxruntime runs on {self.provider} where {providers[0]} was asked for")
+            raise RuntimeError(f"onnxruntime runs on {self.provider} instead of {providers[0]}")
 
     def __call__(self, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, Any]:
         """Compute every output by name. Ignores inputs that the model doesn't have."""
@@ -61,7 +61,7 @@ def _session(model: bytes, providers: Sequence[str], *, optimized: bool) -> "onn
         session = onnxruntime.InferenceSession(model, options, providers=list(providers), provider_options=of_each)
         session.disable_fallback()  # to the CPU, if a call fails on another provider
     except Exception as error:  # onnxruntime's errors share no other base class
-        raise RuntimeError(f"onnxruntime does not take the model: {_in_a_line(error)}") from error
+        raise RuntimeError(f"onnxruntime cannot load the model: {_in_a_line(error)}") from error
     return session
 
 

@@ -22,12 +22,12 @@ from rnnserve.export.description.publication import InputDescription, InputDescr
 from rnnserve.export.errors import ExportError, ParityError
 from rnnserve.export.file_check import differing_operator
 from rnnserve.export.found_states.parts_file import find_parts
-from rnnserve.export.golden_cases import GoldenCases, prove_cases
+from rnnserve.export.golden_cases import GoldenCases, verify_cases
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.parity import OnnxRunner, Proof, Reference, prove
-from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity import OnnxRunner, Reference, Verification, verify_parity
 from rnnserve.export.parity.tolerances import replay_limits
+from rnnserve.export.parity.verification import reference_of
 from rnnserve.export.publishing import (
     OtherGraph,
     Published,
@@ -58,18 +58,20 @@ from rnnserve.protos.serving_graph import choose_file
 __all__ = ["ExportResult", "ScanFile", "describe_version", "publish", "try_lowering"]
 
 _STAGES = (
-    "description: runs the module at several sizes, and on long sequences",
-    "ONNX: captures and translates it",
+    "signature: runs the module at several sizes, and on long sequences",
+    "ONNX: captures and translates the module",
     "TorchScript",
-    "proof: compares with eager and float64",
-    "golden results: chooses rows that round little",
-    "scan: tries loops in place of RNN operators",
-    "parts: finds what is carried from step to step",
+    "verification: compares with eager and float64",
+    "golden results: chooses rows with little rounding",
+    "scan: tries loops instead of RNN operators",
+    "parts: finds the states between steps",
     "publish: the server tries the version",
 )
 
 
-_KEEPS_BITS = manifest_pb2.ServingGraph(file=MODEL, reason=f"answers keep bits on it that they do not keep on {SCAN}")
+_KEEPS_BITS = manifest_pb2.ServingGraph(
+    file=MODEL, reason=f"answers have the same bits in every batch, which is not true of {SCAN}"
+)
 """The serving graph if the server's load check finds that model.onnx keeps more bits."""
 
 
@@ -210,37 +212,37 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
         with evaluating(model.module):
             reference = reference_of(model)
         try:
-            proof = prove(model, scripted, onnx_model, progress=progress, reference=reference)
+            verification = verify_parity(model, scripted, onnx_model, progress=progress, reference=reference)
         except ParityError as error:
             operator = differing_operator(model, onnx_model)  # the first operator whose result is missing in the export
             if not operator:
                 raise
             raise ParityError([*error.failures, operator]) from error
-        if proof.script_rounding:
-            scripted, unscripted = None, f"it computes in another order than eager. {proof.script_rounding}"
+        if verification.script_rounding:
+            scripted, unscripted = None, f"it computes in a different order than eager. {verification.script_rounding}"
         advance()
-        golden = prove_cases(model, OnnxRunner(onnx_model), reference)
+        golden = verify_cases(model, OnnxRunner(onnx_model), reference)
         advance()
-        scan, unlowered = try_lowering(model, onnx_model, golden, proof.batching, reference, progress=progress)
+        scan, unlowered = try_lowering(model, onnx_model, golden, verification.batching, reference, progress=progress)
         advance()
         made = {MODEL: onnx_model}
         if scripted is not None:
             made[SCRIPT] = script_bytes(scripted)
         if scan is not None:
             made[SCAN] = scan.data
-            lowered = scan.proof.batching
+            lowered = scan.verification.batching
             if lowered.HasField("rows"):
-                proof.batching.scan_rows.CopyFrom(lowered.rows)
+                verification.batching.scan_rows.CopyFrom(lowered.rows)
             if lowered.HasField("padding"):
-                proof.batching.scan_padding.CopyFrom(lowered.padding)
+                verification.batching.scan_padding.CopyFrom(lowered.padding)
         file, reason = choose_file(onnx_model)
         graph = None if scan is None else manifest_pb2.ServingGraph(file=file, reason=reason)
 
         def publish_on(graph: manifest_pb2.ServingGraph | None) -> tuple[Published, str, manifest_pb2.Manifest]:
             parts = find_parts(model, MODEL if graph is None else graph.file, made, OnnxRunner)
             files = {**made, GOLDEN: dump_cases(golden.cases), **parts.files(model.defaults)}
-            manifest = describe_version(model, proof, golden, files, parts=parts.record)
-            scan_parity = None if scan is None else scan.proof.parity
+            manifest = describe_version(model, verification, golden, files, parts=parts.record)
+            scan_parity = None if scan is None else scan.verification.parity
             manifest.MergeFrom(manifest_pb2.Manifest(graph=graph, scan_parity=scan_parity))
             # Write the manifest last: if the file system loses the rename, no version has a manifest without its files.
             files[MANIFEST] = dump_manifest(manifest)
@@ -260,7 +262,7 @@ class ScanFile:
     """model.scan.onnx: the model with loops instead of RNN operators, verified in the same way as model.onnx."""
 
     data: bytes
-    proof: Proof
+    verification: Verification
 
 
 _MODES = (
@@ -289,24 +291,24 @@ def try_lowering(
     data = lower_rnn(onnx_model)
     if data is None:
         return None, ""
-    what, failures = "does not give the golden results", list[str]()
+    what, failures = "does not reproduce the golden results", list[str]()
     try:
-        proof = prove(model, None, data, progress=progress, reference=reference)
+        verification = verify_parity(model, None, data, progress=progress, reference=reference)
         with evaluating(model.module):
             failures = golden.failures(model, OnnxRunner(data))
-        if _MODES.index(proof.batching.mode) > _MODES.index(batching.mode):
-            what, failures = "cannot share runs as model.onnx can", list(proof.batching.reasons)
+        if _MODES.index(verification.batching.mode) > _MODES.index(batching.mode):
+            what, failures = "cannot share batches as model.onnx can", list(verification.batching.reasons)
     except ParityError as error:
         what, failures = "computes something else", list(error.failures)
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         return None, f"it {what}: {failures[0]}{more}"
-    return ScanFile(data, proof), ""
+    return ScanFile(data, verification), ""
 
 
 def describe_version(
     model: ModelDescription,
-    proof: Proof,
+    verification: Verification,
     golden: GoldenCases,
     files: Mapping[str, bytes],
     origin: manifest_pb2.Origin.ValueType = manifest_pb2.ORIGIN_EXPORTED,
@@ -317,7 +319,7 @@ def describe_version(
     for tensor in model.outputs:
         described = manifest_pb2.Tensor()
         described.CopyFrom(tensor)
-        described.zeros_after_lengths = tensor.name in proof.zeros_after_lengths
+        described.zeros_after_lengths = tensor.name in verification.zeros_after_lengths
         outputs.append(described)
     by_own_default = any(
         tensor.default == manifest_pb2.DEFAULT_RECORDED or tensor.left_out_with for tensor in model.inputs
@@ -331,11 +333,11 @@ def describe_version(
         files=[describe_file(file, data) for file, data in sorted(files.items())],
         checkpoint_sha256=model.checkpoint_sha256,
         versions=_versions(),
-        parity=proof.parity,
+        parity=verification.parity,
         replay_limits=replay_limits(step=golden.step, sequence=golden.sequence),
-        batching=proof.batching,
+        batching=verification.batching,
         origin=origin,
-        causality=proof.causality,
+        causality=verification.causality,
         parts=parts,
         finiteness=describe_finiteness(
             files[MODEL],

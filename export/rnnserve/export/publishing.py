@@ -99,7 +99,7 @@ def seal_with(key_file: Path | str | None, password_file: Path | str | None = No
     """
     if key_file is None:
         if password_file is not None:
-            raise ExportError("a password is given for a key, and no key (--sign-key): nothing would be signed")
+            raise ExportError("a password was given without a key to sign with; add the key (--sign-key)")
         return lambda *_: None
     try:
         from rnnserve.protos.signing.keys import read_private_key
@@ -141,7 +141,7 @@ def publish_tried(
     files: Mapping[str, bytes],
     config: str,
     *,
-    is_adopted: bool = False,
+    is_imported: bool = False,
     seal: Seal = lambda *_: None,
 ) -> tuple[Published, str]:
     """Publish files with `publish_version` if the server accepts them. Also returns why no load check was possible.
@@ -156,7 +156,7 @@ def publish_tried(
             read_config(model)
         except ConfigError as error:
             raise ExportError(_refused(str(error))) from error
-        said.append(try_on_server(folder, model.name, is_adopted=is_adopted))
+        said.append(try_on_server(folder, model.name, is_imported=is_imported))
 
     return publish_version(model, files, config, check, seal), said[-1]
 
@@ -215,7 +215,9 @@ def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes], seal:
             (model / str(number)).rename(temporary)
             raise
         return Published(model / str(number), number, new=True)
-    raise ExportError(f"others publish versions of {model.name} faster than a number can be taken; try again")
+    raise ExportError(
+        f"other processes publish versions of {model.name} at the same time, and took every number; try again"
+    )
 
 
 def _newest(model: Path) -> int | None:
@@ -271,7 +273,7 @@ def _undone_on_failure(model: Path, temporary: Path) -> Iterator[None]:
         path = f"{error.filename}: " if error.filename else ""
         raise PublishingFailed(
             f"{model}: {path}{error.strerror or error}. Nothing was published, and "
-            + (f"this was left behind and may be removed: {left}" if left else "nothing was left behind"),
+            + (f"these files were left behind, and you can remove them: {left}" if left else "nothing was left behind"),
             error.errno,
         ) from error
 
@@ -290,14 +292,14 @@ def _undo(model: Path, temporary: Path, made: Sequence[Path], *, had_config: boo
     return ", ".join(str(path) for path in added if path.exists())
 
 
-def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
+def try_on_server(folder: Path, model: str, *, is_imported: bool = False) -> str:
     """Run the server's load check on a version's files. Returns a one-line reason if the check could not run.
 
     The server is an independent check, so this file imports none of its code and runs its module by name. Raises
     ExportError with the server's message if the server rejects the version.
     """
-    arguments = [str(folder), "--model", model, *(["--allow-unproven"] if is_adopted else [])]
-    untried = "the server's own trial was not made"
+    arguments = [str(folder), "--model", model, *(["--allow-unproven"] if is_imported else [])]
+    untried = "the server did not try the version"
     try:
         done = subprocess.run(  # noqa: S603 - our own command line
             # -P: don't import from the working directory, which may contain any files.
@@ -313,13 +315,13 @@ def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
     except subprocess.TimeoutExpired:
         raise ExportError(_refused(f"its trial takes more than {_SECONDS:g} s")) from None
     except OSError as error:
-        return f"{untried}: no process can be started: {error.strerror}"
+        return f"{untried}: no process could be started: {error.strerror}"
     try:
         found = json.loads(done.stdout.strip().rpartition("\n")[2])
     except ValueError:
         last, status = done.stderr.strip().rpartition("\n")[2], done.returncode
         if last.startswith(("ModuleNotFoundError", "ImportError")) or _TRIAL.partition(".")[0] in last:
-            return f"{untried}, since the server is not installed: {last}"
+            return f"{untried}, because the server is not installed: {last}"
         ending = f"with {signal.Signals(-status).name}" if status < 0 else f"with exit status {status}"
         raise ExportError(_refused(f"its trial ended {ending}: {last}".rstrip(": "))) from None
     if found["serves"] and "better" in found:
@@ -330,7 +332,7 @@ def try_on_server(folder: Path, model: str, *, is_adopted: bool = False) -> str:
 
 
 def _refused(reason: str) -> str:
-    return f"a server would not serve this version, so nothing is published: {reason}"
+    return f"a server would refuse this version, so nothing was published: {reason}"
 
 
 def check_config(model: Path, inputs: _Tensors, outputs: _Tensors) -> None:
@@ -342,12 +344,12 @@ def check_config(model: Path, inputs: _Tensors, outputs: _Tensors) -> None:
 def triton_keeps_states(publication: "Publication", inputs: _Tensors, sizes: Collection[str]) -> bool:
     """Decide whether Triton keeps the model's states. Raises WrongArguments if the user asks for it but it can't."""
     if publication.sequences and not publication.states:
-        raise WrongArguments("sequences: the model has no states to keep; name them with states=")
+        raise WrongArguments("sequences: the model has no declared states to keep; name them with states=")
     kept = publication.states.values()
     begin = [t.name for t in inputs if t.name in kept and t.default != manifest_pb2.DEFAULT_ZEROS]
     if publication.sequences and begin:
         raise WrongArguments(
-            f'sequences: Triton begins with zeros, and the state "{begin[0]}" of this model begins with its own default'
+            f'sequences: Triton begins with zeros, and the state "{begin[0]}" of this model has another initial value'
         )
     if publication.sequences is not None:
         return publication.sequences
@@ -362,7 +364,7 @@ def render_config(name: str, inputs: _Tensors, outputs: _Tensors, *, keeps_state
     """
     initial = {tensor.continues_as: tensor for tensor in outputs if tensor.continues_as} if keeps_states else {}
     lines = [
-        f"# Written by `rnnserve export`, and left alone from then on: edit it, but for the tensors of {name}.",
+        f"# Written once by `rnnserve export`. You can edit it, except for the tensors of {name}.",
         f'name: "{name}"',
         'platform: "onnxruntime_onnx"',
         "",
@@ -376,7 +378,7 @@ def render_config(name: str, inputs: _Tensors, outputs: _Tensors, *, keeps_state
         if tensor.default in (manifest_pb2.DEFAULT_FULL_LENGTH, manifest_pb2.DEFAULT_ZEROS):
             more = ["optional: true"]
         elif tensor.default == manifest_pb2.DEFAULT_RECORDED:
-            left_out = f"the model's own default ({DEFAULTS}) where a request leaves it out"
+            left_out = f"the model's own default ({DEFAULTS}) if a request leaves it out"
             more = [f"# rnnserve takes {left_out}; Triton needs it"]
         lines += _block("input", tensor, more)
     for tensor in outputs:

@@ -37,7 +37,7 @@ def script(module: nn.Module) -> torch.jit.ScriptModule:
         except Exception as error:  # the compiler uses assertions, and may read edited sources
             raise UnsupportedModule(f"TorchScript cannot compile {type(module).__name__}: {error}") from error
     if not hasattr(scripted, "forward"):  # overloads of forward become forward__0, forward__1, …
-        raise UnsupportedModule(f"TorchScript gives {type(module).__name__} no forward")
+        raise UnsupportedModule(f"TorchScript did not compile the forward of {type(module).__name__}")
     return scripted
 
 
@@ -51,10 +51,11 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
     if flat.is_lenient:
         return (
             None,
-            "TorchScript packs sorted rows only, or has the longest row's length for a size, as the module says",
+            "TorchScript would follow the module, which packs only sorted rows or uses the longest row's length as a "
+            "size",
         )
     if not flat.call.is_plain:
-        return None, "forward's arguments are made of the model's inputs by code that TorchScript does not compile"
+        return None, "code that TorchScript does not compile makes forward's arguments from the model's inputs"
     try:
         scripted = script(flat.module)
         flat_script(scripted, flat.call.inputs, flat.outputs).run(draw_sample(model.inputs, model.sizes))
@@ -63,8 +64,9 @@ def script_model(model: DescribedModel) -> tuple[torch.jit.ScriptModule | None, 
         reason = " ".join(str(error).split())
     except (torch.jit.Error, RuntimeError) as error:
         reason = (
-            "TorchScript's form of the module raises where the module does not. If a parameter of forward may be None, "
-            f"annotate it: h: torch.Tensor | None = None. TorchScript: {str(error).strip().rpartition(chr(10))[2]}"
+            "TorchScript's form of the module raises an error, but the module itself does not. If a parameter of "
+            "forward may be None, annotate it: h: torch.Tensor | None = None. TorchScript: "
+            f"{str(error).strip().rpartition(chr(10))[2]}"
         )
     else:
         return scripted, ""
@@ -87,8 +89,8 @@ def script_bytes(scripted: torch.jit.ScriptModule) -> bytes:
             torch.jit.save(scripted, buffer)
     except RuntimeError as error:
         raise UnsupportedModule(
-            "TorchScript cannot write its form of the module. If a parameter of forward may be None, annotate it: "
-            f"h: torch.Tensor | None = None. TorchScript: {error}"
+            "TorchScript cannot save the module. If a parameter of forward may be None, annotate it: h: "
+            f"torch.Tensor | None = None. TorchScript: {error}"
         ) from error
     return canonical(buffer.getvalue())
 

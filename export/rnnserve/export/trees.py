@@ -64,7 +64,7 @@ def flatten_results(result: Tree) -> list[Tensor]:
     if isinstance(result, Tensor):
         return [result]
     if isinstance(result, PackedSequence):
-        raise WrongArguments("forward returns a PackedSequence; return pad_packed_sequence of it instead")
+        raise WrongArguments("forward returns a PackedSequence. Return pad_packed_sequence of it instead")
     parts = parts_of(result)
     if parts is None and result is not None:
         raise NoTensor(result)
@@ -125,12 +125,12 @@ class NoTensor(WrongArguments):
             what = f"{'an array' if isinstance(result, np.ndarray) else 'a number'} of numpy, {result.dtype}"
         is_number = isinstance(result, bool | int | float | np.ndarray | np.generic)
         advice = (
-            f"{line}. Keep it a tensor, so that forward returns one with an entry for each row, or for each step of a "
-            "row: of steps that a row does not have, give 0, and their number as another output, (batch,)"
+            f"{line}. Keep it a tensor with an entry for each row, or for each step of each row. Return 0 for steps "
+            "beyond a row's length, and the lengths as another output, (batch,)"
             if is_number
-            else "; return tensors, in tuples, dicts or dataclasses"
+            else ". Return tensors, in tuples, dicts or dataclasses"
         )
-        super().__init__(f"forward returns {what}, and a model gives tensors only{advice}")
+        super().__init__(f"forward returns {what}, but a model returns only tensors{advice}")
 
 
 def made_of_a_tensor(error: NoTensor, call: Callable[[], object]) -> NoTensor:
@@ -158,5 +158,5 @@ class _Makers(TorchFunctionMode):
         frames = traceback.extract_stack() if func in self.MAKING else []
         if users := [each for each in frames if is_users_code(each.filename)]:
             place = source_line(users[-1].filename, users[-1].lineno)
-            self.last = f": it is made of a tensor with {self.MAKING[func]} (at {place}, {users[-1].line!r})"
+            self.last = f", made from a tensor with {self.MAKING[func]} (at {place}, {users[-1].line!r})"
         return func(*args, **(kwargs or {}))

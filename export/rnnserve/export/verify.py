@@ -17,9 +17,9 @@ from rnnserve.export.flat_module import flat_script
 from rnnserve.export.found_states.parts_file import parts_failures
 from rnnserve.export.golden_cases import filling
 from rnnserve.export.onnx_files import load_proto
-from rnnserve.export.parity import OnnxRunner, prove
+from rnnserve.export.parity import OnnxRunner, verify_parity
 from rnnserve.export.parity.batching_safety import contradictions, walk_graph
-from rnnserve.export.parity.proof import check_onnx, reference_of
+from rnnserve.export.parity.verification import check_onnx, reference_of
 from rnnserve.export.surroundings import left_as_they_were, one_thread
 from rnnserve.export.tensors import Arrays, is_state, sequence_axes, size_limits
 from rnnserve.export.torchscript import load_script
@@ -68,28 +68,26 @@ def verify_version(folder: Path, *, progress: bool = True) -> list[Check]:
 
     checks = [
         *files,
-        _check(f"{CONFIG}: of these tensors", _config, folder, manifest),
-        _check(f"{MANIFEST}: of this model", _manifest, folder, manifest, graphs),
+        _check(f"{CONFIG}: has the tensors of the graph", _config, folder, manifest),
+        _check(f"{MANIFEST}: describes this model", _manifest, folder, manifest, graphs),
     ]
     for name, (graph, _) in graphs.items():
-        said = f"{name}: its graph does what {MANIFEST} says for all values"
+        said = f"{name}: its graph has the properties that {MANIFEST} records as proven"
         checks.append(_check(said, _walk, version, name, graph))
     with left_as_they_were(), one_thread():
         checks.append(_check(f"{MANIFEST}: sizes of outputs", _sizes, manifest, graphs[MODEL][1]))
         for name, (_, runner) in graphs.items():
-            checks.append(_check(f"{GOLDEN}: {name} gives its results", _golden, version, runner))
-        checks.append(_check(f"{MANIFEST}: what it says of parts of sequences", parts_failures, version))
+            checks.append(_check(f"{GOLDEN}: {name} reproduces the results", _golden, version, runner))
+        checks.append(_check(f"{MANIFEST}: record about parts of sequences", parts_failures, version))
         if model is None:
             why = f"there is no {SCRIPT} to compare {MODEL} with"
             if manifest.origin == manifest_pb2.ORIGIN_ADOPTED:
-                why = f"{MODEL} is adopted: not compared with its framework"
-            return [*checks, Check(f"parity and batching: not repeated, since {why}")]
+                why = f"{MODEL} was imported, and not compared with its framework"
+            return [*checks, Check(f"parity and batching: not repeated, because {why}")]
 
-        checks.append(_check(f"{GOLDEN}: {SCRIPT} gives its results", _golden, version, model.module.run))
+        checks.append(_check(f"{GOLDEN}: {SCRIPT} reproduces the results", _golden, version, model.module.run))
         wrong = wrong_defaults(model.module, model.inputs, model.sizes, model.defaults)
-        checks.append(
-            Check(f"{MANIFEST}: what stands for inputs that are left out", [f"{MANIFEST}: {said}" for said in wrong])
-        )
+        checks.append(Check(f"{MANIFEST}: defaults of omitted inputs", [f"{MANIFEST}: {said}" for said in wrong]))
         return [*checks, *_proofs(model, version, progress=progress)]
 
 
@@ -142,19 +140,19 @@ def _manifest(
     folder: Path, manifest: manifest_pb2.Manifest, graphs: Mapping[str, tuple[onnx.ModelProto, OnnxRunner]]
 ) -> Iterator[str]:
     if manifest.model != folder.parent.name:
-        yield f'{MANIFEST}: is of the model "{manifest.model}", but is in the folder of "{folder.parent.name}"'
+        yield f'{MANIFEST}: belongs to the model "{manifest.model}", but is in the folder of "{folder.parent.name}"'
     for name, (model, _) in graphs.items():
         for difference in check_onnx(model, manifest.inputs, manifest.outputs):
-            yield f"{MANIFEST}: is not of {name}: {difference}"
+            yield f"{MANIFEST}: does not describe {name}: {difference}"
     if manifest.graph.file and manifest.graph.file not in graphs:
-        yield f'{MANIFEST}: lets "{manifest.graph.file}" serve, which is none of {", ".join(graphs)}'
+        yield f'{MANIFEST}: names "{manifest.graph.file}" as the serving graph; expected one of {", ".join(graphs)}'
     states = [tensor.name for tensor in manifest.inputs if is_state(tensor) and not tensor.lengths_of]
     continued = [tensor.continues_as for tensor in manifest.outputs if tensor.continues_as]
     if sorted(states) != sorted(continued):
-        yield f"{MANIFEST}: its inputs that are initial states are {states}, but its outputs continue as {continued}"
+        yield f"{MANIFEST}: the initial states are {states}, but outputs continue as {continued}"
     classes = [tensor.axes[-1].size for tensor in manifest.outputs if tensor.axes[-1].name == "classes"]
     if manifest.labels and len(manifest.labels) not in classes:
-        yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected one a class, as in {classes}"
+        yield f"{MANIFEST}: has {len(manifest.labels)} labels, expected one for each class, as in {classes}"
 
 
 def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]:
@@ -164,8 +162,8 @@ def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]
         for axis in tensor.derived_axes:
             if axis.means == manifest_pb2.MEANS_UNSPECIFIED:
                 yield (
-                    f'{MANIFEST}: the size of the axis "{axis.name}" of "{tensor.name}" was fitted to runs of up to '
-                    "128 steps, and may be another one beyond; publish the model again"
+                    f'{MANIFEST}: the size of the axis "{axis.name}" of "{tensor.name}" was fitted to at most 128 '
+                    "steps, and may be wrong for more. Publish the model again"
                 )
 
     def compute(arrays: Arrays) -> Arrays:
@@ -178,7 +176,7 @@ def _sizes(manifest: manifest_pb2.Manifest, runner: OnnxRunner) -> Iterator[str]
         sizes, longest = _tried_sizes(manifest)
         check_sizes(Trial(compute, manifest.inputs, sizes), outputs, longest)
     except UnsupportedModule as error:
-        yield f"{MANIFEST}: {str(error).partition('. ')[0]}; publish the model again"
+        yield f"{MANIFEST}: {str(error).partition('. ')[0]}. Publish the model again"
 
 
 def _tried_sizes(manifest: manifest_pb2.Manifest) -> tuple[dict[str, tuple[int, int]], int]:
@@ -217,7 +215,7 @@ def _golden(version: Version, compute: Inference) -> list[str]:
     try:
         return replay(cases, filling(manifest.inputs, defaults, compute), limits)
     except (RuntimeError, torch.jit.Error) as error:  # `OnnxRunner` raises RuntimeError
-        return [f"{GOLDEN}: its inputs do not fit: {error}"]
+        return [f"{GOLDEN}: its inputs do not fit the model: {error}"]
 
 
 def _proofs(model: DescribedModel, version: Version, *, progress: bool) -> Iterator[Check]:
@@ -227,14 +225,18 @@ def _proofs(model: DescribedModel, version: Version, *, progress: bool) -> Itera
     for file in (MODEL, SCAN):
         if file not in version.files:
             continue
-        name = f"parity: {SCRIPT} and {file} compute the same"
+        name = f"parity: {SCRIPT} and {file} compute the same results"
         try:
-            proof = prove(model, None, version.files[file], progress=progress, reference=reference)
+            verification = verify_parity(model, None, version.files[file], progress=progress, reference=reference)
         except ParityError as error:
             yield Check(name, error.failures)
             continue
-        yield Check(name, parity=proof.parity)
+        yield Check(name, parity=verification.parity)
         if file == MODEL:
-            said, found = (manifest_pb2.BatchingMode.Name(b.mode) for b in (version.manifest.batching, proof.batching))
-            failures = [] if found == said else [f"{MANIFEST}: says {said}, found {found}: {proof.batching.reasons}"]
-            yield Check(f"batching: {MANIFEST} says what is safe", failures)
+            said, found = (
+                manifest_pb2.BatchingMode.Name(b.mode) for b in (version.manifest.batching, verification.batching)
+            )
+            failures = (
+                [] if found == said else [f"{MANIFEST}: records {said}, found {found}: {verification.batching.reasons}"]
+            )
+            yield Check(f"batching: {MANIFEST} records what is safe", failures)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rnnserve.client import InvalidRequest, Unavailable
-from rnnserve.common.child_process import ChildProcess
+from rnnserve.common.child_process import LIFELINE, ChildProcess
 
 __all__ = ["serve_repository"]
 
@@ -26,7 +26,7 @@ def serve_repository(repository: Path, flags: str = "") -> Iterator[str]:
     except ValueError as error:
         raise InvalidRequest(f"cannot parse --serve-flags {flags!r} ({error})") from error
     # Use the same Python, independent of PATH. The import contracts forbid importing the server's modules here.
-    command = [sys.executable, "-c", _SERVE, "serve", str(repository), "--grpc-port", "0", "--no-http"]
+    command = [sys.executable, "-c", _SERVE, "serve", str(repository), LIFELINE, "--grpc-port", "0", "--no-http"]
     command += ["--log-level", "warning"]
     process = ChildProcess([*command, *options], stdout=subprocess.PIPE, text=True)
     try:

@@ -98,7 +98,7 @@ ROUTES = MappingProxyType(
         "repository": Need.INFER,
         "control": Need.ADMIN,
         METRICS_ROUTE: Need.METRICS,
-        "document": Need.ANY_TOKEN,
+        "document": Need.OPEN,  # a static file
         "page": Need.OPEN,  # a static file, on which a browser can enter a token
         "page_models": Need.INFER,
         "static": Need.OPEN,  # static files with fixed names

@@ -60,9 +60,9 @@ def _arrays(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
         if len(members) > _MOST_ARRAYS:
-            raise ValueError(f"has {len(members):,} arrays, and may have {_MOST_ARRAYS:,}")
+            raise ValueError(f"has {len(members):,} arrays; at most {_MOST_ARRAYS:,} are allowed")
         if sum(member.file_size for member in members) > most:
-            raise ValueError(f"has {len(data):,} bytes, and its arrays more than {most:,}")
+            raise ValueError(f"has {len(data):,} bytes, but its arrays take more than {most:,}")
         for member in members:
             if member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED:
                 raise ValueError(f'"{member.filename}" is neither stored nor deflated, as numpy writes arrays')
@@ -77,7 +77,7 @@ def _array(content: bytes) -> npt.NDArray[Any]:
     shape, is_fortran, dtype = _read_header(content[:start])
     said, found = math.prod(shape) * dtype.itemsize, len(content) - start
     if said != found or min(shape, default=0) < 0:
-        raise ValueError(f"an array {list(shape)} of {dtype} has {said:,} bytes; {found:,} are there")
+        raise ValueError(f"an array {list(shape)} of {dtype} has {said:,} bytes; found {found:,}")
     values = np.frombuffer(content, dtype, offset=start).copy()  # writable
     return values.reshape(shape, order="F" if is_fortran else "C")
 
@@ -92,5 +92,5 @@ def _read_header(header: bytes) -> _Header:
         raise ValueError(f"an array of format {version}; expected {_VERSION}")
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
     if dtype.hasobject:
-        raise ValueError("an array of Python objects, which only code can read")
+        raise ValueError("an array of Python objects; expected numbers or booleans")
     return shape, is_fortran, dtype

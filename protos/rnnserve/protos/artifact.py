@@ -126,11 +126,11 @@ def read_version(
     _check_signed(describe_file(MANIFEST, data), signed)
     manifest, parity = _read_manifest(data, with_parity=with_parity)
     if len(manifest.files) > _MOST_FILES:
-        raise ArtifactError(f"{MANIFEST}: lists {len(manifest.files):,} files, and may list {_MOST_FILES}")
+        raise ArtifactError(f"{MANIFEST}: lists {len(manifest.files):,} files; at most {_MOST_FILES} are allowed")
     listed = {file.name: file for file in manifest.files}
     for name in (MODEL, GOLDEN):
         if name not in listed:
-            raise ArtifactError(f"{MANIFEST}: lists no {name}; export the model again")
+            raise ArtifactError(f"{MANIFEST}: does not list {name}; export the model again")
     files = {}
     for name, expected in sorted(listed.items()):
         most = min(expected.bytes + _MOST_GROWN_BYTES, _MOST_BYTES.get(name, _MOST_OTHER_BYTES))
@@ -142,7 +142,7 @@ def read_version(
         _check_signed(found, signed)
         if found != expected:
             raise ArtifactError(
-                f"{name}: is not the file that was published: it has {found.bytes:,} bytes and SHA-256 {found.sha256}, "
+                f"{name}: has changed since publication: it has {found.bytes:,} bytes and SHA-256 {found.sha256}, "
                 f"{MANIFEST} says {expected.bytes:,} and {expected.sha256}; export the model again"
             )
     for name in sorted(set(signed or ()) - {MANIFEST, *listed}):
@@ -170,11 +170,11 @@ def _read_manifest(data: bytes, *, with_parity: bool = True) -> tuple[manifest_p
     """Read a manifest, and its summaries of parity."""
     found = _SELF.findall(data)
     if len(found) != 1:
-        raise ArtifactError(f"{MANIFEST}: does not hold its own digest, self_sha256, once; export the model again")
+        raise ArtifactError(f"{MANIFEST}: must hold its own digest, self_sha256, exactly once; export the model again")
     zeroed = data.replace(found[0], _ZEROS.encode())
     if hashlib.sha256(zeroed).hexdigest().encode() != found[0]:
         raise ArtifactError(
-            f"{MANIFEST}: is not as it was published: its own digest does not hold; export the model again"
+            f"{MANIFEST}: has changed since publication, because its own digest does not match; export the model again"
         )
     try:
         fields = json.loads(data)
@@ -195,7 +195,7 @@ def _read_manifest(data: bytes, *, with_parity: bool = True) -> tuple[manifest_p
 
 def _check_signed(found: manifest_pb2.File, signed: Mapping[str, str] | None) -> None:
     if signed is not None and signed.get(found.name) != found.sha256:
-        what = "is not the file that was signed" if found.name in signed else "is not among the files that were signed"
+        what = "has changed since it was signed" if found.name in signed else "is not among the files that were signed"
         raise ArtifactError(f"{found.name}: {what}: it has SHA-256 {found.sha256}")
 
 
@@ -229,7 +229,7 @@ def _described_in_blocks(folder: Path, name: str, most: int, inside: Path | None
 def _said_of(name: str) -> Iterator[None]:
     """Turn what reading a file raises into an ArtifactError, which names the file and not its path."""
     if Path(name).name != name or "\0" in name:
-        raise ArtifactError(f"{MANIFEST}: lists {name!r}, which is not a plain file name")
+        raise ArtifactError(f"{MANIFEST}: lists {name!r}; expected a plain file name")
     try:
         yield
     except FileNotFoundError:

@@ -9,9 +9,9 @@ __all__ = ["BATCHING_MODES"]
 
 BATCHING_MODES: Mapping[int, str] = MappingProxyType(
     {
-        manifest_pb2.BATCHING_PADDED: "padded: requests of different lengths share a run",
-        manifest_pb2.BATCHING_JOINED: "joined: only requests of equal sizes share a run",
-        manifest_pb2.BATCHING_ALONE: "alone: no requests share a run",
+        manifest_pb2.BATCHING_PADDED: "padded: requests of different lengths share a batch",
+        manifest_pb2.BATCHING_JOINED: "joined: only requests of equal sizes share a batch",
+        manifest_pb2.BATCHING_ALONE: "alone: no requests share a batch",
     }
 )
 """By the manifest's number."""

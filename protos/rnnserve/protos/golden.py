@@ -108,9 +108,7 @@ def _check(number: str, case: Case) -> None:
         raise ArtifactError(f"{GOLDEN}: case {number} has no inputs")
     shapes = [{name: array.shape for name, array in part.items()} for part in (case.eager, case.float64)]
     if not case.eager or shapes[0] != shapes[1]:
-        raise ArtifactError(
-            f"{GOLDEN}: case {number} does not have the same tensors from eager, {shapes[0]}, and in float64"
-        )
+        raise ArtifactError(f"{GOLDEN}: case {number} has different tensors from eager, {shapes[0]}, and in float64")
 
 
 def replay(cases: Sequence[Case], compute: Inference, limits: manifest_pb2.ReplayLimits) -> list[str]:
@@ -154,14 +152,14 @@ def _form(where: str, case: Case, found: Mapping[str, Array]) -> Iterator[str]:
     """Compare names, shapes and dtypes, which must be right before values are compared."""
     for name, eager in case.eager.items():
         if name not in found:
-            yield f'{where}: no output "{name}"; there are {", ".join(found) or "none"}'
+            yield f'{where}: no output "{name}"; the outputs are {", ".join(found) or "none"}'
         elif found[name].shape != eager.shape:
-            yield f'{where}: "{name}" has shape {list(found[name].shape)}, eager gave {list(eager.shape)}'
+            yield f'{where}: "{name}" has shape {list(found[name].shape)}, but in eager it had {list(eager.shape)}'
         elif found[name].dtype != eager.dtype:
-            yield f'{where}: "{name}" is {found[name].dtype}, eager gave {eager.dtype}'
+            yield f'{where}: "{name}" is {found[name].dtype}, but in eager it was {eager.dtype}'
     for name in found:
         if name not in case.eager:
-            yield f'{where}: an output "{name}" that eager does not have'
+            yield f'{where}: the output "{name}" does not exist in eager'
 
 
 def _limit(kind: str, name: str, limits: manifest_pb2.ReplayLimits) -> float:
@@ -176,7 +174,7 @@ def _near(what: str, found: Array, truth: str, expected: Array, limit: float) ->
     worst = largest_difference(found, expected)
     if not worst.distance <= limit:
         yield (
-            f"{what} at {list(worst.index)} is {worst.found:.9g}, {truth} gave {worst.expected:.9g}: "
+            f"{what} at {list(worst.index)} is {worst.found:.9g}, {truth} returned {worst.expected:.9g}: "
             f"{worst.distance:.3g} apart, {limit:.3g} allowed"
         )
 

@@ -59,7 +59,7 @@ def load_defaults(files: Mapping[str, bytes], inputs: Sequence[manifest_pb2.Tens
     if not recorded:
         return {}
     if DEFAULTS not in files:
-        raise ArtifactError(f'{MANIFEST}: lists no {DEFAULTS}, which has what stands for "{recorded[0].name}"')
+        raise ArtifactError(f'{MANIFEST}: lists no {DEFAULTS}, which holds the default of "{recorded[0].name}"')
     try:
         found = dict(read_arrays(files[DEFAULTS]))
     except ValueError as error:
@@ -68,7 +68,7 @@ def load_defaults(files: Mapping[str, bytes], inputs: Sequence[manifest_pb2.Tens
     for tensor in recorded:
         array = found.get(tensor.name)
         if array is None:
-            raise ArtifactError(f'{DEFAULTS}: has nothing that stands for "{tensor.name}"')
+            raise ArtifactError(f'{DEFAULTS}: has no default for "{tensor.name}"')
         shape, dtype = default_shape(tensor), DTYPES.get(tensor.datatype)
         if array.shape != shape or array.dtype != dtype:
             raise ArtifactError(
@@ -78,7 +78,7 @@ def load_defaults(files: Mapping[str, bytes], inputs: Sequence[manifest_pb2.Tens
         if (array.dtype.kind == "f" and np.isnan(array).any()) or (
             tensor.HasField("integers") and not ((array >= low) & (array < high)).all()
         ):
-            raise ArtifactError(f'{DEFAULTS}: "{tensor.name}" has a value that the model does not take')
+            raise ArtifactError(f'{DEFAULTS}: "{tensor.name}" has a value outside the model\'s range')
         defaults[tensor.name] = array
     return defaults
 

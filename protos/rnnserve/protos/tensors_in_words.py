@@ -36,9 +36,9 @@ def roles_in_words(tensor: manifest_pb2.Tensor) -> Iterator[str]:
     elif tensor.default == manifest_pb2.DEFAULT_RECORDED:
         yield f"the module's own default{_default_in_words(tensor)} if a request leaves it out"
     if tensor.left_out_with:
-        yield f"left out together with {', '.join(tensor.left_out_with)} only"
+        yield f"can only be left out together with {', '.join(tensor.left_out_with)}"
     if tensor.required_because:
-        yield f"to be sent: {tensor.required_because}"
+        yield f"required: {tensor.required_because}"
     if tensor.HasField("integers"):
         yield f"values {tensor.integers.low} to {tensor.integers.high - 1}"
     if tensor.HasField("floats"):

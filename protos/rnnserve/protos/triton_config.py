@@ -62,9 +62,9 @@ def read_config(
     except UnicodeDecodeError as error:
         raise ConfigError(f"{CONFIG}: cannot be read: {error}") from error
     except text_format.ParseError as error:
-        raise ConfigError(f"{CONFIG}: is not a ModelConfig of Triton: line {error}") from error
+        raise ConfigError(f"{CONFIG}: is not a valid Triton ModelConfig: line {error}") from error
     if not only and config.name not in ("", folder.name):
-        raise ConfigError(f'{CONFIG}: names the model "{config.name}", but lies in the folder of "{folder.name}"')
+        raise ConfigError(f'{CONFIG}: names the model "{config.name}", but is in the folder of "{folder.name}"')
     config.name = only or folder.name
     return config
 
@@ -87,8 +87,8 @@ def check_tensors(
     """
     if config.max_batch_size != 0:
         raise ConfigError(
-            f"{CONFIG}: max_batch_size is {config.max_batch_size}, expected 0: its dims are whole shapes, and h_0 has "
-            "its batch on axis 1"
+            f"{CONFIG}: max_batch_size is {config.max_batch_size}, expected 0, because its dims are whole shapes, "
+            "and h_0 has its batch on axis 1"
         )
     kept = {state.input_name for state in config.sequence_batching.state}
     _compare("input", config.input, [tensor for tensor in inputs if tensor.name not in kept])
@@ -126,8 +126,8 @@ def _compare(
     expected = [(tensor.name, tensor.datatype, tuple(axis.size for axis in tensor.axes)) for tensor in tensors]
     if found != expected:
         raise ConfigError(
-            f"{CONFIG}: its {kind}s do not fit the model: it has {_listed(found)}; expected, in this order, "
-            f"{_listed(expected)}; correct it, or remove it and `rnnserve export` writes a new one"
+            f"{CONFIG}: the {kind}s do not match the model: it has {_listed(found)}; expected, in this order, "
+            f"{_listed(expected)}. Correct the file, or remove it, and `rnnserve export` writes a new one"
         )
 
 

@@ -118,6 +118,7 @@ class Server:
         self.address = f"{settings.host}:{self.port}"
         self._loading = threading.Thread(target=self._load, name="loader", daemon=True)
         self._announcing = threading.Lock()
+        self._not_ready_since = 0.0  # when it began to report that it isn't ready
         self._fitted = self._repository.generation  # at the last adjustment of the byte limit
         self.stuck = ""
         self._is_stopping = threading.Event()
@@ -200,10 +201,12 @@ class Server:
         """Report not ready, and keep serving until `settings.drain` seconds after the first such report."""
         if self._settings.drain:
             self.say_not_ready()
-            time.sleep(max(0.0, (self._ends_since or 0.0) + self._settings.drain - time.monotonic()))
+            time.sleep(max(0.0, self._not_ready_since + self._settings.drain - time.monotonic()))
 
     def say_not_ready(self) -> None:
         """Report from now on that this server isn't ready. It still serves requests."""
+        if not self._service.is_draining:
+            self._not_ready_since = time.monotonic()
         self._service.is_draining = True
         self._transport.health.drain()
 

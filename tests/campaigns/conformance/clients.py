@@ -1,13 +1,13 @@
-"""The clients of gRPC, with what each of them does not offer."""
+"""The clients, with what each of them does not offer."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 
 from benchmarks.environments import PERF_ANALYZER, Environment
-from campaigns.conformance.environments import ROOT, ClientEnvironment, CppProgram, NodeProgram, PythonProgram
-from campaigns.conformance.features import FEATURES, Feature
+from campaigns.conformance.environments import ROOT, ClientEnvironment, NodeProgram, PythonProgram
+from campaigns.conformance.features import FEATURES, HTTP_FEATURES, Feature
 
-__all__ = ["CLIENTS", "FOLDER", "TRITON", "Client", "lacking"]
+__all__ = ["CLIENTS", "FOLDER", "GRPC_CLIENTS", "HTTP_CLIENTS", "Client"]
 
 FOLDER = ROOT / ".venv-conformance"
 
@@ -17,8 +17,8 @@ class Client:
     """A client.
 
     Attributes:
-        name: What `--client` calls it.
-        title: What the table calls it.
+        name: The name of its test.
+        title: What the documentation calls it.
         environment: Where its program runs.
         lacks: What it does not offer: reasons by the features' names.
         features: What it is tried with.
@@ -31,93 +31,93 @@ class Client:
     features: Sequence[Feature] = FEATURES
 
 
-def lacking(reasons: Mapping[str, str]) -> dict[str, str]:
+def _lacking(reasons: Mapping[str, str]) -> dict[str, str]:
     """From reasons and the names of features, separated by spaces, to reasons by feature."""
     return {name: reason for reason, names in reasons.items() for name in names.split()}
 
 
-TRITON = Environment(FOLDER / "tritonclient", ("tritonclient[grpc]==2.73.0",), "tritonclient")
+_TRITON = Environment(FOLDER / "tritonclient", ("tritonclient[grpc]==2.73.0",), "tritonclient")
+_TRITON_HTTP = Environment(FOLDER / "tritonclient-http", ("tritonclient[http]==2.73.0",), "tritonclient over HTTP")
 _KSERVE = Environment(FOLDER / "kserve", ("kserve==0.21.0",), "KServe's SDK")
 
-_NOT_OF_TRITON = {
-    "it leaves shapes as they are": "batch-option",
+_NODE_OF_GRPC = ("@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1", "grpc-js-reflection-client@1.4.2")
+_NODE_OF_CONNECT = ("@connectrpc/connect-node@2.1.2", "@connectrpc/connect@2.1.2", "@bufbuild/protobuf@2.17.0")
+
+_NOT_BUT_OF_PERF_ANALYZER = {"it leaves shapes as they are": "batch-option"}
+_NOT_OF_TRITON = _NOT_BUT_OF_PERF_ANALYZER | {
     "it has no health service": "health-check health-watch health-list",
     "it has its own stubs": "reflection",
     "its exception has the message and the status only": "error-details",
 }
-_NOT_BUT_OF_PERF_ANALYZER = {"it leaves shapes as they are": "batch-option"}
+_NOT_OF_TRITON_AIO = {"its requests are raw; the synchronous client's package has the stubs": "infer-typed"}
+_NOT_OF_PERF_ANALYZER = {
+    "it asks for these before it measures, and shows none of them": "live ready server-metadata model-metadata "
+    "model-config",
+    "it sends raw contents only": "infer-typed",
+    "it asks for all outputs, and shows none": "outputs classification",
+    "it shows no answers": "id error-details stream-final stream-error stream-end",
+    "it has no option for it": "headers deadline cancellation keepalive index load load-closed load-config "
+    "memory-status trace-settings log-settings log-change",
+    "it has no health service": "health-check health-watch health-list",
+    "it has its own stubs": "reflection",
+}
+_NOT_OF_KSERVE = _NOT_BUT_OF_PERF_ANALYZER | {
+    "its proto has no such method": "model-config stream stream-final stream-error stream-end sequence-stream "
+    "statistics index memory-status memory-register trace-settings trace-change log-settings log-change health-check "
+    "health-watch health-list",
+    "its proto's request has the name only": "load-config",
+    "it has its own stubs": "reflection",
+}
+_NOT_OF_KSERVE_REST = {
+    "it has no method for it": "server-metadata models model-metadata model-config statistics index load load-closed "
+    "load-config metrics",
+    "it compresses nothing": "compressed-requests",
+}
+_NOT_OF_CONNECT = _NOT_BUT_OF_PERF_ANALYZER | {"it takes descriptors, and asks for none": "reflection"}
+_NOT_OF_TRITON_HTTP = {"it has no method for it": "models metrics"}
+_NOT_OF_FETCH = {
+    "it trusts what its process's environment names": "tls",
+    "it chooses among its connections itself": "sequence",
+}
 
-CLIENTS = (
-    Client("tritonclient", "tritonclient", PythonProgram(TRITON, "triton_sync"), lacking(_NOT_OF_TRITON)),
-    Client(
+
+def _grpc(name: str, title: str, environment: ClientEnvironment, lacks: Mapping[str, str]) -> Client:
+    return Client(name, title, environment, _lacking(lacks))
+
+
+def _http(name: str, title: str, environment: ClientEnvironment, lacks: Mapping[str, str]) -> Client:
+    return Client(name, title, environment, _lacking(lacks), HTTP_FEATURES)
+
+
+GRPC_CLIENTS = (
+    _grpc("tritonclient", "tritonclient", PythonProgram(_TRITON, "triton_grpc", "waiting"), _NOT_OF_TRITON),
+    _grpc(
         "tritonclient-aio",
         "tritonclient (asyncio)",
-        PythonProgram(TRITON, "triton_aio"),
-        lacking(
-            _NOT_OF_TRITON
-            | {
-                "its requests are raw; the synchronous client's package has the stubs": "infer-typed",
-            }
-        ),
+        PythonProgram(_TRITON, "triton_grpc", "aio"),
+        _NOT_OF_TRITON | _NOT_OF_TRITON_AIO,
     ),
-    Client(
-        "perf-analyzer",
-        "perf\\_analyzer",
-        PythonProgram(PERF_ANALYZER, "perf_analyzer"),
-        lacking(
-            {
-                "it asks for these before it measures, and shows none of them": "live ready server-metadata "
-                "model-metadata model-config",
-                "it sends raw contents only": "infer-typed",
-                "it asks for all outputs, and shows none": "outputs classification",
-                "it shows no answers": "id error-details stream-final stream-error stream-end",
-                "it has no option for it": "headers deadline cancellation keepalive index load load-closed "
-                "load-config memory-status trace-settings log-settings log-change",
-                "it has no health service": "health-check health-watch health-list",
-                "it has its own stubs": "reflection",
-            }
-        ),
+    _grpc("perf-analyzer", "perf\\_analyzer", PythonProgram(PERF_ANALYZER, "perf_analyzer"), _NOT_OF_PERF_ANALYZER),
+    _grpc("kserve", "KServe's SDK", PythonProgram(_KSERVE, "kserve_sdk"), _NOT_OF_KSERVE),
+    _grpc(
+        "grpc-js", "grpc-js", NodeProgram(FOLDER / "grpc-js", _NODE_OF_GRPC, "grpc_js.cjs"), _NOT_BUT_OF_PERF_ANALYZER
     ),
-    Client(
-        "kserve",
-        "KServe's SDK",
-        PythonProgram(_KSERVE, "kserve_sdk"),
-        lacking(
-            _NOT_BUT_OF_PERF_ANALYZER
-            | {
-                "its proto has no such method": "model-config stream stream-final stream-error stream-end "
-                "sequence-stream statistics index memory-status memory-register trace-settings trace-change "
-                "log-settings log-change health-check health-watch health-list",
-                "its proto's request has the name only": "load-config",
-                "it has its own stubs": "reflection",
-            }
-        ),
-    ),
-    Client(
-        "grpc-js",
-        "grpc-js",
-        NodeProgram(
-            FOLDER / "grpc-js",
-            ("@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1", "grpc-js-reflection-client@1.4.2"),
-            "grpc_js.cjs",
-        ),
-        lacking(_NOT_BUT_OF_PERF_ANALYZER),
-    ),
-    Client(
-        "connect",
-        "Connect",
-        NodeProgram(
-            FOLDER / "connect",
-            ("@connectrpc/connect-node@2.1.2", "@connectrpc/connect@2.1.2", "@bufbuild/protobuf@2.17.0"),
-            "connect.mjs",
-        ),
-        lacking(_NOT_BUT_OF_PERF_ANALYZER | {"it takes descriptors, and asks for none": "reflection"}),
-    ),
-    Client(
-        "cpp",
-        "C++",
-        CppProgram(FOLDER / "cpp", ("cpp.cc", "cpp_trial.h")),
-        lacking(_NOT_BUT_OF_PERF_ANALYZER | {"its reflection database is another library": "reflection"}),
-    ),
+    _grpc("connect", "Connect", NodeProgram(FOLDER / "connect", _NODE_OF_CONNECT, "connect.mjs"), _NOT_OF_CONNECT),
 )
-"""In the order of the table's columns. Those of HTTP are in `http_clients.py`."""
+
+HTTP_CLIENTS = (
+    _http(
+        "tritonclient-http", "tritonclient", PythonProgram(_TRITON_HTTP, "triton_http", "waiting"), _NOT_OF_TRITON_HTTP
+    ),
+    _http(
+        "tritonclient-http-aio",
+        "tritonclient (asyncio)",
+        PythonProgram(_TRITON_HTTP, "triton_http", "aio"),
+        _NOT_OF_TRITON_HTTP,
+    ),
+    _http("kserve-rest", "KServe's SDK", PythonProgram(_KSERVE, "kserve_rest"), _NOT_OF_KSERVE_REST),
+    _http("fetch", "Node's fetch", NodeProgram(FOLDER / "fetch", (), "fetch.mjs"), _NOT_OF_FETCH),
+)
+
+CLIENTS = (*GRPC_CLIENTS, *HTTP_CLIENTS)
+"""In the order of the documentation's tables."""

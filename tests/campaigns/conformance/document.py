@@ -1,57 +1,30 @@
-"""The OpenAPI document against what the server answers: schemathesis sends what it describes, and what it excludes.
+"""The clients in docs/reference/compatibility.md: what `make conformance` expects of each."""
 
-Each answer has to be one that the document has for the request: status, type, headers, and the schema of its body. What
-the document excludes has to be refused, and what it describes taken; `schemathesis.toml` has the exceptions.
-"""
+import re
+from collections.abc import Iterator, Sequence
 
-import dataclasses
-import json
-import subprocess
-import tempfile
-from pathlib import Path
+from campaigns.conformance.clients import GRPC_CLIENTS, HTTP_CLIENTS, Client
 
-from benchmarks.environments import Environment
-from campaigns.conformance.clients import FOLDER
-
-__all__ = ["SCHEMATHESIS", "DocumentRun", "run_schemathesis"]
-
-SCHEMATHESIS = Environment(FOLDER / "schemathesis", ("schemathesis==4.32.5",), "schemathesis")
-
-_SETTINGS = Path(__file__).with_name("schemathesis.toml")
-_SECONDS = 600
-_SEED = 1
+__all__ = ["documented_grpc_clients", "documented_http_clients"]
 
 
-@dataclasses.dataclass(frozen=True)
-class DocumentRun:
-    """What came of it.
-
-    Attributes:
-        holds: Whether the document and the server agree.
-        words: What schemathesis says: its last line where they agree, else all that it found.
-    """
-
-    holds: bool
-    words: str
+def documented_grpc_clients() -> Iterator[str]:
+    """Yield what `make conformance` expects of the clients over gRPC, in Markdown."""
+    yield from _documented(GRPC_CLIENTS)
 
 
-def run_schemathesis(plan: Path, seed: int = _SEED) -> DocumentRun:
-    """Run it against the plan's server, in some minutes; its environment has to be there.
+def documented_http_clients() -> Iterator[str]:
+    """Yield the same for the clients over HTTP."""
+    yield from _documented(HTTP_CLIENTS)
 
-    Args:
-        plan: From `served.serve_all`.
-        seed: Seed of what it draws.
-    """
-    address = json.loads(plan.read_text())["http"]["plain"]
-    command = [str(SCHEMATHESIS.python.with_name("schemathesis")), "--config-file", str(_SETTINGS), "run"]
-    command += [f"http://{address}/openapi.json", "--seed", str(seed), "--no-shrink", "--no-color"]
-    with tempfile.TemporaryDirectory() as folder:  # it would leave a folder of what it has found
-        done = subprocess.run(
-            [*command, "--continue-on-failure", "--request-timeout", "20"],
-            capture_output=True, text=True, check=False, timeout=_SECONDS, cwd=folder,
-        )  # fmt: skip
-    lines = (done.stdout + done.stderr).strip().splitlines() or ["nothing"]
-    if done.returncode == 0:
-        return DocumentRun(holds=True, words=lines[-1].strip("= "))
-    found = next((at for at, line in enumerate(lines) if "FAILURES" in line or "ERRORS" in line), 0)
-    return DocumentRun(holds=False, words="\n".join(lines[found:]))
+
+def _documented(clients: Sequence[Client]) -> Iterator[str]:
+    features = clients[0].features
+    yield f"Tried, and working: {'; '.join(feature.title for feature in features if not feature.refused)}.\n"
+    refused = [f"{feature.title} ({feature.refused})" for feature in features if feature.refused]
+    yield f"Tried, and refused as it should be: {'; '.join(refused)}.\n"
+    yield "| client | it doesn't offer |\n| --- | --- |"
+    for client in clients:
+        lacking = [feature.title for feature in features if feature.name in client.lacks and not feature.refused]
+        short = dict.fromkeys(re.split(r"[:(]|, ", title)[0].strip() for title in lacking)
+        yield f"| {f'{client.title} {client.environment.pinned}'.strip()} | {'; '.join(short) or '-'} |"

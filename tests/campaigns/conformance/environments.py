@@ -12,10 +12,9 @@ from benchmarks.environments import Environment
 from benchmarks.errors import MissingDependency
 from kit.paths import ROOT, TESTS
 
-__all__ = ["ROOT", "ClientEnvironment", "CppProgram", "NodeProgram", "PythonProgram"]
+__all__ = ["ROOT", "ClientEnvironment", "NodeProgram", "PythonProgram"]
 
 _PROGRAMS = Path(__file__).with_name("programs")
-_PROTOS = ROOT / "protos"
 
 
 class ClientEnvironment(Protocol):
@@ -28,8 +27,9 @@ class ClientEnvironment(Protocol):
             MissingDependency: If it cannot be made: without a network, or without a tool of this machine.
         """
 
-    def version(self) -> str:
-        """Return the client's version. Only after `prepare`."""
+    @property
+    def pinned(self) -> str:
+        """The client's version; empty for a program of the machine, which has any."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,24 +39,22 @@ class PythonProgram:
     Attributes:
         environment: The environment; its first package is the client.
         module: The program, a module of `campaigns.conformance.programs`.
+        way: Which of the program's clients is tried, if it has several; the program finds it in WAY.
     """
 
     environment: Environment
     module: str
+    way: str = ""
 
     def prepare(self) -> list[str]:
         """See `ClientEnvironment`."""
         self.environment.ensure()
         # `env` in front: the program sees no packages but the environment's, and `conformance`.
-        return [
-            "env",
-            f"PYTHONPATH={TESTS}",
-            str(self.environment.python),
-            "-m",
-            f"campaigns.conformance.programs.{self.module}",
-        ]
+        program = f"campaigns.conformance.programs.{self.module}"
+        return ["env", f"PYTHONPATH={TESTS}", f"WAY={self.way}", str(self.environment.python), "-m", program]
 
-    def version(self) -> str:
+    @property
+    def pinned(self) -> str:
         """See `ClientEnvironment`."""
         return self.environment.packages[0].partition("==")[2]
 
@@ -94,60 +92,10 @@ class NodeProgram:
         # Node looks for packages in the folders above a program.
         return ["node", str(shutil.copy2(_PROGRAMS / self.file, self.folder))]
 
-    def version(self) -> str:
+    @property
+    def pinned(self) -> str:
         """See `ClientEnvironment`."""
-        if not self.packages:
-            done = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True)
-            return done.stdout.strip().removeprefix("v")
-        return self.packages[0].rpartition("@")[2]
-
-
-@dataclasses.dataclass(frozen=True)
-class CppProgram:
-    """A program in C++, built with the compiler and libraries of Debian's packages.
-
-    Attributes:
-        folder: Where it is built.
-        files: The program's files in `programs/`, the one with `main` first.
-    """
-
-    folder: Path
-    files: tuple[str, ...]
-
-    def prepare(self) -> list[str]:
-        """See `ClientEnvironment`."""
-        for tool, package in (
-            ("g++", "g++"),
-            ("protoc", "protobuf-compiler"),
-            ("grpc_cpp_plugin", "protobuf-compiler-grpc"),
-            ("pkg-config", "pkg-config"),
-        ):
-            if shutil.which(tool) is None:
-                raise MissingDependency(f"{tool} is missing: install {package} (Debian: apt-get install {package})")
-        if subprocess.run(["pkg-config", "--exists", "grpc++"], check=False).returncode != 0:
-            raise MissingDependency("gRPC for C++ is missing: install it (Debian: apt-get install libgrpc++-dev)")
-        protos = [Path("rnnserve", "protos", f"{name}.proto") for name in ("model_config", "inference", "health")]
-        sources = [*(_PROTOS / path for path in protos), *(_PROGRAMS / file for file in self.files)]
-        program = self.folder / "program"
-        if not program.is_file() or any(path.stat().st_mtime > program.stat().st_mtime for path in sources):
-            _say(f"building {self.folder.name}, in about a minute")
-            self.folder.mkdir(parents=True, exist_ok=True)
-            plugin = f"--plugin=protoc-gen-grpc={shutil.which('grpc_cpp_plugin')}"
-            out = [f"-I{_PROTOS}", f"--cpp_out={self.folder}", f"--grpc_out={self.folder}", plugin]
-            _run(["protoc", *out, *map(str, protos)], self.folder)
-            flags = subprocess.run(
-                ["pkg-config", "--cflags", "--libs", "grpc++", "protobuf"], capture_output=True, text=True, check=True
-            ).stdout.split()
-            stubs = [str(path) for path in sorted((self.folder / "rnnserve" / "protos").glob("*.cc"))]
-            main = str(_PROGRAMS / self.files[0])
-            includes = [f"-I{self.folder}", f"-I{_PROGRAMS}"]
-            _run(["g++", "-std=c++17", *includes, "-o", str(program), main, *stubs, *flags], self.folder)
-        return [str(program)]
-
-    def version(self) -> str:
-        """See `ClientEnvironment`."""
-        asked = ["pkg-config", "--modversion", "grpc++"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        return self.packages[0].rpartition("@")[2] if self.packages else ""
 
 
 def _say(words: str) -> None:

@@ -2,10 +2,7 @@
 
 import dataclasses
 
-__all__ = ["BY_CLIENT", "FEATURES", "HTTP_FEATURES", "Feature"]
-
-BY_CLIENT = "by the client"
-"""Refused by the client itself, for what the server says of a model."""
+__all__ = ["FEATURES", "HTTP_FEATURES", "Feature"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,8 +12,8 @@ class Feature:
     Attributes:
         name: What programs call it.
         title: What it is, for the table.
-        refused: The status with which the server has to refuse it, gRPC's name or HTTP's number, or `BY_CLIENT`; empty
-            where it has to work.
+        refused: The status with which the server has to refuse it, gRPC's name or HTTP's number, or "by the
+            client" for what the client itself refuses; empty if it has to work.
     """
 
     name: str
@@ -37,7 +34,7 @@ FEATURES = (
     Feature("outputs", "a choice of outputs"),
     Feature("id", "the request's id in the response"),
     Feature("batch", "batches of 1 to 64 rows"),
-    Feature("batch-option", "a batch axis that the client adds (`-b`)", refused=BY_CLIENT),
+    Feature("batch-option", "a batch axis that the client adds (`-b`)", refused="by the client"),
     Feature("lengths", "padded rows with `lengths`"),
     Feature("classification", "`classification`, with labels"),
     Feature("timeout", "`timeout`: enough, and too short"),
@@ -85,7 +82,6 @@ HTTP_FEATURES = (
     Feature("infer-json", "inference with JSON"),
     Feature("infer-binary", "binary tensors both ways"),
     Feature("infer-integers", "a GRU of tokens (INT64)"),
-    Feature("walks", "10,000 sequences with the same bits as over gRPC"),
     Feature("infer-async", "many requests in flight"),
     Feature("outputs", "a choice of outputs"),
     Feature("id", "the request's id in the response"),

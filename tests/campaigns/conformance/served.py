@@ -12,13 +12,12 @@ from google.protobuf import descriptor_pb2
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from campaigns.conformance.drawn_walks import ask_by_grpc, publish_direction
 from kit.certificates import Certificates, write_certificates
 from kit.served import served
 from rnnserve.export import Floats, Integers, Lengths, publish
 from rnnserve.protos import health_pb2, inference_pb2, model_config_pb2
 
-__all__ = ["Answers", "publish_models", "serve_all"]
+__all__ = ["TRANSPORTS", "Answers", "publish_models", "serve_all"]
 
 _PROTOS = Path(health_pb2.__file__).parents[2]
 
@@ -68,14 +67,8 @@ class Answers:
     text: dict[str, Any]
 
 
-def publish_models(repository: Path, work: Path) -> Answers:
-    """Write all models, in some twenty seconds: one is trained, the weights of the others are random, from a seed.
-
-    Args:
-        repository: What is written.
-        work: A folder for a checkpoint.
-    """
-    publish_direction(repository, work)
+def publish_models(repository: Path) -> Answers:
+    """Write the models, whose weights are random, from a seed, into an empty folder."""
     torch.manual_seed(11)
     classifier, text = Classifier().eval(), Text().eval()
     labels = {"direction": ["clockwise", "counter-clockwise"], "text": ["negative", "neutral", "positive"]}
@@ -123,7 +116,7 @@ def publish_models(repository: Path, work: Path) -> Answers:
     )
 
 
-_TRANSPORTS: dict[str, dict[str, Any]] = {"fast path": {}, "plain": {"plain": True}, "native": {"transport": "native"}}
+TRANSPORTS: dict[str, dict[str, Any]] = {"fast path": {}, "plain": {"plain": True}, "native": {"transport": "native"}}
 """Settings of each transport. The native one has no TLS, so that server is on the fast path."""
 
 
@@ -140,10 +133,10 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
     Yields:
         The plan: a JSON file with `servers` (addresses of "plain", "explicit", "tls") and `http` (where the same ones
         speak HTTP), `ca` (a PEM file), `protos` (the folder of the .proto files), `descriptors` (a file with a
-        FileDescriptorSet of them), `direction` (from `ask_by_grpc`), and all of `Answers`.
+        FileDescriptorSet of them), and all of `Answers`.
     """
     files: Certificates = write_certificates(work)
-    carried = _TRANSPORTS[transport]
+    carried = TRANSPORTS[transport]
     settings: dict[str, dict[str, Any]] = {
         "plain": carried,
         "explicit": {"model_control": "explicit", "load_model": answers.classifier["model"], **carried},
@@ -161,7 +154,6 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
         content = {
             "servers": servers,
             "http": {name: process.http_address for name, process in processes.items()},
-            "direction": ask_by_grpc(servers["plain"], work / "walks.json"),
             "ca": str(files.ca),
             "protos": str(_PROTOS),
             "descriptors": str(descriptors),

@@ -1,13 +1,12 @@
 """Drills try to break a server, beside another client that must notice little (docs/reference/errors-and-limits.md).
 
-After the tests a table tells what each drill cost: the bystander's longest wait, and the server's memory.
+After the tests a table shows what each drill cost: the bystander's longest wait, and the server's memory.
 """
 
 import pytest
 
-from campaigns.drills.drilled import SMALL, drilled
-from campaigns.drills.wire.bystander import Bystander, Sighting
-from kit.waiting import until
+from campaigns.drills.bystander import Bystander, Sighting
+from campaigns.drills.drilled import SMALL, Memory, drilled
 from rnnserve.client.aligned_table import format_aligned_table
 
 COSTS = pytest.StashKey[list[list[str]]]()
@@ -32,47 +31,23 @@ def server(repository):
         yield server
 
 
-class Watching(Bystander):
-    """A bystander that keeps what it has reported.
-
-    Attributes:
-        seen: Reports so far.
-    """
-
-    def __init__(self, address: str) -> None:
-        super().__init__(address, SMALL)
-        self.seen: list[Sighting] = []
-
-    def report(self) -> Sighting:
-        self.seen.append(super().report())
-        return self.seen[-1]
-
-
 @pytest.fixture
 def bystander(server, request):
-    """A client that asks the server all the while, and is never failed."""
-    bystander = Watching(server.server.address)
-    with bystander:
-        until(lambda: bystander.report().requests)
-        bystander.seen.clear()
+    """A client that sends requests to the server all the while, and is never failed."""
+    with Bystander(server.server.address, SMALL) as bystander:
         yield bystander
-        bystander.report()
-    requests, longest = sum(seen.requests for seen in bystander.seen), max(seen.longest for seen in bystander.seen)
-    note_cost(request, requests, longest, server.peak, server.resident)
-    assert not any(seen.failures for seen in bystander.seen), [seen.text for seen in bystander.seen]
+        check_sighting(request, bystander.report(), server.memory)
 
 
-def note_cost(request, answers: int, longest: float, peak: int, resident: int, of: str = "") -> None:
-    """Add a drill to the table.
+def check_sighting(request, seen: Sighting, memory: Memory, of: str = "") -> None:
+    """Add a drill to the table; the bystander must not have been failed.
 
     Args:
         request: The drill's, as pytest gives it.
-        answers: How many the bystander had.
-        longest: Seconds of its longest wait.
-        peak: Bytes of the server's resident memory, at most.
-        resident: The same at the end.
-        of: Which bystander, where there are several.
+        seen: What the bystander met.
+        memory: The server's.
+        of: Which bystander, if there are several.
     """
-    waited = [str(answers), f"{longest * 1e3:.0f}"] if answers else ["", ""]
-    row = [f"{request.node.name} {of}".rstrip(), *waited, f"{peak >> 20}", f"{resident >> 20}"]
-    request.config.stash.setdefault(COSTS, []).append(row)
+    row = [f"{request.node.name} {of}".rstrip(), str(seen.requests), f"{seen.longest * 1e3:.0f}"]
+    request.config.stash.setdefault(COSTS, []).append([*row, f"{memory.peak >> 20}", f"{memory.now >> 20}"])
+    assert seen.failures == {}, (of, seen.text)

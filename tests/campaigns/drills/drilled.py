@@ -1,4 +1,4 @@
-"""A server under a drill: its process, a bystander that sends requests to it, its memory and its log."""
+"""A server under a drill: its process, bystanders that send requests to it, its memory and its log."""
 
 import contextlib
 import itertools
@@ -7,21 +7,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
 
-from campaigns.drills.wire.resident_memory import ResidentMemory, resident_bytes, settles_below
+from campaigns.drills.bystander import Bystander, Sighting
 from kit.inference_requests import request
 from kit.served import ServedProcess, served
 
-__all__ = ["INFER", "MODEL", "SMALL", "DrilledServer", "Infer", "drilled", "keep_in_flight", "points"]
+__all__ = ["INFER", "MODEL", "SMALL", "SMALL_JSON", "Drilled", "Infer", "Memory", "drilled", "keep_in_flight", "points"]
 
 MODEL = "direction_simple"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
-PATIENCE = 60.0
+PATIENCE = 120.0
 
-UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
+_UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
 def points(batch: int, steps: int) -> np.ndarray:
@@ -32,77 +33,170 @@ def points(batch: int, steps: int) -> np.ndarray:
 SMALL = request(MODEL, {"input": points(1, 4)}, ["logits"]).SerializeToString()
 """The bystander's request."""
 
+SMALL_JSON = (
+    b'{"inputs":[{"name":"input","datatype":"FP32","shape":[1,4,2],"data":[0,1,2,3,4,5,6,7]}],'
+    b'"outputs":[{"name":"logits"}]}'
+)
+"""The same over HTTP."""
+
 
 class Infer:
-    """One connection of a client that asks for ModelInfer with bytes."""
+    """One connection of a client that sends bytes to ModelInfer."""
 
     def __init__(self, port: int) -> None:
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", [*UNLIMITED, ("grpc.use_local_subchannel_pool", 1)])
-        self.call = self.channel.unary_unary(INFER)
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", [*_UNLIMITED, ("grpc.use_local_subchannel_pool", 1)])
+        self.call: Any = self.channel.unary_unary(INFER)
 
-    def said(self, payload: bytes, *, gzip: bool = False) -> str:
+    def said(self, payload: bytes, timeout: float = 180.0) -> str:
         """Send bytes. Return the name of the status and its message."""
-        compression = grpc.Compression.Gzip if gzip else grpc.Compression.NoCompression
         try:
-            self.call(payload, timeout=180, compression=compression)
+            self.call(payload, timeout=timeout)
         except grpc.RpcError as error:
             return f"{error.code().name}: {error.details()}"
         return "OK: "
 
 
-class DrilledServer:
-    """A server in a process, whose memory is watched.
+def keep_in_flight(port: int, payload: bytes, count: int, seconds: float, pause: float = 0.0) -> Counter[str]:
+    """Keep as many calls in flight on one connection, and count the answers.
+
+    Args:
+        port: The server's.
+        payload: What each call sends.
+        count: Calls in flight.
+        seconds: For how long an answered call is followed by another one.
+        pause: Seconds until a refused call is followed by another one.
+
+    Returns:
+        How many answers there were by status and message, as `Infer.said` returns them.
+    """
+    client, said, are_done = Infer(port), Counter[str](), threading.Event()
+    ends, left, lock = time.monotonic() + seconds, itertools.count(1), threading.Lock()
+
+    def send() -> None:
+        client.call.future(payload, timeout=PATIENCE + seconds).add_done_callback(take)
+
+    def take(call: Any) -> None:
+        status = call.code().name
+        with lock:
+            said[f"{status}: {call.details() or ''}"] += 1
+        if time.monotonic() >= ends:
+            if next(left) == count:
+                are_done.set()
+        elif status == "OK" or not pause:
+            send()
+        else:
+            threading.Timer(pause, send).start()
+
+    for _ in range(count):
+        send()
+    assert are_done.wait(2 * (PATIENCE + seconds))
+    return said
+
+
+class Memory:
+    """The resident memory of a process and its descendants, sampled in a thread inside a `with`.
+
+    Attributes:
+        peak: The largest sample, in bytes. May be set to 0 to start again.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self.peak = 0
+
+    def __enter__(self) -> "Memory":
+        self.peak = self.now
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    @property
+    def now(self) -> int:
+        """Bytes now; 0 if the process has ended."""
+        total, waiting = 0, [self._pid]
+        while waiting:
+            process = Path(f"/proc/{waiting.pop()}")
+            try:
+                status = (process / "status").read_text()
+                for task in (process / "task").iterdir():
+                    waiting += map(int, (task / "children").read_text().split())
+            except OSError:
+                continue
+            total += sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
+        return total
+
+    def settles_below(self, most: int, seconds: float = 10.0) -> bool:
+        """Whether memory falls below so many bytes within some seconds."""
+        deadline = time.monotonic() + seconds
+        while self.now >= most:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.1)
+        return True
+
+    def _sample(self) -> None:
+        while not self._is_over.wait(0.02):
+            self.peak = max(self.peak, self.now)
+
+
+class Drilled:
+    """A server in a process.
 
     Attributes:
         server: The server.
-        port: Where it listens.
+        port: Where it takes gRPC.
+        http_port: Where its gateway takes HTTP; 0 without a gateway.
+        memory: Its memory; with a gateway, the gateway's.
     """
 
-    def __init__(self, server: ServedProcess, memory: ResidentMemory) -> None:
-        self.server, self.port, self._memory = server, server.port, memory
+    def __init__(self, server: ServedProcess, memory: Memory, bystanders: dict[str, Bystander]) -> None:
+        self.server, self.port, self.memory = server, server.port, memory
+        self.http_port = int(server.http_address.rpartition(":")[2]) if "HTTP" in bystanders else 0
+        self._bystanders = bystanders
 
-    @property
-    def peak(self) -> int:
-        """The highest resident memory so far, in bytes."""
-        return self._memory.peak
+    def sightings(self) -> dict[str, Sighting]:
+        """What the bystanders over gRPC and HTTP met since `forget`. Only with a gateway."""
+        return {name: bystander.report() for name, bystander in self._bystanders.items()}
 
-    @property
-    def resident(self) -> int:
-        """Resident memory in bytes."""
-        return resident_bytes(self.server.process.pid)
+    def forget(self) -> None:
+        """Start again with what the bystanders meet and with the peak of the memory."""
+        self.memory.peak = 0
+        for bystander in self._bystanders.values():
+            bystander.forget()
 
-    def settles_below(self, most: int, seconds: float = 10) -> bool:
-        """Whether resident memory falls below so many bytes within some seconds."""
-        return settles_below(lambda: self.resident, most, seconds)
+    def gateway(self) -> int:
+        """The process of the gateway."""
+        return _gateway(self.server)
+
+
+def _gateway(server: ServedProcess) -> int:
+    (pid,) = server.children(b"\0web\0")
+    return pid
 
 
 @contextlib.contextmanager
-def drilled(repository: Path, *options: str) -> Iterator[DrilledServer]:
-    """Serve `repository` in a process. After the block it must still run, have logged no traceback, and end well."""
-    with served(repository, "process", options=options) as server:
-        with ResidentMemory(server.process.pid) as memory:
-            yield DrilledServer(server, memory)
-        assert not server.has_ended, server.log
+def drilled(repository: Path, *options: str, http: bool = False) -> Iterator[Drilled]:
+    """Serve `repository` in a process. After the block it must have logged no error of its own, and end well.
+
+    Args:
+        repository: The models.
+        options: Further words for `rnnserve serve`.
+        http: Whether it has a gateway, and bystanders over gRPC and HTTP.
+    """
+    with served(repository, "process", options=(*options, *(["--http-port", "0"] if http else []))) as server:
+        with contextlib.ExitStack() as stack:
+            bystanders = {}
+            if http:
+                path = f"/v2/models/{MODEL}/infer"
+                bystanders["gRPC"] = stack.enter_context(Bystander(server.address, SMALL))
+                bystanders["HTTP"] = stack.enter_context(Bystander(server.http_address, SMALL_JSON, path))
+            memory = stack.enter_context(Memory(_gateway(server) if http else server.process.pid))
+            yield Drilled(server, memory, bystanders)
+        assert server.is_over or not server.has_ended, server.log
     assert "Traceback" not in server.log, server.log
     assert "internal error" not in server.log, server.log
-
-
-def keep_in_flight(port: int, payload: bytes, count: int, seconds: float) -> Counter[str]:
-    """Keep as many calls in flight on one connection, each reopened by the answer; give the statuses, by their name."""
-    client, said, are_done = Infer(port), Counter[str](), threading.Event()
-    ends, left = time.monotonic() + seconds, itertools.count(1)
-
-    def ask():
-        client.call.future(payload, timeout=PATIENCE).add_done_callback(take)
-
-    def take(call):
-        said[call.code().name] += 1
-        if time.monotonic() < ends:
-            ask()
-        elif next(left) == count:
-            are_done.set()
-
-    for _ in range(count):
-        ask()
-    assert are_done.wait(PATIENCE)
-    return said

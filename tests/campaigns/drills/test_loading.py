@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
-from campaigns.drills.wire.resident_memory import ResidentMemory, resident_bytes
+from campaigns.drills.drilled import Memory
 from kit.bad_versions import BAD_GRAPHS, SAMPLE, publish_good
 from kit.inference_requests import arrays, request
 from kit.served import ServedProcess, served
@@ -70,7 +70,7 @@ def loading(tmp_path):
 
 def test_graphs_that_end_block_or_fill_a_process(loading):
     process = loading(BAD_GRAPHS, load_timeout=6, ready="all")
-    with process.channel() as channel, ResidentMemory(process.process.pid) as memory:
+    with process.channel() as channel, Memory(process.process.pid) as memory:
         stub = rpc.GRPCInferenceServiceStub(channel)
         asked(stub)
         states = all_tried(stub)
@@ -80,7 +80,7 @@ def test_graphs_that_end_block_or_fill_a_process(loading):
             assert re.fullmatch(BAD_GRAPHS[name][1], reason), (name, reason)
         assert not stub.ServerReady(pb.ServerReadyRequest(), timeout=PATIENCE).ready
     assert memory.peak < MOST_BYTES
-    assert resident_bytes(process.process.pid) < 200 << 20
+    assert memory.now < 200 << 20
     assert process.children() == []
     check_log(process, set(BAD_GRAPHS))
 

@@ -9,8 +9,8 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from campaigns.drills.conftest import note_cost
-from campaigns.drills.drilled_front import drilled_front
+from campaigns.drills.conftest import check_sighting
+from campaigns.drills.drilled import drilled
 from kit.waiting import PATIENCE
 from rnnserve.client import Client
 
@@ -21,7 +21,7 @@ MOST_BYTES, MOST_SECONDS = 300 << 20, 3.0
 
 @pytest.fixture
 def front(repository):
-    with drilled_front(repository) as front:
+    with drilled(repository, http=True) as front:
         yield front
 
 
@@ -30,7 +30,7 @@ def walk_of(number):
 
 
 def opened(front):
-    address = f"ws://127.0.0.1:{front.port}/v2/models/{MODEL}/stream"
+    address = f"ws://127.0.0.1:{front.http_port}/v2/models/{MODEL}/stream"
     return connect(address, open_timeout=PATIENCE, ping_timeout=None, proxy=None)
 
 
@@ -39,13 +39,11 @@ def frame(number, at):
     return json.dumps({"id": f"{number}:{at}", "inputs": inputs, "outputs": ["logits"]})
 
 
-def note(front, request, peak_only=False):
+def note(front, request):
     for name, sighting in front.sightings().items():
-        note_cost(request, sighting.requests, sighting.longest, front.peak, sum(front.resident()), name)
-        assert sighting.failures == {}, name
+        check_sighting(request, sighting, front.memory, name)
         assert sighting.longest < MOST_SECONDS, name
-    assert front.peak < MOST_BYTES
-    assert "Traceback" not in front.process.log
+    assert front.memory.peak < MOST_BYTES
 
 
 def test_500_sessions_at_once_have_their_own_answers_in_order(front, request):
@@ -67,9 +65,9 @@ def test_500_sessions_at_once_have_their_own_answers_in_order(front, request):
         async with asyncio.timeout(5 * PATIENCE):
             return await asyncio.gather(*(session(number) for number in range(SESSIONS)))
 
-    front.sightings()
+    front.forget()
     found = np.array(asyncio.run(go()), "f4")
-    with Client(front.process.address, timeout=PATIENCE) as client:
+    with Client(front.server.address, timeout=PATIENCE) as client:
         rows = client.predict(MODEL, [walk_of(number) for number in range(SESSIONS)], outputs=["logits"])
     expected = np.stack([row["logits"] for row in rows])
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
@@ -101,9 +99,9 @@ def test_clients_that_close_at_any_moment_leave_nothing(front, request):
         async with asyncio.timeout(5 * PATIENCE):
             await asyncio.gather(*(session(number) for number in range(200)))
 
-    front.sightings()
+    front.forget()
     asyncio.run(go())
-    assert front.settles_below(200 << 20)
+    assert front.memory.settles_below(200 << 20)
     note(front, request)
 
 
@@ -130,7 +128,7 @@ def test_frames_out_of_shape_cost_their_own_stream_alone(front, request):
         async with asyncio.timeout(5 * PATIENCE):
             await asyncio.gather(*map(hostile, range(4)), *map(good, range(50)))
 
-    front.sightings()
+    front.forget()
     asyncio.run(go())
     note(front, request)
 
@@ -152,10 +150,10 @@ def test_slow_readers_are_bounded(front, request):
     async def go():
         await asyncio.gather(*(session(number) for number in range(100)), return_exceptions=True)
 
-    front.sightings()
+    front.forget()
     asyncio.run(go())
     note(front, request)
-    assert front.settles_below(250 << 20)
+    assert front.memory.settles_below(250 << 20)
 
 
 def test_the_end_of_the_server_closes_each_stream_after_its_answer(front):
@@ -175,7 +173,7 @@ def test_the_end_of_the_server_closes_each_stream_after_its_answer(front):
     async def go():
         sessions = [asyncio.create_task(session(number)) for number in range(50)]
         await started.wait()
-        status = await asyncio.to_thread(front.process.end)
+        status = await asyncio.to_thread(front.server.end)
         return status, await asyncio.gather(*sessions)
 
     started = asyncio.Event()

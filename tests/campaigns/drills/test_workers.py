@@ -5,7 +5,6 @@ With real processes and connections, so each takes seconds. What is promised is 
 
 import functools
 import os
-import shutil
 import signal
 import time
 from typing import Any
@@ -19,7 +18,6 @@ from kit.inference_requests import request
 from kit.running_processes import is_running
 from kit.served import ServedProcess, new_channel, served
 from kit.waiting import PATIENCE, until
-from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.signals import SAME_SECONDS
 
@@ -80,44 +78,6 @@ def test_a_restart_fails_hardly_a_request(repository, tmp_path, reconnect):
     assert sum(load.failed.values()) <= 2 * 8, load.failed
     assert "Traceback" not in server.log
     assert "E0000" not in server.log  # gRPC's own errors
-
-
-def test_a_restart_serves_what_the_repository_holds_now(repository, tmp_path):
-    """A new version is served by a worker that replaces another, and by all after SIGHUP."""
-    mine = tmp_path / "repository"
-    shutil.copytree(repository, mine)
-    with served(mine, "process", options=TWO) as server:
-        shutil.copytree(mine / "direction_simple" / "1", mine / "direction_simple" / "2")
-        before = server.workers()
-        os.kill(before[0], signal.SIGKILL)
-        until(lambda: "is ready again" in server.log)
-        assert {served_versions(server.port) for _ in range(20)} == {("1",), ("2",)}
-        server.send(signal.SIGHUP)
-        until(lambda: not any(is_running(pid) for pid in before))
-        until(lambda: {served_versions(server.port) for _ in range(20)} == {("2",)})
-
-
-def served_versions(port: int) -> tuple[str, ...]:
-    """The versions of a model that some worker serves."""
-    with new_channel(port) as channel:
-        asked = pb.ModelMetadataRequest(name="direction_simple")
-        return tuple(rpc.GRPCInferenceServiceStub(channel).ModelMetadata(asked, timeout=PATIENCE).versions)
-
-
-def test_a_restart_that_fails_leaves_the_workers_as_they_were(repository, tmp_path):
-    mine = tmp_path / "repository"
-    shutil.copytree(repository, mine)
-    with served(mine, "process", options=TWO) as server:
-        before = server.workers()
-        for config in mine.glob("*/config.pbtxt"):
-            config.write_text("nonsense {")
-        with Load(server.port, 4, reconnect=True).running() as load:
-            server.send(signal.SIGHUP)
-            until(lambda: "the current workers keep serving" in server.log)
-            at = load.answered()
-            until(lambda: load.answered() > at + 50)
-        assert load.failed == {}
-        until(lambda: server.workers() == before)
 
 
 HANG = """
@@ -205,32 +165,3 @@ def test_no_hang_up_is_lost(repository, tmp_path):
 
 def are_loaded_again(server, count):
     return server.log.count("the repository has been loaded again") == count
-
-
-@pytest.mark.long
-def test_twenty_deaths_in_a_row(repository, tmp_path):
-    with served(repository, "process", options=TWO) as server, Load(server.port, 8, reconnect=False).running() as load:
-        for count in range(20):
-            os.kill(server.workers()[count % 2], signal.SIGKILL)
-            until(functools.partial(are_ready_again, server, count + 1))
-    assert all(said.startswith("UNAVAILABLE") for said in load.failed)
-    # One request in the hand of each client. A client that connects anew in the moment in which the kernel closes the
-    # dead process's sockets is reset, and waits a second before it tries again: it sends nothing of what it is asked
-    # meanwhile.
-    sent = {said: count for said, count in load.failed.items() if "failed to connect to all addresses" not in said}
-    assert sum(sent.values()) <= 20 * 8
-    assert load.answered() > 1000
-    assert "Traceback" not in server.log
-
-
-@pytest.mark.long
-def test_fifty_workers(repository, tmp_path):
-    with served(repository, "process", workers=50) as server:
-        workers = server.workers()
-        assert len(workers) == 50
-        with Load(server.port, 8, reconnect=True).running() as load:
-            until(lambda: load.answered() > 500)
-        assert load.failed == {}
-        assert server.end() == 0
-        assert not any(is_running(pid) for pid in workers)
-    assert "did not end in time" not in server.log

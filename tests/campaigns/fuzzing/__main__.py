@@ -3,13 +3,11 @@
 ::
 
     python -m campaigns.fuzzing differential --requests 1000000
-    python -m campaigns.fuzzing read prefixes golden --inputs 1000000 --keep
+    python -m campaigns.fuzzing read prefixes golden --inputs 1000000
 """
 
 import argparse
 import contextlib
-import functools
-import hashlib
 import itertools
 import sys
 import tempfile
@@ -18,14 +16,11 @@ from typing import Any
 
 import tqdm
 
-from campaigns.fuzzing.campaign import CORPUS, Finding, campaign, corpus_of, try_input
+from campaigns.fuzzing.campaign import Finding, FuzzTarget, campaign
 from campaigns.fuzzing.differential import Tally, compare
-from campaigns.fuzzing.line_coverage import LineCoverage
-from campaigns.fuzzing.served_models import CLASSIFIERS, publish_models
-from campaigns.fuzzing.target import FuzzTarget
+from campaigns.fuzzing.served_models import CLASSIFIERS, publish_models, serve_reading_whole
 from campaigns.fuzzing.targets import NAMES, prepare_targets
 from campaigns.fuzzing.traffic import Traffic, valid_requests
-from campaigns.fuzzing.whole_reading import serve_reading_whole
 from rnnserve.server import Settings, choose_polling
 from rnnserve.server.testing import serve
 
@@ -43,7 +38,6 @@ def main() -> int:
     reading = commands.add_parser("read", help="inputs to what reads bytes of others")
     reading.add_argument("targets", nargs="*", metavar="TARGET", help=f"{', '.join(NAMES)}; all where none is named")
     reading.add_argument("--inputs", type=int, default=100_000, help="for each target")
-    reading.add_argument("--keep", action="store_true", help="add inputs that reach new lines to the corpus")
     for command in (differential, reading):
         command.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
@@ -54,7 +48,7 @@ def main() -> int:
         unknown = set(args.targets) - set(targets)
         if unknown:
             parser.error(f"there is no target {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-        found = [_read(targets[name], args.inputs, args.seed, keep=args.keep) for name in args.targets or NAMES]
+        found = [_read(targets[name], args.inputs, args.seed) for name in args.targets or NAMES]
         return int(any(found))
 
 
@@ -79,20 +73,15 @@ def _differential(folder: Path, requests: int, seed: int) -> int:
     return int(bool(tally.differences))
 
 
-def _read(target: FuzzTarget, inputs: int, seed: int, *, keep: bool) -> int:
+def _read(target: FuzzTarget, inputs: int, seed: int) -> int:
     """Fuzz one target, and return how many findings there were."""
     findings: dict[str, Finding] = {}
-    coverage = LineCoverage()
-    for data in corpus_of(target) if keep else ():
-        coverage.is_new(functools.partial(try_input, target, data))
     many = tqdm.tqdm(itertools.islice(campaign(target, seed), inputs), desc=target.name, total=inputs)
-    for data, finding in many:
+    for _, finding in many:
         if finding is not None:
             findings.setdefault(finding.said.splitlines()[-1], finding)
             if len(findings) == _MOST_FINDINGS:
                 break
-        elif keep and coverage.is_new(functools.partial(try_input, target, data)):
-            (CORPUS / target.name / hashlib.sha256(data).hexdigest()[:12]).write_bytes(data)
     for finding in findings.values():
         print(f"{target.name}: {finding}")
     return len(findings)

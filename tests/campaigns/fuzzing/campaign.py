@@ -6,14 +6,13 @@ import random
 import signal
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from campaigns.fuzzing.target import FuzzTarget
+__all__ = ["Finding", "FuzzTarget", "Hang", "campaign", "corpus_of", "try_input"]
 
-__all__ = ["CORPUS", "Finding", "Hang", "campaign", "corpus_of", "try_input"]
-
-CORPUS = Path(__file__).parent / "corpus"
+_CORPUS = Path(__file__).parent / "corpus"
 
 _MOST_SECONDS = 5.0
 """For an input. The slowest one takes some milliseconds on an idle machine."""
@@ -26,6 +25,27 @@ _MOST_INPUT = 1 << 14
 
 _KEPT = 512
 """Inputs that mutations start from."""
+
+
+class FuzzTarget(Protocol):
+    """Something that reads bytes of others."""
+
+    @property
+    def name(self) -> str:
+        """Its name, which is that of its folder in the corpus."""
+
+    def seeds(self) -> list[bytes]:
+        """Inputs to begin with, besides those of the corpus."""
+
+    def mutate(self, data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:
+        """Change an input."""
+
+    def read(self, data: bytes) -> None:
+        """Read an input: return, or let the documented error pass unseen.
+
+        Raises:
+            Exception: Any other error, and AssertionError where what was read is not as it should be.
+        """
 
 
 class Hang(Exception):
@@ -51,7 +71,7 @@ class Finding:
 
 def corpus_of(target: FuzzTarget) -> list[bytes]:
     """The target's inputs of the corpus, in the order of their names."""
-    return [path.read_bytes() for path in sorted((CORPUS / target.name).iterdir())]
+    return [path.read_bytes() for path in sorted((_CORPUS / target.name).iterdir())]
 
 
 def campaign(target: FuzzTarget, seed: int) -> Iterator[tuple[bytes, Finding | None]]:

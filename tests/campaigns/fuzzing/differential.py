@@ -1,16 +1,17 @@
 """The same requests to two servers: both transports have to give the same bytes, or the same status and message."""
 
+import contextlib
 import dataclasses
 import itertools
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import grpc
 
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["Difference", "Tally", "compare", "compare_streams"]
+__all__ = ["Difference", "Tally", "compare"]
 
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
 _STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
@@ -22,7 +23,7 @@ _TIMED_OUT = "Request timeout expired"
 """What a request is told that waited longer than its parameter `timeout`."""
 
 _IN_FLIGHT = 8
-"""Bursts that are in flight together."""
+"""Bursts in flight together."""
 
 _UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
@@ -75,79 +76,49 @@ class Tally:
     statuses: Counter[str] = dataclasses.field(default_factory=Counter)
     differences: list[Difference] = dataclasses.field(default_factory=list)
 
+    def note(self, number: int, payload: bytes, outcomes: tuple[Outcome, ...]) -> None:
+        """Count what the servers answered to a request."""
+        if any(str(outcome.said).startswith(_TIMED_OUT) for outcome in outcomes):
+            return  # how long a request waits is not the same at each server
+        self.statuses[outcomes[0].status] += 1
+        if len(set(outcomes)) > 1 or outcomes[0].status in _DEFECTS:
+            self.differences.append(Difference(number, payload, outcomes))
 
-def compare(targets: Sequence[str], bursts: Iterable[list[bytes]], *, most: int = 5) -> Iterator[Tally]:
+
+def compare(
+    targets: Sequence[str], bursts: Iterable[list[bytes]], *, on_streams: bool = False, most: int = 5
+) -> Iterator[Tally]:
     """Send bursts to several servers; after each, give what was met until then, and end after `most` differences.
 
     Args:
         targets: Addresses of the servers, with the same models.
-        bursts: Requests that are in flight together.
+        bursts: Requests to keep in flight together.
+        on_streams: Whether each burst is sent on a stream of its own, one after another since servers keep sequences.
         most: How many differences are enough.
     """
-    tally = Tally()
-    number = 0
-    channels = [grpc.insecure_channel(target, _UNLIMITED) for target in targets]
-    try:
-        senders = [channel.unary_unary(_METHOD) for channel in channels]
-        waiting: deque[tuple[list[bytes], list[list[Any]]]] = deque()
-        for burst in bursts:
-            waiting.append((burst, [[send.future(sent, timeout=_TIMEOUT) for sent in burst] for send in senders]))
-            while len(waiting) >= _IN_FLIGHT:
-                number = _judge(*waiting.popleft(), number, tally)
-            yield tally
-            if len(tally.differences) >= most:
-                break
-        while waiting:
-            number = _judge(*waiting.popleft(), number, tally)
-        yield tally
-    finally:
-        for channel in channels:
-            channel.close()
-
-
-def compare_streams(targets: Sequence[str], bursts: Iterable[list[bytes]], *, most: int = 5) -> Iterator[Tally]:
-    """The same, with each burst on a stream of its own, one after another, since the servers keep sequences."""
-    tally = Tally()
-    number = 0
-    channels = [grpc.insecure_channel(target, _UNLIMITED) for target in targets]
-    try:
-        senders = [channel.stream_stream(_STREAM_METHOD) for channel in channels]
-        for burst in bursts:
-            answers = [_answers(send(iter(burst), timeout=_TIMEOUT)) for send in senders]
-            together: Iterator[tuple[Outcome, ...]] = itertools.zip_longest(*answers, fillvalue=Outcome("NONE", None))
-            for payload, outcomes in zip(burst, together, strict=False):  # a stream may end before its requests do
-                tally.statuses[outcomes[0].status] += 1
-                if len(set(outcomes)) > 1 or outcomes[0].status in _DEFECTS:
-                    tally.differences.append(Difference(number, payload, outcomes))
+    tally, number = Tally(), 0
+    waiting: deque[tuple[list[bytes], list[Callable[[], list[Outcome]]]]] = deque()
+    with contextlib.ExitStack() as stack:
+        channels = [stack.enter_context(grpc.insecure_channel(target, _UNLIMITED)) for target in targets]
+        for burst in itertools.chain(bursts, itertools.repeat(None)):
+            if burst is not None and len(tally.differences) < most:
+                waiting.append((burst, [(_stream if on_streams else _calls)(channel, burst) for channel in channels]))
+                if len(waiting) < (1 if on_streams else _IN_FLIGHT):
+                    continue
+            elif not waiting:
+                return
+            sent, answers = waiting.popleft()
+            together = itertools.zip_longest(*(answer() for answer in answers), fillvalue=Outcome("NONE", None))
+            for payload, outcomes in zip(sent, together, strict=False):  # a stream may end before its requests do
+                tally.note(number, payload, outcomes)
                 number += 1
             yield tally
-            if len(tally.differences) >= most:
-                break
-    finally:
-        for channel in channels:
-            channel.close()
 
 
-def _answers(call: Any) -> list[Outcome]:
-    found: list[Outcome] = []
-    try:
-        for answer in call:
-            status = pb.ModelStreamInferResponse.FromString(answer).infer_response.parameters
-            found.append(Outcome(status["status"].string_param if "status" in status else "OK", answer))
-    except grpc.RpcError as error:
-        found.append(Outcome(error.code().name, error.details()))
-    return found
-
-
-def _judge(burst: list[bytes], answers: list[list[Any]], number: int, tally: Tally) -> int:
-    for at, (payload, *calls) in enumerate(zip(burst, *answers, strict=True), number):
-        outcomes = tuple(_outcome(call) for call in calls)
-        if any(str(outcome.said).startswith(_TIMED_OUT) for outcome in outcomes):
-            continue  # how long a request waits is not the same at each server
-        tally.statuses[outcomes[0].status] += 1
-        if len(set(outcomes)) > 1 or outcomes[0].status in _DEFECTS:
-            tally.differences.append(Difference(at, payload, outcomes))
-    return number + len(burst)
+def _calls(channel: grpc.Channel, burst: list[bytes]) -> Callable[[], list[Outcome]]:
+    send: Any = channel.unary_unary(_METHOD)
+    calls = [send.future(sent, timeout=_TIMEOUT) for sent in burst]
+    return lambda: [_outcome(call) for call in calls]
 
 
 def _outcome(call: Any) -> Outcome:
@@ -155,3 +126,20 @@ def _outcome(call: Any) -> Outcome:
         return Outcome("OK", call.result())
     trailing = dict(call.trailing_metadata() or ())
     return Outcome(call.code().name, call.details(), trailing.get("grpc-status-details-bin", b""))
+
+
+def _stream(channel: grpc.Channel, burst: list[bytes]) -> Callable[[], list[Outcome]]:
+    send: Any = channel.stream_stream(_STREAM_METHOD)
+    call = send(iter(burst), timeout=_TIMEOUT)
+
+    def answers() -> list[Outcome]:
+        found: list[Outcome] = []
+        try:
+            for answer in call:
+                status = pb.ModelStreamInferResponse.FromString(answer).infer_response.parameters
+                found.append(Outcome(status["status"].string_param if "status" in status else "OK", answer))
+        except grpc.RpcError as error:
+            found.append(Outcome(error.code().name, error.details()))
+        return found
+
+    return answers

@@ -29,19 +29,8 @@ _NUMBERS = (1, 2, 3, 3, 3, 4, 5, 6, 7)
 _UNKNOWN = (8, 15, 16, 99, 2047, 2048, 19000, (1 << 29) - 1)
 
 _TEXTS = (
-    b"",
-    b"x",
-    b"first",
-    b"y" * 126,
-    b"y" * 127,
-    b"y" * 128,
-    "ä".encode(),
-    b"\xff",
-    b"\x00",
-    b"\x1a\x00",
-    b"1",
-    b"01",
-)
+    b"x", b"first", b"y" * 126, b"y" * 127, b"y" * 128, "ä".encode(), b"\xff", b"\x00", b"\x1a\x00", b"1", b"01",
+)  # fmt: skip
 
 _Edit = Callable[[list[bytes], list[Piece], random.Random], list[bytes]]
 
@@ -122,12 +111,8 @@ def _reorder(fields: list[bytes], _: list[Piece], chance: random.Random) -> list
     return fields
 
 
-def _explicitly_empty(fields: list[bytes], _: list[Piece], chance: random.Random) -> list[bytes]:
-    return _put(fields, delimited(chance.choice(_NUMBERS), b""), chance)
-
-
 def _set_again(fields: list[bytes], _: list[Piece], chance: random.Random) -> list[bytes]:
-    return _put(fields, delimited(chance.choice(_NUMBERS[:5]), chance.choice(_TEXTS)), chance)
+    return _put(fields, delimited(chance.choice(_NUMBERS), chance.choice((b"", *_TEXTS))), chance)
 
 
 def _unknown(fields: list[bytes], _: list[Piece], chance: random.Random) -> list[bytes]:
@@ -192,6 +177,6 @@ def _in_parts(fields: list[bytes], pieces: list[Piece], chance: random.Random) -
 
 
 _EDITS: tuple[_Edit, ...] = (
-    _duplicate, _drop, _reorder, _explicitly_empty, _explicitly_empty, _set_again, _unknown, _wrong_kind,
+    _duplicate, _drop, _reorder, _set_again, _set_again, _unknown, _wrong_kind,
     _longer_number, _wrong_size, _in_parts,
 )  # fmt: skip

@@ -1,13 +1,14 @@
-"""Changes of what a ModelInferRequest says: shapes, sizes, values, contents, parameters, names, ids.
+"""Changes of what a ModelInferRequest says: any field of the message or of its parts gets a value, often a wrong one.
 
-The message stays one that protobuf writes. Half of these are what a client gets wrong, half what an attacker tries.
+The message stays one that protobuf writes. What the values are depends on the field's type alone, so fields that the
+protocol gains are changed, too.
 """
 
 import random
-import struct
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 
 from rnnserve.protos import inference_pb2 as pb
@@ -15,18 +16,25 @@ from rnnserve.protos.datatypes import CONTENTS, DTYPES
 
 __all__ = ["mutate_message", "with_other_values"]
 
-_SIZES = (-(2**63), -1, 0, 1, 2, 3, 5, 7, 17, 4096, 4097, 16384, 16385, 2**31 - 1, 2**32, 2**62, 2**63 - 1)
+_NUMBERS = (
+    0, 1, 2, 3, 5, 6, 7, 11, 12, 13, 17, 127, 255, 4096, 4097, 16384, 16385, 2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1,
+    -1, -2, -(2**63),
+)  # fmt: skip
 
-_NAMES = ("", "input", "lengths", "h_0", "tokens", "ends", "nothing", "Input", "../input", "a\0b", "ä", "x" * 300)
+_KNOWN = (
+    "input", "lengths", "h_0", "tokens", "ends", "logits", "output", "h_n", "lasting", "1", *DTYPES, "BYTES", "BF16",
+)  # fmt: skip
+"""Names of models' tensors, a version, and datatypes."""
 
-_IDS = ("", "1", "first", "x" * 126, "x" * 127, "x" * 128, "ä" * 64, "\0", "x" * 4096, "x" * 4097, "7 %25")
+_ODD = (
+    "", "nothing", "Input", "../input", "a\0b", "ä", "ä" * 64, "\u0661", "\0", "x" * 126, "x" * 127, "x" * 128,
+    "x" * 300, "x" * 4096, "x" * 4097, "7 %25", "2", "01", "-1", "1.0", "9" * 30, "fp32", "FP32 ",
+)  # fmt: skip
 
 _PARAMETERS = (
     "sequence_id", "sequence_start", "shared_memory_region", "shared_memory_offset", "shared_memory_byte_size",
     "classification", "binary_data", "priority", "timeout", "",
 )  # fmt: skip
-
-_FLOATS = {"FP16": "<e", "FP32": "<f", "FP64": "<d"}
 
 _NOT_NUMBERS = {
     # quiet and signalling NaN with payloads, infinities, the largest numbers, the smallest denormal
@@ -35,7 +43,8 @@ _NOT_NUMBERS = {
     "FP64": (0x7FF8 << 48, (0x7FF0 << 48) + 1, 2**64 - 1, 0x7FF0 << 48, 0xFFF0 << 48, (0x7FF0 << 48) - 1, 1),
 }
 
-_Message = pb.ModelInferRequest
+_SHAPES = ([2**32, 2**32, 1], [2**63 - 1, 2, 2], [2**16, 2**16, 2], [-1, -1, 2], [-2, -4, 1], [1] * 40)
+"""Their products are 0, or the true one, modulo 2**64 or 2**32; and more axes than any tensor has."""
 
 
 def mutate_message(data: bytes, chance: random.Random) -> bytes:
@@ -46,7 +55,7 @@ def mutate_message(data: bytes, chance: random.Random) -> bytes:
     except DecodeError:
         return data
     for _ in range(chance.choice((1, 1, 2))):
-        chance.choice(_KINDS)(message, chance)
+        chance.choice((_field, _field, _field, _element, _element, _typed_contents, _shape))(message, chance)
     return message.SerializeToString()
 
 
@@ -64,145 +73,89 @@ def with_other_values(data: bytes, chance: random.Random) -> bytes:
     return message.SerializeToString()
 
 
-def _tensor(message: _Message, chance: random.Random) -> pb.ModelInferRequest.InferInputTensor:
-    return chance.choice(message.inputs) if message.inputs else message.inputs.add(name="input", datatype="FP32")
-
-
-def _axis_size(message: _Message, chance: random.Random) -> None:
-    tensor = _tensor(message, chance)
-    if tensor.shape:
-        tensor.shape[chance.randrange(len(tensor.shape))] = chance.choice(_SIZES)
-
-
-def _axes(message: _Message, chance: random.Random) -> None:
-    shape = _tensor(message, chance).shape
-    match chance.randrange(4):
-        case 0 if shape:
-            shape.pop(chance.randrange(len(shape)))
-        case 1:
-            shape.insert(chance.randint(0, len(shape)), chance.choice((1, 1, 2, 0)))
-        case 2:
-            shape.extend([1] * chance.choice((14, 16, 40)))
-        case _:
-            order = chance.sample(list(shape), len(shape))
-            shape[:] = order
-
-
-def _overflow(message: _Message, chance: random.Random) -> None:
-    """A shape whose product is 0, or the true one, modulo 2**64 or 2**32."""
-    tensor = _tensor(message, chance)
-    tensor.shape[:] = chance.choice(([2**32, 2**32, 1], [2**63 - 1, 2, 2], [2**16, 2**16, 2], [-1, -1, 2], [-2, -4, 1]))
-
-
-def _data_size(message: _Message, chance: random.Random) -> None:
-    raw = message.raw_input_contents
-    if raw:
-        at = chance.randrange(len(raw))
-        raw[at] = chance.choice((b"", raw[at][:-1], raw[at] + b"\0", raw[at] * 2, raw[at][:4], bytes(len(raw[at]) + 8)))
-
-
-def _data_count(message: _Message, chance: random.Random) -> None:
-    raw = message.raw_input_contents
-    if raw and chance.random() < 0.5:
-        raw.pop(chance.randrange(len(raw)))
+def _field(message: Any, chance: random.Random) -> None:
+    """Change a field, or a field of a part; mostly a field with a value."""
+    used = [field for field, _ in message.ListFields()]
+    field = chance.choice(used if used and chance.random() < 0.8 else message.DESCRIPTOR.fields)
+    value = getattr(message, field.name)
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        _field(value[chance.choice(_PARAMETERS)], chance)
+    elif field.is_repeated:
+        _items(value, field, chance)
+    elif field.message_type is not None:
+        _field(value, chance)
     else:
-        raw.append(chance.choice((b"", b"\0" * 8, raw[0] if raw else b"\1")))
+        setattr(message, field.name, _value(field, value, chance))
 
 
-def _float_value(message: _Message, chance: random.Random) -> None:
-    floats = [at for at, t in enumerate(message.inputs) if t.datatype in _FLOATS]
-    for at in floats[:1] if chance.random() < 0.5 else floats:
+def _items(items: Any, field: FieldDescriptor, chance: random.Random) -> None:
+    """Change, drop, repeat, reorder or add items of a field."""
+    at = chance.randrange(len(items)) if items else 0
+    match chance.randrange(6):
+        case 0 if items:
+            del items[at]
+        case 1 if items:
+            items.extend([items[at]] * chance.choice((1, 1, 2, 14)))
+        case 2 if items:
+            kept = [*items]
+            del items[:]
+            items.extend(chance.sample(kept, len(kept)))
+        case 3 | 4 | 5 if items and field.message_type is not None:
+            _field(items[at], chance)
+        case 3 | 4 | 5 if items:
+            items[at] = _value(field, items[at], chance)
+        case _ if field.message_type is not None:
+            _field(items.add(), chance)
+        case _:
+            items.append(_value(field, items[at] if items else None, chance))
+
+
+def _value(field: FieldDescriptor, before: Any, chance: random.Random) -> Any:
+    """Draw a value for a field that holds no message."""
+    number = chance.choice(_NUMBERS)
+    match field.cpp_type:
+        case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
+            data = before or b""
+            return chance.choice((b"", data[:-1], data[:4], data + b"\0", data * 2, bytes(len(data) + 8), b"\0" * 8))
+        case FieldDescriptor.CPPTYPE_STRING:
+            return chance.choice(chance.choice((_KNOWN, _ODD, (f"{before}s", f"../{before}", f"{before}ä"))))
+        case FieldDescriptor.CPPTYPE_BOOL:
+            return number % 2 == 1
+        case FieldDescriptor.CPPTYPE_FLOAT | FieldDescriptor.CPPTYPE_DOUBLE:
+            return float(chance.choice((number, "nan", "inf", "1e-45")))
+        case FieldDescriptor.CPPTYPE_UINT32 | FieldDescriptor.CPPTYPE_UINT64:
+            return number % (2**32 if field.cpp_type == FieldDescriptor.CPPTYPE_UINT32 else 2**64)
+        case FieldDescriptor.CPPTYPE_INT32:
+            return (number + 2**31) % 2**32 - 2**31
+    return number
+
+
+def _shape(message: pb.ModelInferRequest, chance: random.Random) -> None:
+    if message.inputs:
+        chance.choice(message.inputs).shape[:] = chance.choice(_SHAPES)
+
+
+def _element(message: pb.ModelInferRequest, chance: random.Random) -> None:
+    """Change an element of raw contents: first, last or any other."""
+    raw = message.raw_input_contents
+    known = [at for at, tensor in enumerate(message.inputs[: len(raw)]) if tensor.datatype in DTYPES]
+    if known:
+        at = chance.choice(known)
         datatype = message.inputs[at].datatype
-        size = DTYPES[datatype].itemsize if datatype in DTYPES else 4
-        bits = chance.choice(_NOT_NUMBERS[datatype])
-        _put_element(message, at, bits.to_bytes(size, "little"), chance)
+        size = DTYPES[datatype].itemsize
+        element = (chance.choice(_NOT_NUMBERS.get(datatype, _NUMBERS)) % 256**size).to_bytes(size, "little")
+        if count := len(raw[at]) // size:
+            place = chance.choice((0, count - 1, chance.randrange(count))) * size
+            raw[at] = raw[at][:place] + element + raw[at][place + size :]
 
 
-def _integer_value(message: _Message, chance: random.Random) -> None:
-    whole = [at for at, t in enumerate(message.inputs) if t.datatype in DTYPES and t.datatype not in _FLOATS]
-    if whole:
-        at = chance.choice(whole)
-        size = DTYPES[message.inputs[at].datatype].itemsize
-        number = chance.choice((0, 1, 2, 3, 5, 6, 7, 11, 12, 13, 127, 255, 2**31, -1, -(2**63), 2**63 - 1, 2**64 - 1))
-        _put_element(message, at, (number % 256**size).to_bytes(size, "little"), chance)
-
-
-def _put_element(message: _Message, at: int, element: bytes, chance: random.Random) -> None:
-    if at < len(message.raw_input_contents):
-        data = message.raw_input_contents[at]
-        count = len(data) // len(element)
-        if count:
-            place = chance.choice((0, count - 1, chance.randrange(count))) * len(element)
-            message.raw_input_contents[at] = data[:place] + element + data[place + len(element) :]
-
-
-def _datatype(message: _Message, chance: random.Random) -> None:
-    _tensor(message, chance).datatype = chance.choice((*DTYPES, "", "BYTES", "BF16", "fp32", "FP32 ", "F" * 200))
-
-
-def _name(message: _Message, chance: random.Random) -> None:
-    match chance.randrange(3):
-        case 0:
-            _tensor(message, chance).name = chance.choice(_NAMES)
-        case 1:
-            message.model_name = chance.choice((*_NAMES, message.model_name + "s", "../" + message.model_name))
-        case _:
-            message.model_version = chance.choice(("", "1", "2", "01", "-1", "1.0", "9" * 30, "\u0661", "1\0"))
-
-
-def _tensors(message: _Message, chance: random.Random) -> None:
-    match chance.randrange(3):
-        case 0 if message.inputs:
-            message.inputs.append(chance.choice(message.inputs))
-        case 1 if message.inputs:
-            del message.inputs[chance.randrange(len(message.inputs))]
-        case _:
-            message.inputs.add(name=chance.choice(_NAMES), datatype="FP32", shape=[1, 1])
-
-
-def _outputs(message: _Message, chance: random.Random) -> None:
-    for _ in range(chance.randint(1, 3)):
-        message.outputs.add(name=chance.choice(("logits", "output", "h_n", "lasting", *_NAMES)))
-
-
-def _id(message: _Message, chance: random.Random) -> None:
-    message.id = chance.choice(_IDS)
-
-
-def _parameters(message: _Message, chance: random.Random) -> None:
-    holders = [message.parameters, _tensor(message, chance).parameters]
-    holders += [output.parameters for output in message.outputs[:1]]
-    parameter = chance.choice(holders)[chance.choice(_PARAMETERS)]
-    match chance.randrange(5):
-        case 0:
-            parameter.int64_param = chance.choice((0, 1, -1, 2**62))
-        case 1:
-            parameter.uint64_param = chance.choice((0, 1, 2**64 - 1))
-        case 2:
-            parameter.string_param = chance.choice(("", "x", "ä", "../x"))
-        case 3:
-            parameter.bool_param = chance.random() < 0.5
-
-
-def _typed_contents(message: _Message, chance: random.Random) -> None:
+def _typed_contents(message: pb.ModelInferRequest, chance: random.Random) -> None:
     """Typed contents in the place of raw ones, or beside them, right or wrong."""
-    if chance.random() < 0.3:
-        tensor = _tensor(message, chance)
-        contents = getattr(tensor.contents, chance.choice(tuple(CONTENTS.values())))
-        contents.extend([1] * chance.choice((0, 1, 2, 8)))
-        return
     for tensor, raw in zip(message.inputs, message.raw_input_contents, strict=False):
         field, dtype = CONTENTS.get(tensor.datatype), DTYPES.get(tensor.datatype)
         if field is None or dtype is None or len(raw) % dtype.itemsize:
             return
         values = np.frombuffer(raw, dtype).tolist()
         getattr(tensor.contents, field).extend(values[: chance.choice((len(values),) * 6 + (1,))])
-    del message.raw_input_contents[:]
-    if chance.random() < 0.2:
-        message.raw_input_contents.append(struct.pack("<f", 1.0))
-
-
-_KINDS: tuple[Callable[[_Message, random.Random], None], ...] = (
-    _axis_size, _axis_size, _axes, _overflow, _data_size, _data_count, _float_value, _float_value, _integer_value,
-    _integer_value, _datatype, _name, _tensors, _outputs, _id, _parameters, _typed_contents, _typed_contents,
-)  # fmt: skip
+    if chance.random() < 0.8:
+        del message.raw_input_contents[:]

@@ -9,9 +9,8 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from campaigns.fuzzing.byte_mutations import mutate_bytes
-from campaigns.fuzzing.field_mutations import mutate_fields
-from campaigns.fuzzing.message_mutations import mutate_message, with_other_values
-from campaigns.fuzzing.traffic import valid_requests
+from campaigns.fuzzing.message_mutations import with_other_values
+from campaigns.fuzzing.traffic import mutate_request, valid_requests
 from campaigns.fuzzing.wire_format import DELIMITED, delimited, split
 from kit.loaded import load_repository
 from rnnserve.protos import inference_pb2 as pb
@@ -33,13 +32,6 @@ def load_service(repository: Path) -> Service:
     return Service(load_repository(repository), Settings(repository, provider="cpu"))
 
 
-def _mutate_request(data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:
-    level = chance.random()
-    if level < 0.3:
-        return mutate_message(data, chance)
-    return mutate_fields(data, others, chance) if level < 0.7 else mutate_bytes(data, others, chance)
-
-
 class BoundaryTarget:
     """`Service.accept`: a request is checked, or refused with an error that is not the server's fault."""
 
@@ -52,7 +44,7 @@ class BoundaryTarget:
         return valid_requests({}, 1)
 
     def mutate(self, data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:
-        return _mutate_request(data, others, chance)
+        return mutate_request(data, others, chance)
 
     def read(self, data: bytes) -> None:
         try:
@@ -93,7 +85,7 @@ class FieldCountTarget:
         except ValueError:
             return mutate_bytes(data, others, chance)
         if not pieces or chance.random() < 0.5:
-            return _mutate_request(data, others, chance)
+            return mutate_request(data, others, chance)
         at = chance.randrange(len(pieces))
         repeated = pieces[at].data[:64] * chance.choice((1, 10, 1000, 2000, _MAX_FIELDS - len(pieces), 2050))
         if chance.random() < 0.5:
@@ -150,8 +142,8 @@ class PrefixTarget:
         plain = [_parts(other)[0] for other in others[:20]]
         seed = chance.getrandbits(32)
         if chance.random() < 0.6:
-            first = _mutate_request(first, plain, random.Random(seed))
-        second = _mutate_request(second, plain, random.Random(seed))
+            first = mutate_request(first, plain, random.Random(seed))
+        second = mutate_request(second, plain, random.Random(seed))
         return _pair(first, second)
 
     def read(self, data: bytes) -> None:

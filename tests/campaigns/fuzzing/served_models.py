@@ -1,6 +1,13 @@
-"""The models that fuzzed servers have: each example of a model of any tensors, and a recurrent classifier."""
+"""The models that fuzzed servers have, and a server that reads every request whole: the oracle for the others.
 
+The others recognize requests by their templates. The models are each example of a model of any tensors, and a recurrent
+classifier.
+"""
+
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -8,8 +15,11 @@ from kit.examples import publish_examples
 from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.pipeline import publish
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
+from rnnserve.server import Server, Settings
+from rnnserve.server.fast_path import admission
+from rnnserve.server.testing import serve
 
-__all__ = ["CLASSIFIERS", "publish_models"]
+__all__ = ["CLASSIFIERS", "publish_models", "serve_reading_whole"]
 
 _LAYERS, _HIDDEN = 2, 16
 
@@ -25,3 +35,30 @@ def publish_models(root: Path) -> None:
         classifier = DirectionClassifier.of(Architecture(hidden=_HIDDEN, num_layers=_LAYERS)).eval()
         checkpoint = Checkpoint(name, classifier, ("left", "right"), "0" * 64, None)
         publish(classifier_publication(checkpoint), repository=root, progress=False)
+
+
+class _NoTemplates:
+    """Keeps no template, and recognizes nothing."""
+
+    def __init__(self, **_: object) -> None:
+        pass
+
+    def clear(self):
+        pass
+
+    def add(self, *_):
+        pass
+
+    def shared(self, _):
+        return None
+
+    recognise = shared
+
+
+@contextlib.contextmanager
+def serve_reading_whole(repository: Path) -> Iterator[Server]:
+    """Serve on the plain transport, without templates."""
+    with contextlib.ExitStack() as stack:
+        with mock.patch.object(admission, "PrefixCache", _NoTemplates):
+            server = stack.enter_context(serve(repository, Settings(provider="cpu", plain=True)))
+        yield server

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from campaigns.fuzzing.campaign import FuzzTarget
 from campaigns.fuzzing.file_targets import ConfigTarget, GoldenTarget, ManifestTarget
 from campaigns.fuzzing.request_targets import BoundaryTarget, FieldCountTarget, PrefixTarget, load_service
-from campaigns.fuzzing.target import FuzzTarget
 from kit.examples import publish_examples
 from rnnserve.protos.artifact import MANIFEST
 

@@ -1,7 +1,4 @@
-"""What reads bytes of others returns or raises its documented error, soon and in little memory, whatever the bytes.
-
-The inputs of `corpus/` are read first, then some thousand mutants of them. `make fuzz` reads as many as one likes.
-"""
+"""The fuzzer finds planted defects in the readers of bytes from outside. `make fuzz` tries it first."""
 
 import itertools
 
@@ -9,7 +6,7 @@ import pytest
 
 from campaigns.fuzzing import campaign as fuzzing_campaign
 from campaigns.fuzzing.campaign import campaign, corpus_of, try_input
-from campaigns.fuzzing.targets import NAMES, prepare_targets
+from campaigns.fuzzing.targets import prepare_targets
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import triton_config
 from rnnserve.server.fast_path import templates
@@ -17,18 +14,10 @@ from rnnserve.server.validation import checking, parsing
 
 INPUTS, SEED = 1500, 3
 
-FEW_INPUTS = {"field_counts": 300}  # they are larger
-
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory):
     return prepare_targets(tmp_path_factory.mktemp("targets"))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_mutants_are_read_as_they_should_be(targets, name):
-    for _, finding in itertools.islice(campaign(targets[name], SEED), FEW_INPUTS.get(name, INPUTS)):
-        assert finding is None, str(finding)
 
 
 def plant_any_start(monkeypatch):

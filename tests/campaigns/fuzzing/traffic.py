@@ -17,7 +17,7 @@ from kit.examples import EXAMPLES
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["Traffic", "valid_requests", "valid_steps"]
+__all__ = ["Traffic", "mutate_request", "valid_requests", "valid_steps"]
 
 _KEPT = 64
 """Mutants that are sent again later."""
@@ -75,6 +75,22 @@ def _walks(numbers: np.random.Generator, layers: int, hidden: int, left_out: Seq
     return {name: array for name, array in sent.items() if name not in left_out}
 
 
+def mutate_request(data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:
+    """Mutate a request on one of three levels, or on two: what it says, its fields, its bytes.
+
+    Args:
+        data: The request.
+        others: Requests whose parts may be taken over; may be empty.
+        chance: Draws kinds and places.
+    """
+    level = chance.random()
+    if level < 0.4:
+        data = mutate_message(data, chance)
+    if 0.3 < level < 0.75:
+        return mutate_fields(data, others, chance)
+    return mutate_bytes(data, others, chance) if level >= 0.75 else data
+
+
 class Traffic:
     """Bursts without end. The same seed gives the same ones."""
 
@@ -109,15 +125,4 @@ class Traffic:
         kind = self._chance.random()
         if kind < 0.3:
             return sent
-        return self.mutant(sent, random.Random(mutation) if kind < 0.75 else self._chance)
-
-    def mutant(self, data: bytes, chance: random.Random) -> bytes:
-        """Mutate a request on one of the three levels, or on two: what it says, its fields, its bytes."""
-        level = chance.random()
-        if level < 0.35:
-            return mutate_message(data, chance)
-        if level < 0.75:
-            return mutate_fields(data, self._seeds, chance)
-        if level < 0.85:
-            return mutate_fields(mutate_message(data, chance), self._seeds, chance)
-        return mutate_bytes(data, self._seeds, chance)
+        return mutate_request(sent, self._seeds, random.Random(mutation) if kind < 0.75 else self._chance)

@@ -3,8 +3,8 @@
 `families` has the operators, one a line, with the inputs that each is tried on; `values` has the values. `trial`
 exports the operators of a family together, runs them with onnxruntime, and compares with eager and float64.
 
-To extend the grid add a value to `values`, or a line to a family. `python -m campaigns.operator_grid`, with `tests` on
-PYTHONPATH, prints the operators of docs/reference/compatibility.md, which `make docs` writes.
+To extend the grid, add a value to `values` or a line to a family. `make docs` writes the operators of
+docs/reference/compatibility.md from the entries.
 """
 
 from campaigns.operator_grid.families import FAMILIES

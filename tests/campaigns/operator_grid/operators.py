@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["KERNELS", "Family", "Operator", "named"]
+__all__ = ["KERNELS", "Family", "Operator", "methods", "named"]
 
 KERNELS = {
     "Sigmoid": (7e-8, "a rational approximation, whose error is absolute: of a gate nothing shows"),
@@ -60,3 +60,12 @@ class Family:
 def named(module: Any, names: str, **attributes: Any) -> list[Operator]:
     """Make one entry a name, for functions that take the family's inputs as they are."""
     return [Operator(name, getattr(module, name), **attributes) for name in names.split()]
+
+
+def methods(names: str, *given: Any, **attributes: Any) -> list[Operator]:
+    """Make one entry a name, for methods of the family's first input, called with some arguments."""
+    shown = ", ".join(map(str, given))
+    return [
+        Operator(f"{name}({shown})", lambda x, *_, name=name: getattr(x, name)(*given), **attributes)
+        for name in names.split()
+    ]

@@ -1,7 +1,6 @@
 """Exporting and comparing the operators of a family."""
 
 import itertools
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from rnnserve.export.parity import OnnxRunner
 
 __all__ = ["differences", "refusal_of", "try_family"]
 
-_SIGNS, _NOTHING = "signs", "of nothing"
+_NOTHING = "of nothing"
 _DYNAMIC = "batch"
 _ULPS = 8  # onnxruntime's kernels are not correctly rounded, nor are eager's
 _EAGERS = 4  # as in export's proof: of two that round, chance decides which is nearer
@@ -64,11 +63,10 @@ def try_family(family: Family, *, sample: int = 3) -> dict[str, list[str]]:
         except (RuntimeError, TypeError, ValueError):
             exact = eager
         terms = _terms(operator, doubles)
-        lines, results = [], [next(found) for _ in eager]
+        lines, results = list[str](), [next(found) for _ in eager]
         for one, other, reference in zip(eager, results, exact, strict=True):
             lines += differences(one.numpy(), other, reference.numpy(), terms, KERNELS.get(operator.kernel, (0.0,))[0])
-        lost = _lost_signs(operator, family.inputs, eager, results)
-        result[operator.name] = lines + ([f"{_SIGNS}: {lost}"] if lost else [])
+        result[operator.name] = lines
     if family.tries_nothing:
         for name, line in _of_nothing(family, operators, model, counts):
             result[name].append(f"{_NOTHING}: {line}")
@@ -100,26 +98,6 @@ def _of_nothing(
 
 def _terms(operator: Operator, doubles: Sequence[torch.Tensor]) -> npt.NDArray[Any] | None:
     return None if operator.terms is None else operator.terms(*doubles).numpy()
-
-
-def _lost_signs(
-    operator: Operator, inputs: Sequence[torch.Tensor], eager: Sequence[torch.Tensor], found: Sequence[npt.NDArray[Any]]
-) -> str:
-    """Give examples of zeros with another sign, where eager gives the same one for any layout of its input."""
-    apart = [tensor.repeat_interleave(2, -1)[..., ::2] for tensor in inputs]  # read one by one, not as vectors
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that such a layout is slow
-            strided = _leaves(operator, apart)
-    except RuntimeError:
-        strided = list(eager)
-    for one, again, other in zip(eager, strided, found, strict=True):
-        if one.dtype.is_floating_point and one.shape == other.shape == again.shape:
-            signs = [np.signbit(array) for array in (one.numpy(), again.numpy(), other)]
-            wrong = (one.numpy() == 0) & (other == 0) & (signs[0] == signs[1]) & (signs[0] != signs[2])
-            for line in _examples("zeros", wrong, one.numpy(), other):
-                return line
-    return ""
 
 
 def refusal_of(operator: Operator, family: Family) -> str:

@@ -40,10 +40,10 @@ SHORT = {"sequence": (1, 8)}
     ("module", "sizes", "match"),
     [
         (Positions(16), {}, r'^forward raises for the sizes batch 1, sequence 17: IndexError: .*"sequence": \(1, 16\)'),
-        (Positions(), {}, 'it got "lengths" up to 10: .*does the module take fewer steps: sizes='),
+        (Positions(), {}, r'it got "lengths" up to 10\. .*only fewer steps\? Then bound them: sizes='),
         (Positions(least=3), SHORT, r'sizes batch 1, sequence 1: RuntimeError: too short\. .*"sequence": \(3, 8\)'),
-        (Positions(over_the_batch=True), SHORT, r'It takes two rows, and a request may have one\. .*"batch": \(2, …\)'),
-        (Positions(sort=True), SHORT, r'for the lengths "lengths" \[1, 3, 5\]: .*: pass enforce_sorted=False to'),
+        (Positions(over_the_batch=True), SHORT, r'It accepts two rows, but a request may have one.*"batch": \(2, …\)'),
+        (Positions(sort=True), SHORT, r'for the lengths "lengths" \[1, 3, 5\]: .*. Pass enforce_sorted=False to'),
         (Positions(trim=True), SHORT, r'"output" has shape \[3, 5, 5\] .*; expected \[3, 6, 5\].*total_length=x\.size'),
     ],
     ids=["positions", "few positions", "steps", "rows", "sorted", "trimmed"],
@@ -67,7 +67,7 @@ class Windows(nn.Module):
 @pytest.mark.parametrize("window", [6, 32, 400, 3000])
 def test_fewest_steps_are_named(not_published, window):
     inputs = {"x": Floats("batch", "samples")}
-    match = rf'It takes {window} of "samples" at least\. Say so: .*"samples": \({window}, …\)'
+    match = rf'It needs at least {window} of "samples"\. Add .*"samples": \({window}, …\)'
     not_published(WrongArguments, match, Publication(Windows(window), "model", inputs, ["y"]))
 
 
@@ -86,6 +86,6 @@ class Table(nn.Module):
 @pytest.mark.parametrize("most", [128, 2999])
 def test_most_steps_are_named_beyond_the_usual_sizes(not_published, most):
     inputs, sizes = {"x": Floats("batch", "sequence", 2)}, {"sequence": (1, most)}
-    match = rf'sequence {most + 1}: .*It takes {most} at most\. Say so: sizes=\{{"sequence": \(1, {most}\)\}}$'
+    match = rf'sequence {most + 1}: .*It accepts at most {most}\. Add sizes=\{{"sequence": \(1, {most}\)\}}$'
     not_published(WrongArguments, match, Publication(Table(most), "model", inputs, ["y"]))
     assert describe_model(Publication(Table(most), "model", inputs, ["y"], sizes=sizes)).sizes["sequence"] == (1, most)

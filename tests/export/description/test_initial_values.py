@@ -46,7 +46,7 @@ def test_a_number_or_one_row(what, expected):
         (Integers("batch", high=9, initial=0.5), "s", "has initial=0.5; expected int64"),
         (Integers("batch", high=9, initial=math.inf), "s", "has initial=inf; expected int64"),
         (Flags("batch", initial=2), "s", "has initial=2; expected bool"),
-        (Floats("batch", initial=1), "other", r'"s".*is no state'),
+        (Floats("batch", initial=1), "other", r'"s".*is not a state'),
     ],
 )
 def test_initial_value_that_cannot_be_is_refused(what, states, said):
@@ -93,5 +93,5 @@ def test_a_forward_that_runs_without_its_state_has_to_mean_the_same():
     assert (model.inputs[1].default, model.defaults["h"].tolist()) == (RECORDED, [[2.0] * 3])
     assert described(Leaky(2.0), None).defaults["h"].tolist() == [[2.0] * 3]
     for begin, initial in ((2.0, 1), (2.0, 0), (0.0, 1)):
-        with pytest.raises(WrongArguments, match="forward without h gives other results"):
+        with pytest.raises(WrongArguments, match="forward without h returns other results"):
             described(Leaky(begin), initial)

@@ -41,22 +41,22 @@ def refused(not_published):
 @pytest.mark.parametrize(
     ("describe", "match"),
     [
-        (lambda: Floats("batch", low=1.0), "give both, low below high, or neither"),
-        (lambda: Floats("batch", low=1.0, high=1.0), "give both, low below high, or neither"),
-        (lambda: Floats("batch", dtype="int64"), "models do not take such values as Floats"),
+        (lambda: Floats("batch", low=1.0), "expected both bounds, with low below high, or neither"),
+        (lambda: Floats("batch", low=1.0, high=1.0), "expected both bounds, with low below high, or neither"),
+        (lambda: Floats("batch", dtype="int64"), "Floats does not support this dtype"),
         (lambda: Floats("batch", dtype="float128x"), r"^Floats\(dtype='float128x'\): "),
-        (lambda: Integers("batch", high=5, dtype="float32"), "models do not take such values as Integers"),
-        (lambda: Integers("batch", high=0), "no int64 lies in this range"),
-        (lambda: Integers("batch", high=257, dtype="uint8"), "no uint8 lies in this range"),
-        (lambda: Integers("batch", low=-129, high=3, dtype="int8"), "no int8 lies in this range"),
-        (lambda: Lengths("batch"), "name a sequence axis"),
-        (lambda: Lengths(dtype="uint8"), "lengths are int64 or int32"),
+        (lambda: Integers("batch", high=5, dtype="float32"), "Integers does not support this dtype"),
+        (lambda: Integers("batch", high=0), "this range contains no int64"),
+        (lambda: Integers("batch", high=257, dtype="uint8"), "this range contains no uint8"),
+        (lambda: Integers("batch", low=-129, high=3, dtype="int8"), "this range contains no int8"),
+        (lambda: Lengths("batch"), "expected the name of a sequence axis"),
+        (lambda: Lengths(dtype="uint8"), "and int64 or int32"),
         (lambda: Flags("batch", "a", "a"), 'two axes are named "a"$'),
-        (lambda: Floats("batch", ("batch", 3)), r'the axis "batch" is dynamic: requests choose it'),
-        (lambda: Floats("batch", 0), r"0 is no axis; write \"name\" for a dynamic one"),
-        (lambda: Floats("batch", True), "True is no axis"),
-        (lambda: Floats("batch", ""), "'' is no axis"),
-        (lambda: Floats("batch", ("features", -1)), r"\('features', -1\) is no axis"),
+        (lambda: Floats("batch", ("batch", 3)), r'the axis "batch" must be dynamic, because requests choose its size'),
+        (lambda: Floats("batch", 0), r'0 is not an axis; write "name" for a dynamic axis'),
+        (lambda: Floats("batch", True), "True is not an axis"),
+        (lambda: Floats("batch", ""), "'' is not an axis"),
+        (lambda: Floats("batch", ("features", -1)), r"\('features', -1\) is not an axis"),
     ],
 )
 def test_input_that_cannot_be_is_refused(describe, match):
@@ -73,18 +73,21 @@ def test_bounds_of_integers_may_be_those_of_their_dtype():
 @pytest.mark.parametrize(
     ("inputs", "match"),
     [
-        ({"y": X}, r'^inputs names "y", which is no parameter of Model.forward; it has x, lengths, h_0, extra$'),
+        ({"y": X}, r'^inputs names "y", which is not a parameter of Model.forward; it has x, lengths, h_0, extra$'),
         ({"lengths": Lengths(), "x": X, "h_0": INPUTS["h_0"]}, "expected that of forward: x, lengths, h_0, extra$"),
         ({"x": X, "h_0": INPUTS["h_0"]}, r'^inputs does not describe "lengths", which forward needs'),
         ({**INPUTS, "x": {"x": "batch"}}, r'^inputs\["x"\] is a str; expected Floats'),
         ({**INPUTS, "x": "float32"}, r'^inputs\["x"\] is a str; expected Floats'),
         ({**INPUTS, "h_0": {"x": INPUTS["h_0"]}}, '^inputs describes "x" twice$'),
         ({**INPUTS, "h_0": Floats(1, 3, 5)}, '^input "h_0" has no axis "batch"'),
-        ({**INPUTS, "lengths": Lengths("steps")}, '^input "lengths" holds lengths of "steps", which is no dynamic'),
+        ({**INPUTS, "lengths": Lengths("steps")}, '^input "lengths" holds lengths of "steps", which is not a dynamic'),
         ({**INPUTS, "h_0": Floats(("sequence", 1), "batch", 5)}, '"sequence" is dynamic in one input and fixed in'),
-        ({**INPUTS, "extra": Lengths()}, "^two inputs hold the lengths of one axis: sequence, sequence$"),
-        ({**INPUTS, "x": Floats("batch", "sequence", 3)}, r"^forward does not take inputs .*, 3\] float32, .*Error: "),
-        ({**INPUTS, "x": InputDescription((("batch", -1),), np.dtype("complex64"))}, "booleans, integers and floats$"),
+        ({**INPUTS, "extra": Lengths()}, "^two inputs hold the lengths of the same axis: sequence, sequence$"),
+        (
+            {**INPUTS, "x": Floats("batch", "sequence", 3)},
+            r"^forward does not accept the described inputs, .*, 3\] f.*Error: ",
+        ),
+        ({**INPUTS, "x": InputDescription((("batch", -1),), np.dtype("complex64"))}, "booleans, integers or floats$"),
     ],
 )
 def test_inputs_must_fit_forward(refused, inputs, match):
@@ -94,13 +97,13 @@ def test_inputs_must_fit_forward(refused, inputs, match):
 @pytest.mark.parametrize(
     ("outputs", "match"),
     [
-        ([], r"^outputs is \[\]; expected the name of each tensor that forward returns, each once$"),
-        ("output", "^outputs is 'output'; expected the name of each"),
-        (["output", "output"], "each once"),
-        (["output"], r"^outputs names 1 tensors, \['output'\], but forward gives 2, of shapes "),
-        (["output", "h_n", "c_n"], "^outputs names 3 tensors, .* but forward gives 2"),
-        (["output", "h_0"], '^"h_0" names an input and an output; name the output'),
-        ({"output": Floats("batch", "sequence", ("hidden", 6)), "h_n": INPUTS["h_0"]}, r"6\]; forward gives .* 5\]$"),
+        ([], r"^outputs is \[\]; expected a different name for each tensor that forward returns$"),
+        ("output", "^outputs is 'output'; expected a different name for each"),
+        (["output", "output"], "a different name for each"),
+        (["output"], r"^outputs names 1 tensors, \['output'\], but forward returns 2, of shapes "),
+        (["output", "h_n", "c_n"], "^outputs names 3 tensors, .* but forward returns 2"),
+        (["output", "h_0"], '^"h_0" names an input and an output; give the output'),
+        ({"output": Floats("batch", "sequence", ("hidden", 6)), "h_n": INPUTS["h_0"]}, r"6\]; forward returns .* 5\]$"),
         ({"output": Integers("batch", "sequence", 5, high=3), "h_n": INPUTS["h_0"]}, "describes int64 .* float32"),
     ],
 )
@@ -112,12 +115,12 @@ def test_outputs_must_fit_forward(refused, outputs, match):
     ("error", "result", "match"),
     [
         (UnsupportedModule, lambda o, _: o.sum((0, 1)), r'"y" of shape \[5\] has no axis as large as the batch'),
-        (UnsupportedModule, lambda o, _: o.to(torch.complex64), '^output "y" is complex64; models give booleans'),
+        (UnsupportedModule, lambda o, _: o.to(torch.complex64), '^output "y" is complex64; expected booleans'),
         (UnsupportedModule, lambda o, _: o if o.size(1) < 9 else o[:, 0], "shape .* or .*, by the size of the inputs$"),
         (UnsupportedModule, lambda o, _: o if o.size(1) > 9 else o[:, 0], "shape .* or .*, by the size of the inputs$"),
         (UnsupportedModule, lambda o, _: o.masked_fill(o > 0, -torch.inf), r"masked_fill\(…, -1e9\).*allow_"),
         (WrongArguments, lambda *_: 3, "^forward returns an int of Python"),
-        (WrongArguments, lambda o, _: nn.utils.rnn.pack_sequence([o[0], o[1]]), "return pad_packed_sequence of it"),
+        (WrongArguments, lambda o, _: nn.utils.rnn.pack_sequence([o[0], o[1]]), "Return pad_packed_sequence of it"),
     ],
 )
 def test_results_must_be_tensors_that_a_server_can_give(refused, error, result, match):
@@ -127,11 +130,11 @@ def test_results_must_be_tensors_that_a_server_can_give(refused, error, result, 
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"name": "../up"}, "^the name '../up' cannot be a model's folder: use letters"),
+        ({"name": "../up"}, "^the name '../up' cannot name a model's folder. Use letters"),
         ({"module": "model.pt"}, "^publish got a str; expected an nn.Module$"),
         ({"states": {"c_n": "h_0"}}, '^states names the output "c_n"; the outputs are output, h_n$'),
         ({"states": {"h_n": "c_0"}}, '^states names the input "c_0"; the inputs are x, lengths, h_0$'),
-        ({"states": {"output": "h_0"}}, r'^states: "output" continues as "h_0", but has axes \[-1, -1, 5\] where'),
+        ({"states": {"output": "h_0"}}, r'^states: "output" continues as "h_0", but has the axes \[-1, -1, 5\], and'),
         ({"labels": "ab"}, "^labels is 'ab'; expected a different name for each class$"),
         ({"labels": ["a", "a"]}, "expected a different name for each class"),
         ({"labels": ["a", ""]}, "expected a different name for each class"),
@@ -149,7 +152,7 @@ def test_other_parts_of_a_description_must_fit(refused, changes, match):
 
 def test_two_outputs_cannot_continue_as_one_input(refused):
     module = Model(lambda _, h_n: (h_n, h_n + 1))
-    match = "^states: two outputs continue as one input"
+    match = "^states: two outputs continue as the same input"
     refused(match, module=module, outputs=["a", "b"], states={"a": "h_0", "b": "h_0"})
 
 
@@ -168,14 +171,14 @@ GOOD = {"x": np.zeros((3, 4, 2), np.float32)}
     ("sample", "match"),
     [
         ({**GOOD, "y": 1}, r'^samples\[1\] has "y"; the inputs are x, lengths, h_0$'),
-        ({"lengths": np.array([1, 2, 3])}, r'^samples\[1\] has no "x", which may not be left out'),
+        ({"lengths": np.array([1, 2, 3])}, r'^samples\[1\] has no "x", which is required'),
         ({"x": np.zeros((3, 4, 3))}, r'^samples\[1\]\["x"\] has shape \[3, 4, 3\]; expected \[3, 4, 2\]'),
         ({"x": np.zeros((4, 2))}, r'^samples\[1\]\["x"\] has '),
         ({**GOOD, "lengths": np.array([1, 2])}, r'^samples\[1\]\["'),
         ({**GOOD, "lengths": np.array([1, 2, 5])}, r'^samples\[1\]\["lengths"\] has a length outside 1..4$'),
         ({**GOOD, "lengths": np.array([0, 2, 4])}, r'^samples\[1\]\["lengths"\] has a length outside 1..4$'),
         ({**GOOD, "lengths": np.array([1, 2, 3.5])}, r'^samples\[1\]\["lengths"\] is float64; expected int64$'),
-        ({"x": np.full((3, 4, 2), np.nan)}, r'^samples\[1\]\["x"\] has a value that is not finite$'),
+        ({"x": np.full((3, 4, 2), np.nan)}, r'^samples\[1\]\["x"\] has a value that is not finite'),
         ({**GOOD, "h_0": np.zeros((2, 3, 5))}, r'^samples\[1\]\["h_0"\] has shape \[2, 3, 5\]; expected \[1, 3, 5\]'),
     ],
 )
@@ -197,7 +200,7 @@ def test_integers_must_fit_their_bounds_and_the_embedding(not_published):
     publication = Publication(Embedded(), "model", words, ["y"], samples=[{"words": np.full((3, 2), 40)}])
     not_published(WrongArguments, r'^samples\[0\]\["words"\] has a value outside 0..39$', publication)
     more = dataclasses.replace(publication, inputs={"words": Integers("batch", "sequence", high=4000)}, samples=[])
-    not_published(WrongArguments, "is high more than an embedding has entries", more)
+    not_published(WrongArguments, "Is high more than the number of embeddings", more)
 
 
 def test_samples_are_completed():
@@ -242,8 +245,8 @@ def test_module_that_cannot_be_published_is_refused_with_a_remedy(refused):
 
     with pytest.warns((DeprecationWarning, FutureWarning), match="torch.jit.script"):  # the latter since torch 2.15
         scripted = torch.jit.script(Plain())
-    refused("TorchScript module, .*; publish the nn.Module", UnsupportedModule, module=scripted)
-    refused(r"is bfloat16, .*; publish module.float\(\)", UnsupportedModule, module=Model().bfloat16())
+    refused("TorchScript module, .*. Publish the original nn.Module", UnsupportedModule, module=scripted)
+    refused(r"is bfloat16, .*. Publish module.float()", UnsupportedModule, module=Model().bfloat16())
     refused(r"is on meta; publish module.cpu\(\)$", UnsupportedModule, module=Model().to("meta"))
     module = Model()
     module.get_parameter("gru.weight_hh_l0").data[0, 0] = torch.nan

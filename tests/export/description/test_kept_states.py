@@ -83,7 +83,7 @@ def test_kept_state_is_named(make):
 
 
 def test_stored_result_is_no_kept_state():
-    with pytest.raises(WrongArguments, match="does not take inputs as described"):
+    with pytest.raises(WrongArguments, match="does not accept the described inputs"):
         describe_model(Publication(Breaks().eval(), "breaks", X, ["y"]))
 
 

@@ -1,4 +1,4 @@
-"""Masks, padding ids, shares of lengths, constants, dicts: what models take in their place, and forwards get."""
+"""Masks, padding ids, shares of lengths, constants and dicts: the inputs of the model, and the arguments of forward."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def rows_of(model: Any) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_forward_gets_what_its_users_give_it(name):
+def test_forward_gets_the_arguments_of_its_users(name):
     interface = ARGUMENTS[name]
     publication = interface.publication(name)
     model = describe_model(publication)
@@ -55,7 +55,7 @@ def test_forward_gets_what_its_users_give_it(name):
         ("dict_of_dicts", ["forward.x", "backward.x", "weight", "lengths"]),
     ],
 )
-def test_requests_have_lengths_and_may_leave_them_out(name, inputs):
+def test_requests_can_omit_lengths(name, inputs):
     model = describe_model(ARGUMENTS[name].publication(name))
     assert [tensor.name for tensor in model.inputs] == inputs
     assert model.lengths == {"sequence": inputs[-1]}
@@ -64,7 +64,7 @@ def test_requests_have_lengths_and_may_leave_them_out(name, inputs):
 @pytest.mark.parametrize(
     ("name", "low", "high"), [("padded_ids", 1, 20), ("padded_with_the_last_id", 0, 19), ("mean_of_ids", 0, 20)]
 )
-def test_a_padding_id_is_refused_where_rows_of_nothing_else_are(name, low, high):
+def test_padding_id_is_refused_when_rows_hold_nothing_else(name, low, high):
     model = describe_model(ARGUMENTS[name].publication(name))
     assert (model.inputs[0].integers.low, model.inputs[0].integers.high) == (low, high)
 
@@ -76,7 +76,7 @@ class Two(MaskedMean):
         return super().forward(x, mask) + super().forward(y, other)
 
 
-def test_two_masked_axes_have_a_lengths_each_and_one_that_is_described_is_used():
+def test_each_masked_axis_has_lengths_and_described_lengths_are_used():
     inputs = {"x": X, "y": Floats("batch", "further", 3), "mask": Mask(), "other": Mask("further")}
     model = describe_model(Publication(Two().eval(), "two", inputs, ["sum"]))
     assert model.lengths == {"sequence": "sequence_lengths", "further": "further_lengths"}
@@ -93,33 +93,33 @@ class Taken(nn.Module):
     ("make", "message"),
     [
         (lambda: Mask("batch"), r'expected "batch" and the sequence axis'),
-        (lambda: Mask(axes=("batch", 2, "sequence")), "and ones$"),
-        (lambda: Mask(dtype="str"), "models do not take such values as Mask"),
+        (lambda: Mask(axes=("batch", 2, "sequence")), "and axes of size 1$"),
+        (lambda: Mask(dtype="str"), "Mask does not support this dtype"),
         (lambda: Integers("batch", high=3, padding=300, dtype="uint8"), r"^Integers\(padding=300, dtype='uint8'\)"),
         (lambda: describe(MaskedMean(), {"x": X, "mask": Mask("steps")}), 'made from the lengths of "steps", but no'),
         (
             lambda: describe(PaddedIds(), {"tokens": Integers("batch", high=20, padding=0)}),
-            r'has a padding id, and the axes .*; expected "batch" and one dynamic axis',
+            r'has a padding id and the axes .*; expected "batch" and one dynamic axis',
         ),
         (
             lambda: describe(Taken(), {"x": X, "lengths": Floats("batch", 3), "mask": Mask()}),
-            '^inputs describes "lengths", and the model needs an input of this name for the lengths of "sequence"',
+            '^inputs describes "lengths", but the model needs an input of this name for the lengths of "sequence"',
         ),
         (
             lambda: describe(MaskedMean(), {"x": X, "mask": Flags("batch")}, {"mask": 1}),
-            '^"mask" is among inputs and among constants; a parameter is one of them$',
+            '^"mask" is in both inputs and constants; name each parameter in only one of them$',
         ),
         (
             lambda: describe(MaskedMean(), {"x": X}, {"mask": 1, "masks": 1}),
-            '^constants names "masks", which is no parameter of MaskedMean.forward; it has x, mask$',
+            '^constants names "masks", which is not a parameter of MaskedMean.forward; it has x, mask$',
         ),
         (lambda: describe(MaskedMean(), {"x": X}, 3), "^constants is a int; expected a dict by the names of forward"),
         (lambda: describe(MaskedMean(), {"x": X}), r'does not describe "mask", .* constants=\{"mask": …\}$'),
         (lambda: describe(MaskedMean(), {"x": Floats(3), "mask": Floats(1)}), r'with "batch", Floats\("batch", 3\)'),
-        (lambda: describe(MaskedMean(), {"x": X, "mask": Floats(1)}), r'leave it out of inputs: constants=\{"mask"'),
+        (lambda: describe(MaskedMean(), {"x": X, "mask": Floats(1)}), r'make it a constant .*constants=\{"mask"'),
     ],
 )
-def test_input_that_cannot_be_made_is_refused(make, message):
+def test_input_that_cannot_be_computed_is_refused(make, message):
     with pytest.raises(WrongArguments, match=message):
         make()
 

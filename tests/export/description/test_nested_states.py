@@ -137,11 +137,11 @@ def test_a_state_that_forward_makes_itself_needs_no_example():
         model = described(Optional(KINDS["dict"][0], first=first))
         assert interface(model)[0] == {"state.h": [-1, 3], "state.c": [-1, 1, 3]}
         assert model.inputs[1].default == (RECORDED if first else ZEROS)
-    with pytest.raises(WrongArguments, match=r"forward without state.h, state.c gives other results"):
+    with pytest.raises(WrongArguments, match=r"forward without state.h, state.c returns other results"):
         described(
             Optional(KINDS["dict"][0], first=2.0), inputs={"x": X, "state": StateTree(Stepped(KINDS["dict"][0]).begin)}
         )
-    with pytest.raises(WrongArguments, match=r'forward needs "state": give an example'):
+    with pytest.raises(WrongArguments, match=r'forward needs "state". Give an example'):
         described(Stepped(KINDS["dict"][0]))
 
 
@@ -174,16 +174,16 @@ def zeros(rows):
 
 
 REFUSED = {
-    "grows": (growing, lambda rows: torch.zeros(rows, 2, 3), r'"state" grows: it is \[2, 2, 3\] before a call'),
+    "grows": (growing, lambda rows: torch.zeros(rows, 2, 3), r'"state" grows from \[2, 2, 3\] before a call'),
     "python int": (counted, lambda rows: {"h": zeros(rows), "n": 0}, '"state.n" is 0 before .* and 1 after'),
-    "no rows": (counted, lambda rows: {"h": zeros(rows), "n": torch.zeros(1)}, '"state.n" .* no axis of the rows'),
-    "other rows": (lambda x, state: (x, state + x), torch.arange(6.0).view(2, 3), "has other values in each row"),
+    "no rows": (counted, lambda rows: {"h": zeros(rows), "n": torch.zeros(1)}, '"state.n" .* no batch axis'),
+    "other rows": (lambda x, state: (x, state + x), torch.arange(6.0).view(2, 3), "has different values in each row"),
     "other dtype": (lambda x, state: (x, (state + x).double()), zeros, "float32 in the example and torch.float64"),
-    "elsewhere": (lambda x, state: (x, [state["h"]]), lambda rows: {"h": zeros(rows)}, "has 0 parts of its structure"),
-    "none": (counted, lambda rows: {"h": zeros(rows), "n": None}, 'has None at "state.n": give the tensor'),
+    "elsewhere": (lambda x, state: (x, [state["h"]]), lambda rows: {"h": zeros(rows)}, "0 parts with its structure"),
+    "none": (counted, lambda rows: {"h": zeros(rows), "n": None}, 'has None at "state.n". Give the tensor'),
     "no values": (lambda x, state: (x, state), lambda rows: torch.zeros(0, rows), r"of shape \[0, 2\] has no values"),
-    "example of rows at several axes": (lambda x, state: (x, state), [zeros(2), zeros(2).T], "has no number of rows"),
-    "example of no rows": (lambda x, state: (x, state), [torch.zeros(2, 3), torch.zeros(4)], "has no number of rows"),
+    "example of rows at several axes": (lambda x, state: (x, state), [zeros(2), zeros(2).T], "the rows of all tensors"),
+    "example of no rows": (lambda x, state: (x, state), [torch.zeros(2, 3), torch.zeros(4)], "the rows of all tensors"),
 }
 
 
@@ -296,7 +296,7 @@ def test_attribute_of_one_row_is_the_beginning_of_each_row():
         (["inner"], r'names "inner", which is a Identity'),
         (["training"], r'"training" holds no tensor after a call'),
         ({"h": Floats("batch", 4)}, r'\["h"\] describes float32 \[.batch., 4\]; forward writes float32 \[.batch., 3\]'),
-        ({"hidden": Floats("batch", 3)}, r'"hidden" holds a tree of tensors: describe it by StateTree'),
+        ({"hidden": Floats("batch", 3)}, r'"hidden" holds a tree of tensors. Describe it with StateTree'),
         ({"cache": Integers("batch", high=9)}, r'"cache" holds a tree of tensors'),
     ],
 )
@@ -320,9 +320,9 @@ class Cached(nn.Module):
             WrongArguments,
             ("now", 1),
             {"cache_n": "cache"},
-            r'axis 1 is not as large as the input\'s, "past": a state keeps its size',
+            r'axis 1 is not as large as the input\'s, "past". A state must keep its size',
         ),
-        (UnsupportedModule, "sequence", {}, 'as large as "sequence" and "past" together, as a cache is that grows'),
+        (UnsupportedModule, "sequence", {}, 'as large as "sequence" and "past" together, like a cache that grows'),
     ],
 )
 def test_growing_cache_is_refused(tmp_path, error, steps, states, match):
@@ -336,7 +336,7 @@ def test_states_that_are_one_parameter_need_a_dict():
     inputs, outputs = {"input": Floats("batch", "sequence", 3)}, ["output", "h_n", "c_n"]
     states = {name: Floats(1, "batch", 4) for name in ("h_0", "c_0")}
     module = nn.LSTM(3, 4, batch_first=True).eval()
-    said = r'^inputs names "h_0", which is no .*: "hx": {"h_0": Floats\(…\), "c_0": Floats\(…\)}$'
+    said = r'^inputs names "h_0", which is not a .*: "hx": {"h_0": Floats\(…\), "c_0": Floats\(…\)}$'
     with pytest.raises(WrongArguments, match=said):
         describe_model(Publication(module, "model", {**inputs, **states}, outputs))
     model = describe_model(Publication(module, "model", {**inputs, "hx": states}, outputs))

@@ -81,13 +81,13 @@ def test_target_stands_for_its_publications(mine, source):
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        ("mine_of_a_test.py", "^mine_of_a_test.py: name an object, too: mine_of_a_test.py:NAME$"),
-        ("mine_of_a_test.py:", "name an object, too: mine_of_a_test.py:NAME$"),
-        (":one", "name an object, too: :one:NAME$"),
+        ("mine_of_a_test.py", "^mine_of_a_test.py: the object's name is missing; write mine_of_a_test.py:NAME$"),
+        ("mine_of_a_test.py:", "the object's name is missing; write mine_of_a_test.py:NAME$"),
+        (":one", "the object's name is missing; write :one:NAME$"),
         ("nowhere.py:one", "^there is no file nowhere.py$"),
         ("mine_of_a_test.py:three", '^mine_of_a_test.py has no "three"; it has one, pair, several$'),
         ("mine_of_a_test:three", '^mine_of_a_test has no "three"; it has one, pair, several$'),
-        ("mine_of_a_test.py:empty", "is an empty list: there is nothing to publish$"),
+        ("mine_of_a_test.py:empty", "is an empty list; expected at least one Publication$"),
         ("mine_of_a_test.py:number", "is a int; expected a Publication, a list of them, or a function"),
         ("mine_of_a_test.py:mixed", "is a list; expected a Publication"),
         ("mine_of_a_test.py:Kind", "is a type; expected a Publication"),

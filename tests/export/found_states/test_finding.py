@@ -107,10 +107,10 @@ a running sum from the end | sums backwards over all steps
 a beginning computed of all steps | ReduceMax "top" takes the largest of all steps
     @turned  top = ReduceMax <keepdims = 0> (x, one)  begin = Unsqueeze (top, zero)
     ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , , begin)  s = Squeeze (g, one)  @back
-a beginning computed of the first step | gru: it begins with what is computed of "x"
+a beginning computed of the first step | gru: its initial state is computed from "x"
     @turned  top = Gather <axis = 0> (t, scalar_0)  begin = Unsqueeze (top, zero)
     ["gru/node"] g = GRU <hidden_size = 3> (t, W, R, , , begin)  s = Squeeze (g, one)  @back
-a backward layer before an operator without a rule | gru: it reads the sequence from its end
+a backward layer before an operator without a rule | gru: it reads the sequence backwards
     @turned  ["gru/node"] g = GRU <hidden_size = 3, direction = "reverse"> (t, W, R)  a = Squeeze (g, one)
     s = MeanVarianceNormalization <axes = [2]> (a)  @back
 a layer that runs past the lengths | gru: it runs past the lengths of rows | lengths
@@ -118,11 +118,11 @@ a layer that runs past the lengths | gru: it runs past the lengths of rows | len
 branches that values choose | GRU "if/then_branch/layer/gru" reads the steps beside each step
     @turned  most = ReduceMax <keepdims = 0> (weights)  unknown = IsNaN (most)
     ["if"] s = If (unknown) <then_branch = @gru_a, else_branch = @gru_b>  @back
-a layer in a loop | loop: it is a Loop, in which no states are found
+a layer in a loop | loop: it is a Loop, whose states the export does not look for
     @turned  @true  ["loop"] s = Loop <body = b (int64 number, bool going, float held) => (bool go_on, float next)
         { ["layer/gru"] a = GRU <hidden_size = 3> (held, W, R)  next = Squeeze (a, one)  @goes_on
         }> (two, true, t)  @back
-a loop over steps | cell: it is a Loop, in which no states are found
+a loop over steps | cell: it is a Loop, whose states the export does not look for
     @turned  @true  @begin  @count
     ["cell/loop"] end, s = Loop <body = @loop { @step  @goes_on }> (count, true, begin)  @back
 rows one after another | GRU "y/layer/gru" reads the steps beside each step

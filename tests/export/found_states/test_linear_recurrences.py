@@ -6,9 +6,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from kit.foreign_files import drawn
-from rnnserve.export.adoption import adopt
 from rnnserve.export.analysis import Verdict
 from rnnserve.export.found_states.parts_file import find_states
+from rnnserve.export.onnx_import import import_onnx
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import PARTS
@@ -46,15 +46,15 @@ def convolution(**more):
     return written([node], **more, x=["batch", WIDE, "sequence"])
 
 
-def adopted(model, folder):
+def imported(model, folder):
     path = folder / "model.onnx"
     path.write_bytes(model.SerializeToString())
-    return adopt(path, "model", folder / "repository")
+    return import_onnx(path, "model", folder / "repository")
 
 
 @pytest.mark.parametrize("domain", ["", "com.microsoft"])
 def test_a_sequence_continues_from_the_state_that_was_found(domain, tmp_path):
-    done = adopted(attention("gated_delta", domain=domain), tmp_path)
+    done = imported(attention("gated_delta", domain=domain), tmp_path)
     (state,) = done.manifest.parts.inputs
     assert [axis.size for axis in state.axes] == [-1, HEADS, WIDE, WIDE]
     assert done.manifest.parts.steps.means == manifest_pb2.MEANS_PROVEN

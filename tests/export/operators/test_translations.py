@@ -27,7 +27,7 @@ def test_integers_and_floats_mix_as_numbers():
 
 
 def test_operator_without_a_kernel_is_refused_by_name():
-    with pytest.raises(UnsupportedModule, match=r"Erf of float64.*\.float\(\)"):
+    with pytest.raises(UnsupportedModule, match=r"Erf in float64.*\.float\(\)"):
         check_uses({"erf": torch.erf}, X, rtol=0, atol=0)
 
 
@@ -128,7 +128,7 @@ def test_largest_of_no_values_is_an_error_of_the_request():
     ],
 )
 def test_factored_matrices_are_refused_with_line_and_remedy(name, compute):
-    words = rf"^{name} \(at \w+\.py:\d+\) has no form in ONNX\. .* keep it as a buffer\. Else"
+    words = rf"^{name} \(at \w+\.py:\d+\) does not exist in ONNX\. .* keep it as a buffer. Otherwise"
     with pytest.raises(UnsupportedModule, match=words):
         ExportedUses({name: compute}, torch.eye(2).repeat(2, 1, 1))
 
@@ -171,8 +171,8 @@ REFUSED = {
     "max_pool2d_with_indices": (lambda x: F.max_pool2d(x[:, None, None], (1, 2), return_indices=True)[1], None),
     "cdist with p=3": (lambda x: torch.cdist(x[:, :, None], x[:, :, None], 3.0), None),
     "prod": (lambda x: x.long().prod(1), lambda x: x.long().double().prod(1).long()),
-    "raised to powers": (lambda x: x.long() ** torch.arange(4), None),
-    "Softplus of float64": (lambda x: F.softplus(x.double()), None),
+    "raises integers to integer tensors": (lambda x: x.long() ** torch.arange(4), None),
+    "Softplus in float64": (lambda x: F.softplus(x.double()), None),
 }
 
 

@@ -80,7 +80,7 @@ def test_independent_rows_are_padded_and_tried_with_inputs_that_servers_make():
 @pytest.mark.parametrize(
     ("compute", "mode", "reason"),
     [
-        (with_neighbors, ALONE, "changes by 4 when other rows are in its batch: does the module normalise"),
+        (with_neighbors, ALONE, "changes by 4 when other rows are in its batch. Does the module normalize"),
         (lambda i: masked_sum(i) + i["x"].shape[1], JOINED, "changes by 9 when up to 9 steps of padding are added"),
         (
             lambda i: masked_sum(i) + (i["x"] != steps_before(i)).any(1, keepdims=True),
@@ -156,8 +156,8 @@ def test_values_after_the_lengths_of_an_output_do_not_count():
         ({"described": {"x": DESCRIBED["x"]}}, JOINED, 'no input holds the lengths of the axis "sequence"'),
         ({"described": {"x": Floats("batch", 3)}, "sizes": {"batch": (1, 3)}}, JOINED, "has no sequence axis"),
         ({"sizes": {"batch": (1, 33), "sequence": (6, 6)}}, JOINED, 'the axis "sequence" always has 6 steps'),
-        ({"rows": (2, 8)}, ALONE, "the model takes 2 to 8 rows only"),
-        ({"rows": (1, 8)}, ALONE, "the model takes 1 to 8 rows only"),
+        ({"rows": (2, 8)}, ALONE, "the model accepts only 2 to 8 rows"),
+        ({"rows": (1, 8)}, ALONE, "the model accepts only 1 to 8 rows"),
     ],
     ids=["no lengths", "no sequence", "one length", "rows", "few rows"],
 )
@@ -172,7 +172,7 @@ def test_inputs_may_leave_nothing_to_share(changes, mode, reason):
 def test_refuted_rows_run_alone_without_a_trial():
     found, seen = batching_of(masked_sum, graph=(REFUTED, PROVEN))
     assert (found.mode, found.rows.means, seen) == (ALONE, manifest_pb2.MEANS_REFUTED, [])
-    assert list(found.reasons) == [f"{REFUTED.reasons[0]}, so that a row's answer depends on other rows"]
+    assert list(found.reasons) == [f"{REFUTED.reasons[0]}, so a row's result depends on other rows"]
 
 
 def test_proven_rows_are_tried_with_fewer_batches():

@@ -113,7 +113,7 @@ def test_long_rows_are_loud_too_and_as_long_as_the_module_takes(everything):
     assert batch.inputs["mel"].max() <= 5  # within the bounds that are described
     batches, by_kind = drawn(described(sizes={"sequence": (2, 1200)}))
     assert [(batch.rows, batch.length) for batch in by_kind["long"]] == [(2, 1000)]
-    assert batches.not_drawn == ['long: 3,000 steps, of "sequence" there are at most 1,200']
+    assert batches.not_drawn == ['long: 3,000 steps, but "sequence" has at most 1,200']
     by_kind = drawn(described(sizes={"sequence": (2, 9)}))[1]
     assert "long" not in by_kind
     assert [batch.length for batch in by_kind["long and loud"]] == [9]
@@ -134,7 +134,7 @@ def test_floats_with_bounds_are_not_made_loud_and_the_record_says_so():
     inputs = {"x": Floats("batch", ("features", 3), low=-1.0, high=1.0)}
     batches, by_kind = drawn(describe_model(Publication(Take(), "m", inputs, ["y"])))
     assert "loud" not in by_kind
-    assert batches.not_drawn == [f"{kind}: the description bounds the floats" for kind in ("loud", "louder")]
+    assert batches.not_drawn == [f"{kind}: the input spec bounds the floats" for kind in ("loud", "louder")]
     assert all(batch.length == 1 for of_kind in by_kind.values() for batch in of_kind)
 
 
@@ -144,5 +144,5 @@ def test_ids_that_the_graph_names_have_rows_of_their_own():
     rows = batch.inputs["ids"]
     assert (rows == rows[:, :1]).all()
     assert rows[:, 0].tolist() == [7, 8, 9, 576, 577, 578, 3998, 3999]
-    assert batches.drawn["ids alone"] == "rows of one id, of those that the graph names"
+    assert batches.drawn["ids alone"] == "rows of one id that occurs in the graph"
     assert "ids alone" not in drawn(described(), named=[-1, 5000])[1]

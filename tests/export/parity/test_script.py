@@ -27,17 +27,17 @@ def test_script_that_is_a_bit_off_is_told_and_no_fault(subject):
     with torch.no_grad():
         bias = changed.head.bias
         bias[0] = torch.nextafter(bias[0], torch.tensor(9.0))
-    proof = subject().prove(scripted=script(changed))
-    assert proof.script_rounding.startswith('torchscript, bit for bit: "logits" at [')
-    assert not any("torchscript" in check for check in proof.parity.checks)
+    verification = subject().verify_parity(scripted=script(changed))
+    assert verification.script_rounding.startswith('torchscript, bit for bit: "logits" at [')
+    assert not any("torchscript" in check for check in verification.parity.checks)
     with torch.no_grad():
         bias[0] += 1e-3
     with pytest.raises(ParityError, match=r'^torchscript, bit for bit: "logits" at \['):
-        subject().prove(scripted=script(changed))
+        subject().verify_parity(scripted=script(changed))
 
 
 def test_script_that_differs_from_eager_is_caught(subject):
     said = ['dtypes: "logits" is float64; expected float32', 'torchscript, shapes: "h_n" of']
     with pytest.raises(ParityError) as raised:
-        subject().prove(scripted=script(Reshaped(subject().classifier)))
+        subject().verify_parity(scripted=script(Reshaped(subject().classifier)))
     assert [part for part in said if part not in str(raised.value)] == []

@@ -88,7 +88,7 @@ def test_checks_of_distributions_are_left_out_and_told():
             y = self.gru(x)[0]
             return Categorical(logits=y).entropy(), Normal(y, y.exp()).log_prob(y * 2)
 
-    with pytest.warns(UserWarning, match=r"makes no check of values at test_refusals\.py:\d+"):
+    with pytest.warns(UserWarning, match=r"skips the check of values at test_refusals\.py:\d+"):
         export(Policy().eval(), outputs=2)
     with pytest.raises(ValueError, match="Expected parameter logits"):  # in eager, as before
         Policy()(torch.full((1, 3, 3), torch.nan))

@@ -32,16 +32,16 @@ def test_in_eager_it_is_pytorch_layer_and_learns(reverse):
 @pytest.mark.parametrize(
     ("states", "sequences", "dim", "message"),
     [
-        ([None], [X], 1, r"init with NoneType; .*A state that is None before the first step has to be zeros"),
+        ([None], [X], 1, r"init with NoneType; .*Use zeros instead of a state that is None before the first step"),
         ([H, 3, None], [X], 1, "init with int, NoneType"),
         ([], [X], 1, "init with no tensor"),
         ([H], ["x"], 1, "xs with str"),
         ([H], [], 1, "xs with no tensor"),
-        ([H], [X], 3, r"dim=3 for xs of shapes \[\(2, 5, 3\)\]; all need that axis"),
+        ([H], [X], 3, r"dim=3 for xs of shapes \[\(2, 5, 3\)\]; all of them need that axis"),
         ([H], [X], -4, "dim=-4 for xs"),
         ([H], [X, H], 2, "dim=2 for xs"),
-        ([H], [X, X[:, :4]], 1, r"\[5, 4\] steps along axis 1; all need the same number"),
-        ([H], [X[:, :0]], 1, "without a step"),
+        ([H], [X, X[:, :4]], 1, r"\[5, 4\] steps along axis 1; all of them need the same number"),
+        ([H], [X[:, :0]], 1, "without steps"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(states, sequences, dim, message):
@@ -52,7 +52,7 @@ def test_arguments_that_do_not_fit_are_refused(states, sequences, dim, message):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (lambda _, x: (5, x), "gives the state int; expected a tensor"),
+        (lambda _, x: (5, x), "returns the state int; expected a tensor"),
         (lambda h, x: (h[:, :3], x), r"changes the state from \(2, 4\), torch.float32, to \(2, 3\)"),
         (lambda h, x: (h.double(), x), r"changes the state from .*torch.float32, to \(2, 4\), torch.float64"),
         (lambda h, x: ((h, h), x), "changes the structure of the state"),

@@ -25,10 +25,10 @@ ARGUMENTS = {
     "shapes, too many": ({"dynamic_shapes": (AXES, AXES)}, r"2 entries for 1 arguments"),
     "shapes of an unknown parameter": ({"dynamic_shapes": {"x": AXES}}, r"names \['x'\].*\['input'\]"),
     "axis out of range": ({"dynamic_shapes": ({3: "batch"},)}, r"axis 3 of `input`, which has 3 axes"),
-    "axis without a name": ({"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},)}, r"give the axis a name"),
+    "axis without a name": ({"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},)}, r"expected a name"),
     "one name for two sizes": ({"dynamic_shapes": ({0: "n", 1: "n"},)}, r'the axis "n" is 3 at axis 0.*4 at axis 1'),
     "an empty sample": ({"args": (torch.randn(0, 4, 3),)}, r"sample is empty"),
-    "a tensor where a list is": ({"args": ([torch.randn(3, 4, 3)],)}, r"dynamic_shapes gives"),
+    "a tensor where a list is": ({"args": ([torch.randn(3, 4, 3)],)}, r"dynamic_shapes has"),
 }
 
 
@@ -54,7 +54,7 @@ def test_two_names_for_one_size():
         def forward(self, x, h):
             return self.rnn(x, (h, h))[0]
 
-    with pytest.raises(WrongArguments, match=r'"batch" and "rows" \(axis 1 of `input_1`\) one size'):
+    with pytest.raises(WrongArguments, match=r'"batch" and "rows" \(axis 1 of `input_1`\) to one size'):
         export_onnx(
             OneState().eval(),
             (torch.randn(3, 4, 3), torch.zeros(2, 3, 4)),
@@ -87,14 +87,14 @@ class Anything(nn.Module):
     ("args", "shapes", "message"),
     [
         ((X,), {"y": AXES}, r"names \['y'\]; the forward's parameters are"),
-        ((X,), "batch", "str entries for 1 arguments; give one an argument"),
+        ((X,), "batch", "str entries for 1 arguments; expected one for each argument"),
         (([X, H],), ([AXES],), "for the argument x, which is a list"),
         (({"a": X},), ({"b": AXES},), r"for the argument x, which is a dict of \['a'\]"),
         ((X,), (("batch",),), "for the argument x, which is a tensor of 3 axes"),
         ((X,), ("batch",), r"for the argument x, which is a tensor of shape \(2, 3, 4\)"),
         ((X,), ({-4: "batch"},), "names axis -4 of `input_0`, which has 3 axes"),
         ((X,), ({"0": "batch"},), "names axis '0' of `input_0`"),
-        ((X,), ({0: ""},), "gives '' for axis 0 of `input_0`; give the axis a name"),
+        ((X,), ({0: ""},), "has '' for axis 0 of `input_0`; expected a name"),
         ((X[:, :0],), (AXES,), r"the sample is empty: axis 1 of `input_0` \(sequence\) has size 0"),
         ((X, H), (AXES, {0: "batch"}), r'the axis "batch" is 2 at axis 0 of `input_0` and 1 at axis 0 of `input_1`'),
     ],
@@ -128,7 +128,7 @@ def test_dynamic_shapes_in_every_form(shapes):
 
 def test_lengths_of_an_axis_of_another_name_are_told_how_to_name_it(tmp_path):
     inputs = {"x": Floats("batch", "frames", 3), "state": Lengths()}
-    with pytest.raises(WrongArguments, match=r'no dynamic axis; there are frames\. Write Lengths\("frames"\)$'):
+    with pytest.raises(WrongArguments, match=r'the dynamic axes are frames\. Write Lengths\("frames"\)$'):
         publish(Anything(), "rows", repository=tmp_path, inputs=inputs, outputs=["y"], progress=False)
 
 

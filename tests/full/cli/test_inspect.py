@@ -7,7 +7,7 @@ from rnnserve.server.testing import serve
 
 
 def test_the_program_of_a_classifier_runs(repository, capsys):
-    """With lengths, states and everything that a proof records."""
+    """With lengths, states and everything that a verification records."""
     assert main(["inspect", str(repository), "direction_stacked", "--url", "HERE"]) == 0
     said = capsys.readouterr().out
     for expected in ("a PyTorch module (torch ", "largest distances", "labels    ", "model.scan.onnx, with loops"):
@@ -18,7 +18,7 @@ def test_the_program_of_a_classifier_runs(repository, capsys):
     assert capsys.readouterr().out.splitlines()[0] == "logits (2,)"
 
 
-def test_json_has_the_proof_of_both_graphs(repository, capsys):
+def test_json_has_verification_of_both_graphs(repository, capsys):
     assert main(["inspect", str(repository), "direction_stacked", "--json"]) == 0
     (said,) = json.loads(capsys.readouterr().out)
     both = [said["proof"], said["scan_proof"]]

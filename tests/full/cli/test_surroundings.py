@@ -76,7 +76,7 @@ def test_too_little_address_space_is_told_in_one_line(folder):
         for kibibytes in (100_000, *([400_000] if command in TORCH else [])):
             done = run([command, *ARGUMENTS[command]], folder, partial(limited, RLIMIT_AS=kibibytes * 1024))
             assert (done.returncode, done.stdout) == (1, b""), command
-            assert f"the limit is {kibibytes // 1024} MiB: raise it, with `ulimit -v " in one_line(done, command)
+            assert f"the limit is {kibibytes // 1024} MiB. Raise it with `ulimit -v " in one_line(done, command)
 
 
 def without_threads():
@@ -101,7 +101,7 @@ def test_no_threads_is_told_in_one_line(folder):
         if b"setpriv" in done.stderr:
             pytest.skip(done.stderr.decode())
         assert (done.returncode, done.stdout) == (1, b""), command
-        assert "raise the limit of processes, which is 1 (`ulimit -u`)" in one_line(done, command)
+        assert "Raise the limit of processes, which is 1 (`ulimit -u`)" in one_line(done, command)
 
 
 OUTPUTS = [["inspect", *ARGUMENTS["inspect"]], ["--help"], ["--version"], ["infer", "--help"]]

@@ -67,8 +67,8 @@ def test_an_update_is_proven_beside_the_server(spec, keep, tmp_path):
     server = keep(spec)
     serves(server)
     before = pid_of(spec)
-    assert server.prove(spec) == ""
-    assert "tmp" in server.prove(dataclasses.replace(spec, repository=str(tmp_path / "none")))
+    assert server.try_server(spec) == ""
+    assert "tmp" in server.try_server(dataclasses.replace(spec, repository=str(tmp_path / "none")))
     assert (pid_of(spec), server.report().state) == (before, "ready")
 
 

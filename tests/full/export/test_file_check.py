@@ -54,7 +54,7 @@ def test_a_length_that_tracing_froze_inside(tmp_path):
     )
     found = checked(tmp_path, data, publication)
     assert any('"mean" at sequence ' in fault for fault in found.faults)
-    assert found.operator.startswith("the first operator whose result differs is div (test_file_check.py:")
+    assert found.operator.startswith("the first operator with a different result is div (test_file_check.py:")
 
 
 def test_the_default_exporter_freezes_sizes(tmp_path):

@@ -11,8 +11,8 @@ from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.golden_cases import make_cases
-from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for, replay_limits
+from rnnserve.export.parity.verification import reference_of
 from rnnserve.export.surroundings import one_thread
 from rnnserve.models import Architecture, DirectionClassifier
 from rnnserve.protos.golden import replay

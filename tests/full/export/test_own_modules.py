@@ -89,15 +89,14 @@ def test_reasons_name_the_tensor_and_the_likely_mistake(published):
     reasons = list(published("mean").manifest.batching.reasons)
     assert len(reasons) == 3
     assert all(reason.startswith('"y" of a row changes by ') for reason in reasons[:2])
-    assert "such as a mean, a maximum or a convolution? Mask it by the lengths" in reasons[0]
+    assert "such as a mean, a maximum or a convolution? Mask it with the lengths" in reasons[0]
     assert "9 steps of padding" in reasons[1]
     assert reasons[2] == (
-        'in the graph, "y": ReduceMean "node_mean" averages over all steps of "sequence", those after a row\'s length '
-        "included"
+        'in the graph, "y": ReduceMean "node_mean" averages over all steps of "sequence", padding included'
     )
     (reason,) = published("over_the_batch").manifest.batching.reasons
     assert reason == (
-        '"y": ReduceMean "node_mean" averages over the rows of the batch, so that a row\'s answer depends on other rows'
+        '"y": ReduceMean "node_mean" averages over the rows of the batch, so a row\'s result depends on other rows'
     )
     (reason,) = published("seq2seq").manifest.batching.reasons
     assert reason.startswith('no input holds the lengths of the axis "target"')
@@ -185,5 +184,5 @@ def test_triton_keeps_the_states_of_a_model_of_steps_and_of_others_where_that_is
     assert not read_config(folder).sequence_batching.state
     kind, describe = PUBLICATIONS["mean"]
     publication = dataclasses.replace(describe(own_module(kind)), sequences=True)
-    with pytest.raises(WrongArguments, match="has no states to keep"):
+    with pytest.raises(WrongArguments, match="has no declared states to keep"):
         publish(publication, repository=tmp_path, progress=False)

@@ -29,7 +29,7 @@ def published(factor, repository):
 
 def test_other_last_bits_leave_the_script_out(tmp_path):
     done = published(1 + 2**-22, tmp_path)
-    assert done.unscripted.startswith('it computes in another order than eager. torchscript, bit for bit: "y" at [')
+    assert done.unscripted.startswith('it computes in a different order than eager. torchscript, bit for bit: "y" at [')
     assert not (done.published.folder / "model.pt").exists()
     assert not any("torchscript" in check for check in done.manifest.parity.checks)
 

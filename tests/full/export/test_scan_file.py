@@ -13,7 +13,7 @@ from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export import Floats, Lengths, Publication, pipeline, publish
 from rnnserve.export.commands.export import _lines
 from rnnserve.export.lowering import lower_rnn
-from rnnserve.export.parity.proof import Proof, prove
+from rnnserve.export.parity.verification import Verification, verify_parity
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL, SCAN, read_version
 
@@ -77,15 +77,17 @@ def lower_otherwise(data):
 def test_one_that_computes_something_else_is_left_out_and_it_is_said(last, tmp_path, monkeypatch, proof_is_blind):
     monkeypatch.setattr(pipeline, "lower_rnn", lower_otherwise)
     if proof_is_blind:
-        none = Proof(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
+        none = Verification(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
         is_lowered = iter((False, True))
-        monkeypatch.setattr(pipeline, "prove", lambda *args, **more: none if next(is_lowered) else prove(*args, **more))
+        monkeypatch.setattr(
+            pipeline, "verify_parity", lambda *args, **more: none if next(is_lowered) else verify_parity(*args, **more)
+        )
     done = publish(last, repository=tmp_path, progress=False)
     assert MODEL in files_of(done)
     assert SCAN not in files_of(done)
-    said = "it does not give the golden results: case" if proof_is_blind else "it computes something else: onnx"
+    said = "it does not reproduce the golden results: case" if proof_is_blind else "it computes something else: onnx"
     assert done.unlowered.startswith(said)
     assert " (and " in done.unlowered
     printed = Namespace(table=False, sign_key=None)
-    (line,) = [line for line in _lines(done, printed) if line.startswith("there is no model.scan.onnx")]
-    assert line == f"there is no model.scan.onnx: {done.unlowered}"
+    (line,) = [line for line in _lines(done, printed) if line.startswith("model.scan.onnx was left out")]
+    assert line == f"model.scan.onnx was left out: {done.unlowered}"

@@ -116,9 +116,9 @@ def test_golden_results_have_cases_without_it_and_servers_replay_them(learned, t
     with pytest.raises(ArtifactError, match=r"golden.npz: model.onnx does not give these results"):
         try_version(changed, "model")
     failures = {check.name: check.failures for check in verify_version(changed, progress=False)}
-    assert failures["golden.npz: model.onnx gives its results"]
-    (said,) = failures["manifest.json: what stands for inputs that are left out"]
-    assert "the module's own default is another" in said
+    assert failures["golden.npz: model.onnx reproduces the results"]
+    (said,) = failures["manifest.json: defaults of omitted inputs"]
+    assert "its default in the module differs" in said
 
 
 def test_what_is_said_of_it(learned, tmp_path):

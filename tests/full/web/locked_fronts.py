@@ -23,7 +23,7 @@ WAYS = [
         ),
     )
     for entry in all_routes()
-    for method in (*entry.handlers, "OPTIONS", *(["HEAD"] if "GET" in entry.handlers else []))
+    for method in (*entry.handlers, *(["HEAD"] if "GET" in entry.handlers else []))
 ]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from kit.fakes import FakeModels
-from kit.fronts import FakeUpstream, running_front, walk_model
+from kit.gateways import FakeUpstream, running_front, walk_model
 from kit.served import served
 from kit.tokens import tokens_in
 from rnnserve.client import Client

@@ -101,6 +101,6 @@ def fewer_than_the_input(self, x, lengths):
     return self.gru(x)[0]
 
 
-@refused(r"reads the lengths of rows as numbers, one by one.*torch\.arange", is_core=True)
+@refused(r"reads the lengths of rows as single numbers.*torch\.arange", is_core=True)
 def rows_by_their_numbers(self, x, lengths):
     return torch.stack([self.gru(x[row : row + 1, :n])[1][0, 0] for row, n in enumerate(lengths.tolist())])

@@ -159,7 +159,7 @@ class Root(Scaled):
         return math.sqrt(t + 1)
 
 
-@refused(r"not that of fewer steps repeated.*torch\.cos")
+@refused(r"do not repeat the computation of fewer steps.*torch\.cos")
 class Squared(Scaled):
     def number(self, t, _):
         return (t**2 % 7 + t // 3) / 7
@@ -185,7 +185,7 @@ class Literals(Scaled):
         return torch.tensor([t / 10, 1.0, 0.5 * t])
 
 
-@refused(r"not that of fewer steps repeated", is_core=True)
+@refused(r"do not repeat the computation of fewer steps", is_core=True)
 class Threshold(Scaled):
     def number(self, t, n):
         return 1.0 if t / n < 0.3 else 0.5

@@ -10,7 +10,7 @@ __all__ = ["COMPLEX", "NARROW", "SPARSE"]
 COMPLEX = Family("complex numbers")
 right, core, refused = COMPLEX.right, COMPLEX.core, COMPLEX.refused
 
-NO_COMPLEX = r"^{} \(at \w+\.py:\d+\) computes with complex numbers, which ONNX lacks.*real and imaginary parts"
+NO_COMPLEX = r"^{} \(at \w+\.py:\d+\) computes with complex numbers, which ONNX lacks.*the real and the imaginary part"
 
 
 @refused(NO_COMPLEX.format("(complex|exp)"), is_core=True)
@@ -58,7 +58,7 @@ class RealLRU(nn.Module):
 NARROW = Family("other types of floats")
 
 
-@NARROW.refused(r"^`weight_ih_l0` is of torch\.float16.*module\.float\(\)", is_core=True, is_located=False)
+@NARROW.refused(r"^`weight_ih_l0` is torch\.float16.*module\.float\(\)", is_core=True, is_located=False)
 class InHalf(nn.GRU):
     def __init__(self):
         super().__init__(3, 4)

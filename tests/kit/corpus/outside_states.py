@@ -79,7 +79,7 @@ class MakingTable(Stepping):
 
 
 @refused(
-    r"changes something outside of it, such as a global variable, with each call",
+    r"changes something outside itself, such as a global variable, with each call",
     is_core=True,
     is_located=False,
 )
@@ -91,7 +91,7 @@ class KeptGlobal(Stepping):
         return outputs
 
 
-@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
+@refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)
 class KeptInClass(Stepping):
     kept: Any = None
 
@@ -101,7 +101,7 @@ class KeptInClass(Stepping):
         return outputs
 
 
-@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
+@refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)
 class KeptInDefault(Stepping):
     def forward(self, x):
         return self.run(x)
@@ -112,7 +112,7 @@ class KeptInDefault(Stepping):
         return outputs
 
 
-@refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)
+@refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)
 class Written(Stepping):
     def forward(self, x):
         outputs = self.steps(x, TENSOR.expand(x.size(0), 4))
@@ -135,7 +135,7 @@ def in_function():
 
 
 KeptInner = in_function()
-refused(r"changes something outside of it, such as a global variable, with each call", is_located=False)(KeptInner)
+refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)(KeptInner)
 
 
 HELD_OBJECTS = Family("held objects")
@@ -232,7 +232,7 @@ def dropping():
 HELD_OBJECTS.add(
     "dropout that eval does not reach",
     dropping,
-    refused=r"on `held\.cell`, `held\.drop`, which \.eval\(\) of the module does",
+    refused=r"on `held\.cell`, `held\.drop`, which .eval() on the module does",
     is_located=False,
 )
 

@@ -44,7 +44,7 @@ OF_SORTED = Family("sorted packed sequences", PacksSorted, (X, lengths(is_sorted
 right, core, refused = PACKED.right, PACKED.core, PACKED.refused
 
 
-VALUES = r"of values that are not computed of another one's: .* Pad first"
+VALUES = r"whose values are not computed from another PackedSequence. .* Pad first"
 
 
 def field_read(name, what=r"\.\w+"):
@@ -200,12 +200,12 @@ def indices_lost(self, x, n):
     return pad(PackedSequence(packed.data, packed.batch_sizes))
 
 
-@refused(r"^forward returns a PackedSequence, or a field of one", is_located=False)
+@refused(r"^forward returns a PackedSequence, or one of its fields", is_located=False)
 def packed_returned(self, x, n):
     return self.rnn(self.pack(x, n))
 
 
-WRITTEN = r"^the module writes into a tensor after pack_padded_sequence has taken it, .* x = x\.clone\(\) before"
+WRITTEN = r"^the module writes into the argument of pack_padded_sequence, .* x = x\.clone\(\) before"
 
 
 @refused(WRITTEN, is_located=False)
@@ -243,12 +243,12 @@ def of_lengths(name, expression, phrase, **more):
 
 
 pack = pack_padded_sequence
-of_lengths("a list", lambda x, _: pack(x, [4, 2, 1], True), r"lengths as a list.*constants of the file", is_core=True)
+of_lengths("a list", lambda x, _: pack(x, [4, 2, 1], True), r"lengths as a list.*constants", is_core=True)
 of_lengths("tolist", lambda x, n: pack(x, n.tolist(), True), r"tolist")
 of_lengths("a tensor", lambda x, _: pack(x, torch.tensor([4, 2, 1]), True), r"fixed size 3.*batch axis is dynamic")
 of_lengths("two axes", lambda x, n: pack(x, n[:, None], True), r"got lengths of shape .* expected \(batch,\)")
 of_lengths("float lengths", lambda x, n: pack(x, n.float(), True), r"dtype torch\.float32; expected int64")
-of_lengths("sequence first", lambda x, n: pack(x, n), r"lengths for a batch of .* Is batch_first as it should be\?")
+of_lengths("sequence first", lambda x, n: pack(x, n), r"lengths for a batch of .* Is batch_first correct?")
 of_lengths("one axis", lambda x, n: pack(x[0, :, 0], n), r"got an input of 1 axes; expected \(batch, sequence,")
 
 

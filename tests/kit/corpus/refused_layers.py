@@ -60,7 +60,7 @@ refuse(
 refuse(
     "state, batch first",
     lambda self, x: self.rnn(x, zeros(x, x.size(0), 2, 4))[0],
-    r"`encoder\.rnn`.*also where the input is batch-first",
+    r"`encoder\.rnn`.*even if the input is batch-first",
 )
 refuse(
     "state of a projection",
@@ -156,7 +156,7 @@ def scripted_layer():
         return torch.jit.script(nn.LSTM(3, 4, batch_first=True))
 
 
-refuse("a quantized layer", plain, r"`encoder\.rnn` is a quantised module .*before quantisation", quantised_linear)
+refuse("a quantized layer", plain, r"`encoder\.rnn` is a quantized module .*before quantization", quantised_linear)
 refuse("a scripted layer", plain, r"`encoder\.rnn` is a TorchScript", scripted_layer)
 
 library = torch.library.Library("rnnserve_corpus", "DEF")
@@ -187,6 +187,6 @@ for name, (compute, said) in {
 refuse(
     "a compiled operator",
     lambda self, x: self.rnn(torch.ops.rnnserve_corpus.first(x, x.size(1)))[0],
-    r"calls rnnserve_corpus\.first\.default \(at refused_layers\.py:\d+\), an operator that is compiled",
+    r"calls rnnserve_corpus\.first\.default \(at refused_layers\.py:\d+\), a compiled operator",
     is_located=True,
 )

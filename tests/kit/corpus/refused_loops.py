@@ -117,7 +117,7 @@ def returns(self, x):
     return h
 
 
-@refused(r"not that of fewer steps repeated")
+@refused(r"do not repeat the computation of fewer steps")
 def another_module_in_each_step(self, x):
     h = x[:, 0]
     for t in range(x.size(1)):
@@ -125,7 +125,7 @@ def another_module_in_each_step(self, x):
     return h
 
 
-@refused(r"not that of fewer steps repeated", is_core=True)
+@refused(r"do not repeat the computation of fewer steps", is_core=True)
 def a_state_that_grows(self, x):
     h = x[:, :1]
     for t in range(x.size(1)):
@@ -178,7 +178,7 @@ first_apart("a first step apart of n // 2 + 1", lambda x: torch.cat([x[:, :1], x
 first_apart(
     "a first step apart of n // 3 + n",
     lambda x: torch.cat([x[:, 2::3], x], 1),
-    refused="not that of fewer steps repeated|fail for some",
+    refused="do not repeat the computation of fewer steps|fail for some",
     is_located=False,
 )
 first_apart("a first step apart of n - 1", lambda x: x[:, 1:], runs=((2, 2), (1, 7), (5, 3), (3, 40)))
@@ -199,7 +199,7 @@ def of_all_steps(name, change=lambda h, _: h, end=lambda h, _: h, **more):
 
 
 CONDITION = r"refused_loops\.py:\d+\) has a condition on the axis"
-UNLIKE = r"is exported as it is if its steps are alike|gives other values"
+UNLIKE = r"can be exported if all its steps do the same|returns other values"
 of_all_steps("a length", end=lambda h, x: h * (2 if x.size(1) > 256 else 1), refused=CONDITION)
 of_all_steps("the last steps", end=lambda h, _: h[:, -20:].sum(1), refused=CONDITION)
 of_all_steps("rows", end=lambda h, x: h * (2 if x.size(0) > 48 else 1), refused=CONDITION)

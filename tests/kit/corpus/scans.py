@@ -234,10 +234,10 @@ REFUSED: dict[str, Any] = {
         stepping(lambda h, x: (h + x, h), lambda _: torch.zeros(1, 3)),
         r"changes the state from.*1, 3",
     ),
-    "leak": (leaks, r"used outside the step"),
-    "a write": (writes_outside, r"writes to a tensor that it has not made"),
+    "leak": (leaks, r"single scan step outside the step"),
+    "a write": (writes_outside, r"writes to a tensor that it did not create"),
     "a write to the state": (stepping(lambda h, x: (h.mul_(0.5) + x, x)), r"writes to a tensor"),
-    "tensors that take turns": (takes_turns, r"all steps of scan are equal"),
+    "tensors that take turns": (takes_turns, r"all steps are equal"),
     "a branch": (stepping(branches), r"depends on the values"),
 }
 

@@ -68,7 +68,7 @@ def steps(x):
 
 add("remainder of a number of Python", lambda _, x: x * (steps(x) % 7 == 0), is_core=True)
 add("quotient of a size", lambda _, x: x * (steps(x) * 3 // x.size(1)))
-END = r"divide by a number of Python"
+END = r"divide by a Python number"
 add(
     "quotient of constants", lambda self, x: x * (steps(x) // self.periods), refused=END, is_core=True, is_located=False
 )
@@ -224,13 +224,13 @@ def looped(self, x):
     return torch.stack(outputs, 1)
 
 
-@PLAIN_SIZES.refused(r"gives other values", is_located=False)
+@PLAIN_SIZES.refused(r"returns other values", is_located=False)
 def large(self, x):
     """The captures have one path, and fewer steps another."""
     return self.rnn(x)[0] * (2 if LIBRARY.sizes(x)[1] > 50 else 3)
 
 
-@PLAIN_SIZES.refused(r"gives other values", is_located=False)
+@PLAIN_SIZES.refused(r"returns other values", is_located=False)
 def one_integer_of_many(self, x):
     steps = LIBRARY.sizes(x)[1]
     places = torch.arange(x.size(1)).expand(x.size(0), -1)

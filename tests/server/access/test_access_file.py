@@ -73,7 +73,7 @@ def test_file_open_to_all_is_refused(tmp_path):
     path.write_text("")
     for mode in (0o604, 0o602, 0o644, 0o666, 0o777):
         path.chmod(mode)
-        with pytest.raises(AccessFileError, match=r"is open to every user of this machine: chmod o-rw"):
+        with pytest.raises(AccessFileError, match=r"is accessible to every user of this machine; run chmod o-rw"):
             read_content(path, TOKENS)
     path.chmod(0o640)
     assert read_content(path, TOKENS) == b""

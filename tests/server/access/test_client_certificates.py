@@ -82,7 +82,7 @@ def test_others_may_read_the_file_but_not_write_it(tmp_path):
     assert read_content(path, CLIENT_ROLES) == b""
     for mode in (0o646, 0o666):
         path.chmod(mode)
-        with pytest.raises(AccessFileError, match=r"the file of client roles .* is open to every user"):
+        with pytest.raises(AccessFileError, match=r"the file of client roles .* is accessible to every user"):
             read_content(path, CLIENT_ROLES)
 
 

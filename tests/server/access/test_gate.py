@@ -183,7 +183,7 @@ def test_gate_is_not_made_from_an_unusable_file(tokens):
     tokens.path.chmod(0o644)
     with pytest.raises(AccessFileError):
         Gate(tokens.path)
-    with pytest.raises(StartError, match="open to every user"):
+    with pytest.raises(StartError, match="accessible to every user"):
         open_gate(Settings(tokens=tokens.path))
     assert open_gate(Settings()) is None
 

@@ -1,4 +1,4 @@
-"""A server that asks for tokens, over its port and over its front's socket: whose calls it answers, and how long."""
+"""A server with tokens, called over its port and over its gateway's socket: which calls it admits, and for how long."""
 
 import functools
 
@@ -58,7 +58,7 @@ def test_call_is_refused_before_its_message_arrives(locked):
     assert statuses_before_a_message(locked.channels["port"], methods) == {UNAUTHENTICATED}
 
 
-def test_token_for_another_model_learns_nothing_of_this_one(locked):
+def test_token_for_another_model_reveals_nothing(locked):
     stub, tokens = locked.stub(), locked.tokens
     assert stub.ModelInfer(ASKED["ModelInfer"], metadata=bearer(tokens.infer)).model_name == SIMPLE
     words = set()
@@ -87,7 +87,7 @@ def test_large_requests_and_streams_for_another_model_are_refused(locked):
         assert not answer.infer_response.outputs
 
 
-def test_requests_of_one_run_go_by_their_own_tokens(locked):
+def test_requests_in_one_batch_use_their_own_tokens(locked):
     stub, tokens = locked.stub(), locked.tokens
     kinds = [tokens.infer, tokens.elsewhere, tokens.unknown, tokens.metrics, ""] * 40
     futures = [stub.ModelInfer.future(ASKED["ModelInfer"], metadata=bearer(token)) for token in kinds]
@@ -117,7 +117,7 @@ def test_server_metadata_says_that_tokens_are_needed(locked):
     assert TOKENS in said.extensions
 
 
-def test_requests_of_a_front_go_by_their_own_tokens(locked):
+def test_gateway_requests_use_their_own_tokens(locked):
     tokens = locked.tokens
     kinds = ["", tokens.infer, tokens.elsewhere, tokens.metrics, tokens.expired]
     found = front_statuses(locked.channels["socket"], [dict(bearer(token)) for token in kinds], BODIES["ModelInfer"])
@@ -126,7 +126,7 @@ def test_requests_of_a_front_go_by_their_own_tokens(locked):
     assert locked.ask(FRONT_EXCHANGE, bearer(tokens.admin), b"")[0] is grpc.StatusCode.UNIMPLEMENTED  # over the port
 
 
-def test_refused_calls_leave_nothing(locked):
+def test_refused_calls_leave_no_resources(locked):
     methods = [f"{INFERENCE}{name}" for name in ("ModelInfer", "ModelStreamInfer", "ModelConfig", "LogSettings")]
     kinds = [bearer(token) for token in ("", locked.tokens.unknown, locked.tokens.metrics, locked.tokens.elsewhere)]
 
@@ -153,7 +153,7 @@ def test_method_without_a_row_stops_the_start(repository, monkeypatch):
         Server(Settings(repository, grpc_port=0, provider="cpu"))
 
 
-def test_each_row_is_of_a_method(repository, monkeypatch):
+def test_each_row_names_a_method(repository, monkeypatch):
     registered = []
     monkeypatch.setattr(control, "rows_missing", registered.extend)
     Server(Settings(repository, grpc_port=0, provider="cpu")).stop(0)

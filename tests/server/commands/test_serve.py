@@ -50,7 +50,7 @@ def done(monkeypatch):
     """What the command does, instead of doing it."""
     done = []
     monkeypatch.setattr(logging, "basicConfig", lambda level, handlers: done.append((level, handlers[0])))
-    monkeypatch.setattr(serve, "_prepare_process", lambda _: None)
+    monkeypatch.setattr(serve, "_prepare_process", lambda **_: None)
     monkeypatch.setattr(serve, "_serve", lambda *how: done.append(("serve", *how)))
     monkeypatch.setattr(serve, "_serve_worker", lambda *how: done.append(("worker", *how)))
     monkeypatch.setattr(serve, "_supervise", lambda *how: done.append(("supervise", *how)) or 143)
@@ -63,7 +63,7 @@ def test_without_workers_it_is_the_server(done):
 
 
 def test_a_worker_names_its_process_in_the_log_and_shares_its_port(done):
-    assert serve.run(parse("models", "--report-fd", "0", "--lifeline-fd", "7", "--log-level", "error")) == 0
+    assert serve.run(parse("models", "--report-fd", "0", "--lifeline", "--log-level", "error")) == 0
     assert done == [("ERROR", ANY), ("worker", Settings(Path("models"), share_port=True), ANY, None)]
     line = done[0][1].format(logging.LogRecord("rnnserve.some", logging.WARNING, __file__, 1, "said", (), None))
     assert f" [{os.getpid()}] rnnserve.some: said" in line

@@ -1,4 +1,4 @@
-"""Requests that are refused, or all, have lines in the log, with the id that their client is told. On every way in."""
+"""The log has a line for each refused request, or for all, with the request id of the client, on every transport."""
 
 import logging
 from typing import Any
@@ -24,7 +24,7 @@ TRACEPARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 
 @pytest.fixture
 def lines(caplog):
-    """What is logged of requests: names and values of each line."""
+    """The fields of each log line about a request."""
     caplog.set_level(logging.INFO)
 
     def found():
@@ -50,7 +50,7 @@ def refused(call, *args, **more):
     return dict(metadata)[REQUEST_ID]
 
 
-def test_a_refused_request_is_found_by_the_id_of_its_client(stub, lines):
+def test_refused_request_is_logged_with_the_id_of_its_client(stub, lines):
     metadata = ((REQUEST_ID, "mine-7"), ("traceparent", TRACEPARENT))
     with requests_observed("errors"):
         assert refused(stub.ModelInfer, wrong(id="in-message"), metadata=metadata) == "mine-7"
@@ -72,7 +72,7 @@ def test_a_refused_request_is_found_by_the_id_of_its_client(stub, lines):
     }
 
 
-def test_an_id_is_told_whatever_is_logged(stub, lines):
+def test_response_has_an_id_whatever_is_logged(stub, lines):
     with requests_observed("none"):
         assert observed.refusals is None
         assert refused(stub.ModelInfer, wrong(), metadata=((REQUEST_ID, "mine"),)) == "mine"
@@ -80,7 +80,7 @@ def test_an_id_is_told_whatever_is_logged(stub, lines):
     assert lines() == []
 
 
-def test_a_client_s_data_and_names_are_in_no_line(stub, lines, caplog):
+def test_log_lines_contain_no_client_data(stub, lines, caplog):
     unknown = good()
     unknown.model_name = "secret-name"
     with requests_observed("errors"):
@@ -95,21 +95,21 @@ def test_a_client_s_data_and_names_are_in_no_line(stub, lines, caplog):
         assert text not in str(lines())
 
 
-def test_other_methods_have_lines_too(stub, lines):
+def test_other_methods_are_logged(stub, lines):
     with requests_observed("errors"):
         told = refused(stub.ModelMetadata, pb.ModelMetadataRequest(name="nope"))
     (line,) = lines()
     assert (line["request_id"], line["status"], line["reason"]) == (told, "NOT_FOUND", "not_found")
 
 
-def test_on_a_stream_each_request_has_its_own(stub, lines):
+def test_each_request_of_a_stream_is_logged(stub, lines):
     with requests_observed("errors"):
         said = list(stub.ModelStreamInfer(iter([wrong("one"), good("two"), wrong()]), metadata=((REQUEST_ID, "all"),)))
     assert [bool(each.error_message) for each in said] == [True, False, True]
     assert [(line["request_id"], line.get("message_id")) for line in lines()] == [("all", "one"), ("all", None)]
 
 
-def test_all_are_logged_where_that_is_wanted(stub, lines):
+def test_all_requests_are_logged_on_demand(stub, lines):
     with requests_observed("all"):
         stub.ModelInfer(good("first"))
         for _ in range(3):
@@ -133,7 +133,7 @@ def test_all_are_logged_where_that_is_wanted(stub, lines):
     assert all(line["queue_seconds"] >= 0 for line in lines())
 
 
-def test_a_request_whose_run_fails_has_its_rows_and_its_time(stub, lines, monkeypatch):
+def test_failed_request_is_logged_with_rows_and_time(stub, lines, monkeypatch):
     def failing(*_):
         raise InvalidRequest("of its values")
 
@@ -160,7 +160,7 @@ def test_a_flood_of_errors_is_sampled(lines):
     assert reasons.count("internal_error") == 1
 
 
-def test_of_many_fields_few_are_kept():
+def test_only_few_of_many_fields_are_logged():
     fields = [(f"f{number}", "x") for number in range(100)]
     mine = [(REQUEST_ID, "mine"), ("traceparent", TRACEPARENT)]
     assert kept_metadata([*fields[:50], mine[0], *fields[50:], mine[1]]) == tuple(mine)

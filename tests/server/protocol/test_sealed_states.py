@@ -341,8 +341,8 @@ def test_files_without_usable_keys_are_refused(tmp_path):
         (bytes(range(128, 161)), 0o600, "has 33 bytes"),
         (b"\xff" * 32 * 17, 0o600, "has more than 512 bytes"),
         (b"0123456789abcdef" * 4, 0o600, "holds text"),
-        (b"\xff" * 32, 0o604, "is open to every user of this machine: chmod o-rw "),
-        (b"\xff" * 32, 0o602, "is open to every user of this machine"),
+        (b"\xff" * 32, 0o604, "is accessible to every user of this machine; run chmod o-rw "),
+        (b"\xff" * 32, 0o602, "is accessible to every user of this machine"),
     ):
         path = keys_file(tmp_path / "key", data, mode=mode)
         with pytest.raises(StartError) as refused:

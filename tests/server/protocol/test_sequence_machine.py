@@ -28,7 +28,7 @@ HOSTS = [caller.peer().rpartition(":")[0] for caller in CALLERS]
 
 
 class Modelled:
-    """A sequence as the model has it.
+    """A sequence, as the reference model sees it.
 
     Attributes:
         caller: The number of the caller whose connection it belongs to.
@@ -44,7 +44,7 @@ class Modelled:
 
 
 class Request:
-    """A request as a transport has it.
+    """A request, as a transport sees it.
 
     Attributes:
         step: Its step of the sequence.
@@ -117,11 +117,11 @@ class SequenceMachine(RuleBasedStateMachine):
             self.check_turn(request)
 
     def all_lines(self):
-        """The sequences of which a request is not answered yet. Some have been begun anew meanwhile."""
+        """The sequences with a request in flight. Some of them started again in the meantime."""
         return {request.sequence for request in self.running}
 
     def expected(self, caller, identity, starts, stream):
-        """The sequence that a request is to be of, or the error with which it is to be refused."""
+        """The expected sequence of a request, or the expected error."""
         sequence = self.kept.get((caller, identity))
         if sequence is not None and sequence.stream not in (None, stream):
             return SequenceInUse
@@ -137,13 +137,13 @@ class SequenceMachine(RuleBasedStateMachine):
         return NotFound if sequence is None else sequence
 
     def check_turn(self, request):
-        """A request that has its turn continues from what the one before has left."""
+        """Each request continues from the state after the previous request."""
         self.running.append(request)
         state = request.sequence.state
         assert request.step.states(1) == (() if request.starts or state is None else (state,))
 
     def pass_on(self, sequence):
-        """Check who is told what when the first of the line has been answered or refused."""
+        """Check the callbacks when the first request of the queue has a response or an error."""
         sequence.line.popleft()
         while sequence.line:
             request = sequence.line[0]

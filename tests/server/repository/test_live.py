@@ -1,4 +1,4 @@
-"""Which changes of a repository's folder, or requests, change what serves, what is kept, and what is told of it."""
+"""Changes of the repository's folder, and requests, change which models serve, and the reported states."""
 
 import shutil
 import threading
@@ -18,13 +18,13 @@ from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, R
 NEWER = Status(UNAVAILABLE, "a newer version serves")
 
 
-def test_where_nothing_has_changed_nothing_is_tried_and_nothing_forgotten(published):
+def test_unchanged_repository_is_not_loaded_again(published):
     generation = published.models.generation
     published.look()
     assert (checked(published), published.models.generation) == ([], generation)
 
 
-def test_a_model_that_does_not_serve_leaves_the_server_ready_unless_all_are_asked_for(tmp_path, fakes):
+def test_failed_model_leaves_server_ready_except_with_ready_all(tmp_path, fakes):
     for ready in ("any", "all"):
         published = Published(tmp_path / ready, fakes, ready=ready)
         shutil.rmtree(published.root / "a" / "1")
@@ -38,8 +38,8 @@ def test_a_model_that_does_not_serve_leaves_the_server_ready_unless_all_are_aske
         assert published.models.is_ready() == (ready == "any")
 
 
-def test_a_version_policy_that_chooses_nothing_changes_nothing(published, monkeypatch):
-    """A typing error in config.pbtxt is no reason to take out a model that serves."""
+def test_version_policy_without_versions_changes_nothing(published, monkeypatch):
+    """A typing error in config.pbtxt must not stop a serving model."""
     before = published.models.find("a")
     monkeypatch.setattr(loader, "versions_to_serve", lambda *_: ([], 0))
     published.publish("a/2")
@@ -49,7 +49,7 @@ def test_a_version_policy_that_chooses_nothing_changes_nothing(published, monkey
     assert checked(published) == []
 
 
-def test_another_version_policy_is_followed(published, monkeypatch):
+def test_new_version_policy_is_followed(published, monkeypatch):
     published.publish("a/2")
     published.look()
     serve_newest(monkeypatch, wanted=2)
@@ -65,7 +65,7 @@ def test_another_version_policy_is_followed(published, monkeypatch):
 
 
 @pytest.mark.parametrize("is_removed", [True, False])
-def test_version_that_is_removed_or_not_chosen_serves_until_another_one_does(published, monkeypatch, is_removed):
+def test_removed_version_serves_until_another_serves(published, monkeypatch, is_removed):
     seen, outcome = [], published.checks.outcome
     published.publish("a/2")
     if is_removed:
@@ -78,7 +78,7 @@ def test_version_that_is_removed_or_not_chosen_serves_until_another_one_does(pub
     assert not published.models.is_served("a", "1")
 
 
-def test_a_folder_that_cannot_be_read_for_a_while_costs_no_version(published, monkeypatch):
+def test_unreadable_folder_keeps_versions_serving(published, monkeypatch):
     whole = version_numbers
 
     def refuse(folder):
@@ -94,7 +94,7 @@ def test_a_folder_that_cannot_be_read_for_a_while_costs_no_version(published, mo
     assert published.models.is_ready()
 
 
-def test_a_defect_is_not_the_last_look(published, monkeypatch, caplog):
+def test_scanning_continues_after_a_defect(published, monkeypatch, caplog):
     published.publish("a/2")
     with monkeypatch.context() as broken:
         broken.setattr(published.models, "entry", lambda *_: 1 / 0)
@@ -103,7 +103,7 @@ def test_a_defect_is_not_the_last_look(published, monkeypatch, caplog):
     assert published.look()["a"] == {1: NEWER, 2: Status(READY)}
 
 
-def test_a_folder_that_changes_all_the_while_is_left_until_it_has_settled(tmp_path, fakes, monkeypatch):
+def test_changing_folder_is_loaded_after_it_has_settled(tmp_path, fakes, monkeypatch):
     published = Published(tmp_path, fakes, settled_seconds=0.2)
     published.publish("a/2", "half")
     waits = []
@@ -122,7 +122,7 @@ def test_a_folder_that_changes_all_the_while_is_left_until_it_has_settled(tmp_pa
     assert published.serving("a") == ("2", "more")
 
 
-def test_what_is_loaded_beside_others_is_listed_as_loading_and_the_server_stays_ready(published, monkeypatch):
+def test_model_is_listed_as_loading_while_server_stays_ready(published, monkeypatch):
     seen = {}
 
     def outcome(*_, **__):
@@ -178,7 +178,7 @@ def test_changes_are_made_one_after_another(explicit, monkeypatch):
     assert explicit.models.find("b").model.version == "6"
 
 
-def test_what_waits_when_the_server_stops_is_told_so(tmp_path, fakes):
+def test_pending_changes_fail_when_server_stops(tmp_path, fakes):
     published = Published(tmp_path, fakes, "explicit", most_waiting=2)
     said = []
 
@@ -203,7 +203,7 @@ def test_what_waits_when_the_server_stops_is_told_so(tmp_path, fakes):
         published.live.load("a")
 
 
-def test_a_model_to_load_that_is_not_there_is_a_mistake_at_the_start(tmp_path):
+def test_missing_model_to_load_is_a_start_error(tmp_path):
     (tmp_path / "a" / "1").mkdir(parents=True)
     with pytest.raises(StartError, match=r"--load-model c: .* has no model of this name; it has a"):
         Repository(tmp_path, wanted=["a", "c"], control="explicit")

@@ -75,9 +75,9 @@ def test_version_before_a_broken_one_serves_and_the_index_has_the_reason(own):
     ("config", "said"),
     [
         (None, "config.pbtxt: is missing"),
-        ("name: 3", "config.pbtxt: is not a ModelConfig of Triton: line 1"),
+        ("name: 3", "config.pbtxt: is not a valid Triton ModelConfig: line 1"),
         ('name: "other"', 'config.pbtxt: names the model "other"'),
-        ('name: "direction_simple"', "config.pbtxt: its inputs do not fit the model"),
+        ('name: "direction_simple"', "config.pbtxt: the inputs do not match the model"),
     ],
 )
 def test_config_that_does_not_fit_is_named(own, config, said):

@@ -118,11 +118,11 @@ def test_nothing_is_parsed_before_its_signature_holds(repository, keys, monkeypa
         monkeypatch.setattr(text_format, "Parse", lambda *args: parsed.append(args))
         monkeypatch.setattr(loader, "LoadCheck", lambda *args, **_: parsed.append(args))
         sign(folder, keys[1])
-        with pytest.raises(LoadFailed, match="none of those that are trusted"):
+        with pytest.raises(LoadFailed, match="not a trusted key"):
             running.server.live.load("good")
         (folder.parent / "config.pbtxt").write_text("nonsense")
         sign(folder, keys[1])
-        with pytest.raises(LoadFailed, match="none of those that are trusted"):
+        with pytest.raises(LoadFailed, match="not a trusted key"):
             running.server.live.load("good")
         assert parsed == []
 
@@ -142,7 +142,7 @@ def test_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, mon
             return signed
 
         monkeypatch.setattr(SignatureGate, "check", swap)
-        with pytest.raises(LoadFailed, match=r"version 2: manifest.json: |version 2: golden.npz: is not the file that"):
+        with pytest.raises(LoadFailed, match=r"version 2: manifest.json: |golden.npz: has changed since publication"):
             running.server.live.load("good")
         assert serving_versions(running.server) == [1]
 
@@ -159,7 +159,7 @@ def test_file_that_is_swapped_after_the_load_check_is_not_loaded(repository, key
                 return load_version.load_model(check, **more)
 
             monkeypatch.setattr(loader, "load_model", swap)
-            with pytest.raises(LoadFailed, match=f"version 2: {name}: is not the file that was signed"):
+            with pytest.raises(LoadFailed, match=f"version 2: {name}: has changed since it was signed"):
                 running.server.live.load("good")
             assert serving_versions(running.server) == [1]
             shutil.rmtree(second)
@@ -194,7 +194,7 @@ def test_version_under_another_number_or_name_stays_out(repository, key):
     folder = publish_signed(repository, key)
     with served(repository, **signed_by(key)) as running:
         shutil.copytree(folder, folder.parent / "2")
-        said = r'release.json: is of "good" version 1, but lies where "{}" version {} is'
+        said = r'release.json: belongs to "good" version 1, but is in the folder of "{}" version {}'
         with pytest.raises(LoadFailed, match=said.format("good", 2)):
             running.server.live.load("good")
         assert serving_versions(running.server) == [1]
@@ -211,7 +211,7 @@ def test_version_under_another_number_or_name_stays_out(repository, key):
 
 def test_option_of_signatures_needs_a_public_key(repository, key):
     publish_signed(repository, key)
-    with pytest.raises(StartError, match=r"--require-signature .*: holds no public key in PEM"):
+    with pytest.raises(StartError, match=r"--require-signature .*: does not hold a public key in PEM"):
         Server(Settings(repository, grpc_port=0, require_signature=(key.private,)))
 
 

@@ -44,6 +44,16 @@ def test_compressed_requests(stub, compression):
     assert plain.SerializeToString() == compressed.SerializeToString()
 
 
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_control_request_with_more_than_a_mebibyte_is_refused(stub, compression):
+    empty = pb.LogSettingsRequest.SettingValue()
+    settings = pb.LogSettingsRequest(settings={f"{number:06}": empty for number in range(150_000)})
+    with pytest.raises(grpc.RpcError) as refused:
+        stub.LogSettings(settings, compression=compression)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "1,048,576" in refused.value.details()
+
+
 def test_graceful_stop_answers_what_is_in_flight(repository):
     with served(repository) as running:
         infer = running.stub.ModelInfer

@@ -1,4 +1,4 @@
-"""grpc.health.v1: the server, its service and its models, and nothing that is kept for others."""
+"""grpc.health.v1 reports the server, its service and its models."""
 
 import grpc
 import pytest
@@ -17,15 +17,15 @@ def health(channel):
 
 
 @pytest.mark.parametrize("name", ["", SERVICE, "direction_simple"])
-def test_what_is_known_serves(health, name):
+def test_known_names_are_serving(health, name):
     assert health.Check(health_pb2.HealthCheckRequest(service=name)).status == SERVING
     watch = health.Watch(health_pb2.HealthCheckRequest(service=name))
     assert next(watch).status == SERVING
     watch.cancel()
 
 
-def test_names_that_are_not_known(health):
-    """Check refuses them. Watch says so, and goes on, as the protocol has it, but for names that are too long."""
+def test_unknown_names_are_refused_or_watched(health):
+    """Check refuses unknown names. Watch reports them and stays open, except for names that are too long."""
     with pytest.raises(grpc.RpcError) as refused:
         health.Check(health_pb2.HealthCheckRequest(service="x"))
     assert refused.value.code() == grpc.StatusCode.NOT_FOUND
@@ -42,7 +42,7 @@ def test_names_that_are_not_known(health):
     assert refused.value.details().startswith(f'no service is named "{"x" * 100}…" (1,001 characters); there are ""')
 
 
-def test_all_are_listed(channel):
+def test_list_contains_all_names(channel):
     call = channel.unary_unary(
         "/grpc.health.v1.Health/List",
         own_health_pb2.HealthListRequest.SerializeToString,
@@ -55,7 +55,7 @@ def test_all_are_listed(channel):
 
 
 class Models:
-    """A repository of models by name, each with whether it serves."""
+    """A repository of models: whether each one serves, by name."""
 
     def __init__(self, **serves):
         self.serves = serves
@@ -68,7 +68,7 @@ class Models:
 
 
 class WatchedCall:
-    """A call that ends when it is told."""
+    """A call that the test ends."""
 
     def __init__(self):
         self.active = True
@@ -82,14 +82,14 @@ class WatchedCall:
 
 
 def no_grant():
-    """Gives what a caller may do on a server without tokens."""
+    """Return a caller's rights on a server without tokens."""
 
 
 def new_service(models, **more):
     return HealthService(("", SERVICE), models, **more)
 
 
-def test_a_model_serves_by_itself():
+def test_model_is_serving_independent_of_others():
     models, call = Models(good=True, bad=False), WatchedCall()
     health = new_service(models, look_seconds=0.01)
 

@@ -1,4 +1,4 @@
-"""A worker does what clients have asked another one for, and tries again what it can't do yet."""
+"""A worker follows changes that clients request from another worker, and retries failed changes."""
 
 import logging
 
@@ -9,7 +9,7 @@ from rnnserve.server.workers.desired_models import DesiredModels
 
 
 class Live:
-    """A repository that changes as it is told, except while something fails."""
+    """A repository that follows requests, except while something fails."""
 
     def __init__(self):
         self.loaded: set[str] = set()
@@ -32,7 +32,7 @@ class Live:
 
 @pytest.fixture
 def asked(tmp_path):
-    """The worker that clients ask."""
+    """The worker that clients call."""
     return DesiredModels(tmp_path / "models.json")
 
 
@@ -43,7 +43,7 @@ def other(tmp_path, asked):
 
 
 @pytest.mark.parametrize("error", [LoadFailed("bad files"), TooManyCalls("loads", 64), ZeroDivisionError("defect")])
-def test_change_that_fails_is_tried_again_until_it_holds(asked, other, caplog, error):
+def test_failed_change_is_retried_until_it_succeeds(asked, other, caplog, error):
     live = Live()
     live.fails = error
     asked.note("scale", True)
@@ -60,7 +60,7 @@ def test_change_that_fails_is_tried_again_until_it_holds(asked, other, caplog, e
     assert "this one has now succeeded" in caplog.messages[1]
 
 
-def test_change_that_fails_gives_way_to_the_next_one_at_once(asked, other):
+def test_failed_change_is_replaced_by_the_next_change(asked, other):
     live = Live()
     live.loaded, live.fails = {"scale"}, LoadFailed("bad files")
     asked.note("scale", True)
@@ -73,7 +73,7 @@ def test_change_that_fails_gives_way_to_the_next_one_at_once(asked, other):
     assert live.tries == 2
 
 
-def test_change_that_fails_gives_way_to_what_clients_ask_of_this_worker_and_keeps_no_other_waiting(asked, other):
+def test_failed_change_gives_way_to_direct_requests_and_blocks_no_other(asked, other):
     live = Live()
     live.fails = LoadFailed("bad files")
     asked.note("scale", True)
@@ -88,7 +88,7 @@ def test_change_that_fails_gives_way_to_what_clients_ask_of_this_worker_and_keep
     assert live.loaded == {"good", "bad"}
 
 
-def test_server_that_stops_follows_no_more(asked, other):
+def test_stopping_server_follows_no_changes(asked, other):
     live = Live()
     live.fails = ShuttingDown("the server is shutting down")
     asked.note("scale", True)

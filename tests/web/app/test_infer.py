@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 import pytest
 
-from kit.fronts import FakeUpstream, ask
+from kit.gateways import FakeUpstream, ask
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.limits import Limits
 
@@ -92,15 +92,15 @@ def test_bodies_are_compressed_as_the_header_says_and_answers_are_not(upstream, 
 @pytest.mark.parametrize(
     ("headers", "status", "said"),
     [
-        ({"Inference-Header-Content-Length": "-1"}, 400, "number of bytes of the JSON"),
-        ({"Inference-Header-Content-Length": "+5"}, 400, "number of bytes of the JSON"),
-        ({"Inference-Header-Content-Length": "9" * 30}, 400, "number of bytes of the JSON"),
-        ({"Inference-Header-Content-Length": "99999"}, 400, "(decompressed)"),
+        ({"Inference-Header-Content-Length": "-1"}, 400, "the number of bytes of the decompressed JSON"),
+        ({"Inference-Header-Content-Length": "+5"}, 400, "the number of bytes of the decompressed JSON"),
+        ({"Inference-Header-Content-Length": "9" * 30}, 400, "the number of bytes of the decompressed JSON"),
+        ({"Inference-Header-Content-Length": "99999"}, 400, "the decompressed body has"),
         ({"Content-Encoding": "br"}, 415, "gzip or deflate"),
         ({"Content-Encoding": "gzip"}, 400, "cannot be decompressed"),
         ({"Content-Length": "99999999"}, 413, "--max-body-bytes"),
-        ({"Authorization": "Bearer \xe9"}, 400, "not printable ASCII"),
-        ({"Authorization": "Bearer " + "a" * 8000}, 431, "at most 7,168 reach the server"),
+        ({"Authorization": "Bearer \xe9"}, 400, "than printable ASCII"),
+        ({"Authorization": "Bearer " + "a" * 8000}, 431, "at most 7,168 are allowed"),
         ({"Tracestate": "a" * 20_000}, 431, "has 20,000 bytes"),
     ],
 )
@@ -112,7 +112,21 @@ def test_headers_that_are_wrong(upstream, headers, status, said):
 
 def test_a_length_of_the_json_that_comes_twice(upstream):
     reply = ask(upstream, PATH, BODY, headers={"Inference-Header-Content-Length": "3", "inference-header-Content-length": "4"})  # fmt: skip # noqa: E501
-    assert "comes twice" in reply.error
+    assert "occurs twice" in reply.error
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_damaged_cut_and_several_compressed_streams_are_refused(upstream, coding):
+    whole = CODINGS[coding](BODY)
+    assert ask(upstream, PATH, whole, headers={"Content-Encoding": coding}).status == 200
+    for wrong, said in (
+        (b"no" + whole, "cannot be decompressed"),
+        (whole[:-1], "one complete stream"),
+        (whole + whole, "one complete stream"),
+    ):
+        reply = ask(upstream, PATH, wrong, headers={"Content-Encoding": coding})
+        assert reply.status == 400
+        assert said in reply.error
 
 
 def test_a_bomb_is_refused_by_what_it_becomes(upstream):

@@ -57,13 +57,6 @@ def test_a_refusal_is_passed_on(tmp_path, status, headers):
     assert (caught.value.status, caught.value.headers) == (status, headers)
 
 
-def test_how_long_to_wait_is_passed_on(tmp_path):
-    said = (HEAD % 4 + b"wait").replace(b"200 OK", b"429 No").replace(b"\r\n\r\n", b"\r\nRetry-After: 7\r\n\r\n")
-    with pytest.raises(RestError, match="wait") as caught:
-        answer(tmp_path / "metrics", said)
-    assert (caught.value.status, caught.value.headers) == (429, {"retry-after": "7"})
-
-
 def test_without_a_server_it_says_so(tmp_path):
     for socket, status in ((None, 404), (tmp_path / "nothing", 503)):
         with pytest.raises(RestError) as caught:

@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from kit.fakes import FakeModel
-from kit.fronts import FakeUpstream, ask, walk_model
+from kit.gateways import FakeUpstream, ask, walk_model
 from rnnserve.web.app.page import example_request
 from rnnserve.web.app.routes import all_routes
 
@@ -40,11 +40,9 @@ def test_names_in_paths_are_those_that_are_taken(document):
         upstream.service.models[good] = walk_model()
         assert pattern.search(good)
         assert ask(upstream, f"/v2/models/{quote(good)}").status == 200
-    upstream.asked.clear()
     for bad in ("", ".", "..", "a/b", "a\\b", "a\0", "a\nb", "\x7f"):
         assert not pattern.search(bad)
-        assert ask(upstream, f"/v2/models/{quote(bad, safe='')}").status in (400, 404)
-    assert not upstream.asked
+        assert ask(upstream, f"/v2/models/{quote(bad, safe='')}").status == 404
 
 
 @pytest.mark.parametrize(

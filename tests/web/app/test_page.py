@@ -7,7 +7,7 @@ import re
 import grpc
 import pytest
 
-from kit.fronts import FakeUpstream, ask
+from kit.gateways import FakeUpstream, ask
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import Application
 from rnnserve.web.app.page import CONTENT_SECURITY_POLICY

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from kit.fakes import FakeModels
-from kit.fronts import FakeUpstream, ask_application, walk_model
+from kit.gateways import FakeUpstream, ask_application, walk_model
 from rnnserve.web.app.application import Application
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import all_routes
@@ -60,7 +60,7 @@ def test_what_the_front_refuses_has_a_line_with_the_id_of_the_answer(lines):
     ("error", "count"),
     [
         (error_of_status(grpc.StatusCode.INVALID_ARGUMENT, "no"), 0),
-        (RestError(503, "no server answers"), 1),
+        (RestError(503, "no server responds"), 1),
         (ValueError("a defect"), 1),
     ],
 )

@@ -114,22 +114,22 @@ def test_binary_inputs_have_their_bytes_in_order(pieces, draw):
 @pytest.mark.parametrize(
     ("datatype", "data", "said"),
     [
-        ("FP32", [1, True], "element 1 of data is true; an element of FP32 is a number"),
+        ("FP32", [1, True], "element 1 of data is true; expected for FP32: a number"),
         ("FP32", ["1"], 'element 0 of data is "1"'),
         ("FP32", [None], "element 0 of data is null"),
-        ("FP32", [1, 1e39], "element 1 of data is 1e+39; an element of FP32 is at most 3.4028235e+38"),
+        ("FP32", [1, 1e39], "element 1 of data is 1e+39; expected for FP32: at most 3.4028235e+38"),
         ("FP32", [10**400], "element 0 of data is 1000"),
         ("FP64", [10**400], "element 0 of data is 1000"),
-        ("INT64", [1, 2.0], "element 1 of data is 2.0; an element of INT64 is a whole number, without a point"),
+        ("INT64", [1, 2.0], "element 1 of data is 2.0; expected for INT64: an integer without a decimal point"),
         ("INT64", [True], "element 0 of data is true"),
-        ("INT64", [2**63], f"element 0 of data is {2**63}; an element of INT64 is {-(2**63)}..{2**63 - 1}"),
+        ("INT64", [2**63], f"element 0 of data is {2**63}; expected for INT64: {-(2**63)}..{2**63 - 1}"),
         ("UINT64", [2**64], "element 0 of data is 1.8446744073709552e+19"),
-        ("UINT8", [0, -1], "element 1 of data is -1; an element of UINT8 is 0..255"),
-        ("INT8", [128], "an element of INT8 is -128..127"),
-        ("BOOL", [2], "an element of BOOL is true or false"),
-        ("BOOL", [1.0], "an element of BOOL is true or false"),
-        ("FP16", [1.0], "FP16 has no form in JSON"),
-        ("BYTES", [1], "an element of BYTES is text"),
+        ("UINT8", [0, -1], "element 1 of data is -1; expected for UINT8: 0..255"),
+        ("INT8", [128], "expected for INT8: -128..127"),
+        ("BOOL", [2], "expected for BOOL: true or false"),
+        ("BOOL", [1.0], "expected for BOOL: true or false"),
+        ("FP16", [1.0], "JSON cannot represent FP16"),
+        ("BYTES", [1], "expected for BYTES: text"),
     ],
 )
 def test_elements_that_the_datatype_does_not_hold(datatype, data, said):
@@ -151,19 +151,19 @@ def test_texts_of_bytes():
         (b"", "not JSON"),
         (b"{", "line 1, column 2"),
         (b"\xff{}", "byte 0 is not UTF-8"),
-        (b"[]", "a JSON list; send an object"),
+        (b"[]", "a JSON list; expected an object"),
         (b'{"inputs":' + b"[" * 5000 + b"]" * 5000 + b"}", "nested too deeply"),
-        (b'{"inputs":' + b"9" * 5000 + b"}", "can be read"),
-        (b'{"id": "a", "id": "b", "inputs": []}', 'the name "id" stands twice'),
-        (b'{"inputs": [{"name": "x", "name": "y"}]}', 'the name "name" stands twice'),
+        (b'{"inputs":' + b"9" * 5000 + b"}", "cannot be read"),
+        (b'{"id": "a", "id": "b", "inputs": []}', 'the name "id" occurs twice'),
+        (b'{"inputs": [{"name": "x", "name": "y"}]}', 'the name "name" occurs twice'),
         (b"{}", "inputs is missing"),
         (b'{"inputs": {}}', "inputs must be a list of objects"),
         (b'{"inputs": [1]}', "inputs must be a list of objects"),
-        (b'{"id": 7, "inputs": []}', "id must be text"),
+        (b'{"id": 7, "inputs": []}', "id must be a string"),
         (b'{"parameters": [], "inputs": []}', "parameters must be an object"),
-        (b'{"parameters": {"a": null}, "inputs": []}', 'the value of "a" must be text'),
-        (b'{"parameters": {"a": [1]}, "inputs": []}', 'the value of "a" must be text'),
-        (b'{"parameters": {"binary_data_output": 1}, "inputs": []}', "binary_data_output is true or false"),
+        (b'{"parameters": {"a": null}, "inputs": []}', 'the value of "a" must be a string'),
+        (b'{"parameters": {"a": [1]}, "inputs": []}', 'the value of "a" must be a string'),
+        (b'{"parameters": {"binary_data_output": 1}, "inputs": []}', "binary_data_output must be true or false"),
         (b'{"inputs": [], "outputs": [{"name": "y", "parameters": {"binary_data": "yes"}}]}', "true or false"),
         (b'{"inputs": [], "outputs": [{}]}', "outputs[0].name is missing"),
         (b'{"inputs": [], "outputs": 3}', "outputs must be a list"),
@@ -177,22 +177,22 @@ def test_bodies_that_are_no_request(text, said):
     ("change", "said"),
     [
         ({"name": None}, "inputs[0].name is missing"),
-        ({"name": ""}, "inputs[0].name must be text"),
-        ({"name": "\ud800"}, r"the body has \ud800, a half of a surrogate pair"),
-        ({"parameters": {"\udfff": 3}}, r"the body has \udfff, a half of a surrogate pair"),
-        ({"parameters": {"a": "b\ud800"}}, r"the body has \ud800, a half of a surrogate pair"),
-        ({"datatype": 7}, "inputs[0].datatype must be text"),
+        ({"name": ""}, "inputs[0].name must be a string"),
+        ({"name": "\ud800"}, r"the body has \ud800, which is half of a surrogate pair"),
+        ({"parameters": {"\udfff": 3}}, r"the body has \udfff, which is half of a surrogate pair"),
+        ({"parameters": {"a": "b\ud800"}}, r"the body has \ud800, which is half of a surrogate pair"),
+        ({"datatype": 7}, "inputs[0].datatype must be a string"),
         ({"shape": None}, "inputs[0].shape is missing"),
         ({"shape": [1.0]}, "inputs[0].shape is wrong"),
         ({"shape": [True]}, "inputs[0].shape is wrong"),
-        ({"shape": [2**63]}, "beyond 64 bits"),
-        ({"shape": [1] * 1_000_000}, "inputs[0].shape has 1,000,000 axes, and no tensor has more than 16"),
+        ({"shape": [2**63]}, "does not fit 64 bits"),
+        ({"shape": [1] * 1_000_000}, "inputs[0].shape has 1,000,000 axes; at most 16"),
         ({"data": 5}, "data must be a list"),
         ({"data": [[1, 2], [3]]}, "ragged: the lists at depth 1 have 1 elements and 2 elements"),
         ({"data": [[1, 2], 3]}, "ragged: the lists at depth 1 have 2 elements and no list"),
-        ({"data": [[0.5, -1.0, 2.0, 3.0]]}, "data is nested as [1, 4], and shape is [1, 2, 2]"),
+        ({"data": [[0.5, -1.0, 2.0, 3.0]]}, "data is nested as [1, 4], but shape is [1, 2, 2]"),
         ({"data": json.loads("[" * 40 + "]" * 40)}, "nested deeper than 16 lists"),
-        ({"parameters": {"binary_data_size": 16}}, "data and parameters.binary_data_size exclude each other"),
+        ({"parameters": {"binary_data_size": 16}}, "send either data or parameters.binary_data_size, not both"),
         ({"parameters": 3}, "inputs[0].parameters must be an object"),
     ],
 )
@@ -203,10 +203,10 @@ def test_tensors_that_are_none(change, said):
 @pytest.mark.parametrize(
     ("size", "length", "said"),
     [
-        (8, -1, "Inference-Header-Content-Length is -1, and the body has"),
-        (8, 10**9, "Inference-Header-Content-Length is 1,000,000,000, and the body has"),
+        (8, -1, "Inference-Header-Content-Length is -1, but the decompressed body has"),
+        (8, 10**9, "Inference-Header-Content-Length is 1,000,000,000, but the decompressed body has"),
         (8, 5, "the body is not JSON"),
-        (9, None, "binary_data_size is 9, and 8 bytes are left"),
+        (9, None, "binary_data_size is 9, but only 8 bytes remain"),
         (7, None, "1 bytes of the body belong to no input"),
         (-1, None, "the number of the input's bytes, 0 or more"),
         (True, None, "the number of the input's bytes, 0 or more"),
@@ -220,7 +220,7 @@ def test_sizes_of_binary_data_that_do_not_agree(size, length, said):
 
 def test_a_wrong_number_of_elements_is_refused():
     for shape, expected in (((2, 2), 4), ((0, 2), 0), ((2**62, 4), 2**64)):
-        said = f'input "x": data has 3 elements, but shape {list(shape)} has {expected:,}'
+        said = f'input "x": data has 3 elements, but shape {list(shape)} needs {expected:,}'
         assert said in refusal(body(tensor([1, 0, 1], shape)))
 
 
@@ -241,10 +241,10 @@ def test_a_frame_that_is_known_reads_as_one_that_is_not(extra):
                                      (b"INT8", b"[5,-6]", "i1"), (b"BOOL", b"[1, 0]", "?")):  # fmt: skip
         for _ in range(2):
             assert raw_of(sent(datatype, data)) == [np.array(json.loads(data), expected).tobytes()]
-    for wrong, said in ((sent(b"INT8", b"[5,1.5]"), "whole number"), (sent(b"FP32", b"[1,,2]"), "not JSON"),
+    for wrong, said in ((sent(b"INT8", b"[5,1.5]"), "without a decimal point"), (sent(b"FP32", b"[1,,2]"), "not JSON"),
                         (sent(b"FP32", b"[[1],2]"), "ragged"), (sent(b"FP32", b"[1,2,3]"), "3 elements"),
                         (sent(b"FP32", b"[[1],[2]]"), "nested as [2, 1]"), (sent(b"BOOL", b"[1,2]"), "true or false"),
-                        (sent(b"FP32", b"[1,2]", more=b',"data":[3,4]'), "stands twice")):  # fmt: skip
+                        (sent(b"FP32", b"[1,2]", more=b',"data":[3,4]'), "occurs twice")):  # fmt: skip
         assert said in refusal(wrong)
 
 

@@ -97,7 +97,7 @@ def test_refusal_of_a_worker_is_passed_on_and_not_asked_elsewhere(tmp_path, work
 
 
 def test_without_workers_it_is_503(tmp_path, workers):
-    with pytest.raises(RestError, match="the server behind this HTTP gateway does not answer") as told:
+    with pytest.raises(RestError, match="the server behind this HTTP gateway does not respond") as told:
         run(tmp_path, asked)
     assert (told.value.status, told.value.headers["retry-after"]) == (503, "1")
     (tmp_path / "a.sock").touch()
@@ -135,7 +135,7 @@ def test_workers_that_all_were_replaced_since_the_last_look_are_found(tmp_path, 
         assert {each[:3] for each in said} == {"new"}
         for name in "ab":
             workers.raising[f"new {name}.sock"] = NotConnected()
-        with pytest.raises(RestError, match="the server behind this HTTP gateway does not answer"):
+        with pytest.raises(RestError, match="the server behind this HTTP gateway does not respond"):
             await asked(sockets)
 
     run(tmp_path, use)

@@ -12,7 +12,7 @@ part       contents
 commands   `rnnserve web`: the process, its options and its shutdown
 app        the ASGI application: routes and their handlers
 upstream   calls to the server
-rest       pure functions: JSON and binary tensors to ModelInferRequest, ModelInferResponse to JSON, and compression
+rest       pure functions: JSON and binary tensors to ModelInferRequest, ModelInferResponse to JSON
 connection adapter for uvicorn's undocumented interfaces
 errors     an HTTP status and its message
 limits     the limits on sizes, times and counts

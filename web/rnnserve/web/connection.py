@@ -16,7 +16,6 @@ from typing import Any, cast
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.web.limits import Limits
 
 __all__ = ["Connections", "Protocol", "Receive", "abort", "certificate_of", "drained", "is_gone",
@@ -32,9 +31,6 @@ _OFFER = re.compile(rb"\r\nupgrade:[ \t]*h2c[ \t]*(?=\r\n|\Z)", re.IGNORECASE)
 
 _PIECE_BYTES = 4 << 10
 """Bytes that are parsed at a time. They can contain 227 requests at most."""
-
-_PIPELINED_BYTES = 4 << 10
-"""Approximate memory of a pipelined request, without its body."""
 
 
 def certificate_of(receive: Receive) -> str:
@@ -105,8 +101,7 @@ def is_in_head(connection: Any) -> bool:  # noqa: ANN401 - uvicorn's
 class Protocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol with some differences.
 
-    - It parses only as much received data as it needs to find the next request. uvicorn parses all requests that a
-      client sends at once, and keeps an object of some KB for each.
+    - It limits the size of a head and the number of pipelined requests. uvicorn keeps an object of some KB for each.
     - It ignores offers to upgrade to HTTP/2. Java's HTTP client and curl send such offers, and uvicorn doesn't read a
       request body after one.
     - It notices at once that a client has disconnected.
@@ -114,7 +109,7 @@ class Protocol(HttpToolsProtocol):
     """
 
     head_bytes = 0  # of an incomplete request head
-    unparsed = b""  # received behind a request that waits for an earlier one
+    running: Any = None  # the request that the application handles; `cycle` may be one that waits for it
 
     def data_received(self, data: bytes) -> None:
         """Read part of a request after removing an HTTP/2 offer from its head."""
@@ -130,13 +125,12 @@ class Protocol(HttpToolsProtocol):
                 self.head_bytes += len(piece)
             else:  # another request ended in this piece
                 self.head_bytes = len(piece)
-            if self.head_bytes > Limits.head_bytes:  # the parser's time grows with the square of the size
-                used_gateway_counts().count_end("late")
+            # The parser's time grows with the square of a head's size.
+            if self.head_bytes > Limits.head_bytes or len(self.pipeline) > Limits.max_pipelined:
+                if self.running is not None:
+                    self.running.disconnected = True  # it may start before `connection_lost`
                 self.transport.abort()
             if self.transport.is_closing() or self.parser.should_upgrade():
-                return
-            if self.pipeline:  # uvicorn has paused reading
-                self.unparsed = data[at + _PIECE_BYTES :]
                 return
 
     def on_message_complete(self) -> None:
@@ -148,29 +142,25 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the request of a client that disconnects."""
         super().connection_lost(exc)
-        if self.cycle is not None and self.cycle.disconnected:
-            task: asyncio.Task[Any] | None = getattr(self.cycle, "task", None)
-            if task is not None:  # not of a pipelined request
-                task.cancel()
+        if self.running is not None and not self.running.response_complete:
+            self.running.disconnected = True
+            self.running.task.cancel()
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - uvicorn's
         """Start to handle a request, as uvicorn does. `task_of` returns the task."""
+        self.running = cycle
         cycle.task = task = self.loop.create_task(cycle.run_asgi(app))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
     def on_response_complete(self) -> None:
         """Go on to the next request of this connection."""
-        self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-            return
-        self.flow.resume_reading()
-        if self.unparsed:
-            data, self.unparsed = self.unparsed, b""
-            self.data_received(data)
+        else:
+            self.flow.resume_reading()
 
 
 class Connections:
@@ -188,14 +178,11 @@ class Connections:
         """Close connections that are late or exceed a limit. Call this a few times per second."""
         waiting: dict[Any, tuple[Any, float]] = {}
         heads: dict[Any, int] = {}  # bytes received of each incomplete head
-        queued: dict[Any, int] = {}  # bytes of pipelined requests waiting for earlier ones
         connections: list[Any] = list(self._server.server_state.connections)
         for connection in connections:
             if not hasattr(connection, "cycle"):
                 continue  # a WebSocket
             request = connection.cycle
-            if connection.pipeline:
-                queued[connection] = len(connection.unparsed) + _PIPELINED_BYTES * len(connection.pipeline)
             if request is not None and not request.response_complete:
                 continue  # the application enforces the deadlines of running requests
             in_head = is_in_head(connection)
@@ -207,23 +194,14 @@ class Connections:
             if connection.head_bytes:
                 heads[connection] = connection.head_bytes
             if now - since > (self._limits.header_seconds if in_head else self._limits.keep_alive_seconds):
-                self._close(connection, "late")
+                connection.transport.abort()
         self._waiting = waiting
-        total = sum(queued.values())
-        for connection in sorted(queued, key=lambda connection: -queued[connection]):
-            if total > self._limits.max_pipelined_bytes:
-                self._close(connection, "too_many")
-                total -= queued[connection]
         held, excess = sum(heads.values()), len(self) - self._limits.max_connections
         if excess > 0 or held > self._limits.max_head_bytes:
             for connection in sorted(waiting, key=lambda connection: waiting[connection][1]):
                 if excess > 0 or (held > self._limits.max_head_bytes and heads.get(connection)):
-                    self._close(connection, "gave_way")
+                    connection.transport.abort()
                     excess, held = excess - 1, held - heads.get(connection, 0)
-
-    def _close(self, connection: Any, reason: str) -> None:  # noqa: ANN401 - uvicorn's
-        used_gateway_counts().count_end(reason)
-        connection.transport.abort()
 
 
 def _cycle_of(receive: Receive) -> Any:  # noqa: ANN401 - uvicorn's

@@ -10,28 +10,7 @@ from types import MappingProxyType
 
 import grpc
 
-__all__ = ["NOT_CONNECTED", "NO_SERVER_HEADERS", "STATUSES", "RestError", "bad_request", "error_of_status", "quoted"]
-
-STATUSES: Mapping[int, str] = MappingProxyType(
-    {
-        400: "The request is wrong: the message says what came, what was expected, and what to do",
-        401: "The request needs credentials: a token that the server knows, and that has not expired",
-        403: "The credentials, or the page that the request comes from, are not admitted",
-        404: "There is no such path, model or version",
-        405: "The path has other methods: they are in Allow",
-        408: "The body came too slowly",
-        413: "The body, or its JSON, is larger than the gateway reads",
-        415: "The body is compressed in an unknown way",
-        426: "The path takes a WebSocket",
-        429: "The server is full: try again after Retry-After seconds",
-        431: "The headers are too large",
-        500: "A defect: the log has the details, under the message's id",
-        501: "The protocol has this, but the server does not",
-        503: "Not ready, or no server answers: try again after Retry-After seconds",
-        504: "No answer in time",
-    }
-)
-"""The meaning of each error status."""
+__all__ = ["NOT_CONNECTED", "NO_SERVER_HEADERS", "RestError", "bad_request", "error_of_status", "quoted"]
 
 NO_SERVER_HEADERS = MappingProxyType({"retry-after": "1", "connection": "close"})
 """Headers of responses while the server is stopping or unreachable.

@@ -23,9 +23,8 @@ class Limits:
     """Bytes of a request head. Beyond it: the connection is closed."""
     max_head_bytes: int = 16 << 20
     """Bytes of all incomplete request heads. Beyond it: the longest-waiting connections are closed."""
-    max_pipelined_bytes: int = 32 << 20
-    """Bytes of the pipelined requests that wait for earlier ones, on all connections. Beyond it: the connections with
-    the most of them are closed."""
+    max_pipelined: int = 64
+    """Requests of a connection that wait for earlier ones. Beyond it: the connection is closed."""
     keep_alive_seconds: float = 75.0
     """Seconds between two requests of a connection. Beyond it: the connection is closed."""
     body_seconds: float = 30.0
@@ -39,8 +38,6 @@ class Limits:
     """Bytes of a frame of a WebSocket stream. Beyond it: close code 1009."""
     max_streams: int = 2048
     """WebSocket streams that may be open in a process. Beyond it: close code 1013."""
-    max_streams_of_address: int = 1024
-    """WebSocket streams of one address. Beyond it: close code 1013."""
     stream_idle_seconds: float = 300.0
     """Seconds without a frame on a WebSocket stream. Beyond it: close code 1000."""
     hosts: frozenset[str] = frozenset()  # lower-case host names that a proxy passes on in the Host header

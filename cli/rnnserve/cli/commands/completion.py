@@ -14,7 +14,7 @@ _FILES, _FOLDERS = ("FILE", "PATH", ".onnx", ".npz"), ("REPOSITORY", "DIR", "FOL
 """Endings of the names of arguments for files and for folders."""
 
 _EPILOG = """\
-Commands whose packages are not installed are left out: print it again after installing more.
+The script leaves out commands whose packages are not installed. Print it again after you install more.
 
 examples:
   source <(rnnserve completion bash)                                         for this shell

@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
+    parser.add_argument("repository", type=Path, metavar="REPOSITORY", help="repository, the folder with the models")
     parser.add_argument(
-        "repository", type=Path, metavar="REPOSITORY", help="folder with the models, as `rnnserve export` fills it"
+        "models", metavar="MODEL", nargs="*", help="a model in the repository (default: every version of all models)"
     )
-    parser.add_argument("models", metavar="MODEL", nargs="*", help="a model in it (default: all, every version)")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a list of versions as JSON")
     form.add_argument(
@@ -64,8 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="verify that each version is signed with this key, as a server with --require-signature does: public key "
-        "in PEM; may be given several times",
+        help="verify that each version is signed with this key, as a server with --require-signature does: public "
+        "key in PEM (you can repeat this option)",
     )
 
 

@@ -12,10 +12,10 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ArtifactError, OSError)
 
 _EPILOG = f"""\
-Two files are written into the folder of the version: {RELEASE} binds its model, its number, the config.pbtxt beside it
-and a sequence number; {BUNDLE} is the signature of this and all other files of the folder, in the format of OpenSSF
-model-signing, whose command verifies it, too: model_signing verify key FOLDER --signature FOLDER/{BUNDLE} --public_key
-KEY. A version that was signed before is signed anew.
+The command writes two files into the folder of the version. {RELEASE} binds the model, the version number, the model's
+config.pbtxt and a sequence number. {BUNDLE} is the signature of this and all other files of the folder, in the format
+of OpenSSF model-signing, whose command can also verify it: model_signing verify key FOLDER --signature FOLDER/{BUNDLE}
+--public_key KEY. If the version has a signature, the command replaces it.
 
 examples:
   openssl ecparam -name prime256v1 -genkey -noout -out release.key
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument(
-        "--key", type=Path, metavar="FILE", help="private key in PEM, of the elliptic curve P-256 or P-384"
+        "--key", type=Path, metavar="FILE", help="private key in PEM, on the elliptic curve P-256 or P-384"
     )
     how.add_argument(
         "--release-only",
@@ -48,20 +48,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sequence",
         type=_sequence,
         metavar="N",
-        help="number of the release, which its signature records (default: the version's number)",
+        help="sequence number to record in the signature (default: the version's number)",
     )
 
 
 def _sequence(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of 0 or more")
     return int(text)
 
 
 def run(args: argparse.Namespace) -> int:
     """Sign the versions, after verifying that their files are as published."""
     if args.key is None and args.key_password_file is not None:
-        raise KeyFileError("a password is given for a key, and --release-only signs with none")
+        raise KeyFileError(
+            "--key-password-file has no effect with --release-only, because nothing is signed; leave one of them out"
+        )
     key = None if args.key is None else read_private_key(args.key, args.key_password_file)
     for folder in args.versions:
         check_folder(folder)
@@ -69,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         release = write_release(folder, sequence=args.sequence)
         what = f"{release.model} version {release.version}, sequence {release.sequence}"
         if key is None:
-            print(f"{what}: {folder / RELEASE} is written, and to be signed")
+            print(f"{what}: wrote {folder / RELEASE}; sign it next")
             continue
         sign_version(folder, key)
         print(f"{what}: signed with the key {key.id}")

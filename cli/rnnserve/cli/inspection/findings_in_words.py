@@ -20,8 +20,8 @@ MEANS: Mapping[int, str] = MappingProxyType(
 
 _IN_WORDS: Mapping[int, str] = MappingProxyType(
     {
-        manifest_pb2.MEANS_PROVEN: "proven for all values, by the graph",
-        manifest_pb2.MEANS_TRIED: "tried on drawn values",
+        manifest_pb2.MEANS_PROVEN: "proven for all values with the graph",
+        manifest_pb2.MEANS_TRIED: "tested with random values",
         manifest_pb2.MEANS_REFUTED: "refuted by the graph",
         manifest_pb2.MEANS_NOT_DECIDED: "not decided",
     }
@@ -36,10 +36,10 @@ def batching_findings(batching: manifest_pb2.Batching) -> Iterator[str]:
         batching: Batching of the manifest.
     """
     named: tuple[tuple[Literal["rows", "padding", "scan_rows", "scan_padding"], str], ...] = (
-        ("rows", "whether a row depends on other rows"),
-        ("padding", "whether it depends on its padding"),
-        ("scan_rows", "the same of rows in model.scan.onnx"),
-        ("scan_padding", "the same of padding in model.scan.onnx"),
+        ("rows", "row independence"),
+        ("padding", "padding independence"),
+        ("scan_rows", "row independence in model.scan.onnx"),
+        ("scan_padding", "padding independence in model.scan.onnx"),
     )
     for name, what in named:
         if batching.HasField(name):
@@ -64,4 +64,4 @@ def finding_in_words(finding: manifest_pb2.Finding) -> str:
     if finding.means != manifest_pb2.MEANS_TRIED or not finding.nodes:
         return words
     more = f" and {len(finding.nodes) - _MOST} more" if len(finding.nodes) > _MOST else ""
-    return f"{words}, since no rule covers {', '.join(finding.nodes[:_MOST])}{more}"
+    return f"{words}, because no rule covers {', '.join(finding.nodes[:_MOST])}{more}"

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from rnnserve.cli.inspection.client_snippet import client_snippet
 from rnnserve.cli.inspection.findings_in_words import MEANS
-from rnnserve.cli.inspection.proof_summary import largest_distances
+from rnnserve.cli.inspection.verification_summary import largest_distances
 from rnnserve.cli.inspection.version_record import VersionRecord
 from rnnserve.protos import manifest_pb2
 
@@ -49,7 +49,7 @@ def json_report(record: VersionRecord, address: str) -> dict[str, Any]:
     manifest = record.manifest
     return head | {
         "served": record.is_chosen,
-        "origin": "adopted" if record.is_adopted else "exported",
+        "origin": "adopted" if record.is_imported else "exported",
         "inputs": [_input(tensor) for tensor in manifest.inputs],
         "outputs": [_output(tensor) for tensor in manifest.outputs],
         "labels": list(manifest.labels),

@@ -19,16 +19,16 @@ def parts_in_words(manifest: manifest_pb2.Manifest) -> Iterator[str]:
     parts = manifest.parts
     declared = [f'"{tensor.continues_as}"' for tensor in manifest.outputs if tensor.continues_as]
     if parts.not_continued:
-        yield f"sequences are served whole, and go on from no declared state: {parts.not_continued}"
+        yield f"sequences are served whole, and cannot continue from declared states: {parts.not_continued}"
         return
     if parts.reason and declared:
-        yield f"a server cuts no sequence by itself: {parts.reason}"
-        yield f"whether a request may continue from {', '.join(declared)} is found by the server's trial"
+        yield f"a server does not cut sequences itself: {parts.reason}"
+        yield f"the server's trial decides whether a request can continue from {', '.join(declared)}"
         return
     if parts.reason:
         yield f"sequences are served whole: {parts.reason}"
         return
     found = [f'"{tensor.name}"' for tensor in parts.inputs]
-    kept = [f"{', '.join(names)}, {how}" for names, how in ((declared, "declared"), (found, "found")) if names]
-    yield f"sequences may be sent in parts; what is kept between them: {'; '.join(kept) or 'nothing'}"
-    yield f"a step depends on others by these alone: {finding_in_words(parts.steps)}"
+    kept = [f"{', '.join(names)}, {how}" for names, how in ((declared, "declared"), (found, "inferred")) if names]
+    yield f"clients can send sequences in parts; states between parts: {'; '.join(kept) or 'none'}"
+    yield f"a step depends on other steps only through these states: {finding_in_words(parts.steps)}"

@@ -93,7 +93,7 @@ def _model(record: VersionRecord) -> "Component":
 
 
 def _properties(record: VersionRecord) -> Iterator[tuple[str, str]]:
-    yield "origin", "adopted" if record.is_adopted else "exported"
+    yield "origin", "adopted" if record.is_imported else "exported"
     yield "served", str(record.is_chosen).lower()
     if record.manifest is not None:
         yield "manifest_self_sha256", record.manifest.self_sha256

@@ -65,8 +65,8 @@ def signature_in_words(record: SignatureRecord) -> Iterator[str]:
     """Describe a version's signature. Yields nothing without a signature and without keys."""
     if record.signed is not None:
         release = record.signed.release
-        held = {None: "not verified: --public-key does that", True: "holds", False: "DOES NOT HOLD"}[record.holds]
-        yield f"{held}; by the key {record.signed.key_id}"
+        held = {None: "not verified; use --public-key", True: "valid", False: "INVALID"}[record.holds]
+        yield f"{held}; signed with the key {record.signed.key_id}"
         yield f"as {release.model} version {release.version}, sequence {release.sequence}, at {release.created}"
         yield f"signature {record.signed.bundle_sha256}"
         yield f"statement {record.signed.statement_sha256}"

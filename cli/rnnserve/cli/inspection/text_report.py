@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from rnnserve.cli.inspection.client_snippet import client_snippet
 from rnnserve.cli.inspection.findings_in_words import batching_findings, causality_findings
 from rnnserve.cli.inspection.parts_in_words import parts_in_words
-from rnnserve.cli.inspection.proof_summary import largest_distances
 from rnnserve.cli.inspection.signature_record import signature_in_words
+from rnnserve.cli.inspection.verification_summary import largest_distances
 from rnnserve.cli.inspection.version_record import VersionRecord
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import SCAN
@@ -23,7 +23,7 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
         record: Record of the version.
         address: Address of a server, for the client's program.
     """
-    served = "" if record.is_chosen else ", not served: config.pbtxt chooses others"
+    served = "" if record.is_chosen else ", not served, because config.pbtxt selects other versions"
     if record.manifest is None:
         yield f"{record.model} version {record.number}"
         yield f"  CANNOT BE USED  {record.problem}"
@@ -40,11 +40,11 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
     yield from (f"            {line}" for line in batching_findings(manifest.batching))
     yield from _titled("steps", list(causality_findings(manifest.causality)))
     yield from _titled("parts", list(parts_in_words(manifest)))
-    yield from _titled("proof", list(_proof(manifest.parity)))
+    yield from _titled("verified", list(_verification(manifest.parity)))
     if manifest.HasField("scan_parity"):
-        yield from _titled("scan", [f"{SCAN}, with loops for RNN operators:", *_proof(manifest.scan_parity)])
+        yield from _titled("scan", [f"{SCAN}, with loops for RNN operators:", *_verification(manifest.scan_parity)])
         graph = manifest.graph
-        yield from _titled("graph", [f"{graph.file} serves on the CPU, since {graph.reason}"] if graph.file else [])
+        yield from _titled("graph", [f"{graph.file} serves on the CPU, because {graph.reason}"] if graph.file else [])
     yield from _titled("finite", list(_finiteness(manifest.finiteness)))
     yield from _titled("signed", list(signature_in_words(record.signature)))
     yield from _titled("files", [f"{record.folder / file.name}  {file.bytes:,} bytes" for file in manifest.files])
@@ -53,11 +53,11 @@ def text_report(record: VersionRecord, address: str) -> Iterator[str]:
 
 
 def _origin(record: VersionRecord) -> str:
-    if record.is_adopted:
-        return "an ONNX file, adopted: not compared with its framework; `rnnserve serve` needs --allow-unproven"
+    if record.is_imported:
+        return "an imported ONNX file, not compared with its framework; `rnnserve serve` needs --allow-unproven"
     libraries = record.manifest.versions if record.manifest is not None else {}
     torch = f" (torch {libraries['torch']})" if "torch" in libraries else ""
-    return f"a PyTorch module{torch}, with which it was compared"
+    return f"a PyTorch module{torch}, and the model was compared with it"
 
 
 def _tensors(title: str, tensors: Sequence[manifest_pb2.Tensor]) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _tensors(title: str, tensors: Sequence[manifest_pb2.Tensor]) -> Iterator[str
     yield from _titled(title, [f"{row:<{width}}  {roles}".rstrip() for row, roles in rows])
 
 
-def _proof(parity: manifest_pb2.Parity) -> Iterator[str]:
+def _verification(parity: manifest_pb2.Parity) -> Iterator[str]:
     yield from parity.checks
     if parity.samples:
         yield (
@@ -92,11 +92,11 @@ def _proof(parity: manifest_pb2.Parity) -> Iterator[str]:
 def _finiteness(finiteness: manifest_pb2.Finiteness) -> Iterator[str]:
     outputs = ", ".join(f'"{name}"' for name in finiteness.outputs)
     if outputs:
-        refused = "given as they are" if finiteness.allowed else "refused without --allow-non-finite"
-        yield f"answers may hold NaN or infinity in {outputs}: {refused}"
+        refused = "returned unchanged" if finiteness.allowed else "refused without --allow-non-finite"
+        yield f"results may hold NaN or infinity in {outputs}: {refused}"
     lost = ", ".join(f'"{name}"' for name in finiteness.lost_inputs)
     if lost:
-        yield f"NaN and infinity are never taken in {lost}: a recurrent operator would lose them"
+        yield f"NaN and infinity are always refused in {lost}, because a recurrent operator would lose them"
 
 
 def _titled(title: str, lines: Sequence[str]) -> Iterator[str]:

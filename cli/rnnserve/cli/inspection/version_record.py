@@ -39,7 +39,7 @@ class VersionRecord:
     signature: SignatureRecord = UNSIGNED
 
     @property
-    def is_adopted(self) -> bool:
+    def is_imported(self) -> bool:
         """Whether it was imported from an ONNX file, without a comparison with its framework."""
         return self.manifest is not None and self.manifest.origin == manifest_pb2.ORIGIN_ADOPTED
 

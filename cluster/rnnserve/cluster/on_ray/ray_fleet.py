@@ -155,10 +155,10 @@ class RayFleet(Fleet):
         )
         self._actors[place] = actor.remote(spec)
 
-    def prove(self, place: int, spec: ServerSpec) -> str:
+    def try_server(self, place: int, spec: ServerSpec) -> str:
         """Test on the place's node whether another server would serve. Returns why not, or an empty text."""
         try:
-            reason: str = ray.get(self._actor(place).prove.remote(spec))
+            reason: str = ray.get(self._actor(place).try_server.remote(spec))
         except (ray.exceptions.RayError, AttributeError) as error:
             return f"its node was lost meanwhile ({type(error).__name__})"
         return reason

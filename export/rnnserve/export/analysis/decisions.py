@@ -170,7 +170,7 @@ def _output(tensor: manifest_pb2.Tensor, value: Value, key: Key) -> Decision:
     ahead = [reach for reach in track.places.values() if reach.offset > 0]
     said = [f'{reach.by} reads {reach.offset} steps ahead of "{key[1]}"' for reach in ahead]
     if not said and len(track.places) > 1 and LAST in track.places:
-        said = [f'its steps depend on what there is after the last step of "{key[1]}"']
+        said = [f'its steps depend on values after the last step of "{key[1]}"']
     if said:
         return Decision(Verdict.REFUTED, tuple(f'"{tensor.name}": {each}' for each in said))
     is_last = key[0] is Property.CAUSALITY and set(track.places) == {LAST}

@@ -96,7 +96,7 @@ class Node:
         tracks = {}
         for key in self.keys:
             before = join(value.track(key) for value in self.given if value.shape is None)
-            said = "reads at indices that are not known" if self.operator in _INDEXING else ""
+            said = "reads at unknown indices" if self.operator in _INDEXING else ""
             if self.operator == "NonZero" and not all(value.track(key).is_free for value in self.given):
                 said = NUMBERS
             numbers = [each for value in self.given for each in value.track(key).undecided if each.is_of_numbers]
@@ -190,7 +190,7 @@ def numbered(node: Node, result: Value, size: Size) -> Value:
     tracks = dict(result.tracks)
     for key in node.keys:
         if key[1] in size.tainted and not size.at_least(named(key[1])):
-            tracks[key] = join([result.track(key), not_decided(node.title, "treats them by their number")])
+            tracks[key] = join([result.track(key), not_decided(node.title, "depends on their count")])
     return dataclasses.replace(result, tracks=tracks)
 
 
@@ -206,7 +206,7 @@ def guarded(node: Node, key: Key, track: Track, shape: Shape) -> Track:
             if key[1] in size.made_of and (at, number) not in track.places:
                 return join([track, not_decided(node.title)])
             if key[0] is Property.ROWS and (at, number) in track.places and str(size) != key[1]:
-                return join([track, not_decided(node.title, "takes others than all of")])
+                return join([track, not_decided(node.title, "takes only some of")])
     return track
 
 
@@ -269,7 +269,7 @@ def _mixing(node: Node, key: Key, does: str) -> Track:
     kind, axis = key
     over = {
         Property.ROWS: "the rows of the batch" if axis == BATCH else f'all steps of "{axis}"',
-        Property.PADDING: f'all steps of "{axis}", those after a row\'s length included',
+        Property.PADDING: f'all steps of "{axis}", padding included',
         Property.CAUSALITY: f'all steps of "{axis}"',
     }[kind]
     return Track(mixing=(Reason(node.title, f"{does} {over}"),))

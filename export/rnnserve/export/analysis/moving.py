@@ -52,7 +52,7 @@ from rnnserve.export.analysis.values import (
 from rnnserve.protos.protocol_words import BATCH
 
 _FAR = 2**31 - 1  # a bound this large means the end of the axis
-_COMPUTED = "reads at indices that are computed"
+_COMPUTED = "reads at computed indices"
 
 
 def unknown(_: Node) -> Value:

@@ -41,8 +41,8 @@ LAST: Place = (-1, 0)
 
 NUMBERS = "numbers them"
 """The reason for a node that numbers its indices. The node that reads the numbers decides whether this matters."""
-COMPUTES = "numbers them, and their results are computed of that"
-BY_NUMBER = "numbers them, and they are read by that"
+COMPUTES = "numbers them, and computes their results from the numbers"
+BY_NUMBER = "numbers them, and reads them by number"
 CUTS = "takes some by their number"
 COUNTS = "reads the number of"  # completed by "rows" or "steps"
 

@@ -17,9 +17,9 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ExportError, OSError)
 
 _EPILOG = """\
-The module is described by a publication (rnnserve.export.Publication), as for `rnnserve export`. The file may come from
-any exporter: its inputs and outputs are paired with the module's by name or, if names differ, in order. Then the file
-is compared with the module at many sizes, as `rnnserve export` compares its own files.
+A publication (rnnserve.export.Publication) describes the module, as for `rnnserve export`. The file can come from any
+exporter. The command pairs the file's inputs and outputs with the module's by name or, if names differ, in order. Then
+it compares the file with the module at many sizes, as `rnnserve export` does with its own files.
 
 The command prints every difference with its size. It also prints the first operator of the module whose result differs
 in the file, and the line of your code that calls it.
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against",
         required=True,
         metavar="FILE.py:NAME",
-        help="the publication of the module that the file was made from; package.module:NAME works, too",
+        help="the publication of the module behind the file; package.module:NAME also works",
     )
     add_former_timeout(parser)
     parser.add_argument("--model", metavar="NAME", help="the publication to use, if FILE.py:NAME is a list")
@@ -56,12 +56,12 @@ def run(args: argparse.Namespace) -> int:
     publication = _publication(args.against, args.model)
     checked = file_check.check_file(args.file, publication, progress=sys.stderr.isatty())
     if not checked.faults:
-        print(f"{args.file} computes what the module computes, with differences up to {checked.largest:.3g}")
+        print(f"{args.file} computes the same results as the module, with differences up to {checked.largest:.3g}")
         return 0
     for fault in checked.faults:
         print(f"FAULT    {fault}")
-    print(checked.operator or "the first operator that differs is not known")
-    print(f"{args.file} does not compute what the module computes")
+    print(checked.operator or "the first operator with a different result is not known")
+    print(f"{args.file} does not compute the same results as the module")
     return 1
 
 

@@ -29,10 +29,11 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ExportError, ArtifactError, CheckpointError, OSError)
 
 _EPILOG = """\
-A publication is a module with the description of its tensors (rnnserve.export.Publication). FILE.py:NAME is one, a
-list of them, or a function that returns either. Each module is exported to ONNX and TorchScript, and both are compared
-with the module itself; --table shows the differences. If they agree, the export is published as the model's next
-version. A published version never changes. An export that equals the newest version isn't published again.
+A publication is a module with specs of its inputs and outputs (rnnserve.export.Publication). FILE.py:NAME is a
+publication, a list of publications, or a function that returns either. The command exports each module to ONNX and
+TorchScript, and compares both with the module itself; --table shows the differences. If they agree, it publishes the
+export as the model's next version. A published version never changes. If an export equals the newest version, the
+command doesn't publish it again.
 
 examples:
   rnnserve export
@@ -56,10 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=Path("checkpoints"),
         metavar="DIR",
-        help="folder that `rnnserve train` has written (default %(default)s)",
+        help="folder with checkpoints from `rnnserve train` (default %(default)s)",
     )
     add_repository(parser)
-    parser.add_argument("--table", action="store_true", help="print the differences of results by tensor and length")
+    parser.add_argument(
+        "--table", action="store_true", help="print the differences between results by tensor and length"
+    )
     add_sign_arguments(parser)
 
 
@@ -102,7 +105,7 @@ def _names_in(checkpoints: Path) -> list[str]:
     if checkpoints.is_dir():
         names = sorted(path.name for path in checkpoints.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not names:
-        raise ExportError(f"there are no checkpoints in {checkpoints}; `rnnserve train` makes them")
+        raise ExportError(f"there are no checkpoints in {checkpoints}; create them with `rnnserve train`")
     return names
 
 
@@ -114,11 +117,11 @@ def _lines(done: "ExportResult", args: argparse.Namespace) -> Iterator[str]:
     yield from batching_lines(done)
     yield from (f"warning: {line}" for line in done.manifest.parity.non_finite)
     if done.unscripted:
-        yield f"there is no model.pt: {done.unscripted}"
+        yield f"model.pt was left out: {done.unscripted}"
     if done.unlowered:
-        yield f"there is no model.scan.onnx: {done.unlowered}"
+        yield f"model.scan.onnx was left out: {done.unlowered}"
     yield from (
-        f'input "{tensor.name}" has to be sent: {tensor.required_because}'
+        f'input "{tensor.name}" is required: {tensor.required_because}'
         for tensor in done.manifest.inputs
         if tensor.required_because
     )

@@ -25,10 +25,10 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ExportError, ArtifactError, OSError)
 
 _EPILOG = """\
-There is no module to compare the file with, so the version is marked "adopted: not compared with its framework", and
-`rnnserve serve` serves it only with --allow-unproven. If you have the module, use `rnnserve export`, or at least
-`rnnserve check`. The command still tries which requests may share a batch, and records results that servers reproduce
-before they serve.
+The command has no module to compare the file with. It therefore marks the version "adopted: not compared with its
+framework", and `rnnserve serve` serves it only with --allow-unproven. If you have the module, use `rnnserve export`, or
+at least `rnnserve check`. The command still tests which requests can share a batch. It also records results, which
+servers reproduce before they serve.
 
 Axes whose names begin with "batch" are the batch axis; every other dynamic axis is a sequence axis. An INT64 or INT32
 input (batch,) with "len" in its name holds the lengths of the only sequence axis. Inputs X_0 and outputs X_n of equal
@@ -64,10 +64,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--fold",
         default="",
         metavar="AXIS",
-        help="the file takes one step: run it over all steps of a sequence, whose axis gets this name",
+        help="run a file that computes one step over all steps of a sequence, and give the sequence axis this name",
     )
     add_former_timeout(parser)
-    parser.add_argument("--samples", type=Path, metavar="SAMPLES.npz", help="real inputs, and expected outputs")
+    parser.add_argument("--samples", type=Path, metavar="SAMPLES.npz", help="real inputs with expected outputs")
     add_repository(parser)
     add_sign_arguments(parser)
 
@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     seal = read_seal(args)
 
     # torch takes seconds to import, so cheap checks come first
-    from rnnserve.export.adoption import Roles, adopt
-    from rnnserve.export.adoption.samples import read_samples
+    from rnnserve.export.onnx_import import Roles, import_onnx
+    from rnnserve.export.onnx_import.samples import read_samples
 
     roles = Roles(
         axes=dict(args.axis),
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
         overlaps=dict(args.overlap),
     )
     samples = read_samples(args.samples) if args.samples else ()
-    done = adopt(args.file, args.name, args.repository, roles, samples, seal)
+    done = import_onnx(args.file, args.name, args.repository, roles, samples, seal)
     lines = [*_tensors("input", done.manifest.inputs), *_tensors("output", done.manifest.outputs)]
     lines += [*batching_lines(done), *done.manifest.parity.checks, *published_lines(done, args)]
     print("\n".join([*lines, "`rnnserve serve --allow-unproven` serves it"]))
@@ -117,21 +117,21 @@ def _tensors(kind: str, tensors: Sequence[manifest_pb2.Tensor]) -> Iterator[str]
 def _pair(text: str) -> tuple[str, str]:
     left, sign, right = text.partition("=")
     if not (left and sign and right):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=NAME")
+        raise argparse.ArgumentTypeError(f"{text!r} does not have the form NAME=NAME")
     return left, right
 
 
 def _axis(text: str) -> tuple[tuple[str, int], str]:
     tensor, dot, at = (place := _pair(text))[0].rpartition(".")
     if not (tensor and dot and at.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form TENSOR.AT=NAME, such as input.0=batch")
+        raise argparse.ArgumentTypeError(f"{text!r} does not have the form TENSOR.AT=NAME, such as input.0=batch")
     return (tensor, int(at)), place[1]
 
 
 def _overlap(text: str) -> tuple[str, tuple[int, int]]:
     name, count = _pair(text)
     if not count.isdecimal() or int(count) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form INPUT=VALUES, such as input=64")
+        raise argparse.ArgumentTypeError(f"{text!r} does not have the form INPUT=VALUES, such as input=64")
     tensor, dot, at = name.rpartition(".")
     return (tensor, (int(at), int(count))) if dot and at.isdecimal() else (name, (-1, int(count)))
 
@@ -151,7 +151,7 @@ def _range(text: str) -> tuple[str, tuple[int, int]]:
     except ValueError:
         found = (1, 0)
     if found[0] > found[1]:
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=LOW:HIGH")
+        raise argparse.ArgumentTypeError(f"{text!r} does not have the form NAME=LOW:HIGH")
     return name, found
 
 
@@ -159,31 +159,31 @@ _REPEATED = {
     "--axis": (
         _axis,
         "TENSOR.AT=NAME",
-        "name an axis by its position, such as input.0=batch (may be repeated, as all such options)",
+        "name an axis by its position, such as input.0=batch (you can repeat this and the following options)",
     ),
-    "--lengths": (_pair, "INPUT=AXIS", "an input that tells how many steps of a sequence axis each row has"),
-    "--state": (_pair, "OUTPUT=INPUT", "an output continues as an input"),
+    "--lengths": (_pair, "INPUT=AXIS", "an input with the number of steps of each row along a sequence axis"),
+    "--state": (_pair, "OUTPUT=INPUT", "an output that is a state, and the input that continues it"),
     "--integers": (
         _range,
         "INPUT=LOW:HIGH",
-        "integers that an input takes, LOW to HIGH - 1 (default: as many as the embedding has rows)",
+        "integers that an input accepts, LOW to HIGH - 1 (default: the rows of the embedding)",
     ),
     "--size": (
         _size,
         "AXIS=LOW:HIGH",
-        "sizes that the model takes, LOW to HIGH, where that is less than any; AXIS=SIZE: always this size, as of "
-        "a chunk, which is no sequence",
+        "sizes that the model accepts (default: all); AXIS=SIZE fixes the size, for example of a chunk, and the axis "
+        "is no longer a sequence",
     ),
     "--constant": (
         _pair,
         "INPUT=VALUE",
-        "the value of an input that is the same for all requests, such as sr=16000",
+        "the value of an input for all requests, such as sr=16000",
     ),
     "--overlap": (
         _overlap,
         "INPUT=VALUES",
-        "with --fold, so many values at the end of a step also begin the next one, and requests leave them out; "
-        "INPUT.AT=VALUES for another axis than the last",
+        "with --fold: the number of values at the end of a step that also begin the next step; requests leave them "
+        "out. INPUT.AT=VALUES: along another axis than the last",
     ),
 }
 """Options that may be repeated: how they are read, and their help."""

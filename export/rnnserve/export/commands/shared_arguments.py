@@ -37,7 +37,9 @@ class _Former(argparse.Action):
 
 def add_repository(parser: argparse.ArgumentParser) -> None:
     """Declare `--repository`."""
-    said = "sequences may be sent in parts without it; for states in the interface, return them from forward"
+    said = (
+        "clients can send sequences in parts without it; to have states as inputs and outputs, return them from forward"
+    )
     parser.add_argument("--expose-states", action=_Former, nargs=0, const=said, help=argparse.SUPPRESS)
     parser.add_argument(
         "--repository",
@@ -50,7 +52,7 @@ def add_repository(parser: argparse.ArgumentParser) -> None:
 
 def add_former_timeout(parser: argparse.ArgumentParser) -> None:
     """Declare the removed `--timeout`."""
-    said = "the file runs in the command itself, which you can end with Ctrl-C"
+    said = "the command now runs the file itself, and Ctrl-C ends it"
     parser.add_argument("--timeout", action=_Former, nargs="?", const=said, help=argparse.SUPPRESS)
 
 
@@ -60,11 +62,14 @@ def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
         "--sign-key",
         type=Path,
         metavar="FILE",
-        help="sign what is published, as `rnnserve sign` does: private key in PEM, of the elliptic curve P-256 or "
+        help="sign the published version, as `rnnserve sign` does: private key in PEM, on the elliptic curve P-256 or "
         "P-384",
     )
     parser.add_argument(
-        "--sign-key-password-file", type=Path, metavar="FILE", help="file with that key's password in its first line"
+        "--sign-key-password-file",
+        type=Path,
+        metavar="FILE",
+        help="file with the password of that key in its first line",
     )
 
 
@@ -79,7 +84,7 @@ def check_repository(repository: Path) -> None:
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
-        what = "is a file" if folder == repository else f"cannot be made, since {folder} is a file"
+        what = "is a file" if folder == repository else f"cannot be created, because {folder} is a file"
         raise ExportError(f"the repository {repository} {what}; expected a folder. Nothing was published")
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -95,7 +100,9 @@ def check_file(path: Path) -> None:
     if not path.exists():
         raise WrongArguments(f"there is no file {path}{similar_path(path)}")
     if not path.is_file():
-        raise WrongArguments(f"{path} is not a file; expected an ONNX file" if path.is_dir() else f"{path} is no file")
+        raise WrongArguments(
+            f"{path} is not a file; expected an ONNX file" if path.is_dir() else f"{path} is not a file"
+        )
     try:
         with path.open("rb") as file:
             if not file.read(1):
@@ -108,8 +115,8 @@ def check_checkpoint(folder: Path) -> None:
     """Check that the folder contains a checkpoint."""
     if not folder.is_dir():
         raise WrongArguments(
-            f"there is no checkpoint {folder}: `rnnserve train` writes checkpoints, and FILE.py:NAME names a module of "
-            f"your own{similar_path(folder)}"
+            f"there is no checkpoint {folder}. Create checkpoints with `rnnserve train`, or name your own module as "
+            f"FILE.py:NAME{similar_path(folder)}"
         )
 
 

@@ -18,10 +18,10 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ExportError, ArtifactError, OSError)
 
 _EPILOG = """\
-Each version is verified from its own files, without the checkpoint. The command checks the digests, compares
+The command verifies each version from its own files, without the checkpoint. It checks the digests, compares
 config.pbtxt and the manifest with the ONNX graphs, and reproduces the golden results with onnxruntime and TorchScript.
-Then it repeats the comparison of eager PyTorch, TorchScript and ONNX that was made at publication. It prints one line
-for a version that passes, and every check of a version that fails.
+Then it compares eager PyTorch, TorchScript and ONNX again, as at publication. It prints one line for a version that
+passes, and every check of a version that fails.
 
 examples:
   rnnserve verify repository
@@ -33,12 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
+    parser.add_argument("repository", type=Path, metavar="REPOSITORY", help="repository, the folder with the models")
     parser.add_argument(
-        "repository", type=Path, metavar="REPOSITORY", help="folder with the models, as `rnnserve export` fills it"
+        "models", metavar="MODEL", nargs="*", help="a model in the repository (default: every version of all models)"
     )
-    parser.add_argument("models", metavar="MODEL", nargs="*", help="a model in it (default: all, every version)")
     parser.add_argument(
-        "--table", action="store_true", help="print every check, and the differences of results by tensor and length"
+        "--table",
+        action="store_true",
+        help="print every check, and the differences between results by tensor and length",
     )
 
 

@@ -62,7 +62,7 @@ class CallReader:
             if not isinstance(parameter.value, Fixed):
                 self._describe(parameter)
         if not self._described:
-            raise WrongArguments("inputs describes no tensor; a model takes one at least")
+            raise WrongArguments("inputs describes no tensor; expected at least one")
         self.inputs = self._model_inputs()
         self._kinds = self._kinds_of_groups()
 
@@ -113,8 +113,8 @@ class CallReader:
             name = "lengths" if len(axes) == 1 else f"{axis}_lengths"
             if name in inputs:
                 raise WrongArguments(
-                    f'inputs describes "{name}", and the model needs an input of this name for the lengths of '
-                    f'"{axis}": describe it as Lengths("{axis}"), or name it otherwise'
+                    f'inputs describes "{name}", but the model needs an input of this name for the lengths of '
+                    f'"{axis}": describe it as Lengths("{axis}"), or give it another name'
                 )
             inputs[name] = Lengths(axis)
         return inputs
@@ -205,8 +205,8 @@ def _axis(name: str, what: Any) -> str:  # noqa: ANN401 - the description of a d
     axes = [axis for axis, size in what.axes if size == DYNAMIC and axis != BATCH]
     if len(axes) != 1 or BATCH not in dict(what.axes):
         raise WrongArguments(
-            f'inputs["{name}"] has a padding id, and the axes {[axis for axis, _ in what.axes]}; expected "{BATCH}" '
-            "and one dynamic axis besides, along which rows are padded"
+            f'inputs["{name}"] has a padding id and the axes {[axis for axis, _ in what.axes]}; expected "{BATCH}" '
+            "and one dynamic axis, along which rows are padded"
         )
     return str(axes[0])
 
@@ -285,14 +285,14 @@ def _check_names(
             )
     twice = [name for name in constants if name in inputs]
     if twice:
-        raise WrongArguments(f'"{twice[0]}" is among inputs and among constants; a parameter is one of them')
+        raise WrongArguments(f'"{twice[0]}" is in both inputs and constants; name each parameter in only one of them')
     further = [name for name in (*inputs, *constants) if name not in named]
     unknown = further if _ANY not in kinds else [name for name in further if name in constants]
     if unknown and _ANY_KEYWORD not in kinds:
         name = next((each for each in unknown if each in constants), unknown[0])
         where, hint = ("constants", "") if name in constants else ("inputs", _several_in_one(inputs, named))
         raise WrongArguments(
-            f'{where} names "{name}", which is no parameter of {type(module).__name__}.forward; it has '
+            f'{where} names "{name}", which is not a parameter of {type(module).__name__}.forward; it has '
             f"{', '.join(named) or 'none'}{hint}"
         )
     expected = [*named, *(name for name in further if name in inputs)]
@@ -309,5 +309,6 @@ def _several_in_one(inputs: InputDescriptions, named: Sequence[str]) -> str:
         return ""
     tensors = ", ".join(f'"{name}": Floats(…)' for name in further[:2])
     return (
-        f'. One that takes several tensors, as a tuple or a dict, is described by a dict: "{left[-1]}": {{{tensors}}}'
+        f'. If a parameter takes several tensors, as a tuple or a dict, describe it with a dict: "{left[-1]}": '
+        f"{{{tensors}}}"
     )

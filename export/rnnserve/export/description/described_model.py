@@ -67,10 +67,12 @@ def describe_model(publication: Publication) -> DescribedModel:
     sizes = check_inputs(inputs, publication.sizes)
     given = read.outputs
     if isinstance(given, str) or not given or len(set(given)) != len(given):
-        raise WrongArguments(f"outputs is {given!r}; expected the name of each tensor that forward returns, each once")
+        raise WrongArguments(f"outputs is {given!r}; expected a different name for each tensor that forward returns")
     both = [name for name in given if name in described]
     if both:
-        raise WrongArguments(f'"{both[0]}" names an input and an output; name the output otherwise, "{both[0]}_n"')
+        raise WrongArguments(
+            f'"{both[0]}" names an input and an output; give the output another name, such as "{both[0]}_n"'
+        )
     _check_numbers(module)
     with evaluating(flat), _naming_kept_states(flat, inputs, sizes):
         refuse_padding_alone(Trial(flat.run, inputs, sizes), described)
@@ -127,8 +129,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def _unwrapped(module: nn.Module) -> nn.Module:
     if isinstance(module, torch.jit.ScriptModule):
         raise UnsupportedModule(
-            "the module is a TorchScript module, which has no Python code to export; publish the nn.Module that was "
-            "scripted"
+            "the module is a TorchScript module, which has no Python code to export. Publish the original nn.Module"
         )
     if not isinstance(module, nn.Module):
         raise WrongArguments(f"publish got a {type(module).__name__}; expected an nn.Module")
@@ -140,7 +141,7 @@ def _unwrapped(module: nn.Module) -> nn.Module:
             raise UnsupportedModule(f"the module's {name} is on {tensor.device}; publish module.cpu()")
         if tensor.dtype == torch.bfloat16:
             raise UnsupportedModule(
-                f"the module's {name} is bfloat16, which the Open Inference Protocol does not have; publish "
+                f"the module's {name} is bfloat16, which the Open Inference Protocol does not support. Publish "
                 "module.float(), which holds the same weights"
             )
     return module
@@ -150,7 +151,7 @@ def _check_numbers(module: nn.Module) -> None:
     """Check that no weight is NaN, a sign of diverged training. Infinities are allowed, because masks use them."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if torch.isnan(tensor.to_dense()).any():
-            raise WrongArguments(f"the module's {name} holds NaN, so its results do, too; has training diverged?")
+            raise WrongArguments(f"the module's {name} holds NaN, so the results would be NaN. Has training diverged?")
 
 
 def _compute(module: FlatModule, arrays: Arrays, *, allow_non_finite: bool) -> Arrays:
@@ -160,14 +161,14 @@ def _compute(module: FlatModule, arrays: Arrays, *, allow_non_finite: bool) -> A
         raise
     except Exception as error:  # whatever the user's module raises
         raise WrongArguments(
-            f"forward does not take inputs as described, {describe_arrays(arrays)}: {type(error).__name__}: "
+            f"forward does not accept the described inputs, {describe_arrays(arrays)}: {type(error).__name__}: "
             f"{str(error).rstrip('.')}{bounds_in_words(arrays) if isinstance(error, IndexError) else ''}"
         ) from error
     for name, array in results.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all() and not allow_non_finite:
             raise UnsupportedModule(
-                f'output "{name}" holds values that are not finite, of which no distance can be proven'
-                f"{non_finite_advice(module, arrays)}"
+                f'output "{name}" holds values that are not finite, so the results cannot be '
+                f"compared{non_finite_advice(module, arrays)}"
             )
     return results
 

@@ -59,7 +59,7 @@ def describe_outputs(trial: Trial, given: Sequence[str] | Mapping[str, InputDesc
         first = runs[0][1][name]
         datatype = datatype_of(first.dtype)
         if datatype is None:
-            raise UnsupportedModule(f'output "{name}" is {first.dtype}; models give booleans, integers and floats')
+            raise UnsupportedModule(f'output "{name}" is {first.dtype}; expected booleans, integers or floats')
         shapes = [results[name].shape for _, results in runs]
         other = next((shape for shape in shapes if len(shape) != first.ndim), None)
         if other is not None:
@@ -75,10 +75,9 @@ def describe_outputs(trial: Trial, given: Sequence[str] | Mapping[str, InputDesc
                 tensor.derived_axes.add(name=f"axis {at}")
         if axis_of(tensor, BATCH) is None:
             raise UnsupportedModule(
-                f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so it could not be '
-                "divided among requests; return a row of it for each row of the inputs. Every result of forward is an "
-                "output: publish a module around this one to return fewer."
-                f"{_swapped(first.shape, runs[0][0])}"
+                f'output "{name}" of shape {list(first.shape)} has no axis as large as the batch, so the server could '
+                "not divide it among requests. Return one row for each row of the inputs. To return fewer outputs, "
+                f"publish a module around this one.{_swapped(first.shape, runs[0][0])}"
             )
         if isinstance(given, Mapping):
             _name_axes(tensor, given[name])
@@ -101,9 +100,9 @@ def settle_by_runs(trial: Trial, outputs: Tensors) -> None:
             if rule is None:
                 shown = ", ".join(f"{size_at(probe)} for {probe}" for probe in probes)
                 raise UnsupportedModule(
-                    f'axis {at} of output "{tensor.name}" is {shown}: neither fixed, nor as large as an axis of the '
-                    "inputs, nor (a * size + b) // c of one, so the server could not divide it among requests. "
-                    f"{OTHER_SIZES}"
+                    f'axis {at} of output "{tensor.name}" is {shown}, so the server could not divide it among '
+                    "requests. Expected a fixed size, the size of an input axis, or (a * size + b) // c of an input "
+                    f"axis. {OTHER_SIZES}"
                 )
             rules[at] = rule
         put_rules(tensor, rules)
@@ -153,14 +152,14 @@ def _check_shape(tensor: manifest_pb2.Tensor, shape: tuple[int, ...], sizes: Map
         if rule.size(least) == 0:
             least = next((size for size in range(least, 2 * least + rule.divide) if rule.size(size)), least)
             raise UnsupportedModule(
-                f'output "{tensor.name}" has shape {list(shape)} for {steps}: none of its values is left. '
-                f'{OTHER_SIZES}; or say that requests have more, sizes={{"{derived.of}": ({least}, …)}}'
+                f'output "{tensor.name}" has shape {list(shape)} for {steps}: it has no values left. {OTHER_SIZES}. '
+                f'If requests always have more steps, add sizes={{"{derived.of}": ({least}, …)}}'
             )
     if shape == expected:
         return
     at = next((at for at, (one, other) in enumerate(zip(shape, expected, strict=False)) if one != other), 0)
     raise UnsupportedModule(
-        f'axis {at} of output "{tensor.name}" is {tensor.axes[at].name} where other sizes were tried, but its shape is '
+        f'axis {at} of output "{tensor.name}" is {tensor.axes[at].name} at the other tried sizes, but its shape is '
         f"{list(shape)} for {steps}; expected {list(expected)}. {OTHER_SIZES}"
     )
 
@@ -215,7 +214,7 @@ def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None
     )
     if not fits or DTYPES[tensor.datatype] != described.dtype:
         raise WrongArguments(
-            f'outputs["{tensor.name}"] describes {described.dtype} {expected}; forward gives '
+            f'outputs["{tensor.name}"] describes {described.dtype} {expected}; forward returns '
             f"{DTYPES[tensor.datatype]} {found}"
         )
     for axis, (name, _) in zip(tensor.axes, described.axes, strict=True):

@@ -77,28 +77,30 @@ def _check_axes(inputs: Tensors) -> None:
     axes = sequence_axes(inputs)
     if not any(axis_of(tensor, BATCH) is not None for tensor in inputs):
         raise WrongArguments(
-            f'no input has the axis "{BATCH}", so requests could not share a run. PyTorch\'s cells, layers and most '
-            f'operators take rows as well as one alone: describe each input with "{BATCH}", Floats("{BATCH}", 3), and '
-            "the module gives a row of its results for each"
+            f'no input has the axis "{BATCH}", so requests could not share a batch. '
+            "PyTorch's cells, layers and most operators accept one row or many. Describe each input with "
+            f'"{BATCH}", Floats("{BATCH}", 3), and return one row of results for each row'
         )
     for tensor in inputs:
         if axis_of(tensor, BATCH) is None:
             raise WrongArguments(
-                f'input "{tensor.name}" has no axis "{BATCH}", so requests could not share a run; give it one. If it '
-                f'is the same in every request, leave it out of inputs: constants={{"{tensor.name}": …}}. If forward '
-                "takes one row at a time, call it for each with rnnserve.export.scan"
+                f'input "{tensor.name}" has no axis "{BATCH}", so requests could not share a batch. Give it a batch '
+                "axis. If its value is the same in every request, make it a constant instead: "
+                f'constants={{"{tensor.name}": …}}. If forward takes one row at a time, call it for each row with '
+                "rnnserve.export.scan"
             )
         if tensor.lengths_of and tensor.lengths_of not in axes:
             raise WrongArguments(
-                f'input "{tensor.name}" holds lengths of "{tensor.lengths_of}", which is no dynamic axis; there are '
-                f"{', '.join(axes) or 'none'}" + (f'. Write Lengths("{axes[0]}")' if len(axes) == 1 else "")
+                f'input "{tensor.name}" holds lengths of "{tensor.lengths_of}", which is not a dynamic axis; the '
+                f"dynamic axes are {', '.join(axes) or 'none'}"
+                + (f'. Write Lengths("{axes[0]}")' if len(axes) == 1 else "")
             )
     twice = [axis for axis in axes if axis in fixed]
     if twice:
-        raise WrongArguments(f'the axis "{twice[0]}" is dynamic in one input and fixed in another; use two names')
+        raise WrongArguments(f'the axis "{twice[0]}" is dynamic in one input and fixed in another. Use two names')
     lengths = [tensor.lengths_of for tensor in inputs if tensor.lengths_of]
     if len(set(lengths)) != len(lengths):
-        raise WrongArguments(f"two inputs hold the lengths of one axis: {', '.join(lengths)}")
+        raise WrongArguments(f"two inputs hold the lengths of the same axis: {', '.join(lengths)}")
 
 
 def _limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
@@ -113,16 +115,16 @@ def _limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
                 f'sizes["{name}"] is {bounds}; expected the smallest and the largest size, both at least 1'
             )
         if name == BATCH and bounds[0] == bounds[1]:
-            raise WrongArguments(f'sizes["{BATCH}"] is {bounds}, one size alone: {_one_batch(bounds[0])}')
+            raise WrongArguments(f'sizes["{BATCH}"] is {bounds}, a single size: {_one_batch(bounds[0])}')
         for axis in (axis for tensor in inputs for axis in tensor.axes if axis.name == name and axis.size == DYNAMIC):
             axis.smallest, axis.largest = bounds
 
 
 def _one_batch(size: int) -> str:
     return (
-        "which axis of an output has its rows shows only where their number changes. If the module takes other numbers "
-        f'of rows, say so: sizes={{"{BATCH}": ({size}, {size + 7})}}; each request is run alone then. If it takes '
-        f"exactly {size}, as code with x[0] or squeeze() does, let it work on every row: x[:, …], squeeze(dim)"
+        "the export finds the batch axis of each output by changing the number of rows. If the module accepts other "
+        f'numbers of rows, add sizes={{"{BATCH}": ({size}, {size + 7})}}; then each request runs alone. If it accepts '
+        f"exactly {size}, for example because of x[0] or squeeze(), make it work on every row: x[:, …], squeeze(dim)"
     )
 
 
@@ -137,22 +139,21 @@ def check_states(states: Mapping[str, str], inputs: Tensors, outputs: Tensors) -
         output, input = known[final], by_name[initial]
         if [axis.size for axis in output.axes] != [axis.size for axis in input.axes]:
             raise WrongArguments(
-                f'states: "{final}" continues as "{initial}", but has axes {[a.size for a in output.axes]} where the '
-                "input has "
-                f"{[a.size for a in input.axes]}"
+                f'states: "{final}" continues as "{initial}", but has the axes {[a.size for a in output.axes]}, and '
+                f"the input has {[a.size for a in input.axes]}"
             )
         for at, (axis, of_input) in enumerate(zip(output.axes, input.axes, strict=True)):
             if axis.size == DYNAMIC and axis.name != of_input.name:
                 raise WrongArguments(
                     f'states: "{final}" continues as "{initial}", but its axis {at} is not as large as the input\'s, '
-                    f'"{of_input.name}": a state keeps its size. Give a cache that grows a fixed one, such as that of '
-                    "its last steps, or do not call it a state: then each request sends its own"
+                    f'"{of_input.name}". A state must keep its size. Give a growing cache a fixed size, for example '
+                    "its last steps. Or leave it out of states, and each request sends its own"
                 )
         output.continues_as = initial
         for axis, of_input in zip(output.axes, input.axes, strict=True):
             axis.name = of_input.name
     if len(set(states.values())) != len(states):
-        raise WrongArguments(f"states: two outputs continue as one input: {dict(states)}")
+        raise WrongArguments(f"states: two outputs continue as the same input: {dict(states)}")
 
 
 def name_classes(labels: Sequence[str], outputs: Tensors) -> None:
@@ -194,7 +195,7 @@ def complete_sample(
         if tensor.name not in arrays:
             if tensor.default == manifest_pb2.DEFAULT_REQUIRED:
                 why = tensor.required_because or "it is neither a state nor lengths"
-                raise WrongArguments(f'samples[{number}] has no "{tensor.name}", which may not be left out: {why}')
+                raise WrongArguments(f'samples[{number}] has no "{tensor.name}", which is required: {why}')
             arrays[tensor.name] = fill_left_out([tensor], {}, defaults, sizes)[tensor.name]
         array, expected = arrays[tensor.name], shape_of(tensor, sizes)
         if array.shape != expected:
@@ -216,7 +217,7 @@ def _cast(what: str, given: npt.NDArray[Any], tensor: manifest_pb2.Tensor) -> np
     if not np.array_equal(cast, given) and not (given.dtype.kind == dtype.kind == "f"):
         raise WrongArguments(f"{what} is {given.dtype}; expected {dtype}")
     if cast.dtype.kind == "f" and not np.isfinite(cast).all():
-        raise WrongArguments(f"{what} has a value that is not finite")
+        raise WrongArguments(f"{what} has a value that is not finite; expected finite numbers")
     low, high = tensor.integers.low, tensor.integers.high
     if tensor.HasField("integers") and not ((cast >= low) & (cast < high)).all():
         raise WrongArguments(f"{what} has a value outside {low}..{high - 1}")
@@ -229,8 +230,8 @@ def read_initial_values(described: Mapping[str, InputDescription], states: Colle
     no_states = [name for name in given if name not in states]
     if no_states:
         raise WrongArguments(
-            f'inputs["{no_states[0]}"] has initial=, but is no state; states={{"…": "{no_states[0]}"}} says which '
-            "output it continues"
+            f'inputs["{no_states[0]}"] has initial=, but is not a state. Name the output that it continues: '
+            f'states={{"…": "{no_states[0]}"}}'
         )
     return {name: _of_one_row(name, what) for name, what in given.items()}
 
@@ -245,7 +246,7 @@ def _of_one_row(name: str, what: InputDescription) -> npt.NDArray[Any]:
     except ValueError as error:
         raise WrongArguments(
             f'inputs["{name}"] has initial= of shape {list(array.shape)}; expected {list(shape)}, '
-            f"({', '.join(axis for axis, _ in what.axes)}): one row, which is the same for every sequence"
+            f"({', '.join(axis for axis, _ in what.axes)}): one row, shared by all sequences"
         ) from error
     if array.dtype.kind not in "biuf":
         raise WrongArguments(f"{said}; expected a number or an array of numbers")

@@ -46,18 +46,18 @@ _ROUNDING = 64 * 2.0**-23  # relative: reordering the same operations over a few
 _ROWS, _STEPS = 3, 6  # of the trial of lengths, as far as the module takes them
 
 _FOR_ONE_ROW = (
-    "It takes two rows, and a request may have one. Does it normalise over the batch? BatchNorm in evaluation mode "
-    "uses its running statistics, unless it has track_running_stats=False. If one row is too few, say so: "
+    "It accepts two rows, but a request may have one. Does it normalize over the batch? BatchNorm in evaluation mode "
+    "uses its running statistics, except with track_running_stats=False. If the module needs several rows, add "
     'sizes={"batch": (2, …)}'
 )
 _AS_LONGEST = (
-    "It has as many steps as the longest row, and needs those of the input: let a loop run over all of them, "
-    "x.size(1), and where pad_packed_sequence gives it, pass total_length=x.size(1)"
+    "It has as many steps as the longest row, but needs as many as the input. Let loops run over all steps, "
+    "x.size(1), and pass total_length=x.size(1) to pad_packed_sequence"
 )
-_UNSORTED = " Rows of a request come in any order: pass enforce_sorted=False to pack_padded_sequence, which is exported"
+_UNSORTED = " The rows of a request can come in any order. Pass enforce_sorted=False to pack_padded_sequence"
 _VALUES_DECIDE = (
-    "Values decide its size: give as many steps for all values, and the number of steps of each row, (batch,), as "
-    "another output"
+    "Its size depends on values. Return the same number of steps for all values, and the number of valid steps of "
+    "each row, (batch,), as another output"
 )
 
 
@@ -117,8 +117,8 @@ def bounds_in_words(arrays: Arrays) -> str:
     """Return advice after an IndexError, with the drawn integers: a table may have fewer entries or positions."""
     drawn = [f'"{name}" up to {array.max()}' for name, array in arrays.items() if array.dtype.kind in "iu"]
     return (
-        f"; it got {', '.join(drawn) or 'no integers'}: is high more than an embedding has entries? Or does the module "
-        'take fewer steps: sizes={"sequence": (1, …)}?'
+        f"; it got {', '.join(drawn) or 'no integers'}. Is high more than the number of embeddings? Or does the "
+        'module accept only fewer steps? Then bound them: sizes={"sequence": (1, …)}'
     )
 
 
@@ -129,7 +129,7 @@ def try_forward(trial: Trial, outputs: Tensors) -> int:
         advice = sizes_taken(trial, smallest)
         if smallest[BATCH] == 1 < trial.sizes[BATCH][1] and trial.error({**smallest, BATCH: 2}) is None:
             advice = _FOR_ONE_ROW
-        advice = advice or "Name the sizes that it takes: sizes={axis: (smallest, largest)}"
+        advice = advice or "Name the sizes that it accepts: sizes={axis: (smallest, largest)}"
         raise _raised(error, trial, smallest, advice) from error
     for axis, (_, high) in trial.sizes.items():
         _try_largest(trial, axis, high)
@@ -148,7 +148,7 @@ def _try_largest(trial: Trial, axis: str, largest: int) -> None:
         return
     taken, refused = _limit(trial, smallest, axis, smallest[axis], largest)
     error = trial.error({**smallest, axis: refused})
-    advice = f'It takes {taken} at most. Say so: sizes={{"{axis}": ({smallest[axis]}, {taken})}}'
+    advice = f'It accepts at most {taken}. Add sizes={{"{axis}": ({smallest[axis]}, {taken})}}'
     raise _raised(error, trial, {**smallest, axis: refused}, advice) from error
 
 
@@ -187,7 +187,7 @@ def sizes_taken(trial: Trial, refused: _Sizes) -> str:
         most = size_limits(trial.inputs)[axis][1]
         if trial.error({**refused, axis: most or LONGEST}) is None:
             enough, _ = _limit(trial, refused, axis, most or LONGEST, refused[axis])
-            return f'It takes {enough} of "{axis}" at least. Say so: sizes={{"{axis}": ({enough}, {most or "…"})}}'
+            return f'It needs at least {enough} of "{axis}". Add sizes={{"{axis}": ({enough}, {most or "…"})}}'
     return ""
 
 
@@ -222,7 +222,7 @@ def _try_lengths(trial: Trial, outputs: Tensors) -> None:
         fewer = [axis for axis, size in zip(tensor.axes, shape, strict=False) if size < sizes.get(axis.name, axis.size)]
         is_of_values = len(shape) == len(tensor.axes) and not any(axis.name in sizes for axis in fewer)
         raise WrongArguments(
-            f'output "{tensor.name}" has shape {list(shape)} where all rows are shorter than the input; expected '
+            f'output "{tensor.name}" has shape {list(shape)} if all rows are shorter than the input; expected '
             f"{list(expected)}, ({', '.join(axis.name for axis in tensor.axes)}). "
             f"{_VALUES_DECIDE if is_of_values else _AS_LONGEST}"
         )

@@ -85,11 +85,13 @@ def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputD
             raise WrongArguments(f'state_attributes names "{path}", but the module has no "{owner}"') from error
         if isinstance(held, nn.Parameter | nn.Module):
             raise WrongArguments(
-                f'state_attributes names "{path}", which is a {type(held).__name__}; a state is a tensor, a buffer, or '
+                f'state_attributes names "{path}", which is a {type(held).__name__}; expected a tensor, a buffer, or '
                 "a tree of tensors that forward replaces or writes to"
             )
         if path in publication.inputs or f"{path}_n" in publication.outputs:
-            raise WrongArguments(f'the attribute "{path}" becomes the input "{path}" and the output "{path}_n": rename')
+            raise WrongArguments(
+                f'the attribute "{path}" becomes the input "{path}" and the output "{path}_n". Rename one of them'
+            )
     return attributes
 
 
@@ -170,8 +172,8 @@ class _StateReader:
         names = ", ".join(self._said)
         if every:
             raise WrongArguments(
-                f"the example of {names} does not tell which axes have the rows: {len(every)} ways run. "
-                "Give an example of another number of rows, or a function of it: StateTree(lambda rows: …)"
+                f"the example of {names} does not show which axes hold the rows; {len(every)} choices work. Give an "
+                "example with another number of rows, or a function of the number of rows: StateTree(lambda rows: …)"
             )
         if isinstance(failed, WrongArguments):
             raise failed
@@ -193,7 +195,7 @@ class _StateReader:
     def _run(self, begin: Mapping[str, _Begin], rows: int, steps: int) -> _Run:
         """Run the module once, with this many rows and steps or the nearest number that it takes."""
         if not self._inputs:
-            raise WrongArguments("inputs describes states only; a model takes one other tensor at least")
+            raise WrongArguments("inputs describes only states; expected at least one other tensor")
         sizes = {
             axis: min(max(rows, low + rows - 2) if axis == BATCH else low + steps, high)
             for axis, (low, high) in check_inputs(self._inputs, self._sizes).items()
@@ -203,8 +205,8 @@ class _StateReader:
         for name in self._trees:
             if before[name] is None and (name,) not in self._flat.call.optional:
                 raise WrongArguments(
-                    f'forward needs "{name}": give an example of it, StateTree(module.init_state(1)), or a function '
-                    "of the number of rows, StateTree(lambda rows: …)"
+                    f'forward needs "{name}". Give an example, StateTree(module.init_state(1)), or a function of the '
+                    "number of rows, StateTree(lambda rows: …)"
                 )
         for name, tree in before.items():
             _check_whole(name, tree)
@@ -233,9 +235,9 @@ class _StateReader:
             return named
         if before is None or len(fitting) != 1:
             raise WrongArguments(
-                f'"{output}" is to continue "{name}", but what forward returns, {shown(result)}, has '
-                f"{0 if before is None else len(fitting)} parts of its structure, {shown(before)}: return it beside "
-                "the other outputs, in their order"
+                f'"{output}" should continue "{name}", but what forward returns, {shown(result)}, has '
+                f"{0 if before is None else len(fitting)} parts with its structure, {shown(before)}. Return it once "
+                "among the outputs, in their order"
             )
         return fitting[0]
 
@@ -257,8 +259,9 @@ class _StateReader:
         names = [name for name in outputs if name not in paths]
         if len(names) != len(others):
             raise WrongArguments(
-                f"outputs names {len(names)} tensors beside states, {names}, but forward gives {len(others)}, "
-                f"{', '.join('.'.join(path) for path in others)}; name each, nested ones in order"
+                f"outputs names {len(names)} tensors in addition to states, {names}, but forward returns "
+                f"{len(others)}, {', '.join('.'.join(path) for path in others)}; expected one name for each, with "
+                "nested tensors in order"
             )
         paths |= dict(zip(names, others, strict=True))
         return tuple(paths[name] for name in outputs)
@@ -267,9 +270,11 @@ class _StateReader:
 def _checked_outputs(publication: Publication, trees: Mapping[str, StateTree]) -> Outputs:
     outputs = publication.outputs
     if isinstance(outputs, str) or not all(isinstance(name, str) for name in outputs):
-        raise WrongArguments(f"outputs is {outputs!r}; expected the name of each tensor or state that forward returns")
+        raise WrongArguments(f"outputs is {outputs!r}; expected one name for each tensor or state that forward returns")
     if trees and isinstance(outputs, Mapping):
-        raise WrongArguments('outputs describes tensors; with a StateTree among the inputs, give names: ["y", "h_n"]')
+        raise WrongArguments(
+            'outputs describes tensors, but with a StateTree among the inputs it must list names: ["y", "h_n"]'
+        )
     for name in trees:
         finals = [final for final, initial in publication.states.items() if initial == name]
         if len(finals) != 1 or finals[0] not in outputs:
@@ -287,12 +292,12 @@ def _check_whole(name: str, tree: Tree) -> None:
         where = ".".join((name, *path))
         if leaf is None and tensors:
             raise WrongArguments(
-                f'the example of "{name}" has None at "{where}": give the tensor that a sequence begins with'
+                f'the example of "{name}" has None at "{where}". Give the tensor with which a sequence begins'
             )
         if isinstance(leaf, Tensor) and not leaf.numel():
             raise WrongArguments(
-                f'"{where}" of shape {list(leaf.shape)} has no values, so it is no state: let forward make it, and '
-                "leave it out of the example"
+                f'"{where}" of shape {list(leaf.shape)} has no values, so it is not a state. Leave it out of the '
+                "example, and let forward create it"
             )
 
 
@@ -325,7 +330,7 @@ def _own(
         return dict(found)
     one = found.get(path)
     if one is None or len(found) > 1:
-        raise WrongArguments(f'the attribute "{path}" holds a tree of tensors: describe it by StateTree()')
+        raise WrongArguments(f'the attribute "{path}" holds a tree of tensors. Describe it with StateTree()')
     if [size for _, size in one.axes] != [size for _, size in what.axes] or one.dtype != what.dtype:
         said, written = ([size if size != DYNAMIC else axis for axis, size in each.axes] for each in (what, one))
         raise WrongArguments(
@@ -345,9 +350,9 @@ def _beginnings(name: str, what: StateTree) -> list[_Begin]:
     places = [at for at in range(min(map(len, shapes))) if len({shape[at] for shape in shapes}) == 1]
     if not places:
         raise WrongArguments(
-            f'the example of "{name}" has no number of rows that each of its tensors has at the same axis: '
-            f"{', '.join(str(list(shape)) for shape in shapes)}. Keep a row of each tensor for each sequence, "
-            "or give a function of the number of rows: StateTree(lambda rows: …)"
+            f'the example of "{name}" must have the rows of all tensors at the same axis; the shapes are '
+            f"{', '.join(str(list(shape)) for shape in shapes)}. Keep one row of each tensor per sequence, or give a "
+            "function of the number of rows: StateTree(lambda rows: …)"
         )
     return [functools.partial(_with_rows, name, what, at) for at in places]
 
@@ -370,8 +375,8 @@ def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
     row = leaf.narrow(rows, 0, 1)
     if not torch.equal(row.expand_as(leaf), leaf):
         raise WrongArguments(
-            f'the example of "{where}" has other values in each row, so it is no beginning: give one, as init_state '
-            "does, or StateTree(example, initial=0), and reset a module that has run before"
+            f'the example of "{where}" has different values in each row, so it is not an initial state. Give the '
+            "initial state, as init_state does, or StateTree(example, initial=0). Reset a module that has run before"
         )
     return row
 
@@ -384,8 +389,8 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
         is_constant = leaf is not None and leaf is not MISSING and not isinstance(leaf, Tensor)
         if is_constant and path in first and not isinstance(first[path], Tensor) and first[path] != leaf:
             raise WrongArguments(
-                f'"{".".join((name, *path))}" is {leaf!r} before a call and {first[path]!r} after it: a graph takes '
-                "tensors only. Make it a tensor of integers with one number for each row, (batch,)"
+                f'"{".".join((name, *path))}" is {leaf!r} before a call and {first[path]!r} after it, but a graph '
+                "takes only tensors. Make it an integer tensor with one number for each row, (batch,)"
             )
     described: dict[str, InputDescription] = {}
 
@@ -394,14 +399,17 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
             return leaf
         where, found = ".".join((name, *path)), first.get(path)
         if not isinstance(found, Tensor):
-            raise WrongArguments(f'"{where}" is a tensor before a call, and none after it; a state keeps its structure')
+            raise WrongArguments(
+                f'"{where}" is a tensor before a call, but not after it. A state must keep its structure'
+            )
         before, one, other = (tuple(each.shape) for each in (found if begin is None else leaf, found, second[path]))
         rows = _rows_axis(where, before, one, other, (few.rows, more.rows))
         initial: Any = what.initial
         if begin is not None and initial is None:
             if leaf.dtype != found.dtype:
                 raise WrongArguments(
-                    f'"{where}" is {leaf.dtype} in the example and {found.dtype} after a call; a state keeps its dtype'
+                    f'"{where}" is {leaf.dtype} in the example and {found.dtype} after a call. A state must keep its '
+                    "dtype"
                 )
             initial = _first_row(where, leaf, rows).detach().numpy()
         axes = tuple((BATCH, DYNAMIC) if at == rows else (f"axis {at}", size) for at, size in enumerate(one))
@@ -412,7 +420,7 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
     tree = mapped(few.after[name] if begin is None else begin, slot)
     if not described:
         raise WrongArguments(
-            f'"{name}" holds no tensor after a call, so it is no state: what does forward write to it?'
+            f'"{name}" holds no tensor after a call, so it is not a state. What does forward write to it?'
         )
     return tree, described
 
@@ -424,13 +432,13 @@ def _rows_axis(where: str, before: _Shape, one: _Shape, other: _Shape, rows: tup
     if before != one or len(one) != len(other) or (of_rows and of_rows != differ):
         grown = (before, one) if before != one else (one, other)
         raise WrongArguments(
-            f'"{where}" grows: it is {list(grown[0])} before a call, or after a shorter one, and {list(grown[1])} '
-            "after it. A state keeps its size. Keep the last k steps, torch.cat([old, new], dim=1)[:, -k:], and mask "
-            "those before the first by a position that is a state, too"
+            f'"{where}" grows from {list(grown[0])} before a call, or after a shorter call, to {list(grown[1])}. A '
+            "state must keep its size. Keep the last k steps, torch.cat([old, new], dim=1)[:, -k:], and mask the "
+            "steps before the first one. For the mask, keep the position as a second state"
         )
     if len(of_rows) != 1:
         raise WrongArguments(
-            f'"{where}" has no axis of the rows: it is {list(one)} for {rows[0]} rows and {list(other)} for {rows[1]}. '
-            "Rows of a batch are independent sequences, so each needs a value of its own, (batch, …)"
+            f'"{where}" has no batch axis: its shape is {list(one)} for {rows[0]} rows and {list(other)} for '
+            f"{rows[1]}. The rows of a batch are independent sequences, so each row needs its own value, (batch, …)"
         )
     return of_rows[0]

@@ -41,12 +41,11 @@ _MOST_CANDIDATES, _MOST_COMBINATIONS = 64, 512
 _NOT_OF_NUMPY = (torch.bfloat16, torch.complex32, torch.complex64, torch.complex128)
 
 _REASON = (
-    "forward's own default is neither zeros nor the same numbers for every row (it depends on other inputs, on the "
-    "number of rows, or on chance), so no server could fill it in"
+    "forward's own default depends on other inputs, on the number of rows, or on chance, so a server cannot fill it in"
 )
 _OF_ATTRIBUTES = (
-    ". Clients hardly know what an attribute holds: let it begin with zeros, and count steps, (batch,), in another "
-    "attribute that is a state: torch.where(self.steps == 0, x, 0.9 * self.mem + 0.1 * x)"
+    ". Clients would have to send the attribute's value. Let it begin with zeros, and count steps, (batch,), in "
+    "another state attribute: torch.where(self.steps == 0, x, 0.9 * self.mem + 0.1 * x)"
 )
 
 
@@ -71,8 +70,9 @@ def find_defaults(
     for names in described:
         if not trials.agree(names, initial):
             raise WrongArguments(
-                f'inputs["{names[0]}"] has initial=, but forward without {", ".join(names)} gives other results than '
-                "with these values: leave initial= out, and what forward itself begins with is found and recorded"
+                f'inputs["{names[0]}"] has initial=, but forward without {", ".join(names)} returns other results '
+                "than with these values. Leave initial= out, and the export finds and records the initial state of "
+                "forward"
             )
     recorded, required = _of_states(trials, [names for names in states if names not in described])
     recorded |= {name: array for name, array in initial.items() if array.any()}
@@ -117,8 +117,8 @@ def wrong_defaults(
     for names in trials.left_out_alone(together):
         if not trials.agree(names, defaults):
             yield (
-                f'"{names[0]}" that is left out is not what the version says: the module\'s own default is another; '
-                "publish the module again"
+                f'"{names[0]}" is omitted, but its default in the module differs from the default in the version. '
+                "Publish the module again"
             )
 
 

@@ -71,7 +71,7 @@ class InputDescription:
         """Describe the input in the manifest's form. An initial state is zeros if a request omits it."""
         datatype = datatype_of(self.dtype)
         if datatype is None:
-            raise WrongArguments(f'input "{name}" has dtype {self.dtype}; models take booleans, integers and floats')
+            raise WrongArguments(f'input "{name}" has dtype {self.dtype}; expected booleans, integers or floats')
         tensor = manifest_pb2.Tensor(
             name=name,
             datatype=datatype,
@@ -124,7 +124,7 @@ def Floats(  # noqa: N802 - it reads as a description in calls
         WrongArguments: If the axes, the bounds or the dtype are invalid.
     """
     if (low is None) != (high is None) or (low is not None and high is not None and not low < high):
-        raise WrongArguments(f"Floats(low={low}, high={high}): give both, low below high, or neither")
+        raise WrongArguments(f"Floats(low={low}, high={high}): expected both bounds, with low below high, or neither")
     return InputDescription(_axes("Floats", axes), _dtype("Floats", dtype, "f"), low, high, initial=initial)
 
 
@@ -155,9 +155,9 @@ def Integers(  # noqa: N802
     found = _dtype("Integers", dtype, "iu")
     limits = np.iinfo(found)
     if not limits.min <= low < high <= limits.max + 1:
-        raise WrongArguments(f"Integers(low={low}, high={high}, dtype={dtype!r}): no {dtype} lies in this range")
+        raise WrongArguments(f"Integers(low={low}, high={high}, dtype={dtype!r}): this range contains no {dtype}")
     if padding is not None and not limits.min <= padding <= limits.max:
-        raise WrongArguments(f"Integers(padding={padding}, dtype={dtype!r}): {dtype} does not hold this id")
+        raise WrongArguments(f"Integers(padding={padding}, dtype={dtype!r}): the id does not fit {dtype}")
     return InputDescription(_axes("Integers", axes), found, low, high, padding=padding, initial=initial)
 
 
@@ -189,7 +189,9 @@ def Lengths(axis: str = "sequence", dtype: str = "int64", *, relative: bool = Fa
         WrongArguments: If the dtype is neither "int64" nor "int32", or if the axis is the batch.
     """
     if dtype not in ("int64", "int32") or axis == BATCH:
-        raise WrongArguments(f"Lengths({axis!r}, dtype={dtype!r}): name a sequence axis; lengths are int64 or int32")
+        raise WrongArguments(
+            f"Lengths({axis!r}, dtype={dtype!r}): expected the name of a sequence axis, and int64 or int32"
+        )
     return InputDescription(((BATCH, DYNAMIC),), np.dtype(dtype), lengths_of=axis, relative=relative)
 
 
@@ -222,7 +224,8 @@ def Mask(  # noqa: N802 - it reads as a description in calls
     dynamic = [name for name, size in named if size == DYNAMIC]
     if sorted(dynamic) != sorted((BATCH, axis)) or any(size > 1 for _, size in named):
         raise WrongArguments(
-            f'Mask({axis!r}, axes={tuple(axes)}): expected "{BATCH}" and the sequence axis, in any order, and ones'
+            f'Mask({axis!r}, axes={tuple(axes)}): expected "{BATCH}" and the sequence axis, in any order, and axes of '
+            "size 1"
         )
     return MaskDescription(named, found, lengths_of=axis, inside=inside, after=after)
 
@@ -233,7 +236,7 @@ def _dtype(what: str, dtype: str, kinds: str) -> np.dtype[Any]:
     except TypeError as error:
         raise WrongArguments(f"{what}(dtype={dtype!r}): {error}") from error
     if found.kind not in kinds or datatype_of(found) is None:
-        raise WrongArguments(f"{what}(dtype={dtype!r}): models do not take such values as {what}")
+        raise WrongArguments(f"{what}(dtype={dtype!r}): {what} does not support this dtype")
     return found
 
 
@@ -257,9 +260,13 @@ def _axis(what: str, number: int, axis: Axis) -> tuple[str, int]:
             return f"axis {number}", axis
         case (str() as name, int() as size) if name and size > 0 and not isinstance(size, bool):
             if name == BATCH:
-                raise WrongArguments(f'{what}: the axis "{BATCH}" is dynamic: requests choose it; write "{BATCH}"')
+                raise WrongArguments(
+                    f'{what}: the axis "{BATCH}" must be dynamic, because requests choose its size; write "{BATCH}"'
+                )
             return name, size
-    raise WrongArguments(f'{what}: {axis!r} is no axis; write "name" for a dynamic one, ("name", size) for a fixed one')
+    raise WrongArguments(
+        f'{what}: {axis!r} is not an axis; write "name" for a dynamic axis, ("name", size) for a fixed axis'
+    )
 
 
 @dataclasses.dataclass(frozen=True)

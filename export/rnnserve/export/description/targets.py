@@ -27,8 +27,8 @@ def check_model_name(name: str) -> None:
     """Check that a name is valid for a model's folder."""
     if not is_model_name(name):
         raise WrongArguments(
-            f"the name {name!r} cannot be a model's folder: use letters, digits, _, . and -, and begin with a letter, "
-            "a digit or _"
+            f"the name {name!r} cannot name a model's folder. Use letters, digits, _, . and -, and begin with a "
+            "letter, a digit or _"
         )
 
 
@@ -41,18 +41,18 @@ def check_target(target: str) -> tuple[str, str]:
     """Check a target without importing it, which takes seconds. Returns the file or module, and the name in it."""
     source, _, name = target.rpartition(":")
     if not source or not name:
-        raise WrongArguments(f"{target}: name an object, too: {target.removesuffix(':')}:NAME")
+        raise WrongArguments(f"{target}: the object's name is missing; write {target.removesuffix(':')}:NAME")
     if source.endswith(".py"):
         path = Path(source)
         if not path.is_file():
             raise WrongArguments(f"there is no file {source}{similar_path(path, '*.py')}")
         return source, name
     if "/" in source:
-        raise WrongArguments(f"{target}: a file's name ends with .py: {source}.py:{name}?")
+        raise WrongArguments(f"{target}: a file's name must end with .py. Did you mean {source}.py:{name}?")
     _search(Path.cwd())
     package = source.partition(".")[0]
     if not package or (package not in sys.modules and importlib.util.find_spec(package) is None):
-        raise WrongArguments(f"{target}: there is no module {package!r} here or among the packages that are installed")
+        raise WrongArguments(f"{target}: there is no module {package!r} in this folder or among the installed packages")
     return source, name
 
 
@@ -80,7 +80,7 @@ def load_publications(target: str) -> "list[Publication]":
         found = _guarded(target, found)
     publications = [found] if isinstance(found, Publication) else found
     if isinstance(publications, list | tuple) and not publications:
-        raise WrongArguments(f"{target} is an empty list: there is nothing to publish")
+        raise WrongArguments(f"{target} is an empty list; expected at least one Publication")
     if not stands_for_publications(publications):
         raise WrongArguments(
             f"{target} is a {type(found).__name__}; expected a Publication, a list of them, or a function that returns "

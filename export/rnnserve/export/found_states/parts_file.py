@@ -134,15 +134,15 @@ def _refuse_loop(graph: KnownGraph, node: onnx.NodeProto) -> None:
     """Raise Obstacle for a Loop that reads steps or their number, because it may carry or count anything."""
     (body,) = (each.g for each in node.attribute if each.name == "body")
     if any(graph.depends_on_steps(name) for name in (*node.input, *captured_names(body)) if name):
-        raise Obstacle("it is a Loop, in which no states are found: a file with a Scan over the steps can be cut")
+        raise Obstacle("it is a Loop, whose states the export does not look for; a Scan over the steps would work")
 
 
 def _other_steps(tensor: manifest_pb2.Tensor, axis: str) -> str:
     """Describe how an output's steps differ from the sequence's. Empty if they are the same, or if it has none."""
     for derived in tensor.derived_axes:
-        return f'its output "{tensor.name}" has {derived.name} steps, and not one for each of "{derived.of}"'
+        return f'its output "{tensor.name}" has {derived.name} steps instead of one for each of "{derived.of}"'
     if [each.name for each in tensor.axes].count(axis) > 1:
-        return f'its output "{tensor.name}" has two axes of the steps of "{axis}", so each step meets all others'
+        return f'its output "{tensor.name}" has the axis "{axis}" twice, so each step depends on all others'
     return ""
 
 
@@ -166,7 +166,7 @@ def _place(graph: KnownGraph, number: int, prefix: str) -> Place | None:
     except Obstacle as obstacle:
         raise Obstacle(f"{title}: {obstacle}") from None
     except (NotCovered, LookupError, StopIteration, TypeError, ValueError):  # as for a rule: a file may hold anything
-        raise Obstacle(f"{title}: it is a {node.op_type} in a form that is not looked into") from None
+        raise Obstacle(f"{title}: it is a {node.op_type} in a form that the analysis does not know") from None
 
 
 def _cut(model: onnx.ModelProto, places: Sequence[Place]) -> onnx.ModelProto:
@@ -229,7 +229,7 @@ def _path(graph: onnx.GraphProto, node: onnx.NodeProto) -> str:
     return _ODD.sub("_", path.strip("/").replace("/", ".")) or node.op_type.lower()
 
 
-UNSEEN = "whether a cut changes a result depends on values, of which drawn ones say too little"
+UNSEEN = "whether a cut changes a result depends on values, and random values cannot settle it"
 """The reason if the graph reads other steps though the values of the trial didn't show it."""
 _LARGEST = 64  # steps or rows to draw if the model takes any number
 
@@ -332,7 +332,7 @@ def _defaults(
         array = results[name]
         first = np.take(array, [0], rows)
         if array.shape[rows] > 1 and not (array == first).all():
-            raise ValueError(f'"{tensor.name}" begins with another value for each row')
+            raise ValueError(f'"{tensor.name}" begins with a different value for each row')
         if np.isnan(first).any():  # infinity is allowed, because running maxima begin with it
             raise ValueError(f'"{tensor.name}" begins with NaN')
         defaults[tensor.name] = first
@@ -349,17 +349,17 @@ def parts_failures(version: Version) -> list[str]:
         return []
     served = manifest.parts.made_of or manifest.graph.file or MODEL
     if served not in version.files:
-        return [f"{MANIFEST}: {PARTS} is made of {served}, which there is not"]
+        return [f"{MANIFEST}: {PARTS} is made of {served}, but the version has no such file"]
     found = find_parts_of(manifest, version.files, served)
     reason = "" if found.record is None else found.record.reason
     if bool(reason) != bool(manifest.parts.reason) or bool(found.data) != bool(manifest.parts.file):
-        said, now = manifest.parts.reason or "may be cut", reason or "may be cut"
-        return [f'{MANIFEST}: says "{said}" of its sequences, but found "{now}"']
+        said, now = manifest.parts.reason or "can be cut", reason or "can be cut"
+        return [f'{MANIFEST}: records "{said}" for its sequences, but found "{now}"']
     counting = "" if found.record is None else found.record.not_continued
     if counting and not manifest.parts.not_continued:
-        return [f'{MANIFEST}: says that sequences may go on from declared states, but found "{counting}"']
+        return [f'{MANIFEST}: records that sequences can continue from declared states, but found "{counting}"']
     if found.data is not None and found.data != version.files.get(PARTS):
-        return [f"{PARTS}: is another graph than the one that is found in {served}"]
+        return [f"{PARTS}: differs from the graph found in {served}"]
     return []
 
 
@@ -469,7 +469,7 @@ class CutTrial:
             for tensor in self.final:
                 at = axis_of(tensor, BATCH) or 0
                 if np.take(states[tensor.name], row, at).tobytes() != np.take(alone[tensor.name], row, at).tobytes():
-                    return f'its state "{tensor.continues_as}" goes on after the length of a row'
+                    return f'its state "{tensor.continues_as}" still changes after the length of a row'
         return ""
 
     def _begun(self, inputs: Arrays) -> dict[str, npt.NDArray[Any]]:

@@ -104,10 +104,10 @@ class KnownGraph:
         value = self.values[name]
         track = value.track(ROWS)
         if track.undecided:
-            raise Obstacle(f"where its rows lie is not known, since no rule covers {track.undecided[0].node}")
+            raise Obstacle(f"the axis of its rows is not known, because no rule covers {track.undecided[0].node}")
         at = _plain_axis(value, track)
         if at is None:
-            raise Obstacle("it carries something that does not lie along the batch")
+            raise Obstacle("it carries a value without a batch axis")
         return at
 
     def axes_of(self, name: str, steps: int | None = None, kept: int = 0) -> list[manifest_pb2.Axis]:
@@ -121,7 +121,7 @@ class KnownGraph:
             if at == rows:
                 axes.append(manifest_pb2.Axis(name=BATCH, size=-1))
             elif size is None:
-                raise Obstacle(f"what it carries grows: its axis {at} has {size_of(axis)} entries")
+                raise Obstacle(f"its state grows: axis {at} has {size_of(axis)} entries")
             else:
                 axes.append(manifest_pb2.Axis(name="steps" if at == steps else f"axis_{at}", size=size))
         return axes
@@ -152,7 +152,7 @@ class KnownGraph:
             return None
         if behind:
             raise Obstacle(
-                f'it begins with what is computed of "{min(behind)}", which a later part would have to send again'
+                f'its initial state is computed from "{min(behind)}", which every later part would have to send again'
             )
         value = self.values.get(name)
         return "" if value is not None and value.fill == 0 else name
@@ -163,7 +163,7 @@ class KnownGraph:
         """Describe a state that begins with a number, or with a tensor of the uncut graph."""
         datatype = next((key for key, known in DTYPES.items() if known == dtype), None)
         if datatype is None:
-            raise Obstacle(f"what it carries is of a datatype that no request has ({dtype})")
+            raise Obstacle(f"its state has a datatype that requests cannot have ({dtype})")
         default = np.full([max(axis.size, 1) for axis in axes], fill, dtype) if fill else None
         means = manifest_pb2.DEFAULT_RECORDED if fill or computed else manifest_pb2.DEFAULT_ZEROS
         return FoundState(
@@ -207,7 +207,7 @@ def find_recurrence(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix
         return None
     attributes = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
     if attributes.get("direction", b"forward") != b"forward":
-        raise Obstacle("it reads the sequence from its end")
+        raise Obstacle("it reads the sequence backwards")
     axes = [
         manifest_pb2.Axis(name="directions", size=1),
         manifest_pb2.Axis(name=BATCH, size=-1),
@@ -238,7 +238,7 @@ def find_scan(graph: KnownGraph, number: int, node: onnx.NodeProto, prefix: str)
         return None
     for name in captured_names(body):
         if graph.depends_on_steps(name):
-            raise Obstacle("each of its steps reads what is computed of other steps")
+            raise Obstacle("each of its steps reads values that are computed from other steps")
     needed, read = needed_inputs(graph.model.graph, node, body, count)
     states = [
         (at, at, f"{prefix}.state" + (f"_{at}" if len(needed) > 1 else ""), graph.axes_of(node.output[at]))
@@ -260,7 +260,7 @@ def _exposed(
     for at, result, name, axes in states:
         final = node.output[result]
         if graph.lengths and graph.values[final].track(padding_key(graph.axis)).is_lost:
-            raise Obstacle("it runs past the lengths of rows, so that its state at the end of a row is not known")
+            raise Obstacle("it runs past the lengths of rows, so the state at the end of a row is lost")
         begins = graph.beginning(changed.input[at])
         if begins is None:
             continue

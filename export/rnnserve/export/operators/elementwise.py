@@ -73,9 +73,8 @@ def _pow_tensor(x: Value, exponent: Value) -> Value:
     if is_floating(exponent) or (isinstance(x, ir.Value) and is_floating(x)):
         return op.Pow(x if isinstance(x, ir.Value) else op.CastLike(x, exponent), exponent)
     raise UnsupportedModule(
-        "integers are raised to powers that are integers in a tensor, which onnxruntime computes in float64: digits "
-        "beyond 2 ** 53 would be lost. Compute with floats, (x.double() ** y).long(), where powers stay below that; "
-        "or look them up in a buffer"
+        "onnxruntime raises integers to integer tensors in float64, which loses digits beyond 2 ** 53. If powers "
+        "stay below 2 ** 53, compute with floats, (x.double() ** y).long(). Otherwise look them up in a buffer"
     )
 
 
@@ -171,9 +170,9 @@ def _of_integers(x: Value, y: Value, compute: Callable[[Value], Value], by_minus
     if producer is not None and producer.op_type in _OF_SIZES:
         return compute(op.CastLike(y, x))
     raise UnsupportedModule(
-        "integers are divided by integers of a tensor, with //, % or torch.div. Where one is 0 eager "
-        "raises an error, and onnxruntime ends the process that serves. Divide floats, x.float() / y, and use "
-        "torch.floor; or divide by a number of Python"
+        "the module divides integers by an integer tensor, with //, % or torch.div. If a divisor is 0, eager raises "
+        "an error, but onnxruntime ends the server's process. Divide floats, x.float() / y, and use torch.floor; or "
+        "divide by a Python number"
     )
 
 

@@ -126,8 +126,8 @@ def _cdist(x: Value, y: Value, p: float = 2.0, compute_mode: int | None = None) 
     """
     if p not in (1, 2):
         raise UnsupportedModule(
-            f"cdist with p={p:g} has no translation; p=1 and p=2 have one. Write it from differences: "
-            "d = (x[..., :, None, :] - y[..., None, :, :]).abs(), and d.amax(-1) for inf, or (d**p).sum(-1) ** (1 / p)"
+            f"cdist with p={p:g} cannot be exported, only p=1 and p=2. Compute it from differences: d = (x[..., :, "
+            "None, :] - y[..., None, :, :]).abs(), and d.amax(-1) for inf, or (d**p).sum(-1) ** (1 / p)"
         )
     apart = op.Sub(op.Unsqueeze(x, op.Constant(value_ints=[-2])), op.Unsqueeze(y, op.Constant(value_ints=[-3])))
     sizes = op.Mul(apart, apart) if p == 2 else op.Abs(apart)
@@ -142,7 +142,7 @@ def _cumsum(x: Value, dim: int, dtype: int = -1) -> Value:
         result = ir.DataType.INT64
     inner = _DOUBLE if result.is_floating_point() else result
     if inner not in (_DOUBLE, ir.DataType.INT64, ir.DataType.INT32):
-        raise UnsupportedModule(f"cumsum to {result} has no form in onnxruntime: use dtype=torch.int64")
+        raise UnsupportedModule(f"cumsum to {result} is missing in onnxruntime. Use dtype=torch.int64")
     if not len(x.shape):
         return op.Cast(x, to=result.value)
     return op.Cast(op.CumSum(op.Cast(x, to=inner.value), op.Constant(value_int=dim)), to=result.value)

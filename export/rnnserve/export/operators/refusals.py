@@ -33,7 +33,7 @@ def _refuse_by_table(node: fx.Node) -> None:
     entry = _REFUSED.get(node.target, "")
     why = entry if isinstance(entry, str) else entry(node)
     if why:
-        raise UnsupportedModule(f"{node.target}{line_of(node)} cannot be exported right: {why}")
+        raise UnsupportedModule(f"{node.target}{line_of(node)} cannot be exported exactly: {why}")
 
 
 def _refuse_complex(node: fx.Node) -> None:
@@ -43,11 +43,11 @@ def _refuse_complex(node: fx.Node) -> None:
     name = str(getattr(node.target, "_opname", node.target)).strip("_").removeprefix("fft_")
     raise UnsupportedModule(
         f"{'a loop over steps' if name == 'symbolic_multi_out' else name}{line_of(node)} computes with complex "
-        "numbers, which ONNX lacks. Write it as real and imaginary parts, two tensors for one: torch.view_as_real(z) "
-        "once, in __init__, for parameters and buffers. A product is (a * c - b * d, a * d + b * c), and exp(a + bi) "
-        "is (a.exp() * b.cos(), a.exp() * b.sin()). A Fourier transform of n values is two products with matrices that "
-        "are kept as buffers, torch.cos(k * t * 2 * math.pi / n) and -torch.sin(…); or compute spectra outside of the "
-        "module and make them inputs."
+        "numbers, which ONNX lacks. Use two tensors, the real and the imaginary part. For parameters and buffers, "
+        "call torch.view_as_real(z) once, in __init__. A product is (a * c - b * d, a * d + b * c), and exp(a + bi) "
+        "is (a.exp() * b.cos(), a.exp() * b.sin()). A Fourier transform of n values is two products with matrices "
+        "in buffers, torch.cos(k * t * 2 * math.pi / n) and -torch.sin(…). Or compute spectra outside the module "
+        "and make them inputs."
     )
 
 
@@ -79,9 +79,9 @@ def _topk(node: fx.Node) -> str:
         return ""
     what = "indices" if is_sorted else "results, with sorted=False,"
     return (
-        f"which {what} it gives where values are equal is left open by PyTorch, and onnxruntime gives others. Use "
-        "torch.sort(x, stable=True, descending=True) and take the first k of each result; the first of equal values "
-        "comes first then, here and there. For k=1 use argmax."
+        f"for equal values, PyTorch does not define which {what} it returns, and onnxruntime returns others. Use "
+        "torch.sort(x, stable=True, descending=True) and take the first k of each result. Then both return equal "
+        "values in their original order. For k=1 use argmax."
     )
 
 
@@ -90,7 +90,7 @@ def _indices(words: str) -> Callable[[fx.Node], str]:
     return lambda node: words if _uses_second(node) else ""
 
 
-_POOLED = _indices("its indices have no form in ONNX. Use the values alone, without return_indices=True.")
+_POOLED = _indices("ONNX cannot compute its indices. Use only the values, without return_indices=True.")
 
 
 def _adaptive_pool(node: fx.Node) -> str:
@@ -104,9 +104,9 @@ def _adaptive_pool(node: fx.Node) -> str:
         divides = isinstance(before, int) and isinstance(after, int) and before % after == 0
         if not (is_same or divides or str(after) == "1"):
             return (
-                f"windows of an axis of size {before} for {after} results have several sizes, which no operator of "
-                "ONNX pools (interpolate(mode='area') is this, too). Pool to 1, to a divisor of a fixed size, or by a "
-                "number of steps: avg_pool1d or max_pool1d with kernel_size and stride."
+                f"windows of an axis of size {before} for {after} results have different sizes, which no ONNX "
+                "operator supports. The same holds for interpolate(mode='area'). Pool to 1, to a divisor of a fixed "
+                "size, or by a number of steps: avg_pool1d or max_pool1d with kernel_size and stride."
             )
     return ""
 
@@ -120,7 +120,7 @@ def _avg_pool(node: fx.Node) -> str:
     if _named(node, *names).get("divisor_override") is None:
         return ""
     return (
-        "ONNX has no divisor_override, and torch leaves it out. Leave it out, too, and multiply the result by the "
+        "ONNX has no divisor_override, and torch's exporter ignores it. Leave it out, and multiply the result by the "
         "number of values in a window over the divisor."
     )
 
@@ -131,8 +131,8 @@ def _sort(node: fx.Node) -> str:
     if (pair and not _uses_second(node)) or _value(node).dim() == 1:
         return ""
     return (
-        "the order of equal values is left open by PyTorch, and onnxruntime has another one for rows of more than 16 "
-        "values. Write torch.sort(x, stable=True) or x.argsort(stable=True)."
+        "PyTorch does not define the order of equal values, and onnxruntime uses another order for rows of more than "
+        "16 values. Write torch.sort(x, stable=True) or x.argsort(stable=True)."
     )
 
 
@@ -140,42 +140,44 @@ def _scatter_reduce(node: fx.Node) -> str:
     if _named(node, "x", "dim", "index", "src", "reduce").get("reduce") != "mean":
         return ""
     return (
-        "ONNX has no mean there, and torch writes a sum. Use scatter_add for the sums, scatter_add of ones for the "
-        "counts, and divide."
+        "ONNX has no mean here, and torch's exporter writes a sum instead. Use scatter_add for the sums, scatter_add "
+        "of ones for the counts, and divide."
     )
 
 
 def _unique(node: fx.Node) -> str:
     if not _value(node).is_floating_point():
         return ""
-    return "of floats with nan onnxruntime gives others than PyTorch. Make integers of them first, x.long()."
+    return (
+        "for floats with NaN, onnxruntime returns other results than PyTorch. Convert them to integers first, x.long()."
+    )
 
 
 def _prod(node: fx.Node) -> str:
     if node.meta["val"].is_floating_point():
         return ""
     return (
-        "prod of integers is computed in float64 by onnxruntime, and wrong where it overflows. Write "
-        "x.double().prod(dim), exact below 2 ** 53; x.all(dim) of flags; or the last step of x.cumprod(dim)"
+        "onnxruntime computes the prod of integers in float64, and overflows give wrong results. Write "
+        "x.double().prod(dim), exact below 2 ** 53; for flags x.all(dim); or the last step of x.cumprod(dim)"
     )
 
 
 _BAGS = (
-    "onnxruntime ends the process when it loads the loop that torch makes of it. Use nn.Embedding with the same "
-    "weights: rows = embedding(ids) * (ids != padding).unsqueeze(-1), (batch, ids, features), and rows.sum(1), divided "
-    "by (ids != padding).sum(1, keepdim=True) for a mean."
+    "onnxruntime ends the process when it loads the loop that torch's exporter writes. Use nn.Embedding with the "
+    "same weights: rows = embedding(ids) * (ids != padding).unsqueeze(-1), (batch, ids, features), and rows.sum(1), "
+    "divided by (ids != padding).sum(1, keepdim=True) for a mean."
 )
 _CHOSEN = (
-    "ONNX has no operator for it. Take the k-th of x.sort(dim=dim, stable=True): its values, or its indices. The "
-    "median is the one at (size - 1) // 2: x.sort(dim=1, stable=True).values[:, (x.size(1) - 1) // 2]."
+    "ONNX has no operator for it. Take the k-th value or index of x.sort(dim=dim, stable=True). The median is at "
+    "(size - 1) // 2: x.sort(dim=1, stable=True).values[:, (x.size(1) - 1) // 2]."
 )
 _DIAGONALS = (
-    "torch's translation adds up rows under a mask, so that an inf or a nan beside the diagonal is nan in it. Index "
-    "it: i = torch.arange(n), and x[..., i, i]."
+    "torch's exporter sums rows under a mask, so an inf or NaN outside the diagonal makes the result NaN. Use "
+    "indices instead: i = torch.arange(n), and x[..., i, i]."
 )
 _RESIZED = (
-    "onnxruntime computes the places of results in another order, so that some are other steps' values. Use "
-    "mode='nearest' or mode='linear'."
+    "onnxruntime rounds positions differently, so some results are the values of other steps. Use mode='nearest' or "
+    "mode='linear'."
 )
 
 _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
@@ -212,23 +214,24 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
         ),
         _BAGS,
     ),
-    _ATEN.hardtanh_backward.default: "it belongs to training, and its translation has other values at the bounds.",
+    _ATEN.hardtanh_backward.default: "it belongs to training, and its export has other values at the bounds.",
     _ATEN.heaviside.default: (
-        "its translation by torch gives 1 for nan, where PyTorch gives 0. Write "
-        "torch.where(x == 0, values, (x > 0).to(x.dtype))."
+        "torch's export of it returns 1 for NaN, but PyTorch returns 0. Write torch.where(x == 0, values, (x > "
+        "0).to(x.dtype))."
     ),
     _ATEN.kthvalue.default: _CHOSEN,
     _ATEN.logaddexp2.default: (
-        "its translation by torch overflows from 128 on. Write "
-        "torch.logaddexp(x * math.log(2), y * math.log(2)) / math.log(2)."
+        "torch's export of it overflows from 128 on. Write torch.logaddexp(x * math.log(2), y * math.log(2)) / "
+        "math.log(2)."
     ),
     _ATEN.max_pool2d_with_indices.default: _POOLED,
     _ATEN.max_pool3d_with_indices.default: _POOLED,
     _ATEN.median.default: _CHOSEN,
     _ATEN.median.dim: _CHOSEN,
     _ATEN.mode.default: (
-        "ONNX has no operator that finds the most frequent value. Of integers below n, count them: "
-        "torch.nn.functional.one_hot(x, n).sum(1).argmax(-1), the smallest of equally frequent ones, as mode gives."
+        "ONNX has no operator that finds the most frequent value. Count integers below n: "
+        "torch.nn.functional.one_hot(x, n).sum(1).argmax(-1). Like mode, this returns the smallest of equally "
+        "frequent values."
     ),
     _ATEN.nanmedian.default: _CHOSEN,
     _ATEN.nanmedian.dim: _CHOSEN,
@@ -239,9 +242,8 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
     torch.ops.prims.signbit.default: "write x < 0, in which -0.0 counts as positive.",
     _ATEN.sort.default: _sort,
     _ATEN.special_erfcx.default: (
-        "its translation is exp(x * x) * (1 - erf(x)), which is nan from 10 on and wrong from 3 on; "
-        "log_ndtr is made of it, too. Compute it before the model, or use logsigmoid(1.702 * x) where an "
-        "approximation will do."
+        "its export is exp(x * x) * (1 - erf(x)), which is wrong from 3 on and NaN from 10 on. The same holds for "
+        "log_ndtr. Compute it before the model. If an approximation is enough, use logsigmoid(1.702 * x)."
     ),
     _ATEN.topk.default: _topk,
     internal("_unique2"): _unique,
@@ -258,7 +260,7 @@ _REFUSED: Mapping[object, str | Callable[[fx.Node], str]] = {
 
 def _refusal(operator: object, why: str) -> Callable[..., Any]:
     def refuse(*_: object, **__: object) -> None:
-        raise UnsupportedModule(f"{operator} cannot be exported right: {why}")
+        raise UnsupportedModule(f"{operator} cannot be exported exactly: {why}")
 
     return refuse
 

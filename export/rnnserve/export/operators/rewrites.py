@@ -199,8 +199,8 @@ def _refuse_doubles(_: NodesBefore, node: ir.Node) -> None:
     source = node.inputs[0]
     if source is not None and source.dtype == _DOUBLE:
         raise UnsupportedModule(
-            f"the module computes {node.op_type} of float64, which onnxruntime has for float32 only: write .float() "
-            "before it, and .double() after it where the result is needed so"
+            f"the module computes {node.op_type} in float64, but onnxruntime supports only float32. Write .float() "
+            "before it and, if you need float64 afterwards, .double() after it"
         )
 
 
@@ -225,8 +225,8 @@ _REFUSED = {
     "ReduceMax": "the largest of no values",
     "ReduceMin": "the smallest of no values",
     "ReduceMean": "the mean of no values",
-    "ArgMax": "the place of the largest of no values",
-    "ArgMin": "the place of the smallest of no values",
+    "ArgMax": "the index of the largest of no values",
+    "ArgMin": "the index of the smallest of no values",
     "GRU": "a GRU over no steps, or of no rows",
     "LSTM": "an LSTM over no steps, or of no rows",
     "RNN": "an RNN over no steps",

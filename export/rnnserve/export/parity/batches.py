@@ -177,18 +177,18 @@ EXTREMES: Mapping[str, Extreme] = MappingProxyType(
     {
         "zeros": Extreme("zeros alone", _zeros, _zeros),
         "constant": Extreme(
-            "rows of one number, exact in float32",
+            "rows of one number that float32 represents exactly",
             lambda usual: usual.by_row(*_EXACT),
             lambda usual: usual.by_row(usual.low or 0, usual.high or 0),
         ),
-        "level": Extreme("rows of any one number, and of steps that are alike", _level),
+        "level": Extreme("rows of one arbitrary number, and rows of equal steps", _level),
         "silence": Extreme("runs of zeros between loud and quiet steps", _silence, _zero_runs),
         "tiny": Extreme("about 1e-10, and denormal numbers", lambda usual: usual.values * usual.by_row(1e-10, 1e-40)),
         "loud": Extreme("30 times the usual values", lambda usual: usual.values * 30.0, widens=True),
         "louder": Extreme("1,000 times the usual values", lambda usual: usual.values * 1000.0, widens=True),
-        "ends": Extreme("the lowest and the highest value that is described", _ends, _ends, needs_bounds=True),
+        "ends": Extreme("the lowest and the highest value in the spec", _ends, _ends, needs_bounds=True),
         "ties": Extreme(
-            "few different values, so that many are equal",
+            "few different values, so many are equal",
             lambda usual: np.clip(np.round(usual.values), -1, 1),
             _tied_integers,
         ),
@@ -342,7 +342,7 @@ class ExtremeBatches:
                 self.drawn[kind] = extreme.text
                 yield self._batch(kind, extreme.of(self._inputs, usual, self._random), sizes)
             elif extreme.widens and any(tensor.HasField("floats") for tensor in self._inputs):
-                self.not_drawn.append(f"{kind}: the description bounds the floats")
+                self.not_drawn.append(f"{kind}: the input spec bounds the floats")
         if self.model.allow_non_finite:
             yield from self._not_finite(sizes)
         yield from self._beginning(sizes)
@@ -373,14 +373,14 @@ class ExtremeBatches:
     def _beginning(self, sizes: Mapping[str, int]) -> Iterator[InputBatch]:
         if not self.model.defaults:
             return
-        self.drawn[BEGINNING] = "states with which the module begins"
+        self.drawn[BEGINNING] = "the module's own initial states"
         given = {name: each for name, each in self._draw(sizes, ragged=True).items() if name not in self.model.defaults}
         yield self._batch(BEGINNING, fill_left_out(self._inputs, given, self.model.defaults, sizes), sizes)
 
     def _both_lengths(self, sizes: Mapping[str, int]) -> Iterator[InputBatch]:
         if not self.model.lengths:
             return
-        self.drawn[LENGTHS] = "the shortest and the longest rows in turn"
+        self.drawn[LENGTHS] = "the shortest and the longest rows alternate"
         arrays = self._draw(sizes)
         for axis, name in self.model.lengths.items():
             ends = [self._sizes[axis][0], sizes[axis]]
@@ -428,7 +428,7 @@ class ExtremeBatches:
                 array = arrays[tensor.name]
                 by_row = [len(of_rows) if axis.name == BATCH else 1 for axis in tensor.axes]
                 arrays[tensor.name] = np.broadcast_to(of_rows.reshape(by_row), array.shape).astype(array.dtype)
-                self.drawn[IDS_ALONE] = "rows of one id, of those that the graph names"
+                self.drawn[IDS_ALONE] = "rows of one id that occurs in the graph"
                 yield self._batch(IDS_ALONE, arrays, sizes)
 
     def _long(self) -> Iterator[InputBatch]:
@@ -442,7 +442,7 @@ class ExtremeBatches:
             most = self.model.size_limits[axis][1]
             for steps, rows in ({at: _LONG[at] for at in _LONG if at <= longest} or {longest: 1}).items():
                 if most is not None and most < steps:
-                    self.not_drawn.append(f'{LONG}: {steps:,} steps, of "{axis}" there are at most {most:,}')
+                    self.not_drawn.append(f'{LONG}: {steps:,} steps, but "{axis}" has at most {most:,}')
                     continue
                 self.drawn[LONG] = f"up to {steps:,} steps"
                 yield self._of_steps(LONG, axis, max(steps, self._sizes[axis][0]), rows)

@@ -53,20 +53,20 @@ _LOUD_PADDING = 100.0  # lower, because masks that add -1e4 to scores must still
 _SPOILED = np.nan  # NaN times anything is NaN, so the smallest dependence shows
 
 _COUNTS = (
-    "treats the rows of a run by their number: a row's answer may depend on how many are before it, of which a few "
-    "rows say too little"
+    "depends on the number of rows: a row's result may depend on how many rows come before it, which trials of a few "
+    "rows cannot exclude"
 )
 _NOTHING_TO_PAD = "the model has no sequence axis, so there is nothing to pad"
 
-_BESIDE_ROWS = "when other rows are in its batch: does the module normalise, sort or average over the batch axis?"
+_BESIDE_ROWS = "when other rows are in its batch. Does the module normalize, sort or average over the batch axis?"
 _OTHER_PADDING = (
-    "when the values after its length change: is something computed over all steps, such as a mean, a maximum or a "
-    "convolution? Mask it by the lengths"
+    "when the values after its length change. Does the module compute something over all steps, such as a mean, a "
+    "maximum or a convolution? Mask it with the lengths"
 )
 _MORE_PADDING = (
-    f"when up to {_MORE} steps of padding are added: does the module average over all steps, or read the last one? Use "
-    "the lengths: sum before each length and divide by it, or read h_n. An output of fewer steps than its input has to "
-    "be zero after them"
+    f"when up to {_MORE} steps of padding are added. Does the module average over all steps, or read the last step? "
+    "Use the lengths: sum the steps before each length and divide by it, or read h_n. An output with fewer steps "
+    "than its input must be zero after them"
 )
 
 _Companies = Iterator[tuple[Arrays, Sequence[tuple[int | None, Arrays]]]]
@@ -118,7 +118,7 @@ def contradictions(recorded: manifest_pb2.Manifest, found: GraphFindings, *, sca
     elif found.rows.counting and batching.mode != manifest_pb2.BATCHING_ALONE:
         mode = manifest_pb2.BatchingMode.Name(batching.mode)
         counting = ", ".join(found.rows.counting)
-        failures.append(f"the manifest says {mode}, but {counting} treats rows by their number")
+        failures.append(f"the manifest says {mode}, but {counting} depends on the number of rows")
     return failures
 
 
@@ -147,11 +147,13 @@ def find_batching(
     padding = (None if graph is None else graph.padding) or UNDECIDED
     fewest, most = model.size_limits[BATCH]
     if fewest > 1 or most is not None:
-        reason = f"the model takes {fewest} to {most} rows only, so the number of rows in a run cannot be chosen"
+        reason = (
+            f"the model accepts only {fewest} to {most} rows, so the server cannot choose the number of rows in a batch"
+        )
         return manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, reasons=[reason])
     found = manifest_pb2.Batching(mode=manifest_pb2.BATCHING_ALONE, rows=finding(rows, tried=True))
     if rows.verdict is Verdict.REFUTED:
-        found.reasons.extend(f"{reason}, so that a row's answer depends on other rows" for reason in rows.reasons)
+        found.reasons.extend(f"{reason}, so a row's result depends on other rows" for reason in rows.reasons)
         return found
     random = np.random.default_rng([seed, 2])
     trial = _Trial(model, reference, limits, random, check_only=rows.proven)
@@ -177,7 +179,9 @@ def find_batching(
         return found
     windows = [tensor.name for tensor in model.outputs if any(axis.largest for axis in tensor.derived_axes)]
     if windows and not padding.proven:
-        found.reasons.append(f'"{windows[0]}" is a window of its steps, which a trial of few steps does not move')
+        found.reasons.append(
+            f'"{windows[0]}" is a window of its steps, and a trial of few steps does not move the window'
+        )
         return found
     if padding.verdict is Verdict.REFUTED:
         # The graph may read values that don't count, because a mask without a matching rule removes them.
@@ -191,7 +195,7 @@ def _nothing_to_pad(model: ModelDescription) -> list[str]:
     if not axes:
         return [_NOTHING_TO_PAD]
     reasons = [
-        f'no input holds the lengths of the axis "{axis}", so the model could not tell where a padded row ends'
+        f'no input holds the lengths of the axis "{axis}", so the model would not know where a padded row ends'
         for axis in axes
         if axis not in lengths
     ]

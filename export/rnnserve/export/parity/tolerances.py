@@ -20,7 +20,7 @@ OTHER_RUNTIME = 4.0
 CALM = 0.25
 """Fraction of a limit that rounding may use in the rows of golden tests. The rest is for other runtimes."""
 
-ADOPTED_RMS = 2.5
+IMPORTED_RMS = 2.5
 """Factor between the limits of the largest distance and of the root mean square, for imported files."""
 
 AMPLIFIED = 100.0

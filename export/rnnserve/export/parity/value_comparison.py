@@ -176,7 +176,7 @@ def differing_places(found: Array, eager: Array, mask: Mask, where: object) -> s
     if not wrong.any():
         return ""
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return f"at {list(at)} of {where} is {found[at]:.9g} where eager gives {eager[at]:.9g}"
+    return f"at {list(at)} of {where} is {found[at]:.9g} where eager returns  {eager[at]:.9g}"
 
 
 def finite_values(mask: Mask, *arrays: Array) -> tuple[Mask, list[Array]]:
@@ -192,18 +192,18 @@ _MEASURED_ROWS = 8
 """Rows of each kind and length that are always compared with float64, because the record contains the distance."""
 
 _LOST = (
-    "Is a small number lost before a logarithm or in a divisor, or do squares underflow or exponentials overflow? "
-    "Larger ones, as 1e-6, and torch's own stable functions may help"
+    "Is a small number lost before a logarithm or in a divisor? Do squares underflow or exponentials overflow? "
+    "Larger numbers, such as 1e-6, and torch's own stable functions may help"
 )
 _PLACES = (
-    "If this is an index from argmax, max or sort: among values that are equal except for rounding, as a recurrent "
-    "layer gives for a constant input, implementations choose different indices. Return the values, round them before "
-    "choosing, or, if only louder values than those of your users differ, state the bounds: Floats(…, low=, high=)"
+    "Is this an index from argmax, max or sort? If values are equal except for rounding, implementations choose "
+    "different indices. A recurrent layer returns such values for a constant input. Return the values, or round them "
+    "before choosing. If only values outside your users' range differ, bound the inputs: Floats(…, low=, high=)"
 )
 _LONG_ONLY = (
-    "Only long rows differ, from {:,} steps on, by the rounding that so many steps add up: a sum of all steps does, "
-    "where a mean does not. If no row of yours is as long, say so, and it is not compared: name the axis, and the most "
-    'steps, as sizes={{"sequence": (1, 500)}}'
+    "Only long rows differ, from {:,} steps on, because rounding accumulates over so many steps. A sum of all steps "
+    "accumulates it, a mean does not. If your rows are shorter, set the highest number of steps, and longer rows are "
+    'not compared: sizes={{"sequence": (1, 500)}}'
 )
 _LONG = 129  # steps; a script is run once per kind on batches this long or longer
 _ROUNDING = 10.0  # multiple of the allowed distance up to which rounding is a possible explanation

@@ -38,8 +38,8 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
         alone = _called_alone(module, given)
     except Exception as error:
         raise UnsupportedModule(
-            f"the module raises {type(error).__name__} when it is called with its sample, so that nobody can say "
-            f"whether it keeps a state from call to call: {first_line(str(error))}. Give a sample that it takes."
+            f"the module raises {type(error).__name__} for its sample, so the export cannot check whether it keeps a "
+            f"state between calls: {first_line(str(error))}. Give a sample that the module accepts."
         ) from error
     with left_as_they_were(module):
         held_before = held_values(users_module(module))  # kept alive so that no `id` is reused

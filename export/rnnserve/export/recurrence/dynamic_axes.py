@@ -76,10 +76,11 @@ class DynamicAxes:
         if len(walk.names) != len(input_names):
             raise WrongArguments(
                 f"input_names has {len(input_names)} names, {list(input_names)}, for {len(walk.names)} tensors among "
-                f"the arguments, {walk.paths}; give one name a tensor, in that order (None and plain numbers have none)"
+                f"the arguments, {walk.paths}; expected one name for each tensor, in that order (None and plain "
+                "numbers have no names)"
             )
         if len(set(input_names)) != len(input_names):
-            raise WrongArguments(f"input_names has a name twice: {list(input_names)}")
+            raise WrongArguments(f"input_names must be unique, got {list(input_names)}")
         return cls(tuple(walk.names), walk.sizes, tuple(input_names), shapes)
 
     def of_variadic(self, args: Arguments) -> "DynamicAxes":
@@ -101,15 +102,15 @@ def _by_position(parameters: Sequence[str], args: Arguments, dynamic_shapes: Sha
         unknown = [name for name in dynamic_shapes if name not in parameters]
         if unknown:
             raise WrongArguments(
-                f"dynamic_shapes names {unknown}; the forward's parameters are {list(parameters)}, and it is by these "
-                "that a dict of dynamic shapes goes"
+                f"dynamic_shapes names {unknown}; the forward's parameters are {list(parameters)}, and the keys of "
+                "dynamic_shapes must be parameter names"
             )
         return [dynamic_shapes.get(name) for name in parameters]
     if not isinstance(dynamic_shapes, tuple | list) or len(dynamic_shapes) != len(args):
         got = len(dynamic_shapes) if isinstance(dynamic_shapes, tuple | list) else type(dynamic_shapes).__name__
         raise WrongArguments(
-            f"dynamic_shapes has {got} entries for {len(args)} arguments; give one an argument: None, or axis -> name, "
-            'such as {0: "batch", 1: "sequence"}'
+            f"dynamic_shapes has {got} entries for {len(args)} arguments; expected one for each argument: None, or "
+            'axis -> name, such as {0: "batch", 1: "sequence"}'
         )
     return list(dynamic_shapes)
 
@@ -142,7 +143,7 @@ class _Walk:
         return None
 
     def _mismatch(self, path: str, what: str, spec: Shapes) -> NoReturn:
-        raise WrongArguments(f"dynamic_shapes gives {spec!r} for the argument {path}, which is {what}")
+        raise WrongArguments(f"dynamic_shapes has {spec!r} for the argument {path}, which is {what}")
 
     def _tensor(self, tensor: Tensor, spec: Shapes, path: str) -> dict[int, Any] | None:
         number = len(self.names)
@@ -166,8 +167,8 @@ class _Walk:
             name = value if isinstance(value, str) else getattr(value, "__name__", None)
             if not isinstance(name, str) or not name:
                 raise WrongArguments(
-                    f"dynamic_shapes gives {value!r} for axis {axis} of {label}; give the axis a name, such as "
-                    '"batch" or "sequence": batching and padding go by it'
+                    f'dynamic_shapes has {value!r} for axis {axis} of {label}; expected a name such as "batch" or '
+                    '"sequence", because batching and padding use axis names'
                 )
             names[axis % len(shape)] = name
             self._remember(name, shape[axis], f"axis {axis % len(shape)} of {label}")
@@ -177,12 +178,13 @@ class _Walk:
     def _remember(self, name: str, size: int, where: str) -> None:
         if size == 0:
             raise WrongArguments(
-                f"the sample is empty: {where} ({name}) has size 0; give at least one row and one step"
+                f"the sample is empty: {where} ({name}) has size 0. Give at least one row and one step"
             )
         if self.sizes.setdefault(name, size) != size:
             raise WrongArguments(
-                f'the axis "{name}" is {self.sizes[name]} at {self.seen_at[name]} and {size} at {where}; axes of one '
-                "name are one size. Is an axis out of place, or does it need another name?"
+                f'the axis "{name}" is {self.sizes[name]} at {self.seen_at[name]} and {size} at {where}, but axes '
+                "with the same name must have the same size. Is an axis in the wrong place, or does it need another "
+                "name?"
             )
         self.seen_at.setdefault(name, where)
 

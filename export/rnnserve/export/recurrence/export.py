@@ -175,7 +175,7 @@ def export_onnx(
             except ExportError:
                 raise refused from None
     for line in lines:
-        warnings.warn(f"the exported module makes no check of values at {line}", stacklevel=2)
+        warnings.warn(f"the exported module skips the check of values at {line}", stacklevel=2)
     return translated
 
 
@@ -231,7 +231,7 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
         if program is not None:
             return RolledCapture(program, [], is_stateless=True)
         if isinstance(said, NotRolled):
-            alike = f"a loop of Python is exported as it is if its steps are alike: here {said}. {refused}"
+            alike = f"a Python loop can be exported if all its steps do the same, but here {said}. {refused}"
             raise NotRolled(alike) from said
         if refused is None or (isinstance(said, RaisedInCapture) and not getattr(refused, "of_batch", False)):
             raise
@@ -250,9 +250,9 @@ def run_pass(function: Callable[..., T], *arguments: Any) -> T:  # noqa: ANN401 
         said = " ".join(f"{type(error).__name__}: {error}".split())
         raise FailedPass(
             name,
-            f"the export's pass {name} failed: {said} (line {place.lineno} of {place.filename}). The module "
-            "may be right: this is a defect of rnnserve, or torch, onnx or onnx_ir is of a version that it was not "
-            f"tested with: torch is {torch.__version__}, tested with {', '.join(TESTED)}",
+            f"the export's pass {name} failed: {said} (line {place.lineno} of {place.filename}). The module may be "
+            "correct. Either rnnserve has a defect, or it was not tested with this version of torch, onnx or "
+            f"onnx_ir: torch is {torch.__version__}, tested with {', '.join(TESTED)}",
         ) from error
 
 
@@ -273,8 +273,8 @@ def _check_outputs(program: ExportedProgram, names: Sequence[str]) -> None:
     ]
     if len(results) != len(names) or len(set(names)) != len(names):
         raise WrongArguments(
-            f"output_names has {len(set(names))} different names, {list(names)}, for the module's "
-            f"{len(results)} results; give one name a tensor, nested ones in order (h_n and c_n are two)"
+            f"output_names has {len(set(names))} different names, {list(names)}, for the module's {len(results)} "
+            "results; expected one name for each tensor, with nested tensors in order (h_n and c_n are two)"
         )
 
 
@@ -367,7 +367,7 @@ def _check_postconditions(
                 wrong.append(f'axis {axis} of the input {value.name} is {size}, not "{name}"')
     wrong += _wrong_operators(graph, cast(ExportedProgram, translated.exported_program))
     if wrong:
-        raise BrokenPostcondition("the exporter did not give what was asked for: " + "; ".join(wrong))
+        raise BrokenPostcondition("torch.onnx exported something else than the export requested: " + "; ".join(wrong))
     try:
         onnx.checker.check_model(translated.model_proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as invalid:
@@ -387,5 +387,5 @@ def _wrong_operators(graph: ir.Graph, decomposed: ExportedProgram) -> list[str]:
         wrong.append(f"{len(nodes)} recurrent operators for {len(stand_ins)} layers")
     foreign = sorted({node.domain for node in graph.all_nodes() if node.domain and node.op_type != LINEAR_ATTENTION})
     if foreign:
-        wrong.append(f"operators of other domains than ONNX's own: {foreign}")
+        wrong.append(f"operators outside ONNX's own domain: {foreign}")
     return wrong

@@ -97,7 +97,7 @@ class HeldValueMode(TorchFunctionMode):
     def _end(self, results: Any) -> None:  # noqa: ANN401 - the module's
         if any(isinstance(each, PackedField) for each in tree_leaves(results)):
             raise UnsupportedModule(
-                "forward returns a PackedSequence, or a field of one; return pad_packed_sequence of it instead"
+                "forward returns a PackedSequence, or one of its fields. Return pad_packed_sequence of it instead"
             )
         after = _tensors_of(self._module)
         self.changed.update(

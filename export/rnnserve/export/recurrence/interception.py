@@ -95,8 +95,8 @@ def _forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[
     axes = "(batch, sequence, features)" if module.batch_first else "(sequence, batch, features)"
     if module.training and module.dropout and module.num_layers > 1:
         raise UnsupportedModule(
-            f"{name} is in training mode with dropout={module.dropout} between its layers, which draws random numbers. "
-            "Call .eval() on the module before exporting it."
+            f"{name} is in training mode with dropout={module.dropout} between its layers, and dropout draws random "
+            "numbers. Call .eval() on the module before exporting it."
         )
     weights = module.all_weights  # not _flat_weights: as in eager, parametrizations compute a weight when it is read
     dtype = weights[0][0].dtype
@@ -110,7 +110,7 @@ def _forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[
     if not isinstance(steps, Tensor):
         raise UnsupportedModule(f"{name} got a {type(input).__name__}; expected a tensor {axes}")
     if steps.dim() != 3:
-        unbatched = " An unbatched input has to be given its batch axis: unsqueeze it." if steps.dim() == 2 else ""
+        unbatched = " Give an unbatched input a batch axis with unsqueeze." if steps.dim() == 2 else ""
         raise UnsupportedModule(
             f"{name} got an input of {steps.dim()} axes, {tuple(steps.shape)}; expected the three axes {axes}."
             f"{unbatched}"
@@ -119,7 +119,7 @@ def _forward(module: nn.RNNBase, input: Argument, hx: Argument = None) -> tuple[
     if steps.shape[-1] != module.input_size:
         raise UnsupportedModule(
             f"{name} got an input of {steps.dim()} axes with {steps.shape[-1]} features; expected {axes} with "
-            f"{module.input_size} features. Are features the last axis?"
+            f"{module.input_size} features. Are the features on the last axis?"
         )
     if steps.dtype != dtype:
         raise UnsupportedModule(f"{name} got an input of {steps.dtype}; its weights are {dtype}")
@@ -147,7 +147,7 @@ def _initial_states(module: nn.RNNBase, hx: Argument, steps: Tensor, name: str) 
             got = tuple(state.shape) if isinstance(state, Tensor) else type(state).__name__
             last = "proj_size" if module.proj_size and label == "h_0" else "hidden"
             raise UnsupportedModule(
-                f"{name} got {label} {got}; expected (layers * directions, batch, {last}) = {expected}, also where the "
+                f"{name} got {label} {got}; expected (layers * directions, batch, {last}) = {expected}, even if the "
                 "input is batch-first"
             )
         if state.dtype != steps.dtype:
@@ -252,9 +252,9 @@ def stand_in_for(func: Callable[..., Any], arguments: Sequence[Any]) -> Callable
 
 def _functional(*_: object, **__: object) -> NoReturn:
     raise UnsupportedModule(
-        "the module's own code calls torch.lstm, torch.gru or torch.rnn_tanh, of which only nn.LSTM, nn.GRU and nn.RNN "
-        "have a form in ONNX. Call the layer; with weights that are computed, torch.func.functional_call(layer, "
-        '{"weight_hh_l0": weight, …}, (x,)).'
+        "the module's own code calls torch.lstm, torch.gru or torch.rnn_tanh, but only the layers nn.LSTM, nn.GRU "
+        "and nn.RNN can be exported. Call the layer. If its weights are computed, use "
+        'torch.func.functional_call(layer, {"weight_hh_l0": weight, …}, (x,)).'
     )
 
 
@@ -309,8 +309,8 @@ def _max_pool1d(
 
 def _with_indices(*_: object, **__: object) -> NoReturn:
     raise UnsupportedModule(
-        "max_pool1d with return_indices=True cannot be exported right: which of equal values it names is left open. "
-        "Use the values alone, or x.unfold(-1, kernel_size, stride) and argmax(-1)"
+        "max_pool1d with return_indices=True cannot be exported exactly: PyTorch does not define which of equal "
+        "values it names. Use only the values, or x.unfold(-1, kernel_size, stride) and argmax(-1)"
     )
 
 

@@ -35,7 +35,7 @@ __all__ = ["GRU", "LSTM", "RNN", "TRANSLATIONS", "TRIM"]
 
 def _has_no_values(*arguments: object) -> NoReturn:
     del arguments
-    raise RuntimeError("a recurrent layer of a captured program computes no values: run the ONNX program")
+    raise RuntimeError("the recurrent layers of a captured program cannot run in PyTorch; run the ONNX program")
 
 
 def _shapes(input: Tensor, lengths: Tensor | None, *states_weights_and_settings: Any) -> tuple[Tensor, ...]:  # noqa: ANN401

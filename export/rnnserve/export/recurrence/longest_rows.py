@@ -73,9 +73,9 @@ class RowLengths:
 
     def _refuse(self, *_: object) -> NoReturn:
         raise UnsupportedModule(
-            "the module's code reads the lengths of rows as numbers, one by one, from a list or an array of them "
-            "(.tolist(), .numpy()): an exported program would have those of the sample, for as many rows. Compute with "
-            "the tensor: a mask, torch.arange(x.size(1)) < lengths.unsqueeze(1), or pack_padded_sequence."
+            "the module's code reads the lengths of rows as single numbers from a list or an array (.tolist(), "
+            ".numpy()). An exported program would keep the numbers of the sample. Compute with the tensor: a mask, "
+            "torch.arange(x.size(1)) < lengths.unsqueeze(1), or pack_padded_sequence."
         )
 
     __iter__ = __getitem__ = __len__ = __array__ = _refuse
@@ -146,8 +146,8 @@ class LongestRowMode(TorchFunctionMode):
             self.asked = True
             if isinstance(steps, torch.SymInt):  # Python accepts the int of a trace at fixed sizes, but no symbol
                 raise RaisedInCapture(
-                    "the module's code makes a plain number of the longest row's length, int(lengths.max()): write "
-                    "lengths.max().item(), or x.size(1)"
+                    "the module's code converts the longest row's length to a Python number, int(lengths.max()). "
+                    "Write lengths.max().item(), or x.size(1)"
                 )
             return steps
         others = [self.steps_of(each) if isinstance(each, Tensor) else each for each in args[1:]]

@@ -60,8 +60,8 @@ def name_axes(model: ir.Model, captured: torch.export.ExportedProgram, axes: Dyn
             symbol = str(getattr(size, "value", size))
             if names.setdefault(symbol, name) != name:
                 raise WrongArguments(
-                    f'the module makes the axes "{names[symbol]}" and "{name}" (axis {axis} of `{label}`) one size, so '
-                    "that they cannot be chosen apart: give them one name"
+                    f'the module forces the axes "{names[symbol]}" and "{name}" (axis {axis} of `{label}`) to one '
+                    "size. Give them the same name"
                 )
     trimmed = [str(node.meta["val"].shape[0]) for node in captured.graph.nodes if node.target is TRIM]
     unnamed = dict.fromkeys(symbol for symbol in trimmed if symbol not in names and symbol.isidentifier())

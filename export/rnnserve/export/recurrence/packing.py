@@ -87,23 +87,23 @@ class Padded:
             )
         if not isinstance(data, PackedField):
             raise UnsupportedModule(
-                f"{name} got a PackedSequence of values that are not computed of another one's: packed values are "
-                f"sorted and ragged, which ONNX has no form for. {_PAD_FIRST}"
+                f"{name} got a PackedSequence whose values are not computed from another PackedSequence. Packed "
+                f"values are sorted and ragged, and ONNX cannot represent them. {_PAD_FIRST}"
             )
         padded = data.padded
         expected = [None, None] if padded.is_sorted else ["sorted_indices", "unsorted_indices"]
         if not sizes.is_of(padded) or [getattr(each, "name", None) for each in order] != expected:
             raise UnsupportedModule(
-                "the module makes a PackedSequence without the sorted_indices and unsorted_indices that belong to its "
-                "batch_sizes, so that its rows come sorted by length, each in the place of another. Pass them on: "
+                "the module creates a PackedSequence without the sorted_indices and unsorted_indices of its "
+                "batch_sizes, so its rows are sorted by length and in the wrong places. Pass the indices on: "
                 "PackedSequence(p.data, p.batch_sizes, p.sorted_indices, p.unsorted_indices)."
             )
         if padded.versions != _versions(padded.steps, padded.row_lengths):
             raise UnsupportedModule(
-                "the module writes into a tensor after pack_padded_sequence has taken it, or into what "
-                "pad_packed_sequence has given, and then uses the packed sequence. Eager has a copy in it, an exported "
-                "module the tensor itself. Write into another tensor: x = x * 2 instead of x.mul_(2), or x = x.clone() "
-                "before."
+                "the module writes into the argument of pack_padded_sequence, or into the result of "
+                "pad_packed_sequence, and then uses the packed sequence. In eager the packed sequence holds a copy, "
+                "but in an exported module it holds the tensor itself. Write into another tensor: x = x * 2 instead "
+                "of x.mul_(2), or x = x.clone() before."
             )
         return padded
 
@@ -182,10 +182,9 @@ class PackedField:
 
     def _refuse(self, what: str) -> NoReturn:
         raise UnsupportedModule(
-            f"the module reads `{self.name}` of a PackedSequence, {what}. Packed values are sorted and ragged, which "
-            "ONNX has no form for: the field may only be handed on to another PackedSequence; dropout, nn.Linear, "
-            "nn.Embedding, nn.LayerNorm, activations and sums of values of `data` may come before. "
-            f"{_PAD_FIRST}"
+            f"the module reads `{self.name}` of a PackedSequence, {what}. Packed values are sorted and ragged, and "
+            "ONNX cannot represent them. You can only pass the field on to another PackedSequence. Before that, you "
+            f"can apply dropout, nn.Linear, nn.Embedding, nn.LayerNorm, activations and sums to `data`. {_PAD_FIRST}"
         )
 
 
@@ -213,28 +212,30 @@ def pack_padded_sequence(
     if not isinstance(lengths, Tensor):
         if not (isinstance(rows, int) and all(isinstance(length, int) for length in lengths)):
             raise UnsupportedModule(
-                f"pack_padded_sequence got its lengths as a {type(lengths).__name__}, not as a tensor. They would be "
-                "constants of the file, wrong for every other batch. Take `lengths`, an int64 tensor (batch,), as an "
-                "input of the module, and pass that tensor on as it is (no .tolist())."
+                f"pack_padded_sequence got its lengths as a {type(lengths).__name__}, expected a tensor. Exported, "
+                "they would be constants, wrong for every other batch. Take `lengths`, an int64 tensor (batch,), as "
+                "an input of the module, and pass this tensor on unchanged (no .tolist())."
             )
         lengths = torch.tensor(lengths, dtype=torch.int64)
     if lengths.dim() != 1:
         raise UnsupportedModule(
-            f"pack_padded_sequence got lengths of shape {tuple(lengths.shape)}; expected (batch,), one length a row"
+            f"pack_padded_sequence got lengths of shape {tuple(lengths.shape)}; expected (batch,), one length for "
+            "each row"
         )
     if lengths.is_floating_point() or lengths.is_complex():
         raise UnsupportedModule(f"pack_padded_sequence got lengths of dtype {lengths.dtype}; expected int64")
     if isinstance(lengths.shape[0], int) and not isinstance(rows, int):
         raise UnsupportedModule(
-            f"pack_padded_sequence got lengths (batch,) of the fixed size {lengths.shape[0]} with an input whose batch "
-            "axis is dynamic. Lengths that do not come from the module's inputs are right for one batch only: take "
-            "`lengths`, an int64 tensor (batch,), as an input, and give its axis the name of the batch axis."
+            f"pack_padded_sequence got lengths (batch,) of the fixed size {lengths.shape[0]} with an input whose "
+            "batch axis is dynamic. Lengths that do not come from the module's inputs are correct for only one "
+            "batch. Take `lengths`, an int64 tensor (batch,), as an input, and give its axis the name of the batch "
+            "axis."
         )
     if lengths.shape[0] != rows:
         expected = "(batch, sequence, ...)" if batch_first else "(sequence, batch, ...)"
         raise UnsupportedModule(
             f"pack_padded_sequence got {lengths.shape[0]} lengths for a batch of {rows} rows; expected lengths "
-            f"(batch,) and an input {expected}. Is batch_first as it should be?"
+            f"(batch,) and an input {expected}. Is batch_first correct?"
         )
     # Without the check, a cast to the same type would add an operator to the captured program.
     lengths = lengths if lengths.dtype == torch.int64 else lengths.to(torch.int64)

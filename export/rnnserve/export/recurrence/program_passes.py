@@ -49,8 +49,8 @@ def refuse_writes(graph: fx.Graph) -> None:
                 begins.pop()
         elif begins and any(positions[_origin(written)] <= begins[-1][1] for written in written_by(node)):
             raise UnsupportedModule(
-                f"a step of scan writes to a tensor that it has not made ({node.target}). Make the tensor a part of "
-                "the state, and let the step return its new value."
+                f"a step of scan writes to a tensor that it did not create ({node.target}). Make the tensor part of "
+                "the state, and return its new value from the step."
             )
 
 

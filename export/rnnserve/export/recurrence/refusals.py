@@ -134,26 +134,24 @@ def refuse_scripts(module: nn.Module) -> None:
         if isinstance(submodule, torch.jit.ScriptModule):
             what = f"`{name}`" if name else "the module itself"
             raise UnsupportedModule(
-                f"{what} is a TorchScript module: it has no Python code and cannot be captured. Export the "
-                "module that it was scripted from."
+                f"{what} is a TorchScript module. It has no Python code to capture. Export the original module."
             )
         if type(submodule).__module__.startswith(_QUANTIZED):
             raise UnsupportedModule(
-                f"`{name}` is a quantised module ({type(submodule).__module__}.{type(submodule).__name__}), whose "
-                "weights and kernels ONNX has no form for. Publish the module that it was made of, before "
-                "quantisation."
+                f"`{name}` is a quantized module ({type(submodule).__module__}.{type(submodule).__name__}), whose "
+                "weights and kernels ONNX cannot represent. Publish the module as it was before quantization."
             )
         for held, tensor in (*submodule.named_parameters(recurse=False), *submodule.named_buffers(recurse=False)):
             what = f"`{held}`{f' of `{name}`' if name else ''}"
             if tensor.dtype in (torch.float16, torch.bfloat16):
                 raise UnsupportedModule(
-                    f"{what} is of {tensor.dtype}, which onnxruntime has few kernels for: on a CPU it is not faster. "
-                    "Publish the module in float32: module.float()."
+                    f"{what} is {tensor.dtype}, for which onnxruntime has few kernels, and which is not faster on a "
+                    "CPU. Publish the module in float32: module.float()."
                 )
             if tensor.layout is not torch.strided:
                 raise UnsupportedModule(
-                    f"{what} is a sparse tensor, which no capture has values of and "
-                    "ONNX has no kernels for. Make it dense before exporting, .to_dense(), and multiply with @."
+                    f"{what} is a sparse tensor, which the capture and ONNX do not support. Make it dense with "
+                    ".to_dense() before exporting, and multiply with @."
                 )
 
 
@@ -168,8 +166,8 @@ def refuse_random_numbers(graph: torch.fx.Graph, module: nn.Module) -> None:
         rate = next((values[name] for name in ("p", "dropout_p") if name in values), 1.0)
         if on and rate:
             raise UnsupportedModule(
-                f"the module draws random numbers: {schema_of(target).name}. Exported, it could equal eager in no "
-                f"run. If it is dropout, call .eval() on {_in_training(module)} before exporting; if it is an initial "
+                f"the module draws random numbers: {schema_of(target).name}. Exported, it could never equal eager. "
+                f"If it is dropout, call .eval() on {_in_training(module)} before exporting. If it is an initial "
                 "state, use zeros, a parameter, or an input."
             )
 
@@ -179,7 +177,7 @@ def _in_training(module: nn.Module) -> str:
     registered = set(module.modules())
     held = [name for name, each in held_modules(module).items() if each.training and each not in registered]
     names = ", ".join(f"`{name}`" for name in held)
-    return f"{names}, which .eval() of the module does not reach," if held else "the module"
+    return f"{names}, which .eval() on the module does not reach," if held else "the module"
 
 
 def _arguments(target: OpOverload, node: torch.fx.Node) -> dict[str, Any]:
@@ -195,17 +193,17 @@ def keeps_state(names: Iterable[str]) -> UnsupportedModule:
     if not kept:
         return counts_calls(())
     return UnsupportedModule(
-        f"the module keeps {kept} from one call to the next, and an ONNX model keeps no state. "
-        f"Publish it with state_attributes={kept}, which makes an input and an output of each; or make the "
-        'state an input (h_0) and an output (h_n) of the forward, and publish it with states={"h_n": "h_0"}: '
-        "clients carry it from call to call."
+        f"the module keeps {kept} from one call to the next, but an ONNX model keeps no state. Publish it with "
+        f"state_attributes={kept}, which adds an input and an output for each. Or make the state an input (h_0) and "
+        'an output (h_n) of forward, and publish it with states={"h_n": "h_0"}; then '
+        "clients pass it from call to call."
     )
 
 
 def counts_calls(names: Collection[str]) -> UnsupportedModule:
     """Return a refusal because a call changes numbers of the module, or something outside of it, for later calls."""
     said = sorted(names)
-    changes = f"changes {said}" if said else "changes something outside of it, such as a global variable,"
+    changes = f"changes {said}" if said else "changes something outside itself, such as a global variable,"
     advice = (
         f"Make it a tensor, (batch, …), and publish the module with state_attributes={said}"
         if said
@@ -213,8 +211,8 @@ def counts_calls(names: Collection[str]) -> UnsupportedModule:
         'state_attributes=["state"]'
     )
     return UnsupportedModule(
-        f"the module {changes} with each call, and the next call gives other results for the same inputs; an ONNX "
-        f"model keeps no state. {advice}, or leave it out of what forward computes."
+        f"the module {changes} with each call, so the next call returns other results for the same inputs, but an "
+        f"ONNX model keeps no state. {advice}, or do not use it in forward."
     )
 
 
@@ -223,12 +221,15 @@ def refuse_state(program: torch.export.ExportedProgram) -> None:
     mutated = sorted(program.graph_signature.buffers_to_mutate.values())
     if mutated:
         raise UnsupportedModule(
-            f"the module writes to its buffers {mutated} when it is called, and an ONNX model keeps no state from "
-            "one run to the next. Call .eval() on the module before exporting: a normalisation is in training mode."
+            f"the module writes to its buffers {mutated} in each call, because a normalization is in training mode, "
+            "but an ONNX model keeps no state. Call .eval() on the module before exporting."
         )
     for spec in program.graph_signature.input_specs:
         if spec.kind is InputKind.CUSTOM_OBJ:
-            raise UnsupportedModule(f"the module holds a TorchScript object, {spec.target}, which ONNX has no form for")
+            raise UnsupportedModule(
+                f"the module holds a TorchScript object, {spec.target}, which ONNX cannot represent. Keep its values "
+                "in tensors"
+            )
 
 
 def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mapping[int, Fixed]) -> ExportError:
@@ -246,8 +247,8 @@ def explain(error: Exception, module: nn.Module, axes: DynamicAxes, fixed: Mappi
             return UnsupportedModule(_of_values(at, frames, axes))
         if lacks_an_operator(cause):
             return UnsupportedModule(
-                f"the module calls {cause}{at}, an operator that is compiled: it has no Python code to capture, and no "
-                "form in ONNX. Where the module has the same in operators of torch, let it call that."
+                f"the module calls {cause}{at}, a compiled operator: it has no Python code to capture, and ONNX "
+                "cannot represent it. Use operators of torch that compute the same."
             )
         cause = cause.__cause__ or cause.__context__
     return RaisedInCapture(f"the module cannot be captured: its forward raised {type(error).__name__}{at}: {said}")
@@ -259,22 +260,23 @@ def _of_values(at: str, frames: list[traceback.FrameSummary], axes: DynamicAxes)
     after = linecache.getline(frames[-1].filename, (frames[-1].lineno or 0) + 1).strip() if frames else ""
     shown = f", {line!r}" if line else ""
     said = (
-        f"the module's Python code depends on the values of a tensor{at}{shown}: it branches on one, loops over one, "
-        "or makes a number of one (.item(), .tolist(), int(...)). Exported, it would be right for the sample's values "
-        "only. Instead of a branch, write torch.where(condition, one, other), and keep numbers as tensors."
+        f"the module's Python code depends on the values of a tensor{at}{shown}: it branches on a value, loops over "
+        "values, or converts one to a Python number (.item(), .tolist(), int(...)). Exported, it would be correct "
+        "only for the sample's values. Instead of a branch, write torch.where(condition, one, other), and keep "
+        "numbers as tensors."
     )
     if line.startswith("if ") and "break" in (line.split(": ")[-1].strip(), after):
         said += (
-            " Here it ends a loop, so that the values decide how many outputs there are: leave it out, so that there "
-            "are always as many, and return the number of steps of each row, (batch,), as another output."
+            " Here the branch ends a loop, so values decide the number of outputs. Leave the branch out, and return "
+            "the number of valid steps of each row, (batch,), as another output."
         )
     if any("len" in text or "mask" in text for text in (line, *axes.labels)):
         said += (
-            " Keep lengths and masks as tensors, too. If the module cuts each row at its length, x[i, :length], "
-            "compute all steps of all rows instead, and choose by steps = torch.arange(x.size(1)) and inside = steps < "
-            "lengths.unsqueeze(1), (batch, sequence); rows that are reversed up to their lengths are x.gather(1, "
-            "at.unsqueeze(2).expand_as(x)) with at = torch.where(inside, lengths.unsqueeze(1) - 1 - steps, steps). If "
-            "it is the size of what pad_packed_sequence gives, pass total_length=input.size(1)."
+            " Also keep lengths and masks as tensors. If the module cuts each row at its length, x[i, :length], "
+            "compute all steps of all rows instead, and choose with steps = torch.arange(x.size(1)) and inside = "
+            "steps < lengths.unsqueeze(1), (batch, sequence). To reverse rows up to their lengths, write x.gather(1, "
+            "at.unsqueeze(2).expand_as(x)) with at = torch.where(inside, lengths.unsqueeze(1) - 1 - steps, steps). "
+            "If the value is the size of a result of pad_packed_sequence, pass total_length=input.size(1)."
         )
     return said
 
@@ -288,31 +290,31 @@ def fixed_size(module: nn.Module, axes: DynamicAxes, all_fixed: Mapping[int, Fix
     name = " or ".join(f'"{name}"' for name in sorted(names))
     if fixed.by_number:
         return FixedSize(
-            f"the axis {name} cannot be dynamic: {fixed.function} makes a plain number of its size{fixed}, so that the "
-            f"exported module would be right for the sample's {size} only. Pass the size on as it is, without int(), "
-            "and write a loop or a recursion over it as rnnserve.export.scan; where that function is not yours, put "
-            "one of your own in its place that gives the same."
+            f"the axis {name} cannot be dynamic: {fixed.function} converts its size to a Python number{fixed}, so "
+            f"the exported module would be correct only for the sample's {size}. Pass the size on unchanged, without "
+            "int(), and write a loop or a recursion over it with rnnserve.export.scan. If the function is not "
+            "yours, replace it with your own that returns the same."
         )
     if names == {BATCH}:
         return FixedSize(
-            f"the axis \"{BATCH}\" cannot be dynamic: the module's Python code fixes it to the sample's {size} "
-            f"rows{fixed}, by a state or another tensor of that size, by an attribute such as self.batch_size, by "
-            f"int() or len() (write .size()), or by a loop over the rows.{_holding(size, module)} Make what has an "
-            "axis for the rows in the forward, of the size of its input: x.new_zeros(x.size(0), hidden). Requests have "
-            "other numbers of rows than the sample.",
+            f'the axis "{BATCH}" cannot be dynamic: the '
+            f"module's Python code fixes it to the sample's {size} rows{fixed}, by a state or another tensor of that "
+            "size, by an attribute such as self.batch_size, by int() or len() (write .size()), or by a loop over "
+            f"the rows.{_holding(size, module)} Create tensors with a batch axis inside forward, with the size of "
+            "its input: x.new_zeros(x.size(0), hidden). Requests have other numbers of rows than the sample.",
             of_batch=True,
         )
     cells = [f"`{name}`" for name, submodule in module.named_modules() if isinstance(submodule, nn.RNNCellBase)]
-    culprit = f" It holds cells, {', '.join(cells)}: is one called in a loop over the steps?" if cells else ""
+    culprit = f" It holds cells, {', '.join(cells)}. Does it call one in a loop over the steps?" if cells else ""
     return FixedSize(
         f"the axis {name} cannot be dynamic: the module's Python code fixes it to the sample's {size}{fixed}, by a "
-        "loop over it, by int() or len() (write .size()), by a function that takes a plain number (for math.log(n) "
-        "write torch.log(torch.tensor(n)), for a window of n steps a formula of torch.arange(n)), or by a tensor of "
-        f"that fixed size.{culprit} Exported, the module would be right for that size only. A loop that only calls a "
-        "cell of PyTorch becomes nn.RNN, nn.GRU or nn.LSTM, which take the same weights (the cell's names with _l0 "
-        "after each) and are one operator a layer. Any other loop over steps becomes rnnserve.export.scan, a loop in "
-        "eager and one operator, Scan, in ONNX: h_n, output = scan(step, h_0, input, dim=1), where step(h, x) gives "
-        "the pair (h after the step, the step's output)."
+        "loop over it, by int() or len() (write .size()), by a function that takes a Python number (instead of "
+        "math.log(n) write torch.log(torch.tensor(n)); for a window of n steps, use a formula of torch.arange(n)), "
+        f"or by a tensor of that fixed size.{culprit} Exported, the module would be correct only for that size. If a "
+        "loop only calls a PyTorch cell, use nn.RNN, nn.GRU or nn.LSTM, which take the same weights (the cell's "
+        "names with _l0 after each) and become one operator for each layer. Write any other loop over steps with "
+        "rnnserve.export.scan, a loop in eager and one operator, Scan, in ONNX: h_n, output = scan(step, h_0, "
+        "input, dim=1), where step(h, x) returns the pair (h after the step, the step's output)."
     )
 
 
@@ -325,15 +327,15 @@ def _holding(size: int, module: nn.Module) -> str:
         if (isinstance(value, torch.Tensor) and size in value.shape)
         or (isinstance(value, int) and value == size and "batch" in attribute)
     ]
-    return f" These hold that number: {', '.join(kept)}." if kept else ""
+    return f" These attributes hold that number: {', '.join(kept)}." if kept else ""
 
 
 _WRITE = {
-    "hypot": "write torch.sqrt(x * x + y * y), or where squares overflow, of both divided by the larger one",
+    "hypot": "write torch.sqrt(x * x + y * y). If squares overflow, divide both by the larger one first",
     "searchsorted": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
     "bucketize": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
     "histc": "compare with the edges of the bins, and sum: ((x[..., None] >= low) & (x[..., None] < high)).sum(-2)",
-    "scaled_dot_product_attention": "give it three or four axes: join those before them, x.flatten(0, 1)",
+    "scaled_dot_product_attention": "give it three or four axes: join the leading axes, x.flatten(0, 1)",
     "lgamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
     "digamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",
 } | dict.fromkeys(
@@ -342,8 +344,8 @@ _WRITE = {
         *("solve", "solve_triangular", "triangular_solve", "tensorsolve", "cholesky", "cholesky_solve"),
         "cholesky_inverse",
     ),
-    "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. Else "
-    "compute it outside of the module and make it an input",
+    "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. "
+    "Otherwise compute it outside the module and make it an input",
 )
 """Advice for operators without a translation."""
 
@@ -366,6 +368,8 @@ def untranslated(error: Exception) -> UnsupportedModule:
     name = overload.partition(".")[0].strip("_").removesuffix("_forward").removesuffix("_ex")
     name = name.removeprefix("special_").removeprefix("bessel_").removeprefix("linalg_")
     is_unknown = isinstance(cause, torch.onnx.OnnxExporterError)
-    why = "has no form in ONNX" if is_unknown else f"cannot be translated: {said}"
-    advice = _WRITE.get(name, "write it with operators that can: docs/reference/compatibility.md lists them")
+    why = "does not exist in ONNX" if is_unknown else f"cannot be translated: {said}"
+    advice = _WRITE.get(
+        name, "write it with operators that can be exported; docs/reference/compatibility.md lists them"
+    )
     return UnsupportedModule(f"{name}{line_of(node)} {why}. Instead, {advice}.")

@@ -55,7 +55,7 @@ class CaptureSession:
 
     def name(self, module: nn.Module) -> str:
         """Return the name of a module for messages: its (first) qualified name and its class."""
-        known = self._names.get(id(module), "a module that the exported one does not register")
+        known = self._names.get(id(module), "a submodule that the exported module does not register")
         return f"{known} ({type(module).__name__})"
 
     @contextlib.contextmanager
@@ -195,18 +195,18 @@ def _axis_of_steps(
         other = [type(leaf).__name__ for leaf in leaves if not isinstance(leaf, Tensor)]
         if other or not leaves:
             raise UnsupportedModule(
-                f"scan got {name} with {', '.join(other) or 'no tensor'}; expected tensors only. A state that is "
-                "None before the first step has to be zeros instead."
+                f"scan got {name} with {', '.join(other) or 'no tensor'}; expected tensors only. Use zeros instead "
+                "of a state that is None before the first step."
             )
     axis = dim + sequences[0].dim() if dim < 0 else dim
     if not all(0 <= axis < sequence.dim() for sequence in sequences):
         shapes = [tuple(sequence.shape) for sequence in sequences]
-        raise UnsupportedModule(f"scan got dim={dim} for xs of shapes {shapes}; all need that axis")
+        raise UnsupportedModule(f"scan got dim={dim} for xs of shapes {shapes}; all of them need that axis")
     sizes = [sequence.shape[axis] for sequence in sequences]
     if any(size != sizes[0] for size in sizes[1:]):
-        raise UnsupportedModule(f"scan got xs of {sizes} steps along axis {axis}; all need the same number")
+        raise UnsupportedModule(f"scan got xs of {sizes} steps along axis {axis}; all of them need the same number")
     if isinstance(sizes[0], int) and sizes[0] == 0:
-        raise UnsupportedModule("scan got a sequence without a step")
+        raise UnsupportedModule("scan got a sequence without steps; expected at least one")
     return axis, sizes[0]
 
 
@@ -214,7 +214,7 @@ def _check_states(before: Sequence[Tensor], after: Sequence[Argument]) -> None:
     """Refuse a step that changes shapes or dtypes of the state."""
     for old, new in zip(before, after, strict=True):
         if not isinstance(new, Tensor):
-            raise UnsupportedModule(f"a step of scan gives the state {type(new).__name__}; expected a tensor")
+            raise UnsupportedModule(f"a step of scan returns the state {type(new).__name__}; expected a tensor")
         if new.shape != old.shape or new.dtype != old.dtype:
             raise UnsupportedModule(
                 f"a step of scan changes the state from {tuple(old.shape)}, {old.dtype}, to {tuple(new.shape)}, "
@@ -228,8 +228,8 @@ def _check_outputs(outputs: Sequence[Argument], axis: int) -> None:
         if not isinstance(output, Tensor) or output.dim() < axis:
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise UnsupportedModule(
-                f"a step of scan gives the output {got}; expected a tensor of {axis} axes or more, to be stacked along "
-                f"axis {axis}. combine_fn returns the pair (state after the step, output of the step)."
+                f"a step of scan returns the output {got}; expected a tensor of {axis} axes or more, to be stacked "
+                f"along axis {axis}. combine_fn returns the pair (state after the step, output of the step)."
             )
 
 
@@ -306,8 +306,8 @@ def _nodes_of_step(graph: ir.Graph, begin: ir.Node, end: ir.Node) -> list[ir.Nod
     # If a value of a step is used outside the step, it reaches a result of the module.
     if any(value.is_graph_output() for value in made):
         raise UnsupportedModule(
-            "a value of a single step of scan is used outside the step. Let combine_fn return it, as a part of the "
-            "state or of the step's output, and use what scan returns."
+            "the module uses a value of a single scan step outside the step. Return it from combine_fn, as part of "
+            "the state or of the step's output, and use the result of scan."
         )
     return nodes
 

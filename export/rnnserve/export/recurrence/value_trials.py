@@ -76,11 +76,11 @@ def other_sizes(
             kept_out = _kept_out(breaking, axes, guard, symbols)
             remedy, by_loop = "write the forward without the condition", code.startswith(("for ", "while "))
             if by_loop:
-                remedy = "write the loop with rnnserve.export.scan, over a tensor with an axis for its rounds"
+                remedy = "write the loop with rnnserve.export.scan, over a tensor with an axis for the iterations"
             refusal = OtherPath(
-                f"the module's code has a condition on sizes (at {at}), and takes another path at {_listed(breaking)} "
-                "than at the sample's sizes. An exported program has one path for all sizes. Make "
-                f"the axis static, or {remedy}{kept_out}.",
+                f"the module's code has a condition on sizes (at {at}) and takes another path at {_listed(breaking)} "
+                "than at the sample's sizes. An exported program has one path for all sizes. Make the axis static, "
+                f"or {remedy}{kept_out}.",
                 by_loop=by_loop,
             )
             if not _holds_but_at_one(guard):
@@ -166,15 +166,15 @@ def _kept_out(
     low, high = (1, size - 1) if size > axes.sizes[name] else (size + 1, None)
     if _breaking(guard, symbols, axes, {name: (low, high)}) is not None:
         return ""  # other sizes also fail, as every fourth size fails `n % 4 != 0`
-    said = "more" if high is None else "at most so many"
-    return f', or say that requests have {said}: sizes={{"{name}": ({low}, {high})}}'
+    bound = "more" if high is None else f"at most {high}"
+    return f', or declare that requests have {bound}: sizes={{"{name}": ({low}, {high})}}'
 
 
 _ATEN = torch.ops.aten
 _SPECIAL = {
     **dict.fromkeys(
         (_ATEN.squeeze.default, _ATEN.squeeze.dim, _ATEN.squeeze.dims),
-        "Name an axis that is always 1, squeeze(0), or index one that is not, x[0]",
+        "Name an axis that always has size 1, squeeze(0), or use an index for any other axis, x[0]",
     ),
     **dict.fromkeys(
         (_ATEN.tensor_split.sections, _ATEN.chunk.default, _ATEN.unsafe_chunk.default, _ATEN.split.Tensor),
@@ -184,8 +184,8 @@ _SPECIAL = {
 """Operators that compute differently at some sizes, with advice."""
 
 _EQUAL_STEPS = (
-    " Exported, all steps of scan are equal: if its Python code counts calls, or keeps something from call to call, "
-    "make that a part of the state, or a tensor among xs, such as torch.arange(input.size(1)) with dim=0."
+    " In an exported scan, all steps are equal. If its Python code counts calls or keeps something between calls, "
+    "make this part of the state, or add a tensor to xs, such as torch.arange(input.size(1)) with dim=0."
 )
 
 
@@ -206,9 +206,9 @@ def _other_values(special: Mapping[str, str], sizes: Mapping[str, int], axes: Dy
     bounds = "(2, None)" if [sizes[name] for name in unlike] == [1] else "(…, …)"
     named = ", ".join(f'"{name}": {bounds}' for name in unlike or sizes)
     return OtherPath(
-        f"at {_listed(sizes)} the module gives other results than the program that was captured at the sample's sizes: "
-        f"{where} treats some sizes as special cases, and an exported program has one path for all.{advice} If the "
-        f"module does not take this size, name the smallest and the largest that it takes: sizes={{{named}}}."
+        f"at {_listed(sizes)} the module returns other results than the program captured at the sample's sizes. "
+        f"{where} treats some sizes as special cases, but an exported program has one path for all sizes.{advice} If "
+        f"the module does not accept this size, name the smallest and the largest accepted size: sizes={{{named}}}."
     )
 
 

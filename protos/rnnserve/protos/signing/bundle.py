@@ -65,9 +65,9 @@ def open_bundle(data: bytes, keys: Iterable[TrustedKey]) -> bytes:
     signer, payload, signature = _parts(data)
     key = next((key for key in keys if key.id == signer), None)
     if key is None:
-        raise ValueError(f"is signed with the key {signer}, which is none of those that are trusted")
+        raise ValueError(f"is signed with the key {signer}, which is not a trusted key")
     if not key.holds(signature, _encoded(payload)):
-        raise ValueError(f"the signature is not that of the key {signer}")
+        raise ValueError(f"the signature does not match the key {signer}")
     return payload
 
 
@@ -84,22 +84,22 @@ def _parts(data: bytes) -> tuple[str, bytes, bytes]:
     """Return the key id, the payload and the signature of a bundle."""
     bundle = fields_of(load_strictly(data), "the bundle", ("mediaType", "verificationMaterial", "dsseEnvelope"))
     if bundle["mediaType"] != _MEDIA_TYPE:
-        raise ValueError("mediaType is not that of a Sigstore bundle of version 0.3")
+        raise ValueError("mediaType is not the type of a Sigstore bundle of version 0.3")
     material = fields_of(bundle["verificationMaterial"], "verificationMaterial", ("publicKey",), ("tlogEntries",))
     if material.get("tlogEntries", []) != []:
-        raise ValueError("has entries of a transparency log, which are not verified here")
+        raise ValueError("has entries of a transparency log, which rnnserve cannot verify")
     signer = fields_of(material["publicKey"], "publicKey", ("hint",))["hint"]
     if not is_digest(signer):  # error messages repeat it, and its text is untrusted
         raise ValueError("the hint of publicKey is not a SHA-256 in lower-case hexadecimal")
     envelope = fields_of(bundle["dsseEnvelope"], "dsseEnvelope", ("payload", "payloadType", "signatures"))
     if envelope["payloadType"] != _PAYLOAD_TYPE:
-        raise ValueError("payloadType is not that of an in-toto statement")
+        raise ValueError("payloadType is not the type of an in-toto statement")
     signatures = envelope["signatures"]
     if not isinstance(signatures, list) or len(signatures) != 1:
-        raise ValueError("has not one signature")
+        raise ValueError("must have exactly one signature")
     signature = fields_of(signatures[0], "the signature", ("sig",), ("keyid",))
     if signature.get("keyid", "") not in ("", signer):
-        raise ValueError("names two keys: keyid is not the key of verificationMaterial")
+        raise ValueError("names two keys: keyid differs from the key of verificationMaterial")
     return signer, _bytes_of(envelope["payload"], "payload"), _bytes_of(signature["sig"], "sig")
 
 

@@ -69,7 +69,7 @@ def read_public_key(path: Path) -> PublicKey:
     try:
         key = serialization.load_pem_public_key(_content(path))
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise KeyFileError(f"{path}: holds no public key in PEM") from error
+        raise KeyFileError(f"{path}: does not hold a public key in PEM") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
         raise KeyFileError(f"{path}: holds no key of the elliptic curves P-256 and P-384")
     return PublicKey(key)
@@ -89,11 +89,11 @@ def read_private_key(path: Path, password_file: Path | None = None) -> PrivateKe
     try:
         key = serialization.load_pem_private_key(_content(path), password)
     except TypeError as error:
-        how = "has a password: --key-password-file gives it" if password is None else "has no password"
+        how = "has a password: add --key-password-file" if password is None else "has no password"
         raise KeyFileError(f"{path}: {how}") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         wrong = "" if password is None else ", or has another password"
-        raise KeyFileError(f"{path}: holds no private key in PEM{wrong}") from error
+        raise KeyFileError(f"{path}: does not hold a private key in PEM{wrong}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _HASHES:
         raise KeyFileError(f"{path}: holds no key of the elliptic curves P-256 and P-384")
     return PrivateKey(key)

@@ -58,13 +58,13 @@ class Release:
             raise ValueError(f"its format is not {_FORMAT}")
         release = cls(**fields)
         if not isinstance(release.model, str) or not is_model_name(release.model):
-            raise ValueError("model is not a model's name")
+            raise ValueError("model is not a valid model name")
         for name in ("version", "sequence"):
             number = fields[name]
             if type(number) is not int or not 0 <= number <= _MOST:
                 raise ValueError(f"{name} is not an integer from 0 to {_MOST}")
         if not isinstance(release.created, str) or not _TIME.fullmatch(release.created):
-            raise ValueError("created is not a time such as 2026-11-28T14:05:09Z")
+            raise ValueError("created is not a time of the form 2026-11-28T14:05:09Z")
         if not is_digest(release.config_sha256):
             raise ValueError("config_sha256 is not a SHA-256")
         return release

@@ -88,7 +88,9 @@ def check_folder(folder: Path, number: int | None = None) -> int:
     """
     number = version_number(folder.absolute().name) if number is None else number
     if number is None or not (folder / MANIFEST).is_file():
-        raise SignatureError(f"{folder}: is not a version's folder, such as repository/sentiment/1")
+        raise SignatureError(
+            f"{folder}: is not the folder of a version; expected a path such as repository/sentiment/1"
+        )
     return number
 
 
@@ -208,12 +210,12 @@ def check_release(release: Release, model: str, version: int, config: bytes) -> 
     """
     if (release.model, release.version) != (model, version):
         raise SignatureError(
-            f'{RELEASE}: is of "{release.model}" version {release.version}, but lies where "{model}" version {version} '
-            "is looked for"
+            f'{RELEASE}: belongs to "{release.model}" version {release.version}, but is in the folder of "{model}" '
+            f"version {version}"
         )
     if hashlib.sha256(config).hexdigest() != release.config_sha256:
         raise SignatureError(
-            f"{CONFIG}: is not the one with which version {version} was signed; `rnnserve sign` signs it with this one"
+            f"{CONFIG}: has changed since version {version} was signed; run `rnnserve sign` to sign the version again"
         )
 
 
@@ -229,11 +231,11 @@ def _read(folder: Path, open_: Callable[[bytes], bytes], inside: Path | None) ->
         payload = open_(bundle)
         files = read_statement(payload)
         if RELEASE not in files or MANIFEST not in files:
-            raise ValueError(f"{MANIFEST} and {RELEASE} are not both signed; `rnnserve sign` writes the second")
+            raise ValueError(f"{MANIFEST} and {RELEASE} must both be signed; `rnnserve sign` writes {RELEASE}")
     with _said_of(RELEASE):
         data = read_regular(folder / RELEASE, _MOST_RELEASE_BYTES, inside)
         if hashlib.sha256(data).hexdigest() != files[RELEASE]:
-            raise ValueError("is not the file that was signed")
+            raise ValueError("has changed since it was signed")
         release = Release.read(data)
     digests = (hashlib.sha256(data).hexdigest() for data in (bundle, payload))
     return Signed(signer_of(bundle)[0], release, files, *digests)
@@ -259,10 +261,10 @@ def _files_in(folder: Path) -> list[str]:
         for entry in entries:
             if not entry.is_file(follow_symlinks=False):
                 kind = "link" if entry.is_symlink() else "folder" if entry.is_dir() else "special file"
-                raise SignatureError(f"{entry.name}: is a {kind}, which a signed version may not have")
+                raise SignatureError(f"{entry.name}: is a {kind}, which a signed version must not contain")
             names.append(entry.name)
             if len(names) > _MOST_ENTRIES:
-                raise SignatureError(f"{entry.name}: is one file too many: a version may have {_MOST_ENTRIES}")
+                raise SignatureError(f"{entry.name}: is one file too many; a version can have {_MOST_ENTRIES}")
     return names
 
 
@@ -297,7 +299,7 @@ def _said_of(name: str) -> Iterator[None]:
     except SignatureError:
         raise
     except FileNotFoundError:
-        how = "the version is not signed; `rnnserve sign` signs it" if name == BUNDLE else "is missing"
+        how = "the version is not signed; sign it with `rnnserve sign`" if name == BUNDLE else "is missing"
         raise SignatureError(f"{name}: {how}") from None
     except LeadsOutError as error:
         raise SignatureError(f"{name}: {error.strerror}") from error

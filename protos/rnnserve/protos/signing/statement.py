@@ -68,21 +68,21 @@ def read_statement(data: bytes) -> dict[str, str]:
     """
     statement = fields_of(load_strictly(data), "the statement", ("_type", "subject", "predicateType", "predicate"))
     if statement["_type"] != _STATEMENT:
-        raise ValueError("_type is not that of an in-toto statement of version 1")
+        raise ValueError("_type is not the type of an in-toto statement of version 1")
     if statement["predicateType"] != _PREDICATE:
-        raise ValueError("predicateType is not that of model-signing 1.0")
+        raise ValueError("predicateType is not the type of model-signing 1.0")
     predicate = fields_of(statement["predicate"], "the predicate", ("serialization", "resources"))
     _check_serialization(predicate["serialization"])
     resources = predicate["resources"]
     if not isinstance(resources, list) or not 0 < len(resources) <= _MOST_FILES:
-        raise ValueError(f"resources are not a list of 1 to {_MOST_FILES} files")
+        raise ValueError(f"resources must be a list of 1 to {_MOST_FILES} files")
     files: dict[str, str] = {}
     for name, digest in _resources(resources):
         if name in files:
-            raise ValueError(f"resources have {shortened(name)} twice")
+            raise ValueError(f"resources contain {shortened(name)} twice")
         files[name] = digest
     if _subject_digest(statement["subject"]) != _root(files):
-        raise ValueError("the digest of the subject is not that of the resources")
+        raise ValueError("the digest of the subject does not match the resources")
     return files
 
 
@@ -91,10 +91,10 @@ def _check_serialization(value: object) -> None:
     serialization = fields_of(value, "serialization", needed, ("ignore_paths",))
     found = tuple(serialization[name] for name in needed)
     if found != ("files", "sha256", False) or found[2] is not False:
-        raise ValueError(f"serialization is of {shortened(found)}, expected files, sha256, and no links")
+        raise ValueError(f"serialization is {shortened(found)}, expected files, sha256, and no links")
     ignored = serialization.get("ignore_paths", [])
     if not isinstance(ignored, list) or not all(isinstance(path, str) for path in ignored):
-        raise ValueError("ignore_paths is not a list of texts")
+        raise ValueError("ignore_paths must be a list of strings")
 
 
 def _resources(resources: list[Any]) -> Iterator[tuple[str, str]]:
@@ -102,9 +102,9 @@ def _resources(resources: list[Any]) -> Iterator[tuple[str, str]]:
         fields = fields_of(resource, "a resource", ("name", "algorithm", "digest"))
         name = fields["name"]
         if not isinstance(name, str) or not name or Path(name).name != name or name in ("..", BUNDLE) or "\0" in name:
-            raise ValueError(f"a resource is named {shortened(name)}, which is not a plain file name")
+            raise ValueError(f"a resource is named {shortened(name)}; expected a plain file name")
         if fields["algorithm"] != "sha256":
-            raise ValueError(f"the digest of {shortened(name)} is of {shortened(fields['algorithm'])}, expected sha256")
+            raise ValueError(f"the digest of {shortened(name)} uses {shortened(fields['algorithm'])}, expected sha256")
         if not is_digest(fields["digest"]):
             raise ValueError(f"the digest of {shortened(name)} is not a SHA-256 in lower-case hexadecimal")
         yield name, fields["digest"]
@@ -112,7 +112,7 @@ def _resources(resources: list[Any]) -> Iterator[tuple[str, str]]:
 
 def _subject_digest(subject: object) -> object:
     if not isinstance(subject, list) or len(subject) != 1:
-        raise ValueError("there is not one subject")
+        raise ValueError("there must be exactly one subject")
     fields = fields_of(subject[0], "the subject", ("name", "digest"))
     text_of(fields["name"], "the subject's name")
     return fields_of(fields["digest"], "the subject's digest", ("sha256",))["sha256"]

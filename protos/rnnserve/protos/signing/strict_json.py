@@ -17,7 +17,7 @@ def load_strictly(data: bytes) -> Any:  # noqa: ANN401 - any JSON
     try:
         return json.loads(data.decode(), object_pairs_hook=_without_doubles, parse_constant=_refuse_constant)
     except RecursionError:
-        raise ValueError("its objects are nested too deeply") from None
+        raise ValueError("objects are nested too deeply") from None
 
 
 def fields_of(value: object, what: str, needed: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def fields_of(value: object, what: str, needed: Iterable[str], optional: Iterabl
             for name in sorted(needed - set(fields)):
                 raise ValueError(f"{what} has no {name}")
             for name in sorted(set(fields) - needed - set(optional)):
-                raise ValueError(f"{what} has {shortened(name)}, which it may not have")
+                raise ValueError(f"{what} has {shortened(name)}, which is not allowed there")
             return fields
     raise ValueError(f"{what} is not an object")
 
@@ -56,13 +56,13 @@ def text_of(value: object, what: str) -> str:
     match value:
         case str(text):
             return text
-    raise ValueError(f"{what} is not text")
+    raise ValueError(f"{what} must be a string")
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        raise ValueError("an object has a key twice")
+        raise ValueError("an object contains a key twice")
     return fields
 
 

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
-from rnnserve.common.child_process import die_with_parent
+from rnnserve.common.child_process import LIFELINE, die_with_parent
 from rnnserve.common.extras import missing_package
 from rnnserve.common.hosts import is_loopback
 from rnnserve.common.log_format import LOG_FORMATS, LogLimits, log_formatter
+from rnnserve.common.process_memory import give_back_large_blocks, use_few_arenas
 from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces
 from rnnserve.common.unblocked_output import finish_output, unblock_output
 from rnnserve.server.commands.http_gateway import HttpGateway, http_gateway
@@ -98,8 +98,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # Arguments that a supervisor passes to its workers.
     for name in ("--private-sockets", "--desired-models"):
         parser.add_argument(name, type=Path, help=argparse.SUPPRESS)
-    for name in ("--report-fd", "--lifeline-fd", "--counts-fd"):
+    for name in ("--report-fd", "--counts-fd"):
         parser.add_argument(name, type=int, help=argparse.SUPPRESS)
+    parser.add_argument(LIFELINE, action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -117,11 +118,11 @@ def run(args: argparse.Namespace) -> int:
         from rnnserve.server.commands.check import check
 
         return check(settings, command)
-    _prepare_process(args.lifeline_fd)
+    _prepare_process(ends_with_parent=args.lifeline)
     _set_up_log(command, is_worker=is_worker)
     try:
         if is_worker:
-            link = SupervisorLink(args.report_fd, args.lifeline_fd)
+            link = SupervisorLink(args.report_fd)
             settings = dataclasses.replace(
                 settings, share_port=True, sharers=command.workers, private_sockets=args.private_sockets
             )
@@ -162,12 +163,12 @@ def _set_up_log(command: CommandSettings, *, is_worker: bool) -> None:
     logging.basicConfig(level=command.log_level.upper(), handlers=[handler])
 
 
-def _prepare_process(lifeline_fd: int | None) -> None:
+def _prepare_process(*, ends_with_parent: bool) -> None:
     """Prepare a dedicated process: a worker ends with its supervisor, and output never blocks."""
     give_back_large_blocks()
     use_few_arenas()  # before any thread is started: each thread's arena would take address space
-    if lifeline_fd is not None:
-        die_with_parent(lifeline_fd)
+    if ends_with_parent:
+        die_with_parent()
     unblock_output()
 
 

@@ -15,9 +15,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
-from rnnserve.common.allocation import give_back_free_memory
 from rnnserve.common.cgroup import Cgroups
-from rnnserve.common.resident_memory import resident_bytes
+from rnnserve.common.process_memory import give_back_free_memory, resident_bytes
 from rnnserve.server.errors import TooMuchHeld
 
 __all__ = ["LARGE", "RESPONSE_COPIES", "SMALL", "ByteBudget", "MemoryGuard", "bytes_for_requests"]

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from rnnserve.common import gateway_counts
-from rnnserve.common.gateway_counts import GatewayCounts
+from rnnserve.common.gateway_counts import REFUSED, GatewayCounts
 from rnnserve.server.counting import places
 from rnnserve.server.counting.table import OTHER, CountTable
 
@@ -66,7 +65,7 @@ class Totals:
     def of_gateway(self) -> list[float]:
         """Return the sum of the counts of the HTTP gateway's processes."""
         each = [gateway.numbers() for gateway in self.gateways]
-        return [sum(numbers) for numbers in zip([0.0] * gateway_counts.NUMBERS, *each, strict=True)]
+        return [sum(numbers) for numbers in zip([0.0] * len(REFUSED), *each, strict=True)]
 
     def sums(self) -> dict[tuple[str, str], Total]:
         """Return the totals by model and version, named as in `TableRow`."""
@@ -288,20 +287,7 @@ _OF_GATEWAY = (
         "rnnserve_http_refusals_total",
         "Requests refused by the HTTP gateway itself, by HTTP status: invalid JSON, unknown route, too large.",
         "status",
-        gateway_counts.REFUSED,
-    ),
-    _labelled(
-        "rnnserve_http_connections_ended_total",
-        "Connections ended by the HTTP gateway: the client was too slow (late), another connection needed the "
-        "place (gave_way), there was no place (too_many), or the TLS handshake failed.",
-        "reason",
-        gateway_counts.ENDED,
-    ),
-    _labelled(
-        "rnnserve_http_tls_reloads_total",
-        "Reloads of the HTTP gateway's TLS files, per process; a refused reload changes nothing.",
-        "outcome",
-        gateway_counts.TLS_RELOADS,
+        REFUSED,
     ),
 )
 """Counts of the HTTP gateway's processes, from the rows of `gateway_counts`."""

@@ -28,7 +28,6 @@ from rnnserve.common.guarded_process import (
     ProcessTooSlow,
     answer_requests,
     limit_memory,
-    limit_processor_seconds,
 )
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, ArtifactError, read_version
@@ -48,9 +47,6 @@ _NICENESS = 10
 _FILE_COPIES = 8
 """Copies of a model's bytes that may be in memory during a load: the file, onnxruntime's input, the parsed model, its
 tensors, and tensors rearranged for kernels. Arrays grow by doubling."""
-
-_PROCESSOR_TIME = 2
-"""Seconds of processor time a version may take per second on the clock. Several threads may work for it."""
 
 _THREAD_BYTES = 16 << 20
 """Memory of one more thread of a run: a stack of 8 MiB, in the session of each of two graphs."""
@@ -159,7 +155,6 @@ def check_version(check: LoadCheck) -> dict[str, Any]:
     files = [check.folder / file for file in (MODEL, SCAN, GOLDEN)]
     file_bytes = sum(file.stat().st_size for file in files if os.access(file, os.R_OK))
     most = check.max_bytes + _FILE_COPIES * file_bytes + (check.threads - 1) * _THREAD_BYTES
-    limit_processor_seconds(max(_PROCESSOR_TIME, check.threads) * check.seconds)
     limit_memory(most)
     try:
         findings = try_version(check)
@@ -204,7 +199,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m rnnserve.server.repository.load_checks", description=__doc__)
     parser.add_argument("folder", type=Path, help="the version's folder")
     parser.add_argument("--model", help="the model's name (default: the name of the folder around the version's)")
-    parser.add_argument("--allow-unproven", action="store_true", help="take versions that were adopted, too")
+    parser.add_argument("--allow-unproven", action="store_true", help="also accept imported versions")
     args = parser.parse_args(arguments)
     folder, settings = args.folder.resolve(), Settings()
     name = args.model or folder.parent.name

@@ -53,7 +53,7 @@ __all__ = ["begun_cases", "load_model", "try_version", "with_found_states"]
 
 _log = logging.getLogger(__name__)
 
-_ADOPTED = "the version was adopted from an ONNX file, and not compared with its framework"
+_IMPORTED = "the version was imported from an ONNX file and not compared with its framework"
 
 _PARITY_OF = {NATIVE: "parity", SCANNED: "scan_parity"}  # the manifest's record of each graph
 
@@ -86,7 +86,7 @@ def load_model(check: LoadCheck, *, known: Findings | None = None, allow_non_fin
         model = dataclasses.replace(model, parts=dataclasses.replace(in_parts, statistics=model.statistics))
     where = f"{check.name} version {check.version}"
     if model.origin == "adopted":
-        _log.warning("%s: %s", where, _ADOPTED)
+        _log.warning("%s: %s", where, _IMPORTED)
     if not known.batch_invariant:
         _log.warning("%s: on %s, an answer's bits depend on the others in its batch", where, check.device)
     return model
@@ -99,7 +99,7 @@ def _read(check: LoadCheck, graph_file: str | None = None) -> Version:
     with_parity = graph_file is None
     artifact = read_version(check.folder, keep, with_parity=with_parity, inside=check.inside, signed=check.signed)
     if artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED and not check.allow_unproven:
-        raise ArtifactError(f"{MANIFEST}: {_ADOPTED}; --allow-unproven serves it")
+        raise ArtifactError(f"{MANIFEST}: {_IMPORTED}; --allow-unproven serves it")
     return artifact
 
 

@@ -1,12 +1,13 @@
 """The heartbeat of a worker: a status line sent to the supervisor about once a second.
 
-A worker writes JSON lines to one pipe. The supervisor writes commands to another pipe, the lifeline: `listen` when the
-worker may listen, and `drain` when it must report that it isn't ready. When the lifeline closes, the supervisor has
+A worker writes JSON lines to a pipe. The supervisor writes commands to the worker's standard input: `listen` when the
+worker may listen, and `drain` when it must report that it isn't ready. When standard input closes, the supervisor has
 ended.
 """
 
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable
 from typing import NamedTuple, Self
@@ -39,11 +40,10 @@ class Heartbeat(NamedTuple):
 
 
 class SupervisorLink:
-    """A worker's ends of the two pipes, which the supervisor has opened."""
+    """A worker's connection to its supervisor, which has opened the pipe `report_fd`."""
 
-    def __init__(self, report_fd: int, lifeline_fd: int) -> None:
+    def __init__(self, report_fd: int) -> None:
         self._report_fd = report_fd
-        self._lifeline_fd = lifeline_fd
         self._may_listen = threading.Event()
         self._writing = threading.Lock()
 
@@ -51,14 +51,14 @@ class SupervisorLink:
         """Start a thread that follows the supervisor's commands. It calls `on_end` when the supervisor has ended."""
 
         def read() -> None:
-            while said := os.read(self._lifeline_fd, 1 << 10):
+            while said := os.read(sys.stdin.fileno(), 1 << 10):
                 if LISTEN in said:
                     self._may_listen.set()
                 if DRAIN in said:
                     on_drain()
             on_end()
 
-        threading.Thread(target=read, name="lifeline", daemon=True).start()
+        threading.Thread(target=read, name="commands", daemon=True).start()
 
     def beat(self, state: Callable[[], Heartbeat]) -> None:
         """Start a thread that writes a heartbeat about once a second."""

@@ -9,6 +9,6 @@ line of JSON for each, with these keys:
 `status`    of "refused": the gRPC status, "UNIMPLEMENTED"
 `words`     of all but "works": the server's message, what went wrong, or why it is not offered
 
-Whether "refused" is right is not the program's to know: `outcomes.py` compares it with the feature. Programs in Python
-get all this from `reporting.py`.
+Whether "refused" is right is not the program's to know: `test_clients.py` compares it with the feature. Programs in
+Python get all this from `reporting.py`.
 """

@@ -97,20 +97,6 @@ const features = {
       right(said, index % known);
     }
   },
-  walks: async () => {
-    const { walks, logits, directions } = JSON.parse(readFileSync(plan.direction.file, "utf8"));
-    const path = `/v2/models/${plan.direction.model}/infer`;
-    const answers = [];
-    for (let first = 0; first < walks.length; first += 50) {
-      const some = walks.slice(first, first + 50);
-      answers.push(...(await Promise.all(some.map((points) => post(path, asked(points, { outputs: [{ name: "logits" }] }))))));
-    }
-    for (const [index, said] of answers.entries()) {
-      const [no, yes] = output(said).data;
-      check([no, yes].every((value, at) => Object.is(Math.fround(value), logits[index][at])), `walk ${index}: other bits`);
-      check(Number(yes > no) === directions[index], `walk ${index}: the wrong direction`);
-    }
-  },
   outputs: async () => {
     for (const names of [["logits"], ["h_n", "logits"]]) {
       const said = await post(infer, asked(classifier.walks[0], { outputs: names.map((name) => ({ name })) }));

@@ -1,22 +1,17 @@
 """KServe's SDK over HTTP: its `InferenceRESTClient`."""
 
-import asyncio
 import ssl
 from typing import Any
 
 import httpx
-import numpy as np
 from kserve import InferenceRESTClient, InferInput, InferRequest, InferResponse, RESTConfig
 
 from campaigns.conformance.programs import v2_over_http
-from campaigns.conformance.programs.arrays import drawn_walks
-from campaigns.conformance.programs.kserve_client import Answer, KServe, output, right
+from campaigns.conformance.programs.kserve_client import KServe, output, right
 from campaigns.conformance.programs.reporting import PLAN, feature
-from campaigns.conformance.programs.v2_calls import MODEL, Way, client, inputs, run_as, walk, wanted
+from campaigns.conformance.programs.v2_calls import MODEL, Way, client, run_as, walk, wanted
 
 __all__ = ["v2_over_http"]
-
-_AT_ONCE = 16
 
 
 class Client(KServe):
@@ -55,23 +50,6 @@ def infer_json() -> None:
 def infer_binary() -> None:
     right(client().infer(MODEL, walk()[0], binary_data_output=True))
     right(client().infer(MODEL, walk()[0], outputs=wanted("logits")))
-
-
-@feature("walks")
-def walks() -> None:
-    drawn, turns, asked = drawn_walks(), asyncio.Semaphore(_AT_ONCE), client()
-
-    async def one(index: int, points: np.ndarray) -> np.ndarray:
-        async with turns:
-            sent = inputs(points[None], binary=index % 2 == 0)
-            outputs = wanted("logits", binary=index % 3 != 0)
-            said = await asked.send(InferRequest(drawn.model, sent, request_outputs=outputs))
-            return Answer(said).as_numpy("logits")[0]
-
-    async def every() -> list[np.ndarray]:
-        return await asyncio.gather(*(one(index, points) for index, points in enumerate(drawn.walks)))
-
-    drawn.check(asked.run(every()))
 
 
 @feature("headers")

@@ -13,9 +13,6 @@ MODEL = CLASSIFIER["model"]
 PROGRAM = Path(sys.executable).with_name("perf_analyzer")
 FOLDER = Path(tempfile.mkdtemp(prefix="perf_analyzer-"))
 
-SHAPES = ("--shape", "INPUT0:8,16", "--shape", "INPUT1:8,16")
-"""Of the model `simple`: batches of 8."""
-
 
 class NoReport(Exception):
     """It ended without figures, with these words. Its exit status is 0 even then."""
@@ -71,8 +68,7 @@ def unary() -> None:
 
 @feature("infer-integers")
 def integers() -> None:
-    rows = [{"tokens": {"content": row, "shape": [1, len(row)]}} for row in TEXT["rows"]]
-    measure(TEXT["model"], data("rows", rows))
+    measure(TEXT["model"], rows())
 
 
 @feature("infer-async")
@@ -82,7 +78,8 @@ def in_flight() -> None:
 
 @feature("batch")
 def batch() -> None:
-    measure("simple", *SHAPES, "--input-data=zero")
+    row = TEXT["rows"][0]
+    measure(TEXT["model"], data("batch", [{"tokens": {"content": row * 8, "shape": [8, len(row)]}}]))
 
 
 @feature("lengths")
@@ -98,7 +95,7 @@ def padded() -> None:
 
 @feature("batch-option")
 def batch_option() -> None:
-    measure("simple", "-b", "8", "--shape", "INPUT0:16", "--shape", "INPUT1:16", "--input-data=zero")
+    measure(TEXT["model"], "-b", "8", rows())
 
 
 @feature("timeout")
@@ -142,12 +139,12 @@ def stream() -> None:
 
 @feature("sequence-stream")
 def sequence_stream() -> None:
-    measure("simple_sequence", steps(), "--streaming", "--async")
+    measure(MODEL, steps(), "--streaming", "--async")
 
 
 @feature("sequence-unary")
 def sequence_unary() -> None:
-    measure("simple_sequence", steps(), "--sync", "--num-of-sequences=2")
+    measure(MODEL, steps(), "--sync", "--num-of-sequences=2")
 
 
 @feature("statistics")
@@ -160,7 +157,7 @@ def statistics() -> None:
 
 @feature("memory-register")
 def memory_register() -> None:
-    measure("simple", *SHAPES, "--shared-memory=system")
+    measure(TEXT["model"], rows(), "--shared-memory=system")
 
 
 @feature("trace-change")
@@ -168,8 +165,13 @@ def trace_change() -> None:
     measure(MODEL, walks(), "--trace-level=TIMESTAMPS")
 
 
+def rows() -> str:
+    return data("rows", [{"tokens": {"content": row, "shape": [1, len(row)]}} for row in TEXT["rows"]])
+
+
 def steps() -> str:
-    return data("steps", [[{"INPUT": {"content": [value], "shape": [1, 1]}} for value in range(8)]])
+    sequence = [{"input": {"content": point, "shape": [1, 1, 2]}} for point in CLASSIFIER["walks"][3]]
+    return data("steps", [sequence])
 
 
 def refusal(error: BaseException) -> tuple[str, str] | None:

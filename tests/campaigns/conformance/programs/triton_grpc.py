@@ -1,6 +1,7 @@
 """tritonclient's two ways over gRPC: calls that wait, and asyncio."""
 
 import asyncio
+import os
 import queue
 import threading
 import time
@@ -12,16 +13,26 @@ import grpc
 import numpy as np
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
-from tritonclient.grpc import auth
+from tritonclient.grpc import auth, service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from campaigns.conformance.programs.arrays import same, walk_batch
 from campaigns.conformance.programs.reporting import PLAN, STATUSES, feature
 from campaigns.conformance.programs.triton_features import refusal
-from campaigns.conformance.programs.v2_calls import CLASSIFIER, MODEL, Way, client, inputs, refused, walk, wanted
+from campaigns.conformance.programs.v2_calls import (
+    CLASSIFIER,
+    MODEL,
+    TEXT,
+    Way,
+    as_json,
+    client,
+    inputs,
+    refused,
+    run_as,
+    walk,
+    wanted,
+)
 from campaigns.conformance.programs.v2_features import take_steps
-
-__all__ = ["AIO", "WAITING"]
 
 WAIT = 20.0
 """Seconds."""
@@ -297,3 +308,57 @@ def sequence_stream() -> None:  # simple_grpc_sequence_stream_infer_client.py
 @feature("sequence-unary")
 def sequence_unary() -> None:
     take_steps(client(), 70002)
+
+
+@feature("memory-status")
+def memory_status() -> None:
+    asked = client()
+    assert not asked.get_system_shared_memory_status(**as_json())
+    assert not asked.get_cuda_shared_memory_status(**as_json())
+    asked.unregister_system_shared_memory()
+    asked.unregister_cuda_shared_memory()
+
+
+@feature("memory-register")
+def memory_register() -> None:
+    asked = client()
+    refused(lambda: asked.register_cuda_shared_memory("region", b"aGFuZGxl", 0, 64), "501")
+    asked.register_system_shared_memory("region", "/region", 64)
+
+
+@feature("trace-settings")
+def trace_settings() -> None:
+    asked = client()
+    for named in ((), (MODEL,)):
+        said = asked.get_trace_settings(*named, **as_json())
+        assert said.get("settings", said)["trace_level"] in (["OFF"], {"value": ["OFF"]})
+
+
+@feature("trace-change")
+def trace_change() -> None:
+    client().update_trace_settings(settings={"trace_level": ["TIMESTAMPS"]})
+
+
+@feature("log-settings")
+def log_settings() -> None:
+    said = client().get_log_settings(**as_json())
+    assert said.get("settings", said)["log_error"] in (True, {"bool_param": True})
+
+
+@feature("log-change")
+def log_change() -> None:
+    client().update_log_settings({"log_verbose_level": 3})
+
+
+@feature("infer-typed")
+def infer_typed() -> None:  # grpc_explicit_int_content_client.py, which uses the stubs in the package
+    request = service_pb2.ModelInferRequest(model_name=TEXT["model"])
+    row = TEXT["rows"][0]
+    request.inputs.add(name="tokens", datatype="INT64", shape=[1, len(row)]).contents.int64_contents.extend(row)
+    with grpc.insecure_channel(PLAN["servers"]["plain"]) as channel:
+        answer = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request)
+    same(triton.InferResult(answer).as_numpy("logits"), [TEXT["logits"][0]])
+
+
+if __name__ == "__main__":
+    run_as({"waiting": WAITING, "aio": AIO}[os.environ["WAY"]])

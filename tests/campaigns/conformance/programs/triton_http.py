@@ -1,21 +1,21 @@
-"""tritonclient's three ways over HTTP: calls that wait, asyncio, and greenlets of gevent."""
+"""tritonclient's two ways over HTTP: calls that wait, and asyncio."""
 
 import asyncio
+import os
 import ssl
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
-from gevent.pool import Pool
 
 from campaigns.conformance.programs import v2_over_http
-from campaigns.conformance.programs.arrays import drawn_walks, same, walk_batch
+from campaigns.conformance.programs.arrays import same, walk_batch
 from campaigns.conformance.programs.reporting import PLAN, feature
 from campaigns.conformance.programs.triton_features import refusal
-from campaigns.conformance.programs.v2_calls import CLASSIFIER, MODEL, Way, client, inputs, walk, wanted
+from campaigns.conformance.programs.v2_calls import CLASSIFIER, MODEL, Way, client, inputs, run_as, walk, wanted
 
-__all__ = ["AIO", "GREENLETS", "WAITING", "v2_over_http"]
+__all__ = ["v2_over_http"]
 
 _AT_ONCE = 32
 _SECONDS = 60.0
@@ -40,10 +40,6 @@ class Waiting:
         """Give a method of the client."""
         return getattr(self.client, name)
 
-    def infer_all(self, calls: Iterable[dict[str, Any]]) -> list[Any]:
-        """Send requests one after another. Return the results in order."""
-        return [self.infer(**call) for call in calls]
-
     def infer_together(self, calls: Iterable[dict[str, Any]]) -> list[Any]:
         """Send many requests at a time. Return the results in order."""
         return [asked.get_result(timeout=_SECONDS) for asked in [self.client.async_infer(**call) for call in calls]]
@@ -51,18 +47,6 @@ class Waiting:
     def close(self) -> None:
         """Close the connections."""
         self.client.close()
-
-
-class Greenlets(Waiting):
-    """The same client, in greenlets: its own, and those of a process that gevent has patched."""
-
-    def infer(self, *args: Any, **more: Any) -> Any:
-        """Ask, and wait for the greenlet."""
-        return self.client.async_infer(*args, **more).get_result(timeout=_SECONDS)
-
-    def infer_all(self, calls: Iterable[dict[str, Any]]) -> list[Any]:
-        """Ask many at a time, without `async_infer`: that pauses for 10 ms after each request."""
-        return Pool(_AT_ONCE).map(lambda call: self.client.infer(**call), calls)
 
 
 class Aio:
@@ -84,7 +68,7 @@ class Aio:
         method = getattr(self.client, name)
         return lambda *args, **more: self._loop.run_until_complete(method(*args, **more))
 
-    def infer_all(self, calls: Iterable[dict[str, Any]]) -> list[Any]:
+    def infer_together(self, calls: Iterable[dict[str, Any]]) -> list[Any]:
         """Send many requests at a time. Return the results in order."""
 
         async def gathered() -> list[Any]:
@@ -97,8 +81,6 @@ class Aio:
             return await asyncio.gather(*map(one, calls))
 
         return self._loop.run_until_complete(gathered())
-
-    infer_together = infer_all
 
     def close(self) -> None:
         """Close the connections."""
@@ -114,7 +96,7 @@ def _way(client: Callable[..., Any]) -> Way:
     return Way(client, triton.InferInput, triton.InferRequestedOutput, refusal, of_binary="binary_data")
 
 
-WAITING, GREENLETS, AIO = map(_way, (Waiting, Greenlets, Aio))
+WAITING, AIO = _way(Waiting), _way(Aio)
 
 
 @feature("infer-json")
@@ -133,22 +115,6 @@ def infer_binary() -> None:
     assert said.get_response()["model_version"] == "1"
     for output in said.get_response()["outputs"]:
         assert output["parameters"]["binary_data_size"] > 0
-
-
-@feature("walks")
-def walks() -> None:
-    """A request each. Binary and JSON by turns, both ways."""
-    drawn = drawn_walks()
-    calls = [
-        {
-            "model_name": drawn.model,
-            "inputs": inputs(points[None], binary=index % 2 == 0),
-            "outputs": wanted("logits", binary=index % 3 != 0),
-        }
-        for index, points in enumerate(drawn.walks)
-    ]
-    answers = client().infer_all(calls)
-    drawn.check([said.as_numpy("logits")[0] for said in answers])
 
 
 @feature("infer-async")
@@ -177,3 +143,7 @@ def compressed_requests() -> None:
             sent = inputs(points, binary=binary) + inputs(lengths, "lengths", "INT64", binary=binary)
             said = client().infer(MODEL, sent, request_compression_algorithm=algorithm)
             same(said.as_numpy("logits"), logits)
+
+
+if __name__ == "__main__":
+    run_as({"waiting": WAITING, "aio": AIO}[os.environ["WAY"]])

@@ -47,7 +47,7 @@ def _operators(*, of_steps):
         Operator(
             "max_pool2d(2, return_indices=True)",
             lambda x: F.max_pool2d(x, 2, return_indices=True),
-            refused="its indices have no form in ONNX",
+            refused="ONNX cannot compute its indices",
         ),
         Operator("max_pool2d(2, dilation=2)", lambda x: F.max_pool2d(x, 2, dilation=(1, 2))),
         _windowed("avg_pool2d(2)", lambda x: F.avg_pool2d(x, 2)),
@@ -72,7 +72,7 @@ def _operators(*, of_steps):
         _windowed(
             "adaptive_avg_pool2d((None, 4))",
             lambda x: F.adaptive_avg_pool2d(x, (None, 4)),
-            refused="have several sizes",
+            refused="have different sizes",
         ),
         Operator("adaptive_max_pool2d(1)", lambda x: F.adaptive_max_pool2d(x, 1)),
         Operator(
@@ -88,7 +88,7 @@ def _operators(*, of_steps):
         Operator(
             "upsample(nearest-exact)",
             lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact"),
-            refused="cannot be exported right",
+            refused="cannot be exported exactly",
         ),
         _windowed("upsample(bilinear)", lambda x: F.interpolate(x, scale_factor=2, mode="bilinear")),
         _windowed(
@@ -142,20 +142,7 @@ def _operators(*, of_steps):
         ),
         Operator("rfft", lambda x: torch.fft.rfft(x).abs(), refused="computes with complex numbers"),
         Operator(
-            "rfft.real, imag",
-            lambda x: (torch.fft.rfft(x).real, torch.fft.rfft(x).imag),
-            refused="computes with complex numbers",
-        ),
-        Operator(
-            "fft",
-            lambda x: torch.view_as_real(torch.fft.fft(x)).flatten(3),
-            refused="computes with complex numbers",
-        ),
-        Operator("irfft", lambda x: torch.fft.irfft(torch.fft.rfft(x)), refused="computes with complex numbers"),
-        Operator(
-            "view_as_complex",
-            lambda x: torch.view_as_complex(x.reshape(*x.shape[:3], 3, 2)).abs(),
-            refused="computes with complex numbers",
+            "fft", lambda x: torch.view_as_real(torch.fft.fft(x)).flatten(3), refused="computes with complex numbers"
         ),
         Operator(
             "irfft(view_as_complex)",

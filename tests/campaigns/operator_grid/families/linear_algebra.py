@@ -10,7 +10,7 @@ __all__ = ["LINEAR_ALGEBRA"]
 
 _FINITE = ROWS[ROWS.isfinite().all(1) & (ROWS.abs() < 1e5).all(1)]
 _FACTORS = "factors a matrix, which no operator of ONNX does"
-_NO_FORM = "has no form in ONNX"
+_NO_FORM = "does not exist in ONNX"
 _ON_VALUES = "depends on the values of a tensor"
 _RAISED = "its forward raised"
 
@@ -124,9 +124,9 @@ LINEAR_ALGEBRA = Family(
             )
         ),
         Operator("matrix_exp", lambda x: torch.matrix_exp(_squares(x)), refused=_NO_FORM),
-        Operator("unique of floats", lambda x: torch.unique(x[:, 0]), refused="Make integers of them"),
-        Operator("unique(dim=0) of floats", lambda x: torch.unique(x, dim=0), refused="Make integers of them"),
-        Operator("unique_consecutive", lambda x: torch.unique_consecutive(x[:, 0]), refused="Make integers of them"),
+        Operator("unique of floats", lambda x: torch.unique(x[:, 0]), refused="Convert them to integers"),
+        Operator("unique(dim=0) of floats", lambda x: torch.unique(x, dim=0), refused="Convert them to integers"),
+        Operator("unique_consecutive", lambda x: torch.unique_consecutive(x[:, 0]), refused="Convert them to integers"),
         Operator("allclose", lambda x: x * float(torch.allclose(x, x)), refused=_RAISED),
         Operator("equal", lambda x: x * float(torch.equal(x, x)), refused=_RAISED),
         Operator("is_nonzero", lambda x: x * float(bool(x[0, 0])), refused=_ON_VALUES),

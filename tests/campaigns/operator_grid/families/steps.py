@@ -1,13 +1,73 @@
-"""Operators along an axis of steps whose number is not fixed, and may be 0."""
+"""Running sums and their like over 3,000 steps, and operators along an axis of steps that may have none."""
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from campaigns.operator_grid.operators import Family, Operator
-from campaigns.operator_grid.values import ROWS
+from campaigns.operator_grid.operators import Family, Operator, methods
+from campaigns.operator_grid.values import LONG, ROWS
 
-__all__ = ["STEPS"]
+__all__ = ["PARALLEL_SCANS", "SCANS", "STEPS"]
+
+
+def _min_gru(x):
+    """Compute the parallel form of minGRU of https://arxiv.org/abs/2410.01201, appendix B.1. X is its gate, too."""
+    log_keep = F.softplus(x).neg().cumsum(1)
+    log_values = F.logsigmoid(x) + x.sigmoid().log()
+    return (log_keep + (log_values - log_keep).logcumsumexp(1)).exp()
+
+
+def _sizes(x):
+    return x.abs().sum(1)
+
+
+def _dilated(x):
+    return F.conv1d(x[:, None], torch.ones(2, 1, 9, dtype=x.dtype), dilation=64)
+
+
+def _min_gru_terms(x):
+    """Compute what rounds: the exponent, of thousands, whose last digits are factors of the result."""
+    log_keep = F.softplus(x).neg().cumsum(1)
+    return _min_gru(x) * (1 + 2 * log_keep.abs())
+
+
+SCANS = Family(
+    "Scans over 3,000 steps",
+    [LONG],
+    [
+        *methods("cumsum logcumsumexp var softmax log_softmax logsumexp cumprod", 1),
+        Operator("(x > 0).cumsum(1)", lambda x: (x > 0).cumsum(1)),
+        Operator("(x > 0).int().cumsum(1)", lambda x: (x > 0).int().cumsum(1)),
+        Operator("(40 * x).logcumsumexp(1)", lambda x: (40 * x).logcumsumexp(1)),
+        Operator("sum(1)", lambda x: x.sum(1), terms=_sizes),
+        Operator("mean(1)", lambda x: x.mean(1), terms=lambda x: x.abs().mean(1)),
+        Operator("norm(dim=1)", lambda x: x.norm(dim=1)),
+        Operator("x.T @ x", lambda x: x.mT @ x, terms=lambda x: x.abs().mT @ x.abs()),
+        Operator("conv1d(dilation=64)", _dilated, terms=lambda x: _dilated(x.abs())),
+        Operator("cumsum(1) of 1,000", lambda x: x[:, :1000].cumsum(1)),
+        Operator("logcumsumexp(1) of 1,000", lambda x: x[:, :1000].logcumsumexp(1)),
+        Operator("mean(1), sum(1) of 1,000", lambda x: (x[:, :1000].mean(1), x[:, :1000].sum(1)), terms=_sizes),
+        Operator("sort(stable=True) of 3,000 with ties", lambda x: x.round().sort(stable=True, dim=1)),
+        Operator("the same, descending", lambda x: x.round().sort(stable=True, dim=1, descending=True)),
+        Operator("cummax(1)", lambda x: x.cummax(1).values, refused="does not exist in ONNX"),
+        Operator("cummax(1).indices", lambda x: x.cummax(1).indices, refused="does not exist in ONNX"),
+        Operator("cummin(1)", lambda x: x.cummin(1).values, refused="does not exist in ONNX"),
+    ],
+    tries_nothing=False,  # so that the graph is the one of a request: no loop is guarded
+)
+
+PARALLEL_SCANS = Family(
+    "Parallel scans over 3,000 steps, whose exponents are in the thousands",
+    [LONG],
+    [
+        Operator("minGRU, parallel", _min_gru, terms=_min_gru_terms),
+        Operator(
+            "minGRU, parallel, of 1,000", lambda x: _min_gru(x[:, :1000]), terms=lambda x: _min_gru_terms(x[:, :1000])
+        ),
+    ],
+    tries_nothing=False,
+)
+
 
 _FINITE = ROWS[ROWS.isfinite().all(1) & (ROWS.abs() < 200).all(1)]
 
@@ -29,26 +89,15 @@ STEPS = Family(
     "Steps (batch, steps, features), of which there may be none",
     [torch.stack([_FINITE, _FINITE.flip(1), _FINITE + 1], 2)],
     [
-        *(
-            Operator(f"{name}(1)", lambda x, name=name: getattr(x, name)(1))
-            for name in ("sum", "mean", "prod", "std", "var", "any", "all", "amax", "amin", "max", "min", "argmax")
-        ),
-        *(
-            Operator(f"{name}(1)", lambda x, name=name: getattr(x, name)(1))
-            for name in ("argmin", "cumsum", "cumprod", "logcumsumexp", "softmax", "log_softmax")
-        ),
-        *(
-            Operator(f"{name}(1)", lambda x, name=name: getattr(x, name)(1))
-            for name in ("logsumexp", "count_nonzero", "nansum", "nanmean")
-        ),
-        Operator("flip(1)", lambda x: x.flip(1)),
-        *(Operator(f"{name}()", lambda x, name=name: getattr(x, name)()) for name in ("mean", "max", "any", "argmax")),
+        *methods("sum mean prod std var any all amax amin max min argmax argmin cumsum cumprod logcumsumexp", 1),
+        *methods("softmax log_softmax logsumexp count_nonzero nansum nanmean flip", 1),
+        *methods("mean max any argmax"),
         Operator("mean((1, 2), keepdim=True)", lambda x: x.mean((1, 2), keepdim=True)),
         Operator("amax((1, 2))", lambda x: x.amax((1, 2))),
         Operator("(x > 0).any(1)", lambda x: (x > 0).any(1)),
         Operator("(x > 0).all((1, 2))", lambda x: (x > 0).all(1).all(1)),
         Operator("long().amax(1)", lambda x: x.long().amax(1)),
-        Operator("long().cummax(1)", lambda x: x.long().cummax(1).values, refused="has no form in ONNX"),
+        Operator("long().cummax(1)", lambda x: x.long().cummax(1).values, refused="does not exist in ONNX"),
         Operator("var_mean(1)", lambda x: torch.var_mean(x, 1), terms=lambda x: x.abs().mean(1)),
         *(Operator(f"norm(p={p})", lambda x, p=p: x.norm(p=p, dim=1)) for p in (1, 2, 3, float("inf"))),
         Operator("sort(stable=True)", lambda x: torch.sort(x, stable=True, dim=1)),

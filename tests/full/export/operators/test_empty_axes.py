@@ -75,7 +75,7 @@ def _sums(x):
 
 _REFUSED = {
     "the largest of no values": lambda x, keep: (x[:, keep].amax(1),),
-    "the place of the largest of no values": lambda x, keep: (x[:, keep].argmax(1),),
+    "the index of the largest of no values": lambda x, keep: (x[:, keep].argmax(1),),
     "a GRU over no steps": lambda x, keep, gru: gru(x[:, keep]),
     "a scan over no steps": lambda x, keep: _sums(x[:, keep]),
 }

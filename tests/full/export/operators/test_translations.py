@@ -30,7 +30,7 @@ def test_integers_and_floats_mix_as_numbers_in_float64():
     ],
 )
 def test_operator_without_a_kernel_for_float64_is_refused_by_name(use, operator):
-    with pytest.raises(UnsupportedModule, match=rf"{operator} of float64.*\.float\(\)"):
+    with pytest.raises(UnsupportedModule, match=rf"{operator} in float64.*\.float\(\)"):
         ExportedUses({operator: use}, X)
 
 

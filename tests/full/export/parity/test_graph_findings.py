@@ -10,8 +10,8 @@ from kit.own_modules import own_module
 from rnnserve.export import Floats, Lengths, Publication, publish
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity.batching_safety import find_batching
-from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for
+from rnnserve.export.parity.verification import reference_of
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, MODEL, describe_file, dump_manifest, read_version
@@ -48,7 +48,7 @@ def batching(kind):
 def test_output_of_fewer_steps_must_be_zero_after_them():
     assert batching(MaskedSubsampled).mode == manifest_pb2.BATCHING_PADDED
     (reason,) = batching(Subsampled).reasons
-    assert reason.endswith("An output of fewer steps than its input has to be zero after them")
+    assert reason.endswith("An output with fewer steps than its input must be zero after them")
 
 
 def test_verify_decides_the_claims_of_a_manifest_again(tmp_path):
@@ -76,5 +76,5 @@ def test_verify_decides_the_claims_of_a_manifest_again(tmp_path):
     described.CopyFrom(describe_file(MODEL, data))
     (folder / MANIFEST).write_bytes(dump_manifest(manifest))
     checks = {check.name: check.failures for check in verify_version(folder, progress=False)}
-    failures = checks[f"{MODEL}: its graph does what {MANIFEST} says for all values"]
+    failures = checks[f"{MODEL}: its graph has the properties that {MANIFEST} records as proven"]
     assert "rows are apart is proven, but found refuted" in failures[0]

@@ -10,8 +10,8 @@ from rnnserve.export.analysis import Property, decide
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity.batching_safety import contradictions, find_batching, walk_graph
-from rnnserve.export.parity.proof import reference_of
 from rnnserve.export.parity.tolerances import limits_for
+from rnnserve.export.parity.verification import reference_of
 from rnnserve.protos import manifest_pb2
 
 D, FIRST = 3, 40
@@ -74,11 +74,11 @@ def test_rows_treated_by_their_number_run_alone():
         assert any(node.startswith(f'{operator} "') for node in decisions[f"y{number}"].counting), number
     batching = batching_of(model, walk)
     assert batching.mode == manifest_pb2.BATCHING_ALONE
-    assert "treats the rows of a run by their number" in batching.reasons[0]
+    assert "depends on the number of rows" in batching.reasons[0]
     joined = manifest_pb2.Manifest(batching=manifest_pb2.Batching(mode=manifest_pb2.BATCHING_JOINED))
     (failure,) = contradictions(joined, walk, scan=False)
     assert failure.startswith("the manifest says BATCHING_JOINED")
-    assert failure.endswith("treats rows by their number")
+    assert failure.endswith("depends on the number of rows")
 
 
 def put_back(_, x, lengths):

@@ -15,8 +15,8 @@ from torch import nn
 from rnnserve.export import Floats, Integers, Publication
 from rnnserve.export.description.described_model import describe_model, evaluating
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.parity import ParityError, prove
-from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity import ParityError, verify_parity
+from rnnserve.export.parity.verification import reference_of
 from rnnserve.export.recurrent_guard import guard_recurrences
 
 
@@ -84,7 +84,7 @@ def exported(name):
 
 def verify(name, data):
     model, _, reference = exported(name)
-    return prove(model, None, data, progress=False, reference=reference).parity
+    return verify_parity(model, None, data, progress=False, reference=reference).parity
 
 
 def caught(name, plant):
@@ -127,7 +127,7 @@ def test_erased_epsilon_is_caught(name, epsilon, kinds):
     message = caught(name, lambda model: set_constants(model, epsilon, 0.0))
     for kind in kinds:
         assert f'onnx, {kind}: "y" at' in message
-    assert "is nan where eager gives" in message
+    assert "is nan where eager returns" in message
 
 
 def test_epsilon_that_is_one_percent_larger_is_caught():
@@ -229,26 +229,26 @@ class Logarithm(nn.Module):
 def test_places_of_allowed_non_finite_values_are_compared():
     model = describe_model(Publication(Logarithm(), "l", USUAL, ["log", "root"], allow_non_finite=True))
     data = to_onnx(model)
-    parity = prove(model, None, data, progress=False).parity
-    assert 'zeros: eager itself gives NaN or infinity in "log", first from log' in parity.non_finite
+    parity = verify_parity(model, None, data, progress=False).parity
+    assert 'zeros: eager itself returns NaN or infinity in "log"; the first ones come from log' in parity.non_finite
     assert "not finite: NaN and infinity" in parity.drawn
     changed = onnx.load_model_from_string(data)
     root = only(changed, "Sqrt")
     at = list(changed.graph.node).index(root)
     changed.graph.node.insert(at, helper.make_node("Abs", [root.input[0]], ["positive"]))
     root.input[0] = "positive"
-    with pytest.raises(ParityError, match=r'onnx, random: "root" at .* is 0\.\d+ where eager gives nan'):
-        prove(model, None, changed.SerializeToString(), progress=False)
+    with pytest.raises(ParityError, match=r'onnx, random: "root" at .* is 0\.\d+ where eager returns nan'):
+        verify_parity(model, None, changed.SerializeToString(), progress=False)
 
 
 def test_non_finite_results_of_described_values_are_refused_unless_allowed():
     # Normal values have no row of zeros: the record only names such rows.
     module = FrontEnd(lambda x: x / x.abs().amax(-1, keepdim=True))
     model = describe_model(Publication(module, "l", USUAL, ["y"]))
-    parity = prove(model, None, to_onnx(model), progress=False).parity
+    parity = verify_parity(model, None, to_onnx(model), progress=False).parity
     assert {line.split(":")[0] for line in parity.non_finite} >= {"zeros", "silence"}
     bounded = describe_model(Publication(module, "l", MEL, ["y"]))
-    with pytest.raises(ParityError, match=r"eager, zeros: eager itself gives NaN .* from div \(test_planted_fam"):
-        prove(bounded, None, to_onnx(bounded), progress=False)
+    with pytest.raises(ParityError, match=r"eager, zeros: eager itself returns NaN .* from div \(test_planted_fam"):
+        verify_parity(bounded, None, to_onnx(bounded), progress=False)
     allowed = dataclasses.replace(bounded, allow_non_finite=True)
-    assert prove(allowed, None, to_onnx(allowed), progress=False).parity.non_finite
+    assert verify_parity(allowed, None, to_onnx(allowed), progress=False).parity.non_finite

@@ -11,8 +11,8 @@ from onnx import helper, numpy_helper
 from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.parity import ParityError, prove
-from rnnserve.export.parity.proof import reference_of
+from rnnserve.export.parity import ParityError, verify_parity
+from rnnserve.export.parity.verification import reference_of
 
 
 @functools.cache
@@ -70,6 +70,6 @@ def test_planted_fault_is_caught_and_named(name, plant, said, unsaid):
     changed = onnx.load_model_from_string(data)
     plant(changed)
     with pytest.raises(ParityError) as raised:
-        prove(model, None, changed.SerializeToString(), progress=False, reference=reference)
+        verify_parity(model, None, changed.SerializeToString(), progress=False, reference=reference)
     assert [part for part in said if part not in str(raised.value)] == []
     assert unsaid not in str(raised.value)

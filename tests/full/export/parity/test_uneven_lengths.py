@@ -24,5 +24,5 @@ def test_step_that_is_wrong_at_some_lengths_is_found(monkeypatch, tmp_path):
     monkeypatch.setattr(export, "OPERATORS", stock)
     torch.manual_seed(0)
     inputs = {"x": Floats("batch", "sequence", ("features", 3))}
-    with pytest.raises(UnsupportedModule, match='"sequence" 300 the module gives other results'):
+    with pytest.raises(UnsupportedModule, match='"sequence" 300 the module returns other results'):
         publish(Resized().eval(), "resized", repository=tmp_path, inputs=inputs, outputs=["y"], progress=False)

@@ -4,7 +4,7 @@ import onnx
 
 from kit.cut_graphs import FEATURES, CutGraph
 from kit.loaded import try_version
-from rnnserve.export.adoption import Roles, adopt
+from rnnserve.export.onnx_import import Roles, import_onnx
 from rnnserve.protos.artifact import SCAN, dump_manifest, read_version
 
 NODES = [
@@ -18,7 +18,7 @@ NODES = [
 def test_states_of_a_graph_that_does_not_serve_are_not_used(tmp_path):
     """Answers of parts would have other bits than those of the whole."""
     onnx.save(CutGraph(NODES).model, tmp_path / "graph.onnx")
-    folder = adopt(tmp_path / "graph.onnx", "graph", tmp_path / "repository", Roles()).published.folder
+    folder = import_onnx(tmp_path / "graph.onnx", "graph", tmp_path / "repository", Roles()).published.folder
     assert try_version(folder, "graph", allow_unproven=True).parts is not None
     manifest = read_version(folder).manifest
     manifest.parts.made_of = SCAN

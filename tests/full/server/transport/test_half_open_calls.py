@@ -8,7 +8,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from campaigns.drills.wire.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame
+from campaigns.drills.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 

@@ -2,11 +2,11 @@
 
 `application` handles each request in this order:
 
-1. `edge` checks the path, host and origin.
+1. `edge` checks the headers, host and origin.
 2. `routes` has the table in which the route is found.
 3. `access` checks whether the client may use the route.
-4. The handler responds. Handlers are in `infer` (inference), `streams` (WebSockets), `handlers` (the rest of the
-   protocol), `metrics` and `page`.
+4. The handler responds. Handlers are in `handlers` (inference and the rest of the protocol), `streams` (WebSockets),
+   `metrics` and `page`.
 
 `exchange` has the request and reads its body, and `bodies` limits the bytes in flight.
 

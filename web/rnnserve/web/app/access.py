@@ -11,7 +11,6 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import ROUTES, Need
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL, TOKENS
 from rnnserve.web.app.exchange import Exchange
-from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.upstream import CallContext
 
 __all__ = ["GatewayAccess"]
@@ -24,16 +23,13 @@ _OPEN_SECONDS = 5.0
 
 _MOST_KEPT = 4096
 
-_WITHOUT_SERVER = "document"
-"""The route that stays available when no server is reachable."""
-
 
 class GatewayAccess:
     """Checks access with the server and caches successful checks."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: dict[tuple[str, str, tuple[bytes, str]], float] = {}  # expiry by route, model and credentials
+        self._kept: dict[tuple[str, str, bytes, str], float] = {}  # expiry by route, model and credentials
         self._open_until = 0.0
 
     async def check(self, route: str, exchange: Exchange) -> None:
@@ -42,7 +38,7 @@ class GatewayAccess:
         if now < self._open_until or ROUTES[route] in (Need.OPEN, Need.HEALTH):
             return  # a health route makes only one call, and the server checks access in it
         model = exchange.parameter("model")
-        key = route, model, exchange.credentials
+        key = route, model, exchange.headers.get(b"authorization", b""), exchange.certificate
         if now < self._kept.get(key, 0.0):
             return
         context = exchange.context()
@@ -50,14 +46,9 @@ class GatewayAccess:
         if model.isascii() and model.isprintable() and model:  # model names are printable ASCII
             asked.append((ROUTE_MODEL, model))
         context = CallContext((*asked, *context.metadata), context.timeout, context.client)
-        try:
-            said = await exchange.upstream.call(
-                "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse, context
-            )
-        except RestError as error:
-            if route == _WITHOUT_SERVER and not error.is_of_server:
-                return
-            raise
+        said = await exchange.upstream.call(
+            "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse, context
+        )
         if TOKENS not in said.extensions:
             self._open_until = self._clock() + _OPEN_SECONDS
             return

@@ -9,11 +9,11 @@ from typing import Any
 from rnnserve.protos.access_table import rows_missing
 from rnnserve.web.app.access import GatewayAccess
 from rnnserve.web.app.bodies import Budget
-from rnnserve.web.app.edge import check_headers, check_host, check_path, is_own_origin
+from rnnserve.web.app.edge import check_headers, check_host, is_own_origin
 from rnnserve.web.app.exchange import Answer, ClientGone, Exchange, Scope, Send, StreamClosed, json_answer
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import Found, RouteEntry, route_finder
-from rnnserve.web.app.streams import OpenStreams, close_message, open_stream, refuse_stream
+from rnnserve.web.app.streams import Stream, close_message, open_stream, refuse_stream
 from rnnserve.web.connection import Receive, abort, certificate_of, is_gone, write_answer
 from rnnserve.web.errors import RestError
 from rnnserve.web.limits import Limits
@@ -47,7 +47,7 @@ class Application:
     ) -> None:
         self.routes = tuple(routes)
         if missing := rows_missing(entry.name for entry in self.routes):
-            raise ValueError(f"nothing says who may ask for {', '.join(missing)}: rnnserve/protos/access_table.py")
+            raise ValueError(f"the access table has no entry for {', '.join(missing)}: rnnserve/protos/access_table.py")
         self.ending = asyncio.Event()
         self._find = route_finder(self.routes)
         self._upstream = upstream
@@ -55,7 +55,7 @@ class Application:
         self._requests = requests or RequestLog()
         self._access = access
         self._tells_certificates = tells_certificates
-        self.streams = OpenStreams(self._limits)
+        self.streams: set[Stream] = set()
         self._budget = Budget(self._limits.max_held_bytes)
         self._running: set[Exchange] = set()
 
@@ -92,7 +92,7 @@ class Application:
         self.ending.set()
         for exchange in self._running:
             if exchange.phase == "idle":
-                exchange.end(StreamClosed(1001, "the server is going away: connect again"))
+                exchange.end(StreamClosed(1001, "the server is shutting down; connect again"))
 
     async def _answer(self, exchange: Exchange) -> Answer:
         """Return the response to a request. Errors become error responses."""
@@ -114,26 +114,23 @@ class Application:
         headers = exchange.headers
         method: str = exchange.scope["method"]
         self._check_edge(exchange)
-        if b"origin" in headers and method not in ("GET", "HEAD", "OPTIONS") and not is_own_origin(headers):
-            raise RestError(403, "this request comes from a page of another site (header Origin): it is not answered")
-        if exchange.scope["raw_path"] == b"*" and method == "OPTIONS":
-            return Answer(status=204, headers={"allow": "OPTIONS"})
+        if b"origin" in headers and method not in ("GET", "HEAD") and not is_own_origin(headers):
+            raise RestError(
+                403,
+                "this request comes from a page of another site (header Origin), and only pages of this site can "
+                "send requests",
+            )
         entry, _ = self._found(exchange)
         handler = entry.handlers.get("GET" if method == "HEAD" else method)
-        allowed = (
-            {*entry.handlers, "OPTIONS", *(["HEAD"] if "GET" in entry.handlers else [])} if handler is None else ()
-        )
-        if handler is None and method != "OPTIONS":
-            raise RestError(405, "Method Not Allowed", headers={"allow": ", ".join(sorted(allowed))})
+        if handler is None:
+            allowed = [*entry.handlers, *(["HEAD"] if "GET" in entry.handlers else [])]
+            raise RestError(405, "Method Not Allowed", headers={"allow": ", ".join(allowed)})
         if self._access is not None:
             await self._access.check(entry.name, exchange)
-        if handler is None:
-            return Answer(status=204, headers={"allow": ", ".join(sorted(allowed))})
         return await handler(exchange)
 
     def _check_edge(self, exchange: Exchange) -> None:
         check_headers(exchange.scope["headers"], exchange.headers)
-        check_path(exchange.scope["raw_path"])
         check_host(exchange.headers, exchange.scope.get("server"), self._limits.hosts)
 
     def _found(self, exchange: Exchange) -> Found:
@@ -146,14 +143,11 @@ class Application:
     async def _stream(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         """Serve a WebSocket stream until it ends."""
         await receive()  # websocket.connect
-        address = (exchange.scope.get("client") or ("",))[0]
         is_own = is_own_origin(exchange.headers, self._limits.origins)
-        is_open = False
+        stream = open_stream(exchange, receive, send)
         try:
-            stream = open_stream(exchange, receive, send)
             await self._check_stream(exchange, is_own=is_own)
-            self.streams.open(address)
-            is_open = True
+            self.streams.add(stream)
             await stream.accept()
             await stream.run(self.ending)
         except RestError as error:
@@ -170,20 +164,22 @@ class Application:
         except Exception as error:  # noqa: BLE001 - the close reason contains an error ID, and the gateway continues
             await send(close_message(StreamClosed(1011, str(self._defect(exchange, error)))))
         finally:
-            if is_open:
-                self.streams.close(address)
+            self.streams.discard(stream)
 
     async def _check_stream(self, exchange: Exchange, *, is_own: bool) -> None:
         self._check_edge(exchange)
         if not is_own:
             raise RestError(
-                403, "this stream is for a page of another site (header Origin): allow it with --http-allow-origin"
+                403, "the page's origin is not allowed; start with --allow-origin (rnnserve serve: --http-allow-origin)"
             )
         entry, _ = self._found(exchange)
         if entry.name != "stream":
-            raise RestError(404, "this path takes no WebSocket: /v2/models/{model}/stream does")
+            raise RestError(404, "this path does not accept WebSockets; use /v2/models/{model}/stream")
         if self._access is not None:
             await self._access.check(entry.name, exchange)
+        if len(self.streams) >= self._limits.max_streams:
+            words = f"{self._limits.max_streams:,} streams are open: close some, or try again later"
+            raise RestError(429, words, headers={"retry-after": "1"})
 
     def _defect(self, exchange: Exchange, error: Exception) -> RestError:
         """Log an internal error under a new ID, and return a RestError that contains the ID."""
@@ -202,8 +198,7 @@ class Application:
     async def _send(self, exchange: Exchange, send: Send, answer: Answer) -> None:
         body = answer.body
         headers = {"content-type": answer.content_type, "x-request-id": exchange.request_id, **answer.headers}
-        if answer.status != 204:
-            headers["content-length"] = str(len(body))
+        headers["content-length"] = str(len(body))
         if self.ending.is_set():
             headers["connection"] = "close"
         if len(body) <= _PIECE_BYTES and "connection" not in headers:

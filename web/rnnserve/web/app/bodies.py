@@ -40,8 +40,8 @@ class Budget:
         if others and self.held + size > most:
             raise RestError(
                 429,
-                f"other requests and answers take {others:,} bytes of the {self._most:,} that may be in flight; slow "
-                "down",
+                f"requests and responses in flight already take {others:,} of at most {self._most:,} bytes; send "
+                "fewer requests at the same time",
                 headers={"retry-after": "1"},
             )
         self.held += size

@@ -1,20 +1,13 @@
-"""Checks of every request before its route is looked up: headers, path, host and origin."""
+"""Checks of every request before its route is looked up: headers, host and origin."""
 
 import functools
 import ipaddress
-import re
 from collections.abc import Collection, Mapping
-from urllib.parse import unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from rnnserve.web.errors import RestError, bad_request, quoted
 
-__all__ = ["check_headers", "check_host", "check_path", "is_own_origin"]
-
-_ENCODED = re.compile(rb"%(?:2[fF]|5[cC]|[01][0-9a-fA-F]|7[fF]|2[eE](?:%2[eE]|\.)?(?=/|$)|(?![0-9a-fA-F]{2}))")
-"""Refused parts of a path: invalid percent encodings and encoded control characters, slashes, backslashes and dot
-segments. Servers and proxies interpret encoded slashes, backslashes and dot segments differently."""
-
-_DOTS = re.compile(rb"(?:^|/)\.{1,2}(?:/|$)")
+__all__ = ["check_headers", "check_host", "is_own_origin"]
 
 _LONGEST_HOST = 300
 """Characters of a Host header. A name has at most 253 and a port five."""
@@ -30,34 +23,17 @@ _ONCE = frozenset((b"authorization", b"content-encoding", b"content-length", b"c
 def check_headers(fields: list[tuple[bytes, bytes]], headers: Mapping[bytes, bytes]) -> None:
     """Refuse ambiguous or too many headers, and an Upgrade header in a request with a body."""
     if len(fields) > _MOST_FIELDS:
-        raise RestError(431, f"the request has more than {_MOST_FIELDS} headers")
+        raise RestError(431, f"the request has too many headers; at most {_MOST_FIELDS} are allowed")
     if len(headers) != len(fields):
         names = [name for name, _ in fields if name in _ONCE]
         for name in set(names):
             if names.count(name) > 1:
-                raise bad_request(f"the header {name.decode()} comes twice")
+                raise bad_request(f"the header {name.decode()} occurs twice; send it once")
     if b"upgrade" in headers and headers.get(b"content-length", b"0") != b"0":
         raise bad_request(
-            "the request offers another protocol (Upgrade) together with a body; HTTP/1.1 is spoken here: have your "
-            "client use it (Java: HttpClient.Version.HTTP_1_1)"
+            "the request has a body and asks for another protocol (header Upgrade), but this server speaks only "
+            "HTTP/1.1. Set your client to HTTP/1.1 (Java: HttpClient.Version.HTTP_1_1)"
         )
-
-
-@functools.lru_cache(1024)  # clients use few paths
-def check_path(raw_path: bytes) -> None:
-    """Refuse paths that a proxy may interpret differently."""
-    if b"%" in raw_path and _ENCODED.search(raw_path):
-        raise bad_request(
-            "the path has an encoded slash, backslash, dot segment or control character, or a % without two digits "
-            "after it: names have none of these"
-        )
-    if b"%" in raw_path:
-        try:
-            unquote_to_bytes(raw_path).decode()
-        except UnicodeDecodeError:
-            raise bad_request("the decoded path is not UTF-8: names are") from None
-    if b"/." in raw_path and _DOTS.search(raw_path):
-        raise bad_request("the path has a dot segment")
 
 
 def check_host(headers: Mapping[bytes, bytes], server: tuple[str, int | None] | None, allowed: frozenset[str]) -> None:
@@ -72,8 +48,9 @@ def check_host(headers: Mapping[bytes, bytes], server: tuple[str, int | None] | 
         return
     raise RestError(
         403,
-        f"the header Host is {quoted(host)}, and this is a machine's own address: that may be a page of another site. "
-        "Ask as localhost, or start with --allow-host (rnnserve serve: --http-allow-host) if a proxy passes it on",
+        f"the header Host is {quoted(host)}, but this server listens only on this machine, so the request may come "
+        "from a page of another site. Use localhost. If a proxy passes this name on, start with --allow-host "
+        "(rnnserve serve: --http-allow-host)",
     )
 
 

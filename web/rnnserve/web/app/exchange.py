@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -13,7 +14,6 @@ from rnnserve.web.app.bodies import Budget, beside_loop
 from rnnserve.web.connection import Receive, is_gone, take_arrived_body, task_of
 from rnnserve.web.errors import RestError, bad_request
 from rnnserve.web.limits import Limits
-from rnnserve.web.rest.compression import Inflater
 from rnnserve.web.rest.json_tensors import dump, parse_object
 from rnnserve.web.upstream.upstream import CallContext, Upstream
 
@@ -30,6 +30,7 @@ _FORWARDED_BYTES = 7 << 10
 server. Beyond it: 431."""
 
 _BODY_RATE = 64 << 10
+_CODINGS = (b"identity", b"gzip", b"deflate")
 
 
 class ClientGone(Exception):
@@ -76,11 +77,6 @@ class Exchange:
         self.receive = receive
         self._budget = budget
 
-    @property
-    def credentials(self) -> tuple[bytes, str]:
-        """The client's Authorization header and certificate. Each may be empty."""
-        return self.headers.get(b"authorization", b""), self.certificate
-
     def parameter(self, name: str) -> str:
         """Return a path parameter, or "" if the route doesn't have it."""
         return self.params.get(name, "")
@@ -108,11 +104,11 @@ class Exchange:
         """Return the error if the client has exceeded a deadline, otherwise None."""
         waited, limits = now - self.since, self.limits
         if self.phase == "reading" and waited > limits.body_seconds + self.moved / _BODY_RATE:
-            return RestError(408, "the body did not arrive in time; send it again")
+            return RestError(408, "the body did not arrive in time; send the request again")
         if self.phase == "writing" and waited > limits.write_seconds:
             return ClientGone()
         if self.phase == "idle" and waited > limits.stream_idle_seconds:
-            return StreamClosed(1000, f"no frame for {limits.stream_idle_seconds:g} s")
+            return StreamClosed(1000, f"the client sent no frame for {limits.stream_idle_seconds:g} s")
         return None
 
     def end(self, error: Exception) -> None:
@@ -142,13 +138,26 @@ class Exchange:
         length = int(self.headers.get(b"content-length", b"0"))
         if length > most:
             raise self._too_large(f"{length:,} bytes")
-        coding = self.headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
-        inflater = Inflater(coding, most) if coding and coding != "identity" else None
-        if inflater is None and (body := take_arrived_body(self.receive)) is not None:
-            if len(body) > most:
-                raise self._too_large("more")
+        coding = self.headers.get(b"content-encoding", b"identity").lower()
+        if coding not in _CODINGS:
+            raise RestError(
+                415, f"Content-Encoding is {coding[:100].decode('latin-1')!r}; must be gzip or deflate",
+                headers={"accept-encoding": "gzip, deflate"},
+            )  # fmt: skip
+        body = take_arrived_body(self.receive)
+        if body is None:
+            body = await self._received(most)
+        elif len(body) > most:
+            raise self._too_large("more")
+        else:
             self.hold(len(body))
-            return body
+        if coding != b"identity":
+            body = await beside_loop(8 * len(body), _decompressed, body, most)
+            self.hold(len(body))
+        return body
+
+    async def _received(self, most: int) -> bytes:
+        """Receive a body of at most `most` bytes."""
         self.wait_for_client("reading")
         whole = bytearray()
         while True:
@@ -159,13 +168,10 @@ class Exchange:
             self.moved += len(arrived)
             if self.moved > most:
                 raise self._too_large("more")
-            made = arrived if inflater is None else await beside_loop(8 * len(arrived), inflater.feed, arrived)
-            self.hold(len(made))
-            whole += made
+            self.hold(len(arrived))
+            whole += arrived
             if not message.get("more_body", False):
                 break
-        if inflater is not None:
-            inflater.end()
         self.phase = ""
         return bytes(whole)
 
@@ -194,9 +200,27 @@ class Exchange:
     def _too_large(self, what: str) -> RestError:
         return RestError(
             413,
-            f"the body has {what}, and at most {self.limits.max_body_bytes:,} bytes are read (--max-body-bytes): send "
-            "fewer rows (the batch axis) a request, or binary tensors",
+            f"the body has {what}; at most {self.limits.max_body_bytes:,} bytes are allowed (--max-body-bytes). Send "
+            "fewer rows (the batch axis) per request, or binary tensors",
         )
+
+
+def _decompressed(body: bytes, most: int) -> bytes:
+    """Decompress a body in the format of gzip or zlib, which its first bytes show. May raise RestError."""
+    stream = zlib.decompressobj(32 + zlib.MAX_WBITS)
+    try:
+        made = stream.decompress(body, most + 1)
+    except zlib.error as error:
+        raise bad_request(f"the body cannot be decompressed: {error}") from None
+    if len(made) > most:
+        raise RestError(
+            413,
+            f"the decompressed body has more than the {most:,} bytes that are read: send fewer rows (the batch axis) a "
+            "request",
+        )
+    if not stream.eof or stream.unused_data:
+        raise bad_request("the compressed body must be one complete stream, without bytes after it")
+    return made
 
 
 def json_answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
@@ -215,9 +239,9 @@ def _text(name: bytes, value: bytes) -> str:
     if len(value) > _FORWARDED_BYTES:
         raise RestError(
             431,
-            f"the header {name.decode()} has {len(value):,} bytes, and at most {_FORWARDED_BYTES:,} reach the server",
+            f"the header {name.decode()} has {len(value):,} bytes; at most {_FORWARDED_BYTES:,} are allowed",
         )
     text = value.decode("latin-1")
     if not (text.isascii() and text.isprintable()):
-        raise bad_request(f"the header {name.decode()} has characters that are not printable ASCII")
+        raise bad_request(f"the header {name.decode()} has other characters than printable ASCII; encode the value")
     return text

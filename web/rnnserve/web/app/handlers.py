@@ -1,17 +1,18 @@
-"""Handlers of all protocol routes except inference: health, models and the repository."""
+"""Handlers of the protocol's routes: inference, health, models and the repository."""
 
-import base64
-import binascii
+from collections.abc import Mapping
 from typing import Any
 
 from rnnserve.protos import inference_pb2 as pb
+from rnnserve.web.app.bodies import LARGE, beside_loop
 from rnnserve.web.app.exchange import Answer, Exchange, json_answer
-from rnnserve.web.errors import bad_request, quoted
-from rnnserve.web.rest.infer_request import whole
-from rnnserve.web.rest.infer_response import message_json, write_parameters
+from rnnserve.web.errors import bad_request
+from rnnserve.web.rest.infer_request import parameters_of, read_infer_request
+from rnnserve.web.rest.infer_response import message_json, write_infer_response, write_parameters
 
 __all__ = [
     "described",
+    "infer",
     "list_models",
     "live",
     "load",
@@ -25,8 +26,43 @@ __all__ = [
     "unload",
 ]
 
+_BINARY = "application/octet-stream"
+_LENGTH = b"inference-header-content-length"
+
+_JSON_TIMES = 6
+"""Approximate maximum of JSON bytes for one byte of a tensor."""
+
 _LOAD_SECONDS = 600.0
 """Seconds that a load may take. The server loads versions one after another, with --load-timeout for each."""
+
+
+async def infer(exchange: Exchange) -> Answer:
+    """Handle an inference request.
+
+    With the header Inference-Header-Content-Length, the body is JSON followed by binary data. Otherwise it is JSON. The
+    content type doesn't matter, because curl sends JSON as application/x-www-form-urlencoded, and aiohttp sends it as
+    application/octet-stream.
+    """
+    header_length = _header_length(exchange.headers)
+    body = await exchange.body()
+    size = len(body) if header_length is None else header_length  # reading the binary data costs little
+    arguments = body, header_length, exchange.parameter("model"), exchange.parameter("version")
+    if size < LARGE:
+        request, form = read_infer_request(*arguments)
+    else:
+        request, form = await beside_loop(size, read_infer_request, *arguments)
+    del body, arguments  # free it now, because the message has a copy of the inputs
+    response = await exchange.upstream.infer(request, exchange.context())
+    del request
+    size = response.ByteSize()
+    if size < LARGE:
+        text, header_length = write_infer_response(response, form, exchange.request_id)
+    else:
+        exchange.hold(_JSON_TIMES * size if not form.others_are_binary else size)
+        text, header_length = await beside_loop(size, write_infer_response, response, form, exchange.request_id)
+    if header_length is None:
+        return Answer(text)
+    return Answer(text, content_type=_BINARY, headers={_LENGTH.decode(): str(header_length)})
 
 
 async def server_metadata(exchange: Exchange) -> Answer:
@@ -50,7 +86,9 @@ async def ready(exchange: Exchange) -> Answer:
     )
     if said.ready:
         return json_answer({"ready": True})
-    return _not_ready({"ready": False}, "the server is not ready: models are loading, none serves, or it is stopping")
+    return _not_ready(
+        {"ready": False}, "the server is not ready: models are loading, no model is ready, or the server is stopping"
+    )
 
 
 async def list_models(exchange: Exchange) -> Answer:
@@ -87,7 +125,7 @@ async def model_ready(exchange: Exchange) -> Answer:
     if said.ready:
         return json_answer({"name": name, "ready": True})
     await exchange.metadata()  # raises the server's error with the reason
-    return _not_ready({"name": name, "ready": False}, f"{name} was not ready a moment ago")
+    return _not_ready({"name": name, "ready": False}, f"{name} was not ready at the last check")
 
 
 async def model_config(exchange: Exchange) -> Answer:
@@ -109,7 +147,7 @@ async def repository_index(exchange: Exchange) -> Answer:
     asked = await exchange.json()
     is_ready = asked.get("ready", False)
     if not isinstance(is_ready, bool):
-        raise bad_request("ready is true, for what serves only, or false")
+        raise bad_request("ready must be true, which lists only ready models, or false")
     request = pb.RepositoryIndexRequest(repository_name=exchange.parameter("repository"), ready=is_ready)
     said = await exchange.upstream.call("RepositoryIndex", request, pb.RepositoryIndexResponse, exchange.context())
     return json_answer(
@@ -140,6 +178,19 @@ async def unload(exchange: Exchange) -> Answer:
     return json_answer({"name": request.model_name, "unload": True})
 
 
+def _header_length(headers: Mapping[bytes, bytes]) -> int | None:
+    value = headers.get(_LENGTH)
+    if value is None:
+        return None
+    text = value.decode("latin-1").strip()
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
+        raise bad_request(
+            f"Inference-Header-Content-Length is {text[:100]!r}; expected the number of bytes of the decompressed JSON "
+            "before the binary data"
+        )
+    return int(text)
+
+
 def _not_ready(said: dict[str, object], why: str) -> Answer:
     """Return a 503 response with KServe's body, the reason and a Retry-After header."""
     return json_answer(said | {"error": why}, 503, {"retry-after": "1"})
@@ -155,23 +206,9 @@ def _tensor(tensor: pb.ModelMetadataResponse.TensorMetadata) -> dict[str, Any]:
 def _read_parameters(
     asked: dict[str, Any], request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
 ) -> None:
-    """Copy `parameters` into a request. Files are in base64 because tritonclient sends them in this form."""
-    parameters = asked.get("parameters") or {}
-    if not isinstance(parameters, dict):
-        raise bad_request("parameters must be an object")
-    for name, given in parameters.items():
-        value = whole(given)
-        to = request.parameters[name]
+    """Copy `parameters` into a request. Of values that aren't bools, the server only reads the names."""
+    for name, value in parameters_of(asked, "").items():
         if isinstance(value, bool):
-            to.bool_param = value
-        elif isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
-            to.int64_param = value
-        elif isinstance(value, str) and name.startswith("file:"):
-            try:
-                to.bytes_param = base64.b64decode(value, validate=True)
-            except (binascii.Error, ValueError):
-                raise bad_request(f"parameters: {quoted(name)} must be a file in base64") from None
-        elif isinstance(value, str):
-            to.string_param = value
+            request.parameters[name].bool_param = value
         else:
-            raise bad_request(f"parameters: the value of {quoted(name)} must be text, a number, true or false")
+            request.parameters[name].string_param = ""

@@ -29,17 +29,19 @@ class Metrics:
     async def answer(self, exchange: Exchange) -> Answer:
         """Return the server's metrics in Prometheus's text format."""
         if self._socket is None:
-            raise RestError(404, "this gateway has no metrics: ask its servers (rnnserve serve --metrics-port)")
+            raise RestError(
+                404, "this gateway has no metrics; read them from its servers (rnnserve serve --metrics-port)"
+            )
         try:
             async with asyncio.timeout(_SECONDS):
                 status, headers, body = await _ask(self._socket, exchange.context().metadata)
         except (OSError, TimeoutError, ValueError):
-            raise RestError(503, "the server does not answer with its metrics: it starts, or has ended") from None
+            raise RestError(
+                503, "the server does not respond with its metrics, because it is starting or has stopped"
+            ) from None
         if status != 200:
             kept = {"www-authenticate": "Bearer"} if status == 401 else {}
-            if "retry-after" in headers:
-                kept["retry-after"] = headers["retry-after"]
-            raise RestError(status, body.decode("utf-8", "replace").strip(), headers=kept)
+            raise RestError(status, body.decode().strip(), headers=kept)
         return Answer(body, content_type=headers["content-type"])
 
 
@@ -56,6 +58,6 @@ async def _ask(socket: Path, metadata: Sequence[tuple[str, str]]) -> tuple[int, 
     status, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     code = int(status.split(" ")[1]) if status.startswith("HTTP/1.1 ") else 0
-    if code not in (200, 401, 403, 429) or len(body) != int(headers.get("content-length", -1)):
-        raise ValueError("no whole answer")
+    if code not in (200, 401, 403) or len(body) != int(headers.get("content-length", -1)):
+        raise ValueError("the response is incomplete")
     return code, headers, body

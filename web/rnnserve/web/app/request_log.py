@@ -6,7 +6,7 @@ contains a model name that the client made up.
 
 from http import HTTPStatus
 
-from rnnserve.common.gateway_counts import used_gateway_counts
+from rnnserve.common.gateway_counts import GatewayCounts
 from rnnserve.common.request_lines import LOG_REQUESTS, LineBudget, log_request, trace_id_of
 from rnnserve.web.app.exchange import Exchange
 from rnnserve.web.errors import RestError
@@ -15,9 +15,10 @@ __all__ = ["RequestLog"]
 
 
 class RequestLog:
-    """Counts and logs refused requests. `log_requests` must be in `LOG_REQUESTS`."""
+    """Counts refused requests in `counts`, and logs them. `log_requests` must be in `LOG_REQUESTS`."""
 
-    def __init__(self, log_requests: str = LOG_REQUESTS[0]) -> None:
+    def __init__(self, log_requests: str = LOG_REQUESTS[0], counts: GatewayCounts | None = None) -> None:
+        self._counts = counts or GatewayCounts()
         self._is_on = log_requests != "none"
         self._budget = LineBudget()
 
@@ -25,7 +26,7 @@ class RequestLog:
         """Count and log a request that the gateway refuses. Ignores refusals by the server, which logs them."""
         if error.is_of_server:
             return
-        used_gateway_counts().count_refusal(error.status)
+        self._counts.count_refusal(error.status)
         reason = HTTPStatus(error.status).name.lower()
         left_out = self._budget.take(reason) if self._is_on else None
         if left_out is None:

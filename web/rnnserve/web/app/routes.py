@@ -14,7 +14,6 @@ from urllib.parse import unquote
 
 from rnnserve.web.app import handlers, page
 from rnnserve.web.app.exchange import Answer, Exchange
-from rnnserve.web.app.infer import infer
 from rnnserve.web.app.metrics import Metrics
 from rnnserve.web.app.streams import not_upgraded
 
@@ -27,7 +26,7 @@ Handler = Callable[[Exchange], Awaitable[Answer]]
 class RouteEntry:
     """A path with parameters in braces, such as "/v2/models/{model}", and its handlers by method.
 
-    The gateway adds HEAD and OPTIONS.
+    The gateway adds HEAD.
     """
 
     path: str
@@ -47,7 +46,7 @@ def all_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
     stats = {"GET": handlers.statistics}
     index = {"POST": handlers.repository_index}
     return [
-        *_of_model("infer", "infer", {"POST": infer}),
+        *_of_model("infer", "infer", {"POST": handlers.infer}),
         RouteEntry("/v2", "server_metadata", {"GET": handlers.server_metadata}),
         RouteEntry("/v2/health/live", "live", {"GET": handlers.live}),
         RouteEntry("/v2/health/ready", "ready", {"GET": handlers.ready}),
@@ -71,17 +70,20 @@ def all_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
 
 
 def route_finder(entries: Sequence[RouteEntry]) -> Callable[[bytes], Found | None]:
-    """Make a function that finds the first route that matches a percent-encoded path."""
+    """Make a function that finds the first route that matches a percent-encoded path.
+
+    Only parameters may be encoded. Otherwise, a proxy that refuses some paths would let their encoded form pass.
+    """
     patterns = [
         (re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(entry.path))), entry) for entry in entries
     ]
 
     @lru_cache(1024)  # clients use few paths
     def find(raw_path: bytes) -> Found | None:
-        path = unquote(raw_path.decode("latin-1"))
+        path = raw_path.decode("latin-1")
         for pattern, entry in patterns:
             if found := pattern.fullmatch(path):
-                return Found(entry, found.groupdict())
+                return Found(entry, {name: unquote(value) for name, value in found.groupdict().items()})
         return None
 
     return find

@@ -12,7 +12,6 @@ import dataclasses
 import json
 import secrets
 import struct
-from collections import Counter
 from typing import Any
 
 from rnnserve.common.request_lines import new_request_id
@@ -29,12 +28,11 @@ from rnnserve.web.app.bodies import LARGE, beside_loop
 from rnnserve.web.app.exchange import Answer, Exchange, Scope, Send, StreamClosed
 from rnnserve.web.connection import Receive, drained
 from rnnserve.web.errors import RestError, bad_request, quoted
-from rnnserve.web.limits import Limits
 from rnnserve.web.rest.infer_request import AnswerForm, read_parsed_request
 from rnnserve.web.rest.infer_response import write_infer_response
 from rnnserve.web.rest.json_tensors import dump, flatten, parse_object
 
-__all__ = ["OpenStreams", "Stream", "close_message", "not_upgraded", "open_stream", "refuse_stream"]
+__all__ = ["Stream", "close_message", "not_upgraded", "open_stream", "refuse_stream"]
 
 _PROTOCOL = "rnnserve"
 """The subprotocol that a page offers together with its token, because pages can't set headers on a WebSocket."""
@@ -57,35 +55,9 @@ def close_message(closed: StreamClosed) -> dict[str, Any]:
 
 async def not_upgraded(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handler
     """Refuse a plain HTTP request to the path of a stream."""
-    raise RestError(426, "this path takes a WebSocket (docs/clients/streaming.md)", headers={"upgrade": "websocket"})
-
-
-class OpenStreams:
-    """Counts and limits the open streams of a process, in total and per client address."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._of_address: Counter[str] = Counter()
-
-    def __len__(self) -> int:
-        return self._of_address.total()
-
-    def open(self, address: str) -> None:
-        """Count a new stream. Raises RestError if there are too many."""
-        if len(self) >= self._limits.max_streams:
-            words = f"{self._limits.max_streams:,} streams are open"
-        elif self._of_address[address] >= self._limits.max_streams_of_address:
-            words = f"{self._limits.max_streams_of_address:,} streams of this address are open"
-        else:
-            self._of_address[address] += 1
-            return
-        raise RestError(429, f"{words}: close some, or try again later", headers={"retry-after": "1"})
-
-    def close(self, address: str) -> None:
-        """Count the end of a stream."""
-        self._of_address[address] -= 1
-        if not self._of_address[address]:
-            del self._of_address[address]
+    raise RestError(
+        426, "this path accepts only WebSockets (docs/clients/streaming.md)", headers={"upgrade": "websocket"}
+    )
 
 
 @dataclasses.dataclass(slots=True)
@@ -126,7 +98,7 @@ class Stream:
         """Respond to frames until the client closes the stream. Raises StreamClosed if the gateway has to close it."""
         while True:
             if ending.is_set():
-                raise StreamClosed(1001, "the server is going away: connect again")
+                raise StreamClosed(1001, "the server is shutting down; connect again")
             self._exchange.wait_for_client("idle")
             message = await self._receive()
             self._exchange.phase = ""
@@ -167,7 +139,9 @@ class Stream:
         if is_binary:
             size = _LENGTH.unpack_from(frame)[0] if len(frame) >= _LENGTH.size else len(frame) + 1
             if size > len(frame) - _LENGTH.size:
-                raise StreamClosed(1003, "a binary frame is: the size of its JSON in four bytes, the JSON, the tensors")
+                raise StreamClosed(
+                    1003, "a binary frame must hold the size of its JSON in four bytes, then the JSON, then the tensors"
+                )
             frame = frame[_LENGTH.size :]
         try:
             return await beside_loop(size, parse_object, frame[:size]), memoryview(frame)[size:]
@@ -191,7 +165,9 @@ class Stream:
         except RestError as error:
             is_lost = error.status == 404 or (error.status == 503 and not error.is_of_server)
             if self._is_kept and sequence.is_begun and is_lost:
-                raise StreamClosed(1013, "the state is lost: connect again, and begin the sequence again") from None
+                raise StreamClosed(
+                    1013, "the state is lost; connect again, and start the sequence from the beginning"
+                ) from None
             raise
         self._sequence = _Sequence() if ends else self._next(response, sequence)
         for output in reversed(added):
@@ -227,8 +203,8 @@ class Stream:
             shape.insert(axes.index(BATCH), 1)
         if len(shape) != len(axes):
             raise bad_request(
-                f"input {quoted(name)} has the axes ({', '.join(axes)}), and its lists have {len(sizes)}: leave out "
-                "the batch for one row, and no other axis"
+                f"input {quoted(name)} has the axes ({', '.join(axes)}), but its lists have {len(sizes)}. For one "
+                "row, leave out the batch axis, but no other axis"
             )
         return {"name": name, "datatype": tensor.datatype, "shape": shape, "data": flat}
 
@@ -241,7 +217,7 @@ class Stream:
         starts, ends = (key in parameters and parameters[key].bool_param for key in (SEQUENCE_START, SEQUENCE_END))
         if self._states or self._is_kept or SESSION in parameters:
             if SEQUENCE_ID in parameters:
-                raise bad_request("a stream has one sequence, without sequence_id: open a stream for each sequence")
+                raise bad_request("a stream holds one sequence and no sequence_id; open a stream for each sequence")
             for key in (SEQUENCE_START, SEQUENCE_END, SEQUENCE_KEY):
                 if key in parameters:
                     del parameters[key]
@@ -287,8 +263,8 @@ class Stream:
         if held > _MOST_STATE_BYTES:
             self._sequence = _Sequence()
             raise bad_request(
-                f"the states of the stream take {held:,} bytes, and {_MOST_STATE_BYTES:,} are kept: send fewer rows, "
-                "or keep them yourself"
+                f"the states of the stream take {held:,} bytes; at most {_MOST_STATE_BYTES:,} are allowed. Send "
+                "fewer rows, or keep the states in the client"
             )
         return _Sequence(response.model_version, states=sequence.states | states, is_begun=True)
 
@@ -308,13 +284,13 @@ async def refuse_stream(error: RestError, exchange: Exchange, send: Send, *, is_
     """
     if b"origin" in exchange.headers and is_own_page:
         await send({"type": "websocket.accept", "subprotocol": _protocol_of(exchange.scope)})
-        code = 1013 if error.status in (429, 503) else 1011 if error.status == 500 else 1008
+        code = 1013 if error.status in (429, 503, 504) else 1011 if error.status == 500 else 1008
         await send(close_message(StreamClosed(code, str(error))))
         return
     body = dump({"error": str(error), "id": exchange.request_id})
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.encode(), value.encode("latin-1")) for name, value in error.headers.items()]
-    await send({"type": "websocket.http.response.start", "status": error.status, "headers": headers})
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
+    fields = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    await send({"type": "websocket.http.response.start", "status": error.status, "headers": fields})
     await send({"type": "websocket.http.response.body", "body": body})
 
 

@@ -3,24 +3,10 @@
 import ssl
 from typing import Any
 
-from rnnserve.common.gateway_counts import used_gateway_counts
 from rnnserve.common.tls_identity import TlsFiles, TlsIdentity, read_identity
 from rnnserve.common.tls_watch import TlsWatch
 
 __all__ = ["ServedContext"]
-
-
-class _Counting(ssl.SSLObject):
-    """TLS of one connection. It counts failed handshakes, because neither asyncio nor uvloop reports them."""
-
-    def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            raise
-        except ssl.SSLError:
-            used_gateway_counts().count_end("tls_handshake")
-            raise
 
 
 class ServedContext(ssl.SSLContext):
@@ -39,22 +25,15 @@ class ServedContext(ssl.SSLContext):
         """Read the files. Raises IdentityError if they are unusable."""
         self._files = files
         self._identity = read_identity(files)
-        self._current = self._counting(self._identity)
+        self._current = self._identity.context(files)
 
     def watch(self) -> TlsWatch:
         """Return a watch that reloads changed files after you start it."""
-        counts = used_gateway_counts()
-        return TlsWatch(self._files, self._identity, self._use, lambda: counts.count_tls_reload("refused"))
+        return TlsWatch(self._files, self._identity, self._use)
 
     def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:  # noqa: ANN401 - the arguments of ssl, unchanged
         """Begin TLS on a connection with the current context."""
         return self._current.wrap_bio(*args, **named)
 
     def _use(self, identity: TlsIdentity) -> None:
-        self._current = self._counting(identity)
-        used_gateway_counts().count_tls_reload("ready")
-
-    def _counting(self, identity: TlsIdentity) -> ssl.SSLContext:
-        context = identity.context(self._files)
-        context.sslobject_class = _Counting
-        return context
+        self._current = identity.context(self._files)

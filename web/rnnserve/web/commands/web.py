@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,11 +20,11 @@ import uvloop
 
 from rnnserve.client.endpoint import parse_endpoint
 from rnnserve.client.errors import ClientError
-from rnnserve.common.allocation import give_back_large_blocks, use_few_arenas
-from rnnserve.common.child_process import die_with_parent
-from rnnserve.common.gateway_counts import GatewayCounts, use_gateway_counts
+from rnnserve.common.child_process import LIFELINE, die_with_parent
+from rnnserve.common.gateway_counts import GatewayCounts
 from rnnserve.common.hosts import is_loopback
 from rnnserve.common.log_format import LOG_FORMATS, LogLimits, log_formatter
+from rnnserve.common.process_memory import give_back_free_memory, give_back_large_blocks, resident_bytes, use_few_arenas
 from rnnserve.common.request_lines import LOG_REQUESTS, REQUESTS_LOGGER
 from rnnserve.common.tls_identity import IdentityError, TlsFiles
 from rnnserve.common.unblocked_output import unblock_output
@@ -31,7 +32,6 @@ from rnnserve.web.app.access import GatewayAccess
 from rnnserve.web.app.application import Application
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import all_routes
-from rnnserve.web.commands.memory_watch import MemoryWatch
 from rnnserve.web.commands.tls import ServedContext
 from rnnserve.web.connection import Connections, Protocol
 from rnnserve.web.limits import Limits
@@ -40,6 +40,8 @@ from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.upstream import Upstream
 
 __all__ = ["MISTAKES", "add_arguments", "run", "serve"]
+
+_log = logging.getLogger(__name__)
 
 
 class GatewayStartError(Exception):
@@ -65,6 +67,41 @@ _LOOK_SECONDS = 0.25
 _DESCRIPTORS_BESIDE = 64
 
 
+_TIDY_SECONDS = 5.0
+_WORTH_BYTES = 16 << 20
+"""Growth, in bytes above the process's smallest size, at which it returns free memory to the system."""
+
+
+class MemoryWatch:
+    """Ends this process if it uses more than `most` bytes, and collects garbage when it grows.
+
+    A supervisor then starts a new process. Without the limit, the kernel would kill some process on the machine,
+    perhaps the server. Collection matters because a closed connection is part of a reference cycle that keeps its
+    received data alive.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._least = resident_bytes() or 0
+        self._tidied = time.monotonic()
+
+    def look(self) -> None:
+        """Check once. Call this a few times per second."""
+        size = resident_bytes() or 0
+        if size > self._most:
+            _log.critical(
+                "This gateway process uses %d MB of memory, more than its limit of %d MB; ending at once",
+                size >> 20,
+                self._most >> 20,
+            )
+            os._exit(1)  # an orderly shutdown could fail for lack of memory
+        self._least = min(self._least, size)
+        if size - self._least >= _WORTH_BYTES and time.monotonic() - self._tidied >= _TIDY_SECONDS:
+            gc.collect()
+            give_back_free_memory()
+            self._tidied = time.monotonic()
+
+
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows the default of each option that has one."""
 
@@ -80,62 +117,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--upstream",
         required=True,
         metavar="HOST:PORT",
-        help="gRPC address of the server; or unix:PATH, of a socket or a folder of sockets",
+        help="gRPC address of the server, or unix:PATH of a socket or of a folder with sockets",
     )
     add("--host", default="127.0.0.1", help="name or address to listen on")
-    add("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 takes a free one")
-    add("--timeout", type=float, default=60.0, metavar="SECONDS", help="how long the server may take")
-    add("--max-body-bytes", type=int, default=32 << 20, metavar="BYTES", help="largest body, also decompressed")
+    add("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 chooses a free port")
+    add("--timeout", type=float, default=60.0, metavar="SECONDS", help="time limit for a response of the server")
+    add(
+        "--max-body-bytes",
+        type=int,
+        default=32 << 20,
+        metavar="BYTES",
+        help="largest body in bytes, compressed or decompressed",
+    )
     add(
         "--allow-host",
         action="append",
         default=[],
         metavar="NAME",
-        help="name that a proxy on this machine passes on in the header Host; may be given several times",
+        help="host name that a proxy on this machine passes on in the header Host (you can repeat this option)",
     )
     add(
         "--allow-origin",
         action="append",
         default=[],
         metavar="ORIGIN",
-        help="origin of another site whose pages may open WebSockets, such as https://app.example; may be given "
-        "several times",
+        help="origin of another site whose pages may open WebSockets, such as https://app.example (you can repeat "
+        "this option)",
     )
-    add(
-        "--max-memory-bytes",
-        type=int,
-        metavar="BYTES",
-        help="memory beyond which the process ends, as a last resort; if not given, 256 MiB and eight of the largest "
-        "bodies",
-    )
-    add("--max-connections", type=int, default=4096, metavar="N", help="connections that may be open")
+    add("--max-connections", type=int, default=4096, metavar="N", help="highest number of open connections")
     add("--tls-certificate", type=Path, metavar="FILE", help="serve over TLS: certificate chain in PEM")
     add("--tls-key", type=Path, metavar="FILE", help="serve over TLS: private key in PEM")
-    add("--tls-client-ca", type=Path, metavar="FILE", help="admit only clients with a certificate of these authorities")
+    add(
+        "--tls-client-ca",
+        type=Path,
+        metavar="FILE",
+        help="accept only clients with a certificate from these authorities",
+    )
     upstream = parser.add_argument_group("TLS to the server", "for --upstream grpcs://HOST:PORT")
     upstream.add_argument("--upstream-tls-ca", metavar="FILE", help="certificates of the authorities to trust, in PEM")
     upstream.add_argument("--upstream-tls-certificate", metavar="FILE", help="the gateway's certificate chain, in PEM")
     upstream.add_argument("--upstream-tls-key", metavar="FILE", help="its private key, in PEM")
-    upstream.add_argument(
-        "--token-file",
-        metavar="FILE",
-        default=os.environ.get("RNNSERVE_TOKEN_FILE") or None,
-        help="file with a token for the server, which goes with the requests of clients that bring none: whoever "
-        "reaches this gateway may do what it may (default: that of RNNSERVE_TOKEN_FILE)",
+    add(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="least severe messages to log",
     )
-    upstream.add_argument(
-        "--insecure",
-        action="store_true",
-        help="send the token without TLS to another machine, if the way there is safe",
-    )
-    add("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="how much to log")
-    add("--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="lines of text, or a JSON object a line")
-    add("--log-requests", choices=LOG_REQUESTS, default=LOG_REQUESTS[0], help="which requests have a line in the log")
+    add("--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="log lines as text, or as JSON objects")
+    add("--log-requests", choices=LOG_REQUESTS, default=LOG_REQUESTS[0], help="requests to log")
     # Internal options that `rnnserve serve` passes to its gateways.
-    for name in ("--listen-fd", "--lifeline-fd", "--counts-fd"):
+    for name in ("--listen-fd", "--counts-fd"):
         add(name, type=int, help=argparse.SUPPRESS)
     add("--grace", type=float, default=_GRACE_SECONDS, help=argparse.SUPPRESS)
-    for name in ("--asks-for-tokens", "--tells-certificates"):
+    for name in (LIFELINE, "--asks-for-tokens", "--tells-certificates"):
         add(name, action="store_true", help=argparse.SUPPRESS)
 
 
@@ -231,45 +265,35 @@ async def _run(
         upstream,
         all_routes(_metrics_socket(args.upstream)),
         limits,
-        requests=RequestLog(args.log_requests),
+        requests=RequestLog(args.log_requests, GatewayCounts(args.counts_fd)),
         access=GatewayAccess() if args.asks_for_tokens or args.listen_fd is None else None,
         tells_certificates=args.tells_certificates,
     )
     if tls is not None:
         tls.watch().start()
     try:
-        most = (256 << 20) + 8 * args.max_body_bytes if args.max_memory_bytes is None else args.max_memory_bytes
-        await serve(application, listener, limits, tls=tls, grace=args.grace, memory=MemoryWatch(most))
+        memory = MemoryWatch((256 << 20) + 8 * args.max_body_bytes)
+        await serve(application, listener, limits, tls=tls, grace=args.grace, memory=memory)
     finally:
         await upstream.close()
 
 
 def _report_start(args: argparse.Namespace, port: int) -> None:
-    """Print the address of a standalone gateway, and warn if other machines can reach it without protection."""
-    lacks, ways = [], []
-    if args.tls_certificate is None:
-        lacks.append("without TLS")
-        ways.append("give it --tls-certificate and --tls-key")
-    if args.token_file is not None and args.tls_client_ca is None:
-        lacks.append("with its own token for everybody who reaches it")
-        ways.append("let clients bring theirs, without --token-file, or give it --tls-client-ca")
-    if lacks and not is_loopback(args.host):
-        logging.getLogger(__name__).warning(
-            "listens beyond this machine, on %s, %s: %s; or --host 127.0.0.1 (docs/operate/secure.md)",
+    """Print the address of a standalone gateway, and warn if other machines can reach it without TLS."""
+    if args.tls_certificate is None and not is_loopback(args.host):
+        _log.warning(
+            "Other machines can reach this gateway on %s without TLS; use --tls-certificate and --tls-key, or --host "
+            "127.0.0.1 (docs/operate/secure.md)",
             args.host,
-            " and ".join(lacks),
-            "; ".join(ways),
         )
     print(f"HTTP on {args.host}:{port}", flush=True)
 
 
 def _prepare_process(args: argparse.Namespace) -> None:
     """Set up signals, logs and memory limits for the whole process, which is safe only in a separate one."""
-    if args.lifeline_fd is not None:
-        die_with_parent(args.lifeline_fd)
+    if args.lifeline:
+        die_with_parent()
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server handles Ctrl-C and ends this process
-    if args.counts_fd is not None:
-        use_gateway_counts(GatewayCounts(args.counts_fd))
     unblock_output()
     logging.basicConfig(level=args.log_level.upper())
     for handler in logging.getLogger().handlers:
@@ -292,7 +316,7 @@ def _served_tls(args: argparse.Namespace) -> ServedContext | None:
     try:
         return ServedContext(TlsFiles(args.tls_certificate, args.tls_key, args.tls_client_ca))
     except IdentityError as error:
-        raise GatewayStartError(f"the files for TLS cannot be used: {error}") from error
+        raise GatewayStartError(f"cannot use the TLS files: {error}") from error
 
 
 def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
@@ -305,13 +329,11 @@ def _upstream(args: argparse.Namespace) -> Callable[[], Upstream]:
         tls_ca=args.upstream_tls_ca,
         tls_certificate=args.upstream_tls_certificate,
         tls_key=args.upstream_tls_key,
-        token_file=args.token_file,
-        insecure=args.insecure,
     )
     if endpoint.is_list:
         raise GatewayStartError(
-            "--upstream takes one server; run a gateway beside each server (rnnserve serve does), with a load balancer "
-            "before them"
+            "--upstream accepts only one server. Run one gateway for each server, as rnnserve serve does, behind a "
+            "load balancer"
         )
     return lambda: GrpcUpstream.at_port(endpoint)
 
@@ -340,10 +362,7 @@ def _metrics_socket(upstream: str) -> Path | None:
 
 
 def _connections(most: int) -> int:
-    """Raise the soft limit of file descriptors if needed, and return how many connections fit into it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < most + _DESCRIPTORS_BESIDE:
-        wanted = most + _DESCRIPTORS_BESIDE
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, min(most, soft - _DESCRIPTORS_BESIDE))
+    """Raise the soft limit of file descriptors to the hard limit, and return how many connections fit into it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return most if hard == resource.RLIM_INFINITY else max(1, min(most, hard - _DESCRIPTORS_BESIDE))

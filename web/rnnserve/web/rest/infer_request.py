@@ -19,8 +19,7 @@ from rnnserve.protos.protocol_words import BINARY_DATA, BINARY_DATA_OUTPUT, BINA
 from rnnserve.web.errors import RestError, bad_request, quoted
 from rnnserve.web.rest.json_tensors import MAX_AXES, flatten, parse_object, read_elements, read_strings
 
-__all__ = ["AnswerForm", "parameters_of", "read_infer_request", "read_parameters", "read_parsed_request", "split_body",
-           "whole"]  # fmt: skip
+__all__ = ["AnswerForm", "parameters_of", "read_infer_request", "read_parsed_request", "split_body"]
 
 _FOR_GATEWAY = frozenset((BINARY_DATA_OUTPUT,))
 _OF_TENSORS = frozenset((BINARY_DATA_SIZE, BINARY_DATA))
@@ -124,8 +123,6 @@ def _frame_of(texts: tuple[bytes, ...], model: str, version: str) -> _Frame | No
         request, form = read_parsed_request(parsed, memoryview(bytes(binary)), model, version)
     except (RestError, KeyError, TypeError):
         return None
-    if len(request.raw_input_contents) != len(inputs):
-        return None
     del request.raw_input_contents[:]
     return _Frame(request.SerializeToString(), tuple(inputs), form)
 
@@ -136,8 +133,8 @@ def split_body(body: bytes, header_length: int | None) -> tuple[dict[str, Any], 
         return parse_object(body), memoryview(b"")
     if not 0 <= header_length <= len(body):
         raise bad_request(
-            f"Inference-Header-Content-Length is {header_length:,}, and the body has {len(body):,} bytes "
-            "(decompressed): it counts the bytes of the JSON before the binary data"
+            f"Inference-Header-Content-Length is {header_length:,}, but the decompressed body has {len(body):,} "
+            "bytes; expected the number of bytes of the JSON before the binary data"
         )
     view = memoryview(body)
     return parse_object(view[:header_length]), view[header_length:]
@@ -149,11 +146,11 @@ def read_parsed_request(
     """Read a body that `split_body` has split."""
     id_ = parsed.get("id")
     if not isinstance(id_, str | None):
-        raise bad_request('id must be text, such as "id": "42"')
+        raise bad_request('id must be a string, such as "id": "42"')
     request = pb.ModelInferRequest(model_name=model, model_version=version, id=id_ or "")
     parameters = parameters_of(parsed, "")
     if parameters:
-        read_parameters(parameters, request.parameters, "", without=_FOR_GATEWAY)
+        _read_parameters(parameters, request.parameters, "", without=_FOR_GATEWAY)
     _read_inputs(parsed, binary, request)
     return request, _read_outputs(parsed, parameters, request)
 
@@ -168,7 +165,7 @@ def parameters_of(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
     return parameters
 
 
-def read_parameters(
+def _read_parameters(
     values: Mapping[str, Any], to: "Mapping[str, pb.InferParameter]", where: str, *, without: frozenset[str]
 ) -> None:
     """Copy JSON values into a message's parameter map, except the names in `without`, which only the gateway uses."""
@@ -187,25 +184,17 @@ def read_parameters(
             to[name].double_param = value
         else:
             raise bad_request(
-                f"{where}parameters: the value of {quoted(name)} must be text, a number of 64 bits, true or false"
+                f"{where}parameters: the value of {quoted(name)} must be a string, a number of 64 bits, true or false"
             )
-
-
-def whole(value: Any) -> Any:  # noqa: ANN401 - any JSON
-    """Convert a float without a fraction to int, because JSON Schema treats 5.0 as an integer.
-
-    Returns any other value unchanged.
-    """
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.ModelInferRequest) -> None:
     inputs = _list_of(parsed, "inputs")
     if inputs is None:
         raise bad_request(
-            'inputs is missing: {"inputs": [{"name": …, "datatype": "FP32", "shape": [1, 4, 2], "data": [[…]]}]}'
+            "inputs is missing; expected "
+            '{"inputs": [{"name": …, "datatype": "FP32", "shape": [1, 4, 2], "data": [[…]]}]}'
         )
-    raw: list[bytes] | None = []
     at = 0
     for index, tensor in enumerate(inputs):
         where = f"inputs[{index}]."
@@ -217,48 +206,46 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
         size = None
         if "parameters" in tensor:
             parameters = parameters_of(tensor, where)
-            read_parameters(parameters, added.parameters, where, without=_OF_TENSORS)
+            _read_parameters(parameters, added.parameters, where, without=_OF_TENSORS)
             size = _binary_size(parameters, tensor, where)
         if size is not None:
             if size > len(binary) - at:
                 raise bad_request(
-                    f"{where}parameters.binary_data_size is {size:,}, and {len(binary) - at:,} bytes are left after "
-                    "the JSON and the inputs before it: is Inference-Header-Content-Length right?"
+                    f"{where}parameters.binary_data_size is {size:,}, but only {len(binary) - at:,} bytes remain "
+                    "after the JSON and the previous inputs. Is Inference-Header-Content-Length correct?"
                 )
             data: bytes = binary[at : at + size].tobytes()
             at += size
-        elif SHARED_MEMORY in added.parameters:
-            raw = None  # the server refuses shared memory
-            continue
-        else:
-            data = _json_data(tensor, name, datatype, shape, where)
-        if raw is not None:
-            raw.append(data)
+        else:  # the server refuses shared memory
+            data = b"" if SHARED_MEMORY in added.parameters else _json_data(tensor, name, datatype, shape, where)
+        request.raw_input_contents.append(data)
     if at != len(binary):
         raise bad_request(
-            f"{len(binary) - at:,} bytes of the body belong to no input: each binary input has its bytes in "
-            "parameters.binary_data_size, and Inference-Header-Content-Length is the size of the JSON"
+            f"{len(binary) - at:,} bytes of the body belong to no input. Set parameters.binary_data_size of each "
+            "binary input to its number of bytes, and Inference-Header-Content-Length to the size of the JSON"
         )
-    if raw is not None:
-        request.raw_input_contents.extend(raw)
 
 
 def _json_data(tensor: Mapping[str, Any], name: str, datatype: str, shape: list[int], where: str) -> bytes:
     """Return the bytes of a JSON input."""
     if "data" not in tensor:
-        raise bad_request(f"{where}data is missing: the elements of {quoted(name)}, in row-major order, flat or nested")
+        raise bad_request(
+            f"{where}data is missing; expected the elements of {quoted(name)}, in row-major order, flat or nested"
+        )
     flat, sizes = flatten(tensor["data"], name)
     if len(sizes) > 1 and list(sizes) != shape:
         raise bad_request(
-            f"input {quoted(name)}: data is nested as {list(sizes)}, and shape is {shape}: send nested data in the "
-            "order of the shape's axes, or flat, in row-major order"
+            f"input {quoted(name)}: data is nested as {list(sizes)}, but shape is {shape}. Nest data in the order of "
+            "the shape's axes, or send it flat, in row-major order"
         )
     if datatype == "BYTES":
         return read_strings(flat, name)
     if datatype not in DTYPES:
         return b""  # the server's error names the datatype that the model takes
     if len(flat) != (expected := _count(shape)) >= 0:  # the server's error explains a negative size
-        raise bad_request(f"input {quoted(name)}: data has {len(flat):,} elements, but shape {shape} has {expected:,}")
+        raise bad_request(
+            f"input {quoted(name)}: data has {len(flat):,} elements, but shape {shape} needs {expected:,}"
+        )
     return read_elements(flat, datatype, name)
 
 
@@ -272,7 +259,7 @@ def _read_outputs(
 ) -> AnswerForm:
     others = parameters.get(BINARY_DATA_OUTPUT, False)
     if not isinstance(others, bool):
-        raise bad_request(f"parameters: {BINARY_DATA_OUTPUT} is true or false")
+        raise bad_request(f"parameters: {BINARY_DATA_OUTPUT} must be true or false")
     outputs = _list_of(parsed, "outputs")
     if not outputs:
         return AnswerForm(others_are_binary=others)
@@ -283,10 +270,10 @@ def _read_outputs(
         added = request.outputs.add(name=name)
         if "parameters" in tensor:
             own = parameters_of(tensor, where)
-            read_parameters(own, added.parameters, where, without=_OF_TENSORS)
+            _read_parameters(own, added.parameters, where, without=_OF_TENSORS)
             is_binary = own.get(BINARY_DATA, False)
             if not isinstance(is_binary, bool):
-                raise bad_request(f"{where}parameters: {BINARY_DATA} is true or false")
+                raise bad_request(f"{where}parameters: {BINARY_DATA} must be true or false")
             if is_binary:
                 binary.append(name)
     return AnswerForm(frozenset(binary))
@@ -297,17 +284,17 @@ def _list_of(parsed: Mapping[str, Any], name: str) -> list[dict[str, Any]] | Non
     if values is None:
         return None
     if type(values) is not list or not set(map(type, values)) <= {dict}:
-        raise bad_request(f"{name} must be a list of objects, one a tensor")
+        raise bad_request(f"{name} must be a list of objects, one for each tensor")
     if len(values) > _MOST_TENSORS:
-        raise bad_request(f"{name} has {len(values):,} tensors; {_MOST_TENSORS:,} are read")
+        raise bad_request(f"{name} has {len(values):,} tensors; at most {_MOST_TENSORS:,} are allowed")
     return values
 
 
 def _text(tensor: Mapping[str, Any], field: str, where: str) -> str:
     value = tensor.get(field)
     if not isinstance(value, str) or not value:
-        what = "is missing" if value is None else "must be text that is not empty"
-        raise bad_request(f"{where}{field} {what}: a tensor has name, datatype, shape and data")
+        what = "is missing" if value is None else "must be a string that is not empty"
+        raise bad_request(f"{where}{field} {what}; expected name, datatype, shape and data")
     return value
 
 
@@ -315,11 +302,11 @@ def _shape_of(tensor: Mapping[str, Any], where: str) -> list[int]:
     shape = tensor.get("shape")
     if not isinstance(shape, list) or not set(map(type, shape)) <= {int}:
         what = "is missing" if shape is None else "is wrong"
-        raise bad_request(f"{where}shape {what}: the size of each axis, whole numbers, such as [1, 4, 2]")
+        raise bad_request(f"{where}shape {what}; expected the size of each axis as integers, such as [1, 4, 2]")
     if len(shape) > MAX_AXES:  # error messages would list all of them
-        raise bad_request(f"{where}shape has {len(shape):,} axes, and no tensor has more than {MAX_AXES}")
+        raise bad_request(f"{where}shape has {len(shape):,} axes; at most {MAX_AXES} are allowed")
     if shape and not (min(shape) >= -_INT64 and max(shape) < _INT64):
-        raise bad_request(f"{where}shape has a size beyond 64 bits")
+        raise bad_request(f"{where}shape has a size that does not fit 64 bits")
     return shape
 
 
@@ -328,7 +315,7 @@ def _binary_size(parameters: Mapping[str, Any], tensor: Mapping[str, Any], where
     if size is None:
         return None
     if type(size) is not int or size < 0:
-        raise bad_request(f"{where}parameters: {BINARY_DATA_SIZE} is the number of the input's bytes, 0 or more")
+        raise bad_request(f"{where}parameters: {BINARY_DATA_SIZE} must be the number of the input's bytes, 0 or more")
     if "data" in tensor:
-        raise bad_request(f"{where}data and parameters.binary_data_size exclude each other: send one of them")
+        raise bad_request(f"{where}send either data or parameters.binary_data_size, not both")
     return size

@@ -44,8 +44,8 @@ def write_infer_response(response: pb.ModelInferResponse, form: AnswerForm, id: 
         left -= len(data)
         if left < 0:
             raise bad_request(
-                f"the outputs take more than the {_MOST_JSON:,} bytes that are answered in JSON: ask for fewer rows or "
-                'outputs, or for binary outputs ("parameters": {"binary_data_output": true})'
+                f"the outputs take more than the {_MOST_JSON:,} bytes that a JSON response can have. Request fewer "
+                'rows or outputs, or binary outputs ("parameters": {"binary_data_output": true})'
             )
         elements = write_strings(data, name) if datatype == "BYTES" else write_elements(data, datatype, name)
         written.append(b"%s%s}" % (text, elements))

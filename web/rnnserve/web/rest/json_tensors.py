@@ -5,6 +5,7 @@ library parses it, because Python clients write NaN and Infinity. The standard l
 may appear twice, because orjson would silently use the last value.
 """
 
+import contextlib
 import itertools
 import json
 import math
@@ -42,8 +43,6 @@ _FEW = 64
 """Largest number of elements for which `struct` is faster than NumPy: eight elements take 0.7 instead of 5
 microseconds."""
 
-_MOST_FINITE = {"FP32": float(np.finfo("f4").max), "FP64": math.inf}
-
 
 def parse_object(text: bytes | memoryview) -> dict[str, Any]:
     """Parse a JSON object. Raises RestError if the text isn't an object or an object has the same name twice."""
@@ -52,8 +51,8 @@ def parse_object(text: bytes | memoryview) -> dict[str, Any]:
         if count > _MOST_VALUES:
             raise RestError(
                 413,
-                f"the JSON has some {count:,} values, and at most {_MOST_VALUES:,} are read: send fewer rows (the "
-                "batch axis) a request, or binary tensors",
+                f"the JSON has about {count:,} values; at most {_MOST_VALUES:,} are allowed. Send fewer rows (the "
+                "batch axis) per request, or binary tensors",
             )
     try:
         parsed = orjson.loads(text)
@@ -65,7 +64,7 @@ def parse_object(text: bytes | memoryview) -> dict[str, Any]:
     parsed = _parse_again(bytes(text))
     if not isinstance(parsed, dict):
         kind = {list: "list", str: "string", bool: "boolean", type(None): "null"}.get(type(parsed), "number")
-        raise bad_request(f"the body is a JSON {kind}; send an object, {{…}}")
+        raise bad_request(f"the body is a JSON {kind}; expected an object, {{…}}")
     return parsed
 
 
@@ -81,13 +80,15 @@ def flatten(data: object, name: str) -> tuple[list[Any], tuple[int, ...]]:
     flat, sizes = data, [len(data)]
     while flat and isinstance(flat[0], list):
         if len(sizes) == MAX_AXES:
-            raise bad_request(f"input {quoted(name)}: data is nested deeper than {MAX_AXES} lists; a list an axis")
+            raise bad_request(
+                f"input {quoted(name)}: data is nested deeper than {MAX_AXES} lists; expected one level for each axis"
+            )
         if set(map(type, flat)) != {list} or len(set(map(len, flat))) != 1:
             said = sorted({f"{len(each)} elements" if isinstance(each, list) else "no list" for each in flat})
             raise bad_request(
-                f"input {quoted(name)}: data is ragged: the lists at depth {len(sizes)} have {' and '.join(said[:3])}; "
-                "rows of one request are equally long: pad the shorter ones, and send their lengths if the model "
-                "takes lengths"
+                f"input {quoted(name)}: data is ragged: the lists at depth {len(sizes)} have "
+                f"{' and '.join(said[:3])}. The rows of one request must have equal lengths. Pad the shorter rows, "
+                "and send their lengths if the model has an input for lengths"
             )
         sizes.append(len(flat[0]))
         flat = list(itertools.chain.from_iterable(flat))
@@ -101,8 +102,8 @@ def read_elements(flat: list[Any], datatype: str, name: str) -> bytes:
     """
     if datatype in BINARY_ONLY:
         raise bad_request(
-            f"input {quoted(name)}: {datatype} has no form in JSON; send it as binary data, with binary_data_size and "
-            "the header Inference-Header-Content-Length"
+            f"input {quoted(name)}: JSON cannot represent {datatype}. Send it as binary data, with binary_data_size "
+            "and the header Inference-Header-Content-Length"
         )
     dtype = DTYPES[datatype]
     kinds = set(map(type, flat))
@@ -118,17 +119,18 @@ def read_elements(flat: list[Any], datatype: str, name: str) -> bytes:
     if dtype.kind == "f":
         if not kinds <= {int, float}:
             raise _wrong(flat, name, datatype, "a number", lambda value: type(value) in (int, float))
-        try:
-            with np.errstate(over="ignore"):
-                array = np.array(flat, dtype)
-        except OverflowError:
-            raise _too_large(flat, name, datatype) from None
-        most = _MOST_FINITE[datatype]
-        if not np.isfinite(array).all() and any(abs(value) > most and not math.isinf(value) for value in flat):
-            raise _too_large(flat, name, datatype)
-        return array.tobytes()
+        most = float(np.finfo(dtype).max)
+
+        def fits(value: float) -> bool:
+            return not abs(value) > most or value in (math.inf, -math.inf)
+
+        with np.errstate(over="ignore"), contextlib.suppress(OverflowError):  # of an int beyond FP64
+            array = np.array(flat, dtype)
+            if np.isfinite(array).all() or all(map(fits, flat)):
+                return array.tobytes()
+        raise _wrong(flat, name, datatype, f"at most {most:.8g}", fits)
     if not kinds <= {int}:
-        raise _wrong(flat, name, datatype, "a whole number, without a point", lambda value: type(value) is int)
+        raise _wrong(flat, name, datatype, "an integer without a decimal point", lambda value: type(value) is int)
     try:
         return np.array(flat, dtype).tobytes()
     except OverflowError:
@@ -152,8 +154,8 @@ def write_elements(data: bytes, datatype: str, name: str) -> bytes:
     """
     if datatype in BINARY_ONLY:
         raise bad_request(
-            f"output {quoted(name)}: {datatype} has no form in JSON; ask for it with the parameter "
-            '"binary_data": true of the output'
+            f"output {quoted(name)}: JSON cannot represent {datatype}. Request it with the output's parameter "
+            '"binary_data": true'
         )
     array = np.frombuffer(data, DTYPES[datatype])
     written = orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -173,8 +175,9 @@ def write_strings(data: bytes, name: str) -> bytes:
         return orjson.dumps([element.decode() for element in elements])
     except UnicodeDecodeError:
         raise bad_request(
-            f"output {quoted(name)} has bytes that are not UTF-8, and no form in JSON; ask for it with the parameter "
-            '"binary_data": true of the output'
+            f"output {quoted(name)} has bytes that are not UTF-8, which JSON cannot represent. Request it with the "
+            "output's parameter "
+            '"binary_data": true'
         ) from None
 
 
@@ -201,23 +204,23 @@ def _parse_again(text: bytes) -> Any:  # noqa: ANN401 - any JSON
     except UnicodeEncodeError as error:
         half = ascii(error.object[error.start])[1:-1]
         raise bad_request(
-            f"the body has {half}, a half of a surrogate pair, which is not Unicode; send bytes that are not text as "
-            "binary data"
+            f"the body has {half}, which is half of a surrogate pair and not valid Unicode. Send bytes that are not "
+            "text as binary data"
         ) from None
     except UnicodeDecodeError as error:
         raise bad_request(
-            f"the body is not JSON, because byte {error.start:,} is not UTF-8. A body with binary tensors has the "
-            "header Inference-Header-Content-Length"
+            f"the body is not JSON, because byte {error.start:,} is not UTF-8. If it has binary tensors, set "
+            "the header Inference-Header-Content-Length"
         ) from None
     except json.JSONDecodeError as error:
         raise bad_request(
-            f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}. A body with binary "
-            "tensors has the header Inference-Header-Content-Length"
+            f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}. If it has binary "
+            "tensors, set the header Inference-Header-Content-Length"
         ) from None
     except RecursionError:
-        raise bad_request("the body is JSON that is nested too deeply") from None
+        raise bad_request("the JSON of the body is nested too deeply") from None
     except ValueError as error:  # a number of more than 4,300 digits
-        raise bad_request(f"the body is not JSON that can be read: {error}") from None
+        raise bad_request(f"the JSON of the body cannot be read: {error}") from None
     return parsed
 
 
@@ -226,20 +229,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise bad_request(f"the name {quoted(twice)} stands twice in one object")
+        raise bad_request(f"the name {quoted(twice)} occurs twice in one object")
     return made
-
-
-def _too_large(flat: list[Any], name: str, datatype: str) -> RestError:
-    most = _MOST_FINITE[datatype]
-
-    def fits(value: float) -> bool:
-        try:
-            return not abs(float(value)) > most or math.isinf(value)
-        except OverflowError:
-            return False
-
-    return _wrong(flat, name, datatype, f"at most {np.finfo(DTYPES[datatype]).max:.8g}", fits)
 
 
 def _wrong(flat: list[Any], name: str, datatype: str, expected: str, is_right: Callable[[Any], bool]) -> RestError:
@@ -247,6 +238,4 @@ def _wrong(flat: list[Any], name: str, datatype: str, expected: str, is_right: C
     at = next((index for index, value in enumerate(flat) if not is_right(value)), 0)
     shown = json.dumps(flat[at])
     shown = shown if len(shown) <= 60 else f"{shown[:60]}…"
-    return bad_request(
-        f"input {quoted(name)}: element {at:,} of data is {shown}; an element of {datatype} is {expected}"
-    )
+    return bad_request(f"input {quoted(name)}: element {at:,} of data is {shown}; expected for {datatype}: {expected}")

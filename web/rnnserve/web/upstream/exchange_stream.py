@@ -167,7 +167,7 @@ class ExchangeStream:
         """Fail unsent requests with NotTaken, so that callers send them to another server."""
         while self._unsent:
             if (found := self._waiting.pop(self._unsent.popleft()[0], None)) is not None:
-                _fail(found[0], NotTaken("the server is going", is_unknown=False))
+                _fail(found[0], NotTaken("the server is shutting down", is_unknown=False))
 
     async def _look(self) -> None:
         """Fail requests that have passed their deadline. A server refuses these requests unless it hangs."""
@@ -177,7 +177,7 @@ class ExchangeStream:
             now = loop.time()
             for number in [number for number, (_, until) in self._waiting.items() if until + _LOOK_SECONDS < now]:
                 future, _ = self._waiting.pop(number)
-                _fail(future, RestError(504, "the server has not answered in time"))
+                _fail(future, RestError(504, "the server did not respond in time"))
 
 
 def _fail(future: "asyncio.Future[bytes]", error: Exception) -> None:
@@ -202,7 +202,7 @@ def _error_at_end(code: grpc.StatusCode, said: str, *, is_refused: bool) -> Exce
     if code is grpc.StatusCode.OK or is_refused or is_unknown or said.startswith(NOT_CONNECTED):
         return NotTaken(said, is_unknown=is_unknown)
     if code is grpc.StatusCode.UNAVAILABLE or said.startswith(_BROKEN):
-        message = "the server has ended before it answered: whether it has run the request is not known"
+        message = "the server ended before it responded; the request may have run"
         return RestError(503, message, headers=NO_SERVER_HEADERS)
     error = error_of_status(code, said)
     error.is_of_server = False  # the server ended the stream without counting its requests

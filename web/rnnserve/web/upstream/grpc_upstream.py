@@ -13,7 +13,7 @@ from rnnserve.client.channel import channel_options
 from rnnserve.client.endpoint import Endpoint
 from rnnserve.client.errors import from_rpc_error
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos.protocol_words import AUTHORIZATION, SEQUENCE_ID, SEQUENCE_KEY
+from rnnserve.protos.protocol_words import SEQUENCE_ID, SEQUENCE_KEY
 from rnnserve.web.errors import NO_SERVER_HEADERS, NOT_CONNECTED, RestError, error_of_status
 from rnnserve.web.upstream.exchange_stream import ExchangeStream, NotTaken
 from rnnserve.web.upstream.upstream import CallContext
@@ -40,7 +40,8 @@ class NotConnected(RestError):
 
     def __init__(self) -> None:
         message = (
-            "the server behind this HTTP gateway does not answer: it starts, has ended, or is elsewhere (--upstream)"
+            "the server behind this HTTP gateway does not respond: it is starting, has ended, or has another address "
+            "(--upstream)"
         )
         super().__init__(503, message, headers=NO_SERVER_HEADERS)
 
@@ -51,11 +52,10 @@ class GrpcUpstream:
     `trusts_peer` is true for a private socket: there, the server trusts the client address in the metadata.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, *, endpoint: Endpoint | None = None) -> None:
-        self.trusts_peer = endpoint is None
+    def __init__(self, channel: grpc.aio.Channel, *, trusts_peer: bool = True) -> None:
+        self.trusts_peer = trusts_peer
         self._channel = channel
-        self._endpoint = endpoint
-        self._exchange = ExchangeStream(channel) if endpoint is None else None
+        self._exchange = ExchangeStream(channel) if trusts_peer else None
         self._infer = _method(channel, "ModelInfer", pb.ModelInferResponse.FromString)
         self._methods: dict[str, grpc.aio.UnaryUnaryMultiCallable[Message, Message]] = {}
         self._is_lost = False
@@ -71,7 +71,7 @@ class GrpcUpstream:
     def at_port(cls, endpoint: Endpoint) -> Self:
         """Call the server at its port. All clients of the gateway share one connection to the server."""
         options = channel_options(_MOST_ANSWER_BYTES)
-        return cls(endpoint.open_async_channel(options, stays=True), endpoint=endpoint)
+        return cls(endpoint.open_async_channel(options, stays=True), trusts_peer=False)
 
     async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
         """Send an inference request and return the response. Raises RestError with the server's message."""
@@ -83,7 +83,7 @@ class GrpcUpstream:
                 except NotTaken as error:
                     if error.is_unknown:
                         self._exchange = None  # a server with --plain
-        if self._endpoint is not None:
+        if not self.trusts_peer:
             _keep_ids_apart(request, context.client)
         return await self._answer(self._infer, request, context)
 
@@ -106,11 +106,8 @@ class GrpcUpstream:
         request: Message,
         context: CallContext,
     ) -> Answered:
-        metadata = context.metadata
-        if self._endpoint is not None and not any(key == AUTHORIZATION for key, _ in metadata):
-            metadata += self._endpoint.headers
         try:
-            return await method(request, timeout=context.timeout, metadata=metadata)
+            return await method(request, timeout=context.timeout, metadata=context.metadata)
         except grpc.aio.UsageError:  # the channel was closed after this server was chosen
             raise NotConnected from None
         except grpc.aio.AioRpcError as error:
@@ -120,7 +117,7 @@ class GrpcUpstream:
                 raise error_of_status(error.code(), said, from_rpc_error(error).retry_after) from None
             if not self._is_lost:
                 self._is_lost = True  # log once, not for each request
-                _log.warning("no server answers: %s", said)
+                _log.warning("no server responds: %s", said)
             raise NotConnected from None
 
 

@@ -244,7 +244,7 @@ class _Scan:
                 self._take(source, source, lambda source=source: self._sequence(source))  # type: ignore[misc]
         if operation.target is _ATEN.slice.Tensor and not numbers[_START].is_constant:
             if numbers[_START].values[1] != numbers[_END].values[1]:
-                raise NotRolled("the steps of a loop take parts of a tensor that have another size in each step")
+                raise NotRolled("each step of a loop takes a part of a tensor, and the parts have different sizes")
             self.lengths[place] = numbers[_END].values[0] - numbers[_START].values[0]
         for at, number in enumerate(numbers):
             if not number.is_constant and not (at == _END and place in self.lengths):

@@ -261,7 +261,7 @@ def items_of(program: Traced) -> list[Item]:
             case "output":
                 item = Item(OUTPUT, _encoded(node.args[0], references, numbers), numbers=numbers)
             case _:
-                raise NotRolled(f"the traced program has a node {node.op} {node.target}, which is no operator")
+                raise NotRolled(f"the traced program has a node {node.op} {node.target}, which is not an operator")
         item.references = [items[each] for each in references]
         items[node] = item
     return list(_where_used(items.values()))
@@ -327,7 +327,7 @@ def decoded(form: Form, references: Iterator[Any], numbers: Iterator[Any]) -> An
 
 def _constant(name: str, value: Tensor) -> Item:
     if hasattr(value, "fake_mode"):
-        raise NotRolled("the module makes a tensor in torch.vmap or another transform, within its loop or elsewhere")
+        raise NotRolled("the module creates a tensor in torch.vmap or another transform, inside its loop or elsewhere")
     if value.numel() <= _LARGEST_LITERAL and not value.is_complex():
         form = (value.dtype, tuple(value.shape))
         digits = 1e-9 if value.dtype is torch.float64 or not value.is_floating_point() else 2e-7
@@ -477,9 +477,9 @@ def refuse_unlike(programs: Sequence[Sequence[Item]]) -> None:
     for items in itertools.zip_longest(*programs):
         if None in items or len({(each.target, _comparable(each)) for each in items}) > 1:
             raise NotRolled(
-                f"what it computes for more steps is not that of fewer steps repeated{_place(items)}. Of x[:, :t] make "
-                "torch.where(torch.arange(n) < t, …); a number such as math.cos(0.1 * t) read in the loop from a "
-                "tensor that is computed before it, torch.cos(0.1 * torch.arange(n))[t]"
+                f"more steps do not repeat the computation of fewer steps{_place(items)}. Instead of x[:, "
+                ":t], write torch.where(torch.arange(n) < t, …). Instead of a number such as math.cos(0.1 * t), "
+                "read from a tensor that is computed before the loop, torch.cos(0.1 * torch.arange(n))[t]"
             )
         references = {
             tuple(where[id(each)] for each in item.references) for item, where in zip(items, positions, strict=True)
@@ -498,7 +498,7 @@ def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[
             fit = Fit.of(values, points, items[0].digits)
             if fit is None:
                 raise NotRolled(
-                    f"a number depends on the size of an axis{_place(items)} in a way that is no simple formula "
+                    f"a number depends on the size of an axis{_place(items)} in a way that is not a simple formula "
                     f"({', '.join(map(str, values))} for sizes {', '.join(_shown(each) for each in points)})"
                 )
             numbers.append(fit)

@@ -60,7 +60,7 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
     if not looped:
         low, high = limits.get(ordered[0], (1, None))
         raise NotRolled(
-            f'the module takes too few sizes of the axis "{ordered[0]}", {low} to {high}, for its loops to be found'
+            f'the module accepts too few sizes of the axis "{ordered[0]}", {low} to {high}, for its loops to be found'
         )
     fewest = min(min(taken[name]) for name in looped)
     traces: list[Traced] = []
@@ -93,7 +93,7 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
     try:
         captured = capture(made, args, axes.of_variadic(args), limits)
     except (FixedSize, RaisedInCapture) as error:
-        raise NotRolled(f"the scans that its loops would be exported as fail for some sizes ({error})") from error
+        raise NotRolled(f"the scans for its loops fail for some sizes ({error})") from error
     found = {name for element in elements for name in element.looped}
     looped = [name for name in looped if name in found] or looped[:1]
     trials = _Trials(module, args, axes, limits, looped)
@@ -141,9 +141,9 @@ class _Trials:
                 for size in lengths:
                     if within(size, name, self.limits) == size >= 1:
                         refusal = NotRolled(
-                            f'the module\'s Python code{line} has a condition on the axis "{name}", and takes another '
-                            f"path at the size {size}. An exported module has one path for all sizes: leave the "
-                            "condition out, or name the sizes that the module takes, "
+                            f"the module's Python code{line} has a condition on the axis "
+                            f'"{name}", and takes another path at the size {size}. An exported module has one path '
+                            "for all sizes. Leave the condition out, or name the sizes that the module accepts, "
                             f'sizes={{"{name}": (smallest, largest)}}'
                         )
                         if size > _LARGEST_TRIAL:
@@ -162,9 +162,9 @@ class _Trials:
             shown = ", ".join(f'"{name}" {size}' for name, size in sizes.items())
             bound = f"({length + 1}, None)" if length < 9 else "(…, …)"
             refusal = NotRolled(
-                f'the module\'s loop over the axis "{axis}" gives other values at {shown} than the scan that it would '
-                "be exported as, which is that of most sizes. If the module does not take these sizes, or need not, "
-                f'name the smallest and the largest: sizes={{"{axis}": {bound}}}'
+                "the module's loop over the axis "
+                f'"{axis}" returns other values at {shown} than the exported scan, which follows most sizes. If you '
+                f'do not need these sizes, name the smallest and the largest size: sizes={{"{axis}": {bound}}}'
             )
             yield Trial(sizes, refusal, (is_unusual,), axis, is_long=length in _LONG)
 

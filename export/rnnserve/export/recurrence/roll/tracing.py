@@ -72,7 +72,7 @@ def traced(module: nn.Module, args: Arguments, axes: DynamicAxes) -> Traced:
         raise keeps_state(held.asked & held.changed)
     refuse_random_numbers(found.graph, module)
     if any(map(is_of_a_transform, found.constants.values())):
-        raise NotRolled("the module makes a tensor in torch.vmap or another transform, within its loop or elsewhere")
+        raise NotRolled("the module creates a tensor in torch.vmap or another transform, inside its loop or elsewhere")
     refuse_writes(found.graph)
     if any(written_by(node) for node in found.graph.nodes):
         whole = fx.GraphModule(found.constants, found.graph)

@@ -1,0 +1,454 @@
+"""Describe the inputs of an ONNX file as in a manifest, and find each input's batch axis by running the file.
+
+Users supply facts that the file lacks (`Roles`). If facts are missing, one error message lists all of them.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from rnnserve.export.description.publication import DYNAMIC
+from rnnserve.export.errors import WrongArguments
+from rnnserve.export.parity import OnnxRunner
+from rnnserve.export.parity.tolerances import EAGER_ROUNDING
+from rnnserve.export.tensors import Arrays, draw_inputs, sequence_axes, take_row
+from rnnserve.protos import manifest_pb2
+from rnnserve.protos.datatypes import DTYPES, datatype_of
+from rnnserve.protos.differences import distances, scale
+from rnnserve.protos.protocol_words import BATCH
+
+ONE_ROW = (
+    "rnnserve runs several rows at once: export the file again with a dynamic batch axis (dynamic_shapes of "
+    "torch.onnx.export)"
+)
+"""What to do about a file that computes one row."""
+
+FROZEN = (
+    "Is a size frozen in the graph? Must two axes have the same size (then give them one name)? Are values out of "
+    "bounds?"
+)
+"""What to look for if a file doesn't run with sizes that it should take."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Roles:
+    """Names and roles of tensors that an ONNX file doesn't contain."""
+
+    # Names of axes, by tensor and position: {("input", 0): "batch"}.
+    axes: Mapping[tuple[str, int], str] = dataclasses.field(default_factory=dict)
+    # For an input of lengths, the sequence axis that it measures: {"n": "sequence"}.
+    lengths: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # The input that each output becomes in the next request: {"h_n": "h_0"}.
+    states: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # The lowest value of an integer input, and one more than the highest: {"tokens": (0, 5000)}.
+    integers: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    # The smallest and the largest size of a dynamic axis that the model accepts: {"sequence": (1, 64)}.
+    sizes: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    # The size of an axis whose size never changes, such as the samples in a chunk: {"sequence": 576}.
+    fixed: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    # Values of inputs with the same value in every request, as text: {"sr": "16000"}.
+    constants: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    outputs: Sequence[str] = ()  # the outputs to publish, in this order, or empty for all
+    labels: Sequence[str] = ()  # names of the classes
+    fold: str = ""  # the step axis to add to a one-step file, or empty for none
+    # An axis of an input, and how many of its last values the next step repeats: {"input": (-1, 64)}.
+    overlaps: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """A fact that the file lacks and the user must supply."""
+
+    why: str  # the missing fact
+    option: str  # the option that supplies it, ready to paste, such as `--constant sr=16000`
+    hint: str = ""  # further help
+
+
+def ask(questions: Sequence[Question]) -> None:
+    """Raise one error that lists all questions, if there are any."""
+    if len(questions) == 1:
+        (only,) = questions
+        raise WrongArguments(f"{only.why}: {only.option}{only.hint}")
+    if questions:
+        options = " ".join(dict.fromkeys(question.option for question in questions))
+        reasons = "; ".join(f"{question.why}{question.hint}" for question in questions)
+        raise WrongArguments(
+            f"the file does not contain enough information. Add these options with your values: {options} ({reasons})"
+        )
+
+
+_STEPS = "sequence"
+_LENGTHS = re.compile(r"len", re.IGNORECASE)  # lengths, seq_len, sequence_length
+_NO_NAMES = re.compile(r"\?|-1|none|unk__\d+|(p2o\.)?dynamicdimension\.\d+", re.IGNORECASE)
+"""Placeholder names that tf2onnx and paddle2onnx write for dynamic axes."""
+
+# Operators whose output has the same values as their input.
+_FORMS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_GUESSED = (0, 2)  # range of integers for trial calls, until the user passes a range
+
+
+@dataclasses.dataclass(frozen=True)
+class FileInput:
+    """An input of a file."""
+
+    tensor: manifest_pb2.Tensor  # the batch has no name yet; unnamed dynamic axes have an empty name
+    candidates: tuple[int, ...]  # positions of possible batch axes
+    is_settled: bool  # whether the file or the user names the batch axis
+
+    @property
+    def is_called_batch(self) -> bool:
+        """Whether the file or the user names a dynamic axis the batch. If so, rows may depend on each other."""
+        return self.is_settled and self.tensor.axes[self.candidates[0]].size == DYNAMIC
+
+
+def describe_inputs(
+    inputs: Sequence[FileInput], batches: Mapping[str, int], fixed: Mapping[str, int]
+) -> list[manifest_pb2.Tensor]:
+    """Describe the inputs, given the position of each batch axis and the sizes of fixed axes."""
+    described = []
+    for each in inputs:
+        tensor = manifest_pb2.Tensor()
+        tensor.CopyFrom(each.tensor)
+        unnamed = 0
+        for at, axis in enumerate(tensor.axes):
+            if at == batches[tensor.name]:
+                axis.name, axis.size = BATCH, DYNAMIC
+                continue
+            if not axis.name:
+                unnamed += 1
+                axis.name = _STEPS if unnamed == 1 else f"{_STEPS}_{unnamed}"
+            if axis.size == DYNAMIC and axis.name != BATCH:
+                axis.size = fixed.get(axis.name, DYNAMIC)
+        described.append(tensor)
+    axes = sequence_axes(described)
+    for tensor in described:
+        if tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH and tensor.lengths_of not in axes:
+            tensor.lengths_of = next(iter(axes), "")
+            if not tensor.lengths_of:
+                tensor.integers.low, tensor.integers.high = _GUESSED
+    return described
+
+
+def check_lengths(inputs: Sequence[manifest_pb2.Tensor], roles: Roles) -> None:
+    """Raise an error if an input holds lengths but its sequence axis is unknown."""
+    axes = sequence_axes(inputs)
+    for tensor in inputs:
+        given = roles.lengths.get(tensor.name)
+        if given is not None and given not in axes:
+            raise WrongArguments(
+                f"--lengths {tensor.name}={given}: expected the name of a sequence axis, whose steps the lengths "
+                f"count; the sequence axes are {', '.join(axes) or 'none'}"
+            )
+        if given is None and tensor.default == manifest_pb2.DEFAULT_FULL_LENGTH and len(axes) != 1:
+            raise WrongArguments(
+                f'input "{tensor.name}" may hold lengths, but the axis is not known. Use --lengths '
+                f"{tensor.name}=AXIS, with one of {', '.join(axes) or 'no sequence axis'}. If the input holds other "
+                f"numbers, use --integers {tensor.name}=LOW:HIGH"
+            )
+
+
+def check_names(model: ir.Model, roles: Roles) -> None:
+    """Raise an error if roles name unknown tensors, because these roles would have no effect."""
+    inputs, outputs = ([value.name or "" for value in of] for of in (model.graph.inputs, model.graph.outputs))
+    given: Sequence[tuple[str, Mapping[str, object] | Sequence[str], Sequence[str]]] = (
+        ("--axis", [name for name, _ in roles.axes], [*inputs, *outputs]),
+        ("--constant", roles.constants, inputs),
+        ("--lengths", roles.lengths, inputs),
+        ("--integers", roles.integers, inputs),
+        ("--state", list(roles.states.values()), inputs),
+        ("--state", roles.states, outputs),
+    )
+    for option, names, known in given:
+        for name in names:
+            if name not in known:
+                raise WrongArguments(f'{option} names "{name}"; there are {", ".join(known)}')
+
+
+def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
+    """Replace inputs by constants."""
+    for value in [value for value in model.graph.inputs if value.name in constants]:
+        value.const_value = ir.tensor(_constant(value, constants[value.name or ""]), name=value.name)
+        model.graph.inputs.remove(value)
+        model.graph.register_initializer(value)
+    if not model.graph.inputs:
+        raise WrongArguments("--constant sets every input; at least one input must come from requests")
+
+
+def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], list[Question]]:
+    """Read the inputs of a file whose constants are already set. Returns the inputs, and questions to the user.
+
+    Requests can't send an input without axes (one number for all rows), so the user must set its value. Until then it
+    gets the value 1, so that trial calls can run and one message can list all questions.
+    """
+    described = {value: _described(value, roles) for value in model.graph.inputs}
+    if not any(tensor.axes for tensor in described.values()):
+        raise WrongArguments(f"all inputs are single numbers, so the file computes only one row; {ONE_ROW}")
+    inputs, questions = [], []
+    for value, tensor in described.items():
+        if not tensor.axes:
+            dtype = DTYPES[tensor.datatype]
+            why = f'input "{tensor.name}" is a single number ({dtype}) for the whole batch, so give its value'
+            questions.append(Question(why, f"--constant {tensor.name}=VALUE"))
+            put_constants(model, {tensor.name: "1"})
+            continue
+        if _holds_lengths(tensor, roles):
+            tensor.lengths_of = roles.lengths.get(tensor.name, "")
+            tensor.default = manifest_pb2.DEFAULT_FULL_LENGTH
+        elif DTYPES[tensor.datatype].kind in "iu":
+            bounds = roles.integers.get(tensor.name) or _rows_of_tables(value)
+            tensor.integers.low, tensor.integers.high = bounds or _GUESSED
+            if bounds is None:
+                why = f'input "{tensor.name}" is {tensor.datatype}, and the file does not state its range'
+                option = f"--integers {tensor.name}=LOW:HIGH"
+                questions.append(Question(why, option, ", with HIGH one above the highest value"))
+        inputs.append(_with_candidates(tensor, roles))
+    return inputs, questions
+
+
+def _described(value: ir.Value, roles: Roles) -> manifest_pb2.Tensor:
+    """Describe the datatype and axes of an input. Raises an error if requests can't send such an input."""
+    is_tensor = isinstance(value.type, ir.TensorType) and value.dtype != ir.DataType.UNDEFINED
+    datatype = datatype_of(value.dtype.numpy()) if is_tensor and value.dtype is not None else None
+    if datatype is None:
+        shown = value.dtype.name.lower() if is_tensor and value.dtype is not None else "no tensor"
+        raise WrongArguments(f'input "{value.name}" is {shown}; expected booleans, integers or floats')
+    tensor = manifest_pb2.Tensor(name=value.name or "", datatype=datatype)
+    for at, dim in enumerate(value.shape or ()):
+        given = roles.axes.get((tensor.name, at), "")
+        if isinstance(dim, int) and dim > 0:
+            tensor.axes.add(name=given or f"axis {at}", size=dim)
+        else:
+            tensor.axes.add(name=given or _name_of(dim), size=DYNAMIC)
+    return tensor
+
+
+def _name_of(dim: int | ir.SymbolicDim) -> str:
+    written = "" if isinstance(dim, int) else str(dim.value or "")
+    if _NO_NAMES.fullmatch(written):
+        return ""
+    return BATCH if written.lower().startswith(BATCH) else written
+
+
+def _with_candidates(tensor: manifest_pb2.Tensor, roles: Roles) -> FileInput:
+    """Find the possible batch axes: axes named so, or else dynamic axes and axes of size 1."""
+    by_user = [at for at in range(len(tensor.axes)) if roles.axes.get((tensor.name, at)) == BATCH]
+    called = by_user or [at for at, axis in enumerate(tensor.axes) if axis.name == BATCH]
+    if called:
+        size = tensor.axes[called[0]].size
+        if size > 1:
+            raise WrongArguments(
+                f"--axis {tensor.name}.{called[0]}={BATCH}: this axis has the fixed size {size}, because the file was "
+                "exported for one batch size. Export it again with a dynamic batch axis"
+            )
+        return FileInput(tensor, tuple(called[:1]), is_settled=True)
+    free = [at for at, axis in enumerate(tensor.axes) if axis.size in (1, DYNAMIC)]
+    candidates = tuple(at for at in free if (tensor.name, at) not in roles.axes)
+    if not candidates:
+        shown = ", ".join(axis.name if axis.size == DYNAMIC else str(axis.size) for axis in tensor.axes)
+        option = (
+            f", or name the axis: --axis {tensor.name}.AT={BATCH}, AT of {', '.join(map(str, free))}" if free else ""
+        )
+        raise WrongArguments(f'input "{tensor.name}" ({shown}) has no axis for the batch: {ONE_ROW}{option}')
+    return FileInput(tensor, candidates, is_settled=False)
+
+
+def _holds_lengths(tensor: manifest_pb2.Tensor, roles: Roles) -> bool:
+    """Whether an input holds lengths, according to the user's roles or its name."""
+    fits = len(tensor.axes) == 1 and tensor.datatype in ("INT32", "INT64")
+    if tensor.name in roles.lengths and not fits:
+        axis = roles.lengths[tensor.name]
+        raise WrongArguments(f"--lengths {tensor.name}={axis}: lengths must be INT64 or INT32 with the axes (batch)")
+    return tensor.name in roles.lengths or (
+        fits and bool(_LENGTHS.search(tensor.name)) and tensor.name not in roles.integers
+    )
+
+
+def _readers(value: ir.Value) -> Iterator[tuple[ir.Node, int]]:
+    """List the nodes that read a value or a reshaped copy of it, each with the position of that input."""
+    for node, at in value.uses():
+        if node.op_type in _FORMS and at == 0:
+            yield from _readers(node.outputs[0])
+        else:
+            yield node, at
+
+
+def _rows_of_tables(value: ir.Value) -> tuple[int, int] | None:
+    """Return the range of valid indices for all tables that an input indexes. None if it indexes no table."""
+    rows = []
+    for node, at in _readers(value):
+        table = _tensor(node, 0) if node.op_type == "Gather" and at == 1 else None
+        if table is not None:
+            rows.append(table.shape.numpy()[node.attributes.get_int("axis", 0)])
+    return (0, min(rows)) if rows else None
+
+
+def _tensor(node: ir.Node, at: int) -> ir.TensorProtocol | None:
+    """Return the constant that a node reads at an input. None if the input isn't constant."""
+    value = node.inputs[at]
+    return None if value is None else ir.convenience.get_const_tensor(value)
+
+
+def _constant(value: ir.Value, text: str) -> npt.NDArray[Any]:
+    """Parse the user's value for an input."""
+    option = f"--constant {value.name}={text}"
+    dtype = DTYPES[_described(value, Roles()).datatype]
+    shape = tuple(dim if isinstance(dim, int) else 0 for dim in value.shape or ())
+    if any(size < 1 for size in shape):
+        raise WrongArguments(f"{option}: this input has a dynamic axis, so only a request can set its values")
+    try:
+        if dtype.kind == "b":
+            number: float = {"true": True, "false": False, "1": True, "0": False}[text.lower()]
+        else:
+            number = int(text) if dtype.kind in "iu" else float(text)
+        return np.full(shape, np.array(number, dtype))
+    except (KeyError, ValueError, OverflowError) as error:
+        raise WrongArguments(f"{option}: expected one number of {dtype}") from error
+
+
+_ROWS = (3, 1, 5)
+_MOST = 48  # most choices of batch axes to try
+_SIZES = (8, 16, 32, 64, 128, 160, 320, 512, 576, 4, 2, 1, 3, 5, 6, 12, 48, 80, 100, 240, 256, 400, 640)
+_LONG = (1024, 1280, 1600, 4000, 16000)
+"""Sizes to try for the other axes, the same for all of them. Long sizes (audio samples) are for a single axis only."""
+_REFUSED = 200  # most characters of onnxruntime's reason in a message
+
+
+class Found(NamedTuple):
+    """A choice of batch axes with which the file runs."""
+
+    batches: Mapping[str, int]  # position of the batch axis, by input
+    inputs: Sequence[manifest_pb2.Tensor]  # described with these batch axes
+    sizes: Mapping[str, int]  # sizes of the other dynamic axes
+
+
+class BatchTrial:
+    """Runs a file unchanged (`alone`), and with every possible batch axis made dynamic (`together`).
+
+    A choice of batch axes is valid only if each row of a batch has the same result as on its own.
+    """
+
+    def __init__(self, inputs: Sequence[FileInput], alone: OnnxRunner, together: OnnxRunner, roles: Roles) -> None:
+        self._inputs, self._alone, self._together, self._roles = inputs, alone, together, roles
+        self._refused = ""  # onnxruntime's error for the first sizes that it refused
+
+    def find(self, questions: Sequence[Question]) -> Found:
+        """Find the batch axes. If there are none, raise an error with the open questions."""
+        one_row = ""  # why rows can't share a batch, although the file runs with one row
+        for batches in itertools.islice(self._choices(), _MOST):
+            described = describe_inputs(self._inputs, batches, self._roles.fixed)
+            sizes = self._running_sizes(described)
+            if sizes is None:
+                continue
+            found = Found(batches, described, sizes)
+            runs, change = self._run_together(found)
+            # If every input names its batch axis, rows may depend on each other. Such a version is still served.
+            if runs and (not change or all(each.is_called_batch for each in self._inputs)):
+                return found
+            one_row = one_row or change
+        if one_row:
+            ask(questions)
+            raise WrongArguments(f"the file computes one row at a time; {ONE_ROW} ({one_row})")
+        refused = self._refused[:_REFUSED]
+        first = {each.tensor.name: each.candidates[0] for each in self._inputs}
+        why = 'onnxruntime ran it with none of the tried sizes of "{}"; name the sizes it accepts'
+        unknown = [
+            Question(why.format(name), f"--size {name}=SIZE", f" ({refused})")
+            for name in sequence_axes(describe_inputs(self._inputs, first, self._roles.fixed))
+            if name not in self._roles.sizes
+        ]
+        ask([*questions, *unknown])
+        raise WrongArguments(f"onnxruntime does not run it with one row of the tried sizes. {FROZEN} {refused}")
+
+    def _run_together(self, found: Found) -> tuple[bool, str]:
+        """Whether a batch runs and returns one result per row.
+
+        Also returns why it doesn't, or how batching changes the results by more than rounding.
+        """
+        change = ""
+        most = self._roles.sizes.get(BATCH, (1, max(_ROWS)))[1]
+        for rows in (min(rows, most) for rows in _ROWS):
+            inputs = draw_inputs(found.inputs, np.random.default_rng(rows), {**found.sizes, BATCH: rows})
+            try:
+                together = self._together(inputs)
+                alone = [self._alone(take_row(found.inputs, inputs, row)) for row in range(rows)]
+            except RuntimeError as error:
+                return False, f"with {rows} rows, {error}"
+            for name, array in together.items():
+                is_same = _is_same(array, [row[name] for row in alone])
+                if is_same is None:
+                    shape = alone[0][name].shape
+                    hint = (
+                        ": publish only the other outputs (--output)?"
+                        if array.shape == shape and len(together) > 1
+                        else ""
+                    )
+                    words = f'"{name}" has the shape {list(array.shape)}, but {list(shape)} for one row'
+                    return False, f"with {rows} rows, {words}{hint}"
+                if not is_same:
+                    change = change or f'with {rows} rows, "{name}" differs from the results of each row alone'
+        return True, change
+
+    def runs_with_any(self, found: Found, axis: str) -> bool:
+        """Whether the file also runs with other sizes of an axis, and its results keep their number of axes."""
+        usual, size = self._run(found.inputs, found.sizes), found.sizes[axis]
+        for other in (1, 2, 3, size + 1, size + 2, size + 7):
+            results = self._run(found.inputs, {**found.sizes, axis: other})
+            if usual is None or results is None:
+                return False
+            # A Squeeze may change the number of axes.
+            if any(results[name].ndim != array.ndim for name, array in usual.items()):
+                return False
+        return True
+
+    def _choices(self) -> Iterator[dict[str, int]]:
+        """List the choices of a batch axis per input. Inputs with the same axes always get the same choice."""
+        groups: dict[object, list[FileInput]] = {}
+        for each in self._inputs:
+            sizes = tuple(axis.size for axis in each.tensor.axes)
+            groups.setdefault((sizes, each.candidates), []).append(each)
+        for chosen in itertools.product(*(members[0].candidates for members in groups.values())):
+            pairs = zip(groups.values(), chosen, strict=True)
+            yield {each.tensor.name: at for members, at in pairs for each in members}
+
+    def _running_sizes(self, inputs: Sequence[manifest_pb2.Tensor]) -> dict[str, int] | None:
+        """Find sizes of the other axes with which one row runs."""
+        names = sequence_axes(inputs)
+        tried = set()
+        for size in (*_SIZES, *(_LONG if len(names) == 1 else ())):
+            limits = {name: self._roles.sizes.get(name, (size, size)) for name in names}
+            sizes = {name: min(max(size, low), high) for name, (low, high) in limits.items()}
+            key = tuple(sizes.values())
+            if key not in tried and self._run(inputs, sizes) is not None:
+                return sizes
+            tried.add(key)
+        return None
+
+    def _run(self, inputs: Sequence[manifest_pb2.Tensor], sizes: Mapping[str, int]) -> Arrays | None:
+        try:
+            return self._alone(draw_inputs(inputs, np.random.default_rng(0), {**sizes, BATCH: 1}))
+        except RuntimeError as error:
+            self._refused = self._refused or " ".join(str(error).split())
+            return None
+
+
+def _is_same(found: npt.NDArray[Any], rows: Sequence[npt.NDArray[Any]]) -> bool | None:
+    """Compare a batch's results with the results of its single rows. None if the shapes don't match.
+
+    The batch may lie along any axis of size 1 in a single row's result.
+    """
+    shape = rows[0].shape
+    if any(row.shape != shape for row in rows):
+        return None
+    for axis in (at for at, size in enumerate(shape) if size == 1):
+        expected = np.concatenate(rows, axis)
+        if found.shape == expected.shape and found.dtype == expected.dtype:
+            if found.dtype.kind != "f":
+                return np.array_equal(found, expected)
+            return float(distances(found, expected).max(initial=0.0)) <= EAGER_ROUNDING * scale(expected)
+    return None

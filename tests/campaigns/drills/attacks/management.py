@@ -1,0 +1,112 @@
+"""What a client may ask besides inference, by any names, and states that the server may keep without end."""
+
+import time
+from typing import Any
+
+from campaigns.drills.attack import Attack, Strike, attack
+from campaigns.drills.drilled import MODEL
+from campaigns.fuzzing.wire_format import delimited
+from rnnserve.protos import inference_pb2 as pb
+
+__all__ = ["ATTACKS"]
+
+_PATHS = "paths"
+_STATES = "states without number"
+
+_NAMES = (
+    "../../../../etc/passwd", "/etc/passwd", "..", ".", "", "a/../../b", "a\0b", "\0", "\\..\\..\\x", "file:///etc/passwd",
+    "%2e%2e%2f", "~root", "x" * 300, "\u202e", "-1", "con", "${HOME}", "$(id)", "{0}", "%s%n",
+)  # fmt: skip
+
+_MODEL_METHODS = {
+    "ModelInfer": lambda name, version: pb.ModelInferRequest(model_name=name, model_version=version),
+    "ModelMetadata": lambda name, version: pb.ModelMetadataRequest(name=name, version=version),
+    "ModelReady": lambda name, version: pb.ModelReadyRequest(name=name, version=version),
+    "ModelConfig": lambda name, version: pb.ModelConfigRequest(name=name, version=version),
+    "ModelStatistics": lambda name, version: pb.ModelStatisticsRequest(name=name, version=version),
+}
+
+
+@attack(_PATHS)
+def model_names(strike: Strike) -> None:
+    """Names and versions of models that lead out of the repository, hold NULs or would be formatted."""
+    for method, make in _MODEL_METHODS.items():
+        sent = [make(name, "").SerializeToString() for name in _NAMES]
+        sent += [make(MODEL, name).SerializeToString() for name in _NAMES if name]
+        strike.flood(method, sent)
+
+
+@attack(_PATHS)
+def repository_loads(strike: Strike) -> None:
+    """Loading and unloading of models by paths, with a config and with files that lie elsewhere."""
+    for name in _NAMES:
+        message = pb.RepositoryModelLoadRequest(model_name=name)
+        message.parameters["config"].string_param = '{"backend": "../../x", "name": "../x"}'
+        message.parameters["file:../../../../tmp/escaped"].bytes_param = b"x"
+        strike.flood("RepositoryModelLoad", [message.SerializeToString()])
+        strike.flood("RepositoryModelUnload", [pb.RepositoryModelUnloadRequest(model_name=name).SerializeToString()])
+        strike.flood("RepositoryIndex", [pb.RepositoryIndexRequest(repository_name=name).SerializeToString()])
+
+
+@attack(_STATES)
+def sequence_ids(strike: Strike) -> None:
+    """Sequences that begin and never end, each with another id."""
+
+    def sent(number: int) -> bytes:
+        message = pb.ModelInferRequest.FromString(strike.valid)
+        message.parameters["sequence_start"].bool_param = True
+        if number % 2:
+            message.parameters["sequence_id"].int64_param = number
+        else:
+            message.parameters["sequence_id"].string_param = f"{number}" + "x" * 1000
+        return message.SerializeToString()
+
+    strike.flood("ModelInfer", map(sent, range(1, 20_000)))
+
+
+@attack(_STATES)
+def request_ids(strike: Strike) -> None:
+    """Requests with an id, a parameter and a name of an output of their own: nothing of one is good for the next."""
+
+    def sent(number: int) -> bytes:
+        message = pb.ModelInferRequest.FromString(strike.valid)
+        message.id = f"{number}" + "x" * 4000
+        message.parameters[f"key{number}"].string_param = "y" * 1000
+        return message.SerializeToString()
+
+    strike.flood("ModelInfer", map(sent, range(20_000)))
+
+
+@attack(_STATES)
+def cancelled_watches(strike: Strike) -> None:
+    """Watches of the server's health that are cancelled as soon as they are made, without end."""
+    watch = strike.channel.unary_stream("/grpc.health.v1.Health/Watch")
+    while strike.left():
+        calls = [watch(b"") for _ in range(8)]
+        time.sleep(0.002)
+        for call in calls:
+            call.cancel()
+        strike.answers.note("CANCELLED", "by the client")
+
+
+@attack(_STATES)
+def health_names(strike: Strike) -> None:
+    """400 watches of services that there are not, each with a name of 1 MB; then 2,000 checks."""
+    watch = strike.channel.unary_stream("/grpc.health.v1.Health/Watch")
+    calls: list[Any] = []
+    for number in range(400):
+        if not strike.left():
+            break
+        name = b"%06d" % number + b"x" * 1_000_000
+        calls.append(watch(delimited(1, name), timeout=strike.left() + 10))
+    time.sleep(strike.left())
+    for call in calls:
+        strike.answers.note(call.code().name if call.done() else "OPEN")
+        call.cancel()
+    checks = (delimited(1, b"%06d" % number + b"y" * 94) for number in range(2000))
+    strike.flood("/grpc.health.v1.Health/Check", checks)
+
+
+ATTACKS: tuple[Attack, ...] = (
+    model_names, repository_loads, sequence_ids, request_ids, cancelled_watches, health_names,
+)  # fmt: skip

@@ -1,0 +1,166 @@
+"""The bystander: a client that sends one small request after another, in a process and on a connection of its own.
+
+Its process measures the server rather than the attacker's interpreter. On its standard input a line tells it what to
+send to whom. It answers each further line with a report, which is a line of JSON. After the line "forget" it starts to
+count again.
+"""
+
+import dataclasses
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import grpc
+
+__all__ = ["Bystander", "Sighting"]
+
+_PATH = "/inference.GRPCInferenceService/ModelInfer"
+_PAUSE = 2e-3  # seconds between an answer and the next request: about 300 requests a second
+_TIMEOUT = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sighting:
+    """What the bystander met since it last forgot.
+
+    Attributes:
+        requests: How many were answered.
+        failures: By status, how many were not answered with OK.
+        longest: Seconds of the longest wait, that of a request without an answer yet included.
+        text: The first failure's.
+    """
+
+    requests: int
+    failures: dict[str, int]
+    longest: float
+    text: str
+
+
+class Bystander:
+    """The handle of the process, in a `with`."""
+
+    def __init__(self, address: str, payload: bytes, path: str = "") -> None:
+        """Start to send requests, and wait for the first answer.
+
+        Args:
+            address: Host and port of the server.
+            payload: A valid ModelInferRequest, or the body for `path`.
+            path: A path of HTTP, for a new connection with each request; empty for gRPC.
+        """
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self._ask(json.dumps({"address": address, "payload": payload.hex(), "path": path}))
+        while not self.report().requests:
+            time.sleep(0.01)
+        self.forget()
+
+    def __enter__(self) -> "Bystander":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()  # at the end of its input the process ends
+
+    def report(self) -> Sighting:
+        """Report what was met."""
+        return Sighting(**json.loads(self._ask("report")))
+
+    def forget(self) -> None:
+        """Start to count again."""
+        self._ask("forget")
+
+    def _ask(self, line: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+
+class _Loop:
+    """Sends requests without end, and counts."""
+
+    def __init__(self, send: Callable[[], tuple[str, str]]) -> None:
+        """Start with a function that sends a request and returns "OK", or another status with its message."""
+        self._send = send
+        self._lock = threading.Lock()
+        self._sent_at: float | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        self._requests, self._longest, self._text = 0, 0.0, ""
+        self._failures: Counter[str] = Counter()
+
+    def run(self) -> None:
+        while True:
+            with self._lock:
+                started = self._sent_at = time.monotonic()
+            status, text = self._send()
+            with self._lock:
+                self._sent_at = None
+                self._requests += 1
+                self._longest = max(self._longest, time.monotonic() - started)
+                if status != "OK":
+                    self._failures[status] += 1
+                    self._text = self._text or text
+            time.sleep(_PAUSE if status == "OK" else 0.05)
+
+    def report(self) -> Sighting:
+        with self._lock:
+            waits = 0.0 if self._sent_at is None else time.monotonic() - self._sent_at
+            return Sighting(self._requests, dict(self._failures), max(self._longest, waits), self._text)
+
+
+def _over_grpc(address: str, payload: bytes) -> Callable[[], tuple[str, str]]:
+    call = grpc.insecure_channel(address).unary_unary(_PATH)
+
+    def send() -> tuple[str, str]:
+        try:
+            call(payload, timeout=_TIMEOUT)
+        except grpc.RpcError as error:
+            return error.code().name, error.details() or ""
+        return "OK", ""
+
+    return send
+
+
+def _over_http(address: str, payload: bytes, path: str) -> Callable[[], tuple[str, str]]:
+    def send() -> tuple[str, str]:
+        connection = http.client.HTTPConnection(address, timeout=_TIMEOUT)
+        try:
+            connection.request("POST", path, payload, {"Content-Type": "application/json"})
+            reply = connection.getresponse()
+            said = reply.read()
+        except (OSError, http.client.HTTPException) as error:
+            return type(error).__name__, repr(error)
+        finally:
+            connection.close()
+        if reply.status != 200:
+            return str(reply.status), said.decode(errors="replace")
+        return "OK" if "outputs" in json.loads(said) else "ANOTHER ANSWER", ""
+
+    return send
+
+
+def main() -> None:
+    """Be the process."""
+    started = json.loads(sys.stdin.readline())
+    address, payload = started["address"], bytes.fromhex(started["payload"])
+    loop = _Loop(_over_http(address, payload, started["path"]) if started["path"] else _over_grpc(address, payload))
+    threading.Thread(target=loop.run, daemon=True).start()
+    print(flush=True)
+    for line in sys.stdin:
+        print(json.dumps(dataclasses.asdict(loop.report())), flush=True)
+        if line == "forget\n":
+            loop.forget()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Much traffic of ordinary clients: no limit cuts it off, who has much keeps no one out, and memory stays bounded."""
+
+import concurrent.futures
+import contextlib
+import itertools
+import multiprocessing
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from campaigns.drills.drilled import MODEL, SMALL, Infer, drilled, keep_in_flight, points
+from campaigns.drills.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, grpc_message
+from kit.inference_requests import request
+from rnnserve.protos import inference_pb2 as pb
+
+STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+PATIENCE = 60.0
+
+MOST_BYTES, AFTERWARDS_BYTES = 700 << 20, 200 << 20
+"""Resident memory meanwhile, and some seconds later."""
+
+LEFT_OPEN, LEFT_OPEN_BYTES = 60, 250 << 20
+"""Connections that stay open, and resident memory beside them: some 2 MB for each at the most."""
+
+HOSTILE_SECONDS = 1.0
+"""A bystander's longest wait while something large is sent."""
+
+MAX_WAIT_SECONDS = 10.0
+"""The server's `--max-wait`: calls are served in the order in which they came, and none waits longer."""
+
+STEPS_OF_CLIENT = 30
+"""Of 14 MB each: together they have more bytes than the server may have in memory."""
+
+
+def payload(batch: int, steps: int, name: str = "input", outputs: tuple[str, ...] = ("logits",), **more: Any) -> bytes:
+    return request(MODEL, {name: points(batch, steps)}, outputs, **more).SerializeToString()
+
+
+LARGE, BATCH, MIDDLING = payload(450, 4096), payload(64, 4), payload(8, 8)
+REFUSED = payload(450, 4096, "inputs")  # as large, and soon answered
+
+
+def in_processes(count: int) -> concurrent.futures.ProcessPoolExecutor:
+    """Processes for clients, so that only the server is shared with the test."""
+    return concurrent.futures.ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
+
+
+def test_much_ordinary_traffic_is_never_cut_off(server, bystander):
+    """The largest requests from several connections and many small ones on another: each is answered."""
+    clients = [Infer(server.port) for _ in range(4)]
+    futures = [client.call.future(LARGE, timeout=120) for client in clients[:3] for _ in range(4)]
+    futures += [clients[3].call.future(MIDDLING, timeout=120) for _ in range(1024)]
+    assert {(future.code().name, future.details()) for future in futures} == {("OK", "")}
+
+
+@pytest.mark.parametrize("count", [1024, 3000])
+def test_calls_of_one_connection_are_answered_whether_or_not_it_has_streams_for_them(server, count):
+    """gRPC's core refused calls made in the place of calls that had just been answered, with a bare REFUSED_STREAM.
+
+    It counted streams that had just ended. More calls than streams wait at the client.
+    """
+    said = keep_in_flight(server.port, BATCH, count, 3.0)
+    others = {status.partition(":")[0] for status in said.keys() - {"OK: "}}
+    assert others <= ({"RESOURCE_EXHAUSTED"} if count > 1024 else set()), said
+    assert said["OK: "] > min(count, 1024)
+
+
+def test_polite_client_beside_connections_with_all_the_calls_they_may_have(server, bystander):
+    """It is not refused, since each has a quarter of the queue: its failures are asserted by the fixture."""
+    with in_processes(3) as pool:
+        said = list(pool.map(keep_in_flight, [server.port] * 3, [BATCH] * 3, [1000] * 3, [4.0] * 3))
+    assert all(one["OK: "] > 0 for one in said)
+    assert {status.partition(":")[0] for one in said for status in one} <= {"OK", "RESOURCE_EXHAUSTED"}
+    seen = bystander.report()
+    assert seen.requests > 10
+    assert seen.longest < MAX_WAIT_SECONDS
+
+
+def hold_streams(port: int, count: int) -> Http2Connection:
+    """A connection with so many streams, each of which has had an answer and stays open."""
+    connection, ends = Http2Connection("127.0.0.1", port), time.monotonic() + PATIENCE
+    for number in range(1, 2 * count, 2):
+        connection.send(frame(HEADERS, END_HEADERS, number, call_headers(STREAM)), ends)
+        connection.send_data(number, grpc_message(SMALL), ends)
+    while [one for one in connection.read(time.monotonic() + 0.5) if one.kind == HEADERS]:
+        pass  # the answers
+    return connection
+
+
+def test_connections_with_all_their_streams_keep_no_one_out(server):
+    with contextlib.ExitStack() as held:
+        for _ in range(7):
+            held.enter_context(hold_streams(server.port, 1000))
+        for _ in range(3):
+            infer: Any = Infer(server.port).channel.stream_stream(STREAM)
+            messages: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+            answers = infer(iter(messages.get, None), timeout=PATIENCE)
+            for _ in range(3):
+                messages.put(SMALL)
+                assert next(answers)
+            messages.put(None)
+            assert list(answers) == []
+
+
+def test_large_requests_of_many_clients_beside_a_thousand_small_ones(server):
+    """What is too much is refused with words, and sent again."""
+    kinds = [(server.port, LARGE, 4, 4.0, 0.2)] * 12 + [(server.port, MIDDLING, 1024, 4.0, 0.2)]
+    with concurrent.futures.ThreadPoolExecutor(len(kinds)) as pool:
+        said = sum(pool.map(keep_in_flight, *zip(*kinds, strict=True)), start=Counter[str]())
+    assert said["OK: "] > 1024
+    others = said.keys() - {"OK: "}
+    assert all(one.startswith("RESOURCE_EXHAUSTED: ") and "slow down" in one for one in others), others
+    assert server.memory.peak < MOST_BYTES
+    assert server.memory.settles_below(AFTERWARDS_BYTES)
+
+
+def test_connections_that_have_sent_large_requests_and_stay(server):
+    """gRPC's core keeps what a connection has filled at once as room to read into."""
+    clients = [Infer(server.port) for _ in range(LEFT_OPEN)]
+    for client in clients:
+        for _ in range(2):  # the core takes what it has measured for the next reading
+            assert client.said(REFUSED).startswith("INVALID_ARGUMENT")
+    assert server.memory.settles_below(LEFT_OPEN_BYTES)
+
+
+def test_the_largest_request_there_is(server, bystander):
+    """Raw, and as numbers: it takes seconds, and the bystander does not notice."""
+    said = [Infer(server.port).said(payload(16384, 120, raw=raw)) for raw in (True, False)]
+    assert said == ["OK: ", "OK: "]
+    assert bystander.report().longest < HOSTILE_SECONDS
+    assert server.memory.peak < MOST_BYTES
+    assert server.memory.settles_below(AFTERWARDS_BYTES)
+
+
+def large_steps(identity: int) -> Iterator[bytes]:
+    """The requests of a sequence."""
+    sent = request(MODEL, {"input": np.zeros((16384, 110, 2), np.float32)}, ["logits"])
+    sent.parameters["sequence_id"].int64_param = identity
+    for number in range(STEPS_OF_CLIENT):
+        sent.parameters["sequence_start"].bool_param = number == 0
+        sent.parameters["sequence_end"].bool_param = number == STEPS_OF_CLIENT - 1
+        yield sent.SerializeToString()
+
+
+def step_through(port: int, on_stream: bool, identity: int) -> set[str]:
+    client = Infer(port)
+    if not on_stream:
+        return {client.said(payload) for payload in large_steps(identity)}
+    may_send, said = threading.Semaphore(1), set()
+    payloads = (payload for payload in large_steps(identity) if may_send.acquire())
+    stream: Any = client.channel.stream_stream(STREAM)
+    for answer in stream(payloads):
+        said.add(pb.ModelStreamInferResponse.FromString(answer).error_message or "OK: ")
+        may_send.release()
+    return said
+
+
+@pytest.mark.parametrize("on_stream", [False, True], ids=["calls", "streams"])
+def test_large_steps_of_sequences_each_waited_for(server, bystander, on_stream):
+    """Ordinary requests, on two connections. Each was in a cycle with its step: 2,096 MB, which stayed."""
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(lambda identity: step_through(server.port, on_stream, identity), (1, 2)))
+    assert said == [{"OK: "}] * 2
+    assert bystander.report().longest < HOSTILE_SECONDS
+    assert server.memory.peak < MOST_BYTES
+    assert server.memory.settles_below(AFTERWARDS_BYTES)
+
+
+def test_health_answers_under_any_load(repository):
+    """While 512 calls are always in flight, health and readiness answer."""
+    with drilled(repository, "--max-queue", "512") as server, in_processes(4) as pool:
+        loads = [pool.submit(keep_in_flight, server.port, payload(16, 64, outputs=()), 128, 6.0) for _ in range(4)]
+        time.sleep(2)  # until it has started
+        ends = time.monotonic() + 3
+        waits = health_waits(Infer(server.port).channel, ends)
+        assert sum(load.result()["OK: "] for load in loads) > 100
+    assert len(waits) > 10
+    assert sorted(waits)[int(len(waits) * 0.9)] < HOSTILE_SECONDS
+
+
+def health_waits(channel: grpc.Channel, ends: float) -> list[float]:
+    waits = []
+    health: Any = health_pb2_grpc.HealthStub(channel)
+    for _ in itertools.takewhile(lambda _: time.monotonic() < ends, itertools.count()):
+        started = time.perf_counter()
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=20).status == 1
+        waits.append(time.perf_counter() - started)
+        time.sleep(5e-3)
+    return waits

@@ -1,0 +1,51 @@
+"""Files of one step, folded over their steps: the same bits as stepping, in batches of any lengths."""
+
+import numpy as np
+import pytest
+
+from kit.foreign_files import save, value
+from kit.one_step_files import WEIGHTS, cell, imported, predicted, stepped
+from rnnserve.cli import main
+from rnnserve.export.errors import WrongArguments
+from rnnserve.protos import manifest_pb2
+
+
+def test_rows_of_other_lengths_have_the_bits_of_stepping(tmp_path):
+    path = cell(tmp_path)
+    done = imported(path, tmp_path, fold="steps")
+    assert [tensor.name for tensor in done.manifest.inputs] == ["x", "h", "lengths"]
+    assert [axis.name for axis in done.manifest.inputs[0].axes] == ["batch", "steps", "axis 1"]
+    assert done.manifest.batching.mode == manifest_pb2.BATCHING_PADDED
+    rows = [np.random.default_rng(steps).standard_normal((steps, 4), np.float32) for steps in (1, 7, 3)]
+    expected = stepped(path, [[{"x": step[None]} for step in row] for row in rows], h=np.zeros((1, 3), np.float32))
+    for answer, (y, h_n) in zip(predicted(tmp_path / "repository", rows), expected, strict=True):
+        assert np.array_equal(answer["y"], y)
+        assert np.array_equal(answer["h_n"], h_n[0])
+
+
+@pytest.mark.parametrize(
+    ("axes", "roles", "message"),
+    [
+        (4, {"states": {}, "outputs": ["y"]}, r"has no state.*--state OUTPUT=INPUT"),
+        ("width", {"sizes": {"width": (4, 4)}}, r'axis "width" of input "x" is dynamic.*--size width=SIZE'),
+        (4, {"overlaps": {"z": (-1, 2)}}, r'--overlap names "z"; expected an input with steps: x'),
+        (4, {"overlaps": {"x": (-1, 4)}}, r"this axis is 4 in each step; expected more than 4"),
+        (4, {"overlaps": {"x": (2, 1)}}, r'"x" has 2 axes, with numbers from 0'),
+    ],
+)
+def test_what_cannot_be_folded_is_refused_with_a_remedy(axes, roles, message, tmp_path):
+    nodes = "xw = MatMul (x, w)  hr = MatMul (h, r)  sum = Add (xw, hr)  h_n = Tanh (sum)  y = MatMul (h_n, out)"
+    given = [value("x", ("batch", axes)), value("h", ("batch", 3))]
+    made = [value("y", ("batch", 2)), value("h_n", ("batch", 3))]
+    path = save(tmp_path, nodes, given, made, WEIGHTS)
+    with pytest.raises(WrongArguments, match=message):
+        imported(path, tmp_path, fold="steps", **roles)
+    assert not (tmp_path / "repository").exists()
+
+
+def test_import_says_that_a_file_of_one_step_can_be_folded(tmp_path, capsys):
+    words = ["import", str(cell(tmp_path)), "--name", "m", "--repository", str(tmp_path / "repository")]
+    assert main(words) == 0
+    assert "each request is one step; --fold AXIS" in capsys.readouterr().out
+    assert main([*words, "--overlap", "x=2"]) == 1
+    assert "--overlap is for files of one step: add --fold AXIS" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""Files of one step, folded: windows that overlap, an axis of one step, chunks of frames, sessions."""
+
+import numpy as np
+import onnxruntime
+
+from kit.foreign_files import INT64, save, value
+from kit.one_step_files import WEIGHTS, cell, decoder, imported, predicted, stepped
+from rnnserve.client import Client
+from rnnserve.server.settings import Settings
+from rnnserve.server.testing import serve
+
+
+def test_overlapping_windows_are_joined_in_the_model(tmp_path):
+    path = cell(tmp_path)
+    done = imported(path, tmp_path, fold="steps", overlaps={"x": (-1, 2)})
+    assert done.manifest.outputs[-1].continues_as == "x_overlap"
+    sound = np.random.default_rng(0).standard_normal(12).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(np.concatenate([np.zeros(2, np.float32), sound]), 4)[::2]
+    ((y, h_n),) = stepped(path, [[{"x": window[None]} for window in windows]], h=np.zeros((1, 3), np.float32))
+    (answer,) = predicted(tmp_path / "repository", [sound.reshape(6, 2)])
+    assert np.array_equal(answer["y"], y)
+    assert np.array_equal(answer["h_n"], h_n[0])
+    assert np.array_equal(answer["x_overlap_n"], sound[-2:])
+
+
+def test_an_axis_of_one_step_becomes_that_of_all_steps(tmp_path):
+    path = decoder(tmp_path)
+    axes = {("tokens", 1): "time", ("logits", 1): "time"}
+    done = imported(path, tmp_path, fold="time", axes=axes)
+    assert [axis.name for axis in done.manifest.inputs[0].axes] == ["batch", "time"]
+    assert [axis.name for axis in done.manifest.outputs[0].axes] == ["batch", "time", "axis 2"]
+    tokens = np.array([3, 0, 1, 1, 2])
+    steps = [{"tokens": tokens[at : at + 1, None]} for at in range(5)]
+    ((logits, h_n),) = stepped(path, [steps], h=np.zeros((1, 1, 3), np.float32))
+    (answer,) = predicted(tmp_path / "repository", [tokens])
+    assert np.array_equal(answer["logits"], logits[:, 0])
+    assert np.array_equal(answer["h_n"], h_n[:, 0])
+
+
+def test_chunks_of_frames_with_a_state_of_integers_are_folded(tmp_path):
+    """As streaming encoders are: 5 frames, of which 2 overlap, a cache, and how many frames it has seen."""
+    nodes = """
+        sums = ReduceSum <keepdims = 0> (x, frames)  xw = MatMul (sums, w)  hr = MatMul (cached_avg, r)
+        both = Add (xw, hr)  new_cached_avg = Tanh (both)  new_cached_len = Add (cached_len, three)
+        seen = Cast <to = 1> (new_cached_len)  column = Unsqueeze (seen, frames)
+        scaled = Div (new_cached_avg, column)  y = MatMul (scaled, out)
+    """
+    given = [value("x", ("batch", 5, 4)), value("cached_avg", ("batch", 3)), value("cached_len", ("batch",), INT64)]
+    made = [value("y", ("batch", 2)), value("new_cached_avg", ("batch", 3)), value("new_cached_len", ("batch",), INT64)]
+    path = save(tmp_path, nodes, given, made, WEIGHTS | {"frames": [1], "three": 3})
+    states, integers = {"new_cached_len": "cached_len"}, {"cached_len": (0, 1000)}
+    done = imported(path, tmp_path, fold="chunks", overlaps={"x": (1, 2)}, states=states, integers=integers)
+    assert {each.name: each.continues_as for each in done.manifest.outputs if each.continues_as} == {
+        "new_cached_avg": "cached_avg",
+        "new_cached_len": "cached_len",
+        "x_overlap_n": "x_overlap",
+    }
+    frames = np.random.default_rng(1).standard_normal((12, 4)).astype(np.float32)
+    padded = np.concatenate([np.zeros((2, 4), np.float32), frames])
+    expected, cache, seen = [], np.zeros((1, 3), np.float32), np.zeros(1, np.int64)
+    file = onnxruntime.InferenceSession(path)
+    for at in range(0, 12, 3):
+        chunk = {"x": padded[None, at : at + 5], "cached_avg": cache, "cached_len": seen}
+        y, cache, seen = file.run(None, chunk)
+        expected.append(y[0])
+    chunks = frames.reshape(4, 3, 4)
+    settings = Settings(provider="cpu", allow_unproven=True)
+    with serve(tmp_path / "repository", settings) as server, Client(server.address) as client:
+        whole = client.predict("folded", [chunks])[0]
+        with client.session("folded") as session:
+            steps = [session.step(chunk)["y"] for chunk in chunks]
+    assert np.array_equal(whole["y"], expected)
+    assert np.array_equal(np.reshape(steps, whole["y"].shape), expected)
+    assert whole["new_cached_len"] == 12
