@@ -12,7 +12,7 @@ from kit.signed_versions import make_key
 from rnnserve.cli import main
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_import import Roles, import_onnx
-from rnnserve.export.onnx_import.samples import Sample, read_samples
+from rnnserve.export.onnx_import.samples import read_samples
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.signing.signed_version import read_signed_in_place
@@ -81,20 +81,6 @@ def test_integers_as_the_user_says(tmp_path, capsys):
         "output  y INT64 (batch, numbers: 2)",
         "batching joined: only requests of equal sizes share a batch",
     ]
-
-
-@pytest.mark.parametrize(
-    ("outputs", "message"),
-    [
-        ({"z": np.zeros((2, 2), np.float32)}, 'sample 0 has "output:z"; the outputs are y'),
-        ({"y": np.zeros((2, 3), np.float32)}, 'sample 0: "output:y" has shape [2, 3]; the file returns [2, 2]'),
-    ],
-)
-def test_expected_outputs_that_do_not_fit(outputs, message, tmp_path):
-    sample = Sample({"x": np.ones((2, 2), np.float32)}, outputs)
-    with pytest.raises(WrongArguments) as raised:
-        import_onnx(one_node(tmp_path, "Tanh"), "one", tmp_path / "repository", samples=[sample])
-    assert str(raised.value) == message
 
 
 def test_axes_are_renamed(tmp_path, capsys):
