@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from kit.fronts import SETTINGS
+from kit.gateways import SETTINGS
 from kit.served import served
 from kit.waiting import PATIENCE, until
 
