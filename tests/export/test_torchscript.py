@@ -1,6 +1,6 @@
 """TorchScript: equal to eager bit for bit, bytes that repeat, and nothing of this machine in them.
 
-`tests/full/export/recurrence/test_bytes.py` tests that the bytes repeat in another process.
+`tests/full/export/test_own_modules_bytes.py` tests that the bytes repeat in another process.
 """
 
 import io

@@ -122,7 +122,7 @@ def test_manifest_of_another_model_is_reported(version, change, check, message):
 def test_missing_config_and_config_of_other_tensors_are_reported(version):
     path = version.parent / CONFIG
     path.write_text(path.read_text().replace('"h_n"', '"h"'))
-    for said in ("its outputs do not fit", "is missing"):
+    for said in ("the outputs do not match the model", "is missing"):
         found = failures_without_parity(version)[f"{CONFIG}: has the tensors of the graph"]
         assert found[0].startswith(f"{CONFIG}: {said}")
         path.unlink(missing_ok=True)

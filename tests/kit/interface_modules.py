@@ -151,21 +151,6 @@ class GivesNone(Layer):
         return {"loss": labels, "last": self.last(x, lengths)}
 
 
-class Highway(Layer):
-    """Layers that are stacked by hand, each with a way around it, computed on the values of packed sequences."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.second, self.gate, self.around = nn.GRU(4, 4), nn.Linear(3, 4), nn.Linear(3, 4)
-
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        steps = self.gru(packed)[0].data
-        steps = steps + torch.sigmoid(self.gate(packed.data)) * self.around(packed.data)
-        packed = PackedSequence(steps, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
-        return self.second(packed)[1][0]
-
-
 class Sorted(Layer):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         return self.gru(pack_padded_sequence(x, lengths, batch_first=True))[1][0]
@@ -279,7 +264,6 @@ ARGUMENTS: dict[str, Interface] = {
         TakesTypedDict, described(batch={"x": X, "mask": Mask()}), lambda m, x, n: m({"x": x, "mask": inside(x, n)})
     ),
     "named_tuple": Interface(TakesNamedTuple, described(batch={"x": X, "lengths": L}), lambda m, x, n: m(Named(x, n))),
-    "highway": Interface(Highway, described(x=X, lengths=L), lambda m, x, n: m(x, n)),
     "none_among_outputs": Interface(GivesNone, described(x=X, lengths=L), lambda m, x, n: m(x, n)["last"]),
 }
 

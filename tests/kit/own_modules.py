@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, scan
 from rnnserve.export.description.publication import InputDescription
 
-__all__ = ["PUBLICATIONS", "DoubleRecurrent", "own_module"]
+__all__ = ["PUBLICATIONS", "own_module"]
 
 
 class Sentiment(nn.Module):
@@ -179,17 +179,6 @@ class ScannedCell(nn.Module):
 
         (h_n, _), output = scan(step, (zeros, zeros), (x.transpose(0, 1), torch.arange(x.size(1))))
         return output.transpose(0, 1), h_n
-
-
-class DoubleRecurrent(nn.Module):
-    """A recurrent layer in float64, which is refused."""
-
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(2, 5, batch_first=True).double()
-
-    def forward(self, x):
-        return self.gru(x)[0]
 
 
 def state(layers: int, hidden: int) -> InputDescription:

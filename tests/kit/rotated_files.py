@@ -8,7 +8,7 @@ import trustme
 
 from rnnserve.common.tls_identity import TlsFiles
 
-__all__ = ["NAMES", "WAYS", "RotatedFiles", "client_context", "shown", "shows"]
+__all__ = ["NAMES", "WAYS", "RotatedFiles", "client_context", "shown"]
 
 NAMES = ("server.pem", "server.key", "clients.pem")
 
@@ -103,8 +103,3 @@ def client_context(trusted: bytes, client: trustme.LeafCert | None = None) -> ss
 def shown(port: int) -> bytes:
     """The certificate that a server shows, in PEM, whoever signed it. What comes after it is not awaited."""
     return ssl.get_server_certificate(("127.0.0.1", port), timeout=20.0).encode()
-
-
-def shows(port: int, certificate: bytes) -> bool:
-    """Whether a server shows a certificate."""
-    return shown(port) == certificate

@@ -1,6 +1,5 @@
 """Requests of kept sequences, and how tests send them: by calls, and on streams."""
 
-import contextlib
 import queue
 import time
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,6 @@ __all__ = [
     "raw",
     "refusal",
     "step",
-    "stream_of",
     "walk",
 ]
 
@@ -102,14 +100,6 @@ class Stream:
     def end(self) -> list[pb.ModelStreamInferResponse]:
         self._sent.put(None)
         return list(self.call)
-
-
-@contextlib.contextmanager
-def stream_of(stub):
-    """A stream that is ended, and whose answers are all read, at last."""
-    stream = Stream(stub)
-    yield stream
-    stream.end()
 
 
 class Calls:

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -149,14 +148,6 @@ def _change_release(name: str, value: object) -> Callable[[Path, KeyPair, KeyPai
     return apply
 
 
-def _other_version(folder: Path, *_: KeyPair) -> None:
-    """Put another version, with its signature, into the folder of this one."""
-    for path in folder.iterdir():
-        path.unlink()
-    for path in (folder.parents[1] / "source" / "7").iterdir():
-        shutil.copy(path, folder)
-
-
 def _more_than_a_list_of_files(statement: dict[str, Any]) -> None:
     statement["predicate"]["resources"] = [
         {"name": f"{number}", "algorithm": "sha256", "digest": "0" * 64} for number in range(65)
@@ -186,14 +177,6 @@ TAMPERINGS = {
         ),
         "the signature does not match the key",
     ),
-    "wrong length in what is signed": Tampering(
-        _sign_encoded(lambda payload: b"DSSEv1 28 application/vnd.in-toto+json %d %s" % (len(payload) + 1, payload)),
-        "the signature does not match the key",
-    ),
-    "encoding of model-signing 0.2": Tampering(
-        _sign_encoded(lambda payload: f"DSSEV1 28 application/vnd.in-toto+json {len(payload)} {payload!r}".encode()),
-        "the signature does not match the key",
-    ),
     "payload signed without its encoding": Tampering(_sign_encoded(bytes), "the signature does not match the key"),
     "SHA-1": Tampering(_other_hash, "the signature does not match the key"),
     "two signatures": Tampering(_with_bundle(_twice), "must have exactly one signature"),
@@ -206,9 +189,7 @@ TAMPERINGS = {
     "key id that writes into the log": Tampering(
         _hint(hint="x\n\x1b[2JERROR"), "the hint of publicKey is not a SHA-256"
     ),
-    "key id as long as a book": Tampering(_hint(hint="0" * 900_000), "the hint of publicKey is not a SHA-256"),
     "field as long as a book": Tampering(_bundle(**{"x" * 900_000: 0}), "which is not allowed there"),
-    "field that writes into the log": Tampering(_bundle(**{"\r\n": 0}), "which is not allowed there"),
     "certificate in place of a key": Tampering(
         _bundle(verificationMaterial={"certificate": {"rawBytes": ""}}), "verificationMaterial has no publicKey"
     ),
@@ -241,8 +222,6 @@ TAMPERINGS = {
         _with_statement(lambda statement: _resources(statement).append(_resources(statement)[0])), "twice"
     ),
     "a resource outside": Tampering(_resource(name="../x"), "expected a plain file name"),
-    "a resource in a folder": Tampering(_resource(name="a/x"), "expected a plain file name"),
-    "a resource without a name": Tampering(_resource(name=""), "expected a plain file name"),
     "the bundle as its own resource": Tampering(_resource(name=BUNDLE), "expected a plain file name"),
     "too many resources": Tampering(_with_statement(_more_than_a_list_of_files), "be a list of 1 to 64 files"),
     "no resources": Tampering(
@@ -282,10 +261,8 @@ TAMPERINGS = {
     "release of another format": Tampering(_change_release("format", 2), "its format is not 1"),
     "release changed": Tampering(_write(RELEASE, b"{}"), "release.json: has changed since it was signed"),
     "a file added": Tampering(_write("more.txt", b""), "more.txt: is not among the files that were signed"),
-    "a hidden file added": Tampering(_write(".gitignore", b""), ".gitignore: is not among the files"),
     "a file removed": Tampering(lambda folder, *_: (folder / "golden.npz").unlink(), "golden.npz: is missing"),
     "a file emptied": Tampering(_write("model.onnx", b""), "model.onnx: has changed since it was signed"),
-    "the manifest emptied": Tampering(_write("manifest.json", b""), "manifest.json: has changed since it was signed"),
     "a file that is a link": Tampering(_link, "golden.npz: is a link"),
     "a folder added": Tampering(lambda folder, *_: (folder / ".git").mkdir(), ".git: is a folder"),
     "config changed": Tampering(

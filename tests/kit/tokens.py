@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from rnnserve.server.access.access_file import add_token
 
-__all__ = ["LONG_AGO", "Tokens", "bearer", "tokens_in", "write_whole"]
+__all__ = ["LONG_AGO", "Tokens", "bearer", "tokens_in"]
 
 LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
@@ -44,14 +44,6 @@ def tokens_in(folder: Path) -> Tokens:
         add_token(path, "elsewhere", "infer", ["another_model"]),
         add_token(path, "expired", "admin", None, LONG_AGO),
     )
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write the file at once, as `rnnserve token` does: no reader sees a part of it."""
-    new = path.with_suffix(".new")
-    new.touch(0o600)
-    new.write_text(text)
-    new.replace(path)
 
 
 def bearer(token: str) -> list[tuple[str, str]]:

@@ -159,6 +159,8 @@ the largest of the last three steps | +++
     @channels  c = MaxPool <kernel_shape = [3], pads = [2, 0]> (t)  @back
 a window that ends one step later | +-- | reads 1 steps ahead
     @channels  c = MaxPool <kernel_shape = [2], auto_pad = "SAME_UPPER"> (t)  @back
+a pool over steps with gaps, padded to as many steps | ??? | MaxPool
+    @channels  c = MaxPool <kernel_shape = [2], dilations = [2], auto_pad = "SAME_UPPER"> (t)  @back
 a pool over all steps | +-- | pools over all steps | batch, 3
     @channels  a = GlobalAveragePool (t)  y = Squeeze (a, _2)
 a pool over all features | +++ | | batch, sequence

@@ -53,7 +53,7 @@ def check_file(path: Path, publication: Publication, *, progress: bool = True) -
     Inputs and outputs are paired by name, or by position if a name differs. Weights may be in separate files in the
     same folder.
     """
-    file = read_onnx(path, external_data=True)
+    file = read_onnx(path)
     with left_as_they_were(publication.module):
         model = describe_model(publication)
         settle_outputs(model)

@@ -7,7 +7,7 @@ become a tuple of tensors.
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from rnnserve.export.recurrence.longest_rows import LongestRowMode
 from rnnserve.export.recurrence.packing import lenient
 from rnnserve.export.surroundings import Wrapper, owner_of
 from rnnserve.export.tensors import Arrays
-from rnnserve.export.trees import Leaf, NoTensor, Path, Tree, flatten_results, leaves, made_of_a_tensor, mapped
+from rnnserve.export.trees import Leaf, Path, Tree, flatten_results, leaves, mapped
 
 MISSING = object()
 """Stands for an attribute that the module doesn't have before its first call."""
@@ -58,18 +58,6 @@ class Fixed(_Argument):
     def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, ARG002, D102
         is_float = isinstance(self.value, Tensor) and self.value.dtype == torch.float32
         return self.value.to(floating) if is_float else self.value
-
-
-@dataclasses.dataclass(frozen=True)
-class Grouped(_Argument):
-    """A container, rebuilt in each call. `kind` is `tuple`, or takes the parts as keyword arguments, as `dict` does."""
-
-    kind: Callable[..., Any]
-    parts: Mapping[str, _Argument]
-
-    def of(self, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401, D102
-        made = {key: part.of(given, floating) for key, part in self.parts.items()}
-        return tuple(made.values()) if self.kind is tuple else self.kind(**made)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,23 +105,12 @@ class OfLengths(_Argument):
 
 def _filled(tree: Tree, given: _Given, floating: torch.dtype) -> Any:  # noqa: ANN401 - any argument of forward
     """Replace the rules in a tree by their values for a call."""
-    if isinstance(tree, _Argument):
-        return tree.of(given, floating)
     return mapped(tree, lambda _, leaf: leaf.of(given, floating) if isinstance(leaf, _Argument) else leaf)
 
 
 def slots_in(tree: Tree) -> dict[Path, str]:
-    """Return the inputs that a tree contains unchanged, by path. Empty if a group computes a part from lengths."""
-    found: dict[Path, str] = {}
-    for path, leaf in leaves(tree):
-        if isinstance(leaf, Grouped):
-            parts = [slots_in(part) for part in leaf.parts.values()]
-            if not all(parts):
-                return {}
-            found |= {(name,): name for part in parts for name in part.values()}
-        elif isinstance(leaf, Slot):
-            found[path] = leaf.name
-    return found
+    """Return the inputs that a tree contains unchanged, by path."""
+    return {path: leaf.name for path, leaf in leaves(tree) if isinstance(leaf, Slot)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,8 +140,8 @@ class Call:
 def _is_plain(argument: Tree) -> bool:
     if isinstance(argument, Omissible):
         return _is_plain(argument.argument)
-    if isinstance(argument, Grouped):
-        return argument.kind is tuple and all(map(_is_plain, argument.parts.values()))
+    if type(argument) is tuple:
+        return all(map(_is_plain, argument))
     return isinstance(argument, Slot) or (isinstance(argument, Fixed) and not argument.by_user)
 
 
@@ -221,10 +198,7 @@ class FlatModule(Wrapper):
         """Run the module without gradients on inputs by name. Returns every result by name."""
         arguments = self.arguments(arrays)
         with torch.no_grad():
-            try:
-                results = self(*arguments)
-            except NoTensor as error:
-                raise made_of_a_tensor(error, lambda: self(*arguments)) from None
+            results = self(*arguments)
         if len(results) != len(self.outputs):
             raise WrongArguments(
                 f"outputs names {len(self.outputs)} tensors, {list(self.outputs)}, but forward returns "
@@ -340,7 +314,7 @@ def flat_script(script: torch.jit.ScriptModule, inputs: Sequence[str], outputs: 
         found += count
         names = tuple([*remaining, *[""] * count][:count])
         del remaining[:count]
-        made: Slot | Grouped = Slot(names[0]) if is_tensor else Grouped(tuple, {name: Slot(name) for name in names})
+        made: Tree = Slot(names[0]) if is_tensor else tuple(map(Slot, names))
         args.append(Omissible(made, names, argument.default_value) if argument.has_default_value() else made)
     if found != len(inputs):
         raise WrongArguments(f"its forward takes {found} tensors; expected {len(inputs)}: {', '.join(inputs)}")
@@ -355,17 +329,13 @@ def _with_forward(module: nn.Module) -> nn.Module:
     return _WithLayer(module) if forward in (nn.RNN.forward, nn.GRU.forward) else module
 
 
-class _Layer(nn.Module):
-    """Wraps a recurrent layer of PyTorch for scripting. TorchScript reads the types that forward declares."""
+class _WithLayer(nn.Module):
+    """Wraps nn.RNN or nn.GRU for scripting. TorchScript reads the types that forward declares."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
         self.training = layer.training
-
-
-class _WithLayer(_Layer):
-    """Wraps nn.RNN or nn.GRU."""
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Run the layer."""
@@ -373,10 +343,12 @@ class _WithLayer(_Layer):
         return result
 
 
-class _WithLSTM(_Layer):
+class _WithLSTM(_WithLayer):
     """Wraps nn.LSTM, which has two states."""
 
-    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(  # type: ignore[override]  # TorchScript knows nothing of base classes
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run the layer."""
         result: tuple[Tensor, tuple[Tensor, Tensor]] = self.layer(input, hx)
         return result

@@ -10,6 +10,9 @@ from rnnserve.export.errors import WrongArguments
 
 __all__ = ["load_model", "load_proto", "read_onnx", "save_model", "save_proto"]
 
+_LARGEST = 2**31 - 1
+"""The largest protobuf message, in bytes."""
+
 
 def load_model(data: bytes) -> ir.Model:
     """Load a model from the bytes of a file."""
@@ -32,11 +35,8 @@ def save_proto(model: onnx.ModelProto) -> bytes:
     return data
 
 
-def read_onnx(path: Path, *, external_data: bool) -> ir.Model:
-    """Read an ONNX file and check that it is valid ONNX.
-
-    With `external_data`, weights are also read from other files in the folder. Without it, such a model is an error.
-    """
+def read_onnx(path: Path) -> ir.Model:
+    """Read an ONNX file, with weights that are in other files in its folder, and check that it is valid ONNX."""
     if not path.is_file():
         raise WrongArguments(f"there is no file {path}")
     try:
@@ -47,15 +47,11 @@ def read_onnx(path: Path, *, external_data: bool) -> ir.Model:
         raise WrongArguments(f"{path} is not an ONNX model, or has no nodes")
     if model.graph.sparse_initializer:  # onnx_ir drops them
         raise WrongArguments(f"{path} keeps weights as sparse tensors. Save it with dense weights")
-    outside = _external_files(model)
-    if outside and not external_data:
-        raise WrongArguments(
-            f"{path} keeps weights outside the file, in {', '.join(outside)}, but a version has one model file. Save "
-            "it with onnx.save(onnx.load(path), path, save_as_external_data=False)"
-        )
+    outside = [path.parent / name for name in _external_files(model)]
+    if sum(file.stat().st_size for file in outside if file.is_file()) > _LARGEST:
+        raise WrongArguments(f"{path} has weights of more than 2 GiB in {outside[0].name}; a version has one file")
     try:
-        if outside:
-            onnx.load_external_data_for_model(model, str(path.parent))
+        onnx.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
         raise WrongArguments(f"{path} is not a valid ONNX model: {' '.join(str(error).split())}") from error

@@ -1,25 +1,20 @@
 """Trees of tensors: nested containers as arguments, results or states. Each leaf has a path of keys.
 
-A container is a tuple, list, dict, named tuple or dataclass, or an object with keys and items like a dict (tianshou's
-Batch, a TensorDict). torch's pytree supports a class only after it is registered for the whole process. So this file
-takes containers apart and rebuilds them, and torch sees only flat tensors. The path ("layers", "0", "c") is written
-`layers.0.c`.
+A container is a tuple, list, named tuple, dataclass or mapping. torch's pytree supports a class only after it is
+registered for the whole process. So this file takes containers apart and rebuilds them, and torch sees only flat
+tensors. The path ("layers", "0", "c") is written `layers.0.c`.
 """
 
-import contextlib
 import copy
 import dataclasses
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
-from torch.overrides import TorchFunctionMode
 
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.source_lines import is_users_code, source_line
 
 Path = tuple[str, ...]
 
@@ -75,9 +70,8 @@ def parts_of(tree: Tree) -> dict[str, Tree] | None:
     """Return the parts of a container by key. None for any other value."""
     if isinstance(tree, Tensor | Leaf):
         return None
-    items = _items_of(tree)
-    if items is not None:
-        return {str(key): part for key, part in items.items()}
+    if isinstance(tree, Mapping):
+        return {str(key): part for key, part in tree.items()}
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         return dict(zip(tree._fields, tree, strict=True))
     if isinstance(tree, list | tuple):
@@ -87,21 +81,11 @@ def parts_of(tree: Tree) -> dict[str, Tree] | None:
     return None
 
 
-def _items_of(value: Any) -> Mapping[Any, Any] | None:  # noqa: ANN401 - any argument or result of forward
-    if isinstance(value, Mapping):
-        return value
-    if isinstance(value, nn.Module | type) or not hasattr(value, "__getitem__"):
-        return None
-    keys = getattr(value, "keys", None)
-    return {key: value[key] for key in keys()} if callable(keys) else None
-
-
 def _rebuilt(tree: Tree, parts: Sequence[Tree]) -> Tree:
     """Return a container of the same kind with new parts."""
-    items = _items_of(tree)
-    if items is not None:
+    if isinstance(tree, Mapping):
         made: Any = copy.copy(tree)
-        for key, part in zip(items, parts, strict=True):
+        for key, part in zip(tree, parts, strict=True):
             made[key] = part
         return made
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
@@ -115,48 +99,19 @@ def _rebuilt(tree: Tree, parts: Sequence[Tree]) -> Tree:
 
 
 class NoTensor(WrongArguments):
-    """A result of forward contains something other than tensors. `line` is the user's code that converted a tensor."""
+    """A result of forward contains something other than tensors."""
 
-    def __init__(self, result: object, line: str = "") -> None:
-        self.result = result
+    def __init__(self, result: object) -> None:
         kind = type(result).__name__
         what = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind} of Python"
         if isinstance(result, np.ndarray | np.generic):
             what = f"{'an array' if isinstance(result, np.ndarray) else 'a number'} of numpy, {result.dtype}"
         is_number = isinstance(result, bool | int | float | np.ndarray | np.generic)
         advice = (
-            f"{line}. Keep it a tensor with an entry for each row, or for each step of each row. Return 0 for steps "
-            "beyond a row's length, and the lengths as another output, (batch,)"
+            ". Does forward call .item(), .tolist(), .numpy(), int() or float()? Keep it a tensor, so that forward "
+            "returns one with an entry for each row, or for each step of a row: of steps that a row does not have, "
+            "give 0, and their number as another output, (batch,)"
             if is_number
             else ". Return tensors, in tuples, dicts or dataclasses"
         )
-        super().__init__(f"forward returns {what}, but a model returns only tensors{advice}")
-
-
-def made_of_a_tensor(error: NoTensor, call: Callable[[], object]) -> NoTensor:
-    """Call a module again to find the line that last converts a tensor, and return the error with this line."""
-    with _Makers() as makers, contextlib.suppress(NoTensor):
-        call()
-    return NoTensor(error.result, makers.last)
-
-
-class _Makers(TorchFunctionMode):
-    """Records the line of the user's code that last converted a tensor to a number, a list or an array."""
-
-    MAKING: Final = {
-        Tensor.item: ".item()",
-        Tensor.tolist: ".tolist()",
-        Tensor.numpy: ".numpy()",
-        Tensor.__int__: "int()",
-        Tensor.__float__: "float()",
-    }
-    last = ""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
-        """Run `func`, and record the line that called it."""
-        del types
-        frames = traceback.extract_stack() if func in self.MAKING else []
-        if users := [each for each in frames if is_users_code(each.filename)]:
-            place = source_line(users[-1].filename, users[-1].lineno)
-            self.last = f", made from a tensor with {self.MAKING[func]} (at {place}, {users[-1].line!r})"
-        return func(*args, **(kwargs or {}))
+        super().__init__(f"forward returns {what}, and a model gives tensors only{advice}")

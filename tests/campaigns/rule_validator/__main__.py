@@ -8,10 +8,11 @@ import sys
 import time
 from multiprocessing.connection import Connection
 
-from campaigns.rule_validator.cases import operators
+from campaigns.rule_validator.cases import WITH_BODIES, operators
 from campaigns.rule_validator.trial import Report, try_operator
 from rnnserve.export.analysis.table import RULES
 
+_KNOWN = {*RULES, *WITH_BODIES}
 _SEEDS = 20  # of an operator, before it is the next one's turn
 
 
@@ -56,15 +57,15 @@ def main() -> None:
     for (_, name), report in found.items():
         print(
             name,
-            "" if name in RULES else "has no rule",
+            "" if name in _KNOWN else "has no rule",
             dict(report.counts),
             f"{len(report.wrong)} wrong",
             f"{len(report.weak)} weak",
         )
     wrong = [name for (_, name), report in found.items() if report.wrong]
     print(f"wrong rules: {', '.join(wrong) or 'none'}")
-    print(f"without a rule: {', '.join(sorted({name for _, name in those} - set(RULES)))}")
-    never = [name for (_, name), report in found.items() if name in RULES and not report.ran]
+    print(f"without a rule: {', '.join(sorted({name for _, name in those} - _KNOWN))}")
+    never = [name for (_, name), report in found.items() if name in _KNOWN and not report.ran]
     print(f"with a rule, but never run: {', '.join(never) or 'none'}")
     sys.exit(bool(wrong))
 

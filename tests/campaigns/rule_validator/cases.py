@@ -1,6 +1,6 @@
-"""Random graphs of one or two operators, drawn from the schemas of `onnx.defs`."""
+"""Random graphs of one or two operators, drawn from the schemas of `onnx.defs`, and of loops and branches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ from kit.graph_text import FEATURES
 from rnnserve.export.analysis.table import RULES
 from rnnserve.export.analysis.walk import OF_MICROSOFT
 
-__all__ = ["Graph", "operators"]
+__all__ = ["WITH_BODIES", "Graph", "operators"]
 
 _OPSET, _NEWEST = 23, 27
-_NOT_TRIED = {"If", "Loop", "Scan", "SequenceMap"}  # with bodies: kit.verdict_table and the tests of scans have them
+_NOT_TRIED = {"SequenceMap"}
 _BATCH, _STEPS = 4, 5
 _FLOATS, _KINDS = "tensor(float)", {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(bool)": np.bool_}
 _KINDS |= {"tensor(int32)": np.int32, "tensor(uint8)": np.uint8, "tensor(int8)": np.int8}
@@ -25,6 +25,11 @@ _BY_ORDER = {  # the operators that take the axes of x in this order
     (0, 1, 2): "Einsum LinearAttention",
 }
 _ORDERS = {name: list(order) for order, names in _BY_ORDER.items() for name in names.split()}
+_BODY_TYPES: dict[str, tuple[int, Any]] = {  # types and shapes of inputs of bodies that aren't floats
+    "inside": (TensorProto.BOOL, None),
+    "number": (TensorProto.INT64, ()),
+    "go": (TensorProto.BOOL, ()),
+}
 _ALWAYS = {"hidden_size", "num_groups", "kernel_shape"}
 _ATTRIBUTES: dict[str, list[Any]] = {
     "keepdims": [0, 1],
@@ -105,9 +110,9 @@ class Graph:
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, np.ndarray] = {}
         self._arrays = {"x": np.zeros((_BATCH, _STEPS, FEATURES), np.float32)}  # samples of what nodes compute
-        results = self._operator(operator, domain)
+        results = WITH_BODIES[operator](self) if operator in WITH_BODIES else self._operator(operator, domain)
         if self._chance(0.3):  # another one behind it, since a rule may be wrong only for what this one leaves
-            known = [name for name in RULES if name not in (*OF_MICROSOFT, *_NOT_TRIED)]
+            known = [name for name in RULES if name not in OF_MICROSOFT]
             self._view_of = results[0]
             results += self._operator(str(self._random.choice(known)), "")
         self.outputs = [self._node("Cast", [name], to=TensorProto.FLOAT) for name in dict.fromkeys(results)]
@@ -126,6 +131,7 @@ class Graph:
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
     _view_of = "x"
+    _count = 0
 
     def _chance(self, probability: float) -> bool:
         return bool(self._random.random() < probability)
@@ -134,7 +140,8 @@ class Graph:
         return options[int(self._random.integers(len(options)))]
 
     def _node(self, operator: str, inputs: list[str], domain: str = "", count: int = 1, **attributes: Any) -> str:
-        names = [f"v{len(self._nodes)}_{at}" for at in range(count)]
+        self._count += 1
+        names = [f"v{self._count}_{at}" for at in range(count)]
         self._nodes.append(helper.make_node(operator, inputs, names, domain=domain, **attributes))
         return names[0]
 
@@ -238,11 +245,109 @@ class Graph:
         values = self._random.normal(size=self._choose(sizes)) * 3
         return self._constant(values > 0 if kind == "tensor(bool)" else values.astype(_KINDS[kind]))
 
+    def _body(self, given: Sequence[str], make: Callable[[], Sequence[str]]) -> onnx.GraphProto:
+        """Make the body of a loop or branch, whose nodes may read the tensors around it."""
+        around, self._nodes = self._nodes, []
+        results = make()
+        made = [self._node("Identity", [name]) for name in results]
+        types = [[_BODY_TYPES.get(name, (TensorProto.FLOAT, None)) for name in names] for names in (given, results)]
+        values = [
+            [helper.make_tensor_value_info(name, *of) for name, of in zip(names, each, strict=True)]
+            for names, each in zip((given, made), types, strict=True)
+        ]
+        body, self._nodes = helper.make_graph(self._nodes, "body", values[0], values[1]), around
+        return body
+
+    def _few(self, known: Sequence[str], rank: int) -> list[str]:
+        """Compute a few tensors of the shape of the known ones from them, perhaps across axes."""
+        names = [*known]
+        for _ in range(int(self._random.integers(1, 4))):
+            one, other, at = self._choose(names), self._choose(names), self._constant([self._random.integers(rank)])
+            operator = self._choose(["Add", "Sub", "Max", "Tanh", "Tanh", "ReduceMean", "CumSum"])
+            if operator == "ReduceMean":
+                made = self._node("Sub", [one, self._node(operator, [other, at])])
+            elif operator == "CumSum":
+                made = self._node(operator, [one, self._node("Squeeze", [at])])
+            else:
+                made = self._node(operator, [one, other][: 1 + (operator != "Tanh")])
+            names.append(made)
+        return names
+
+    def _around(self, axis: int) -> list[str]:
+        """Make tensors of the shape of one step: the first one, zeros, and an average over all."""
+        first = self._node("Gather", ["x", self._constant(0)], axis=axis)
+        zeros = self._node("ConstantOfShape", [self._node("Shape", [first])])
+        return [first, zeros, zeros, self._node("ReduceMean", ["x", self._constant([axis])], keepdims=0)]
+
+    def scan(self) -> list[str]:
+        """Loop over one axis, with up to two states. A mask may keep the states after each row's length."""
+        axis, around = self._choose([1, 1, 1, 0, 2]), self._around(self._choose([1, 1, 1, 0, 2]))
+        around = self._around(axis) if self._chance(0.9) else around
+        states = [f"h{at}" for at in range(int(self._random.integers(3)))]
+        steps, scanned = ["s0", "s1"][: 1 + self._chance(0.3)], ["x", self._node("Tanh", ["x"])]
+        is_masked, backward = axis == 1 and self._chance(0.5), self._choose([0, 0, 1])
+
+        def make() -> list[str]:
+            outer = self._choose(around)
+            made = self._few([*states, *steps, *[outer] * self._chance(0.2)], 2)
+            nexts = [self._choose(made[-2:]) for _ in states]
+            if is_masked:
+                column = self._node("Unsqueeze", ["inside", self._constant([1])])
+                nexts = [self._node("Where", [column, *pair]) for pair in zip(nexts, states, strict=True)]
+            return [*nexts, self._choose(made), made[-1]]
+
+        mask = [self._mask()] if is_masked else []
+        given, count = [*states, *steps, *["inside"] * is_masked], len(steps) + is_masked
+        body = self._body(given, make)
+        inputs = [*(self._choose(around) for _ in states), *scanned[: len(steps)], *mask]
+        directions = [backward if self._chance(0.95) else 1 - backward for _ in range(count)]
+        written = [backward if self._chance(0.9) else 1 - backward for _ in range(2)]
+        made = self._node(
+            "Scan",
+            inputs,
+            count=len(states) + 2,
+            body=body,
+            num_scan_inputs=count,
+            scan_input_axes=[axis] * count,
+            scan_input_directions=directions,
+            scan_output_axes=[axis if self._chance(0.8) else int(self._random.integers(3)) for _ in range(2)],
+            scan_output_directions=written,
+        )
+        return [f"{made[:-1]}{at}" for at in range(len(states) + 2)]
+
+    def _mask(self) -> str:
+        """Compare step numbers with lengths (batch, sequence)."""
+        steps = self._node("Gather", [self._node("Shape", ["x"]), self._constant(1)])
+        numbers = self._node("Range", [self._constant(0), steps, self._constant(1)])
+        rows = self._node("Unsqueeze", ["lengths", self._constant([1])])
+        return self._node(self._choose(["Less", "Less", "Less", "LessOrEqual", "Greater"]), [numbers, rows])
+
+    def loop(self) -> list[str]:
+        """Loop over the steps by their number, with a state."""
+        steps, around = self._node("Gather", [self._node("Shape", ["x"]), self._constant(1)]), self._around(1)
+
+        def make() -> list[str]:
+            made = self._few(["h0", self._node("Gather", ["x", "number"], axis=1)], 2)
+            return ["go", made[-1], self._choose(made)]
+
+        body = self._body(["number", "go", "h0"], make)
+        made = self._node("Loop", [steps, "", self._choose(around)], count=2, body=body)
+        return [made, f"{made[:-1]}1"]
+
+    def branch(self) -> list[str]:
+        """Choose between two computations by a constant, by the values of all rows, or by their lengths."""
+        values = self._node("ReduceMax", [self._choose(["x", self._node("Cast", ["lengths"], to=1)])], keepdims=0)
+        wanted = self._choose([values, self._constant(np.float32(3))])
+        condition = self._node("Greater", [wanted, self._constant(np.float32(2))])
+        bodies = [self._body([], lambda: self._few(["x"], 3)[-1:]) for _ in range(2)]
+        return [self._node("If", [condition], then_branch=bodies[0], else_branch=bodies[1])]
+
     def normal(self, *shape: int) -> np.ndarray:
         """Draw a constant."""
         return self._random.normal(size=shape).astype(np.float32)
 
 
+WITH_BODIES = {"If": Graph.branch, "Loop": Graph.loop, "Scan": Graph.scan}
 Special = Callable[..., Any]  # of the graph, a sample of its view, the view and the attributes: a constant, or a name
 
 

@@ -16,6 +16,7 @@ from rnnserve.export.analysis import Property, Verdict, decide
 from rnnserve.export.analysis.decisions import values_of
 from rnnserve.export.analysis.values import Value, size_of
 from rnnserve.export.analysis.walk import Walk, declared_inputs
+from rnnserve.export.found_states.parts_file import FoundStates, find_states
 from rnnserve.protos import manifest_pb2
 
 __all__ = ["Report", "try_operator"]
@@ -62,6 +63,7 @@ def try_operator(operator: str, domain: str, seeds: range) -> Report:
         text = f"seed {seed}: {_text_of(model)}"
         report.wrong += [f"{claim}; {text}" for claim in _wrong_properties(model, session, seed, text, report)]
         report.wrong += [f"{claim}; {text}" for claim in dict.fromkeys(_wrong_values(model, session, seed))]
+        report.wrong += [f"{claim}; {text}" for claim in _wrong_parts(model, session, seed, report)]
     return report
 
 
@@ -94,6 +96,34 @@ def _wrong_properties(
                     axis.name == "sequence" for tensor in outputs for axis in tensor.axes
                 )
                 report.weak += [f"{kind} of {name} is {decision.verdict}; {text}"] * steps
+
+
+def _wrong_parts(
+    model: onnx.ModelProto, session: onnxruntime.InferenceSession, seed: int, report: Report
+) -> Iterator[str]:
+    """Yield the outputs that differ if a sequence is sent in two parts, although the graph is said to allow that."""
+    outputs = described_outputs(session)
+    found = find_states(model, INPUTS, outputs) if outputs else FoundStates()
+    if not found.decision.proven or any(state.computed for state in found.states):
+        return
+    report.counts["parts proven"] += 1
+    parts = session if found.model is None else _session_of(found.model)
+    inputs = draw(np.random.default_rng(seed), 4, 7)
+    before = {
+        state.initial.name: np.zeros([4 if axis.size < 0 else axis.size for axis in state.initial.axes], np.float32)
+        + (0 if state.default is None else state.default)
+        for state in found.states
+    }
+    whole = attempt(session, inputs | {"lengths": np.full(4, 7)})
+    first = attempt(parts, inputs | before | {"x": inputs["x"][:, :3], "lengths": np.full(4, 3)})
+    after = {state.initial.name: first[state.final.name] for state in found.states if first}
+    second = attempt(parts, inputs | after | {"x": inputs["x"][:, 3:], "lengths": np.full(4, 4)})
+    for tensor in outputs if whole and first and second else []:
+        names = [axis.name for axis in tensor.axes]
+        each = [results[tensor.name] for results in (first, second)]
+        both = np.concatenate(each, names.index("sequence")) if "sequence" in names else each[1]
+        if both.shape != whole[tensor.name].shape or not np.allclose(both, whole[tensor.name], 2e-4, 2e-4, True):
+            yield f"the parts of {tensor.name} are claimed to be those of the whole"
 
 
 def _wrong_values(model: onnx.ModelProto, session: onnxruntime.InferenceSession, seed: int) -> Iterator[str]:

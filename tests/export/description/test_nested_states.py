@@ -27,22 +27,6 @@ class Held:
     c: torch.Tensor
 
 
-class Batch:
-    """Keys and items as a dict has, without being one."""
-
-    def __init__(self, **items):
-        self.__dict__.update(items)
-
-    def keys(self):
-        return self.__dict__.keys()
-
-    def __getitem__(self, key):
-        return self.__dict__[key]
-
-    def __setitem__(self, key, value):
-        self.__dict__[key] = value
-
-
 def described(module, *, inputs=None, outputs=("y", "state_n"), states=None, **more):
     inputs = {"x": X, "state": StateTree()} if inputs is None else inputs
     states = {"state_n": "state"} if states is None else states
@@ -71,8 +55,6 @@ class Stepped(nn.Module):
             state = list(state.values()) if "c" not in state else [state["h"], state["c"]]
         if isinstance(state, Held):
             state = [state.h, state.c]
-        if isinstance(state, Batch):
-            state = [state["h"], state["c"]]
         return state
 
     def forward(self, x, state):
@@ -90,7 +72,6 @@ KINDS = {
     "dict with numbers": (lambda h, c: {0: h, 1: c}, ("0", "1")),
     "ordered dict": (lambda h, c: collections.OrderedDict(h=h, c=c), ("h", "c")),
     "dataclass": (Held, ("h", "c")),
-    "what has keys and items": (lambda h, c: Batch(h=h, c=c), ("h", "c")),
 }
 
 
@@ -98,8 +79,7 @@ KINDS = {
 @pytest.mark.parametrize("first", [0.0, -math.inf])
 def test_state_in_a_container_becomes_named_tensors(make, keys, first):
     module = Stepped(make, first=first)
-    example = module.begin(2) if first else module.begin
-    model = described(module, inputs={"x": X, "state": StateTree(example)})
+    model = described(module, inputs={"x": X, "state": StateTree(module.begin)})
     h, c = (f"state.{key}" for key in keys)
     assert interface(model) == (
         {h: [-1, 3], c: [-1, 1, 3]},
@@ -115,12 +95,17 @@ def test_state_in_a_container_becomes_named_tensors(make, keys, first):
 class Swapped(Stepped):
     def forward(self, x, state):
         y, state = super().forward(x, state)
-        return {"c": state["c"], "h": state["h"]}, y * 2, y
+        return y * 2, {"c": state["c"], "h": state["h"]}, y
 
 
-def test_a_state_is_found_before_the_other_outputs_and_in_another_order():
+def test_a_state_has_the_position_of_its_name_and_its_keys_in_any_order():
     module = Swapped(KINDS["dict"][0])
-    model = described(module, inputs={"x": X, "state": StateTree(module.begin)}, outputs=["double", "state_n", "y"])
+    inputs = {"x": X, "state": StateTree(module.begin)}
+    with pytest.raises(
+        WrongArguments, match=r"forward returns \(Tensor, \{c: Tensor, h: Tensor\}, Tensor\)\. .* in this"
+    ):
+        described(module, inputs=inputs, outputs=["state_n", "double", "y"])
+    model = described(module, inputs=inputs, outputs=["double", "state_n", "y"])
     arrays = {"x": np.ones((2, 3)), "state.h": np.full((2, 3), 2), "state.c": np.ones((2, 1, 3))}
     results = model.module.run({name: array.astype(np.float32) for name, array in arrays.items()})
     found = {name: array.ravel()[0] for name, array in results.items()}
@@ -141,7 +126,7 @@ def test_a_state_that_forward_makes_itself_needs_no_example():
         described(
             Optional(KINDS["dict"][0], first=2.0), inputs={"x": X, "state": StateTree(Stepped(KINDS["dict"][0]).begin)}
         )
-    with pytest.raises(WrongArguments, match=r'forward needs "state". Give an example'):
+    with pytest.raises(WrongArguments, match=r'forward needs "state": give a function'):
         described(Stepped(KINDS["dict"][0]))
 
 
@@ -151,7 +136,9 @@ class Counting(nn.Module):
 
 
 def test_integers_and_constants_in_a_tree():
-    example = {"position": torch.full((1,), 3), "name": "encoder"}
+    def example(rows):
+        return {"position": torch.full((rows,), 3), "name": "encoder"}
+
     tree = StateTree(example, integers={"pos*": (0, 512)})
     model = described(Counting(), inputs={"x": X, "state": tree})
     assert interface(model)[0] == {"state.position": [-1]}
@@ -176,14 +163,22 @@ def zeros(rows):
 REFUSED = {
     "grows": (growing, lambda rows: torch.zeros(rows, 2, 3), r'"state" grows from \[2, 2, 3\] before a call'),
     "python int": (counted, lambda rows: {"h": zeros(rows), "n": 0}, '"state.n" is 0 before .* and 1 after'),
-    "no rows": (counted, lambda rows: {"h": zeros(rows), "n": torch.zeros(1)}, '"state.n" .* no batch axis'),
-    "other rows": (lambda x, state: (x, state + x), torch.arange(6.0).view(2, 3), "has different values in each row"),
-    "other dtype": (lambda x, state: (x, (state + x).double()), zeros, "float32 in the example and torch.float64"),
-    "elsewhere": (lambda x, state: (x, [state["h"]]), lambda rows: {"h": zeros(rows)}, "0 parts with its structure"),
-    "none": (counted, lambda rows: {"h": zeros(rows), "n": None}, 'has None at "state.n". Give the tensor'),
-    "no values": (lambda x, state: (x, state), lambda rows: torch.zeros(0, rows), r"of shape \[0, 2\] has no values"),
-    "example of rows at several axes": (lambda x, state: (x, state), [zeros(2), zeros(2).T], "the rows of all tensors"),
-    "example of no rows": (lambda x, state: (x, state), [torch.zeros(2, 3), torch.zeros(4)], "the rows of all tensors"),
+    "no rows": (counted, lambda rows: {"h": zeros(rows), "n": torch.zeros(1)}, '"state.n" has no batch axis'),
+    "other rows": (
+        lambda x, state: (x, state + x),
+        lambda n: zeros(n) + torch.arange(n)[:, None],
+        "other values in each",
+    ),
+    "other dtype": (lambda x, state: (x, (state + x).double()), zeros, "float32 before a call and torch.float64"),
+    "elsewhere": (
+        lambda x, state: (x, [state["h"]]),
+        lambda rows: {"h": zeros(rows)},
+        '"state.h" is a tensor before a call, but not after',
+    ),
+    "one more": (lambda x, state: (x, [state[0], x]), lambda rows: [zeros(rows)], '"state.1" is .* and none before'),
+    "an object": (lambda x, state: (x, object()), lambda _: object(), "in tuples, lists, dicts and dataclasses"),
+    "none": (counted, lambda rows: {"h": zeros(rows), "n": None}, '"state.n" has no values: give the tensor'),
+    "no values": (lambda x, state: (x, state), lambda rows: torch.zeros(0, rows), '"state" has no values'),
 }
 
 
@@ -194,6 +189,13 @@ class Using(nn.Module):
 
     def forward(self, x, state):
         return self.function(x, state)
+
+
+def test_an_example_must_be_a_function():
+    with pytest.raises(
+        WrongArguments, match=r"StateTree got a Tensor; give a function .* StateTree\(module.init_state"
+    ):
+        StateTree(zeros(1))
 
 
 @pytest.mark.parametrize(("function", "example", "said"), REFUSED.values(), ids=REFUSED)
@@ -273,19 +275,36 @@ class OneRow(nn.Module):
         return y
 
 
-def test_attribute_of_one_row_is_the_beginning_of_each_row():
-    named = Floats(("layers", 1), "batch", ("hidden", 4), initial=0.5)
-    for first, attributes in (
-        (0.0, ["hidden"]),
-        (0.5, {"hidden": StateTree()}),
-        (0.5, {"hidden": StateTree(torch.full((1, 1, 4), 0.5))}),
-        (0.5, {"hidden": named}),
-    ):
-        inputs = {"x": Floats("batch", "sequence", 3)}
-        model = described(OneRow(first), inputs=inputs, outputs=["y"], states={}, state_attributes=attributes)
-        assert interface(model) == ({"hidden": [1, -1, 4]}, {"hidden_n": "hidden"})
-        assert model.inputs[1].default == (RECORDED if first else ZEROS)
+@pytest.mark.parametrize("first", [0.0, 0.5])
+def test_attribute_of_one_row_is_the_beginning_of_each_row(first):
+    inputs: dict[str, Any] = {"x": Floats("batch", "sequence", 3)}
+    hidden = Floats(("layers", 1), "batch", ("hidden", 4))
+    model = described(OneRow(first), inputs=inputs, outputs=["y"], states={}, state_attributes={"hidden": hidden})
+    assert interface(model) == ({"hidden": [1, -1, 4]}, {"hidden_n": "hidden"})
     assert [axis.name for axis in model.outputs[1].axes] == ["layers", "batch", "hidden"]
+    assert model.inputs[1].default == (RECORDED if first else ZEROS)
+    assert model.defaults.get("hidden", np.zeros(1)).max() == first
+    with pytest.raises(WrongArguments, match=r'Expected hidden size .* say where rows lie: .*"hidden": Floats\('):
+        described(OneRow(first), inputs=inputs, outputs=["y"], states={}, state_attributes=["hidden"])
+
+
+class GroupedInputs(nn.Module):
+    """A policy that takes observations by name, and keeps its state as RSL-RL does."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.hidden = nn.GRUCell(3, 4), None
+
+    def forward(self, observations):
+        self.hidden = self.cell(observations["policy"], self.hidden)
+        return self.hidden
+
+
+def test_attribute_begins_as_it_was_after_the_trial_of_a_group_of_inputs():
+    module, inputs = GroupedInputs().eval(), {"observations": {"policy": X}}
+    model = described(module, inputs=inputs, outputs=["y"], states={}, state_attributes=["hidden"])
+    assert interface(model) == ({"hidden": [-1, 4]}, {"hidden_n": "hidden"})
+    assert module.hidden is None
 
 
 @pytest.mark.parametrize(
@@ -295,6 +314,7 @@ def test_attribute_of_one_row_is_the_beginning_of_each_row():
         (["cell.mem"], r'names "cell.mem", but the module has no "cell"'),
         (["inner"], r'names "inner", which is a Identity'),
         (["training"], r'"training" holds no tensor after a call'),
+        ({"h": Floats(3, 4)}, r'\["h"\] has no axis "batch"'),
         ({"h": Floats("batch", 4)}, r'\["h"\] describes float32 \[.batch., 4\]; forward writes float32 \[.batch., 3\]'),
         ({"hidden": Floats("batch", 3)}, r'"hidden" holds a tree of tensors. Describe it with StateTree'),
         ({"cache": Integers("batch", high=9)}, r'"cache" holds a tree of tensors'),

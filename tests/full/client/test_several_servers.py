@@ -1,40 +1,11 @@
-"""Several servers that end while requests run, and names of servers in a list."""
+"""Names of servers in a list."""
 
-import contextlib
 import socket
-import threading
 
 import pytest
 
-from kit.clients import addresses_of, ask, counts, reach_all
-from kit.waiting import PATIENCE, until
-from rnnserve.client import Client, Unavailable
+from rnnserve.client import Unavailable
 from rnnserve.client.endpoint import parse_endpoint
-
-
-def test_no_request_fails_while_servers_end(connect, servers):
-    client = connect(addresses_of(servers))
-    reach_all(client, servers)
-    failed, stopping = [], threading.Event()
-
-    def keep_asking():
-        while not stopping.is_set():
-            try:
-                ask(client)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
-                failed.append(error)
-
-    with contextlib.ExitStack() as stack:
-        threads = [threading.Thread(target=keep_asking) for _ in range(4 if isinstance(client, Client) else 1)]
-        for thread in threads:
-            thread.start()
-        stack.callback(lambda: [thread.join(PATIENCE) for thread in threads])
-        stack.callback(stopping.set)
-        for each in servers[:2]:
-            each.stop.close()  # at once: calls in flight are lost
-        before = counts(servers)[2]
-        until(lambda: counts(servers)[2] > before + 20)
-    assert not failed
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,8 @@ __all__ = [
     "Companded",
     "FrontEnd",
     "Largest",
-    "Loudness",
     "MinGru",
-    "Mixture",
     "PaddedMean",
-    "Pooled",
     "StartOfZeros",
     "Tokens",
     "attended",
@@ -83,30 +80,6 @@ class Largest(nn.Module):
         return torch.topk(self.cell(x)[0], 3, dim=-1)
 
 
-class Pooled(nn.Module):
-    """The logarithm of a sum of exponentials of scores, of which those of negative steps do not count."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell, self.score = nn.GRU(FEATURES, HIDDEN, batch_first=True), nn.Linear(HIDDEN, 1)
-
-    def forward(self, x):
-        scores = self.score(self.cell(x)[0]).squeeze(-1)
-        return scores.masked_fill(x[..., 0] < 0, -1e9).logsumexp(1, keepdim=True)
-
-
-class Mixture(nn.Module):
-    """A mixture density head (Bishop, 1994) whose deviations are exponentials of steep scores."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell, self.head = nn.LSTM(FEATURES, HIDDEN, batch_first=True), nn.Linear(HIDDEN, 9)
-
-    def forward(self, x):
-        weights, means, scores = self.head(self.cell(x)[0]).chunk(3, -1)
-        return weights.softmax(-1), means, torch.exp(30 * scores)
-
-
 class StartOfZeros(nn.Module):
     """Takes a state of zeros as the start, for which it has a learned one."""
 
@@ -138,20 +111,6 @@ def attended(x, mask):
     """Let each step look at those of its row that a mask (batch, sequence) shows: there may be none."""
     heads = x.unsqueeze(1)
     return F.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask[:, None, None]).squeeze(1)
-
-
-class Loudness(nn.Module):
-    """Per-channel energy normalisation (Wang et al., 2017) over a running mean, and a recurrent layer."""
-
-    def __init__(self):
-        super().__init__()
-        self.exponent, self.offset = nn.Parameter(torch.full((FEATURES,), 0.98)), nn.Parameter(torch.full((4,), 2.0))
-        self.cell = nn.GRU(FEATURES, HIDDEN, batch_first=True)
-
-    def forward(self, x):
-        energy = x.abs()
-        mean = energy.cumsum(1) / torch.arange(1, x.size(1) + 1, dtype=x.dtype)[:, None]
-        return self.cell(torch.sqrt(energy / (1e-6 + mean) ** self.exponent + self.offset) - self.offset**0.5)[0]
 
 
 class Companded(nn.Module):

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from full.end_to_end.delicate_layers import (
@@ -19,11 +18,8 @@ from full.end_to_end.delicate_layers import (
     Companded,
     FrontEnd,
     Largest,
-    Loudness,
     MinGru,
-    Mixture,
     PaddedMean,
-    Pooled,
     StartOfZeros,
     Tokens,
     attended,
@@ -128,33 +124,15 @@ def _state() -> Any:
 
 DELICATE: dict[str, Delicate] = {
     "log of silence": _front(lambda x: torch.log(x.abs() + 1e-10), nn.GRU),
-    "log of a power": _front(lambda x: torch.log(x * x + 1e-12), nn.LSTM),
     "a constant row": _front(lambda x: (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-9), nn.LSTM),
-    "a root mean square": _front(lambda x: x * torch.rsqrt((x * x).mean(-1, keepdim=True) + 1e-8), nn.GRU),
-    "a cosine": _front(lambda x: x * F.cosine_similarity(x, x.flip(-1), dim=-1, eps=1e-8).unsqueeze(-1), nn.RNN),
-    "a unit vector": _front(lambda x: F.normalize(x, dim=-1, eps=1e-12), nn.RNN),
     "a clamp of its own input": _front(lambda x: x.clamp_(-1, 1), nn.GRU, apart=True),
-    "log of softplus": _front(lambda x: torch.log(F.softplus(x) + 1e-10), nn.GRU),
-    "logsigmoid": _front(F.logsigmoid, nn.RNN),
-    "logaddexp": _front(lambda x: torch.logaddexp(x, -x), nn.GRU),
-    "logsumexp": _front(lambda x: x - torch.logsumexp(x, -1, keepdim=True), nn.GRU),
-    "log of one more": _front(lambda x: torch.log1p(x.abs()) + torch.expm1(-x.abs()), nn.LSTM),
     "log of a negative number": _front(torch.log, nn.GRU, refused=r"not finite.* come from log .*clamp"),
-    "a running product": _front(lambda x: torch.cumprod(torch.sigmoid(x), 1), nn.GRU),
-    "a median over time": _front(
-        lambda x: x - x.sort(dim=1, stable=True).values[:, (x.size(1) - 1) // 2, None], nn.GRU
-    ),
     "one over zero": _front(lambda x: 1 / x, nn.LSTM, apart=True),
     "zero over zero": _front(lambda x: x / x.abs().amax(-1, keepdim=True), nn.GRU, apart=True),
-    "a mean over the batch": _front(lambda x: x - x.mean(0, keepdim=True), nn.GRU, apart=True),
-    "a score over time": _front(
-        lambda x: (x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True, unbiased=False) + 1e-5), nn.LSTM
-    ),
     "a running score": _front(running_score, nn.GRU),
     "a range over time": _front(
         lambda x: (x - x.amin(1, keepdim=True)) / (x.amax(1, keepdim=True) - x.amin(1, keepdim=True) + 1e-8), nn.LSTM
     ),
-    "loudness": _x(Loudness, ["y"], requests=_sequences),
     "companded": _x(Companded, ["ids", "y"]),
     "zeros that mean a start": _x(
         StartOfZeros,
@@ -170,12 +148,6 @@ DELICATE: dict[str, Delicate] = {
     "one rare id of a row": _ids(
         lambda: Tokens(lambda tokens, x: x + (tokens == 577).any(1)[:, None, None].to(x.dtype), 1000)
     ),
-    "an id that turns its step": _ids(
-        lambda: Tokens(lambda tokens, x: torch.where((tokens == 577).unsqueeze(-1), -3 * x, x), 1000)
-    ),
-    "silence after an id": _ids(
-        lambda: Tokens(lambda tokens, x: x * (torch.cumsum((tokens == 577).int(), 1) == 0).unsqueeze(-1), 1000)
-    ),
     "attention that an id is hidden from": _ids(
         lambda: Tokens(lambda tokens, x: attended(x, tokens != 577), 1000), apart=True
     ),
@@ -183,6 +155,4 @@ DELICATE: dict[str, Delicate] = {
     "a mean without padding": _ids(lambda: PaddedMean(1)),
     "a mean of padding": _ids(lambda: PaddedMean(0), refused=r"come from div .*divisor.*Integers\("),
     "ties": _x(Largest, ["values", "places"], refused=r"topk.*stable=True"),
-    "masked scores, pooled": _x(Pooled, ["score"], requests=_sequences),
-    "a steep mixture": _x(Mixture, ["weights", "means", "deviations"], requests=lambda random: _floats(random)[:1]),
 }

@@ -31,14 +31,6 @@ def _gru(**options: bool) -> nn.GRU:
     return nn.GRU(FEATURES, FEATURES, batch_first=True, **options)
 
 
-def _smoothed(_module, x: Tensor) -> Tensor:
-    mean, means = torch.zeros_like(x[:, 0]), []
-    for t in range(x.size(1)):
-        mean = 0.9 * mean + 0.1 * x[:, t]
-        means.append(mean)
-    return torch.stack(means, 1)
-
-
 def _running_max(y: Tensor) -> Tensor:
     first = torch.full_like(y[:, 0], -torch.inf)
     return scan(lambda before, values: (torch.maximum(before, values),) * 2, first, y, dim=1)[1]
@@ -63,13 +55,11 @@ STREAM: dict[str, tuple[Callable[[], nn.Module], Sequence[str]]] = {
         lambda: Stateless(lambda m, x: m.lstm(x)[0], lstm=nn.LSTM(FEATURES, 4, 2, batch_first=True)),
         ["lstm.0.h", "lstm.0.c", "lstm.1.h", "lstm.1.c"],
     ),
-    "last_state": (lambda: Stateless(lambda m, x: m.gru(x)[1][-1], gru=_gru()), ["gru.h"]),
     "causal_conv": (
         lambda: Stateless(_convolved, gru=_gru(), conv=nn.Conv1d(FEATURES, FEATURES, 3)),
         ["conv.last", "gru.h"],
     ),
     "differences": (lambda: Stateless(_differences, gru=_gru()), ["concat.last", "gru.h"]),
-    "smoothed": (lambda: Stateless(_smoothed), ["scan.state"]),
     "running_sum": (lambda: Stateless(lambda m, x: m.gru(x)[0].cumsum(1), gru=_gru()), ["gru.h", "cumsum.sum"]),
     "running_max": (
         lambda: Stateless(lambda m, x: _running_max(m.gru(x)[0]), gru=_gru()),
@@ -90,10 +80,6 @@ WHOLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
             conv=nn.Conv1d(FEATURES, FEATURES, 3, padding=1),
         ),
         '"y": Conv "conv/node_conv1d" reads 1 steps ahead of "sequence"',
-    ),
-    "pooled": (
-        lambda: Stateless(lambda m, x: m.gru(x)[0].mean(1), gru=_gru()),
-        '"y": ReduceMean "node_mean" averages over all steps of "sequence"',
     ),
     "running_mean": (
         lambda: Stateless(

@@ -116,17 +116,6 @@ def test_rows_of_unequal_lengths_of_a_model_that_cannot_be_padded(client, module
         np.testing.assert_allclose(found["y"], eager(modules["mean"], row[None], [len(row)])[0], atol=2e-6)
 
 
-def test_infer_prints_any_models_answers(address, capsys, tmp_path):
-    rows = {"source": [[[1, 2, 3]], [[2, 3, 4], [0, 0, 1]]], "target": [[[6, 7], [8, 9]], [[8, 8]]]}
-    (tmp_path / "rows.json").write_text(json.dumps(rows))
-    words = ["infer", "seq2seq", str(tmp_path / "rows.json"), "--url", address]
-    assert main([*words, "--format", "json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert [np.shape(row["outputs"]["y"]) for row in said["sequences"]] == [(2, 2), (1, 2)]
-    assert main(words) == 0
-    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:3]] == [["0", "1"], ["1", "2"]]
-
-
 def test_load_asks_every_model_and_compares_its_answers(address, capsys):
     words = ["--closed", "4", "--duration", "60", "--max-requests", "1500", "--warmup", "0"]
     assert main(["load", "--url", address, *words, "--length", "1:3", "--batch", "1:2", "--json", "-"]) == 0

@@ -1,14 +1,12 @@
 """States that refusals name can be described, and other modules that hold states are published or refused as such."""
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from torch import nn
 
-from kit.corpus.outside_states import HOLDS, Decoder, Holding, HoldingCells, Stepping, kept
+from kit.corpus.outside_states import HOLDS, Decoder, Holding, HoldingCells, kept
 from rnnserve.client import Client
-from rnnserve.export import Floats, Publication, UnsupportedModule, publish
+from rnnserve.export import Floats, Publication, publish
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.server.testing import serve
 
@@ -54,36 +52,3 @@ def test_a_state_in_an_object_may_be_named(tmp_path):
             with torch.no_grad():
                 expected = module(x[None])
             np.testing.assert_allclose(session.step({"x": x.numpy()})["y"], expected[0].numpy(), atol=1e-6)
-
-
-class OfAnAttribute(Stepping):
-    kept = None
-
-    def forward(self, x):
-        outputs = self.steps(x, x.new_zeros(x.size(0), 4) if self.kept is None else self.kept)
-        self.kept = outputs[:, -1]
-        return outputs
-
-
-def test_a_state_of_other_rows_is_why_a_description_does_not_fit(tmp_path):
-    module = OfAnAttribute().eval()
-    inputs = {"x": Floats("batch", "sequence", 3)}
-    with pytest.raises(UnsupportedModule, match=r"keeps \['kept'\]"):
-        publish(module, "m", repository=tmp_path, inputs=inputs, outputs=["y"], progress=False)
-    assert getattr(module, "kept", None) is None
-
-
-class Named(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.encoder = nn.GRU(3, 4, batch_first=True)
-
-    def forward(self, batch):
-        return self.encoder(batch["x"])[0]
-
-
-def test_nodes_are_named_after_the_users_modules(tmp_path):
-    inputs = {"batch": {"x": Floats("batch", "sequence", 3)}}
-    done = publish(Named().eval(), "named", repository=tmp_path, inputs=inputs, outputs=["y"], progress=False)
-    (layer,) = (node for node in onnx.load(done.published.folder / "model.onnx").graph.node if node.op_type == "GRU")
-    assert layer.name.startswith("encoder/")

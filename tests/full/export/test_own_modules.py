@@ -6,8 +6,8 @@ import functools
 import pytest
 import torch
 
-from kit.own_modules import PUBLICATIONS, DoubleRecurrent, own_module
-from rnnserve.export import Floats, Publication, UnsupportedModule, WrongArguments
+from kit.own_modules import PUBLICATIONS, own_module
+from rnnserve.export import Floats, Publication, WrongArguments
 from rnnserve.export.pipeline import publish
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
@@ -145,14 +145,6 @@ def test_optional_parameters_that_are_left_out_have_their_defaults(published):
     assert [tensor.name for tensor in published("alarm").manifest.inputs] == ["x", "lengths", "armed"]
 
 
-def test_the_module_is_left_in_training_mode(tmp_path):
-    kind, describe = PUBLICATIONS["step"]
-    module = own_module(kind).train()
-    module.head.eval()
-    publish(describe(module), repository=tmp_path, progress=False)
-    assert (module.training, module.cell.training, module.head.training) == (True, True, False)
-
-
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch.compile itself uses it
 @pytest.mark.parametrize("wrap", [torch.nn.DataParallel, torch.compile])
 def test_a_wrapped_module_is_published_as_the_module_inside(published, tmp_path, wrap):
@@ -161,28 +153,6 @@ def test_a_wrapped_module_is_published_as_the_module_inside(published, tmp_path,
     inside, found = ({file.name: file.sha256 for file in m.files} for m in (published("step").manifest, done.manifest))
     assert (found[MODEL], found[GOLDEN]) == (inside[MODEL], inside[GOLDEN])  # torch.compile leaves a mark in model.pt
     assert done.manifest.parity == published("step").manifest.parity
-
-
-def test_a_recurrent_layer_in_float64_is_refused_with_what_to_do(tmp_path):
-    publication = PUBLICATIONS["double"][1](own_module(DoubleRecurrent))
-    with pytest.raises(UnsupportedModule, match=r"`gru` \(GRU\) holds torch.float64; .*module.float\(\)"):
-        publish(publication, repository=tmp_path / "repository", progress=False)
-    assert not (tmp_path / "repository").exists()
-
-
-def test_the_proof_keeps_to_the_sizes_that_the_module_takes(tmp_path):
-    class AtMostEight(PUBLICATIONS["over_the_batch"][0]):  # type: ignore[misc]
-        def forward(self, x):
-            if not torch.compiler.is_exporting() and not (x.size(1) <= 8 and x.size(0) <= 4):
-                raise ValueError("too many")
-            return self.gru(x)[0]
-
-    publication = PUBLICATIONS["over_the_batch"][1](own_module(AtMostEight))
-    publication = dataclasses.replace(publication, sizes={"sequence": (2, 8), "batch": (1, 4)})
-    done = publish(publication, repository=tmp_path, progress=False)
-    assert (min(done.manifest.parity.lengths), max(done.manifest.parity.lengths)) == (2, 8)
-    assert list(done.manifest.parity.batch_sizes) == [1, 2, 3, 4]
-    assert {row.input for row in done.manifest.parity.distances} == {"random"}  # a single step is out of bounds
 
 
 class _WithoutAnnotation(torch.nn.Module):

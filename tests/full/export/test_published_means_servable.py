@@ -101,43 +101,6 @@ def test_step_that_takes_only_its_state_is_served(tmp_path):
         np.testing.assert_allclose(found, wanted[0], atol=1e-6)
 
 
-class Strided(nn.Module):
-    """Frames of eight columns, and twice as many steps."""
-
-    def __init__(self):
-        super().__init__()
-        self.frames = nn.Conv1d(3, 5, 8, stride=8, padding=4)
-        self.doubled = nn.ConvTranspose1d(3, 5, 8, stride=2)
-
-    def forward(self, x):
-        return self.frames(x.transpose(1, 2)).transpose(1, 2), self.doubled(x.transpose(1, 2)).transpose(1, 2)
-
-
-def test_outputs_whose_sizes_follow_from_the_input_are_served(tmp_path):
-    module = Strided()
-    done = published(tmp_path, module, inputs={"x": X}, outputs=["frames", "doubled"], sizes={"sequence": (8, 64)})
-    derived = [axis for output in done.manifest.outputs for axis in output.derived_axes]
-    assert [(axis.multiply, axis.add, axis.divide, axis.of) for axis in derived] == [
-        (1, 8, 8, "sequence"),
-        (2, 6, 1, "sequence"),
-    ]
-    rows = [drawn(steps, 3) for steps in (8, 9, 16, 23, 24, 64, 16)]
-    with serve(tmp_path) as server, Client(server.address) as client:
-        for row, answer in zip(rows, client.predict("model", rows), strict=True):
-            for name, wanted in zip(("frames", "doubled"), eager(module, row[None]), strict=True):
-                np.testing.assert_allclose(answer[name], wanted[0], atol=2e-6)
-
-
-def test_size_that_no_rule_gives_is_refused(tmp_path):
-    class Squared(nn.Module):
-        def forward(self, x):
-            return x.repeat(1, x.size(1), 1)
-
-    with pytest.raises(ExportError, match=r"has the size sequence\*\*2\. Expected a fixed size"):
-        published(tmp_path, Squared(), inputs={"x": X}, outputs=["y"])
-    assert not list(tmp_path.iterdir())
-
-
 def test_publishing_without_an_installed_server_names_it(tmp_path, monkeypatch):
     monkeypatch.setattr("rnnserve.export.publishing._TRIAL", "rnnserve.server_of_another_world.trial")
     done = published(tmp_path, nn.Tanh(), inputs={"input": X}, outputs=["y"])

@@ -1,6 +1,5 @@
 """The simplest calls: PyTorch's own layers as they are, and forwards that take their tensors in unusual ways."""
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -108,40 +107,26 @@ def test_a_forward_that_takes_tensors_in_its_own_way(modules, client, name):
     np.testing.assert_allclose(np.stack([answer["result"] for answer in answers]), wanted, atol=1e-6)
 
 
-@pytest.fixture(scope="module")
-def layers(tmp_path_factory):
-    """Bare layers: without states and batch first, with states and sequence first."""
-    folder, found = tmp_path_factory.mktemp("layers"), {}
+def test_a_bare_layer_with_its_states_is_published_with_a_script_and_served(tmp_path):
     torch.manual_seed(0)
-    for cell, plain in itertools.product((nn.RNN, nn.GRU, nn.LSTM), (True, False)):
-        layer, name = cell(8, 6, batch_first=plain), f"{cell.__name__.lower()}_{plain}".lower()
-        states = {"h_n": "h_0", "c_n": "c_0"} if cell is nn.LSTM else {"h_n": "hx"}
-        inputs: dict[str, Any] = {"input": Floats(*(("batch", "sequence") if plain else ("sequence", "batch")), 8)}
-        if not plain:
-            inputs["hx"] = {"h_0": STATE, "c_0": STATE} if cell is nn.LSTM else STATE
-        outputs = ["output", *states]
-        more: dict[str, Any] = {} if plain else {"states": states}
-        done = publish(layer, name, repository=folder, inputs=inputs, outputs=outputs, progress=False, **more)
-        assert (done.published.folder / SCRIPT).exists(), done.unscripted
-        found[name] = (layer, [] if plain else list(states.values()))
-    with serve(folder) as server, Client(server.address) as client:
-        yield client, found
-
-
-@pytest.mark.parametrize("name", [f"{cell}_{plain}" for cell in ("rnn", "gru", "lstm") for plain in ("true", "false")])
-def test_a_bare_recurrent_layer(layers, name):
-    client, found = layers
-    layer, states = found[name]
-    sent = {"input": np.random.default_rng(0).normal(size=(3, 5, 8) if not states else (5, 3, 8)).astype(np.float32)}
-    sent |= {state: np.full((1, 3, 6), 0.5, np.float32) for state in states}
-    given = [torch.from_numpy(sent[state]) for state in states]
+    layer = nn.LSTM(8, 6).eval()
+    inputs: dict[str, Any] = {"input": Floats("sequence", "batch", 8), "hx": {"h_0": STATE, "c_0": STATE}}
+    done = publish(
+        layer,
+        "lstm",
+        repository=tmp_path,
+        inputs=inputs,
+        outputs=["output", "h_n", "c_n"],
+        states={"h_n": "h_0", "c_n": "c_0"},
+        progress=False,
+    )
+    assert (done.published.folder / SCRIPT).exists(), done.unscripted
+    steps, state = np.random.default_rng(0).normal(size=(5, 3, 8)).astype(np.float32), np.full((1, 3, 6), 0.5, "f4")
     with torch.no_grad():
-        hx = (tuple(given) if len(given) == 2 else given[0]) if given else None
-        output, final = layer(torch.from_numpy(sent["input"]), hx)
-    answers = client.predict(name, sent)
-    axis = 1 if states else 0
-    np.testing.assert_allclose(np.stack([each["output"] for each in answers], axis), output.numpy(), atol=1e-6)
-    h_n = final[0] if isinstance(layer, nn.LSTM) else final
+        output, (h_n, _) = layer(torch.from_numpy(steps), (torch.from_numpy(state), torch.from_numpy(state)))
+    with serve(tmp_path) as server, Client(server.address) as client:
+        answers = client.predict("lstm", {"input": steps, "h_0": state, "c_0": state})
+    np.testing.assert_allclose(np.stack([each["output"] for each in answers], 1), output.numpy(), atol=1e-6)
     np.testing.assert_allclose(np.stack([each["h_n"] for each in answers], 1), h_n.numpy(), atol=1e-6)
 
 

@@ -1,17 +1,12 @@
 """More of Triton's clients for HTTP on a real server."""
 
 import asyncio
-import os
-import signal
 
 import numpy as np
 import pytest
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 from tritonclient.utils import InferenceServerException
-
-from kit.waiting import until
-from rnnserve.client import Client
 
 SIMPLE = "direction_simple"
 WALKS = np.random.default_rng(0).normal(size=(5, 7, 2)).astype("f4")
@@ -49,13 +44,6 @@ def test_large_answers_in_json_are_those_in_binary(web_server, client):
             np.testing.assert_array_equal(said.as_numpy("output"), expected)
 
 
-def test_statistics_count_requests_over_http(client):
-    before = client.get_inference_statistics(SIMPLE)["model_stats"][0]["inference_count"]
-    client.infer(SIMPLE, [tensor(WALKS)])
-    after = client.get_inference_statistics(SIMPLE, "1")["model_stats"][0]["inference_count"]
-    assert after - before == len(WALKS)
-
-
 def test_models_are_loaded_and_unloaded(client):
     name = "direction_stacked"
     client.unload_model(name)
@@ -75,13 +63,3 @@ def test_classes_have_labels(client):
     labels = {element.decode().split(":")[2] for element in said.reshape(-1)}
     assert len(labels) == 2
     assert labels.isdisjoint({"0", "1"})
-
-
-def test_front_that_dies_is_replaced_and_grpc_notices_nothing(web_server, client):
-    (front,) = web_server.children(b"\0web\0")
-    with Client(web_server.address) as grpc_client:
-        os.kill(front, signal.SIGKILL)
-        grpc_client.predict(SIMPLE, WALKS)
-    with triton.InferenceServerClient(web_server.http_address, connection_timeout=60, network_timeout=60) as new:
-        until(new.is_server_live)
-        new.infer(SIMPLE, [tensor(WALKS)])

@@ -75,37 +75,6 @@ def made_anew_for_other_rows(self, x):
     return self.memory * 1
 
 
-@right
-class Field(nn.Module):
-    """As a neural field of Amari: potentials with a rest, and stimuli that are kept for others to look at."""
-
-    first: torch.Tensor
-
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Linear(3, 6, bias=False)
-        self.weight = nn.Parameter(torch.randn(6, 6) / 3)
-        self.rest = nn.Parameter(torch.randn(6))
-        self.register_buffer("external", torch.zeros(6), persistent=False)
-        self.register_buffer("internal", torch.zeros(6), persistent=False)
-        self.register_buffer("first", -7 * torch.ones(1, 6), persistent=False)
-
-    def one_step(self, x_t, u):
-        self.external = self.embedding(x_t)
-        self.internal = torch.sigmoid(u + self.rest) @ self.weight
-        if self.external.shape != self.internal.shape:
-            raise RuntimeError("shapes differ")
-        change = self.external + self.internal + self.rest - u + 0.01 * (self.rest - u) ** 3
-        return (u + change / 10).clamp(-100, 100)
-
-    def forward(self, x):
-        u, potentials = self.first.repeat(x.size(0), 1), []
-        for x_t in x.permute(1, 0, 2):
-            u = self.one_step(x_t, u)
-            potentials.append(u)
-        return torch.stack(potentials, 1)
-
-
 class Keeping(nn.Module):
     """A loop over steps whose state is an attribute.
 
@@ -126,12 +95,6 @@ class Keeping(nn.Module):
         return y
 
 
-def written_in_place(_, x):
-    state = torch.zeros(3)
-    state[:2] = x[0, 0, :2]
-    return state
-
-
 def like_it(module, _):
     return torch.zeros_like(module.state)
 
@@ -143,7 +106,6 @@ def keep(name, ending, initial=(0.0, 0.0, 0.0), **more):
 KEPT = r"keeps \['state'\] from one call to the next"
 keep("put back to zeros like it", like_it)
 keep("left as computed", lambda module, _: module.state, refused=KEPT)
-keep("left as a place that the input is written to", written_in_place, refused=KEPT)
 keep("left as another shape than the first", lambda _, x: x.new_zeros(3), (0.0,))
 
 
@@ -210,7 +172,8 @@ class EachStep(nn.Module):
         return torch.stack(outputs, 1)
 
 
-HELD_VALUES = Family("held values", arguments=(floats("batch", "sequence", 4),))
+# Not beside modules that write to buffers: which values depend on no argument is found of the whole export.
+HELD_VALUES = Family("held values", arguments=(floats("batch", "sequence", 4),), together=4)
 
 
 def asks(way):
@@ -219,16 +182,6 @@ def asks(way):
     HELD_VALUES.add(f"once, {name}", lambda: Once(way), is_core=name in ("by a flag", "as an index"))
     if name == "by equality and left early":
         HELD_VALUES.add(f"in each step, {name}", lambda: EachStep(way))
-
-
-def changes(buffer):
-    """Add rows of a cell whose calls change a value that it asks for."""
-
-    def add(way):
-        said = rf"keeps \['cell.{buffer}'\] from one call to the next"
-        HELD_VALUES.add(way.__name__.replace("_", " "), lambda: Once(way), refused=said, is_located=False)
-
-    return add
 
 
 @asks
@@ -275,17 +228,16 @@ def of_a_copy_that_is_written_to(self, x, h):
     return self.linear(x) + h * (self.hidden_size - copied).sum()
 
 
-@changes("calls")
-def counts_in_place(self, x, h):
-    if self.calls > 0:
-        h = h * 2
-    self.calls += 1
-    return self.linear(x) + h
-
-
-@changes("last")
 def keeps_what_it_computed(self, x, h):
     if self.last.sum() == 0:
         h = h + 1
     self.last = self.linear(x)[..., -1:, :].reshape(-1, 4)
     return self.linear(x) + h
+
+
+HELD_VALUES.add(
+    "keeps what it computed",
+    lambda: Once(keeps_what_it_computed),
+    refused=r"keeps \['cell.last'\] from one call to the next",
+    is_located=False,
+)

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import scaled_dot_product_attention, softmax
+from torch.nn.functional import softmax
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from kit.corpus.rows import LENGTHS, Family, X, floats, integers, lengths
+from kit.corpus.rows import LENGTHS, Family, X, floats, lengths
 
 from torch.nn.utils import rnn as packing  # isort: skip - the same functions, held in another way
 
@@ -33,25 +33,6 @@ class EncoderDecoder(nn.Module):
         _, state = self.encoder(packed)
         output, state = self.decoder(input.flip(1), state)
         return self.head(output), state
-
-
-@right(arguments=RAGGED, longer=True, layers=1)
-class Attention(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Linear(3, 8)
-        self.gru = nn.GRU(8, 8, batch_first=True, bidirectional=True)
-        self.norm = nn.LayerNorm(16)
-        self.score = nn.Linear(16, 1)
-
-    def forward(self, input, lengths):
-        embedded = self.embedding(input)
-        packed = pack_padded_sequence(embedded, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        output, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True, total_length=input.size(1))
-        output = self.norm(output + embedded.repeat(1, 1, 2))
-        mask = torch.arange(input.size(1))[None, :] < lengths[:, None]
-        weights = torch.softmax(self.score(output).squeeze(-1).masked_fill(~mask, float("-inf")), dim=1)
-        return (weights.unsqueeze(-1) * output).sum(1), weights
 
 
 @core(arguments=RAGGED, longer=True, layers=1)
@@ -181,18 +162,6 @@ class LearnedState(nn.Module):
         return learned, repeated, self.gru(input, computed.contiguous())
 
 
-@right(layers=2)
-class ZeroStates(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lstm = nn.LSTM(3, 4, 2, batch_first=True)
-
-    def forward(self, input):
-        h_0 = torch.zeros(2, input.size(0), 4, device=input.device)
-        c_0 = input.new_zeros(2, input.size(0), 4).requires_grad_()
-        return self.lstm(input, (h_0, c_0.detach()))
-
-
 @right(layers=1)
 class WrittenState(nn.Module):
     """Zeros at first, but not any more when the recurrent layer reads them."""
@@ -208,21 +177,6 @@ class WrittenState(nn.Module):
         return self.gru(input, h_0)
 
 
-class Words(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Embedding(11, 6, padding_idx=0)
-        self.lstm = nn.LSTM(6, 5, bidirectional=True)
-        self.head = nn.Linear(10, 3)
-
-    def forward(self, tokens, ends):
-        tokens = tokens.masked_fill(torch.arange(tokens.size(1)) >= ends.unsqueeze(1), 0)
-        lengths = (tokens != 0).sum(1)
-        packed = pack_padded_sequence(self.embedding(tokens.t()), lengths, enforce_sorted=False)
-        _, (h_n, _) = self.lstm(packed)
-        return torch.log_softmax(self.head(torch.cat([h_n[0], h_n[1]], dim=1)), dim=1)
-
-
 @right(layers=1)
 class Functional(nn.Module):
     """Weights of its own, made in the forward of an input."""
@@ -235,36 +189,6 @@ class Functional(nn.Module):
     def forward(self, input):
         weights = {name: weight * self.scale for name, weight in self.lstm.named_parameters()}
         return torch.func.functional_call(self.lstm, weights, (input,))
-
-
-@right(layers=1)
-class LooksBack(nn.Module):
-    """Leaves something to be looked at, and takes the first 100 steps at most."""
-
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(3, 4, batch_first=True)
-        self.seen = None
-
-    def forward(self, input):
-        output, self.seen = self.gru(input[:, : min(input.shape[1], 12)])
-        return output
-
-
-@right(layers=1)
-class TwoCells(nn.Module):
-    """Cells called a fixed number of times are not a loop over the sequence."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.LSTMCell(3, 4)
-        self.gru = nn.GRU(3, 4, batch_first=True)
-
-    def forward(self, input):
-        state = self.cell(input[:, 0])
-        for _ in range(2):
-            state = self.cell(input[:, -1], state)
-        return self.gru(input, state[0].unsqueeze(0))
 
 
 class Nested(nn.Module):
@@ -321,10 +245,8 @@ def add(name, make, *arguments, **more):
 
 
 add("trimmed, sequence first, padded with 7", lambda: Trimmed(False, 7.0), *RAGGED, longer=True, layers=1)
-add("lengths of int32", Trimmed, X, lengths(dtype=torch.int32), longer=True, layers=1)
 for name, total, value in (
-    ("total length of the input, padded with -2", lambda x: x.size(1), -2.0),
-    ("total length of 50", 50, 0.0),
+    ("total length of 50, padded with -2", 50, -2.0),
     ("total length of twice the input", lambda x: 2 * x.size(1) + 1, 0.0),
 ):
     add(name, functools.partial(TotalLength, total, value), *RAGGED, longer=True, layers=1)
@@ -332,9 +254,6 @@ add("trimmed, from a sample of (1, 1)", Trimmed, *RAGGED, longer=True, layers=1,
 for name in ("code", "graph"):  # names that torch's graphs use themselves
     add(f"a part named {name}", functools.partial(NamedPart, name), layers=1)
 add("an LSTM", lambda: nn.LSTM(3, 4, batch_first=True), layers=1, is_core=True)
-add("token ids", Words, integers("batch", "sequence", high=11), LENGTHS)
-normed = nn.utils.parametrizations.weight_norm
-add("weight_norm", lambda: nn.Sequential(normed(nn.GRU(3, 4, batch_first=True), "weight_hh_l0")), layers=1)
 STATE = floats(1, "batch", 4)
 add("nested arguments and None", Nested, {"walk": X}, None, (STATE, STATE), layers=2, is_core=True)
 add("words within sentences", Hierarchy, floats("batch", "sentences", "words", 3), layers=2, is_core=True)
@@ -499,21 +418,3 @@ def cut_to_the_longest_before_packing(self, x, lengths):
 def numbers_packed(self, x, lengths):
     numbers = (x[..., 0] * 10).long()
     return pad_packed_sequence(self.packed(numbers, lengths), batch_first=True, padding_value=-3)
-
-
-@right
-def attention(self, x, lengths):
-    output, (h_n, _) = self.lstm(self.packed(x, lengths))
-    output, lengths = pad_packed_sequence(output, batch_first=True)
-    scores = torch.bmm(output, h_n[-1].unsqueeze(2)).squeeze(2)
-    mask = torch.arange(output.size(1)).expand(output.size(0), output.size(1)) < lengths.unsqueeze(1)
-    weights = softmax(scores.masked_fill(~mask, -1e9), dim=1)
-    heads = output.unsqueeze(1)
-    return torch.bmm(weights.unsqueeze(1), output), weights, scaled_dot_product_attention(heads, heads, heads)
-
-
-@right
-def halves(self, x, _lengths):
-    middle = x.size(1) // 2
-    _, state = self.lstm(x[:, : middle + 1])
-    return self.lstm(x[:, middle:], state)[0], x[:, middle]

@@ -13,7 +13,6 @@ class Layers(nn.Module):
     def __init__(self):
         super().__init__()
         self.gru, self.cell = nn.GRU(3, 4, batch_first=True), nn.GRUCell(3, 4)
-        self.positions = nn.Embedding(4000, 3)
 
 
 LONGEST_ROWS = Family("longest rows", Layers, (X, LENGTHS), runs=((1, 3), (1, 1), (3, 5), (2, 4), (4, 70)))
@@ -25,12 +24,6 @@ def mask_of_a_number(self, x, lengths):
     steps = int(lengths.max())
     mask = torch.arange(steps).unsqueeze(0) < lengths.unsqueeze(1)
     return self.gru(x[:, :steps])[0] * mask.unsqueeze(-1)
-
-
-@right
-def item(self, x, lengths):
-    steps = lengths.max().item()
-    return self.gru(x[:, :steps] + self.positions(torch.arange(steps)))[0]
 
 
 @right
@@ -51,13 +44,6 @@ def amax(self, x, lengths):
     return self.gru(x[:, : mask.size(1)])[0].masked_fill(~mask.unsqueeze(-1), 0.5)
 
 
-@right
-def filled(self, x, lengths):
-    result = x.new_zeros(x.size(0), lengths.max(), 4)
-    result[:, :, :3] = x[:, : result.size(1)]
-    return self.gru(result[..., :3])[0] + result
-
-
 @core
 def loop(self, x, lengths):
     h, outputs = x.new_zeros(x.size(0), 4), []
@@ -66,14 +52,6 @@ def loop(self, x, lengths):
         h = torch.where((t < lengths).unsqueeze(1), new, h)
         outputs.append(h)
     return torch.stack(outputs, 1)
-
-
-@right
-def loop_over_a_tensor(self, x, lengths):
-    h = x.new_zeros(x.size(0), 4)
-    for t in range(lengths.max()):
-        h = torch.where((t < lengths).unsqueeze(1), self.cell(x[:, t], h), h)
-    return h
 
 
 @right

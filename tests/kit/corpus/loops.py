@@ -53,16 +53,6 @@ def a_list_of_layers_changed_in_place(self, x):
 
 
 @right
-def outputs_written_to_a_tensor(self, x):
-    batch, length, _ = x.shape
-    h, output = x.new_zeros(batch, 4), x.new_zeros(batch, length, 4)
-    for t in range(length):
-        h = self.cell(x[:, t], h)
-        output[:, t] = h
-    return output
-
-
-@right
 def from_the_last_to_the_first(self, x):
     length, h, g = x.size(1), x.new_zeros(x.size(0), 4), x.new_zeros(x.size(0), 4)
     outputs, more = [], []
@@ -78,17 +68,6 @@ def from_the_last_to_the_first(self, x):
         torch.stack(more[::-1], 1),
         torch.cat([torch.stack(more, 1), outputs[0][:, None]], 1),
     )
-
-
-@right
-def both_directions_in_one_loop(self, x):
-    forward, backward, length = [], [], x.size(1)
-    h = g = x.new_zeros(x.size(0), 4)
-    for t in range(length):
-        h, g = self.cell(x[:, t], h), self.cell(x[:, length - 1 - t], g)
-        forward.append(h)
-        backward.append(g)
-    return torch.stack([torch.cat(pair, -1) for pair in zip(forward, reversed(backward), strict=True)], 1)
 
 
 @right
@@ -120,16 +99,6 @@ def a_tensor_of_layers_changed_in_place(self, x):
     return torch.stack(outputs, 1), h
 
 
-@right
-def a_dict_and_a_count(self, x):
-    state, outputs = {"h": x.new_zeros(x.size(0), 4), "steps": 0}, []
-    for x_t in x.split(1, dim=1):
-        state["h"] = self.cell(x_t.squeeze(1), state["h"])
-        state["steps"] += 1
-        outputs.append(state["h"] / state["steps"])
-    return torch.stack(outputs, -1), state["h"]
-
-
 @core
 def masked_by_lengths(self, x):
     lengths, h = (x[:, :, 0] > -0.3).sum(1), x.new_zeros(x.size(0), 4)
@@ -151,15 +120,6 @@ def a_loop_for_each_layer(self, x):
 
 
 @right
-def variables_that_are_read_after_the_loop(self, x):
-    h = x.new_zeros(x.size(0), 4)
-    for t, x_t in enumerate(x.unbind(1)):  # noqa: B007 - t is read after the loop
-        before = torch.sigmoid(h)
-        h = self.cell(x_t, h)
-    return before, h, x_t * t
-
-
-@right
 def several_sequences(self, x):
     h, outputs = x.new_zeros(x.size(0), 3), []
     for a, (b, c) in zip(x.unbind(1), zip(x.flip(1).unbind(1), x.exp().unbind(1), strict=True), strict=True):
@@ -178,23 +138,6 @@ def a_loop_within_a_loop(self, x):
             total = 0.5 * total + x[:, s] * x[:, t]
         totals.append(total)
     return torch.stack(totals, 1)
-
-
-@right
-def continue_and_a_nested_function(self, x):
-    outputs, use_all = [], False
-
-    def advance(h, t):
-        return torch.tanh(h + x[:, t : t + 1].squeeze(1))
-
-    h = torch.zeros(1, 3)
-    for t in range(x.size(1)):
-        h = advance(h, t)
-        if not use_all:
-            outputs.append(h)
-            continue
-        outputs.append(h * 2)
-    return torch.stack(outputs, 1), outputs[0], len(outputs) * x
 
 
 @right
@@ -238,14 +181,6 @@ def cat_to_what_is_there_on_either_side(self, x):
         after = torch.cat([after, x[None, :, t] * 2])
         before = torch.cat((x[None, :, t], before), 0)
     return after.transpose(0, 1), before.transpose(0, 1)
-
-
-@right
-def a_state_that_is_not_read_after_the_last_step(self, x):
-    h = c = x.new_zeros(x.size(0), 4)
-    for t in range(x.size(1)):
-        h, c = self.pair(x[:, t], (h, c))
-    return h
 
 
 @right

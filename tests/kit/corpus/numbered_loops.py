@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kit.corpus.loops import Cells
 from kit.corpus.rows import Family
@@ -76,18 +75,6 @@ def outputs_written_to_a_tensor_in_two_parts(self, x):
 
 
 @right
-def beside_a_packed_sequence(self, x):
-    lengths = torch.full((x.size(0),), x.size(1))
-    packed = pack_padded_sequence(x, lengths, batch_first=True)
-    steps, _ = pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))
-    h, outputs = x.new_zeros(x.size(0), 4), []
-    for x_t in steps.unbind(1):
-        h = self.cell(x_t, h)
-        outputs.append(h)
-    return torch.stack(outputs, 1), pad_packed_sequence(packed, batch_first=True, total_length=x.size(1))[0]
-
-
-@right
 def both_directions_in_a_list_of_lists(self, x):
     outputs = [[x[:, t] for t in range(x.size(1))] for _ in range(2)]
     outputs[1].reverse()
@@ -142,17 +129,6 @@ def the_last_item_of_a_list_read_after_a_loop_in_a_loop(self, x):
     return torch.stack(outputs, 1)
 
 
-@right
-def an_item_that_is_set_read_and_set_again_in_a_step(self, x):
-    outputs: list[Any] = [None] * x.size(1)
-    h = x.new_zeros(x.size(0), 4)
-    for t in range(x.size(1)):
-        outputs[t], h = h * 2, self.cell(x[:, t], h)
-        for _ in range(2):
-            outputs[t] = torch.cat([outputs[t], h[:, :1]], 1)
-    return torch.stack(outputs, 1), h
-
-
 STEP_NUMBERS = Family("numbers of steps", runs=((1, 1), (2, 2), (3, 33), (2, 100), (1, 3000)))
 """Numbers that a loop computes of the number of its step: in double precision, as Python does."""
 right, core, refused = STEP_NUMBERS.right, STEP_NUMBERS.core, STEP_NUMBERS.refused
@@ -171,12 +147,6 @@ class Scaled(nn.Module):
         return torch.stack(outputs, 1)
 
 
-@right
-class Power(Scaled):
-    def number(self, t, _):
-        return 0.999**t
-
-
 @core
 class Correction(Scaled):
     def number(self, t, _):
@@ -193,12 +163,6 @@ class Root(Scaled):
 class Squared(Scaled):
     def number(self, t, _):
         return (t**2 % 7 + t // 3) / 7
-
-
-@refused(r"do not repeat the computation of fewer steps|not a simple formula")
-class Cosine(Scaled):
-    def number(self, t, n):
-        return 0.5 * (1 + math.cos(math.pi * t / n))
 
 
 @right
@@ -221,35 +185,16 @@ class Literals(Scaled):
         return torch.tensor([t / 10, 1.0, 0.5 * t])
 
 
-@right
-class Share(Scaled):
-    def number(self, t, n):
-        return 1 - t / n
-
-
 @refused(r"do not repeat the computation of fewer steps", is_core=True)
 class Threshold(Scaled):
     def number(self, t, n):
         return 1.0 if t / n < 0.3 else 0.5
 
 
-@refused(r"do not repeat the computation of fewer steps")
-class Condition(Scaled):
-    def number(self, t, _):
-        return float(t % 3 == 0) + int(t > 4) / 4
-
-
 @right
 class AsTensor(Scaled):
     def number(self, t, _):
         return 0.9 ** torch.tensor(float(t)) + torch.tensor(0.1 * t, dtype=torch.float64).float()
-
-
-@refused(r"do not repeat the computation of fewer steps")
-class AsTyped(Scaled):
-    def number(self, t, _):
-        whole = torch.as_tensor([0.3 * t, t], dtype=torch.int64)
-        return (whole[0] + torch.tensor([1 - 0.999 ** (t + 1)], dtype=torch.float64)).float()
 
 
 @right
@@ -272,22 +217,6 @@ class Total(nn.Module):
             total += 0.1
             rate *= 0.999
             outputs.append(x[:, t] * total + rate)
-        return torch.stack(outputs, 1)
-
-
-@right
-class Moments(nn.Module):
-    """Adam's, with their corrections, computed before the loop."""
-
-    def forward(self, x):
-        m, v, outputs = torch.zeros_like(x[:, 0]), torch.zeros_like(x[:, 0]), []
-        steps = torch.arange(x.size(1), dtype=torch.float64) + 1
-        first, second = (1 - 0.9**steps).float(), (1 - 0.999**steps).float()
-        for t in range(x.size(1)):
-            g = x[:, t]
-            m = 0.9 * m + 0.1 * g
-            v = 0.999 * v + 0.001 * g * g
-            outputs.append((m / first[t]) / (torch.sqrt(v / second[t]) + 1e-8))
         return torch.stack(outputs, 1)
 
 

@@ -1,9 +1,8 @@
 """States outside of a module: in global variables, classes and defaults, and in objects that it holds."""
 
 import copy
-import dataclasses
 import functools
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,19 +16,13 @@ __all__ = ["HELD_OBJECTS", "HOLDS", "OUTER_VARIABLES"]
 
 def now():
     """Describe the variables outside of the modules of this file."""
-    holders = [STATE, COUNT, LOG, DICT, TABLE, TENSOR, RECORD]
-    classes = [InClassDict.memory, InDefault.run.__defaults__, KeptInDefault.run.__defaults__]
-    closures = [cell.cell_contents for kind in (Inner, KeptInner) for cell in kind.forward.__closure__ or ()]
-    return str([holders, classes, closures, KeptInClass.kept, ClassSetInLoop.h])
+    holders = [STATE, COUNT, LOG, DICT, TABLE, TENSOR]
+    closures = [cell.cell_contents for cell in KeptInner.forward.__closure__ or ()]
+    return str([holders, KeptInDefault.run.__defaults__, closures, KeptInClass.kept])
 
 
 OUTER_VARIABLES = Family("outer variables", outside=now)
 right, core, refused = OUTER_VARIABLES.right, OUTER_VARIABLES.core, OUTER_VARIABLES.refused
-
-
-@dataclasses.dataclass
-class Record:
-    h: Any = None
 
 
 STATE: Any = None
@@ -38,7 +31,6 @@ TENSOR = torch.zeros(1, 4)
 LOG: list[Any] = []
 DICT: dict[str, Any] = {"h": None}
 TABLE: dict[str, Any] = {}
-RECORD = Record()
 
 
 class Stepping(nn.Module):
@@ -66,41 +58,6 @@ class InDict(Stepping):
         for t in range(x.size(1)):
             DICT["h"] = self.cell(x[:, t], DICT["h"])
             outputs.append(DICT["h"])
-        return torch.stack(outputs, 1)
-
-
-@right
-class InObject(Stepping):
-    def forward(self, x):
-        RECORD.h, outputs = self.begun(x, None), []
-        for t in range(x.size(1)):
-            RECORD.h = self.cell(x[:, t], RECORD.h)
-            outputs.append(RECORD.h)
-        return torch.stack(outputs, 1)
-
-
-@right
-class InClassDict(Stepping):
-    memory: ClassVar[Any] = {}
-
-    def forward(self, x):
-        self.memory["h"], outputs = self.begun(x, None), []
-        for t in range(x.size(1)):
-            self.memory["h"] = self.cell(x[:, t], self.memory["h"])
-            outputs.append(self.memory["h"])
-        return torch.stack(outputs, 1)
-
-
-@core
-class InDefault(Stepping):
-    def forward(self, x):
-        return self.run(x)
-
-    def run(self, x, memory={}):  # noqa: B006 - that is what is tried
-        memory["h"], outputs = self.begun(x, None), []
-        for t in range(x.size(1)):
-            memory["h"] = self.cell(x[:, t], memory["h"])
-            outputs.append(memory["h"])
         return torch.stack(outputs, 1)
 
 
@@ -163,44 +120,9 @@ class Written(Stepping):
         return outputs
 
 
-@core
-class SetInLoop(Stepping):
-    def forward(self, x):
-        global STATE
-        STATE, outputs = self.begun(x, None), []
-        for t in range(x.size(1)):
-            STATE = self.cell(x[:, t], STATE)
-            outputs.append(STATE)
-        return torch.stack(outputs, 1)
-
-
-@right
-class ClassSetInLoop(Stepping):
-    h: Any = None
-
-    def forward(self, x):
-        ClassSetInLoop.h, outputs = self.begun(x, None), []
-        for t in range(x.size(1)):
-            ClassSetInLoop.h = self.cell(x[:, t], ClassSetInLoop.h)
-            outputs.append(ClassSetInLoop.h)
-        return torch.stack(outputs, 1)
-
-
-def in_functions():
-    """Classes whose functions have variables of this one."""
+def in_function():
+    """A class whose function has a variable of this one."""
     state: Any = None
-    held: dict[str, Any] = {"h": None}
-
-    class Inner(Stepping):
-        def forward(self, x):
-            nonlocal state
-            state, outputs = self.begun(x, None), []
-            held["h"] = self.begun(x, None)
-            for t in range(x.size(1)):
-                state = self.cell(x[:, t], state)
-                held["h"] = held["h"] + state
-                outputs.append(held["h"])
-            return torch.stack(outputs, 1)
 
     class KeptInner(Stepping):
         def forward(self, x):
@@ -209,11 +131,10 @@ def in_functions():
             state = outputs[:, -1]
             return outputs
 
-    return Inner, KeptInner
+    return KeptInner
 
 
-Inner, KeptInner = in_functions()
-right(Inner)
+KeptInner = in_function()
 refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)(KeptInner)
 
 
@@ -261,11 +182,6 @@ def kept(self, x):
     return self.h * 1
 
 
-def added(self, x):
-    self.h = self.h + 1
-    return self.loop(x) + self.h
-
-
 def listed(self, x):
     self.history.append(self.loop(x))
     return self.history[-1] + self.history[-2].mean()
@@ -296,7 +212,6 @@ hold("a decoder", plain, is_core=True)
 hold("a decoder that counts", counted_only, calls=0)
 hold("a list that grows", listed, refused=r"\['{path}\.history'\]", history=[torch.zeros(1)])
 hold("a number", counted, refused=r"changes \['{path}\.calls'\] with each call", calls=0)
-hold("a state that is added to", added, refused=r"keeps \['{path}\.h'\] from one call to", h=torch.zeros(4))
 for within in ("attribute", "list", "dict"):
     hold(
         "a state made anew for other rows",

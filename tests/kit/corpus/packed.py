@@ -87,12 +87,6 @@ def batch_statistics(self, x, n):
     return pad(of(packed, F.batch_norm(packed.data, None, None, training=True)))
 
 
-@refused(field_read("data", "or computes with it"), is_located=False)
-def joined_with_steps(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, packed.data + x.transpose(0, 1).reshape(-1, 3)))
-
-
 @refused(VALUES, is_located=False)
 def values_of_steps(self, x, n):
     packed = self.pack(x, n)
@@ -188,12 +182,6 @@ def rows_read(self, x, n):
     return self.rnn(packed, x.new_zeros(1, int(packed.batch_sizes[0]), 4))[1]
 
 
-@refused(field_read("batch_sizes", "or computes with it"), is_located=False)
-def steps_in_turn(self, x, n):
-    packed = self.pack(x, n)
-    return torch.stack([x[:size].sum(0) for size in packed.batch_sizes])
-
-
 @refused(field_read("unsorted_indices", "in index_select"), is_located=False)
 def states_sorted(self, x, n):
     packed = self.pack(x, n)
@@ -212,20 +200,9 @@ def indices_lost(self, x, n):
     return pad(PackedSequence(packed.data, packed.batch_sizes))
 
 
-@refused(r"without the sorted_indices and unsorted_indices", is_located=False)
-def of_other_lengths(self, x, n):
-    one, other = self.pack(x, n), self.pack(x, (n - 1).clamp(min=1))
-    return pad(PackedSequence(one.data, *other[1:]))
-
-
 @refused(r"^forward returns a PackedSequence, or one of its fields", is_located=False)
 def packed_returned(self, x, n):
     return self.rnn(self.pack(x, n))
-
-
-@refused(r"^forward returns a PackedSequence, or one of its fields", is_located=False)
-def data_returned(self, x, n):
-    return self.pack(x, n).data
 
 
 WRITTEN = r"^the module writes into the argument of pack_padded_sequence, .* x = x\.clone\(\) before"

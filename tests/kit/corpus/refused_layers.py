@@ -51,7 +51,6 @@ def zeros(x, *sizes):
 GOT = r"`encoder\.rnn` \(LSTM\) got h_0 .*expected \(layers \* directions, batch, "
 refuse("unbatched", lambda self, x: self.rnn(x[0])[0], r"`encoder\.rnn` \(LSTM\) got an input of 2 axes.*unsqueeze")
 refuse("features", lambda self, x: self.rnn(x[..., :2])[0], r"`encoder\.rnn`.*2 features; expected.*3", is_core=True)
-refuse("four axes", lambda self, x: self.rnn(x[None])[0], r"`encoder\.rnn`.*4 axes")
 refuse(
     "state of another size",
     lambda self, x: self.rnn(x, zeros(x, 1, x.size(0), 4))[0],
@@ -76,12 +75,6 @@ refuse(
     r"`encoder\.rnn` \(GRU\) holds torch\.float64; .*module\.float\(\)",
     lambda: nn.GRU(3, 4).double(),
     is_core=True,
-)
-refuse(
-    "bfloat16",
-    lambda self, x: self.rnn(x.bfloat16())[0],
-    r"of `encoder\.rnn` is torch\.bfloat16.*module\.float\(\)",
-    lambda: nn.GRU(3, 4).bfloat16(),
 )
 refuse("input of another dtype", lambda self, x: self.rnn(x.double())[0], r"torch\.float64; its weights")
 refuse(
@@ -123,11 +116,6 @@ def remembers_its_batch(self, x):
     return output
 
 
-def counts(self, x):
-    self.count += 1
-    return self.rnn(x)[0] * self.count
-
-
 def drops_weights(self, x):
     """Weight dropout as AWD-LSTM has it; in evaluation mode it drops nothing."""
     self.rnn.weight_hh_l0.data = F.dropout(self.raw, 0.5, self.training).data
@@ -147,12 +135,6 @@ def no_state():
 
 refuse("a state kept", remembers, r"keeps \['state'\] from one call to the next", members=no_state, is_core=True)
 refuse("a state of a batch", remembers_its_batch, r"keeps \['state'\].*states=\{\"h_n\": \"h_0\"\}", members=no_state)
-refuse(
-    "a buffer written",
-    counts,
-    r"keeps \['count'\].*state_attributes=\['count'\]",
-    members=lambda: {"count": nn.Buffer(torch.zeros(()))},
-)
 refuse(
     "a weight set in the forward",
     drops_weights,
@@ -193,8 +175,6 @@ for name, (compute, said) in {
     ),
     "i0": (lambda y: torch.special.i0(y), r"docs/reference/compatibility\.md"),
     "svd": (lambda y: torch.linalg.svd(y.mT @ y)[1], ONCE),
-    "eigh": (lambda y: torch.linalg.eigh(y.mT @ y)[0], ONCE),
-    "matrix_exp": (lambda y: y @ torch.matrix_exp(y.mT @ y), ONCE),
 }.items():
     refuse(
         f"the operator {name}",

@@ -3,7 +3,6 @@
 import collections
 import functools
 import warnings
-from typing import Any
 
 import torch
 from torch import nn
@@ -76,35 +75,6 @@ def a_step_that_writes_to_its_input(self, x):
     return h, x_t
 
 
-def made_elsewhere():
-    return []
-
-
-@right
-def a_list_of_another_function(self, x):
-    outputs = made_elsewhere()
-    for x_t in reversed(x.unbind(1)):
-        outputs.append(x_t[:, None])
-    return torch.cat(outputs, dim=1)
-
-
-@refused(r"depends on the values")
-def layers_in_a_list(self, x):
-    states = [x.new_zeros(x.size(0), 4) for _ in self.layers]
-    output = x.new_zeros(x.size(0), x.size(1), 4)
-    for t in range(x.size(1) - 1, -1, -1):
-        each = x[:, t, :]
-        for i, cell in enumerate(self.layers):
-            states[i] = cell(each, states[i])
-            if i > 0:
-                states[i] = states[i] * 0.5
-            each = states[i]
-        if each.max() > 0.3:
-            each = each - 0.1
-        output[:, t] = each
-    return output, states[-1]
-
-
 @refused(r"depends on the values", is_core=True)
 def state_until_a_break(self, x):
     h = x.new_zeros(x.size(0), 4)
@@ -172,38 +142,6 @@ def one_tensor_in_a_list(self, x):
     return torch.stack(outputs, 1)
 
 
-@right
-def a_count_of_calls(self, x):
-    calls, h = iter(range(1000)), x[:, 0]
-    for x_t in x.unbind(1):
-        h = h * 0.5 + x_t * next(calls)
-    return h
-
-
-@right(runs=((2, 2), (1, 7), (5, 3), (3, 40)))
-def some_items_of_a_list(self, x):
-    outputs: list[Any] = [None] * x.size(1)
-    for t in range(1, x.size(1)):
-        outputs[t] = x[:, t]
-    return torch.stack(outputs[1:], 1)
-
-
-@right
-def an_item_that_was_set(self, x):
-    steps = list(x.unbind(1))
-    for t in range(1, x.size(1)):
-        steps[t] = steps[t] + steps[t - 1]
-    return torch.stack(steps, 1)
-
-
-@refused(r"do not repeat the computation of fewer steps")
-def all_items_while_they_are_set(self, x):
-    steps = list(x.unbind(1))
-    for t in range(x.size(1)):
-        steps[t] = torch.stack(steps, 1).sum(1)
-    return torch.stack(steps, 1)
-
-
 @refused(r"torch\.vmap")
 def vmap(self, x):
     h = x[:, :1].expand(-1, 2, -1)
@@ -263,10 +201,6 @@ def of_all_steps(name, change=lambda h, _: h, end=lambda h, _: h, **more):
 CONDITION = r"refused_loops\.py:\d+\) has a condition on the axis"
 UNLIKE = r"can be exported if all its steps do the same|returns other values"
 of_all_steps("a length", end=lambda h, x: h * (2 if x.size(1) > 256 else 1), refused=CONDITION)
-of_all_steps(
-    "a condition on a large length", end=lambda h, x: h * (2 if x.shape[1] >= 12_000 else 1), refused=CONDITION
-)
-of_all_steps("the least of sizes", end=lambda h, x: h * min(x.size(1), 40), refused=CONDITION)
 of_all_steps("the last steps", end=lambda h, _: h[:, -20:].sum(1), refused=CONDITION)
 of_all_steps("rows", end=lambda h, x: h * (2 if x.size(0) > 48 else 1), refused=CONDITION)
 unlike = functools.partial(of_all_steps, refused=UNLIKE, is_located=False)
@@ -346,20 +280,6 @@ def steps_of_an_attribute(self, x):
 
 
 @right
-def rows_that_have_ended(self, x):
-    """They go on with the last token, and the number of steps of each is another output."""
-    h = self.encoder(x)[1][0]
-    token, steps = torch.ones(x.size(0), dtype=torch.long), torch.zeros(x.size(0), dtype=torch.long)
-    ids = []
-    while len(ids) < self.most:
-        h = self.cell(self.embedding(token), h)
-        token = torch.where(token == 0, token, self.out(h).argmax(-1))
-        steps = steps + (token != 0)
-        ids.append(token)
-    return torch.stack(ids, 1), steps
-
-
-@right
 def twice_as_many_steps(self, x):
     h, outputs = self.encoder(x)[1][0], []
     for _ in range(2 * x.size(1) + 1):
@@ -375,16 +295,5 @@ def until_all_have_ended(self, x):
         h = torch.tanh(h)
         outputs.append(h)
         if (h.abs() < 0.1).all():
-            break
-    return torch.stack(outputs, 1)
-
-
-@refused(r"depends on the values of a tensor")
-def until_all_have_ended_while(self, x):
-    h, outputs = self.encoder(x)[1][0], []
-    while len(outputs) < 8:
-        h = self.cell(h, h)
-        outputs.append(h)
-        if (h.sum(1) > 0).all():
             break
     return torch.stack(outputs, 1)

@@ -34,25 +34,12 @@ class NormalisedLSTMCell(nn.Module):
         return torch.sigmoid(o) * torch.tanh(c), c
 
 
-class NormalisedCell(nn.Module):
-    """One state, written by hand."""
-
-    def __init__(self, features, hidden):
-        super().__init__()
-        self.hidden_size = hidden
-        self.map, self.norm = nn.Linear(features + hidden, hidden), nn.LayerNorm(hidden)
-
-    def forward(self, x, h):
-        return torch.tanh(self.norm(self.map(torch.cat((x, h), dim=1))))
-
-
 CELLS: dict[str, Any] = {
     "tanh": nn.RNNCell,
     "relu": lambda inputs, hidden: nn.RNNCell(inputs, hidden, nonlinearity="relu"),
     "gru": nn.GRUCell,
     "lstm": nn.LSTMCell,
     "normalised lstm": NormalisedLSTMCell,
-    "normalised": NormalisedCell,
 }
 # Their state is a pair.
 TWO_STATES = (nn.LSTMCell, NormalisedLSTMCell)
@@ -220,37 +207,12 @@ def leaks(_, x):
     return final + seen[0], outputs
 
 
-def leaks_within(_, x):
-    seen = []
-
-    def inner(h, each):  # each (batch,)
-        seen.append(each * 2)
-        return h + each, h
-
-    def outer(h, each):  # each (batch, features)
-        total, _ = scan(inner, h[:, 0], each, dim=1)
-        return h + total[:, None], seen[-1]
-
-    final, outputs = scan(outer, x[:, 0], x, dim=1)
-    return final * 2, outputs * 2
-
-
 def writes_outside(_, x):
     total = torch.zeros(3)
 
     def step(h, each):
         total.view(3).add_(each.sum(0))
         return h + total, h
-
-    return scan(step, x[:, 0], x, dim=1)
-
-
-def counts_calls(_, x):
-    calls = []
-
-    def step(h, each):
-        calls.append(None)
-        return h + each * len(calls), h
 
     return scan(step, x[:, 0], x, dim=1)
 
@@ -273,11 +235,9 @@ REFUSED: dict[str, Any] = {
         r"changes the state from.*1, 3",
     ),
     "leak": (leaks, r"single scan step outside the step"),
-    "leak of a scan within another": (leaks_within, r"single scan step outside the step"),
     "a write": (writes_outside, r"writes to a tensor that it did not create"),
     "a write to the state": (stepping(lambda h, x: (h.mul_(0.5) + x, x)), r"writes to a tensor"),
     "tensors that take turns": (takes_turns, r"all steps are equal"),
-    "a count of calls": (counts_calls, r"all steps are equal"),
     "a branch": (stepping(branches), r"depends on the values"),
 }
 

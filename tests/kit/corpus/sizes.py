@@ -13,8 +13,6 @@ from rnnserve.export import scan
 
 __all__ = ["PLAIN_SIZES", "SIZES"]
 
-# ruff: noqa: PERF401 - the statements of users' modules, as they are
-
 
 class Sized(nn.Module):
     """A function of (batch, sequence, 3), after a scaling that gives the module a parameter, with constants."""
@@ -58,11 +56,9 @@ def pointers(self, x):
 
 
 add("one_hot", lambda _, x: F.one_hot(x.argmax(1), x.size(1)), is_core=True)
-add("linspace", lambda _, x: x * torch.linspace(0, 1, x.size(1))[:, None])
 add("linspace, falling", lambda _, x: x * torch.linspace(2, -1, x.size(1), dtype=x.dtype, device=x.device)[:, None])
 add("log of a size", lambda _, x: x - torch.log(torch.tensor(x.size(1))))
 add("take_along_dim", lambda _, x: torch.take_along_dim(x, x.argmax(1, keepdim=True), dim=1))
-add("take_along_dim of all", lambda _, x: torch.take_along_dim(x, (x > 0).long()))
 add("int and len", counted)
 
 
@@ -75,29 +71,6 @@ add("quotient of a size", lambda _, x: x * (steps(x) * 3 // x.size(1)))
 END = r"divide by a Python number"
 add(
     "quotient of constants", lambda self, x: x * (steps(x) // self.periods), refused=END, is_core=True, is_located=False
-)
-add("fmod", lambda self, x: x * torch.fmod(-steps(x), self.periods[1:2]), refused=END, is_located=False)
-
-
-def shortened(self, x):
-    """Frames of a convolution with a stride, padded as speech models do, with numbers of Python in between."""
-    length = math.ceil(x.size(1) * 2)
-    for _ in range(2):
-        length = max(math.ceil((length - 4) / 3) + 1, 1)
-    for _ in range(2):
-        length = (length - 1) * 3 + 4
-    length = int(math.ceil(length / 2))  # noqa: RUF046 - as it was written for Python 2
-    padded = F.pad(x, (0, 0, 0, int(length) - x.size(1)))
-    parts = padded[:, : math.floor(length / 3)], padded[:, :, :1].repeat(1, 2, 1), self.scale.expand(length * 2, 3)
-    return *parts, padded[:, : x.size(1)] * 2
-
-
-add(
-    "lengths of frames",
-    shortened,
-    bounds=(("sequence", (9, None)),),
-    refused="condition on sizes",
-    is_located=False,
 )
 
 
@@ -125,7 +98,6 @@ def branch(name, phrase, condition, **more):
 
 branch("fewer than 3 steps", r"takes another path at", lambda x: x.size(1) < 3, is_core=True)
 branch("more than 3 steps", r"condition on sizes", lambda x: x.size(1) > 3)
-branch("even or odd", r"condition on sizes", lambda x: x.size(1) % 2)
 branch("one row", r'takes another path at "batch" 1', lambda x: x.size(0) == 1)
 
 
@@ -148,22 +120,14 @@ def after(name, function, **more):
 after("squeeze of one", lambda h: h.mean(1, keepdim=True).squeeze(1))
 after("halves", lambda h: torch.cat([h[:, : h.size(1) // 2].sum(1), h[:, h.size(1) // 2 :].sum(1)], 1))
 after("chunks of features", lambda h: torch.cat([part.amax(1) for part in h.chunk(2, 2)], 1), is_core=True)
-after("flattened", lambda h: h.reshape(h.size(0), -1).sum(1, keepdim=True))
-after("places", lambda h: (h * torch.arange(h.size(1))[None, :, None]).sum(1))
 after("shifted", lambda h: (h[:, 1:] - h[:, :-1]).sum(1))
 after("steps joined to rows", lambda h: h.reshape(h.size(0) * h.size(1), 4))
-after("a part of an axis that varies", lambda h: h[:, -1:])
 after("two sizes that are read", lambda h: h.transpose(0, 1).reshape(h.size(1), h.size(0), 4))
 after("a size of all axes", lambda h: h + h.shape[1] + h.reshape(h.shape[0], -1).shape[1])
 after("chunks of two sizes", lambda h: torch.cat(h.split(3, -1)[::-1], -1))
 after("split", lambda h: torch.cat(h.split([1, 3], -1)[::-1], -1))
-after("chunks of chunks", lambda h: torch.cat([part.chunk(2, -1)[1] for part in h.chunk(2, -1)], -1))
 SPECIAL = {
     "tensor_split(2)": (lambda h: torch.cat([part.amax(1) for part in h.tensor_split(2, dim=1)], 1), "tensor_split"),
-    "tensor_split(3)": (
-        lambda h: torch.stack([part.sum(1) for part in h.tensor_split(3, dim=1)]).sum(0),
-        "tensor_split",
-    ),
     "squeeze()": (lambda h: h.squeeze().sum().reshape(1, 1).expand(h.size(0), 2), "squeeze"),
 }
 for name, (special, operator) in SPECIAL.items():
@@ -189,22 +153,7 @@ def lower(size):
     return torch.tril(torch.ones(size, size)) / size
 
 
-@functools.cache
-def weights(size):
-    kept = []
-    for t in range(size):
-        kept.append(torch.full((4,), 0.5) * (t + 1))
-    return torch.stack(kept)
-
-
-def closed():
-    kept = functools.lru_cache(lambda size: torch.arange(size).float())
-    return lambda y: y * kept(y.size(1))[:, None], kept
-
-
 after("cached by size", lambda h: lower(h.size(1)) @ h, is_core=True)
-after("cached by size, of a loop", lambda h: h * weights(h.size(1)))
-after("cached in a closure", closed()[0])
 
 
 @right
@@ -256,17 +205,6 @@ def heads(self, x):
 
 
 @PLAIN_SIZES.right
-def joined(self, x):
-    rows = run("torch.reshape(x, ({b} * {t}, {c}))", x)
-    return torch.tanh(self.linear(rows)).reshape(x.size(0), -1, 4)
-
-
-@PLAIN_SIZES.right
-def broadcast(self, x):
-    return self.rnn(x)[0] * run("torch.ones(({b}, 1, 4)).expand({b}, {t}, 4)", x)
-
-
-@PLAIN_SIZES.right
 def cut(self, x):
     return torch.cat([run("x[:{b}, :{t}]", self.rnn(x)[0]), run("x.narrow(1, 0, {t})", x)], 2)
 
@@ -290,11 +228,6 @@ def looped(self, x):
 def large(self, x):
     """The captures have one path, and fewer steps another."""
     return self.rnn(x)[0] * (2 if LIBRARY.sizes(x)[1] > 50 else 3)
-
-
-@PLAIN_SIZES.refused(r"returns other values", is_located=False)
-def largest(self, x):
-    return self.rnn(x)[0] * (2 if LIBRARY.sizes(x)[1] > 2000 else 3)
 
 
 @PLAIN_SIZES.refused(r"returns other values", is_located=False)

@@ -6,7 +6,7 @@ Causality (a step reads no later step) isn't enough: attention over all earlier 
 """
 
 import dataclasses
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 
 import onnx
@@ -27,6 +27,7 @@ from rnnserve.export.analysis.values import (
     Track,
     Value,
     join,
+    not_decided,
     plain,
     size_of,
 )
@@ -226,11 +227,21 @@ class _StepWalk(Walk):
         if carries:
             counting = [v for name, v in zip(given, node.inputs, strict=True) if name not in self._carrying[carries]]
             lost = join(value.track(self.key).at({}) for value in counting if value is not None)
+            lost = join([lost, *self._captured(each, node)])
             return [self._carried(name, lost) if name else Value(None) for name in names]
         wide = self._wide.get(given[0]) if given else None
         if wide is not None and each.op_type in (*_WINDOWS, *_ELEMENTWISE) and self._is_within(names[0]):
             return [self._carried(names[0], wide)]
         return [self._last(node, value) for value in super().of_node(each, node, path)]
+
+    def _captured(self, each: ir.Node, node: Node) -> Iterator[Track]:
+        """Yield the tracks of tensors that a loop's body reads from around it. The body may read any of their steps."""
+        bodies = [
+            attribute.as_graph() for attribute in each.attributes.values() if attribute.type == ir.AttributeType.GRAPH
+        ]
+        for value in {value for body in bodies for inner in body.all_nodes() for value in inner.inputs}:
+            track = self.values[value].track(self.key) if value in self.values else Track()
+            yield join([track.at({}), not_decided(node.title)]) if track.places else track
 
     def _carried(self, name: str, lost: Track) -> Value:
         """Return the record of a result of a node whose reads of other steps are all carried."""

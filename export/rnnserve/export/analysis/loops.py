@@ -145,7 +145,9 @@ class ScanLoop:
         for key in self._node.keys:
             track = value.track(key)
             found = track.at({(moved(place[0]), place[1]): reach for place, reach in track.places.items()})
-            if self._place in track.places and not aligned:
+            # A state may count the steps, and then its value at a step depends on how many there are.
+            is_numbered_back = self._carries and key[1] in size_of(self._size).tainted
+            if (self._place in track.places or is_numbered_back) and not aligned:
                 found = join([found.at({}), not_decided(self._node.title)])
             is_numbered = self._place not in track.places and any(key[1] in each.made_of for each in self._size)
             if is_numbered and key[0] is not Property.ROWS:

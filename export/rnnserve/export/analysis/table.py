@@ -74,11 +74,26 @@ def _any_of(*at: int) -> RangeRule:
     return lambda node: union([_first(node, each) for each in at or range(len(node.inputs))])
 
 
+_INTEGER_BITS = {2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 12: 32, 13: 64}
+"""Sizes of integers, by their type of TensorProto."""
+
+
 def _cast(node: Node) -> Range:
     given, to = _first(node), int(node.attribute("to", 0))
     if to == 10 and given.size > 65504.0:
         return Range(-math.inf, math.inf, given.finite)
-    return given if to in (1, 10, 11, 16) else Range(given.low, given.high)
+    if to in (1, 10, 11, 16):
+        return given
+    bits = _INTEGER_BITS.get(to, 0)
+    if not bits or (given.finite and given.size < 2 ** (bits - 1)):
+        return Range(given.low, given.high)
+    return Range(-(2.0 ** (bits - 1)), 2.0**bits)  # numbers that don't fit become any integer
+
+
+def _magnitude(node: Node) -> Range:
+    given = _first(node)
+    is_least = given.low in {-(2.0 ** (bits - 1)) for bits in _INTEGER_BITS.values()}
+    return Range(given.low if is_least else 0.0, given.size, _finite(node))  # the least integer is its own magnitude
 
 
 def _total(node: Node) -> Range:
@@ -230,14 +245,15 @@ def _any_value(_: Node) -> Range:
 
 _TABLE: tuple[tuple[str, DependenceRule, RangeRule], ...] = (
     # Elementwise.
-    ("Identity Dropout", computing.identity, _SAME),
+    ("Identity", computing.identity, _SAME),
+    ("Dropout", computing.identity, lambda node: union([_first(node), Range(0.0, 1.0)])),  # and a mask
     ("Ceil CastLike Floor Round", computing.elementwise, _SAME),
     ("Cast", computing.elementwise, _cast),
     ("Add Sub Sum", computing.elementwise, _total),
     ("Mul", computing.elementwise, _product),
     ("Div Reciprocal", computing.elementwise, _quotient),
     ("Neg", computing.elementwise, lambda node: _times(_first(node), Range(-1.0, -1.0))),
-    ("Abs", computing.elementwise, lambda node: Range(0.0, _first(node).size, _finite(node))),
+    ("Abs", computing.elementwise, _magnitude),
     ("Max Min", computing.elementwise, _extreme),
     ("Mean", computing.elementwise, _any_of()),
     ("Where", computing.elementwise, _any_of(1, 2)),

@@ -25,12 +25,12 @@ from rnnserve.export.description.publication import (
     StateTree,
 )
 from rnnserve.export.errors import WrongArguments
-from rnnserve.export.flat_module import Call, Fixed, FlatModule, Grouped, OfLengths, Omissible, Slot, slots_in
+from rnnserve.export.flat_module import Call, Fixed, FlatModule, OfLengths, Omissible, Slot, slots_in
+from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.tensors import draw_sample, size_limits
-from rnnserve.export.trees import Path, Tree
+from rnnserve.export.trees import Path, Tree, leaves
 from rnnserve.protos.protocol_words import BATCH
 
-_ANY, _ANY_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 _NONE = inspect.Parameter.empty
 
 _LARGEST = 64  # largest size in trial runs, if the description doesn't limit it
@@ -75,8 +75,9 @@ class CallReader:
         kwargs: dict[str, Tree] = {}
         for each in self._parameters:
             argument = self._argument(each.value, each.path, kinds.get(each.name, dict), states)
-            slots = () if each.default is _NONE else tuple(slots_in(argument).values())
-            argument = Omissible(argument, slots, each.default) if slots else argument
+            if each.default is not _NONE and not any(isinstance(leaf, OfLengths) for _, leaf in leaves(argument)):
+                slots = tuple(slots_in(argument).values())
+                argument = Omissible(argument, slots, each.default) if slots else argument
             if each.by_keyword:
                 kwargs[each.name] = argument
             else:
@@ -125,7 +126,10 @@ class CallReader:
             return what
         if isinstance(what, Mapping):
             parts = {str(key): self._argument(each, (*path, str(key)), dict, states) for key, each in what.items()}
-            return Grouped(kind, parts)
+            try:
+                return tuple(parts.values()) if kind is tuple else kind(**parts)
+            except Exception as error:  # the class is the user's own
+                raise WrongArguments(f"{kind.__name__} does not take {', '.join(parts)}: {error}") from error
         name = ".".join(path)
         if name in states:
             return states[name]
@@ -160,16 +164,11 @@ class CallReader:
         A dict that contains dicts is passed as described. For other groups, an annotation decides. Without an
         annotation, the group is passed as a tuple, or as a dict if forward doesn't run with tuples.
         """
-        groups = [
-            each.name
-            for each in self._parameters
-            if isinstance(each.value, Mapping) and not any(isinstance(one, Mapping) for one in each.value.values())
-        ]
-        annotated = _annotations(self._module) if groups else {}
-        kinds: dict[str, Any] = {name: _kind(annotated.get(name)) for name in groups}
-        unknown = [name for name, kind in kinds.items() if kind is None]
-        as_tuples, as_dicts = ({**kinds, **dict.fromkeys(unknown, kind)} for kind in (tuple, dict))
-        return as_dicts if unknown and not self._runs(as_tuples) and self._runs(as_dicts) else as_tuples
+        groups = {each.name: each.value for each in self._parameters if isinstance(each.value, Mapping)}
+        flat = [name for name, group in groups.items() if not any(isinstance(one, Mapping) for one in group.values())]
+        kinds = {name: _kind(self._module, name) for name in flat}
+        as_tuples, as_dicts = ({name: found or kind for name, found in kinds.items()} for kind in (tuple, dict))
+        return as_dicts if None in kinds.values() and not self._runs(as_tuples) and self._runs(as_dicts) else as_tuples
 
     def _runs(self, kinds: Mapping[str, Any]) -> bool:
         """Whether forward runs with tensors that match their descriptions."""
@@ -178,7 +177,7 @@ class CallReader:
         call = self._call({}, kinds)
         drawn = {name: torch.from_numpy(array) for name, array in draw_sample(tensors, limits).items()}
         try:
-            with torch.no_grad():
+            with left_as_they_were(self._module), torch.no_grad():
                 FlatModule(self._module, call).called(dict.fromkeys(call.inputs) | drawn)
         except Exception:  # noqa: BLE001 - whatever the user's module raises
             return False
@@ -219,17 +218,15 @@ def _leaves(described: object, path: Path) -> Iterator[tuple[Path, Any]]:
         yield path, described
 
 
-def _annotations(module: nn.Module) -> dict[str, Any]:
+def _kind(module: nn.Module, parameter: str) -> type | None:
+    """Return the container class that the annotation of a parameter names. None if it names none or several."""
     try:
-        return typing.get_type_hints(module.forward)
-    except Exception:  # noqa: BLE001 - names in strings that don't exist at run time
-        return {name: each.annotation for name, each in inspect.signature(module.forward).parameters.items()}
-
-
-def _kind(annotation: Any) -> type | None:  # noqa: ANN401 - any annotation
-    """Return the container class that an annotation names. None if it names none or several."""
+        annotation = typing.get_type_hints(module.forward)[parameter]
+    except Exception:  # noqa: BLE001 - there is none, or it names what doesn't exist at run time
+        return None
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     kinds: list[type] = []
-    for each in typing.get_args(annotation) if _is_union(annotation) else (annotation,):
+    for each in typing.get_args(annotation) if is_union else (annotation,):
         origin = typing.get_origin(each) or each
         if typing.is_typeddict(origin) or origin is Mapping:
             kinds.append(dict)
@@ -238,20 +235,15 @@ def _kind(annotation: Any) -> type | None:  # noqa: ANN401 - any annotation
     return kinds[0] if len(kinds) == 1 else None
 
 
-def _is_union(annotation: object) -> bool:
-    return isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union
-
-
 def _read_parameters(module: nn.Module, inputs: InputDescriptions, constants: Mapping[str, Any]) -> list[_Parameter]:
     known = inspect.signature(module.forward).parameters
     kinds = {each.kind for each in known.values()}
-    named = {name: each for name, each in known.items() if each.kind not in (_ANY, _ANY_KEYWORD)}
+    named = {name: each for name, each in known.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
     _check_names(module, inputs, constants, list(named), kinds)
     given = {**inputs, **{name: _constant(value) for name, value in constants.items()}}
-    further = [name for name in given if name not in named]
-    by_position = [name for name in further if name in inputs] if _ANY in kinds else []
-    positional = [name for name, each in named.items() if each.kind is not inspect.Parameter.KEYWORD_ONLY]
-    last = max((at for at, name in enumerate(positional) if name in given), default=-1)
+    by_position = [name for name in inputs if name not in named] if inspect.Parameter.VAR_POSITIONAL in kinds else []
+    positional = [name for name, each in named.items() if each.kind is not each.KEYWORD_ONLY]
+    last = max((at for at, name in enumerate(positional) if name in given), default=0)
     last = len(positional) if by_position else last
     found: list[_Parameter] = []
     for name, each in named.items():
@@ -262,8 +254,9 @@ def _read_parameters(module: nn.Module, inputs: InputDescriptions, constants: Ma
                 f'inputs does not describe "{name}", which forward needs: it has no default. If it is the same in '
                 f'every request, give it as a constant: constants={{"{name}": …}}'
             )
-        elif name in positional[: max(last, 0)]:
+        elif name in positional[:last]:
             found.append(_Parameter(name, Fixed(each.default)))
+    further = [name for name in given if name not in named]
     return found + [_Parameter(name, given[name], by_keyword=name not in by_position) for name in further]
 
 
@@ -275,7 +268,7 @@ def _check_names(
     module: nn.Module, inputs: InputDescriptions, constants: Mapping[str, Any], named: Sequence[str], kinds: set[Any]
 ) -> None:
     """Check that forward accepts the names of the described parameters, and that inputs are in its order."""
-    both: list[tuple[str, object]] = [("inputs", inputs), ("constants", constants)]
+    both: list[tuple[str, Any]] = [("inputs", inputs), ("constants", constants)]
     for what, given in both:
         if not isinstance(given, Mapping):
             example = 'Floats("batch", "sequence", ("features", 2))' if what == "inputs" else "1.0"
@@ -283,32 +276,25 @@ def _check_names(
                 f"{what} is a {type(given).__name__}; expected a dict by the names of forward's parameters: "
                 f'{{"input": {example}}}'
             )
+        unknown = next((name for name in given if name not in named), None)
+        takes_more = {inspect.Parameter.VAR_KEYWORD, *([inspect.Parameter.VAR_POSITIONAL] if given is inputs else [])}
+        if unknown is not None and not takes_more & kinds:
+            raise WrongArguments(
+                f'{what} names "{unknown}", which is not a parameter of {type(module).__name__}.forward; it has '
+                f"{', '.join(named) or 'none'}{_several_in_one(given, named)}"
+            )
     twice = [name for name in constants if name in inputs]
     if twice:
         raise WrongArguments(f'"{twice[0]}" is in both inputs and constants; name each parameter in only one of them')
-    further = [name for name in (*inputs, *constants) if name not in named]
-    unknown = further if _ANY not in kinds else [name for name in further if name in constants]
-    if unknown and _ANY_KEYWORD not in kinds:
-        name = next((each for each in unknown if each in constants), unknown[0])
-        where, hint = ("constants", "") if name in constants else ("inputs", _several_in_one(inputs, named))
-        raise WrongArguments(
-            f'{where} names "{name}", which is not a parameter of {type(module).__name__}.forward; it has '
-            f"{', '.join(named) or 'none'}{hint}"
-        )
-    expected = [*named, *(name for name in further if name in inputs)]
+    expected = [*named, *(name for name in inputs if name not in named)]
     if list(inputs) != [name for name in expected if name in inputs]:
         raise WrongArguments(f"inputs has the order {list(inputs)}; expected that of forward: {', '.join(expected)}")
 
 
-def _several_in_one(inputs: InputDescriptions, named: Sequence[str]) -> str:
+def _several_in_one(given: Mapping[str, Any], named: Sequence[str]) -> str:
     """Return a hint about tuple or dict parameters, if more tensors are described than forward has parameters."""
-    further, left = ([name for name in one if name not in other] for one, other in ((inputs, named), (named, inputs)))
-    if left[-1:] == ["hx"]:
-        return '. The states of nn.LSTM are its parameter hx, a tuple: "hx": {"h_0": Floats(…), "c_0": Floats(…)}'
+    further, left = ([name for name in one if name not in other] for one, other in ((given, named), (named, given)))
     if len(further) < 2 or not left:
         return ""
     tensors = ", ".join(f'"{name}": Floats(…)' for name in further[:2])
-    return (
-        f'. If a parameter takes several tensors, as a tuple or a dict, describe it with a dict: "{left[-1]}": '
-        f"{{{tensors}}}"
-    )
+    return f'. A parameter that takes several tensors is described by a dict: "{left[-1]}": {{{tensors}}}'

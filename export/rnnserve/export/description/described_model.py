@@ -59,16 +59,16 @@ def describe_model(publication: Publication) -> DescribedModel:
     """Check a publication's description against its module."""
     check_model_name(publication.name)
     module = _unwrapped(publication.module)
+    given = publication.outputs
+    if isinstance(given, str) or not given or len(set(given)) != len(given):
+        raise WrongArguments(f"outputs is {given!r}; expected a different name for each tensor that forward returns")
     with evaluating(module):
         read = read_call(module, publication)
     flat, described, states = read.module, read.described, read.states
     initial = read_initial_values(described, states.values())
     inputs = [what.tensor(name, is_state=name in states.values()) for name, what in described.items()]
     sizes = check_inputs(inputs, publication.sizes)
-    given = read.outputs
-    if isinstance(given, str) or not given or len(set(given)) != len(given):
-        raise WrongArguments(f"outputs is {given!r}; expected a different name for each tensor that forward returns")
-    both = [name for name in given if name in described]
+    both = [name for name in read.outputs if name in described]
     if both:
         raise WrongArguments(
             f'"{both[0]}" names an input and an output; give the output another name, such as "{both[0]}_n"'
@@ -81,7 +81,7 @@ def describe_model(publication: Publication) -> DescribedModel:
         def compute(arrays: Arrays) -> Arrays:
             return _compute(flat, arrays, allow_non_finite=publication.allow_non_finite)
 
-        outputs = describe_outputs(Trial(compute, inputs, sizes), given)
+        outputs = describe_outputs(Trial(compute, inputs, sizes), read.outputs)
         longest = try_forward(Trial(flat.run, inputs, sizes), outputs)
         defaults = find_defaults(flat, inputs, sizes, initial)
     check_states(states, inputs, outputs)

@@ -1,4 +1,4 @@
-"""Find the tensors of nested states and of states in attributes, by running the module a few times.
+"""Find the tensors of nested states and of states in attributes, by running the module twice.
 
 The runs show the tensors of each state with their row axes, dtypes and initial values, and their place in the results
 of forward. After that, these tensors are ordinary inputs and outputs.
@@ -6,8 +6,7 @@ of forward. After that, these tensors are ordinary inputs and outputs.
 
 import dataclasses
 import functools
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,15 +20,17 @@ from rnnserve.export.errors import WrongArguments
 from rnnserve.export.flat_module import MISSING, FlatModule, Slot, attribute, copied, set_attribute, slots_in
 from rnnserve.export.surroundings import left_as_they_were
 from rnnserve.export.tensors import draw_inputs
-from rnnserve.export.trees import NoTensor, Path, Tree, leaves, mapped, parts_of, shown
+from rnnserve.export.trees import Path, Tree, leaves, mapped, parts_of, shown
 from rnnserve.protos.protocol_words import BATCH
 
 Outputs = Sequence[str] | Mapping[str, InputDescription]
 
 _Shape = tuple[int, ...]
 
-_Begin = Callable[[int], Tree]
-"""Makes the initial state for a number of rows. It returns None if forward makes the state."""
+_ROWS = (
+    " If an attribute holds one row, which forward does not expand, say where rows lie: state_attributes="
+    '{"hidden": Floats(("layers", 1), "batch", ("hidden", 64))}'
+)
 
 _RUNS = ((2, 2), (3, 5))
 """Rows and steps of the two calls, or the nearest that the module takes. A state may differ only in its row axis."""
@@ -48,15 +49,10 @@ class _Run(NamedTuple):
     """One call, with the states before and after it."""
 
     rows: int
-    before: Mapping[str, Tree]  # None for a state that forward made
-    held: Mapping[str, Mapping[Path, Any]]  # the leaves of each state before the call, including unchanged attributes
+    begun: Mapping[str, Tree]  # the initial states that forward was given
+    held: Mapping[str, Tree]  # the same, and the attributes as they were
     after: Mapping[str, Tree]
-    places: Mapping[str, Path]  # paths of the states in the result of forward
-    result: Tree
-
-
-_Found = tuple[dict[str, Tree], dict[str, dict[str, InputDescription]], _Run]
-"""By state: the tree with slots instead of tensors, and the tensors by their names as inputs."""
+    places: Mapping[str, Path]  # paths of the outputs in the result of forward
 
 
 def read_call(module: nn.Module, publication: Publication) -> ReadCall:
@@ -77,7 +73,7 @@ def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputD
         raise WrongArguments(f'state_attributes is "{given}"; expected a list of names: ["{given}"]')
     attributes: dict[str, InputDescription | StateTree] = {}
     attributes |= given if isinstance(given, Mapping) else {path: StateTree() for path in given}
-    for path in attributes:
+    for path, what in attributes.items():
         try:
             held = attribute(module, path)
         except AttributeError as error:
@@ -87,6 +83,10 @@ def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputD
             raise WrongArguments(
                 f'state_attributes names "{path}", which is a {type(held).__name__}; expected a tensor, a buffer, or '
                 "a tree of tensors that forward replaces or writes to"
+            )
+        if isinstance(what, InputDescription) and BATCH not in dict(what.axes):
+            raise WrongArguments(
+                f'state_attributes["{path}"] has no axis "{BATCH}"; a state has a row for each sequence'
             )
         if path in publication.inputs or f"{path}_n" in publication.outputs:
             raise WrongArguments(
@@ -112,214 +112,139 @@ class _StateReader:
         self._said = {**self._trees, **own}
         described = reader.inputs.items()
         self._inputs = [what.tensor(name) for name, what in described if isinstance(what, InputDescription)]
-        self._outputs = _checked_outputs(publication, self._trees)
-        self._finals = {initial: final for final, initial in publication.states.items()}
+        if not self._inputs:
+            raise WrongArguments("inputs describes states only; a model takes one other tensor at least")
+        self._outputs = publication.outputs
+        self._finals = {initial: final for final, initial in publication.states.items() if final in self._outputs}
+        for name in self._trees:
+            if name not in self._finals or isinstance(self._outputs, Mapping):
+                raise WrongArguments(
+                    f'inputs["{name}"] is a StateTree, but states says {dict(publication.states)}; expected the one '
+                    f'output that continues it, {{"{name}_n": "{name}"}}, and a list of names as outputs'
+                )
         self._flat = FlatModule(module, reader.call())
 
     def read(self) -> ReadCall:
         """Find the states, and return the call with a slot for each of their tensors."""
-        trees, found, run = self._find()
+        run, more = self._calls()
+        trees: dict[str, Tree] = {}
+        found: dict[str, dict[str, InputDescription]] = {}
+        for name, tree in self._said.items():
+            trees[name], found[name] = _describe_state(name, tree, run, more)
         described: dict[str, InputDescription] = {}
         for name, what in self._reader.inputs.items():
             described |= {name: what} if isinstance(what, InputDescription) else found[name]
         continued = {final: name for final, name in self._continued.items() if name not in self._trees}
         outputs: dict[str, InputDescription | None] = {}
+        results: list[Path] = []
         for final in self._outputs:
-            name = self._continued.get(final, "")
+            name, place = self._continued.get(final, ""), run.places[final]
             if name in self._trees:
-                pairs = {final + each.removeprefix(name): each for each in found[name]}
-                outputs |= dict.fromkeys(pairs)
-                continued |= pairs
+                for path, tensor in slots_in(trees[name]).items():
+                    output = final + tensor.removeprefix(name)
+                    outputs[output], continued[output] = None, tensor
+                    results.append((*place, *path))
             else:
                 outputs[final] = self._outputs[final] if isinstance(self._outputs, Mapping) else None
-        results = self._results(run, trees, list(outputs)) if self._trees else None
-        for path, what in self._attributes.items():
-            own = _own(path, what, found[path])
+                results.append(place)
+        for held, what in self._attributes.items():
+            own = _own(held, what, found[held])
             described |= own
-            finals = {f"{path}_n{name.removeprefix(path)}": name for name in own}
+            finals = {f"{held}_n{name.removeprefix(held)}": name for name in own}
             outputs |= {final: own[name] for final, name in finals.items()}
             continued |= finals
         call = dataclasses.replace(
             self._reader.call({name: trees[name] for name in self._trees}),
             inputs=tuple(described),
             attributes={path: trees[path] for path in self._attributes},
-            results=results,
+            results=tuple(results) if self._trees else None,
         )
         every = {name: what for name, what in outputs.items() if what is not None}
         names: Outputs = every if isinstance(self._outputs, Mapping) else list(outputs)
         return ReadCall(FlatModule(self._module, call, names), described, names, continued)
 
-    def _find(self) -> _Found:
-        """Run the module with each possible axis of rows in the examples. Exactly one combination must fit."""
-        every: list[_Found] = []
-        failed: Exception | None = None
-        for begin in self._ways():
-            if every and begin.keys() & self._attributes.keys():
-                break  # the module runs with its attributes unchanged
-            try:
-                few, more = (self._run(begin, rows, steps) for rows, steps in _RUNS)
-                trees, found = {}, {}
-                for name, what in self._said.items():
-                    trees[name], found[name] = _describe_state(name, what, few, more)
-            except Exception as error:  # noqa: BLE001 - the user's module may raise anything
-                if failed is None or isinstance(error, WrongArguments):
-                    failed = error
-                continue
-            if all(_axes(found) != _axes(other) for _, other, _ in every):
-                every.append((trees, found, few))
-        if len(every) == 1:
-            return every[0]
-        names = ", ".join(self._said)
-        if every:
+    def _calls(self) -> tuple[_Run, _Run]:
+        """Run the module with few rows and steps, and with more."""
+        try:
+            few, more = (self._run(rows, steps) for rows, steps in _RUNS)
+        except WrongArguments:
+            raise
+        except Exception as error:  # the user's module may raise anything
             raise WrongArguments(
-                f"the example of {names} does not show which axes hold the rows; {len(every)} choices work. Give an "
-                "example with another number of rows, or a function of the number of rows: StateTree(lambda rows: …)"
-            )
-        if isinstance(failed, WrongArguments):
-            raise failed
-        raise WrongArguments(
-            f"forward does not run with the states {names} as described: {type(failed).__name__}: {failed}"
-        ) from failed
+                f"forward does not run with the states {', '.join(self._said)} as described: {type(error).__name__}: "
+                f"{error}.{_ROWS if self._attributes else ''}"
+            ) from error
+        return few, more
 
-    def _ways(self) -> Iterator[dict[str, _Begin]]:
-        """Yield ways to begin all states: first with unchanged attributes, then with repeated rows of their values."""
-        as_they_are = [path for path in self._attributes if self._said[path].example is None]
-        given = {name: what for name, what in self._said.items() if name not in as_they_are}
-        held = ((path, attribute(self._module, path)) for path in as_they_are)
-        rows_of = {path: StateTree(tree) for path, tree in held if _tensors(tree)}
-        for said in (given, given | rows_of) if rows_of else (given,):
-            options = {name: _beginnings(name, what) for name, what in said.items()}
-            for way in itertools.product(*options.values()):
-                yield dict(zip(options, way, strict=True))
+    def _begin(self, rows: int) -> dict[str, Tree]:
+        """Make the initial states for a number of rows, except those that forward makes."""
+        begun = {name: what.example(rows) for name, what in self._said.items() if what.example is not None}
+        for path, what in self._attributes.items():
+            held = attribute(self._module, path)
+            if isinstance(what, InputDescription) and isinstance(held, Tensor) and held.dim() == len(what.axes):
+                at = [axis for axis, _ in what.axes].index(BATCH)
+                row = _first_row(path, held, at) if what.initial is None else held.narrow(at, 0, 1)
+                begun[path] = row.index_select(at, torch.zeros(rows, dtype=torch.int64))
+        return begun
 
-    def _run(self, begin: Mapping[str, _Begin], rows: int, steps: int) -> _Run:
+    def _run(self, rows: int, steps: int) -> _Run:
         """Run the module once, with this many rows and steps or the nearest number that it takes."""
-        if not self._inputs:
-            raise WrongArguments("inputs describes only states; expected at least one other tensor")
         sizes = {
             axis: min(max(rows, low + rows - 2) if axis == BATCH else low + steps, high)
             for axis, (low, high) in check_inputs(self._inputs, self._sizes).items()
         }
         arrays = draw_inputs(self._inputs, np.random.default_rng(0), sizes, bounded_states=True)
-        before = {name: at(sizes[BATCH]) for name, at in begin.items()}
+        begun = self._begin(sizes[BATCH])
         for name in self._trees:
-            if before[name] is None and (name,) not in self._flat.call.optional:
+            if begun.get(name) is None and (name,) not in self._flat.call.optional:
                 raise WrongArguments(
-                    f'forward needs "{name}". Give an example, StateTree(module.init_state(1)), or a function of the '
-                    "number of rows, StateTree(lambda rows: …)"
+                    f'forward needs "{name}": give a function that makes it, StateTree(module.init_state) or '
+                    "StateTree(lambda rows: …)"
                 )
-        for name, tree in before.items():
+        for name, tree in begun.items():
             _check_whole(name, tree)
         given = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        given |= {name: copied(before[name]) for name in self._trees}
+        given |= {name: copied(begun.get(name)) for name in self._trees}
         with left_as_they_were(self._module), torch.no_grad():
             for path in self._attributes:
-                if before.get(path) is not None:
-                    set_attribute(self._module, path, copied(before[path]))
-            held = before | {path: attribute(self._module, path) for path in self._attributes}
-            held = {name: dict(leaves(tree)) for name, tree in held.items()}
+                if begun.get(path) is not None:
+                    set_attribute(self._module, path, copied(begun[path]))
+            held = {**begun, **{path: copied(attribute(self._module, path)) for path in self._attributes}}
             result = self._flat.called(given)
             after = {path: copied(attribute(self._module, path)) for path in self._attributes}
-        places = {name: self._place(name, before[name], result) for name in self._trees}
-        for name, place in places.items():
-            after[name] = functools.reduce(lambda tree, key: (parts_of(tree) or {})[key], place, result)
-        return _Run(sizes[BATCH], before, held, after, places, result)
+        places = self._places(result)
+        after |= {name: _part(result, places[self._finals[name]]) for name in self._trees}
+        return _Run(sizes[BATCH], begun, held, after, places)
 
-    def _place(self, name: str, before: Tree, result: Tree) -> Path:
-        """Find a nested state in the results of a call: at the position of its name, or by its structure."""
-        outputs, output = list(self._outputs), self._finals[name]
-        at_top = list(parts_of(result) or ())
-        fitting = [path for path, part in _parts(result) if before is None or _is_like(before, part)]
-        named = (at_top[outputs.index(output)],) if len(at_top) == len(outputs) else ()
-        if named in fitting and (named or len(outputs) == 1):
-            return named
-        if before is None or len(fitting) != 1:
+    def _places(self, result: Tree) -> dict[str, Path]:
+        """Find the path of each output in the result of forward. With a nested state, each is one part, in order."""
+        parts: list[Path] = [(key,) for key, part in (parts_of(result) or {}).items() if part is not None]
+        if not self._trees or len(self._outputs) == 1:  # the result itself, or its tensors in order
+            parts = [()] * len(self._outputs)
+        places = dict(zip(self._outputs, parts, strict=False))
+        tensors = [final for final in places if self._trees and self._continued.get(final) not in self._trees]
+        if len(parts) != len(self._outputs) or not all(
+            isinstance(_part(result, places[final]), Tensor) for final in tensors
+        ):
             raise WrongArguments(
-                f'"{output}" should continue "{name}", but what forward returns, {shown(result)}, has '
-                f"{0 if before is None else len(fitting)} parts with its structure, {shown(before)}. Return it once "
-                "among the outputs, in their order"
+                f"outputs names {list(self._outputs)}, but forward returns {shown(result)}. With a StateTree among the "
+                "inputs, return one tensor or state for each name, in this order"
             )
-        return fitting[0]
-
-    def _results(self, run: _Run, trees: Mapping[str, Tree], outputs: Sequence[str]) -> tuple[Path, ...]:
-        """Return the path of each output in forward's result. Outputs that aren't states are named in its order."""
-        paths: dict[str, Path] = {}
-        for name, place in run.places.items():
-            for path, tensor in slots_in(trees[name]).items():
-                paths[self._finals[name] + tensor.removeprefix(name)] = (*place, *path)
-        places = run.places.values()
-        others = {
-            path: leaf
-            for path, leaf in leaves(run.result)
-            if leaf is not None and not any(path[: len(place)] == place for place in places)
-        }
-        for leaf in others.values():
-            if not isinstance(leaf, Tensor):
-                raise NoTensor(leaf)
-        names = [name for name in outputs if name not in paths]
-        if len(names) != len(others):
-            raise WrongArguments(
-                f"outputs names {len(names)} tensors in addition to states, {names}, but forward returns "
-                f"{len(others)}, {', '.join('.'.join(path) for path in others)}; expected one name for each, with "
-                "nested tensors in order"
-            )
-        paths |= dict(zip(names, others, strict=True))
-        return tuple(paths[name] for name in outputs)
+        return places
 
 
-def _checked_outputs(publication: Publication, trees: Mapping[str, StateTree]) -> Outputs:
-    outputs = publication.outputs
-    if isinstance(outputs, str) or not all(isinstance(name, str) for name in outputs):
-        raise WrongArguments(f"outputs is {outputs!r}; expected one name for each tensor or state that forward returns")
-    if trees and isinstance(outputs, Mapping):
-        raise WrongArguments(
-            'outputs describes tensors, but with a StateTree among the inputs it must list names: ["y", "h_n"]'
-        )
-    for name in trees:
-        finals = [final for final, initial in publication.states.items() if initial == name]
-        if len(finals) != 1 or finals[0] not in outputs:
-            raise WrongArguments(
-                f'inputs["{name}"] is a StateTree, but states says {dict(publication.states)}; expected the one output '
-                f'that continues it: {{"{name}_n": "{name}"}}'
-            )
-    return outputs
+def _part(tree: Tree, path: Path) -> Tree:
+    return functools.reduce(lambda part, key: (parts_of(part) or {})[key], path, tree)
 
 
 def _check_whole(name: str, tree: Tree) -> None:
     """Refuse an example with missing values, because a request could not send them."""
-    tensors = _tensors(tree)
     for path, leaf in leaves(tree):
-        where = ".".join((name, *path))
-        if leaf is None and tensors:
+        if leaf is None or (isinstance(leaf, Tensor) and not leaf.numel()):
             raise WrongArguments(
-                f'the example of "{name}" has None at "{where}". Give the tensor with which a sequence begins'
+                f'the example of "{".".join((name, *path))}" has no values: give the tensor that a sequence begins '
+                "with, or leave it out and let forward make it"
             )
-        if isinstance(leaf, Tensor) and not leaf.numel():
-            raise WrongArguments(
-                f'"{where}" of shape {list(leaf.shape)} has no values, so it is not a state. Leave it out of the '
-                "example, and let forward create it"
-            )
-
-
-def _tensors(tree: Tree) -> list[Tensor]:
-    return [leaf for _, leaf in leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def _is_like(tree: Tree, result: Tree) -> bool:
-    """Whether a result has tensors at exactly the same paths as a tree, and no other parts."""
-    one, other = ({path: isinstance(leaf, Tensor) for path, leaf in leaves(each)} for each in (tree, result))
-    return one == other
-
-
-def _parts(tree: Tree, path: Path = ()) -> Iterator[tuple[Path, Tree]]:
-    """List a tree and everything in it, with paths."""
-    yield path, tree
-    for key, part in (parts_of(tree) or {}).items():
-        yield from _parts(part, (*path, key))
-
-
-def _axes(found: Mapping[str, Mapping[str, InputDescription]]) -> list[object]:
-    return [(name, what.axes) for tensors in found.values() for name, what in tensors.items()]
 
 
 def _own(
@@ -336,38 +261,7 @@ def _own(
         raise WrongArguments(
             f'state_attributes["{path}"] describes {what.dtype} {said}; forward writes {one.dtype} {written}'
         )
-    return {path: what}
-
-
-def _beginnings(name: str, what: StateTree) -> list[_Begin]:
-    """List the functions that extend an example to any number of rows: one function for each possible row axis."""
-    example = what.example
-    if callable(example) and parts_of(example) is None and not isinstance(example, Tensor):
-        return [example]
-    shapes = [tuple(leaf.shape) for leaf in _tensors(example)]
-    if not shapes:
-        return [lambda _: example]
-    places = [at for at in range(min(map(len, shapes))) if len({shape[at] for shape in shapes}) == 1]
-    if not places:
-        raise WrongArguments(
-            f'the example of "{name}" must have the rows of all tensors at the same axis; the shapes are '
-            f"{', '.join(str(list(shape)) for shape in shapes)}. Keep one row of each tensor per sequence, or give a "
-            "function of the number of rows: StateTree(lambda rows: …)"
-        )
-    return [functools.partial(_with_rows, name, what, at) for at in places]
-
-
-def _with_rows(name: str, what: StateTree, at: int, rows: int) -> Tree:
-    """Make an example with this many rows, along the same axis of all its tensors."""
-
-    def repeated(path: Path, leaf: Any) -> Any:  # noqa: ANN401 - a tensor or a constant
-        if not isinstance(leaf, Tensor):
-            return leaf
-        if what.initial is None:
-            _first_row(".".join((name, *path)), leaf, at)
-        return leaf.index_select(at, torch.zeros(rows, dtype=torch.int64))
-
-    return mapped(what.example, repeated)
+    return {path: what if what.initial is not None else dataclasses.replace(what, initial=one.initial)}
 
 
 def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
@@ -375,22 +269,23 @@ def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
     row = leaf.narrow(rows, 0, 1)
     if not torch.equal(row.expand_as(leaf), leaf):
         raise WrongArguments(
-            f'the example of "{where}" has different values in each row, so it is not an initial state. Give the '
-            "initial state, as init_state does, or StateTree(example, initial=0). Reset a module that has run before"
+            f'"{where}" has other values in each row, so it is no beginning: give one, StateTree(module.init_state), '
+            "and reset a module that has run before"
         )
     return row
 
 
 def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[Tree, dict[str, InputDescription]]:
     """Describe the tensors of a state from two calls. Raises WrongArguments if a part can't be a model's state."""
-    begin = few.before.get(name)
-    first, second = (dict(leaves(run.after[name])) for run in (few, more))
-    for path, leaf in few.held[name].items():
+    begin = few.begun.get(name)
+    held, first, second = (dict(leaves(tree)) for tree in (few.held.get(name), few.after[name], more.after[name]))
+    for path, leaf in held.items():
         is_constant = leaf is not None and leaf is not MISSING and not isinstance(leaf, Tensor)
         if is_constant and path in first and not isinstance(first[path], Tensor) and first[path] != leaf:
             raise WrongArguments(
-                f'"{".".join((name, *path))}" is {leaf!r} before a call and {first[path]!r} after it, but a graph '
-                "takes only tensors. Make it an integer tensor with one number for each row, (batch,)"
+                f'"{".".join((name, *path))}" is {leaf!r} before a call and {first[path]!r} after it: a graph takes '
+                "tensors only, in tuples, lists, dicts and dataclasses. Make a number a tensor of integers, with one "
+                "number for each row, (batch,)"
             )
     described: dict[str, InputDescription] = {}
 
@@ -404,12 +299,11 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
             )
         before, one, other = (tuple(each.shape) for each in (found if begin is None else leaf, found, second[path]))
         rows = _rows_axis(where, before, one, other, (few.rows, more.rows))
-        initial: Any = what.initial
-        if begin is not None and initial is None:
+        initial = None
+        if begin is not None:
             if leaf.dtype != found.dtype:
                 raise WrongArguments(
-                    f'"{where}" is {leaf.dtype} in the example and {found.dtype} after a call. A state must keep its '
-                    "dtype"
+                    f'"{where}" is {leaf.dtype} before a call and {found.dtype} after it; a state keeps its dtype'
                 )
             initial = _first_row(where, leaf, rows).detach().numpy()
         axes = tuple((BATCH, DYNAMIC) if at == rows else (f"axis {at}", size) for at, size in enumerate(one))
@@ -418,6 +312,11 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
         return Slot(where)
 
     tree = mapped(few.after[name] if begin is None else begin, slot)
+    missing = [path for path, leaf in first.items() if isinstance(leaf, Tensor) and path not in slots_in(tree)]
+    if missing:
+        raise WrongArguments(
+            f'"{".".join((name, *missing[0]))}" is a tensor after a call, and none before; a state keeps its structure'
+        )
     if not described:
         raise WrongArguments(
             f'"{name}" holds no tensor after a call, so it is not a state. What does forward write to it?'

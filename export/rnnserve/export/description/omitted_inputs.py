@@ -38,7 +38,6 @@ _CALLS = ((3, 4), (1, 0), (2, 1), (5, 9))
 """Rows, and steps above the module's minimum, of the calls that are compared."""
 
 _MOST_CANDIDATES, _MOST_COMBINATIONS = 64, 512
-_NOT_OF_NUMPY = (torch.bfloat16, torch.complex32, torch.complex64, torch.complex128)
 
 _REASON = (
     "forward's own default depends on other inputs, on the number of rows, or on chance, so a server cannot fill it in"
@@ -74,8 +73,9 @@ def find_defaults(
                 "than with these values. Leave initial= out, and the export finds and records the initial state of "
                 "forward"
             )
-    recorded, required = _of_states(trials, [names for names in states if names not in described])
+    recorded, known = _of_states(trials, [names for names in states if names not in described])
     recorded |= {name: array for name, array in initial.items() if array.any()}
+    required = [names for names in states if names not in (*known, *described)]
     states = [names for names in states if names not in required]
     kept = _flat(states)
     required += [
@@ -95,17 +95,15 @@ def find_defaults(
     return recorded
 
 
-def _of_states(trials: "_Trials", states: Sequence[_Names]) -> tuple[Arrays, list[_Names]]:
-    """Find the defaults of states whose default isn't zeros, and the states that requests must send."""
+def _of_states(trials: "_Trials", states: Sequence[_Names]) -> tuple[Arrays, Sequence[_Names]]:
+    """Find the defaults of states that aren't zeros, and the states with a known default."""
     together = trials.find(_flat(states))
     if together is not None:
-        return together, []
+        return together, states
     found = {names: trials.find(names) for names in states} if len(states) > 1 else {}
-    recorded = {name: array for one in found.values() for name, array in (one or {}).items()}
-    kept = [names for names in states if found.get(names) is not None]
-    if not trials.agree(_flat(kept), recorded):
-        return {}, list(states)
-    return recorded, [names for names in states if names not in kept]
+    known = [names for names, arrays in found.items() if arrays is not None]
+    recorded = {name: array for arrays in found.values() for name, array in (arrays or {}).items()}
+    return (recorded, known) if trials.agree(_flat(known), recorded) else ({}, [])
 
 
 def _flat(groups: Sequence[_Names]) -> _Names:
@@ -177,38 +175,38 @@ class _Trials:
         found: dict[bytes, _Array] | None = None
         for trial in self._trials_without(names):
             used: list[Tensor] = []
-            with OperatorsSeen(functools.partial(_noting, used)):
+
+            def note(_: object, *values: object, used: list[Tensor] = used) -> Callable[[object], None]:
+                used += _copies(values, tensor)
+                return lambda result: used.extend(_copies(result, tensor))
+
+            with OperatorsSeen(note):
                 self._module.run(self._given(trial, names))
-            used += _copies([*self._module.parameters(), *self._module.buffers()])
+            used += _copies([*self._module.parameters(), *self._module.buffers()], tensor)
             these = dict(_rows_in(used, tensor, self._sizes[trial]))
             found = these if found is None else {key: array for key, array in found.items() if key in these}
         zeros = np.zeros(default_shape(tensor), DTYPES[tensor.datatype])
         return [zeros, *itertools.islice((found or {}).values(), _MOST_CANDIDATES)]
 
 
-def _noting(used: list[Tensor], _: object, args: object, kwargs: object) -> Callable[[object], None]:
-    return lambda result: used.extend(_copies([args, kwargs, result]))
-
-
-def _copies(values: Any) -> list[Tensor]:  # noqa: ANN401 - a nesting of tensors and other values
-    """Copy every tensor with a NumPy dtype, since operators may write to it later."""
-    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
-    return [
-        each.detach().clone() for each in tensors if each.layout is torch.strided and each.dtype not in _NOT_OF_NUMPY
-    ]
+def _copies(values: Any, described: manifest_pb2.Tensor) -> list[Tensor]:  # noqa: ANN401 - a nesting of any values
+    """Copy every tensor with an input's dtype, since operators may write to it later."""
+    dtype = torch.from_numpy(np.zeros(0, DTYPES[described.datatype])).dtype
+    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and leaf.dtype == dtype]
+    return [each.detach().clone() for each in tensors if each.layout is torch.strided]
 
 
 def _rows_in(
     tensors: Sequence[Tensor], described: manifest_pb2.Tensor, sizes: Mapping[str, int]
 ) -> Iterator[tuple[bytes, _Array]]:
     """Yield tensors with an input's shape, or the shape of one row, if they are equal for every row and step."""
-    dtype, one = DTYPES[described.datatype], default_shape(described)
+    one = default_shape(described)
     whole = tuple(sizes[axis.name] if axis.size < 0 else axis.size for axis in described.axes)
     first = tuple(slice(0, 1) if axis.size < 0 else slice(None) for axis in described.axes)
     for tensor in tensors:
         for shape in dict.fromkeys((whole, one)):
             if tensor.numel() == math.prod(shape):
                 array = tensor.numpy().reshape(shape)
-                row = np.ascontiguousarray(array[first].astype(dtype))
+                row = np.ascontiguousarray(array[first])
                 if np.array_equal(np.broadcast_to(row, shape), array) and np.isfinite(row).all():
                     yield row.tobytes(), row

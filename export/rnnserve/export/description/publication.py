@@ -7,7 +7,7 @@ a request. The axis named "batch" holds independent rows. Every other dynamic ax
 
 import dataclasses
 import fnmatch
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -273,21 +273,29 @@ def _axis(what: str, number: int, axis: Axis) -> tuple[str, int]:
 class StateTree:
     """A state of nested containers. Use it instead of a description of each tensor in the state.
 
-    The row axes, dtypes and names of the tensors are found by running the module. The example is the state at the
-    beginning of a sequence, such as the result of `init_state(batch)`. Its rows must be equal. They are recorded as the
-    state with which a sequence begins.
+    The row axes, dtypes and names of the tensors are found by running the module.
 
     Attributes:
-        example: A tree of tensors, or a function that takes the number of rows and returns such a tree. If None, the
-            example is the state that forward returns when it is called without a state.
-        initial: A number for all values at the beginning of a sequence, if the example is a later state.
+        example: A function that takes the number of rows and returns the state at the beginning of a sequence:
+            `StateTree(module.init_state)`. Its rows must be equal. They are recorded as the initial state. If None,
+            forward makes the state when it is called without one.
         integers: For integer leaves, the lowest value and one more than the highest value, by path:
             {"position": (0, 512)}. A path may have wildcards: "*.position".
+
+    Raises:
+        WrongArguments: If the example isn't a function.
     """
 
-    example: Any = None
-    initial: float | None = None
+    example: Callable[[int], Any] | None = None
     integers: Mapping[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse tensors, whose row axis isn't known."""
+        if self.example is not None and not callable(self.example):
+            raise WrongArguments(
+                f"StateTree got a {type(self.example).__name__}; give a function that takes the number of rows and "
+                "returns the first state: StateTree(module.init_state), StateTree(lambda rows: …)"
+            )
 
     def bounds(self, path: Sequence[str]) -> tuple[int, int] | None:
         """Return the bounds of an integer leaf, if there are any."""

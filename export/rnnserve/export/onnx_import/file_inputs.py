@@ -6,7 +6,7 @@ Users supply facts that the file lacks (`Roles`). If facts are missing, one erro
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -298,18 +298,60 @@ def _constant(value: ir.Value, text: str) -> npt.NDArray[Any]:
 _ROWS, _STEPS = 3, 8
 """Rows of the trial, and the size of every other dynamic axis, as far as the user's sizes allow."""
 _MOST = 48  # most choices of batch axes to try
+_MOST_OPENINGS = 16  # most ways to make frozen shapes dynamic to try
 _REFUSED = 200  # most characters of onnxruntime's reason in a message
 
 
-def find_batch(inputs: Sequence[FileInput], run: OnnxRunner, roles: Roles) -> dict[str, int]:
-    """Find the position of each input's batch axis. `run` is the file with every possible batch axis made dynamic.
+Opening = Mapping[tuple[int, ...], int]
+"""The position of the batch in shapes that the graph's Reshapes have as constants, such as 1 in (1, 1, 64)."""
 
+
+def openings(model: ir.Model) -> Iterator[Opening]:
+    """List the ways to make a batch of 1 dynamic that the exporter froze in shapes. The first way changes nothing."""
+    yield {}
+    nodes = (node for node in model.graph if node.op_type == "Reshape")
+    frozen = [shape for shape in dict.fromkeys(map(_frozen_shape, nodes)) if shape is not None]
+    places = ([at for at, size in enumerate(shape) if size == 1] for shape in frozen)
+    choices = itertools.product(*places) if frozen else ()
+    yield from (dict(zip(frozen, chosen, strict=True)) for chosen in itertools.islice(choices, _MOST_OPENINGS))
+
+
+def _frozen_shape(node: ir.Node) -> tuple[int, ...] | None:
+    """Return the shape that a Reshape has as a constant. None if its batch can't be one of the sizes."""
+    tensor = _tensor(node, 1)
+    shape = () if tensor is None else tuple(tensor.numpy().ravel().tolist())
+    return shape if 1 in shape and -1 not in shape else None
+
+
+def open_shapes(model: ir.Model, opening: Opening) -> None:
+    """Make the batch in frozen shapes dynamic, in place."""
+    opened: dict[tuple[int, ...], ir.Value] = {}
+    for node in model.graph:
+        shape = _frozen_shape(node) if node.op_type == "Reshape" else None
+        if shape is None or shape not in opening:
+            continue
+        if shape not in opened:
+            name = f"any_batch_{'_'.join(map(str, shape))}"
+            sizes = np.array(shape)
+            sizes[opening[shape]] = -1
+            opened[shape] = ir.Value(name=name, const_value=ir.tensor(sizes, name=name))
+            model.graph.register_initializer(opened[shape])
+        node.replace_input_with(1, opened[shape])
+
+
+def find_batch(
+    inputs: Sequence[FileInput], opened: Iterable[tuple[Opening, OnnxRunner]], roles: Roles
+) -> tuple[Opening, dict[str, int]]:
+    """Find the position of each input's batch axis, and how to make a batch of 1 dynamic that is frozen in shapes.
+
+    `opened` has the file with every possible batch axis made dynamic, for each of several ways to open its shapes.
     Each row of a batch must have the same result as on its own, unless the file or the user names every batch axis. In
     that case rows may depend on each other, and the version is still served.
     """
     is_named = all(each.is_called_batch for each in inputs)
     refused = change = ""
-    for batches in itertools.islice(_choices(inputs), _MOST):
+    choices = ((*each, batches) for each in opened for batches in _choices(inputs))
+    for opening, run, batches in itertools.islice(choices, _MOST):
         described = describe_inputs(inputs, batches, roles.fixed)
         wanted = {**dict.fromkeys(sequence_axes(described), _STEPS), BATCH: _ROWS}
         sizes = {axis: int(np.clip(size, *roles.sizes.get(axis, (1, size)))) for axis, size in wanted.items()}
@@ -321,7 +363,7 @@ def find_batch(inputs: Sequence[FileInput], run: OnnxRunner, roles: Roles) -> di
             continue
         found = _change_by_rows(run, drawn, alone, may_depend=is_named)
         if not found:
-            return batches
+            return opening, batches
         change = change or f"with {sizes[BATCH]} rows, {found}"
     if change:
         raise WrongArguments(f"the file computes one row at a time; {ONE_ROW} ({change})")

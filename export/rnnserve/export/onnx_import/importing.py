@@ -30,12 +30,15 @@ from rnnserve.export.onnx_files import load_proto, read_onnx, save_model
 from rnnserve.export.onnx_import.file_inputs import (
     FROZEN,
     FileInput,
+    Opening,
     Roles,
     ask,
     check_lengths,
     check_names,
     describe_inputs,
     find_batch,
+    open_shapes,
+    openings,
     put_constants,
     read_inputs,
 )
@@ -87,14 +90,15 @@ def import_onnx(
     samples: Sequence[Sample] = (),
     seal: Seal = lambda *_: None,
 ) -> ExportResult:
-    """Publish an ONNX file as a model's next version, marked as imported. The weights must be inside the file.
+    """Publish an ONNX file as a model's next version, marked as imported.
 
+    Weights may be in separate files in the same folder. The version's own file then holds them.
     `roles` supplies the facts about tensors that the file lacks. If samples include outputs, the file must compute
     these outputs, and servers check them before they serve the version. Raises ExportError, ArtifactError or OSError.
     """
     check_model_name(name)
     roles = roles or Roles()
-    model = read_onnx(path, external_data=False)
+    model = read_onnx(path)
     number = max(model.opset_imports.get(domain, 0) for domain in ("", "ai.onnx"))
     if 0 < number < _OLDEST:
         raise WrongArguments(
@@ -145,7 +149,8 @@ def _prepare(model: ir.Model, roles: Roles) -> tuple[_Tensors, list[str]]:
         notes.append(f"onnx: inputs with the value from --constant in every request: {shown}")
     inputs, questions = read_inputs(model, roles)
     ask(questions)
-    batches = find_batch(inputs, OnnxRunner(save_model(_with_open_batch(model, inputs))), roles)
+    opened = ((each, OnnxRunner(save_model(_with_open_batch(model, inputs, each)))) for each in openings(model))
+    opening, batches = find_batch(inputs, opened, roles)
     described = describe_inputs(inputs, batches, roles.fixed)
     check_lengths(described, roles)
     axes = sequence_axes(describe_inputs(inputs, batches, {}))
@@ -153,8 +158,9 @@ def _prepare(model: ir.Model, roles: Roles) -> tuple[_Tensors, list[str]]:
         if name not in axes:
             raise WrongArguments(f'--size names the axis "{name}"; the dynamic axes are {", ".join([BATCH, *axes])}')
     _write_axes(model.graph.inputs, described)
-    if any(each.tensor.axes[batches[each.tensor.name]].size == 1 for each in inputs):
+    if opening or any(each.tensor.axes[batches[each.tensor.name]].size == 1 for each in inputs):
         _forget_shapes(model)
+        open_shapes(model, opening)
         notes.append(
             "onnx: the batch was fixed at 1 and is now dynamic; each row has the same results as in the original file"
         )
@@ -176,13 +182,14 @@ def _drop_inputs_with_values(model: ir.Model) -> Iterator[str]:
         yield f"onnx: inputs with values in the file keep these values; requests cannot set them: {shown}{more}"
 
 
-def _with_open_batch(model: ir.Model, inputs: Sequence[FileInput]) -> ir.Model:
+def _with_open_batch(model: ir.Model, inputs: Sequence[FileInput], opening: Opening) -> ir.Model:
     """Copy the file, make every possible batch axis dynamic, and drop the shapes of intermediate values."""
     opened = model.clone()
     for value, each in zip(opened.graph.inputs, inputs, strict=True):
         shape = value.shape or ()
         value.shape = ir.Shape([None if at in each.candidates else dim for at, dim in enumerate(shape)])
     _forget_shapes(opened)
+    open_shapes(opened, opening)
     return opened
 
 

@@ -114,7 +114,7 @@ LINEAR_ALGEBRA = Family(
                 ("linalg.matrix_power(-2)", lambda x: torch.linalg.matrix_power(x, -2)),
                 ("linalg.solve", lambda x: torch.linalg.solve(x, x)),
                 ("linalg.solve_ex", lambda x: torch.linalg.solve_ex(x, x)),
-                ("cholesky", torch.ops.aten.cholesky),
+                ("cholesky", lambda x: torch.ops.aten.cholesky(x)),  # gone in torch 2.15
                 ("linalg.cholesky", torch.linalg.cholesky),
                 ("linalg.cholesky_ex", torch.linalg.cholesky_ex),
                 ("cholesky_solve", lambda x: torch.cholesky_solve(x, x)),

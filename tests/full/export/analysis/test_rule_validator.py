@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from campaigns.rule_validator import try_operator
-from rnnserve.export.analysis import computing, moving
+from rnnserve.export.analysis import computing, decisions, moving
 from rnnserve.export.analysis.flow import At, flow
+from rnnserve.export.analysis.loops import ScanLoop
 from rnnserve.export.analysis.table import RULES
 from rnnserve.export.analysis.values import Range
 
@@ -42,6 +43,35 @@ PLANTED = {
 }
 
 
+def stacks_as_if_aligned(loop, value, at, *, aligned):
+    """A loop's outputs, as if they always kept the order of the steps."""
+    return _STACKED(loop, value, at, aligned=True)
+
+
+def comes_from_earlier(loop, key, track, held):
+    """A state of a loop that runs backward, as if it ran forward."""
+    return track
+
+
+def reads_nothing_around(walk, each, node):
+    """A loop's body, as if it read no tensors around it."""
+    return ()
+
+
+_STACKED = ScanLoop._stacked
+PLANTED_IN_LOOPS = [
+    (ScanLoop, "_stacked", stacks_as_if_aligned),
+    (ScanLoop, "_from_later", comes_from_earlier),
+    (decisions._StepWalk, "_captured", reads_nothing_around),
+]
+
+
+@pytest.mark.parametrize(("owner", "name", "wrong"), PLANTED_IN_LOOPS)
+def test_validator_finds_planted_wrong_rule_of_loops(owner, name, wrong, monkeypatch):
+    monkeypatch.setattr(owner, name, wrong)
+    assert any(try_operator("Scan", "", range(seed, seed + 20)).wrong for seed in range(0, 400, 20))
+
+
 @pytest.mark.parametrize("operator", PLANTED)
 def test_validator_finds_planted_wrong_rule(operator, monkeypatch):
     monkeypatch.setitem(RULES, operator, PLANTED[operator])
@@ -49,7 +79,8 @@ def test_validator_finds_planted_wrong_rule(operator, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "operator", [*PLANTED, "Conv", "GRU", "Gather", "LayerNormalization", "MatMul", "Reshape", "Where"]
+    "operator",
+    [*PLANTED, "Conv", "GRU", "Gather", "If", "LayerNormalization", "Loop", "MatMul", "Reshape", "Scan", "Where"],
 )
 def test_own_rules_hold_on_drawn_graphs(operator):
     report = try_operator(operator, "", SEEDS)

@@ -71,7 +71,6 @@ def beside_a_position(module, x, h, position):
 
 ROW = {"h": Floats("batch", ("hidden", D))}
 COUNTED = {
-    "a comparison": (after_gru(lambda _, x, y: y * (numbers(x) < FIRST)), H),
     "how many there are": (after_gru(lambda _, x, y: y * (x.size(1) < FIRST)), H),
     "before the layer": (before_gru, H),
     "beside a position": (beside_a_position, H | POSITION),
@@ -167,7 +166,6 @@ def attended(_, seen):
 
 LAST = {"last": Floats("batch", ("window", 2), D)}
 RIGHT = {
-    "nothing more": (after_gru(lambda _, __, y: y), H, {}),
     "a position's embedding": (embedded, H | POSITION, {}),
     "a position that is compared": (first_of_all, POSITION, {}),
     "a position in a loop": (position_in_a_loop, ROW | POSITION, {}),

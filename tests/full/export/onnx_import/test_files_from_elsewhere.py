@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import pytest
 
-from kit.example_models import ALONE, JOINED
-from kit.foreign_files import but_last, chunks, framed, less_fourth, one_row_loop, quantised, strided, unbatched
+from kit.example_models import JOINED
+from kit.foreign_files import but_last, chunks, framed, less_fourth, one_row_loop, strided, unbatched
 from kit.imported_files import axes_of, floats, published
 from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
 from rnnserve.export.onnx_import import Roles, import_onnx
@@ -36,21 +36,6 @@ def test_a_batch_of_one_is_made_dynamic(tmp_path):
     found, file = published(done)({"x": x})["y"], OnnxRunner(path.read_bytes())
     for row in range(3):
         assert np.array_equal(found[row], file({"x": x[[row]]})["y"][0])
-
-
-def test_int8_of_one_scale_for_all_rows_is_served_alone(tmp_path):
-    path = quantised(tmp_path, (None, None, 2))
-    with pytest.raises(WrongArguments, match="differs from the results of each row alone"):
-        import_onnx(path, "m", tmp_path / "repository")
-    done = import_onnx(path, "m", tmp_path / "repository", Roles(axes={("x", 0): "batch"}))
-    assert axes_of(done.manifest.inputs)["x"][0] == "batch"
-    assert done.manifest.batching.mode == ALONE
-    assert "int8 by the largest value in the batch" in done.manifest.batching.reasons[0]
-    assert "module" not in " ".join(done.manifest.batching.reasons)
-    assert done.manifest.parts.reason
-    x = floats(1, 6, 2)
-    found, file = published(done)({"x": x})["y"], OnnxRunner(path.read_bytes())
-    assert found.tobytes() == file({"x": x})["y"].tobytes()
 
 
 @pytest.mark.parametrize("axes", [(None, None, 2), (-1, -1, 2), ("unk__1", "unk__2", 2)])

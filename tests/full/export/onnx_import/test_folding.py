@@ -6,6 +6,7 @@ import onnxruntime
 from kit.foreign_files import INT64, save, value
 from kit.one_step_files import WEIGHTS, cell, decoder, imported, predicted, stepped
 from rnnserve.client import Client
+from rnnserve.protos import manifest_pb2
 from rnnserve.server.settings import Settings
 from rnnserve.server.testing import serve
 
@@ -21,6 +22,28 @@ def test_overlapping_windows_are_joined_in_the_model(tmp_path):
     assert np.array_equal(answer["y"], y)
     assert np.array_equal(answer["h_n"], h_n[0])
     assert np.array_equal(answer["x_overlap_n"], sound[-2:])
+
+
+def test_a_policy_whose_batch_of_1_is_frozen_in_shapes_is_folded(tmp_path):
+    """As torch.onnx.export(dynamo=True) writes a step of nn.RNN, and RSL-RL its policies."""
+    nodes = """
+        steps = Unsqueeze (obs, first)  all, h_out = RNN <hidden_size = 3> (steps, w_0, r_0, , , h_in)
+        rows = Transpose <perm = [0, 2, 1, 3]> (all)  both = Reshape (rows, shape)  h_n = Squeeze (both, first)
+        actions = MatMul (h_n, out)
+    """
+    weights = {"w_0": WEIGHTS["w"].T[None], "r_0": WEIGHTS["r"][None], "out": WEIGHTS["out"]}
+    given = [value("obs", (1, 4)), value("h_in", (1, 1, 3))]
+    made = [value("actions", (1, 2)), value("h_out", (1, 1, 3))]
+    path = save(tmp_path, nodes, given, made, weights | {"first": [0], "shape": [1, 1, 3]})
+    done = imported(path, tmp_path, fold="steps")
+    assert [axis.name for axis in done.manifest.inputs[0].axes] == ["batch", "steps", "axis 1"]
+    assert done.manifest.batching.mode == manifest_pb2.BATCHING_PADDED
+    rows = [np.random.default_rng(count).standard_normal((count, 4)).astype(np.float32) for count in (2, 5, 1)]
+    steps = [[{"obs": step[None]} for step in row] for row in rows]
+    expected = stepped(path, steps, h_in=np.zeros((1, 1, 3), np.float32))
+    for answer, (actions, h_out) in zip(predicted(tmp_path / "repository", rows), expected, strict=True):
+        assert np.allclose(answer["actions"], actions, rtol=1e-5, atol=1e-6)  # kernels for one row round differently
+        assert np.allclose(answer["h_out"], h_out[:, 0], rtol=1e-5, atol=1e-6)
 
 
 def test_an_axis_of_one_step_stays_beside_the_steps(tmp_path):

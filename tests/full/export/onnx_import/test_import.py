@@ -12,7 +12,7 @@ from kit.signed_versions import make_key
 from rnnserve.cli import main
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_import import Roles, import_onnx
-from rnnserve.export.onnx_import.samples import Sample, read_samples
+from rnnserve.export.onnx_import.samples import read_samples
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.signing.signed_version import read_signed_in_place
@@ -83,20 +83,6 @@ def test_integers_as_the_user_says(tmp_path, capsys):
     ]
 
 
-@pytest.mark.parametrize(
-    ("outputs", "message"),
-    [
-        ({"z": np.zeros((2, 2), np.float32)}, 'sample 0 has "output:z"; the outputs are y'),
-        ({"y": np.zeros((2, 3), np.float32)}, 'sample 0: "output:y" has shape [2, 3]; the file returns [2, 2]'),
-    ],
-)
-def test_expected_outputs_that_do_not_fit(outputs, message, tmp_path):
-    sample = Sample({"x": np.ones((2, 2), np.float32)}, outputs)
-    with pytest.raises(WrongArguments) as raised:
-        import_onnx(one_node(tmp_path, "Tanh"), "one", tmp_path / "repository", samples=[sample])
-    assert str(raised.value) == message
-
-
 def test_axes_are_renamed(tmp_path, capsys):
     words = ["import", str(with_lengths(tmp_path, axes=("n", "t"))), "--name", "by_hand"]
     words += ["--repository", str(tmp_path / "repository"), "--axis", "x.0=batch", "--axis", "len.0=batch"]
@@ -111,8 +97,10 @@ def test_axes_are_renamed(tmp_path, capsys):
     assert said[-1] == "`rnnserve serve --allow-unproven` serves it"
 
 
-def test_external_data_is_refused(tmp_path, capsys):
+def test_weights_in_a_second_file_move_into_the_version(tmp_path):
+    """As torch.onnx.export(dynamo=True) writes them."""
     path = mean(tmp_path)
+    weights = [onnx.numpy_helper.to_array(each) for each in onnx.load(path).graph.initializer]
     onnx.save_model(
         onnx.load(path),
         path,
@@ -121,10 +109,12 @@ def test_external_data_is_refused(tmp_path, capsys):
         size_threshold=0,
         convert_attribute=False,
     )
-    assert main(["import", str(path), "--name", "mean", "--repository", str(tmp_path / "repository")]) == 1
-    said = capsys.readouterr().err
-    assert "keeps weights outside the file, in weights.bin" in said
-    assert "save_as_external_data=False" in said
+    done = import_onnx(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
+    served = onnx.load(done.published.folder / "model.onnx").graph.initializer
+    assert all(map(np.array_equal, weights, map(onnx.numpy_helper.to_array, served)))
+    (path.parent / "weights.bin").unlink()
+    with pytest.raises(WrongArguments, match=r"weights\.bin"):
+        import_onnx(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
 
 
 def test_a_frozen_batch_is_told(tmp_path):

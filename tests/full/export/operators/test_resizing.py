@@ -26,6 +26,11 @@ _MODES = {
 }
 
 
+_PROBE = F.interpolate(torch.arange(33.0)[None, None], scale_factor=0.7, mode="linear")[0, 0, 22].item()
+_ROUNDS_ONCE = np.float32(_PROBE) == np.float32(np.float64(np.float32(1 / 0.7)) * 22.5 - 0.5)
+"""Whether eager computes places by fused operations, as torch 2.13 for CPUs and the export do, or as 2.15 from PyPI."""
+
+
 class _Interpolation(nn.Module):
     """All ways of one mode, of x (batch, sequence); `plane` as images of two equal rows and channels."""
 
@@ -76,4 +81,6 @@ def test_every_length_takes_the_steps_of_eager(mode, plane, dtype):
             if "nearest" in mode:
                 np.testing.assert_array_equal(served, expected, f"{length} steps, {way}")
             else:
-                np.testing.assert_allclose(served, expected, rtol=1e-6, atol=1e-5, err_msg=f"{length} steps, {way}")
+                is_exact = _ROUNDS_ONCE or dtype == torch.float64
+                atol = 1e-5 if is_exact else 10 * float(np.spacing(np.float32(length)))  # slope times rounding
+                np.testing.assert_allclose(served, expected, rtol=1e-6, atol=atol, err_msg=f"{length} steps, {way}")

@@ -7,28 +7,14 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kit.own_modules import own_module
-from rnnserve.export import Floats, Integers, Lengths, Publication, publish
-from rnnserve.export.analysis import Verdict
+from rnnserve.export import Floats, Lengths, Publication, publish
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.model_onnx import to_onnx
-from rnnserve.export.parity.batching_safety import find_batching, walk_graph
+from rnnserve.export.parity.batching_safety import find_batching
 from rnnserve.export.parity.tolerances import limits_for
 from rnnserve.export.parity.verification import reference_of
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, MODEL, describe_file, dump_manifest, read_version
-
-
-class Reversed(nn.Module):
-    """Flips the padded sequence, so that the padding comes first."""
-
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(2, 5, batch_first=True)
-
-    def forward(self, x, lengths):
-        before = torch.arange(x.size(1)) < lengths[:, None]
-        return self.gru(x.flip(1))[0].flip(1) * before[..., None]
 
 
 class Subsampled(nn.Module):
@@ -59,41 +45,10 @@ def batching(kind):
     return find_batching(model, reference_of(model), limits_for("cpu"), 0)
 
 
-def test_step_at_which_the_padding_counts_is_named():
-    found = batching(Reversed)
-    assert found.mode == manifest_pb2.BATCHING_JOINED
-    values, amount = found.reasons
-    assert "when the values after its length change" in values
-    assert " at sequence " in values
-    assert " when up to 9 steps of padding are added" in amount
-
-
 def test_output_of_fewer_steps_must_be_zero_after_them():
     assert batching(MaskedSubsampled).mode == manifest_pb2.BATCHING_PADDED
     (reason,) = batching(Subsampled).reasons
     assert reason.endswith("An output with fewer steps than its input must be zero after them")
-
-
-class RareToken(nn.Module):
-    """One token of 20,000 mixes rows."""
-
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Embedding(20_000, 4)
-        self.gru = nn.GRU(4, 5, batch_first=True)
-
-    def forward(self, tokens):
-        return self.gru(self.embedding(tokens))[1][0] + (tokens == 13337).any()
-
-
-def test_rare_token_that_mixes_rows_is_found_in_the_graph():
-    inputs = {"tokens": Integers("batch", "sequence", high=20_000)}
-    model = describe_model(Publication(own_module(RareToken).eval(), "rare", inputs, ["y"]))
-    graph = walk_graph(onnx.load_model_from_string(to_onnx(model)), model.inputs, model.outputs)
-    assert graph.rows.verdict is Verdict.REFUTED
-    (reason,) = graph.rows.reasons
-    assert reason.startswith('"y": Reduce')
-    assert reason.endswith(" the rows of the batch")
 
 
 def test_verify_decides_the_claims_of_a_manifest_again(tmp_path):

@@ -6,7 +6,6 @@ import functools
 import numpy as np
 import onnx
 import pytest
-import torch
 from onnx import helper, numpy_helper
 
 from kit.own_modules import PUBLICATIONS, own_module
@@ -35,14 +34,6 @@ def add_constants(model, **values):
         model.graph.initializer.append(numpy_helper.from_array(np.array([value]), name))
 
 
-def ignore_lengths_of(op_type):
-    def plant(model):
-        for node in operators(model, op_type):
-            node.input[4] = ""
-
-    return plant
-
-
 def freeze_length(model):
     """A slice as long as the sample: right for that length and shorter ones."""
     (node,) = operators(model, "LSTM")
@@ -68,8 +59,6 @@ def reverse_batch(model):
 @pytest.mark.parametrize(
     ("name", "plant", "said", "unsaid"),
     [
-        ("tagger", ignore_lengths_of("LSTM"), ['onnx, random: "scores" at sequence 128'], "onnx, step"),
-        ("alarm", ignore_lengths_of("GRU"), ['onnx, zeros after lengths: "output" at ['], "onnx, step"),
         ("forecaster", freeze_length, ['onnx, shapes: "y" of random of batch'], "onnx, step"),
         ("alarm", replace_and_by_or, ['onnx, random, integers: "high" at ['], "shapes"),
         ("step", reverse_batch, ['onnx, step: "action"'], "shapes"),
@@ -84,13 +73,3 @@ def test_planted_fault_is_caught_and_named(name, plant, said, unsaid):
         verify_parity(model, None, changed.SerializeToString(), progress=False, reference=reference)
     assert [part for part in said if part not in str(raised.value)] == []
     assert unsaid not in str(raised.value)
-
-
-def test_model_of_other_weights_is_caught():
-    kind, describe = PUBLICATIONS["mean"]
-    module = own_module(kind)
-    with torch.no_grad():
-        module.head.bias += 1e-3
-    model, _, reference = exported("mean")
-    with pytest.raises(ParityError, match='onnx, step: "y"'):
-        verify_parity(model, None, to_onnx(describe_model(describe(module))), progress=False, reference=reference)

@@ -5,7 +5,6 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 from kit.corpus import checking
 from kit.corpus.longest_rows import LONGEST_ROWS
@@ -60,17 +59,6 @@ class OfIds(nn.Module):
         return self.gru(self.embedding(ids[:, :steps]))[0] * mask[:, :steps].unsqueeze(-1)
 
 
-class OfPair(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(3, 4, batch_first=True)
-
-    def forward(self, pair):
-        x, lengths = pair
-        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        return self.gru(packed)[1][0]
-
-
 class Optional(nn.Module):
     """The lengths, and the tensor with the number of steps, may be left out."""
 
@@ -107,12 +95,6 @@ def test_lengths_that_a_module_makes_of_padded_ids(tmp_path):
         several,
         lambda ids, lengths: module(ids.masked_fill(torch.arange(ids.size(1)) >= lengths[:, None], 0)),
     )
-
-
-def test_lengths_that_are_part_of_an_argument(tmp_path):
-    module = OfPair().eval()
-    file = exported(module, {"pair": {"x": X, "lengths": Lengths()}}, tmp_path)
-    agrees(file, calls(), lambda x, lengths: module((x, lengths)))
 
 
 def test_arguments_that_are_left_out_have_no_steps():

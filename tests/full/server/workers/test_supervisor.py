@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from kit.supervised import BEATS, READY, WORKER, is_there
+from kit.supervised import WORKER, is_there
 from kit.waiting import PATIENCE, until
 from rnnserve.server.workers import supervisor as supervision
 from rnnserve.server.workers.supervisor import Worker
@@ -53,16 +53,6 @@ def test_signal_before_they_are_ready_ends_them(running):
     loading.end(signal.SIGTERM)
     assert loading.status == 0
     assert not loading.ready.is_set()
-
-
-def test_signal_for_the_stacks_is_passed_on(running, tmp_path):
-    shows = f"signal.signal(signal.SIGUSR1, lambda *_: open({str(tmp_path)!r} + f'/{{os.getpid()}}', 'x'))\n"
-    two = running(shows + READY + BEATS, 2)
-    assert two.ready.wait(PATIENCE)
-    pids = two.pids()
-    two.signals.send(signal.SIGUSR1)
-    until(lambda: {int(path.name) for path in tmp_path.iterdir()} == set(pids))
-    two.end(signal.SIGTERM)
 
 
 def test_another_hang_up_begins_anew_with_what_the_repository_holds_by_then(running):
