@@ -59,7 +59,7 @@ def test_kept_process_is_started_again_until_it_is_to_end():
     kept = KeptProcess("kept", start, lambda ended, wait: reports.append((ended, wait)))
     kept.start()
     until(lambda: len(started) == 3)
-    assert reports == [("ended with exit status 7", 0.05), ("cannot be started: No such file or directory", 0.1)]
+    assert reports == [("ended with exit status 7", 0.05), ("cannot start: No such file or directory", 0.1)]
     kept.end()
     assert kept.wait(PATIENCE)
     assert started[-1].status() == -signal.SIGTERM

@@ -124,7 +124,7 @@ def test_body_as_kserves_client_makes_it_is_answered(web_server):
     assert said["id"]
     status, said = post(url, {"inputs": [asked | {"shape": [1, 4, 2], "data": [1, 2, 3, 4, 5, 6]}]})
     assert status == 400
-    assert "data has 6 elements, but shape [1, 4, 2] has 8" in said["error"]
+    assert "data has 6 elements, but shape [1, 4, 2] needs 8" in said["error"]
 
 
 def test_states_are_kept_by_connection_or_carried_by_the_client(web_server, client, expected):

@@ -96,7 +96,7 @@ def left_in_the_second_step(self, x):
     return h
 
 
-@refused("ends a loop.*number of steps of each row", is_core=True)
+@refused("ends a loop.*number of valid steps of each row", is_core=True)
 def outputs_until_a_break(self, x):
     h, outputs = x.new_zeros(x.size(0), 4), []
     for t in range(x.size(1)):
@@ -288,7 +288,7 @@ def twice_as_many_steps(self, x):
     return torch.stack(outputs, 1)
 
 
-@refused(r"'if .*ends a loop.*number of steps of each row", is_core=True)
+@refused(r"'if .*ends a loop.*number of valid steps of each row", is_core=True)
 def until_all_have_ended(self, x):
     h, outputs = self.encoder(x)[1][0], []
     for _ in range(5):

@@ -142,7 +142,7 @@ def test_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, mon
             return signed
 
         monkeypatch.setattr(SignatureGate, "check", swap)
-        with pytest.raises(LoadFailed, match=r"version 2: manifest.json: |golden.npz: has changed since publication"):
+        with pytest.raises(LoadFailed, match=r"version 2: manifest.json: |golden.npz: has changed since it was signed"):
             running.server.live.load("good")
         assert serving_versions(running.server) == [1]
 
@@ -203,7 +203,7 @@ def test_version_under_another_number_or_name_stays_out(repository, key):
         with pytest.raises(LoadFailed, match=said.format("other", 1)):
             running.server.live.load("other")
     only: dict[str, Any] = {"require_signature": (key.public,), "model_name": "other"}
-    with pytest.raises(StartError, match=r'release.json: is of "good"'), served(repository / "good", **only):
+    with pytest.raises(StartError, match=r'release.json: belongs to "good"'), served(repository / "good", **only):
         pass
     with served(repository / "good", **only | {"model_name": "good"}) as running:
         assert serving_versions(running.server) == [1]

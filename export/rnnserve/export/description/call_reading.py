@@ -294,6 +294,8 @@ def _check_names(
 def _several_in_one(given: Mapping[str, Any], named: Sequence[str]) -> str:
     """Return a hint about tuple or dict parameters, if more tensors are described than forward has parameters."""
     further, left = ([name for name in one if name not in other] for one, other in ((given, named), (named, given)))
+    if left[-1:] == ["hx"]:
+        return '. The states of nn.LSTM are its parameter hx, a tuple: "hx": {"h_0": Floats(…), "c_0": Floats(…)}'
     if len(further) < 2 or not left:
         return ""
     tensors = ", ".join(f'"{name}": Floats(…)' for name in further[:2])
