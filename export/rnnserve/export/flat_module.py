@@ -329,13 +329,17 @@ def _with_forward(module: nn.Module) -> nn.Module:
     return _WithLayer(module) if forward in (nn.RNN.forward, nn.GRU.forward) else module
 
 
-class _WithLayer(nn.Module):
-    """Wraps nn.RNN or nn.GRU for scripting. TorchScript reads the types that forward declares."""
+class _Layer(nn.Module):
+    """Wraps a recurrent layer of PyTorch for scripting. TorchScript reads the types that forward declares."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
         self.training = layer.training
+
+
+class _WithLayer(_Layer):
+    """Wraps nn.RNN or nn.GRU."""
 
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Run the layer."""
@@ -343,12 +347,10 @@ class _WithLayer(nn.Module):
         return result
 
 
-class _WithLSTM(_WithLayer):
+class _WithLSTM(_Layer):
     """Wraps nn.LSTM, which has two states."""
 
-    def forward(  # type: ignore[override]  # TorchScript knows nothing of base classes
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Run the layer."""
         result: tuple[Tensor, tuple[Tensor, Tensor]] = self.layer(input, hx)
         return result

@@ -126,7 +126,7 @@ DELICATE: dict[str, Delicate] = {
     "log of silence": _front(lambda x: torch.log(x.abs() + 1e-10), nn.GRU),
     "a constant row": _front(lambda x: (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-9), nn.LSTM),
     "a clamp of its own input": _front(lambda x: x.clamp_(-1, 1), nn.GRU, apart=True),
-    "log of a negative number": _front(torch.log, nn.GRU, refused=r"not finite.* come from log .*clamp"),
+    "log of a negative number": _front(torch.log, nn.GRU, refused=r"not finite.*first appear in log .*clamp"),
     "one over zero": _front(lambda x: 1 / x, nn.LSTM, apart=True),
     "zero over zero": _front(lambda x: x / x.abs().amax(-1, keepdim=True), nn.GRU, apart=True),
     "a running score": _front(running_score, nn.GRU),
@@ -153,6 +153,6 @@ DELICATE: dict[str, Delicate] = {
     ),
     "attention to loud steps": _front(lambda x: x + attended(x, x[..., 0].abs() > 5), nn.GRU, apart=True),
     "a mean without padding": _ids(lambda: PaddedMean(1)),
-    "a mean of padding": _ids(lambda: PaddedMean(0), refused=r"come from div .*divisor.*Integers\("),
+    "a mean of padding": _ids(lambda: PaddedMean(0), refused=r"first appear in div .*divisor.*Integers\("),
     "ties": _x(Largest, ["values", "places"], refused=r"topk.*stable=True"),
 }

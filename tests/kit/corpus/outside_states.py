@@ -232,7 +232,7 @@ def dropping():
 HELD_OBJECTS.add(
     "dropout that eval does not reach",
     dropping,
-    refused=r"on `held\.cell`, `held\.drop`, which .eval() on the module does",
+    refused=r"on `held\.cell`, `held\.drop`, which .eval\(\) on the module does not reach",
     is_located=False,
 )
 
