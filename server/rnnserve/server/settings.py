@@ -48,7 +48,6 @@ def _option(
     read: Callable[[str], object] = str,
     **more: Any,  # noqa: ANN401 - the fields of `Option`
 ) -> Any:  # noqa: ANN401 - of the field's type
-    """Create a field for an option."""
     made = Option(group, help, read, **{"metavar": _METAVARS.get(read)} | more)
     return dataclasses.field(default=default, metadata={"option": made})
 

@@ -201,7 +201,6 @@ class StepRun:
             self._answer(over, ended)
 
     def _abandon(self, error: Exception) -> None:
-        """Refuse all requests in flight."""
         in_hand, self._in_hand = self._in_hand, []
         self._waiting.clear()
         self._rows = []

@@ -302,7 +302,6 @@ def _instead(name: str, word: str, known: Iterable[str]) -> str:
 
 
 def _toml(value: object) -> str:
-    """Write a value in TOML."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):

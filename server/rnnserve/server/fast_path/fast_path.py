@@ -300,7 +300,6 @@ class FastPath:
             begin(event)
 
     def _begin_stream(self, event: Any) -> None:  # noqa: ANN401 - grpcio's type
-        """Begin a client's stream, or refuse it."""
         metadata, deadline = event.invocation_metadata, from_wall_clock(event.call_details.deadline)
         connection, grant = event.call.peer().decode(), None
         try:

@@ -238,7 +238,6 @@ class SealedStates:
         return response
 
     def _states(self, sealed: _Sealed, signature: Signature) -> dict[str, Array]:
-        """Return the initial states by name."""
         states: dict[str, Array] = {}
         at = 0
         for name in signature.states:

@@ -334,7 +334,6 @@ class Loader:
         self._let_serve(candidate, model)
 
     def _let_serve(self, candidate: _Candidate, model: Model) -> None:
-        """Let a verified version replace an older one."""
         draft, version = candidate.model, candidate.version
         served = ServedVersion(model, draft.config, draft.signature(version))
         draft.entry = draft.entry.with_version(version, Status(READY), served)

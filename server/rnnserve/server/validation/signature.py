@@ -133,7 +133,6 @@ class TensorSpec:
         return tuple((at, name) for at, (name, size) in axes if size < 0 and name != BATCH)
 
     def _size(self, name: str, sizes: Mapping[str, int]) -> int:
-        """The size of a dynamic axis."""
         derived = self.derived.get(name)
         return sizes[name] if derived is None else derived.size(sizes[derived.of])
 

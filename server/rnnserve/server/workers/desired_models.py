@@ -104,7 +104,6 @@ class DesiredModels:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Lock out other writers."""
         lock = os.open(self._path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)

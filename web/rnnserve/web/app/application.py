@@ -141,7 +141,6 @@ class Application:
         return found
 
     async def _stream(self, exchange: Exchange, receive: Receive, send: Send) -> None:
-        """Serve a WebSocket stream until it ends."""
         await receive()  # websocket.connect
         is_own = is_own_origin(exchange.headers, self._limits.origins)
         stream = open_stream(exchange, receive, send)

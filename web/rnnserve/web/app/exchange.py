@@ -157,7 +157,6 @@ class Exchange:
         return body
 
     async def _received(self, most: int) -> bytes:
-        """Receive a body of at most `most` bytes."""
         self.wait_for_client("reading")
         whole = bytearray()
         while True:

@@ -227,7 +227,6 @@ def _read_inputs(parsed: Mapping[str, Any], binary: memoryview, request: pb.Mode
 
 
 def _json_data(tensor: Mapping[str, Any], name: str, datatype: str, shape: list[int], where: str) -> bytes:
-    """Return the bytes of a JSON input."""
     if "data" not in tensor:
         raise bad_request(
             f"{where}data is missing; expected the elements of {quoted(name)}, in row-major order, flat or nested"

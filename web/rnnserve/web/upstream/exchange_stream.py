@@ -85,7 +85,6 @@ class ExchangeStream:
             await asyncio.wait([self._running])
 
     async def _run(self) -> None:
-        """Open a stream and use it until it ends."""
         try:
             stream, is_taken = self._open(), asyncio.Event()
         except grpc.aio.UsageError as error:  # the channel was closed after the request arrived
