@@ -3,7 +3,10 @@
 `drawn.json` holds a sample of mutants over all areas, drawn with a fixed seed. Judge it before and after a change of
 the tests, with `--out`, to see what the change lost; draw it anew when too many of its lines are gone.
 
-What was found on the sample of issue 37: the suite before it noticed 28 of the 53 mutants that were tried, and the one
-after it the same 28, all of them in the core. Of all 150, the suite after it noticed 126, 3 of them in `tests/full`
-alone, and missed 24.
+On the first sample, when the tests were divided into two suites: the tests before that noticed 28 of the 53 mutants
+that were tried, and the tests after it the same 28, all of them in the core. Of all 150, they noticed 126, 3 of them in
+`tests/full` alone, and missed 24.
+
+On today's sample, the core alone, on a busy machine: of 116 mutants that were tried, the core noticed 82 and missed 17.
+4 lie in lines that only `tests/full` runs, 3 in lines that are gone, and the tests of 10 took too long.
 """
