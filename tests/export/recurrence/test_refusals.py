@@ -1,7 +1,9 @@
 """Modes of a module, and arguments, on which its verdict depends."""
 
 import itertools
+import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -110,3 +112,17 @@ def test_results_that_differ_by_rounding_show_no_state():
     assert export(Counting(1e-7).eval())
     with pytest.raises(UnsupportedModule, match=r"changes .* with each call"):
         export(Counting(1e-2).eval())
+
+
+@pytest.mark.parametrize("draw", [random.random, np.random.rand], ids=["random", "numpy.random"])
+def test_random_numbers_of_python_and_numpy_are_refused(draw):
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = nn.RNN(3, 4, batch_first=True)
+
+        def forward(self, x):
+            return self.rnn(x)[0] * draw()
+
+    with pytest.raises(UnsupportedModule, match=r"draws random numbers with Python's random or numpy\.random"):
+        export(Noisy().eval())

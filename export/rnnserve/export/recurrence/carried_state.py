@@ -27,7 +27,10 @@ _CALLS_BEFORE = 3
 
 
 def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
-    """Call the module alone and after calls with other values, and refuse it if the results differ."""
+    """Call the module alone and after calls with other values, and refuse it if the results differ.
+
+    Refuses random numbers of Python and NumPy, too: with the same seed, they don't change the results.
+    """
     given, other = _drawn(args, 1), _drawn(args, 2)
     try:
         for each in (given, other):
@@ -54,6 +57,11 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
                 after = _called(module, given)
         except Exception as error:
             raise keeps_state(reads.read or changed) from error
+        if _has_drawn():
+            raise UnsupportedModule(
+                "the module draws random numbers with Python's random or numpy.random, and an exported program would "
+                "repeat those of the export. Make them an input of forward, or draw them only if self.training is set."
+            )
     if len(alone) == len(after) and all(map(_same, alone, after)):
         return
     if reads.read:
@@ -87,6 +95,11 @@ def _called(module: nn.Module, args: Arguments) -> list[Any]:
     with torch.no_grad():
         results = tree_leaves(module(*copied))
         return [each.clone() if isinstance(each, Tensor) else each for each in results]  # a later call may write them
+
+
+def _has_drawn() -> bool:
+    """Whether the generators of Python and NumPy have moved on since `_called` seeded them."""
+    return random.random() != random.Random(0).random() or np.random.random() != np.random.RandomState(0).random()  # noqa: NPY002, S311
 
 
 def _keys(leaves: list[Any]) -> list[Any]:
