@@ -24,12 +24,13 @@ from rnnserve.export.torch_adapter import tree_leaves, tree_map_only, version_of
 __all__ = ["refuse_carried_state"]
 
 _CALLS_BEFORE = 3
+_OTHER_SEEDS = range(1, 9)
 
 
 def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
     """Call the module alone and after calls with other values, and refuse it if the results differ.
 
-    Refuses random numbers of Python and NumPy, too: with the same seed, they don't change the results.
+    Also refuses a module whose results depend on random numbers of Python or NumPy, which the capture makes constants.
     """
     given, other = _drawn(args, 1), _drawn(args, 2)
     try:
@@ -57,16 +58,17 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
                 after = _called(module, given)
         except Exception as error:
             raise keeps_state(reads.read or changed) from error
-        if _has_drawn():
+        if _has_drawn() and not all(_are_alike(alone, _called_alone(module, given, seed)) for seed in _OTHER_SEEDS):
             raise UnsupportedModule(
-                "the module draws random numbers with Python's random or numpy.random, and an exported program would "
-                "repeat those of the export. Make them an input of forward, or draw them only if self.training is set."
+                "the module's results depend on random numbers of Python's random or numpy.random, and an exported "
+                "program would repeat those of the export. Make them an input of forward, or use them only if "
+                "self.training is set."
             )
     if len(alone) == len(after) and all(map(_same, alone, after)):
         return
     if reads.read:
         raise keeps_state(reads.read)
-    if not changed and len(alone) == len(after) and all(map(_differs_by_rounding, alone, after)):
+    if not changed and _are_alike(alone, after):
         return  # attention kernels round differently depending on memory alignment
     raise counts_calls(changed)
 
@@ -81,16 +83,16 @@ def _drawn(args: Arguments, seed: int) -> Arguments:
     return drawn
 
 
-def _called_alone(module: nn.Module, args: Arguments) -> list[Any]:
+def _called_alone(module: nn.Module, args: Arguments, seed: int = 0) -> list[Any]:
     with left_as_they_were(module):
-        return _called(module, args)
+        return _called(module, args, seed)
 
 
-def _called(module: nn.Module, args: Arguments) -> list[Any]:
-    """Call the module, with the same random seed each time."""
+def _called(module: nn.Module, args: Arguments, seed: int = 0) -> list[Any]:
+    """Call the module. `seed` is for the generators of Python and NumPy; torch's always begins at 0."""
     torch.manual_seed(0)
-    np.random.seed(0)  # noqa: NPY002 - the generator that a module may use
-    random.seed(0)
+    np.random.seed(seed)  # noqa: NPY002 - the generator that a module may use
+    random.seed(seed)
     copied = tree_map_only(Tensor, torch.clone, args)
     with torch.no_grad():
         results = tree_leaves(module(*copied))
@@ -98,7 +100,7 @@ def _called(module: nn.Module, args: Arguments) -> list[Any]:
 
 
 def _has_drawn() -> bool:
-    """Whether the generators of Python and NumPy have moved on since `_called` seeded them."""
+    """Whether the generators of Python and NumPy have moved on since `_called` seeded them with 0."""
     return random.random() != random.Random(0).random() or np.random.random() != np.random.RandomState(0).random()  # noqa: NPY002, S311
 
 
@@ -113,6 +115,10 @@ def _same(one: Any, other: Any) -> bool:  # noqa: ANN401 - a result
     if isinstance(one, Tensor) and isinstance(other, Tensor):
         return one.dtype == other.dtype and torch.equal(one.nan_to_num(), other.nan_to_num())
     return type(one) is type(other) and (one is other or not isinstance(one, int | float | str) or one == other)
+
+
+def _are_alike(some: list[Any], others: list[Any]) -> bool:
+    return len(some) == len(others) and all(map(_differs_by_rounding, some, others))
 
 
 def _differs_by_rounding(one: Any, other: Any) -> bool:  # noqa: ANN401 - a result

@@ -162,7 +162,8 @@ def export_onnx(
         checks_left_out() as lines,
     ):
         try:
-            translated = _export(module, args, axes, sizes, input_names, output_names)
+            with left_as_they_were(module):  # a second attempt must not begin after the calls of the first one
+                translated = _export(module, args, axes, sizes, input_names, output_names)
         except OtherPath as refused:
             if refused.by_loop:
                 raise

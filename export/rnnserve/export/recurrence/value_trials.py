@@ -206,7 +206,7 @@ def _other_values(special: Mapping[str, str], sizes: Mapping[str, int], axes: Dy
     bounds = "(2, None)" if [sizes[name] for name in unlike] == [1] else "(…, …)"
     named = ", ".join(f'"{name}": {bounds}' for name in unlike or sizes)
     return OtherPath(
-        f"at {_listed(sizes)} the module returns other results than the program captured at the sample's sizes. "
+        f"at {_listed(sizes)} the module returns other results than the program captured at the sample's sizes: "
         f"{where} treats some sizes as special cases, but an exported program has one path for all sizes.{advice} If "
         f"the module does not accept this size, name the smallest and the largest accepted size: sizes={{{named}}}."
     )
