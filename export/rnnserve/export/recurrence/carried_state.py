@@ -58,19 +58,19 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
                 after = _called(module, given)
         except Exception as error:
             raise keeps_state(reads.read or changed) from error
-        if _has_drawn() and not all(_are_alike(alone, _called_alone(module, given, seed)) for seed in _OTHER_SEEDS):
-            raise UnsupportedModule(
-                "the module's results depend on random numbers of Python's random or numpy.random, and an exported "
-                "program would repeat those of the export. Make them an input of forward, or use them only if "
-                "self.training is set."
-            )
-    if len(alone) == len(after) and all(map(_same, alone, after)):
-        return
-    if reads.read:
-        raise keeps_state(reads.read)
-    if not changed and _are_alike(alone, after):
-        return  # attention kernels round differently depending on memory alignment
-    raise counts_calls(changed)
+        has_drawn = _has_drawn()
+    if not (len(alone) == len(after) and all(map(_same, alone, after))):
+        if reads.read:
+            raise keeps_state(reads.read)
+        # Attention kernels round differently depending on memory alignment.
+        if changed or not _are_alike(alone, after):
+            raise counts_calls(changed)
+    if has_drawn and not all(_are_alike(alone, _called_alone(module, given, seed)) for seed in _OTHER_SEEDS):
+        raise UnsupportedModule(
+            "the module's results depend on random numbers of Python's random or numpy.random, and an exported "
+            "program would repeat those of the export. Make them an input of forward, or use them only if "
+            "self.training is set."
+        )
 
 
 def _drawn(args: Arguments, seed: int) -> Arguments:
