@@ -130,7 +130,10 @@ class _InFloat64(TorchDispatchMode):  # type: ignore[no-untyped-call]  # as abov
         """Run an operator."""
         del types
         wide = {name: torch.float64 if value is torch.float32 else value for name, value in (kwargs or {}).items()}
-        return tree_map_only(Tensor, lambda x: x.double() if x.dtype is torch.float32 else x, func(*args, **wide))
+        result = func(*args, **wide)
+        if isinstance(result, Tensor):  # most operators: `tree_map_only` takes longer than a step of a layer
+            return result.double() if result.dtype is torch.float32 else result
+        return tree_map_only(Tensor, lambda x: x.double() if x.dtype is torch.float32 else x, result)
 
 
 class Recorder(ProxyTorchDispatchMode):
