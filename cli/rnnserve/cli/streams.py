@@ -21,7 +21,7 @@ def open_streams(*, needs_output: bool) -> bool:
 
     A closed descriptor is opened on /dev/null. Otherwise the next opened file, such as a model, would get its number,
     and a library's output would be written into that file. Characters that standard output can't encode are printed as
-    `\uXXXX`, which is also valid JSON.
+    `\u2026`, which is also valid JSON.
 
     Args:
         needs_output: Whether the command prints results.

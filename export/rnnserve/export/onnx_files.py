@@ -49,7 +49,10 @@ def read_onnx(path: Path) -> ir.Model:
         raise WrongArguments(f"{path} keeps weights as sparse tensors. Save it with dense weights")
     outside = [path.parent / name for name in _external_files(model)]
     if sum(file.stat().st_size for file in outside if file.is_file()) > _LARGEST:
-        raise WrongArguments(f"{path} has weights of more than 2 GiB in {outside[0].name}; a version has one file")
+        raise WrongArguments(
+            f"{path} has more than 2 GiB of weights in {outside[0].name}; a version has a single ONNX file, of at most "
+            "2 GiB. Import a smaller model"
+        )
     try:
         onnx.load_external_data_for_model(model, str(path.parent))
         onnx.checker.check_model(model)

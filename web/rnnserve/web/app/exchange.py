@@ -140,10 +140,8 @@ class Exchange:
             raise self._too_large(f"{length:,} bytes")
         coding = self.headers.get(b"content-encoding", b"identity").lower()
         if coding not in _CODINGS:
-            raise RestError(
-                415, f"Content-Encoding is {coding[:100].decode('latin-1')!r}; must be gzip or deflate",
-                headers={"accept-encoding": "gzip, deflate"},
-            )  # fmt: skip
+            words = f"Content-Encoding is {coding[:100].decode('latin-1')!r}; must be gzip or deflate"
+            raise RestError(415, words, headers={"accept-encoding": "gzip, deflate"})
         body = take_arrived_body(self.receive)
         if body is None:
             body = await self._received(most)
