@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from kit.gateways import LONGEST, FakeUpstream, answers_in, exchange, rest_of, running_front
+from kit.fakes import FakeModels
+from kit.gateways import LONGEST, FakeUpstream, answers_in, exchange, rest_of, running_front, walk_model
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.limits import Limits
@@ -88,6 +89,25 @@ def test_connection_with_too_many_pipelined_requests_is_closed(front):
     answers = answers_in(exchange(front, (LIVE + b"\r\n") * 60 + LAST))
     assert [status for status, _ in answers] == [200] * 61
     assert exchange(front, (LIVE + b"\r\n") * 3000 + LAST) == b""
+
+
+def test_connection_reset_before_accept_is_not_read():
+    """If the gateway read their requests, thousands of them would make other clients wait."""
+    ports = []
+
+    def reset_another(tensors):  # in the event loop, which therefore accepts nothing meanwhile
+        with socket.create_connection(("127.0.0.1", *ports), LONGEST) as connection:
+            connection.sendall(INFER.replace(b"/m/", b"/other/") + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        return {"y": tensors["input"]}
+
+    upstream = FakeUpstream(FakeModels({"m": walk_model(reset_another)}))
+    with running_front(upstream) as (port, _):
+        ports.append(port)
+        assert statuses(exchange(port, WHOLE + LAST)) == [200, 200]
+        assert statuses(exchange(port, LAST)) == [200]
+        time.sleep(0.1)
+    assert [request.model_name for method, request, _ in upstream.asked if method == "ModelInfer"] == ["m"]
 
 
 def test_refusal_by_the_head_does_not_wait_for_the_body(front):

@@ -111,6 +111,15 @@ class Protocol(HttpToolsProtocol):
     head_bytes = 0  # of an incomplete request head
     running: Any = None  # the request that the application handles; `cycle` may be one that waits for it
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+        """Close a connection that its client reset while it was in the kernel's queue, without reading its request.
+
+        The kernel doesn't know the peer of such a connection, so uvicorn has no client address.
+        """
+        super().connection_made(transport)
+        if self.client is None:
+            transport.abort()
+
     def data_received(self, data: bytes) -> None:
         """Read part of a request after removing an HTTP/2 offer from its head."""
         if b"h2c" in data and (self.cycle is None or self.cycle.response_complete):
