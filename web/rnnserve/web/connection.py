@@ -15,10 +15,11 @@ from typing import Any, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from rnnserve.web.limits import Limits
 
-__all__ = ["Connections", "Protocol", "Receive", "abort", "certificate_of", "drained", "is_gone",
+__all__ = ["Connections", "Protocol", "Receive", "StreamProtocol", "abort", "certificate_of", "drained", "is_gone",
            "take_arrived_body", "task_of", "write_answer"]  # fmt: skip
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -170,6 +171,20 @@ class Protocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         else:
             self.flow.resume_reading()
+
+
+class StreamProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol. It closes the connection of a client that sends a frame before the handshake ends.
+
+    RFC 6455 forbids such frames. uvicorn fails with an AssertionError if one of them is malformed.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Read the handshake or frames."""
+        if self.handshake_initiated and not self.handshake_complete:
+            self.transport.abort()
+        else:
+            super().data_received(data)
 
 
 class Connections:

@@ -5,7 +5,9 @@ import functools
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
+
+from google.protobuf.message import Message
 
 from rnnserve.common.request_lines import new_request_id, usable_id
 from rnnserve.protos import inference_pb2 as pb
@@ -19,6 +21,7 @@ from rnnserve.web.upstream.upstream import CallContext, Upstream
 
 __all__ = ["Answer", "ClientGone", "Exchange", "Scope", "Send", "StreamClosed", "json_answer"]
 
+Answered = TypeVar("Answered", bound=Message)
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -189,10 +192,15 @@ class Exchange:
             metadata.append((PEER, peer))  # the server expects it in last place
         return CallContext(tuple(metadata), self.limits.timeout if timeout is None else timeout, peer)
 
+    async def call(self, request: Message, answer: type[Answered], timeout: float | None = None) -> Answered:
+        """Call the method of a request, which the request's type names. Raises RestError with the server's message."""
+        method = type(request).__name__.removesuffix("Request")
+        return await self.upstream.call(method, request, answer, self.context(timeout))
+
     async def metadata(self) -> pb.ModelMetadataResponse:
         """Request the metadata of the model in the path from the server."""
         request = pb.ModelMetadataRequest(name=self.parameter("model"), version=self.parameter("version"))
-        return await self.upstream.call("ModelMetadata", request, pb.ModelMetadataResponse, self.context())
+        return await self.call(request, pb.ModelMetadataResponse)
 
     def _too_large(self, what: str) -> RestError:
         return RestError(

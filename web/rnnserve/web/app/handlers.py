@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from google.protobuf.message import Message
+
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.bodies import LARGE, beside_loop
 from rnnserve.web.app.exchange import Answer, Exchange, json_answer
@@ -46,20 +48,15 @@ async def infer(exchange: Exchange) -> Answer:
     header_length = _header_length(exchange.headers)
     body = await exchange.body()
     size = len(body) if header_length is None else header_length  # reading the binary data costs little
-    arguments = body, header_length, exchange.parameter("model"), exchange.parameter("version")
-    if size < LARGE:
-        request, form = read_infer_request(*arguments)
-    else:
-        request, form = await beside_loop(size, read_infer_request, *arguments)
-    del body, arguments  # free it now, because the message has a copy of the inputs
+    model, version = exchange.parameter("model"), exchange.parameter("version")
+    request, form = await beside_loop(size, read_infer_request, body, header_length, model, version)
+    del body  # free it now, because the message has a copy of the inputs
     response = await exchange.upstream.infer(request, exchange.context())
     del request
     size = response.ByteSize()
-    if size < LARGE:
-        text, header_length = write_infer_response(response, form, exchange.request_id)
-    else:
-        exchange.hold(_JSON_TIMES * size if not form.others_are_binary else size)
-        text, header_length = await beside_loop(size, write_infer_response, response, form, exchange.request_id)
+    if size >= LARGE:
+        exchange.hold(size if form.others_are_binary else _JSON_TIMES * size)
+    text, header_length = await beside_loop(size, write_infer_response, response, form, exchange.request_id)
     if header_length is None:
         return Answer(text)
     return Answer(text, content_type=_BINARY, headers={_LENGTH.decode(): str(header_length)})
@@ -67,23 +64,19 @@ async def infer(exchange: Exchange) -> Answer:
 
 async def server_metadata(exchange: Exchange) -> Answer:
     """Return the server's name, version and supported extensions."""
-    said = await exchange.upstream.call(
-        "ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse, exchange.context()
-    )
+    said = await exchange.call(pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
     return json_answer({"name": said.name, "version": said.version, "extensions": list(said.extensions)})
 
 
 async def live(exchange: Exchange) -> Answer:
     """Return whether the server's process is running."""
-    said = await exchange.upstream.call("ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse, exchange.context())
+    said = await exchange.call(pb.ServerLiveRequest(), pb.ServerLiveResponse)
     return json_answer({"live": True}) if said.live else _not_ready({"live": False}, "the server is not live")
 
 
 async def ready(exchange: Exchange) -> Answer:
     """Return whether the server is ready, as defined by its option --ready."""
-    said = await exchange.upstream.call(
-        "ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse, exchange.context()
-    )
+    said = await exchange.call(pb.ServerReadyRequest(), pb.ServerReadyResponse)
     if said.ready:
         return json_answer({"ready": True})
     return _not_ready(
@@ -93,9 +86,7 @@ async def ready(exchange: Exchange) -> Answer:
 
 async def list_models(exchange: Exchange) -> Answer:
     """Return the names of the ready models, in KServe's form."""
-    index = await exchange.upstream.call(
-        "RepositoryIndex", pb.RepositoryIndexRequest(ready=True), pb.RepositoryIndexResponse, exchange.context()
-    )
+    index = await exchange.call(pb.RepositoryIndexRequest(ready=True), pb.RepositoryIndexResponse)
     return json_answer({"models": sorted({model.name for model in index.models})})
 
 
@@ -119,9 +110,7 @@ def described(said: pb.ModelMetadataResponse) -> dict[str, Any]:
 async def model_ready(exchange: Exchange) -> Answer:
     """Return whether a model or a version is ready, and the reason if it isn't."""
     name, version = exchange.parameter("model"), exchange.parameter("version")
-    said = await exchange.upstream.call(
-        "ModelReady", pb.ModelReadyRequest(name=name, version=version), pb.ModelReadyResponse, exchange.context()
-    )
+    said = await exchange.call(pb.ModelReadyRequest(name=name, version=version), pb.ModelReadyResponse)
     if said.ready:
         return json_answer({"name": name, "ready": True})
     await exchange.metadata()  # raises the server's error with the reason
@@ -131,14 +120,14 @@ async def model_ready(exchange: Exchange) -> Answer:
 async def model_config(exchange: Exchange) -> Answer:
     """Return a model's configuration in Triton's form."""
     request = pb.ModelConfigRequest(name=exchange.parameter("model"), version=exchange.parameter("version"))
-    said = await exchange.upstream.call("ModelConfig", request, pb.ModelConfigResponse, exchange.context())
+    said = await exchange.call(request, pb.ModelConfigResponse)
     return json_answer(message_json(said.config))
 
 
 async def statistics(exchange: Exchange) -> Answer:
     """Return the statistics of a version, a model or all models."""
     request = pb.ModelStatisticsRequest(name=exchange.parameter("model"), version=exchange.parameter("version"))
-    said = await exchange.upstream.call("ModelStatistics", request, pb.ModelStatisticsResponse, exchange.context())
+    said = await exchange.call(request, pb.ModelStatisticsResponse)
     return json_answer(message_json(said))
 
 
@@ -149,7 +138,7 @@ async def repository_index(exchange: Exchange) -> Answer:
     if not isinstance(is_ready, bool):
         raise bad_request("ready must be true, which lists only ready models, or false")
     request = pb.RepositoryIndexRequest(repository_name=exchange.parameter("repository"), ready=is_ready)
-    said = await exchange.upstream.call("RepositoryIndex", request, pb.RepositoryIndexResponse, exchange.context())
+    said = await exchange.call(request, pb.RepositoryIndexResponse)
     return json_answer(
         [
             {"name": model.name, "version": model.version, "state": model.state, "reason": model.reason}
@@ -161,21 +150,29 @@ async def repository_index(exchange: Exchange) -> Answer:
 async def load(exchange: Exchange) -> Answer:
     """Load or reload a model from its folder. Needs --model-control explicit."""
     request = pb.RepositoryModelLoadRequest(model_name=exchange.parameter("model"))
-    _read_parameters(await exchange.json(), request)
-    await exchange.upstream.call(
-        "RepositoryModelLoad", request, pb.RepositoryModelLoadResponse, exchange.context(_LOAD_SECONDS)
-    )
-    return json_answer({"name": request.model_name, "load": True})
+    return await _controlled(exchange, request, pb.RepositoryModelLoadResponse, "load")
 
 
 async def unload(exchange: Exchange) -> Answer:
     """Stop serving a model. Needs --model-control explicit."""
     request = pb.RepositoryModelUnloadRequest(model_name=exchange.parameter("model"))
-    _read_parameters(await exchange.json(), request)
-    await exchange.upstream.call(
-        "RepositoryModelUnload", request, pb.RepositoryModelUnloadResponse, exchange.context(_LOAD_SECONDS)
-    )
-    return json_answer({"name": request.model_name, "unload": True})
+    return await _controlled(exchange, request, pb.RepositoryModelUnloadResponse, "unload")
+
+
+async def _controlled(
+    exchange: Exchange,
+    request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest,
+    answer: type[Message],
+    action: str,
+) -> Answer:
+    """Send a request with the body's parameters. Of values that aren't bools, the server only reads the names."""
+    for name, value in parameters_of(await exchange.json(), "").items():
+        if isinstance(value, bool):
+            request.parameters[name].bool_param = value
+        else:
+            request.parameters[name].string_param = ""
+    await exchange.call(request, answer, _LOAD_SECONDS)
+    return json_answer({"name": request.model_name, action: True})
 
 
 def _header_length(headers: Mapping[bytes, bytes]) -> int | None:
@@ -201,14 +198,3 @@ def _tensor(tensor: pb.ModelMetadataResponse.TensorMetadata) -> dict[str, Any]:
     if tensor.parameters:
         made["parameters"] = write_parameters(tensor.parameters)
     return made
-
-
-def _read_parameters(
-    asked: dict[str, Any], request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest
-) -> None:
-    """Copy `parameters` into a request. Of values that aren't bools, the server only reads the names."""
-    for name, value in parameters_of(asked, "").items():
-        if isinstance(value, bool):
-            request.parameters[name].bool_param = value
-        else:
-            request.parameters[name].string_param = ""

@@ -68,9 +68,7 @@ async def document(exchange: Exchange) -> Answer:  # noqa: ARG001 - a handler
 
 async def overview(exchange: Exchange) -> Answer:
     """Return each ready model with an example request, and the reasons why other models aren't ready."""
-    index = await exchange.upstream.call(
-        "RepositoryIndex", pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse, exchange.context()
-    )
+    index = await exchange.call(pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse)
     names = sorted({model.name for model in index.models if model.state == "READY"})[:_MOST_MODELS]
     served = [found for found in await asyncio.gather(*(_metadata_of(exchange, name) for name in names)) if found]
     not_serving = [
@@ -121,9 +119,7 @@ def _element(tensor: pb.ModelMetadataResponse.TensorMetadata, shape: list[int], 
 
 async def _metadata_of(exchange: Exchange, name: str) -> pb.ModelMetadataResponse | None:
     try:
-        return await exchange.upstream.call(
-            "ModelMetadata", pb.ModelMetadataRequest(name=name), pb.ModelMetadataResponse, exchange.context()
-        )
+        return await exchange.call(pb.ModelMetadataRequest(name=name), pb.ModelMetadataResponse)
     except RestError:  # the model has stopped serving, or the token doesn't grant access to it
         return None
 

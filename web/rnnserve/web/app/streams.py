@@ -214,6 +214,9 @@ class Stream:
         Removes the sequence parameters from the request if the gateway sets them or doesn't need them.
         """
         parameters = request.parameters
+        for key in (SEQUENCE_START, SEQUENCE_END):
+            if key in parameters and not parameters[key].HasField("bool_param"):
+                raise bad_request(f"parameter {key} must be true or false")
         starts, ends = (key in parameters and parameters[key].bool_param for key in (SEQUENCE_START, SEQUENCE_END))
         if self._states or self._is_kept or SESSION in parameters:
             if SEQUENCE_ID in parameters:

@@ -33,7 +33,7 @@ from rnnserve.web.app.application import Application
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import all_routes
 from rnnserve.web.commands.tls import ServedContext
-from rnnserve.web.connection import Connections, Protocol
+from rnnserve.web.connection import Connections, Protocol, StreamProtocol
 from rnnserve.web.limits import Limits
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.private_sockets import PrivateSockets
@@ -205,7 +205,7 @@ async def serve(
     config = uvicorn.Config(
         application,
         http=Protocol,
-        ws="websockets-sansio",
+        ws=StreamProtocol,
         ws_max_size=min(limits.max_frame_bytes, limits.max_body_bytes),
         ws_per_message_deflate=False,
         lifespan="off",
