@@ -3,7 +3,8 @@
 import json
 import struct
 import threading
-from socket import SHUT_RDWR, SO_RCVBUF, SOL_SOCKET
+from contextlib import suppress
+from socket import SHUT_RDWR, SO_RCVBUF, SOL_SOCKET, create_connection
 
 import grpc
 import numpy as np
@@ -108,6 +109,7 @@ def test_a_refused_frame_leaves_the_state_and_the_stream(upstream, port):
             ({"inputs": {"input": [1, 0]}}, "leave out the batch"),
             ({"inputs": {"input": [[1, 0], [1]]}}, "ragged"),
             ({}, "inputs is missing"),
+            (step(1, parameters={"sequence_start": "true"}), "sequence_start must be true or false"),
         ):
             answer = ask_stream(socket, {**wrong, "id": "mine"})
             assert (answer["status"], answer["id"]) == (400, "mine")
@@ -282,6 +284,23 @@ def test_a_client_that_goes_leaves_no_call(upstream):
             until(lambda: upstream.cancelled == 1)
         upstream.service.blocked.set()
         until(lambda: not application._running and len(application.streams) == 0)
+
+
+def test_frames_before_the_handshake_ends_close_the_connection(upstream, caplog):
+    upstream.service.blocked = threading.Event()
+    handshake = (
+        b"GET /v2/models/m/stream HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    with running_front(upstream) as (port, application), create_connection(("127.0.0.1", port), PATIENCE) as socket:
+        socket.sendall(handshake)
+        until(lambda: upstream.asked)
+        socket.sendall(b"\x83\x80\1\2\3\4")  # an unknown kind of frame
+        with suppress(ConnectionResetError):
+            assert socket.recv(1) == b""
+        upstream.service.blocked.set()
+        until(lambda: not application._running)
+    assert not caplog.records
 
 
 def test_the_end_answers_the_frame_in_flight_and_closes_each_stream(upstream):

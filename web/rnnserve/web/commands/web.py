@@ -222,14 +222,15 @@ async def serve(
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # the application logs internal errors
     server, loop = uvicorn.Server(config), asyncio.get_running_loop()
     connections = Connections(server, limits)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.01)
     ends = ends or asyncio.Event()
+    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]  # uvicorn would raise them again
     with contextlib.suppress(RuntimeError, ValueError):  # tests don't always serve on the main thread
         for number in (signal.SIGTERM, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, ends.set)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
     while not ends.is_set() and not serving.done():
         application.look(loop.time())
         connections.look(loop.time())
