@@ -1,5 +1,7 @@
 """HTTP/1.1 over sockets: order, pieces, refusals, clients that wait, send or read too slowly, or come as a crowd."""
 
+import asyncio
+import contextlib
 import dataclasses
 import json
 import socket
@@ -108,6 +110,25 @@ def test_connection_reset_before_accept_is_not_read():
         assert statuses(exchange(port, LAST)) == [200]
         time.sleep(0.1)
     assert [request.model_name for method, request, _ in upstream.asked if method == "ModelInfer"] == ["m"]
+
+
+def test_request_that_outlives_the_shutdown_gets_503():
+    class Hanging(FakeUpstream):
+        async def infer(self, request, context):
+            self.asked.append(request)
+            await asyncio.sleep(10 * LONGEST)
+
+    upstream = Hanging()
+    with contextlib.ExitStack() as stack:
+        port, _ = stack.enter_context(running_front(upstream))
+        with socket.create_connection(("127.0.0.1", port), LONGEST) as connection:
+            connection.sendall(WHOLE)
+            until(lambda: upstream.asked)
+            stack.close()
+            said = rest_of(connection)
+    assert statuses(said) == [503]
+    assert b"\r\nretry-after: 1\r\n" in said
+    assert b"\r\nconnection: close\r\n" in said
 
 
 def test_refusal_by_the_head_does_not_wait_for_the_body(front):

@@ -15,7 +15,7 @@ from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import Found, RouteEntry, route_finder
 from rnnserve.web.app.streams import Stream, close_message, open_stream, refuse_stream
 from rnnserve.web.connection import Receive, abort, certificate_of, is_gone, write_answer
-from rnnserve.web.errors import RestError
+from rnnserve.web.errors import NO_SERVER_HEADERS, RestError
 from rnnserve.web.limits import Limits
 from rnnserve.web.upstream.upstream import Upstream
 
@@ -103,7 +103,9 @@ class Application:
         except ClientGone:
             raise
         except asyncio.CancelledError:
-            reason = exchange.why_ended()
+            words = "the server has ended before it responded; the request may have run"
+            late = RestError(503, words, headers=NO_SERVER_HEADERS) if self.ending.is_set() else None
+            reason = exchange.why_ended(late)
             if isinstance(reason, RestError):
                 return self._refuse(exchange, reason)
             raise reason from None

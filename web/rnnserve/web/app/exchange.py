@@ -120,12 +120,12 @@ class Exchange:
             self._ended_by = error
             self.task.cancel()
 
-    def why_ended(self) -> Exception:
-        """Return why the request was cancelled: by `end`, or because the client has disconnected.
+    def why_ended(self, otherwise: Exception | None = None) -> Exception:
+        """Return why the request was cancelled: by `end`, because the client has disconnected, or `otherwise`.
 
-        Call it while the CancelledError is handled. It raises this error again if neither is the case.
+        Call it while the CancelledError is handled. It raises this error again if it has no reason.
         """
-        reason = self._ended_by or (ClientGone() if is_gone(self.receive) else None)
+        reason = self._ended_by or (ClientGone() if is_gone(self.receive) else otherwise)
         if reason is None:
             raise
         self.task.uncancel()

@@ -46,12 +46,6 @@ class PrivateSockets:
 
     async def infer(self, request: pb.ModelInferRequest, context: CallContext) -> pb.ModelInferResponse:
         """Send an inference request and return the response. Raises RestError with the server's message."""
-        if len(self._workers) == 1:
-            (worker,) = self._workers.values()
-            try:
-                return await worker.infer(request, context)
-            except NotConnected:  # it may have been replaced
-                pass
         return await self._ask_one(context, lambda worker: worker.infer(request, context))
 
     async def call(self, method: str, request: Message, answer: type[Answered], context: CallContext) -> Answered:
