@@ -114,7 +114,7 @@ def test_connection_reset_before_accept_is_not_read():
 
 def test_request_that_outlives_the_shutdown_gets_503():
     class Hanging(FakeUpstream):
-        async def infer(self, request, context):
+        async def infer(self, request, _):
             self.asked.append(request)
             await asyncio.sleep(10 * LONGEST)
 
