@@ -8,8 +8,7 @@ import trustme
 from kit.logged import logged
 from kit.rotated_files import WAYS, RotatedFiles
 from kit.waiting import until
-from rnnserve.common.tls_identity import read_identity
-from rnnserve.common.tls_watch import TlsWatch
+from rnnserve.common.tls_identity import TlsWatch, read_identity
 
 
 class Watched:

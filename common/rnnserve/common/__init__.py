@@ -7,7 +7,7 @@
 - `log_format` and `unblocked_output` write the log of server processes. `request_lines` writes the log
   lines about single requests.
 - `gateway_counts` holds the counters that an HTTP gateway shares with its server.
-- `tls_identity` reads and checks TLS files, and `tls_watch` reloads them while the server runs.
+- `tls_identity` reads and checks TLS files, and reloads them while the server runs.
 - `telemetry` exports traces.
 - `process_memory` reads the memory use of the process, and makes the C library return free memory to the operating
   system. `cgroup` reads the CPU and memory limits of the container or systemd unit.
@@ -15,8 +15,8 @@
 
 Imports no area.
 
-Threads: `child_process`, `guarded_process`, `telemetry`, `tls_watch`.
+Threads: `child_process`, `guarded_process`, `telemetry`, `tls_identity`.
 
 Door: `cgroup`, `child_process`, `extras`, `gateway_counts`, `guarded_process`, `hosts`, `log_format`, `process_memory`,
-`refusing_nodes`, `regular_files`, `request_lines`, `telemetry`, `tls_identity`, `tls_watch`, `unblocked_output`.
+`refusing_nodes`, `regular_files`, `request_lines`, `telemetry`, `tls_identity`, `unblocked_output`.
 """

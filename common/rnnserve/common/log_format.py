@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable
 
-from rnnserve.common.request_lines import REQUESTS_LOGGER, LineBudget, fields_of
+from rnnserve.common.request_lines import REQUESTS_LOGGER, LineBudget
 
 __all__ = ["LOG_FORMATS", "LogLimits", "log_formatter"]
 
@@ -46,7 +46,7 @@ class _JsonFormatter(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = fields_of(record)
+        fields = getattr(record, "request_fields", {})
         of_request = "request refused" if record.levelno >= logging.WARNING else "request answered"
         line = {
             "time": _time(record, "T"),

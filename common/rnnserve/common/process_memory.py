@@ -14,7 +14,6 @@ import ctypes
 import resource
 import sys
 from pathlib import Path
-from typing import Any
 
 __all__ = ["give_back_free_memory", "give_back_large_blocks", "resident_bytes", "use_few_arenas"]
 
@@ -43,25 +42,20 @@ def resident_bytes() -> int | None:
 
 def use_few_arenas() -> bool:
     """Make all threads share two arenas. Call it once, before other threads start. Returns False without glibc."""
-    mallopt = _function("mallopt")
-    return mallopt is not None and bool(mallopt(_M_ARENA_MAX, _ARENAS))
+    return _called("mallopt", _M_ARENA_MAX, _ARENAS)
 
 
 def give_back_large_blocks() -> bool:
     """Return blocks of 8 MB and more to the operating system when they are freed. Returns False without glibc."""
-    mallopt = _function("mallopt")
-    if mallopt is None:
-        return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGE)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT))
+    return _called("mallopt", _M_MMAP_THRESHOLD, _LARGE) and _called("mallopt", _M_TRIM_THRESHOLD, _KEPT)
 
 
 def give_back_free_memory() -> None:
     """Return the free memory between smaller blocks to the operating system, if the C library can (glibc can)."""
-    malloc_trim = _function("malloc_trim")
-    if malloc_trim is not None:
-        malloc_trim(0)
+    _called("malloc_trim", 0)
 
 
-def _function(name: str) -> Any:  # noqa: ANN401 - ctypes makes a class of functions for each library
-    """Return a function of the C library, or None if the library doesn't have it."""
-    return getattr(_C_LIBRARY, name, None)
+def _called(name: str, *numbers: int) -> bool:
+    """Call a function of the C library. Returns False if the library doesn't have it or the function fails."""
+    function = getattr(_C_LIBRARY, name, None)
+    return function is not None and bool(function(*numbers))

@@ -8,8 +8,6 @@ from pathlib import Path
 
 __all__ = ["FileTooLarge", "LeadsOutError", "OpenToAll", "read_blocks", "read_guarded", "read_regular"]
 
-_BLOCK = 1 << 20
-
 
 class FileTooLarge(OSError):
     """The file is larger than allowed."""
@@ -49,15 +47,11 @@ def read_regular(path: Path, most: int, inside: Path | None = None) -> bytes:
         OSError: The file cannot be read, or it is a folder, named pipe, socket or device. Reading from some of these
             would never end.
     """
-    return b"".join(_blocks(path, most, most, inside))  # usually a single block, which join doesn't copy
+    return b"".join(read_blocks(path, most, inside, largest=most))  # usually a single block, which join doesn't copy
 
 
-def read_blocks(path: Path, most: int, inside: Path | None = None) -> Iterator[bytes]:
-    """Read a file like `read_regular`, in blocks of one mebibyte."""
-    return _blocks(path, most, _BLOCK, inside)
-
-
-def _blocks(path: Path, most: int, largest: int, inside: Path | None) -> Iterator[bytes]:
+def read_blocks(path: Path, most: int, inside: Path | None = None, *, largest: int = 1 << 20) -> Iterator[bytes]:
+    """Read a file like `read_regular`, in blocks of `largest` bytes."""
     try:
         _check(path.stat(), most)  # before the open, because opening a device may have effects
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

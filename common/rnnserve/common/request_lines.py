@@ -18,7 +18,6 @@ __all__ = [
     "LOG_REQUESTS",
     "REQUESTS_LOGGER",
     "LineBudget",
-    "fields_of",
     "log_request",
     "new_request_id",
     "trace_id_of",
@@ -68,12 +67,6 @@ def log_request(fields: Mapping[str, object], *, has_failed: bool, left_out: int
         said["left_out"] = left_out
     words = " ".join(f"{name}={_word(value)}" for name, value in said.items())
     _log.log(logging.WARNING if has_failed else logging.INFO, "%s", words, extra={"request_fields": said})
-
-
-def fields_of(record: logging.LogRecord) -> Mapping[str, object]:
-    """Return the request's fields in a log record, by name. Empty for a record that isn't about a request."""
-    fields: Mapping[str, object] = getattr(record, "request_fields", {})
-    return fields
 
 
 def _word(value: object) -> str:

@@ -11,13 +11,13 @@ import uvloop
 
 from kit.rotated_files import RotatedFiles, client_context
 from kit.waiting import PATIENCE, until
-from rnnserve.common import tls_watch
+from rnnserve.common import tls_identity
 from rnnserve.web.commands.tls import ServedContext
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(tls_watch, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(tls_identity, "_LOOK_SECONDS", 0.02)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from kit.logged import logged
 from kit.rotated_files import RotatedFiles, shown
 from kit.served import served
 from kit.waiting import PATIENCE, until
-from rnnserve.common import tls_watch
+from rnnserve.common import tls_identity
 from rnnserve.common.tls_identity import read_identity
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server.counting.exposition import Exposition, Totals
@@ -59,7 +59,7 @@ def metrics():
 
 
 def test_rotated_certificate_is_shown_and_a_pair_that_does_not_fit_is_rejected(repository, tmp_path, monkeypatch):
-    monkeypatch.setattr(tls_watch, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(tls_identity, "_LOOK_SECONDS", 0.02)
     rotated, before = RotatedFiles(tmp_path), metrics()
     tls: dict[str, Any] = {"tls_certificate": rotated.files.certificate, "tls_key": rotated.files.key}
     with logged("rnnserve.common") as log, served(repository, **tls) as server:

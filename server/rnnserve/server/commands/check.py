@@ -7,8 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 
 from rnnserve.common.extras import install_command, missing_package
-from rnnserve.common.tls_identity import IdentityError, read_identity
-from rnnserve.common.tls_watch import SOON_SECONDS
+from rnnserve.common.tls_identity import SOON_SECONDS, IdentityError, read_identity
 from rnnserve.server.commands.http_gateway import missing_http_package
 from rnnserve.server.commands.serve import exposure
 from rnnserve.server.errors import StartError

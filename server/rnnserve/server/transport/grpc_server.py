@@ -6,8 +6,7 @@ from concurrent import futures
 
 import grpc
 
-from rnnserve.common.tls_identity import IdentityError, TlsFiles, TlsIdentity, read_identity
-from rnnserve.common.tls_watch import TlsWatch
+from rnnserve.common.tls_identity import IdentityError, TlsFiles, TlsIdentity, TlsWatch, read_identity
 from rnnserve.protos.access_table import INFERENCE
 from rnnserve.protos.protocol_words import FRONT_EXCHANGE
 from rnnserve.server.access.gate import open_gate

@@ -11,7 +11,7 @@ from kit.inference_requests import request
 from kit.rotated_files import RotatedFiles, shown
 from kit.served import served
 from kit.waiting import PATIENCE, until
-from rnnserve.common import tls_watch
+from rnnserve.common import tls_identity
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.errors import StartError
@@ -55,7 +55,7 @@ def ask(channel):
 
 
 def test_another_authority_of_clients_refuses_the_old_ones_and_admits_the_new_ones(repository, tmp_path, monkeypatch):
-    monkeypatch.setattr(tls_watch, "_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(tls_identity, "_LOOK_SECONDS", 0.02)
     rotated, other = RotatedFiles(tmp_path, "linked", mutual=True), RotatedFiles(tmp_path / "other").authority
     old, new = rotated.clients.issue_cert("old.example"), other.issue_cert("new.example")
     tls: dict[str, Any] = dict(zip(("tls_certificate", "tls_key", "tls_client_ca"), rotated.files, strict=True))

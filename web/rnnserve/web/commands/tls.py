@@ -3,8 +3,7 @@
 import ssl
 from typing import Any
 
-from rnnserve.common.tls_identity import TlsFiles, TlsIdentity, read_identity
-from rnnserve.common.tls_watch import TlsWatch
+from rnnserve.common.tls_identity import TlsFiles, TlsIdentity, TlsWatch, read_identity
 
 __all__ = ["ServedContext"]
 

@@ -95,7 +95,7 @@ function isDrawn(x, y, logarithmic) {
 
 function scale(values, from, to) {
   let low = Math.min(...values), high = Math.max(...values);
-  if (low === high) { low -= 0.5; high += 0.5; }
+  if (low === high) low -= 1; // seconds of one rate: from -1 to 0
   const place = (value) => from + (to - from) * (value - low) / (high - low);
   return Object.assign(place, { low, high });
 }
