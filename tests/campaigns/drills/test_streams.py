@@ -105,34 +105,6 @@ def test_clients_that_close_at_any_moment_leave_nothing(front, request):
     note(front, request)
 
 
-def test_frames_out_of_shape_cost_their_own_stream_alone(front, request):
-    wrong = [b"", b"\xff\xff\xff\xff", b"\2\0\0\0[]", "{", "[]", "null", '{"inputs": 1}', '{"inputs": {"input": "x"}}',
-             '{"inputs": {"input": ' + "[" * 10_000 + "]" * 10_000 + "}}", '{"a": 1, "a": 2}', "x" * (33 << 20)]  # fmt: skip # noqa: E501
-
-    async def hostile(number):
-        for said in wrong:
-            try:
-                async with opened(front) as socket:
-                    await socket.send(said)
-                    await socket.recv()
-            except ConnectionClosed:
-                continue
-
-    async def good(number):
-        async with opened(front) as socket:
-            for at in range(STEPS):
-                await socket.send(frame(number, at))
-                assert json.loads(await socket.recv())["id"] == f"{number}:{at}"
-
-    async def go():
-        async with asyncio.timeout(5 * PATIENCE):
-            await asyncio.gather(*map(hostile, range(4)), *map(good, range(50)))
-
-    front.forget()
-    asyncio.run(go())
-    note(front, request)
-
-
 def test_slow_readers_are_bounded(front, request):
     """A hundred clients that send and never read: each stops being read, and the gateway's memory stays small."""
     large = json.dumps({"inputs": {"input": [[0.5, -0.5]] * 2000}, "outputs": ["output"]})
