@@ -126,29 +126,3 @@ def test_slow_readers_are_bounded(front, request):
     asyncio.run(go())
     note(front, request)
     assert front.memory.settles_below(250 << 20)
-
-
-def test_the_end_of_the_server_closes_each_stream_after_its_answer(front):
-    async def session(number):
-        answered = 0
-        try:
-            async with opened(front) as socket:
-                while True:
-                    await socket.send(frame(number, answered % STEPS))
-                    answer = json.loads(await socket.recv())
-                    assert answer["id"] == f"{number}:{answered % STEPS}", answer
-                    answered += 1
-                    started.set()
-        except ConnectionClosed as closed:
-            return closed.rcvd.code if closed.rcvd else None
-
-    async def go():
-        sessions = [asyncio.create_task(session(number)) for number in range(50)]
-        await started.wait()
-        status = await asyncio.to_thread(front.server.end)
-        return status, await asyncio.gather(*sessions)
-
-    started = asyncio.Event()
-    status, codes = asyncio.run(go())
-    assert status == 0
-    assert set(codes) == {1001}
