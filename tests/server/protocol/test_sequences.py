@@ -24,11 +24,11 @@ from rnnserve.server.errors import (
     TooManySequences,
     Unsupported,
 )
-from rnnserve.server.fast_path.admission import PendingCall, StepCall
+from rnnserve.server.fast_path.calls import PendingCall, StepCall
 from rnnserve.server.protocol import sequences as sequences_module
 from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences, Step
 from rnnserve.server.settings import Settings
-from rnnserve.server.validation.checked_request import SequenceControl
+from rnnserve.server.validation.signature import SequenceControl
 
 SERVED = fake_served()
 OWNER, STRANGER = FakeCaller("ipv4:10.0.0.1:50000"), FakeCaller("ipv4:10.0.0.1:50001")

@@ -45,9 +45,8 @@ from rnnserve.server.errors import (
 )
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings
-from rnnserve.server.validation.checked_request import Array, CheckedRequest, SequenceControl
-from rnnserve.server.validation.signature import TensorSpec
-from rnnserve.server.validation.values import is_within_bounds, with_valid_values
+from rnnserve.server.validation.checking import is_within_bounds, with_valid_values
+from rnnserve.server.validation.signature import Array, CheckedRequest, SequenceControl, TensorSpec
 
 __all__ = ["BeganOnAnotherVersion", "Caller", "Sequences", "Step", "StreamOwner", "Waiter"]
 

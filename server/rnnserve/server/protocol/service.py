@@ -30,10 +30,9 @@ from rnnserve.server.protocol.sequences import Caller, Sequences
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
 from rnnserve.server.settings import Settings
-from rnnserve.server.validation.checked_request import CheckedRequest
 from rnnserve.server.validation.checking import check_request
 from rnnserve.server.validation.parsing import parse_request, read_sequence_control
-from rnnserve.server.validation.signature import TensorSpec
+from rnnserve.server.validation.signature import CheckedRequest, TensorSpec
 
 __all__ = ["Method", "Service"]
 
