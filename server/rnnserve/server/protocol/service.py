@@ -267,7 +267,7 @@ def _model_asked(request: _Control) -> tuple[str, bool]:
 def _read_trace_settings(request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
     _refuse_changes(
         [name for name, setting in request.settings.items() if setting.value],
-        "this server writes no trace files; start the server with --traces, or use ModelStatistics",
+        "this server writes no trace files; start the server with OTEL_TRACES_EXPORTER=otlp, or use ModelStatistics",
     )
     value = pb.TraceSettingResponse.SettingValue
     return pb.TraceSettingResponse(settings={name: value(value=[each]) for name, each in _TRACING_OFF.items()})
