@@ -46,8 +46,8 @@ _RNNSERVE_OPTIONS: dict[str, tuple[str, ...]] = {
     server_names.PLAIN: ("--plain", "--no-http"),
     server_names.TWO_WORKERS: ("--workers", "2", "--no-http"),
     **dict.fromkeys((server_names.BESIDE_HTTP, server_names.ALONE, server_names.BESIDE_JSON), _WITH_HTTP),
-    server_names.HTTP: (*_WITH_HTTP, "--http-workers", "1"),
-    server_names.HTTP_TWO: (*_WITH_HTTP, "--http-workers", "2"),
+    server_names.HTTP: _WITH_HTTP,
+    server_names.HTTP_TWO: (*_WITH_HTTP, "--workers", "2"),
 }
 _PLAIN_KINDS = {server_names.GRPC_AIO: "aio", server_names.GRPC_SERVER: "threads"}
 

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rnnserve.server.validation.checked_request import CheckedRequest
-from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
+from rnnserve.server.validation.signature import Batching, CheckedRequest, Signature, TensorSpec
 
 __all__ = ["checked_request", "signature"]
 

@@ -3,7 +3,7 @@
 import types
 
 from rnnserve.protos import model_config_pb2
-from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.execution import Cost
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.findings import Findings, GraphChoice, LoadCheck
 from rnnserve.server.repository.load_checks import LoadChecks, Refused

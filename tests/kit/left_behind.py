@@ -17,7 +17,7 @@ from rnnserve.server.batching.execution import PendingRequest
 from rnnserve.server.errors import ServeError
 from rnnserve.server.fast_path.calls import ArrivedRequest
 from rnnserve.server.protocol.sequences import Step, StreamOwner
-from rnnserve.server.validation.checked_request import CheckedRequest
+from rnnserve.server.validation.signature import CheckedRequest
 
 __all__ = ["NothingLeft"]
 

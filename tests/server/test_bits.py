@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from kit.checked_requests import checked_request
 from kit.inference_requests import request
-from rnnserve.server.validation.checked_request import CheckedRequest
+from rnnserve.server.validation.signature import CheckedRequest
 
 NAMES = ["direction_simple", "direction_stacked", "direction_bidirectional"]
 

@@ -1,4 +1,4 @@
-"""Export OpenTelemetry traces over OTLP, configured by the OTEL_… environment variables.
+"""Export OpenTelemetry traces over OTLP, turned on by OTEL_TRACES_EXPORTER=otlp and configured by other variables.
 
 These are the SDK's own variables (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
 They set the destination (OTEL_EXPORTER_OTLP_ENDPOINT, …_HEADERS), the sampling (OTEL_TRACES_SAMPLER), the description
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Traces", "TracesUnavailable", "check_traces", "start_traces", "traces_to"]
 
 _PROTOCOL = "http/protobuf"
+_EXPORTER = "OTEL_TRACES_EXPORTER"
 _KNOWN = {
-    "OTEL_TRACES_EXPORTER": ("otlp", "none"),
+    _EXPORTER: ("otlp", "none"),
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": (_PROTOCOL,),
     "OTEL_EXPORTER_OTLP_PROTOCOL": (_PROTOCOL,),
 }
@@ -47,22 +48,24 @@ class Traces(NamedTuple):
 
 
 def check_traces() -> None:
-    """Raise TracesUnavailable if the extra `otel` is missing, or the environment sets another exporter or protocol."""
+    """If traces are on, raise TracesUnavailable without the extra `otel`, or for another exporter or protocol."""
+    if os.environ.get(_EXPORTER, "") in ("", "none"):
+        return
     try:
         import opentelemetry.exporter.otlp.proto.http
         import opentelemetry.sdk  # noqa: F401
     except ModuleNotFoundError as missing:
-        raise TracesUnavailable(f"--traces {missing_package(missing.name, 'otel')}") from missing
+        raise TracesUnavailable(f"{_EXPORTER} {missing_package(missing.name, 'otel')}") from missing
     for variable, known in _KNOWN.items():
         if os.environ.get(variable, "") not in ("", *known):
             said = f"{variable}={os.environ[variable]}; expected {' or '.join(known)}"
-            raise TracesUnavailable(f"--traces exports over OTLP and {_PROTOCOL}: {said}")
+            raise TracesUnavailable(f"traces are exported over OTLP and {_PROTOCOL}: {said}")
 
 
 def start_traces() -> Traces | None:
-    """Start the export over OTLP. Returns None if the environment turns it off. May raise TracesUnavailable."""
+    """Start the export over OTLP. Returns None unless the environment turns it on. May raise TracesUnavailable."""
     check_traces()
-    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none":
+    if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get(_EXPORTER, "") in ("", "none"):
         return None
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace.export import BatchSpanProcessor

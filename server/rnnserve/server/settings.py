@@ -171,13 +171,6 @@ class Settings:
         "is served, all only if every one is served",
         choices=("any", "all"),
     )
-    load_timeout: float = _option(
-        _MODELS,
-        60.0,
-        "seconds for load-checking a version, in a separate process, before it is served. Beyond it: UNAVAILABLE "
-        "for this version, while all others are served",
-        _read_seconds,
-    )
     require_signature: tuple[Path, ...] = _option(
         _MODELS,
         (),
@@ -249,18 +242,6 @@ class Settings:
         "other sequence is dropped",
         _read_count,
     )
-    sequence_idle: float = _option(
-        _SEQUENCES,
-        60.0,
-        "seconds without a request after which a sequence is dropped. Beyond it: the next request is NOT_FOUND",
-        _read_seconds,
-    )
-    share_sequences: bool = _option(
-        _SEQUENCES,
-        False,
-        "let any connection continue, replace and end any sequence by its id, as in Triton. Without it, each "
-        "connection has separate ids, and only a sequence_key gives other connections access",
-    )
 
     drain: float = _option(
         _STOPPING,
@@ -284,9 +265,6 @@ class Settings:
         "which requests to log; errors are sampled by reason",
         choices=LOG_REQUESTS,
     )
-    traces: bool = _option(
-        _LOGGING, False, "export traces (OpenTelemetry), configured by the variables OTEL_…; needs the extra `otel`"
-    )
 
     graph: str = "auto"
     """Which graph to run if a model has two: "native" (model.onnx) or "scan" (model.scan.onnx). "auto" uses the choice
@@ -296,9 +274,14 @@ class Settings:
     max_run: float = 8.0
     """Seconds that an inference call may take in addition to ten times its measured cost. Beyond it: the server is
     neither ready nor live, and a worker is replaced."""
+    load_timeout: float = 60.0
+    """Seconds for load-checking a version, in a separate process, before it is served. Beyond it: UNAVAILABLE for this
+    version, while all others are served."""
     max_load_bytes: int = 512 << 20
     """Bytes of memory for load-checking a version, in addition to eight times its files and 16 MiB for each of
     `threads` after the first. Beyond it: UNAVAILABLE, because the version isn't served."""
+    sequence_idle: float = 60.0
+    """Seconds without a request after which a sequence is dropped. Beyond it: the next request is NOT_FOUND."""
     max_sequence_bytes: int | None = None
     """Maximum bytes of server-side sequence states; None for `sequence_bytes`."""
     max_batch: int = 16384
@@ -403,7 +386,8 @@ class CommandSettings:
     workers: int = _option(
         _LISTEN,
         1,
-        "processes that share the port; auto starts one per core. A process that dies or hangs is replaced",
+        "processes that share the port, and as many for HTTP; auto starts one per core. A process that dies or hangs "
+        "is replaced",
         _read_workers,
     )
     http_port: int | None = _option(
@@ -414,19 +398,12 @@ class CommandSettings:
         _read_port,
     )
     no_http: bool = _option(_LISTEN, False, "serve gRPC alone")
-    http_workers: int = _option(_LISTEN, 1, "processes for HTTP; a process that dies is replaced", _read_count)
     http_allow_host: tuple[str, ...] = _option(
         _LISTEN,
         (),
-        "host name that a proxy on this machine sends in the Host header; may be repeated",
+        "host name that a proxy on this machine sends in the Host header, or origin of another site whose pages may "
+        "open WebSockets, such as https://app.example; may be repeated",
         metavar="NAME",
-        is_repeated=True,
-    )
-    http_allow_origin: tuple[str, ...] = _option(
-        _LISTEN,
-        (),
-        "origin of another site whose pages may open WebSockets, such as https://app.example; may be repeated",
-        metavar="ORIGIN",
         is_repeated=True,
     )
     metrics_port: int | None = _option(

@@ -16,7 +16,7 @@ from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.pipeline import publish
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 from rnnserve.server import Server, Settings
-from rnnserve.server.fast_path import admission
+from rnnserve.server.fast_path import dispatcher
 from rnnserve.server.testing import serve
 
 __all__ = ["CLASSIFIERS", "publish_models", "serve_reading_whole"]
@@ -59,6 +59,6 @@ class _NoTemplates:
 def serve_reading_whole(repository: Path) -> Iterator[Server]:
     """Serve on the plain transport, without templates."""
     with contextlib.ExitStack() as stack:
-        with mock.patch.object(admission, "PrefixCache", _NoTemplates):
+        with mock.patch.object(dispatcher, "PrefixCache", _NoTemplates):
             server = stack.enter_context(serve(repository, Settings(provider="cpu", plain=True)))
         yield server

@@ -75,13 +75,14 @@ def test_from_the_clients_error_to_the_log_to_the_trace(repository, monkeypatch,
     pytest.importorskip("opentelemetry.sdk", reason="the extra `otel` is not installed")
     for name in [name for name in os.environ if name.startswith("OTEL_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
     broken = request(MODEL, {"input": walk(4)})
     broken.inputs[0].shape[2] = 3
     tensor = {"name": "input", "datatype": "FP32", "shape": [1, 1, 3], "data": [[[1, 2, 3]]]}
     text = json.dumps({"inputs": [tensor], "id": "of-the-body"}).encode()
-    with served(repository, "process", http_port=0, log_format="json", traces=True) as process:
+    with served(repository, "process", http_port=0, log_format="json") as process:
         url = f"http://{process.http_address}/v2/models/{MODEL}/infer"
         with process.channel() as channel, pytest.raises(grpc.RpcError) as refused:
             rpc.GRPCInferenceServiceStub(channel).ModelInfer(broken)

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from kit.checked_requests import checked_request
 from rnnserve.server.batching.batch_arrays import join, split, split_rows
-from rnnserve.server.validation.checked_request import CheckedRequest
-from rnnserve.server.validation.signature import Signature, TensorSpec
+from rnnserve.server.validation.signature import CheckedRequest, Signature, TensorSpec
 
 STATE = ("layers * directions", "batch", "hidden")
 SIGNATURE = Signature(

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from kit.checked_requests import checked_request, signature
 from kit.statistics_numbers import numbers
 from rnnserve.server.batching import execution
-from rnnserve.server.batching.execution import PendingRequest, run_batch, run_pending
-from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.execution import Cost, PendingRequest, run_batch, run_pending
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
 

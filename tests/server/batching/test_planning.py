@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kit.checked_requests import checked_request, signature
-from rnnserve.server.batching.planning import _WORTH as WORTH
-from rnnserve.server.batching.planning import Cost, plan, plan_lengths, similar_to_first
-from rnnserve.server.validation.checked_request import CheckedRequest
-from rnnserve.server.validation.signature import Batching
+from rnnserve.server.batching.execution import _WORTH as WORTH
+from rnnserve.server.batching.execution import Cost, plan, plan_lengths
+from rnnserve.server.batching.waiting_queue import similar_to_first
+from rnnserve.server.validation.signature import Batching, CheckedRequest
 
 NO_RUN = Cost(run=0.0, step=0.0, point=1.0, padding=1.0)
 ONLY_PADDING = Cost(run=0.0, step=0.0, point=0.0, padding=1.0)

@@ -9,8 +9,7 @@ import pytest
 
 from kit.checked_requests import checked_request, signature
 from kit.waiting import PATIENCE, until
-from rnnserve.server.batching.execution import PendingRequest, longest_run
-from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.execution import Cost, PendingRequest, longest_run
 from rnnserve.server.batching.schedulers import Scheduler, Schedulers
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.waiting_queue import QueueLimits

@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 from kit.statistics_numbers import numbers
 from rnnserve.server.batching import step_run
 from rnnserve.server.batching.batch_arrays import join, split
-from rnnserve.server.batching.execution import PendingRequest
-from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.execution import Cost, PendingRequest
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.batching.step_run import MOST_ROWS, StepRun, chunk_steps
 from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
-from rnnserve.server.validation.checked_request import CheckedRequest
-from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
+from rnnserve.server.validation.signature import Batching, CheckedRequest, Signature, TensorSpec
 
 INPUT = TensorSpec("input", "FP32", ("batch", "sequence", "features"), (-1, -1, 2))
 LENGTHS = TensorSpec("lengths", "INT64", ("batch",), (-1,), optional=True, lengths_of="sequence")

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.execution import Cost
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
 from rnnserve.server.errors import QueueFull, WaitTooLong

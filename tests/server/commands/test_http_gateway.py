@@ -89,11 +89,13 @@ def test_the_server_has_a_socket_in_a_folder_of_its_own_until_the_end():
 
 def test_the_command_of_a_process_has_what_its_server_has():
     tls: dict[str, Any] = {"tls_certificate": Path("c"), "tls_key": Path("k"), "tls_client_ca": Path("a")}
-    settings = Settings(Path("m"), host="::1", log_requests="all", traces=True, **tls)
-    told = arguments("--log-level", "error", "--log-format", "json")
+    settings = Settings(Path("m"), host="::1", log_requests="all", **tls)
+    allowed = ["--http-allow-host=a", "--http-allow-host=https://b.example"]
+    told = arguments("--log-level", "error", "--log-format", "json", *allowed)
     command = http_gateway._command_line(told, settings, Path("/sockets"))
     options = "--upstream=unix:/sockets --host=::1 --log-level=error --log-format=json --log-requests=all"
-    options += " --grace=5.0 --max-body-bytes=33554432 --tls-certificate=c --tls-key=k --tls-client-ca=a"
+    options += " --grace=5.0 --max-body-bytes=33554432 --allow-host=a --allow-origin=https://b.example"
+    options += " --tls-certificate=c --tls-key=k --tls-client-ca=a"
     assert command[3:] == ["web", *options.split()]
 
 

@@ -13,8 +13,7 @@ from kit.inference_requests import request
 from kit.loaded import load_repository
 from kit.served import served
 from kit.statistics_numbers import numbers
-from rnnserve.server.batching.execution import PendingRequest
-from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.execution import Cost, PendingRequest
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest

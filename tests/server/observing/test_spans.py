@@ -143,6 +143,7 @@ def test_a_refusal_is_an_error_and_its_line_has_the_trace(traced, caplog):
     ],
 )
 def test_other_ways_to_export_are_refused(monkeypatch, variable, value):
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
     monkeypatch.setenv(variable, value)
     with pytest.raises(TracesUnavailable, match=f"{variable}={value}"):
         check_traces()
@@ -150,5 +151,6 @@ def test_other_ways_to_export_are_refused(monkeypatch, variable, value):
 
 @pytest.mark.parametrize(("variable", "value"), [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")])
 def test_the_environment_can_switch_it_off(monkeypatch, variable, value):
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "otlp")
     monkeypatch.setenv(variable, value)
     assert start_traces() is None

@@ -19,7 +19,7 @@ from rnnserve.server.errors import (
 from rnnserve.server.protocol import sequences as sequences_module
 from rnnserve.server.protocol.sequences import Sequences, Step, StreamOwner
 from rnnserve.server.settings import Settings
-from rnnserve.server.validation.checked_request import SequenceControl
+from rnnserve.server.validation.signature import SequenceControl
 
 SERVED = fake_served()
 MOST_WAITING, MOST_SEQUENCES, OF_CONNECTION, OF_ADDRESS, IDLE = 3, 8, 2, 3, 60.0

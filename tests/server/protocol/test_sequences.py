@@ -24,11 +24,11 @@ from rnnserve.server.errors import (
     TooManySequences,
     Unsupported,
 )
-from rnnserve.server.fast_path.admission import PendingCall, StepCall
+from rnnserve.server.fast_path.calls import PendingCall, StepCall
 from rnnserve.server.protocol import sequences as sequences_module
 from rnnserve.server.protocol.sequences import BeganOnAnotherVersion, Sequences, Step
 from rnnserve.server.settings import Settings
-from rnnserve.server.validation.checked_request import SequenceControl
+from rnnserve.server.validation.signature import SequenceControl
 
 SERVED = fake_served()
 OWNER, STRANGER = FakeCaller("ipv4:10.0.0.1:50000"), FakeCaller("ipv4:10.0.0.1:50001")
@@ -72,15 +72,6 @@ def world(make_world):
     return make_world()
 
 
-def test_shared_ids_are_anyones_as_in_triton(make_world):
-    shared = make_world(share_sequences=True)
-    shared.ask(OWNER, starts=True, states=b"a")
-    assert shared.ask(ELSEWHERE, states=b"b") == (b"a",)
-    assert shared.ask(STRANGER, starts=True, states=b"c") == ()
-    assert shared.ask(OWNER, ends=True) == (b"c",)
-    assert "sequence_key" not in shared.refusal(OWNER)
-
-
 def test_idle_sequence_is_dropped(make_world):
     world = make_world(sequence_idle=60.0)
     world.ask(OWNER, starts=True)
@@ -89,7 +80,7 @@ def test_idle_sequence_is_dropped(make_world):
     world.sequences.drop_idle()
     assert world.sequences.count == 1
     world.now += 60.1
-    assert "after 60 s without a request it is dropped (--sequence-idle)" in world.refusal(OWNER)
+    assert "after 60 s without a request it is dropped" in world.refusal(OWNER)
     assert world.sequences.count == 0
     world.ask(OWNER, starts=True)
     world.now += 60.1

@@ -8,7 +8,7 @@ import pytest
 
 from kit.checked_requests import signature
 from rnnserve.protos.golden import Case
-from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.execution import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.repository.load_version import large_sizes, measure_cost
 from rnnserve.server.repository.trial_requests import TrialRequests

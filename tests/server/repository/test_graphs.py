@@ -11,7 +11,7 @@ from kit.artifacts import build_model, tensor
 from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_bytes, publish_good
 from kit.loaded import load_model, try_version
 from rnnserve.protos.artifact import MODEL, SCAN, ArtifactError
-from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.execution import Cost
 from rnnserve.server.repository.findings import AUTO, NATIVE, SCANNED, Findings, GraphChoice
 
 TWO = {"two": np.array(2, np.float32)}

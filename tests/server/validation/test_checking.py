@@ -10,10 +10,9 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.server import Settings
 from rnnserve.server.errors import InvalidRequest, Unsupported
-from rnnserve.server.validation.checked_request import CheckedRequest
 from rnnserve.server.validation.checking import check_request
 from rnnserve.server.validation.parsing import parse_request
-from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
+from rnnserve.server.validation.signature import Batching, CheckedRequest, Signature, TensorSpec
 
 LOGITS = {"logits": TensorSpec("logits", "FP32", ("batch", "classes"), (-1, 3))}
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from rnnserve.server.validation.checking import wrong_shape, wrong_size
 from rnnserve.server.validation.signature import TensorSpec
-from rnnserve.server.validation.values import wrong_shape, wrong_size
 
 
 def spec(name, axes, *sizes, **more):

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from rnnserve.server.fast_path.templates import are_finite, validator
+from rnnserve.server.validation.checking import all_finite
 from rnnserve.server.validation.signature import TensorSpec
-from rnnserve.server.validation.values import all_finite, are_finite, validator
 
 COUNTS = (1, 63, 64, 65, 1000)
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from rnnserve.server.errors import WrongOutputSize
-from rnnserve.server.validation.checked_request import Array, CheckedRequest
-from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
+from rnnserve.server.validation.signature import Array, Batching, CheckedRequest, Signature, TensorSpec
 
 __all__ = ["check_shapes", "full_lengths", "join", "left_out", "rows_of_run", "split", "split_rows"]
 

@@ -22,6 +22,7 @@ from rnnserve.server.batching.batch_arrays import left_out, rows_of_run
 from rnnserve.server.batching.execution import (
     BatchModel,
     CheckedBatch,
+    Cost,
     PendingRequest,
     answer_all,
     check_pending,
@@ -29,13 +30,11 @@ from rnnserve.server.batching.execution import (
     run_batch,
     runs_in_progress,
 )
-from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.clock import now
 from rnnserve.server.errors import InternalError, ServeError
-from rnnserve.server.validation.checked_request import Array, CheckedRequest
-from rnnserve.server.validation.signature import TensorSpec
-from rnnserve.server.validation.values import refuse_non_finite
+from rnnserve.server.validation.checking import refuse_non_finite
+from rnnserve.server.validation.signature import Array, CheckedRequest, TensorSpec
 
 __all__ = ["CHUNK_SECONDS", "MOST_ROWS", "StepRun", "chunk_steps"]
 

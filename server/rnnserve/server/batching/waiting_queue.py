@@ -4,19 +4,23 @@ import dataclasses
 import itertools
 import math
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from rnnserve.server.batching import MAX_REQUESTS
-from rnnserve.server.batching.planning import Cost, similar_to_first
+from rnnserve.server.batching.execution import Cost
 from rnnserve.server.clock import now
 from rnnserve.server.errors import QueueFull, ServeError, WaitTooLong
 
-__all__ = ["QueueLimits", "WaitingQueue"]
+__all__ = ["QueueLimits", "WaitingQueue", "similar_to_first"]
 
 _SHARE, _LEAST_SHARE = 4, 16
 """One connection may use a quarter of a queue, or 16 places if that is more, so that a client with many requests leaves
 room for others. Beyond it: RESOURCE_EXHAUSTED at once."""
+
+_GOOD_ENOUGH = 0.9
+"""A batch with more requests may have this part of the best rate, because fewer calls save time elsewhere (see `_WORTH`
+in `execution`)."""
 
 
 class _Item(Protocol):
@@ -166,3 +170,32 @@ def _first_of(items: Iterable[T], cost: Cost, most_points: float, half: int) -> 
         if points >= most_points or (len(taken) >= half and points >= enough):
             break
     return taken
+
+
+def similar_to_first(
+    lengths: Sequence[int], rows: Sequence[int], cost: Cost, most_points: float, half: int
+) -> list[int]:
+    """Return the ascending indices of the pending requests that best share a batch with the first one.
+
+    Takes as many requests of similar lengths as give the most steps per second: with fewer requests, fixed costs weigh
+    more, and with more requests, padding does. The batch has at most `most_points` points unless the first request
+    alone exceeds them. It also ends after `half` of the pending requests if it is large enough by then.
+    """
+    own = lengths[0]
+    distance = [2 * (own - steps) if steps <= own else 2 * (steps - own) + 1 for steps in lengths]  # shorter ones first
+    nearest = sorted(range(len(lengths)), key=distance.__getitem__)
+    more = cost.point - cost.padding
+    together = longest = points = count = 0
+    best = 0.0
+    for number, index in enumerate(nearest, 1):
+        points += rows[index] * lengths[index]
+        if number > 1 and points > most_points:
+            break
+        together += rows[index]
+        longest = max(longest, lengths[index])
+        rate = points and points / (cost.run + longest * (cost.step + together * cost.padding) + points * more)
+        if rate >= _GOOD_ENOUGH * best:
+            best, count = max(rate, best), number
+        if number >= half and points >= cost.enough(longest):
+            break
+    return sorted(nearest[:count])

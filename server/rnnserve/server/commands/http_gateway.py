@@ -108,7 +108,7 @@ def http_gateway(command: CommandSettings, settings: Settings) -> Iterator[tuple
     folder = Path(tempfile.mkdtemp(prefix="rnnserve-", dir=root if len(root) <= _LONGEST_ROOT else "/tmp"))  # noqa: S108 - with mode 0700
     try:
         words = _command_line(command, settings, folder)
-        gateway = HttpGateway(listener, folder, words, command.http_workers, settings.grace)
+        gateway = HttpGateway(listener, folder, words, command.workers, settings.grace)
         gateway.start()
         beside = dataclasses.replace(settings, http_port=gateway.port, private_sockets=folder)
         try:
@@ -154,8 +154,7 @@ def _command_line(options: CommandSettings, settings: Settings, folder: Path) ->
     command.append(f"--log-requests={settings.log_requests}")
     command.append(f"--grace={settings.grace}")
     command.append(f"--max-body-bytes={max(_LEAST_BODY_BYTES, 2 * settings.max_message_bytes)}")
-    command += [f"--allow-host={name}" for name in options.http_allow_host]
-    command += [f"--allow-origin={origin}" for origin in options.http_allow_origin]
+    command += [f"--allow-{'origin' if '://' in name else 'host'}={name}" for name in options.http_allow_host]
     if settings.access_file is not None:
         command.append("--asks-for-tokens")
     if settings.client_roles is not None:

@@ -49,6 +49,9 @@ FORMER: Mapping[str, str] = {
     "allow_rollback": "any signed version may serve; delete the folders of those that must not",
     "closed_health": "everybody may ask whether the server is live and ready; close the port to others in a firewall",
     "graph": "each version serves with the graph that was chosen when it was published",
+    "http_allow_origin": "give --http-allow-host the origin",
+    "http_workers": "as many processes speak HTTP as --workers says",
+    "load_timeout": "a load check may take 60 seconds",
     "max_batch": "a request may have 16,384 rows; send several requests",
     "max_connection_age_grace": "calls on a connection that has come of age may take as long as they need",
     "max_held_bytes": "requests and responses in hand may take 18 times --max-message-bytes",
@@ -61,8 +64,11 @@ FORMER: Mapping[str, str] = {
     "no_triton_metrics": "drop the names nv_inference_… in Prometheus (metric_relabel_configs)",
     "poll": "with --model-control poll, the repository's folder is scanned every 2 seconds",
     "refused_signatures": "delete the folders of revoked versions, and leave revoked keys out of --require-signature",
+    "sequence_idle": "a sequence is dropped after 60 seconds without a request; sessions keep states in the client",
     "session_age": "a session may wait for a day; replace the key of --session-key to end sessions sooner",
+    "share_sequences": "clients send the same sequence_key with all requests of a sequence",
     "signature_record": "any signed version may serve; delete the folders of those that must not",
+    "traces": "set the variable OTEL_TRACES_EXPORTER=otlp",
 }
 """Removed options, and what applies instead."""
 

@@ -132,8 +132,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             from rnnserve.server.commands.metrics import metrics_served  # imports http.server, which workers don't need
 
-            if settings.traces:
-                check_traces()  # before anything is started
+            check_traces()  # before anything is started
             with (
                 http_gateway(command, settings) as (settings, gateway),
                 metrics_served(command, settings, [] if gateway is None else gateway.counts) as metrics,
@@ -230,7 +229,7 @@ class Ending:
 
 
 def _requests_observed(settings: Settings) -> contextlib.AbstractContextManager[None]:
-    return requests_observed(settings.log_requests, start_traces() if settings.traces else None)
+    return requests_observed(settings.log_requests, start_traces())
 
 
 def _serve(settings: Settings, metrics: "Metrics", gateway: HttpGateway | None, options: str) -> bool:

@@ -5,7 +5,7 @@ name the client. The server uses that name for shares, budgets and sequence ids.
 metadata.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from rnnserve.protos.protocol_words import CERTIFICATE, PEER
@@ -15,7 +15,6 @@ __all__ = [
     "is_of_http",
     "is_private",
     "of_http",
-    "said_of_peer",
     "shown_certificate",
 ]
 
@@ -45,11 +44,6 @@ def shown_certificate(connection: str, metadata: Iterable[Any], auth_context: Ca
     found = auth_context()
     shown = found.get(_PEM) or found.get(_PEM.decode())
     return shown[0].decode("ascii", "replace") if shown else ""
-
-
-def said_of_peer(metadata: Sequence[Any]) -> Sequence[Any]:
-    """Return the metadata if they name a gateway's client, otherwise nothing. A gateway sends that entry last."""
-    return metadata if metadata and metadata[-1][0] == PEER else ()
 
 
 def of_http(peer: str) -> str:

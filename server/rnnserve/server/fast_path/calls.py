@@ -1,34 +1,52 @@
-"""Arrived requests before parsing: unary calls here, and messages of a stream in `streams`.
+"""Requests from their arrival to their response: arrived, and then pending.
 
-Arrived requests pass the gate, if there is one. Large requests reserve their bytes in the budget (`Arrivals`).
+Unary calls are here, and messages of a stream are in `streams`. Arrived requests pass the gate, if there is one. Large
+requests reserve their bytes in the budget (`Arrivals`). A pending request waits to be run, and responds.
 """
 
 import abc
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, Self
 
 from rnnserve.protos.access_table import Need
 from rnnserve.server.access.gate import Gate, Grant
+from rnnserve.server.batching.execution import PendingRequest, earlier
 from rnnserve.server.connections.byte_budget import LARGE, RESPONSE_COPIES, SMALL, ByteBudget
 from rnnserve.server.connections.private_socket import believed_peer, is_of_http, shown_certificate
 from rnnserve.server.counting.table import after_run, answering, count_http_answer, count_refusal
 from rnnserve.server.errors import Cancelled, InternalError, ServeError, TooMuchHeld, Unsupported
 from rnnserve.server.fast_path.grpcio_core import CoreTag, GrpcioCore
-from rnnserve.server.fast_path.templates import read_id
+from rnnserve.server.fast_path.templates import RequestPrefix, read_id
 from rnnserve.server.observing.observer import tell_refusal
 from rnnserve.server.observing.origins import Origin, origin_of
-from rnnserve.server.protocol.sequences import StreamOwner
+from rnnserve.server.protocol.responses import encode_response
+from rnnserve.server.protocol.sequences import Sequences, Step, StreamOwner
+from rnnserve.server.protocol.service import Service
+from rnnserve.server.repository.model import Model
+from rnnserve.server.repository.repository import ServedVersion
+from rnnserve.server.validation.signature import Array, CheckedRequest, SequenceControl
 
 __all__ = [
     "Arrivals",
     "ArrivedRequest",
     "Door",
     "FastDoor",
+    "PendingCall",
     "RequestBatch",
+    "StepCall",
+    "TakeStep",
     "UnaryCall",
     "certificate_of",
+    "pending_of",
 ]
+
+_MOST_BESIDE = 4096
+"""Maximum bytes of a response in addition to its tensors: names, shapes and parameters."""
+
+TakeStep = Callable[[Model, "StepCall"], None]
+"""Takes a sequence request when its turn comes after its admission."""
 
 
 class Door(Protocol):
@@ -309,3 +327,137 @@ class Arrivals:
             except Exception as error:  # noqa: BLE001 - a defect must not leave the caller waiting or end the thread
                 request.refuse(InternalError.hiding(error))
         return taken
+
+
+class PendingCall(PendingRequest):
+    """A pending call: parsed, or recognized by its template and checked when it runs."""
+
+    __slots__ = ("call", "id_field", "prefix", "served", "source")
+
+    def __init__(
+        self,
+        call: ArrivedRequest,
+        served: ServedVersion,
+        rows: int,
+        steps: int,
+        arrived: float,
+        source: CheckedRequest | Service,
+        prefix: RequestPrefix | None = None,
+        id_field: bytes = b"",
+    ) -> None:
+        # Without `super().__init__`, because a call costs half a microsecond and this runs for each request.
+        self.rows = rows
+        self.steps = steps
+        self.deadline = call.deadline
+        self.arrived = arrived
+        self.timeout = math.inf
+        self.call = call
+        self.served = served  # the requested version
+        self.prefix = prefix  # the template (None if the request was parsed)
+        self.id_field = id_field  # the id field with tag and size, if recognized
+        self.source = source  # the checked request, or the service that checks a recognized request
+
+    @property
+    def connection(self) -> str:
+        """The name of its connection."""
+        return self.call.peer()
+
+    def watch(self) -> None:
+        """Notice a cancellation as soon as it arrives. This costs two events per request: only for long waits."""
+        self.call.watch(self.cancel)
+
+    def check(self) -> CheckedRequest:
+        """Return the checked request. Fully validates a recognized request if its values need it."""
+        if isinstance(self.source, CheckedRequest):
+            return self.source
+        payload = self.call.payload
+        checked = None if self.prefix is None else self.prefix.read(payload)
+        return self.source.check(payload, self.served) if checked is None else checked
+
+    def answer(self, outputs: Mapping[str, Array]) -> None:
+        """Respond with the requested outputs."""
+        if self.prefix is not None:
+            self.call.answer(self.prefix.head.encode(self.id_field, outputs.values()))
+        else:
+            self.call.answer(encode_response(self.served.model, self.check(), outputs))
+
+    def refuse(self, error: ServeError) -> None:
+        """Respond with an error."""
+        self.call.refuse(error.of(self.served.model.statistics.counts).of_request(self.rows, self.arrived))
+
+    def origin(self) -> Origin:
+        """Return the request's origin. Valid only before the response."""
+        return self.call.origin()
+
+
+class StepCall(PendingCall):
+    """A call of a sequence. It refers to its step, but the step doesn't refer to it, so they form no cycle."""
+
+    __slots__ = ("_pending", "_submit", "step")
+
+    step: Step  # set by `enter`
+
+    def __init__(self, call: PendingCall, prefix: RequestPrefix | None, submit: TakeStep) -> None:
+        """Wrap a call. `prefix` is the template for sequence requests, if there is one."""
+        served = call.served.of_sequences
+        super().__init__(call.call, served, call.rows, call.steps, call.arrived, call.source, prefix, call.id_field)
+        self.deadline, self.timeout = call.deadline, call.timeout
+        self._pending = call
+        self._submit = submit
+
+    def enter(self, sequences: Sequences, control: SequenceControl) -> Self | None:
+        """Enter the sequence as `Sequences.enter` does. Return the call if its turn has come."""
+        self.step = Step(sequences, self._pending.served, control)
+        return self if sequences.enter(self.step, self.call, self) else None
+
+    def take_turn(self) -> None:
+        """Submit the call, because all requests before it in the sequence have been answered."""
+        self._submit(self.served.model, self)
+
+    def check(self) -> CheckedRequest:
+        """Return the checked request with the sequence's states."""
+        return self.step.with_states(self._pending.check())
+
+    def refuse(self, error: ServeError) -> None:
+        """Respond with an error and keep the sequence unchanged."""
+        try:
+            self._pending.refuse(error)
+        finally:
+            self.step.fail()
+
+    def answer(self, outputs: Mapping[str, Array] | tuple[bytes, tuple[bytes, ...]]) -> None:
+        """Store the states and respond with the outputs or encoded bytes. Refuse if the byte budget is exhausted."""
+        try:
+            if isinstance(outputs, tuple):
+                response, states = outputs
+                self.call.make_room(len(response))
+                self.step.keep(states, self.rows)
+            else:
+                self.call.make_room(sum([array.nbytes for array in outputs.values()]) + _MOST_BESIDE)
+                asked = self.step.finish(outputs)
+        except ServeError as error:
+            self.refuse(after_run(error))
+        else:
+            if isinstance(outputs, tuple):
+                self.call.answer(response)
+            else:
+                self._pending.answer(asked)
+
+
+def pending_of(
+    call: ArrivedRequest,
+    served: ServedVersion,
+    checked: CheckedRequest,
+    arrived: float,
+    service: Service,
+    take_step: TakeStep,
+) -> PendingCall | None:
+    """Return the pending call for a checked request, or None if its turn in a sequence comes later."""
+    parsed = PendingCall(call, served, checked.batch, checked.steps, arrived, checked)
+    parsed.deadline, parsed.timeout = earlier(call.deadline, arrived, checked.timeout)
+    if checked.sequence is None:
+        return parsed
+    try:
+        return StepCall(parsed, None, take_step).enter(service.sequences, checked.sequence)
+    except ServeError as error:
+        raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error

@@ -1,12 +1,16 @@
-"""The dispatcher decides which arrived calls wait, for how long, and which model runs next.
+"""The dispatcher turns arrived calls into pending ones, and decides how long they wait and which model runs next.
+
+`Admission` recognizes a request by its template, or parses and validates it. Large requests are parsed and checked one
+after another on a separate thread, and run on their model's thread.
 
 Short batches run on the fast path's own thread, one model at a time. Requests that arrive meanwhile go into the next
 batch. If nothing is pending, arrived calls run at once. A large model, or a request that takes long, runs on the
-model's own thread, so that it doesn't delay other models. Requests of many bytes are also parsed on another thread.
+model's own thread, so that it doesn't delay other models.
 """
 
 import threading
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from rnnserve.server.batching import MAX_REQUESTS
@@ -14,13 +18,15 @@ from rnnserve.server.batching.execution import all_in_time, run_batch, run_pendi
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
-from rnnserve.server.errors import InternalError, ServeError
-from rnnserve.server.fast_path.admission import Admission, LargeRequests, PendingCall, StepCall
-from rnnserve.server.fast_path.calls import ArrivedRequest
+from rnnserve.server.connections.byte_budget import LARGE
+from rnnserve.server.errors import DeadlinePassed, InternalError, ServeError, TooManyCalls
+from rnnserve.server.fast_path.calls import ArrivedRequest, PendingCall, StepCall, TakeStep, pending_of
 from rnnserve.server.fast_path.template_runs import SamePrefixBatch, SamePrefixRuns, SameStepBatch
-from rnnserve.server.fast_path.templates import RequestPrefix
+from rnnserve.server.fast_path.templates import HEAD_BYTES, PrefixCache, RequestPrefix
+from rnnserve.server.protocol.sequences import BeganOnAnotherVersion
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
+from rnnserve.server.validation.parsing import decompress, decompress_small, is_compressed
 
 __all__ = ["Dispatcher"]
 
@@ -40,6 +46,10 @@ in a closed loop of 32 (RNN 512, a busy machine): CPU time per request falls fro
 
 _APART_SECONDS = 1.0
 """Seconds without a request on the fast path's own thread after which all requests count as those of large models."""
+
+_WAITING, _WAITING_OF_CONNECTION = 256, 64
+"""Large or compressed requests that wait to be parsed, in total and per connection. The byte budget also limits them,
+except for compressed requests, which take up to 50 ms each. Beyond it: RESOURCE_EXHAUSTED at once."""
 
 
 class Dispatcher:
@@ -206,6 +216,150 @@ class Dispatcher:
             self._schedulers.submit(model, pending)
         except ServeError as error:
             pending.refuse(error)
+
+
+class Admission:
+    """Admits calls and caches the templates of validated requests. Only for the fast path's thread."""
+
+    def __init__(self, service: Service, take_large: Callable[[ArrivedRequest], None], take_step: TakeStep) -> None:
+        """Start without templates. `take_large` takes calls that become large by decompression."""
+        self._service = service
+        self._take_large = take_large
+        self._take_step = take_step
+        self._prefixes = PrefixCache(allow_non_finite=service.settings.allow_non_finite)
+        self._generation = service.repository.generation
+        self._asks_for_tokens = service.settings.access_file is not None
+
+    def models_have_changed(self) -> bool:
+        """Clear the templates if the served models have changed since the last call. Return whether they have."""
+        generation = self._service.repository.generation
+        if generation == self._generation:
+            return False
+        self._generation = generation
+        self._prefixes.clear()
+        return True
+
+    def models(self) -> set[Model]:
+        """Return all served models."""
+        return {model for served in self._service.repository.served() for model in served.models}
+
+    def shared_prefix(self, calls: Iterable[ArrivedRequest]) -> RequestPrefix | None:
+        """Return the calls' common template, or None if there is none or a call has varying fields."""
+        prefix = self._prefixes.shared(calls)
+        if prefix is not None and self._asks_for_tokens:
+            for call in calls:
+                grant = call.grant
+                if grant is not None and not grant.is_for_all and not grant.is_for(prefix.served.model.name):
+                    return None  # each call is then admitted separately
+        return prefix
+
+    def admit(self, calls: Iterable[ArrivedRequest], arrived: float) -> list[PendingCall]:
+        """Admit or refuse calls that arrived together. Large calls, and steps before their turn, are admitted later."""
+        admitted: list[PendingCall] = []
+        for call in calls:
+            try:
+                pending = self._admit(call, arrived)
+                if pending is not None:
+                    admitted.append(pending)
+            except ServeError as error:
+                call.refuse(error)
+            except Exception as error:  # noqa: BLE001 - a defect with one request must not affect the others
+                call.refuse(InternalError.hiding(error))
+        return admitted
+
+    def _admit(self, call: ArrivedRequest, arrived: float) -> PendingCall | None:
+        service = self._service
+        found = self._prefixes.recognise(call.payload)
+        if found is None and is_compressed(call.payload):
+            payload = decompress_small(call.payload, LARGE)
+            if payload is None:
+                self._take_large(call)
+                return None
+            call.payload = payload
+            found = self._prefixes.recognise(payload)
+        if found is not None:
+            prefix, id_field, sequence = found
+            served = prefix.served
+            if call.grant is not None and not call.grant.is_for_all:
+                call.grant.check_model(served.model.name)
+            recognised = PendingCall(call, served, prefix.batch, prefix.steps, arrived, service, prefix, id_field)
+            if sequence is None:
+                return recognised
+            if sequence.starts:
+                recognised.check()  # an invalid request must not replace an existing sequence
+            step = StepCall(recognised, prefix.of_sequences, self._take_step)
+            try:
+                return step.enter(service.sequences, sequence)
+            except BeganOnAnotherVersion:
+                pass  # the parser finds out which version is requested
+            except ServeError as error:
+                recognised.check()  # errors in the request itself take precedence
+                raise error.of(served.model.statistics.counts)  # noqa: B904 - the same error
+        served, checked = service.accept(call.payload, call)
+        if found is None:
+            self._prefixes.add(call.payload, served, checked)
+        return pending_of(call, served, checked, arrived, service, self._take_step)
+
+
+class LargeRequests:
+    """The thread for large calls, including compressed calls that become large."""
+
+    def __init__(self, service: Service, submit: Callable[[Model, PendingCall], None]) -> None:
+        """Start the thread. `submit` takes the admitted requests."""
+        self._service = service
+        self._submit = submit
+        self._waiting: deque[tuple[ArrivedRequest, float]] = deque()
+        self._changed = threading.Condition()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._loop, name="large requests", daemon=True)
+        self._thread.start()
+
+    def submit(self, call: ArrivedRequest) -> None:
+        """Queue an arrived call, to be answered from another thread. Raise TooManyCalls if too many are queued."""
+        connection = call.peer()
+        with self._changed:
+            if len(self._waiting) >= _WAITING:
+                raise TooManyCalls("large requests", _WAITING)
+            if sum([waiting.peer() == connection for waiting, _ in self._waiting]) >= _WAITING_OF_CONNECTION:
+                raise TooManyCalls("large requests of this connection", _WAITING_OF_CONNECTION)
+            self._waiting.append((call, now()))
+            self._changed.notify()
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Process the queued calls, and end the thread within `timeout` seconds. Return whether it has ended."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._is_closed)
+                if not self._waiting:
+                    return
+                call, arrived = self._waiting.popleft()
+            try:
+                self._admit(call, arrived)
+            except ServeError as error:
+                call.refuse(error)
+            except Exception as error:  # noqa: BLE001 - a defect with one request must not affect the others
+                call.refuse(InternalError.hiding(error))
+            del call  # it may hold 16 MB until the next call arrives
+
+    def _admit(self, call: ArrivedRequest, arrived: float) -> None:
+        if call.deadline < now():
+            raise DeadlinePassed("the deadline passed before the request was read")
+        payload = call.payload
+        if is_compressed(payload):
+            payload = decompress(payload, self._service.settings.max_message_bytes)
+            call.hold(len(payload))
+        served, checked = self._service.accept(payload, call)
+        call.payload, payload = payload[:HEAD_BYTES], b""  # only its id is still needed
+        pending = pending_of(call, served, checked, arrived, self._service, self._submit)
+        if pending is not None:
+            self._submit(pending.served.model, pending)
 
 
 def _refuse_all(calls: list[PendingCall], error: Exception) -> None:

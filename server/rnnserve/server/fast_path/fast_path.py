@@ -25,12 +25,13 @@ from typing import Any
 import grpc
 
 from rnnserve.protos.access_table import Need
+from rnnserve.protos.protocol_words import PEER
 from rnnserve.server.access.gate import Gate
 from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.clock import NO_DEADLINE, from_wall_clock
 from rnnserve.server.clock import now as clock_now
 from rnnserve.server.connections.byte_budget import SMALL, ByteBudget
-from rnnserve.server.connections.private_socket import is_private, said_of_peer
+from rnnserve.server.connections.private_socket import is_private
 from rnnserve.server.errors import InternalError, ServeError, StartError, TooManyStreams, Unsupported
 from rnnserve.server.fast_path.calls import Arrivals, ArrivedRequest, UnaryCall, certificate_of
 from rnnserve.server.fast_path.dispatcher import Dispatcher
@@ -237,7 +238,8 @@ class FastPath:
                     metadata = event.invocation_metadata
                     if len(metadata) > MANY_FIELDS:
                         metadata = kept_metadata(metadata)
-                    said = said_of_peer(metadata) if believes_callers else ()
+                    # The gateway sends the name of its client last.
+                    said = metadata if believes_callers and metadata and metadata[-1][0] == PEER else ()
                     deadline = event.call_details.deadline
                     if deadline < NO_DEADLINE:
                         deadline = from_wall_clock(deadline)

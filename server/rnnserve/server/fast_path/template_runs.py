@@ -11,12 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from rnnserve.server.batching.batch_arrays import full_lengths, left_out, rows_of_run
-from rnnserve.server.fast_path.admission import StepCall
-from rnnserve.server.fast_path.calls import ArrivedRequest
+from rnnserve.server.fast_path.calls import ArrivedRequest, StepCall
 from rnnserve.server.fast_path.templates import RequestPrefix, SentInput
-from rnnserve.server.validation.checked_request import Array
-from rnnserve.server.validation.signature import TensorSpec
-from rnnserve.server.validation.values import all_finite
+from rnnserve.server.validation.checking import all_finite
+from rnnserve.server.validation.signature import Array, TensorSpec
 
 __all__ = ["SamePrefixBatch", "SamePrefixRun", "SamePrefixRuns", "SameStepBatch"]
 

@@ -18,7 +18,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import ERRORS_AS_STATUSES, FINAL_RESPONSE, REQUEST_ID, STATUS, STATUS_DETAILS
 from rnnserve.server.connections.byte_budget import LARGE
 from rnnserve.server.errors import ServeError
-from rnnserve.server.validation.checked_request import Array, CheckedRequest
+from rnnserve.server.validation.signature import Array, CheckedRequest
 
 if TYPE_CHECKING:  # importing it loads onnxruntime, and choosing gRPC's polling must not wait for that
     from rnnserve.server.repository.model import Model

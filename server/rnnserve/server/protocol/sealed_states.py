@@ -32,9 +32,8 @@ from rnnserve.server.errors import InvalidRequest, SessionEnded, StartError, quo
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import Repository, ServedVersion
 from rnnserve.server.settings import Settings
-from rnnserve.server.validation.checked_request import Array, CheckedRequest
-from rnnserve.server.validation.signature import Signature
-from rnnserve.server.validation.values import with_valid_values
+from rnnserve.server.validation.checking import with_valid_values
+from rnnserve.server.validation.signature import Array, CheckedRequest, Signature
 
 __all__ = ["SealedStates", "TokenSealing", "read_keys"]
 

@@ -6,8 +6,7 @@ states of the previous request. The server drops a sequence after the request wi
 time. A sequence stays on the version it began on. States are paired by the names the model was published with.
 
 No connection can continue, end, replace or delay another connection's sequence by guessing its id, and two clients with
-the same id don't collide. With `--share-sequences` all connections share their ids, as in Triton. With several workers,
-only the worker of the first request's connection has the sequence.
+the same id don't collide. With several workers, only the worker of the first request's connection has the sequence.
 
 Requests of one sequence take turns in order of arrival. Requests of different sequences share runs. After its response,
 a request passes its turn on. A refused request doesn't change its sequence.
@@ -45,9 +44,8 @@ from rnnserve.server.errors import (
 )
 from rnnserve.server.repository.repository import ServedVersion
 from rnnserve.server.settings import Settings
-from rnnserve.server.validation.checked_request import Array, CheckedRequest, SequenceControl
-from rnnserve.server.validation.signature import TensorSpec
-from rnnserve.server.validation.values import is_within_bounds, with_valid_values
+from rnnserve.server.validation.checking import is_within_bounds, with_valid_values
+from rnnserve.server.validation.signature import Array, CheckedRequest, SequenceControl, TensorSpec
 
 __all__ = ["BeganOnAnotherVersion", "Caller", "Sequences", "Step", "StreamOwner", "Waiter"]
 
@@ -61,9 +59,6 @@ _PARTS = (
     (_OF_ADDRESS, ", three eighths of them of one address"),
 )
 """The share for each scope of `_scopes`, and the words for it."""
-
-_SHARED = ""
-"""Replaces the connection if all connections share their ids."""
 
 _Key = tuple[str, str, int | str]
 """The connection of a sequence, or its `sequence_key`, its model's name, and its id."""
@@ -239,7 +234,7 @@ class Sequences:
     def _key(self, model: str, control: SequenceControl, caller: Caller) -> _Key:
         if control.key:
             return f"key {control.key}", model, control.id  # no connection has such a name
-        return _SHARED if self._settings.share_sequences else caller.peer(), model, control.id
+        return caller.peer(), model, control.id
 
     def _has(self, sequence: _Sequence) -> bool:
         """Whether the sequence is still kept and not replaced by another."""
@@ -302,7 +297,7 @@ class Sequences:
         """Return the error for an unknown sequence. It doesn't reveal whether another connection uses this id."""
         words = (
             f"{_described(key)} is not known: its first request has to say sequence_start, and no other since then "
-            f"sequence_end; after {self._settings.sequence_idle:g} s without a request it is dropped (--sequence-idle)"
+            f"sequence_end; after {self._settings.sequence_idle:g} s without a request it is dropped"
         )
         if self._settings.sharers > 1:
             words += (
@@ -310,7 +305,7 @@ class Sequences:
                 "connection on which it began, and ends with it: send all of its requests on one stream or connection, "
                 f"or keep its states in the client (parameter {SESSION}), which any worker can continue"
             )
-        elif key[0] != _SHARED:
+        else:
             words += (
                 ". Sequences belong to the connection that began them: to continue one on another, send the same "
                 "sequence_key with all of its requests"

@@ -30,10 +30,9 @@ from rnnserve.server.protocol.sequences import Caller, Sequences
 from rnnserve.server.repository.live import LiveRepository
 from rnnserve.server.repository.repository import READY, Repository, ServedVersion
 from rnnserve.server.settings import Settings
-from rnnserve.server.validation.checked_request import CheckedRequest
 from rnnserve.server.validation.checking import check_request
 from rnnserve.server.validation.parsing import parse_request, read_sequence_control
-from rnnserve.server.validation.signature import TensorSpec
+from rnnserve.server.validation.signature import CheckedRequest, TensorSpec
 
 __all__ = ["Method", "Service"]
 
@@ -268,7 +267,7 @@ def _model_asked(request: _Control) -> tuple[str, bool]:
 def _read_trace_settings(request: pb.TraceSettingRequest) -> pb.TraceSettingResponse:
     _refuse_changes(
         [name for name, setting in request.settings.items() if setting.value],
-        "this server writes no trace files; start the server with --traces, or use ModelStatistics",
+        "this server writes no trace files; start the server with OTEL_TRACES_EXPORTER=otlp, or use ModelStatistics",
     )
     value = pb.TraceSettingResponse.SettingValue
     return pb.TraceSettingResponse(settings={name: value(value=[each]) for name, each in _TRACING_OFF.items()})

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from rnnserve.protos.artifact import MANIFEST, MODEL, SCAN, ArtifactError, Version
 from rnnserve.protos.serving_graph import choose_file
-from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.execution import Cost
 
 __all__ = ["AUTO", "FILES", "NATIVE", "SCANNED", "Findings", "GraphChoice", "LoadCheck", "choose_graph"]
 

@@ -23,8 +23,7 @@ from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.golden import Case, load_cases, replay
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import load_defaults
-from rnnserve.server.batching.execution import BatchModel
-from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.execution import BatchModel, Cost
 from rnnserve.server.errors import StartError, is_of_memory, one_line
 from rnnserve.server.repository.findings import (
     FILES,
@@ -45,8 +44,7 @@ from rnnserve.server.repository.run_checks import (
     try_parts,
 )
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
-from rnnserve.server.validation.checked_request import Array, CheckedRequest
-from rnnserve.server.validation.signature import Signature
+from rnnserve.server.validation.signature import Array, CheckedRequest, Signature
 from rnnserve.server.validation.signature_reading import read_signature
 
 __all__ = ["begun_cases", "load_model", "try_version", "with_found_states"]

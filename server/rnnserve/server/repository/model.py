@@ -14,14 +14,13 @@ import onnxruntime as ort
 from rnnserve.common.refusing_nodes import refusal_of_node
 from rnnserve.protos import manifest_pb2
 from rnnserve.server.batching.batch_arrays import check_shapes, join, rows_of_run, split, split_rows
-from rnnserve.server.batching.planning import Cost
+from rnnserve.server.batching.execution import Cost
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.counting.table import used_table
 from rnnserve.server.errors import InvalidRequest, WrongOutputSize, one_line
 from rnnserve.server.repository.findings import GraphChoice
-from rnnserve.server.validation.checked_request import Array, CheckedRequest
-from rnnserve.server.validation.signature import Batching, Signature
-from rnnserve.server.validation.values import refuse_non_finite
+from rnnserve.server.validation.checking import refuse_non_finite
+from rnnserve.server.validation.signature import Array, Batching, CheckedRequest, Signature
 
 __all__ = ["LARGE_RUN_OPTIONS", "RUN_OPTIONS", "Model", "reraise"]
 

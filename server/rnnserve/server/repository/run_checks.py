@@ -19,8 +19,7 @@ from rnnserve.server.errors import ServeError
 from rnnserve.server.observing.origins import Origin
 from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.trial_requests import TrialRequests, as_request
-from rnnserve.server.validation.checked_request import Array, CheckedRequest
-from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
+from rnnserve.server.validation.signature import Array, Batching, CheckedRequest, Signature, TensorSpec
 
 __all__ = ["Parts", "goes_by_steps", "is_batch_invariant", "trims_outputs", "try_parts"]
 

@@ -8,9 +8,8 @@ from rnnserve.protos.artifact import GOLDEN, ArtifactError
 from rnnserve.protos.golden import Case
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.server.errors import InvalidRequest
-from rnnserve.server.validation.checked_request import Array, CheckedRequest
-from rnnserve.server.validation.signature import Signature, TensorSpec
-from rnnserve.server.validation.values import check_lengths, wrong_shape
+from rnnserve.server.validation.checking import check_lengths, wrong_shape
+from rnnserve.server.validation.signature import Array, CheckedRequest, Signature, TensorSpec
 
 __all__ = ["TrialRequests", "as_request"]
 

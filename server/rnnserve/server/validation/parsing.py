@@ -37,8 +37,7 @@ from rnnserve.protos.protocol_words import (
 )
 from rnnserve.server.errors import InvalidRequest, Unsupported, quoted
 from rnnserve.server.settings import Settings
-from rnnserve.server.validation.checked_request import SequenceControl
-from rnnserve.server.validation.signature import Signature
+from rnnserve.server.validation.signature import SequenceControl, Signature
 
 __all__ = [
     "VARYING_PARAMETERS",

@@ -1,4 +1,4 @@
-"""A model's inputs and outputs, and which requests may share a run.
+"""A model's inputs and outputs, which requests may share a run, and a request that has been checked against them.
 
 The names of the dynamic axes decide how to batch requests. Rows are concatenated along the axis named "batch". Every
 other dynamic axis is a sequence axis, along which rows are padded if the model permits padding.
@@ -8,19 +8,22 @@ import dataclasses
 import enum
 import functools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rnnserve.protos import protocol_words
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.derived_size import DerivedSize
+from rnnserve.protos.inference_pb2 import ModelInferResponse
 from rnnserve.protos.protocol_words import BATCH
-from rnnserve.server.validation.checked_request import Array
 
-__all__ = ["Batching", "Signature", "TensorSpec"]
+__all__ = ["Array", "Batching", "CheckedRequest", "SequenceControl", "Signature", "TensorSpec"]
+
+Array = npt.NDArray[Any]
 
 
 class Batching(enum.Enum):
@@ -294,3 +297,58 @@ class Signature:
         required = [str(spec) for spec in self.inputs.values() if not spec.optional]
         optional = [str(spec) for spec in self.inputs.values() if spec.optional]
         return " and ".join(required) + (f", optionally {', '.join(optional)}" if optional else "")
+
+
+class SequenceControl(NamedTuple):
+    """The sequence parameters of a request."""
+
+    id: int | str  # not 0. 5 and "5" are different ids
+    starts: bool  # its states are zeros or its own inputs
+    ends: bool  # afterwards the states are dropped
+    key: str = ""  # the secret that its requests share on any connection
+
+
+@dataclasses.dataclass(slots=True)
+class CheckedRequest:
+    """A request that is safe to run: its tensors match the model's, and their sizes and values are valid.
+
+    This is the second of a request's three stages, between its arrival and its wait in the queue.
+
+    Attributes:
+        sizes: Size of each sequence axis by name, as sent. Empty for a model without sequence axes.
+        longest: Steps that a run needs, by sequence axis: at most `sizes`. Steps after the longest length are left out
+            if the model permits.
+        inputs: The sent arrays by name, such as `input` (batch, sequence, features) float32, `lengths` (batch) int64,
+            `h_0` (layers * directions, batch, hidden) float32; read-only, contiguous.
+        outputs: Names of the run's outputs: the requested outputs in order, followed by final states that the server
+            only keeps.
+        sequence: The sequence whose states the server keeps. None for a request without a sequence.
+        keeper: For a request of a session, takes its run's outputs by name, encrypts the final states, and returns a
+            response with only parameters. None for other requests.
+        classes: Number of classes by classification output. None without such outputs.
+        timeout: Seconds the request may wait for its run. Infinity if only its deadline limits the wait.
+    """
+
+    batch: int  # size of the batch axis: the request's rows
+    sizes: Mapping[str, int]
+    longest: Mapping[str, int]
+    steps: int  # steps of a row in a run: the sum of `longest`, or 1 without sequence axes
+    inputs: Mapping[str, Array]
+    outputs: tuple[str, ...]
+    id: str = ""  # the request's id, which the response repeats
+    is_raw: bool = True  # whether tensors were sent as bytes (`raw_input_contents`)
+    sequence: SequenceControl | None = None
+    unasked: int = 0  # the number of last `outputs` that the response leaves out
+    keeper: Callable[[Mapping[str, Array]], ModelInferResponse] | None = None
+    classes: Mapping[str, int] | None = None
+    timeout: float = math.inf
+
+    @property
+    def answered(self) -> tuple[str, ...]:
+        """Names of the outputs in the response, in the requested order."""
+        return self.outputs[: len(self.outputs) - self.unasked]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether inputs and outputs are raw, no states are kept, and only its deadline limits its wait."""
+        return self.is_raw and self.keeper is None and not self.classes and self.timeout == math.inf

@@ -11,8 +11,7 @@ from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.derived_size import DerivedSize
 from rnnserve.protos.protocol_words import BATCH
 from rnnserve.protos.recorded_defaults import infinite_defaults
-from rnnserve.server.validation.checked_request import Array
-from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
+from rnnserve.server.validation.signature import Array, Batching, Signature, TensorSpec
 
 __all__ = ["read_signature"]
 

@@ -171,7 +171,7 @@ class Application:
         self._check_edge(exchange)
         if not is_own:
             raise RestError(
-                403, "the page's origin is not allowed; start with --allow-origin (rnnserve serve: --http-allow-origin)"
+                403, "the page's origin is not allowed; start with --allow-origin (rnnserve serve: --http-allow-host)"
             )
         entry, _ = self._found(exchange)
         if entry.name != "stream":

@@ -35,7 +35,7 @@ _JSON_TIMES = 6
 """Approximate maximum of JSON bytes for one byte of a tensor."""
 
 _LOAD_SECONDS = 600.0
-"""Seconds that a load may take. The server loads versions one after another, with --load-timeout for each."""
+"""Seconds that a load may take. The server loads versions one after another, with 60 seconds for each."""
 
 
 async def infer(exchange: Exchange) -> Answer:
