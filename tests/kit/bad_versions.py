@@ -189,9 +189,9 @@ def _deep_manifest(repository: Path, name: str) -> None:
 
 
 BAD_GRAPHS: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
-    "endless": (_plant_files({MODEL: ENDLESS}), r"did not load within \d+ s"),
-    "endless_for_many": (_plant_files({MODEL: _ENDLESS_FOR_MANY}), r"did not load within \d+ s"),
-    "endless_scan": (_plant_files({SCAN: ENDLESS}), r"did not load within \d+ s"),
+    "endless": (_plant_files({MODEL: ENDLESS}), r"did not load within \d+ s \(--load-timeout\)"),
+    "endless_for_many": (_plant_files({MODEL: _ENDLESS_FOR_MANY}), r"did not load within \d+ s \(--load-timeout\)"),
+    "endless_scan": (_plant_files({SCAN: ENDLESS}), r"did not load within \d+ s \(--load-timeout\)"),
     "enormous": (_plant_files({MODEL: _ENORMOUS}), r"needs more than [\d,]+ bytes of memory"),
     "aborting": (_plant_files({MODEL: ABORTING}), "ended the process that tried it with SIG[A-Z]+"),
     "aborting_scan": (_plant_files({SCAN: ABORTING}), "ended the process that tried it with SIG[A-Z]+"),

@@ -15,7 +15,7 @@ _READY = re.compile(r"gRPC on (?P<address>\S+:\d+)\n?")
 _READ_SECONDS = 2.0
 
 _START_SECONDS = 600.0
-"""Seconds until a started server must serve. A load check of a model version may take a minute."""
+"""Seconds until a started server must serve. `--load-timeout` limits the time for each model version."""
 
 _END_SECONDS = 120.0
 """Seconds until a stopped server must have ended, including `--drain` and `--grace`."""

@@ -171,6 +171,13 @@ class Settings:
         "is served, all only if every one is served",
         choices=("any", "all"),
     )
+    load_timeout: float = _option(
+        _MODELS,
+        60.0,
+        "seconds for load-checking a version, in a separate process, before it is served. Beyond it: UNAVAILABLE "
+        "for this version, while all others are served",
+        _read_seconds,
+    )
     require_signature: tuple[Path, ...] = _option(
         _MODELS,
         (),
@@ -274,9 +281,6 @@ class Settings:
     max_run: float = 8.0
     """Seconds that an inference call may take in addition to ten times its measured cost. Beyond it: the server is
     neither ready nor live, and a worker is replaced."""
-    load_timeout: float = 60.0
-    """Seconds for load-checking a version, in a separate process, before it is served. Beyond it: UNAVAILABLE for this
-    version, while all others are served."""
     max_load_bytes: int = 512 << 20
     """Bytes of memory for load-checking a version, in addition to eight times its files and 16 MiB for each of
     `threads` after the first. Beyond it: UNAVAILABLE, because the version isn't served."""

@@ -24,13 +24,6 @@ PATIENCE = 60.0
 MOST_BYTES = 700 << 20
 
 
-_SIX_SECONDS = """
-from rnnserve.server.settings import Settings
-Settings.__init__.__kwdefaults__["load_timeout"] = 6.0
-"""
-"""Lets a load check take six seconds in place of a minute."""
-
-
 def asked(stub) -> None:
     answer = stub.ModelInfer(request("good", SAMPLE), timeout=PATIENCE)
     np.testing.assert_array_equal(arrays(answer)["output"], 2 * SAMPLE["input"])
@@ -76,7 +69,7 @@ def loading(tmp_path):
 
 
 def test_graphs_that_end_block_or_fill_a_process(loading):
-    process = loading(BAD_GRAPHS, patch=_SIX_SECONDS, ready="all")
+    process = loading(BAD_GRAPHS, load_timeout=6, ready="all")
     with process.channel() as channel, Memory(process.process.pid) as memory:
         stub = rpc.GRPCInferenceServiceStub(channel)
         asked(stub)

@@ -32,7 +32,7 @@ OTHER = {
     "allow_non_finite": ("", "true", True), "allow_unproven": ("", "true", True),
     "model_control": ("explicit", '"explicit"', "explicit"),
     "load_model": ("*", '"*"', "*"),
-    "ready": ("all", '"all"', "all"),
+    "ready": ("all", '"all"', "all"), "load_timeout": ("0.5", "0.5", 0.5),
     "drain": ("1.5", "1.5", 1.5), "grace": ("0.25", "0.25", 0.25), "max_connection_age": ("0", "0", 0.0),
     "log_requests": ("all", '"all"', "all"),
     "workers": ("2", "2", 2), "http_port": ("0", "0", 0), "no_http": ("", "true", True),

@@ -51,7 +51,6 @@ FORMER: Mapping[str, str] = {
     "graph": "each version serves with the graph that was chosen when it was published",
     "http_allow_origin": "give --http-allow-host the origin",
     "http_workers": "as many processes speak HTTP as --workers says",
-    "load_timeout": "a load check may take 60 seconds",
     "max_batch": "a request may have 16,384 rows; send several requests",
     "max_connection_age_grace": "calls on a connection that has come of age may take as long as they need",
     "max_held_bytes": "requests and responses in hand may take 18 times --max-message-bytes",

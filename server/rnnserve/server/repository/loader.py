@@ -310,7 +310,7 @@ class Loader:
             if candidate.seconds < timeout:
                 self._slow.append(dataclasses.replace(candidate, seconds=timeout))
             else:
-                self._refuse(candidate, f"did not load within {timeout:g} s")
+                self._refuse(candidate, f"did not load within {timeout:g} s (--load-timeout)")
         return None
 
     def _serve(self, candidate: _Candidate, findings: Findings) -> None:
