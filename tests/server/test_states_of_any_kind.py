@@ -102,7 +102,7 @@ def test_sequence_has_the_same_bits_however_it_is_cut(published, tmp_path):
         service.check("kinds", x, eager(module, x), states=[f"{name}_n" for name in STATES])
 
 
-def test_infinity_is_taken_back_where_a_state_begins_with_it_and_nan_is_not(published, tmp_path):
+def test_infinite_state_is_accepted_only_if_it_begins_so(published, tmp_path):
     folder, _, _ = published
     x = drawn(1)
     defaults = load_defaults(read_version(folder / "repository" / "kinds" / "1").files, published[2].manifest.inputs)
@@ -117,7 +117,7 @@ def test_infinity_is_taken_back_where_a_state_begins_with_it_and_nan_is_not(publ
             service.client.predict("kinds", {"x": list(x), **begin, "decay": [np.full(1, np.inf, np.float32)]})
 
 
-def test_a_counter_that_has_run_out_is_refused_and_costs_no_other(published, tmp_path):
+def test_exhausted_counter_is_refused_without_affecting_others(published, tmp_path):
     """A position beyond the table: with states that the server keeps, sealed, and sent by the client."""
     folder, module, _ = published
     x = drawn(1)
@@ -134,7 +134,7 @@ def test_a_counter_that_has_run_out_is_refused_and_costs_no_other(published, tmp
         np.testing.assert_allclose(service.whole("kinds", x, ["y"])["y"], eager(module, x)["y"], atol=2e-6)
 
 
-def test_what_is_recorded_and_shown_of_it(published):
+def test_initial_states_are_recorded_and_shown(published):
     _, module, done = published
     version = read_version(done.published.folder)
     defaults = load_defaults(version.files, version.manifest.inputs)

@@ -1,4 +1,4 @@
-"""Requests that are recognized by their first bytes mean what parsing would have found, and are answered the same."""
+"""Requests recognized by their first bytes mean what parsing would have found, and get the same answer."""
 
 import random
 
@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.errors import InvalidRequest, ServeError
-from rnnserve.server.fast_path.calls import UnaryCall
 from rnnserve.server.fast_path.template_runs import _MAX_BYTES, _MAX_RUN_BYTES, _MAX_RUNS, SamePrefixRun, SamePrefixRuns
-from rnnserve.server.fast_path.templates import PrefixCache, RequestPrefix, find_varying_fields
+from rnnserve.server.fast_path.templates import PrefixCache, RequestPrefix
 from rnnserve.server.protocol.responses import encode_response
 
 NAME = "direction_stacked"
@@ -108,7 +107,7 @@ def test_recognized_request_means_what_parsing_finds(service, seed, values):
 
 
 @given(SEEDS, st.lists(st.tuples(SEEDS, st.integers(0, 255)), min_size=1, max_size=4))
-def test_changed_bytes_never_mislead_recognition(service, seed, changes):
+def test_changed_bytes_are_never_misread(service, seed, changes):
     payload = bytearray(asked(seed))
     prefixes = kept(service, bytes(payload))
     for at, value in changes:
@@ -117,7 +116,7 @@ def test_changed_bytes_never_mislead_recognition(service, seed, changes):
 
 
 @given(st.lists(SEEDS, min_size=1, max_size=9))
-def test_requests_of_any_kind_in_one_run_are_answered_as_alone(service, seeds):
+def test_mixed_batch_has_the_answers_of_single_requests(service, seeds):
     prefixes, payloads = PrefixCache(allow_non_finite=False), [asked(seed) for seed in seeds]
     found = [recognised(service, prefixes, payload) for payload in payloads]
     checked = [prefix.read(payload) for payload, (prefix, _) in zip(payloads, found, strict=True)]
@@ -129,7 +128,7 @@ def test_requests_of_any_kind_in_one_run_are_answered_as_alone(service, seeds):
 
 
 @given(SEEDS, SEEDS, st.integers(1, 9))
-def test_requests_with_one_prefix_in_one_run_are_answered_as_alone(service, seed, values, count):
+def test_template_run_has_the_answers_of_single_requests(service, seed, values, count):
     prefixes = PrefixCache(allow_non_finite=False)
     payloads = [asked(seed, values + number, lengths=0) for number in range(count)]
     found = [recognised(service, prefixes, payload) for payload in payloads]
@@ -179,22 +178,6 @@ def test_request_with_another_prefix_is_not_recognized(service):
         assert not agrees(service, prefixes, message.SerializeToString())
 
 
-def test_varying_fields_are_found_where_clients_write_them():
-    name, version, id_, parameter = field(1, b"m"), field(2, b"1"), field(3, b"id"), field(4, b"p")
-    long_version = b"\x12\x80\x01" + b"1" * 128
-    for payload, expected in (
-        (name + id_ + b"\xff", (3, 7, 7)),
-        (name + version + id_ + parameter + parameter + b"\xff", (6, 10, 16)),
-        (version + id_ + b"\xff", (3, 7, 7)),
-        (name + parameter + id_, (3, 3, 6)),
-        (name + long_version + id_ + b"\xff", (3, 3, 3)),
-        (name + field(3, b"\xff") + b"\xff", (0, 0, 0)),
-        (name + id_, (0, 0, 0)),  # nothing follows
-        (b"", (0, 0, 0)),
-    ):
-        assert find_varying_fields(payload) == expected, payload
-
-
 @pytest.mark.parametrize("allow_non_finite", [False, True])
 def test_values_that_are_not_finite_are_left_to_validation(service, allow_non_finite):
     sent = inputs(np.random.default_rng(1))
@@ -226,30 +209,6 @@ def test_lengths_outside_of_the_sequence_are_left_to_validation(service):
         if checked is not None:
             assert checked.inputs["lengths"].tolist() == lengths
             assert (checked.longest, checked.steps) == ({"sequence": max(lengths)}, max(lengths))
-
-
-def test_prefix_that_all_calls_share_is_found(service):
-    numbers = np.random.default_rng(1)
-    one, other = (request(NAME, inputs(numbers, sequence=n, lengths=False, state=False)) for n in (3, 4))
-    prefixes = PrefixCache(allow_non_finite=False)
-
-    def shared(*messages):
-        calls = [UnaryCall(None, None, 0.0) for _ in messages]
-        for call, message in zip(calls, messages, strict=True):
-            call.payload = message.SerializeToString()
-        return prefixes.shared(calls)
-
-    for message in (one, other):
-        prefixes.add(message.SerializeToString(), *service.accept(message.SerializeToString()))
-    assert shared(one, one) is None  # none has come yet
-    for message in (one, other):
-        prefix = prefixes.recognise(message.SerializeToString()).prefix
-        assert shared(message, message) is prefix
-    assert shared(one, one) is None
-    assert shared(other, one) is None
-    prefixes.clear()
-    assert shared(other) is None
-    assert prefixes.recognise(other.SerializeToString()) is None
 
 
 def test_kept_prefixes_are_bounded_in_number_and_size(service):

@@ -190,7 +190,7 @@ def loaded(repository):
     return load_repository(repository)
 
 
-def test_keys_are_rotated(loaded, tmp_path):
+def test_rotated_keys_open_tokens_of_the_previous_key(loaded, tmp_path):
     old, new = secrets.token_bytes(32), secrets.token_bytes(32)
     before = Alone(loaded, keys_file(tmp_path / "old", old))
     both = Alone(loaded, keys_file(tmp_path / "both", new, old))
@@ -252,7 +252,7 @@ def test_token_goes_to_its_version(repository, session_key):
         server.ask(step(points))
 
 
-def test_non_finite_states_are_not_taken_back(loaded, session_key):
+def test_token_with_non_finite_states_is_refused(loaded, session_key):
     strict = Alone(loaded, session_key)
     lenient = Alone(loaded, session_key, allow_non_finite=True)
     broken = lenient.token(step(np.full((1, 1, 2), np.nan, np.float32)))
@@ -272,20 +272,6 @@ def test_models_without_states_are_refused(any_models, session_key):
     message.parameters["session"].string_param = "sealed"
     with pytest.raises(InvalidRequest, match='model "neighbours" has no states, so that it has no sessions'):
         server.ask(message)
-
-
-def test_state_may_have_any_form_and_a_step_no_sequence_axis(any_models, session_key):
-    """(features, batch) FP16, the only output: it is asked for, and in the token."""
-    server = Alone(any_models, session_key)
-    token, total = "sealed", np.zeros((2, 3), np.float16)
-    for number in range(1, 4):
-        point = np.full((3, 2), number, np.float16)
-        message = request("step", {"point": point, "keep": np.ones(3, bool)})
-        message.parameters["session"].string_param = token
-        response = server.ask(message)
-        token, total = response.parameters["session"].string_param, total + point.T
-        assert arrays(response)["sum_n"].tolist() == total.tolist()
-        assert response.parameters["session_steps"].int64_param == number
 
 
 @given(st.binary(max_size=1000))
@@ -314,7 +300,7 @@ def test_token_of_an_earlier_server_opens():
     assert _Sealed.read(SEALING.open(token)) == ("modèle", digest, 7, 1_800_000_000.5, 3, b"states")
 
 
-def test_key_opens_no_foreign_token():
+def test_token_sealed_elsewhere_with_the_key_is_refused():
     """What is sealed elsewhere with the key, without our context, does not open."""
     nonce = secrets.token_bytes(12)
     foreign = nonce + aead.AESGCMSIV(KEY).encrypt(nonce, b"state", None)
@@ -322,7 +308,7 @@ def test_key_opens_no_foreign_token():
         SEALING.open(base64.urlsafe_b64encode(foreign).decode())
 
 
-def test_missing_cipher_is_told(monkeypatch):
+def test_missing_cipher_or_package_is_a_start_error(monkeypatch):
     def is_old(key):
         raise UnsupportedAlgorithm("AES-GCM-SIV is not supported by this version of OpenSSL")
 

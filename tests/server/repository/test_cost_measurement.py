@@ -1,4 +1,4 @@
-"""The measurement finds exactly what a run costs, where each run takes what `Cost` says of it."""
+"""The cost measurement finds exactly what a run costs if every run takes the time that `Cost` predicts."""
 
 import dataclasses
 from collections.abc import Callable
@@ -61,14 +61,14 @@ def measured(model: Model, *sizes: int, clock: Callable[[], float] | None = None
     return measure_cost(model, TrialRequests(model.signature, cases), clock or (lambda: model.time), **options)
 
 
-def test_a_model_of_any_lengths():
+def test_cost_is_measured_for_any_lengths():
     model = Model(COST)
     assert measured(model, 1, 200) == COST
     first = ("logits",)  # one output is enough
     assert model.ran == 9 * [(2, 1, 1, first), (64, 64, 64, first), (2, 64, 64, first), (64, 64, 1, first)]
 
 
-def test_a_model_whose_large_run_needs_more_memory_than_there_is_has_smaller_ones():
+def test_trial_run_shrinks_when_memory_is_short():
     class Large(Model):
         def run(self, requests):
             if requests[0].batch * requests[0].longest["sequence"] > 1100:
@@ -80,14 +80,6 @@ def test_a_model_whose_large_run_needs_more_memory_than_there_is_has_smaller_one
     assert {ran[:2] for ran in model.ran} == {(2, 1), (16, 64), (2, 64)}
 
 
-def test_a_model_of_one_row():
-    """A row's price cannot be told from that of the step."""
-    model = Model(COST, Batching.ALONE, most_rows=1)
-    expected = Cost(run=COST.run, step=COST.step + COST.point, point=0.0, padding=0.0)
-    assert measured(model, 1, 64) == expected
-    assert [ran[:2] for ran in model.ran] == 9 * [(1, 1), (1, 64), (1, 64)]
-
-
 @pytest.mark.parametrize(
     ("axes", "sizes"),
     [
@@ -97,7 +89,7 @@ def test_a_model_of_one_row():
         ([["books", "sentences", "words"]], {"books": 4, "sentences": 4, "words": 4}),
     ],
 )
-def test_a_large_run_has_few_sentences_of_few_words(axes, sizes):
+def test_large_trial_divides_its_size_among_nested_axes(axes, sizes):
     """64 sentences of 64 words of 14 documents took more memory than a version may take while it is tried."""
     inputs = {
         within[0]: TensorSpec(within[0], "FP32", ("batch", *within), (-1, *(-1 for _ in within))) for within in axes

@@ -1,4 +1,4 @@
-"""Where versions have to be signed, what is not signed as it has to be stays out, and what served before serves on."""
+"""With --require-signature, unsigned and tampered versions stay out, and the previous version keeps serving."""
 
 import json
 import re
@@ -110,7 +110,7 @@ def test_unsigned_model_is_not_ready_beside_a_signed_one(repository, key):
             running.stub.ModelMetadata(pb.ModelMetadataRequest(name="unsigned"))
 
 
-def test_nothing_is_parsed_before_its_signature_holds(repository, keys, monkeypatch):
+def test_nothing_is_parsed_before_its_signature_is_verified(repository, keys, monkeypatch):
     """Neither config.pbtxt nor a manifest, and no load check begins."""
     folder = publish_signed(repository, keys[0])
     with served(repository, **signed_by(keys[0])) as running:
@@ -127,7 +127,7 @@ def test_nothing_is_parsed_before_its_signature_holds(repository, keys, monkeypa
         assert parsed == []
 
 
-def test_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, monkeypatch):
+def test_file_swapped_after_the_signature_check_is_not_loaded(repository, key, monkeypatch):
     """In the process that tries the version, which reads the files first."""
     publish_signed(repository, key)
     with served(repository, **signed_by(key)) as running:
@@ -147,7 +147,7 @@ def test_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, mon
         assert serving_versions(running.server) == [1]
 
 
-def test_file_that_is_swapped_after_the_load_check_is_not_loaded(repository, key, monkeypatch):
+def test_file_swapped_after_the_load_check_is_not_loaded(repository, key, monkeypatch):
     """In the server, which reads the files for itself."""
     publish_signed(repository, key)
     with served(repository, **signed_by(key)) as running:

@@ -95,7 +95,7 @@ def test_each_method_answers_only_its_roles(repository, tmp_path, way):
         check_each_method(ask, SIMPLE)
 
 
-def test_gateways_method_is_not_for_other_clients(native):
+def test_gateway_method_is_unimplemented_for_other_clients(native):
     with grpc.insecure_channel(native.address) as channel:
         exchange = channel.stream_stream(FRONT_EXCHANGE)
         with pytest.raises(grpc.RpcError) as raised:
@@ -103,7 +103,7 @@ def test_gateways_method_is_not_for_other_clients(native):
     assert raised.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_server_that_ends_answers_what_it_has_taken(repository):
+def test_stopping_server_answers_the_calls_in_flight(repository):
     asked = request(SIMPLE, {"input": walk(64)}, OUTPUTS)
     with contextlib.ExitStack() as client:
         with served(repository, transport="native") as server:
@@ -116,7 +116,7 @@ def test_server_that_ends_answers_what_it_has_taken(repository):
     assert grpc.StatusCode.OK in codes
 
 
-def test_what_it_cannot_do_is_refused():
+def test_unsupported_options_are_refused():
     for options, words in (
         ({"tls_certificate": Path("c"), "tls_key": Path("k")}, "no TLS"),
         ({"max_connection_age": 5.0}, "--max-connection-age"),
