@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from rnnserve.client import AsyncClient, Client, InvalidRequest, ResourceExhausted, Unavailable
-from rnnserve.client.channel import channel_options
 
 
 def test_settings_that_cannot_work_are_refused():
@@ -16,10 +15,6 @@ def test_settings_that_cannot_work_are_refused():
             setting: dict[str, Any] = {name: value}
             with pytest.raises(InvalidRequest, match=name):
                 kind("127.0.0.1:8001", **setting)
-
-
-def test_client_pings_no_more_often_than_grpc_servers_allow():
-    assert int(dict(channel_options(1))["grpc.keepalive_time_ms"]) >= 300_000
 
 
 def test_answers_may_be_as_large_as_max_message_bytes(connect):

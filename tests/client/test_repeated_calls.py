@@ -2,7 +2,7 @@
 
 import pytest
 
-from rnnserve.client.errors import DeadlineExceeded, ResourceExhausted, Unavailable
+from rnnserve.client.errors import ResourceExhausted, Unavailable
 from rnnserve.client.remote_calls import Pause, RemoteCall, repeat_call
 from rnnserve.protos import inference_pb2 as pb
 
@@ -38,19 +38,6 @@ def test_lost_call_is_sent_again_after_pauses_that_grow_to_a_second(steps):
     assert all(0.5 <= seconds <= 1 for seconds in pauses[7:])
     with pytest.raises(StopIteration):
         steps.send(pb.ModelInferResponse())
-
-
-def test_timeout_of_a_repeated_call_raises_the_loss(steps):
-    """The loss says why there was no answer. That the time ran out in the next call does not."""
-    steps.throw(LOST)
-    steps.send(None)
-    with pytest.raises(Unavailable) as raised:
-        steps.throw(DeadlineExceeded("late"))
-    assert raised.value is LOST
-    first = repeat_call(CALL)
-    next(first)
-    with pytest.raises(DeadlineExceeded):
-        first.throw(DeadlineExceeded("late"))
 
 
 def test_full_server_is_asked_again_when_it_says(steps):

@@ -1,11 +1,10 @@
 import itertools
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnserve.client import InvalidRequest, ModelMetadata, TensorMetadata
+from rnnserve.client import ModelMetadata, TensorMetadata
 from rnnserve.client.request_builder import build_request, group_rows
 from rnnserve.client.row_inputs import check_rows
 
@@ -56,17 +55,6 @@ def raw(request, dtype, index):
     return np.frombuffer(request.raw_input_contents[index], dtype).reshape(request.inputs[index].shape)
 
 
-def test_shorter_sequences_are_padded_with_zeros_and_their_lengths_sent():
-    request = build([[[1, 2]], [[3, 4], [5, 6]]])
-    assert [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in request.inputs] == [
-        ("input", "FP32", [2, 2, 2]),
-        ("lengths", "INT64", [2]),
-    ]
-    assert raw(request, "<f4", 0).tolist() == [[[1, 2], [0, 0]], [[3, 4], [5, 6]]]
-    assert raw(request, "<i8", 1).tolist() == [1, 2]
-    assert [output.name for output in request.outputs] == ["logits"]
-
-
 def test_equal_lengths_are_left_out_unless_the_model_requires_them():
     equal = [[[1, 2]], [[3, 4]]]
     assert [tensor.name for tensor in build(equal).inputs] == ["input"]
@@ -74,15 +62,3 @@ def test_equal_lengths_are_left_out_unless_the_model_requires_them():
     request = build(equal, INPUT, insisting)
     assert [(tensor.name, tensor.datatype) for tensor in request.inputs] == [("input", "FP32"), ("lengths", "INT32")]
     assert raw(request, "<i4", 1).tolist() == [1, 1]
-
-
-def test_lengths_of_an_unknown_axis_are_requested_from_the_caller():
-    insisting = TensorMetadata("lengths", "INT64", (-1,), ("batch",), lengths_of="steps")
-    with pytest.raises(InvalidRequest, match="requires lengths, and no input has the axis steps"):
-        build([[[1, 2]]], INPUT, insisting)
-
-
-def test_points_are_sent_in_the_model_s_datatype():
-    for datatype, dtype in (("FP32", "<f4"), ("FP64", "<f8"), ("FP16", "<f2")):
-        request = build([[[0.1, np.nan]]], TensorMetadata("input", datatype, (-1, -1, 2)))
-        np.testing.assert_array_equal(raw(request, dtype, 0), np.array([[[0.1, np.nan]]]).astype(dtype))

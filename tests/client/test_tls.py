@@ -127,7 +127,7 @@ def test_server_of_another_kind_is_recognized_by_its_first_bytes(scheme, answer,
     assert found is error if fault is None else fault in str(found)
 
 
-def test_http_server_is_called_one():
+def test_http_server_is_named_as_such():
     error = Unavailable("failed to connect to all addresses; last error: … (Trying to connect an http1.x server (400))")
     found = explain_connection_failure(parse_endpoint("127.0.0.1:8000"), error)
     assert isinstance(found, InvalidRequest)

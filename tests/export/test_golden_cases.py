@@ -57,15 +57,6 @@ def test_rows_are_ragged_and_zero_after_their_lengths(cases):
             assert lengths.max() == points.shape[1]
 
 
-def test_states_are_zeros_for_samples_and_drawn_otherwise(cases):
-    for case in cases:
-        for name in ("h_0", "c_0"):
-            state = case.inputs[name]
-            assert (state.shape, state.dtype) == ((2, len(case.inputs["lengths"]), 5), np.float32)
-            assert (np.abs(state) <= 1).all()
-            assert state.any() == (case.kind != "sample")
-
-
 def test_results_are_those_of_eager_in_float32_and_float64(made):
     reference, cases = made
     for case in cases:

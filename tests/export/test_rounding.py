@@ -1,7 +1,6 @@
 """How far rounding moves a row: which runs are samples of it, and which outputs count."""
 
 import numpy as np
-import pytest
 
 from kit.descriptions import tensors_described
 from rnnserve.export.description.publication import Floats, Integers, Lengths
@@ -67,12 +66,6 @@ def test_float64_on_moved_inputs_gives_four_samples():
     np.testing.assert_allclose(distances, [expected[0, 0], expected[1].max()], rtol=1e-6)
 
 
-def test_eager_and_the_model_are_samples_by_row():
-    assert measure(Told(eager=0.125))[1] == 0.125
-    assert measure(Told(), lambda inputs: outputs(shifted(inputs["x"], -0.25)))[1] == 0.25
-    assert measure(Told(eager=0.125))[0] < 1e-6
-
-
 def test_values_after_a_rows_length_do_not_count():
     told = Told(exact_by=MOVED)
     assert measure(told, lambda inputs: outputs(shifted(inputs["x"], 9, at=(0, 1)))).tolist() == [0, 0]
@@ -83,13 +76,3 @@ def test_rows_whose_integers_are_not_decided_are_not_chosen_and_widen_no_limit()
     tags = outputs(INPUTS["x"])["tags"] + np.array([0, 1])  # the second row is another one
     rounding = rounding_of(told, lambda inputs: outputs(inputs["x"]) | {"tags": tags})
     assert rounding.distances(INPUTS).tolist() == [[0, np.inf], [0, 0]]
-
-
-@pytest.mark.parametrize(
-    ("size", "dtype", "unit"), [(32, np.float32, 2), (0.5, np.float16, 8192), (32, np.float16, 16384)]
-)
-def test_the_unit_is_that_of_limits(size, dtype, unit):
-    x = np.full((2, 3), size, np.float32)
-    away = shifted(x, 0.5).astype(dtype)
-    rounding = rounding_of(Told(exact_by=MOVED), lambda _: outputs(away))
-    assert rounding.distances({**INPUTS, "x": x})[0].tolist() == [0, 0.5 / unit]

@@ -42,7 +42,7 @@ def load(content):
         return torch.jit.load(io.BytesIO(content))
 
 
-def test_script_equals_eager_bit_for_bit_also_after_loading():
+def test_loaded_script_equals_eager_bit_for_bit():
     module, before = Stack(4), list(warnings.filters)
     scripted = script(module)
     assert module.training, "training flags are as before"
@@ -64,7 +64,7 @@ def test_bytes_repeat_whatever_was_scripted_before():
     assert script_bytes(load(first)) == first
 
 
-def test_archive_holds_no_path_and_no_debug_record():
+def test_archive_contains_no_path_and_no_debug_record():
     with zipfile.ZipFile(io.BytesIO(script_bytes(script(Stack(4))))) as archive:
         assert not [name for name in archive.namelist() if name.endswith(".debug_pkl")]
         texts = [archive.read(name) for name in archive.namelist()]

@@ -42,7 +42,7 @@ def forge_golden(version, change):
 
 
 @pytest.mark.parametrize(("kind", "name"), [("step", "logits"), ("sample", "output"), ("random", "h_n")])
-def test_one_wrong_golden_number_is_reported(version, kind, name):
+def test_wrong_golden_number_is_reported(version, kind, name):
     def change(cases):
         case = next(case for case in cases if case.kind == kind)
         part = case.eager if kind == "step" else case.float64
@@ -71,7 +71,7 @@ def test_golden_tests_of_other_forms_are_reported(version, change, message):
     assert re.search(message, found[0]), found
 
 
-def test_graph_that_computes_something_else_is_reported(version):
+def test_changed_graph_is_reported(version):
     forge(version, {MODEL: changed_head(read_version(version).files[MODEL])})
     assert failures(version).keys() == {
         f"{GOLDEN}: {MODEL} reproduces the results",

@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnserve.load.draws import (
-    EvenSizes,
     draw_evenly,
     draw_rounds,
     draw_schedule,
@@ -53,12 +52,6 @@ def test_rounds_have_every_item_once(items, fewest):
         assert sorted(order[start : start + items].tolist()) == list(range(items))
 
 
-def test_sizes_come_in_equal_counts_however_many_are_drawn_at_once():
-    sizes, random = EvenSizes(parse_size_distribution("1:64")), np.random.default_rng(1)
-    drawn = np.concatenate([sizes.draw(random, count) for count in (1, 5, 250, 300, 212)])
-    assert np.bincount(drawn, minlength=65).tolist() == [0] + [12] * 64
-
-
 def drawn(arrivals, rate, seconds, parts=1):
     """The schedule of each generator."""
     return [
@@ -79,12 +72,3 @@ def test_poisson_arrivals_have_the_rate_and_exponential_gaps(parts):
     gaps = np.diff(np.sort(np.concatenate(drawn("poisson", 1000, 60, parts))))
     assert len(gaps) == pytest.approx(60_000, rel=0.03)
     assert gaps.std() / gaps.mean() == pytest.approx(1, rel=0.05)
-
-
-@pytest.mark.parametrize("arrivals", ["poisson", "constant"])
-def test_times_ascend_and_end_in_time(arrivals):
-    for rate in (0.01, 1, 333.3):
-        times = drawn(arrivals, rate, 3)[0]
-        assert times.dtype == np.int64
-        assert (np.diff(times) >= 0).all()
-        assert not times.size or (times[0] >= 0 and times[-1] < 3e9)

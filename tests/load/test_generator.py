@@ -143,20 +143,6 @@ def test_closed_loop_keeps_its_requests_in_flight_until_the_last(loop, generator
     assert (due >= due[0] + 19 * MS).sum() == 5
 
 
-def test_stopped_loop_sends_nothing_that_is_due_later(loop, generator_of, answered):
-    generator = generator_of(answered(0.01))
-
-    async def stop():
-        await asyncio.sleep(0.05)
-        generator.stop_at = loop.now + 15 * MS
-
-    async def both():
-        await asyncio.gather(generator.open_loop(loop.now, np.arange(0, 1000 * MS, 10 * MS)), stop())
-
-    loop.run_until_complete(both())
-    assert ms(generator.samples.table()[0]) == pytest.approx([0, 10, 20, 30, 40, 50, 60], abs=0.2)
-
-
 def test_failures_are_counted_with_the_first_message_and_defects_raised(loop, generator_of):
     said = iter(["full", "still full"])
 

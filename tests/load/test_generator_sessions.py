@@ -71,15 +71,6 @@ def test_failed_step_is_sent_again_with_the_same_state(loop):
     assert samples.names[14] == "UNAVAILABLE"
 
 
-def test_sessions_end_with_their_last_request(loop):
-    begin = loop.now
-    samples, ended = run_sessions(
-        loop, session_pool(), Counter(), measure_from=begin + 20 * MS, end=10**12, sessions=2, max_requests=5
-    )
-    assert ended
-    assert (samples.table()[0] >= begin + 20 * MS).sum() == 5
-
-
 def test_sessions_begin_within_the_first_think_time_and_share_scripts(loop):
     counter = Counter()
     samples, _ = run_sessions(loop, session_pool(scripts=2), counter, sessions=5, end=10 * MS)

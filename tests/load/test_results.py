@@ -1,7 +1,6 @@
 import pytest
 
 from rnnserve.load.results import format_results, list_findings
-from rnnserve.load.statistics import LoadStatistics
 
 
 def test_table_has_a_line_for_each_load(load_test, result):
@@ -15,18 +14,6 @@ def test_table_has_a_line_for_each_load(load_test, result):
     (run, *_) = format_results(load_test([result([1] * 10), result([3] * 10)])).splitlines()[1:]
     assert run.startswith("100 ")  # repeated runs are one line
     assert "3.00 ms" in run
-
-
-def test_several_models_have_indented_lines_of_their_own(load_test, result):
-    both = result([7.0])
-    both.statistics.__dict__.update(
-        LoadStatistics.merged([both.statistics, result([8.0], model=1).statistics]).__dict__
-    )
-    lines = format_results(load_test([both], models=("a", "b"))).splitlines()
-    assert [line.split()[0] for line in lines[2:4]] == ["a", "b"]
-    assert lines[2].startswith("  a ")
-    assert ("7.00 ms" in lines[2], "8.00 ms" in lines[3]) == (True, True)
-    assert not any(line.endswith(" ") for line in lines)
 
 
 def test_objective_has_a_column_of_verdicts(load_test, result):
@@ -81,14 +68,3 @@ def test_verdict_names_the_rate_on_each_side(load_test, sweep):
     ):
         findings = list_findings(load_test(sweep, slo))[-len(verdict) :]
         assert [found[: len(begin)] for found, begin in zip(findings, verdict, strict=True)] == verdict
-
-
-def test_early_end_is_not_a_cut(load_test, result):
-    found = list_findings(load_test([result(seconds=0.5, early_end="requests failed")], "p99=5ms"))
-    assert "100 requests/s: ended early after 0.5 s because requests failed" in found
-    assert not any("stopped after" in finding for finding in found)
-
-
-def test_runs_have_an_interval(load_test, result):
-    (found, *_) = list_findings(load_test([result([1.0] * 10), result([3.0] * 10)]))
-    assert found.startswith("100 requests/s: mean of 2 runs with 99% confidence: answers/s 10 ± 0, mean 2.00 ms ± ")

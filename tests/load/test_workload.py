@@ -3,7 +3,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-from kit.load_tests import metadata
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.load import workload
@@ -32,17 +31,6 @@ def test_rows_of_different_lengths_share_a_request(spec):
         assert [ends["sequence"] for ends in pool.checks[index].rows.ends] == lengths.tolist()
         for walk, length in zip(tensors["input"], lengths, strict=True):
             assert not walk[length:].any()
-
-
-def test_model_without_lengths_gets_rows_of_one_length(spec):
-    pool = build_pool(spec(metadata(has_lengths=False), length="2:9", batch="1:4", pool=50))
-    shapes = set()
-    for payload, rows in zip(pool.payloads, pool.rows.tolist(), strict=True):
-        _, tensors = read(payload)
-        assert set(tensors) == {"input"}
-        shapes.add(tensors["input"].shape)
-        assert len(tensors["input"]) == rows
-    assert len({shape[1] for shape in shapes}) > 4
 
 
 def test_pools_of_generators_differ_and_repeat(spec):
@@ -115,16 +103,6 @@ def test_answers_that_do_not_match_their_inputs_are_refused(spec):
         build_pool(spec(TOKENS, samples=(case,)))
 
 
-def test_model_whose_inputs_cannot_be_drawn_is_refused(spec):
-    for features in (-1, 0):
-        with pytest.raises(InvalidRequest, match="cannot draw rows"):
-            build_pool(spec(metadata(features=features)))
-    other = metadata()
-    other.inputs["input"] = TensorMetadata("input", "BYTES", (-1, -1))
-    with pytest.raises(InvalidRequest, match="takes input as BYTES"):
-        build_pool(spec(other))
-
-
 STATE = ("layers * directions", "batch", "hidden")
 
 
@@ -163,53 +141,3 @@ def test_step_s_states_are_appended(spec):
     assert [len(raw) for raw in request.raw_input_contents] == [3 * 4 * 4, 2 * 3 * 3 * 4, 3 * 5 * 8]
     assert not any(np.frombuffer(raw, np.uint8).any() for raw in request.raw_input_contents[1:])
     assert [output.name for output in request.outputs] == ["logits", "c_n", "h_n"]
-
-
-def test_states_of_an_answer_go_into_the_next_step(spec):
-    pool = build_pool(spec(session_model(), length="1", sessions=1, steps=2))
-    (script,) = pool.scripts
-    h_n, c_n = b"h" * 24, b"c" * 40
-    states = script.go_on("a session", 1, pb.ModelInferResponse(raw_output_contents=[b"logits", c_n, h_n]))
-    assert list(whole(pool, script, 1, states).raw_input_contents)[1:] == [h_n, c_n]
-
-
-def test_server_side_states_need_a_sequence_id(spec):
-    """Of models whose states were found: they are no part of the interface."""
-    inputs = {"x": TensorMetadata("x", "FP32", (-1, -1, 4), ("batch", "sequence", "features"))}
-    outputs = {"logits": TensorMetadata("logits", "FP32", (-1, -1, 2), ("batch", "sequence", "classes"))}
-    kept = ModelMetadata(
-        "tagger", ("1",), "", inputs, outputs, None, {"found_states": '["gru.h"]', "sequences": "kept"}
-    )
-    pool = build_pool(spec(kept, length="1", sessions=1, steps=3))
-    (script,) = pool.scripts
-    assert script.is_kept_by_server
-    said = [
-        {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in request.parameters.items()}
-        for request in (
-            whole(pool, script, 0),
-            *(whole(pool, script, step, script.go_on("a session", step, pb.ModelInferResponse())) for step in (1, 2)),
-        )
-    ]
-    assert said == [
-        {"sequence_id": "a session", "sequence_start": True},
-        {"sequence_id": "a session"},
-        {"sequence_id": "a session", "sequence_end": True},
-    ]
-
-
-def test_answers_of_sessions_are_checked_unless_checks_are_off(spec):
-    pool = build_pool(spec(session_model(batch_invariant="true"), sessions=2, steps=3))
-    assert [check.key for check in pool.checks.values()] == list(range(6))
-    assert all(check.is_exact for check in pool.checks.values())
-    assert not build_pool(spec(session_model(), sessions=2, steps=3, check=False)).checks
-
-
-def test_models_without_sessions_are_refused(spec):
-    assert build_pool(spec()).scripts == ()
-    with pytest.raises(InvalidRequest, match="model walks has no states, so it has no sessions"):
-        build_pool(spec(metadata(), sessions=1, steps=1))
-    whole = session_model(continuable="false", sequences="gru (bidirectional) reads the sequence backwards")
-    with pytest.raises(InvalidRequest, match=r"cannot be split: gru \(bidirectional\) reads the sequence"):
-        build_pool(spec(whole, sessions=1, steps=1))
-    with pytest.raises(InvalidRequest, match=r"model gru has no sessions, because its sequences cannot be split; "):
-        build_pool(spec(session_model(continuable="false"), sessions=1, steps=1))

@@ -29,12 +29,12 @@ def test_padding_keeps_every_point_and_adds_zeros(lengths, features):
         ([np.zeros((3, 2)), np.zeros((3, 4))], r"sequence 1 is \(3, 4\), expected .* with 2 features"),
     ],
 )
-def test_what_makes_no_batch(points, message):
+def test_sequences_that_cannot_be_padded_are_refused(points, message):
     with pytest.raises(DataError, match=message):
         pad(points)
 
 
-def test_batches_hold_every_sequence_once_padded_to_their_own_longest():
+def test_batches_contain_every_sequence_once():
     points, directions = generate_walks(50, seed=1)
     batches = list(data_loader(SequenceDataset(points, directions), batch_size=16))
     assert [len(batch.lengths) for batch in batches] == [16, 16, 16, 2]

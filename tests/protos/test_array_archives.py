@@ -70,7 +70,7 @@ def test_methods_that_decompress_without_bounds_are_refused(method):
         (b"NUMPY", b"NAMPY"),
     ],
 )
-def test_a_header_that_does_not_fit_is_refused(old, new):
+def test_inconsistent_header_is_refused(old, new):
     data = saved(np.savez, plain=ARRAYS["plain"])
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(file, "w") as other:

@@ -10,7 +10,6 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from kit.waiting import PATIENCE
-from rnnserve.cli import main
 from rnnserve.client import Client
 
 SIMPLE = "direction_simple"
@@ -88,15 +87,6 @@ def test_health_and_metadata_are_those_of_the_server(client):
     assert [tensor["name"] for tensor in client.get_model_metadata(SIMPLE)["inputs"]] == ["input", "lengths", "h_0"]
     assert client.get_model_config(SIMPLE)["max_batch_size"] == 0
     assert {entry["name"] for entry in client.get_model_repository_index()} >= {SIMPLE}
-
-
-def test_probe_asks_over_grpc(web_server, capsys):
-    asked = web_server.address
-    assert main(["health", asked]) == 0
-    assert main(["health", asked, "--live"]) == 0
-    assert main(["health", asked, "--model", SIMPLE]) == 0
-    assert main(["health", asked, "--model", "no_such_model"]) == 1
-    assert "no_such_model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

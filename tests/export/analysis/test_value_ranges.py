@@ -57,7 +57,7 @@ NOT_FINITE = {
 
 
 @pytest.mark.parametrize("name", [*FINITE, *NOT_FINITE])
-def test_output_that_may_not_be_finite_is_recorded(name):
+def test_output_that_may_be_non_finite_is_recorded(name):
     nodes = FINITE.get(name) or NOT_FINITE[name]
     described = describe_finiteness(graph_of(nodes).SerializeToString(), finite_inputs=True, is_guarded=True)
     assert list(described.outputs) == ([] if name in FINITE else ["y"])

@@ -1,4 +1,4 @@
-"""Sizes of outputs that follow from those of inputs are found, whatever the stride, and right at every size."""
+"""Output sizes that follow from input sizes are found, whatever the stride, and right at every size."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ RULES = [
 
 
 @pytest.mark.parametrize(("steps", "limits", "rule"), RULES)
-def test_a_rule_is_found_and_right_at_every_size(steps, limits, rule):
+def test_size_rule_is_found_and_right_at_every_size(steps, limits, rule):
     low, high = limits
     sizes = np.arange(low, high + 1)
     expected = [steps(size) for size in sizes.tolist()]
@@ -62,7 +62,7 @@ def test_a_rule_is_found_and_right_at_every_size(steps, limits, rule):
 
 
 @pytest.mark.parametrize("steps", [lambda n: n * n, lambda n: int(n * 0.7), lambda n: n - n // 7 % 2])
-def test_what_follows_in_another_way_has_no_rule(steps):
+def test_size_without_a_simple_formula_has_no_rule(steps):
     sizes = np.arange(160, 4000)
     assert fit_size("n", sizes, np.array([steps(size) for size in sizes.tolist()])) is None
 
@@ -84,7 +84,7 @@ class Cut(nn.Module):
         return y[:, : max(1, n // 2)], y[:, -127:], y[:, : max(1, n - 1)], resampled, y[:, -200:], padded, y[:, :5]
 
 
-def test_outputs_have_their_own_lengths_at_sizes_that_nobody_tried(tmp_path):
+def test_outputs_have_the_right_lengths_at_untried_sizes(tmp_path):
     torch.manual_seed(0)
     module, outputs = Cut().eval(), ["half", "window", "but_one", "resampled", "longer_window", "padded", "few"]
     inputs = {"x": Floats("batch", "sequence", 3)}
@@ -126,7 +126,7 @@ class Third(nn.Module):
         (Third(), 1, r'output "y" has shape \[\d, 0, 3\] .* sizes=\{"sequence": \(3, …\)\}'),
     ],
 )
-def test_a_size_that_no_server_can_know_is_refused_with_what_to_do(tmp_path, module, low, said):
+def test_underivable_output_size_is_refused_with_a_remedy(tmp_path, module, low, said):
     with pytest.raises(UnsupportedModule, match=said):
         publish(
             module,
@@ -155,13 +155,13 @@ def published(folder, **more):
     return publish(Few(), "few", repository=folder, inputs=inputs, outputs=["y"], progress=False, **more)
 
 
-def test_a_loop_over_few_steps_is_refused_with_what_to_say(tmp_path):
+def test_loop_over_few_steps_is_refused_with_the_sizes_to_set(tmp_path):
     said = r'another path at the size 1.* sizes=\{"sequence": \(smallest'
     with pytest.raises(UnsupportedModule, match=said) as raised:
         published(tmp_path)
     assert "\n" not in str(raised.value)
 
 
-def test_it_is_fixed_where_requests_have_as_many(tmp_path):
+def test_loop_over_few_steps_has_a_fixed_size_within_bounded_sizes(tmp_path):
     (output,) = published(tmp_path, sizes={"sequence": (5, 200)}).manifest.outputs
     assert [axis.size for axis in output.axes] == [-1, 5, 3]

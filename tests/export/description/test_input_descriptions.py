@@ -59,7 +59,7 @@ def refused(not_published):
         (lambda: Floats("batch", ("features", -1)), r"\('features', -1\) is not an axis"),
     ],
 )
-def test_input_that_cannot_be_is_refused(describe, match):
+def test_invalid_input_description_is_refused(describe, match):
     with pytest.raises(WrongArguments, match=match):
         describe()
 
@@ -123,7 +123,7 @@ def test_outputs_must_fit_forward(refused, outputs, match):
         (WrongArguments, lambda o, _: nn.utils.rnn.pack_sequence([o[0], o[1]]), "Return pad_packed_sequence of it"),
     ],
 )
-def test_results_must_be_tensors_that_a_server_can_give(refused, error, result, match):
+def test_results_must_be_tensors_that_a_server_can_return(refused, error, result, match):
     refused(match, error, module=Model(result), outputs=["y"], states={})
 
 
@@ -148,20 +148,6 @@ def test_results_must_be_tensors_that_a_server_can_give(refused, error, result, 
 )
 def test_other_parts_of_a_description_must_fit(refused, changes, match):
     refused(match, **changes)
-
-
-def test_two_outputs_cannot_continue_as_one_input(refused):
-    module = Model(lambda _, h_n: (h_n, h_n + 1))
-    match = "^states: two outputs continue as the same input"
-    refused(match, module=module, outputs=["a", "b"], states={"a": "h_0", "b": "h_0"})
-
-
-def test_module_without_inputs_is_refused(refused):
-    class Alone(nn.Module):
-        def forward(self):
-            return torch.zeros(1)
-
-    refused("^inputs describes no tensor", module=Alone(), inputs={}, states={})
 
 
 GOOD = {"x": np.zeros((3, 4, 2), np.float32)}
@@ -203,7 +189,7 @@ def test_integers_must_fit_their_bounds_and_the_embedding(not_published):
     not_published(WrongArguments, "Is high more than the number of embeddings", more)
 
 
-def test_samples_are_completed():
+def test_omitted_inputs_of_samples_are_filled_in():
     sample = describe_model(dataclasses.replace(RIGHT, samples=[GOOD])).samples[0]
     assert list(sample) == ["x", "lengths", "h_0"]
     assert sample["lengths"].tolist() == [4, 4, 4]

@@ -1,4 +1,4 @@
-"""What a graph carries from step to step is found though it isn't declared; or the reason why it can't be cut."""
+"""States that a graph carries from step to step are inferred without a declaration, or the reason says why not."""
 
 import dataclasses
 from typing import Any
@@ -172,7 +172,7 @@ DECLARED: dict[str, Any] = {"inputs": ("h_0",), "states": {"h_n": "h_0"}}
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_states_are_found_and_the_parts_have_the_bits_of_the_whole(name):
+def test_inferred_states_give_parts_the_bits_of_the_whole(name):
     graph = FOUND[name].graph
     before = graph.model.SerializeToString()
     found = graph.parts()
@@ -193,7 +193,7 @@ def test_obstacle_to_a_cut_is_named(name):
 
 
 @pytest.mark.parametrize("name", ["the first step if it is loud", "steps from a number on"])
-def test_other_steps_are_an_obstacle_though_no_drawn_value_shows_it(name):
+def test_unseen_dependence_on_other_steps_is_an_obstacle(name):
     assert OBSTACLES[name].graph.parts().record.reason.endswith(UNSEEN)
 
 
@@ -207,13 +207,6 @@ def test_counted_steps_are_an_obstacle_to_declared_states():
     assert said.startswith('cutting a sequence changes its output "y"')
 
 
-def test_graph_whose_states_are_all_declared_needs_no_parts():
-    found = CutGraph(f"t = Transpose <perm = [1, 0, 2]> (x)  {GRU}  {BACK}", **DECLARED).parts()
-    assert found.data is None
-    assert found.record.reason == ""
-    assert found.record.steps.means == manifest_pb2.MEANS_PROVEN
-
-
 def test_state_is_found_beside_one_that_is_declared():
     nodes = f"""
         c = Transpose <perm = [0, 2, 1]> (x)  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)
@@ -223,7 +216,7 @@ def test_state_is_found_beside_one_that_is_declared():
     assert [tensor.name for tensor in found.record.inputs] == ["conv.last"]
 
 
-def test_scan_over_joined_rows_and_steps_is_no_obstacle():
+def test_scan_over_joined_rows_and_steps_can_be_cut():
     nodes = """
         f = Reshape (x, any_3)  shape = Shape (x)
         s = Scan <num_scan_inputs = 1, body = b (float each) => (float out) { out = Tanh (each) }> (f)
@@ -241,7 +234,7 @@ def test_learned_beginning_is_recorded():
     assert found.defaults["gru.h"].any()
 
 
-def test_trial_finds_what_the_analysis_would_have_missed():
+def test_trial_detects_what_the_analysis_missed():
     """The parts compute something else, as if a rule were wrong."""
     graph = FOUND["a layer"].graph
 

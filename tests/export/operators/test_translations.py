@@ -177,7 +177,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_rare_is_refused_and_what_is_said_instead_is_right(name):
+def test_rare_operator_is_refused_with_a_correct_replacement(name):
     refused, instead = REFUSED[name]
     with pytest.raises(UnsupportedModule, match=name):
         ExportedUses({name: refused}, torch.randn(3, 4))

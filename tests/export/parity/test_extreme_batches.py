@@ -1,4 +1,4 @@
-"""The batches of extreme values: what each kind holds, and what is drawn of what a description allows."""
+"""Batches of extreme values: what each kind holds, and which values the description allows."""
 
 import dataclasses
 
@@ -71,7 +71,7 @@ def test_values_stay_within_what_is_described(everything):
         assert batch.inputs["x"].dtype == np.float32
 
 
-def test_what_the_kinds_hold(everything):
+def test_each_kind_has_its_extreme_values(everything):
     x = {kind: batches[0].inputs["x"] for kind, batches in everything[1].items()}
     assert not x["zeros"].any()
     assert np.ptp(x["constant"].reshape(8, -1), axis=1).max() == 0
