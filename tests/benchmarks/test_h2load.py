@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks.errors import LoadGeneratorFailed
-from benchmarks.load_generators.h2load import parse_log, parse_output
+from benchmarks.load_generators.h2load import parse_output
 
 PRINTED = """\
 Main benchmark duration is over for thread #0. Stopping all clients.
@@ -39,7 +39,3 @@ def test_failures_that_h2load_counts_are_errors(failure):
     text = PRINTED.replace(f"0 {failure.split()[1]}", failure)
     with pytest.raises(LoadGeneratorFailed, match="succeeded"):
         parse_output(text, answer_bytes=68)
-
-
-def test_latencies_are_read_from_the_log():
-    assert parse_log("1795569078897244\t200\t2957\n1795569078897251\t200\t3008\n") == [2957.0, 3008.0]

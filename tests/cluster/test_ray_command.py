@@ -7,7 +7,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.cluster.commands import ray as command
-from rnnserve.cluster.servers import ClusterError, FleetStatus, ServerReport, ServerSpec
+from rnnserve.cluster.servers import FleetStatus, ServerReport, ServerSpec
 
 
 @pytest.mark.parametrize(
@@ -120,39 +120,3 @@ def test_cluster_without_a_token_is_warned_about(fleet, capsys):
     assert "this cluster asks for no token" in said
     assert "RAY_AUTH_MODE=token" in said
     assert said.count("\n") == 1
-
-
-def test_roll_changes_only_the_given_options(fleet, capsys):
-    for words, repository, options in (
-        ([], "/models", ("--drain", "2")),
-        (["/new"], "/new", ("--drain", "2")),
-        (["--serve-options="], "/models", ()),
-        (["/new", "--serve-options=--threads 4"], "/new", ("--threads", "4")),
-    ):
-        assert main(["ray", "roll", *words]) == 0
-        assert fleet.asked[-1] == ServerSpec(repository, options)
-        assert capsys.readouterr().out.splitlines() == [
-            "10.0.0.1:8001: proven, and in the place of 10.0.0.1:8001",
-            "all 2 servers are at revision 3",
-        ]
-
-
-@pytest.mark.parametrize("refusal", [ClusterError("a server would refuse"), ClusterError("2 of 3 servers serve")])
-def test_failed_roll_is_one_line(fleet, refusal, capsys):
-    fleet.refusal = refusal
-    assert main(["ray", "roll"]) == 1
-    assert capsys.readouterr().err == f"rnnserve ray: {refusal}\n"
-
-
-def test_down_ends_the_servers(fleet, capsys):
-    assert main(["ray", "down"]) == 0
-    assert fleet.asked == [("rnnserve", "auto"), "down"]
-    assert capsys.readouterr().out == "the servers named 'rnnserve' have ended\n"
-
-
-def test_status_prints_the_url_for_clients(fleet, capsys):
-    for options, url in (((), "10.0.0.1:8001"), (("--tls-certificate=a.pem",), "grpcs://10.0.0.1:8001")):
-        serving = ServerReport("10.0.0.1:8001", "ready", ServerSpec("/models", options))
-        fleet.status_of = FleetStatus("rnnserve", {0: serving, 1: STATUS.reports[1]})
-        assert main(["ray", "status"]) == 0
-        assert capsys.readouterr().out.splitlines()[-1] == f"for clients: --url {url}"

@@ -1,6 +1,5 @@
 """From training to an answer, with the commands and the clients that people have."""
 
-import json
 import threading
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import torch
 import tritonclient.grpc as triton
 
 from kit.served import served
-from rnnserve.cli import main
 from rnnserve.client import Client
 from rnnserve.models import ARCHITECTURES, LABELS, generate_walks, load_checkpoint, pad
 
@@ -101,14 +99,6 @@ def test_our_client_gets_what_eager_gives_and_it_is_right(server, checkpoints, n
     assert [result.label for result in found] == [LABELS[index] for index in expected.argmax(axis=1)]
     assert np.mean([result.index == direction for result, direction in zip(found, directions, strict=True)]) >= 0.995
     assert [len(row["output"]) for row in outputs] == [len(walk) for walk in points]
-
-
-def test_infer_reads_a_file_and_prints_json(server, tmp_path, capsys):
-    (tmp_path / "walks.json").write_text("[[[-1, -1], [-1, 1], [1, 1]], [[1, 1], [-1, 1]]]")
-    arguments = ["infer", "direction_simple", str(tmp_path / "walks.json"), "--url", server.address]
-    assert main([*arguments, "--format", "json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert [sequence["label"] for sequence in said["sequences"]] == ["clockwise", "counter-clockwise"]
 
 
 def test_server_never_loads_torch_or_onnx(server):

@@ -18,7 +18,7 @@ from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.parity import ParityError
 from rnnserve.export.parity.verification import Verification
 from rnnserve.export.pipeline import publish
-from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
+from rnnserve.models import LABELS, load_checkpoint
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, ArtifactError, read_version
 from rnnserve.protos.triton_config import CONFIG
@@ -130,14 +130,3 @@ def test_config_that_does_not_fit_stops_the_export_at_once(checkpoint, repositor
     path.write_text(path.read_text().replace('"logits"', '"scores"'))
     with pytest.raises(ArtifactError, match=f"^{CONFIG}: the outputs do not match"):
         export(checkpoint, repository)
-
-
-@pytest.mark.usefixtures("exports_nothing")
-def test_name_that_no_model_may_have_stops_the_export_at_once(tmp_path):
-    with torch.random.fork_rng(devices=[]):
-        classifier = DirectionClassifier.of(Architecture(hidden=4))
-    for name in ("../up", ".hidden", "-x", "a b"):
-        save_checkpoint(tmp_path / "checkpoint", classifier, name=name, labels=LABELS)
-        with pytest.raises(ExportError, match="cannot name a model's folder"):
-            export(tmp_path / "checkpoint", tmp_path / "repository")
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]

@@ -13,6 +13,8 @@ from rnnserve.export.analysis import Property, Verdict, decide
 from rnnserve.export.recurrent_guard import describe_finiteness, guard_recurrences
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+
+
 CELLS = ["GRU", "RNN relu"]
 
 

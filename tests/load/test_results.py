@@ -16,12 +16,6 @@ def test_table_has_a_line_for_each_load(load_test, result):
     assert "3.00 ms" in run
 
 
-def test_objective_has_a_column_of_verdicts(load_test, result):
-    results = [result([1] * 1000), result([9] * 1000, rate=200), result([1], rate=300)]
-    lines = format_results(load_test(results, "p99=5ms")).splitlines()
-    assert [line.split()[-1] for line in lines[:4]] == ["verdict", "met", "missed", "inconclusive"]
-
-
 def test_sessions_have_their_jitter(load_test, result):
     """Its deviation, and p99 less p50: 1, 2 and 6 ms have a mean of 3 ms and a deviation of 2.16 ms."""
     test = load_test([result([1, 2, 6], sessions=1, lags=[0.5]), result([1], sessions=1000)])

@@ -4,7 +4,6 @@ import pytest
 
 from rnnserve.client.commands.argument_types import parse_seconds
 from rnnserve.load.units import (
-    format_duration,
     parse_confidence,
     parse_count,
     parse_duration,
@@ -13,22 +12,6 @@ from rnnserve.load.units import (
     parse_rates,
     parse_think_time,
 )
-
-
-@pytest.mark.parametrize(
-    ("nanoseconds", "text"),
-    [
-        (0, "0.00 µs"),
-        (1234, "1.23 µs"),
-        (999_400, "999 µs"),
-        (999_600, "1.00 ms"),
-        (9_999_000, "10.0 ms"),
-        (99_960_000, "100 ms"),
-        (2_345_000_000_000, "2,345 s"),
-    ],
-)
-def test_duration_has_three_digits(nanoseconds, text):
-    assert format_duration(nanoseconds) == text
 
 
 def test_durations_and_think_times_are_read():

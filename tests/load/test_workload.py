@@ -1,5 +1,3 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -63,81 +61,7 @@ TOKENS = ModelMetadata(
 )
 
 
-def test_any_model_gets_inputs_as_described_and_all_outputs_are_compared(spec):
-    pool = build_pool(spec(TOKENS, length="1:9", batch="3", pool=20))
-    for index, payload in enumerate(pool.payloads):
-        request = pb.ModelInferRequest.FromString(payload)
-        tokens = np.frombuffer(request.raw_input_contents[0], "<i8").reshape(request.inputs[0].shape)
-        assert 0 <= tokens.min() <= tokens.max() < 9
-        assert [output.name for output in request.outputs] == ["tags", "h_n"]
-        check = pool.checks[index]
-        assert (check.is_exact, check.expected, list(check.chosen)) == (True, None, [0, 1, 2])
-        assert max(end["sequence"] for end in check.rows.ends) == tokens.shape[1]
-
-
-def test_samples_are_taken_with_their_answers(spec):
-    tokens, tags = np.arange(8).reshape(4, 2), np.arange(16, dtype=np.float32).reshape(4, 2, 2)
-    alone = dataclasses.replace(TOKENS, properties={"batching": "alone"})  # gets whole cases
-    assert build_pool(spec(alone, pool=3, samples=(SampleCase({"tokens": tokens}),))).rows.tolist() == [4] * 3
-    case = SampleCase({"tokens": tokens, "lengths": np.array([2, 1, 2, 2])}, {"tags": tags})
-    pool = build_pool(spec(TOKENS, batch="2", pool=30, samples=(case,)))
-    starts = set()
-    for index, payload in enumerate(pool.payloads):
-        request = pb.ModelInferRequest.FromString(payload)
-        found = np.frombuffer(request.raw_input_contents[0], "<i8").reshape(request.inputs[0].shape)
-        start = int(found[0, 0]) // 2
-        starts.add(start)
-        assert found.tolist() == tokens[start : start + 2].tolist()
-        assert [output.name for output in request.outputs] == ["tags"]
-        expected = pool.checks[index].expected
-        ends = [2, 1, 2, 2][start : start + 2]
-        assert [row["tags"].tolist() for row in expected] == [
-            tags[row, :end].tolist() for row, end in zip((start, start + 1), ends, strict=True)
-        ]
-    assert starts == {0, 1, 2}
-
-
 def test_answers_that_do_not_match_their_inputs_are_refused(spec):
     case = SampleCase({"tokens": np.zeros((4, 2), int)}, {"tags": np.zeros((4, 3, 2), np.float32)})
     with pytest.raises(InvalidRequest, match=r"outputs in the file do not match its inputs: .* tags has shape"):
         build_pool(spec(TOKENS, samples=(case,)))
-
-
-STATE = ("layers * directions", "batch", "hidden")
-
-
-def session_model(name="gru", **parameters):
-    """Its state comes before its points, as in no request of a session."""
-    inputs = {
-        "h_0": TensorMetadata("h_0", "FP32", (2, -1, 3), STATE, optional=True),
-        "x": TensorMetadata("x", "FP32", (-1, -1, 4), ("batch", "sequence", "features")),
-        "c_0": TensorMetadata("c_0", "FP64", (1, -1, 5), STATE, optional=True),
-    }
-    outputs = {
-        "c_n": TensorMetadata("c_n", "FP64", (1, -1, 5), STATE, continues_as="c_0"),
-        "logits": TensorMetadata("logits", "FP32", (-1, 2), ("batch", "classes")),
-        "h_n": TensorMetadata("h_n", "FP32", (2, -1, 3), STATE, continues_as="h_0"),
-    }
-    return ModelMetadata(name, ("1",), "", inputs, outputs, None, parameters)
-
-
-def whole(pool, script, step, states=None):
-    fields = script.begin("a session") if states is None else states
-    return pb.ModelInferRequest.FromString(pool.payloads[script.first + step] + fields)
-
-
-def test_step_s_states_are_appended(spec):
-    pool = build_pool(spec(session_model(), length="1", batch="3", sessions=2, steps=4))
-    assert [(script.first, script.steps) for script in pool.scripts] == [(0, 4), (4, 4)]
-    assert len(pool.payloads) == len(set(pool.payloads)) == 8
-    assert (pool.rows.tolist(), pool.model.tolist()) == ([3] * 8, [0] * 8)
-    script = pool.scripts[1]
-    request = whole(pool, script, 2)
-    assert [(tensor.name, list(tensor.shape)) for tensor in request.inputs] == [
-        ("x", [3, 1, 4]),
-        ("h_0", [2, 3, 3]),
-        ("c_0", [1, 3, 5]),
-    ]
-    assert [len(raw) for raw in request.raw_input_contents] == [3 * 4 * 4, 2 * 3 * 3 * 4, 3 * 5 * 8]
-    assert not any(np.frombuffer(raw, np.uint8).any() for raw in request.raw_input_contents[1:])
-    assert [output.name for output in request.outputs] == ["logits", "c_n", "h_n"]

@@ -49,20 +49,6 @@ def test_batches_contain_every_sequence_once():
     assert row == 50
 
 
-def test_shuffling_repeats_by_seed_and_differs_by_epoch():
-    dataset = SequenceDataset(*generate_walks(64, seed=1))
-
-    def epochs(seed):
-        loader = data_loader(dataset, batch_size=64, seed=seed)
-        return [tuple(batch.lengths.tolist()) for _ in range(2) for batch in loader]
-
-    first, second = epochs(3)
-    assert epochs(3) == [first, second]
-    assert first != second
-    assert epochs(4)[0] != first
-    assert sorted(first) == sorted(len(walk) for walk in dataset.points)
-
-
 def test_every_sequence_needs_a_direction():
     with pytest.raises(DataError, match="3 sequences with 2 directions"):
         SequenceDataset(generate_walks(3, seed=0)[0], np.array([0, 1]))

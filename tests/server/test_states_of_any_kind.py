@@ -9,13 +9,9 @@ import torch
 from torch import nn
 
 from kit.stateful_service import stateful_service
-from rnnserve.cli.inspection.json_report import json_report
-from rnnserve.cli.inspection.text_report import text_report
-from rnnserve.cli.inspection.version_record import read_record
 from rnnserve.client import InvalidRequest
 from rnnserve.export import Flags, Floats, Integers, publish, scan
-from rnnserve.export.verify import verify_version
-from rnnserve.protos.artifact import DEFAULTS, read_version
+from rnnserve.protos.artifact import read_version
 from rnnserve.protos.recorded_defaults import load_defaults
 
 WINDOW, POSITIONS = 4, 40
@@ -132,24 +128,3 @@ def test_exhausted_counter_is_refused_without_affecting_others(published, tmp_pa
         with pytest.raises(grpc.RpcError, match=r'has run out of the values.*"position".*0..39'):
             service.in_parts("kinds", np.concatenate([x] * 6, 1), ["y"], [9] * 6, 5)
         np.testing.assert_allclose(service.whole("kinds", x, ["y"])["y"], eager(module, x)["y"], atol=2e-6)
-
-
-def test_initial_states_are_recorded_and_shown(published):
-    _, module, done = published
-    version = read_version(done.published.folder)
-    defaults = load_defaults(version.files, version.manifest.inputs)
-    assert defaults.keys() == STATES.keys()
-    np.testing.assert_array_equal(defaults["h"][0, 0], module.begin.detach())
-    assert DEFAULTS in version.files
-    assert "beginning" in " ".join(version.manifest.parity.drawn)
-    assert not [
-        failure for check in verify_version(done.published.folder, progress=False) for failure in check.failures
-    ]
-    record = read_record(done.published.folder)
-    said = "\n".join(text_report(record, "localhost:8001"))
-    assert "the module's own default, -inf, if a request leaves it out" in said
-    assert "the module's own default, 7, if a request leaves it out; values 0 to 39" in said
-    by_name = {tensor["name"]: tensor["default_range"] for tensor in json_report(record, "")["inputs"]}
-    assert by_name["top"] == ["-inf", "-inf"]
-    assert by_name["loud"] == [0, 1]
-    assert by_name["x"] is None

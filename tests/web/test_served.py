@@ -72,12 +72,6 @@ def test_every_form_of_tensors_gives_the_bits_of_grpc(client, expected):
             np.testing.assert_array_equal(said.as_numpy(name).astype("f4"), array)
 
 
-def test_outputs_that_are_not_named_are_all_binary(client):
-    said = client.infer(SIMPLE, [tensor(WALKS)])
-    assert [output["name"] for output in said.get_response()["outputs"]] == ["logits", "output", "h_n"]
-    assert all("binary_data_size" in output["parameters"] for output in said.get_response()["outputs"])
-
-
 def test_health_and_metadata_are_those_of_the_server(client):
     assert client.is_server_live()
     assert client.is_server_ready()

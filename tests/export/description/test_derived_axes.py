@@ -28,11 +28,8 @@ WAV2VEC = convolutions((10, 5, 0), *[(3, 2, 0)] * 4, *[(2, 2, 0)] * 2)
 
 
 RULES = [
-    pytest.param(convolutions((32, 16, 0)), (32, 4000), "(n-16)/16", id="hop 16"),
     pytest.param(convolutions((400, 160, 0)), (400, 4000), "(n-240)/160", id="hop 160"),
     pytest.param(convolutions((400, 160, 200)), (400, 16000), "(n+160)/160", id="hop 160, centered"),
-    pytest.param(convolutions((400, 160, 0)), (400, 600), "(n-240)/160", id="hop 160, two frames at most"),
-    pytest.param(convolutions((3000, 3000, 0)), (3000, 96000), "n/3000", id="hop 3000"),
     pytest.param(WAV2VEC, (400, 16000), "(n-80)/320", id="wav2vec"),
     pytest.param(convolutions((40, 20, 3), (32, 16, 5)), (700, 9000), "(n-134)/320", id="20 x 16, padded"),
     pytest.param(lambda n: (147 * n + 159) // 160, (1, 16000), "(147*n+159)/160", id="resampled by 147/160"),
@@ -40,7 +37,6 @@ RULES = [
     pytest.param(lambda n: max(1, n // 2), (1, 1025), "n/2 [1..]", id="half, at least one"),
     pytest.param(lambda n: max(1, n - 1), (1, 1025), "n-1 [1..]", id="but one"),
     pytest.param(lambda n: min(n, 127), (1, 1025), "n [..127]", id="a window"),
-    pytest.param(lambda n: min(n, 2), (1, 1025), "n [..2]", id="the last two"),
     pytest.param(lambda n: min(max(n // 3, 2), 40), (1, 1025), "n/3 [2..40]", id="between two bounds"),
     pytest.param(lambda n: min(n // 160, 50), (160, 16000), "n/160 [..50]", id="frames up to a bound"),
     pytest.param(lambda n: -(-n // 8) * 8, (1, 1025), "8*((n+7)/8)", id="padded to a multiple"),

@@ -207,16 +207,6 @@ def test_axes_have_the_names_of_the_description():
     assert [axis.name for axis in model.outputs[0].axes] == ["batch", "sequence", "hidden"]
 
 
-def test_sizes_are_those_that_parity_draws_unless_described():
-    assert describe_model(RIGHT).sizes == {"batch": (1, 33), "sequence": (1, 128)}
-    model = describe_model(dataclasses.replace(RIGHT, sizes={"sequence": (5, 64)}))
-    assert model.sizes == {"batch": (1, 33), "sequence": (5, 64)}
-    limits = {(t.name, a.name): (a.smallest, a.largest) for t in model.inputs for a in t.axes if a.size == -1}
-    assert limits == {
-        ("x", "batch"): (0, 0), ("x", "sequence"): (5, 64), ("lengths", "batch"): (0, 0), ("h_0", "batch"): (0, 0),
-    }  # fmt: skip
-
-
 @pytest.mark.parametrize("high", [2, 3, 4, 5, 7])
 def test_axes_are_found_within_narrow_sizes(high):
     model = describe_model(dataclasses.replace(RIGHT, sizes={"sequence": (1, high), "batch": (1, high)}))

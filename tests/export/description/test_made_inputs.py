@@ -126,14 +126,3 @@ def test_input_that_cannot_be_computed_is_refused(make, message):
 
 def describe(module: nn.Module, inputs: Any, constants: Any = None) -> Any:
     return describe_model(Publication(module.eval(), "model", inputs, ["y"], constants=constants or {}))
-
-
-class Unannotated(nn.Module):
-    def forward(self, batch, scale):
-        mask = batch["mask"].unsqueeze(-1)
-        return (batch["x"] * mask).sum(1) / mask.sum(1) * scale
-
-
-def test_dict_with_a_mask_needs_no_annotation():
-    model = describe(Unannotated(), {"batch": {"x": X, "mask": Mask()}}, {"scale": 2.0})
-    assert [tensor.name for tensor in model.inputs] == ["x", "lengths"]

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from kit.cut_graphs import FEATURES, CutGraph
+from kit.cut_graphs import CutGraph
 from rnnserve.export.found_states.parts_file import UNSEEN, find_parts
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner
@@ -224,14 +224,6 @@ def test_scan_over_joined_rows_and_steps_can_be_cut():
     """
     record = CutGraph(nodes).parts().record
     assert (record.reason, list(record.inputs)) == ("", [])
-
-
-def test_learned_beginning_is_recorded():
-    found = FOUND["a learned beginning"].graph.parts()
-    (tensor,) = found.record.inputs
-    assert tensor.default == manifest_pb2.DEFAULT_RECORDED
-    assert found.defaults["gru.h"].shape == (1, 1, FEATURES)
-    assert found.defaults["gru.h"].any()
 
 
 def test_trial_detects_what_the_analysis_missed():

@@ -110,16 +110,6 @@ def test_limit_grows_with_large_values_and_with_the_rounding_of_eager(model):
         assert (failures == []) == passes, change
 
 
-@pytest.mark.parametrize(("change", "runs"), [(0.9e-3, 1), (1.1e-3, 5)], ids=["within the floor", "beyond the floor"])
-def test_float64_is_computed_only_beyond_the_floor_of_eager(model, change, runs):
-    reference: Any = Given(sums(*[[0.0, 0.0, 0.0]] * 8))  # eight rows are measured in any case
-    inputs: Any = {"x": np.zeros((8, 1, 3), np.float32), "lengths": np.full(8, 1)}
-    runner: Any = lambda _: reference.shifted("steps", change)  # noqa: E731
-    comparison = ValueComparison(model, reference, LIMITS, FailureCollector())
-    comparison.compare([InputBatch("random", inputs, 8, 1)] * 5, None, runner)
-    assert reference.exact_runs == runs
-
-
 def test_integers_and_flags_differ_or_are_equal(model):
     reference = Given(sums([1, 0, 0], [1, 0, 0]))
     found = reference.eager(None) | {"flags": np.array([[True], [False]])}

@@ -71,16 +71,6 @@ def test_scan_runs_along_the_given_axis(dim):
     assert output.shape == X.shape
 
 
-def module_of(forward, cell):
-    class Module(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.cell, self.hidden_size = cell, 4
-
-    Module.forward = forward
-    return Module().eval()
-
-
 def export(module):
     return export_onnx(
         module,
@@ -89,16 +79,3 @@ def export(module):
         output_names=[f"output_{number}" for number, _ in enumerate(torch.utils._pytree.tree_leaves(module(X)))],
         dynamic_shapes=({0: "batch", 1: "sequence"},),
     )
-
-
-def test_scans_repeat_their_bytes():
-    def content():
-        torch.manual_seed(8)
-        cell = nn.GRUCell(3, 4)
-
-        def forward(self, input):
-            return scan(lambda h, x: (self.cell(x, h),) * 2, input.new_zeros(input.size(0), 4), input, dim=1)
-
-        return export(module_of(forward, cell)).model_proto.SerializeToString(deterministic=True)
-
-    assert content() == content()

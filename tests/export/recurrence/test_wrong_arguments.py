@@ -21,11 +21,8 @@ ARGUMENTS = {
     "arguments": ({"args": (1, 2, 3)}, r"cannot be called with 3 arguments"),
     "args no tuple": ({"args": [1]}, r"expected a tuple"),
     "shapes, too many": ({"dynamic_shapes": (AXES, AXES)}, r"2 entries for 1 arguments"),
-    "shapes of an unknown parameter": ({"dynamic_shapes": {"x": AXES}}, r"names \['x'\].*\['input'\]"),
     "axis out of range": ({"dynamic_shapes": ({3: "batch"},)}, r"axis 3 of `input`, which has 3 axes"),
     "axis without a name": ({"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},)}, r"expected a name"),
-    "one name for two sizes": ({"dynamic_shapes": ({0: "n", 1: "n"},)}, r'the axis "n" is 3 at axis 0.*4 at axis 1'),
-    "an empty sample": ({"args": (torch.randn(0, 4, 3),)}, r"sample is empty"),
     "a tensor where a list is": ({"args": ([torch.randn(3, 4, 3)],)}, r"dynamic_shapes has"),
 }
 

@@ -114,23 +114,3 @@ def test_request_split_by_rows_has_the_outputs_of_the_whole(request, most_points
     for name in request.outputs:
         axis = SIGNATURE.outputs[name].batch_axis
         np.testing.assert_array_equal(np.concatenate([one[name] for one in given], axis), whole[name])
-
-
-def test_points_multiply_over_axes_of_one_input_and_add_over_inputs():
-    """A run of 64 documents of 64 sentences of 64 words has 262,144 points, and is made in parts, not of 8,192."""
-    words = TensorSpec("words", "INT64", ("batch", "sentences", "words"), (-1, -1, -1))
-    source = TensorSpec("source", "INT64", ("batch", "source"), (-1, -1))
-    target = TensorSpec("target", "INT64", ("batch", "target"), (-1, -1))
-    plain = TensorSpec("x", "FP32", ("batch", "features"), (-1, 2))
-    documents, pairs, no_axis = (
-        Signature({spec.name: spec for spec in inputs}, SIGNATURE.outputs)
-        for inputs in ((words,), (source, target), (plain,))
-    )
-    steps = [documents.steps_of({"sentences": s, "words": w}) for s, w in ((1, 1), (1, 7), (5, 1), (5, 7))]
-    assert steps == [2, 8, 6, 35]
-    assert pairs.steps_of({"source": 5, "target": 7}) == 12
-    assert (SIGNATURE.steps_of({"sequence": 7}), no_axis.steps_of({})) == (7, 1)
-    sizes = {"sentences": 64, "words": 64}
-    sent = {"words": np.zeros((64, 64, 64), np.int64)}
-    request = CheckedRequest(64, sizes, sizes, documents.steps_of(sizes), sent, ("logits",))
-    assert [part.batch for part in split_rows(request, documents, 1 << 16)] == [16, 16, 16, 16]

@@ -302,22 +302,3 @@ def test_defect_refuses_all_in_flight(monkeypatch):
     steps.go_on(callers)
     assert not steps.is_busy
     assert {type(caller.outcome) for caller in callers} == {InternalError}
-
-
-def test_whole_requests_and_steps_of_sequences_share_runs(monkeypatch):
-    """Sequences whose states were inferred are of another graph of the model, which runs both by steps."""
-    cost, draw = Cost(run=0.0, step=0.0, point=1e-3, padding=1e-3), random.Random(0)
-    model, parts = Sums(cost=cost), Sums(cost=cost)
-    model.in_steps = parts.in_steps = parts
-    all_wait, run_arrays = threading.Event(), parts.run_arrays
-    monkeypatch.setattr(parts, "run_arrays", lambda *args: all_wait.wait(20) and run_arrays(*args))
-    schedulers = Schedulers(QueueLimits(requests=100, seconds=1e9))
-    callers = [Caller(request_of(model, draw, steps=1 if number % 2 else 9)) for number in range(24)]
-    for number, caller in enumerate(callers):
-        schedulers.submit(parts if number % 2 else model, caller)
-    all_wait.set()
-    assert schedulers.close(20.0) == []
-    assert model.runs == []
-    assert max(rows for rows, _ in parts.runs) >= 22
-    for caller in callers:
-        assert_as_whole(model, caller)

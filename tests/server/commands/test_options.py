@@ -254,9 +254,3 @@ def test_options_that_need_others_are_refused_alone():
         Settings(Path("repository"), graph="none of them")
     with pytest.raises(StartError, match="--ready 'none of them': choose from "):
         Settings(Path("repository"), ready="none of them")
-
-
-def test_auto_is_one_worker_a_core(monkeypatch):
-    for cores in ({1, 4, 6}, {0}):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores, raising=False)
-        assert configured("models", "--workers=auto").command.workers == len(cores)

@@ -14,7 +14,6 @@ from rnnserve.protos.protocol_words import REQUEST_ID
 from rnnserve.server.errors import InvalidRequest, ServeError
 from rnnserve.server.observing.observer import observed, requests_observed, tell_refusal
 from rnnserve.server.observing.origins import Origin
-from rnnserve.server.repository.model import Model
 
 MODEL = "direction_simple"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -123,18 +122,6 @@ def test_all_requests_are_logged_on_demand(stub, lines):
     }
     assert all(line["model"] == MODEL and line["run_seconds"] > 0 for line in lines() if line["status"] == "OK")
     assert all(line["queue_seconds"] >= 0 for line in lines())
-
-
-def test_failed_request_is_logged_with_rows_and_time(stub, lines, monkeypatch):
-    def failing(*_):
-        raise InvalidRequest("of its values")
-
-    monkeypatch.setattr(Model, "run", failing)
-    with requests_observed("errors"):
-        refused(stub.ModelInfer, good("failing", steps=7, rows=3))
-    (line,) = lines()
-    assert (line["request_id"], line["rows"], line["reason"]) == ("failing", 3, "invalid_request")
-    assert line["run_seconds"] > 0
 
 
 class Asked:

@@ -8,7 +8,7 @@ import pytest
 from kit.inference_requests import request
 from kit.sequence_requests import walk
 from kit.waiting import until
-from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces, traces_to
+from rnnserve.common.telemetry import TracesUnavailable, check_traces, traces_to
 from rnnserve.protos.protocol_words import REQUEST_ID
 from rnnserve.server.observing.observer import requests_observed
 
@@ -98,16 +98,6 @@ def test_unsampled_request_has_no_spans(traced):
     assert traced(ask, 0) == ()
 
 
-def test_sampler_variable_decides_for_requests_without_a_parent(traced, monkeypatch):
-    spans = traced(lambda stub: stub.ModelInfer(message()), 1)
-    assert named(spans, "request").parent is None
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_always_off")
-    assert traced(lambda stub: stub.ModelInfer(message()), 0) == ()
-    assert len(traced(lambda stub: stub.ModelInfer(message(), metadata=(SAMPLED,)), 1)) == 3
-    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
-    assert traced(lambda stub: stub.ModelInfer(message(), metadata=(SAMPLED,)), 0) == ()
-
-
 def test_refusal_has_an_error_span_whose_trace_is_logged(traced, caplog):
     (span,) = traced(lambda stub: refused(stub, SAMPLED, (REQUEST_ID, "mine")), 1, "errors")
     assert hex_of(span) == TRACE
@@ -132,9 +122,3 @@ def test_unsupported_exporters_are_refused(monkeypatch, variable, value):
     monkeypatch.setenv(variable, value)
     with pytest.raises(TracesUnavailable, match=f"{variable}={value}"):
         check_traces()
-
-
-@pytest.mark.parametrize(("variable", "value"), [("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")])
-def test_environment_disables_traces(monkeypatch, variable, value):
-    monkeypatch.setenv(variable, value)
-    assert start_traces() is None

@@ -1,11 +1,7 @@
 """Sequences whose states the server keeps: who reaches them, how long, and the turns of their requests."""
 
-import gc
 import math
-import threading
 import traceback
-import weakref
-from collections import deque
 from typing import Any
 
 import pytest
@@ -248,60 +244,6 @@ def test_turn_is_passed_on_when_no_memory_is_left(told):
         first.step.keep((b"too long",), 1)
     first.step.fail()
     assert told == ["a", "b: NOT_FOUND"]
-
-
-@pytest.mark.parametrize("end", ["answer", "refuse"])
-def test_request_is_freed_with_its_last_reference(sequences, told, end):
-    """Nothing refers back to it: also where it has waited."""
-    gc.disable()
-    try:
-        first = Request(sequences, told, "a", starts=True)
-        waits = Request(sequences, told, "b")
-        first.answer()
-        if end == "answer":
-            waits.answer()
-        else:
-            waits.refuse(DeadlinePassed("late"))
-        gone = [weakref.ref(first), weakref.ref(waits)]
-        del first, waits
-        assert [ref() for ref in gone] == [None, None]
-    finally:
-        gc.enable()
-
-
-def test_threads_that_answer_at_the_same_time_lose_no_turn(told):
-    sequences = Sequences(Settings())
-    first = Request(sequences, told, "a", starts=True)
-    work, ready, done = deque(), threading.Semaphore(0), threading.Semaphore(0)
-
-    def on_turn(request):
-        work.append(request)
-        ready.release()
-
-    def answer():
-        while True:
-            ready.acquire()
-            request = work.popleft()
-            if request is None:
-                return
-            request.answer()
-            done.release()
-
-    threads = [threading.Thread(target=answer, daemon=True) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    names = [str(number) for number in range(2000)]
-    for name in names[:1000]:
-        Request(sequences, told, name, on_turn=on_turn)
-    first.answer()
-    for name in names[1000:]:
-        Request(sequences, told, name, on_turn=on_turn)
-    for _ in names:
-        assert done.acquire(timeout=30)
-    for _ in threads:
-        work.append(None)
-        ready.release()
-    assert told == ["a", *names]
 
 
 class Call(PendingCall):

@@ -99,11 +99,6 @@ def test_statistics_count_what_was_run(stub):
     assert {said.name for said in stub.ModelStatistics(pb.ModelStatisticsRequest()).model_stats} == set(SHAPES)
 
 
-def test_repository_index_lists_each_version(stub):
-    models = stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
-    assert {(m.name, m.version, m.state, m.reason) for m in models} == {(name, "1", "READY", "") for name in SHAPES}
-
-
 @pytest.mark.parametrize("name", SHAPES)
 def test_requested_outputs_come_in_their_order(stub, name):
     states, width = SHAPES[name]

@@ -4,15 +4,14 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 
 from kit.checked_requests import signature
 from rnnserve.protos.golden import Case
 from rnnserve.server.batching.planning import Cost
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.repository.load_version import large_sizes, measure_cost
+from rnnserve.server.repository.load_version import measure_cost
 from rnnserve.server.repository.trial_requests import TrialRequests
-from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
+from rnnserve.server.validation.signature import Batching
 
 SIGNATURE = signature()
 OUTPUTS = {**SIGNATURE.outputs, "more": dataclasses.replace(SIGNATURE.outputs["logits"], name="more")}
@@ -78,26 +77,3 @@ def test_trial_run_shrinks_when_memory_is_short():
     model = Large(COST)
     assert measured(model, 1, 200) == dataclasses.replace(COST, max_points=16 * 64)
     assert {ran[:2] for ran in model.ran} == {(2, 1), (16, 64), (2, 64)}
-
-
-@pytest.mark.parametrize(
-    ("axes", "sizes"),
-    [
-        ([["sequence"]], {"sequence": 64}),
-        ([["source"], ["target"]], {"source": 64, "target": 64}),
-        ([["sentences", "words"]], {"sentences": 16, "words": 16}),
-        ([["books", "sentences", "words"]], {"books": 4, "sentences": 4, "words": 4}),
-    ],
-)
-def test_large_trial_divides_its_size_among_nested_axes(axes, sizes):
-    """64 sentences of 64 words of 14 documents took more memory than a version may take while it is tried."""
-    inputs = {
-        within[0]: TensorSpec(within[0], "FP32", ("batch", *within), (-1, *(-1 for _ in within))) for within in axes
-    }
-    signature = Signature(inputs, OUTPUTS)
-    arrays = [
-        {name: np.ones((1, *([size] * (len(spec.axes) - 1))), np.float32) for name, spec in inputs.items()}
-        for size in (1, 128)
-    ]
-    trials = TrialRequests(signature, [Case("random", each, {}, {}) for each in arrays])
-    assert large_sizes(signature, trials) == sizes

@@ -5,7 +5,7 @@ import pytest
 from onnx import helper
 
 from kit.artifacts import build_model, tensor
-from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_bytes, publish_good
+from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_bytes
 from kit.loaded import load_model, try_version
 from rnnserve.protos.artifact import MODEL, SCAN, ArtifactError
 from rnnserve.server.repository.findings import AUTO, NATIVE, SCANNED, GraphChoice
@@ -48,13 +48,6 @@ def test_manifest_or_rule_chooses_the_graph(tmp_path, file, name, operator, reas
         assert operators(model) == [operator]
         (output,) = model.run_arrays(["output"], SAMPLE)
         np.testing.assert_array_equal(output, 2 * SAMPLE["input"])
-
-
-@pytest.mark.parametrize("asked", [AUTO, SCANNED])
-def test_version_without_a_scan_graph_serves_the_native_graph(tmp_path, asked):
-    publish_good(tmp_path, "m")
-    graph = tried(tmp_path / "m" / "1", graph=asked).graph
-    assert graph == GraphChoice(NATIVE, "since it has no model.scan.onnx")
 
 
 ROWS = [tensor("output", "FP32", "rows", "sequence", ("features", 2))]

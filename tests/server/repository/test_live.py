@@ -1,7 +1,6 @@
 """Changes of the repository's folder, and requests, change which models serve, and the reported states."""
 
 import threading
-import time
 
 import pytest
 
@@ -80,30 +79,6 @@ def explicit(tmp_path, fakes):
     published.live.stop()
     thread.join(PATIENCE)
     assert not thread.is_alive()
-
-
-def test_changes_are_made_one_after_another(explicit, monkeypatch):
-    running, most = [], []
-
-    answer = explicit.checks.outcome
-
-    def outcome(*args, **more):
-        running.append(1)
-        most.append(len(running))
-        time.sleep(0.02)
-        running.pop()
-        return answer(*args, **more)
-
-    monkeypatch.setattr(explicit.checks, "outcome", outcome)
-    for number in range(2, 7):
-        explicit.publish(f"b/{number}")
-    threads = [threading.Thread(target=explicit.live.load, args=("b",)) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert set(most) == {1}
-    assert explicit.models.find("b").model.version == "6"
 
 
 def test_pending_changes_fail_when_server_stops(tmp_path, fakes):

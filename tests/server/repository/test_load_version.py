@@ -8,14 +8,13 @@ import onnx
 import pytest
 from onnx import helper
 
-from kit.artifacts import build_model, publish_model, tensor
+from kit.artifacts import build_model, publish_model
 from kit.bad_versions import BAD_FILES, INPUTS, OUTPUTS, SAMPLE, TWICE, publish_good
 from kit.inference_requests import arrays, request
 from kit.loaded import load_model, load_repository, try_version
 from kit.served import served
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.golden import Case
 from rnnserve.server.errors import StartError
@@ -158,34 +157,3 @@ def test_version_is_checked_and_loaded_with_as_many_threads(tmp_path, monkeypatc
     assert made == [threads]
     assert threads_of(load_model(folder, "good", threads=threads, known=findings)) == threads
     assert threads_of(load_model(folder, "good", threads=threads)) == threads
-
-
-WITH_LENGTHS = [
-    tensor("input", "FP32", "batch", "sequence", ("features", 2)),
-    tensor("lengths", "INT64", "batch", lengths_of="sequence", default=manifest_pb2.DEFAULT_FULL_LENGTH),
-]
-TWO_OUTPUTS = [
-    tensor("state", "FP32", "batch", "sequence", ("features", 2)),
-    tensor("output", "FP32", "batch", "sequence", ("features", 2)),
-]
-
-
-def publish_slices(folder, *, trims: bool, steps: int):
-    """A model whose second output has as many steps as the longest length, or as the input. The first as the input."""
-    end = ["longest"] if trims else ["all"]
-    nodes = [
-        helper.make_node("ReduceMax", ["lengths"], ["longest"], keepdims=1),
-        helper.make_node("Identity", ["input"], ["state"]),
-        helper.make_node("Slice", ["input", "zero", *end, "one"], ["output"]),
-    ]
-    constants = {"zero": np.array([0]), "one": np.array([1]), "all": np.array([2**31])}
-    model = build_model(nodes, WITH_LENGTHS, TWO_OUTPUTS, constants)
-    sample = {"input": np.ones((2, steps, 2), np.float32), "lengths": np.array([1, steps])}
-    return publish_model(folder, "slices", model, WITH_LENGTHS, TWO_OUTPUTS, [sample])
-
-
-@pytest.mark.parametrize("steps", [2, 9])
-@pytest.mark.parametrize("trims", [True, False])
-def test_trimmed_outputs_are_detected_with_short_golden_cases(tmp_path, trims, steps):
-    model = load_model(publish_slices(tmp_path, trims=trims, steps=steps), "slices")
-    assert model.trims_outputs is trims

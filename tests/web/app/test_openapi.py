@@ -5,9 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-from kit.fakes import FakeModel
 from kit.gateways import FakeUpstream, ask, walk_model
-from rnnserve.web.app.page import example_request
 from rnnserve.web.app.routes import all_routes
 
 
@@ -43,18 +41,3 @@ def test_path_pattern_matches_the_accepted_names(document):
     for bad in ("", ".", "..", "a/b", "a\\b", "a\0", "a\nb", "\x7f"):
         assert not pattern.search(bad)
         assert ask(upstream, f"/v2/models/{quote(bad, safe='')}").status == 404
-
-
-@pytest.mark.parametrize(
-    ("described", "shape", "data"),
-    [
-        (("INT64", ("batch", "tokens"), {"low": 5, "high": 7}), [1, 4], [5, 6, 5, 6]),
-        (("INT64", ("batch",), {"lengths_of": "sequence"}), [1], [4]),
-        (("BOOL", ("batch", ("sequence", 2))), [1, 2], [True, False]),
-        (("INT8", ("batch", "time"), {"limits": '{"time": [6, null]}'}), [1, 6], [0, 1, 2, 0, 1, 2]),
-        (("INT8", ("batch", "time"), {"limits": '{"time": [1, 2]}'}), [1, 2], [0, 1]),
-    ],
-)
-def test_examples_of_the_page_are_within_bounds(described, shape, data):
-    (tensor,) = example_request(FakeModel({"x": described}, {}, dict).describe("m", "1"))["inputs"]
-    assert (tensor["shape"], tensor["data"]) == (shape, data)

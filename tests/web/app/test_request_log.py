@@ -73,11 +73,3 @@ def test_server_refusal_is_not_logged_by_the_gateway(lines, error, count):
 def test_request_log_can_be_disabled(lines):
     ask_application(application(fake(), requests=RequestLog("none")), PATH, b"{")
     assert lines() == []
-
-
-def test_trace_context_is_passed_on_to_the_server():
-    upstream = fake()
-    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "vendor=1"}
-    ask_application(application(upstream), PATH, GOOD, headers=headers)
-    told = dict(upstream.asked[-1][2].metadata)
-    assert (told["traceparent"], told["tracestate"]) == (headers["traceparent"], headers["tracestate"])

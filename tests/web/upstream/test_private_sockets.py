@@ -106,19 +106,6 @@ def test_missing_workers_are_503(tmp_path, workers):
         run(tmp_path, asked)
 
 
-def test_workers_come_and_go(tmp_path, workers):
-    async def use(sockets):
-        (tmp_path / "a.sock").touch()
-        assert await asked(sockets) == "a.sock"  # at once: there was none
-        (tmp_path / "b.sock").touch()
-        (tmp_path / "a.sock").unlink()
-        while await asked(sockets) != "b.sock":
-            await asyncio.sleep(0.01)
-
-    run(tmp_path, use)
-    assert "a.sock" in workers.closed
-
-
 def test_replaced_workers_are_found_at_once(tmp_path, workers, monkeypatch):
     """As when the server restarts them: no request is refused for it. None is asked whose connection has been ended."""
     monkeypatch.setattr(private_sockets, "_LOOK_SECONDS", 1000)
