@@ -1,4 +1,4 @@
-"""The console script: help, mistakes, and that a command imports only what it needs."""
+"""The console script: help, mistakes, and commands that import only what they need."""
 
 import importlib.metadata
 import os

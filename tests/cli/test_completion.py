@@ -17,7 +17,7 @@ def script_for(shell, capsys):
 
 
 def offered(script, folder, *words):
-    """What bash offers for the last of the words."""
+    """Return the words that bash offers for the last word."""
     program = f"""
         source {script}
         complete -p rnnserve > complete.txt

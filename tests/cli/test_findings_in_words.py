@@ -31,7 +31,7 @@ def record():
     return VersionRecord("m", 1, Path("m/1"), manifest, "", is_chosen=True)
 
 
-def test_report_has_what_was_proven_and_what_was_tried():
+def test_report_separates_proven_from_tried_findings():
     lines = list(text_report(record(), "127.0.0.1:8001"))
     at = lines.index("  batching  padded: requests of different lengths share a batch")
     for line, found in zip(

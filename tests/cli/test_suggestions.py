@@ -21,7 +21,7 @@ def shown_options(parser):
 
 
 def misspelled(word):
-    """Without one letter, with two swapped, and with one doubled. Of short words no letter is left out."""
+    """Misspell a word: with two letters swapped, with one doubled and, unless it is short, with one left out."""
     at = max(2, len(word) // 2)
     swapped = word[: at - 1] + word[at] + word[at - 1] + word[at + 1 :]
     doubled = word[:at] + word[at] + word[at:]

@@ -24,7 +24,7 @@ def test_answers_may_be_as_large_as_max_message_bytes(connect):
         connect(max_message_bytes=4 << 20).infer("echo", large)
 
 
-def test_closed_client_says_so(url, connect):
+def test_closed_client_raises(url, connect):
     client = connect()
     assert client.is_live()
     client.close()

@@ -31,7 +31,7 @@ def output_of(*axes, shape=(-1, -1, 3)):
     return {"output": TensorMetadata("output", "FP32", shape, axes)}
 
 
-def test_axes_without_names_are_cut_where_they_fit():
+def test_unnamed_axes_are_trimmed_to_the_row_if_they_fit():
     assert read(GOOD, output_of())[1]["output"].shape == (2, 3)
     assert read({"output": GOOD["output"][:, :4]}, output_of())[1]["output"].shape == (4, 3)
 

@@ -40,7 +40,7 @@ def test_lost_call_is_sent_again_after_pauses_that_grow_to_a_second(steps):
         steps.send(pb.ModelInferResponse())
 
 
-def test_full_server_is_asked_again_when_it_says(steps):
+def test_full_server_is_retried_after_its_retry_delay(steps):
     for seconds in (0.5, 7.0, 3.0):
         lost = full(seconds)
         pause = steps.throw(lost)
@@ -49,6 +49,6 @@ def test_full_server_is_asked_again_when_it_says(steps):
         assert steps.send(None) is CALL
 
 
-def test_full_server_is_not_asked_again_when_it_does_not_say(steps):
+def test_full_server_without_a_retry_delay_is_not_retried(steps):
     with pytest.raises(ResourceExhausted):
         steps.throw(full(None))

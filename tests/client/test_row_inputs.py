@@ -110,7 +110,7 @@ def test_none_means_the_zero_state_of_a_new_sequence(metadata):
     assert (first.tolist(), second.tolist()) == (np.zeros((2, 3)).tolist(), np.ones((2, 3)).tolist())
 
 
-def test_lengths_of_padded_rows_are_where_the_rows_end():
+def test_lengths_set_the_end_of_padded_rows():
     rows = check_rows(recurrent(), {"input": np.zeros((2, 4, 2)), "lengths": [4, 1]})
     assert rows.sizes == [{"sequence": 4}] * 2
     assert rows.ends == [{"sequence": 4}, {"sequence": 1}]

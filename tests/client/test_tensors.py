@@ -19,7 +19,7 @@ def answer_of(datatype, shape, raw=(), **contents):
 
 
 def echoed(value):
-    """What is read from the answer of a server that sends back what it got."""
+    """Read a value from the answer of a server that echoes its request."""
     request = pb.ModelInferRequest()
     add_input(request, "t", value)
     (sent,) = request.inputs

@@ -1,4 +1,4 @@
-"""Both clients and servers with and without TLS: what fits works, and what doesn't fit is explained in one line."""
+"""Both clients, and servers with and without TLS: matching pairs work, and mismatches are explained in one line."""
 
 import contextlib
 import socket
@@ -78,9 +78,7 @@ def test_client_that_fits_the_server_is_answered(connect, addresses, arguments, 
         ("grpcs", "mutual", "ca stranger", "the server rejected the client certificate in "),
     ],
 )
-def test_client_that_does_not_fit_is_told_what_to_change(
-    connect, service, addresses, arguments, scheme, server, names, lesson
-):
+def test_mismatched_client_gets_the_remedy(connect, service, addresses, arguments, scheme, server, names, lesson):
     address = addresses[server]
     client = connect(f"{scheme}://{address}", **arguments(names))
     for call in (lambda: client.classify("sums", WALK), client.is_live):

@@ -1,4 +1,4 @@
-"""A client's token: what it may be, where it may be sent, and that it is shown nowhere."""
+"""A client's token: valid tokens, the servers that it is sent to, and that it is never shown."""
 
 import os
 import pickle

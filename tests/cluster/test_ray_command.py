@@ -57,7 +57,7 @@ STATUS = FleetStatus(
 
 
 class FakeFleet:
-    """Notes what it is asked for."""
+    """Records the calls of the command."""
 
     def __init__(self):
         self.asked = []

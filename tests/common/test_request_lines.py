@@ -1,4 +1,4 @@
-"""Lines about single requests: how many there may be, and how what a client has chosen stands in them."""
+"""Log lines about single requests: their rate, and how they escape text that clients chose."""
 
 import json
 import logging

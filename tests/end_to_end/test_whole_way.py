@@ -80,7 +80,7 @@ def eager(checkpoints, name, walks, lengths):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_tritonclient_gets_what_eager_gives(server, checkpoints, name):
+def test_tritonclient_gets_the_results_of_eager(server, checkpoints, name):
     walks, lengths = pad(generate_walks(1000, min_length=2, max_length=64, seed=2026)[0])
     found = classify_with_tritonclient(server.port, name, walks, lengths)
     expected = eager(checkpoints, name, walks, lengths)
@@ -89,7 +89,7 @@ def test_tritonclient_gets_what_eager_gives(server, checkpoints, name):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_our_client_gets_what_eager_gives_and_it_is_right(server, checkpoints, name):
+def test_client_gets_the_correct_results_of_eager(server, checkpoints, name):
     points, directions = generate_walks(1000, min_length=2, max_length=64, seed=2027)
     with Client(server.address) as client:
         found = client.classify(name, points)

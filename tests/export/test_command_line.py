@@ -10,7 +10,7 @@ from rnnserve.protos.signing.signed_version import check_release, read_signed
 from rnnserve.protos.triton_config import CONFIG
 
 
-def test_export_summarizes_parity_and_signs_what_it_publishes(checkpoint, tmp_path, capsys):
+def test_export_summarizes_parity_and_signs_the_version(checkpoint, tmp_path, capsys):
     key = make_key(tmp_path, "ours", password=b"secret")
     repository, password = tmp_path / "repository", tmp_path / "ours.password"
     words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(repository)]

@@ -157,7 +157,7 @@ def test_check_exits_with_0_when_the_file_is_right_and_with_1_when_it_is_not(tar
     assert said[-1] == f"{path} does not compute the same results as the module"
 
 
-def test_check_asks_for_one_of_several_models_and_refuses_what_is_not_onnx(target, tmp_path, capsys):
+def test_check_needs_one_model_and_an_onnx_file(target, tmp_path, capsys):
     path = tmp_path / "gru.onnx"
     path.write_bytes(b"nothing")
     assert main(["check", str(path), "--against", f"{target}:both"]) == 1

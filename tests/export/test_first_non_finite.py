@@ -19,7 +19,7 @@ def flat(module):
 
 
 class FrontEnd(nn.Module):
-    """What a user computes before a recurrence."""
+    """Computes features before a recurrence."""
 
     def __init__(self, compute):
         super().__init__()

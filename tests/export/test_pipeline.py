@@ -1,4 +1,4 @@
-"""From a checkpoint to a version: nothing of the machine in its files, and nothing unverified published."""
+"""From a checkpoint to a version: its files name nothing of the machine, and only verified graphs are published."""
 
 import io
 import json
@@ -116,7 +116,7 @@ def test_graph_that_fails_parity_is_not_published(checkpoint, tmp_path):
 
 
 @pytest.mark.usefixtures("exports_wrong_graph")
-def test_graph_that_fails_golden_tests_alone_is_not_published(checkpoint, tmp_path, monkeypatch):
+def test_graph_that_fails_only_golden_tests_is_not_published(checkpoint, tmp_path, monkeypatch):
     unproven = Verification(manifest_pb2.Parity(), manifest_pb2.Batching(), ())
     monkeypatch.setattr(pipeline, "verify_parity", lambda *_, **__: unproven)
     with pytest.raises(ExportError, match="the golden results, so nothing was published: case 0, step"):

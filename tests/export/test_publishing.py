@@ -61,7 +61,7 @@ def test_no_version_is_visible_before_it_is_whole(model, monkeypatch):
     assert not any(seen)
 
 
-def test_loser_of_a_race_takes_the_next_number(model, monkeypatch):
+def test_concurrent_export_uses_the_next_version_number(model, monkeypatch):
     """Another export publishes between the choice of a number and the rename."""
     original = Path.rename
 

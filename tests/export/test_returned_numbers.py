@@ -1,4 +1,4 @@
-"""A forward that returns numbers of Python is refused in one sentence, with what may make them of a tensor."""
+"""A forward that returns Python numbers is refused in one sentence, with the call that likely made them."""
 
 import pytest
 from torch import nn
@@ -7,7 +7,7 @@ from rnnserve.export import Floats, WrongArguments, publish
 
 
 def decoded(scores):
-    """Best labels of each row, as decoders of packages give them."""
+    """Return the best labels of each row as Python lists, as decoders of packages do."""
     return [[label.item() for label in row.argmax(-1)] for row in scores]
 
 

@@ -54,7 +54,7 @@ def test_loaded_script_equals_eager_bit_for_bit():
             assert torch.equal(loaded(input), module(input))
 
 
-def test_bytes_repeat_whatever_was_scripted_before():
+def test_script_bytes_are_reproducible():
     first = script_bytes(script(Stack(5)))
     script(Stack(6))
     kept = Stack(5)

@@ -1,4 +1,4 @@
-"""Verification of a version: it repeats parity, and catches flipped bytes and changes whose digests hold."""
+"""Verification of a version repeats parity, and detects flipped bytes and changes with valid digests."""
 
 import re
 

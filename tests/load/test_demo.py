@@ -1,4 +1,4 @@
-"""`rnnserve demo` needs no torch, and prints what the server answered."""
+"""`rnnserve demo` needs no torch, and prints the server's answers."""
 
 import shlex
 import subprocess

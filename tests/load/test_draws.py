@@ -35,7 +35,7 @@ def test_other_sizes_are_refused():
 
 
 @given(st.lists(st.floats(1e-9, 1), min_size=1, max_size=5), st.integers(1, 600), st.integers(0, 99))
-def test_each_choice_comes_as_often_as_its_probability_says(weights, count, seed):
+def test_draws_match_the_probabilities(weights, count, seed):
     probabilities = np.array(weights) / sum(weights)
     drawn = draw_evenly(probabilities.tolist(), count, np.random.default_rng(seed))
     counts = np.bincount(drawn, minlength=len(weights))
@@ -60,7 +60,7 @@ def drawn(arrivals, rate, seconds, parts=1):
     ]
 
 
-def test_constant_arrivals_tick_and_generators_take_turns():
+def test_constant_arrivals_are_evenly_spaced_across_generators():
     assert drawn("constant", 4, 1)[0].tolist() == [0, 250_000_000, 500_000_000, 750_000_000]
     for parts in (2, 3, 5):
         together = np.sort(np.concatenate(drawn("constant", 1000, 2, parts)))

@@ -1,4 +1,4 @@
-"""Sessions on the hot path, in virtual time: when steps are due, what they continue from, and what ends them."""
+"""Sessions on the hot path, in virtual time: when steps are due, which state they continue from, and how they end."""
 
 import asyncio
 
@@ -94,7 +94,7 @@ def test_answer_without_its_state_is_invalid(loop, answer, said):
     assert said in samples.details[Status.INVALID_ANSWER]
 
 
-def test_sequence_with_server_side_state_begins_anew_after_a_failure(loop):
+def test_sequence_with_server_side_state_restarts_after_a_failure(loop):
     sent = []
 
     async def send(request, timeout):

@@ -62,7 +62,7 @@ def test_loop_is_cut_short_after_max_requests(measured, walks):
     assert (point["sent"], point["cut_short"]) == (20, True)
 
 
-def test_all_ready_models_are_asked_unless_some_are_named(load, walks):
+def test_load_uses_all_ready_models_unless_some_are_named(load, walks):
     walks.models["others"] = walk_model(labels=None)
     _, output, _ = load(*QUICK)
     assert {request.model_name for request in walks.requests} == {"walks", "others"}

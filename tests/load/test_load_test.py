@@ -10,7 +10,7 @@ from rnnserve.load.load_result import pool_runs
 from rnnserve.load.load_test import LoadTest, find_highest_rate
 
 
-def test_test_with_an_objective_passes_if_some_load_meets_it(load_test, sweep):
+def test_objective_is_met_if_some_load_meets_it(load_test, sweep):
     for slo, rate, decision in (
         ("p99=500ms", 6400, "met"),
         ("p99=20ms", 200, "met"),
@@ -48,7 +48,7 @@ class Generators:
 
 
 class Silent:
-    """A server that reports no batches, and a progress that is not shown."""
+    """A server that reports no batches, and a progress display that shows nothing."""
 
     def count_batches(self, models):
         assert models == ("walks",)

@@ -48,7 +48,7 @@ def test_sessions_have_their_jitter(load_test, result):
         ({"sessions": 4, "errors": {"UNAVAILABLE": 3}}, "4 sessions: 3 requests failed with UNAVAILABLE"),
     ],
 )
-def test_findings_say_what_figures_do_not_show(load_test, result, settings, finding):
+def test_findings_explain_errors_and_limits(load_test, result, settings, finding):
     assert finding in "\n".join(list_findings(load_test([result(**settings)])))
 
 

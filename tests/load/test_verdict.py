@@ -61,7 +61,7 @@ def test_p100_is_compared_with_the_largest_latency(result):
     assert (found.decision, found.text) == (MISSED, "1 of 20 requests took longer than 5.00 ms; p100 allows none")
 
 
-def test_failures_miss_the_objective_whatever_the_latencies(result):
+def test_failures_miss_the_objective_at_any_latency(result):
     found = verdict(result([1.0] * 1000, errors={"UNAVAILABLE": 3}))
     assert (found.decision, found.reasons) == (MISSED, ("3 x UNAVAILABLE",))
     assert verdict(result([1.0] * 1000, errors={"DEADLINE_EXCEEDED": 1})).decision is MISSED

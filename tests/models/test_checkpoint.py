@@ -74,7 +74,7 @@ def test_same_classifier_has_the_same_bytes(tmp_path, folder):
     assert str(tmp_path).encode() not in b"".join(files(folder).values())
 
 
-def test_saving_replaces_an_older_checkpoint_and_leaves_nothing_beside_it(folder):
+def test_saving_replaces_the_older_checkpoint_completely(folder):
     other = DirectionClassifier(hidden=4)
     save_checkpoint(folder, other, name="tiny", labels=LABELS)
     assert load_checkpoint(folder).classifier.architecture.hidden == 4

@@ -30,7 +30,7 @@ def saved(save, **arrays) -> bytes:
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_what_numpy_writes_is_read(save):
+def test_archives_of_numpy_are_read(save):
     found = dict(read_arrays(saved(save, **ARRAYS)))
     assert list(found) == list(ARRAYS)
     for name, array in ARRAYS.items():

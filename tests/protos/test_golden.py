@@ -1,4 +1,4 @@
-"""The file of golden results: it gives back what was written, and what proves nothing is refused."""
+"""The file of golden results is read as it was written, and incomplete cases are refused."""
 
 import io
 import time

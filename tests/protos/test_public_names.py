@@ -6,7 +6,7 @@ import sys
 from rnnserve.protos import artifact
 
 
-def test_artifact_exports_what_other_people_use():
+def test_artifact_exports_its_public_names():
     assert {"ArtifactError", "describe_file", "dump_manifest", "read_version"} <= set(artifact.__all__)
     assert all(hasattr(artifact, name) for name in artifact.__all__)
 

@@ -14,7 +14,7 @@ def test_another_rounding_passes(cases):
 
 
 def altered(cases, number, change):
-    """A run that gives eager's results, but for one case, in which they are changed in place."""
+    """Make a run that returns eager's results, except for one case, whose results it changes in place."""
     answers = iter(range(len(cases)))
 
     def run(inputs):
@@ -27,7 +27,7 @@ def altered(cases, number, change):
 
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize(("tensor", "batch_axis"), [("logits", 0), ("output", 0), ("h_n", 1)])
-def test_one_wrong_number_and_swapped_rows_are_caught_and_named(cases, number, tensor, batch_axis):
+def test_wrong_number_or_swapped_rows_are_detected_and_named(cases, number, tensor, batch_axis):
     at = tuple(size // 2 for size in cases[number].eager[tensor].shape)
     for wrong in (1e-3, -1e-3, np.nan, np.inf):
 

@@ -68,7 +68,7 @@ def test_walks_and_steps_are_compared_with_eager_and_random_ones_with_float64():
     ],
 )
 def test_root_mean_square_limit_has_a_factor_and_a_floor(factor, floor, size, distance, passes):
-    """Eager is 1e-3 from float64 everywhere. What is judged is `distance` from it."""
+    """Eager is 1e-3 from float64 everywhere, and the replayed result `distance`."""
     exact = np.full((4, 2), size)
     inputs = {"input": np.zeros((4, 3, 2), np.float32)}
     case = Case("random", inputs, {"logits": exact + 1e-3}, {"logits": exact})

@@ -1,4 +1,4 @@
-"""Our .proto files say on the wire what tritonclient's do, so that clients people have work unchanged."""
+"""Our .proto files are wire-compatible with those of tritonclient, so existing clients work unchanged."""
 
 import re
 

@@ -15,7 +15,7 @@ NAMES = ["direction_simple", "direction_stacked", "direction_bidirectional"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_answer_has_the_same_bits_alone_and_among_63_others(stub, name):
+def test_answer_has_the_same_bits_with_and_without_63_others(stub, name):
     numbers = np.random.default_rng(11)
     lengths = numbers.permutation(np.arange(1, 65))
     sent = [request(name, {"input": numbers.normal(size=(1, n, 2)).astype(np.float32)}) for n in lengths]

@@ -28,7 +28,7 @@ def test_answered_request_leaves_no_objects(channel, name, monkeypatch):
 
 
 def test_check_detects_leftover_objects(monkeypatch):
-    """The check itself: of a cycle, and of an error that is kept."""
+    """The check detects a cycle, and an error that something keeps."""
 
     def cycle():
         error = QueueFull("model", 1)

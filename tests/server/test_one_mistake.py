@@ -20,7 +20,7 @@ TABLE = np.random.default_rng(2).normal(size=(TOKENS, 3)).astype(np.float32)  # 
 
 @pytest.fixture(scope="module")
 def bags(tmp_path_factory):
-    """A repository with a model that sums a table's rows for its tokens, whose bounds its manifest does not tell."""
+    """A repository with a model that sums table rows for its tokens. Its manifest doesn't bound the tokens."""
     inputs = [tensor("tokens", "INT64", "batch", "sequence")]
     outputs = [tensor("logits", "FP32", "batch", ("classes", 3))]
     nodes = [

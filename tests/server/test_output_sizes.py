@@ -84,7 +84,7 @@ def test_output_window_is_served_at_every_size(tmp_path):
     ("means", "batching"), [("MEANS_UNSPECIFIED", "joined"), ("MEANS_TRIED", "joined"), ("MEANS_PROVEN", "padded")]
 )
 def test_requests_of_different_lengths_share_a_batch_only_if_sizes_are_proven(tmp_path, means, batching):
-    """Of a shorter row nothing shows that it is cut at the right step."""
+    """Otherwise nothing shows that the output of a shorter row is cut at the right step."""
     axis = manifest_pb2.DerivedAxis(name="steps", of="sequence", multiply=1, add=-1, divide=1, means=means)
     published(tmp_path, "steps", start=1, derived_axes=[axis], batching=manifest_pb2.BATCHING_PADDED)
     with serving(tmp_path) as (client, _):

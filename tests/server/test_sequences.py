@@ -1,4 +1,4 @@
-"""Sequences whose states the server keeps: on streams and by calls of their own, and who can reach them."""
+"""Sequences whose states the server keeps: on streams and by calls, and the clients that can reach them."""
 
 import contextlib
 import random
@@ -53,7 +53,7 @@ def test_sequence_has_the_same_bits_however_it_is_cut(stub, name, identity):
 
 
 def test_steps_of_many_sequences_are_answered_as_alone(stub):
-    """On one stream and on many, with parts of other lengths, rows and outputs beside each other."""
+    """The sequences share one stream, then use many, with parts of different lengths, rows and outputs."""
     chance = random.Random(4)
     walks = {identity: walk(9, rows=1 + identity % 2, seed=identity) for identity in range(1, 25)}
     expected = {identity: whole_of(stub, walked) for identity, walked in walks.items()}
@@ -124,7 +124,7 @@ def test_invalid_step_is_refused_and_leaves_its_sequence(stub, odd):
                 once_the_stream_has_ended(stub, message)
 
 
-def test_refused_step_leaves_the_sequence_and_a_start_begins_it_anew(stub):
+def test_refused_step_changes_nothing_and_a_start_restarts_the_sequence(stub):
     inputs = walk(4)
     stream = Stream(stub)
     first = stream.ask(step(inputs[:, :2], 61, starts=True))
@@ -139,7 +139,7 @@ def test_refused_step_leaves_the_sequence_and_a_start_begins_it_anew(stub):
 
 
 def test_sequence_belongs_to_one_stream_until_the_stream_ends(stub):
-    """Then another one goes on where the first one was, also after one that was cancelled."""
+    """Then another stream can continue it, even if the first one was cancelled."""
     inputs = walk(4)
     first, second = Stream(stub), Stream(stub)
     assert not first.ask(step(inputs[:, :1], 63, starts=True)).error_message
@@ -192,7 +192,7 @@ def clients(server):
 
 @pytest.mark.parametrize(("mine", "theirs"), [(Calls, Stream), (Stream, Calls)])
 def test_other_client_cannot_reach_a_sequence_by_guessing_its_id(clients, mine, theirs):
-    """It neither continues, reads, ends, replaces nor holds up the sequence, nor learns that there is one."""
+    """It can neither continue, read, end, replace nor delay the sequence, nor learn that it exists."""
     inputs = walk(6)
     whole = raw(clients().ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
     owner, stranger = mine(clients()), theirs(clients())

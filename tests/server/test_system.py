@@ -73,7 +73,7 @@ def test_reserved_port_can_be_shared():
 
 @pytest.mark.parametrize("shares", [False, True])
 def test_connections_of_an_ended_server_do_not_block_the_port(shares):
-    """Whichever kind of server it was, and whichever comes: one that shares its port, or one that does not."""
+    """Whether or not the old and the new server share their port."""
     with socket.socket() as before:
         before.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
         before.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shares)

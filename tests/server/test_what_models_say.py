@@ -1,4 +1,4 @@
-"""What the server finds about models with any tensors when it loads them, and what their metadata say."""
+"""What the server infers about models when it loads them, and what their metadata report."""
 
 import numpy as np
 import pytest

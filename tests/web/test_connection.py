@@ -53,7 +53,7 @@ def test_malformed_request_is_refused_and_closed(front):
 
 
 def test_offer_of_http_2_is_declined(front):
-    """Java's and curl's clients make it with their first request. In two packets, it is refused with what to do."""
+    """Clients of Java and curl offer it with their first request. An offer in two packets is refused with a remedy."""
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
     whole = INFER + offer + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
     with socket.create_connection(("127.0.0.1", front), LONGEST) as connection:
@@ -91,7 +91,7 @@ def test_connection_with_too_many_pipelined_requests_is_closed(front):
 
 
 def test_refusal_by_the_head_does_not_wait_for_the_body(front):
-    """Without 100 Continue. What follows is never taken for a request."""
+    """It sends no 100 Continue, and never takes the body for a request."""
     head = INFER + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
     assert statuses(exchange(front, head)) == [413]
     for path, status in ((b"/nowhere", 404), (b"/v2/health/live", 405)):

@@ -18,7 +18,7 @@ WALKS = np.random.default_rng(0).normal(size=(5, 7, 2)).astype("f4")
 
 @pytest.fixture(scope="module")
 def expected(web_server):
-    """The outputs that gRPC gives."""
+    """The outputs of gRPC."""
     with Client(web_server.address, timeout=PATIENCE) as client:
         rows = client.predict(SIMPLE, WALKS, outputs=["logits", "h_n"])
     # (batch, classes) and (layers * directions, batch, hidden)
@@ -51,7 +51,7 @@ def post(url, body):
 
 
 def test_every_form_of_tensors_gives_the_bits_of_grpc(client, expected):
-    """JSON, too: numbers are written such that they are read as the same floats."""
+    """Even JSON, because it writes numbers that are read as the same floats."""
     for binary_in, binary_out, coding in (
         (True, True, None),
         (True, False, "gzip"),
@@ -100,7 +100,7 @@ def test_messages_teach_shapes(client, array, name, said):
 
 
 def test_body_as_kserves_client_makes_it_is_answered(web_server):
-    """No id, nested data, and a body that is read with a model of its own. Elements are counted."""
+    """It has no id and nested data. KServe's client reads the answer with its own model class."""
     url = f"{web_server.http_address}/v2/models/{SIMPLE}/infer"
     asked = {"name": "input", "shape": [5, 7, 2], "datatype": "FP32", "data": WALKS.tolist()}
     status, said = post(url, {"inputs": [asked]})

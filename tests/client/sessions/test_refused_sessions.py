@@ -58,7 +58,7 @@ def test_answer_without_a_token_is_invalid(client, fake):
         session.step([1, 2])
 
 
-def test_closed_session_takes_no_steps(client):
+def test_closed_session_refuses_steps(client):
     with client.session("sums") as session:
         session.step([1, 2])
     for use in (lambda: session.step([1, 2]), session.reset):

@@ -191,7 +191,7 @@ class Using(nn.Module):
         return self.function(x, state)
 
 
-def test_an_example_must_be_a_function():
+def test_state_example_must_be_a_function():
     with pytest.raises(
         WrongArguments, match=r"StateTree got a Tensor; give a function .* StateTree\(module.init_state"
     ):
@@ -205,7 +205,7 @@ def test_invalid_state_is_refused_with_its_path(function, example, said):
 
 
 class Attributes(nn.Module):
-    """None at first, a tuple, a buffer, a dict that is written to, one of a submodule, and one that appears."""
+    """Has attributes of every kind: None at first, a tuple, a buffer, a dict, one of a submodule, and a late one."""
 
     window: torch.Tensor
 
@@ -257,7 +257,7 @@ def test_attributes_become_inputs_and_outputs_and_the_module_is_left_as_it_was()
 
 
 class OneRow(nn.Module):
-    """As BeatNet: attributes for one row, which no other number of rows goes with."""
+    """Keeps its state for one row in an attribute, as BeatNet does."""
 
     def __init__(self, first):
         super().__init__()

@@ -78,7 +78,7 @@ class Masked(nn.Module):
 
 
 @pytest.mark.parametrize(("part", "default"), [(1, FULL_LENGTH), (2, REQUIRED)])
-def test_lengths_are_full_only_if_forward_takes_them_so(part, default):
+def test_omitted_lengths_are_full_only_if_forward_treats_them_so(part, default):
     model = describe_model(Publication(Masked(part).eval(), "model", {"x": X, "lengths": Lengths()}, ["mean"]))
     assert model.inputs[1].default == default
 

@@ -197,7 +197,7 @@ def test_unseen_dependence_on_other_steps_is_an_obstacle(name):
     assert OBSTACLES[name].graph.parts().record.reason.endswith(UNSEEN)
 
 
-def test_counted_steps_are_an_obstacle_to_declared_states():
+def test_step_counting_prevents_cutting_declared_states():
     nodes = f"""
         t = Transpose <perm = [1, 0, 2]> (x)  {GRU}  z = Transpose <perm = [1, 0, 2]> (s)
         count = Shape <start = 1, end = 2> (x)  n = Squeeze (count)  numbers = Range (scalar_0, n, scalar_1)

@@ -1,4 +1,4 @@
-"""A loop in the place of an RNN operator computes the same, and its bits are those that serving relies on."""
+"""A loop that replaces an RNN operator computes the same, with the bits that batching relies on."""
 
 import numpy as np
 import onnx
@@ -28,7 +28,7 @@ def test_lowered_loop_equals_the_operator(direction, activation, given):
     check_loop(direction, activation, given)
 
 
-def test_bits_of_a_row_depend_neither_on_the_rows_beside_it_nor_on_padding():
+def test_bits_of_a_row_depend_on_neither_other_rows_nor_padding():
     loop = lowered(rnn("bidirectional"))
     feeds = feeds_of(6, 9, "BLH", 2, padding=3.0)
     whole, final = run(loop, feeds)
@@ -81,7 +81,7 @@ def test_names_axes_and_dtypes_stay_and_weights_are_held_once():
         assert len(lowered(model)) < len(model) + 8_000
 
 
-def test_lowering_twice_gives_the_same_bytes():
+def test_lowering_is_reproducible():
     assert lowered(rnn("bidirectional")) == lowered(rnn("bidirectional"))
 
 

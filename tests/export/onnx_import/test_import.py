@@ -110,7 +110,7 @@ def test_int8_with_one_scale_per_batch_is_served_alone(tmp_path):
     assert "may read other steps" in done.manifest.parts.reason
 
 
-def test_import_asks_for_what_is_missing(tmp_path, capsys):
+def test_import_names_every_missing_option(tmp_path, capsys):
     path = chunks(tmp_path)
     words = ["import", str(path), "--name", "m", "--repository", str(tmp_path / "repository")]
     assert main(words) == 1
@@ -145,7 +145,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("what", ASKED)
-def test_import_refuses_in_one_line_what_it_cannot_publish(what, tmp_path, capsys):
+def test_import_refuses_unpublishable_files_in_one_line(what, tmp_path, capsys):
     make, options, phrase = ASKED[what]
     words = ["import", str(make(tmp_path)), "--name", "some", "--repository", str(tmp_path / "repository"), *options]
     assert main(words) == 1

@@ -30,7 +30,7 @@ UNDECIDED = Decision(Verdict.NOT_DECIDED, nodes=('NonZero "n"',))
 def batching_of(
     compute, *, described=DESCRIBED, outputs=None, sizes=SIZES, rows=(0, 0), exact_by=FLOAT64, moved=0.0, graph=None
 ):
-    """What is found of a model that computes "y" so, and the inputs that were tried."""
+    """Find the batching of a model that computes "y" so. Return it with the inputs of the trials."""
     seen = []
 
     def run(inputs):
@@ -161,7 +161,7 @@ def test_values_after_the_lengths_of_an_output_do_not_count():
     ],
     ids=["no lengths", "no sequence", "one length", "rows", "few rows"],
 )
-def test_requests_run_alone_or_joined_when_inputs_leave_nothing_to_share(changes, mode, reason):
+def test_batching_is_limited_when_inputs_allow_no_sharing(changes, mode, reason):
     found, seen = batching_of(lambda inputs: inputs["x"][:, :1], **changes)
     assert found.mode == mode
     (said,) = found.reasons

@@ -42,7 +42,7 @@ def test_errors_of_onnxruntime_are_one_line(model):
 
 
 class Session:
-    """A session on given providers."""
+    """A session on the providers in `given`."""
 
     given: tuple[str, ...] = ("CUDAExecutionProvider", "CPUExecutionProvider")
     asked: list[object] = []  # noqa: RUF012 - of all sessions of a test

@@ -97,7 +97,7 @@ def test_checks_of_distributions_are_skipped_with_a_warning():
 
 
 class Counting(nn.Module):
-    """Gives other results in each call, by something that is no attribute."""
+    """Returns other results in each call, but keeps its counter outside its attributes."""
 
     def __init__(self, difference):
         super().__init__()

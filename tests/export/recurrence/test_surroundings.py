@@ -31,7 +31,7 @@ class Packs(nn.Module):
 
 
 class LazyModule:
-    """A package that is imported when it is first used, as Keras has them; it is missing here."""
+    """A missing package that is imported lazily, as in Keras."""
 
     def __getattr__(self, name):
         raise ModuleNotFoundError(f"no module is called absent, whose {name} was asked for")

@@ -1,4 +1,4 @@
-"""OpenSSF model-signing verifies what is signed here, and what it signs is read here."""
+"""OpenSSF model-signing verifies our signatures, and we read its signatures."""
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -39,7 +39,7 @@ def folder(tmp_path, key):
 
 
 def admit(folder, *keys):
-    """What a server does before anything is parsed, and while the files are read."""
+    """Verify a version as a server does, before and while it reads the files."""
     signed = read_signed(folder, [key.key.public for key in keys])
     check_release(signed.release, "good", 1, (folder.parent / "config.pbtxt").read_bytes())
     read_version(folder, signed=signed.files)
@@ -79,7 +79,7 @@ def test_tampered_version_is_refused(folder, key, stranger, name):
 
 
 def test_manifest_is_not_parsed_before_its_digest_is_verified(folder, key):
-    """A manifest that is no JSON is refused for its digest, not for what it says."""
+    """An invalid manifest is refused because of its digest, not its content."""
     (folder / "manifest.json").write_bytes(b"{" * 1000)
     with pytest.raises(ArtifactError, match=r"manifest\.json: has changed since it was signed"):
         admit(folder, key)

@@ -104,7 +104,7 @@ def gate(roles):
 
 @pytest.fixture
 def shown(authority):
-    """Issues a certificate, and gives what shows it."""
+    """Returns a function that issues a certificate and returns a callable for its PEM."""
 
     def show(*names):
         text = pem_of(authority.issue(*names))

@@ -27,7 +27,7 @@ SIGNATURE = Signature(
 
 
 def reference(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A model that is easily checked: sums up to each length, running sums, and states that count the steps."""
+    """Compute sums up to each length, running sums, and states that count the steps."""
     x, lengths, h_0 = feeds["input"], feeds["lengths"], feeds["h_0"]
     within = np.arange(x.shape[1]) < lengths[:, None]
     masked = x * within[..., None]
@@ -54,7 +54,7 @@ def checked_requests(draw) -> CheckedRequest:
 
 
 def alone(request: CheckedRequest) -> dict[str, np.ndarray]:
-    """What a request should get, computed from its own arrays only."""
+    """Compute the expected outputs of a request from its own arrays only."""
     feeds = {
         "input": request.inputs["input"],
         "lengths": request.inputs.get("lengths", np.full(request.batch, request.sizes["sequence"])),

@@ -18,7 +18,7 @@ from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, Inv
 
 
 class Member:
-    """A caller that keeps what it is answered."""
+    """A caller that keeps its answers and errors."""
 
     def __init__(self, *, is_deaf: bool = False):
         self.got = []
@@ -38,7 +38,7 @@ class Member:
 
 @pytest.fixture
 def tell(monkeypatch):
-    """Sets the times that the clock tells, one after the other."""
+    """Sets the successive times of the clock."""
 
     def tell(*seconds):
         times = iter(seconds)
@@ -159,7 +159,7 @@ def test_undeliverable_answer_does_not_affect_the_others(caplog):
 
 
 class Pending(PendingRequest):
-    """A request of one row and `steps` steps; `check` raises `defect` where there is one."""
+    """A request of `rows` rows and `steps` steps. `check` raises `defect`, if any."""
 
     def __init__(self, steps: int, *, defect: Exception | None = None, deadline: float = math.inf, rows: int = 1):
         super().__init__(rows=rows, steps=steps, deadline=deadline, arrived=0.0)

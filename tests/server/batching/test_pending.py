@@ -13,7 +13,7 @@ ARRIVED = 10.0
 
 
 class Pending(PendingRequest):
-    """A request whose answers nobody reads."""
+    """A request whose answers are ignored."""
 
     connection = "a"
 

@@ -19,7 +19,7 @@ from rnnserve.server.errors import QueueFull, ShuttingDown
 
 
 class Model:
-    """Counts batches, and stands still until it is told to go on."""
+    """Counts batches, and blocks until `may_go` is set."""
 
     name = "slow"
     in_steps = None
@@ -125,7 +125,7 @@ def test_requests_that_arrive_during_a_run_form_the_next_batch(scheduler, model,
     assert model.batches == [[1], [2, 3, 4]]
 
 
-def test_close_answers_the_queue_and_takes_nothing_new(scheduler, model, hold):
+def test_close_answers_the_queue_and_refuses_new_requests(scheduler, model, hold):
     first, second = hold(), Caller(2)
     scheduler.submit(second)
     assert not scheduler.close(timeout=0.1)  # until all have been answered
@@ -158,7 +158,7 @@ def test_run_is_reported_as_stuck_when_it_far_exceeds_its_cost(monkeypatch, cost
 
 
 def test_stuck_model_does_not_delay_other_models():
-    """A model that stands still delays no other."""
+    """Each model has its own thread from its first request on."""
     still, quick = Model(), Model()
     quick.may_go.set()
     before = scheduler_threads()

@@ -1,4 +1,4 @@
-"""Counts start at 0 and grow by what was done."""
+"""Counts start at 0 and grow with each run, failure and dropped request."""
 
 import threading
 import time
@@ -56,7 +56,7 @@ class Yielding:
 
 
 def test_concurrent_counting_loses_nothing():
-    """A version that is loaded again counts beside the one that it replaces, which still runs."""
+    """A reloaded version counts while its predecessor is still running."""
     row = CountTable().row("a", "1")
     models = [Statistics(), Statistics()]
     for statistics in models:

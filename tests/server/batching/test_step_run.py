@@ -119,7 +119,7 @@ def request_of(model, draw, batch=1, steps=None, outputs=(), **sent):
 
 
 def any_request(model, draw):
-    """A request with whatever a request may have."""
+    """Draw a request with any of the allowed inputs."""
     batch, steps = draw.choice((1, 1, 1, 2, 3, 7)), draw.choice((1, 2, 3, 5, 8, 13, 40))
     values = np.random.default_rng(draw.randint(0, 1 << 30))
     sent = {}
@@ -184,7 +184,7 @@ def test_request_run_by_steps_has_the_bits_of_a_whole_run(seed, has_lengths):
 
 @pytest.mark.parametrize("has_lengths", [True, False])
 def test_request_grouped_by_length_has_the_bits_of_a_whole_run(monkeypatch, has_lengths):
-    """Of a model whose sequences may not be cut: requests of similar lengths share runs."""
+    """If sequences can't be cut, requests of similar lengths share runs."""
     draw = random.Random(0)
     model = Sums(has_lengths=has_lengths, cost=Cost(run=1e-6, step=1e-6, point=1e-5, padding=1e-5))
     callers = [Caller(any_request(model, draw)) for _ in range(150)]

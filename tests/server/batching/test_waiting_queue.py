@@ -117,7 +117,7 @@ def test_one_connection_gets_at_most_a_quarter_of_the_queue():
     assert refused(queue, Item()) is None, "18 of its requests are left"
 
 
-def test_queue_that_takes_too_long_refuses():
+def test_request_is_refused_when_the_queue_would_take_too_long():
     """Six points take 7 s: six of the rows, and a sixth for the runs."""
     limits = QueueLimits(requests=100, seconds=7.5)
     assert refused(queue_of(Item(rows=6), limits=limits), Item()) is None

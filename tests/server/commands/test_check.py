@@ -63,7 +63,7 @@ def test_folder_without_models_is_a_problem(tmp_path, checked):
         assert (status, found["start"][0][0]) == (1, "problem")
 
 
-def test_port_that_is_taken_or_chosen_twice_is_a_problem(root, checked):
+def test_port_in_use_or_chosen_twice_is_a_problem(root, checked):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         status, found = checked(root, *PORTS, "--grpc-port", port)

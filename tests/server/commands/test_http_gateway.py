@@ -98,7 +98,7 @@ def test_gateway_command_repeats_the_servers_settings():
 
 
 def answering(port: int) -> int:
-    """The process that takes a connection."""
+    """Return the id of the process that accepts a connection."""
     with socket.create_connection(("127.0.0.1", port), 30) as connection:
         return int(connection.recv(100))
 

@@ -1,4 +1,4 @@
-"""Options of `rnnserve serve`: from the command line, the environment, a file and their defaults; what is refused."""
+"""Options of `rnnserve serve`, from the command line, the environment, a file and defaults, and their mistakes."""
 
 import argparse
 import dataclasses
@@ -67,7 +67,7 @@ def in_folder(folder, value):
 
 
 def variables(name, text=None):
-    """The environment that gives an option, or, without a text, what it needs beside it."""
+    """Return the environment that sets an option and its prerequisites, or only these if there is no text."""
     given = {"repository": "models"} | BESIDE.get(name, {}) | {name: text}
     return {f"RNNSERVE_{key.upper()}": value for key, value in given.items() if value is not None}
 
@@ -99,7 +99,7 @@ def test_each_option_is_read_from_a_variable_and_a_file_and_printed(tmp_path):
 
 
 def test_settings_survive_being_written_as_arguments():
-    """A supervisor gives its settings to its workers so."""
+    """A supervisor passes its settings to its workers as arguments."""
     names = {field.name for field in dataclasses.fields(Settings)}
     values = {name: value for name, (_, _, value) in OTHER.items() if name in names and name != "http_port"}
     del values["transport"]  # the native one has no TLS

@@ -1,4 +1,4 @@
-"""`rnnserve serve`: what it makes of its arguments, of signals, and of a machine that others can reach."""
+"""`rnnserve serve`: its signals, and its warnings when other machines can reach it."""
 
 import itertools
 import os
@@ -46,7 +46,7 @@ def clock():
 
 @pytest.fixture
 def make(monkeypatch, clock):
-    """Makes the end of a server that serves, or of one that loads."""
+    """Makes the signal handling of a serving or a loading server."""
 
     def leave(status):
         raise Exit(status)

@@ -40,7 +40,7 @@ def test_refused_bytes_are_not_counted():
 
 
 class Process:
-    """A process whose memory a test sets: `free` of it is given back when it is asked for."""
+    """A process with `used` and `free` memory. It returns the free memory on request."""
 
     def __init__(self):
         self.used, self.free = 500 * MB, 0

@@ -79,7 +79,7 @@ def test_models_beyond_the_table_are_counted_together():
     assert table.name_of(table.row("m1999", "1")) == (OTHER, "")
 
 
-def test_table_of_another_release_is_refused():
+def test_count_table_of_another_release_is_refused():
     for size in (100, 1 << 24):
         fd = os.memfd_create("other")
         os.ftruncate(fd, size)

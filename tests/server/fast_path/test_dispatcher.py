@@ -95,7 +95,7 @@ def test_long_request_does_not_block_the_fast_path(dispatcher, monkeypatch):
     assert isinstance(large.answers[0], bytes)
 
 
-def test_request_whose_deadline_passes_in_the_queue_costs_no_run(repository, held, monkeypatch):
+def test_request_that_expires_in_the_queue_is_not_run(repository, held, monkeypatch):
     started, may_go = held
     monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._SHORT_SECONDS", 0.0)
     told, cancel = threading.Semaphore(0), PendingRequest.cancel

@@ -51,7 +51,7 @@ async def outcome(stream, message, context=MINE):
 
 
 def test_gateway_request_has_the_answer_of_a_direct_call(front_server, stub):
-    """Of several models, lengths and outputs. Wrong ones among them, and a few that are large."""
+    """The requests differ in model, length and outputs. Some are invalid, and a few are large."""
     draw = random.Random(7)
     messages = []
     for number in range(150):
@@ -108,7 +108,7 @@ def going(repository, tmp_path):
 
 
 def test_gateway_learns_of_the_stop_and_gets_answers_until_it_half_closes(going):
-    """The end raced with what fronts wrote: they were told that the stream broke, 503, in the place of its status."""
+    """Regression: gateways once got 503 because the end of the stream raced with their writes."""
     server, stop = going
     with contextlib.closing(Front(server)) as front:
         front.write(1)

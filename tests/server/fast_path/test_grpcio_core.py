@@ -55,7 +55,7 @@ def test_polling_is_unchanged_after_grpc_is_imported():
 
 
 def test_importing_the_server_changes_nothing():
-    """Neither that of the package, nor that of the command."""
+    """Neither the package nor the command imports grpc or sets a variable."""
     shown = "import os, sys, rnnserve.server, rnnserve.server.commands.serve, rnnserve.server.fast_path.grpcio_core; "
     shown += "print(os.environ.get('GRPC_EXPERIMENTS'), sorted({'grpc', 'onnxruntime', 'torch'} & sys.modules.keys()))"
     assert said(shown) == ("None []", "")

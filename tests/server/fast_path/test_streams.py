@@ -12,7 +12,7 @@ FOREVER = 1e9
 
 
 class Lane:
-    """What a stream needs of the fast path: it notes what is over."""
+    """The parts of the fast path that a stream needs. It records the streams that are over."""
 
     def __init__(self):
         self.over = []

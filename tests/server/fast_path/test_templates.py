@@ -42,7 +42,7 @@ def asked(seed: int, values: int | None = None, *, lengths: float = 0.4) -> byte
 
 
 def recognised(service, prefixes: PrefixCache, payload: bytes) -> tuple[RequestPrefix, bytes]:
-    """A request's prefix and the field of its id. The prefix is added if it is not known."""
+    """Return a request's template and the field of its id. Add the template if it is unknown."""
     if prefixes.recognise(payload) is None:
         prefixes.add(payload, *service.accept(payload))
     found = prefixes.recognise(payload)
@@ -58,14 +58,14 @@ def kept(service, payload: bytes) -> PrefixCache:
 
 
 def parsed(service, payload: bytes) -> bytes:
-    """The response to a request that is parsed."""
+    """Return the response to a request that the server parses."""
     served, checked = service.accept(payload)
     (outputs,) = served.model.run([checked])
     return encode_response(served.model, checked, outputs)
 
 
 def agrees(service, prefixes: PrefixCache, payload: bytes) -> bool:
-    """Whether the payload was recognised. If it was, that it is answered as it is when it has been parsed."""
+    """Return whether the payload is recognized. If it is, check that its answer equals that of the parsed request."""
     found = prefixes.recognise(payload)
     if found is None:
         return False
@@ -138,7 +138,7 @@ def test_template_run_has_the_answers_of_single_requests(service, seed, values, 
 
 
 def test_bytes_that_look_like_a_known_request_are_not_recognized(service):
-    """Each is added first, as a client would send it. The last of two ids counts, wherever it stands."""
+    """Each request is added first, as a client would send it. If there are two ids, the last one counts."""
     message = request(NAME, inputs(np.random.default_rng(1), lengths=False, state=False))
     (data,) = message.raw_input_contents
     del message.raw_input_contents[:]
@@ -265,7 +265,7 @@ def cut_at_parameters(message: pb.ModelInferRequest) -> tuple[bytes, bytes, byte
     return before, rest, data
 
 
-def test_requests_of_sequences_share_a_prefix_whatever_their_ids_and_positions(service):
+def test_sequence_requests_share_a_template_at_any_id_and_position(service):
     before, rest, data = cut_at_parameters(request(NAME, inputs(np.random.default_rng(1)), ["logits"], id="7"))
     prefixes = kept(service, before + stepping(1, starts=True) + rest + data)
     for identity, starts, ends in ((1, False, False), (2**62, False, True), (5, True, True)):
@@ -279,7 +279,7 @@ def test_requests_of_sequences_share_a_prefix_whatever_their_ids_and_positions(s
 
 
 def test_parameters_in_other_places_are_parsed(service):
-    """A parameter that comes again counts as it comes last, wherever that is."""
+    """If a parameter is repeated, its last value counts."""
     before, rest, data = cut_at_parameters(request(NAME, inputs(np.random.default_rng(1)), ["logits"]))
     ending, other = parameter("sequence_end", bool_param=True), parameter("note", string_param="x")
 

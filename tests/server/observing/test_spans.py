@@ -27,7 +27,7 @@ def environment(monkeypatch):
 
 @pytest.fixture
 def traced(stub):
-    """Ask, and give the spans that were made of it."""
+    """Sends requests and returns their spans."""
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 

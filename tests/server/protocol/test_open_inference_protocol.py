@@ -36,7 +36,7 @@ def official(tmp_path_factory):
 
 
 def test_large_metadata_parse_with_the_official_proto(official, service, monkeypatch):
-    """Labels of 128 bytes and more ended the parsing where field 6 was of another type."""
+    """Regression: labels of 128 bytes or more broke the parsing when field 6 had another type."""
     labels = [f"label {number} with umlauts äöü" for number in range(200)]
     served = service.repository.find("direction_simple")
     manifest = manifest_pb2.Manifest()

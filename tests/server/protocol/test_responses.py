@@ -39,7 +39,7 @@ def built(outputs, id_):
 
 
 @pytest.mark.parametrize("names", [("logits",), ("h_n", "logits"), ("logits", "output", "h_n")])
-def test_response_is_what_protobuf_writes(service, names):
+def test_response_has_the_bytes_of_protobuf(service, names):
     model, numbers = service.repository.find(NAME).model, np.random.default_rng(3)
     for batch, sequence in ((1, 1), (3, 70)):
         shapes = {name: model.signature.outputs[name].shape(batch, {"sequence": sequence}) for name in names}
@@ -68,7 +68,7 @@ def test_states_have_no_labels(service):
 
 
 @given(st.integers(0, 2**64 - 1) | st.sampled_from([0, 127, 128, 16383, 16384, 2**32]))
-def test_varint_is_what_protobuf_writes(number):
+def test_varint_has_the_bytes_of_protobuf(number):
     assert encode_varint(number) == encoder._VarintBytes(number)  # type: ignore[attr-defined]
 
 
@@ -114,7 +114,7 @@ def violation(status):
 
 
 def status_of(call, asked):
-    """What gRPC's own library reads of a refusal: it takes no details whose message differs from the status's."""
+    """Return the status that gRPC's own library reads from a refusal. It ignores details whose message differs."""
     with pytest.raises(grpc.RpcError) as refused:
         call(asked)
     refusal: Any = refused.value  # it is also a call

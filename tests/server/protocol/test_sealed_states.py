@@ -1,4 +1,4 @@
-"""Sessions whose states travel with the client, encrypted: over a real connection, without one, and their tokens."""
+"""Sessions whose encrypted state travels with the client, with and without a connection, and their tokens."""
 
 import base64
 import dataclasses
@@ -100,7 +100,7 @@ def test_rows_of_different_lengths_continue(stub):
         assert rest["logits"][row].tobytes() == whole["logits"][0].tobytes()
 
 
-def test_steps_of_a_session_are_not_taken_for_each_other(stub):
+def test_session_steps_are_never_confused_by_the_fast_path(stub):
     """The fast path knows requests again by their first bytes: those of a session must not be."""
     points = walks(1, 1)
     plain = stub.ModelInfer(request(MODEL, {"input": points}, ["logits"]))
@@ -229,7 +229,7 @@ def test_tokens_are_refused_when_too_old_or_from_the_future(loaded, session_key,
 
 
 def test_token_goes_to_its_version(repository, session_key):
-    """Also where a newer one serves. Where its own no longer does, the session has ended."""
+    """Even if a newer version serves. If the token's version no longer serves, the session has ended."""
     models = load_repository(repository)
     server = Alone(models, session_key)
     points = walks()
@@ -291,7 +291,7 @@ def test_any_other_text_is_refused(text):
 
 
 def test_token_of_an_earlier_server_opens():
-    """Tokens outlive servers: neither their encryption nor their layout may change."""
+    """Tokens outlive servers, so neither their encryption nor their layout may change."""
     token = (
         "Kv7vgq9F2Kj86WTdgu-swLgjfwCO9KhdakJ1Mumu6iqfT3o6SyciMvDdRxyd0oxscpbPn8OXbj1yFj87S2Vwgx3kVhn7KkEqUcAIz8A7WIte"
         "94hIwW3lduTsiPHje-o="
@@ -301,7 +301,7 @@ def test_token_of_an_earlier_server_opens():
 
 
 def test_token_sealed_elsewhere_with_the_key_is_refused():
-    """What is sealed elsewhere with the key, without our context, does not open."""
+    """A text that was encrypted with the key but without our context doesn't open."""
     nonce = secrets.token_bytes(12)
     foreign = nonce + aead.AESGCMSIV(KEY).encrypt(nonce, b"state", None)
     with pytest.raises(InvalidRequest, match="was altered"):

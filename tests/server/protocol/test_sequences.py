@@ -1,4 +1,4 @@
-"""Sequences whose states the server keeps: who reaches them, how long, and the turns of their requests."""
+"""Sequences whose states the server keeps: who can reach them, how long they live, and the order of their requests."""
 
 import math
 import traceback
@@ -42,7 +42,7 @@ class World:
         return step
 
     def ask(self, caller, *, states=b"", **kwargs):
-        """Have a request of a sequence answered; give the states that it continued from."""
+        """Answer a request of a sequence, and return the states that it continued from."""
         step = self.enter(caller, **kwargs)
         before = step.states(1)
         step.keep((states,), 1)
@@ -137,7 +137,7 @@ def test_sequence_stays_with_its_version(world):
 
 
 class Request:
-    """A request of a sequence, as a transport has it: what it is told is noted, in order, with all others."""
+    """A request of a sequence, as a transport has it. It records its turn and its errors in `told`."""
 
     def __init__(self, sequences, told, name, *, starts=False, ends=False, on_turn=None, served=SERVED):
         self.told, self.name, self._on_turn = told, name, on_turn

@@ -78,7 +78,7 @@ def test_model_metadata_describe_tensors_and_parity(stub, name, shape):
     assert nodes["CPUExecutionProvider"]["RNN"] == (2 if name == "direction_stacked" else 1)
 
 
-def test_statistics_count_what_was_run(stub):
+def test_statistics_count_requests_rows_and_runs(stub):
     def counted():
         (said,) = stub.ModelStatistics(pb.ModelStatisticsRequest(name="direction_stacked")).model_stats
         return said
@@ -112,7 +112,7 @@ def test_requested_outputs_come_in_their_order(stub, name):
 
 
 def test_typed_contents_are_answered_raw(stub):
-    """As by Triton: its own example reads raw_output_contents of what it asked with typed contents."""
+    """Triton does the same: its own example sends typed contents and reads raw_output_contents."""
     sent = {"input": walks(), "lengths": np.array([4, 1, 2])}
     raw = stub.ModelInfer(request("direction_simple", sent))
     assert stub.ModelInfer(request("direction_simple", sent, raw=False)) == raw

@@ -19,7 +19,7 @@ COST = Cost(run=512.5, step=8.25, point=2.125, padding=0.625)
 
 
 class Model:
-    """Runs take what `cost` says on a clock of their own; in eight of nine rounds something else disturbs them, too."""
+    """Its runs take the time of `cost` on its own clock. In eight of nine rounds a disturbance adds to it."""
 
     name = "priced"
     in_steps = None
@@ -52,7 +52,7 @@ class Model:
 
 
 def measured(model: Model, *sizes: int, clock: Callable[[], float] | None = None, **options: int) -> Cost:
-    """What is measured where golden cases have these sizes of the sequence axis."""
+    """Return the measured cost of a model whose golden cases have these sequence sizes."""
     cases = [
         Case("step", {"sequence input": np.ones((1, size, 2), np.float32), "sequence lengths": np.ones(1, int)}, {}, {})
         for size in sizes

@@ -14,7 +14,7 @@ from rnnserve.server.repository import load_checks
 from rnnserve.server.repository.load_checks import LoadChecks, Refused, TooSlow
 
 
-def test_load_check_finds_what_loading_finds(tmp_path, checked):
+def test_load_check_has_the_findings_of_loading(tmp_path, checked):
     folder = publish_good(tmp_path)
     findings = checked("good")
     assert findings.digest == read_version(folder).digest

@@ -85,7 +85,7 @@ HAS_CUDA = "CUDAExecutionProvider" in ort.get_available_providers()
 
 @pytest.fixture
 def cuda(monkeypatch):
-    """Makes onnxruntime one that has CUDA, with this fault or none."""
+    """Makes onnxruntime report CUDA, with this fault or none."""
 
     def fake(fault):
         monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])

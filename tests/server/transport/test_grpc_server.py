@@ -54,7 +54,7 @@ def test_control_request_with_more_than_a_mebibyte_is_refused(stub, compression)
     assert "1,048,576" in refused.value.details()
 
 
-def test_graceful_stop_answers_what_is_in_flight(repository):
+def test_graceful_stop_answers_calls_in_flight(repository):
     with served(repository) as running:
         infer = running.stub.ModelInfer
         large = request("direction_stacked", {"input": np.zeros((2000, 200, 2), np.float32)}, ["logits"])
@@ -140,7 +140,7 @@ def test_stop_under_load_ends_calls_with_ok_or_unavailable(repository):
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ServerLive"])
 def test_metadata_limit_is_deterministic(stub, method):
-    """gRPC's own soft limit of 8 kB refuses some of the same calls, and takes others: of 15 kB, nine of ten."""
+    """gRPC's own soft limit of 8 kB refuses calls at random: of 15 kB, it accepts nine of ten."""
     call = getattr(stub, method)
     asked = ASKED if method == "ModelInfer" else pb.ServerLiveRequest()
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""The native transport answers as the fast path does, ends without losing an answer, and refuses what it can't do."""
+"""The native transport: sequences, limits, access, a stop without lost answers, and unsupported options."""
 
 import contextlib
 import functools

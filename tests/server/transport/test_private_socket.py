@@ -24,7 +24,7 @@ def test_peer_is_believed_only_on_the_private_socket():
 
 @pytest.fixture(scope="module")
 def stubs(repository, tmp_path_factory):
-    """Of the port, and of the private socket."""
+    """Stubs of the port and of the private socket."""
     folder = tmp_path_factory.mktemp("s")
     path = folder / f"{os.getpid()}.sock"
     with (

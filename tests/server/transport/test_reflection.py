@@ -1,4 +1,4 @@
-"""Server reflection: what grpcurl and its like ask, in both versions, and what bounds it."""
+"""Server reflection as grpcurl uses it, in both versions, and its limits."""
 
 import grpc
 import pytest

@@ -147,7 +147,7 @@ def test_limits_of_an_axis_are_those_of_its_lengths():
     assert 'the axis "sequence" of "input" has 6 to 5 steps' in refusal(inputs, OUTPUTS, manifest)
 
 
-def test_number_of_rows_is_limited_only_where_requests_run_alone():
+def test_row_limit_requires_unbatched_requests():
     manifest = described()
     manifest.inputs[0].axes[0].largest = 8
     assert "requests may share a run, but limits the number of rows" in refusal(INPUTS, OUTPUTS, manifest)

@@ -151,7 +151,7 @@ def test_old_worker_stays_when_its_replacement_serves_less(running, caplog, code
 
 @pytest.mark.parametrize("code", [GONE, NEWER_DAMAGED])
 def test_old_worker_goes_when_its_replacement_serves_everything_left(running, caplog, code):
-    """A model whose folder is gone was removed. A newer version that is damaged has not been served."""
+    """A model without a folder was removed. A damaged newer version never served."""
     one = running(ONE_MODEL + WORKER)
     assert one.ready.wait(PATIENCE)
     (old,) = one.pids()

@@ -59,7 +59,7 @@ def test_service_continues_when_a_worker_dies(two_workers):
 
 @needs_proc
 def test_both_workers_answer(two_workers):
-    """The log names the one that has refused a request."""
+    """The log names the worker that refused a request."""
     logged = len(two_workers.log)
     for _ in range(60):
         assert ask(two_workers.port) == grpc.StatusCode.OK
@@ -127,7 +127,7 @@ def test_workers_follow_load_and_unload_requests(tmp_path):
 
 
 def readiness(port: int, name: str) -> set[bool]:
-    """What workers say, on 20 connections."""
+    """Return the answers of the workers on 20 connections."""
     met = set()
     for _ in range(20):
         with new_channel(port) as channel:

@@ -132,7 +132,7 @@ def test_defect_shows_only_an_error_id(upstream, caplog):
 
 
 def test_call_passes_on_token_trace_and_peer():
-    """The client's address is told to a server that believes it, and to no other."""
+    """The gateway passes the client's address only to a server that believes it."""
     headers = {
         "Authorization": "Bearer t",
         "Traceparent": "00-1-2-01",

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the routes are. `make conformance` compares it with answers."""
+"""The OpenAPI document describes the routes. `make conformance` compares it with answers."""
 
 import re
 from urllib.parse import quote

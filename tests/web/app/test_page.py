@@ -48,7 +48,7 @@ def test_page_has_a_strict_policy_and_nothing_inline(upstream):
 
 
 def test_every_linked_file_is_served_locally(upstream):
-    """From the page on, whatever is linked, loaded or imported."""
+    """Follows every link, script and import from the page on."""
     seen, left = set(), ["/"]
     while left:
         path = left.pop()

@@ -101,7 +101,7 @@ def test_metadata_has_the_names_of_axes(upstream):
 
 
 def test_statistics_and_config_keep_64_bit_integers(upstream):
-    """64 bits and 0, too, which protobuf's own JSON writes as text, or leaves out."""
+    """Protobuf's own JSON writes 64-bit integers as text and leaves out zeros."""
     statistics = pb.ModelStatisticsResponse()
     statistics.model_stats.add(name="m", version="1", inference_count=2**60)
     statistics.model_stats[0].inference_stats.success.count = 3

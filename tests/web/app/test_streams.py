@@ -296,7 +296,7 @@ def test_shutdown_answers_the_frame_in_flight_and_closes_streams(upstream):
 
 
 def test_slow_reader_is_disconnected_in_bounded_memory(upstream):
-    """What it does not read stays bounded: its next frames wait in the connection."""
+    """Its unread answers stay bounded, because its next frames wait in the connection."""
     with running_front(upstream, Limits(write_seconds=1.0)) as (port, application), connect(port) as socket:
         socket.socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 4096)
         frame = json.dumps({"inputs": {"input": [[1, 0]] * 20_000}, "outputs": ["logits"], "id": "x" * 100_000})

@@ -40,7 +40,7 @@ def raw_of(text, header_length=None):
 
 
 @pytest.mark.parametrize("data", [WALK, [0.5, -1.0, 2.0, 3.0], [0.5, -1, 2, 3]])
-def test_nested_flat_and_whole_numbers_give_the_same_bytes(data):
+def test_nested_flat_and_integer_data_have_the_same_bytes(data):
     assert raw_of(body(tensor(data))) == [np.array(WALK, "<f4").tobytes()]
 
 
@@ -86,7 +86,7 @@ def test_binary_outputs_are_chosen_as_in_triton():
     st.booleans(),
 )
 def test_arrays_arrive_bit_for_bit(array, is_nested):
-    """NaN and infinities, too, as Python's json writes them."""
+    """This includes NaN and infinities, as Python's json writes them."""
     name = next(name for name, dtype in DTYPES.items() if dtype == array.dtype)
     data = (array if is_nested else array.reshape(-1)).tolist()
     (raw,) = raw_of(body(tensor(data, array.shape, name)))
@@ -231,7 +231,7 @@ def test_unknown_size_in_a_shape_is_passed_on():
 
 @pytest.mark.parametrize("extra", [b"", b" ", b'"id":"a\\"b",'])
 def test_cached_frame_layout_reads_like_a_new_one(extra):
-    """What differs is the text between the numbers, so a frame that looks alike is read anew."""
+    """The cache compares the text between the numbers, so a frame that only looks alike is parsed."""
 
     def sent(datatype, data, shape=(1, 2), more=b""):
         return b'{%s"inputs":[{"name":"x","shape":%s,"datatype":"%s","data":%s%s}]}' % (

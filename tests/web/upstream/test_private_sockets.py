@@ -15,7 +15,7 @@ from rnnserve.web.upstream.upstream import CallContext
 
 
 class FakeWorker:
-    """A worker that answers with its own name, or raises what it is told to."""
+    """A worker that returns its own name, or raises the error set for it."""
 
     raising: dict[str, Exception]
     closed: list[str]
@@ -37,7 +37,7 @@ class FakeWorker:
 
 @pytest.fixture
 def workers(monkeypatch):
-    """What workers raise, by the name of their socket, and which connections were ended."""
+    """The errors that workers raise, by socket name, and the closed connections."""
     FakeWorker.raising, FakeWorker.closed = {}, []
     monkeypatch.setattr(GrpcUpstream, "at_socket", FakeWorker)
     monkeypatch.setattr(private_sockets, "_LOOK_SECONDS", 0.01)
@@ -107,7 +107,7 @@ def test_missing_workers_are_503(tmp_path, workers):
 
 
 def test_replaced_workers_are_found_at_once(tmp_path, workers, monkeypatch):
-    """As when the server restarts them: no request is refused for it. None is asked whose connection has been ended."""
+    """No request fails when the server restarts its workers, and none is sent to a closed connection."""
     monkeypatch.setattr(private_sockets, "_LOOK_SECONDS", 1000)
     for name in "ab":
         (tmp_path / f"{name}.sock").touch()
