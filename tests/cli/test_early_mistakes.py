@@ -1,4 +1,4 @@
-"""What can be told without torch is told before it is imported."""
+"""Mistakes that are visible without torch are reported before torch is imported."""
 
 import subprocess
 import sys

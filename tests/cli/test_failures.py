@@ -1,10 +1,10 @@
-"""One line for what fails around a command, wherever it comes from. None for a defect."""
+"""System errors around a command are explained in one line, wherever they come from. Defects are not."""
 
 import errno
 
 import pytest
 
-from rnnserve.cli.failures import describe_os_error, explain
+from rnnserve.cli.failures import explain
 
 MEMORY, THREADS = "there is not enough memory. Is it limited", "no more threads can be started. Is their number limited"
 
@@ -33,17 +33,13 @@ def raised_from(error, cause=None, context=None):
     ],
     ids=repr,
 )
-def test_it_is_explained(error, line):
+def test_system_error_is_explained_in_one_line(error, line):
     found = explain(error)
     assert found.startswith(line)
     assert bool(found) == bool(line)
 
 
-def test_causes_in_a_circle_end():
+def test_circular_causes_end():
     error = ValueError("one")
     error.__context__ = raised_from(ValueError("other"), context=error)
     assert explain(error) == ""
-
-
-def test_an_error_without_words_of_the_system():
-    assert describe_os_error(OSError("by hand")) == "by hand"

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from rnnserve.cli.inspection.json_report import json_report
-from rnnserve.cli.inspection.parts_in_words import parts_in_words
 from rnnserve.cli.inspection.text_report import text_report
 from rnnserve.cli.inspection.version_record import VersionRecord
 from rnnserve.protos import manifest_pb2
 
 PROVEN = manifest_pb2.Finding(means=manifest_pb2.MEANS_PROVEN)
 TRIED = manifest_pb2.Finding(means=manifest_pb2.MEANS_TRIED, nodes=[f'NonZero "{at}"' for at in range(5)])
-DECLARED = manifest_pb2.Tensor(name="h_n", continues_as="h_0")
+
+
 REFUTED = manifest_pb2.Finding(means=manifest_pb2.MEANS_REFUTED, reasons=["it reads ahead"])
 
 
@@ -31,7 +31,7 @@ def record():
     return VersionRecord("m", 1, Path("m/1"), manifest, "", is_chosen=True)
 
 
-def test_report_has_what_was_proven_and_what_was_tried():
+def test_report_separates_proven_from_tried_findings():
     lines = list(text_report(record(), "127.0.0.1:8001"))
     at = lines.index("  batching  padded: requests of different lengths share a batch")
     for line, found in zip(
@@ -51,25 +51,3 @@ def test_report_has_what_was_proven_and_what_was_tried():
     assert report["batching"]["rows"] == {"found": "proven", "nodes": [], "reasons": []}
     assert (report["batching"]["padding"]["found"], len(report["batching"]["padding"]["nodes"])) == ("tried", 5)
     assert report["causality"]["y"] == {"found": "refuted", "nodes": [], "reasons": ["it reads ahead"]}
-
-
-def test_report_says_whether_sequences_may_be_sent_in_parts():
-    found = [manifest_pb2.Tensor(name="lstm.h")]
-    for parts, outputs, expected in (
-        (manifest_pb2.Parts(reason="a mean"), [], ["served whole: a mean"]),
-        (
-            manifest_pb2.Parts(reason="a mean"),
-            [DECLARED],
-            ["does not cut sequences itself", 'continue from "h_0"'],
-        ),
-        (manifest_pb2.Parts(reason="a", not_continued="Range counts"), [DECLARED], ["declared states: Range counts"]),
-        (
-            manifest_pb2.Parts(inputs=found),
-            [DECLARED],
-            ['"h_0", declared; "lstm.h", inferred', "only through these states"],
-        ),
-        (None, [DECLARED], []),
-    ):
-        lines = list(parts_in_words(manifest_pb2.Manifest(parts=parts, outputs=outputs)))
-        assert len(lines) == len(expected)
-        assert all(words in line for words, line in zip(expected, lines, strict=True)), lines

@@ -1,4 +1,4 @@
-"""What a repository holds, for people and as JSON; and a client's program that runs."""
+"""`rnnserve inspect`: the contents of a repository, as text and as JSON, and a client program that runs."""
 
 import json
 import shutil
@@ -81,7 +81,7 @@ def test_report_has_origin_tensors_batching_and_files(published, capsys):
         assert all(words in line for words in expected), line
 
 
-def test_json_says_the_same(published, capsys):
+def test_json_has_the_same_facts(published, capsys):
     assert main(["inspect", str(published), "--json"]) == 0
     step, words = json.loads(capsys.readouterr().out)
     assert (step["model"], step["version"], step["origin"], step["served"]) == ("step", 1, "exported", True)
@@ -110,7 +110,7 @@ def test_printed_programs_run(published, capsys):
             assert capsys.readouterr().out.splitlines() == printed
 
 
-def test_a_damaged_version_is_shown_as_such(published, tmp_path, capsys):
+def test_damaged_version_is_reported(published, tmp_path, capsys):
     repository = shutil.copytree(published, tmp_path / "repository")
     with (repository / "step" / "1" / "golden.npz").open("ab") as file:
         file.write(b"x")
@@ -123,16 +123,7 @@ def test_a_damaged_version_is_shown_as_such(published, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["problem"].startswith("golden.npz: ")
 
 
-def test_mistakes_are_one_line(tmp_path, published, capsys):
-    assert main(["inspect", str(tmp_path / "nowhere")]) == 1
-    assert capsys.readouterr().err.startswith("rnnserve inspect: there is no repository ")
-    assert main(["inspect", str(published), "wrods"]) == 1
-    assert capsys.readouterr().err == (
-        f"rnnserve inspect: there is no model 'wrods' in {published}; the models are step, words; did you mean words?\n"
-    )
-
-
-def test_neither_torch_nor_onnx_nor_grpc_is_needed(published):
+def test_inspect_needs_neither_torch_nor_onnx_nor_grpc(published):
     probe = (
         "import sys\nfor name in ('torch', 'onnx', 'onnxruntime', 'grpc'): sys.modules[name] = None\n"
         "from rnnserve.cli import main; sys.exit(main(sys.argv[1:]))"

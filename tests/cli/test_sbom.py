@@ -19,7 +19,7 @@ def repository(tmp_path):
     return tmp_path / "repository"
 
 
-def test_it_has_versions_files_signers_and_packages(tmp_path, repository, capsys):
+def test_sbom_has_versions_files_signers_and_packages(tmp_path, repository, capsys):
     key = make_key(tmp_path, "ours")
     folder = publish_signed(repository, key, sequence=4)
     publish_good(repository, "other")
@@ -41,7 +41,7 @@ def test_it_has_versions_files_signers_and_packages(tmp_path, repository, capsys
     assert not {"torch", "onnx", "pytest", "cyclonedx-python-lib"} & packages.keys()
 
 
-def test_without_the_package(repository, capsys, monkeypatch):
+def test_missing_package_is_named(repository, capsys, monkeypatch):
     publish_good(repository)
     monkeypatch.setitem(sys.modules, "cyclonedx.model.bom", None)
     assert main(["inspect", str(repository), "--sbom"]) == 1

@@ -1,4 +1,4 @@
-"""`rnnserve sign`."""
+"""`rnnserve sign` signs versions and refuses what would not serve."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def test_versions_are_signed(tmp_path, folder, capsys):
     assert read_signed(second, [key.key.public]).release.version == 2
 
 
-def test_a_password_and_a_sequence_number(tmp_path, folder):
+def test_key_password_and_sequence_number_are_used(tmp_path, folder):
     key = make_key(tmp_path, "ours", password=b"secret")
     password = str(tmp_path / "ours.password")
     sign = ["sign", str(folder), "--key", str(key.private), "--key-password-file", password, "--sequence", "17"]
@@ -31,7 +31,7 @@ def test_a_password_and_a_sequence_number(tmp_path, folder):
     assert read_signed(folder, [key.key.public]).release.sequence == 17
 
 
-def test_a_release_alone(folder, capsys):
+def test_release_only_writes_no_signature(folder, capsys):
     assert main(["sign", str(folder), "--release-only"]) == 0
     assert (folder / RELEASE).exists()
     assert not (folder / BUNDLE).exists()
@@ -46,7 +46,7 @@ def test_a_release_alone(folder, capsys):
         (lambda folder: (folder / "more").mkdir(), "more: is a folder"),
     ],
 )
-def test_what_would_not_serve_is_not_signed(tmp_path, folder, change, said, capsys):
+def test_version_that_would_not_serve_is_not_signed(tmp_path, folder, change, said, capsys):
     key = make_key(tmp_path, "ours")
     change(folder)
     assert main(["sign", str(folder), "--key", str(key.private)]) == 1
@@ -55,7 +55,7 @@ def test_what_would_not_serve_is_not_signed(tmp_path, folder, change, said, caps
 
 
 @pytest.mark.parametrize("at", ["..", "../..", "nothing"])
-def test_a_folder_that_is_none_of_a_version(tmp_path, folder, at, capsys):
+def test_folder_that_is_not_a_version_is_refused(tmp_path, folder, at, capsys):
     """The model's, the repository's, or none: the message says what is wanted, and not that a file is missing."""
     key = make_key(tmp_path, "ours")
     assert main(["sign", str((folder / at).resolve()), "--key", str(key.private)]) == 1

@@ -1,4 +1,4 @@
-"""A misspelled command, option or choice: one sentence, with the one that was probably meant."""
+"""A misspelled command, option or choice gets one sentence, with the likely intention."""
 
 import argparse
 
@@ -6,7 +6,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.cli.command_table import COMMANDS, import_command
-from rnnserve.cli.parser import CommandParser, closest
+from rnnserve.cli.parser import CommandParser
 
 
 def parser_of(command):
@@ -21,14 +21,14 @@ def shown_options(parser):
 
 
 def misspelled(word):
-    """Without one letter, with two swapped, and with one doubled. Of short words no letter is left out."""
+    """Misspell a word: with two letters swapped, with one doubled and, unless it is short, with one left out."""
     at = max(2, len(word) // 2)
     swapped = word[: at - 1] + word[at] + word[at - 1] + word[at + 1 :]
     doubled = word[:at] + word[at] + word[at:]
     return {swapped, doubled, *([word[:at] + word[at + 1 :]] if len(word) > 5 else [])} - {word}
 
 
-def test_misspelled_command_or_option_is_answered_with_the_right_one(capsys):
+def test_misspelled_command_or_option_gets_a_suggestion(capsys):
     for command in COMMANDS:
         parser = parser_of(command)
         for option in shown_options(parser):
@@ -68,8 +68,3 @@ def test_wrong_words_are_one_sentence(words, said, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert "usage" not in line
-
-
-def test_words_that_are_like_nothing_have_no_suggestion():
-    assert closest("--bogus", ["--runs", "--rate"]) is None
-    assert closest("bogus", COMMANDS) is None

@@ -1,10 +1,8 @@
-import re
-
 import numpy as np
 import pytest
 
-from rnnserve.client import InvalidAnswer, InvalidRequest, ModelMetadata, Prediction, TensorMetadata
-from rnnserve.client.classification import classified_output, read_classification, require_classified_output
+from rnnserve.client import InvalidAnswer, ModelMetadata, Prediction, TensorMetadata
+from rnnserve.client.classification import classified_output, read_classification
 
 HIDDEN = np.ones((1, 3), np.float32)
 
@@ -20,15 +18,6 @@ def model(*outputs, labels=("no", "yes")):
 def read(logits, labels=("no", "yes")):
     prediction = Prediction({"scores": np.asarray(logits), "h_n": HIDDEN}, "7")
     return read_classification(prediction, "scores", model(labels=labels))
-
-
-def test_most_probable_class_has_the_label():
-    found = read(np.array([1.0, 2.0], np.float32))
-    assert (found.label, found.index, found.model_version) == ("yes", 1, "7")
-    assert found.logits.tolist() == [1, 2]
-    np.testing.assert_allclose(found.probabilities, np.exp([1, 2]) / np.exp([1, 2]).sum())
-    assert found.h_n is HIDDEN
-    assert read(np.array([1.0, 2.0]), None).label == "1"  # without labels, the index is the label
 
 
 def test_probabilities_of_large_logits_add_up():
@@ -58,10 +47,3 @@ def test_answer_without_classes_is_refused():
 )
 def test_output_with_the_classes_is_found(outputs, name):
     assert classified_output(model(*outputs)) == name
-
-
-def test_model_without_classes_is_refused():
-    with pytest.raises(
-        InvalidRequest, match=re.escape("model m has no output (batch, classes) to classify by; its outputs are h")
-    ):
-        require_classified_output(model(tensor("h", ["batch", "hidden"])))

@@ -55,16 +55,6 @@ def test_note_explains_how_to_send_what_the_server_requires(client, service):
         assert all(option in note for option in options)
 
 
-def test_reworded_error_keeps_everything_but_the_message():
-    error = errors.Unauthenticated("no")
-    error.add_note("send a token")
-    error.request_id, error.retry_after = "r1", 2.5
-    again = errors.reworded(error, "line 3: no")
-    assert (type(again), str(again)) == (errors.Unauthenticated, "line 3: no")
-    assert vars(again) == vars(error)
-    assert again.__notes__
-
-
 def test_every_error_is_documented_exported_and_survives_pickling():
     drawn = re.findall(r"^    [│├└─ ]*(\w+) {2,}", errors.__doc__, re.MULTILINE)
     assert sorted(drawn) == sorted(kind.__name__ for kind in DEFINED)

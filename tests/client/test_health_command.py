@@ -62,7 +62,7 @@ def test_server_may_be_live_without_being_ready(outcome):
         assert outcome(address, "--live")[0] == 1
 
 
-def test_address_of_http_is_refused_with_what_to_do(outcome):
+def test_http_address_is_refused_with_a_remedy(outcome):
     status, line = outcome("http://127.0.0.1:8000")
     assert status == 1
     assert line.endswith("curl --fail http://127.0.0.1:8000/v2/health/ready")

@@ -97,7 +97,7 @@ def test_infer_over_tls_shows_a_client_certificate(infer, service, tmp_path):
     assert errors.count("\n") == 1
 
 
-def test_infer_without_an_answer_says_what_to_do(infer, service, url):
+def test_infer_without_an_answer_prints_a_remedy(infer, service, url):
     with socket.socket() as bound:  # taken but not listening
         bound.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{bound.getsockname()[1]}"
@@ -123,7 +123,7 @@ def test_infer_prints_outputs_that_are_named(infer):
     ]
 
 
-def test_infer_prints_all_outputs_of_a_model_that_is_no_classifier(infer, tmp_path):
+def test_infer_prints_all_outputs_of_a_model_without_classes(infer, tmp_path):
     step = FakeModel(
         {"a": ("INT64", ("batch", ("features", 2))), "b": ("FP32", ("batch",))},
         {"sum": ("FP32", ("batch",)), "wide": ("INT64", ("batch", ("width", 9)))},

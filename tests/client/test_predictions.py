@@ -31,21 +31,7 @@ def output_of(*axes, shape=(-1, -1, 3)):
     return {"output": TensorMetadata("output", "FP32", shape, axes)}
 
 
-def test_each_row_gets_its_own_part():
-    first, second = read(GOOD)
-    assert (list(first), first.model_version) == (["logits", "h_n", "output"], "7")
-    np.testing.assert_array_equal(second["h_n"], GOOD["h_n"][:, 1])
-    assert first["output"].tolist() == GOOD["output"][0].tolist()
-    assert second["output"].tolist() == GOOD["output"][1, :2].tolist()
-    second["h_n"][:] = 0
-    assert GOOD["h_n"].any(), "a state is a copy of its own"
-
-
-def test_axis_that_no_input_has_is_left_whole():
-    assert read(GOOD, output_of("batch", "frames", "hidden"))[1]["output"].tolist() == GOOD["output"][1].tolist()
-
-
-def test_axes_without_names_are_cut_where_they_fit():
+def test_unnamed_axes_are_trimmed_to_the_row_if_they_fit():
     assert read(GOOD, output_of())[1]["output"].shape == (2, 3)
     assert read({"output": GOOD["output"][:, :4]}, output_of())[1]["output"].shape == (4, 3)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rnnserve.client.errors import DeadlineExceeded, ResourceExhausted, Unavailable
+from rnnserve.client.errors import ResourceExhausted, Unavailable
 from rnnserve.client.remote_calls import Pause, RemoteCall, repeat_call
 from rnnserve.protos import inference_pb2 as pb
 
@@ -40,20 +40,7 @@ def test_lost_call_is_sent_again_after_pauses_that_grow_to_a_second(steps):
         steps.send(pb.ModelInferResponse())
 
 
-def test_timeout_of_a_repeated_call_raises_the_loss(steps):
-    """The loss says why there was no answer. That the time ran out in the next call does not."""
-    steps.throw(LOST)
-    steps.send(None)
-    with pytest.raises(Unavailable) as raised:
-        steps.throw(DeadlineExceeded("late"))
-    assert raised.value is LOST
-    first = repeat_call(CALL)
-    next(first)
-    with pytest.raises(DeadlineExceeded):
-        first.throw(DeadlineExceeded("late"))
-
-
-def test_full_server_is_asked_again_when_it_says(steps):
+def test_full_server_is_retried_after_its_retry_delay(steps):
     for seconds in (0.5, 7.0, 3.0):
         lost = full(seconds)
         pause = steps.throw(lost)
@@ -62,6 +49,6 @@ def test_full_server_is_asked_again_when_it_says(steps):
         assert steps.send(None) is CALL
 
 
-def test_full_server_is_not_asked_again_when_it_does_not_say(steps):
+def test_full_server_without_a_retry_delay_is_not_retried(steps):
     with pytest.raises(ResourceExhausted):
         steps.throw(full(None))

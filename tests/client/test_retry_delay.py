@@ -21,7 +21,7 @@ def test_retry_delay_is_read_within_bounds():
 
 
 def detail_of(delay):
-    """What other servers send that name a time, such as proxies."""
+    """Write the status details that other servers, such as proxies, send with a retry delay."""
     status = status_pb2.Status()
     status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
     return status.SerializeToString()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnnserve.client import InvalidRequest, ModelMetadata, TensorMetadata
-from rnnserve.client.row_inputs import check_rows, main_input
+from rnnserve.client.row_inputs import check_rows
 
 TWO = [np.zeros((4, 2)), np.zeros((3, 2))]
 STATE = ("layers * directions", "batch", "hidden")
@@ -53,10 +53,6 @@ def pattern(lesson):
     return ".*".join(map(re.escape, lesson.split(".*")))
 
 
-def lists(rows, name):
-    return [array.tolist() for array in rows.tensors[name]]
-
-
 @pytest.mark.parametrize(
     "sequences",
     [
@@ -75,18 +71,6 @@ def test_rows_come_as_lists_arrays_iterators_or_by_name(sequences):
     assert {array.dtype.name for array in rows.tensors["input"]} == {"float32"}
     assert [size["sequence"] for size in rows.sizes] == [len(array) for array in rows.tensors["input"]]
     assert rows.ends == rows.sizes
-
-
-def test_rows_of_several_inputs_have_their_own_sizes():
-    rows = check_rows(pair(), {"source": [[1], [2, 3]], "target": [[4, 5], [6]], "weights": [None, [0.5]]})
-    assert rows.sizes == [{"source": 1, "target": 2}, {"source": 2, "target": 1}]
-    assert lists(rows, "weights") == [[0, 0], [0.5]]
-    assert rows.tensors["target"][0].dtype == np.int32
-
-
-def test_batch_axis_of_one_array_is_the_model_s():
-    whole = np.arange(12).reshape(3, 2, 2)  # (sequence, batch, features)
-    assert lists(check_rows(time_first(), whole), "input") == whole.swapaxes(0, 1).tolist()
 
 
 def test_states_come_in_pytorch_s_order_as_one_array_or_one_for_each_row():
@@ -121,19 +105,12 @@ def test_tensors_of_other_libraries_are_arrays():
 
 
 @pytest.mark.parametrize("metadata", [recurrent(), recurrent(layers=-1, hidden=-1)])
-def test_none_is_the_zeros_of_a_new_sequence(metadata):
+def test_none_means_the_zero_state_of_a_new_sequence(metadata):
     first, second = check_rows(metadata, {"input": TWO, "h_0": [None, np.ones((2, 3))]}).tensors["h_0"]
     assert (first.tolist(), second.tolist()) == (np.zeros((2, 3)).tolist(), np.ones((2, 3)).tolist())
 
 
-def test_required_states_are_zeros_by_default():
-    metadata = recurrent()
-    metadata.inputs["h_0"] = TensorMetadata("h_0", "FP32", (2, -1, 3), STATE)
-    assert lists(check_rows(metadata, TWO), "h_0") == [np.zeros((2, 3)).tolist()] * 2
-    assert "h_0" not in check_rows(recurrent(), TWO).tensors
-
-
-def test_lengths_of_padded_rows_are_where_the_rows_end():
+def test_lengths_set_the_end_of_padded_rows():
     rows = check_rows(recurrent(), {"input": np.zeros((2, 4, 2)), "lengths": [4, 1]})
     assert rows.sizes == [{"sequence": 4}] * 2
     assert rows.ends == [{"sequence": 4}, {"sequence": 1}]
@@ -200,8 +177,3 @@ def test_lengths_of_padded_rows_are_where_the_rows_end():
 def test_other_rows_are_refused_with_a_lesson(metadata, inputs, lesson):
     with pytest.raises(InvalidRequest, match=pattern(lesson)):
         check_rows(metadata, inputs)
-
-
-def test_main_input_is_the_required_one():
-    assert main_input(recurrent()).name == "input"
-    assert main_input(tokens()).name == "tokens"

@@ -19,7 +19,7 @@ def answer_of(datatype, shape, raw=(), **contents):
 
 
 def echoed(value):
-    """What is read from the answer of a server that sends back what it got."""
+    """Read a value from the answer of a server that echoes its request."""
     request = pb.ModelInferRequest()
     add_input(request, "t", value)
     (sent,) = request.inputs
@@ -44,11 +44,6 @@ def test_bytes_come_back_unchanged(values):
     array = np.empty(len(values), dtype=object)
     array[:] = values
     assert echoed(array).tolist() == values
-
-
-def test_big_endian_arrays_and_text_are_converted():
-    np.testing.assert_array_equal(echoed(np.array([1.5, 2], ">f4")), np.array([1.5, 2], np.float32))
-    assert echoed([["à", "b"]]).tolist() == [["à".encode(), b"b"]]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +90,7 @@ def test_answer_that_contradicts_itself_is_refused(response, complaint):
         read_outputs(response)
 
 
-def test_values_that_are_no_tensor_are_refused():
+def test_values_that_are_not_tensors_are_refused():
     for value, lesson in (
         ([[1, 2], [3]], "t is ragged"),
         (np.array([np.zeros(2), np.zeros(3)], dtype=object), "expected numbers, text or bytes"),

@@ -1,4 +1,4 @@
-"""Both clients and servers with and without TLS: what fits works, and what doesn't fit is explained in one line."""
+"""Both clients, and servers with and without TLS: matching pairs work, and mismatches are explained in one line."""
 
 import contextlib
 import socket
@@ -78,9 +78,7 @@ def test_client_that_fits_the_server_is_answered(connect, addresses, arguments, 
         ("grpcs", "mutual", "ca stranger", "the server rejected the client certificate in "),
     ],
 )
-def test_client_that_does_not_fit_is_told_what_to_change(
-    connect, service, addresses, arguments, scheme, server, names, lesson
-):
+def test_mismatched_client_gets_the_remedy(connect, service, addresses, arguments, scheme, server, names, lesson):
     address = addresses[server]
     client = connect(f"{scheme}://{address}", **arguments(names))
     for call in (lambda: client.classify("sums", WALK), client.is_live):
@@ -127,7 +125,7 @@ def test_server_of_another_kind_is_recognized_by_its_first_bytes(scheme, answer,
     assert found is error if fault is None else fault in str(found)
 
 
-def test_http_server_is_called_one():
+def test_http_server_is_named_as_such():
     error = Unavailable("failed to connect to all addresses; last error: … (Trying to connect an http1.x server (400))")
     found = explain_connection_failure(parse_endpoint("127.0.0.1:8000"), error)
     assert isinstance(found, InvalidRequest)

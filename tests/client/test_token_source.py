@@ -1,4 +1,4 @@
-"""A client's token: what it may be, where it may be sent, and that it is shown nowhere."""
+"""A client's token: valid tokens, the servers that it is sent to, and that it is never shown."""
 
 import os
 import pickle
@@ -29,7 +29,7 @@ def test_token_is_not_sent_in_plain_text_to_another_machine(url):
     assert not parse_endpoint(url).headers
 
 
-def test_text_that_is_no_token_is_refused(tmp_path):
+def test_text_that_is_not_a_token_is_refused(tmp_path):
     path = tmp_path / "token"
     for text in ("", " ", "a b", "ä", "a\tb", "a\nb"):
         path.write_text(text)
@@ -42,7 +42,7 @@ def test_text_that_is_no_token_is_refused(tmp_path):
         parse_endpoint("localhost:8001", token=TOKEN, token_file=os.devnull)
 
 
-def test_token_file_is_read_again_and_kept_while_it_is_wrong(tmp_path, monkeypatch):
+def test_token_file_is_reread_and_the_last_valid_token_kept(tmp_path, monkeypatch):
     path = tmp_path / "token"
     path.write_text("one\n")
     clock = [100.0]

@@ -1,4 +1,4 @@
-"""The rolling update of a fleet: one server after another, each proven first."""
+"""The rolling update of a fleet: one server after another, each verified first."""
 
 import contextlib
 import dataclasses
@@ -71,7 +71,7 @@ def test_update_that_would_not_serve_changes_nothing():
     assert fleet.log == [("try", 0, "/refused")]
 
 
-def test_server_that_does_not_serve_though_proven_gives_its_place_back():
+def test_failed_replacement_is_rolled_back():
     fleet = FakeFleet()
     with pytest.raises(ClusterError, match="serves what it did before: the new server, though proven, said: no model"):
         fleet.roll_to("/broken")

@@ -1,4 +1,4 @@
-"""`rnnserve ray` without a cluster: mistakes are one line, and what is asked for reaches the cluster."""
+"""`rnnserve ray` without a cluster: mistakes are one line, and the arguments reach the cluster."""
 
 import contextlib
 import sys
@@ -7,7 +7,7 @@ import pytest
 
 from rnnserve.cli import main
 from rnnserve.cluster.commands import ray as command
-from rnnserve.cluster.servers import ClusterError, FleetStatus, ServerReport, ServerSpec
+from rnnserve.cluster.servers import FleetStatus, ServerReport, ServerSpec
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from rnnserve.cluster.servers import ClusterError, FleetStatus, ServerReport, Se
         (["roll", "--serve-options='"], "No closing quotation"),
     ],
 )
-def test_a_mistake_in_the_words_is_one_line(words, said, capsys):
+def test_wrong_arguments_are_one_line(words, said, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["ray", *words])
     assert ended.value.code == 2
@@ -38,7 +38,7 @@ def test_a_mistake_in_the_words_is_one_line(words, said, capsys):
     assert printed.count("\n") == 1
 
 
-def test_without_ray_its_extra_is_named(monkeypatch, capsys):
+def test_missing_ray_names_its_extra(monkeypatch, capsys):
     monkeypatch.delitem(sys.modules, "rnnserve.cluster.on_ray.ray_fleet", raising=False)
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["ray", "status"]) == 1
@@ -57,7 +57,7 @@ STATUS = FleetStatus(
 
 
 class FakeFleet:
-    """Notes what it is asked for."""
+    """Records the calls of the command."""
 
     def __init__(self):
         self.asked = []
@@ -96,7 +96,7 @@ def fleet(monkeypatch):
     return fake
 
 
-def test_up(fleet, capsys):
+def test_up_starts_the_servers_and_prints_their_status(fleet, capsys):
     words = ["--replicas", "2", "--cpus", "2", "--gpus", "0.5", "--grpc-port", "9001"]
     options = "--serve-options=--threads 2 --drain 2"
     assert main(["ray", "up", "/models", *words, options, "--timeout", "5", "--name", "a", "--address", "h:1"]) == 0
@@ -113,46 +113,10 @@ def test_up(fleet, capsys):
     ]
 
 
-def test_a_cluster_without_a_token_is_told(fleet, capsys):
+def test_cluster_without_a_token_is_warned_about(fleet, capsys):
     fleet.has_token = False
     assert main(["ray", "up", "/models", "--replicas", "2"]) == 0
     said = capsys.readouterr().err
     assert "this cluster asks for no token" in said
     assert "RAY_AUTH_MODE=token" in said
     assert said.count("\n") == 1
-
-
-def test_roll_changes_what_is_given(fleet, capsys):
-    for words, repository, options in (
-        ([], "/models", ("--drain", "2")),
-        (["/new"], "/new", ("--drain", "2")),
-        (["--serve-options="], "/models", ()),
-        (["/new", "--serve-options=--threads 4"], "/new", ("--threads", "4")),
-    ):
-        assert main(["ray", "roll", *words]) == 0
-        assert fleet.asked[-1] == ServerSpec(repository, options)
-        assert capsys.readouterr().out.splitlines() == [
-            "10.0.0.1:8001: proven, and in the place of 10.0.0.1:8001",
-            "all 2 servers are at revision 3",
-        ]
-
-
-@pytest.mark.parametrize("refusal", [ClusterError("a server would refuse"), ClusterError("2 of 3 servers serve")])
-def test_a_roll_that_fails_is_one_line(fleet, refusal, capsys):
-    fleet.refusal = refusal
-    assert main(["ray", "roll"]) == 1
-    assert capsys.readouterr().err == f"rnnserve ray: {refusal}\n"
-
-
-def test_down(fleet, capsys):
-    assert main(["ray", "down"]) == 0
-    assert fleet.asked == [("rnnserve", "auto"), "down"]
-    assert capsys.readouterr().out == "the servers named 'rnnserve' have ended\n"
-
-
-def test_status_prints_what_clients_are_given(fleet, capsys):
-    for options, url in (((), "10.0.0.1:8001"), (("--tls-certificate=a.pem",), "grpcs://10.0.0.1:8001")):
-        serving = ServerReport("10.0.0.1:8001", "ready", ServerSpec("/models", options))
-        fleet.status_of = FleetStatus("rnnserve", {0: serving, 1: STATUS.reports[1]})
-        assert main(["ray", "status"]) == 0
-        assert capsys.readouterr().out.splitlines()[-1] == f"for clients: --url {url}"

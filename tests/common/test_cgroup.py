@@ -44,17 +44,12 @@ def test_limits_count_without_the_page_cache(system):
     assert (found.cores(), found.memory_left()) == (1.5, 60 * MB)
 
 
-def test_of_a_group_and_its_parents_the_smallest_limit_counts(system):
+def test_smallest_limit_of_a_group_and_its_parents_applies(system):
     files = {"sys/a/cpu.max": "400000 100000", "sys/a/b/cpu.max": "50000 100000", "sys/a/b/c/cpu.max": "300000 100000"}
     for folder, limit in (("a", 50), ("a/b", 80), ("a/b/c", 60)):
         files |= {f"sys/{folder}/memory.max": str(limit * MB), f"sys/{folder}/memory.current": str(10 * MB)}
     found = system("/a/b/c", files)
     assert (found.cores(), found.memory_left()) == (0.5, 40 * MB)
-
-
-def test_name_on_the_host_of_a_containers_group(system):
-    found = system("/system.slice/container", {"sys/cpu.max": "250000 100000"})
-    assert found.cores() == 2.5
 
 
 @pytest.mark.parametrize(
@@ -67,13 +62,13 @@ def test_name_on_the_host_of_a_containers_group(system):
     ],
     ids=["nothing", "max", "no numbers", "half"],
 )
-def test_without_a_limit(system, files):
+def test_missing_limits_are_none(system, files):
     found = system("/", files)
     assert (found.cores(), found.memory_left()) == (None, None)
 
 
 @pytest.mark.parametrize(("quota", "cores"), [(None, 4), (0.5, 1), (1.0, 1), (2.5, 2), (9.0, 4)])
-def test_cores_by_affinity_and_quota(monkeypatch, quota, cores):
+def test_usable_cores_respect_affinity_and_quota(monkeypatch, quota, cores):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(4)))
     monkeypatch.setattr(cgroup.Cgroups, "cores", lambda _: quota)
     assert usable_cores() == cores

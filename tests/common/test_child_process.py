@@ -21,14 +21,14 @@ print("the end", flush=True)
 """
 
 
-def test_wait_doubles_up_to_five_seconds_and_begins_anew_after_a_second():
+def test_restart_delay_doubles_up_to_five_seconds():
     backoff = Backoff()
     waits = [backoff.seconds_after(lived) for lived in (0, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 1.0)]
     assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.05]
 
 
 @pytest.mark.parametrize(("code", "number"), [(SLEEPS, signal.SIGTERM), (DEAF, signal.SIGKILL)])
-def test_end_is_within_the_time_limit(code, number):
+def test_child_ends_within_the_time_limit(code, number):
     child = ChildProcess([*BARE_PYTHON, code], stdout=subprocess.PIPE)
     if code == DEAF:
         assert child.stdout.readline()
@@ -36,7 +36,7 @@ def test_end_is_within_the_time_limit(code, number):
     assert exit_text(child.status()) == f"signal {number.name}"
 
 
-def test_child_hears_what_it_is_told_and_the_end_of_its_parent():
+def test_child_receives_messages_and_the_end_of_its_parent():
     child = ChildProcess([*BARE_PYTHON, ECHOES], stdout=subprocess.PIPE, text=True)
     child.tell(b"listen\n")
     assert child.stdout.readline() == "listen\n"
@@ -46,7 +46,7 @@ def test_child_hears_what_it_is_told_and_the_end_of_its_parent():
     child.close()
 
 
-def test_kept_process_is_started_again_until_it_is_to_end():
+def test_kept_process_restarts_until_it_is_stopped():
     started, reports = [], []
 
     def start():

@@ -1,4 +1,4 @@
-"""What a process of the HTTP gateway counts is read by its server, also after the process has ended."""
+"""Counts of HTTP gateway processes are read by their server, even after a process has ended."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 from rnnserve.common.gateway_counts import REFUSED, GatewayCounts
 
 
-def test_it_is_there_after_the_process_was_killed():
+def test_counts_survive_a_killed_process():
     counts = GatewayCounts()
     code = (
         "import os, sys; from rnnserve.common.gateway_counts import *\n"
@@ -27,7 +27,7 @@ def test_it_is_there_after_the_process_was_killed():
     }  # fmt: skip
 
 
-def test_other_memory_is_refused():
+def test_memory_without_counts_is_refused():
     fd = os.memfd_create("other")
     try:
         with pytest.raises(ValueError, match="does not hold the counts"):

@@ -17,7 +17,7 @@ def record(message, *args, error=None):
 
 
 @pytest.mark.parametrize("has_process", [True, False])
-def test_text_has_the_time_with_its_zone(has_process):
+def test_text_log_has_the_time_with_its_zone(has_process):
     date, time, level, *process, name, message = (
         log_formatter("text", has_process=has_process).format(record("a%d", 1)).split()
     )
@@ -36,7 +36,7 @@ def test_json_line_of_a_request_has_each_field_once(caplog):
     assert json.loads(lines[0])["status"] == "OK"
 
 
-def test_json_is_an_object_a_line():
+def test_json_log_has_one_object_per_line():
     said = log_formatter("json", has_process=False).format(record('"a"\n%s', "ü", error=ValueError("x")))
     assert "\n" not in said
     line = json.loads(said)

@@ -5,7 +5,7 @@ from rnnserve.common.process_memory import resident_bytes
 MB = 1 << 20
 
 
-def test_it_grows_and_shrinks_with_what_is_held():
+def test_resident_memory_follows_allocations():
     before = resident_bytes()
     block = bytearray(b"x") * (64 * MB)
     held = resident_bytes()

@@ -1,4 +1,4 @@
-"""Lines about single requests: how many there may be, and how what a client has chosen stands in them."""
+"""Log lines about single requests: their rate, and how they escape text that clients chose."""
 
 import json
 import logging
@@ -10,12 +10,11 @@ from rnnserve.common.request_lines import (
     REQUESTS_LOGGER,
     LineBudget,
     log_request,
-    trace_id_of,
     usable_id,
 )
 
 
-def test_of_each_kind_there_are_some_and_then_one_a_second():
+def test_lines_of_a_reason_are_limited_to_one_a_second():
     seconds = [0.0]
     budget = LineBudget(lambda: seconds[0])
     said = [budget.take("a") for _ in range(1316)]
@@ -27,12 +26,6 @@ def test_of_each_kind_there_are_some_and_then_one_a_second():
     assert [budget.take("a") for _ in range(11)] == [2] + 9 * [0] + [None]
 
 
-def test_what_was_left_out_elsewhere_is_told_once():
-    budget = LineBudget()
-    budget.leave_out("a", 3)
-    assert [budget.left_out("a"), budget.left_out("a"), budget.take("a")] == [3, 0, 0]
-
-
 @pytest.mark.parametrize(
     ("text", "is_usable"), [("mine-1", True), ("x" * 128, True), ("x" * 129, False), ("a b", False), ("ü", False)]
 )
@@ -40,14 +33,7 @@ def test_ids_are_short_and_printable(text, is_usable):
     assert usable_id(text) == (text if is_usable else "")
 
 
-def test_only_a_traceparent_has_a_trace():
-    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-    assert trace_id_of(f"00-{trace}-00f067aa0ba902b7-01") == trace
-    for wrong in ("", trace, f"00-{trace.upper()}-00f067aa0ba902b7-01", f"00-{trace}\n-00f067aa0ba902b7-01"):
-        assert trace_id_of(wrong) == ""
-
-
-def test_a_line_is_one_line_whatever_stands_in_it(caplog):
+def test_request_line_is_escaped_to_one_line(caplog):
     caplog.set_level(logging.INFO)
     log_request(
         {"request_id": "a", "peer": 'x"\n y', "version": "", "rows": None, "queue_seconds": 0.5},

@@ -7,7 +7,6 @@ import trustme
 
 from kit.logged import logged
 from kit.rotated_files import WAYS, RotatedFiles
-from kit.waiting import until
 from rnnserve.common.tls_identity import TlsWatch, read_identity
 
 
@@ -106,15 +105,6 @@ def test_wrong_files_are_logged_once_and_change_nothing(tmp_path, log):
         log.records.clear()
 
 
-def test_missing_files_are_logged(tmp_path, log):
-    rotated = RotatedFiles(tmp_path)
-    watched = Watched(rotated)
-    rotated.files.key.unlink()
-    watched.looks(3)
-    assert watched.refused == 1
-    assert f"cannot read {rotated.files.key}: No such file or directory" in log.messages[0]
-
-
 def test_pair_written_one_file_at_a_time_is_used(tmp_path, log):
     rotated = RotatedFiles(tmp_path)
     watched = Watched(rotated)
@@ -127,18 +117,6 @@ def test_pair_written_one_file_at_a_time_is_used(tmp_path, log):
         assert watched.used[-1].certificate == certificate
     assert watched.refused == 0
     assert len(watched.used) == 5
-
-
-def test_future_certificate_is_used_when_it_becomes_valid(tmp_path):
-    """The test can't change OpenSSL's clock, so the certificate begins in three seconds."""
-    rotated = RotatedFiles(tmp_path)
-    watched = Watched(rotated)
-    begin = dt.datetime.now(dt.UTC).replace(microsecond=0) + dt.timedelta(seconds=3)
-    rotated.replace(*rotated.issued(not_before=begin, not_after=begin + dt.timedelta(days=1)))
-    watched.looks()
-    assert (watched.used, watched.refused) == ([], 1)
-    until(lambda: watched.used, meanwhile=watched.watch.look)
-    assert dt.datetime.now(dt.UTC) >= begin
 
 
 def test_end_is_the_earliest_end_in_the_chain(tmp_path):

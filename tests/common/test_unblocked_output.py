@@ -40,14 +40,14 @@ def pipe(request):
     os.close(made.read_fd)
 
 
-def test_what_has_room_is_written(pipe):
+def test_output_with_room_is_written(pipe):
     pipe.stream.write("one\ntw")
     pipe.stream.write("o\nthree")
     pipe.stream.flush()
     assert pipe.read_to("three") == "one\ntwo\nthree"
 
 
-def test_what_has_no_room_is_left_out_and_counted(pipe):
+def test_lines_without_room_are_dropped_and_counted(pipe):
     pipe.fill()
     kept = pipe.read_to(f"{'x' * 100}\n")
     kept += os.read(pipe.read_fd, 1 << 20).decode()
@@ -59,7 +59,7 @@ def test_what_has_no_room_is_left_out_and_counted(pipe):
     assert len(rest) + int(note.split()[0].replace(",", "")) == len(LINES)
 
 
-def test_a_reader_that_has_gone_costs_nothing(pipe):
+def test_closed_reader_does_not_block(pipe):
     pipe.fill()
     os.close(pipe.read_fd)
     pipe.stream.write("to nobody\n")

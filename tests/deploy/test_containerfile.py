@@ -24,7 +24,7 @@ def said(instruction) -> list[str]:
     return json.loads(found)
 
 
-def test_the_commands_are_rnnserves():
+def test_commands_are_valid_for_rnnserve():
     program, command, *words = [*said("ENTRYPOINT"), *said("CMD")]
     assert (program, command) == ("rnnserve", "serve")
     options = configured(*words).settings
@@ -36,6 +36,6 @@ def test_the_commands_are_rnnserves():
     assert parsed(health, words).address == f"127.0.0.1:{options.grpc_port}"
 
 
-def test_what_it_installs_is_what_serves():
+def test_image_installs_only_the_serving_extras():
     """The extras of the server and of HTTP. Nothing that trains, exports or measures."""
     assert re.findall(r"'rnnserve\[(.*)\]'", FILE.read_text()) == ["server,web"]

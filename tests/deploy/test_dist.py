@@ -42,7 +42,7 @@ def test_missing_and_foreign_files_of_an_archive_are_named(tmp_path):
         assert dist.mistakes({"LICENSE", f"{folder}a.py"}, []) == [f"{folder}a.py does not belong in it"]
 
 
-def test_what_publishes_is_the_example_without_what_asks():
+def test_publishing_part_of_the_example_excludes_the_client():
     example = dist.own_module_example((ROOT / "README.md").read_text())
     published = dist.publishing_part(example)
     assert "publish(" in published
@@ -55,7 +55,7 @@ def test_what_publishes_is_the_example_without_what_asks():
         dist.publishing_part("publish()\n")
 
 
-def test_every_extra_is_tried_but_those_that_say_why_not():
+def test_every_extra_is_tried_or_listed():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     within_all = {"native", "otel", "report", "sbom", "sign"}
     assert {*dist.EXTRAS, *within_all, "dev", "mutants", "ray"} == extras.keys()

@@ -72,7 +72,7 @@ def missing_pages(text):
             yield f"{page}#{anchor}" if anchor else page
 
 
-def test_references_lead_to_what_exists():
+def test_references_resolve():
     found = texts()
     assert {"README.md", "docs/README.md", "server/rnnserve/server/__init__.py"} <= found.keys()
     broken = {}

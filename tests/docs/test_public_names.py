@@ -1,4 +1,4 @@
-"""Documents and examples use public names only: those that an area itself offers."""
+"""Documents and examples use only the public names of an area."""
 
 import ast
 import re

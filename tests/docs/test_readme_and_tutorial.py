@@ -6,7 +6,7 @@ from kit.held_ports import held_port
 from kit.page_sessions import PAGES, Command, PageSession, examples, run_commands, run_examples
 
 
-def test_readme_works(port, folder, monkeypatch):
+def test_readme_examples_and_commands_work(port, folder, monkeypatch):
     monkeypatch.chdir(folder)
     for group in examples(PAGES["README"]):
         run_examples("README", group, port)

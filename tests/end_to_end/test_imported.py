@@ -33,7 +33,7 @@ class Sentiment(nn.Module):
         return self.head(torch.cat([h_n[0], h_n[1]], dim=1)), output
 
 
-def test_from_a_file_to_answers(tmp_path, capsys):
+def test_imported_file_is_served_on_demand_with_the_expected_results(tmp_path, capsys):
     module = Sentiment().eval()
     file: Any = io.BytesIO()  # torch takes one, its annotations do not say it
     with warnings.catch_warnings():

@@ -36,7 +36,7 @@ def test_load_starts_a_server_and_checks_every_answer(repository, capsys):
 
 
 def test_sessions_repeat_their_answers_bit_for_bit(repository, capsys):
-    """Of all models that have sessions. The bidirectional one doesn't."""
+    """Only the bidirectional model has no sessions."""
     words = ["--sessions", "3", "--think", "2ms", "--steps", "5", "--duration", "0.4", "--warmup", "0.1", "--json", "-"]
     with serve(repository) as server:
         status = main(["load", "--url", server.address, *words])

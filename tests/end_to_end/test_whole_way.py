@@ -1,10 +1,5 @@
 """From training to an answer, with the commands and the clients that people have."""
 
-import itertools
-import json
-import os
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -15,10 +10,8 @@ import torch
 import tritonclient.grpc as triton
 
 from kit.served import served
-from rnnserve.cli import main
 from rnnserve.client import Client
 from rnnserve.models import ARCHITECTURES, LABELS, generate_walks, load_checkpoint, pad
-from rnnserve.protos.artifact import read_version
 
 _IN_FLIGHT = 64
 
@@ -73,9 +66,6 @@ def classify_with_tritonclient(
     return found
 
 
-RNNSERVE = Path(sys.executable).parent / "rnnserve"  # as people run it
-
-
 @pytest.fixture(scope="module")
 def server(repository):
     """`rnnserve serve`, as a process."""
@@ -90,7 +80,7 @@ def eager(checkpoints, name, walks, lengths):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_tritonclient_gets_what_eager_gives(server, checkpoints, name):
+def test_tritonclient_gets_the_results_of_eager(server, checkpoints, name):
     walks, lengths = pad(generate_walks(1000, min_length=2, max_length=64, seed=2026)[0])
     found = classify_with_tritonclient(server.port, name, walks, lengths)
     expected = eager(checkpoints, name, walks, lengths)
@@ -99,7 +89,7 @@ def test_tritonclient_gets_what_eager_gives(server, checkpoints, name):
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_our_client_gets_what_eager_gives_and_it_is_right(server, checkpoints, name):
+def test_client_gets_the_correct_results_of_eager(server, checkpoints, name):
     points, directions = generate_walks(1000, min_length=2, max_length=64, seed=2027)
     with Client(server.address) as client:
         found = client.classify(name, points)
@@ -111,15 +101,7 @@ def test_our_client_gets_what_eager_gives_and_it_is_right(server, checkpoints, n
     assert [len(row["output"]) for row in outputs] == [len(walk) for walk in points]
 
 
-def test_infer_reads_a_file_and_prints_json(server, tmp_path, capsys):
-    (tmp_path / "walks.json").write_text("[[[-1, -1], [-1, 1], [1, 1]], [[1, 1], [-1, 1]]]")
-    arguments = ["infer", "direction_simple", str(tmp_path / "walks.json"), "--url", server.address]
-    assert main([*arguments, "--format", "json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert [sequence["label"] for sequence in said["sequences"]] == ["clockwise", "counter-clockwise"]
-
-
-def test_the_server_never_loads_torch_or_onnx(server):
+def test_server_never_loads_torch_or_onnx(server):
     """Its address space holds every library that it has loaded."""
     maps = Path(f"/proc/{server.process.pid}/maps")
     if not maps.exists():
@@ -128,31 +110,3 @@ def test_the_server_never_loads_torch_or_onnx(server):
     assert "onnxruntime" in loaded
     assert "/torch/" not in loaded
     assert "/onnx/" not in loaded
-
-
-@pytest.mark.parametrize(("name", "states"), [("simple", 1), ("stacked", 2), ("bidirectional", 2)])
-def test_manifest_records_parity_and_the_shapes_of_hidden_states(repository, name, states):
-    manifest = read_version(repository / f"direction_{name}" / "1").manifest
-    shapes = {tensor.name: [axis.size for axis in tensor.axes] for tensor in (*manifest.inputs, *manifest.outputs)}
-    directions = 2 if name == "bidirectional" else 1
-    assert shapes == {
-        "input": [-1, -1, 2],
-        "lengths": [-1],
-        "h_0": [states, -1, 16],
-        "logits": [-1, 2],
-        "output": [-1, -1, directions * 16],
-        "h_n": [states, -1, 16],
-    }
-    assert {tensor.name: tensor.continues_as for tensor in manifest.outputs if tensor.continues_as} == {"h_n": "h_0"}
-    kinds, tensors = ("step", "sample", "random"), ("logits", "output", "h_n")
-    assert {(row.input, row.tensor) for row in manifest.parity.distances} == set(itertools.product(kinds, tensors))
-    assert max(row.onnx_from_eager_max for row in manifest.parity.distances) < 1e-3
-
-
-def test_a_port_in_use_is_one_line(server, repository, tmp_path):
-    command = [RNNSERVE, "serve", repository, "--no-http", "--grpc-port", str(server.port), "--log-level", "error"]
-    # Where a user has no home, onnxruntime warns that it cannot keep an identifier there.
-    environment = os.environ | {"HOME": str(tmp_path)}
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
-    assert run.returncode == 1
-    assert run.stderr == f"rnnserve serve: cannot listen on 127.0.0.1:{server.port}: Address already in use\n"

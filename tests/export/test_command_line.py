@@ -3,8 +3,6 @@
 import re
 import shutil
 
-import pytest
-
 from kit.signed_versions import make_key
 from rnnserve.cli import main
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, read_version
@@ -12,7 +10,7 @@ from rnnserve.protos.signing.signed_version import check_release, read_signed
 from rnnserve.protos.triton_config import CONFIG
 
 
-def test_export_summarizes_parity_and_signs_what_it_publishes(checkpoint, tmp_path, capsys):
+def test_export_summarizes_parity_and_signs_the_version(checkpoint, tmp_path, capsys):
     key = make_key(tmp_path, "ours", password=b"secret")
     repository, password = tmp_path / "repository", tmp_path / "ours.password"
     words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(repository)]
@@ -65,44 +63,3 @@ def test_verify_checks_every_version(repository, version, capsys):
     out = capsys.readouterr().out
     assert re.findall(r"^\S+ version (\d+)$", out, re.MULTILINE) == ["1", "2", "10"]
     assert out.count(f"{SCRIPT}: is missing") == 3
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["nowhere"], "there is no repository nowhere; create one with `rnnserve export`"),
-        (["."], "there is no model in ."),
-        (["REPOSITORY", "other"], "there is no model 'other' in .*; the models are direction_small"),
-    ],
-)
-def test_verify_names_what_it_cannot_find(repository, tmp_path, monkeypatch, capsys, words, message):
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path / "empty")
-    assert main(["verify", *(str(repository) if word == "REPOSITORY" else word for word in words)]) == 1
-    assert re.match(f"rnnserve verify: {message}", capsys.readouterr().err)
-
-
-def test_export_names_missing_checkpoints_and_who_makes_them(checkpoint, tmp_path, capsys):
-    for folder, words in ((tmp_path / "nowhere", []), (tmp_path, []), (checkpoint.parent, ["lost"])):
-        assert main(["export", *words, "--checkpoints", str(folder), "--repository", str(tmp_path / "r")]) == 1
-        err = capsys.readouterr().err
-        assert re.match(r"rnnserve export: .*`rnnserve train`", err)
-        assert ("lost" if words else str(folder)) in err
-        assert err.count("\n") == 1
-    assert not (tmp_path / "r").exists()
-
-
-def test_export_into_a_file_publishes_nothing(checkpoint, tmp_path, capsys, monkeypatch):
-    (tmp_path / "repository").write_text("a file")
-    monkeypatch.setattr("rnnserve.export.pipeline.to_onnx", lambda _: pytest.fail("nothing is to be exported"))
-    words = ["export", "--checkpoints", str(checkpoint.parent), "--repository", str(tmp_path / "repository")]
-    assert main(words) == 1
-    assert "is a file; expected a folder. Nothing was published" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("command", ["export", "verify"])
-def test_help_has_examples(command, capsys):
-    with pytest.raises(SystemExit) as exit:
-        main([command, "--help"])
-    assert exit.value.code == 0
-    assert f"rnnserve {command} " in capsys.readouterr().out

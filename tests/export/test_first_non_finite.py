@@ -19,7 +19,7 @@ def flat(module):
 
 
 class FrontEnd(nn.Module):
-    """What a user computes before a recurrence."""
+    """Computes features before a recurrence."""
 
     def __init__(self, compute):
         super().__init__()
@@ -60,7 +60,7 @@ def origin_of(compute, x):
     ],
     ids=["log of a negative", "log of zero", "0/0", "overflow", "a scan", "one value", "root", "a mask"],
 )
-def test_the_operator_is_named(compute, x, operator, advice):
+def test_first_non_finite_operator_is_named(compute, x, operator, advice):
     origin = origin_of(compute, x)
     assert (origin.operator, origin.module) == (operator, "front")
     assert origin.line.startswith("test_first_non_finite.py:")
@@ -78,25 +78,25 @@ class PaddedMean(nn.Module):
         return (x * (x != 0)).sum(1) / (x != 0).sum(1)
 
 
-def test_a_division_of_integers_is_found_and_bounded_as_ids_are():
+def test_division_of_ids_is_named_with_bounds_for_integers():
     advised = non_finite_advice(flat(PaddedMean()), {"x": np.zeros((2, 3), np.int64)})
     assert "first appear in div" in advised
     assert "Integers(" in advised
     assert "Floats(" not in advised
 
 
-def test_a_mask_that_softmax_removes_is_none():
+def test_finite_result_names_no_operator():
     assert origin_of(lambda x: x.masked_fill(x > 0, -torch.inf).masked_fill(x > 0, 0), 1.0).operator == "masked_fill"
     assert origin_of(lambda x: x, 1.0) is None
 
 
-def test_the_module_has_no_hooks_afterwards():
+def test_search_leaves_no_hooks():
     model = Model(torch.log)
     find_first_non_finite(flat(model), {"x": np.zeros((1, 2, 4), np.float32)})
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
 
 
-def test_a_module_that_is_not_finite_on_usual_values_is_refused_with_the_operator():
+def test_module_with_non_finite_results_is_refused_with_the_operator():
     publication = Publication(Model(torch.log), "front", {"x": Floats("batch", "sequence", ("mel", 4))}, ["y"])
     with pytest.raises(UnsupportedModule, match=r'first appear in log in "front" .*low=.*samples=.*allow_non_finite'):
         describe_model(publication)

@@ -1,4 +1,4 @@
-"""A version that an earlier rnnserve published, in manifests' first format: it is read, served and verified as ever."""
+"""A version in the first manifest format, which an earlier rnnserve published, can be read, served and verified."""
 
 import tarfile
 
@@ -21,7 +21,7 @@ def version(tmp_path_factory):
     return repository / "direction_small" / "1"
 
 
-def test_what_the_format_implies_is_added(version):
+def test_implied_fields_of_format_1_are_added(version):
     manifest = read_version(version).manifest
     assert manifest.format == 1
     assert {tensor.name: tensor.lengths_of for tensor in manifest.inputs if tensor.lengths_of} == {
@@ -31,7 +31,7 @@ def test_what_the_format_implies_is_added(version):
     assert manifest.batching == manifest_pb2.Batching(mode=manifest_pb2.BATCHING_PADDED)
 
 
-def test_it_verifies(version):
+def test_format_1_version_verifies(version):
     checks = verify_version(version, progress=False)
     assert [check for check in checks if check.failures] == []
     names = {check.name for check in checks}
@@ -39,7 +39,7 @@ def test_it_verifies(version):
     assert f"parity: {SCRIPT} and {MODEL} compute the same results" in names
 
 
-def test_the_server_loads_it(version):
+def test_server_loads_a_format_1_version(version):
     model = load_model(version, version.parent.name)
     assert [spec.optional for spec in model.signature.inputs.values()] == [False, True, True]
     assert list(model.signature.outputs) == ["logits", "output", "h_n"]

@@ -1,12 +1,9 @@
 """Publishing and exporting leave the module and the global state unchanged, even if they fail."""
 
-from typing import Any
-
 import pytest
-import torch
 
 from kit.meddling import INPUTS, Meddling, assert_unchanged, described, everything
-from rnnserve.export import ExportError, Floats, export_onnx, publish
+from rnnserve.export import ExportError, Floats, publish
 from rnnserve.export.surroundings import left_as_they_were
 
 
@@ -28,7 +25,7 @@ def test_publishing_leaves_module_and_process_unchanged(module, tmp_path):
 
 
 @pytest.mark.parametrize("calls", [0, 3])
-def test_publishing_leaves_them_unchanged_when_module_fails(module, calls, tmp_path):
+def test_publishing_leaves_everything_unchanged_when_the_module_fails(module, calls, tmp_path):
     module.fails_after = calls
     before = everything(module)
     with pytest.raises((ExportError, ValueError)):  # its own error, where that comes after the description's trials
@@ -47,23 +44,8 @@ def test_publishing_leaves_them_unchanged_when_module_fails(module, calls, tmp_p
         pytest.param({"samples": [{"y": 1}]}, id="a sample of another model"),
     ],
 )
-def test_publishing_leaves_them_unchanged_when_publication_is_invalid(module, changes, tmp_path):
+def test_publishing_leaves_everything_unchanged_when_the_publication_is_invalid(module, changes, tmp_path):
     before = everything(module)
     with pytest.raises(ExportError):
         publish(described(module, **changes), repository=tmp_path, progress=False)
-    assert_unchanged(before, everything(module))
-
-
-@pytest.mark.parametrize("fails_after", [0, 10**9])
-def test_export_onnx_leaves_them_unchanged(module, fails_after):
-    module.fails_after = fails_after
-    before = everything(module)
-    names: dict[str, Any] = {"input_names": ["x", "h_0"], "output_names": ["y", "h_n"]}
-    shapes = ({0: "batch", 1: "sequence"}, {1: "batch"})
-    arguments = (torch.randn(2, 3, 3), torch.zeros(1, 2, 4))
-    before = everything(module)
-    try:
-        export_onnx(module, arguments, **names, dynamic_shapes=shapes)
-    except ExportError:
-        assert fails_after == 0 or module.training
     assert_unchanged(before, everything(module))

@@ -13,6 +13,8 @@ from rnnserve.export.analysis import Property, Verdict, decide
 from rnnserve.export.recurrent_guard import describe_finiteness, guard_recurrences
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+
+
 CELLS = ["GRU", "RNN relu"]
 
 
@@ -26,7 +28,7 @@ def test_guarded_layer_keeps_the_bits_of_finite_results(cell):
     check_same_bits(cell)
 
 
-def test_guards_stand_only_where_nan_would_become_a_number():
+def test_guard_is_added_only_where_nan_would_become_a_number():
     for cell in (*CELLS, "RNN tanh"):
         _, _, plain, guarded = subject(cell)
         assert (guarded == plain) == (cell == "RNN tanh")

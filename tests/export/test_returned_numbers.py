@@ -1,4 +1,4 @@
-"""A forward that returns numbers of Python is refused in one sentence, with what may make them of a tensor."""
+"""A forward that returns Python numbers is refused in one sentence, with the call that likely made them."""
 
 import pytest
 from torch import nn
@@ -7,7 +7,7 @@ from rnnserve.export import Floats, WrongArguments, publish
 
 
 def decoded(scores):
-    """Best labels of each row, as decoders of packages give them."""
+    """Return the best labels of each row as Python lists, as decoders of packages do."""
     return [[label.item() for label in row.argmax(-1)] for row in scores]
 
 
@@ -29,7 +29,7 @@ class Deciding(nn.Module):
 
 
 @pytest.mark.parametrize("case", RETURNS)
-def test_it_is_refused_with_what_may_make_them(case, tmp_path, capsys):
+def test_python_results_are_refused_with_the_likely_call(case, tmp_path, capsys):
     decide, said = RETURNS[case]
     inputs = {"x": Floats("batch", "sequence", 3)}
     with pytest.raises(WrongArguments, match=said) as raised:

@@ -42,7 +42,7 @@ def test_version_is_signed_with_its_number_before_it_is_visible(model, key):
     assert sorted(path.name for path in model.iterdir()) == ["1", "2", "config.pbtxt"]
 
 
-def test_version_whose_number_is_taken_is_signed_for_the_next(model, key):
+def test_version_is_signed_for_the_next_free_number(model, key):
     def late(folder, number):
         seal_with(key.private)(folder, number)
         if number == 1:

@@ -1,4 +1,4 @@
-"""Forwards that take their tensors in unusual ways: what cannot be called is told in words."""
+"""Modules whose forward takes its tensors in unusual ways: a call that can't work is explained."""
 
 import pytest
 from torch import nn
@@ -60,7 +60,7 @@ class Assigned(nn.Module):
         (nn.GRU(8, 6), {"inputs": {"input": X}, "outputs": ["output"]}, "forward returns 2"),
     ],
 )
-def test_what_cannot_be_called_is_told_in_words(module, description, said, tmp_path):
+def test_description_that_cannot_be_called_is_explained(module, description, said, tmp_path):
     with pytest.raises(WrongArguments) as raised:
         publish(module.eval(), "model", repository=tmp_path, progress=False, **description)
     assert said in str(raised.value)

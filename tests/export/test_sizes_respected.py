@@ -1,4 +1,4 @@
-"""Sizes that `sizes=` doesn't name are no reason to refuse a module. Sizes that it names are."""
+"""Sizes that `sizes=` doesn't name don't cause a refusal. Sizes that it names do."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from rnnserve.export.errors import UnsupportedModule, WrongArguments
 
 
 @pytest.mark.parametrize("sizes", [{}, {"sequence": (1, 64)}, {"sequence": (4, None)}], ids=str)
-def test_another_path_at_a_size_that_the_module_takes_is_still_refused(sizes):
+def test_condition_on_a_named_size_is_refused(sizes):
     class Branching(nn.Module):
         def forward(self, x):
             return x * 2 if x.shape[1] < 5 else x
@@ -27,7 +27,7 @@ def test_another_path_at_a_size_that_the_module_takes_is_still_refused(sizes):
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_one_number_of_rows_alone_is_refused_with_what_to_do(rows, tmp_path):
+def test_single_batch_size_is_refused_with_a_remedy(rows, tmp_path):
     module = nn.LSTM(3, 4, batch_first=True).eval()
     inputs = {"input": Floats("batch", "sequence", ("features", 3))}
     with pytest.raises(WrongArguments) as raised:

@@ -1,4 +1,4 @@
-"""Which files are the user's: packages beside torch's are, whatever their names begin with; Python's library is not."""
+"""Which files are the user's: packages beside torch's are, but Python's own library isn't."""
 
 import copy
 from pathlib import Path
@@ -15,19 +15,19 @@ PACKAGES = Path(torch.__file__).parents[1]
 
 
 @pytest.mark.parametrize("name", ["torchcrf", "torch_einops_utils", "torchaudio", "numpyro", "sympy_user", "ncps"])
-def test_packages_that_the_user_chose_are_the_users(name):
+def test_installed_package_is_users_code(name):
     assert is_users_code(str(PACKAGES / name / "layers.py"))
 
 
-def test_packages_among_pythons_own_library_are_the_users():
+def test_package_below_the_standard_library_is_users_code():
     assert is_users_code(str(Path(copy.__file__).parent / "site-packages" / "ncps" / "cell.py"))
 
 
 @pytest.mark.parametrize("module", [torch, np, sympy, copy, errors])
-def test_what_a_capture_runs_with_is_not_the_users(module):
+def test_libraries_of_the_capture_are_not_users_code(module):
     assert not is_users_code(module.__file__)
 
 
-def test_files_of_the_user_are(tmp_path):
+def test_file_of_the_user_is_users_code(tmp_path):
     assert is_users_code(str(tmp_path / "model.py"))
     assert is_users_code(__file__)

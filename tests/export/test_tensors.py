@@ -3,14 +3,9 @@
 import numpy as np
 import pytest
 
-from rnnserve.export.description.publication import Axis, Flags, Floats, Integers, Lengths
+from rnnserve.export.description.publication import Axis, Floats, Integers, Lengths
 from rnnserve.export.tensors import (
     draw_inputs,
-    lengths_inputs,
-    mask_before_lengths,
-    sequence_axes,
-    shape_of,
-    sizes_of,
     stack_rows,
     take_row,
 )
@@ -37,13 +32,6 @@ def arrays(rows, sequence, target):
     }
 
 
-def test_axes_and_sizes_are_found():
-    assert sequence_axes(INPUTS) == ["sequence", "target"]
-    assert lengths_inputs(INPUTS) == {"sequence": "lengths"}
-    assert sizes_of(INPUTS, arrays(3, 5, 4)) == {"batch": 3, "sequence": 5, "target": 4}
-    assert shape_of(INPUTS[0], {"batch": 3, "sequence": 5, "target": 4}) == (5, 3, 2)
-
-
 def test_rows_are_stacked_and_padded_with_zeros_or_the_lowest_integer():
     rows = [take_row(INPUTS, arrays(3, 2, 1), at) for at in (0, 2)]
     assert rows[1]["h_0"].shape == (1, 1, 2)
@@ -53,14 +41,6 @@ def test_rows_are_stacked_and_padded_with_zeros_or_the_lowest_integer():
     assert both["numbers"].tolist() == [[1, 0], [3, 0]]
     assert both["lengths"].tolist() == [1, 2]
     assert both["h_0"][..., 0].tolist() == [[1, 3]]
-
-
-def test_mask_is_true_before_the_length_of_each_row():
-    given = arrays(3, 2, 4)
-    mask = mask_before_lengths(INPUTS[0], (2, 3, 2), given, {"sequence": "lengths"})
-    assert mask[..., 0].tolist() == [[True, True, True], [False, True, True]]
-    assert mask_before_lengths(INPUTS[1], (3, 4), given, {"sequence": "lengths"}) is None
-    assert mask_before_lengths(INPUTS[0], (2, 3, 2), given, {}) is None
 
 
 SIZES = {"batch": 400, "sequence": 6}
@@ -85,29 +65,6 @@ def test_lengths_are_full_unless_rows_are_ragged():
     assert [draw_lengths(dtype=dtype).dtype.name for dtype in ("int64", "int32")] == ["int64", "int32"]
     for seed in range(50):  # one ragged row is as long as the axis
         assert draw_lengths(seed=seed, sizes={"batch": 2, "sequence": 90}, ragged=True).max() == 90
-
-
-@pytest.mark.parametrize(
-    ("described", "lowest", "highest"),
-    [
-        (Integers("batch", "sequence", high=4), 0, 3),
-        (Integers("batch", "sequence", low=-3, high=-1), -3, -2),
-        (Integers("batch", "sequence", low=2, high=3, dtype="uint8"), 2, 2),
-        (Flags("batch", "sequence"), 0, 1),
-    ],
-)
-def test_integers_lie_within_their_bounds(described, lowest, highest):
-    drawn = draw(described)
-    assert (drawn.shape, drawn.dtype) == ((400, 6), described.dtype)
-    assert (int(drawn.min()), int(drawn.max())) == (lowest, highest)
-
-
-def test_floats_lie_within_their_bounds_or_are_normal():
-    bounded, normal = draw(Floats("batch", "sequence", low=2.0, high=3.0)), draw(Floats("batch", "sequence"))
-    assert 2 <= bounded.min() < 2.1
-    assert 2.9 < bounded.max() < 3
-    assert 0.95 < normal.std() < 1.05
-    assert bounded.dtype == normal.dtype == np.float32
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])

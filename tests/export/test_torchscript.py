@@ -9,14 +9,12 @@ import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from kit.machine_words import machine_words
 from rnnserve.export import UnsupportedModule, script, script_bytes
-from rnnserve.export.flat_module import flat_script
 
 
 class Stack(nn.Module):
@@ -42,7 +40,7 @@ def load(content):
         return torch.jit.load(io.BytesIO(content))
 
 
-def test_script_equals_eager_bit_for_bit_also_after_loading():
+def test_loaded_script_equals_eager_bit_for_bit():
     module, before = Stack(4), list(warnings.filters)
     scripted = script(module)
     assert module.training, "training flags are as before"
@@ -56,7 +54,7 @@ def test_script_equals_eager_bit_for_bit_also_after_loading():
             assert torch.equal(loaded(input), module(input))
 
 
-def test_bytes_repeat_whatever_was_scripted_before():
+def test_script_bytes_are_reproducible():
     first = script_bytes(script(Stack(5)))
     script(Stack(6))
     kept = Stack(5)
@@ -64,7 +62,7 @@ def test_bytes_repeat_whatever_was_scripted_before():
     assert script_bytes(load(first)) == first
 
 
-def test_archive_holds_no_path_and_no_debug_record():
+def test_archive_contains_no_path_and_no_debug_record():
     with zipfile.ZipFile(io.BytesIO(script_bytes(script(Stack(4))))) as archive:
         assert not [name for name in archive.namelist() if name.endswith(".debug_pkl")]
         texts = [archive.read(name) for name in archive.namelist()]
@@ -117,39 +115,3 @@ def edited_since(folder):
 def test_module_that_torchscript_cannot_compile_is_refused(make, message, tmp_path):
     with pytest.raises(UnsupportedModule, match=f"TorchScript {message}"):
         script(make(tmp_path))
-
-
-class Optional(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lstm = nn.LSTM(2, 5, batch_first=True)
-
-    def forward(
-        self,
-        x,
-        scale: torch.Tensor | None = None,
-        state: tuple[torch.Tensor, torch.Tensor] | None = None,
-        lengths: torch.Tensor | None = None,
-        gain: float = 2.0,
-        bias: torch.Tensor | None = None,
-    ):
-        y = self.lstm(x, state)[0] * gain
-        y = y if scale is None else y * scale
-        y = y if lengths is None else y + lengths[:, None, None]
-        return y if bias is None else y + bias
-
-
-@pytest.mark.parametrize(
-    "inputs", [["x"], ["x", "lengths"], ["x", "h_0", "c_0", "bias"], ["x", "scale", "lengths", "bias"]], ids="-".join
-)
-def test_any_optional_parameter_may_be_left_out(inputs):
-    module = Optional().eval()
-    scripted = script(module)
-    flat = flat_script(scripted, inputs, ["y"])
-    shapes = {"x": (3, 4, 2), "lengths": (3,), "h_0": (1, 3, 5), "c_0": (1, 3, 5)}
-    arrays = {name: np.random.default_rng(0).random(shapes.get(name, (3, 4, 5)), np.float32) for name in inputs}
-    state = tuple(torch.from_numpy(arrays[name]) for name in ("h_0", "c_0") if name in inputs)
-    given = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in ("h_0", "c_0")}
-    with torch.no_grad():  # with gradients, torch's kernel is another one
-        expected = module(**given, state=state or None)
-    assert flat.run(arrays)["y"].tolist() == expected.tolist()

@@ -1,4 +1,4 @@
-"""`rnnserve demo` needs no torch, and prints what the server answered."""
+"""`rnnserve demo` needs no torch, and prints the server's answers."""
 
 import shlex
 import subprocess
@@ -30,6 +30,6 @@ def test_demo_serves_asks_streams_and_measures_without_torch():
     assert f"rnnserve serve {shlex.quote(str(demo.DEMO_MODELS))}" in done.stdout
 
 
-def test_demo_fails_at_a_wrong_answer():
+def test_demo_fails_when_an_answer_is_wrong():
     with pytest.raises(Unavailable, match=r"returned \[1, 1\] for \[1, 1\]; expected \[1, 0\]"):
         demo._checked([1, 1], [1, 1])

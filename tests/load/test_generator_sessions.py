@@ -1,4 +1,4 @@
-"""Sessions on the hot path, in virtual time: when steps are due, what they continue from, and what ends them."""
+"""Sessions on the hot path, in virtual time: when steps are due, which state they continue from, and how they end."""
 
 import asyncio
 
@@ -71,15 +71,6 @@ def test_failed_step_is_sent_again_with_the_same_state(loop):
     assert samples.names[14] == "UNAVAILABLE"
 
 
-def test_sessions_end_with_their_last_request(loop):
-    begin = loop.now
-    samples, ended = run_sessions(
-        loop, session_pool(), Counter(), measure_from=begin + 20 * MS, end=10**12, sessions=2, max_requests=5
-    )
-    assert ended
-    assert (samples.table()[0] >= begin + 20 * MS).sum() == 5
-
-
 def test_sessions_begin_within_the_first_think_time_and_share_scripts(loop):
     counter = Counter()
     samples, _ = run_sessions(loop, session_pool(scripts=2), counter, sessions=5, end=10 * MS)
@@ -103,7 +94,7 @@ def test_answer_without_its_state_is_invalid(loop, answer, said):
     assert said in samples.details[Status.INVALID_ANSWER]
 
 
-def test_sequence_with_server_side_state_begins_anew_after_a_failure(loop):
+def test_sequence_with_server_side_state_restarts_after_a_failure(loop):
     sent = []
 
     async def send(request, timeout):

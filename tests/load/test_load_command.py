@@ -5,8 +5,6 @@ import json
 import grpc
 import pytest
 
-from kit.certificates import write_certificates
-from kit.fakes import serving
 from kit.load_tests import walk_model
 from rnnserve.cli import main
 from rnnserve.protos import inference_pb2 as pb
@@ -64,7 +62,7 @@ def test_loop_is_cut_short_after_max_requests(measured, walks):
     assert (point["sent"], point["cut_short"]) == (20, True)
 
 
-def test_all_ready_models_are_asked_unless_some_are_named(load, walks):
+def test_load_uses_all_ready_models_unless_some_are_named(load, walks):
     walks.models["others"] = walk_model(labels=None)
     _, output, _ = load(*QUICK)
     assert {request.model_name for request in walks.requests} == {"walks", "others"}
@@ -113,17 +111,6 @@ def test_path_that_cannot_be_written_is_refused_before_anything_is_sent(load, wa
         assert errors.startswith(f"rnnserve load: {option}: cannot write {tmp_path / place}; ")
     assert walks.requests == []
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_load_over_tls_shows_a_client_certificate(load, walks, tmp_path):
-    files = write_certificates(tmp_path)
-    shown = ["--tls-certificate", str(files.client), "--tls-key", str(files.key(files.client))]
-    with serving(walks, files.server_credentials(files.server, mutual=True)) as address:
-        status, output, _ = load(*QUICK, "--pool", "1", "--tls-ca", str(files.ca), *shown, url=f"grpcs://{address}")
-        assert status == 0
-        assert "checked rows equal the reference outputs" in output
-        _, _, errors = load(*QUICK, url=address)
-    assert errors.startswith(f"rnnserve load: grpc://{address}: the server uses TLS; connect to grpcs://{address}")
 
 
 def test_other_command_lines_are_refused(capsys):

@@ -30,9 +30,3 @@ def test_point_has_its_runs_and_their_intervals(load_test, result, run):
     interval = point["intervals"]["answers/s"]
     assert (interval["mean"], interval["values"], interval["confidence"]) == (20.0, 2, 0.99)
     assert interval["low"] < 0 < 40 < interval["high"]
-
-
-def test_point_lacks_what_was_not_measured(load_test, result, run):
-    (point,) = build_results_document(load_test([result(rows=8)]), run)["points"]
-    assert (point["verdict"], point["intervals"], point["rows_per_second"]) == (None, {}, 8.0)
-    assert "batches" not in point

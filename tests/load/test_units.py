@@ -4,9 +4,6 @@ import pytest
 
 from rnnserve.client.commands.argument_types import parse_seconds
 from rnnserve.load.units import (
-    format_duration,
-    format_rate,
-    format_share,
     parse_confidence,
     parse_count,
     parse_duration,
@@ -15,27 +12,6 @@ from rnnserve.load.units import (
     parse_rates,
     parse_think_time,
 )
-
-
-@pytest.mark.parametrize(
-    ("nanoseconds", "text"),
-    [
-        (0, "0.00 µs"),
-        (1234, "1.23 µs"),
-        (999_400, "999 µs"),
-        (999_600, "1.00 ms"),
-        (9_999_000, "10.0 ms"),
-        (99_960_000, "100 ms"),
-        (2_345_000_000_000, "2,345 s"),
-    ],
-)
-def test_duration_has_three_digits(nanoseconds, text):
-    assert format_duration(nanoseconds) == text
-
-
-def test_rates_and_shares_are_formatted():
-    assert [format_rate(rate) for rate in (1234.4, 2.5, 7, 99.96)] == ["1,234", "2.5", "7", "100.0"]
-    assert [format_share(share) for share in (0, 0.00423, 0.1, 0.999, 1)] == ["0%", "0.42%", "10%", "99.9%", "100%"]
 
 
 def test_durations_and_think_times_are_read():
@@ -47,12 +23,6 @@ def test_durations_and_think_times_are_read():
     for text in ("10", "-1ms", "", "0ms"):
         with pytest.raises(argparse.ArgumentTypeError, match="is not a duration"):
             parse_think_time(text)
-
-
-def test_numbers_are_read():
-    assert parse_rates("100, 2.5") == [100, 2.5]
-    assert parse_nonnegative_seconds("0") == 0
-    assert parse_confidence("0.95") == parse_confidence("95%") == 0.95
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rnnserve.load.load_level import LatencyLimit, parse_objective
-from rnnserve.load.verdict import Decision, explain_generator_limit, judge
+from rnnserve.load.verdict import Decision, judge
 
 MET, MISSED, INCONCLUSIVE = Decision.MET, Decision.MISSED, Decision.INCONCLUSIVE
 
@@ -45,11 +45,6 @@ def test_objective_is_met_missed_or_inconclusive_by_the_interval(result, over, t
     assert text in found.text
 
 
-def test_more_confidence_takes_more_requests(result):
-    assert verdict(result(slow(0, 400)), confidence=0.95).decision is MET
-    assert verdict(result(slow(0, 528)), confidence=0.999).decision is INCONCLUSIVE
-
-
 def test_all_limits_must_be_met(result):
     for slo, decision in (
         ("p50=2ms,p99=5ms", MET),
@@ -66,7 +61,7 @@ def test_p100_is_compared_with_the_largest_latency(result):
     assert (found.decision, found.text) == (MISSED, "1 of 20 requests took longer than 5.00 ms; p100 allows none")
 
 
-def test_failures_miss_the_objective_whatever_the_latencies(result):
+def test_failures_miss_the_objective_at_any_latency(result):
     found = verdict(result([1.0] * 1000, errors={"UNAVAILABLE": 3}))
     assert (found.decision, found.reasons) == (MISSED, ("3 x UNAVAILABLE",))
     assert verdict(result([1.0] * 1000, errors={"DEADLINE_EXCEEDED": 1})).decision is MISSED
@@ -76,7 +71,7 @@ def test_failures_miss_the_objective_whatever_the_latencies(result):
 
 
 @pytest.mark.parametrize("made", [{"lags": [8.5]}, {"cpu": 0.97}, {"errors": {"NOT_SENT": 2}}])
-def test_fault_of_the_generator_is_not_held_against_the_server(result, made):
+def test_late_generator_makes_the_verdict_inconclusive(result, made):
     found = verdict(result([9.0] * 1000, **made))
     assert found.decision is INCONCLUSIVE
     assert "the load generator may be the bottleneck; " in found.text
@@ -84,7 +79,7 @@ def test_fault_of_the_generator_is_not_held_against_the_server(result, made):
     assert verdict(result([4.0] * 1000, **made)).decision is MET
 
 
-def test_small_lag_that_decides_is_named(result):
+def test_small_lag_that_decides_the_verdict_is_named(result):
     """5.5 ms, of which the generator added 0.9 ms: less than counts as late, and yet the reason."""
     found = verdict(result([5.5] * 1000, lags=[0.9]))
     assert found.decision is INCONCLUSIVE
@@ -92,19 +87,3 @@ def test_small_lag_that_decides_is_named(result):
     assert "the generator sent late" in found.text
     assert verdict(result([6.0] * 1000, lags=[0.9])).decision is MISSED
     assert verdict(result([5.5] * 1000, lags=[0.9]), "p100=5ms").decision is INCONCLUSIVE
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        ({"latencies": [1] * 100, "lags": [0.1] * 100}, None),
-        ({"latencies": [10] * 100, "lags": [1.5] * 100}, None),  # late, but by far less than what is measured
-        ({"latencies": [1] * 100, "lags": [0.5] * 100}, None),  # much of what is measured, but less than matters
-        ({"latencies": [5] * 100, "lags": [3] * 100}, "its p99 send lag was 3.00 ms"),
-        ({"latencies": [5] * 100, "cpu": 0.97}, "it kept 97% of a core busy. Use more --processes"),
-        ({"errors": {"NOT_SENT": 7}}, "7 requests timed out before it sent them. Stop other programs"),
-    ],
-)
-def test_generator_is_named_if_it_is_the_limit(result, settings, said):
-    limit = explain_generator_limit(result(**settings))
-    assert (limit is None) if said is None else (said in limit)

@@ -1,9 +1,6 @@
-import dataclasses
-
 import numpy as np
 import pytest
 
-from kit.load_tests import metadata
 from rnnserve.client.errors import InvalidRequest
 from rnnserve.client.metadata import ModelMetadata, TensorMetadata
 from rnnserve.load import workload
@@ -32,17 +29,6 @@ def test_rows_of_different_lengths_share_a_request(spec):
         assert [ends["sequence"] for ends in pool.checks[index].rows.ends] == lengths.tolist()
         for walk, length in zip(tensors["input"], lengths, strict=True):
             assert not walk[length:].any()
-
-
-def test_model_without_lengths_gets_rows_of_one_length(spec):
-    pool = build_pool(spec(metadata(has_lengths=False), length="2:9", batch="1:4", pool=50))
-    shapes = set()
-    for payload, rows in zip(pool.payloads, pool.rows.tolist(), strict=True):
-        _, tensors = read(payload)
-        assert set(tensors) == {"input"}
-        shapes.add(tensors["input"].shape)
-        assert len(tensors["input"]) == rows
-    assert len({shape[1] for shape in shapes}) > 4
 
 
 def test_pools_of_generators_differ_and_repeat(spec):
@@ -75,141 +61,7 @@ TOKENS = ModelMetadata(
 )
 
 
-def test_any_model_gets_inputs_as_described_and_all_outputs_are_compared(spec):
-    pool = build_pool(spec(TOKENS, length="1:9", batch="3", pool=20))
-    for index, payload in enumerate(pool.payloads):
-        request = pb.ModelInferRequest.FromString(payload)
-        tokens = np.frombuffer(request.raw_input_contents[0], "<i8").reshape(request.inputs[0].shape)
-        assert 0 <= tokens.min() <= tokens.max() < 9
-        assert [output.name for output in request.outputs] == ["tags", "h_n"]
-        check = pool.checks[index]
-        assert (check.is_exact, check.expected, list(check.chosen)) == (True, None, [0, 1, 2])
-        assert max(end["sequence"] for end in check.rows.ends) == tokens.shape[1]
-
-
-def test_samples_are_taken_with_their_answers(spec):
-    tokens, tags = np.arange(8).reshape(4, 2), np.arange(16, dtype=np.float32).reshape(4, 2, 2)
-    alone = dataclasses.replace(TOKENS, properties={"batching": "alone"})  # gets whole cases
-    assert build_pool(spec(alone, pool=3, samples=(SampleCase({"tokens": tokens}),))).rows.tolist() == [4] * 3
-    case = SampleCase({"tokens": tokens, "lengths": np.array([2, 1, 2, 2])}, {"tags": tags})
-    pool = build_pool(spec(TOKENS, batch="2", pool=30, samples=(case,)))
-    starts = set()
-    for index, payload in enumerate(pool.payloads):
-        request = pb.ModelInferRequest.FromString(payload)
-        found = np.frombuffer(request.raw_input_contents[0], "<i8").reshape(request.inputs[0].shape)
-        start = int(found[0, 0]) // 2
-        starts.add(start)
-        assert found.tolist() == tokens[start : start + 2].tolist()
-        assert [output.name for output in request.outputs] == ["tags"]
-        expected = pool.checks[index].expected
-        ends = [2, 1, 2, 2][start : start + 2]
-        assert [row["tags"].tolist() for row in expected] == [
-            tags[row, :end].tolist() for row, end in zip((start, start + 1), ends, strict=True)
-        ]
-    assert starts == {0, 1, 2}
-
-
 def test_answers_that_do_not_match_their_inputs_are_refused(spec):
     case = SampleCase({"tokens": np.zeros((4, 2), int)}, {"tags": np.zeros((4, 3, 2), np.float32)})
     with pytest.raises(InvalidRequest, match=r"outputs in the file do not match its inputs: .* tags has shape"):
         build_pool(spec(TOKENS, samples=(case,)))
-
-
-def test_model_whose_inputs_cannot_be_drawn_is_refused(spec):
-    for features in (-1, 0):
-        with pytest.raises(InvalidRequest, match="cannot draw rows"):
-            build_pool(spec(metadata(features=features)))
-    other = metadata()
-    other.inputs["input"] = TensorMetadata("input", "BYTES", (-1, -1))
-    with pytest.raises(InvalidRequest, match="takes input as BYTES"):
-        build_pool(spec(other))
-
-
-STATE = ("layers * directions", "batch", "hidden")
-
-
-def session_model(name="gru", **parameters):
-    """Its state comes before its points, as in no request of a session."""
-    inputs = {
-        "h_0": TensorMetadata("h_0", "FP32", (2, -1, 3), STATE, optional=True),
-        "x": TensorMetadata("x", "FP32", (-1, -1, 4), ("batch", "sequence", "features")),
-        "c_0": TensorMetadata("c_0", "FP64", (1, -1, 5), STATE, optional=True),
-    }
-    outputs = {
-        "c_n": TensorMetadata("c_n", "FP64", (1, -1, 5), STATE, continues_as="c_0"),
-        "logits": TensorMetadata("logits", "FP32", (-1, 2), ("batch", "classes")),
-        "h_n": TensorMetadata("h_n", "FP32", (2, -1, 3), STATE, continues_as="h_0"),
-    }
-    return ModelMetadata(name, ("1",), "", inputs, outputs, None, parameters)
-
-
-def whole(pool, script, step, states=None):
-    fields = script.begin("a session") if states is None else states
-    return pb.ModelInferRequest.FromString(pool.payloads[script.first + step] + fields)
-
-
-def test_step_s_states_are_appended(spec):
-    pool = build_pool(spec(session_model(), length="1", batch="3", sessions=2, steps=4))
-    assert [(script.first, script.steps) for script in pool.scripts] == [(0, 4), (4, 4)]
-    assert len(pool.payloads) == len(set(pool.payloads)) == 8
-    assert (pool.rows.tolist(), pool.model.tolist()) == ([3] * 8, [0] * 8)
-    script = pool.scripts[1]
-    request = whole(pool, script, 2)
-    assert [(tensor.name, list(tensor.shape)) for tensor in request.inputs] == [
-        ("x", [3, 1, 4]),
-        ("h_0", [2, 3, 3]),
-        ("c_0", [1, 3, 5]),
-    ]
-    assert [len(raw) for raw in request.raw_input_contents] == [3 * 4 * 4, 2 * 3 * 3 * 4, 3 * 5 * 8]
-    assert not any(np.frombuffer(raw, np.uint8).any() for raw in request.raw_input_contents[1:])
-    assert [output.name for output in request.outputs] == ["logits", "c_n", "h_n"]
-
-
-def test_states_of_an_answer_go_into_the_next_step(spec):
-    pool = build_pool(spec(session_model(), length="1", sessions=1, steps=2))
-    (script,) = pool.scripts
-    h_n, c_n = b"h" * 24, b"c" * 40
-    states = script.go_on("a session", 1, pb.ModelInferResponse(raw_output_contents=[b"logits", c_n, h_n]))
-    assert list(whole(pool, script, 1, states).raw_input_contents)[1:] == [h_n, c_n]
-
-
-def test_server_side_states_need_a_sequence_id(spec):
-    """Of models whose states were found: they are no part of the interface."""
-    inputs = {"x": TensorMetadata("x", "FP32", (-1, -1, 4), ("batch", "sequence", "features"))}
-    outputs = {"logits": TensorMetadata("logits", "FP32", (-1, -1, 2), ("batch", "sequence", "classes"))}
-    kept = ModelMetadata(
-        "tagger", ("1",), "", inputs, outputs, None, {"found_states": '["gru.h"]', "sequences": "kept"}
-    )
-    pool = build_pool(spec(kept, length="1", sessions=1, steps=3))
-    (script,) = pool.scripts
-    assert script.is_kept_by_server
-    said = [
-        {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in request.parameters.items()}
-        for request in (
-            whole(pool, script, 0),
-            *(whole(pool, script, step, script.go_on("a session", step, pb.ModelInferResponse())) for step in (1, 2)),
-        )
-    ]
-    assert said == [
-        {"sequence_id": "a session", "sequence_start": True},
-        {"sequence_id": "a session"},
-        {"sequence_id": "a session", "sequence_end": True},
-    ]
-
-
-def test_answers_of_sessions_are_checked_unless_checks_are_off(spec):
-    pool = build_pool(spec(session_model(batch_invariant="true"), sessions=2, steps=3))
-    assert [check.key for check in pool.checks.values()] == list(range(6))
-    assert all(check.is_exact for check in pool.checks.values())
-    assert not build_pool(spec(session_model(), sessions=2, steps=3, check=False)).checks
-
-
-def test_models_without_sessions_are_refused(spec):
-    assert build_pool(spec()).scripts == ()
-    with pytest.raises(InvalidRequest, match="model walks has no states, so it has no sessions"):
-        build_pool(spec(metadata(), sessions=1, steps=1))
-    whole = session_model(continuable="false", sequences="gru (bidirectional) reads the sequence backwards")
-    with pytest.raises(InvalidRequest, match=r"cannot be split: gru \(bidirectional\) reads the sequence"):
-        build_pool(spec(whole, sessions=1, steps=1))
-    with pytest.raises(InvalidRequest, match=r"model gru has no sessions, because its sequences cannot be split; "):
-        build_pool(spec(session_model(continuable="false"), sessions=1, steps=1))

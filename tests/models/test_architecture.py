@@ -1,3 +1,5 @@
+"""The architectures of the classifiers, and invalid ones."""
+
 import pytest
 
 from rnnserve.models import (
@@ -6,22 +8,16 @@ from rnnserve.models import (
     Architecture,
     ArchitectureError,
     DirectionClassifier,
-    architecture_named,
 )
 
 
-def test_the_tutorial_s_three_models():
+def test_tutorials_three_models_are_available():
     assert dict(ARCHITECTURES) == {
         "direction_simple": Architecture("rnn", "tanh", 1, False, 2, 16, 2),
         "direction_stacked": Architecture("rnn", "tanh", 2, False, 2, 16, 2),
         "direction_bidirectional": Architecture("rnn", "tanh", 1, True, 2, 16, 2),
     }
     assert LABELS == ("counter-clockwise", "clockwise")
-
-
-def test_states_count_layers_and_directions():
-    assert Architecture(num_layers=3, bidirectional=True).states == 6
-    assert Architecture(num_layers=3).directions == 1
 
 
 @pytest.mark.parametrize(
@@ -36,15 +32,8 @@ def test_states_count_layers_and_directions():
         ({"bidirectional": 1}, "bidirectional is 1, expected True or False"),
     ],
 )
-def test_an_invalid_architecture_is_refused(arguments, message):
+def test_invalid_architecture_is_refused(arguments, message):
     with pytest.raises(ArchitectureError, match=message):
         Architecture(**arguments)
     with pytest.raises(ArchitectureError, match=message):
         DirectionClassifier(**arguments)
-
-
-def test_an_unknown_name_lists_the_known():
-    with pytest.raises(
-        ArchitectureError, match="unknown model 'simple'; expected one of direction_simple, direction_st"
-    ):
-        architecture_named("simple")

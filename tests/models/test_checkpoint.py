@@ -1,3 +1,5 @@
+"""Checkpoints: what is saved can be loaded, and any damage is named."""
+
 import hashlib
 import json
 import pickle
@@ -50,7 +52,7 @@ def digest(path):
     ],
     ids=str,
 )
-def test_what_is_saved_is_what_is_loaded(tmp_path, architecture):
+def test_saved_checkpoint_is_loaded_unchanged(tmp_path, architecture):
     classifier = DirectionClassifier.of(architecture)
     save_checkpoint(tmp_path / "deep" / "er", classifier, name="some.name-1", labels=LABELS)
     loaded = load_checkpoint(tmp_path / "deep" / "er")
@@ -64,16 +66,7 @@ def test_what_is_saved_is_what_is_loaded(tmp_path, architecture):
     assert all(torch.equal(a, b) for a, b in zip(loaded.classifier(input), classifier(input), strict=True))
 
 
-def test_a_trained_one_carries_its_report(tmp_path, trained):
-    classifier, report = trained["direction_stacked"]
-    save_checkpoint(tmp_path / "a", classifier, name="direction_stacked", labels=LABELS, report=report)
-    training = load_checkpoint(tmp_path / "a").training
-    assert training["seed"] == 13
-    assert training["accuracies"] == report.accuracies._asdict()
-    assert training["schedule"]["epochs"] == report.schedule.epochs
-
-
-def test_the_same_classifier_gives_the_same_bytes(tmp_path, folder):
+def test_same_classifier_has_the_same_bytes(tmp_path, folder):
     loaded = load_checkpoint(folder)
     save_checkpoint(tmp_path / "again", loaded.classifier, name="tiny", labels=LABELS)
     assert files(tmp_path / "again") == files(folder)
@@ -81,14 +74,14 @@ def test_the_same_classifier_gives_the_same_bytes(tmp_path, folder):
     assert str(tmp_path).encode() not in b"".join(files(folder).values())
 
 
-def test_saving_replaces_an_older_checkpoint_and_leaves_nothing_beside_it(folder):
+def test_saving_replaces_the_older_checkpoint_completely(folder):
     other = DirectionClassifier(hidden=4)
     save_checkpoint(folder, other, name="tiny", labels=LABELS)
     assert load_checkpoint(folder).classifier.architecture.hidden == 4
     assert [entry.name for entry in folder.parent.iterdir()] == ["tiny"]
 
 
-def test_a_folder_with_other_files_is_not_replaced(folder):
+def test_folder_with_other_files_is_not_replaced(folder):
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(CheckpointError, match=r"contains notes\.txt, which are not files of a checkpoint"):
         save_checkpoint(folder, DirectionClassifier(), name="tiny", labels=LABELS)
@@ -106,7 +99,7 @@ def test_a_folder_with_other_files_is_not_replaced(folder):
         ({"classifier": "broken"}, "head.bias holds NaN or infinity"),
     ],
 )
-def test_what_is_no_checkpoint_is_not_written(tmp_path, arguments, message):
+def test_invalid_checkpoint_is_not_written(tmp_path, arguments, message):
     if arguments.get("classifier") == "broken":
         arguments["classifier"] = DirectionClassifier()
         torch.nn.init.constant_(arguments["classifier"].head.bias, float("nan"))
@@ -143,13 +136,13 @@ def test_missing_checkpoint_or_file_is_named(folder, tmp_path):
         ({"training": 3}, "training is 3, expected an object or null"),
     ],
 )
-def test_a_description_that_is_wrong_names_the_entry(folder, changes, message):
+def test_invalid_description_names_the_entry(folder, changes, message):
     describe(folder, **changes)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(folder)
 
 
-def test_an_invalid_architecture(folder):
+def test_invalid_architecture_is_named(folder):
     architecture = json.loads((folder / DESCRIPTION).read_text())["architecture"]
     describe(folder, architecture=architecture | {"cell": "elman"})
     with pytest.raises(CheckpointError, match=r"checkpoint\.json: architecture: cell is 'elman'"):
@@ -160,7 +153,7 @@ def test_an_invalid_architecture(folder):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "\udcff"])
-def test_a_description_that_is_no_object(folder, text):
+def test_description_that_is_not_an_object_is_refused(folder, text):
     (folder / DESCRIPTION).write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(CheckpointError, match=r"checkpoint\.json (is not JSON|holds \w+, expected an object)"):
         load_checkpoint(folder)
@@ -179,20 +172,20 @@ def test_a_description_that_is_no_object(folder, text):
         ({"head__bias": torch.tensor([0, torch.inf])}, "head.bias holds NaN or infinity"),
     ],
 )
-def test_weights_that_are_wrong_name_the_tensor(folder, changes, message):
+def test_invalid_weights_name_the_tensor(folder, changes, message):
     reweigh(folder, **changes)
     with pytest.raises(CheckpointError, match=message):
         load_checkpoint(folder)
 
 
-def test_a_pickle_is_no_safetensors(folder):
+def test_pickle_is_refused(folder):
     (folder / WEIGHTS).write_bytes(pickle.dumps({"head.bias": [0, 0]}))
     describe(folder, weights_sha256=digest(folder / WEIGHTS))
     with pytest.raises(CheckpointError, match=r"weights\.safetensors is not in the safetensors format"):
         load_checkpoint(folder)
 
 
-def test_any_flipped_byte_of_the_weights_is_noticed(folder):
+def test_flipped_byte_of_the_weights_is_detected(folder):
     content = (folder / WEIGHTS).read_bytes()
     for position in range(0, len(content), 7):
         flipped = bytearray(content)

@@ -20,9 +20,3 @@ def test_public_names_stay():
     assert set(tutorial.__all__) >= TUTORIAL
     for module in (models, tutorial):
         assert all(hasattr(module, name) for name in module.__all__)
-
-
-def test_every_error_has_one_root():
-    errors = {getattr(models, name) for name in models.__all__ if name.endswith("Error")}
-    assert len(errors) == 6
-    assert all(issubclass(error, models.ModelError) for error in errors)

@@ -45,7 +45,7 @@ LENGTHS = i([4, 2, 3])
         ([f(3, 4, 2), None, None, f(3, 2, 16)], ["c_0 is (3, 2, 16)", "c_0.transpose(0, 1)"]),
     ],
 )
-def test_a_tensor_that_does_not_fit_teaches_its_shape(arguments, messages):
+def test_error_teaches_the_expected_shape(arguments, messages):
     with pytest.raises(ShapeError) as caught:
         DirectionClassifier(cell="lstm", bidirectional=True)(*arguments)
     for message in messages:
@@ -53,6 +53,6 @@ def test_a_tensor_that_does_not_fit_teaches_its_shape(arguments, messages):
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*")
-def test_a_script_does_not_contain_the_checks():
+def test_script_contains_no_checks():
     script = torch.jit.script(DirectionClassifier())
     assert not re.search("check|ShapeError", script.code)

@@ -26,7 +26,7 @@ def trains_at_once(trained, monkeypatch):
 
 
 @pytest.mark.usefixtures("trains_at_once")
-def test_without_names_it_trains_all(tmp_path, capsys):
+def test_train_without_names_trains_all_models(tmp_path, capsys):
     assert run("--checkpoints", tmp_path) == 0
     assert {entry.name for entry in tmp_path.iterdir()} == set(ARCHITECTURES)
     for name in ARCHITECTURES:
@@ -38,7 +38,7 @@ def test_without_names_it_trains_all(tmp_path, capsys):
     assert all(str(tmp_path) in line for line in lines[1:])
 
 
-def test_named_ones_are_trained_once_in_the_order_named_with_the_seed(tmp_path, capsys, trains_at_once):
+def test_named_models_are_trained_once_in_order_with_the_seed(tmp_path, capsys, trains_at_once):
     names = ["direction_stacked", "direction_simple", "direction_stacked"]
     assert run(*names, "--checkpoints", tmp_path, "--seed", 5) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -46,7 +46,7 @@ def test_named_ones_are_trained_once_in_the_order_named_with_the_seed(tmp_path, 
     assert trains_at_once == [5, 5]
 
 
-def test_an_unknown_name_is_told_before_anything_is_trained(tmp_path, trains_at_once):
+def test_unknown_name_is_refused_before_training(tmp_path, trains_at_once):
     with pytest.raises(ModelError, match="unknown model 'simple'; expected one of direction_simple"):
         run("direction_stacked", "simple", "--checkpoints", tmp_path)
     assert trains_at_once == []

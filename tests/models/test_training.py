@@ -4,7 +4,6 @@ import torch
 
 from rnnserve.models import (
     ARCHITECTURES,
-    Accuracies,
     Architecture,
     ArchitectureError,
     Schedule,
@@ -20,7 +19,7 @@ every_model = pytest.mark.parametrize("name", list(ARCHITECTURES))
 
 
 @every_model
-def test_held_out_accuracies(trained, name):
+def test_trained_model_meets_its_targets(trained, name):
     classifier, report = trained[name]
     assert classifier.architecture == ARCHITECTURES[name]
     assert not classifier.training
@@ -32,7 +31,7 @@ def test_held_out_accuracies(trained, name):
 
 
 @pytest.mark.parametrize("name", ["direction_simple", "direction_stacked"])
-def test_a_streamed_walk_is_told_right_from_its_second_point_on(trained, name):
+def test_streamed_walk_is_classified_from_its_second_point_on(trained, name):
     classifier = trained[name].classifier
     points, directions = generate_walks(200, min_length=64, seed=7)
     input, _ = pad(points)
@@ -53,22 +52,6 @@ def test_missed_targets_are_an_error_and_settings_are_restored():
     assert torch.equal(torch.get_rng_state(), generator)
 
 
-def test_the_progress_bar_goes_to_standard_error(capfd):
-    with pytest.raises(TrainingError):
-        train("direction_simple", schedule=SHORT)
-    out, err = capfd.readouterr()
-    assert out == ""
-    assert "direction_simple" in err
-    assert "2/2" in err
-
-
-def test_a_target_just_missed_is_missed():
-    assert Accuracies(0.9999, 1.0, 0.995, float("nan")).missed() == [
-        "tutorial_fixed 0.9999 (target 1.0)",
-        "prefixes nan (target 0.995)",
-    ]
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -79,6 +62,6 @@ def test_a_target_just_missed_is_missed():
         ({"model": "direction_simple", "seed": 2**32}, TrainingError, "seed is 4294967296"),
     ],
 )
-def test_mistakes(arguments, error, message):
+def test_invalid_training_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         train(**arguments)

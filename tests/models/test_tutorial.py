@@ -66,10 +66,6 @@ def test_1_2_the_weights_of_a_cell():
     assert_weights(tutorial.rnn_cell().state_dict(), FIRST)
 
 
-def test_1_3_the_same_weights_in_a_layer():
-    assert_weights(tutorial.rnn_layer().state_dict(), suffixed(FIRST, "_l0"))
-
-
 def test_1_3_the_layer_is_the_cell_in_a_loop():
     output, h_n = tutorial.cell_in_a_loop()
     layer_output, layer_h_n = tutorial.permuted_to_sequence_first()
@@ -81,12 +77,6 @@ def test_1_4_2_a_batch_first_tensor():
     assert tutorial.sample_batch().shape == (3, 4, 2)
     assert tutorial.sample_batch().dtype == torch.float32
     assert_printed(tutorial.first_sequence(), INPUT)
-
-
-def test_1_4_3_option_1_sequence_first():
-    output, h_n = tutorial.permuted_to_sequence_first()
-    assert (output.shape, h_n.shape) == ((4, 3, 2), (1, 3, 2))
-    assert h_n.permute(1, 0, 2).shape == (3, 1, 2)
 
 
 def test_1_4_3_option_2_batch_first_output_but_not_state():
@@ -101,11 +91,6 @@ def test_1_4_3_the_last_output_of_a_simple_rnn_is_its_final_state():
     run = tutorial.batch_first()
     assert (run.output.permute(1, 0, 2)[-1] == run.h_n).all()
     assert torch.equal(tutorial.output_ends_in_final_state(run), torch.ones(3, 2, dtype=torch.bool))
-
-
-def test_1_5_the_weights_of_two_layers():
-    layer = tutorial.rnn_layer(num_layers=2, batch_first=True)
-    assert_weights(layer.state_dict(), suffixed(FIRST, "_l0") | suffixed(SECOND, "_l1"))
 
 
 def test_1_5_1_each_layer_by_hand_has_its_own_weights():
@@ -130,11 +115,6 @@ def test_1_5_1_the_last_output_is_the_last_layer_s_final_state():
     run = tutorial.stacked()
     assert (run.output[:, -1] == run.h_n.permute(1, 0, 2)[:, -1]).all()
     assert torch.equal(tutorial.output_ends_in_final_state(run), tensor([[True, True]]))
-
-
-def test_1_6_the_weights_of_two_directions():
-    layer = tutorial.rnn_layer(batch_first=True, bidirectional=True)
-    assert_weights(layer.state_dict(), suffixed(FIRST, "_l0") | suffixed(SECOND, "_l0_reverse"))
 
 
 def test_1_6_1_each_direction_by_hand_has_its_own_weights():
@@ -170,7 +150,7 @@ def test_1_6_2_the_last_output_is_not_the_final_state_of_two_directions():
     assert torch.equal(tutorial.output_ends_in_final_state(run, directions=2), tensor([[True, True, False, False]]))
 
 
-def test_the_global_generator_is_left_alone():
+def test_global_generator_is_unchanged():
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
@@ -181,7 +161,7 @@ def test_the_global_generator_is_left_alone():
 
 @pytest.mark.parametrize("cell", [nn.RNN, nn.GRU, nn.LSTM])
 @torch.no_grad()
-def test_any_stack_by_hand_equals_the_stack(cell):
+def test_manual_stack_equals_the_stacked_layer(cell):
     either = (False, True)
     for two_ways, batch_first, layers, bias in itertools.product(either, either, (1, 3, 12), either):
         whole = cell(3, 5, layers, batch_first=batch_first, bidirectional=two_ways, bias=bias)
@@ -192,7 +172,7 @@ def test_any_stack_by_hand_equals_the_stack(cell):
 
 @pytest.mark.parametrize("cell", [nn.RNN, nn.GRU, nn.LSTM])
 @torch.no_grad()
-def test_any_layer_of_two_directions_by_hand_equals_it(cell):
+def test_manual_directions_equal_the_bidirectional_layer(cell):
     for batch_first in (False, True):
         whole = cell(3, 5, batch_first=batch_first, bidirectional=True).double()
         input, state = torch.randn(4, 4, 3).double(), states(cell, 2, torch.float64)
@@ -201,7 +181,7 @@ def test_any_layer_of_two_directions_by_hand_equals_it(cell):
 
 
 @pytest.mark.parametrize("whole", [nn.RNN(2, 2), nn.RNN(2, 2, 2, bidirectional=True)])
-def test_only_one_layer_of_two_directions_comes_apart_by_direction(whole):
+def test_other_layers_cannot_be_split_by_direction(whole):
     with pytest.raises(ArchitectureError, match="expected 1 layer and 2 directions"):
         tutorial.manually_bidirectional(whole)
 

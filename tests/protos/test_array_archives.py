@@ -30,7 +30,7 @@ def saved(save, **arrays) -> bytes:
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_what_numpy_writes_is_read(save):
+def test_archives_of_numpy_are_read(save):
     found = dict(read_arrays(saved(save, **ARRAYS)))
     assert list(found) == list(ARRAYS)
     for name, array in ARRAYS.items():
@@ -70,7 +70,7 @@ def test_methods_that_decompress_without_bounds_are_refused(method):
         (b"NUMPY", b"NAMPY"),
     ],
 )
-def test_a_header_that_does_not_fit_is_refused(old, new):
+def test_inconsistent_header_is_refused(old, new):
     data = saved(np.savez, plain=ARRAYS["plain"])
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(file, "w") as other:

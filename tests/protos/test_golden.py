@@ -1,4 +1,4 @@
-"""The file of golden results: it gives back what was written, and what proves nothing is refused."""
+"""The file of golden results is read as it was written, and incomplete cases are refused."""
 
 import io
 import time
@@ -7,9 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from kit.running_means import a_case
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.protos.golden import KINDS, Case, dump_cases, load_cases
+from rnnserve.protos.golden import Case, dump_cases, load_cases
 
 
 def test_dumped_cases_are_loaded_as_they_were(cases):
@@ -24,14 +23,14 @@ def test_dumped_cases_are_loaded_as_they_were(cases):
                 np.testing.assert_array_equal(array, expected[name])
 
 
-def test_the_same_cases_give_the_same_bytes_at_any_time(cases, monkeypatch):
+def test_same_cases_have_the_same_bytes_at_any_time(cases, monkeypatch):
     before = dump_cases(cases)
     monkeypatch.setattr(time, "time", lambda: 2e9)
     assert dump_cases(cases) == before
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"not a zip file at all", dump_cases([])])
-def test_what_holds_no_cases_is_refused(data):
+def test_file_without_cases_is_refused(data):
     with pytest.raises(ArtifactError, match=r"^golden\.npz: holds no golden results"):
         load_cases(data)
 
@@ -47,7 +46,7 @@ def test_entries_of_other_names_are_refused(name):
         load_cases(buffer.getvalue())
 
 
-def test_cases_that_prove_nothing_are_refused(cases):
+def test_incomplete_cases_are_refused(cases):
     good = cases[0]
     for bad, message in [
         (Case("hop", good.inputs, good.eager, good.float64), 'is a "hop"; expected one of step, walk, sample, random'),
@@ -59,12 +58,7 @@ def test_cases_that_prove_nothing_are_refused(cases):
             load_cases(dump_cases([bad]))
 
 
-def test_a_case_says_its_kind_and_its_sizes():
-    assert str(a_case("walk", 5, 9, 2)) == 'walk of "input" [5, 9, 2]'
-    assert KINDS == ("step", "walk", "sample", "random")
-
-
-def test_the_entries_of_the_file(cases):
+def test_file_has_the_entries_that_servers_read(cases):
     """Servers of other versions read it: number, kind, part and name, dated 1980, made on a Unix, not compressed."""
     with zipfile.ZipFile(io.BytesIO(dump_cases(cases[:2]))) as archive:
         infos = archive.infolist()

@@ -9,7 +9,7 @@ def distance(length, eager, **others):
     return {"input": "random", "length": length, "onnx_from_eager_max": eager, **others}
 
 
-def test_the_largest_of_each_length_is_told_in_order_of_length():
+def test_summary_has_the_largest_distance_of_each_length():
     record = {
         "samples": 9,
         "checks": ["onnx: names"],
@@ -27,6 +27,6 @@ def test_the_largest_of_each_length_is_told_in_order_of_length():
     }
 
 
-def test_what_is_not_finite_is_null_since_browsers_read_no_nan():
+def test_non_finite_distance_is_null():
     said = summarise_parity({"distances": [distance(2, 1.0), distance(2, "NaN", onnx_from_float64_max="-Infinity")]})
     assert json.loads(said)["distances"] == [[2, None, None, 0.0]]

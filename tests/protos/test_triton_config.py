@@ -53,7 +53,7 @@ def check(folder, inputs=INPUTS, outputs=OUTPUTS):
     check_tensors(read_config(folder), inputs, outputs)
 
 
-def test_what_is_read(folder):
+def test_tensors_of_the_config_are_read(folder):
     config = read_config(folder)
     assert config.name == "simple"
     assert [(t.name, t.data_type, list(t.dims), t.optional) for t in config.input] == [
@@ -63,7 +63,7 @@ def test_what_is_read(folder):
     assert [t.name for t in config.output] == ["logits"]
 
 
-def test_a_name_left_out_is_the_folders(folder):
+def test_omitted_name_is_that_of_the_folder(folder):
     edit(folder, 'name: "simple"', "")
     assert read_config(folder).name == "simple"
 
@@ -123,7 +123,7 @@ def test_order_and_number_of_tensors_count(folder):
         (b'name: "other"', 'names the model "other", but is in the folder of "simple"'),
     ],
 )
-def test_file_that_is_no_config_of_this_model_is_refused(folder, content, message):
+def test_config_of_another_model_is_refused(folder, content, message):
     (folder / CONFIG).write_bytes(content)
     with pytest.raises(ConfigError, match=f"(?s)^{CONFIG}: {message}"):
         read_config(folder)
@@ -152,10 +152,6 @@ def test_missing_config_and_a_folder_in_its_place_are_named_without_a_path(folde
         ("version_policy { specific { versions: [ 99 ] } }", ([], 0)),
     ],
 )
-def test_which_versions_serve(folder, policy, expected):
+def test_versions_are_chosen_by_the_policy(folder, policy, expected):
     (folder / CONFIG).write_text(policy)
     assert versions_to_serve(read_config(folder), [1, 10, 2]) == expected
-
-
-def test_no_version_is_none_to_serve(folder):
-    assert versions_to_serve(read_config(folder), []) == ([], 1)

@@ -1,4 +1,4 @@
-"""Our .proto files say on the wire what tritonclient's do, so that clients people have work unchanged."""
+"""Our .proto files are wire-compatible with those of tritonclient, so existing clients work unchanged."""
 
 import re
 
@@ -80,14 +80,14 @@ def enum_facts(enum: descriptor_pb2.EnumDescriptorProto, prefix: str) -> dict[st
     ],
     ids=["inference", "model_config"],
 )
-def test_the_protocol_is_tritons(module, peer, extensions):
+def test_protocol_is_wire_compatible_with_triton(module, peer, extensions):
     mine, theirs = facts(describe(module)), facts(describe(peer))
     assert {name: mine.get(name) for name in theirs} == theirs
     added = {name for name in mine.keys() - theirs.keys() if not re.search("(Parameter|Propertie)sEntry", name)}
     assert added == extensions
 
 
-def test_health_is_grpcs_with_list():
+def test_health_protocol_is_wire_compatible_with_grpc():
     mine, theirs = facts(describe(health_pb2)), facts(describe(grpc_health.v1.health_pb2))
     assert {name: mine.get(name) for name in theirs} == theirs
     listed = {name for name in mine.keys() - theirs.keys() if "StatusesEntry" not in name}

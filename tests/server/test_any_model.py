@@ -1,4 +1,4 @@
-"""Models of any tensors are served as each request is answered alone: by numpy, in any company."""
+"""Models with any tensors: in any batch, each request gets the answer that numpy computes for it alone."""
 
 import random
 
@@ -33,7 +33,7 @@ def check(infer, name, sent):
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_request_is_answered_as_it_is_alone(infer, name):
+def test_batched_request_has_the_answer_of_an_unbatched_one(infer, name):
     example, numbers, chance = EXAMPLES[name], np.random.default_rng(3), random.Random(3)
     kept: list[Arrays] = []
     for _ in range(10):

@@ -1,4 +1,4 @@
-"""The bits of an answer do not depend on the other requests in its batch."""
+"""The bits of an answer don't depend on the other requests in its batch."""
 
 from concurrent import futures
 
@@ -15,7 +15,7 @@ NAMES = ["direction_simple", "direction_stacked", "direction_bidirectional"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_alone_and_among_63_others(stub, name):
+def test_answer_has_the_same_bits_with_and_without_63_others(stub, name):
     numbers = np.random.default_rng(11)
     lengths = numbers.permutation(np.arange(1, 65))
     sent = [request(name, {"input": numbers.normal(size=(1, n, 2)).astype(np.float32)}) for n in lengths]
@@ -44,7 +44,7 @@ def companies(draw) -> list[CheckedRequest]:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(companies())
-def test_every_cell_in_any_company(models, requests):
+def test_outputs_have_the_same_bits_in_any_batch(models, requests):
     for model in models:
         together = model.run(requests)
         for request_alone, answer in zip(requests, together, strict=True):

@@ -41,7 +41,7 @@ def addresses(published, whole):
 
 
 def met(tallies, most_requests: int) -> Tally:
-    """What is met in so many requests."""
+    """Return the tally after at least this many requests."""
     return next(itertools.dropwhile(lambda tally: tally.statuses.total() < most_requests, tallies))
 
 

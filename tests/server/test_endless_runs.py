@@ -1,4 +1,4 @@
-"""What gets stuck for good: the log names it, the server is neither ready nor live, and a worker is replaced."""
+"""Runs that never end: the log names them, the server is neither ready nor live, and a worker is replaced."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def answers(server: ServedProcess) -> bool:
         return True
 
 
-def test_worker_is_replaced(root):
+def test_worker_with_an_endless_run_is_replaced(root):
     with served(root, "process", workers=2) as server, new_channel(server.port) as channel:
         before = server.workers()
         answer = ask_for_ever(channel)
@@ -55,7 +55,7 @@ def test_worker_is_replaced(root):
     assert "hung" not in server.log
 
 
-def test_server_without_workers_is_not_live(root):
+def test_single_process_with_an_endless_run_is_not_live(root):
     with served(root, "process") as server, new_channel(server.port) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
 
@@ -74,7 +74,7 @@ def test_server_without_workers_is_not_live(root):
         server.kill()
 
 
-def test_server_whose_thread_of_requests_has_ended_is_not_live(root, monkeypatch, caplog):
+def test_server_is_not_live_when_its_request_thread_has_ended(root, monkeypatch, caplog):
     """A defect, or a grpcio that works otherwise: nothing would be answered any more."""
 
     def fail():

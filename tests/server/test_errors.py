@@ -1,4 +1,4 @@
-"""What callers are told: a status for each error, an id for a defect, and one line of what another library said."""
+"""Errors as callers get them: a status, an id for a defect, and one line from other libraries."""
 
 import logging
 import re
@@ -11,20 +11,20 @@ from rnnserve.server import errors
 from rnnserve.server.errors import InternalError, InvalidRequest, NoMemory, ServeError, one_line, quoted
 
 
-def test_each_error_has_the_status_of_the_table():
+def test_every_error_is_in_the_table_with_its_status():
     for error in ServeError.__subclasses__():
         assert error.__name__ in errors.__all__
         assert grpc.StatusCode[error.status]
         assert re.search(rf"── {error.__name__} +{error.status}  ", errors.__doc__)
 
 
-def test_a_callers_own_text_is_repeated_in_part():
+def test_quoted_text_of_callers_is_shortened():
     assert quoted("a" * 100) == f'"{"a" * 100}"'
     assert quoted("a" * 101) == f'"{"a" * 100}…" (101 characters)'
 
 
 @pytest.mark.parametrize("character", ["a", "%", "\n", "ä", "😀"])
-def test_a_message_fits_into_the_metadata_of_a_call(character):
+def test_error_message_fits_into_call_metadata(character):
     """gRPC writes every byte but plain ASCII as three, and lets 8 kB of metadata through."""
     for count in (1, 300, 341, 342, 1365, 1366, 4096, 4097, 10_000):
         told = str(InvalidRequest(character * count))
@@ -35,7 +35,7 @@ def test_a_message_fits_into_the_metadata_of_a_call(character):
         assert whole or written > 4000
 
 
-def test_a_defect_is_logged_under_the_id_that_the_caller_is_told(caplog):
+def test_defect_is_logged_with_the_id_that_the_caller_gets(caplog):
     told = str(InternalError.hiding(ZeroDivisionError("secret")))
     said = re.fullmatch(r"internal error ([0-9a-f]{8}): the server's log has the details", told)
     assert said
@@ -61,7 +61,7 @@ def raised_by(call):
     ],
     ids=lambda cause: type(cause).__name__,
 )
-def test_want_of_memory_is_no_defect(cause, caplog):
+def test_lack_of_memory_is_not_a_defect(cause, caplog):
     told = InternalError.hiding(cause)
     assert isinstance(told, NoMemory)
     (record,) = caplog.records
@@ -69,7 +69,7 @@ def test_want_of_memory_is_no_defect(cause, caplog):
     assert "Traceback" not in caplog.text
 
 
-def test_message_becomes_a_line_without_paths():
+def test_message_is_reduced_to_one_line_without_paths():
     for message, line in (
         ("", ""),
         (" two\n  lines\t", "two lines"),

@@ -1,4 +1,4 @@
-"""Sequences of a model that declares no state: its states are found, kept by the server, and not in its interface."""
+"""A model that declares no state: the export infers its states, and the server keeps them for sequences."""
 
 import grpc
 import numpy as np
@@ -57,7 +57,7 @@ def stub(repository):
         yield server.stub
 
 
-def test_found_states_are_in_the_manifest_and_not_in_the_interface(repository, stub):
+def test_inferred_states_are_in_the_manifest_but_not_in_the_interface(repository, stub):
     version = read_version(repository / MODEL / "1")
     assert version.manifest.parts.file == PARTS
     assert [tensor.name for tensor in version.manifest.parts.inputs] == ["conv.last", "gru.h"]
@@ -77,7 +77,7 @@ def test_parts_of_a_sequence_have_the_bits_of_the_whole(stub):
         assert b"".join(raw(stub.ModelInfer(message))[0] for message in messages) == whole
 
 
-def test_state_of_a_row_is_that_at_its_length(stub):
+def test_state_of_a_row_is_taken_at_its_length(stub):
     """Rows of different lengths in one request of a sequence: values after a row's length change nothing."""
     inputs, lengths = drawn(6, 2, seed=3), np.array([6, 4])
     stub.ModelInfer(step({"x": inputs, "lengths": lengths}, 70, name=MODEL, starts=True, outputs=["y"]))
@@ -91,7 +91,7 @@ def test_state_of_a_row_is_that_at_its_length(stub):
         assert found[row].tobytes() == expected.tobytes()
 
 
-def test_found_state_can_neither_be_sent_nor_requested(stub):
+def test_inferred_state_can_neither_be_sent_nor_requested(stub):
     state = np.zeros((1, 1, FEATURES), np.float32)
     for message in (
         step({"x": drawn(2), "gru.h": state}, 80, name=MODEL, starts=True, outputs=["y"]),

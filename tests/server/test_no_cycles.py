@@ -20,15 +20,15 @@ def channel(repository, session_key):
 
 
 @pytest.mark.parametrize("name", ["compressed", "steps_of_a_sequence", "refused_by_validation", "runs_that_fail"])
-def test_nothing_is_left(channel, name, monkeypatch):
+def test_answered_request_leaves_no_objects(channel, name, monkeypatch):
     with Client(channel, is_stream=False) as client:
         small_middle_and_large(client, None)
     with NothingLeft(), monkeypatch.context() as patched, Client(channel, is_stream=False) as client:
         KINDS[name](client, patched)
 
 
-def test_what_is_left_would_be_found(monkeypatch):
-    """The check itself: of a cycle, and of an error that is kept."""
+def test_check_detects_leftover_objects(monkeypatch):
+    """The check detects a cycle, and an error that something keeps."""
 
     def cycle():
         error = QueueFull("model", 1)

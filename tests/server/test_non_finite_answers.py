@@ -1,4 +1,4 @@
-"""Answers that are NaN or infinite: refused for the request that they are of, or given where the operator says so."""
+"""NaN and infinity in answers: refused for their own request, or returned if the operator allows it."""
 
 import grpc
 import numpy as np
@@ -102,7 +102,7 @@ def test_non_finite_answer_is_refused_and_its_neighbors_are_answered(stub, modul
                 )
 
 
-def test_values_after_a_rows_length_reach_nothing(stub, modules):
+def test_values_after_a_rows_length_change_nothing(stub, modules):
     mel = mel_of(steps=6)
     for value in (0.0, -1.0, 5.0):
         mel[0, 4:] = value
@@ -112,7 +112,7 @@ def test_values_after_a_rows_length_reach_nothing(stub, modules):
         np.testing.assert_allclose(answer["h_n"], h_n, atol=1e-5)
 
 
-def test_allowed_answer_is_not_finite_exactly_where_eager_is_not(lenient, modules):
+def test_allowed_answer_is_non_finite_exactly_where_eager_is(lenient, modules):
     for _ in range(3):
         for zero_at in (0, 2, 5):
             mel = mel_of(rows=2, zero_at=zero_at)
@@ -122,7 +122,7 @@ def test_allowed_answer_is_not_finite_exactly_where_eager_is_not(lenient, module
                 np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_nan_that_a_kernel_would_lose_is_refused_also_where_others_are_allowed(lenient, modules):
+def test_nan_that_a_kernel_would_lose_is_refused_even_if_allowed(lenient, modules):
     mel = mel_of(zero_at=2)
     mel[0, 2, 1] = np.nan
     for _ in range(2):

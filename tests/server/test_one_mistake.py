@@ -20,7 +20,7 @@ TABLE = np.random.default_rng(2).normal(size=(TOKENS, 3)).astype(np.float32)  # 
 
 @pytest.fixture(scope="module")
 def bags(tmp_path_factory):
-    """A repository with a model that sums a table's rows for its tokens, whose bounds its manifest does not tell."""
+    """A repository with a model that sums table rows for its tokens. Its manifest doesn't bound the tokens."""
     inputs = [tensor("tokens", "INT64", "batch", "sequence")]
     outputs = [tensor("logits", "FP32", "batch", ("classes", 3))]
     nodes = [
@@ -48,7 +48,7 @@ ROUNDS, AT_ONCE = 6, 16
 
 
 @pytest.mark.parametrize("lengths", [[4], [2, 3, 4]], ids=["one prefix", "mixed"])
-def test_good_clients_are_answered_beside_two_that_send_rubbish(address, lengths):
+def test_valid_requests_are_answered_beside_invalid_ones(address, lengths):
     def client(number: int) -> list[str]:
         """Ask many times, and return what was not as it should be. Clients 6 and 7 send ids that there are not."""
         chance, wrong = random.Random(number), []

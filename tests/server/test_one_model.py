@@ -33,7 +33,7 @@ def code_of(refused):
 
 
 @pytest.mark.parametrize("control", ["none", "poll", "explicit"])
-def test_it_is_served_under_its_name_alone(folder, control):
+def test_single_model_is_served_only_under_its_name(folder, control):
     more: dict[str, Any] = {"load_model": NAME} if control == "explicit" else {}
     with served(folder, model_name=NAME, model_control=control, poll=0.1, **more) as server:
         stub = server.stub
@@ -52,19 +52,7 @@ def test_it_is_served_under_its_name_alone(folder, control):
             until(lambda: factor_of(stub.ModelInfer(ask_factor(NAME))) == ("2", 2.5))
 
 
-def test_it_is_loaded_and_unloaded_by_its_name(folder):
-    with served(folder, model_name=NAME, model_control="explicit") as server:
-        stub = server.stub
-        with pytest.raises(grpc.RpcError) as refused:
-            stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="scale"))
-        assert code_of(refused) == "NOT_FOUND"
-        stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name=NAME))
-        assert factor_of(stub.ModelInfer(ask_factor(NAME))) == ("1", 1.5)
-        stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name=NAME))
-        assert not stub.ModelReady(pb.ModelReadyRequest(name=NAME)).ready
-
-
-def test_links_may_lead_to_it_and_none_out_of_it(folder, tmp_path):
+def test_links_may_lead_into_the_model_folder_but_not_out(folder, tmp_path):
     """An image of a model is mounted as a link (KServe's modelcars)."""
     (tmp_path / "link").symlink_to(folder, target_is_directory=True)
     with served(tmp_path / "link", model_name=NAME, model_control="explicit", load_model=NAME) as server:
@@ -78,7 +66,7 @@ def test_links_may_lead_to_it_and_none_out_of_it(folder, tmp_path):
         assert factor_of(stub.ModelInfer(ask_factor(NAME))) == ("1", 1.5)
 
 
-def test_a_folder_of_the_other_kind_is_told(folder, tmp_path):
+def test_folder_of_the_wrong_kind_is_refused(folder, tmp_path):
     with pytest.raises(StartError, match=r"is the folder of one model, for config\.pbtxt lies in it: name the model"):
         Repository(folder, control="poll")
     publish_tiny(tmp_path / "repository", "scale", 1, 1.5)

@@ -54,7 +54,7 @@ def asked(client, steps, rows=1, **more):
         pytest.param([("window", 5)], {}, 6, id="fixed"),
     ],
 )
-def test_another_size_is_refused_each_time_and_told_in_the_status(tmp_path, axes, more, steps):
+def test_unexpected_output_size_is_refused_and_reported_in_the_status(tmp_path, axes, more, steps):
     published(tmp_path, *axes, steps=steps, **more)
     right, wrong = (4, 7) if steps == 4 else (7, 4)
     with serving(tmp_path) as (client, stub):
@@ -70,7 +70,7 @@ def test_another_size_is_refused_each_time_and_told_in_the_status(tmp_path, axes
     assert 'output "y" has shape [' in version.reason
 
 
-def test_a_window_is_served_at_every_size(tmp_path):
+def test_output_window_is_served_at_every_size(tmp_path):
     published(tmp_path, "steps", derived_axes=[WINDOW])
     with serving(tmp_path) as (client, stub):
         for steps in (1, 4, 5, 6, 50, 6):
@@ -83,8 +83,8 @@ def test_a_window_is_served_at_every_size(tmp_path):
 @pytest.mark.parametrize(
     ("means", "batching"), [("MEANS_UNSPECIFIED", "joined"), ("MEANS_TRIED", "joined"), ("MEANS_PROVEN", "padded")]
 )
-def test_requests_of_different_lengths_share_a_run_only_where_sizes_are_proven(tmp_path, means, batching):
-    """Of a shorter row nothing shows that it is cut at the right step."""
+def test_requests_of_different_lengths_share_a_batch_only_if_sizes_are_proven(tmp_path, means, batching):
+    """Otherwise nothing shows that the output of a shorter row is cut at the right step."""
     axis = manifest_pb2.DerivedAxis(name="steps", of="sequence", multiply=1, add=-1, divide=1, means=means)
     published(tmp_path, "steps", start=1, derived_axes=[axis], batching=manifest_pb2.BATCHING_PADDED)
     with serving(tmp_path) as (client, _):

@@ -30,7 +30,7 @@ def test_requests_without_a_sequence_on_a_stream_are_answered_like_calls(stub):
     assert [answer.infer_response for answer in answers] == alone
 
 
-def test_on_streams_each_response_is_marked_as_the_last_one_to_its_request(stub):
+def test_each_streamed_response_is_marked_as_final(stub):
     """As Triton's are, whether or not the request asks for an empty last response, which it never needs."""
     asking = step(walk(2), 41)
     asking.parameters["triton_enable_empty_final_response"].bool_param = True
@@ -49,7 +49,7 @@ def test_on_streams_each_response_is_marked_as_the_last_one_to_its_request(stub)
 
 
 @pytest.mark.parametrize("before", [1, 20])
-def test_an_error_ends_the_stream_where_the_client_asks_for_that(stub, before):
+def test_error_ends_the_stream_when_the_client_asks_for_it(stub, before):
     stream = Stream(stub, metadata=(("triton_grpc_error", "true"),))
     for _ in range(before):
         assert not stream.ask(request(SIMPLE, {"input": walk(2)})).error_message
@@ -59,7 +59,7 @@ def test_an_error_ends_the_stream_where_the_client_asks_for_that(stub, before):
     assert "nobody" in raised.value.details()
 
 
-def test_what_is_sent_without_waiting_for_answers_is_answered_in_order(stub):
+def test_pipelined_requests_are_answered_in_order(stub):
     """All of it arrives together: refused requests change nothing, not a start either."""
     inputs, wrong = walk(1), np.full((1, 1, 2), np.nan, np.float32)
     good = step(inputs, 81)
@@ -78,7 +78,7 @@ def test_what_is_sent_without_waiting_for_answers_is_answered_in_order(stub):
     assert {refusal(answers[at]) for at in (7, 8, 14)} == {"NOT_FOUND"}
 
 
-def test_more_streams_than_may_be_open_are_refused(repository):
+def test_streams_beyond_the_limit_are_refused(repository):
     with served(repository, max_streams=4) as server:  # half of them for one connection
         stub = server.stub
         open_ = [Stream(stub), Stream(stub)]
@@ -95,7 +95,7 @@ def test_more_streams_than_may_be_open_are_refused(repository):
 
 
 @pytest.mark.parametrize("before", [1, 20])  # steps; after some, an answer is sent with the receipt of the next message
-def test_a_server_that_stops_answers_what_is_in_hand_and_says_why_the_stream_ends(repository, before):
+def test_stopping_server_answers_requests_in_flight_and_explains_the_end(repository, before):
     with served(repository) as running:
         stream = Stream(running.stub)
         for number in range(before):

@@ -1,4 +1,4 @@
-"""Sequences whose states the server keeps: on streams and by calls of their own, and who can reach them."""
+"""Sequences whose states the server keeps: on streams and by calls, and the clients that can reach them."""
 
 import contextlib
 import random
@@ -53,7 +53,7 @@ def test_sequence_has_the_same_bits_however_it_is_cut(stub, name, identity):
 
 
 def test_steps_of_many_sequences_are_answered_as_alone(stub):
-    """On one stream and on many, with parts of other lengths, rows and outputs beside each other."""
+    """The sequences share one stream, then use many, with parts of different lengths, rows and outputs."""
     chance = random.Random(4)
     walks = {identity: walk(9, rows=1 + identity % 2, seed=identity) for identity in range(1, 25)}
     expected = {identity: whole_of(stub, walked) for identity, walked in walks.items()}
@@ -77,7 +77,7 @@ def test_steps_of_many_sequences_are_answered_as_alone(stub):
     assert {identity: raw(done.result()[-1].infer_response) for identity, done in streams.items()} == expected
 
 
-def test_first_request_may_bring_states(stub):
+def test_first_request_may_set_the_states(stub):
     inputs = walk(6)
     (state,) = whole_of(stub, inputs[:, :2], "h_n")
     h_0 = np.frombuffer(state, np.float32).reshape(1, 1, -1)
@@ -109,7 +109,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_wrong_request_is_refused_and_costs_only_itself(stub, odd):
+def test_invalid_step_is_refused_and_leaves_its_sequence(stub, odd):
     messages, status, words = ODD[odd]
     stream = Stream(stub)
     for way in (stream, Calls(stub)):
@@ -124,7 +124,7 @@ def test_wrong_request_is_refused_and_costs_only_itself(stub, odd):
                 once_the_stream_has_ended(stub, message)
 
 
-def test_refused_step_leaves_the_sequence_and_a_start_begins_it_anew(stub):
+def test_refused_step_changes_nothing_and_a_start_restarts_the_sequence(stub):
     inputs = walk(4)
     stream = Stream(stub)
     first = stream.ask(step(inputs[:, :2], 61, starts=True))
@@ -138,8 +138,8 @@ def test_refused_step_leaves_the_sequence_and_a_start_begins_it_anew(stub):
     assert not stream.end()
 
 
-def test_id_is_on_one_stream_until_that_ends(stub):
-    """Then another one goes on where the first one was, also after one that was cancelled."""
+def test_sequence_belongs_to_one_stream_until_the_stream_ends(stub):
+    """Then another stream can continue it, even if the first one was cancelled."""
     inputs = walk(4)
     first, second = Stream(stub), Stream(stub)
     assert not first.ask(step(inputs[:, :1], 63, starts=True)).error_message
@@ -191,8 +191,8 @@ def clients(server):
 
 
 @pytest.mark.parametrize(("mine", "theirs"), [(Calls, Stream), (Stream, Calls)])
-def test_a_stranger_who_guesses_an_id_reaches_nothing(clients, mine, theirs):
-    """It neither continues, reads, ends, replaces nor holds up the sequence, nor learns that there is one."""
+def test_other_client_cannot_reach_a_sequence_by_guessing_its_id(clients, mine, theirs):
+    """It can neither continue, read, end, replace nor delay the sequence, nor learn that it exists."""
     inputs = walk(6)
     whole = raw(clients().ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
     owner, stranger = mine(clients()), theirs(clients())
@@ -220,7 +220,7 @@ def with_key(message, key):
 
 
 @pytest.mark.parametrize("on", [Calls, Stream])
-def test_a_key_continues_a_sequence_on_any_connection(clients, on):
+def test_sequence_key_continues_a_sequence_on_any_connection(clients, on):
     inputs = walk(4)
     whole = raw(clients().ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
     first, second, key = Calls(clients()), on(clients()), "0123456789abcdef"
@@ -232,7 +232,7 @@ def test_a_key_continues_a_sequence_on_any_connection(clients, on):
 
 
 @pytest.mark.parametrize("key", ["", "x" * 15, "x" * 129])
-def test_a_key_that_is_too_short_or_too_long_is_refused(stub, key):
+def test_sequence_key_of_a_wrong_length_is_refused(stub, key):
     with pytest.raises(grpc.RpcError, match=r"parameter sequence_key has \d+ characters; it is text .* of 16 to 128"):
         stub.ModelInfer(with_key(step(walk(1), 5, starts=True), key))
     number = step(walk(1), 5, starts=True)

@@ -1,4 +1,4 @@
-"""Signals are read from a pipe, and none is lost, whatever the main thread does."""
+"""Signals are read from a pipe. None is lost, whatever the main thread does."""
 
 import queue
 import signal
@@ -18,7 +18,7 @@ def test_signals_are_read_in_their_order():
         assert signals.read() == [signal.SIGHUP, signal.SIGTERM]
 
 
-def test_they_are_taken_on_another_thread_while_this_one_works():
+def test_signals_are_handled_on_another_thread():
     taken = queue.Queue()
     with follow_signals(lambda number: taken.put((number, threading.current_thread().name)), signal.SIGHUP):
         signal.raise_signal(signal.SIGHUP)
@@ -42,5 +42,5 @@ with follow_signals(lambda number: told.set(), signal.SIGTERM):
 """
 
 
-def test_a_signal_that_interrupts_another_thread_is_not_lost():
+def test_signal_that_interrupts_another_thread_is_not_lost():
     subprocess.run([sys.executable, "-c", ON_ANOTHER_THREAD], timeout=PATIENCE, check=True)

@@ -9,13 +9,9 @@ import torch
 from torch import nn
 
 from kit.stateful_service import stateful_service
-from rnnserve.cli.inspection.json_report import json_report
-from rnnserve.cli.inspection.text_report import text_report
-from rnnserve.cli.inspection.version_record import read_record
 from rnnserve.client import InvalidRequest
 from rnnserve.export import Flags, Floats, Integers, publish, scan
-from rnnserve.export.verify import verify_version
-from rnnserve.protos.artifact import DEFAULTS, read_version
+from rnnserve.protos.artifact import read_version
 from rnnserve.protos.recorded_defaults import load_defaults
 
 WINDOW, POSITIONS = 4, 40
@@ -102,7 +98,7 @@ def test_sequence_has_the_same_bits_however_it_is_cut(published, tmp_path):
         service.check("kinds", x, eager(module, x), states=[f"{name}_n" for name in STATES])
 
 
-def test_infinity_is_taken_back_where_a_state_begins_with_it_and_nan_is_not(published, tmp_path):
+def test_infinite_state_is_accepted_only_if_it_begins_so(published, tmp_path):
     folder, _, _ = published
     x = drawn(1)
     defaults = load_defaults(read_version(folder / "repository" / "kinds" / "1").files, published[2].manifest.inputs)
@@ -117,7 +113,7 @@ def test_infinity_is_taken_back_where_a_state_begins_with_it_and_nan_is_not(publ
             service.client.predict("kinds", {"x": list(x), **begin, "decay": [np.full(1, np.inf, np.float32)]})
 
 
-def test_a_counter_that_has_run_out_is_refused_and_costs_no_other(published, tmp_path):
+def test_exhausted_counter_is_refused_without_affecting_others(published, tmp_path):
     """A position beyond the table: with states that the server keeps, sealed, and sent by the client."""
     folder, module, _ = published
     x = drawn(1)
@@ -132,24 +128,3 @@ def test_a_counter_that_has_run_out_is_refused_and_costs_no_other(published, tmp
         with pytest.raises(grpc.RpcError, match=r'has run out of the values.*"position".*0..39'):
             service.in_parts("kinds", np.concatenate([x] * 6, 1), ["y"], [9] * 6, 5)
         np.testing.assert_allclose(service.whole("kinds", x, ["y"])["y"], eager(module, x)["y"], atol=2e-6)
-
-
-def test_what_is_recorded_and_shown_of_it(published):
-    _, module, done = published
-    version = read_version(done.published.folder)
-    defaults = load_defaults(version.files, version.manifest.inputs)
-    assert defaults.keys() == STATES.keys()
-    np.testing.assert_array_equal(defaults["h"][0, 0], module.begin.detach())
-    assert DEFAULTS in version.files
-    assert "beginning" in " ".join(version.manifest.parity.drawn)
-    assert not [
-        failure for check in verify_version(done.published.folder, progress=False) for failure in check.failures
-    ]
-    record = read_record(done.published.folder)
-    said = "\n".join(text_report(record, "localhost:8001"))
-    assert "the module's own default, -inf, if a request leaves it out" in said
-    assert "the module's own default, 7, if a request leaves it out; values 0 to 39" in said
-    by_name = {tensor["name"]: tensor["default_range"] for tensor in json_report(record, "")["inputs"]}
-    assert by_name["top"] == ["-inf", "-inf"]
-    assert by_name["loud"] == [0, 1]
-    assert by_name["x"] is None

@@ -1,4 +1,4 @@
-"""What the system does not give is one line; ports are tried, and reserved for workers to share."""
+"""Missing resources are reported in one line. Ports are probed, and reserved for workers to share."""
 
 import errno
 import socket
@@ -22,11 +22,11 @@ PATIENCE = 20.0
         (OSError(errno.EACCES, "Permission denied"), "Permission denied"),
     ],
 )
-def test_what_has_run_out_is_named(error, said):
+def test_exhausted_resource_is_named(error, said):
     assert said in str(start_error(error))
 
 
-def test_room_for_threads_and_memory_is_looked_for_and_left(monkeypatch):
+def test_start_fails_when_threads_or_memory_are_short(monkeypatch):
     before = threading.active_count()
     check_room()
     with pytest.raises(StartError, match=r"^cannot start: no memory or address space is left"):
@@ -45,12 +45,12 @@ def test_room_for_threads_and_memory_is_looked_for_and_left(monkeypatch):
     assert threading.active_count() == before
 
 
-def test_a_defect_is_no_reason_to_start_again():
+def test_defect_is_not_taken_for_a_missing_resource():
     assert start_error(RuntimeError("dictionary changed size during iteration")) is None
     assert start_error(ImportError("cannot import name x")) is None
 
 
-def test_a_port_that_another_holds_is_refused():
+def test_port_in_use_is_refused():
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(("127.0.0.1", 0))
@@ -60,7 +60,7 @@ def test_a_port_that_another_holds_is_refused():
             pass
 
 
-def test_a_reserved_port_is_shared_with_those_who_share():
+def test_reserved_port_can_be_shared():
     with reserve_port("127.0.0.1", 0) as port, socket.socket() as worker:
         worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         worker.bind(("127.0.0.1", port))
@@ -72,8 +72,8 @@ def test_a_reserved_port_is_shared_with_those_who_share():
 
 
 @pytest.mark.parametrize("shares", [False, True])
-def test_connections_that_an_ended_server_has_left_do_not_keep_the_port(shares):
-    """Whichever kind of server it was, and whichever comes: one that shares its port, or one that does not."""
+def test_connections_of_an_ended_server_do_not_block_the_port(shares):
+    """Whether or not the old and the new server share their port."""
     with socket.socket() as before:
         before.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
         before.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shares)

@@ -7,7 +7,6 @@ import pytest
 from kit.waiting import PATIENCE
 from rnnserve.client import Client, InvalidRequest
 from rnnserve.server import Settings
-from rnnserve.server.errors import StartError
 from rnnserve.server.testing import serve
 
 WALK = [(-1.0, -1.0), (-1.0, 1.0), (1.0, 1.0)]
@@ -22,7 +21,7 @@ def connects(address: str) -> bool:
     return True
 
 
-def test_it_answers_inside_the_block_and_is_gone_after_it(repository):
+def test_server_runs_only_inside_the_block(repository):
     with serve(str(repository)) as server:
         with Client(server.address) as client:
             assert client.classify("direction_simple", [WALK])[0].label == "clockwise"
@@ -30,7 +29,7 @@ def test_it_answers_inside_the_block_and_is_gone_after_it(repository):
     assert not connects(server.address)
 
 
-def test_settings_hold_except_where_it_listens(repository):
+def test_settings_apply_except_host_and_port(repository):
     settings = Settings(repository / "other", host="0.0.0.0", grpc_port=1, max_sequence=2)
     with serve(repository, settings) as server, Client(server.address) as client:
         assert server.address == f"127.0.0.1:{server.port}"
@@ -38,12 +37,7 @@ def test_settings_hold_except_where_it_listens(repository):
             client.classify("direction_simple", [WALK])
 
 
-def test_a_failure_in_the_block_stops_the_server_too(repository):
+def test_server_stops_when_the_block_raises(repository):
     with pytest.raises(KeyError), serve(repository) as server:
         raise KeyError
     assert not connects(server.address)
-
-
-def test_a_folder_that_is_not_there_is_an_error(tmp_path):
-    with pytest.raises(StartError, match="there is no folder"), serve(tmp_path / "nowhere"):
-        pass

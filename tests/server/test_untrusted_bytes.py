@@ -17,7 +17,7 @@ def targets(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_reader_takes_or_refuses_any_bytes(targets, name):
+def test_reader_accepts_or_refuses_any_bytes(targets, name):
     corpus = corpus_of(targets[name])
     assert corpus
     for data in corpus:

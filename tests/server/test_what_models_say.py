@@ -1,4 +1,4 @@
-"""What is found out about models of any tensors when they are loaded, and what their metadata tell a client."""
+"""What the server infers about models when it loads them, and what their metadata report."""
 
 import numpy as np
 import pytest
@@ -19,11 +19,11 @@ def models(zoo):
     return load_repository(zoo)
 
 
-def test_bits_do_not_depend_on_company_except_where_the_models_say_so(models):
+def test_every_example_model_is_batch_invariant(models):
     assert {served.model.name for served in models.served() if served.model.batch_invariant} == EXAMPLES.keys()
 
 
-def test_metadata_say_what_a_client_needs(models):
+def test_metadata_describe_tensors_and_batching(models):
     service = Service(models, Settings(provider="cpu"))
 
     def said(name):

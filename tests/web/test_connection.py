@@ -1,4 +1,4 @@
-"""HTTP/1.1 over sockets: order, pieces, refusals, clients that wait, send or read too slowly, or come as a crowd."""
+"""HTTP/1.1 over sockets: order, pieces, refusals, and clients that wait, send or read too slowly, or are too many."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ def statuses(said):
     return [status for status, _ in answers_in(said)]
 
 
-def test_what_is_no_request_is_refused_and_closed(front):
+def test_malformed_request_is_refused_and_closed(front):
     for sent in (
         b"no request at all\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -55,8 +55,8 @@ def test_what_is_no_request_is_refused_and_closed(front):
     assert statuses(exchange(front, CLOSING)) == [200]
 
 
-def test_an_offer_of_http_2_is_declined(front):
-    """Java's and curl's clients make it with their first request. In two packets, it is refused with what to do."""
+def test_offer_of_http_2_is_declined(front):
+    """Clients of Java and curl offer it with their first request. An offer in two packets is refused with a remedy."""
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
     whole = INFER + offer + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
     with socket.create_connection(("127.0.0.1", front), LONGEST) as connection:
@@ -132,7 +132,7 @@ def test_request_that_outlives_the_shutdown_gets_503():
 
 
 def test_refusal_by_the_head_does_not_wait_for_the_body(front):
-    """Without 100 Continue. What follows is never taken for a request."""
+    """It sends no 100 Continue, and never takes the body for a request."""
     head = INFER + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
     assert statuses(exchange(front, head)) == [413]
     for path, status in ((b"/nowhere", 404), (b"/v2/health/live", 405)):
@@ -163,7 +163,7 @@ def test_connection_is_kept_and_continues_with_100_if_a_body_is_wanted(front):
         ({"keep_alive_seconds": 1.0}, [WHOLE], [200]),
     ],
 )
-def test_client_that_does_not_go_on_is_left(limits, pieces, expected):
+def test_stalled_client_is_disconnected(limits, pieces, expected):
     with (
         running_front(FakeUpstream(), Limits(**limits)) as (port, _),
         socket.create_connection(("127.0.0.1", port), LONGEST) as connection,
@@ -193,7 +193,7 @@ def large_answer():
     return upstream, INFER + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
 
 
-def test_client_that_does_not_read_is_left():
+def test_client_that_does_not_read_is_disconnected():
     upstream, request = large_answer()
     with running_front(upstream, Limits(write_seconds=0.3)) as (port, application), socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -205,7 +205,7 @@ def test_client_that_does_not_read_is_left():
         assert not application._running
 
 
-def test_client_that_goes_leaves_no_call():
+def test_disconnected_client_leaves_no_call():
     upstream = FakeUpstream()
     with running_front(upstream) as (port, application):
         upstream.service.blocked = threading.Event()
@@ -218,7 +218,7 @@ def test_client_that_goes_leaves_no_call():
         assert application._budget.held == 0
 
 
-def test_crowd_of_connections_without_a_request_keeps_no_one_out():
+def test_idle_connections_do_not_block_others():
     with running_front(FakeUpstream(), Limits(max_connections=20)) as (port, _):
         crowd = [socket.create_connection(("127.0.0.1", port), LONGEST) for _ in range(60)]
         for connection in crowd[:30]:
@@ -242,7 +242,7 @@ def test_crowd_of_connections_without_a_request_keeps_no_one_out():
             connection.close()
 
 
-def test_bodies_that_find_no_room_are_refused():
+def test_bodies_beyond_the_byte_budget_are_refused():
     limits = dataclasses.replace(Limits(), max_body_bytes=1 << 20, max_held_bytes=1 << 20)
     with running_front(FakeUpstream(), limits) as (port, application):
         with socket.create_connection(("127.0.0.1", port), LONGEST) as slow:

@@ -10,7 +10,6 @@ import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
 from kit.waiting import PATIENCE
-from rnnserve.cli import main
 from rnnserve.client import Client
 
 SIMPLE = "direction_simple"
@@ -19,7 +18,7 @@ WALKS = np.random.default_rng(0).normal(size=(5, 7, 2)).astype("f4")
 
 @pytest.fixture(scope="module")
 def expected(web_server):
-    """The outputs that gRPC gives."""
+    """The outputs of gRPC."""
     with Client(web_server.address, timeout=PATIENCE) as client:
         rows = client.predict(SIMPLE, WALKS, outputs=["logits", "h_n"])
     # (batch, classes) and (layers * directions, batch, hidden)
@@ -52,7 +51,7 @@ def post(url, body):
 
 
 def test_every_form_of_tensors_gives_the_bits_of_grpc(client, expected):
-    """JSON, too: numbers are written such that they are read as the same floats."""
+    """Even JSON, because it writes numbers that are read as the same floats."""
     for binary_in, binary_out, coding in (
         (True, True, None),
         (True, False, "gzip"),
@@ -73,12 +72,6 @@ def test_every_form_of_tensors_gives_the_bits_of_grpc(client, expected):
             np.testing.assert_array_equal(said.as_numpy(name).astype("f4"), array)
 
 
-def test_outputs_that_are_not_named_are_all_binary(client):
-    said = client.infer(SIMPLE, [tensor(WALKS)])
-    assert [output["name"] for output in said.get_response()["outputs"]] == ["logits", "output", "h_n"]
-    assert all("binary_data_size" in output["parameters"] for output in said.get_response()["outputs"])
-
-
 def test_health_and_metadata_are_those_of_the_server(client):
     assert client.is_server_live()
     assert client.is_server_ready()
@@ -88,15 +81,6 @@ def test_health_and_metadata_are_those_of_the_server(client):
     assert [tensor["name"] for tensor in client.get_model_metadata(SIMPLE)["inputs"]] == ["input", "lengths", "h_0"]
     assert client.get_model_config(SIMPLE)["max_batch_size"] == 0
     assert {entry["name"] for entry in client.get_model_repository_index()} >= {SIMPLE}
-
-
-def test_probe_asks_over_grpc(web_server, capsys):
-    asked = web_server.address
-    assert main(["health", asked]) == 0
-    assert main(["health", asked, "--live"]) == 0
-    assert main(["health", asked, "--model", SIMPLE]) == 0
-    assert main(["health", asked, "--model", "no_such_model"]) == 1
-    assert "no_such_model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -116,7 +100,7 @@ def test_messages_teach_shapes(client, array, name, said):
 
 
 def test_body_as_kserves_client_makes_it_is_answered(web_server):
-    """No id, nested data, and a body that is read with a model of its own. Elements are counted."""
+    """It has no id and nested data. KServe's client reads the answer with its own model class."""
     url = f"{web_server.http_address}/v2/models/{SIMPLE}/infer"
     asked = {"name": "input", "shape": [5, 7, 2], "datatype": "FP32", "data": WALKS.tolist()}
     status, said = post(url, {"inputs": [asked]})

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rnnserve.client import ModelMetadata, TensorMetadata, UnreadableInput
-from rnnserve.client.reading import FORMATS, guess_format, read_rows
+from rnnserve.client.reading import FORMATS, read_rows
 
 TENSORS = {
     "points": TensorMetadata("input", "FP32", (-1, -1, -1), ("batch", "sequence", "features")),
@@ -101,22 +101,8 @@ def test_any_bytes_are_read_or_refused(data, format_):
         ("0.5\n0.25", [[[0.5], [0.25]]]),
     ],
 )
-def test_other_ways_of_writing_are_understood(text, sequences):
+def test_other_spellings_of_json_and_csv_are_understood(text, sequences):
     assert lists(read_sequences(text.encode(), "standard input")) == sequences
-
-
-def test_format_is_guessed_from_the_name_then_from_the_content():
-    for data, source, format_ in (
-        (b"[", "walks.CSV", "csv"),
-        (b"0,0", "walks.json", "json"),
-        (b"0,0", "walks.npy", "npy"),
-        (b" \n[[", "standard input", "json"),
-        (b"\xef\xbb\xbf{", "walks.txt", "json"),
-        (b"\x93NUMPY\x01", "walks", "npy"),
-        (b"PK\x03", "walks", "npz"),
-        (b"", "standard input", "csv"),
-    ):
-        assert guess_format(data, source) == format_
 
 
 @pytest.mark.parametrize(

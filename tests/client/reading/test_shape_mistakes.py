@@ -65,9 +65,7 @@ def refusal(metadata, format_, rows):
 @example("csv with a header", 2, 8, 1, False)
 @example("csv with a header", 2, 9, 1, False)
 @example("csv with a header", 2, 3, 2, False)
-def test_wrong_width_names_the_features_and_suggests_transposing_only_if_it_may_help(
-    format_, taken, columns, steps, is_limited
-):
+def test_wrong_width_suggests_transposing_only_if_it_can_help(format_, taken, columns, steps, is_limited):
     if columns == taken:
         return
     limits = {"sequence": (5, 64)} if is_limited else {}
@@ -100,7 +98,7 @@ def test_reversed_axes_are_named_if_every_row_has_them():
 
 
 def test_columns_are_features_on_whichever_axis_the_model_has_them():
-    """A line is a point, also for a model that takes (features, sequence)."""
+    """A line is a point, even for a model that takes (features, sequence)."""
     for format_ in CSV:
         (row,) = ask(FEATURES_FIRST, format_, [[[1, 2], [3, 4], [5, 6]]]).tensors["input"]
         assert row.tolist() == [[1, 3, 5], [2, 4, 6]]

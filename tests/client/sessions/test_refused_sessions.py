@@ -1,4 +1,4 @@
-"""Models, points and arguments that no session has, and answers that are none."""
+"""Sessions that are refused: models without states, points that don't fit, invalid arguments and invalid answers."""
 
 import pytest
 
@@ -39,7 +39,7 @@ def test_point_that_does_not_fit_is_refused(client, model, rows, point, complain
         assert session.steps == 0
 
 
-def test_arguments_that_no_session_has_are_refused(client):
+def test_invalid_session_arguments_are_refused(client):
     for arguments, complaint in (
         ({"model": ""}, "model name is empty"),
         ({"rows": 0}, "rows must be a positive integer"),
@@ -58,7 +58,7 @@ def test_answer_without_a_token_is_invalid(client, fake):
         session.step([1, 2])
 
 
-def test_closed_session_takes_no_steps(client):
+def test_closed_session_refuses_steps(client):
     with client.session("sums") as session:
         session.step([1, 2])
     for use in (lambda: session.step([1, 2]), session.reset):

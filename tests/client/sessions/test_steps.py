@@ -10,7 +10,7 @@ from kit.waiting import until
 from rnnserve.client import AsyncClient, Client, InvalidRequest, Unimplemented
 
 
-def test_session_takes_points_one_by_one_or_several_at_once(client, state):
+def test_session_accepts_single_and_several_points(client, state):
     points = np.arange(12, dtype=np.float32).reshape(6, 2)
     whole = np.cumsum(points, axis=0)
     with client.session("sums") as session:

@@ -1,13 +1,8 @@
 """Which values of a graph can be NaN or infinite although its inputs are finite."""
 
-import numpy as np
-import onnx
-import onnx_ir as ir
 import pytest
 
 from kit.graph_text import graph_of
-from rnnserve.export.analysis.walk import Walk, declared_inputs
-from rnnserve.export.parity import OnnxRunner
 from rnnserve.export.recurrent_guard import describe_finiteness
 
 SCAN = "num_scan_inputs = 1, scan_input_axes = [1], scan_output_axes = [1]"
@@ -57,27 +52,7 @@ NOT_FINITE = {
 
 
 @pytest.mark.parametrize("name", [*FINITE, *NOT_FINITE])
-def test_output_that_may_not_be_finite_is_recorded(name):
+def test_output_that_may_be_non_finite_is_recorded(name):
     nodes = FINITE.get(name) or NOT_FINITE[name]
     described = describe_finiteness(graph_of(nodes).SerializeToString(), finite_inputs=True, is_guarded=True)
     assert list(described.outputs) == ([] if name in FINITE else ["y"])
-
-
-def test_ranges_contain_what_the_operators_compute():
-    nodes = """
-        t = Tanh (x)  m = MatMul (t, w)  e = Exp (t)  d = Sub (m, e)  s = Softmax (d)  q = Div (d, e)
-        l = LeakyRelu (q)  n = Neg (l)  g = Gelu (n)  p = Softplus (n)  p1 = Add (p, four)  o = Log (p1)  y = Add (g, o)
-    """
-    model = graph_of(nodes, constants={"w": np.random.default_rng(1).normal(size=(3, 3)).astype(np.float32)})
-    names = [output for node in model.graph.node for output in node.output]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names[:-1])
-    x = np.random.default_rng(0).normal(size=(5, 7, 3)).astype(np.float32) * 100
-    found = OnnxRunner(model.SerializeToString())({"x": x, "lengths": np.full(5, 7)})
-    loaded = ir.serde.deserialize_model(model)
-    walk = Walk(loaded).run(declared_inputs(loaded.graph, finite=True))
-    assert len(loaded.graph.outputs) == len(names)
-    for value in loaded.graph.outputs:
-        within = walk.of(value).whole
-        assert within.finite
-        assert within.low - 1e-4 <= found[value.name].min()
-        assert found[value.name].max() <= within.high + 1e-4

@@ -1,4 +1,4 @@
-"""What is decided of small graphs: rows, padding and causality, each proven, refuted or not decided."""
+"""Verdicts on small graphs: rows, padding and causality, each proven, refuted or not decided."""
 
 import pytest
 from onnx import TensorProto, helper
@@ -48,7 +48,7 @@ def test_operator_inside_a_body_is_named_with_the_path_to_it():
     assert not any("Scan" in name for name in rows.nodes)
 
 
-def test_function_of_the_file_is_not_taken_for_the_operator_of_its_name():
+def test_function_named_like_an_operator_is_not_decided():
     model = graph_of("y = elsewhere.Tanh (x)")
     mean = helper.make_node("ReduceMean", ["x"], ["y"])
     function = helper.make_function("elsewhere", "Tanh", ["x"], ["y"], [mean], [helper.make_opsetid("", 20)])
@@ -56,7 +56,7 @@ def test_function_of_the_file_is_not_taken_for_the_operator_of_its_name():
     assert verdicts(model) == "???"
 
 
-def test_shapes_that_the_file_declares_are_not_believed():
+def test_shapes_declared_by_the_file_are_ignored():
     """A file may declare that a mean over the batch has a row for each request."""
     model = graph_of("m = ReduceMean <keepdims = 0> (x, _0)  y = Add (x, m)")
     model.graph.value_info.append(helper.make_tensor_value_info("m", TensorProto.FLOAT, ["batch", "sequence", 3]))

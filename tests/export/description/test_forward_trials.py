@@ -1,4 +1,4 @@
-"""Sizes and lengths that forward does not take are refused before any export, with what to change."""
+"""Sizes and lengths that forward doesn't accept are refused before any export, with a remedy."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Initial values as descriptions say them: one row, of values that the input takes, and as forward itself begins."""
+"""Initial values of states: one row, with values that the input accepts, equal to those that forward itself uses."""
 
 import math
 
@@ -29,7 +29,7 @@ ZEROS, RECORDED = manifest_pb2.DEFAULT_ZEROS, manifest_pb2.DEFAULT_RECORDED
         (Floats("batch", initial=0), np.zeros(1, np.float32)),
     ],
 )
-def test_a_number_or_one_row(what, expected):
+def test_initial_value_is_a_number_or_one_row(what, expected):
     found = read_initial_values({"s": what}, ["s"])["s"]
     assert found.dtype == expected.dtype
     np.testing.assert_array_equal(found, expected)
@@ -49,7 +49,7 @@ def test_a_number_or_one_row(what, expected):
         (Floats("batch", initial=1), "other", r'"s".*is not a state'),
     ],
 )
-def test_initial_value_that_cannot_be_is_refused(what, states, said):
+def test_invalid_initial_value_is_refused(what, states, said):
     with pytest.raises(WrongArguments, match=said):
         read_initial_values({"s": what}, [states])
 
@@ -78,7 +78,7 @@ def described(module, initial):
 
 
 @pytest.mark.parametrize(("initial", "default"), [(None, ZEROS), (0, ZEROS), (2, RECORDED), (-math.inf, RECORDED)])
-def test_a_forward_that_needs_its_state_begins_as_described(initial, default):
+def test_required_state_begins_as_described(initial, default):
     model = described(Required(), initial)
     assert model.inputs[1].default == default
     assert model.inputs[0].default == manifest_pb2.DEFAULT_REQUIRED
@@ -88,7 +88,7 @@ def test_a_forward_that_needs_its_state_begins_as_described(initial, default):
         assert (model.inputs[1].default_range.low, model.inputs[1].default_range.high) == (initial, initial)
 
 
-def test_a_forward_that_runs_without_its_state_has_to_mean_the_same():
+def test_described_initial_value_must_equal_that_of_forward():
     model = described(Leaky(2.0), 2)
     assert (model.inputs[1].default, model.defaults["h"].tolist()) == (RECORDED, [[2.0] * 3])
     assert described(Leaky(2.0), None).defaults["h"].tolist() == [[2.0] * 3]

@@ -82,7 +82,7 @@ def test_kept_state_is_named(make):
         describe_model(Publication(make().eval(), "keeps", X, ["y"]))
 
 
-def test_stored_result_is_no_kept_state():
+def test_attribute_that_only_stores_a_result_is_not_a_state():
     with pytest.raises(WrongArguments, match="does not accept the described inputs"):
         describe_model(Publication(Breaks().eval(), "breaks", X, ["y"]))
 
@@ -95,7 +95,7 @@ def test_result_without_rows_is_left_to_a_module_around():
     assert [tensor.name for tensor in model.inputs] == ["x", "state"]
 
 
-def test_defaults_of_parameters_are_no_kept_state():
+def test_parameter_default_is_not_a_kept_state():
     names: dict[str, Any] = {"input_names": ["x"], "output_names": ["y", "state_n"]}
     with pytest.raises(UnsupportedModule, match=r"changes \['module\.calls'\] with each call"):
         export_onnx(Rows(Decaying(counts=True)).eval(), (torch.ones(2, 4, 3),), **names, dynamic_shapes=({0: "batch"},))
@@ -116,6 +116,6 @@ class Warming(nn.Module):
 
 
 @pytest.mark.parametrize(("calls", "said"), [(2, r"changes \['calls'\] with each call"), (6, "returns other results")])
-def test_calls_of_the_trials_do_not_hide_that_a_module_counts_calls(calls, said, tmp_path):
+def test_module_that_counts_calls_is_refused_despite_trial_calls(calls, said, tmp_path):
     with pytest.raises(UnsupportedModule, match=said):
         publish(Warming(calls).eval(), "m", repository=tmp_path, inputs=X, outputs=["y"], progress=False)

@@ -15,7 +15,7 @@ INPUTS = {"x": X, "lengths": Lengths()}
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_rows_in_any_order_and_shorter_than_the_steps(name):
+def test_sorted_only_module_accepts_rows_in_any_order(name):
     publication = PACKED[name].publication(name)
     model = describe_model(publication)
     x = np.random.default_rng(0).normal(size=(3, 5, 3)).astype(np.float32)
@@ -27,7 +27,7 @@ def test_rows_in_any_order_and_shorter_than_the_steps(name):
     np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_results_have_the_steps_of_the_input_and_their_padding():
+def test_trimmed_results_are_padded_to_the_steps_of_the_input():
     module = Trimmed().eval()
     model = describe_model(Publication(module, "trimmed", INPUTS, ["output"]))
     assert [axis.name for axis in model.outputs[0].axes][:2] == ["batch", "sequence"]
@@ -41,13 +41,13 @@ def test_results_have_the_steps_of_the_input_and_their_padding():
     np.testing.assert_array_equal(found[:, 3:], 0.5)
 
 
-def test_a_module_that_gives_other_numbers_then_stays_as_it_is():
+def test_module_that_changes_its_results_is_left_unchanged():
     module = MeanOfTrimmed().eval()
     model = describe_model(Publication(module, "mean", INPUTS, ["mean"]))
     assert not model.module.is_lenient
 
 
-def test_other_code_packs_as_pytorch_does():
+def test_other_code_still_uses_pytorchs_packing():
     """The module's own call, and calls after it."""
     describe_model(PACKED["sorted"].publication("sorted"))
     x, lengths = torch.zeros(3, 5, 3), torch.from_numpy(LENGTHS)

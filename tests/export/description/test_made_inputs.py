@@ -26,7 +26,7 @@ def rows_of(model: Any) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_forward_gets_the_arguments_of_its_users(name):
+def test_forward_gets_the_arguments_that_its_users_pass(name):
     interface = ARGUMENTS[name]
     publication = interface.publication(name)
     model = describe_model(publication)
@@ -64,7 +64,7 @@ def test_requests_can_omit_lengths(name, inputs):
 @pytest.mark.parametrize(
     ("name", "low", "high"), [("padded_ids", 1, 20), ("padded_with_the_last_id", 0, 19), ("mean_of_ids", 0, 20)]
 )
-def test_padding_id_is_refused_when_rows_hold_nothing_else(name, low, high):
+def test_padding_id_is_excluded_when_rows_hold_nothing_else(name, low, high):
     model = describe_model(ARGUMENTS[name].publication(name))
     assert (model.inputs[0].integers.low, model.inputs[0].integers.high) == (low, high)
 
@@ -126,14 +126,3 @@ def test_input_that_cannot_be_computed_is_refused(make, message):
 
 def describe(module: nn.Module, inputs: Any, constants: Any = None) -> Any:
     return describe_model(Publication(module.eval(), "model", inputs, ["y"], constants=constants or {}))
-
-
-class Unannotated(nn.Module):
-    def forward(self, batch, scale):
-        mask = batch["mask"].unsqueeze(-1)
-        return (batch["x"] * mask).sum(1) / mask.sum(1) * scale
-
-
-def test_dict_with_a_mask_needs_no_annotation():
-    model = describe(Unannotated(), {"batch": {"x": X, "mask": Mask()}}, {"scale": 2.0})
-    assert [tensor.name for tensor in model.inputs] == ["x", "lengths"]

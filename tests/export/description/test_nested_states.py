@@ -1,4 +1,4 @@
-"""States in trees and in attributes: every structure becomes named inputs and outputs. What cannot is told."""
+"""States in trees and in attributes become named inputs and outputs. Other structures are refused with their path."""
 
 import collections
 import dataclasses
@@ -98,7 +98,7 @@ class Swapped(Stepped):
         return y * 2, {"c": state["c"], "h": state["h"]}, y
 
 
-def test_a_state_has_the_position_of_its_name_and_its_keys_in_any_order():
+def test_state_keeps_its_position_and_may_reorder_its_keys():
     module = Swapped(KINDS["dict"][0])
     inputs = {"x": X, "state": StateTree(module.begin)}
     with pytest.raises(
@@ -117,7 +117,7 @@ class Optional(Stepped):
         return super().forward(x, self.begin(x.size(0)) if state is None else state)
 
 
-def test_a_state_that_forward_makes_itself_needs_no_example():
+def test_state_that_forward_creates_needs_no_example():
     for first in (0.0, 2.0):
         model = described(Optional(KINDS["dict"][0], first=first))
         assert interface(model)[0] == {"state.h": [-1, 3], "state.c": [-1, 1, 3]}
@@ -191,7 +191,7 @@ class Using(nn.Module):
         return self.function(x, state)
 
 
-def test_an_example_must_be_a_function():
+def test_state_example_must_be_a_function():
     with pytest.raises(
         WrongArguments, match=r"StateTree got a Tensor; give a function .* StateTree\(module.init_state"
     ):
@@ -199,19 +199,13 @@ def test_an_example_must_be_a_function():
 
 
 @pytest.mark.parametrize(("function", "example", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_is_no_state_is_refused_with_its_path(function, example, said):
+def test_invalid_state_is_refused_with_its_path(function, example, said):
     with pytest.raises(WrongArguments, match=said):
         described(Using(function), inputs={"x": X, "state": StateTree(example)})
 
 
-def test_tree_must_be_named_in_states():
-    for states in ({}, {"other": "state"}):
-        with pytest.raises(WrongArguments, match=r'inputs\["state"\] is a StateTree, but states says'):
-            described(Optional(KINDS["dict"][0]), states=states)
-
-
 class Attributes(nn.Module):
-    """None at first, a tuple, a buffer, a dict that is written to, one of a submodule, and one that appears."""
+    """Has attributes of every kind: None at first, a tuple, a buffer, a dict, one of a submodule, and a late one."""
 
     window: torch.Tensor
 
@@ -263,7 +257,7 @@ def test_attributes_become_inputs_and_outputs_and_the_module_is_left_as_it_was()
 
 
 class OneRow(nn.Module):
-    """As BeatNet: attributes for one row, which no other number of rows goes with."""
+    """Keeps its state for one row in an attribute, as BeatNet does."""
 
     def __init__(self, first):
         super().__init__()
@@ -276,7 +270,7 @@ class OneRow(nn.Module):
 
 
 @pytest.mark.parametrize("first", [0.0, 0.5])
-def test_attribute_of_one_row_is_the_beginning_of_each_row(first):
+def test_attribute_of_one_row_is_the_initial_state_of_each_row(first):
     inputs: dict[str, Any] = {"x": Floats("batch", "sequence", 3)}
     hidden = Floats(("layers", 1), "batch", ("hidden", 4))
     model = described(OneRow(first), inputs=inputs, outputs=["y"], states={}, state_attributes={"hidden": hidden})
@@ -286,25 +280,6 @@ def test_attribute_of_one_row_is_the_beginning_of_each_row(first):
     assert model.defaults.get("hidden", np.zeros(1)).max() == first
     with pytest.raises(WrongArguments, match=r'Expected hidden size .* say where rows lie: .*"hidden": Floats\('):
         described(OneRow(first), inputs=inputs, outputs=["y"], states={}, state_attributes=["hidden"])
-
-
-class GroupedInputs(nn.Module):
-    """A policy that takes observations by name, and keeps its state as RSL-RL does."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell, self.hidden = nn.GRUCell(3, 4), None
-
-    def forward(self, observations):
-        self.hidden = self.cell(observations["policy"], self.hidden)
-        return self.hidden
-
-
-def test_attribute_begins_as_it_was_after_the_trial_of_a_group_of_inputs():
-    module, inputs = GroupedInputs().eval(), {"observations": {"policy": X}}
-    model = described(module, inputs=inputs, outputs=["y"], states={}, state_attributes=["hidden"])
-    assert interface(model) == ({"hidden": [-1, 4]}, {"hidden_n": "hidden"})
-    assert module.hidden is None
 
 
 @pytest.mark.parametrize(
@@ -320,7 +295,7 @@ def test_attribute_begins_as_it_was_after_the_trial_of_a_group_of_inputs():
         ({"cache": Integers("batch", high=9)}, r'"cache" holds a tree of tensors'),
     ],
 )
-def test_attributes_that_are_no_state_are_refused(attributes, said):
+def test_invalid_state_attributes_are_refused(attributes, said):
     with pytest.raises(WrongArguments, match=said):
         described(Attributes(), inputs={"x": X}, outputs=["y"], states={}, state_attributes=attributes)
 
@@ -350,14 +325,3 @@ def test_growing_cache_is_refused(tmp_path, error, steps, states, match):
     cached = Publication(Cached(), "cached", inputs, ["y", "cache_n"], states)
     with pytest.raises(error, match=match):
         publish(cached, repository=tmp_path, progress=False)
-
-
-def test_states_that_are_one_parameter_need_a_dict():
-    inputs, outputs = {"input": Floats("batch", "sequence", 3)}, ["output", "h_n", "c_n"]
-    states = {name: Floats(1, "batch", 4) for name in ("h_0", "c_0")}
-    module = nn.LSTM(3, 4, batch_first=True).eval()
-    said = r'^inputs names "h_0", which is not a .*: "hx": {"h_0": Floats\(…\), "c_0": Floats\(…\)}$'
-    with pytest.raises(WrongArguments, match=said):
-        describe_model(Publication(module, "model", {**inputs, **states}, outputs))
-    model = describe_model(Publication(module, "model", {**inputs, "hx": states}, outputs))
-    assert [tensor.name for tensor in model.inputs] == ["input", "h_0", "c_0"]

@@ -52,7 +52,7 @@ def computed_from_parameters(module, x):
     ],
     ids=["none", "zeros", "learned", "computed", "ones", "of the input", "of the batch", "random"],
 )
-def test_default_of_a_state_is_found(begin, default):
+def test_default_of_a_state_is_inferred(begin, default):
     inputs, states = {"x": X, "h_0": STATE}, {"h_n": "h_0"}
     module = Recurrent(begin).eval()
     model = describe_model(Publication(module, "model", inputs, ["output", "h_n"], states, sizes={"sequence": (1, 9)}))
@@ -78,7 +78,7 @@ class Masked(nn.Module):
 
 
 @pytest.mark.parametrize(("part", "default"), [(1, FULL_LENGTH), (2, REQUIRED)])
-def test_lengths_are_full_only_if_forward_takes_them_so(part, default):
+def test_omitted_lengths_are_full_only_if_forward_treats_them_so(part, default):
     model = describe_model(Publication(Masked(part).eval(), "model", {"x": X, "lengths": Lengths()}, ["mean"]))
     assert model.inputs[1].default == default
 
@@ -96,7 +96,7 @@ class Both(nn.Module):
         return output, h_n, c_n
 
 
-def test_states_that_count_only_together_are_left_out_together():
+def test_states_that_depend_on_each_other_are_omitted_together():
     inputs, states = {"x": X, "h_0": STATE, "c_0": STATE}, {"h_n": "h_0", "c_n": "c_0"}
     model = describe_model(Publication(Both().eval(), "model", inputs, ["output", "h_n", "c_n"], states))
     h_0, c_0 = model.inputs[1:]

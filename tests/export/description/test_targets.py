@@ -1,10 +1,10 @@
-"""Publications in users' files and packages: what a target stands for, and what is said where it stands for nothing."""
+"""Publications in users' files and packages: what a target refers to, and the error if it refers to nothing."""
 
 import sys
 
 import pytest
 
-from rnnserve.export.description.targets import is_target, load_publications
+from rnnserve.export.description.targets import load_publications
 from rnnserve.export.errors import WrongArguments
 
 FILE = """
@@ -59,13 +59,8 @@ def mine(tmp_path, monkeypatch):
     sys.modules.pop("mine_of_a_test", None)
 
 
-def test_targets_are_not_checkpoints():
-    words = ["file.py:one", "package:one", "file.py", "checkpoint"]
-    assert [word for word in words if is_target(word)] == words[:3]
-
-
 @pytest.mark.parametrize("source", ["mine_of_a_test.py", "mine_of_a_test"])
-def test_target_stands_for_its_publications(mine, source):
+def test_target_loads_its_publications(mine, source):
     for name, names in {
         "one": ["one"],
         "several": ["one", "two"],

@@ -1,4 +1,4 @@
-"""What a graph carries from step to step is found though it isn't declared; or the reason why it can't be cut."""
+"""States that a graph carries from step to step are inferred without a declaration, or the reason says why not."""
 
 import dataclasses
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from kit.cut_graphs import FEATURES, CutGraph
+from kit.cut_graphs import CutGraph
 from rnnserve.export.found_states.parts_file import UNSEEN, find_parts
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner
@@ -172,7 +172,7 @@ DECLARED: dict[str, Any] = {"inputs": ("h_0",), "states": {"h_n": "h_0"}}
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_states_are_found_and_the_parts_have_the_bits_of_the_whole(name):
+def test_inferred_states_give_parts_the_bits_of_the_whole(name):
     graph = FOUND[name].graph
     before = graph.model.SerializeToString()
     found = graph.parts()
@@ -193,11 +193,11 @@ def test_obstacle_to_a_cut_is_named(name):
 
 
 @pytest.mark.parametrize("name", ["the first step if it is loud", "steps from a number on"])
-def test_other_steps_are_an_obstacle_though_no_drawn_value_shows_it(name):
+def test_unseen_dependence_on_other_steps_is_an_obstacle(name):
     assert OBSTACLES[name].graph.parts().record.reason.endswith(UNSEEN)
 
 
-def test_counted_steps_are_an_obstacle_to_declared_states():
+def test_step_counting_prevents_cutting_declared_states():
     nodes = f"""
         t = Transpose <perm = [1, 0, 2]> (x)  {GRU}  z = Transpose <perm = [1, 0, 2]> (s)
         count = Shape <start = 1, end = 2> (x)  n = Squeeze (count)  numbers = Range (scalar_0, n, scalar_1)
@@ -205,13 +205,6 @@ def test_counted_steps_are_an_obstacle_to_declared_states():
     """
     said = CutGraph(nodes, **DECLARED).parts().record.not_continued
     assert said.startswith('cutting a sequence changes its output "y"')
-
-
-def test_graph_whose_states_are_all_declared_needs_no_parts():
-    found = CutGraph(f"t = Transpose <perm = [1, 0, 2]> (x)  {GRU}  {BACK}", **DECLARED).parts()
-    assert found.data is None
-    assert found.record.reason == ""
-    assert found.record.steps.means == manifest_pb2.MEANS_PROVEN
 
 
 def test_state_is_found_beside_one_that_is_declared():
@@ -223,7 +216,7 @@ def test_state_is_found_beside_one_that_is_declared():
     assert [tensor.name for tensor in found.record.inputs] == ["conv.last"]
 
 
-def test_scan_over_joined_rows_and_steps_is_no_obstacle():
+def test_scan_over_joined_rows_and_steps_can_be_cut():
     nodes = """
         f = Reshape (x, any_3)  shape = Shape (x)
         s = Scan <num_scan_inputs = 1, body = b (float each) => (float out) { out = Tanh (each) }> (f)
@@ -233,15 +226,7 @@ def test_scan_over_joined_rows_and_steps_is_no_obstacle():
     assert (record.reason, list(record.inputs)) == ("", [])
 
 
-def test_learned_beginning_is_recorded():
-    found = FOUND["a learned beginning"].graph.parts()
-    (tensor,) = found.record.inputs
-    assert tensor.default == manifest_pb2.DEFAULT_RECORDED
-    assert found.defaults["gru.h"].shape == (1, 1, FEATURES)
-    assert found.defaults["gru.h"].any()
-
-
-def test_trial_finds_what_the_analysis_would_have_missed():
+def test_trial_detects_what_the_analysis_missed():
     """The parts compute something else, as if a rule were wrong."""
     graph = FOUND["a layer"].graph
 

@@ -6,8 +6,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from kit.foreign_files import drawn
-from rnnserve.export.analysis import Verdict
-from rnnserve.export.found_states.parts_file import find_states
 from rnnserve.export.onnx_import import import_onnx
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
@@ -39,13 +37,6 @@ def attention(rule, **more):
     return written([*nodes, node], **more, **axes)
 
 
-def convolution(**more):
-    node = helper.make_node(
-        "CausalConvWithState", ["x", "kernel"], ["y", "s"], domain=more.get("domain", "com.microsoft")
-    )
-    return written([node], **more, x=["batch", WIDE, "sequence"])
-
-
 def imported(model, folder):
     path = folder / "model.onnx"
     path.write_bytes(model.SerializeToString())
@@ -53,7 +44,7 @@ def imported(model, folder):
 
 
 @pytest.mark.parametrize("domain", ["", "com.microsoft"])
-def test_a_sequence_continues_from_the_state_that_was_found(domain, tmp_path):
+def test_sequence_continues_from_the_inferred_state(domain, tmp_path):
     done = imported(attention("gated_delta", domain=domain), tmp_path)
     (state,) = done.manifest.parts.inputs
     assert [axis.size for axis in state.axes] == [-1, HEADS, WIDE, WIDE]
@@ -67,21 +58,3 @@ def test_a_sequence_continues_from_the_state_that_was_found(domain, tmp_path):
     rest = {name: array[:, 4:] for name, array in whole.items() if array.ndim == 3}
     second = run(rest | {state.name: first[f"{state.name}_n"]})
     assert np.array_equal(np.concatenate([first["y"], second["y"]], axis=1), run(whole)["y"])
-
-
-@pytest.mark.parametrize("model", [*map(attention, GATES), convolution(), convolution(domain="")])
-def test_steps_depend_on_earlier_ones_by_the_state_alone(model):
-    inputs = [described_input(value) for value in model.graph.input]
-    outputs = [described_input(model.graph.input[0])]
-    outputs[0].name = "y"
-    found = find_states(model, inputs, outputs)
-    assert not found.reason
-    assert found.decision.verdict is Verdict.PROVEN
-    assert len(found.states) == 1
-
-
-def described_input(value):
-    tensor = manifest_pb2.Tensor(name=value.name, datatype="FP32")
-    for dim in value.type.tensor_type.shape.dim:
-        tensor.axes.add(name=dim.dim_param or "features", size=-1 if dim.dim_param else dim.dim_value)
-    return tensor

@@ -1,4 +1,4 @@
-"""A loop in the place of an RNN operator computes the same, and its bits are those that serving relies on."""
+"""A loop that replaces an RNN operator computes the same, with the bits that batching relies on."""
 
 import numpy as np
 import onnx
@@ -12,7 +12,6 @@ from kit.rnn_graphs import (
     feeds_of,
     lowered,
     model_of,
-    operators,
     rnn,
     run,
     value,
@@ -25,11 +24,11 @@ from rnnserve.export.lowering import lower_rnn
     ("direction", "activation", "given"),
     [("forward", "Tanh", "BLH"), ("bidirectional", "Relu", "BLH"), ("reverse", "Tanh", "L"), ("forward", "Relu", "")],
 )
-def test_loop_computes_what_the_operator_computes(direction, activation, given):
+def test_lowered_loop_equals_the_operator(direction, activation, given):
     check_loop(direction, activation, given)
 
 
-def test_bits_of_a_row_depend_neither_on_the_rows_beside_it_nor_on_padding():
+def test_bits_of_a_row_depend_on_neither_other_rows_nor_padding():
     loop = lowered(rnn("bidirectional"))
     feeds = feeds_of(6, 9, "BLH", 2, padding=3.0)
     whole, final = run(loop, feeds)
@@ -61,7 +60,7 @@ def test_rows_of_no_steps_only_are_zeros():
             assert not array.any()
 
 
-def test_what_explodes_after_a_rows_end_does_not_leak():
+def test_overflow_after_a_rows_end_does_not_leak():
     """The states of relu grow without limit, here to infinity and on to NaN, while the row's own are small."""
     constants = {**weights(1), "R": np.full((1, HIDDEN, HIDDEN), 50, np.float32)}
     model = rnn(activations=["Relu"], constants=constants)
@@ -82,11 +81,11 @@ def test_names_axes_and_dtypes_stay_and_weights_are_held_once():
         assert len(lowered(model)) < len(model) + 8_000
 
 
-def test_lowering_twice_gives_the_same_bytes():
+def test_lowering_is_reproducible():
     assert lowered(rnn("bidirectional")) == lowered(rnn("bidirectional"))
 
 
-def test_operator_that_no_loop_stands_for_is_left():
+def test_unsupported_operator_is_left():
     assert lower_rnn(rnn(clip=1.0)) is None
     assert lower_rnn(rnn(activations=["Sigmoid"])) is None
     assert lower_rnn(rnn("bidirectional", activations=["Tanh", "Relu"])) is None
@@ -103,26 +102,3 @@ def test_weights_that_a_run_computes_are_left():
     node = helper.make_node("RNN", ["X", "W2", "R2"], ["Y"], hidden_size=HIDDEN)
     held = {name: array for name, array in weights(1).items() if name in names}
     assert lower_rnn(model_of([*computed, node], inputs[:1], outputs, held)) is None
-
-
-def test_gru_and_lstm_are_left_and_an_rnn_beside_them_is_not():
-    random = np.random.default_rng(0)
-    constants = weights(1) | {
-        "GW": random.normal(size=(1, 3 * HIDDEN, HIDDEN)).astype(np.float32),
-        "GR": random.normal(size=(1, 3 * HIDDEN, HIDDEN)).astype(np.float32),
-    }
-    axis = {"axis": np.array([1])}
-    gru = [
-        helper.make_node("Squeeze", ["Y", "axis"], ["squeezed"]),
-        helper.make_node("GRU", ["squeezed", "GW", "GR"], ["", "out"], hidden_size=HIDDEN),
-    ]
-    first = helper.make_node("RNN", ["X", "W", "R", "B"], ["Y"], hidden_size=HIDDEN)
-    inputs, outputs = [value("X", "s", "b", FEATURES)], [value("out", 1, "b", HIDDEN)]
-    model = model_of([first, *gru], inputs, outputs, constants | axis)
-    loop = lowered(model)
-    assert {"Scan", "GRU"} <= set(operators(loop))
-    feeds = feeds_of(4, 6, "", 1)
-    np.testing.assert_allclose(run(loop, feeds)[0], run(model, feeds)[0], rtol=0, atol=3e-6)
-    alone = helper.make_node("GRU", ["X", "GW", "GR"], ["", "out"], hidden_size=HIDDEN)
-    inputs = [value("X", "s", "b", HIDDEN)]
-    assert lower_rnn(model_of([alone], inputs, outputs, {n: a for n, a in constants.items() if n[0] == "G"})) is None

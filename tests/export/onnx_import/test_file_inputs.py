@@ -146,7 +146,7 @@ def tensors(**axes):
     return [Floats(*each).tensor(name) for name, each in axes.items()]
 
 
-def test_states_are_found_by_name_and_axes():
+def test_states_are_inferred_from_names_and_axes():
     inputs = tensors(h_0=(1, "batch", 4), c_0=(1, "batch", 4), x_0=("batch", 3), g=("batch", 2))
     outputs = tensors(h_n=(1, "batch", 4), x_n=("batch", 5), g_n=("batch", 2), out=(1, "batch", 4))
     assert describe_states(inputs, outputs, Roles(states={"out": "c_0"})) == {"out": "c_0", "h_n": "h_0"}

@@ -10,7 +10,7 @@ from rnnserve.export.errors import WrongArguments
 from rnnserve.protos import manifest_pb2
 
 
-def test_rows_of_other_lengths_have_the_bits_of_stepping(tmp_path):
+def test_folded_rows_of_any_length_have_the_bits_of_stepping(tmp_path):
     path = cell(tmp_path)
     done = imported(path, tmp_path, fold="steps")
     assert [tensor.name for tensor in done.manifest.inputs] == ["x", "h", "lengths"]
@@ -33,7 +33,7 @@ def test_rows_of_other_lengths_have_the_bits_of_stepping(tmp_path):
         (4, {"overlaps": {"x": (2, 1)}}, r'"x" has 2 axes, with numbers from 0'),
     ],
 )
-def test_what_cannot_be_folded_is_refused_with_a_remedy(axes, roles, message, tmp_path):
+def test_unfoldable_file_is_refused_with_a_remedy(axes, roles, message, tmp_path):
     nodes = "xw = MatMul (x, w)  hr = MatMul (h, r)  sum = Add (xw, hr)  h_n = Tanh (sum)  y = MatMul (h_n, out)"
     given = [value("x", ("batch", axes)), value("h", ("batch", 3))]
     made = [value("y", ("batch", 2)), value("h_n", ("batch", 3))]

@@ -53,7 +53,7 @@ def test_imported_version_is_marked_as_not_compared_and_its_results_replay(tmp_p
     assert replay(cases, lambda inputs: {"y": runner(inputs)["y"] + np.float32(1e-3)}, limits)
 
 
-def test_output_that_is_not_zero_after_the_lengths_is_not_called_so(tmp_path):
+def test_only_outputs_that_are_zero_after_the_lengths_are_marked(tmp_path):
     model = onnx.load(with_lengths(tmp_path))
     model.graph.node.append(onnx.helper.make_node("Tanh", ["x"], ["z"]))
     model.graph.output.append(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, [None] * 3))
@@ -103,14 +103,14 @@ def test_old_operator_set_is_refused_with_a_remedy(tmp_path):
         import_onnx(path, "m", tmp_path / "repository")
 
 
-def test_int8_of_one_scale_is_served_alone_though_no_drawn_value_shows_it(tmp_path):
+def test_int8_with_one_scale_per_batch_is_served_alone(tmp_path):
     done = import_onnx(quantised(tmp_path, ("N", "T", 2), loud=True), "m", tmp_path / "repository")
     why = "it scales numbers to int8 by the largest value in the batch, so each row changes the results of the others"
     assert (done.manifest.batching.mode, list(done.manifest.batching.reasons)) == (ALONE, [why])
     assert "may read other steps" in done.manifest.parts.reason
 
 
-def test_import_asks_for_what_is_missing(tmp_path, capsys):
+def test_import_names_every_missing_option(tmp_path, capsys):
     path = chunks(tmp_path)
     words = ["import", str(path), "--name", "m", "--repository", str(tmp_path / "repository")]
     assert main(words) == 1
@@ -145,7 +145,7 @@ ASKED = {
 
 
 @pytest.mark.parametrize("what", ASKED)
-def test_import_refuses_in_one_line_what_it_cannot_publish(what, tmp_path, capsys):
+def test_import_refuses_unpublishable_files_in_one_line(what, tmp_path, capsys):
     make, options, phrase = ASKED[what]
     words = ["import", str(make(tmp_path)), "--name", "some", "--repository", str(tmp_path / "repository"), *options]
     assert main(words) == 1
@@ -166,7 +166,7 @@ def test_import_refuses_in_one_line_what_it_cannot_publish(what, tmp_path, capsy
         ["--size", "x=5:4"],
     ],
 )
-def test_option_of_another_form_is_refused_with_the_form(option, capsys):
+def test_malformed_option_is_refused_with_its_form(option, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["import", "x.onnx", "--name", "x", *option])
     assert ended.value.code == 2

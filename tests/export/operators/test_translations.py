@@ -33,7 +33,7 @@ def test_operator_without_a_kernel_is_refused_by_name():
 
 @pytest.mark.parametrize("operator", ["Add", "Mul"])
 def test_every_constant_is_in_the_graph(operator):
-    """Torch's own optimizer takes small constants for 0, and those beside 1 for 1."""
+    """Torch's own optimizer treats small constants as 0 and constants near 1 as 1."""
     constants = [*(10.0**-power for power in range(1, 13)), 1e-38, 1e-40, 1 + 2.0**-23, 1 - 2.0**-24]
     compute = torch.add if operator == "Add" else torch.mul
     uses = {str(c): lambda x, c=c: compute(x, c) for c in constants}
@@ -177,7 +177,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_rare_is_refused_and_what_is_said_instead_is_right(name):
+def test_rare_operator_is_refused_with_a_correct_replacement(name):
     refused, instead = REFUSED[name]
     with pytest.raises(UnsupportedModule, match=name):
         ExportedUses({name: refused}, torch.randn(3, 4))

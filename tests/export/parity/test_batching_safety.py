@@ -1,4 +1,4 @@
-"""Which requests may share a run: the inputs that are tried, and the reasons given for each dependence."""
+"""Which requests can share a batch: the inputs of the trials, and the reason for each dependence."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +30,7 @@ UNDECIDED = Decision(Verdict.NOT_DECIDED, nodes=('NonZero "n"',))
 def batching_of(
     compute, *, described=DESCRIBED, outputs=None, sizes=SIZES, rows=(0, 0), exact_by=FLOAT64, moved=0.0, graph=None
 ):
-    """What is found of a model that computes "y" so, and the inputs that were tried."""
+    """Find the batching of a model that computes "y" so. Return it with the inputs of the trials."""
     seen = []
 
     def run(inputs):
@@ -65,7 +65,7 @@ def with_neighbors(inputs):
     return masked_sum(inputs) + len(inputs["x"])
 
 
-def test_independent_rows_are_padded_and_tried_with_inputs_that_servers_make():
+def test_independent_rows_are_tried_with_the_inputs_that_servers_make():
     found, seen = batching_of(masked_sum, sizes={"batch": (1, 33), "sequence": (2, 16)})
     assert (found.mode, list(found.reasons)) == (PADDED, [])
     assert {inputs["x"].shape[1] for inputs in seen} == {2, 3, 4, 8, 11, 12, 13, 16}
@@ -93,7 +93,7 @@ def test_independent_rows_are_padded_and_tried_with_inputs_that_servers_make():
     ],
     ids=["neighbors", "steps", "padding", "loud neighbors", "loud padding", "a little of neighbors"],
 )
-def test_dependence_is_found_and_named(compute, mode, reason):
+def test_dependence_between_rows_is_detected_and_named(compute, mode, reason):
     found, _ = batching_of(compute)
     assert found.mode == mode
     assert found.reasons[0].startswith('"y" of a row changes by ')
@@ -125,7 +125,7 @@ def test_module_that_refuses_nan_is_tried_without():
     ("exact_by", "change", "mode"),
     [(FLOAT64, 0.9e-9, PADDED), (FLOAT64, 1.1e-9, ALONE), (MOVED, 0.9e-4, PADDED), (MOVED, 1.1e-4, ALONE)],
 )
-def test_rounding_is_no_dependence(exact_by, change, mode):
+def test_rounding_is_not_a_dependence(exact_by, change, mode):
     def compute(inputs):
         return np.full((len(inputs["x"]), 1), change if len(inputs["x"]) == 5 else 0.0)
 
@@ -161,7 +161,7 @@ def test_values_after_the_lengths_of_an_output_do_not_count():
     ],
     ids=["no lengths", "no sequence", "one length", "rows", "few rows"],
 )
-def test_inputs_may_leave_nothing_to_share(changes, mode, reason):
+def test_batching_is_limited_when_inputs_allow_no_sharing(changes, mode, reason):
     found, seen = batching_of(lambda inputs: inputs["x"][:, :1], **changes)
     assert found.mode == mode
     (said,) = found.reasons
@@ -175,16 +175,6 @@ def test_refuted_rows_run_alone_without_a_trial():
     assert list(found.reasons) == [f"{REFUTED.reasons[0]}, so a row's result depends on other rows"]
 
 
-def test_proven_rows_are_tried_with_fewer_batches():
-    found, few = batching_of(masked_sum, graph=(PROVEN, PROVEN))
-    tried, many = batching_of(masked_sum, graph=(UNDECIDED, UNDECIDED))
-    assert found.mode == tried.mode == PADDED
-    assert (found.rows.means, found.padding.means) == (manifest_pb2.MEANS_PROVEN, manifest_pb2.MEANS_PROVEN)
-    assert (tried.rows.means, tried.padding.means) == (manifest_pb2.MEANS_TRIED, manifest_pb2.MEANS_TRIED)
-    assert list(tried.rows.nodes) == ['NonZero "n"']
-    assert 0 < len(few) < len(many)
-
-
 @pytest.mark.parametrize(
     ("compute", "what"),
     [(with_neighbors, "keeps rows apart"), (unmasked_sum, "reads nothing after the lengths")],
@@ -194,7 +184,7 @@ def test_trial_that_contradicts_the_graph_is_an_internal_error(compute, what):
         batching_of(compute, graph=(PROVEN, PROVEN))
 
 
-def test_rounding_contradicts_nothing():
+def test_rounding_does_not_contradict_the_graph():
     def rounded(inputs):
         return masked_sum(inputs) + 1e-3 * (len(inputs["x"]) == 2)
 

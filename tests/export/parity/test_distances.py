@@ -16,16 +16,6 @@ def add(row, found, eager, exact, mask=None):
     row.measure(found, eager, exact, mask)
 
 
-def test_spread_adds_up_over_batches():
-    spread = Spread()
-    mask = np.array([True, True, False])
-    spread.add(np.array([3.0, -4.0, 9.0], np.float32), np.zeros(3, np.float32), mask)
-    spread.add(np.array([[2.0], [1.0]]), np.array([[1.0], [2.0]]))
-    spread.add(np.zeros((0, 2)), np.zeros((0, 2)))
-    assert spread.largest == 4
-    assert spread.rms == pytest.approx(np.sqrt((9 + 16 + 1 + 1) / 4))
-
-
 @pytest.mark.parametrize(
     ("found", "eager", "scale", "passes"),
     [
@@ -46,50 +36,6 @@ def test_distance_from_float64_is_judged_by_that_of_eager(found, eager, scale, p
     assert (failure is None) == passes
     if failure is not None:
         assert f"about eager's {eager:.3g}: {3 * eager + 1e-3 * scale:.3g} allowed" in failure
-
-
-def test_moved_runs_of_eager_replace_the_first_run():
-    exact = np.zeros((1, 2))
-    distances = Distances()
-    add(distances.row("walk", "logits", 4), found=exact, eager=exact, exact=exact)
-    (row,) = distances.rows.values()
-    assert row.rounding is row.eager_exact
-    row.moved_exact.add(exact + 0.5, exact)
-    assert row.rounding is row.moved_exact
-    assert (row.moved_exact.largest, row.moved_exact.count, row.eager_exact.largest) == (0.5, 2, 0)
-
-
-def test_values_after_the_length_of_a_row_do_not_count():
-    exact = np.zeros((2, 3, 2))
-    eager = exact.astype(np.float32)
-    found = eager.copy()
-    found[1, 2, 0] = 2.0
-    distances = Distances()
-    mask = (np.arange(3) < np.array([1, 3])[:, None])[..., None]
-    add(distances.row("walk", "output", 3), found=found, eager=eager, exact=exact, mask=mask)
-    (row,) = distances.rows.values()
-    assert row.found_exact.count == (1 + 3) * 2
-    assert row.found_eager.rms == pytest.approx(np.sqrt(4 / 8))
-
-
-def test_record_has_a_row_for_each_kind_tensor_and_length():
-    distances = Distances()
-    for kind, name, length in [("step", "logits", 1), ("walk", "logits", 5), ("walk", "h_n", 5), ("walk", "logits", 5)]:
-        exact = np.full((2, 3), 32.0)
-        eager, found = (exact + 1e-3).astype(np.float32), (exact - 2e-3).astype(np.float32)
-        add(distances.row(kind, name, length), found=found, eager=eager, exact=exact)
-    rows = distances.record()
-    assert [(row.input, row.tensor, row.length) for row in rows] == [
-        ("step", "logits", 1),
-        ("walk", "logits", 5),
-        ("walk", "h_n", 5),
-    ]
-    for row in rows:
-        for pair, distance in [("onnx_from_eager", 3e-3), ("eager_from_float64", 1e-3), ("onnx_from_float64", 2e-3)]:
-            assert getattr(row, f"{pair}_max") == pytest.approx(distance, rel=1e-2)
-            assert getattr(row, f"{pair}_rms") == pytest.approx(distance, rel=1e-2)
-    assert distances.rows["walk", "logits", 5].found_exact.count == 12
-    assert distances.rows["walk", "logits", 5].scale == 2
 
 
 def test_amplified_rounding_is_named_with_its_length():

@@ -1,4 +1,4 @@
-"""The batches of extreme values: what each kind holds, and what is drawn of what a description allows."""
+"""Batches of extreme values: what each kind holds, and which values the description allows."""
 
 import dataclasses
 
@@ -59,7 +59,7 @@ def test_every_kind_is_drawn_and_named(everything):
     assert batches.drawn["long"] == "up to 3,000 steps"
 
 
-def test_values_stay_within_what_is_described(everything):
+def test_extreme_values_stay_within_the_described_bounds(everything):
     for batch in (batch for of_kind in everything[1].values() for batch in of_kind):
         assert batch.inputs["mel"].min() >= 0
         assert batch.inputs["mel"].max() <= 5
@@ -71,7 +71,7 @@ def test_values_stay_within_what_is_described(everything):
         assert batch.inputs["x"].dtype == np.float32
 
 
-def test_what_the_kinds_hold(everything):
+def test_each_kind_has_its_extreme_values(everything):
     x = {kind: batches[0].inputs["x"] for kind, batches in everything[1].items()}
     assert not x["zeros"].any()
     assert np.ptp(x["constant"].reshape(8, -1), axis=1).max() == 0
@@ -126,7 +126,7 @@ def test_uneven_lengths_are_drawn_if_the_graph_computes_with_sizes(everything):
         assert [batch.length for batch in by_kind["uneven lengths"]] == [*range(35, end, 23)]
 
 
-def test_floats_with_bounds_are_not_made_loud_and_the_record_says_so():
+def test_bounded_floats_have_no_loud_batches():
     class Take(nn.Module):
         def forward(self, x):
             return torch.tanh(x)

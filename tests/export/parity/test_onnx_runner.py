@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from rnnserve.export.onnx_runner import PROVIDERS, OnnxRunner
-from rnnserve.export.parity.reference import MOVED, OnnxTruth
+from rnnserve.export.parity.reference import OnnxTruth
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_errors_of_onnxruntime_are_one_line(model):
 
 
 class Session:
-    """A session on given providers."""
+    """A session on the providers in `given`."""
 
     given: tuple[str, ...] = ("CUDAExecutionProvider", "CPUExecutionProvider")
     asked: list[object] = []  # noqa: RUF012 - of all sessions of a test
@@ -71,22 +71,6 @@ def test_cuda_runs_without_tf32_and_never_falls_back(monkeypatch):
     monkeypatch.setattr(Session, "given", ("CPUExecutionProvider",))
     with pytest.raises(RuntimeError, match="runs on CPUExecutionProvider instead of CUDAExecutionProvider"):
         OnnxRunner(b"", providers=["CUDAExecutionProvider"])
-
-
-def test_results_of_a_file_stand_for_those_of_a_module():
-    results = {
-        "floats": np.array([0.1], np.float32),
-        "halves": np.array([0.1], np.float16),
-        "flags": np.array([True]),
-        "tags": np.array([3], np.int32),
-    }
-    run: Any = lambda _: results  # noqa: E731 - typed as a runner
-    truth = OnnxTruth(run)
-    exact = truth.exact({})
-    assert [exact[name].dtype.name for name in results] == ["float64", "float64", "bool", "int32"]
-    assert all((exact[name] == results[name]).all() for name in results)
-    assert truth.eager({}) is results
-    assert truth.exact_by == MOVED
 
 
 def test_moved_runs_of_a_file_are_eight():

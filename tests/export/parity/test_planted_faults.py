@@ -196,7 +196,7 @@ def test_planted_fault_is_caught_and_named(subject, sizes, plant, said, unsaid):
     assert [part for part in unsaid if part in message] == []
 
 
-def test_bytes_that_are_no_model_are_refused(subject):
+def test_bytes_that_are_not_a_model_are_refused(subject):
     with pytest.raises(ParityError, match=r"^onnx: is not an ONNX model"):
         dataclasses.replace(subject(), model=b"no model").verify_parity()
 

@@ -33,14 +33,9 @@ def test_limits_of_narrow_layers_are_those_of_the_table():
     assert all(math.isfinite(limit) and limit > 0 for limits in expected.values() for limit in limits)
 
 
-def test_limits_are_four_times_what_rounding_was_found_to_do():
+def test_limits_are_four_times_the_measured_rounding():
     assert recorded(step=16 * ULP)["cpu"] == [64 * ULP, 64 * ULP, 4e-6, 4, 4 * ULP, 4e-6]
     assert recorded(sequence=3e-6)["cuda"] == [64 * ULP, 64 * ULP, 8e-6, 8, 24 * ULP, 24e-6]
-
-
-def test_device_without_limits_is_an_error():
-    with pytest.raises(KeyError, match="tpu"):
-        limits_for("tpu")
 
 
 NEAR = dataclasses.replace(limits_for("cpu"), sequence_rms_floor=1e-3)
@@ -53,7 +48,7 @@ NEAR = dataclasses.replace(limits_for("cpu"), sequence_rms_floor=1e-3)
     st.sampled_from([0.0, 1e-3, 1e-1, 10.0, 1e5]),
     st.booleans(),
 )
-def test_values_near_eager_pass_whatever_float64_gives(seed, moved, size, error, masked):
+def test_values_near_eager_pass_for_any_float64_result(seed, moved, size, error, masked):
     random = np.random.default_rng(seed)
     eager = (size * random.standard_normal((3, 4))).astype(np.float32)
     found = (eager + moved * max(1.0, size / 32) * random.standard_normal(eager.shape)).astype(np.float32)

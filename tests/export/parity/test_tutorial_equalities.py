@@ -131,7 +131,7 @@ def drawn(classifier, *, ragged):
     return draw_inputs(classifier.described.inputs, np.random.default_rng(1), sizes, ragged=ragged, bounded_states=True)
 
 
-def test_cells_in_a_loop_with_layers_and_directions_joined_by_hand_give_the_same(classifier, compute):
+def test_manual_loop_over_cells_equals_the_layers(classifier, compute):
     inputs = drawn(classifier, ragged=True)
     double = users_module(classifier.reference.double)
     assert isinstance(double, DirectionClassifier)
@@ -142,7 +142,7 @@ def test_cells_in_a_loop_with_layers_and_directions_joined_by_hand_give_the_same
         np.testing.assert_allclose(found[name], expected, rtol=0, atol=4e-6)
 
 
-def test_final_state_is_the_output_at_the_last_point_or_backwards_at_the_first(classifier, compute):
+def test_final_state_is_the_last_output_of_each_direction(classifier, compute):
     inputs = drawn(classifier, ragged=True)
     found, architecture = compute(inputs), classifier.classifier.architecture
     output, hidden = found["output"], architecture.hidden  # output (batch, sequence, directions * hidden)
@@ -151,7 +151,7 @@ def test_final_state_is_the_output_at_the_last_point_or_backwards_at_the_first(c
     assert np.array_equal(found["h_n"][-architecture.directions :], expected)
 
 
-def test_sequence_in_two_parts_with_states_carried_over_gives_the_same(classifier, compute):
+def test_sequence_in_two_parts_equals_the_whole(classifier, compute):
     if classifier.classifier.architecture.bidirectional:
         return
     inputs = drawn(classifier, ragged=False)

@@ -1,12 +1,8 @@
 """A right export passes parity, whatever the architecture, and leaves a record."""
 
-import dataclasses
 import itertools
 
 import pytest
-
-from rnnserve.export.parity import parity_table, verification
-from rnnserve.export.parity.batches import input_batches
 
 SIMPLE: dict = {}
 STACKED = {"num_layers": 2}
@@ -37,24 +33,3 @@ def test_record_names_all_comparisons(proven):
         "onnx: given samples, close to eager, and as close to float64 as eager",
         "onnx: zeros after each row's length in output",
     ]
-
-
-def test_table_fits_a_terminal_and_has_a_line_for_each_row(proven):
-    parity = proven(**STACKED)
-    lines = parity_table(parity).splitlines()
-    for row in parity.distances:
-        numbers = f"{row.onnx_from_eager_max:.1e}", f"{row.onnx_from_eager_rms:.1e}"
-        cells = [row.input, row.tensor, str(row.length), *numbers]
-        (line,) = [line for line in lines if line.split()[:5] == cells]
-        assert len(line) <= 120
-    assert all(check in lines for check in parity.checks)
-
-
-@pytest.mark.parametrize("progress", [False, True])
-def test_progress_bar_is_shown_on_demand(subject, monkeypatch, capsys, progress):
-    monkeypatch.setattr(
-        verification, "input_batches", lambda model, seed: itertools.islice(input_batches(model, seed), 3)
-    )
-    some = dataclasses.replace(subject().described, sizes={"batch": (1, 3), "sequence": (1, 4)})
-    verification.verify_parity(some, None, subject().model, progress=progress)
-    assert ("parity: " in capsys.readouterr().err) == progress

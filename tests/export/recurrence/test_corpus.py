@@ -20,7 +20,7 @@ def test_module_is_refused_with_its_reason(row, capsys):
     assert "".join(capsys.readouterr()) == ""  # torch prints the graph that it could not capture
 
 
-def test_modules_that_ask_for_the_longest_row_are_published_and_share_batches(tmp_path):
+def test_modules_that_use_the_longest_length_share_batches(tmp_path):
     rows = [row for row in LONGEST_ROWS if row.is_core and not row.refused]
     manifest = checking.check_published(rows, tmp_path)
     assert manifest.batching.mode == manifest_pb2.BATCHING_PADDED

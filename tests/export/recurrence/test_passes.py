@@ -18,7 +18,7 @@ def export(module, x):
 
 
 @pytest.mark.parametrize("name", ["leave_stored_buffers", "translate_scans"])
-def test_a_pass_that_fails_is_named(name, monkeypatch):
+def test_failing_pass_is_named(name, monkeypatch):
     def turn_round(*_: object) -> None:
         raise TypeError("unhashable\n   value")
 
@@ -31,7 +31,7 @@ def test_a_pass_that_fails_is_named(name, monkeypatch):
     assert re.match(said, str(raised.value))
 
 
-def test_a_refusal_keeps_its_words():
+def test_refusal_inside_a_pass_is_unchanged():
     def refuse() -> None:
         raise UnsupportedModule("no form in ONNX")
 
@@ -41,7 +41,7 @@ def test_a_refusal_keeps_its_words():
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), KeyboardInterrupt()])
-def test_failures_of_the_surroundings_stay_what_they_are(error):
+def test_system_errors_inside_a_pass_are_unchanged(error):
     def fail() -> None:
         raise error
 
@@ -51,7 +51,7 @@ def test_failures_of_the_surroundings_stay_what_they_are(error):
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8])
-def test_trials_of_large_sizes_take_integers_of_few_bits(dtype):
+def test_trials_of_large_sizes_accept_8_bit_integers(dtype):
     class Sum(nn.Module):
         def forward(self, x, y):
             return x + y

@@ -57,7 +57,7 @@ def test_batch_norm_in_training_mode_is_refused():
     assert torch.equal(module.norm.running_mean, before)
 
 
-def test_what_eager_refuses_at_other_sizes_is_no_reason_to_refuse():
+def test_sizes_that_eager_refuses_do_not_prevent_the_export():
     class Long(nn.Module):
         def __init__(self):
             super().__init__()
@@ -80,7 +80,7 @@ def checking(monkeypatch):
 
 
 @pytest.mark.usefixtures("checking")
-def test_checks_of_distributions_are_left_out_and_told():
+def test_checks_of_distributions_are_skipped_with_a_warning():
     class Policy(nn.Module):
         def __init__(self):
             super().__init__()
@@ -97,7 +97,7 @@ def test_checks_of_distributions_are_left_out_and_told():
 
 
 class Counting(nn.Module):
-    """Gives other results in each call, by something that is no attribute."""
+    """Returns other results in each call, but keeps its counter outside its attributes."""
 
     def __init__(self, difference):
         super().__init__()

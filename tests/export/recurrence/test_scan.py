@@ -4,14 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from kit.corpus.scans import TWO_STATES
 from rnnserve.export import UnsupportedModule, export_onnx, scan
 
 X, H = torch.zeros(2, 5, 3), torch.zeros(2, 4)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_in_eager_it_is_pytorch_layer_and_learns(reverse):
+def test_eager_scan_equals_pytorchs_layer_and_has_gradients(reverse):
     torch.manual_seed(6)
     lstm, cell = nn.LSTM(3, 4, batch_first=True), nn.LSTMCell(3, 4)
     cell.load_state_dict({name.removesuffix("_l0"): weight for name, weight in lstm.state_dict().items()})
@@ -66,31 +65,10 @@ def test_steps_that_do_not_fit_are_refused(step, message):
 
 
 @pytest.mark.parametrize("dim", [0, 1, 2, -1, -2, -3])
-def test_steps_are_along_the_axis_that_is_named(dim):
+def test_scan_runs_along_the_given_axis(dim):
     count, output = scan(lambda count, x: (count + 1, x), torch.zeros(()), X, dim=dim)
     assert count == X.shape[dim]
     assert output.shape == X.shape
-
-
-def looped(self, input):
-    """What is refused: a Python loop whose steps read parts of the input that grow."""
-    cell = self.cell[0] if isinstance(self.cell, nn.ModuleList) else self.cell
-    zeros, outputs = input.new_zeros(input.size(0), 4), []
-    state = (zeros, zeros) if isinstance(cell, TWO_STATES) else zeros
-    while len(outputs) < input.size(1):
-        state = cell(input[:, : len(outputs) + 1][:, -1], state)
-        outputs.append(state[0] if isinstance(cell, TWO_STATES) else state)
-    return torch.stack(outputs, 1), *(state if isinstance(cell, TWO_STATES) else (state,))
-
-
-def module_of(forward, cell):
-    class Module(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.cell, self.hidden_size = cell, 4
-
-    Module.forward = forward
-    return Module().eval()
 
 
 def export(module):
@@ -101,16 +79,3 @@ def export(module):
         output_names=[f"output_{number}" for number, _ in enumerate(torch.utils._pytree.tree_leaves(module(X)))],
         dynamic_shapes=({0: "batch", 1: "sequence"},),
     )
-
-
-def test_scans_repeat_their_bytes():
-    def content():
-        torch.manual_seed(8)
-        cell = nn.GRUCell(3, 4)
-
-        def forward(self, input):
-            return scan(lambda h, x: (self.cell(x, h),) * 2, input.new_zeros(input.size(0), 4), input, dim=1)
-
-        return export(module_of(forward, cell)).model_proto.SerializeToString(deterministic=True)
-
-    assert content() == content()

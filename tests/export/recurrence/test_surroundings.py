@@ -1,4 +1,4 @@
-"""An export restores everything that it changes, and other threads use PyTorch's own code meanwhile."""
+"""An export restores everything that it changes. Meanwhile other threads use PyTorch's own code."""
 
 import logging
 import queue
@@ -31,7 +31,7 @@ class Packs(nn.Module):
 
 
 class LazyModule:
-    """A package that is imported when it is first used, as Keras has them; it is missing here."""
+    """A missing package that is imported lazily, as in Keras."""
 
     def __getattr__(self, name):
         raise ModuleNotFoundError(f"no module is called absent, whose {name} was asked for")
@@ -75,7 +75,7 @@ def nothing_left_behind():
     assert type(nn.GRU(3, 4)(packed)[0]) is rnn.PackedSequence
 
 
-def test_after_a_success_the_module_is_as_before():
+def test_module_is_unchanged_after_a_success():
     module = Packs()
     module.rnn.train()
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
@@ -90,7 +90,7 @@ def test_after_a_success_the_module_is_as_before():
 
 
 @pytest.mark.parametrize("error", [RuntimeError("of the module's own"), KeyboardInterrupt()])
-def test_after_an_exception_everything_is_as_before(error):
+def test_global_state_is_unchanged_after_an_exception(error):
     def fail():
         raise error
 
@@ -98,7 +98,7 @@ def test_after_an_exception_everything_is_as_before(error):
         export(Packs(fail).eval())
 
 
-def test_other_threads_see_pytorch_as_it_is():
+def test_other_threads_use_pytorchs_own_code():
     seen = queue.SimpleQueue[Any]()  # no list, which would be left as it was
     reference = Packs().eval()
     expected = reference(*SAMPLE)
@@ -115,7 +115,7 @@ def test_other_threads_see_pytorch_as_it_is():
     assert all(type(result) is rnn.PackedSequence for result in results[1::2])
 
 
-def test_exports_of_several_threads():
+def test_several_threads_can_export_at_once():
     with ThreadPoolExecutor(3) as pool:
         barrier = threading.Barrier(3)
 

@@ -1,4 +1,4 @@
-"""OpenSSF model-signing verifies what is signed here, and what it signs is read here."""
+"""OpenSSF model-signing verifies our signatures, and we read its signatures."""
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,12 +19,12 @@ def verify(folder, key):
     verifying.Config().use_elliptic_key_verifier(public_key=key.public).verify(folder, folder / BUNDLE)
 
 
-def test_it_verifies_ours(tmp_path, key):
+def test_model_signing_verifies_our_signature(tmp_path, key):
     verify(publish_signed(tmp_path / "repository", key), key)
 
 
 @pytest.mark.parametrize("is_inside", [True, False])
-def test_theirs_is_read(tmp_path, key, is_inside):
+def test_signature_of_model_signing_is_read(tmp_path, key, is_inside):
     folder = publish_tiny(tmp_path / "repository")
     write_release(folder, sequence=3)
     signer = signing.Config().use_elliptic_key_signer(private_key=key.private)

@@ -1,4 +1,4 @@
-"""A server that knows its callers by their certificates, over its port and over its front's socket."""
+"""A server that identifies its callers by client certificates, over its port and over the gateway's socket."""
 
 import functools
 
@@ -45,7 +45,7 @@ def test_only_the_certificate_of_the_connection_counts_on_the_port(certified, tm
     assert certified.ask(INFER, "infer", token)[0] is grpc.StatusCode.OK
 
 
-def test_certificate_is_for_its_models(certified):
+def test_certificate_grants_only_its_models(certified):
     elsewhere = stub_of(certified, "elsewhere")
     for asked in (ASKED["ModelInfer"], LARGE, ASKED["ModelInfer"]):
         with pytest.raises(grpc.RpcError) as refused:
@@ -58,7 +58,7 @@ def test_certificate_is_for_its_models(certified):
     assert stub_of(certified, "named").ModelInfer(ASKED["ModelInfer"]).outputs
 
 
-def test_requests_of_a_front_go_by_the_certificates_of_its_clients(certified):
+def test_gateway_requests_use_the_certificates_of_their_clients(certified):
     kinds = ["infer", "stranger", "metrics", "elsewhere", "", "admin"]
     headers = [dict(certified.told(kind)[:1]) if kind else {} for kind in kinds]
     unauthenticated, denied = (code.value[0] for code in DENIED)

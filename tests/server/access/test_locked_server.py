@@ -112,7 +112,7 @@ def test_health_of_a_model_needs_a_token_for_it(locked):
     assert SIMPLE not in health_pb2.HealthListResponse.FromString(listed).statuses
 
 
-def test_server_metadata_says_that_tokens_are_needed(locked):
+def test_server_metadata_reports_that_tokens_are_needed(locked):
     said = locked.stub().ServerMetadata(pb.ServerMetadataRequest(), metadata=bearer(locked.tokens.metrics))
     assert TOKENS in said.extensions
 
@@ -145,7 +145,7 @@ def test_streams_of_a_revoked_token_end(locked):
     check_revocation(locked)
 
 
-def test_method_without_a_row_stops_the_start(repository, monkeypatch):
+def test_method_without_an_access_rule_is_a_start_error(repository, monkeypatch):
     methods = dict(METHODS)
     del methods[f"{INFERENCE}ModelConfig"]
     monkeypatch.setattr("rnnserve.protos.access_table.METHODS", methods)
@@ -153,7 +153,7 @@ def test_method_without_a_row_stops_the_start(repository, monkeypatch):
         Server(Settings(repository, grpc_port=0, provider="cpu"))
 
 
-def test_each_row_names_a_method(repository, monkeypatch):
+def test_every_access_rule_names_a_registered_method(repository, monkeypatch):
     registered = []
     monkeypatch.setattr(control, "rows_missing", registered.extend)
     Server(Settings(repository, grpc_port=0, provider="cpu")).stop(0)

@@ -1,4 +1,4 @@
-"""Joining and splitting lose and mix nothing."""
+"""Joining requests into a batch and splitting its outputs loses and mixes nothing."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ SIGNATURE = Signature(
 
 
 def reference(feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """A model that is easily checked: sums up to each length, running sums, and states that count the steps."""
+    """Compute sums up to each length, running sums, and states that count the steps."""
     x, lengths, h_0 = feeds["input"], feeds["lengths"], feeds["h_0"]
     within = np.arange(x.shape[1]) < lengths[:, None]
     masked = x * within[..., None]
@@ -53,7 +53,7 @@ def checked_requests(draw) -> CheckedRequest:
 
 
 def alone(request: CheckedRequest) -> dict[str, np.ndarray]:
-    """What a request should get, computed from its own arrays only."""
+    """Compute the expected outputs of a request from its own arrays only."""
     feeds = {
         "input": request.inputs["input"],
         "lengths": request.inputs.get("lengths", np.full(request.batch, request.sizes["sequence"])),
@@ -63,7 +63,7 @@ def alone(request: CheckedRequest) -> dict[str, np.ndarray]:
 
 
 @given(st.lists(checked_requests(), min_size=1, max_size=8))
-def test_each_request_gets_back_its_own(requests):
+def test_each_request_gets_its_own_outputs(requests):
     feeds = join(requests, SIGNATURE)
     assert {name: array.dtype for name, array in feeds.items()} == {s.name: s.dtype for s in SIGNATURE.inputs.values()}
     answers = split(requests, reference(feeds), SIGNATURE)
@@ -75,7 +75,7 @@ def test_each_request_gets_back_its_own(requests):
 
 
 @given(st.lists(checked_requests(), min_size=1, max_size=8))
-def test_a_run_has_an_even_number_of_rows_and_no_needless_step(requests):
+def test_batch_has_an_even_number_of_rows_and_no_extra_steps(requests):
     feeds = join(requests, SIGNATURE)
     rows = sum(request.batch for request in requests)
     assert feeds["input"].shape == (rows + rows % 2, max(request.longest["sequence"] for request in requests), 2)
@@ -91,7 +91,7 @@ def one(batch: int, steps: int, **more: np.ndarray) -> CheckedRequest:
     return checked_request(batch, steps, {"input": np.ones((batch, steps, 2), np.float32), **more})
 
 
-def test_row_of_padding_is_as_short_as_rows_may_be():
+def test_padding_row_has_the_shortest_allowed_length():
     longer = dataclasses.replace(SIGNATURE.inputs["lengths"], shortest=2)
     two = dataclasses.replace(SIGNATURE, inputs={**SIGNATURE.inputs, "lengths": longer})
     with_lengths = one(1, 3, lengths=np.array([3]))
@@ -102,16 +102,8 @@ def test_row_of_padding_is_as_short_as_rows_may_be():
     assert lengths_of(one(1, 3), with_lengths, one(1, 1), of=two).tolist() == [3, 3, 1, 2]
 
 
-def test_request_that_fills_a_run_is_not_copied():
-    sent = {"input": np.ones((2, 3, 2), np.float32), "lengths": np.array([3, 1])}
-    feeds = join([checked_request(2, 3, sent)], SIGNATURE)
-    assert feeds["input"] is sent["input"]
-    assert feeds["lengths"] is sent["lengths"]
-    assert join([checked_request(2, 3, sent, longest=2)], SIGNATURE)["input"].shape == (2, 2, 2)
-
-
 @given(checked_requests(), st.integers(1, 60))
-def test_parts_of_a_request_give_the_answers_of_the_whole(request, most_points):
+def test_request_split_by_rows_has_the_outputs_of_the_whole(request, most_points):
     parts = split_rows(request, SIGNATURE, most_points)
     assert sum(part.batch for part in parts) == request.batch
     assert all(part.batch % 2 == 0 for part in parts[:-1])
@@ -121,23 +113,3 @@ def test_parts_of_a_request_give_the_answers_of_the_whole(request, most_points):
     for name in request.outputs:
         axis = SIGNATURE.outputs[name].batch_axis
         np.testing.assert_array_equal(np.concatenate([one[name] for one in given], axis), whole[name])
-
-
-def test_axes_within_one_input_multiply_and_those_of_several_add_up():
-    """A run of 64 documents of 64 sentences of 64 words has 262,144 points, and is made in parts, not of 8,192."""
-    words = TensorSpec("words", "INT64", ("batch", "sentences", "words"), (-1, -1, -1))
-    source = TensorSpec("source", "INT64", ("batch", "source"), (-1, -1))
-    target = TensorSpec("target", "INT64", ("batch", "target"), (-1, -1))
-    plain = TensorSpec("x", "FP32", ("batch", "features"), (-1, 2))
-    documents, pairs, no_axis = (
-        Signature({spec.name: spec for spec in inputs}, SIGNATURE.outputs)
-        for inputs in ((words,), (source, target), (plain,))
-    )
-    steps = [documents.steps_of({"sentences": s, "words": w}) for s, w in ((1, 1), (1, 7), (5, 1), (5, 7))]
-    assert steps == [2, 8, 6, 35]
-    assert pairs.steps_of({"source": 5, "target": 7}) == 12
-    assert (SIGNATURE.steps_of({"sequence": 7}), no_axis.steps_of({})) == (7, 1)
-    sizes = {"sentences": 64, "words": 64}
-    sent = {"words": np.zeros((64, 64, 64), np.int64)}
-    request = CheckedRequest(64, sizes, sizes, documents.steps_of(sizes), sent, ("logits",))
-    assert [part.batch for part in split_rows(request, documents, 1 << 16)] == [16, 16, 16, 16]

@@ -1,4 +1,4 @@
-"""Running a batch: what is recorded, who is answered, and who is refused when a run fails."""
+"""Running a batch: what is recorded, which callers get an answer, and which are refused when a run fails."""
 
 import math
 from types import SimpleNamespace
@@ -17,7 +17,7 @@ from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, Inv
 
 
 class Member:
-    """A caller that keeps what it is answered."""
+    """A caller that keeps its answers and errors."""
 
     def __init__(self, *, is_deaf: bool = False):
         self.got = []
@@ -37,7 +37,7 @@ class Member:
 
 @pytest.fixture
 def tell(monkeypatch):
-    """Sets the times that the clock tells, one after the other."""
+    """Sets the successive times of the clock."""
 
     def tell(*seconds):
         times = iter(seconds)
@@ -111,7 +111,7 @@ class Refusing:
 
 
 @given(st.integers(1, 64), st.data())
-def test_failed_run_is_made_again_in_halves_until_the_culprits_are_found(count, data):
+def test_failed_batch_is_halved_until_only_the_failing_requests_fail(count, data):
     culprits = data.draw(st.sets(st.integers(0, count - 1), min_size=1, max_size=4))
     statistics, members, run = Statistics(), [Member() for _ in range(count)], Refusing(culprits)
     rows = [1 + member % 3 for member in range(count)]
@@ -125,7 +125,7 @@ def test_failed_run_is_made_again_in_halves_until_the_culprits_are_found(count, 
     assert numbers(statistics, "runs") == sum(runs for runs, _ in statistics.sizes.values())
 
 
-def test_run_that_only_its_size_fails_costs_no_answer():
+def test_batch_that_is_only_too_large_answers_every_request():
     """For lack of memory, say."""
 
     def run(numbers):
@@ -139,15 +139,7 @@ def test_run_that_only_its_size_fails_costs_no_answer():
     assert numbers(statistics, "requests", "failures", "failed_seconds") == (7, 0, 0.0)
 
 
-def test_waiting_is_counted_until_the_run_that_answered_or_failed(tell):
-    tell(10.0, 11.0, 11.5, 12.0, 20.0)  # before the whole run, round each half
-    statistics = Statistics()
-    assert run_batch(model_of(statistics), Batch([Member(), Member()], Refusing({0}), arrived=[3.0, 5.0]))
-    assert numbers(statistics, "failures", "failed_seconds") == (1, 11.5 - 3.0)
-    assert numbers(statistics, "wait_seconds", "run_seconds") == (12.0 - 5.0, 8.0)
-
-
-def test_defect_is_refused_with_an_id(caplog):
+def test_defect_refuses_its_request_with_an_error_id(caplog):
     members, run = [Member(), Member(), Member()], Refusing({1}, ZeroDivisionError("secret"))
     assert run_batch(model_of(Statistics()), Batch(members, run))
     (error,) = members[1].got
@@ -157,14 +149,7 @@ def test_defect_is_refused_with_an_id(caplog):
     assert [members[0].got, members[2].got] == [["answer 0"], ["answer 2"]]
 
 
-def test_run_without_a_result_answers_none_and_counts_nothing():
-    statistics, member = Statistics(), Member()
-    assert not run_batch(model_of(statistics), Batch([member], lambda _: None))
-    assert member.got == []
-    assert numbers(statistics, "requests", "failures", "runs") == (0, 0, 0)
-
-
-def test_member_that_cannot_be_answered_costs_the_others_nothing(caplog):
+def test_undeliverable_answer_does_not_affect_the_others(caplog):
     members = [Member(), Member(is_deaf=True), Member()]
     assert run_batch(model_of(Statistics()), Batch(members, answers_of))
     assert [member.got for member in members[::2]] == [["answer 0"], ["answer 2"]]
@@ -173,7 +158,7 @@ def test_member_that_cannot_be_answered_costs_the_others_nothing(caplog):
 
 
 class Pending(PendingRequest):
-    """A request of one row and `steps` steps; `check` raises `defect` where there is one."""
+    """A request of `rows` rows and `steps` steps. `check` raises `defect`, if any."""
 
     def __init__(self, steps: int, *, defect: Exception | None = None, deadline: float = math.inf, rows: int = 1):
         super().__init__(rows=rows, steps=steps, deadline=deadline, arrived=0.0)
@@ -235,14 +220,3 @@ def test_dropped_and_refused_requests_are_not_run():
     run_pending(model, [cancelled])
     run_pending(model, [])
     assert model.batches == [[1, 2]]
-
-
-def test_requests_are_run_in_the_batches_of_the_plan():
-    model = Model(max_points=10)
-    waiting = [Pending(3) for _ in range(8)]
-    run_pending(model, waiting)
-    assert model.batches == [[3, 3, 3], [3, 3, 3], [3, 3]]
-    assert numbers(model.statistics, "runs", "rows") == (3, 8)
-    assert [pending.got for pending in waiting] == [[3]] * 8
-    run_pending(model, [Pending(3, rows=2)])
-    assert numbers(model.statistics, "requests", "rows") == (9, 10)

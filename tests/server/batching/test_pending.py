@@ -1,8 +1,7 @@
-"""Which requests need not be run, and what their callers are told: a table of times, without a server."""
+"""Requests that need not be run, and the reason that their callers get: a table of times, without a server."""
 
 import itertools
 import math
-import types
 
 import pytest
 
@@ -14,7 +13,7 @@ ARRIVED = 10.0
 
 
 class Pending(PendingRequest):
-    """A request whose answers nobody reads."""
+    """A request whose answers are ignored."""
 
     connection = "a"
 
@@ -47,7 +46,7 @@ class Pending(PendingRequest):
         (math.inf, math.inf, math.inf, type(None)),
     ],
 )
-def test_earlier_of_deadline_and_timeout_is_told(deadline, timeout, last, told):
+def test_earlier_of_deadline_and_timeout_is_reported(deadline, timeout, last, told):
     request = Pending(deadline, timeout)
     before, after = min(last, 1e6), math.nextafter(last, math.inf)
     assert reason_to_drop(request, before) is None
@@ -58,7 +57,7 @@ def test_earlier_of_deadline_and_timeout_is_told(deadline, timeout, last, told):
     assert all_in_time([request], after) == (told is type(None))
 
 
-def test_cancelled_request_is_told_so_at_any_time():
+def test_cancelled_request_is_reported_as_cancelled_at_any_time():
     for deadline, timeout, at in itertools.product((5.0, 20.0, math.inf), (2.5, math.inf), (0.0, 15.0, 1e9)):
         request = Pending(deadline, timeout)
         request.cancel()
@@ -69,14 +68,7 @@ def test_cancelled_request_is_told_so_at_any_time():
         assert not all_in_time([request], at)
 
 
-def test_one_late_request_among_many_is_enough():
-    waiting = [types.SimpleNamespace(deadline=deadline) for deadline in (7.0, math.inf, 5.0)]
-    assert all_in_time(waiting, 5.0)
-    assert not all_in_time(waiting, 5.5)
-    assert all_in_time([], math.inf)
-
-
-def test_wall_clock_times_become_times_of_the_one_clock(monkeypatch):
+def test_wall_clock_time_converts_to_the_monotonic_clock(monkeypatch):
     monkeypatch.setattr("rnnserve.server.clock.time.time", lambda: 1_000_000.0)
     assert from_wall_clock(1_000_003.0) == pytest.approx(now() + 3.0, abs=1.0)
     assert from_wall_clock(math.inf) == math.inf

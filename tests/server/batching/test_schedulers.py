@@ -18,7 +18,7 @@ from rnnserve.server.errors import QueueFull, ShuttingDown
 
 
 class Model:
-    """Counts batches, and stands still until it is told to go on."""
+    """Counts batches, and blocks until `may_go` is set."""
 
     name = "slow"
     in_steps = None
@@ -115,7 +115,7 @@ def scheduler_threads():
     return {thread for thread in threading.enumerate() if thread.name == f"scheduler {Model.name}"}
 
 
-def test_requests_that_arrive_during_a_run_are_the_next_batch(scheduler, model, hold):
+def test_requests_that_arrive_during_a_run_form_the_next_batch(scheduler, model, hold):
     first, later = hold(), [Caller(number) for number in (2, 3, 4)]
     for caller in later:
         scheduler.submit(caller)
@@ -124,7 +124,7 @@ def test_requests_that_arrive_during_a_run_are_the_next_batch(scheduler, model, 
     assert model.batches == [[1], [2, 3, 4]]
 
 
-def test_close_answers_the_queue_and_takes_nothing_new(scheduler, model, hold):
+def test_close_answers_the_queue_and_refuses_new_requests(scheduler, model, hold):
     first, second = hold(), Caller(2)
     scheduler.submit(second)
     assert not scheduler.close(timeout=0.1)  # until all have been answered
@@ -135,23 +135,13 @@ def test_close_answers_the_queue_and_takes_nothing_new(scheduler, model, hold):
         scheduler.submit(Caller(3))
 
 
-def test_close_waits_as_long_as_it_may_and_names_what_is_left(model):
-    with scheduling(model) as schedulers:
-        schedulers.submit(model, first := Caller(1))
-        assert model.started.wait(PATIENCE)
-        assert schedulers.close(timeout=0.05) == ["slow"]
-        model.may_go.set()
-        assert schedulers.close(timeout=PATIENCE) == []
-        assert_answered(first)
-
-
 @pytest.mark.parametrize(("cost", "after", "is_long"), [
     (0.0, 7.0, False),
     (0.0, 9.0, True),
     (10.0, 107.0, False),  # beside ten times its cost
     (10.0, 109.0, True),
 ])  # fmt: skip
-def test_run_is_found_that_takes_much_longer_than_it_costs(monkeypatch, cost, after, is_long):
+def test_run_is_reported_as_stuck_when_it_far_exceeds_its_cost(monkeypatch, cost, after, is_long):
     model = Model(cost)
     with scheduling(model) as schedulers:
         schedulers.submit(model, waiting := Caller(1))
@@ -166,8 +156,8 @@ def test_run_is_found_that_takes_much_longer_than_it_costs(monkeypatch, cost, af
     assert not longest_run(0.0)
 
 
-def test_each_model_has_a_thread_from_its_first_request_on():
-    """A model that stands still delays no other."""
+def test_stuck_model_does_not_delay_other_models():
+    """Each model has its own thread from its first request on."""
     still, quick = Model(), Model()
     quick.may_go.set()
     before = scheduler_threads()
@@ -185,7 +175,7 @@ def test_each_model_has_a_thread_from_its_first_request_on():
             schedulers.submit(model, Caller(3))
 
 
-def test_no_request_waits_for_runs_that_take_long_by_themselves():
+def test_long_requests_run_on_their_own_thread():
     """These have a queue and a thread of their own."""
     model = Model(run=0.0, point=0.01)  # 10 steps take 0.1 s
     long, others = [Caller(number) for number in (11, 12, 14)], [Caller(10), Caller(9)]
@@ -205,21 +195,3 @@ def test_no_request_waits_for_runs_that_take_long_by_themselves():
         assert_answered(*long, *others)
         assert sorted(model.batches[2:]) == [[9], [12], [14]]
     assert scheduler_threads() <= before
-
-
-def test_model_that_serves_no_more_is_run_to_the_end():
-    """A request that began with it and comes later is run, too."""
-    gone, kept = Model(), Model()
-    before = scheduler_threads()
-    first, waiting, late = Caller(1), Caller(2), Caller(3)
-    with scheduling(gone) as schedulers:
-        schedulers.submit(gone, first)
-        assert gone.started.wait(PATIENCE)
-        schedulers.submit(gone, waiting)
-        schedulers.keep({kept})
-        gone.may_go.set()
-        assert_answered(first, waiting)
-        schedulers.submit(gone, late)
-        assert_answered(late)
-        schedulers.keep({kept})
-        until(lambda: scheduler_threads() <= before)

@@ -1,4 +1,4 @@
-"""Counts start at 0 and grow by what was done."""
+"""Counts start at 0 and grow with each run, failure and dropped request."""
 
 import threading
 import time
@@ -55,8 +55,8 @@ class Yielding:
         self._counts[place] = value
 
 
-def test_threads_that_count_in_one_row_lose_nothing():
-    """A version that is loaded again counts beside the one that it replaces, which still runs."""
+def test_concurrent_counting_loses_nothing():
+    """A reloaded version counts while its predecessor is still running."""
     row = CountTable().row("a", "1")
     models = [Statistics(), Statistics()]
     for statistics in models:
@@ -82,7 +82,7 @@ def test_threads_that_count_in_one_row_lose_nothing():
     assert sum(number for model in models for number, _ in model.sizes.values()) == 400
 
 
-def test_reader_waits_until_the_last_answers_are_counted_but_not_for_ever():
+def test_reader_waits_briefly_for_answers_in_flight():
     statistics, is_asked, read = Statistics(), threading.Event(), []
     statistics.answering(3)  # they are being sent
 
@@ -98,15 +98,3 @@ def test_reader_waits_until_the_last_answers_are_counted_but_not_for_ever():
     assert read == [1]
     statistics.answering(3)
     assert numbers(statistics, "requests", "runs") == (6, 1)
-
-
-def test_model_counts_since_it_was_loaded():
-    row = CountTable().row("a", "1")
-    before, after = Statistics(), Statistics()
-    before.count_in(row)
-    count(before, requests=2, rows=2, run_seconds=0.5, wait_seconds=1.0)
-    before.record_dropped(1.0)
-    after.count_in(row)
-    assert (*numbers(after, "requests", "runs", "dropped"), after.sizes) == (0, 0, 0, {})
-    count(after, requests=1, rows=1, run_seconds=0.5, wait_seconds=1.0)
-    assert (*numbers(after, "requests", "runs"), row[places.ANSWERED]) == (1, 1, 3)

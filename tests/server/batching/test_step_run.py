@@ -15,7 +15,7 @@ from rnnserve.server.batching.batch_arrays import join, split
 from rnnserve.server.batching.execution import Cost, PendingRequest
 from rnnserve.server.batching.schedulers import Schedulers
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.batching.step_run import MOST_ROWS, StepRun, chunk_steps
+from rnnserve.server.batching.step_run import MOST_ROWS, StepRun
 from rnnserve.server.batching.waiting_queue import QueueLimits
 from rnnserve.server.clock import now
 from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest, TimeoutExpired
@@ -117,7 +117,7 @@ def request_of(model, draw, batch=1, steps=None, outputs=(), **sent):
 
 
 def any_request(model, draw):
-    """A request with whatever a request may have."""
+    """Draw a request with any of the allowed inputs."""
     batch, steps = draw.choice((1, 1, 1, 2, 3, 7)), draw.choice((1, 2, 3, 5, 8, 13, 40))
     values = np.random.default_rng(draw.randint(0, 1 << 30))
     sent = {}
@@ -182,7 +182,7 @@ def test_request_run_by_steps_has_the_bits_of_a_whole_run(seed, has_lengths):
 
 @pytest.mark.parametrize("has_lengths", [True, False])
 def test_request_grouped_by_length_has_the_bits_of_a_whole_run(monkeypatch, has_lengths):
-    """Of a model whose sequences may not be cut: requests of similar lengths share runs."""
+    """If sequences can't be cut, requests of similar lengths share runs."""
     draw = random.Random(0)
     model = Sums(has_lengths=has_lengths, cost=Cost(run=1e-6, step=1e-6, point=1e-5, padding=1e-5))
     callers = [Caller(any_request(model, draw)) for _ in range(150)]
@@ -211,7 +211,7 @@ def test_request_is_answered_when_its_own_rows_have_ended():
     assert not long.outcomes
 
 
-def test_rows_of_a_large_request_leave_places_for_others():
+def test_large_request_leaves_room_for_others():
     model, draw = Sums(), random.Random(0)
     large = Caller(request_of(model, draw, batch=20 * MOST_ROWS, steps=30))
     small = [Caller(request_of(model, draw, steps=10)) for _ in range(5)]
@@ -265,7 +265,7 @@ def test_late_and_cancelled_requests_leave_between_chunks(monkeypatch):
 
 
 @given(st.integers(0, 4), st.integers(0, 29))
-def test_failing_chunk_costs_its_culprit_alone(culprit, at):
+def test_failing_chunk_refuses_only_the_failing_request(culprit, at):
     model, draw = Sums(cost=STEP_OF_A_MILLISECOND), random.Random(0)
     callers = [Caller(request_of(model, draw, batch=1 + number % 2, steps=30)) for number in range(5)]
     callers[culprit].request.inputs["input"][0, at] = POISON
@@ -280,7 +280,7 @@ def test_failing_chunk_costs_its_culprit_alone(culprit, at):
     assert numbers(model.statistics, "failures") == 1
 
 
-def test_non_finite_answer_is_refused_where_it_has_to_be():
+def test_non_finite_answer_is_refused_in_a_step_run():
     model, draw = Sums(), random.Random(0)
     model.refuses_non_finite = True
     spec = TensorSpec("last", "FP32", ("batch", "features"), (-1, 2), may_be_non_finite=True)
@@ -292,15 +292,6 @@ def test_non_finite_answer_is_refused_where_it_has_to_be():
     assert_as_whole(model, right)
 
 
-def test_request_whose_padding_is_not_zeros_is_run_whole():
-    model = Sums()
-    caller = Caller(request_of(model, random.Random(0), 2, 9, outputs=("uncut",), lengths=np.array([4, 9])))
-    steps = StepRun(model)
-    steps.go_on([caller])
-    assert not steps.is_busy
-    assert_as_whole(model, caller)
-
-
 def test_defect_refuses_all_in_flight(monkeypatch):
     model = Sums()
     callers = [Caller(request_of(model, random.Random(seed))) for seed in range(3)]
@@ -309,51 +300,3 @@ def test_defect_refuses_all_in_flight(monkeypatch):
     steps.go_on(callers)
     assert not steps.is_busy
     assert {type(caller.outcome) for caller in callers} == {InternalError}
-
-
-COST = Cost(run=100e-6, step=50e-6, point=5e-6, padding=5e-6)
-
-
-@pytest.mark.parametrize(
-    ("left", "cost", "is_padded", "expected"),
-    [
-        ([7], COST, True, 7),  # one alone goes on to its end
-        ([500], COST, True, 90),  # for 5 ms
-        ([12] * 8, COST, True, 12),
-        ([1, 60, 60, 60], COST, True, 60),  # the short one costs little
-        ([4] * 20 + [60] * 12, COST, True, 4),  # most end there
-        ([9, 5, 20], Cost(run=0.0, step=0.0, point=0.0, padding=0.0), False, 5),
-        ([9, 5, 20], Cost(run=0.0, step=1.0, point=1.0, padding=1.0), True, 1),  # however long it takes
-    ],
-)
-def test_chunk_has_the_steps_that_pay(left, cost, is_padded, expected):
-    assert chunk_steps(left, cost, is_padded=is_padded) == expected
-
-
-def test_long_requests_of_many_rows_run_whole_on_a_thread_of_their_own():
-    model, draw = Sums(cost=Cost(run=0.0, step=0.0, point=1e-4, padding=0.0)), random.Random(0)
-    model.in_steps = model
-    sizes = ((2 * MOST_ROWS, 40), (1, 4000), (1, 3))
-    callers = [Caller(request_of(model, draw, batch=rows, steps=steps, outputs=("output",))) for rows, steps in sizes]
-    assert_answered_as_whole(model, callers)
-    assert (2 * MOST_ROWS, 40) in model.runs[:-3], "whole"
-    assert not any(steps == 4000 for _, steps in model.runs[:-3]), "by steps, however long they take"
-
-
-def test_whole_requests_and_steps_of_sequences_share_runs(monkeypatch):
-    """Sequences whose states were inferred are of another graph of the model, which runs both by steps."""
-    cost, draw = Cost(run=0.0, step=0.0, point=1e-3, padding=1e-3), random.Random(0)
-    model, parts = Sums(cost=cost), Sums(cost=cost)
-    model.in_steps = parts.in_steps = parts
-    all_wait, run_arrays = threading.Event(), parts.run_arrays
-    monkeypatch.setattr(parts, "run_arrays", lambda *args: all_wait.wait(20) and run_arrays(*args))
-    schedulers = Schedulers(QueueLimits(requests=100, seconds=1e9))
-    callers = [Caller(request_of(model, draw, steps=1 if number % 2 else 9)) for number in range(24)]
-    for number, caller in enumerate(callers):
-        schedulers.submit(parts if number % 2 else model, caller)
-    all_wait.set()
-    assert schedulers.close(20.0) == []
-    assert model.runs == []
-    assert max(rows for rows, _ in parts.runs) >= 22
-    for caller in callers:
-        assert_as_whole(model, caller)

@@ -6,7 +6,6 @@ import random
 
 import pytest
 
-from rnnserve.server.batching import MAX_REQUESTS
 from rnnserve.server.batching.execution import Cost
 from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
@@ -48,7 +47,7 @@ LONG = Cost(run=1e-3, step=1e-4, point=1e-3, padding=1e-3)
 """Of a model of which a hundred steps take 0.1 s."""
 
 
-def test_first_come_is_first_served():
+def test_requests_leave_in_order_of_arrival():
     queue = queue_of(*[Item(str(number)) for number in range(5)])
     assert names(queue.take(NOTHING)) == ["0", "1", "2"]
     assert len(queue) == 2
@@ -57,28 +56,7 @@ def test_first_come_is_first_served():
     assert queue.take(ENDLESS) == []
 
 
-@pytest.mark.parametrize(
-    ("count", "rows", "steps", "cost", "taken"),
-    [
-        # 6 * (8 + length) / length, but half of 20 at least
-        (20, 1, 1, Cost(run=8.0, step=1.0, point=1.0, padding=0.0), 20),
-        (20, 1, 4, Cost(run=8.0, step=1.0, point=1.0, padding=0.0), 18),
-        (20, 1, 100, Cost(run=8.0, step=1.0, point=1.0, padding=0.0), 10),
-        (20, 3, 4, Cost(run=20.0, step=1.0, point=1.0, padding=0.0), 12),  # of 12 points: 6 * 24 are enough
-        (1000, 1, 1, ENDLESS, MAX_REQUESTS),
-    ],
-)
-def test_batch_is_half_of_the_queue_or_as_much_as_is_worth_a_run(count, rows, steps, cost, taken):
-    assert len(queue_of(*[Item(rows=rows, steps=steps) for _ in range(count)]).take(cost)) == taken
-
-
-def test_batch_has_no_more_points_than_it_may():
-    queue = queue_of(*[Item(rows=2, steps=5) for _ in range(20)])
-    assert len(queue.take(ENDLESS, most_points=25)) == 3
-    assert len(queue.take(ENDLESS)) == 17
-
-
-def test_batch_is_of_similar_lengths():
+def test_batch_has_similar_lengths():
     queue = queue_of(*[Item(str(number), steps=n) for number, n in enumerate([60, 2, 61, 3, 2, 58, 3, 2, 59, 62])])
     assert names(queue.take(LONG)) == ["0", "2", "5", "8", "9"]
     queue.add(Item("10", steps=60))
@@ -87,12 +65,6 @@ def test_batch_is_of_similar_lengths():
     assert names(queue.take(LONG)) == ["3", "6"]
     assert names(queue.take(LONG)) == ["10"]
     assert (len(queue), queue.points) == (0, 0)
-
-
-def test_batch_is_of_one_length_where_rows_may_not_be_padded():
-    queue = queue_of(*[Item(str(number), steps=(9, 10, 8)[number % 3]) for number in range(9)])
-    assert names(queue.take(LONG, is_padded=False)) == ["0", "3", "6"]
-    assert names(queue.take(LONG, is_padded=False)) == ["1", "4", "7"]
 
 
 @pytest.mark.parametrize("is_padded", [True, False])
@@ -128,7 +100,7 @@ def test_full_queue_refuses():
     assert "2 requests are already pending (--max-queue)" in str(full)
 
 
-def test_one_connection_has_a_quarter_of_the_queue():
+def test_one_connection_gets_at_most_a_quarter_of_the_queue():
     queue = queue_of(limits=QueueLimits(requests=80, seconds=math.inf))
     for _ in range(20):
         assert refused(queue, Item()) is None
@@ -145,7 +117,7 @@ def test_one_connection_has_a_quarter_of_the_queue():
     assert refused(queue, Item()) is None, "18 of its requests are left"
 
 
-def test_queue_that_takes_too_long_refuses():
+def test_request_is_refused_when_the_queue_would_take_too_long():
     """Six points take 7 s: six of the rows, and a sixth for the runs."""
     limits = QueueLimits(requests=100, seconds=7.5)
     assert refused(queue_of(Item(rows=6), limits=limits), Item()) is None

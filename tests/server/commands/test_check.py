@@ -34,7 +34,7 @@ def checked(capsys):
     return check
 
 
-def test_models_pass_their_load_check_or_say_why_not(root, checked):
+def test_check_reports_the_load_check_of_each_model(root, checked):
     publish_tiny(root, "other", 1, 2.0)
     publish_tiny(root, "scale", 2, 2.0)
     assert checked(root, *PORTS) == (
@@ -63,7 +63,7 @@ def test_folder_without_models_is_a_problem(tmp_path, checked):
         assert (status, found["start"][0][0]) == (1, "problem")
 
 
-def test_port_that_is_taken_or_chosen_twice_is_a_problem(root, checked):
+def test_port_in_use_or_chosen_twice_is_a_problem(root, checked):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         status, found = checked(root, *PORTS, "--grpc-port", port)
@@ -73,7 +73,7 @@ def test_port_that_is_taken_or_chosen_twice_is_a_problem(root, checked):
     assert (status, [level for level, _ in found["ports"]]) == (1, ["problem", "problem"])
 
 
-def test_files_of_tls_and_tokens_are_read(root, tmp_path, checked):
+def test_check_reads_the_files_of_tls_and_tokens(root, tmp_path, checked):
     rotated = RotatedFiles(tmp_path / "tls")
     words = [root, *PORTS, *rotated.options()]
     status, found = checked(*words)

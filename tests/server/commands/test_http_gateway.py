@@ -1,4 +1,4 @@
-"""The processes that speak HTTP beside the server: when there are any, and what happens when one ends."""
+"""The HTTP gateway's processes: when the server starts them, and what happens when one ends."""
 
 import importlib.util
 import os
@@ -53,14 +53,14 @@ def settings_within(args):
         return settings
 
 
-def test_without_http(caplog):
+def test_no_http_starts_no_gateway(caplog):
     assert settings_within(arguments("--no-http")) == Settings(Path("models"))
     assert not caplog.records
     with pytest.raises(StartError, match="exclude each other"):
         settings_within(arguments("--http-port", "0", "--no-http"))
 
 
-def test_without_the_extra_grpc_is_served_unless_a_port_is_asked_for(without_the_extra, caplog):
+def test_missing_extra_disables_http_except_with_http_port(without_the_extra, caplog):
     caplog.set_level("INFO")
     assert settings_within(arguments()) == Settings(Path("models"))
     (line,) = caplog.messages
@@ -69,7 +69,7 @@ def test_without_the_extra_grpc_is_served_unless_a_port_is_asked_for(without_the
         settings_within(arguments("--http-port", "0"))
 
 
-def test_port_in_use_costs_http_alone_unless_it_was_asked_for(taken, caplog):
+def test_port_in_use_disables_http_except_with_http_port(taken, caplog):
     assert settings_within(arguments()) == Settings(Path("models"))
     (line,) = caplog.messages
     assert f"127.0.0.1:{taken}" in line
@@ -78,7 +78,7 @@ def test_port_in_use_costs_http_alone_unless_it_was_asked_for(taken, caplog):
         settings_within(arguments("--http-port", str(taken)))
 
 
-def test_the_server_has_a_socket_in_a_folder_of_its_own_until_the_end():
+def test_gateway_socket_folder_is_private_and_removed_at_the_end():
     with http_gateway.http_gateway(arguments("--http-port", "0"), Settings(Path("models"))) as (settings, _):
         folder = settings.private_sockets
         assert settings.http_port
@@ -87,7 +87,7 @@ def test_the_server_has_a_socket_in_a_folder_of_its_own_until_the_end():
     assert not folder.exists()
 
 
-def test_the_command_of_a_process_has_what_its_server_has():
+def test_gateway_command_repeats_the_servers_settings():
     tls: dict[str, Any] = {"tls_certificate": Path("c"), "tls_key": Path("k"), "tls_client_ca": Path("a")}
     settings = Settings(Path("m"), host="::1", log_requests="all", **tls)
     allowed = ["--http-allow-host=a", "--http-allow-host=https://b.example"]
@@ -100,7 +100,7 @@ def test_the_command_of_a_process_has_what_its_server_has():
 
 
 def answering(port: int) -> int:
-    """The process that takes a connection."""
+    """Return the id of the process that accepts a connection."""
     with socket.create_connection(("127.0.0.1", port), 30) as connection:
         return int(connection.recv(100))
 
@@ -122,7 +122,7 @@ def gateway(tmp_path):
         assert each.wait()
 
 
-def test_process_that_ends_is_replaced_and_no_connection_is_refused(gateway, caplog):
+def test_ended_process_is_replaced_and_no_connection_is_refused(gateway, caplog):
     served = gateway(*BARE_PYTHON, ECHO)
     first = answering(served.port)
     os.kill(first, signal.SIGKILL)

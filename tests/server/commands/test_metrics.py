@@ -1,4 +1,4 @@
-"""Scrapers get the metrics, and nothing else, whatever others do."""
+"""The metrics port answers scrapes, and nothing else, whatever other clients do."""
 
 import http.client
 import socket
@@ -31,7 +31,7 @@ def ask(port, method, path):
         connection.close()
 
 
-def test_a_scrape_is_answered_and_nothing_else(scraped):
+def test_metrics_port_answers_only_scrapes(scraped):
     assert ask(scraped, "GET", "/metrics?x=1") == (200, "text/plain", b"a 1\n")
     assert ask(scraped, "HEAD", "/metrics") == (200, "text/plain", b"")
     assert ask(scraped, "GET", "/secret")[0] == 404
@@ -39,13 +39,13 @@ def test_a_scrape_is_answered_and_nothing_else(scraped):
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\n", b"x" * 20000, b"\r\n\r\n"])
-def test_one_that_asks_for_nothing_keeps_no_other_from_it(scraped, sent):
+def test_silent_client_does_not_block_scrapes(scraped, sent):
     with socket.create_connection(("127.0.0.1", scraped)) as idle:
         idle.sendall(sent)
         assert ask(scraped, "GET", "/metrics")[0] == 200
 
 
-def test_no_scrape_is_answered_after_the_end(tmp_path):
+def test_scrapes_are_refused_after_the_end(tmp_path):
     settings = Settings(private_sockets=tmp_path)
     with metrics_served(CommandSettings(metrics_port=0), settings) as metrics:
         assert ask(metrics.port, "GET", "/metrics")[0] == 200

@@ -1,4 +1,4 @@
-"""Options of `rnnserve serve`: from the command line, the environment, a file and their defaults; what is refused."""
+"""Options of `rnnserve serve`, from the command line, the environment, a file and defaults, and their mistakes."""
 
 import argparse
 import dataclasses
@@ -66,7 +66,7 @@ def in_folder(folder, value):
 
 
 def variables(name, text=None):
-    """The environment that gives an option, or, without a text, what it needs beside it."""
+    """Return the environment that sets an option and its prerequisites, or only these if there is no text."""
     given = {"repository": "models"} | BESIDE.get(name, {}) | {name: text}
     return {f"RNNSERVE_{key.upper()}": value for key, value in given.items() if value is not None}
 
@@ -97,8 +97,8 @@ def test_each_option_is_read_from_a_variable_and_a_file_and_printed(tmp_path):
         assert line.endswith(f"  # RNNSERVE_{name.upper()}")
 
 
-def test_settings_that_are_written_as_arguments_are_read_again():
-    """A supervisor gives its settings to its workers so."""
+def test_settings_survive_being_written_as_arguments():
+    """A supervisor passes its settings to its workers as arguments."""
     names = {field.name for field in dataclasses.fields(Settings)}
     values = {name: value for name, (_, _, value) in OTHER.items() if name in names and name != "http_port"}
     del values["transport"]  # the native one has no TLS
@@ -253,32 +253,3 @@ def test_options_that_need_others_are_refused_alone():
         Settings(Path("repository"), graph="none of them")
     with pytest.raises(StartError, match="--ready 'none of them': choose from "):
         Settings(Path("repository"), ready="none of them")
-
-
-def test_models_are_loaded_at_the_start_unless_their_control_is_explicit():
-    for control, load_model, wanted in (
-        ("none", "", None), ("poll", "", None), ("explicit", "", []), ("explicit", "a,b", ["a", "b"]),
-        ("explicit", "*", None),
-    ):  # fmt: skip
-        assert Settings(model_control=control, load_model=load_model).wanted_models == wanted
-
-
-def test_connections_are_renewed_where_workers_share_the_port():
-    for asked, share_port, seconds in (
-        (None, False, 0.0), (None, True, 60.0), (0.0, True, 0.0), (7.5, False, 7.5), (7.5, True, 7.5),
-    ):  # fmt: skip
-        assert Settings(max_connection_age=asked, share_port=share_port).connection_age == seconds
-
-
-def test_auto_is_one_worker_a_core(monkeypatch):
-    for cores in ({1, 4, 6}, {0}):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: cores, raising=False)
-        assert configured("models", "--workers=auto").command.workers == len(cores)
-
-
-def test_options_that_differ_are_named():
-    told = ["--max-queue=7", "--http-port=0", "--workers=2", "--log-format=json"]
-    told += ["--http-allow-host=a", "--http-allow-host=b"]
-    assert sorted(configured("models", *told).changed()) == sorted(told)
-    assert configured("models").changed() == []
-    assert configured("models", environment={"RNNSERVE_MAX_QUEUE": "7"}).changed() == ["--max-queue=7"]

@@ -1,15 +1,12 @@
-"""`rnnserve serve`: what it makes of its arguments, of signals, and of a machine that others can reach."""
+"""`rnnserve serve`: its signals, and its warnings when other machines can reach it."""
 
-import argparse
 import itertools
-import logging
 import os
 import shutil
 import signal
 import types
 from pathlib import Path
 from typing import Any
-from unittest.mock import ANY
 
 import pytest
 
@@ -20,7 +17,6 @@ from rnnserve.server import Settings
 from rnnserve.server.commands import serve
 from rnnserve.server.commands.metrics import Metrics
 from rnnserve.server.commands.serve import Ending, exposure
-from rnnserve.server.settings import GROUPS, CommandSettings
 from rnnserve.server.signals import SAME_SECONDS
 
 TLS: dict[str, Any] = {"tls_certificate": Path("c.pem"), "tls_key": Path("k.pem")}
@@ -39,55 +35,6 @@ WAYS = {
 ENDS = [signal.SIGTERM, signal.SIGINT]
 
 
-def parse(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
-    return parser.parse_args(words)
-
-
-@pytest.fixture
-def done(monkeypatch):
-    """What the command does, instead of doing it."""
-    done = []
-    monkeypatch.setattr(logging, "basicConfig", lambda level, handlers: done.append((level, handlers[0])))
-    monkeypatch.setattr(serve, "_prepare_process", lambda **_: None)
-    monkeypatch.setattr(serve, "_serve", lambda *how: done.append(("serve", *how)))
-    monkeypatch.setattr(serve, "_serve_worker", lambda *how: done.append(("worker", *how)))
-    monkeypatch.setattr(serve, "_supervise", lambda *how: done.append(("supervise", *how)) or 143)
-    return done
-
-
-def test_without_workers_it_is_the_server(done):
-    assert serve.run(parse("models", "--no-http")) == 0
-    assert done == [("INFO", ANY), ("serve", Settings(Path("models")), ANY, None, "--no-http")]
-
-
-def test_a_worker_names_its_process_in_the_log_and_shares_its_port(done):
-    assert serve.run(parse("models", "--report-fd", "0", "--lifeline", "--log-level", "error")) == 0
-    assert done == [("ERROR", ANY), ("worker", Settings(Path("models"), share_port=True), ANY, None)]
-    line = done[0][1].format(logging.LogRecord("rnnserve.some", logging.WARNING, __file__, 1, "said", (), None))
-    assert f" [{os.getpid()}] rnnserve.some: said" in line
-
-
-def test_with_workers_it_supervises(done):
-    options = CommandSettings(no_http=True, workers=2, log_level="debug")
-    assert serve.run(parse("models", "--no-http", "--workers", "2", "--log-level", "debug")) == 143
-    assert done[1:] == [
-        ("supervise", Settings(Path("models")), options, ANY, None, "--workers=2 --no-http --log-level=debug")
-    ]
-
-
-def test_help_has_a_group_for_each_subject_and_names_no_internal_option():
-    parser = argparse.ArgumentParser()
-    serve.add_arguments(parser)
-    titles = [group.title for group in parser._action_groups if group._group_actions]
-    assert [title for title in titles if title in GROUPS] == list(GROUPS)
-    text = parser.format_help()
-    assert "\n  SIGHUP            with --workers: " in text
-    assert "(default: 5.0)" in text
-    assert "-fd" not in text
-
-
 class Exit(Exception):
     """Instead of the process's end."""
 
@@ -99,7 +46,7 @@ def clock():
 
 @pytest.fixture
 def make(monkeypatch, clock):
-    """Makes the end of a server that serves, or of one that loads."""
+    """Makes the signal handling of a serving or a loading server."""
 
     def leave(status):
         raise Exit(status)
@@ -115,7 +62,7 @@ def make(monkeypatch, clock):
     return make
 
 
-def test_first_signal_stops_and_a_later_one_ends_at_once(make, clock):
+def test_first_signal_stops_and_the_second_ends_at_once(make, clock):
     for number in ENDS:
         ending = make()
         ending.take(number)
@@ -128,7 +75,7 @@ def test_first_signal_stops_and_a_later_one_ends_at_once(make, clock):
 
 @pytest.mark.parametrize("first", ENDS)
 @pytest.mark.parametrize("second", ENDS)
-def test_one_request_that_arrives_several_times_counts_once(make, clock, first, second):
+def test_repeated_signal_within_a_moment_counts_once(make, clock, first, second):
     """`timeout` signals the process and its group. Make, and runners, pass on what the group has had."""
     ending = make()
     ending.take(first)
@@ -148,7 +95,7 @@ def test_worker_ends_at_once_only_if_its_supervisor_kills_it(make, clock):
         assert ending.told.is_set()
 
 
-def test_worker_leaves_hang_ups_to_its_supervisor_and_stops_without_one(make):
+def test_worker_drains_at_sighup_and_stops_when_abandoned(make):
     ending = make(is_worker=True)
     ending.take(signal.SIGHUP)
     assert (ending.drains, ending.told.is_set()) == (True, False)
@@ -156,20 +103,7 @@ def test_worker_leaves_hang_ups_to_its_supervisor_and_stops_without_one(make):
     assert (ending.drains, ending.told.is_set()) == (False, True)
 
 
-def test_hang_up_loads_the_repository_again(make):
-    reloads = []
-    ending = make()
-    ending.take(signal.SIGHUP)  # before there is a server
-    ending.reload = lambda: reloads.append(1)
-    ending.take(signal.SIGHUP)
-    assert reloads == [1]
-    assert not ending.told.is_set()
-    ending.take(signal.SIGTERM)
-    ending.take(signal.SIGHUP)
-    assert reloads == [1]
-
-
-def test_server_that_has_served_nothing_yet_cleans_up_and_ends_at_once(make):
+def test_loading_server_cleans_up_and_ends_at_once(make):
     for number in ENDS:
         for is_worker in (True, False):
             cleaned: list[int] = []
@@ -179,12 +113,12 @@ def test_server_that_has_served_nothing_yet_cleans_up_and_ends_at_once(make):
             assert (ended.value.args, cleaned) == ((0,), [1])
 
 
-def test_nothing_is_lacking_on_this_machine():
+def test_loopback_needs_no_tls_and_no_access_control():
     for host, more in itertools.product(("127.0.0.1", "127.1.2.3", "::1", "localhost"), ({}, TLS, TOKENS, ROLES)):
         assert exposure(Settings(host=host, **more), 9000) == ""
 
 
-def test_each_lack_has_its_remedy_beyond_this_machine():
+def test_exposed_server_is_warned_with_the_remedy_for_each_gap():
     for host in ("0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example.org"):
         for more, metrics_port, lacks in (
             ({}, None, ["without TLS", FOR_ALL]),
@@ -202,7 +136,7 @@ def test_each_lack_has_its_remedy_beyond_this_machine():
             assert exposure(Settings(host=host, **more), None) == ""
 
 
-def test_start_logs_a_warning(caplog):
+def test_start_warns_when_the_server_is_exposed(caplog):
     """With workers and without, one function logs the start. Nothing listens here."""
     for host, expected in (("127.0.0.1", 0), ("0.0.0.0", 1)):
         caplog.clear()
@@ -211,7 +145,7 @@ def test_start_logs_a_warning(caplog):
         assert [record.levelname for record in said] == ["WARNING"] * expected
 
 
-def test_hang_up_loads_the_repository_again_and_keeps_what_served_when_it_is_bad(tmp_path):
+def test_sighup_reloads_the_repository_and_keeps_the_previous_models_when_it_is_invalid(tmp_path):
     root = tmp_path / "repository"
     publish_tiny(root, "scale", 1, 1.5)
     publish_tiny(root, "other", 1, 7.0)

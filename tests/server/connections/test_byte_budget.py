@@ -1,4 +1,4 @@
-"""The budget of bytes, of all connections and of one; and the guard of memory: which calls it ends, and when."""
+"""The byte budget of each connection and of all, and the memory guard: which calls it ends, and when."""
 
 import pytest
 
@@ -11,7 +11,7 @@ HELD = 100 * MB
 BEYOND = HELD + 144 * MB
 
 
-def test_a_connection_has_half_of_the_budget():
+def test_one_connection_gets_at_most_half_of_the_budget():
     budget = ByteBudget(1000)
     budget.take("a", 500)
     with pytest.raises(TooMuchHeld, match="of this connection take 500 bytes of the 500 allowed"):
@@ -20,7 +20,7 @@ def test_a_connection_has_half_of_the_budget():
     assert budget.held == 1000
 
 
-def test_all_connections_have_the_budget():
+def test_all_connections_share_the_budget():
     budget = ByteBudget(1000)
     for connection in "abc":
         budget.take(connection, 333)
@@ -30,7 +30,7 @@ def test_all_connections_have_the_budget():
     budget.take("d", 1)
 
 
-def test_what_is_refused_is_not_held():
+def test_refused_bytes_are_not_counted():
     budget = ByteBudget(1000)
     for _ in range(3):
         with pytest.raises(TooMuchHeld):
@@ -40,7 +40,7 @@ def test_what_is_refused_is_not_held():
 
 
 class Process:
-    """A process whose memory a test sets: `free` of it is given back when it is asked for."""
+    """A process with `used` and `free` memory. It returns the free memory on request."""
 
     def __init__(self):
         self.used, self.free = 500 * MB, 0
@@ -72,7 +72,7 @@ def guard(process):
     return MemoryGuard(HELD, lambda: process.is_busy, lambda: process.is_loading, process.end, lambda: process.at)
 
 
-def test_calls_are_ended_when_memory_in_use_is_beyond_the_limit(process, guard):
+def test_calls_are_ended_when_used_memory_exceeds_the_limit(process, guard):
     process.is_busy = True
     process.used += BEYOND
     guard.look()
@@ -89,7 +89,7 @@ def test_free_memory_ends_no_call(process, guard):
 
 
 @pytest.mark.parametrize("state", ["is_loading", "idle"])
-def test_models_and_an_idle_server_are_no_shortage(process, guard, state):
+def test_loading_and_idling_end_no_call(process, guard, state):
     process.is_loading = state == "is_loading"
     process.used += 2 * BEYOND
     guard.look()
@@ -101,7 +101,7 @@ def test_models_and_an_idle_server_are_no_shortage(process, guard, state):
     assert process.ended == [8]
 
 
-def test_free_memory_of_an_idle_server_is_given_back_now_and_then(process, guard):
+def test_idle_server_returns_free_memory_at_intervals(process, guard):
     process.at, process.free = 10.0, 64 * MB
     guard.look()
     assert process.free == 0
@@ -116,7 +116,7 @@ def test_free_memory_of_an_idle_server_is_given_back_now_and_then(process, guard
 @pytest.mark.parametrize(
     ("left", "expected"), [(None, HELD), (4 * BEYOND, HELD), (2 * (BEYOND - MB), HELD - MB), (0, 8 * MB)]
 )
-def test_requests_are_held_to_the_limit_of_the_container(monkeypatch, caplog, left, expected):
+def test_budget_shrinks_to_the_containers_memory_limit(monkeypatch, caplog, left, expected):
     monkeypatch.setattr("rnnserve.common.cgroup.Cgroups.memory_left", lambda _: left)
     assert bytes_for_requests(HELD, sharers=2) == expected
     assert ("Raise the limit by" in caplog.text) == (expected < HELD)

@@ -23,7 +23,7 @@ def table():
     made.close()
 
 
-def test_what_a_process_has_counted_is_there_after_it_was_killed():
+def test_counts_survive_the_process_that_made_them():
     table = CountTable()
     code = (
         "import os, sys; from rnnserve.server.counting.table import CountTable\n"
@@ -38,7 +38,7 @@ def test_what_a_process_has_counted_is_there_after_it_was_killed():
     assert totals.sums()["a", "1"].counts[places.ANSWERED] == 42
 
 
-def test_of_processes_that_have_ended_counters_are_kept_and_gauges_are_not():
+def test_ended_process_keeps_its_counters_but_not_its_gauges():
     totals, living, ended = Totals(), CountTable(), CountTable()
     for table in (living, ended):
         totals.add(table)
@@ -56,7 +56,7 @@ def test_of_processes_that_have_ended_counters_are_kept_and_gauges_are_not():
     assert totals.sums()["a", "1"].about == {}
 
 
-def test_another_process_reads_each_row_with_what_was_told_of_it_last():
+def test_other_process_reads_each_row_and_its_latest_description():
     table = CountTable()
     reader = CountTable(table.descriptor)
     for number in range(40):
@@ -69,7 +69,7 @@ def test_another_process_reads_each_row_with_what_was_told_of_it_last():
     assert [row.model for row in reader.rows()] == ["", OTHER, *(f"m{number}" for number in range(40))]
 
 
-def test_names_beyond_the_room_of_a_table_count_together():
+def test_models_beyond_the_table_are_counted_together():
     table = CountTable()
     for number in range(2000):
         table.row(f"m{number}", "1")[places.ROWS] += 1
@@ -79,7 +79,7 @@ def test_names_beyond_the_room_of_a_table_count_together():
     assert table.name_of(table.row("m1999", "1")) == (OTHER, "")
 
 
-def test_a_table_of_another_release_is_not_read():
+def test_count_table_of_another_release_is_refused():
     for size in (100, 1 << 24):
         fd = os.memfd_create("other")
         os.ftruncate(fd, size)

@@ -1,4 +1,4 @@
-"""The text is what Prometheus reads."""
+"""The metrics text: what Prometheus reads."""
 
 import re
 import shutil
@@ -36,7 +36,7 @@ def samples(said):
     return {(m[1], m[2] or ""): float(m[3]) for line in said.splitlines() if (m := SAMPLE.fullmatch(line))}
 
 
-def test_promtool_has_no_complaint():
+def test_metrics_pass_promtool():
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed: apt-get install prometheus")
@@ -45,7 +45,7 @@ def test_promtool_has_no_complaint():
     assert all("nv_inference_" in line for line in done.stderr.splitlines())
 
 
-def test_answers_and_refusals_are_what_callers_were_told():
+def test_requests_total_counts_answers_and_refusals_by_code():
     found = samples(text())
     of = {name: value for name, value in found.items() if name[0] == "rnnserve_requests_total"}
     model = r'model="a\"b\\c\n"'
@@ -63,7 +63,7 @@ def test_answers_and_refusals_are_what_callers_were_told():
     assert by_code == by_reason == triton == sum(range(places.REFUSED, places.PLACES))
 
 
-def test_histograms_are_cumulative_and_end_with_all():
+def test_histograms_are_cumulative_and_end_with_the_total():
     found = samples(text())
     model = r'model="a\"b\\c\n",version="1"'
     name = "rnnserve_request_duration_seconds"
@@ -77,5 +77,5 @@ def test_histograms_are_cumulative_and_end_with_all():
     assert found["rnnserve_worker_restarts_total", 'reason="died"'] == 2
 
 
-def test_scraper_may_ask_for_openmetrics():
+def test_scraper_can_request_openmetrics():
     assert text("application/openmetrics-text; version=1.0.0").endswith("# EOF\n")

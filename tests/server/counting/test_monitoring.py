@@ -1,4 +1,4 @@
-"""The rules and the dashboard in `deploy/monitoring/` ask for metrics that there are."""
+"""The rules and the dashboard in `deploy/monitoring/` query metrics that exist."""
 
 import json
 import re
@@ -15,7 +15,7 @@ FOLDER = ROOT / "deploy" / "monitoring"
 
 
 @pytest.mark.parametrize("arguments", [["check", "rules", "rules.yml"], ["test", "rules", "rules.test.yml"]])
-def test_the_rules_hold(arguments):
+def test_alerting_rules_pass_promtool(arguments):
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed: apt-get install prometheus")
@@ -39,14 +39,14 @@ def everything():
     return Exposition(Counted(), "1").text()[0].decode()
 
 
-def test_every_family_that_is_exposed_is_declared():
+def test_every_exposed_metric_is_declared():
     """`ALL` is what docs/reference/metrics.md is made of."""
     exposed = re.findall(r"^# HELP (\w+) (.+)\n# TYPE \1 (\w+)$", everything(), re.MULTILINE)
     of_text = {"unknown": "untyped"}
     assert sorted(exposed) == sorted((each.name, each.about, of_text.get(each.kind, each.kind)) for each in ALL)
 
 
-def test_all_that_they_ask_for_is_exposed():
+def test_rules_and_dashboard_query_exposed_metrics():
     text = everything()
     exposed = set(re.findall(r"^(\w+)", text, re.MULTILINE))
     rules = (FOLDER / "rules.yml").read_text()

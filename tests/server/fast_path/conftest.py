@@ -62,7 +62,7 @@ def dispatcher(service, schedulers):
 
 @pytest.fixture
 def held(monkeypatch):
-    """Models that stand still in a run of 77 steps until they are told to go on."""
+    """Models that block in runs of 77 steps until they are released."""
 
     def is_held(_, requests):
         return any(r.sizes.get("sequence") == 77 for r in requests)  # not while loading

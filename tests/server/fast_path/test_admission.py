@@ -1,4 +1,4 @@
-"""From a call to a request that waits: when it is late, and large requests off the fast path's thread."""
+"""From a call to a pending request: late calls, and large requests off the fast path's thread."""
 
 import gzip
 import math
@@ -53,7 +53,7 @@ def payload_of(rows=3000):
     return request("direction_simple", {"input": walks}, ["logits"]).SerializeToString()
 
 
-def test_they_are_answered_from_the_thread_of_their_model(large):
+def test_large_request_is_answered_on_its_models_thread(large):
     call = Call(payload_of())
     large.take_large(call)
     answer, thread = call.answers.get(timeout=PATIENCE)
@@ -63,7 +63,7 @@ def test_they_are_answered_from_the_thread_of_their_model(large):
     assert len(call.payload) <= HEAD_BYTES  # the checked request has its bytes: they are in memory once
 
 
-def test_what_is_wrong_with_one_is_told_and_costs_no_other(large):
+def test_invalid_large_request_does_not_affect_others(large):
     wrong, right = Call(payload_of()[:-1]), Call(payload_of(2))
     for call in (wrong, right):
         large.take_large(call)
@@ -71,14 +71,14 @@ def test_what_is_wrong_with_one_is_told_and_costs_no_other(large):
     assert isinstance(right.answers.get(timeout=PATIENCE)[0], bytes)
 
 
-def test_one_whose_deadline_has_passed_is_not_parsed(large, monkeypatch):
+def test_late_large_request_is_not_parsed(large, monkeypatch):
     monkeypatch.setattr(large._admission._service, "accept", lambda *_: pytest.fail("it is parsed"))
     call = Call(payload_of(), deadline=now() - 1)
     large.take_large(call)
     assert isinstance(call.answers.get(timeout=PATIENCE)[0], DeadlinePassed)
 
 
-def test_a_defect_is_hidden_and_ends_no_thread(large, monkeypatch):
+def test_defect_in_a_large_request_is_hidden_and_stops_no_thread(large, monkeypatch):
     with monkeypatch.context() as broken:
         broken.setattr(large._admission._service, "accept", lambda *_: 1 / 0)
         call = Call(payload_of(2))
@@ -89,7 +89,7 @@ def test_a_defect_is_hidden_and_ends_no_thread(large, monkeypatch):
     assert isinstance(call.answers.get(timeout=PATIENCE)[0], bytes)
 
 
-def test_a_compressed_one_is_counted_as_it_is_when_it_is_decompressed(large):
+def test_compressed_large_request_is_counted_at_its_decompressed_size(large):
     payload = payload_of()
     call = Call(gzip.compress(payload))
     large.take_large(call)

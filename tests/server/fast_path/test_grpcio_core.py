@@ -1,4 +1,4 @@
-"""How gRPC's listeners read is decided before grpcio is imported, and left alone where it cannot be."""
+"""How gRPC polls its listeners is decided before grpcio is imported, and left alone if it can't be."""
 
 import os
 import subprocess
@@ -42,20 +42,20 @@ def said(code: str, **environment: str) -> tuple[str, str]:
     return done.stdout.strip(), done.stderr.strip()
 
 
-def test_listeners_are_read_by_the_threads_that_wait():
+def test_waiting_threads_poll_the_listeners():
     assert said(LISTEN) == ("by the threads that wait", "")
 
 
-def test_the_users_own_choice_stays():
+def test_experiments_that_the_user_chose_are_kept():
     assert said(SHOW, GRPC_EXPERIMENTS="x") == ("False x", "")
 
 
-def test_it_is_too_late_once_grpc_is_imported():
+def test_polling_is_unchanged_after_grpc_is_imported():
     assert said(f"import grpc\n{SHOW}") == ("False None", "")
 
 
-def test_importing_has_no_effect():
-    """Neither that of the package, nor that of the command."""
+def test_importing_the_server_changes_nothing():
+    """Neither the package nor the command imports grpc or sets a variable."""
     shown = "import os, sys, rnnserve.server, rnnserve.server.commands.serve, rnnserve.server.fast_path.grpcio_core; "
     shown += "print(os.environ.get('GRPC_EXPERIMENTS'), sorted({'grpc', 'onnxruntime', 'torch'} & sys.modules.keys()))"
     assert said(shown) == ("None []", "")

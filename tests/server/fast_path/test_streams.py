@@ -1,4 +1,4 @@
-"""The events of a stream on the fast path, one by one: in which order they may come, and when nothing of it is left."""
+"""The events of a stream on the fast path: the orders in which they may come, and when the stream is over."""
 
 import itertools
 import threading
@@ -12,7 +12,7 @@ FOREVER = 1e9
 
 
 class Lane:
-    """What a stream needs of the fast path: it notes what is over."""
+    """The parts of the fast path that a stream needs. It records the streams that are over."""
 
     def __init__(self):
         self.over = []
@@ -52,7 +52,7 @@ def opened(fast_path):
     return stream, call
 
 
-def test_a_message_that_comes_after_the_close_is_dropped(fast_path):
+def test_message_after_the_close_is_dropped(fast_path):
     stream, call = opened(fast_path)
     assert call.complete("close") is None
     assert stream not in fast_path.over
@@ -63,7 +63,7 @@ def test_a_message_that_comes_after_the_close_is_dropped(fast_path):
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["close", "receive", "send"])))
-def test_a_stream_is_over_after_the_last_of_its_events_whichever_it_is(fast_path, order):
+def test_stream_is_over_after_its_last_event_in_any_order(fast_path, order):
     stream, call = opened(fast_path)
     message = call.complete("receive", b"first")
     assert "receive" in call.started  # the next one
@@ -77,7 +77,7 @@ def test_a_stream_is_over_after_the_last_of_its_events_whichever_it_is(fast_path
     assert not call.started
 
 
-def test_a_message_that_is_answered_by_another_thread_when_the_stream_has_closed_starts_nothing(fast_path):
+def test_answer_after_the_close_starts_nothing(fast_path):
     stream, call = opened(fast_path)
     message = call.complete("receive", b"first")
     call.complete("close")

@@ -1,4 +1,4 @@
-"""Requests that are recognized by their first bytes mean what parsing would have found, and are answered the same."""
+"""Requests recognized by their first bytes mean what parsing would have found, and get the same answer."""
 
 import random
 
@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.server.errors import InvalidRequest, ServeError
-from rnnserve.server.fast_path.calls import UnaryCall
 from rnnserve.server.fast_path.template_runs import _MAX_BYTES, _MAX_RUN_BYTES, _MAX_RUNS, SamePrefixRun, SamePrefixRuns
-from rnnserve.server.fast_path.templates import PrefixCache, RequestPrefix, find_varying_fields
+from rnnserve.server.fast_path.templates import PrefixCache, RequestPrefix
 from rnnserve.server.protocol.responses import encode_response
 
 NAME = "direction_stacked"
@@ -43,7 +42,7 @@ def asked(seed: int, values: int | None = None, *, lengths: float = 0.4) -> byte
 
 
 def recognised(service, prefixes: PrefixCache, payload: bytes) -> tuple[RequestPrefix, bytes]:
-    """A request's prefix and the field of its id. The prefix is added if it is not known."""
+    """Return a request's template and the field of its id. Add the template if it is unknown."""
     if prefixes.recognise(payload) is None:
         prefixes.add(payload, *service.accept(payload))
     found = prefixes.recognise(payload)
@@ -59,14 +58,14 @@ def kept(service, payload: bytes) -> PrefixCache:
 
 
 def parsed(service, payload: bytes) -> bytes:
-    """The response to a request that is parsed."""
+    """Return the response to a request that the server parses."""
     served, checked = service.accept(payload)
     (outputs,) = served.model.run([checked])
     return encode_response(served.model, checked, outputs)
 
 
 def agrees(service, prefixes: PrefixCache, payload: bytes) -> bool:
-    """Whether the payload was recognised. If it was, that it is answered as it is when it has been parsed."""
+    """Return whether the payload is recognized. If it is, check that its answer equals that of the parsed request."""
     found = prefixes.recognise(payload)
     if found is None:
         return False
@@ -108,7 +107,7 @@ def test_recognized_request_means_what_parsing_finds(service, seed, values):
 
 
 @given(SEEDS, st.lists(st.tuples(SEEDS, st.integers(0, 255)), min_size=1, max_size=4))
-def test_changed_bytes_never_mislead_recognition(service, seed, changes):
+def test_changed_bytes_are_never_misread(service, seed, changes):
     payload = bytearray(asked(seed))
     prefixes = kept(service, bytes(payload))
     for at, value in changes:
@@ -117,7 +116,7 @@ def test_changed_bytes_never_mislead_recognition(service, seed, changes):
 
 
 @given(st.lists(SEEDS, min_size=1, max_size=9))
-def test_requests_of_any_kind_in_one_run_are_answered_as_alone(service, seeds):
+def test_mixed_batch_has_the_answers_of_single_requests(service, seeds):
     prefixes, payloads = PrefixCache(allow_non_finite=False), [asked(seed) for seed in seeds]
     found = [recognised(service, prefixes, payload) for payload in payloads]
     checked = [prefix.read(payload) for payload, (prefix, _) in zip(payloads, found, strict=True)]
@@ -129,7 +128,7 @@ def test_requests_of_any_kind_in_one_run_are_answered_as_alone(service, seeds):
 
 
 @given(SEEDS, SEEDS, st.integers(1, 9))
-def test_requests_with_one_prefix_in_one_run_are_answered_as_alone(service, seed, values, count):
+def test_template_run_has_the_answers_of_single_requests(service, seed, values, count):
     prefixes = PrefixCache(allow_non_finite=False)
     payloads = [asked(seed, values + number, lengths=0) for number in range(count)]
     found = [recognised(service, prefixes, payload) for payload in payloads]
@@ -139,7 +138,7 @@ def test_requests_with_one_prefix_in_one_run_are_answered_as_alone(service, seed
 
 
 def test_bytes_that_look_like_a_known_request_are_not_recognized(service):
-    """Each is added first, as a client would send it. The last of two ids counts, wherever it stands."""
+    """Each request is added first, as a client would send it. If there are two ids, the last one counts."""
     message = request(NAME, inputs(np.random.default_rng(1), lengths=False, state=False))
     (data,) = message.raw_input_contents
     del message.raw_input_contents[:]
@@ -179,22 +178,6 @@ def test_request_with_another_prefix_is_not_recognized(service):
         assert not agrees(service, prefixes, message.SerializeToString())
 
 
-def test_varying_fields_are_found_where_clients_write_them():
-    name, version, id_, parameter = field(1, b"m"), field(2, b"1"), field(3, b"id"), field(4, b"p")
-    long_version = b"\x12\x80\x01" + b"1" * 128
-    for payload, expected in (
-        (name + id_ + b"\xff", (3, 7, 7)),
-        (name + version + id_ + parameter + parameter + b"\xff", (6, 10, 16)),
-        (version + id_ + b"\xff", (3, 7, 7)),
-        (name + parameter + id_, (3, 3, 6)),
-        (name + long_version + id_ + b"\xff", (3, 3, 3)),
-        (name + field(3, b"\xff") + b"\xff", (0, 0, 0)),
-        (name + id_, (0, 0, 0)),  # nothing follows
-        (b"", (0, 0, 0)),
-    ):
-        assert find_varying_fields(payload) == expected, payload
-
-
 @pytest.mark.parametrize("allow_non_finite", [False, True])
 def test_values_that_are_not_finite_are_left_to_validation(service, allow_non_finite):
     sent = inputs(np.random.default_rng(1))
@@ -226,30 +209,6 @@ def test_lengths_outside_of_the_sequence_are_left_to_validation(service):
         if checked is not None:
             assert checked.inputs["lengths"].tolist() == lengths
             assert (checked.longest, checked.steps) == ({"sequence": max(lengths)}, max(lengths))
-
-
-def test_prefix_that_all_calls_share_is_found(service):
-    numbers = np.random.default_rng(1)
-    one, other = (request(NAME, inputs(numbers, sequence=n, lengths=False, state=False)) for n in (3, 4))
-    prefixes = PrefixCache(allow_non_finite=False)
-
-    def shared(*messages):
-        calls = [UnaryCall(None, None, 0.0) for _ in messages]
-        for call, message in zip(calls, messages, strict=True):
-            call.payload = message.SerializeToString()
-        return prefixes.shared(calls)
-
-    for message in (one, other):
-        prefixes.add(message.SerializeToString(), *service.accept(message.SerializeToString()))
-    assert shared(one, one) is None  # none has come yet
-    for message in (one, other):
-        prefix = prefixes.recognise(message.SerializeToString()).prefix
-        assert shared(message, message) is prefix
-    assert shared(one, one) is None
-    assert shared(other, one) is None
-    prefixes.clear()
-    assert shared(other) is None
-    assert prefixes.recognise(other.SerializeToString()) is None
 
 
 def test_kept_prefixes_are_bounded_in_number_and_size(service):
@@ -306,7 +265,7 @@ def cut_at_parameters(message: pb.ModelInferRequest) -> tuple[bytes, bytes, byte
     return before, rest, data
 
 
-def test_requests_of_sequences_share_a_prefix_whatever_their_ids_and_positions(service):
+def test_sequence_requests_share_a_template_at_any_id_and_position(service):
     before, rest, data = cut_at_parameters(request(NAME, inputs(np.random.default_rng(1)), ["logits"], id="7"))
     prefixes = kept(service, before + stepping(1, starts=True) + rest + data)
     for identity, starts, ends in ((1, False, False), (2**62, False, True), (5, True, True)):
@@ -320,7 +279,7 @@ def test_requests_of_sequences_share_a_prefix_whatever_their_ids_and_positions(s
 
 
 def test_parameters_in_other_places_are_parsed(service):
-    """A parameter that comes again counts as it comes last, wherever that is."""
+    """If a parameter is repeated, its last value counts."""
     before, rest, data = cut_at_parameters(request(NAME, inputs(np.random.default_rng(1)), ["logits"]))
     ending, other = parameter("sequence_end", bool_param=True), parameter("note", string_param="x")
 

@@ -1,4 +1,4 @@
-"""Responses are written as protobuf writes them, byte for byte; classes as Triton does; errors with details."""
+"""Responses are written as protobuf writes them, byte for byte, classes as Triton writes them, errors with details."""
 
 import dataclasses
 import itertools
@@ -18,11 +18,10 @@ from kit.checked_requests import checked_request
 from kit.inference_requests import DATATYPES, request
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import DTYPES
-from rnnserve.server.errors import InvalidRequest, NotFound, Unsupported
+from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.protocol.responses import (
     encode_response,
     encode_varint,
-    errors_end_stream,
     rank_classes,
     trailing_metadata,
 )
@@ -40,7 +39,7 @@ def built(outputs, id_):
 
 
 @pytest.mark.parametrize("names", [("logits",), ("h_n", "logits"), ("logits", "output", "h_n")])
-def test_response_is_what_protobuf_writes(service, names):
+def test_response_has_the_bytes_of_protobuf(service, names):
     model, numbers = service.repository.find(NAME).model, np.random.default_rng(3)
     for batch, sequence in ((1, 1), (3, 70)):
         shapes = {name: model.signature.outputs[name].shape(batch, {"sequence": sequence}) for name in names}
@@ -50,7 +49,7 @@ def test_response_is_what_protobuf_writes(service, names):
             assert encode_response(model, checked, outputs) == built(outputs, id_)  # raw, whatever was sent
 
 
-def test_view_that_is_not_contiguous_is_written_in_order(service):
+def test_non_contiguous_output_is_written_in_order(service):
     model, names = service.repository.find(NAME).model, ("h_n",)
     whole = np.arange(2 * 6 * 16, dtype=np.float32).reshape(2, 6, 16)
     view = whole[:, 2:5]  # (layers * directions, batch, hidden)
@@ -69,16 +68,8 @@ def test_states_have_no_labels(service):
 
 
 @given(st.integers(0, 2**64 - 1) | st.sampled_from([0, 127, 128, 16383, 16384, 2**32]))
-def test_varint_is_what_protobuf_writes(number):
+def test_varint_has_the_bytes_of_protobuf(number):
     assert encode_varint(number) == encoder._VarintBytes(number)  # type: ignore[attr-defined]
-
-
-def test_stream_ends_with_its_first_error_if_its_metadata_ask_so():
-    asks = ("triton_grpc_error", "true")
-    assert errors_end_stream((asks,))
-    assert errors_end_stream((("user-agent", "x"), asks))
-    for metadata in ((), (("triton_grpc_error", "false"),), (("other", "true"), ("bytes-bin", b"true"))):
-        assert not errors_end_stream(metadata)
 
 
 def ranked(values, count, labels=()):
@@ -101,7 +92,7 @@ def test_integers_at_their_limits_are_ranked_as_they_are():
     assert ranked(np.array([[-(2**63), 2**63 - 1]], np.int64), 2) == [[f"{2**63 - 1}:1", f"{-(2**63)}:0"]]
 
 
-def test_the_example_of_tritons_documentation():
+def test_classes_match_the_example_of_tritons_documentation():
     values = np.array([[1, 5, 10, 4]], np.int32)
     assert ranked(values, 2) == [["10:2", "5:1"]]
     assert ranked(values, 2, ["a", "pickle", "apple", "b"]) == [["10:2:apple", "5:1:pickle"]]
@@ -114,10 +105,6 @@ def test_each_step_has_classes_of_its_own():
     assert ranked(values, 1)[1] == [["15.000000:0"], ["19.000000:0"], ["23.000000:0"]]
 
 
-def test_labels_are_utf_8():
-    assert ranked(np.array([[1.5]], np.float64), 1, ["größer: ja"]) == [["1.500000:0:größer: ja"]]
-
-
 def violation(status):
     (packed,) = status.details
     bad = error_details_pb2.BadRequest()
@@ -127,22 +114,11 @@ def violation(status):
 
 
 def status_of(call, asked):
-    """What gRPC's own library reads of a refusal: it takes no details whose message differs from the status's."""
+    """Return the status that gRPC's own library reads from a refusal. It ignores details whose message differs."""
     with pytest.raises(grpc.RpcError) as refused:
         call(asked)
     refusal: Any = refused.value  # it is also a call
     return rpc_status.from_call(refusal), refusal
-
-
-def test_error_that_names_a_field_has_details_and_others_have_none():
-    ((key, details),) = trailing_metadata(InvalidRequest("too long: 5000 of 4096 Zeichen für ü", field="id"))
-    status = status_pb2.Status.FromString(details)
-    assert key == "grpc-status-details-bin"
-    assert (status.code, status.message) == (3, "too long: 5000 of 4096 Zeichen für ü")
-    assert violation(status) == ("id", status.message)
-    assert trailing_metadata(InvalidRequest("no")) == trailing_metadata(NotFound("no")) == ()
-    ((_, details),) = trailing_metadata(Unsupported("no", field="parameters"))
-    assert status_pb2.Status.FromString(details).code == grpc.StatusCode.UNIMPLEMENTED.value[0]
 
 
 def test_long_messages_have_shorter_details_or_none():

@@ -1,4 +1,4 @@
-"""Sessions whose states travel with the client, encrypted: over a real connection, without one, and their tokens."""
+"""Sessions whose encrypted state travels with the client, with and without a connection, and their tokens."""
 
 import base64
 import dataclasses
@@ -100,7 +100,7 @@ def test_rows_of_different_lengths_continue(stub):
         assert rest["logits"][row].tobytes() == whole["logits"][0].tobytes()
 
 
-def test_steps_of_a_session_are_not_taken_for_each_other(stub):
+def test_session_steps_are_never_confused_by_the_fast_path(stub):
     """The fast path knows requests again by their first bytes: those of a session must not be."""
     points = walks(1, 1)
     plain = stub.ModelInfer(request(MODEL, {"input": points}, ["logits"]))
@@ -190,7 +190,7 @@ def loaded(repository):
     return load_repository(repository)
 
 
-def test_keys_are_rotated(loaded, tmp_path):
+def test_rotated_keys_open_tokens_of_the_previous_key(loaded, tmp_path):
     old, new = secrets.token_bytes(32), secrets.token_bytes(32)
     before = Alone(loaded, keys_file(tmp_path / "old", old))
     both = Alone(loaded, keys_file(tmp_path / "both", new, old))
@@ -229,7 +229,7 @@ def test_tokens_are_refused_when_too_old_or_from_the_future(loaded, session_key,
 
 
 def test_token_goes_to_its_version(repository, session_key):
-    """Also where a newer one serves. Where its own no longer does, the session has ended."""
+    """Even if a newer version serves. If the token's version no longer serves, the session has ended."""
     models = load_repository(repository)
     server = Alone(models, session_key)
     points = walks()
@@ -252,7 +252,7 @@ def test_token_goes_to_its_version(repository, session_key):
         server.ask(step(points))
 
 
-def test_non_finite_states_are_not_taken_back(loaded, session_key):
+def test_token_with_non_finite_states_is_refused(loaded, session_key):
     strict = Alone(loaded, session_key)
     lenient = Alone(loaded, session_key, allow_non_finite=True)
     broken = lenient.token(step(np.full((1, 1, 2), np.nan, np.float32)))
@@ -274,20 +274,6 @@ def test_models_without_states_are_refused(any_models, session_key):
         server.ask(message)
 
 
-def test_state_may_have_any_form_and_a_step_no_sequence_axis(any_models, session_key):
-    """(features, batch) FP16, the only output: it is asked for, and in the token."""
-    server = Alone(any_models, session_key)
-    token, total = "sealed", np.zeros((2, 3), np.float16)
-    for number in range(1, 4):
-        point = np.full((3, 2), number, np.float16)
-        message = request("step", {"point": point, "keep": np.ones(3, bool)})
-        message.parameters["session"].string_param = token
-        response = server.ask(message)
-        token, total = response.parameters["session"].string_param, total + point.T
-        assert arrays(response)["sum_n"].tolist() == total.tolist()
-        assert response.parameters["session_steps"].int64_param == number
-
-
 @given(st.binary(max_size=1000))
 def test_sealed_state_opens_again(data):
     token = SEALING.seal(data)
@@ -305,7 +291,7 @@ def test_any_other_text_is_refused(text):
 
 
 def test_token_of_an_earlier_server_opens():
-    """Tokens outlive servers: neither their encryption nor their layout may change."""
+    """Tokens outlive servers, so neither their encryption nor their layout may change."""
     token = (
         "Kv7vgq9F2Kj86WTdgu-swLgjfwCO9KhdakJ1Mumu6iqfT3o6SyciMvDdRxyd0oxscpbPn8OXbj1yFj87S2Vwgx3kVhn7KkEqUcAIz8A7WIte"
         "94hIwW3lduTsiPHje-o="
@@ -314,15 +300,15 @@ def test_token_of_an_earlier_server_opens():
     assert _Sealed.read(SEALING.open(token)) == ("modèle", digest, 7, 1_800_000_000.5, 3, b"states")
 
 
-def test_key_opens_no_foreign_token():
-    """What is sealed elsewhere with the key, without our context, does not open."""
+def test_token_sealed_elsewhere_with_the_key_is_refused():
+    """A text that was encrypted with the key but without our context doesn't open."""
     nonce = secrets.token_bytes(12)
     foreign = nonce + aead.AESGCMSIV(KEY).encrypt(nonce, b"state", None)
     with pytest.raises(InvalidRequest, match="was altered"):
         SEALING.open(base64.urlsafe_b64encode(foreign).decode())
 
 
-def test_missing_cipher_is_told(monkeypatch):
+def test_missing_cipher_or_package_is_a_start_error(monkeypatch):
     def is_old(key):
         raise UnsupportedAlgorithm("AES-GCM-SIV is not supported by this version of OpenSSL")
 

@@ -1,26 +1,18 @@
-"""Sequences whose states the server keeps: who reaches them, how long, and the turns of their requests."""
+"""Sequences whose states the server keeps: who can reach them, how long they live, and the order of their requests."""
 
-import gc
 import math
-import threading
 import traceback
-import types
-import weakref
-from collections import deque
 from typing import Any
 
 import pytest
 
 from kit.checked_requests import checked_request
 from kit.kept_sequences import FakeCaller, fake_served
-from rnnserve.server.batching.execution import reason_to_drop
 from rnnserve.server.errors import (
-    Cancelled,
     DeadlinePassed,
     InvalidRequest,
     NotFound,
     QueueFull,
-    TimeoutExpired,
     TooManySequences,
     Unsupported,
 )
@@ -50,7 +42,7 @@ class World:
         return step
 
     def ask(self, caller, *, states=b"", **kwargs):
-        """Have a request of a sequence answered; give the states that it continued from."""
+        """Answer a request of a sequence, and return the states that it continued from."""
         step = self.enter(caller, **kwargs)
         before = step.states(1)
         step.keep((states,), 1)
@@ -97,18 +89,6 @@ def test_sequence_whose_request_waits_is_not_idle(make_world):
     assert world.ask(OWNER) == (b"late",)
 
 
-def test_sequence_that_was_answered_late_keeps_no_idle_one(make_world):
-    world = make_world(sequence_idle=60.0)
-    step = world.enter(OWNER, starts=True)
-    world.ask(STRANGER, identity=1, starts=True)
-    world.now += 50
-    step.keep((b"late",), 1)
-    world.now += 20
-    world.ask(ELSEWHERE, identity=2, starts=True)
-    assert world.sequences.count == 2
-    world.refusal(STRANGER, identity=1)
-
-
 def test_bytes_of_sequences_are_bounded_in_all_and_for_a_connection_and_an_address(make_world):
     world = make_world(max_sequence_bytes=40)
     world.ask(OWNER, identity=1, starts=True, states=b"x" * 10)
@@ -125,7 +105,7 @@ def test_bytes_of_sequences_are_bounded_in_all_and_for_a_connection_and_an_addre
         world.ask(FakeCaller("ipv4:10.0.0.5:1"), starts=True, states=b"x")
 
 
-def test_nothing_is_kept_of_ended_sequences(world):
+def test_ended_sequences_leave_no_counts(world):
     for caller in (OWNER, STRANGER):
         world.ask(caller, starts=True, states=b"x")
         world.ask(caller, key=KEY, starts=True, states=b"x")
@@ -148,7 +128,7 @@ def test_sequence_stays_with_its_version(world):
 
 
 class Request:
-    """A request of a sequence, as a transport has it: what it is told is noted, in order, with all others."""
+    """A request of a sequence, as a transport has it. It records its turn and its errors in `told`."""
 
     def __init__(self, sequences, told, name, *, starts=False, ends=False, on_turn=None, served=SERVED):
         self.told, self.name, self._on_turn = told, name, on_turn
@@ -202,7 +182,7 @@ def test_number_of_waiting_requests_is_bounded_for_each_model(send, told):
         send("late", served=models[1])
 
 
-def test_request_that_arrives_while_the_turn_is_passed_on_lines_up_last(send, told):
+def test_request_that_arrives_during_a_turn_lines_up_last(send, told):
     def refuse_and_send_another(request):
         request.refuse(DeadlinePassed("late"))
         send("d", on_turn=Request.answer)
@@ -214,7 +194,7 @@ def test_request_that_arrives_while_the_turn_is_passed_on_lines_up_last(send, to
     assert told == ["a", "b", "b: DEADLINE_EXCEEDED", "c", "d"]
 
 
-def test_many_requests_are_refused_one_after_another(told):
+def test_many_refusals_do_not_recurse(told):
     """Not each within the one before: Python allows a thousand calls in calls."""
     sequences, depths = Sequences(Settings(max_queue=100)), set()
     first = Request(sequences, told, "a", starts=True)
@@ -232,7 +212,7 @@ def test_many_requests_are_refused_one_after_another(told):
 
 
 @pytest.mark.parametrize("is_over", [False, True])
-def test_defect_of_one_request_holds_up_no_other(sequences, send, told, is_over):
+def test_defect_of_one_request_does_not_block_the_next(sequences, send, told, is_over):
     class Broken(Request):
         def take_turn(self):
             raise RuntimeError("defect")
@@ -255,73 +235,6 @@ def test_turn_is_passed_on_when_no_memory_is_left(told):
         first.step.keep((b"too long",), 1)
     first.step.fail()
     assert told == ["a", "b: NOT_FOUND"]
-
-
-def test_answer_after_a_refusal_counts_for_nothing(send, told):
-    """After a failure in the middle of a batch, all of the batch may be refused, what is run meanwhile included."""
-    send("a", starts=True).answer()
-    twice = send("b")
-    twice.refuse(DeadlinePassed("late"))
-    running = send("c")
-    twice.answer()
-    twice.refuse(DeadlinePassed("late"))
-    send("d")
-    assert told[-1] == "b: DEADLINE_EXCEEDED"
-    assert running.step.states(1) == (b"a",)
-
-
-@pytest.mark.parametrize("end", ["answer", "refuse"])
-def test_request_is_freed_with_its_last_reference(sequences, told, end):
-    """Nothing refers back to it: also where it has waited."""
-    gc.disable()
-    try:
-        first = Request(sequences, told, "a", starts=True)
-        waits = Request(sequences, told, "b")
-        first.answer()
-        if end == "answer":
-            waits.answer()
-        else:
-            waits.refuse(DeadlinePassed("late"))
-        gone = [weakref.ref(first), weakref.ref(waits)]
-        del first, waits
-        assert [ref() for ref in gone] == [None, None]
-    finally:
-        gc.enable()
-
-
-def test_threads_that_answer_at_the_same_time_lose_no_turn(told):
-    sequences = Sequences(Settings())
-    first = Request(sequences, told, "a", starts=True)
-    work, ready, done = deque(), threading.Semaphore(0), threading.Semaphore(0)
-
-    def on_turn(request):
-        work.append(request)
-        ready.release()
-
-    def answer():
-        while True:
-            ready.acquire()
-            request = work.popleft()
-            if request is None:
-                return
-            request.answer()
-            done.release()
-
-    threads = [threading.Thread(target=answer, daemon=True) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    names = [str(number) for number in range(2000)]
-    for name in names[:1000]:
-        Request(sequences, told, name, on_turn=on_turn)
-    first.answer()
-    for name in names[1000:]:
-        Request(sequences, told, name, on_turn=on_turn)
-    for _ in names:
-        assert done.acquire(timeout=30)
-    for _ in threads:
-        work.append(None)
-        ready.release()
-    assert told == ["a", *names]
 
 
 class Call(PendingCall):
@@ -361,55 +274,3 @@ def enter(submitted):
         return step, entered is not None
 
     return enter
-
-
-def test_step_without_a_place_in_a_sequence_raises_and_is_not_answered(enter, submitted):
-    call = Call()
-    with pytest.raises(NotFound):
-        enter(call=call)
-    first, _ = enter(starts=True)
-    for _ in range(2):
-        enter()
-    with pytest.raises(QueueFull):
-        enter(call=call)
-    assert call.told == []
-    first.answer({})
-    assert len(submitted) == 1
-
-
-def test_refused_step_leaves_the_sequence_even_if_its_caller_cannot_be_told(enter, submitted):
-    class Deaf(Call):
-        def refuse(self, _):
-            raise ConnectionError
-
-    enter(starts=True)[0].answer({})
-    wrong, _ = enter(call=Deaf())
-    second, _ = enter()
-    with pytest.raises(ConnectionError):
-        wrong.refuse(InvalidRequest("wrong"))
-    assert submitted == [(SERVED.model, second)]
-    with pytest.raises(InvalidRequest, match="wrong"):
-        second.check()
-
-
-def test_answer_whose_states_cannot_be_kept_is_a_refusal(enter):
-    call = Call()
-    step, _ = enter(starts=True, call=call)
-
-    def full(_):
-        raise TooManySequences("no room")
-
-    step.step = types.SimpleNamespace(finish=full, fail=lambda: None)
-    step.answer({})
-    (told,) = call.told
-    assert type(told) is TooManySequences
-    assert told.is_after_run  # it is counted among the answered ones no more
-
-
-@pytest.mark.parametrize(("deadline", "timeout", "told"), [(5.0, math.inf, DeadlinePassed), (5.0, 2.5, TimeoutExpired)])
-def test_step_is_late_when_its_request_is(enter, deadline, timeout, told):
-    step, _ = enter(starts=True, call=Call(deadline, timeout))
-    assert reason_to_drop(step, 5.0) is None
-    assert isinstance(reason_to_drop(step, 5.1), told)
-    step.cancel()
-    assert isinstance(reason_to_drop(step, 0.0), Cancelled)

@@ -78,14 +78,7 @@ def test_model_metadata_describe_tensors_and_parity(stub, name, shape):
     assert nodes["CPUExecutionProvider"]["RNN"] == (2 if name == "direction_stacked" else 1)
 
 
-def test_model_config_is_the_file(stub):
-    config = stub.ModelConfig(pb.ModelConfigRequest(name="direction_simple")).config
-    assert config.name == "direction_simple"
-    assert [tensor.name for tensor in config.input] == ["input", "lengths", "h_0"]
-    assert [tensor.name for tensor in config.output] == ["logits", "output", "h_n"]
-
-
-def test_statistics_count_what_was_run(stub):
+def test_statistics_count_requests_rows_and_runs(stub):
     def counted():
         (said,) = stub.ModelStatistics(pb.ModelStatisticsRequest(name="direction_stacked")).model_stats
         return said
@@ -106,13 +99,8 @@ def test_statistics_count_what_was_run(stub):
     assert {said.name for said in stub.ModelStatistics(pb.ModelStatisticsRequest()).model_stats} == set(SHAPES)
 
 
-def test_repository_index_lists_each_version(stub):
-    models = stub.RepositoryIndex(pb.RepositoryIndexRequest()).models
-    assert {(m.name, m.version, m.state, m.reason) for m in models} == {(name, "1", "READY", "") for name in SHAPES}
-
-
 @pytest.mark.parametrize("name", SHAPES)
-def test_outputs_are_those_asked_for_in_their_order(stub, name):
+def test_requested_outputs_come_in_their_order(stub, name):
     states, width = SHAPES[name]
     shapes = {"logits": (3, 2), "output": (3, 4, width), "h_n": (states, 3, 16)}
     for outputs in ((), ("logits",), ("h_n", "logits"), ("output",)):
@@ -124,7 +112,7 @@ def test_outputs_are_those_asked_for_in_their_order(stub, name):
 
 
 def test_typed_contents_are_answered_raw(stub):
-    """As by Triton: its own example reads raw_output_contents of what it asked with typed contents."""
+    """Triton does the same: its own example sends typed contents and reads raw_output_contents."""
     sent = {"input": walks(), "lengths": np.array([4, 1, 2])}
     raw = stub.ModelInfer(request("direction_simple", sent))
     assert stub.ModelInfer(request("direction_simple", sent, raw=False)) == raw
@@ -177,7 +165,7 @@ def test_wrong_shape_and_size_are_explained_over_the_wire(stub):
     assert "--max-message-bytes" in words
 
 
-def test_classes_are_told_with_their_labels(stub):
+def test_classification_returns_labels(stub):
     asked = request("direction_simple", {"input": walks(batch=2)}, ["logits", "h_n"])
     asked.outputs[0].parameters["classification"].int64_param = 1
     plain = infer(stub, "direction_simple", {"input": walks(batch=2)}, "logits", "h_n")

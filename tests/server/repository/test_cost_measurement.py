@@ -1,18 +1,17 @@
-"""The measurement finds exactly what a run costs, where each run takes what `Cost` says of it."""
+"""The cost measurement finds exactly what a run costs if every run takes the time that `Cost` predicts."""
 
 import dataclasses
 from collections.abc import Callable
 
 import numpy as np
-import pytest
 
 from kit.checked_requests import signature
 from rnnserve.protos.golden import Case
 from rnnserve.server.batching.execution import Cost
 from rnnserve.server.batching.statistics import Statistics
-from rnnserve.server.repository.load_version import large_sizes, measure_cost
+from rnnserve.server.repository.load_version import measure_cost
 from rnnserve.server.repository.trial_requests import TrialRequests
-from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
+from rnnserve.server.validation.signature import Batching
 
 SIGNATURE = signature()
 OUTPUTS = {**SIGNATURE.outputs, "more": dataclasses.replace(SIGNATURE.outputs["logits"], name="more")}
@@ -20,7 +19,7 @@ COST = Cost(run=512.5, step=8.25, point=2.125, padding=0.625)
 
 
 class Model:
-    """Runs take what `cost` says on a clock of their own; in eight of nine rounds something else disturbs them, too."""
+    """Its runs take the time of `cost` on its own clock. In eight of nine rounds a disturbance adds to it."""
 
     name = "priced"
     in_steps = None
@@ -53,7 +52,7 @@ class Model:
 
 
 def measured(model: Model, *sizes: int, clock: Callable[[], float] | None = None, **options: int) -> Cost:
-    """What is measured where golden cases have these sizes of the sequence axis."""
+    """Return the measured cost of a model whose golden cases have these sequence sizes."""
     cases = [
         Case("step", {"sequence input": np.ones((1, size, 2), np.float32), "sequence lengths": np.ones(1, int)}, {}, {})
         for size in sizes
@@ -61,14 +60,14 @@ def measured(model: Model, *sizes: int, clock: Callable[[], float] | None = None
     return measure_cost(model, TrialRequests(model.signature, cases), clock or (lambda: model.time), **options)
 
 
-def test_a_model_of_any_lengths():
+def test_cost_is_measured_for_any_lengths():
     model = Model(COST)
     assert measured(model, 1, 200) == COST
     first = ("logits",)  # one output is enough
     assert model.ran == 9 * [(2, 1, 1, first), (64, 64, 64, first), (2, 64, 64, first), (64, 64, 1, first)]
 
 
-def test_a_model_whose_large_run_needs_more_memory_than_there_is_has_smaller_ones():
+def test_trial_run_shrinks_when_memory_is_short():
     class Large(Model):
         def run(self, requests):
             if requests[0].batch * requests[0].longest["sequence"] > 1100:
@@ -78,34 +77,3 @@ def test_a_model_whose_large_run_needs_more_memory_than_there_is_has_smaller_one
     model = Large(COST)
     assert measured(model, 1, 200) == dataclasses.replace(COST, max_points=16 * 64)
     assert {ran[:2] for ran in model.ran} == {(2, 1), (16, 64), (2, 64)}
-
-
-def test_a_model_of_one_row():
-    """A row's price cannot be told from that of the step."""
-    model = Model(COST, Batching.ALONE, most_rows=1)
-    expected = Cost(run=COST.run, step=COST.step + COST.point, point=0.0, padding=0.0)
-    assert measured(model, 1, 64) == expected
-    assert [ran[:2] for ran in model.ran] == 9 * [(1, 1), (1, 64), (1, 64)]
-
-
-@pytest.mark.parametrize(
-    ("axes", "sizes"),
-    [
-        ([["sequence"]], {"sequence": 64}),
-        ([["source"], ["target"]], {"source": 64, "target": 64}),
-        ([["sentences", "words"]], {"sentences": 16, "words": 16}),
-        ([["books", "sentences", "words"]], {"books": 4, "sentences": 4, "words": 4}),
-    ],
-)
-def test_a_large_run_has_few_sentences_of_few_words(axes, sizes):
-    """64 sentences of 64 words of 14 documents took more memory than a version may take while it is tried."""
-    inputs = {
-        within[0]: TensorSpec(within[0], "FP32", ("batch", *within), (-1, *(-1 for _ in within))) for within in axes
-    }
-    signature = Signature(inputs, OUTPUTS)
-    arrays = [
-        {name: np.ones((1, *([size] * (len(spec.axes) - 1))), np.float32) for name, spec in inputs.items()}
-        for size in (1, 128)
-    ]
-    trials = TrialRequests(signature, [Case("random", each, {}, {}) for each in arrays])
-    assert large_sizes(signature, trials) == sizes

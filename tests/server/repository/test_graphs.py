@@ -1,18 +1,14 @@
-"""A version with two graphs: which one is loaded, what is verified of it, and what of it keeps the version out."""
-
-import dataclasses
-import json
+"""A version with two graphs: which one is loaded, what is verified of it, and when it keeps the version out."""
 
 import numpy as np
 import pytest
 from onnx import helper
 
 from kit.artifacts import build_model, tensor
-from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_bytes, publish_good
+from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_bytes
 from kit.loaded import load_model, try_version
 from rnnserve.protos.artifact import MODEL, SCAN, ArtifactError
-from rnnserve.server.batching.execution import Cost
-from rnnserve.server.repository.findings import AUTO, NATIVE, SCANNED, Findings, GraphChoice
+from rnnserve.server.repository.findings import AUTO, NATIVE, SCANNED, GraphChoice
 
 TWO = {"two": np.array(2, np.float32)}
 MULTIPLIED = build_model([helper.make_node("Mul", ["input", "two"], ["output"])], INPUTS, OUTPUTS, TWO)
@@ -42,7 +38,7 @@ def operators(model):
     ],
     ids=["scan", "native", "not said"],
 )
-def test_what_the_manifest_says_is_loaded_else_the_rule_decides(tmp_path, file, name, operator, reason):
+def test_manifest_or_rule_chooses_the_graph(tmp_path, file, name, operator, reason):
     folder = publish_bytes(tmp_path, "m", {SCAN: MULTIPLIED}, graph=file)
     findings = tried(folder)
     assert findings.graph == GraphChoice(name, reason)
@@ -52,19 +48,6 @@ def test_what_the_manifest_says_is_loaded_else_the_rule_decides(tmp_path, file, 
         assert operators(model) == [operator]
         (output,) = model.run_arrays(["output"], SAMPLE)
         np.testing.assert_array_equal(output, 2 * SAMPLE["input"])
-
-
-@pytest.mark.parametrize(("asked", "operator"), [(NATIVE, "Add"), (SCANNED, "Mul")])
-def test_what_is_asked_for_is_loaded(folder, asked, operator):
-    findings = tried(folder, graph=asked)
-    assert operators(load_model(folder, "m", known=findings)) == [operator]
-
-
-@pytest.mark.parametrize("asked", [AUTO, SCANNED])
-def test_a_version_without_the_file_serves_on_native_and_says_so(tmp_path, asked):
-    publish_good(tmp_path, "m")
-    graph = tried(tmp_path / "m" / "1", graph=asked).graph
-    assert graph == GraphChoice(NATIVE, "since it has no model.scan.onnx")
 
 
 ROWS = [tensor("output", "FP32", "rows", "sequence", ("features", 2))]
@@ -86,17 +69,10 @@ ROWS = [tensor("output", "FP32", "rows", "sequence", ("features", 2))]
     ],
     ids=["garbage", "truncated", "other values", "other axes"],
 )
-def test_a_graph_that_does_not_hold_keeps_the_version_out(tmp_path, scan, said):
+def test_invalid_scan_graph_keeps_the_version_out(tmp_path, scan, said):
     publish_bytes(tmp_path, "m", {SCAN: scan})
     folder = tmp_path / "m" / "1"
     for asked in (AUTO, SCANNED):
         with pytest.raises(ArtifactError, match=f"^{said}"):
             tried(folder, graph=asked)
     assert tried(folder, graph=NATIVE).graph.name == NATIVE
-
-
-FOUND = Findings("d" * 64, GraphChoice(SCANNED, "since so"), Cost(1.0, 2.0, 3.0, 4.0), True, False, True, True, "")
-
-
-def test_findings_with_a_choice_are_written_and_read():
-    assert Findings.from_fields(json.loads(json.dumps(dataclasses.asdict(FOUND)))) == FOUND

@@ -1,41 +1,17 @@
 """Changes of the repository's folder, and requests, change which models serve, and the reported states."""
 
-import shutil
 import threading
-import time
 
 import pytest
 
-from kit.fake_checks import NO_GOOD, serve_newest
 from kit.live_repositories import PATIENCE, Published, checked
 from kit.waiting import until
 from rnnserve.server.errors import ShuttingDown, StartError, TooManyCalls
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.folders import version_numbers
-from rnnserve.server.repository.load_checks import Refused
-from rnnserve.server.repository.repository import LOADING, READY, UNAVAILABLE, Repository, Status
+from rnnserve.server.repository.repository import READY, UNAVAILABLE, Repository, Status
 
 NEWER = Status(UNAVAILABLE, "a newer version serves")
-
-
-def test_unchanged_repository_is_not_loaded_again(published):
-    generation = published.models.generation
-    published.look()
-    assert (checked(published), published.models.generation) == ([], generation)
-
-
-def test_failed_model_leaves_server_ready_except_with_ready_all(tmp_path, fakes):
-    for ready in ("any", "all"):
-        published = Published(tmp_path / ready, fakes, ready=ready)
-        shutil.rmtree(published.root / "a" / "1")
-        published.look()
-        assert (published.models.is_served("b"), published.models.is_ready()) == (True, ready == "any")
-        shutil.rmtree(published.root / "b" / "1")
-        published.look()
-        assert not published.models.is_ready()  # of the two models none serves
-        published.publish("a/1")
-        published.look()
-        assert published.models.is_ready() == (ready == "any")
 
 
 def test_version_policy_without_versions_changes_nothing(published, monkeypatch):
@@ -47,35 +23,6 @@ def test_version_policy_without_versions_changes_nothing(published, monkeypatch)
     assert published.look()["a"][1].reason.startswith(why)
     assert published.models.find("a") is before
     assert checked(published) == []
-
-
-def test_new_version_policy_is_followed(published, monkeypatch):
-    published.publish("a/2")
-    published.look()
-    serve_newest(monkeypatch, wanted=2)
-    (published.root / "a" / "config.pbtxt").write_text("version_policy: { all { }}")
-    assert published.look()["a"] == {1: Status(READY), 2: Status(READY)}
-    assert checked(published) == ["a/2", "a/1"]
-    serve_newest(monkeypatch, not_chosen=(2,))
-    (published.root / "a" / "config.pbtxt").write_text("version_policy: { specific { versions: 1 }}")
-    assert published.look()["a"] == {
-        1: Status(READY),
-        2: Status(UNAVAILABLE, "not chosen by version_policy in config.pbtxt"),
-    }
-
-
-@pytest.mark.parametrize("is_removed", [True, False])
-def test_removed_version_serves_until_another_serves(published, monkeypatch, is_removed):
-    seen, outcome = [], published.checks.outcome
-    published.publish("a/2")
-    if is_removed:
-        shutil.rmtree(published.root / "a" / "1")
-    else:
-        serve_newest(monkeypatch, not_chosen=(1,))
-    monkeypatch.setattr(published.checks, "outcome", lambda: seen.append(published.serving("a")) or outcome())
-    published.look()
-    assert (seen, published.serving("a")) == ([("1", "first")], ("2", "first"))
-    assert not published.models.is_served("a", "1")
 
 
 def test_unreadable_folder_keeps_versions_serving(published, monkeypatch):
@@ -122,26 +69,6 @@ def test_changing_folder_is_loaded_after_it_has_settled(tmp_path, fakes, monkeyp
     assert published.serving("a") == ("2", "more")
 
 
-def test_model_is_listed_as_loading_while_server_stays_ready(published, monkeypatch):
-    seen = {}
-
-    def outcome(*_, **__):
-        seen.update({name: dict(versions) for name, versions in published.models.statuses()})
-        seen["ready"] = published.models.is_ready()
-        raise Refused(NO_GOOD)
-
-    monkeypatch.setattr(published.checks, "outcome", outcome)
-    published.publish("a/2")
-    published.publish("c/1")
-    published.look()
-    assert seen == {
-        "a": {1: Status(READY), 2: Status(LOADING)},
-        "b": {1: Status(READY)},
-        "c": {1: Status(LOADING)},
-        "ready": True,
-    }
-
-
 @pytest.fixture
 def explicit(tmp_path, fakes):
     """A repository that changes on request, with a thread that makes the changes."""
@@ -152,30 +79,6 @@ def explicit(tmp_path, fakes):
     published.live.stop()
     thread.join(PATIENCE)
     assert not thread.is_alive()
-
-
-def test_changes_are_made_one_after_another(explicit, monkeypatch):
-    running, most = [], []
-
-    answer = explicit.checks.outcome
-
-    def outcome(*args, **more):
-        running.append(1)
-        most.append(len(running))
-        time.sleep(0.02)
-        running.pop()
-        return answer(*args, **more)
-
-    monkeypatch.setattr(explicit.checks, "outcome", outcome)
-    for number in range(2, 7):
-        explicit.publish(f"b/{number}")
-    threads = [threading.Thread(target=explicit.live.load, args=("b",)) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(PATIENCE)
-    assert set(most) == {1}
-    assert explicit.models.find("b").model.version == "6"
 
 
 def test_pending_changes_fail_when_server_stops(tmp_path, fakes):

@@ -1,4 +1,4 @@
-"""A repository that is published to, damaged and removed from while it serves, against a model of what should serve."""
+"""A repository that changes while it serves, compared with a model of the versions that should serve."""
 
 import shutil
 import tempfile

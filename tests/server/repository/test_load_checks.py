@@ -1,4 +1,4 @@
-"""One process checks all versions. It is replaced where one has ended it or takes too long."""
+"""One process checks all versions. It is replaced when a version crashes it or takes too long."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from rnnserve.server.repository import load_checks
 from rnnserve.server.repository.load_checks import LoadChecks, Refused, TooSlow
 
 
-def test_what_was_found_is_what_loading_finds(tmp_path, checked):
+def test_load_check_has_the_findings_of_loading(tmp_path, checked):
     folder = publish_good(tmp_path)
     findings = checked("good")
     assert findings.digest == read_version(folder).digest
@@ -25,7 +25,7 @@ def test_what_was_found_is_what_loading_finds(tmp_path, checked):
     assert model.signature == whole.signature
 
 
-def test_one_process_tries_all_and_is_replaced_where_a_version_ends_it(tmp_path, checked):
+def test_checking_process_is_replaced_after_a_crash_or_timeout(tmp_path, checked):
     publish_good(tmp_path)
     BAD_GRAPHS["aborting"][0](tmp_path, "aborting")
     BAD_GRAPHS["endless"][0](tmp_path, "endless")
@@ -44,14 +44,14 @@ def test_one_process_tries_all_and_is_replaced_where_a_version_ends_it(tmp_path,
     checked("good")
 
 
-def test_an_option_limits_the_memory_of_a_version(tmp_path, checked):
+def test_memory_of_a_load_check_is_limited(tmp_path, checked):
     publish_good(tmp_path)
     checked.checks.begin(check_of(tmp_path, "good", max_bytes=1))
     with pytest.raises(Refused, match=r"^needs more than [\d,]+ bytes of memory$"):
         checked.checks.outcome()
 
 
-def test_a_process_that_cannot_start_is_the_end_of_it(tmp_path, monkeypatch):
+def test_checking_process_that_cannot_start_is_a_start_error(tmp_path, monkeypatch):
     monkeypatch.setattr(
         load_checks, "GuardedProcess", lambda *_, **more: GuardedProcess("-m", "rnnserve.no_such_module", **more)
     )

@@ -1,51 +1,15 @@
-"""A model's runs: bound to arrays, in parts of many rows, and what kernels refuse."""
+"""A model's runs: requests split by rows, values that kernels refuse, and memory."""
 
 import dataclasses
 
 import numpy as np
 import onnxruntime as ort
 import pytest
-from onnx import helper
 
-from kit.artifacts import build_model, publish_model, tensor
-from kit.loaded import load_model
 from rnnserve.common.refusing_nodes import refusing_name
 from rnnserve.server.errors import InvalidRequest
 from rnnserve.server.repository.model import LARGE_RUN_OPTIONS, RUN_OPTIONS, Model, reraise
 from rnnserve.server.repository.trial_requests import as_request
-
-TWICE, LOOKED_UP = "twice", "looked up"
-
-
-@pytest.fixture
-def lookup(tmp_path):
-    """Two outputs: twice the input, and the input looked up in a table of two entries, which refuses 2 and more."""
-    nodes = [
-        helper.make_node("Add", ["x", "x"], [TWICE]),
-        helper.make_node("Gather", ["table", "x"], [LOOKED_UP]),
-    ]
-    inputs = [tensor("x", "INT64", "batch")]
-    outputs = [tensor(name, "INT64", "batch") for name in (TWICE, LOOKED_UP)]
-    model = build_model(nodes, inputs, outputs, {"table": np.array([70, 71])})
-    folder = publish_model(tmp_path, "lookup", model, inputs, outputs, [{"x": np.array([0, 1])}])
-    return load_model(folder, "lookup")
-
-
-def test_each_bound_run_reads_the_inputs_and_writes_the_outputs(lookup):
-    x, twice, looked_up = np.array([0, 1]), np.zeros(2, np.int64), np.zeros(2, np.int64)
-    run = lookup.bind({"x": x}, {TWICE: twice, LOOKED_UP: looked_up})
-    run()
-    assert (twice.tolist(), looked_up.tolist()) == ([0, 2], [70, 71])
-    x[:] = [1, 1]
-    run()
-    assert (twice.tolist(), looked_up.tolist()) == ([2, 2], [71, 71])
-
-
-def test_values_that_a_kernel_refuses_are_the_requests_fault(lookup):
-    run = lookup.bind({"x": np.array([0, 5])}, {LOOKED_UP: np.zeros(2, np.int64)})
-    with pytest.raises(InvalidRequest, match=r"onnxruntime refuses the values of this request: Gather: .*idx=5"):
-        run()
-
 
 state = ort.capi.onnxruntime_pybind11_state
 
@@ -65,13 +29,13 @@ SAID = {
 
 
 @pytest.mark.parametrize(("raised", "said"), SAID.items(), ids=["argument", "fail", "bound", "long"])
-def test_refused_values_are_the_senders_fault(raised, said):
+def test_values_that_a_kernel_refuses_are_an_invalid_request(raised, said):
     with pytest.raises(InvalidRequest) as refused:
         reraise(state.Fail(raised))
     assert str(refused.value).endswith(f"Gather: {said}")
 
 
-def test_what_eager_refuses_is_named():
+def test_error_that_pytorch_raises_is_named():
     name = refusing_name("the largest of no values", "y0/0")
     with pytest.raises(InvalidRequest, match="the model computes the largest of no values, which is an error"):
         reraise(state.Fail(REFUSED.replace("/e/Gather", name) + "The input tensor cannot be reshaped"))
@@ -89,7 +53,7 @@ def test_what_eager_refuses_is_named():
         RuntimeError("Invalid rank for input: tokens Got: 1 Expected: 2"),
     ],
 )
-def test_lack_of_memory_failing_devices_and_defects_are_not_the_senders_fault(error):
+def test_lack_of_memory_device_failures_and_defects_are_not_the_senders_fault(error):
     with pytest.raises(type(error)) as passed_on:
         reraise(error)
     assert passed_on.value is error
@@ -118,7 +82,7 @@ def runs(monkeypatch):
 
 
 @pytest.mark.parametrize("batch", [7, 24, 25])
-def test_parts_give_the_bits_of_the_whole(models, runs, batch):
+def test_request_split_by_rows_has_the_bits_of_the_whole(models, runs, batch):
     for model in models:
         numbers = np.random.default_rng(batch)
         walks = numbers.normal(size=(batch, 9, 2)).astype(np.float32)
@@ -133,7 +97,7 @@ def test_parts_give_the_bits_of_the_whole(models, runs, batch):
 
 
 @pytest.mark.parametrize(("batch", "gives_back"), [(256, False), (258, True)])
-def test_a_run_of_many_points_gives_its_memory_back(models, runs, batch, gives_back):
+def test_large_run_returns_its_memory(models, runs, batch, gives_back):
     request = as_request(models[0].signature, {"input": np.zeros((batch, 64, 2), np.float32)})
     (bound,) = models[0].run([request])
     (trimmed,) = dataclasses.replace(models[0], trims_outputs=True).run([request])

@@ -1,4 +1,4 @@
-"""What was asked for, what is there, and no silent fallback."""
+"""The provider that was requested, what this machine has, and no silent fallback."""
 
 import json
 import logging
@@ -74,7 +74,7 @@ def answer(monkeypatch):
         (ValueError("x\n  y"), "x.so: undefined symbol: y", "a recurrent layer does not run: x y"),
     ],
 )
-def test_a_fault_is_one_line(answer, error, linker, fault):
+def test_cuda_fault_is_reported_in_one_line(answer, error, linker, fault):
     severities = answer(error, linker)
     assert find_cuda_fault() == fault
     assert severities == [4, 2]
@@ -85,7 +85,7 @@ HAS_CUDA = "CUDAExecutionProvider" in ort.get_available_providers()
 
 @pytest.fixture
 def cuda(monkeypatch):
-    """Makes onnxruntime one that has CUDA, with this fault or none."""
+    """Makes onnxruntime report CUDA, with this fault or none."""
 
     def fake(fault):
         monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
@@ -95,7 +95,7 @@ def cuda(monkeypatch):
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="CUDA is here: test_cuda_serves covers it")
-def test_onnxruntime_without_cuda(caplog):
+def test_onnxruntime_without_cuda_is_reported(caplog):
     with pytest.raises(StartError, match=r"provider cuda: this onnxruntime .* has only .*; install onnxruntime-gpu"):
         choose_device("cuda")
     with caplog.at_level(logging.INFO):
@@ -106,14 +106,14 @@ def test_onnxruntime_without_cuda(caplog):
 
 
 @pytest.mark.parametrize("provider", ["auto", "cuda"])
-def test_cuda_is_taken_where_its_trial_succeeds(cuda, caplog, provider):
+def test_cuda_is_used_when_its_trial_succeeds(cuda, caplog, provider):
     cuda(None)
     with caplog.at_level(logging.INFO):
         assert choose_device(provider) == "cuda"
     assert caplog.messages == [f"provider {provider}: took cuda: a trial of it succeeded"]
 
 
-def test_auto_warns_once_and_takes_the_cpu_where_the_trial_fails(cuda, caplog):
+def test_auto_warns_and_uses_the_cpu_when_the_trial_fails(cuda, caplog):
     cuda("libcuda.so.1 is missing")
     with caplog.at_level(logging.INFO):
         assert choose_device("auto") == "cpu"
@@ -124,7 +124,7 @@ def test_auto_warns_once_and_takes_the_cpu_where_the_trial_fails(cuda, caplog):
     )
 
 
-def test_cuda_refuses_to_start_where_the_trial_fails(cuda):
+def test_cuda_is_a_start_error_when_its_trial_fails(cuda):
     cuda("libcuda.so.1 is missing")
     with pytest.raises(
         StartError, match=r"provider cuda: .* cannot use CUDA here: libcuda.so.1 is missing\. Otherwise"
@@ -132,7 +132,7 @@ def test_cuda_refuses_to_start_where_the_trial_fails(cuda):
         choose_device("cuda")
 
 
-def test_a_session_that_fell_back_is_refused(repository, monkeypatch):
+def test_session_that_fell_back_to_the_cpu_is_refused(repository, monkeypatch):
     """A build that has the CUDA provider but not the libraries under it makes a CPU session and says nothing."""
     real = ort.InferenceSession
 

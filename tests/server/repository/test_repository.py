@@ -1,4 +1,4 @@
-"""Which versions serve, and the exact words about those that do not."""
+"""Which versions serve, and the exact reasons why others don't."""
 
 import logging
 import os
@@ -9,7 +9,7 @@ from kit.fake_checks import NO_GOOD, serve_newest
 from kit.loaded import load_repository
 from rnnserve.protos import model_config_pb2
 from rnnserve.protos.artifact import ArtifactError
-from rnnserve.server.errors import NotFound, NotReady, StartError
+from rnnserve.server.errors import NotReady, StartError
 from rnnserve.server.repository import loader
 from rnnserve.server.repository.repository import READY, UNAVAILABLE, Repository, Status
 
@@ -32,7 +32,7 @@ def statuses(models: Repository) -> dict[str, dict[int, Status]]:
     return {name: dict(of_versions) for name, of_versions in models.statuses()}
 
 
-def test_the_newest_serves(root):
+def test_newest_version_serves(root):
     models = loaded(root)
     newer = Status(UNAVAILABLE, "a newer version serves")
     assert statuses(models) == {"a": {1: newer, 2: newer, 10: Status(READY)}, "b": {1: Status(READY)}}
@@ -49,7 +49,7 @@ def test_the_newest_serves(root):
         models.find("a", "1")
 
 
-def test_several_serve_where_the_config_says_so(root, monkeypatch):
+def test_config_may_serve_several_versions(root, monkeypatch):
     serve_newest(monkeypatch, wanted=2, not_chosen=(2,))
     models = loaded(root)
     not_chosen = Status(UNAVAILABLE, "not chosen by version_policy in config.pbtxt")
@@ -59,7 +59,7 @@ def test_several_serve_where_the_config_says_so(root, monkeypatch):
     assert models.find("a").model.version == "10"
 
 
-def test_a_config_that_cannot_be_read_is_the_reason_of_every_version(root, monkeypatch):
+def test_unreadable_config_is_the_reason_for_every_version(root, monkeypatch):
     def read(folder, inside, only, check):
         assert inside is None  # links may lead anywhere where what serves does not change
         if folder.name == "b":
@@ -73,7 +73,7 @@ def test_a_config_that_cannot_be_read_is_the_reason_of_every_version(root, monke
         models.find("b", "1")
 
 
-def test_nothing_that_serves_is_the_end(root):
+def test_repository_without_a_serving_model_is_a_start_error(root):
     folder, checks = root
     checks.refuse("a/1", "a/2", "a/10", "b/1")
     (folder / "c").mkdir()
@@ -88,23 +88,7 @@ def test_nothing_that_serves_is_the_end(root):
     assert str(ended.value) == said
 
 
-@pytest.mark.parametrize(
-    ("name", "version", "said"),
-    [
-        ("c", "", 'no model is named "c"; there are "a", "b"'),
-        ("", "", 'model_name is empty; there are "a", "b"'),
-        ("a", "3", 'model "a" has no version "3"; it has 1, 2, 10'),
-        ("a", "0", 'model "a" has no version "0"; it has 1, 2, 10'),
-    ],
-)
-def test_what_is_not_there_is_told_with_what_is(root, name, version, said):
-    models = loaded(root)
-    with pytest.raises(NotFound) as refused:
-        models.find(name, version)
-    assert str(refused.value) == said
-
-
-def test_a_name_that_no_client_can_send_is_left_out(root, caplog):
+def test_model_whose_name_no_client_can_send_is_left_out(root, caplog):
     """Lists of models are sent as UTF-8: one such name would be the end of every list."""
     folder, _ = root
     for name in (b"not \xff utf-8", b"two\nlines"):
@@ -116,30 +100,3 @@ def test_a_name_that_no_client_can_send_is_left_out(root, caplog):
         "'not \\udcff utf-8' is left out: no client could ask for a model of this name",
         "'two\\nlines' is left out: no client could ask for a model of this name",
     ]
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda models: models.put("a", models.entry("a").unloaded()),
-        lambda models: models.put("a", models.entry("a").with_version(10, Status(UNAVAILABLE, "gone"))),
-        lambda models: models.remove("a"),
-    ],
-    ids=["unload", "leave out", "remove"],
-)
-def test_what_was_taken_before_a_change_stays_as_it_was(root, change):
-    models = loaded(root)
-    before, listing, generation = models.entry("a"), models.statuses(), models.generation
-    next(listing)
-    served = dict(before.served)
-    change(models)
-    assert before.served == served
-    assert [name for name, _ in listing] == ["b"]
-    assert (models.generation, models.is_served("a")) == (generation + 1, False)
-
-
-def test_only_what_changes_what_serves_counts_as_a_new_generation(root):
-    models = loaded(root)
-    generation = models.generation
-    models.put("b", models.entry("b").with_version(2, Status(UNAVAILABLE, NO_GOOD)))
-    assert models.generation == generation

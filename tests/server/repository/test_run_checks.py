@@ -1,4 +1,4 @@
-"""What runs show before a version serves: whether sequences may be cut, and whether bits depend on the batch."""
+"""What trial runs show before a version serves: whether sequences can be cut, and whether bits depend on the batch."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from rnnserve.server.repository.trial_requests import TrialRequests
 from rnnserve.server.validation.signature import Batching, Signature, TensorSpec
 
 
-def test_recurrence_that_reads_forwards_may_be_cut_and_other_may_not(models):
+def test_only_forward_recurrence_can_be_cut(models):
     reasons = {model.name: model.why_not_in_parts for model in models}
     assert {name for name, reason in reasons.items() if not reason} == {"rnn", "rnn_relu", "gru"}
     for name in ("rnn_stacked_bidirectional", "lstm"):
@@ -30,7 +30,7 @@ def tried(models, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["logits", "output", "h_n"])
-def test_a_difference_in_the_last_bit_is_found(tried, models, name):
+def test_difference_in_the_last_bit_is_detected(tried, models, name):
     model = next(model for model in models if model.name == "gru")
 
     def run(requests):
@@ -98,14 +98,14 @@ def running(compute, signature=SUMS):
 @pytest.mark.parametrize(
     ("compute", "found"), [(forward, True), (backward, False), (centred, False), (stateless, False)]
 )
-def test_a_sequence_is_cut_in_two(compute, found):
+def test_continuation_is_detected_by_cutting_in_two(compute, found):
     assert continues(running(compute), SUMS, Sizes(SUMS)) is found
 
 
 @pytest.mark.parametrize(
     ("low", "high", "found"), [(1, 1, False), (1, 2, True), (5, 64, True), (5, 9, False), (5, 10, True)]
 )
-def test_parts_have_sizes_that_the_model_takes(low, high, found):
+def test_trial_parts_respect_the_models_limits(low, high, found):
     def compute(x, h_0):
         assert low <= x.shape[1] <= high
         return forward(x, h_0)
@@ -113,7 +113,7 @@ def test_parts_have_sizes_that_the_model_takes(low, high, found):
     assert continues(running(compute), SUMS, Sizes(SUMS, low, high)) is found
 
 
-def test_states_that_do_not_fit_are_not_continued():
+def test_states_of_another_shape_or_type_are_not_continued():
     wider = dataclasses.replace(H_0, sizes=(-1, 3))
     for inputs, outputs in (
         ({"x": X, "h_0": wider}, SUMS.outputs),
@@ -143,7 +143,7 @@ def trials_of(model) -> TrialRequests:
     return TrialRequests(model.signature, cases)
 
 
-def test_a_model_that_is_not_is_found_out(models):
+def test_batch_dependence_is_detected(models):
     """Planted: a result that depends, by one unit in the last place, on how many requests there are."""
 
     def run(requests):
@@ -158,7 +158,7 @@ def test_a_model_that_is_not_is_found_out(models):
         assert is_batch_invariant(run, signature, trials) is found
 
 
-def test_a_model_whose_amount_of_padding_matters_is_found_out(models):
+def test_padding_dependence_is_detected(models):
     """Planted: logits that depend, by one unit in the last place, on whether every row of a run alone is padded."""
 
     def run(requests):

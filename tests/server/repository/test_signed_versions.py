@@ -1,4 +1,4 @@
-"""Where versions have to be signed, what is not signed as it has to be stays out, and what served before serves on."""
+"""With --require-signature, unsigned and tampered versions stay out, and the previous version keeps serving."""
 
 import json
 import re
@@ -25,7 +25,7 @@ from rnnserve.server.repository.signed_versions import SignatureGate
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """A key that is trusted, and one of a stranger."""
+    """A trusted key and a stranger's key."""
     folder = tmp_path_factory.mktemp("keys")
     return make_key(folder, "ours"), make_key(folder, "stranger")
 
@@ -110,8 +110,8 @@ def test_unsigned_model_is_not_ready_beside_a_signed_one(repository, key):
             running.stub.ModelMetadata(pb.ModelMetadataRequest(name="unsigned"))
 
 
-def test_nothing_is_parsed_before_its_signature_holds(repository, keys, monkeypatch):
-    """Neither config.pbtxt nor a manifest, and no load check begins."""
+def test_nothing_is_parsed_before_its_signature_is_verified(repository, keys, monkeypatch):
+    """The server parses neither config.pbtxt nor a manifest, and begins no load check."""
     folder = publish_signed(repository, keys[0])
     with served(repository, **signed_by(keys[0])) as running:
         parsed = []
@@ -127,7 +127,7 @@ def test_nothing_is_parsed_before_its_signature_holds(repository, keys, monkeypa
         assert parsed == []
 
 
-def test_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, monkeypatch):
+def test_file_swapped_after_the_signature_check_is_not_loaded(repository, key, monkeypatch):
     """In the process that tries the version, which reads the files first."""
     publish_signed(repository, key)
     with served(repository, **signed_by(key)) as running:
@@ -147,7 +147,7 @@ def test_file_that_is_swapped_after_the_check_is_not_loaded(repository, key, mon
         assert serving_versions(running.server) == [1]
 
 
-def test_file_that_is_swapped_after_the_load_check_is_not_loaded(repository, key, monkeypatch):
+def test_file_swapped_after_the_load_check_is_not_loaded(repository, key, monkeypatch):
     """In the server, which reads the files for itself."""
     publish_signed(repository, key)
     with served(repository, **signed_by(key)) as running:
@@ -166,7 +166,7 @@ def test_file_that_is_swapped_after_the_load_check_is_not_loaded(repository, key
 
 
 def test_graph_that_refers_to_another_file_is_not_loaded(repository, key):
-    """onnxruntime is given bytes, so that there is no folder in which it could look for it."""
+    """onnxruntime gets bytes, so it has no folder to search for the other file."""
     weights = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
     weights.external_data.add(key="location", value="weights.bin")
     nodes = [helper.make_node("Add", ["input", "w"], ["output"])]

@@ -17,6 +17,6 @@ def printed(code, **given):
 
 
 @pytest.mark.parametrize("package", ["rnnserve.server.repository", "rnnserve.export"])
-def test_it_is_switched_off_before_onnxruntime_is_imported(package):
+def test_telemetry_is_disabled_before_onnxruntime_is_imported(package):
     """By the package, which Python imports before anything in it."""
     assert printed(f"import {package}; {PRINT}") == "False 1"

@@ -20,14 +20,14 @@ METHOD = "/inference.GRPCInferenceService/ModelInfer"
 ASKED = request("direction_simple", {"input": np.zeros((1, 2, 2), np.float32)})
 
 
-def test_a_call_without_a_message(channel):
+def test_call_without_a_message_is_refused(channel):
     with pytest.raises(grpc.RpcError) as refused:
         channel.stream_unary(METHOD)(iter([]))
     assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED
     assert "requires exactly one request message" in refused.value.details()
 
 
-def test_cancelled_calls_leave_the_server_as_it_was(channel, stub):
+def test_cancelled_calls_do_not_disturb_the_server(channel, stub):
     infer = channel.unary_unary(METHOD)
     payload = request("direction_stacked", {"input": np.zeros((512, 128, 2), np.float32)}).SerializeToString()
     for _ in range(20):
@@ -38,7 +38,7 @@ def test_cancelled_calls_leave_the_server_as_it_was(channel, stub):
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
-def test_compressed_requests(stub, compression):
+def test_compressed_request_has_the_answer_of_a_plain_one(stub, compression):
     message = request("direction_simple", {"input": np.zeros((64, 64, 2), np.float32)})
     plain, compressed = stub.ModelInfer(message), stub.ModelInfer(message, compression=compression)
     assert plain.SerializeToString() == compressed.SerializeToString()
@@ -54,7 +54,7 @@ def test_control_request_with_more_than_a_mebibyte_is_refused(stub, compression)
     assert "1,048,576" in refused.value.details()
 
 
-def test_graceful_stop_answers_what_is_in_flight(repository):
+def test_graceful_stop_answers_calls_in_flight(repository):
     with served(repository) as running:
         infer = running.stub.ModelInfer
         large = request("direction_stacked", {"input": np.zeros((2000, 200, 2), np.float32)}, ["logits"])
@@ -66,7 +66,7 @@ def test_graceful_stop_answers_what_is_in_flight(repository):
         assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
 
 
-def test_a_server_that_was_never_started_leaves_no_process(repository):
+def test_server_that_was_never_started_leaves_no_process(repository):
     server = Server(Settings(repository, grpc_port=0, provider="cpu"))
     process = server._checks._process
     server.stop(0)
@@ -96,7 +96,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_grpcio_with_other_private_parts_is_named_at_start(repository, tmp_path, change):
+def test_unsupported_grpcio_is_named_at_start(repository, tmp_path, change):
     (tmp_path / "sitecustomize.py").write_text(BROKEN.format(change=CHANGES[change]))
     done = subprocess.run(
         [*RNNSERVE, "serve", str(repository), "--grpc-port", "0", "--provider", "cpu", "--no-http"],
@@ -139,8 +139,8 @@ def test_stop_under_load_ends_calls_with_ok_or_unavailable(repository):
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ServerLive"])
-def test_metadata_are_limited_and_always_the_same(stub, method):
-    """gRPC's own soft limit of 8 kB refuses some of the same calls, and takes others: of 15 kB, nine of ten."""
+def test_metadata_limit_is_deterministic(stub, method):
+    """gRPC's own soft limit of 8 kB refuses calls at random: of 15 kB, it accepts nine of ten."""
     call = getattr(stub, method)
     asked = ASKED if method == "ModelInfer" else pb.ServerLiveRequest()
     for _ in range(30):

@@ -1,4 +1,4 @@
-"""A server believes whose a call is on its private socket, and nowhere else."""
+"""The server believes the peer that a call names on its private socket, and nowhere else."""
 
 import os
 
@@ -14,7 +14,7 @@ from rnnserve.server.connections.private_socket import believed_peer
 MINE, OTHER = "ipv4:10.1.1.1:1111", "ipv4:10.1.1.1:2222"
 
 
-def test_who_is_believed():
+def test_peer_is_believed_only_on_the_private_socket():
     told = [("user-agent", "x"), (PEER, MINE)]
     assert believed_peer("unix:", told) == f"http:{MINE}"
     assert believed_peer("unix:", []) == "unix:"
@@ -24,7 +24,7 @@ def test_who_is_believed():
 
 @pytest.fixture(scope="module")
 def stubs(repository, tmp_path_factory):
-    """Of the port, and of the private socket."""
+    """Stubs of the port and of the private socket."""
     folder = tmp_path_factory.mktemp("s")
     path = folder / f"{os.getpid()}.sock"
     with (
@@ -35,7 +35,7 @@ def stubs(repository, tmp_path_factory):
     assert not path.exists()
 
 
-def test_sequences_go_by_the_client_of_the_front(stubs):
+def test_sequence_belongs_to_the_gateways_client(stubs):
     public, private = stubs
     private.ModelInfer(step(walk(2), 7, starts=True), metadata=[(PEER, MINE)])
     private.ModelInfer(step(walk(1), 7), metadata=[(PEER, MINE)])

@@ -1,4 +1,4 @@
-"""Server reflection: what grpcurl and its like ask, in both versions, and what bounds it."""
+"""Server reflection as grpcurl uses it, in both versions, and its limits."""
 
 import grpc
 import pytest
@@ -25,7 +25,7 @@ def stream(channel, version):
     )
 
 
-def test_a_client_calls_what_it_learned_by_reflection(channel):
+def test_client_calls_a_method_found_by_reflection(channel):
     """With grpcio-reflection's own client, and no stubs."""
     database = ProtoReflectionDescriptorDatabase(channel)
     assert sorted(database.get_services()) == SERVICES
@@ -57,7 +57,7 @@ def test_both_versions_answer_alike(channel, version):
     assert empty.error_response.error_code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
-def test_what_is_too_long_or_no_request_is_refused(channel):
+def test_invalid_reflection_request_is_refused(channel):
     call = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
     for payload, said in ((b"\x22\xff\x7f" + b"x" * 16383, "more than the 4,096"), (b"\xff\xff", "not a Server")):
         with pytest.raises(grpc.RpcError) as refused:

@@ -38,7 +38,7 @@ def test_any_client_that_trusts_the_server_is_admitted(repository, files):
         assert ask(server.port, files.ca.read_bytes()).outputs
 
 
-def test_with_a_client_ca_only_clients_with_its_certificates_are_admitted(repository, files):
+def test_client_ca_admits_only_clients_with_its_certificates(repository, files):
     tls = {"tls_certificate": files.server, "tls_key": files.key(files.server), "tls_client_ca": files.ca}
     with served(repository, host="localhost", **tls) as server:
         key, certificate = files.key(files.client).read_bytes(), files.client.read_bytes()
@@ -58,7 +58,7 @@ def metrics():
     return {name: int(value) for name, value in found.items()} | {"ends": [float(end) for end in ends]}
 
 
-def test_rotated_certificate_is_shown_and_a_pair_that_does_not_fit_is_rejected(repository, tmp_path, monkeypatch):
+def test_rotated_certificate_is_used_and_a_mismatched_pair_is_rejected(repository, tmp_path, monkeypatch):
     monkeypatch.setattr(tls_identity, "_LOOK_SECONDS", 0.02)
     rotated, before = RotatedFiles(tmp_path), metrics()
     tls: dict[str, Any] = {"tls_certificate": rotated.files.certificate, "tls_key": rotated.files.key}

@@ -1,4 +1,4 @@
-"""What a request may be, and what is told of one that is wrong: the field, what came, and what is expected."""
+"""Valid requests, and the message for each mistake: the field, what came, and what is expected."""
 
 from typing import Any
 
@@ -95,7 +95,7 @@ def test_every_datatype_comes_out_as_it_went_in(datatype):
         np.testing.assert_array_equal(found.inputs["x"], sent)
 
 
-def test_typed_contents_hold_no_halves_but_may_ask_for_them():
+def test_half_floats_are_refused_in_typed_contents_but_can_be_requested():
     outputs = {"half": TensorSpec("half", "FP16", ("batch",), (-1,)), **LOGITS}
     halves = Signature({"x": TensorSpec("x", "FP16", ("batch",), (-1,))}, outputs, Batching.JOINED)
     message = request("m", {"x": np.zeros(1, np.float16)})
@@ -108,7 +108,7 @@ def test_typed_contents_hold_no_halves_but_may_ask_for_them():
         assert checked(message, signature).outputs == tuple(asked or outputs)
 
 
-def test_longest_is_that_of_the_lengths_where_outputs_are_zeros_after_them():
+def test_longest_length_counts_when_outputs_are_zeros_after_it():
     sent = {"input": walks(), "lengths": np.array([2, 1, 2])}
     for outputs in ([], ["logits"], ["output"], ["h_n", "logits"]):
         found = checked(request("m", sent, outputs))
@@ -204,12 +204,6 @@ def test_defect_is_named_with_its_field(name):
         assert part in str(refused.value)
 
 
-def test_lengths_are_named_by_the_model():
-    said = refusal({"tokens": tokens(), "ends": np.array([2, 7], np.int32)}, TOKENS)
-    assert 'input "ends" is 7 for row 1' in said
-    assert 'between 1 and axis 1 (sequence) of "tokens", which is 6' in said
-
-
 def test_floats_of_every_size_are_finite_unless_that_is_allowed():
     sent: dict[str, Any] = {
         "source": np.zeros((5, 2, 4), np.float16), "target": np.zeros((2, 3), np.uint8),
@@ -256,7 +250,7 @@ def test_integers_in_the_padding_are_checked_only_where_rows_may_not_be_padded()
     assert checked({**sent, "tokens": tokens()}, joined).longest == {"sequence": 6}
 
 
-def test_elements_that_their_datatype_does_not_hold_are_named():
+def test_elements_outside_their_datatype_are_named():
     small = Signature({"x": TensorSpec("x", "INT8", ("batch", "two"), (-1, 2))}, LOGITS, Batching.JOINED)
     message = pb.ModelInferRequest()
     message.inputs.add(name="x", datatype="INT8", shape=[1, 2]).contents.int_contents.extend([7, 300])
@@ -293,7 +287,7 @@ def test_too_large_requests_and_responses_are_refused():
     assert "takes 536870912 bytes" in refusal(allocates_nothing)
 
 
-def test_shared_memory_is_not_spoken():
+def test_shared_memory_is_unsupported():
     for change in (
         lambda m: m.inputs[0].parameters["shared_memory_region"].__setattr__("string_param", "r"),
         lambda m: m.outputs.add(name="logits").parameters["shared_memory_region"].__setattr__("string_param", "r"),

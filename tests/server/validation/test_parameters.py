@@ -1,4 +1,4 @@
-"""What the parameters of a request and of its outputs may be, and what those mean that have a meaning."""
+"""The parameters of a request and of its outputs: allowed values and their meaning."""
 
 import math
 
@@ -47,7 +47,7 @@ def test_timeout_and_priority_are_whole_numbers(name):
         assert refused.value.field == f'parameters["{name}"]'
 
 
-def test_names_of_triton_are_reserved():
+def test_parameter_names_of_triton_are_reserved():
     with pytest.raises(InvalidRequest, match="names that begin with triton_ are reserved"):
         read_timeout(parameters(triton_x=("bool_param", True)))
 
@@ -63,7 +63,7 @@ def classes(message, batch=1, sequence=1):
     return read_classes(message, SIGNATURE, batch, {"sequence": sequence})
 
 
-def test_classes_are_as_many_as_asked_for_or_as_there_are():
+def test_number_of_classes_is_capped_at_the_axis():
     assert classes(asked("tags")) == {"tags": 2}
     assert classes(asked("tags", value=2**62)) == {"tags": 4}
     assert classes(pb.ModelInferRequest()) == {}
@@ -79,7 +79,7 @@ def test_classification_needs_a_number_and_an_output_with_classes():
             classes(asked(name))
 
 
-def test_classes_that_take_long_are_refused():
+def test_classification_of_too_many_elements_is_refused():
     assert classes(asked("tags", value=1), batch=16, sequence=1024) == {"tags": 1}
     assert classes(asked("top", value=1), batch=16384) == {"top": 1}
     for name, value, batch, sequence in (

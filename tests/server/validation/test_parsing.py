@@ -31,13 +31,13 @@ def test_compressed_messages_are_decompressed():
             decompress(compressed, 5000)
 
 
-def test_other_messages_stay_as_they_are():
+def test_uncompressed_messages_are_unchanged():
     for message in (b"", b"\x1f", MESSAGE, pb.ModelInferRequest(id="x").SerializeToString()):
         assert not is_compressed(message)
         assert decompress(message, 1) is message
 
 
-def test_bomb_takes_no_more_memory_than_a_message_may_have():
+def test_compressed_bomb_is_refused_in_bounded_memory():
     bomb = gzip.compress(bytes(64 << 20))
     tracemalloc.start()
     with pytest.raises(InvalidRequest, match="more than"):
@@ -103,7 +103,7 @@ def test_elements_of_contents_are_counted_unless_packed():
     assert crowded(b"\x2a\x80\xa0\x01" + b"\x2a\xfc\x9f\x01" + b"\x10\x01" * 10_238)  # int_contents, unpacked
 
 
-def test_tensors_of_any_size_and_many_inputs_pass():
+def test_large_tensors_and_many_inputs_are_accepted():
     array = np.ones((300, 90, 2), np.float32)
     for raw in (True, False):
         assert not crowded(request("m", {"input": array}, raw=raw))

@@ -1,4 +1,4 @@
-"""What is said of a wrong shape: what came, what is expected, and the likely mistake, if there is one."""
+"""Messages about a wrong shape: what came, what is expected, and the likely mistake."""
 
 import pytest
 
@@ -127,7 +127,7 @@ def test_axis_of_a_wrong_size_is_explained(tensor, shape, wrong, mistake):
     check(tensor, shape, wrong, mistake)
 
 
-def test_right_shape_is_taken():
+def test_valid_shape_is_accepted():
     for tensor, shape in (
         (INPUT, (1, 1, 2)), (STATE, (2, 2, 16)), (LENGTHS, (1,)), (COLOURS, (2, 7, 4, 6, 3)), (LIMITED, (1, 5, 2)),
         (LIMITED, (8, 64, 2)),
@@ -167,6 +167,6 @@ def test_size_that_differs_from_another_inputs_is_explained(tensor, shape, axis,
     assert said.endswith(mistake)
 
 
-def test_same_size_as_another_inputs_is_taken():
+def test_equal_sizes_are_accepted():
     assert wrong_size(LENGTHS, (3,), "batch", INPUT, (3, 4, 2)) is None
     assert wrong_size(MASK, (2, 7), "width", GRID, (2, 5, 7)) is None

@@ -8,7 +8,7 @@ import pytest
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import ArtifactError
 from rnnserve.protos.datatypes import DTYPES
-from rnnserve.server.validation.signature import Batching, TensorSpec
+from rnnserve.server.validation.signature import TensorSpec
 from rnnserve.server.validation.signature_reading import read_signature
 
 JOINED = manifest_pb2.Batching(mode=manifest_pb2.BATCHING_JOINED)
@@ -56,19 +56,6 @@ def refusal(inputs, outputs, manifest) -> str:
     return str(refused.value)
 
 
-def test_names_axes_sizes_and_datatypes_are_those_of_the_graph():
-    signature = read_signature(INPUTS, OUTPUTS, described())
-    assert (list(signature.inputs), list(signature.outputs)) == (["input", "h_0"], ["logits"])
-    main, state = signature.main, signature.inputs["h_0"]
-    assert (main.name, main.batch_axis, dict(main.sequence_axes), main.optional) == ("input", 0, {"sequence": 1}, False)
-    assert (state.batch_axis, dict(state.sequence_axes), state.optional) == (1, {}, True)
-    assert main.shape(5, {"sequence": 7}) == (5, 7, 2)
-    assert state.shape(5, {"sequence": 7}) == (1, 5, 3)
-    assert str(signature) == (
-        '"input" FP32 (batch, sequence, features=2), optionally "h_0" FP32 (layers * directions=1, batch, hidden=3)'
-    )
-
-
 def test_state_that_continues_as_no_input_is_refused():
     manifest = described()
     manifest.outputs[0].continues_as = "h_1"
@@ -93,7 +80,7 @@ def test_graph_that_differs_from_its_manifest_is_refused():
     assert 'describes "logits"' in refusal(INPUTS, [output], described())
 
 
-def test_tensor_of_only_one_of_them_is_refused():
+def test_tensor_missing_from_graph_or_manifest_is_refused():
     more = [*INPUTS, GraphTensor("c_0", "tensor(float)", [1, "batch", 3])]
     assert 'does not describe the tensor "c_0" of model.onnx' in refusal(more, OUTPUTS, described())
     assert 'model.onnx: lacks the tensor "h_0"' in refusal(INPUTS[:1], OUTPUTS, described())
@@ -106,18 +93,6 @@ def test_tensor_without_a_batch_axis_is_refused():
     assert said.startswith('model.onnx: "logits" has no axis named "batch"')
 
 
-def test_model_may_have_any_sequence_axes_or_none():
-    manifest = described()
-    manifest.inputs[0].axes[1].name = "steps"
-    graph = dataclasses.replace(INPUTS[0], shape=["batch", "steps", 2])
-    signature = read_signature([graph, INPUTS[1]], OUTPUTS, manifest)
-    assert dict(signature.sequence_axes) == {"steps": signature.main}
-    del manifest.inputs[0].axes[1]
-    signature = read_signature([dataclasses.replace(INPUTS[0], shape=["batch", 2]), INPUTS[1]], OUTPUTS, manifest)
-    assert dict(signature.sequence_axes) == {}
-    assert signature.main.shape(3, {}) == (3, 2)
-
-
 def with_lengths() -> tuple[list[GraphTensor], manifest_pb2.Manifest]:
     manifest = described()
     ends = tensor("ends", "INT64", {"batch": -1}, manifest_pb2.DEFAULT_FULL_LENGTH)
@@ -125,17 +100,6 @@ def with_lengths() -> tuple[list[GraphTensor], manifest_pb2.Manifest]:
     manifest.inputs.append(ends)
     manifest.batching.mode = manifest_pb2.BATCHING_PADDED
     return [*INPUTS, GraphTensor("ends", "tensor(int64)", ["batch"])], manifest
-
-
-def test_lengths_are_known_by_their_role():
-    for datatype in ("INT32", "INT64"):
-        inputs, manifest = with_lengths()
-        manifest.inputs[2].datatype, inputs[2].type = datatype, f"tensor({datatype.lower()})"
-        signature = read_signature(inputs, OUTPUTS, manifest)
-        assert signature.batching is Batching.PADDED
-        assert {axis: (each.name, each.datatype) for axis, each in signature.lengths.items()} == {
-            "sequence": ("ends", datatype)
-        }
 
 
 def test_lengths_of_another_datatype_or_shape_or_twice_are_refused():
@@ -171,21 +135,6 @@ def test_dynamic_axis_that_comes_twice_is_refused():
     assert "(batch, sequence, batch=2) has one dynamic axis twice" in refusal(INPUTS, OUTPUTS, manifest)
 
 
-def test_bounds_and_roles_are_those_of_the_manifest():
-    manifest = described()
-    manifest.inputs[0].floats.CopyFrom(manifest_pb2.FloatRange(low=-2.5, high=3.5))
-    manifest.outputs[0].continues_as = "h_0"
-    manifest.outputs[0].zeros_after_lengths = True
-    signature = read_signature(INPUTS, OUTPUTS, manifest)
-    assert (signature.main.low, signature.main.high, signature.main.bounds) == (-2.5, 3.5, None)
-    assert (signature.inputs["h_0"].low, signature.inputs["h_0"].high) == (None, None)
-    logits = signature.outputs["logits"]
-    assert (logits.continues_as, logits.zeros_after_lengths) == ("h_0", True)
-    inputs, manifest = with_lengths()
-    manifest.inputs[2].integers.CopyFrom(manifest_pb2.IntegerRange(low=3, high=4))
-    assert read_signature(inputs, OUTPUTS, manifest).inputs["ends"].bounds == (3, 4)
-
-
 def test_limits_of_an_axis_are_those_of_its_lengths():
     for smallest, largest, limits, least in ((5, 64, {"sequence": (5, 64)}, 5), (0, 64, {"sequence": (1, 64)}, 1),
                                              (5, 5, {"sequence": (5, 5)}, 5), (0, 0, {}, 1)):  # fmt: skip
@@ -198,7 +147,7 @@ def test_limits_of_an_axis_are_those_of_its_lengths():
     assert 'the axis "sequence" of "input" has 6 to 5 steps' in refusal(inputs, OUTPUTS, manifest)
 
 
-def test_number_of_rows_is_limited_only_where_requests_run_alone():
+def test_row_limit_requires_unbatched_requests():
     manifest = described()
     manifest.inputs[0].axes[0].largest = 8
     assert "requests may share a run, but limits the number of rows" in refusal(INPUTS, OUTPUTS, manifest)
@@ -226,7 +175,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_manifest_of_what_cannot_be_served_is_refused(name):
+def test_manifest_that_cannot_be_served_is_refused(name):
     change, said = REFUSED[name]
     inputs, manifest = with_lengths()
     change(manifest)
@@ -235,7 +184,7 @@ def test_manifest_of_what_cannot_be_served_is_refused(name):
     assert said in refused
 
 
-def test_axis_whose_size_nothing_required_sets_is_refused():
+def test_axis_that_no_required_input_sets_is_refused():
     manifest = described()
     manifest.outputs[0].axes[1].CopyFrom(manifest_pb2.Axis(name="steps", size=-1))
     said = refusal(INPUTS, [dataclasses.replace(OUTPUTS[0], shape=["batch", "steps"])], manifest)

@@ -14,14 +14,14 @@ COUNTS = (1, 63, 64, 65, 1000)
 
 
 @given(arrays(np.uint32, st.integers(0, 9)))
-def test_finite_bytes_are_finite_numbers(bits):
+def test_bytes_are_finite_exactly_when_their_floats_are(bits):
     """Any bit pattern: NaNs of every kind, infinities, subnormals, the largest numbers."""
     numbers = bits.view(np.float32)
     assert are_finite(numbers.tobytes()) == bool(np.isfinite(numbers).all())
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3.4e38, -3.4e38, 1.8e38, 1e-45])
-def test_one_float_among_many_decides(value):
+def test_one_non_finite_float_makes_a_tensor_invalid(value):
     for count in COUNTS:
         numbers = np.ones(count, np.float32)
         numbers[count // 2] = value
@@ -29,7 +29,7 @@ def test_one_float_among_many_decides(value):
 
 
 @pytest.mark.parametrize(("value", "valid"), [(3, True), (4999, True), (2, False), (5000, False)])
-def test_one_integer_among_many_decides(value, valid):
+def test_one_integer_out_of_bounds_makes_a_tensor_invalid(value, valid):
     spec = TensorSpec("tokens", "INT64", ("batch", "sequence"), (-1, -1), low=3, high=5000)
     for count in COUNTS:
         numbers = np.full(count, 7)

@@ -73,21 +73,6 @@ def test_failed_change_is_replaced_by_the_next_change(asked, other):
     assert live.tries == 2
 
 
-def test_failed_change_gives_way_to_direct_requests_and_blocks_no_other(asked, other):
-    live = Live()
-    live.fails = LoadFailed("bad files")
-    asked.note("scale", True)
-    asked.note("bad", True)
-    other.catch_up(live, 0.0)
-    other.note("scale", False)
-    live.fails = None
-    asked.note("good", True)
-    other.catch_up(live, 0.1)
-    assert live.loaded == {"good"}
-    other.catch_up(live, 100.0)
-    assert live.loaded == {"good", "bad"}
-
-
 def test_stopping_server_follows_no_changes(asked, other):
     live = Live()
     live.fails = ShuttingDown("the server is shutting down")

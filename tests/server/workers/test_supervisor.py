@@ -29,37 +29,12 @@ NEWER_DAMAGED = "models.update(scale=[[1], [2], False], other=[[3], [], False])\
         ("beat(False); sys.exit(3)", "exit status 3"),
     ],
 )
-def test_worker_that_ends_before_all_are_ready_is_the_end(running, code, said):
+def test_worker_that_ends_before_all_are_ready_stops_the_server(running, code, said):
     failed = running(code, 2)
     failed.end()
     assert failed.status is None
     assert str(failed.error).endswith(f" ended before it was ready, with {said}")
     assert not failed.ready.is_set()
-
-
-def test_worker_that_dies_is_replaced_and_the_log_tells(running, caplog):
-    with caplog.at_level(logging.INFO):
-        two = running(WORKER, 2)
-        assert two.ready.wait(PATIENCE)
-        first, second = two.pids()
-        os.kill(first, signal.SIGKILL)
-        until(lambda: "worker 0 is ready again" in caplog.messages)
-        assert second in two.pids()
-        assert len(two.pids()) == 2
-    assert caplog.messages[0] == "worker 0 died with signal SIGKILL; another starts in 0.05 s"
-
-
-def test_worker_with_a_run_that_does_not_end_is_killed_and_replaced(running, caplog):
-    hung = used_table().process[WORKER_RESTARTS["hung"]]
-    stuck = running(READY + "time.sleep(1); beat(stuck='a run of scale has not ended'); time.sleep(60)")
-    assert stuck.ready.wait(PATIENCE)
-    stuck.code = WORKER
-    until(
-        lambda: any(
-            "worker 0 is stuck, a run of scale has not ended; killed it" in message for message in caplog.messages
-        )
-    )
-    assert used_table().process[WORKER_RESTARTS["hung"]] == hung + 1
 
 
 def test_worker_that_sends_no_heartbeat_is_killed_and_replaced(running, monkeypatch, caplog):
@@ -74,7 +49,7 @@ def test_worker_that_sends_no_heartbeat_is_killed_and_replaced(running, monkeypa
     assert "worker 0 has made no progress for" in caplog.messages[0]
 
 
-def test_worker_that_serves_less_than_the_others_listens_once_it_does_not(running, tmp_path, caplog):
+def test_worker_listens_only_when_it_serves_as_much_as_the_others(running, tmp_path, caplog):
     mended = tmp_path / "mended"
     two = running(ONE_MODEL + WORKER, 2)
     assert two.ready.wait(PATIENCE)
@@ -102,7 +77,7 @@ def test_workers_end_within_the_grace_or_are_killed(running, monkeypatch, caplog
     assert caplog.messages == [f"worker {number} did not end in time; killed it" for number in (0, 1) if is_deaf]
 
 
-def test_second_signal_ends_them_at_once(running, monkeypatch, caplog):
+def test_second_signal_ends_workers_at_once(running, monkeypatch, caplog):
     ahead = [0.0]
     monkeypatch.setattr(supervision, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + ahead[0]))
     deaf = running("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + READY + BEATS, 2, grace=3600)
@@ -130,7 +105,7 @@ def test_gateway_ends_before_the_workers(running):
     assert all(lived)
 
 
-def test_workers_drain_before_they_are_told_to_end(running, tmp_path):
+def test_workers_drain_before_they_end(running, tmp_path):
     mark = tmp_path / "mark"
     drains = f"assert b'drain' in os.read(lifeline, 100); open({str(mark)!r}, 'x').close(); time.sleep(60)"
     one = running(READY + drains, drain=0.5)
@@ -141,7 +116,7 @@ def test_workers_drain_before_they_are_told_to_end(running, tmp_path):
     assert time.monotonic() - started > 0.5
 
 
-def test_hang_up_replaces_one_after_another(running, caplog):
+def test_sighup_replaces_workers_one_after_another(running, caplog):
     with caplog.at_level(logging.INFO):
         two = running(WORKER, 2)
         assert two.ready.wait(PATIENCE)
@@ -163,7 +138,7 @@ def test_hang_up_replaces_one_after_another(running, caplog):
         (DAMAGED + WORKER, "worker 0 could not serve the current models (scale: version 1)"),
     ],
 )
-def test_worker_stays_when_the_new_one_serves_less(running, caplog, code, said):
+def test_old_worker_stays_when_its_replacement_serves_less(running, caplog, code, said):
     two = running(ONE_MODEL + WORKER, 2)
     assert two.ready.wait(PATIENCE)
     old = two.pids()
@@ -175,8 +150,8 @@ def test_worker_stays_when_the_new_one_serves_less(running, caplog, code, said):
 
 
 @pytest.mark.parametrize("code", [GONE, NEWER_DAMAGED])
-def test_worker_goes_when_the_new_one_serves_all_that_is_left(running, caplog, code):
-    """A model whose folder is gone was removed. A newer version that is damaged has not been served."""
+def test_old_worker_goes_when_its_replacement_serves_everything_left(running, caplog, code):
+    """A model without a folder was removed. A damaged newer version never served."""
     one = running(ONE_MODEL + WORKER)
     assert one.ready.wait(PATIENCE)
     (old,) = one.pids()

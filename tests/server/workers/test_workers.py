@@ -42,7 +42,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="fi
 
 
 @needs_proc
-def test_one_dies_and_the_service_does_not(two_workers):
+def test_service_continues_when_a_worker_dies(two_workers):
     before, replaced = two_workers.workers(), two_workers.log.count("is ready again")
     assert len(before) == 2
     met = Counter(ask(two_workers.port) for _ in range(20))
@@ -58,8 +58,8 @@ def test_one_dies_and_the_service_does_not(two_workers):
 
 
 @needs_proc
-def test_both_workers_are_asked(two_workers):
-    """The log names the one that has refused a request."""
+def test_both_workers_answer(two_workers):
+    """The log names the worker that refused a request."""
     logged = len(two_workers.log)
     for _ in range(60):
         assert ask(two_workers.port) == grpc.StatusCode.OK
@@ -69,7 +69,7 @@ def test_both_workers_are_asked(two_workers):
 
 
 @needs_proc
-def test_they_end_together(repository):
+def test_workers_end_with_the_server(repository):
     with served(repository, "process", workers=2) as server:
         workers = server.workers()
         assert len(workers) == 2
@@ -77,7 +77,7 @@ def test_they_end_together(repository):
         assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
 
 
-def test_workers_that_cannot_start_are_the_end_of_it(tmp_path):
+def test_server_ends_when_its_workers_cannot_start(tmp_path):
     (tmp_path / "direction_simple" / "1").mkdir(parents=True)
     command = [*RNNSERVE, "serve", str(tmp_path), "--no-http", "--grpc-port", "0", "--workers", "2"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -88,7 +88,7 @@ def test_workers_that_cannot_start_are_the_end_of_it(tmp_path):
 
 
 @needs_proc
-def test_hang_up_takes_out_no_model_whose_files_are_damaged(tmp_path):
+def test_sighup_keeps_models_whose_files_are_damaged(tmp_path):
     """With its files as they are, a new worker could not serve it: so the workers that have it in memory stay."""
     root = tmp_path / "repository"
     publish_tiny(root, "scale", 1, 1.5)
@@ -110,7 +110,7 @@ def test_hang_up_takes_out_no_model_whose_files_are_damaged(tmp_path):
 
 
 @needs_proc
-def test_all_follow_what_clients_load_and_unload(tmp_path):
+def test_workers_follow_load_and_unload_requests(tmp_path):
     root = tmp_path / "repository"
     publish_tiny(root, "scale", 1, 1.5)
     publish_tiny(root, "other", 1, 7.0)
@@ -127,7 +127,7 @@ def test_all_follow_what_clients_load_and_unload(tmp_path):
 
 
 def readiness(port: int, name: str) -> set[bool]:
-    """What workers say, on 20 connections."""
+    """Return the answers of the workers on 20 connections."""
     met = set()
     for _ in range(20):
         with new_channel(port) as channel:
@@ -135,7 +135,7 @@ def readiness(port: int, name: str) -> set[bool]:
     return met
 
 
-def test_step_of_a_sequence_at_another_worker_is_refused_with_a_remedy(two_workers):
+def test_sequence_step_at_another_worker_is_refused_with_a_remedy(two_workers):
     """A sequence_key leads to it from any connection, but not from any worker."""
     key = {"sequence_key": "a key of this test"}
     with new_channel(two_workers.port) as channel:

@@ -1,4 +1,4 @@
-"""`/metrics` passes on what the server says, whole, and says so where it says nothing."""
+"""`/metrics` passes on the server's answer, whole, and returns 503 if there is none."""
 
 import asyncio
 import types
@@ -35,7 +35,7 @@ def answer(socket, said):
     return asyncio.run(run())
 
 
-def test_a_scrape_is_passed_on(tmp_path):
+def test_scrape_is_passed_on(tmp_path):
     got = answer(tmp_path / "metrics", HEAD % len(TEXT) + TEXT)
     assert (got.status, got.content_type, got.body) == (200, "text/plain; version=0.0.4", TEXT)
 
@@ -44,20 +44,20 @@ def test_a_scrape_is_passed_on(tmp_path):
     "said",
     [b"", b"HTTP/1.1 500 No\r\n\r\n", HEAD % 5 + b"abc", b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nabc"],
 )
-def test_half_an_answer_is_none(tmp_path, said):
+def test_incomplete_answer_is_503(tmp_path, said):
     with pytest.raises(RestError) as caught:
         answer(tmp_path / "metrics", said)
     assert caught.value.status == 503
 
 
 @pytest.mark.parametrize(("status", "headers"), [(401, {"www-authenticate": "Bearer"}), (403, {})])
-def test_a_refusal_is_passed_on(tmp_path, status, headers):
+def test_refusal_is_passed_on(tmp_path, status, headers):
     with pytest.raises(RestError, match="no scraper of ours") as caught:
         answer(tmp_path / "metrics", (HEAD % 18 + b"no scraper of ours").replace(b"200 OK", b"%d No" % status))
     assert (caught.value.status, caught.value.headers) == (status, headers)
 
 
-def test_without_a_server_it_says_so(tmp_path):
+def test_missing_server_is_404_or_503(tmp_path):
     for socket, status in ((None, 404), (tmp_path / "nothing", 503)):
         with pytest.raises(RestError) as caught:
             asyncio.run(ask(socket))

@@ -1,4 +1,4 @@
-"""The page at `/`: its routes, its headers, its files, and the numbers that it shows, without a browser."""
+"""The page at `/`: its routes, its headers, its files, and the figures that it shows, without a browser."""
 
 import asyncio
 import json
@@ -37,7 +37,7 @@ def upstream():
     return made
 
 
-def test_the_page_has_a_strict_policy_and_nothing_inline(upstream):
+def test_page_has_a_strict_policy_and_nothing_inline(upstream):
     reply = ask(upstream, "/")
     assert (reply.status, reply.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert reply.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
@@ -47,8 +47,8 @@ def test_the_page_has_a_strict_policy_and_nothing_inline(upstream):
     assert re.findall(r"<script[^>]*>(.*?)</script>", reply.body.decode(), re.DOTALL) == [""]
 
 
-def test_every_file_that_pages_name_is_served_and_comes_from_here(upstream):
-    """From the page on, whatever is linked, loaded or imported."""
+def test_every_linked_file_is_served_locally(upstream):
+    """Follows every link, script and import from the page on."""
     seen, left = set(), ["/"]
     while left:
         path = left.pop()
@@ -71,7 +71,7 @@ def test_no_other_file_is_served(upstream):
         assert ask(upstream, f"/static/{name}").status == 404
 
 
-def test_models_come_with_a_request_that_they_take_and_others_with_the_reason(upstream):
+def test_models_are_listed_with_an_example_or_the_reason(upstream):
     expected = ask(upstream, "/v2/models/m").json
     said = ask(upstream, "/page/models").json
     (model,) = said["models"]
@@ -82,7 +82,7 @@ def test_models_come_with_a_request_that_they_take_and_others_with_the_reason(up
     ]
 
 
-def test_a_server_that_asks_for_a_token_is_told_from_one_that_is_away(upstream):
+def test_missing_token_and_missing_server_have_different_statuses(upstream):
     for status, expected in ((grpc.StatusCode.UNAUTHENTICATED, 401), (grpc.StatusCode.UNAVAILABLE, 503)):
         upstream.answers["RepositoryIndex"] = error_of_status(status, "no")
         assert ask(upstream, "/page/models").status == expected
@@ -100,7 +100,7 @@ def status_of(upstream, host, server=("127.0.0.1", 8000), path="/", hosts=frozen
     return sent[0]["status"]
 
 
-def test_own_names_are_answered_and_names_made_to_mean_this_machine_are_not(upstream):
+def test_host_names_that_rebind_to_this_machine_are_refused(upstream):
     for host in (
         "localhost:8000",
         "127.0.0.1:8000",
@@ -116,7 +116,7 @@ def test_own_names_are_answered_and_names_made_to_mean_this_machine_are_not(upst
             assert status_of(upstream, host, path=path) == 403, (host, path)
 
 
-def test_names_that_a_proxy_passes_on_are_allowed_where_told_and_others_at_other_addresses(upstream):
+def test_allowed_hosts_are_accepted_on_loopback(upstream):
     assert status_of(upstream, "models.example", hosts=frozenset({"models.example"})) == 200
     assert status_of(upstream, "other.example", hosts=frozenset({"models.example"})) == 403
     assert status_of(upstream, "models.example", server=("10.0.0.5", 8000)) == 200

@@ -1,4 +1,4 @@
-"""Paths, methods, and what each of the other routes answers."""
+"""Paths, methods, and the answer of each of the other routes."""
 
 import grpc
 import pytest
@@ -31,19 +31,19 @@ def test_unknown_paths_and_methods_are_refused(upstream):
     assert not upstream.asked
 
 
-def test_an_encoded_name_is_one_name_that_the_server_may_not_have(upstream):
+def test_encoded_slash_stays_part_of_the_name(upstream):
     for path in ("/v2/models/a%2Fb", "/v2/models/a%5Cb", "/v2/models/a%00", "/v2/models/%ff", "/v2/models/%2e%2e"):
         assert ask(upstream, path).status == 404, path
     assert [request.name for _, request in asked(upstream)] == ["a/b", "a\\b", "a\0", "\ufffd", ".."]
 
 
-def test_head(upstream):
+def test_head_and_options_are_answered(upstream):
     reply = ask(upstream, "/v2", method="HEAD")
     assert (reply.status, reply.body) == (200, b"")
     assert ask(upstream, "/v2/models", method="OPTIONS").headers["allow"] == "GET, HEAD"
 
 
-def test_every_route_passes_on_what_the_server_refuses(upstream):
+def test_every_route_passes_on_the_servers_refusal(upstream):
     refusal = error_of_status(grpc.StatusCode.UNAVAILABLE, "told")
     upstream.answers = dict.fromkeys(pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name, refusal)
     for route in all_routes():
@@ -56,23 +56,14 @@ def test_every_route_passes_on_what_the_server_refuses(upstream):
             assert (reply.status, reply.error) == (503, "told"), path
 
 
-def test_another_sites_page_may_not_post(upstream):
-    body, path = b"", "/v2/repository/models/m/load"
-    assert ask(upstream, path, body, headers={"Origin": "http://evil.example"}).status == 403
-    assert ask(upstream, path, body, headers={"Origin": "null"}).status == 403
-    assert not upstream.asked
-    upstream.answers["RepositoryModelLoad"] = pb.RepositoryModelLoadResponse()
-    assert ask(upstream, path, body, headers={"Origin": "http://localhost"}).status == 200
-
-
-def test_health(upstream):
+def test_health_routes_return_json(upstream):
     assert ask(upstream, "/v2/health/live").json == {"live": True}
     assert ask(upstream, "/v2/health/ready").json == {"ready": True}
     assert ask(upstream, "/v2/models/m/versions/1/ready").json == {"name": "m", "ready": True}
     assert asked(upstream)[-1] == ("ModelReady", pb.ModelReadyRequest(name="m", version="1"))
 
 
-def test_what_is_not_ready_says_when_to_ask_again(upstream):
+def test_not_ready_has_a_retry_after_header(upstream):
     upstream.answers = {"ServerReady": pb.ServerReadyResponse(), "ModelReady": pb.ModelReadyResponse()}
     for path in ("/v2/health/ready", "/v2/models/m/ready"):
         reply = ask(upstream, path)
@@ -81,13 +72,22 @@ def test_what_is_not_ready_says_when_to_ask_again(upstream):
     assert ask(upstream, "/v2/models/m/ready").status == 404
 
 
-def test_models(upstream):
+def test_models_route_lists_the_ready_models(upstream):
     index = pb.RepositoryIndexResponse()
     for name, version in (("b", "1"), ("a", "1"), ("a", "2")):
         index.models.add(name=name, version=version, state="READY")
     upstream.answers["RepositoryIndex"] = index
     assert ask(upstream, "/v2/models").json == {"models": ["a", "b"]}
     assert asked(upstream) == [("RepositoryIndex", pb.RepositoryIndexRequest(ready=True))]
+
+
+def test_page_of_another_site_cannot_post(upstream):
+    body, path = b"", "/v2/repository/models/m/load"
+    assert ask(upstream, path, body, headers={"Origin": "http://evil.example"}).status == 403
+    assert ask(upstream, path, body, headers={"Origin": "null"}).status == 403
+    assert not upstream.asked
+    upstream.answers["RepositoryModelLoad"] = pb.RepositoryModelLoadResponse()
+    assert ask(upstream, path, body, headers={"Origin": "http://localhost"}).status == 200
 
 
 def test_metadata_has_the_names_of_axes(upstream):
@@ -100,8 +100,8 @@ def test_metadata_has_the_names_of_axes(upstream):
     }
 
 
-def test_statistics_and_config_have_whole_numbers(upstream):
-    """64 bits and 0, too, which protobuf's own JSON writes as text, or leaves out."""
+def test_statistics_and_config_keep_64_bit_integers(upstream):
+    """Protobuf's own JSON writes 64-bit integers as text and leaves out zeros."""
     statistics = pb.ModelStatisticsResponse()
     statistics.model_stats.add(name="m", version="1", inference_count=2**60)
     statistics.model_stats[0].inference_stats.success.count = 3
@@ -118,7 +118,7 @@ def test_statistics_and_config_have_whole_numbers(upstream):
     assert (said["input"][0]["data_type"], said["input"][0]["dims"]) == ("TYPE_FP32", [-1, 2])
 
 
-def test_the_repository(upstream):
+def test_repository_index_is_returned(upstream):
     index = pb.RepositoryIndexResponse()
     index.models.add(name="a", version="1", state="UNAVAILABLE", reason="why")
     upstream.answers["RepositoryIndex"] = index
@@ -129,7 +129,7 @@ def test_the_repository(upstream):
     assert ask(upstream, "/v2/repository/index", b'{"ready": 1}').status == 400
 
 
-def test_control(upstream):
+def test_models_are_loaded_and_unloaded_with_parameters(upstream):
     upstream.answers |= {
         "RepositoryModelLoad": pb.RepositoryModelLoadResponse(),
         "RepositoryModelUnload": pb.RepositoryModelUnloadResponse(),

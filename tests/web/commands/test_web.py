@@ -1,4 +1,4 @@
-"""`rnnserve web` as a process, before a server that is not there."""
+"""`rnnserve web` as a process, without a server behind it."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def asked(url):
     return refused.value
 
 
-def test_it_prints_its_address_and_ends_well(tmp_path):
+def test_web_prints_its_address_and_ends_on_sigterm(tmp_path):
     command = [*COMMAND, "--upstream", f"unix:{tmp_path}", "--http-port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         printed = re.fullmatch(r"HTTP on (127\.0\.0\.1:\d+)\n", process.stdout.readline())
@@ -41,7 +41,7 @@ def test_it_prints_its_address_and_ends_well(tmp_path):
         assert "Traceback" not in process.stderr.read()
 
 
-def test_it_ends_where_it_takes_more_memory_than_it_may():
+def test_web_ends_when_it_exceeds_its_memory_limit():
     code = "from rnnserve.web.commands.web import MemoryWatch; MemoryWatch(8 << 20).look()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 1
@@ -65,14 +65,14 @@ def test_mistakes_are_one_line(words, said, capsys):
     assert said in line
 
 
-def test_a_port_in_use_is_told(capsys):
+def test_port_in_use_is_reported(capsys):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert main(["web", "--upstream", "127.0.0.1:1", "--http-port", port]) == 1
     assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
 
 
-def test_https_admits_only_clients_with_a_certificate_of_the_authority(tmp_path):
+def test_https_admits_only_clients_with_a_certificate(tmp_path):
     files = write_certificates(tmp_path)
     command = [*COMMAND, "--upstream", "127.0.0.1:1", "--http-port", "0", "--tls-certificate", str(files.server)]
     command += ["--tls-key", str(files.key(files.server)), "--tls-client-ca", str(files.ca)]
@@ -89,12 +89,3 @@ def test_https_admits_only_clients_with_a_certificate_of_the_authority(tmp_path)
             urllib.request.urlopen(url, timeout=PATIENCE, context=stranger)
         process.terminate()
         assert process.wait(PATIENCE) == 0
-
-
-def test_unusable_tls_files_are_told_in_one_line(tmp_path, capsys):
-    (tmp_path / "c").write_text("no certificate")
-    tls = ["--tls-certificate", str(tmp_path / "c"), "--tls-key", str(tmp_path / "c")]
-    assert main(["web", "--upstream", "127.0.0.1:1", "--http-port", "0", *tls]) == 1
-    line = capsys.readouterr().err
-    assert line.count("\n") == 1
-    assert "TLS" in line

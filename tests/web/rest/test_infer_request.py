@@ -1,4 +1,4 @@
-"""From bodies to messages: what is read, and what each mistake is told."""
+"""From HTTP bodies to messages: what is read, and the message for each mistake."""
 
 import json
 
@@ -40,11 +40,11 @@ def raw_of(text, header_length=None):
 
 
 @pytest.mark.parametrize("data", [WALK, [0.5, -1.0, 2.0, 3.0], [0.5, -1, 2, 3]])
-def test_nested_flat_and_whole_numbers_give_the_same_bytes(data):
+def test_nested_flat_and_integer_data_have_the_same_bytes(data):
     assert raw_of(body(tensor(data))) == [np.array(WALK, "<f4").tobytes()]
 
 
-def test_a_request_is_read_whole():
+def test_request_is_read_whole():
     text = body(
         tensor(),
         id="a:b",
@@ -70,7 +70,7 @@ def test_a_request_is_read_whole():
     assert form == AnswerForm(frozenset({"h_n"}))
 
 
-def test_which_outputs_are_binary_is_as_in_triton():
+def test_binary_outputs_are_chosen_as_in_triton():
     every = read(body(tensor(), parameters={"binary_data_output": True}))[1]
     named = read(body(tensor(), parameters={"binary_data_output": True}, outputs=[{"name": "y"}]))[1]
     assert every.is_binary("y")
@@ -86,7 +86,7 @@ def test_which_outputs_are_binary_is_as_in_triton():
     st.booleans(),
 )
 def test_arrays_arrive_bit_for_bit(array, is_nested):
-    """NaN and infinities, too, as Python's json writes them."""
+    """This includes NaN and infinities, as Python's json writes them."""
     name = next(name for name, dtype in DTYPES.items() if dtype == array.dtype)
     data = (array if is_nested else array.reshape(-1)).tolist()
     (raw,) = raw_of(body(tensor(data, array.shape, name)))
@@ -132,7 +132,7 @@ def test_binary_inputs_have_their_bytes_in_order(pieces, draw):
         ("BYTES", [1], "expected for BYTES: text"),
     ],
 )
-def test_elements_that_the_datatype_does_not_hold(datatype, data, said):
+def test_element_outside_its_datatype_is_named(datatype, data, said):
     assert said in refusal(body(tensor(data, (len(data),), datatype)))
 
 
@@ -140,7 +140,7 @@ def test_booleans_are_true_and_false_or_1_and_0():
     assert raw_of(body(tensor([True, False], (2,), "BOOL"))) == raw_of(body(tensor([1, 0], (2,), "BOOL")))
 
 
-def test_texts_of_bytes():
+def test_bytes_are_sent_as_text():
     assert raw_of(body(tensor(["é", ""], (2,), "BYTES"))) == [b"\2\0\0\0\xc3\xa9\0\0\0\0"]
     assert "half of a surrogate pair" in refusal(body(tensor(["\ud800"], (1,), "BYTES")))
 
@@ -169,7 +169,7 @@ def test_texts_of_bytes():
         (b'{"inputs": [], "outputs": 3}', "outputs must be a list"),
     ],
 )
-def test_bodies_that_are_no_request(text, said):
+def test_invalid_body_is_explained(text, said):
     assert said in refusal(text)
 
 
@@ -196,7 +196,7 @@ def test_bodies_that_are_no_request(text, said):
         ({"parameters": 3}, "inputs[0].parameters must be an object"),
     ],
 )
-def test_tensors_that_are_none(change, said):
+def test_invalid_tensor_is_explained(change, said):
     assert said in refusal(body(tensor() | change))
 
 
@@ -213,25 +213,25 @@ def test_tensors_that_are_none(change, said):
         (8.0, None, "the number of the input's bytes, 0 or more"),
     ],
 )
-def test_sizes_of_binary_data_that_do_not_agree(size, length, said):
+def test_inconsistent_binary_sizes_are_explained(size, length, said):
     head = body({"name": "x", "shape": [2], "datatype": "FP32", "parameters": {"binary_data_size": size}})
     assert said in refusal(head + bytes(8), len(head) if length is None else length)
 
 
-def test_a_wrong_number_of_elements_is_refused():
+def test_wrong_number_of_elements_is_refused():
     for shape, expected in (((2, 2), 4), ((0, 2), 0), ((2**62, 4), 2**64)):
         said = f'input "x": data has 3 elements, but shape {list(shape)} needs {expected:,}'
         assert said in refusal(body(tensor([1, 0, 1], shape)))
 
 
-def test_a_shape_that_only_a_model_can_judge_is_passed_on():
+def test_unknown_size_in_a_shape_is_passed_on():
     request, _ = read(body(tensor([1, 0], (-1, 2))))
     assert tuple(request.inputs[0].shape) == (-1, 2)
 
 
 @pytest.mark.parametrize("extra", [b"", b" ", b'"id":"a\\"b",'])
-def test_a_frame_that_is_known_reads_as_one_that_is_not(extra):
-    """What differs is the text between the numbers, so a frame that looks alike is read anew."""
+def test_cached_frame_layout_reads_like_a_new_one(extra):
+    """The cache compares the text between the numbers, so a frame that only looks alike is parsed."""
 
     def sent(datatype, data, shape=(1, 2), more=b""):
         return b'{%s"inputs":[{"name":"x","shape":%s,"datatype":"%s","data":%s%s}]}' % (
@@ -248,7 +248,7 @@ def test_a_frame_that_is_known_reads_as_one_that_is_not(extra):
         assert said in refusal(wrong)
 
 
-def test_numbers_beside_the_inputs_are_no_elements():
+def test_numbers_outside_the_inputs_are_ignored():
     strings = b'{"inputs":[{"name":"x","shape":[2],"datatype":"BYTES","data":["a","b"]}],"data":[1,2]}'
     assert raw_of(strings) == [b"\1\0\0\0a\1\0\0\0b"]
     escaped = b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","d\\u0061ta":[7,8]}],"data":[1,2]}'

@@ -1,4 +1,4 @@
-"""From messages to bodies."""
+"""From messages to HTTP bodies."""
 
 import json
 import struct
@@ -54,7 +54,7 @@ def test_binary_outputs_follow_the_json_in_order():
     assert third["parameters"] == {"binary_data_size": 0}
 
 
-def test_the_head_has_the_servers_id_or_else_the_given_one():
+def test_answer_has_the_servers_id_or_the_given_one():
     parameters = {"session": pb.InferParameter(string_param="t"), "session_steps": pb.InferParameter(int64_param=3)}
     made = response(id="mine", parameters=parameters)
     assert json.loads(write_infer_response(made, BINARY, "other")[0]) == {
@@ -74,7 +74,7 @@ def test_classes_are_strings():
 
 
 @pytest.mark.parametrize("datatype", ["FP16", "BF16", "BYTES"])
-def test_what_has_no_form_in_json_says_how_to_have_it(datatype):
+def test_datatype_without_a_json_form_names_binary_data(datatype):
     with pytest.raises(RestError, match="binary_data") as caught:
         write_infer_response(response((datatype, [1], b"\2\0\0\0\xff\xfe")), AnswerForm(), "id")
     assert caught.value.status == 400

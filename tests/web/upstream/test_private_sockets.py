@@ -1,4 +1,4 @@
-"""The sockets of a folder: which worker is asked, what comes and goes, and what is asked again elsewhere."""
+"""The sockets of a folder: which worker a request goes to, workers that come and go, and requests sent again."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from rnnserve.web.upstream.upstream import CallContext
 
 
 class FakeWorker:
-    """A worker that answers with its own name, or raises what it is told to."""
+    """A worker that returns its own name, or raises the error set for it."""
 
     raising: dict[str, Exception]
     closed: list[str]
@@ -37,7 +37,7 @@ class FakeWorker:
 
 @pytest.fixture
 def workers(monkeypatch):
-    """What workers raise, by the name of their socket, and which connections were ended."""
+    """The errors that workers raise, by socket name, and the closed connections."""
     FakeWorker.raising, FakeWorker.closed = {}, []
     monkeypatch.setattr(GrpcUpstream, "at_socket", FakeWorker)
     monkeypatch.setattr(private_sockets, "_LOOK_SECONDS", 0.01)
@@ -59,7 +59,7 @@ def run(folder, use):
     return asyncio.run(go())
 
 
-def test_a_connection_has_one_worker_and_connections_have_all(tmp_path, workers):
+def test_each_connection_keeps_one_worker_and_all_workers_are_used(tmp_path, workers):
     for name in "abc":
         (tmp_path / f"{name}.sock").touch()
 
@@ -72,7 +72,7 @@ def test_a_connection_has_one_worker_and_connections_have_all(tmp_path, workers)
 
 
 @pytest.mark.parametrize("method", ["infer", "call"])
-def test_a_worker_that_does_not_answer_is_passed_over(tmp_path, workers, method):
+def test_unreachable_worker_is_skipped(tmp_path, workers, method):
     for name in "abc":
         (tmp_path / f"{name}.sock").touch()
     workers.raising = {f"{name}.sock": NotConnected() for name in "ab"}
@@ -85,7 +85,7 @@ def test_a_worker_that_does_not_answer_is_passed_over(tmp_path, workers, method)
     assert set(run(tmp_path, use)) == {"c.sock"}
 
 
-def test_refusal_of_a_worker_is_passed_on_and_not_asked_elsewhere(tmp_path, workers):
+def test_refusal_of_a_worker_is_not_retried_elsewhere(tmp_path, workers):
     for name in "ab":
         (tmp_path / f"{name}.sock").touch()
     for status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INVALID_ARGUMENT):
@@ -96,7 +96,7 @@ def test_refusal_of_a_worker_is_passed_on_and_not_asked_elsewhere(tmp_path, work
         assert not isinstance(refused.value, NotConnected)
 
 
-def test_without_workers_it_is_503(tmp_path, workers):
+def test_missing_workers_are_503(tmp_path, workers):
     with pytest.raises(RestError, match="the server behind this HTTP gateway does not respond") as told:
         run(tmp_path, asked)
     assert (told.value.status, told.value.headers["retry-after"]) == (503, "1")
@@ -106,21 +106,8 @@ def test_without_workers_it_is_503(tmp_path, workers):
         run(tmp_path, asked)
 
 
-def test_workers_come_and_go(tmp_path, workers):
-    async def use(sockets):
-        (tmp_path / "a.sock").touch()
-        assert await asked(sockets) == "a.sock"  # at once: there was none
-        (tmp_path / "b.sock").touch()
-        (tmp_path / "a.sock").unlink()
-        while await asked(sockets) != "b.sock":
-            await asyncio.sleep(0.01)
-
-    run(tmp_path, use)
-    assert "a.sock" in workers.closed
-
-
-def test_workers_that_all_were_replaced_since_the_last_look_are_found(tmp_path, workers, monkeypatch):
-    """As when the server restarts them: no request is refused for it. None is asked whose connection has been ended."""
+def test_replaced_workers_are_found_at_once(tmp_path, workers, monkeypatch):
+    """No request fails when the server restarts its workers, and none is sent to a closed connection."""
     monkeypatch.setattr(private_sockets, "_LOOK_SECONDS", 1000)
     for name in "ab":
         (tmp_path / f"{name}.sock").touch()
