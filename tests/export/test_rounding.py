@@ -67,6 +67,13 @@ def test_float64_on_moved_inputs_gives_four_samples():
     np.testing.assert_allclose(distances, [expected[0, 0], expected[1].max()], rtol=1e-6)
 
 
+def test_moved_copies_share_a_call_when_rows_are_apart():
+    told = Told()
+    rounding = Rounding(MODEL, told, lambda inputs: outputs(inputs["x"]), np.random.default_rng(0), rows_apart=True)
+    np.testing.assert_array_equal(rounding.distances(INPUTS)[0], measure(Told()))
+    assert [len(x) for x in told.seen] == [2, 8]
+
+
 def test_eager_and_the_model_are_samples_by_row():
     assert measure(Told(eager=0.125))[1] == 0.125
     assert measure(Told(), lambda inputs: outputs(shifted(inputs["x"], -0.25)))[1] == 0.25

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
@@ -61,6 +61,7 @@ try:
     for _owner, _name in (
         (torch.fx.experimental._config, "backed_size_oblivious"),
         (torch._dynamo.config, "error_on_nested_fx_trace"),
+        (torch._C, "_DisableTorchDispatch"),
         (torch.ops.aten.add.Tensor, "_schema"),
         (torch.zeros(0), "_version"),
     ):
