@@ -235,7 +235,7 @@ class Recorder(ProxyTorchDispatchMode):
         return node
 
 
-class _LayersAsOne(TorchFunctionMode):  # type: ignore[no-untyped-call]  # as above
+class _LayersAsOne(TorchFunctionMode):
     """Runs recurrent layers and cells on float64 without dispatch modes, which would see every operator of each step.
 
     With tensors in float64 only, these functions compute in float64 only.
