@@ -220,7 +220,8 @@ def _publish(publication: Publication, repository: Path, *, progress: bool, seal
         if verification.script_rounding:
             scripted, unscripted = None, f"it computes in a different order than eager. {verification.script_rounding}"
         advance()
-        golden = verify_cases(model, OnnxRunner(onnx_model), reference)
+        rows_apart = verification.batching.mode != manifest_pb2.BATCHING_ALONE
+        golden = verify_cases(model, OnnxRunner(onnx_model), reference, rows_apart=rows_apart)
         advance()
         scan, unlowered = try_lowering(model, onnx_model, golden, verification.batching, reference, progress=progress)
         advance()

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import sympy  # type: ignore[import-untyped]  # a dependency of torch
@@ -21,6 +21,7 @@ import torch.fx.traceback
 from onnxscript.values import TracedOnnxFunction
 from torch import Tensor, fx, nn
 from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode, ShapeEnv
+from torch.overrides import TorchFunctionMode
 
 TESTED = ("2.13", "2.15")
 """The torch versions that the export was tested with."""
@@ -48,12 +49,19 @@ try:
     is_of_a_transform: Callable[[Tensor], bool] = torch._C._functorch.is_functorch_wrapped_tensor
     """Whether a tensor has values only inside a transform, such as torch.vmap."""
 
+    _LAYERS = frozenset(
+        getattr(torch._VF, name)
+        for layer in ("lstm", "gru", "rnn_tanh", "rnn_relu")
+        for name in (layer, f"{layer}_cell")
+    )
+
     _composite = torch._C.DispatchKey.CompositeImplicitAutograd
     _read_registry = ONNXRegistry.from_torchlib
     _replace_size = ShapeEnv._set_replacement
     for _owner, _name in (
         (torch.fx.experimental._config, "backed_size_oblivious"),
         (torch._dynamo.config, "error_on_nested_fx_trace"),
+        (torch._C, "_DisableTorchDispatch"),
         (torch.ops.aten.add.Tensor, "_schema"),
         (torch.zeros(0), "_version"),
     ):
@@ -227,9 +235,31 @@ class Recorder(ProxyTorchDispatchMode):
         return node
 
 
-def in_float64() -> contextlib.AbstractContextManager[object]:
+class _LayersAsOne(TorchFunctionMode):
+    """Runs recurrent layers and cells on float64 without dispatch modes, which would see every operator of each step.
+
+    With tensors in float64 only, these functions compute in float64 only.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401
+        """Call a function of torch."""
+        del types
+        if func in _LAYERS and not kwargs and all(map(_is_wide, tree_leaves(args))):
+            with torch._C._DisableTorchDispatch():
+                return func(*args)
+        return func(*args, **(kwargs or {}))
+
+
+def _is_wide(value: object) -> bool:
+    """Whether an argument is an ordinary tensor that isn't in float32, or no tensor."""
+    return not isinstance(value, Tensor) or (type(value) in (Tensor, nn.Parameter) and value.dtype is not torch.float32)
+
+
+@contextlib.contextmanager
+def in_float64() -> Iterator[None]:
     """Compute in float64 whatever would be float32, also if code asks for float32: `x.float()`."""
-    return cast(contextlib.AbstractContextManager[object], _InFloat64())  # type: ignore[no-untyped-call]
+    with _InFloat64(), _LayersAsOne():  # type: ignore[no-untyped-call]
+        yield
 
 
 def written_module(module: nn.Module) -> nn.Module:

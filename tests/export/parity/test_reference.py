@@ -88,3 +88,20 @@ def test_inputs_that_differ_in_a_bit_or_a_shape_are_computed():
         same = found.eager({"x": given.astype(np.float32)})["same"]
         assert (same.shape, np.signbit(same).any()) == (given.shape, np.signbit(given).any())
     assert len(found.module.module.calls) == 5
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
+def test_layers_beside_code_that_asks_for_float32_are_exact(layer):
+    class Narrow(nn.Module):
+        def __init__(self, narrow):
+            super().__init__()
+            torch.manual_seed(0)
+            self.layer, self.cell, self.narrow = layer(4, 5), nn.GRUCell(5, 5), narrow
+
+        def forward(self, x):
+            y = self.layer(self.narrow(x / 3))[0]
+            return self.narrow(torch.stack([self.cell(self.narrow(step)) for step in y]))
+
+    asked, free = (reference(Narrow(narrow)).exact({"x": X})["y"] for narrow in (torch.Tensor.float, lambda x: x))
+    assert asked.dtype == np.float64
+    np.testing.assert_array_equal(asked, free)
