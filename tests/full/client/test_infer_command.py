@@ -4,30 +4,9 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from kit.fakes import FakeModels, serving
-from rnnserve.cli import main
 
 JSON = "[[[1, 0], [0, 3], [1, 1]], [[5, 2]]]"
-
-
-def test_file_may_stand_anywhere_but_other_command_lines_are_refused(infer, tmp_path):
-    path = tmp_path / "walks.json"
-    path.write_text(JSON)
-    for words in (["sums", path], ["sums", "--timeout", "9", path], ["--timeout", "9", "sums", path]):
-        assert infer(*map(str, words))[0] == 0
-    for words in ([], ["sums", "--nonsense"], ["sums", "one.json", "two.json"], ["sums", "--timeout", "nan"]):
-        with pytest.raises(SystemExit) as ended:
-            infer(*words)
-        assert ended.value.code == 2
-
-
-def test_addresses_that_cannot_work_are_explained(infer):
-    for address in ("http://127.0.0.1:8000", "nonsense"):
-        status, _, errors = infer("sums", stdin=JSON, address=address)
-        assert status == 1
-        assert errors.startswith(f"rnnserve infer: url '{address}'")
 
 
 def test_grpc_logs_nothing_beside_the_message():
@@ -43,13 +22,3 @@ def test_grpc_logs_nothing_beside_the_message():
     assert done.stderr == (
         f"rnnserve infer: grpcs://{address}: the server does not use TLS; connect to grpc://{address}\n"
     )
-
-
-def test_help_shows_every_format_with_an_example_that_works(infer, capsys):
-    with pytest.raises(SystemExit):
-        main(["infer", "--help"])
-    shown = capsys.readouterr().out
-    assert all(f"\n  {name} " in shown for name in ("json", "csv", "npy", "npz"))
-    example = next(line for line in shown.partition("input formats")[2].splitlines() if line.strip().startswith("[[["))
-    assert infer("sums", stdin=example)[0] == 0
-    assert "127.0.0.1:8001" in shown
