@@ -4,6 +4,7 @@ A command is started as users start it, in a process of its own, with arguments 
 before anything large is imported where that is enough.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -171,3 +172,27 @@ def test_interrupt_during_an_import_is_status_130_without_output(folder):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert (done.returncode, done.stdout, done.stderr) == (130, "", ""), module
     assert not (folder / "interrupted").exists()
+
+
+def test_what_standard_output_cannot_encode_is_escaped_as_in_json():
+    """So a document stays JSON: `\\xe9` would be none."""
+    code = (
+        "import json, sys\nfrom rnnserve.cli.streams import open_streams\nopen_streams(needs_output=True)\n"
+        "print(json.dumps(['caf\\u00e9 \\u2026 \\U0001f600 \\udce9'], ensure_ascii=False))"
+    )
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            env={**ENVIRONMENT, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+            check=True,
+        )
+        assert json.loads(done.stdout.decode(encoding)) == ["café … \U0001f600 \udce9"]
+
+
+def test_address_space_that_is_enough_is_not_spent_on_arenas(folder):
+    """The threads that were started to be counted took 64 MiB each: OpenBLAS had none left, and ended the process."""
+    narrow = partial(limited, RLIMIT_AS=390 << 20)
+    done = run(["infer", *ARGUMENTS["infer"]], folder, narrow)
+    assert done.returncode == 1
+    assert "no server responds at" in one_line(done, "infer")

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from kit.fakes import FakeModels, serving
+from rnnserve.cli import main
 
 JSON = "[[[1, 0], [0, 3], [1, 1]], [[5, 2]]]"
 
@@ -22,3 +25,13 @@ def test_grpc_logs_nothing_beside_the_message():
     assert done.stderr == (
         f"rnnserve infer: grpcs://{address}: the server does not use TLS; connect to grpc://{address}\n"
     )
+
+
+def test_help_shows_every_format_with_an_example_that_works(infer, capsys):
+    with pytest.raises(SystemExit):
+        main(["infer", "--help"])
+    shown = capsys.readouterr().out
+    assert all(f"\n  {name} " in shown for name in ("json", "csv", "npy", "npz"))
+    example = next(line for line in shown.partition("input formats")[2].splitlines() if line.strip().startswith("[[["))
+    assert infer("sums", stdin=example)[0] == 0
+    assert "127.0.0.1:8001" in shown

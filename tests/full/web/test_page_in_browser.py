@@ -169,3 +169,30 @@ def test_a_locked_server_asks_for_a_token_and_says_what_is_wrong_with_one(locked
         assert token not in page.url + page.content()
     kept = page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length")
     assert (kept, page.context.cookies()) == (0, [])
+
+
+def test_a_walk_is_drawn_by_mouse_and_by_keys(web_server, opened):
+    page = opened(web_server.http_address, "/#direction_simple")
+    box = page.locator(".square").bounding_box()
+
+    def at(x, y):
+        return box["x"] + box["width"] * (0.5 + x / 3.2), box["y"] + box["height"] * (0.5 - y / 3.2)
+
+    page.mouse.move(*at(-1, -1))
+    page.mouse.down()
+    for corner in CLOCKWISE[1:]:
+        page.mouse.move(*at(*corner), steps=5)
+    page.mouse.up()
+    drawn = logits_of(page, 4)
+    assert drawn.tobytes() == answers(web_server.address, "direction_simple", CLOCKWISE)["logits"].tobytes()
+
+    page.locator(".square").focus()
+    page.keyboard.press("Escape")
+    playwright.expect(page.locator(".answerline")).to_have_text("Draw a walk.")
+    for key in ("Enter", "ArrowRight", "Enter", "ArrowUp", "Space", "Enter", "ArrowLeft", "Enter", "Backspace"):
+        page.keyboard.press(key)  # the second press on one corner adds nothing
+    playwright.expect(page.locator(".square .point")).to_have_count(3)
+    keyed = logits_of(page, 3)
+    expected = answers(web_server.address, "direction_simple", [[-1, -1], [1, -1], [1, 1]])["logits"]
+    assert keyed.tobytes() == expected.tobytes()
+    assert page.locator(".answerline").inner_text().startswith("counter-clockwise")

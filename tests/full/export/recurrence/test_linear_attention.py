@@ -1,6 +1,7 @@
 """Loops that are linear attention become onnxruntime's operator; loops that differ from it in anything stay a Scan."""
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -189,3 +190,9 @@ def test_reference_is_float64_where_code_asks_for_float32():
         found = Widened()(torch.full((1,), 0.3, dtype=torch.float64))
     assert found.dtype == torch.float64
     assert abs(found.item() - 300) < 1e-6
+
+
+def test_loop_stays_a_scan_if_onnxruntime_lacks_the_operator(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "__version__", "1.31.2")
+    _, program = exported(gated)
+    assert "Scan" in {node.op_type for node in program.model.graph}

@@ -3,6 +3,8 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -122,3 +124,26 @@ def test_a_packed_classifier_is_five_nodes_and_holds_nothing_of_its_source():
     content = model.SerializeToString()
     assert not [word for word in (b".py", b"File ", b"torch.", b"aten", b"site-packages", b"fake") if word in content]
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+
+
+@pytest.mark.parametrize("cell", ["GRU", "LSTM"])
+def test_large_weights_are_folded_too(cell):
+    hidden = 600 if cell == "GRU" else 560  # beyond what the exporter folds by itself
+    module = nn.Sequential(getattr(nn, cell)(3, hidden, batch_first=True)).eval()
+    names = ["output", "h_n", "c_n"][: 3 if cell == "LSTM" else 2]
+    model = export_onnx(
+        module,
+        (torch.randn(2, 3, 3),),
+        input_names=["input"],
+        output_names=names,
+        dynamic_shapes=({0: "batch", 1: "sequence"},),
+    ).model_proto
+    assert [node.op_type for node in model.graph.node].count(cell) == 1
+    assert not {"Split", "Concat", "Unsqueeze", "Gather", "Slice"} & {node.op_type for node in model.graph.node}
+    weights = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
+    node = next(node for node in model.graph.node if node.op_type == cell)
+    order = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}[cell]
+    theirs = module[0].weight_hh_l0.detach().numpy().reshape(-1, hidden, hidden)[list(order)]  # type: ignore[operator]
+    np.testing.assert_array_equal(weights[node.input[2]], theirs.reshape(1, -1, hidden))
+    total = sum(array.nbytes for array in weights.values())
+    assert total < 1.01 * sum(parameter.nbytes for parameter in module.parameters()), "no weight is in the file twice"
