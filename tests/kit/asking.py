@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -41,7 +40,6 @@ class Load:
         pause: Seconds between an answer and the next request.
         call: Makes a request on a channel; gives how it ended: an error is its status and message.
         said: How requests ended, and how many of them did so.
-        slowest: Seconds that the slowest took.
     """
 
     port: int
@@ -50,7 +48,6 @@ class Load:
     pause: float = 0.0
     call: Callable[[grpc.Channel], Any] = ask
     said: Counter[Any] = field(default_factory=Counter)
-    slowest: float = 0.0
     _is_over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -82,7 +79,6 @@ class Load:
         with contextlib.ExitStack() as stack:
             kept = None if self.reconnect else stack.enter_context(new_channel(self.port))
             while not self._is_over.wait(self.pause):
-                started = time.monotonic()
                 if kept is not None:
                     said = self.call(kept)
                 else:
@@ -90,4 +86,3 @@ class Load:
                         said = self.call(channel)
                 with self._lock:
                     self.said[said] += 1
-                    self.slowest = max(self.slowest, time.monotonic() - started)

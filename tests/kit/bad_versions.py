@@ -1,5 +1,6 @@
 """Versions that no server can serve, each in a way of its own, to be planted beside a good one."""
 
+import hashlib
 import io
 import os
 import socket
@@ -8,10 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
 
 from kit.artifacts import LIMITS, build_model, publish_model, tensor
+from kit.graph_text import parsed_nodes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import FORMAT, GOLDEN, MANIFEST, MODEL, SCAN, describe_file, dump_manifest
 from rnnserve.protos.golden import Case, dump_cases
@@ -35,7 +35,7 @@ INPUTS = [tensor("input", "FP32", "batch", "sequence", ("features", 2))]
 OUTPUTS = [tensor("output", "FP32", "batch", "sequence", ("features", 2))]
 SAMPLE = {"input": np.ones((2, 3, 2), np.float32)}
 RESULT = 2 * SAMPLE["input"]
-TWICE = build_model([helper.make_node("Add", ["input", "input"], ["output"])], INPUTS, OUTPUTS, {})
+TWICE = build_model(parsed_nodes("output = Add (input, input)"), INPUTS, OUTPUTS, {})
 
 
 def publish_good(repository: Path, name: str = "good", version: int = 1) -> Path:
@@ -69,79 +69,44 @@ def _golden(case: Case | None = None) -> bytes:
     return dump_cases([case or Case("step", SAMPLE, {"output": RESULT}, {"output": RESULT.astype(np.float64)})])
 
 
-def _graph(nodes: list[onnx.NodeProto], **constants: np.ndarray) -> bytes:
-    return build_model(nodes, INPUTS, OUTPUTS, constants)
+def _graph(nodes: str, **constants: np.ndarray) -> bytes:
+    return build_model(parsed_nodes(f"twice = Add (input, input)  {nodes}"), INPUTS, OUTPUTS, constants)
 
 
-def _loop(*condition: onnx.NodeProto) -> onnx.NodeProto:
-    """A loop that adds its input to itself for as long as the condition "on" holds."""
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["was_on"], ["on_again"]), helper.make_node("Identity", ["x"], ["y"])],
-        "body",
-        [
-            helper.make_tensor_value_info("step", TensorProto.INT64, []),
-            helper.make_tensor_value_info("was_on", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("x", TensorProto.FLOAT, None),
-        ],
-        [
-            helper.make_tensor_value_info("on_again", TensorProto.BOOL, []),
-            helper.make_tensor_value_info("y", TensorProto.FLOAT, None),
-        ],
-    )
-    return helper.make_node("Loop", ["", "on", "twice"], ["output"], body=body)
-
-
-_ADD = helper.make_node("Add", ["input", "input"], ["twice"])
+_LOOP = """output = Loop <body = body (int64 step, bool was_on, float x) => (bool on_again, float y)
+    { on_again = Identity (was_on)  y = Identity (x) }> ("", on, twice)"""
+"""Copies "twice" for as long as "on" holds."""
 
 # Without end for every input.
-ENDLESS = _graph([_ADD, _loop()], on=np.array(True))
+ENDLESS = _graph(_LOOP, on=np.array(True))
 
 # Without end for values beyond 1e30, which no load check draws.
 ENDLESS_FOR_LARGE = _graph(
-    [
-        _ADD,
-        helper.make_node("ReduceMax", ["input"], ["largest"], keepdims=0),
-        helper.make_node("Greater", ["largest", "limit"], ["on"]),
-        _loop(),
-    ],
+    f"largest = ReduceMax <keepdims = 0> (input)  on = Greater (largest, limit)  {_LOOP}",
     limit=np.array(1e30, np.float32),
 )
 
 # Without end for more than three rows, which the golden case does not have: trials draw them.
 _ENDLESS_FOR_MANY = _graph(
-    [
-        _ADD,
-        helper.make_node("Shape", ["input"], ["rows"], start=0, end=1),
-        helper.make_node("Squeeze", ["rows"], ["row_count"]),
-        helper.make_node("Greater", ["row_count", "three"], ["on"]),
-        _loop(),
-    ],
+    f"rows = Shape <start = 0, end = 1> (input)  count = Squeeze (rows)  on = Greater (count, three)  {_LOOP}",
     three=np.array(3),
 )
 
-# 10 GB of ones, of which the first is kept: 1 + 2 * input - 1.
+# 10 GB of ones, of which the largest is kept.
 _ENORMOUS = _graph(
-    [
-        _ADD,
-        helper.make_node(
-            "ConstantOfShape", ["size"], ["ones"], value=numpy_helper.from_array(np.ones(1, np.float32), "one")
-        ),
-        helper.make_node("Mul", ["ones", "ones"], ["more_ones"]),
-        helper.make_node("ReduceMax", ["more_ones"], ["one"], keepdims=0),
-        helper.make_node("Mul", ["twice", "one"], ["output"]),
-    ],
+    """
+    ones = ConstantOfShape <value = float[1] {1}> (size)  more_ones = Mul (ones, ones)
+    one = ReduceMax <keepdims = 0> (more_ones)  output = Mul (twice, one)
+    """,
     size=np.array([2_500_000_000]),
 )
 
 # A GRU without rows: onnxruntime ends the process with SIGABRT.
 ABORTING = _graph(
-    [
-        _ADD,
-        helper.make_node("Slice", ["input", "zero", "zero", "axis"], ["no_rows"]),
-        helper.make_node("GRU", ["no_rows", "w", "r"], ["", "h"], hidden_size=2),
-        helper.make_node("ReduceSum", ["h"], ["sum"], keepdims=0),
-        helper.make_node("Add", ["twice", "sum"], ["output"]),
-    ],
+    """
+    no_rows = Slice (input, zero, zero, axis)  all, h = GRU <hidden_size = 2> (no_rows, w, r)
+    sum = ReduceSum <keepdims = 0> (h)  output = Add (twice, sum)
+    """,
     zero=np.array([0]),
     axis=np.array([1]),
     w=np.ones((1, 6, 2), np.float32),
@@ -219,10 +184,6 @@ def _with_nul(repository: Path, name: str) -> None:
 
 def _deep_manifest(repository: Path, name: str) -> None:
     folder = publish_good(repository, name)
-    signed = (folder / MANIFEST).read_bytes()
-    assert signed
-    import hashlib
-
     text = b'{"self_sha256": "' + b"0" * 64 + b'", "a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     (folder / MANIFEST).write_bytes(text.replace(b"0" * 64, hashlib.sha256(text).hexdigest().encode()))
 
@@ -242,37 +203,21 @@ _NO_RESULTS = "golden.npz: holds no golden results: "
 
 BAD_FILES: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
     "garbage": (_plant_files({MODEL: b"\x08\x07 no model"}), "model.onnx: onnxruntime cannot load it: "),
-    "empty": (_plant_files({MODEL: b""}), "model.onnx: onnxruntime cannot load it: "),
-    "truncated": (_plant_files({MODEL: TWICE[: len(TWICE) // 2]}), "model.onnx: onnxruntime cannot load it: "),
-    "zeros": (_plant_files({MODEL: bytes(4096)}), "model.onnx: onnxruntime cannot load it: "),
-    "garbage_scan": (_plant_files({SCAN: b"\x08\x07 no model"}), "model.scan.onnx: onnxruntime cannot load it: "),
     "sparse": (
         _plant_instead(MODEL, _sparse),
         "model.onnx: cannot be read: has 1,099,511,627,776 bytes; the limit is ",
     ),
-    "sparse_config": (_plant_instead("config.pbtxt", _sparse), "config.pbtxt: cannot be read: has 1,099,511,627,776 "),
-    "sparse_manifest": (_plant_instead(MANIFEST, _sparse), "manifest.json: cannot be read: has 1,099,511,627,776 "),
-    "pipe": (_plant_instead(GOLDEN, os.mkfifo), f"golden.npz: cannot be read: {_NO_FILE}"),
     "pipe_manifest": (_plant_instead(MANIFEST, os.mkfifo), f"manifest.json: cannot be read: {_NO_FILE}"),
     "socket": (_plant_instead(MODEL, _listen), f"model.onnx: cannot be read: {_NO_FILE}"),
     "zero_device": (
         _plant_instead(MODEL, lambda p: p.symlink_to("/dev/zero")),
         f"model.onnx: cannot be read: {_NO_FILE}",
     ),
-    "zero_config": (
-        _plant_instead("config.pbtxt", lambda p: p.symlink_to("/dev/zero")),
-        f"config.pbtxt: cannot be read: {_NO_FILE}",
-    ),
     "dangling": (_plant_instead(MODEL, lambda p: p.symlink_to("nowhere")), "model.onnx: is missing"),
-    "circle": (_plant_instead(MODEL, lambda p: p.symlink_to(p.name)), "model.onnx: cannot be read: "),
     "folder": (_plant_instead(GOLDEN, Path.mkdir), "golden.npz: cannot be read: Is a directory"),
     "binary_config": (_plant_instead("config.pbtxt", lambda p: p.write_bytes(b"\xff\xfe")), "config.pbtxt: "),
     "bomb": (lambda r, n: publish_bytes(r, n, {GOLDEN: bomb(lying=False)}), f"{_NO_RESULTS}has "),
     "lying_bomb": (lambda r, n: publish_bytes(r, n, {GOLDEN: bomb(lying=True)}), _NO_RESULTS),
-    "lzma": (
-        _plant_files({GOLDEN: _archive("000/step/inputs/input.npy", _npy(RESULT), zipfile.ZIP_LZMA)}),
-        _NO_RESULTS,
-    ),
     "claims": (
         _plant_files({GOLDEN: _archive("000/step/inputs/input.npy", _npy(RESULT).replace(b"(2, 3, 2)", b"(9, 9, 9)"))}),
         _NO_RESULTS,
@@ -281,8 +226,6 @@ BAD_FILES: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
         _plant_files({GOLDEN: _archive("000/step/inputs/input.npy", _npy(np.array([{}], object)))}),
         _NO_RESULTS,
     ),
-    "no_archive": (_plant_files({GOLDEN: b"PK no archive"}), _NO_RESULTS),
-    "other_shape": (_plant_files({GOLDEN: _outputs(RESULT[:, :2])}), "golden.npz: "),
     "other_dtype": (_plant_files({GOLDEN: _outputs(RESULT.astype(np.int32))}), "golden.npz: "),
     "other_values": (_plant_files({GOLDEN: _outputs(RESULT + 1)}), "golden.npz: model.onnx does not give these "),
     "no_rows": (

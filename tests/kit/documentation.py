@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.parser
 import pytest
 
 from kit.certificates import write_certificates
@@ -15,6 +16,23 @@ from kit.paths import ROOT
 from kit.served import served
 
 __all__ = ["folder", "port", "prepare_folder"]
+
+_FOREIGN = """
+<ir_version: 10, opset_import: ["": 18]>
+foreign (float[n, t, 2] x) => (float[n, t, 2] y) <int64 axis = {1}> { y = CumSum (x, axis) }
+"""
+
+_VOICE_DETECTOR = """
+<ir_version: 8, opset_import: ["": 16]>
+voice (float[?, ?] input, float[2, ?, 128] state, int64 sr) => (float[?, 1] output, float[?, ?, ?] stateN)
+<float hundred = {100}, float five = {5}, float half = {0.5}, float zero = {0}> {
+    loudness = Abs (input)  mean = ReduceMean <axes = [1], keepdims = 1> (loudness)
+    scaled = Mul (mean, hundred)  logit = Sub (scaled, five)
+    rate = Cast <to = 1> (sr)  nothing = Mul (rate, zero)  sum = Add (logit, nothing)  output = Sigmoid (sum)
+    old = Mul (state, half)  stateN = Add (old, mean)
+}
+"""
+"""An ONNX file with the interface of silero-vad whose probability is near 1 for loud windows."""
 
 
 @pytest.fixture(scope="session")
@@ -38,48 +56,12 @@ def prepare_folder(folder: Path, repository: Path, checkpoints: Path) -> None:
     shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("zoo"))
     files = write_certificates(folder)
     shutil.copy(files.ca, folder / "clients.pem")
-    nodes = [onnx.helper.make_node("CumSum", ["x", "axis"], ["y"])]
-    axis = onnx.helper.make_tensor("axis", onnx.TensorProto.INT64, [], [1])
-    described = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", "t", 2]) for name in "xy"]
-    graph = onnx.helper.make_graph(nodes, "foreign", described[:1], described[1:], [axis])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)]), folder / "foreign.onnx")
+    onnx.save(onnx.parser.parse_model(_FOREIGN), folder / "foreign.onnx")
     x = np.arange(12, dtype=np.float32).reshape(2, 3, 2)
     samples: dict[str, Any] = {"x": x, "output:y": x.cumsum(1)}
     np.savez(folder / "samples.npz", **samples)
-    _write_voice_detector(folder / "silero_vad.onnx")
+    onnx.save(onnx.parser.parse_model(_VOICE_DETECTOR), folder / "silero_vad.onnx")
     _write_sound(folder / "talk.wav")
-
-
-def _write_voice_detector(path: Path) -> None:
-    """Write an ONNX file with the interface of silero-vad whose probability is near 1 for loud windows."""
-    nodes = [
-        onnx.helper.make_node("Abs", ["input"], ["loudness"]),
-        onnx.helper.make_node("ReduceMean", ["loudness"], ["mean"], axes=[1], keepdims=1),
-        onnx.helper.make_node("Mul", ["mean", "hundred"], ["scaled"]),
-        onnx.helper.make_node("Sub", ["scaled", "five"], ["logit"]),
-        onnx.helper.make_node("Cast", ["sr"], ["rate"], to=onnx.TensorProto.FLOAT),
-        onnx.helper.make_node("Mul", ["rate", "zero"], ["nothing"]),
-        onnx.helper.make_node("Add", ["logit", "nothing"], ["sum"]),
-        onnx.helper.make_node("Sigmoid", ["sum"], ["output"]),
-        onnx.helper.make_node("Mul", ["state", "half"], ["old"]),
-        onnx.helper.make_node("Add", ["old", "mean"], ["stateN"]),
-    ]
-    weights = {"hundred": 100, "five": 5, "half": 0.5, "zero": 0}
-    constants = [onnx.numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in weights.items()]
-    described = onnx.helper.make_tensor_value_info
-    floats, int64 = onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
-    graph = onnx.helper.make_graph(
-        nodes,
-        "voice",
-        [
-            described("input", floats, [None, None]),
-            described("state", floats, [2, None, 128]),
-            described("sr", int64, []),
-        ],
-        [described("output", floats, [None, 1]), described("stateN", floats, [None, None, None])],
-        constants,
-    )
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 16)], ir_version=8), path)
 
 
 def _write_sound(path: Path) -> None:

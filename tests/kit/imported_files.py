@@ -5,11 +5,11 @@ import warnings
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto
 from torch import nn
 
+from kit.foreign_files import drawn, save, value
 from rnnserve.export.parity import OnnxRunner
 
 __all__ = ["SIZES", "Mean", "axes_of", "floats", "mean", "one_node", "published", "with_lengths", "words"]
@@ -71,47 +71,22 @@ def mean(folder):
 
 def with_lengths(folder, *, axes=("batch", "sequence")):
     """A GRU written by hand, with sequence_lens: tensors x (batch, sequence, 2), n (batch,), y (batch, sequence, 3)."""
-    random = np.random.default_rng(0)
-    weights = {
-        name: onnx.numpy_helper.from_array(random.standard_normal(shape).astype(np.float32), name)
-        for name, shape in (("W", (1, 9, 2)), ("R", (1, 9, 3)), ("B", (1, 18)))
-    }
-    zero = onnx.numpy_helper.from_array(np.array([1]), "directions")
-    nodes = [
-        helper.make_node("Transpose", ["x"], ["xt"], perm=[1, 0, 2]),
-        helper.make_node("Cast", ["len"], ["n32"], to=TensorProto.INT32),
-        helper.make_node("GRU", ["xt", "W", "R", "B", "n32"], ["yt"], hidden_size=3, linear_before_reset=1),
-        helper.make_node("Squeeze", ["yt", "directions"], ["ys"]),
-        helper.make_node("Transpose", ["ys"], ["y"], perm=[1, 0, 2]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "by hand",
-        [
-            helper.make_tensor_value_info("x", TensorProto.FLOAT, [*axes, 2]),
-            helper.make_tensor_value_info("len", TensorProto.INT64, [axes[0]]),
-        ],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, None, None])],
-        [*weights.values(), zero],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    path = folder / "by_hand.onnx"
-    path.write_bytes(model.SerializeToString())
-    return path
+    weights = drawn(W=(1, 9, 2), R=(1, 9, 3), B=(1, 18))
+    nodes = """
+        xt = Transpose <perm = [1, 0, 2]> (x)  n32 = Cast <to = 6> (len)
+        yt = GRU <hidden_size = 3, linear_before_reset = 1> (xt, W, R, B, n32)
+        ys = Squeeze (yt, directions)  y = Transpose <perm = [1, 0, 2]> (ys)
+    """
+    given = [value("x", [*axes, 2]), value("len", [axes[0]], TensorProto.INT64)]
+    return save(folder, nodes, given, [value("y", [None, None, None])], weights | {"directions": [1]})
 
 
 def one_node(folder, operator, *, kind=TensorProto.FLOAT, axes=("batch", 2), second=None):
     """A file of one operator: x, of one kind and axes, and y; and an input that has a value."""
-    inputs = [helper.make_tensor_value_info("x", kind, axes)]
-    names = ["x"]
+    given = [value("x", axes, kind)]
     if second is not None:
-        inputs.append(helper.make_tensor_value_info(second, TensorProto.INT64, ["batch"]))
-    nodes = [helper.make_node(operator, names, ["y"])]
-    graph = helper.make_graph(nodes, "one", inputs, [helper.make_tensor_value_info("y", kind, [None] * len(axes))])
-    path = folder / "one.onnx"
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    path.write_bytes(model.SerializeToString())
-    return path
+        given.append(value(second, ["batch"], TensorProto.INT64))
+    return save(folder, f"y = {operator} (x)", given, [value("y", [None] * len(axes), kind)], {})
 
 
 def axes_of(tensors):

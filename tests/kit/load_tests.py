@@ -79,15 +79,12 @@ def address(_walk_server, walks):
     return _walk_server[1]
 
 
-def metadata(name="walks", *, features=2, labels=WALK_LABELS, has_lengths=True, has_states=False):
+def metadata(name="walks", *, features=2, labels=WALK_LABELS, has_lengths=True):
     """What the server says of a classifier of walks."""
     inputs = {"input": TensorMetadata("input", "FP32", (-1, -1, features))}
     outputs = {"logits": TensorMetadata("logits", "FP32", (-1, 2))}
     if has_lengths:
         inputs["lengths"] = TensorMetadata("lengths", "INT64", (-1,), optional=True, lengths_of="sequence")
-    if has_states:
-        inputs["h_0"] = TensorMetadata("h_0", "FP32", (2, -1, 3))
-        outputs["h_n"] = TensorMetadata("h_n", "FP32", (2, -1, 3), continues_as="h_0")
     return ModelMetadata(name, ("1",), "geometry", inputs, outputs, labels)
 
 

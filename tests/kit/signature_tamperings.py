@@ -7,9 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from kit.signed_versions import KeyPair, rewrite_bundle, sign, sign_payload, statement_of
 from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE
 
@@ -87,16 +84,6 @@ def _sign_encoded(encoded: Callable[[bytes], bytes]) -> Callable[[Path, KeyPair,
         rewrite_bundle(folder, change)
 
     return apply
-
-
-def _other_hash(folder: Path, key: KeyPair, _: KeyPair) -> None:
-    def change(bundle: dict[str, Any]) -> None:
-        payload = base64.b64decode(bundle["dsseEnvelope"]["payload"])
-        encoded = b"DSSEv1 28 application/vnd.in-toto+json %d %s" % (len(payload), payload)
-        signature = key.key._key.sign(encoded, ec.ECDSA(hashes.SHA1()))
-        bundle["dsseEnvelope"]["signatures"][0]["sig"] = base64.b64encode(signature).decode()
-
-    rewrite_bundle(folder, change)
 
 
 def _twice(bundle: dict[str, Any]) -> None:
@@ -178,9 +165,7 @@ TAMPERINGS = {
         "the signature does not match the key",
     ),
     "payload signed without its encoding": Tampering(_sign_encoded(bytes), "the signature does not match the key"),
-    "SHA-1": Tampering(_other_hash, "the signature does not match the key"),
     "two signatures": Tampering(_with_bundle(_twice), "must have exactly one signature"),
-    "no signature": Tampering(_envelope(signatures=[]), "must have exactly one signature"),
     "key id of another key": Tampering(
         _with_bundle(lambda bundle: bundle["dsseEnvelope"]["signatures"][0].update(keyid="0" * 64)), "names two keys"
     ),
@@ -224,9 +209,6 @@ TAMPERINGS = {
     "a resource outside": Tampering(_resource(name="../x"), "expected a plain file name"),
     "the bundle as its own resource": Tampering(_resource(name=BUNDLE), "expected a plain file name"),
     "too many resources": Tampering(_with_statement(_more_than_a_list_of_files), "be a list of 1 to 64 files"),
-    "no resources": Tampering(
-        _with_statement(lambda statement: statement["predicate"].update(resources=[])), "be a list of 1 to 64 files"
-    ),
     "a manifest that is not signed": Tampering(
         _with_statement(
             lambda statement: statement["predicate"].update(
@@ -236,7 +218,6 @@ TAMPERINGS = {
         "must both be signed",
     ),
     "shards": Tampering(_serialization(method="shards"), "expected files, sha256, and no links"),
-    "links allowed": Tampering(_serialization(allow_symlinks=True), "expected files, sha256, and no links"),
     "two subjects": Tampering(
         _with_statement(lambda statement: statement.update(subject=statement["subject"] * 2)), "exactly one subject"
     ),
@@ -249,7 +230,6 @@ TAMPERINGS = {
     "statement of another type": Tampering(
         _with_statement(lambda statement: statement.update(_type="https://in-toto.io/Statement/v0.1")), "_type is not"
     ),
-    "a statement that is no JSON": Tampering(lambda folder, key, _: sign_payload(folder, key, b"none"), "model.sig: "),
     "release of another model": Tampering(_change_release("model", "other"), 'release.json: belongs to "other"'),
     "release of another number": Tampering(_change_release("version", 2), "belongs to"),
     "release with a text as its number": Tampering(_change_release("version", "1"), "version is not an integer"),

@@ -25,8 +25,6 @@ RIGHT = {
     "pow(0.5)": lambda x: x.abs() ** 0.5,
     "addcmul": lambda x: torch.addcmul(x, x, x, value=0.3),
     "addcdiv": lambda x: torch.addcdiv(x, x, x.abs() + 1, value=0.3),
-    "addcmul without a value": lambda x: torch.addcmul(x, x, x + 1),
-    "addcdiv without a value": lambda x: torch.addcdiv(x, x, x.abs() + 1),
     "pow(3) of integers": lambda x: x.long() ** 3,
     "lerp": lambda x: torch.lerp(x, -x, 0.375),
     "clamp": lambda x: x.clamp(-0.375, 1),
@@ -44,13 +42,8 @@ RIGHT = {
 }
 NUMBERS = {
     "clamp(1e-6, 1)": lambda x: x.clamp(1e-6, 1),
-    "clamp(0, 1.5)": lambda x: x.clamp(0, 1.5),
-    "clamp(-1, 1)": lambda x: x.clamp(-1, 1),
     "clamp(min=0)": lambda x: x.clamp(min=0),
     "clamp(max=1)": lambda x: x.clamp(max=1),
-    "clip(0, 0.5)": lambda x: x.clip(0, 0.5),
-    "clamp_min(0)": lambda x: x.clamp_min(0),
-    "clamp_max(1)": lambda x: x.clamp_max(1),
     "clamp_(0, 0.5)": lambda x: x.clone().clamp_(0, 0.5),
     "hardtanh(-1, 0.5)": lambda x: F.hardtanh(x, -1, 0.5),
     "threshold(0, 0.5)": lambda x: F.threshold(x, 0, 0.5),

@@ -42,12 +42,8 @@ an operator of another domain | ??? | Tanh "y"
 # Reductions
 a mean of features | +++ | | batch, sequence, 1
     y = ReduceMean (x, _2)
-a mean of rows | -++ | averages over the rows of the batch
-    m = ReduceMean <keepdims = 1> (x, _0)  y = Sub (x, m)
 a mean of steps | +-- | averages over all steps | batch, 3
     y = ReduceMean <keepdims = 0> (x, _1)
-the largest of all | --- | takes the largest of the rows of the batch
-    a = ReduceMax <keepdims = 1> (x)  y = Add (x, a)
 a maximum that may be over no axes | ??? | ReduceMax "y"
     y = ReduceMax <noop_with_empty_axes = 1> (x)
 a rare value in any row | --- | takes the largest of the rows of the batch
@@ -66,12 +62,8 @@ steps normalized | +-- | normalises over all steps
     @channels  c = InstanceNormalization (t, ones, zeros)  @back
 a running sum | +++
     y = CumSum (x, scalar_1)
-a running sum without the step itself | +++
-    y = CumSum <exclusive = 1> (x, scalar_1)
 a running sum from the end | +-- | sums backwards over all steps
     y = CumSum <reverse = 1> (x, scalar_1)
-a running sum of rows | -++ | reads the rows beside each row
-    y = CumSum (x, scalar_0)
 linear attention | +++
     y, s = com.microsoft.LinearAttention <q_num_heads = 3, kv_num_heads = 3, update_rule = "linear"> (x, x, x)
 linear attention asked with the last step | +-- | reads the last of all steps
@@ -94,22 +86,14 @@ sorted rows | ?++ | TopK "y"
     s = Shape <start = 0, end = 1> (x)  y, order = TopK <axis = 0> (x, s)
 
 # Products
-a linear map | +++
-    y = MatMul (x, matrix)
 a linear map of sums | +-- | sums over all steps | batch, 3
     s = ReduceSum <keepdims = 0> (x, _1)  y = Gemm (s, matrix, ones)
-a transposed linear map of sums | +-- | sums over all steps | batch, 3
-    s = ReduceSum <keepdims = 0> (x, _1)  y = Gemm <transB = 1> (s, matrix)
 products of rows | ?-- | Gemm "g" | batch, 3
     s = ReduceSum <keepdims = 0> (x, _1)  g = Gemm <transA = 1> (s, s)  y = Gemm (s, g)
 attention | +?? | Softmax "w"
     @channels  s = MatMul (x, t)  w = Softmax <axis = -1> (s)  y = MatMul (w, x)
-an equation | +++
-    y = Einsum <equation = "bsi,ij->bsj"> (x, matrix)
 an equation without a result | +++
     y = Einsum <equation = "asi,iz"> (x, matrix)
-an equation over steps | +?? | Einsum "y"
-    a = Einsum <equation = "bsi,bti->bst"> (x, x)  y = Einsum <equation = "bst,bti->bsi"> (a, x)
 an equation over rows | ?++ | Einsum "a"
     a = Einsum <equation = "bsi,bsj->sij"> (x, x)  y = Einsum <equation = "bsi,sij->bsj"> (x, a)
 an equation with dots | ??? | Einsum "y"
@@ -123,15 +107,11 @@ a triangle over rows | ??? | Trilu "b"
     a = Transpose <perm = [2, 1, 0]> (x)  b = Trilu <upper = 0> (a)  y = Transpose <perm = [2, 1, 0]> (b)
 
 # Recurrent layers
-a forward layer | +++
-    @turned  r = RNN <hidden_size = 3> (t, W, W)  s = Squeeze (r, _1)  y = Transpose <perm = [1, 0, 2]> (s)
 a backward layer | +-- | runs backward over all steps
     @turned  r = RNN <hidden_size = 3, direction = "reverse"> (t, W, W)  s = Squeeze (r, _1)
     y = Transpose <perm = [1, 0, 2]> (s)
 a layer over rows | -++ | reads the rows beside each row
     r = RNN <hidden_size = 3> (x, W, W)  y = Squeeze (r, _1)
-the state at the lengths | +++ | | batch, 3
-    @turned  n = Cast <to = 6> (lengths)  r, end = RNN <hidden_size = 3> (t, W, W, B, n)  y = Squeeze (end, _0)
 the state one step after the lengths | +-+ | gives the state after all steps | batch, 3
     @turned  more = Add (lengths, _1)  n = Cast <to = 6> (more)
     r, end = RNN <hidden_size = 3> (t, W, W, B, n)  y = Squeeze (end, _0)
@@ -149,10 +129,6 @@ a causal convolution | +++
     @channels  c = Conv <pads = [2, 0], kernel_shape = [3]> (t, kernel_3)  @back
 a convolution that reads ahead | +-- | reads 1 steps ahead
     @channels  c = Conv <pads = [1, 1], kernel_shape = [3]> (t, kernel_3)  @back
-a convolution of one step | +++
-    @channels  c = Conv (t, kernel_1)  @back
-a convolution of two steps | +++
-    @channels  c = Conv <auto_pad = "SAME_LOWER"> (t, kernel_2)  @back
 a convolution with a stride | +?? | Conv "c" | batch, 3
     @channels  c = Conv <strides = [2], pads = [1, 1]> (t, kernel_3)  y = ReduceMean <keepdims = 0> (c, _2)
 the largest of the last three steps | +++
@@ -171,8 +147,6 @@ rows and steps joined and divided again | +++
     f = Reshape (x, any_3)  g = MatMul (f, matrix)  s = Shape (x)  y = Reshape (g, s)
 rows and steps joined by Flatten | +++
     a = Flatten <axis = 2> (x)  b = MatMul (a, matrix)  s = Shape (x)  y = Reshape (b, s)
-rows and steps joined by Flatten from the end | +++
-    a = Flatten <axis = -1> (x)  b = Tanh (a)  s = Shape (x)  y = Reshape (b, s)
 rows and steps exchanged by Reshape | ??? | Reshape "y"
     @turned  s = Shape (x)  y = Reshape (t, s)
 axes that Reshape keeps | +++
@@ -195,8 +169,6 @@ as many columns as rows | ?++ | OneHot "y" | batch, 7
 # Parts
 equal parts | +++
     a, b, c = Split <axis = 2, num_outputs = 3> (x)  y = Concat <axis = 2> (c, a, b)
-parts of given sizes | +++
-    a, b = Split <axis = 2> (x, _1_2)  y = Concat <axis = 2> (b, a)
 every other feature | +++ | | batch, sequence, 2
     y = Slice (x, _0, far, _2, _2)
 features rotated | +++
@@ -210,10 +182,6 @@ the first row | ?++ | Slice "a"
     a = Slice (x, _0, _1, _0)  y = Add (x, a)
 one step later | +++
     s = Slice (x, _0, minus_1, _1)  y = Pad (s, pad_before)
-one step earlier | +?? | Pad "y"
-    s = Slice (x, _1, far, _1)  y = Pad (s, pad_after)
-the last step set to zero | +?? | Pad "y"
-    s = Slice (x, _0, minus_1, _1)  y = Pad (s, pad_after)
 the last step set to zero after a layer with lengths | +?? | Pad "p"
     @turned  n = Cast <to = 6> (lengths)  r = RNN <hidden_size = 3> (t, W, W, B, n)  l = Squeeze (r, _1)
     s = Slice (l, _0, minus_1, _0)  c = Constant <value_ints = [0, 0, 0, 1, 0, 0]> ()  p = Pad (s, c)
@@ -221,8 +189,6 @@ the last step set to zero after a layer with lengths | +?? | Pad "p"
 the last step from elsewhere | +?? | Concat "y"
     s = Slice (x, _0, minus_1, _1)  n = Shape <start = 0, end = 1> (x)  h = Concat <axis = 0> (n, _1, _3)
     z = ConstantOfShape (h)  y = Concat <axis = 1> (s, z)
-the first step twice | +++
-    s = Slice (x, _0, minus_1, _1)  f = Slice (x, _0, _1, _1)  y = Concat <axis = 1> (f, s)
 
 # Reading and writing by index
 numbers of at most three steps, summed | +-- | sums over all steps
@@ -233,17 +199,12 @@ a row's number added | ?++ | Range "places"
 each row read by its number | +++ | | batch, 3
     @places  ends = Sub (lengths, _1)  u = Unsqueeze (places, _1)  v = Unsqueeze (ends, _1)
     i = Concat <axis = -1> (u, v)  y = GatherND (x, i)
-an entry of a table for each step | +++
-    s = Shape <start = 1, end = 2> (x)  t = Slice (table, _0, s, _0)  y = Add (x, t)
 an entry of a table for each row | ?++ | Slice "t"
     s = Shape <start = 0, end = 1> (x)  t = Slice (table, _0, s, _0)  u = Unsqueeze (t, _1)  y = Add (x, u)
 
 # Masks of the lengths, and trimming to the longest row
 a masked sum | +?- | ReduceSum "y" | batch, 3
     @steps  @flags  mask = Unsqueeze (inside, _2)  m = Where (mask, x, zero)  y = ReduceSum <keepdims = 0> (m, _1)
-a masked sum, multiplied | +?- | ReduceSum "y" | batch, 3
-    @steps  @flags  mask = Unsqueeze (inside, _2)  f = Cast <to = 1> (mask)  m = Mul (x, f)
-    y = ReduceSum <keepdims = 0> (m, _1)
 a sum under two masks | +?- | ReduceSum "y" | batch, 3
     @steps  @flags  loud = Greater (x, half)  mask = Unsqueeze (inside, _2)  both = And (mask, loud)
     f = Cast <to = 1> (both)  y = ReduceSum <keepdims = 0> (f, _1)
@@ -312,11 +273,6 @@ a scan over steps with an operator that no rule covers | ??? | /places"
     end, y = Scan <num_scan_inputs = 1, scan_input_axes = [1], scan_output_axes = [1],
         body = b (float h, float step) => (float next, float out)
         { a = Add (h, step)  places = NonZero (a)  next = Identity (places)  out = Identity (a) }> (begin, x)
-a scan over rows | +++
-    y = Scan <num_scan_inputs = 1, body = b (float row) => (float out) { out = CumSum (row, scalar_0) }> (x)
-a scan over rows backwards | +++
-    y = Scan <num_scan_inputs = 1, scan_input_directions = [1], scan_output_directions = [1],
-        body = b (float row) => (float out) { out = CumSum (row, scalar_0) }> (x)
 a scan over rows that turns their order | ?++ | Scan
     y = Scan <num_scan_inputs = 1, scan_output_directions = [1],
         body = b (float row) => (float out) { out = CumSum (row, scalar_0) }> (x)

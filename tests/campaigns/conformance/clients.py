@@ -38,10 +38,8 @@ def _lacking(reasons: Mapping[str, str]) -> dict[str, str]:
 
 _TRITON = Environment(FOLDER / "tritonclient", ("tritonclient[grpc]==2.73.0",), "tritonclient")
 _TRITON_HTTP = Environment(FOLDER / "tritonclient-http", ("tritonclient[http]==2.73.0",), "tritonclient over HTTP")
-_KSERVE = Environment(FOLDER / "kserve", ("kserve==0.21.0",), "KServe's SDK")
 
 _NODE_OF_GRPC = ("@grpc/grpc-js@1.14.7", "@grpc/proto-loader@0.8.1", "grpc-js-reflection-client@1.4.2")
-_NODE_OF_CONNECT = ("@connectrpc/connect-node@2.1.2", "@connectrpc/connect@2.1.2", "@bufbuild/protobuf@2.17.0")
 
 _NOT_BUT_OF_PERF_ANALYZER = {"it leaves shapes as they are": "batch-option"}
 _NOT_OF_TRITON = _NOT_BUT_OF_PERF_ANALYZER | {
@@ -49,7 +47,6 @@ _NOT_OF_TRITON = _NOT_BUT_OF_PERF_ANALYZER | {
     "it has its own stubs": "reflection",
     "its exception has the message and the status only": "error-details",
 }
-_NOT_OF_TRITON_AIO = {"its requests are raw; the synchronous client's package has the stubs": "infer-typed"}
 _NOT_OF_PERF_ANALYZER = {
     "it asks for these before it measures, and shows none of them": "live ready server-metadata model-metadata "
     "model-config",
@@ -61,19 +58,6 @@ _NOT_OF_PERF_ANALYZER = {
     "it has no health service": "health-check health-watch health-list",
     "it has its own stubs": "reflection",
 }
-_NOT_OF_KSERVE = _NOT_BUT_OF_PERF_ANALYZER | {
-    "its proto has no such method": "model-config stream stream-final stream-error stream-end sequence-stream "
-    "statistics index memory-status memory-register trace-settings trace-change log-settings log-change health-check "
-    "health-watch health-list",
-    "its proto's request has the name only": "load-config",
-    "it has its own stubs": "reflection",
-}
-_NOT_OF_KSERVE_REST = {
-    "it has no method for it": "server-metadata models model-metadata model-config statistics index load load-closed "
-    "load-config metrics",
-    "it compresses nothing": "compressed-requests",
-}
-_NOT_OF_CONNECT = _NOT_BUT_OF_PERF_ANALYZER | {"it takes descriptors, and asks for none": "reflection"}
 _NOT_OF_TRITON_HTTP = {"it has no method for it": "models metrics"}
 _NOT_OF_FETCH = {
     "it trusts what its process's environment names": "tls",
@@ -90,32 +74,15 @@ def _http(name: str, title: str, environment: ClientEnvironment, lacks: Mapping[
 
 
 GRPC_CLIENTS = (
-    _grpc("tritonclient", "tritonclient", PythonProgram(_TRITON, "triton_grpc", "waiting"), _NOT_OF_TRITON),
-    _grpc(
-        "tritonclient-aio",
-        "tritonclient (asyncio)",
-        PythonProgram(_TRITON, "triton_grpc", "aio"),
-        _NOT_OF_TRITON | _NOT_OF_TRITON_AIO,
-    ),
+    _grpc("tritonclient", "tritonclient", PythonProgram(_TRITON, "triton_grpc"), _NOT_OF_TRITON),
     _grpc("perf-analyzer", "perf\\_analyzer", PythonProgram(PERF_ANALYZER, "perf_analyzer"), _NOT_OF_PERF_ANALYZER),
-    _grpc("kserve", "KServe's SDK", PythonProgram(_KSERVE, "kserve_sdk"), _NOT_OF_KSERVE),
     _grpc(
         "grpc-js", "grpc-js", NodeProgram(FOLDER / "grpc-js", _NODE_OF_GRPC, "grpc_js.cjs"), _NOT_BUT_OF_PERF_ANALYZER
     ),
-    _grpc("connect", "Connect", NodeProgram(FOLDER / "connect", _NODE_OF_CONNECT, "connect.mjs"), _NOT_OF_CONNECT),
 )
 
 HTTP_CLIENTS = (
-    _http(
-        "tritonclient-http", "tritonclient", PythonProgram(_TRITON_HTTP, "triton_http", "waiting"), _NOT_OF_TRITON_HTTP
-    ),
-    _http(
-        "tritonclient-http-aio",
-        "tritonclient (asyncio)",
-        PythonProgram(_TRITON_HTTP, "triton_http", "aio"),
-        _NOT_OF_TRITON_HTTP,
-    ),
-    _http("kserve-rest", "KServe's SDK", PythonProgram(_KSERVE, "kserve_rest"), _NOT_OF_KSERVE_REST),
+    _http("tritonclient-http", "tritonclient", PythonProgram(_TRITON_HTTP, "triton_http"), _NOT_OF_TRITON_HTTP),
     _http("fetch", "Node's fetch", NodeProgram(FOLDER / "fetch", (), "fetch.mjs"), _NOT_OF_FETCH),
 )
 

@@ -39,19 +39,17 @@ class PythonProgram:
     Attributes:
         environment: The environment; its first package is the client.
         module: The program, a module of `campaigns.conformance.programs`.
-        way: Which of the program's clients is tried, if it has several; the program finds it in WAY.
     """
 
     environment: Environment
     module: str
-    way: str = ""
 
     def prepare(self) -> list[str]:
         """See `ClientEnvironment`."""
         self.environment.ensure()
         # `env` in front: the program sees no packages but the environment's, and `conformance`.
         program = f"campaigns.conformance.programs.{self.module}"
-        return ["env", f"PYTHONPATH={TESTS}", f"WAY={self.way}", str(self.environment.python), "-m", program]
+        return ["env", f"PYTHONPATH={TESTS}", str(self.environment.python), "-m", program]
 
     @property
     def pinned(self) -> str:

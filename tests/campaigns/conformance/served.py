@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from google.protobuf import descriptor_pb2
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from kit.certificates import Certificates, write_certificates
 from kit.served import served
 from rnnserve.export import Floats, Integers, Lengths, publish
-from rnnserve.protos import health_pb2, inference_pb2, model_config_pb2
+from rnnserve.protos import health_pb2
 
 __all__ = ["TRANSPORTS", "Answers", "publish_models", "serve_all"]
 
@@ -132,8 +131,7 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
 
     Yields:
         The plan: a JSON file with `servers` (addresses of "plain", "explicit", "tls") and `http` (where the same ones
-        speak HTTP), `ca` (a PEM file), `protos` (the folder of the .proto files), `descriptors` (a file with a
-        FileDescriptorSet of them), and all of `Answers`.
+        speak HTTP), `ca` (a PEM file), `protos` (the folder of the .proto files), and all of `Answers`.
     """
     files: Certificates = write_certificates(work)
     carried = TRANSPORTS[transport]
@@ -148,24 +146,13 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
             for name, more in settings.items()
         }
         servers = {name: process.address for name, process in processes.items()}
-        descriptors = work / "descriptors.binpb"
-        descriptors.write_bytes(_descriptor_set().SerializeToString())
         plan = work / "plan.json"
         content = {
             "servers": servers,
             "http": {name: process.http_address for name, process in processes.items()},
             "ca": str(files.ca),
             "protos": str(_PROTOS),
-            "descriptors": str(descriptors),
             **dataclasses.asdict(answers),
         }
         plan.write_text(json.dumps(content, indent=1))
         yield plan
-
-
-def _descriptor_set() -> descriptor_pb2.FileDescriptorSet:
-    """The services' files, after those that they import."""
-    described = descriptor_pb2.FileDescriptorSet()
-    for module in (model_config_pb2, inference_pb2, health_pb2):
-        module.DESCRIPTOR.CopyToProto(described.file.add())
-    return described

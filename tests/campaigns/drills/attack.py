@@ -90,17 +90,14 @@ class Strike:
         """Seconds until the end; 0 after it."""
         return max(0.0, self.until - time.monotonic())
 
-    def flood(
-        self, method: str, payloads: Iterable[bytes], *, in_flight: int = 32, timeout: float | None = None, **more: Any
-    ) -> None:
+    def flood(self, method: str, payloads: Iterable[bytes], *, in_flight: int = 32, **more: Any) -> None:
         """Call a method with each payload, as many as fit into the time, some in flight together. Note the answers."""
         send: Any = self.channel.unary_unary(self.path(method))
         waiting: deque[Any] = deque()
         for payload in payloads:
             if waiting and not self.left():
                 break
-            longest = timeout if timeout is not None else self.left() + _LONGEST_CALL
-            waiting.append(send.future(payload, timeout=longest, **more))
+            waiting.append(send.future(payload, timeout=self.left() + _LONGEST_CALL, **more))
             if len(waiting) >= in_flight:
                 self._note(waiting.popleft())
         for answer in waiting:

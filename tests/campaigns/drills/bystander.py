@@ -1,20 +1,18 @@
 """The bystander: a client that sends one small request after another, in a process and on a connection of its own.
 
-Its process measures the server rather than the attacker's interpreter. On its standard input a line tells it what to
-send to whom. It answers each further line with a report, which is a line of JSON. After the line "forget" it starts to
-count again.
+Its process measures the server rather than the attacker's interpreter.
 """
 
+import contextlib
 import dataclasses
 import http.client
 import json
-import os
-import subprocess
-import sys
+import multiprocessing
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import grpc
 
@@ -53,11 +51,11 @@ class Bystander:
             payload: A valid ModelInferRequest, or the body for `path`.
             path: A path of HTTP, for a new connection with each request; empty for gRPC.
         """
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self._ask(json.dumps({"address": address, "payload": payload.hex(), "path": path}))
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_run, args=(theirs, address, payload, path), daemon=True)
+        self._process.start()
+        theirs.close()
         while not self.report().requests:
             time.sleep(0.01)
         self.forget()
@@ -66,22 +64,18 @@ class Bystander:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate()  # at the end of its input the process ends
+        self._pipe.close()  # ends the process
+        self._process.join()
 
-    def report(self) -> Sighting:
+    def report(self, *, forgets: bool = False) -> Sighting:
         """Report what was met."""
-        return Sighting(**json.loads(self._ask("report")))
+        self._pipe.send(forgets)
+        sighting: Sighting = self._pipe.recv()
+        return sighting
 
     def forget(self) -> None:
         """Start to count again."""
-        self._ask("forget")
-
-    def _ask(self, line: str) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline()
+        self.report(forgets=True)
 
 
 class _Loop:
@@ -149,18 +143,13 @@ def _over_http(address: str, payload: bytes, path: str) -> Callable[[], tuple[st
     return send
 
 
-def main() -> None:
-    """Be the process."""
-    started = json.loads(sys.stdin.readline())
-    address, payload = started["address"], bytes.fromhex(started["payload"])
-    loop = _Loop(_over_http(address, payload, started["path"]) if started["path"] else _over_grpc(address, payload))
+def _run(pipe: Connection, address: str, payload: bytes, path: str) -> None:
+    """Be the process: answer each message with a report, and forget if it is true."""
+    loop = _Loop(_over_http(address, payload, path) if path else _over_grpc(address, payload))
     threading.Thread(target=loop.run, daemon=True).start()
-    print(flush=True)
-    for line in sys.stdin:
-        print(json.dumps(dataclasses.asdict(loop.report())), flush=True)
-        if line == "forget\n":
-            loop.forget()
-
-
-if __name__ == "__main__":
-    main()
+    with contextlib.suppress(EOFError):
+        while True:
+            forgets = pipe.recv()
+            pipe.send(loop.report())
+            if forgets:
+                loop.forget()

@@ -105,34 +105,6 @@ def test_clients_that_close_at_any_moment_leave_nothing(front, request):
     note(front, request)
 
 
-def test_frames_out_of_shape_cost_their_own_stream_alone(front, request):
-    wrong = [b"", b"\xff\xff\xff\xff", b"\2\0\0\0[]", "{", "[]", "null", '{"inputs": 1}', '{"inputs": {"input": "x"}}',
-             '{"inputs": {"input": ' + "[" * 10_000 + "]" * 10_000 + "}}", '{"a": 1, "a": 2}', "x" * (33 << 20)]  # fmt: skip # noqa: E501
-
-    async def hostile(number):
-        for said in wrong:
-            try:
-                async with opened(front) as socket:
-                    await socket.send(said)
-                    await socket.recv()
-            except ConnectionClosed:
-                continue
-
-    async def good(number):
-        async with opened(front) as socket:
-            for at in range(STEPS):
-                await socket.send(frame(number, at))
-                assert json.loads(await socket.recv())["id"] == f"{number}:{at}"
-
-    async def go():
-        async with asyncio.timeout(5 * PATIENCE):
-            await asyncio.gather(*map(hostile, range(4)), *map(good, range(50)))
-
-    front.forget()
-    asyncio.run(go())
-    note(front, request)
-
-
 def test_slow_readers_are_bounded(front, request):
     """A hundred clients that send and never read: each stops being read, and the gateway's memory stays small."""
     large = json.dumps({"inputs": {"input": [[0.5, -0.5]] * 2000}, "outputs": ["output"]})
@@ -154,29 +126,3 @@ def test_slow_readers_are_bounded(front, request):
     asyncio.run(go())
     note(front, request)
     assert front.memory.settles_below(250 << 20)
-
-
-def test_the_end_of_the_server_closes_each_stream_after_its_answer(front):
-    async def session(number):
-        answered = 0
-        try:
-            async with opened(front) as socket:
-                while True:
-                    await socket.send(frame(number, answered % STEPS))
-                    answer = json.loads(await socket.recv())
-                    assert answer["id"] == f"{number}:{answered % STEPS}", answer
-                    answered += 1
-                    started.set()
-        except ConnectionClosed as closed:
-            return closed.rcvd.code if closed.rcvd else None
-
-    async def go():
-        sessions = [asyncio.create_task(session(number)) for number in range(50)]
-        await started.wait()
-        status = await asyncio.to_thread(front.server.end)
-        return status, await asyncio.gather(*sessions)
-
-    started = asyncio.Event()
-    status, codes = asyncio.run(go())
-    assert status == 0
-    assert set(codes) == {1001}

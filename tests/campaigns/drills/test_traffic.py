@@ -5,21 +5,17 @@ import contextlib
 import itertools
 import multiprocessing
 import queue
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from campaigns.drills.drilled import MODEL, SMALL, Infer, drilled, keep_in_flight, points
 from campaigns.drills.http2 import END_HEADERS, HEADERS, Http2Connection, call_headers, frame, grpc_message
 from kit.inference_requests import request
-from rnnserve.protos import inference_pb2 as pb
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 PATIENCE = 60.0
@@ -27,25 +23,18 @@ PATIENCE = 60.0
 MOST_BYTES, AFTERWARDS_BYTES = 700 << 20, 200 << 20
 """Resident memory meanwhile, and some seconds later."""
 
-LEFT_OPEN, LEFT_OPEN_BYTES = 60, 250 << 20
-"""Connections that stay open, and resident memory beside them: some 2 MB for each at the most."""
-
 HOSTILE_SECONDS = 1.0
 """A bystander's longest wait while something large is sent."""
 
 MAX_WAIT_SECONDS = 10.0
 """The server's `--max-wait`: calls are served in the order in which they came, and none waits longer."""
 
-STEPS_OF_CLIENT = 30
-"""Of 14 MB each: together they have more bytes than the server may have in memory."""
 
-
-def payload(batch: int, steps: int, name: str = "input", outputs: tuple[str, ...] = ("logits",), **more: Any) -> bytes:
-    return request(MODEL, {name: points(batch, steps)}, outputs, **more).SerializeToString()
+def payload(batch: int, steps: int, outputs: tuple[str, ...] = ("logits",), **more: Any) -> bytes:
+    return request(MODEL, {"input": points(batch, steps)}, outputs, **more).SerializeToString()
 
 
 LARGE, BATCH, MIDDLING = payload(450, 4096), payload(64, 4), payload(8, 8)
-REFUSED = payload(450, 4096, "inputs")  # as large, and soon answered
 
 
 def in_processes(count: int) -> concurrent.futures.ProcessPoolExecutor:
@@ -122,53 +111,10 @@ def test_large_requests_of_many_clients_beside_a_thousand_small_ones(server):
     assert server.memory.settles_below(AFTERWARDS_BYTES)
 
 
-def test_connections_that_have_sent_large_requests_and_stay(server):
-    """gRPC's core keeps what a connection has filled at once as room to read into."""
-    clients = [Infer(server.port) for _ in range(LEFT_OPEN)]
-    for client in clients:
-        for _ in range(2):  # the core takes what it has measured for the next reading
-            assert client.said(REFUSED).startswith("INVALID_ARGUMENT")
-    assert server.memory.settles_below(LEFT_OPEN_BYTES)
-
-
 def test_the_largest_request_there_is(server, bystander):
     """Raw, and as numbers: it takes seconds, and the bystander does not notice."""
     said = [Infer(server.port).said(payload(16384, 120, raw=raw)) for raw in (True, False)]
     assert said == ["OK: ", "OK: "]
-    assert bystander.report().longest < HOSTILE_SECONDS
-    assert server.memory.peak < MOST_BYTES
-    assert server.memory.settles_below(AFTERWARDS_BYTES)
-
-
-def large_steps(identity: int) -> Iterator[bytes]:
-    """The requests of a sequence."""
-    sent = request(MODEL, {"input": np.zeros((16384, 110, 2), np.float32)}, ["logits"])
-    sent.parameters["sequence_id"].int64_param = identity
-    for number in range(STEPS_OF_CLIENT):
-        sent.parameters["sequence_start"].bool_param = number == 0
-        sent.parameters["sequence_end"].bool_param = number == STEPS_OF_CLIENT - 1
-        yield sent.SerializeToString()
-
-
-def step_through(port: int, on_stream: bool, identity: int) -> set[str]:
-    client = Infer(port)
-    if not on_stream:
-        return {client.said(payload) for payload in large_steps(identity)}
-    may_send, said = threading.Semaphore(1), set()
-    payloads = (payload for payload in large_steps(identity) if may_send.acquire())
-    stream: Any = client.channel.stream_stream(STREAM)
-    for answer in stream(payloads):
-        said.add(pb.ModelStreamInferResponse.FromString(answer).error_message or "OK: ")
-        may_send.release()
-    return said
-
-
-@pytest.mark.parametrize("on_stream", [False, True], ids=["calls", "streams"])
-def test_large_steps_of_sequences_each_waited_for(server, bystander, on_stream):
-    """Ordinary requests, on two connections. Each was in a cycle with its step: 2,096 MB, which stayed."""
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        said = list(pool.map(lambda identity: step_through(server.port, on_stream, identity), (1, 2)))
-    assert said == [{"OK: "}] * 2
     assert bystander.report().longest < HOSTILE_SECONDS
     assert server.memory.peak < MOST_BYTES
     assert server.memory.settles_below(AFTERWARDS_BYTES)

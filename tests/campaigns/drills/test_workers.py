@@ -1,4 +1,4 @@
-"""Workers that die, stand still or are restarted, under load; signals; and the end of a server within its grace.
+"""Workers that die or are restarted, under load; signals; and the end of a server within its grace.
 
 With real processes and connections, so each takes seconds. What is promised is in docs/operate/run.md.
 """
@@ -19,7 +19,6 @@ from kit.running_processes import is_running
 from kit.served import ServedProcess, new_channel, served
 from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2_grpc as rpc
-from rnnserve.server.signals import SAME_SECONDS
 
 TWO = ("--workers", "2")
 
@@ -42,21 +41,6 @@ def test_a_replacement_listens_only_after_it_has_loaded(repository, tmp_path):
     assert all(said.startswith("UNAVAILABLE") for said in load.failed)
     assert not [said for said in load.failed if "is loading" in said or "does not serve" in said]
     assert "Traceback" not in server.log
-
-
-def test_a_stopped_worker_is_noticed_killed_and_replaced(repository, tmp_path):
-    with served(repository, "process", options=TWO) as server:
-        stopped, other = server.workers()
-        time.sleep(1.5)  # it has beaten
-        os.kill(stopped, signal.SIGSTOP)
-        until(lambda: not is_running(stopped), patience=20)
-        until(lambda: "is ready again" in server.log)
-        assert other in server.workers()
-        assert len(server.workers()) == 2
-        for _ in range(20):
-            with new_channel(server.port) as channel:
-                assert ask(channel) == "OK"
-    assert "has made no progress for" in server.log
 
 
 @pytest.mark.parametrize("reconnect", [False, True])
@@ -110,24 +94,6 @@ ANY_KIND = pytest.mark.parametrize(
 
 
 @ANY_KIND
-def test_a_second_signal_ends_at_once(repository, tmp_path, options):
-    with (
-        served(repository, "process", options=(*options, "--grace", "3600"), patch=HANG) as server,
-        new_channel(server.port) as channel,
-    ):
-        workers = server.workers()
-        hung = hang(channel)
-        assert ask(channel, 2.0) in ("OK", "DEADLINE_EXCEEDED: Deadline Exceeded")  # by now, the other has arrived
-        server.send(signal.SIGTERM)
-        until(lambda: "SIGTERM: " in server.log)
-        time.sleep(1.5 * SAME_SECONDS)  # an earlier one counts as the same signal
-        assert not server.has_ended
-        assert server.end() == 128 + signal.SIGTERM
-        assert hung.code() == grpc.StatusCode.UNAVAILABLE
-        assert not any(is_running(pid) for pid in workers)
-
-
-@ANY_KIND
 def test_the_end_comes_with_the_grace(repository, tmp_path, options):
     """With a run in hand that never ends, and a call that was only opened."""
     with (
@@ -154,14 +120,3 @@ def test_no_signal_is_lost(repository, tmp_path, number):
     for _ in range(10):
         with served(repository, "process", plain=True) as server:
             assert server.end(number) == 0
-
-
-def test_no_hang_up_is_lost(repository, tmp_path):
-    with served(repository, "process", plain=True) as server:
-        for count in range(10):
-            server.send(signal.SIGHUP)
-            until(functools.partial(are_loaded_again, server, count + 1))
-
-
-def are_loaded_again(server, count):
-    return server.log.count("the repository has been loaded again") == count

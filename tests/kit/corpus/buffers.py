@@ -16,7 +16,6 @@ class Writing(nn.Module):
         self.cell = nn.GRUCell(3, 4)
         for name in ("seen", "count", "steps", "memory"):
             self.register_buffer(name, torch.zeros(4))
-        self.register_buffer("parts", torch.zeros(2, 4))
 
 
 BUFFERS = Family("buffers", Writing, is_located=False)
@@ -61,52 +60,12 @@ def counted_in_the_loop_and_read(self, x):
     return torch.stack(outputs, 1)
 
 
-@right
-def read_where_it_was_not_written(self, x):
-    self.parts[0] = x.sum(2)[0, 0]
-    return x[..., :1] * self.parts.sum(0)
-
-
 @refused(r"keeps \['(memory)'\] from one call to the next.*state_attributes=")
 def made_anew_for_other_rows(self, x):
     if self.memory.dim() == 1 or self.memory.size(0) != x.size(0):
         self.memory = x.new_zeros(x.size(0), 4)
     self.memory = self.cell(x[:, 0], self.memory)
     return self.memory * 1
-
-
-class Keeping(nn.Module):
-    """A loop over steps whose state is an attribute.
-
-    Args:
-        initial: Its value before the first call.
-        ending: Function that gives the value after a call, of the module and its input.
-    """
-
-    def __init__(self, initial, ending):
-        super().__init__()
-        self.state, self.ending = initial, ending
-
-    def forward(self, x):
-        for step in x.unbind(1):
-            self.state = torch.tanh(self.state + step.sum(0))
-        y = self.state * 1
-        self.state = self.ending(self, x)
-        return y
-
-
-def like_it(module, _):
-    return torch.zeros_like(module.state)
-
-
-def keep(name, ending, initial=(0.0, 0.0, 0.0), **more):
-    BUFFERS.add(name, lambda: Keeping(torch.tensor(initial), ending), together=1, **more)
-
-
-KEPT = r"keeps \['state'\] from one call to the next"
-keep("put back to zeros like it", like_it)
-keep("left as computed", lambda module, _: module.state, refused=KEPT)
-keep("left as another shape than the first", lambda _, x: x.new_zeros(3), (0.0,))
 
 
 @core
@@ -128,19 +87,15 @@ class Resized(nn.Module):
 
 
 class Asking(nn.Module):
-    """A step that asks, with buffers and a parameter."""
+    """A step that asks, with buffers."""
 
     def __init__(self, way):
         super().__init__()
         self.way = way
         self.linear = nn.Linear(4, 4)
-        self.register_buffer("input_size", torch.Tensor([4]))
-        self.register_buffer("hidden_size", torch.Tensor([8]))
         self.register_buffer("layers", torch.tensor(2))
         self.register_buffer("is_residual", torch.tensor(True))
-        self.register_buffer("calls", torch.tensor(0))
         self.register_buffer("last", torch.zeros(1, 4))
-        self.scale = nn.Parameter(torch.tensor(0.5))
 
     def forward(self, x, h):
         return self.way(self, x, h)
@@ -157,38 +112,13 @@ class Once(nn.Module):
         return self.cell(x, self.gru(x)[0])
 
 
-class EachStep(nn.Module):
-    """Asks in each step."""
-
-    def __init__(self, way):
-        super().__init__()
-        self.cell = Asking(way)
-
-    def forward(self, x):
-        h, outputs = x.new_zeros(x.size(0), 4), []
-        for t in range(x.size(1)):
-            h = self.cell(x[:, t], h) * 0.1
-            outputs.append(h)
-        return torch.stack(outputs, 1)
-
-
 # Not beside modules that write to buffers: which values depend on no argument is found of the whole export.
 HELD_VALUES = Family("held values", arguments=(floats("batch", "sequence", 4),), together=4)
 
 
 def asks(way):
-    """Add rows of a cell that asks for a value: once, and in each step, for which one way is as good as another."""
-    name = way.__name__.replace("_", " ")
-    HELD_VALUES.add(f"once, {name}", lambda: Once(way), is_core=name in ("by a flag", "as an index"))
-    if name == "by equality and left early":
-        HELD_VALUES.add(f"in each step, {name}", lambda: EachStep(way))
-
-
-@asks
-def by_equality_and_left_early(self, x, h):
-    if self.input_size == self.hidden_size:
-        return x + h
-    return torch.tanh(self.linear(x)) + h
+    """Add a row of a cell that asks for a value."""
+    HELD_VALUES.add(f"once, {way.__name__.replace('_', ' ')}", lambda: Once(way), is_core=True)
 
 
 @asks
@@ -197,35 +127,8 @@ def by_a_flag(self, x, h):
 
 
 @asks
-def as_a_number_of_layers(self, x, h):
-    for _ in range(int(self.layers)):
-        h = torch.tanh(self.linear(x) + h)
-    return h
-
-
-@asks
 def as_an_index(self, x, h):
     return self.linear(x) + h * [1.0, 2.0, 3.0][self.layers]
-
-
-@asks
-def as_a_list_and_an_array(self, x, h):
-    return self.linear(x) * self.input_size.tolist()[0] + h * float(self.hidden_size.numpy()[0])
-
-
-@asks
-def of_what_is_computed(self, x, h):
-    parts = torch.cat([self.input_size * 2, self.hidden_size]).clone()
-    if torch.equal(parts[:1], parts[1:]) and self.linear.bias.abs().amax().item() < 100:
-        h = h * self.scale
-    return self.linear(x) + h
-
-
-@asks
-def of_a_copy_that_is_written_to(self, x, h):
-    copied = self.hidden_size.clone()
-    copied[0] = 1.0
-    return self.linear(x) + h * (self.hidden_size - copied).sum()
 
 
 def keeps_what_it_computed(self, x, h):

@@ -7,7 +7,7 @@ from kit.corpus.loops import LOOPS
 from kit.corpus.numbered_loops import NUMBERED_LOOPS, STEP_NUMBERS
 from kit.corpus.numbers import COMPLEX, NARROW, SPARSE
 from kit.corpus.outside_states import HELD_OBJECTS, OUTER_VARIABLES
-from kit.corpus.packed import OF_SORTED, PACKED, PADDED
+from kit.corpus.packed import PACKED
 from kit.corpus.refused_layers import REFUSED_LAYERS
 from kit.corpus.refused_loops import DECODERS, REFUSED_LOOPS
 from kit.corpus.scans import SCANS
@@ -28,10 +28,8 @@ FAMILIES = [
     LOOPS,
     LOOP_STATES,
     NUMBERED_LOOPS,
-    OF_SORTED,
     OUTER_VARIABLES,
     PACKED,
-    PADDED,
     PLAIN_SIZES,
     REFUSED_LAYERS,
     REFUSED_LOOPS,

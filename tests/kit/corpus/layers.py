@@ -6,12 +6,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.functional import softmax
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kit.corpus.rows import LENGTHS, Family, X, floats, lengths
-
-from torch.nn.utils import rnn as packing  # isort: skip - the same functions, held in another way
 
 __all__ = ["LAYERS", "LAYER_FORMS", "USES"]
 
@@ -71,20 +68,6 @@ class TrimmedAndUsed(nn.Module):
         return self.head(mean), largest, last, picked, output[:, -1], output.shape[1] * torch.ones(1)
 
 
-class TotalLength(nn.Module):
-    def __init__(self, total, padding_value):
-        super().__init__()
-        self.rnn = nn.RNN(3, 5, batch_first=True)
-        self.total, self.padding_value = total, padding_value
-
-    def forward(self, input, lengths):
-        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
-        total = self.total(input) if callable(self.total) else self.total
-        return pad_packed_sequence(
-            self.rnn(packed)[0], batch_first=True, padding_value=self.padding_value, total_length=total
-        )
-
-
 @core(arguments=RAGGED, longer=True, layers=3, together=1)
 class Repacked(nn.Module):
     """Two packed modules, one after the other, with and without a padded interlude."""
@@ -105,48 +88,6 @@ class Repacked(nn.Module):
         return pad_packed_sequence(packed)[0], h_n, c_n, last
 
 
-@right(arguments=RAGGED, longer=True, layers=2)
-class HeldElsewhere(nn.Module):
-    """The packing functions in a closure, a default argument, a partial and a class attribute."""
-
-    pad = staticmethod(packing.pad_packed_sequence)
-
-    def __init__(self):
-        super().__init__()
-        self.rnn = nn.RNN(3, 4, batch_first=True)
-        self.other = nn.RNN(3, 4, batch_first=True)
-        self.pack = functools.partial(pack_padded_sequence, batch_first=True, enforce_sorted=False)
-        inner = packing.pack_padded_sequence
-        self.closure = lambda x, lengths: inner(x, lengths, True, False)
-
-    def forward(self, input, lengths, pad=pad_packed_sequence):
-        one, _ = pad(self.rnn(self.pack(input, lengths))[0], batch_first=True)
-        other, _ = self.pad(self.other(self.closure(input, lengths))[0], batch_first=True)
-        return one, other
-
-
-class Subclass(nn.LSTM):
-    """Overrides forward and calls the class above it."""
-
-    def forward(self, input, hx=None):
-        if isinstance(input, nn.utils.rnn.PackedSequence):
-            return super().forward(input, hx)
-        output, (h_n, c_n) = super().forward(input * 2, hx)
-        return output + 1, (h_n, c_n - 1)
-
-
-@right(arguments=RAGGED, longer=True, layers=3)
-class Subclassed(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lstm = Subclass(3, 4, batch_first=True)
-        self.original = nn.LSTM.forward
-
-    def forward(self, input, lengths):
-        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
-        return self.lstm(input), self.lstm(packed)[1], self.original(self.lstm, input)
-
-
 @core(layers=6)
 class LearnedState(nn.Module):
     def __init__(self):
@@ -160,35 +101,6 @@ class LearnedState(nn.Module):
         repeated, _ = self.gru(input, self.h_0.repeat(1, input.size(0), 1))
         computed = self.map(input[:, 0]).view(-1, 2, 4).transpose(0, 1)
         return learned, repeated, self.gru(input, computed.contiguous())
-
-
-@right(layers=1)
-class WrittenState(nn.Module):
-    """Zeros at first, but not any more when the recurrent layer reads them."""
-
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(3, 4, batch_first=True)
-
-    def forward(self, input):
-        h_0 = torch.zeros(1, input.size(0), 4)
-        h_0[:, :, 1] = 0.5
-        h_0[0] += input[:, 0, :1]
-        return self.gru(input, h_0)
-
-
-@right(layers=1)
-class Functional(nn.Module):
-    """Weights of its own, made in the forward of an input."""
-
-    def __init__(self):
-        super().__init__()
-        self.lstm = nn.LSTM(3, 4, batch_first=True)
-        self.scale = nn.Parameter(torch.tensor(0.5))
-
-    def forward(self, input):
-        weights = {name: weight * self.scale for name, weight in self.lstm.named_parameters()}
-        return torch.func.functional_call(self.lstm, weights, (input,))
 
 
 class Nested(nn.Module):
@@ -223,16 +135,6 @@ class Sorted(nn.Module):
         return pad_packed_sequence(output, batch_first=True)[0], h_n
 
 
-class NamedPart(nn.Module):
-    def __init__(self, name):
-        super().__init__()
-        self.rnn, self.name = nn.GRU(3, 4, batch_first=True), name
-        self.add_module(name, nn.Linear(4, 2))
-
-    def forward(self, x):
-        return self._modules[self.name](self.rnn(x)[0])
-
-
 def hooked():
     module = nn.GRU(3, 4, batch_first=True)
     module.register_forward_pre_hook(lambda _, inputs: (inputs[0] + 1,))
@@ -244,15 +146,6 @@ def add(name, make, *arguments, **more):
     LAYERS.add(name, make, *arguments, **more)
 
 
-add("trimmed, sequence first, padded with 7", lambda: Trimmed(False, 7.0), *RAGGED, longer=True, layers=1)
-for name, total, value in (
-    ("total length of 50, padded with -2", 50, -2.0),
-    ("total length of twice the input", lambda x: 2 * x.size(1) + 1, 0.0),
-):
-    add(name, functools.partial(TotalLength, total, value), *RAGGED, longer=True, layers=1)
-add("trimmed, from a sample of (1, 1)", Trimmed, *RAGGED, longer=True, layers=1, sample=(1, 1))
-for name in ("code", "graph"):  # names that torch's graphs use themselves
-    add(f"a part named {name}", functools.partial(NamedPart, name), layers=1)
 add("an LSTM", lambda: nn.LSTM(3, 4, batch_first=True), layers=1, is_core=True)
 STATE = floats(1, "batch", 4)
 add("nested arguments and None", Nested, {"walk": X}, None, (STATE, STATE), layers=2, is_core=True)
@@ -260,9 +153,7 @@ add("words within sentences", Hierarchy, floats("batch", "sentences", "words", 3
 add("hooks", hooked)
 add("torch.compile", lambda: torch.compile(nn.LSTM(3, 4, batch_first=True), backend="eager"))
 add("rows that eager wants sorted", Sorted, X, lengths(is_sorted=True), layers=1, is_core=True)
-for axes in ((2, 5), ("batch", 5), (2, "sequence")):
-    rnn = functools.partial(nn.RNN, 3, 4, 2, batch_first=True, bidirectional=True)
-    add(f"dynamic axes {axes}", rnn, floats(*axes, 3), layers=2)
+add("no dynamic axes", lambda: nn.RNN(3, 4, 2, batch_first=True, bidirectional=True), floats(2, 5, 3), layers=2)
 
 
 class Form(nn.Module):
@@ -353,17 +244,6 @@ def final_states_in_every_form(self, x, _lengths):
 
 
 @right
-def grad_modes_and_autocast(self, x, _lengths):
-    with torch.no_grad():
-        one, _ = self.lstm(x)
-    with torch.enable_grad():
-        two, _ = self.lstm(x + 1)
-    with torch.autocast("cpu", enabled=False):
-        three, _ = self.lstm(x + 2)
-    return one, two, self.head(three), self.unregistered[0](x)
-
-
-@right
 def results_twice_inputs_and_none(self, x, lengths):
     output, _ = self.lstm(x)
     return output, output, x, lengths, None
@@ -386,16 +266,6 @@ def lengths_computed(self, x, lengths):
 
 
 @right
-def trimmed_and_reshaped(self, x, lengths):
-    output = self.trimmed(x, lengths)
-    batch, longest, hidden = output.shape
-    flat = self.head(output.contiguous().view(-1, hidden))
-    again = self.head(output.reshape(batch * longest, hidden)).view(batch, longest, 2)
-    residual = output[..., :3] + x[:, : output.size(1)]
-    return flat.view(batch, -1, 2), again, residual, output.mean(1), softmax(output, 1), output.transpose(0, 1)
-
-
-@right
 def trimmed_and_cut(self, x, lengths):
     output = self.trimmed(x, lengths)
     pairs = torch.einsum("bth,bsh->bts", output, output)
@@ -407,14 +277,3 @@ def trimmed_and_cut(self, x, lengths):
 def total_length_from_the_values(self, x, lengths):
     output, _ = self.lstm(self.packed(x, lengths))
     return pad_packed_sequence(output, batch_first=True, total_length=lengths.max().item())[0]
-
-
-@right
-def cut_to_the_longest_before_packing(self, x, lengths):
-    return self.trimmed(x[:, : lengths.max()], lengths)
-
-
-@right
-def numbers_packed(self, x, lengths):
-    numbers = (x[..., 0] * 10).long()
-    return pad_packed_sequence(self.packed(numbers, lengths), batch_first=True, padding_value=-3)

@@ -38,27 +38,12 @@ def of_an_axis(self, x, lengths):
     return self.gru(x[:, :steps])[0].cumsum(1)
 
 
-@right
-def amax(self, x, lengths):
-    mask = torch.ones(x.size(0), int(torch.amax(lengths))).cumsum(1) <= lengths[:, None]
-    return self.gru(x[:, : mask.size(1)])[0].masked_fill(~mask.unsqueeze(-1), 0.5)
-
-
 @core
 def loop(self, x, lengths):
     h, outputs = x.new_zeros(x.size(0), 4), []
     for t in range(int(lengths.max())):
         new = self.cell(x[:, t], h)
         h = torch.where((t < lengths).unsqueeze(1), new, h)
-        outputs.append(h)
-    return torch.stack(outputs, 1)
-
-
-@right
-def as_many_as_the_longest(self, x, lengths):
-    h, outputs = torch.cat([x[:, 0], x[:, 0, :1]], 1), []
-    for _ in range(int(lengths.max())):
-        h = 0.5 * self.cell(h[:, :3], h)  # so that rounding is not amplified
         outputs.append(h)
     return torch.stack(outputs, 1)
 
@@ -76,12 +61,6 @@ def sorted_rows(self, x, lengths):
 @core
 def listed(self, x, lengths):
     packed = pack_padded_sequence(x, lengths.tolist(), batch_first=True, enforce_sorted=False)
-    return self.gru(packed)[1][0]
-
-
-@right
-def an_array(self, x, lengths):
-    packed = pack_padded_sequence(x, lengths.cpu().numpy(), batch_first=True, enforce_sorted=False)
     return self.gru(packed)[1][0]
 
 

@@ -30,13 +30,3 @@ def a_deque_of_the_last_three_steps(self, x):
         last.append(x[:, t])
         outputs.append(torch.stack(list(last), 1).sum(1) * last[0])
     return torch.stack(outputs, 1), last[-1]
-
-
-@right
-def a_deque_of_states_before_the_latest_first(self, x):
-    h = x.new_zeros(x.size(0), 4)
-    before = collections.deque([h, h], maxlen=2)
-    for x_t in x.unbind(1):
-        h = self.cell(x_t, (h + before[-1]) / 3)
-        before.appendleft(h)
-    return h, before[0] + before[1]

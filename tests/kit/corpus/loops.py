@@ -31,15 +31,6 @@ def range_of_size(self, x):
     return torch.stack(outputs, 1), h
 
 
-@right
-def enumerated_steps_of_a_transposed_tensor(self, x):
-    state, outputs = (x.new_zeros(x.shape[0], 4),) * 2, []
-    for t, x_t in enumerate(x.transpose(0, 1), 1):
-        state = self.pair(x_t, state)
-        outputs += [state[0] / t]
-    return torch.stack(outputs).transpose(0, 1), state
-
-
 @core
 def a_list_of_layers_changed_in_place(self, x):
     length, outputs = x.shape[1], []
@@ -71,25 +62,6 @@ def from_the_last_to_the_first(self, x):
 
 
 @right
-def from_the_second_step(self, x):
-    h = x[:, 0]
-    outputs = [h]
-    for t in range(1, x.size(1)):
-        h = 0.5 * h + x[:, t] - x[:, t - 1]
-        outputs.append(h)
-    return torch.stack(outputs, 1), h
-
-
-@right
-def reads_the_output_of_the_step_before(self, x):
-    alpha = torch.zeros_like(x)
-    alpha[:, 0] = x[:, 0]
-    for t in range(1, x.size(1)):
-        alpha[:, t] = torch.tanh(alpha[:, t - 1]) + x[:, t]
-    return alpha
-
-
-@right
 def a_tensor_of_layers_changed_in_place(self, x):
     h, outputs = torch.zeros(2, x.size(0), 3), []
     for x_t in x.unbind(dim=1):
@@ -105,18 +77,6 @@ def masked_by_lengths(self, x):
     for t in range(x.size(1)):
         h = torch.where((t < lengths).unsqueeze(1), self.cell(x[:, t], h), h)
     return h
-
-
-@right
-def a_loop_for_each_layer(self, x):
-    steps = x.unbind(1)
-    for layer in range(2):
-        h, outputs = x.new_zeros(x.size(0), 3), []
-        for i in range(len(steps)):
-            h = torch.tanh(steps[i] + h * self.weights[layer])
-            outputs.append(h)
-        steps = outputs
-    return torch.stack(steps, 1)
 
 
 @right
@@ -140,17 +100,6 @@ def a_loop_within_a_loop(self, x):
     return torch.stack(totals, 1)
 
 
-@right
-def the_middle_of_a_sequence(self, x):
-    h, outputs = x.new_zeros(x.size(0), 3), [x.new_zeros(x.size(0), 3)]
-    for x_t in x.unbind(1)[1:]:
-        h = torch.tanh(h + x_t)
-        outputs.append(h)
-    for t in range(x.size(1) - 1):
-        h = h * 0.5 + x[:, t + 1] - x[:, t]
-    return torch.stack(outputs, 1), h
-
-
 @core
 def cat_to_none(self, x):
     h, outputs = torch.zeros_like(x[:, 0]), None
@@ -171,26 +120,6 @@ def cat_to_a_tensor_without_values(self, x):
         outputs = torch.cat([outputs, h[:, None]], dim=1)
         numbers = torch.cat([numbers, x_t[:, None] * 2], axis=1)  # type: ignore[call-arg]  # torch takes it
     return outputs, h, numbers
-
-
-@right
-def cat_to_what_is_there_on_either_side(self, x):
-    h = torch.zeros_like(x[:, 0])
-    after, before = h.unsqueeze(0), h.unsqueeze(0) + 1
-    for t in range(x.size(1)):
-        after = torch.cat([after, x[None, :, t] * 2])
-        before = torch.cat((x[None, :, t], before), 0)
-    return after.transpose(0, 1), before.transpose(0, 1)
-
-
-@right
-def operators_of_several_results_and_sizes_within_a_step(_, x):
-    h, g = torch.zeros_like(x[:, 0]), torch.zeros_like(x)
-    for t in range(x.size(1)):
-        largest, at = (h + x[:, t]).max(1, keepdim=True)
-        h = torch.tanh(h + largest + at)
-        g = torch.tanh(g + x[:, t : t + 1]) / x.size(1)
-    return h, g.view(x.size(0) * x.size(1), 3)
 
 
 @right

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -88,25 +87,6 @@ def both_directions_in_a_list_of_lists(self, x):
 
 
 @right
-def items_of_a_list_of_all_steps_but_the_last_which_read_the_next(self, x):
-    steps = list(x.unbind(1))
-    for t in range(x.size(1) - 1):
-        steps[t] = torch.tanh(steps[t] - steps[t + 1])
-    return torch.stack(steps, 1)
-
-
-@right(bounds=(("sequence", (2, None)),), runs=((2, 2), (1, 7), (5, 3), (3, 40)))
-def items_of_a_list_of_all_steps_but_the_first_which_is_set_before(self, x):
-    steps = [each * 2 for each in x.unbind(1)]
-    h = steps[0] = torch.zeros_like(x[:, 0])
-    for t in range(1, len(steps)):
-        h = torch.tanh(h + steps[t])
-        steps[t] = h
-    steps[-1] = h * 2
-    return torch.stack(steps, 1)
-
-
-@right
 def values_with_an_axis_of_one_too_many(self, x):
     written, h = torch.empty(x.size(1), x.size(0), 3), torch.zeros(1, x.size(0), 3)
     read = torch.zeros(x.size(1), x.size(0), 3)
@@ -116,17 +96,6 @@ def values_with_an_axis_of_one_too_many(self, x):
         read[t, :] = h[None]
         h = h + read[t]
     return written, read
-
-
-@right
-def the_last_item_of_a_list_read_after_a_loop_in_a_loop(self, x):
-    outputs = [torch.zeros_like(x[:, 0])]
-    for step in x.unbind(1):
-        total = torch.zeros_like(step[:, 0])
-        for other in x.unbind(1):
-            total = total * 0.5 + other[:, 0] * step[:, 1]
-        outputs.append(torch.tanh(outputs[-1] * 0.5 + step + total[:, None]))
-    return torch.stack(outputs, 1)
 
 
 STEP_NUMBERS = Family("numbers of steps", runs=((1, 1), (2, 2), (3, 33), (2, 100), (1, 3000)))
@@ -159,12 +128,6 @@ class Root(Scaled):
         return math.sqrt(t + 1)
 
 
-@refused(r"do not repeat the computation of fewer steps.*torch\.cos")
-class Squared(Scaled):
-    def number(self, t, _):
-        return (t**2 % 7 + t // 3) / 7
-
-
 @right
 class Logarithm(Scaled):
     def number(self, t, _):
@@ -191,22 +154,6 @@ class Threshold(Scaled):
         return 1.0 if t / n < 0.3 else 0.5
 
 
-@right
-class AsTensor(Scaled):
-    def number(self, t, _):
-        return 0.9 ** torch.tensor(float(t)) + torch.tensor(0.1 * t, dtype=torch.float64).float()
-
-
-@right
-class Embedded(Scaled):
-    def __init__(self):
-        super().__init__()
-        self.table = nn.Embedding(3000, 3)
-
-    def number(self, t, _):
-        return self.table(torch.tensor([t], device="cpu")) + self.table(torch.as_tensor(t))
-
-
 @core
 class Total(nn.Module):
     """Carries floats of Python."""
@@ -218,9 +165,3 @@ class Total(nn.Module):
             rate *= 0.999
             outputs.append(x[:, t] * total + rate)
         return torch.stack(outputs, 1)
-
-
-@right
-class ByNumpy(Scaled):
-    def number(self, t, _):
-        return np.exp(-t * 0.1)

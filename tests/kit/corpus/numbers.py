@@ -65,19 +65,6 @@ class InHalf(nn.GRU):
         self.half()
 
 
-class Casts(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.head = nn.Linear(3, 2)
-
-    def forward(self, input):
-        turned = input.transpose(0, 1)
-        return self.head(turned.float()), turned
-
-
-NARROW.add("a head after a cast", Casts, floats("batch", "sequence", 3, dtype=torch.float16), limit=1400.0)
-
-
 class InDouble(nn.Module):
     """Operators that onnxruntime has no kernel in float64 for, whose types torch's exporter leaves out."""
 

@@ -16,9 +16,7 @@ __all__ = ["HELD_OBJECTS", "HOLDS", "OUTER_VARIABLES"]
 
 def now():
     """Describe the variables outside of the modules of this file."""
-    holders = [STATE, COUNT, LOG, DICT, TABLE, TENSOR]
-    closures = [cell.cell_contents for cell in KeptInner.forward.__closure__ or ()]
-    return str([holders, KeptInDefault.run.__defaults__, closures, KeptInClass.kept])
+    return str([STATE, DICT, TENSOR])
 
 
 OUTER_VARIABLES = Family("outer variables", outside=now)
@@ -26,11 +24,8 @@ right, core, refused = OUTER_VARIABLES.right, OUTER_VARIABLES.core, OUTER_VARIAB
 
 
 STATE: Any = None
-COUNT = 0
 TENSOR = torch.zeros(1, 4)
-LOG: list[Any] = []
 DICT: dict[str, Any] = {"h": None}
-TABLE: dict[str, Any] = {}
 
 
 class Stepping(nn.Module):
@@ -61,23 +56,6 @@ class InDict(Stepping):
         return torch.stack(outputs, 1)
 
 
-@right
-class Logging(Stepping):
-    def forward(self, x):
-        global COUNT
-        COUNT += 1
-        LOG.append(x)
-        return self.steps(x, self.begun(x, None))
-
-
-@right
-class MakingTable(Stepping):
-    def forward(self, x):
-        if "scale" not in TABLE:
-            TABLE["scale"] = torch.arange(4.0)
-        return self.steps(x, self.begun(x, None)) * TABLE["scale"]
-
-
 @refused(
     r"changes something outside itself, such as a global variable, with each call",
     is_core=True,
@@ -92,50 +70,11 @@ class KeptGlobal(Stepping):
 
 
 @refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)
-class KeptInClass(Stepping):
-    kept: Any = None
-
-    def forward(self, x):
-        outputs = self.steps(x, self.begun(x, type(self).kept))
-        type(self).kept = outputs[:, -1]
-        return outputs
-
-
-@refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)
-class KeptInDefault(Stepping):
-    def forward(self, x):
-        return self.run(x)
-
-    def run(self, x, memory=[None]):  # noqa: B006
-        outputs = self.steps(x, self.begun(x, memory[0]))
-        memory[0] = outputs[:, -1]
-        return outputs
-
-
-@refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)
 class Written(Stepping):
     def forward(self, x):
         outputs = self.steps(x, TENSOR.expand(x.size(0), 4))
         TENSOR.copy_(outputs[:, -1].mean(0, keepdim=True))
         return outputs
-
-
-def in_function():
-    """A class whose function has a variable of this one."""
-    state: Any = None
-
-    class KeptInner(Stepping):
-        def forward(self, x):
-            nonlocal state
-            outputs = self.steps(x, self.begun(x, state))
-            state = outputs[:, -1]
-            return outputs
-
-    return KeptInner
-
-
-KeptInner = in_function()
-refused(r"changes something outside itself, such as a global variable, with each call", is_located=False)(KeptInner)
 
 
 HELD_OBJECTS = Family("held objects")
@@ -192,11 +131,6 @@ def counted(self, x):
     return self.loop(x) + self.calls
 
 
-def counted_only(self, x):
-    self.calls += 1
-    return self.loop(x)
-
-
 def hold(name, way, within="attribute", refused="", *, is_core=False, **more):
     """Add a row of a module that holds a decoder, which holds more."""
     HELD_OBJECTS.add(
@@ -209,7 +143,6 @@ def hold(name, way, within="attribute", refused="", *, is_core=False, **more):
 
 
 hold("a decoder", plain, is_core=True)
-hold("a decoder that counts", counted_only, calls=0)
 hold("a list that grows", listed, refused=r"\['{path}\.history'\]", history=[torch.zeros(1)])
 hold("a number", counted, refused=r"changes \['{path}\.calls'\] with each call", calls=0)
 for within in ("attribute", "list", "dict"):

@@ -7,21 +7,20 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from kit.corpus.rows import LENGTHS, Family, X, lengths
+from kit.corpus.rows import LENGTHS, Family, X
 
-__all__ = ["OF_SORTED", "PACKED", "PADDED"]
+__all__ = ["PACKED"]
 
 
 class Packs(nn.Module):
-    def __init__(self, enforce_sorted=False):
+    def __init__(self):
         super().__init__()
-        self.enforce_sorted = enforce_sorted
         self.rnn, self.lstm = nn.GRU(3, 4), nn.LSTM(4, 4, bidirectional=True)
         self.linear, self.square = nn.Linear(3, 3), nn.Linear(4, 4)
         self.embedding, self.layer, self.dropout = nn.Embedding(7, 3), nn.LayerNorm(4), nn.Dropout(0.5)
 
     def pack(self, x, lengths):
-        return pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=self.enforce_sorted)
+        return pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
 
 
 def pad(packed, **options):
@@ -34,13 +33,7 @@ def of(packed, data):
     return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
 
 
-class PacksSorted(Packs):
-    def __init__(self):
-        super().__init__(enforce_sorted=True)
-
-
 PACKED = Family("packed sequences", Packs, (X, LENGTHS), longer=True)
-OF_SORTED = Family("sorted packed sequences", PacksSorted, (X, lengths(is_sorted=True)))
 right, core, refused = PACKED.right, PACKED.core, PACKED.refused
 
 
@@ -75,18 +68,6 @@ def ids_embedded(self, x, n):
     return self.rnn(of(packed, self.embedding(packed.data)))[1]
 
 
-@OF_SORTED.right
-def elementwise_apply(self, x, n):
-    packed = self.pack(x, n)
-    return pad(PackedSequence(torch.log(torch.abs(packed.data) + 1), packed.batch_sizes))
-
-
-@refused(field_read("data", "in batch_norm"), is_located=False)
-def batch_statistics(self, x, n):
-    packed = self.pack(x, n)
-    return pad(of(packed, F.batch_norm(packed.data, None, None, training=True)))
-
-
 @refused(VALUES, is_located=False)
 def values_of_steps(self, x, n):
     packed = self.pack(x, n)
@@ -113,12 +94,6 @@ def one_for_several(self, x, n):
 
 
 @right
-def unpacked(self, x, n):
-    data, batch_sizes, *order = self.pack(x, n)
-    return self.rnn(PackedSequence(data, batch_sizes, *order))[1]
-
-
-@right
 def of_another_dtype(self, x, n):
     packed = self.pack(x, n)
     return self.rnn(packed.double().to(torch.float32))[1], pad(packed.to(torch.int32))
@@ -139,27 +114,6 @@ def states_like_the_values(self, x, n):
     return self.rnn(packed, torch.zeros(1, x.size(0), 4, device=packed.data.device, dtype=packed.data.dtype))[1]
 
 
-@right
-def steps_written_into_before(self, x, n):
-    x = x * 2
-    x[:, 0] = 0
-    padded = pad(self.rnn(self.pack(x, n))[0], total_length=x.size(1))
-    padded.mul_(2)
-    x = x.clone()
-    x.add_(1)
-    return padded, x
-
-
-@OF_SORTED.right
-def with_no_indices(self, x, n):
-    packed = self.pack(x, n)
-    assert packed.sorted_indices is None
-    return self.rnn(of(packed, packed.data))[1], pad(PackedSequence(packed.data, packed.batch_sizes))
-
-
-right(type("of_int32", (Packs,), {"forward": packed_again_and_again}), arguments=(X, lengths(dtype=torch.int32)))
-
-
 class Padded(nn.Module):
     """Packs and pads with every combination of arguments. Values have one, two or three axes."""
 
@@ -172,8 +126,7 @@ class Padded(nn.Module):
         return results
 
 
-PADDED = Family("padding", nn.Module, (X, LENGTHS), longer=True)
-PADDED.add("every combination of arguments", Padded)
+PACKED.add("every combination of arguments", Padded)
 
 
 @refused(field_read("batch_sizes", "or computes with it"), is_located=False)
@@ -213,14 +166,6 @@ def steps_written_into(self, x, n):
     x = x * 1
     packed = self.pack(x, n)
     x.mul_(2)
-    return self.rnn(packed)[1]
-
-
-@refused(WRITTEN, is_located=False)
-def lengths_written_into(self, x, n):
-    n = n.clone()
-    packed = self.pack(x, n)
-    n.clamp_(max=1)
     return self.rnn(packed)[1]
 
 

@@ -62,12 +62,6 @@ refuse(
     lambda self, x: self.rnn(x, zeros(x, x.size(0), 2, 4))[0],
     r"`encoder\.rnn`.*even if the input is batch-first",
 )
-refuse(
-    "state of a projection",
-    lambda self, x: self.rnn(x, zeros(x, 1, x.size(0), 4))[0],
-    GOT + r"proj_size\) = \(1,.*, 2\)",
-    lambda: nn.LSTM(3, 4, proj_size=2),
-)
 refuse("one state of an LSTM", lambda self, x: self.rnn(x, x.new_zeros(2, x.size(0), 4))[0], r"pair \(h_0, c_0\)")
 refuse(
     "float64",
@@ -135,13 +129,6 @@ def no_state():
 
 refuse("a state kept", remembers, r"keeps \['state'\] from one call to the next", members=no_state, is_core=True)
 refuse("a state of a batch", remembers_its_batch, r"keeps \['state'\].*states=\{\"h_n\": \"h_0\"\}", members=no_state)
-refuse(
-    "a weight set in the forward",
-    drops_weights,
-    "",  # it is right
-    members=lambda: {"raw": nn.Parameter(torch.ones(16, 4))},
-    make=ones,
-)
 
 
 def quantised_linear():

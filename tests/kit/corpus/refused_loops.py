@@ -25,14 +25,6 @@ REFUSED_LOOPS = Family("refused loops", ManyCells)
 right, core, refused = REFUSED_LOOPS.right, REFUSED_LOOPS.core, REFUSED_LOOPS.refused
 
 
-@right(together=1)
-def another_value_in_the_last_step(self, x):
-    h = x[:, 0]
-    for t in range(x.size(1)):
-        h = h * 2 if t == x.size(1) - 1 else h + x[:, t]
-    return h
-
-
 @refused(r"depends on the values", is_core=True)
 def a_branch_on_values(self, x):
     h, outputs = x.new_zeros(x.size(0), 4), []
@@ -66,15 +58,6 @@ def a_sum_up_to_the_step(self, x):
     return torch.stack(outputs, 1)
 
 
-@right
-def a_step_that_writes_to_its_input(self, x):
-    h = x[:, 0]
-    for x_t in x.clone().unbind(1):
-        x_t += 1
-        h = h + x_t
-    return h, x_t
-
-
 @refused(r"depends on the values", is_core=True)
 def state_until_a_break(self, x):
     h = x.new_zeros(x.size(0), 4)
@@ -83,16 +66,6 @@ def state_until_a_break(self, x):
         if h.max() > 0.25:
             break
         h = h * 0.9
-    return h
-
-
-@refused(r'"sequence" 1 .*sizes=\{"sequence": \(2, None\)\}', is_located=False)
-def left_in_the_second_step(self, x):
-    h = x[:, 0]
-    for t in range(x.size(1)):
-        h = torch.tanh(h + x[:, t])
-        if t > 0:
-            break
     return h
 
 
@@ -173,15 +146,12 @@ def first_apart(name, steps, **more):
     REFUSED_LOOPS.right(forward, **more)
 
 
-first_apart("a first step apart of n", lambda x: x)
-first_apart("a first step apart of n // 2 + 1", lambda x: torch.cat([x[:, :1], x[:, 1::2]], 1), together=1)
 first_apart(
     "a first step apart of n // 3 + n",
     lambda x: torch.cat([x[:, 2::3], x], 1),
     refused="do not repeat the computation of fewer steps|fail for some",
     is_located=False,
 )
-first_apart("a first step apart of n - 1", lambda x: x[:, 1:], runs=((2, 2), (1, 7), (5, 3), (3, 40)))
 
 
 def of_all_steps(name, change=lambda h, _: h, end=lambda h, _: h, **more):
@@ -200,12 +170,9 @@ def of_all_steps(name, change=lambda h, _: h, end=lambda h, _: h, **more):
 
 CONDITION = r"refused_loops\.py:\d+\) has a condition on the axis"
 UNLIKE = r"can be exported if all its steps do the same|returns other values"
-of_all_steps("a length", end=lambda h, x: h * (2 if x.size(1) > 256 else 1), refused=CONDITION)
 of_all_steps("the last steps", end=lambda h, _: h[:, -20:].sum(1), refused=CONDITION)
-of_all_steps("rows", end=lambda h, x: h * (2 if x.size(0) > 48 else 1), refused=CONDITION)
 unlike = functools.partial(of_all_steps, refused=UNLIKE, is_located=False)
 unlike("one step that is unlike", lambda h, t: h * 2 if t == 700 else h)
-unlike("late steps that are unlike", lambda h, t: torch.zeros_like(h) if t >= 30 else h)
 of_all_steps(
     "a condition that bounds keep out",
     end=lambda h, x: h * (2 if x.size(1) > 256 else 1),

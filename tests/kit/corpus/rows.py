@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree
 
-__all__ = ["LENGTHS", "Drawn", "Family", "Row", "X", "floats", "forward", "integers", "lengths"]
+__all__ = ["LENGTHS", "Drawn", "Family", "Row", "X", "floats", "forward", "lengths"]
 
 Sizes = Mapping[str, int]
 OTHER_SIZES = (1, 5, 3, 9, 2)
@@ -24,16 +24,14 @@ class Drawn:
 
     Attributes:
         axes: Name or size of each axis.
-        kind: "floats", "integers" or "lengths".
+        kind: "floats" or "lengths".
         dtype: Dtype of the tensor.
-        high: Integers are from 1 on and below this; the longest row is as long as this, if not as the sequence axis.
         is_sorted: Lengths fall from row to row.
     """
 
     axes: tuple[str | int, ...]
     kind: str = "floats"
     dtype: torch.dtype = torch.float32
-    high: int = 0
     is_sorted: bool = False
 
     @property
@@ -43,10 +41,8 @@ class Drawn:
     def draw(self, sizes: Sizes, random: torch.Generator) -> torch.Tensor:
         """Draw a tensor; the longest row is `sizes["longest"]` long, or as long as the axis."""
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in self.axes]
-        if self.kind == "integers":
-            return torch.randint(1, self.high, shape, generator=random, dtype=self.dtype)
         if self.kind == "lengths":
-            longest = self.high or sizes.get("longest", sizes["sequence"])
+            longest = sizes.get("longest", sizes["sequence"])
             drawn = torch.randint(1, longest + 1, shape, generator=random, dtype=self.dtype)
             drawn[shape[0] // 2] = longest
             return drawn.sort(descending=True).values if self.is_sorted else drawn
@@ -57,12 +53,8 @@ def floats(*axes: str | int, dtype: torch.dtype = torch.float32) -> Drawn:
     return Drawn(axes, dtype=dtype)
 
 
-def integers(*axes: str | int, high: int, dtype: torch.dtype = torch.int64) -> Drawn:
-    return Drawn(axes, "integers", dtype, high)
-
-
-def lengths(*, dtype: torch.dtype = torch.int64, high: int = 0, is_sorted: bool = False) -> Drawn:
-    return Drawn(("batch",), "lengths", dtype, high, is_sorted)
+def lengths(*, is_sorted: bool = False) -> Drawn:
+    return Drawn(("batch",), "lengths", torch.int64, is_sorted)
 
 
 X, LENGTHS = floats("batch", "sequence", 3), lengths()

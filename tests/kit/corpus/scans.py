@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._higher_order_ops.scan import scan as prototype_scan
 
 from kit.corpus.rows import LENGTHS, Family, X, floats, forward
 from rnnserve.export import scan
@@ -164,22 +163,6 @@ class Decoder(nn.Module):
             return (h, output), (output, weights)
 
         return scan(step, (h_n[0], torch.zeros_like(target[:, 0])), target, dim=1)
-
-
-@right
-class Prototype(nn.Module):
-    """The function that torch has."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.GRUCell(3, 4)
-
-    def forward(self, input):
-        def step(h, x):
-            h = self.cell(x, h)
-            return h, h.clone()
-
-        return prototype_scan(step, input.new_zeros(input.size(0), 4), input, dim=1)
 
 
 @right

@@ -145,15 +145,6 @@ class OfAnArray(Policy):
         return self.gru(x)[0] * float(x.sum().numpy())
 
 
-@right(is_scaled=False)
-class KeepsLabelsAsTensors(Policy):
-    """As the refusal of numbers of Python says: a label for each step of a row, and the number of steps."""
-
-    def forward(self, x):
-        scores = self.gru(x)[0]
-        return scores.argmax(-1), torch.full((scores.size(0),), scores.size(1))
-
-
 class Base(nn.Module):
     def __init__(self):
         super().__init__()

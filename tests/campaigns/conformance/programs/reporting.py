@@ -3,8 +3,6 @@
 It runs in environments of clients, and so needs the standard library only.
 """
 
-import asyncio
-import inspect
 import json
 import sys
 import traceback
@@ -12,19 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PLAN", "STATUSES", "feature", "run", "statuses"]
+__all__ = ["PLAN", "feature", "run"]
 
 PLAN: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
 """Addresses, models and right answers, as `served.py` writes them."""
-
-STATUSES = {"400": "INVALID_ARGUMENT", "404": "NOT_FOUND", "501": "UNIMPLEMENTED", "503": "UNAVAILABLE"}
-"""gRPC's names for HTTP's statuses."""
 
 _FUNCTIONS: dict[str, Callable[[], Any]] = {}
 
 
 def feature(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
-    """Register a function, or a coroutine function, that tries a feature: it returns where it works, or raises."""
+    """Register a function that tries a feature: it returns where it works, or raises."""
 
     def register(function: Callable[[], Any]) -> Callable[[], Any]:
         _FUNCTIONS[name] = function
@@ -33,15 +28,7 @@ def feature(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
     return register
 
 
-def statuses(error: BaseException) -> tuple[str, str] | None:
-    """Status and message of an error of grpcio, or None for other errors."""
-    code, details = getattr(error, "code", None), getattr(error, "details", None)
-    if callable(code) and callable(details) and hasattr(code(), "name"):
-        return code().name, details()
-    return None
-
-
-def run(refusal: Callable[[BaseException], tuple[str, str] | None] = statuses) -> None:
+def run(refusal: Callable[[BaseException], tuple[str, str] | None]) -> None:
     """Try all features, and print the outcomes.
 
     Args:
@@ -52,10 +39,7 @@ def run(refusal: Callable[[BaseException], tuple[str, str] | None] = statuses) -
             continue
         outcome = {"feature": name, "outcome": "works"}
         try:
-            if inspect.iscoroutinefunction(function):
-                asyncio.run(function())
-            else:
-                function()
+            function()
         except Exception as error:  # noqa: BLE001 - whatever a client raises is its outcome
             found = refusal(error)
             if found is not None:

@@ -1,130 +1,41 @@
-"""tritonclient's two ways over gRPC: calls that wait, and asyncio."""
+"""tritonclient over gRPC."""
 
-import asyncio
-import os
 import queue
-import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import numpy as np
 import tritonclient.grpc as triton
-import tritonclient.grpc.aio as triton_aio
 from tritonclient.grpc import auth, service_pb2, service_pb2_grpc
-from tritonclient.utils import InferenceServerException
 
-from campaigns.conformance.programs.arrays import same, walk_batch
-from campaigns.conformance.programs.reporting import PLAN, STATUSES, feature
-from campaigns.conformance.programs.triton_features import refusal
-from campaigns.conformance.programs.v2_calls import (
+from campaigns.conformance.programs.reporting import PLAN, feature
+from campaigns.conformance.programs.triton_calls import (
     CLASSIFIER,
     MODEL,
     TEXT,
-    Way,
     as_json,
     client,
     inputs,
     refused,
     run_as,
+    same,
     walk,
+    walk_batch,
     wanted,
 )
-from campaigns.conformance.programs.v2_features import take_steps
+from campaigns.conformance.programs.triton_features import take_steps
 
 WAIT = 20.0
 """Seconds."""
 
-Answered = Callable[[Any, Any], None]
-"""Function that gets a result and an error, one of which is None."""
 
-
-class Aio:
-    """The asyncio client, called as the synchronous one: its loop runs in a thread.
-
-    Attributes:
-        client: The client.
-    """
-
-    def __init__(self, server: str, **more: Any) -> None:
-        self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self.client = self._run(_made(server, **more))
-        self._sent: asyncio.Queue[dict[str, Any] | None]
-        self._stream: Any = None
-
-    def _run(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(3 * WAIT)
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Give a method of the client that waits for its answer."""
-        method = getattr(self.client, name)
-
-        def call(*args: Any, **more: Any) -> Any:
-            made = method(*args, **more)
-            return self._run(made) if asyncio.iscoroutine(made) else made
-
-        return call
-
-    def async_infer(self, model: str, sent: Any, callback: Answered, **more: Any) -> Any:
-        """Begin a request. Return an object with a method `cancel`."""
-
-        async def one() -> None:
-            try:
-                callback(await self.client.infer(model, sent, **more), None)
-            except asyncio.CancelledError:
-                callback(None, InferenceServerException("by the client", "StatusCode.CANCELLED"))
-            except InferenceServerException as error:
-                callback(None, error)
-
-        return asyncio.run_coroutine_threadsafe(one(), self._loop)
-
-    def start_stream(self, callback: Answered, **more: Any) -> None:
-        """Begin a stream."""
-
-        async def requests() -> AsyncIterator[dict[str, Any]]:
-            while (request := await self._sent.get()) is not None:
-                yield request
-
-        async def read() -> None:
-            try:
-                async for result, error in self.client.stream_infer(requests(), **more):
-                    callback(result, error)
-            except grpc.aio.AioRpcError as error:  # the client does not turn it into its own
-                callback(None, InferenceServerException(error.details(), str(error.code())))
-
-        self._sent = asyncio.Queue()
-        self._stream = asyncio.run_coroutine_threadsafe(read(), self._loop)
-
-    def async_stream_infer(self, model: str, sent: Any, **more: Any) -> None:
-        """Send a request on the stream."""
-        self._loop.call_soon_threadsafe(self._sent.put_nowait, {"model_name": model, "inputs": sent, **more})
-
-    def stop_stream(self) -> None:
-        """End the stream, and wait for its last answer."""
-        self._loop.call_soon_threadsafe(self._sent.put_nowait, None)
-        self._stream.result(WAIT)
-
-
-async def _made(server: str, **more: Any) -> Any:
-    return triton_aio.InferenceServerClient(PLAN["servers"][server], **_tls(server), **more)
-
-
-def _tls(server: str) -> dict[str, Any]:
-    return {"ssl": True, "root_certificates": PLAN["ca"]} if server == "tls" else {}
-
-
-def _waiting(server: str, **more: Any) -> triton.InferenceServerClient:
-    return triton.InferenceServerClient(PLAN["servers"][server], **_tls(server), **more)
-
-
-def _way(client: Callable[..., Any]) -> Way:
-    return Way(client, triton.InferInput, triton.InferRequestedOutput, refusal, STATUSES, as_json={"as_json": True})
-
-
-WAITING, AIO = _way(_waiting), _way(Aio)
+def connect(server: str, **more: Any) -> triton.InferenceServerClient:
+    """Connect to one of the plan's servers."""
+    tls = {"ssl": True, "root_certificates": PLAN["ca"]} if server == "tls" else {}
+    return triton.InferenceServerClient(PLAN["servers"][server], **tls, **more)
 
 
 def long_walks() -> np.ndarray:
@@ -361,4 +272,4 @@ def infer_typed() -> None:  # grpc_explicit_int_content_client.py, which uses th
 
 
 if __name__ == "__main__":
-    run_as({"waiting": WAITING, "aio": AIO}[os.environ["WAY"]])
+    run_as(triton, connect)

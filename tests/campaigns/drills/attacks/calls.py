@@ -70,16 +70,14 @@ def send_calls(
     connection.note(strike.answers.note)
 
 
-def _unfinished(strike: Strike, connections: int, streams: int) -> None:
-    """Send all of a message of 15 MB but its last byte on each call, a part at a time so that all grow, and wait."""
+@attack(_SLOW)
+def unfinished_messages(strike: Strike) -> None:
+    """15 MB but the last byte on each of 100 streams of 10 connections, a part at a time so that all grow."""
     message = grpc_message(bytes(_LARGE))[:-1]
     with contextlib.ExitStack() as held:
         sent = {}
-        for connection in [held.enter_context(strike.connect()) for _ in range(connections)]:
-            if streams == 1:
-                connection.send(_opened(strike, 1), strike.until)
-            numbers = [1] if streams == 1 else _open_streams(strike, connection, streams)
-            sent |= {(connection, number): 0 for number in numbers}
+        for connection in [held.enter_context(strike.connect()) for _ in range(10)]:
+            sent |= {(connection, number): 0 for number in _open_streams(strike, connection, 10)}
         while strike.left() and min(sent.values()) < len(message):
             for connection, number in sent:
                 at = sent[connection, number]
@@ -89,31 +87,6 @@ def _unfinished(strike: Strike, connections: int, streams: int) -> None:
         strike.answers.note("SENT", f"{sum(sent.values()) >> 20} MB")
         for connection in {connection for connection, _ in sent}:
             connection.note(strike.answers.note)
-
-
-@attack(_SLOW)
-def unfinished_messages(strike: Strike) -> None:
-    """40 connections with a call each."""
-    _unfinished(strike, 40, 1)
-
-
-@attack(_SLOW)
-def unfinished_messages_on_streams(strike: Strike) -> None:
-    """100 streams of 10 connections."""
-    _unfinished(strike, 10, 10)
-
-
-@attack(_SLOW)
-def one_byte_at_a_time(strike: Strike) -> None:
-    """A valid request, a frame for each byte, on 32 streams in turn, without its end."""
-    with strike.connect() as connection:
-        streams = range(1, 64, 2)
-        connection.send(b"".join(_opened(strike, stream) for stream in streams), strike.until)
-        for byte in grpc_message(strike.valid)[:-1]:
-            frames = b"".join(frame(DATA, 0, stream, bytes([byte])) for stream in streams)
-            if not connection.send(frames, strike.until):
-                break
-        connection.note(strike.answers.note)
 
 
 @attack(_SLOW)
@@ -169,12 +142,6 @@ def rapid_reset(strike: Strike) -> None:
             if not connection.send(call + frame(RST_STREAM, 0, stream, _CANCEL), strike.until):
                 break
         connection.note(strike.answers.note)
-
-
-@attack(_STORMS)
-def deadlines_of_a_millisecond(strike: Strike) -> None:
-    """Valid requests that may take a millisecond, 256 in flight."""
-    strike.flood("ModelInfer", itertools.repeat(strike.valid), in_flight=256, timeout=0.001)
 
 
 @attack(_STORMS)
@@ -240,7 +207,6 @@ def sizes_of_messages(strike: Strike) -> None:
 
 
 ATTACKS: tuple[Attack, ...] = (
-    unfinished_messages, unfinished_messages_on_streams, one_byte_at_a_time, unread_answers, unread_answers_on_streams,
-    unfinished_calls, bombs_on_open_streams, rapid_reset, deadlines_of_a_millisecond, other_methods, huge_metadata,
-    odd_headers, sizes_of_messages,
+    unfinished_messages, unread_answers, unread_answers_on_streams, unfinished_calls, bombs_on_open_streams,
+    rapid_reset, other_methods, huge_metadata, odd_headers, sizes_of_messages,
 )  # fmt: skip

@@ -1,36 +1,27 @@
-"""Floods of frames of HTTP/2, frames that the protocol does not allow, and connections that stay half open."""
+"""Floods of frames of HTTP/2, and connections that stay half open."""
 
 import contextlib
 import itertools
 import socket
-import struct
 import time
 
 from campaigns.drills.attack import Attack, Strike, attack
 from campaigns.drills.http2 import (
-    ACK,
     CONTINUATION,
     DATA,
     END_HEADERS,
     END_STREAM,
-    GOAWAY,
     HEADERS,
     PING,
     PREFACE,
-    PRIORITY,
-    RST_STREAM,
-    SETTINGS,
-    WINDOW_UPDATE,
     call_headers,
     frame,
-    grpc_message,
     literal,
 )
 
 __all__ = ["ATTACKS"]
 
 _FLOODS = "floods of frames"
-_WRONG = "wrong frames"
 _CONNECTIONS = "connections"
 
 _AT_ONCE = 1000
@@ -83,32 +74,6 @@ def indexed_headers(strike: Strike) -> None:
         connection.note(strike.answers.note)
 
 
-@attack(_WRONG)
-def wrong_frames(strike: Strike) -> None:
-    """Each kind of frame with a size, a stream or a flag that it may not have."""
-    call = frame(HEADERS, END_HEADERS, 1, call_headers(strike.path("ModelInfer")))
-    valid = frame(DATA, END_STREAM, 1, grpc_message(strike.valid))
-    wrong = [
-        frame(DATA, 0, 0, b"x"), frame(DATA, 0, 1, b"x"), frame(DATA, 8, 1, b"\xff"), frame(HEADERS, 4, 2, b"\x82"),
-        frame(HEADERS, 4, 1, b"\xff\xff\xff\xff\xff\x0f"), frame(HEADERS, 4 | 8, 1, b"\xff"), frame(HEADERS, 4, 0),
-        frame(PRIORITY, 0, 1, b"x"), frame(RST_STREAM, 0, 1, b"x"), frame(RST_STREAM, 0, 0, bytes(4)),
-        frame(SETTINGS, 0, 0, b"x"), frame(SETTINGS, ACK, 0, b"x" * 6), frame(SETTINGS, 0, 1),
-        frame(SETTINGS, payload=struct.pack(">HI", 4, 2**32 - 1)), frame(SETTINGS, payload=struct.pack(">HI", 5, 1)),
-        frame(PING, 0, 0, b"x"), frame(PING, 0, 1, bytes(8)), frame(GOAWAY, 0, 0, b"x"), frame(5, 4, 1, bytes(4)),
-        frame(WINDOW_UPDATE, 0, 0, bytes(4)), frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1)) * 2,
-        call + frame(WINDOW_UPDATE, 0, 1, struct.pack(">I", 2**31 - 1)) * 2, frame(CONTINUATION, 4, 1, b"x"),
-        call + call, call + valid + valid, frame(99, 255, 2**31 - 1, bytes(1000)), b"\xff" * 9,
-        b"\xff\xff\xff" + bytes(6),
-        call + frame(DATA, 0, 1, bytes(16_385)), frame(GOAWAY, 0, 0, bytes(8)) + call + valid,
-    ]  # fmt: skip
-    for data in wrong:
-        if not strike.left():
-            return
-        with strike.connect() as connection:
-            connection.send(data, strike.until)
-            connection.note(strike.answers.note, calls=1)
-
-
 @attack(_CONNECTIONS)
 def half_open_connections(strike: Strike) -> None:
     """500 connections that send nothing, half a preface, or a preface, and stay."""
@@ -124,5 +89,5 @@ def half_open_connections(strike: Strike) -> None:
 
 
 ATTACKS: tuple[Attack, ...] = (
-    unread_pings, continuations, empty_data_frames, indexed_headers, wrong_frames, half_open_connections,
+    unread_pings, continuations, empty_data_frames, indexed_headers, half_open_connections,
 )  # fmt: skip

@@ -199,9 +199,6 @@ _MALFORMED = [
 ]
 """Content-Length beside Transfer-Encoding, encoded slashes, two Hosts, and other heads that mean several things."""
 
-_LARGE_ANSWER = _post(
-    _infer_body(json.dumps([[[1.5, -1.5]] * 4000] * 20).encode(), [20, 4000, 2], outputs=[{"name": "output"}])
-)
 _MIDDLING = _post(_infer_body(json.dumps([[[1.5, -1.5]] * 100] * 20).encode(), [20, 100, 2]))
 
 
@@ -261,14 +258,6 @@ async def gzip_bombs(crowd: Crowd, connection: socket.socket) -> None:
 async def posts_of_16_mib(crowd: Crowd, connection: socket.socket) -> None:
     """Two clients that post 16 MiB of JSON, one after another."""
     await crowd.post_again_and_again(post_of_16_mib(), connection)
-
-
-@_attack(4, window=4096)
-async def large_answers_in_json(crowd: Crowd, connection: socket.socket) -> None:
-    """Four clients whose answers are 5 MB of tensors each, in JSON, and read slowly."""
-    await crowd.send(connection, _LARGE_ANSWER)
-    while await crowd.read(connection, 1 << 10):
-        await asyncio.sleep(0.01)
 
 
 @_attack(6, seconds=20.0)

@@ -18,27 +18,13 @@ _NAMES = (
     "%2e%2e%2f", "~root", "x" * 300, "\u202e", "-1", "con", "${HOME}", "$(id)", "{0}", "%s%n",
 )  # fmt: skip
 
-_MODEL_METHODS = {
-    "ModelInfer": lambda name, version: pb.ModelInferRequest(model_name=name, model_version=version),
-    "ModelMetadata": lambda name, version: pb.ModelMetadataRequest(name=name, version=version),
-    "ModelReady": lambda name, version: pb.ModelReadyRequest(name=name, version=version),
-    "ModelConfig": lambda name, version: pb.ModelConfigRequest(name=name, version=version),
-    "ModelStatistics": lambda name, version: pb.ModelStatisticsRequest(name=name, version=version),
-}
-
 
 @attack(_PATHS)
 def model_names(strike: Strike) -> None:
-    """Names and versions of models that lead out of the repository, hold NULs or would be formatted."""
-    for method, make in _MODEL_METHODS.items():
-        sent = [make(name, "").SerializeToString() for name in _NAMES]
-        sent += [make(MODEL, name).SerializeToString() for name in _NAMES if name]
-        strike.flood(method, sent)
-
-
-@attack(_PATHS)
-def repository_loads(strike: Strike) -> None:
-    """Loading and unloading of models by paths, with a config and with files that lie elsewhere."""
+    """Names and versions that lead out of the repository, hold NULs or would be formatted; to infer, and to load."""
+    sent = [pb.ModelInferRequest(model_name=name) for name in _NAMES]
+    sent += [pb.ModelInferRequest(model_name=MODEL, model_version=name) for name in _NAMES if name]
+    strike.flood("ModelInfer", [message.SerializeToString() for message in sent])
     for name in _NAMES:
         message = pb.RepositoryModelLoadRequest(model_name=name)
         message.parameters["config"].string_param = '{"backend": "../../x", "name": "../x"}'
@@ -108,5 +94,5 @@ def health_names(strike: Strike) -> None:
 
 
 ATTACKS: tuple[Attack, ...] = (
-    model_names, repository_loads, sequence_ids, request_ids, cancelled_watches, health_names,
+    model_names, sequence_ids, request_ids, cancelled_watches, health_names,
 )  # fmt: skip

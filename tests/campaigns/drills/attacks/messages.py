@@ -81,16 +81,6 @@ def _huge_typed_contents(strike: Strike) -> Iterable[bytes]:
         yield message.SerializeToString()
 
 
-def _large_answers(strike: Strike) -> Iterable[bytes]:
-    """4,096 rows of 120 steps, all outputs."""
-    return itertools.repeat(strike.request(4096, 120).SerializeToString(), 8)
-
-
-def _long_requests(strike: Strike) -> Iterable[bytes]:
-    """64 rows of 4,000 steps."""
-    return itertools.repeat(strike.request(64, 4000).SerializeToString(), 16)
-
-
 _FIELDS, _TEXTS, _WORK, _BOMBS, _GARBAGE = "many fields", "huge texts", "large work", "compression bombs", "garbage"
 
 _REQUESTS: tuple[tuple[str, str, Callable[[Strike], Iterable[bytes]]], ...] = (
@@ -105,14 +95,11 @@ _REQUESTS: tuple[tuple[str, str, Callable[[Strike], Iterable[bytes]]], ...] = (
     (_TEXTS, "huge-texts", _huge_texts),
     (_TEXTS, "texts-of-20-kb", _texts_of_20_kb),
     (_WORK, "huge-typed-contents", _huge_typed_contents),
-    (_WORK, "large-answers", _large_answers),
-    (_WORK, "long-requests", _long_requests),
 )
 """Class of attack, name, and the payloads for ModelInfer, eight in flight."""
 
 _COMPRESSED: tuple[tuple[str, int, Callable[[Strike], bytes]], ...] = (
     ("gzipped-inputs", 8, lambda _: _empty(b"\x2a")),
-    ("gzipped-outputs", 8, lambda _: _empty(b"\x32")),
     ("gzipped-zeros", 100, Strike.zeros),
     ("gzipped-valid", 100, lambda strike: strike.request(15_600, 120).SerializeToString()),
     ("gzipped-beyond-the-limit", 4, lambda _: bytes(256 << 20)),

@@ -52,11 +52,6 @@ LINEAR_ALGEBRA = Family(
         ),
         Operator("addr", lambda x: torch.addr(torch.ones(6, 6, dtype=x.dtype), x[0], x[1])),
         Operator("outer", lambda x: torch.outer(x[:, 0], x[:, 1])),
-        Operator(
-            "tensordot",
-            lambda x: torch.tensordot(x, torch.ones(6, 2, dtype=x.dtype), 1),
-            terms=lambda x: x.abs().sum(1, keepdim=True),
-        ),
         *(
             Operator(
                 name,
@@ -65,41 +60,22 @@ LINEAR_ALGEBRA = Family(
             )
             for name, det in (("det", torch.det), ("linalg.det", torch.linalg.det))
         ),
-        Operator(
-            "matrix_power",
-            lambda x: torch.matrix_power(_squares(x), 2),
-            terms=lambda x: _squares(x).abs() @ _squares(x).abs(),
-        ),
         Operator("x * x[0, 0].item()", lambda x: x * x[0, 0].item()),
         Operator("histc", lambda x: torch.histc(x, 5, -1.0, 1.0)),
         Operator("diag_embed", torch.diag_embed),
-        Operator("meshgrid", lambda x: torch.meshgrid(x[0], x[1], indexing="ij")),
-        Operator("rot90, fliplr, movedim", lambda x: (x.rot90(), x.fliplr(), x.unsqueeze(1).movedim(0, 1))),
         Operator("embedding(max_norm=1)", lambda x: F.embedding(torch.tensor([0, 1]), x[:3].clone(), max_norm=1.0)),
         Operator("isin", lambda x: torch.isin(x, torch.tensor([0.0, 1.0, 5.0])), refused=_NO_FORM),
         Operator("take_along_dim", lambda x: x.take_along_dim((x > 0).long(), 1)),
-        Operator(
-            "hstack, vstack, dstack", lambda x: (torch.hstack([x, x]), torch.vstack([x, x]), torch.dstack([x, x]))
-        ),
         Operator("tril_indices", lambda x: torch.tril_indices(3, 3) + x[0, :1].long()),
         Operator("triu_indices", lambda x: torch.triu_indices(3, 3) + x[0, :1].long()),
         Operator("trace", lambda x: torch.trace(x[0].view(2, 3)), refused="i = torch.arange(n)"),
-        Operator("diag, diagflat", lambda x: (torch.diag(x[0]), torch.diagflat(x[0]))),
         Operator("argwhere", torch.argwhere),
-        Operator("eye, logspace", lambda x: (x[:, :2] @ torch.eye(2, dtype=x.dtype), x + torch.logspace(0, 1, 6))),
         Operator("nanquantile", lambda x: x.nanquantile(0.3, 1)),
-        Operator("lp_pool1d", lambda x: F.lp_pool1d(x[:, None].abs(), 2, 2)),
         Operator(
             "conv_transpose1d",
             lambda x: F.conv_transpose1d(x[:, None], torch.ones(1, 2, 3, dtype=x.dtype)),
             terms=lambda x: F.conv_transpose1d(x.abs()[:, None], torch.ones(1, 2, 3, dtype=x.dtype)),
         ),
-        Operator(
-            "conv1d(dilation=3)",
-            lambda x: F.conv1d(x[:, None], torch.ones(2, 1, 2, dtype=x.dtype), dilation=3),
-            terms=lambda x: F.conv1d(x.abs()[:, None], torch.ones(2, 1, 2, dtype=x.dtype), dilation=3),
-        ),
-        Operator("margin_ranking_loss", lambda x: F.margin_ranking_loss(x, x.flip(1), torch.ones_like(x))),
         *(
             Operator(name, lambda x, compute=compute: compute(_regular(x)), refused=_FACTORS)
             for name, compute in (
@@ -125,7 +101,6 @@ LINEAR_ALGEBRA = Family(
         ),
         Operator("matrix_exp", lambda x: torch.matrix_exp(_squares(x)), refused=_NO_FORM),
         Operator("unique of floats", lambda x: torch.unique(x[:, 0]), refused="Convert them to integers"),
-        Operator("unique(dim=0) of floats", lambda x: torch.unique(x, dim=0), refused="Convert them to integers"),
         Operator("unique_consecutive", lambda x: torch.unique_consecutive(x[:, 0]), refused="Convert them to integers"),
         Operator("allclose", lambda x: x * float(torch.allclose(x, x)), refused=_RAISED),
         Operator("equal", lambda x: x * float(torch.equal(x, x)), refused=_RAISED),

@@ -5,12 +5,12 @@ import pytest
 from kit.corpus import checking
 from kit.corpus.layers import LAYER_FORMS, LAYERS, USES
 from kit.corpus.numbers import COMPLEX, NARROW, SPARSE
-from kit.corpus.packed import OF_SORTED, PACKED, PADDED
+from kit.corpus.packed import PACKED
 from kit.corpus.refused_layers import REFUSED_LAYERS
 from kit.corpus.sizes import PLAIN_SIZES, SIZES
 
 LAYER_FAMILIES = LAYERS, LAYER_FORMS, USES, REFUSED_LAYERS
-OTHERS = PACKED, OF_SORTED, PADDED, SIZES, PLAIN_SIZES, COMPLEX, NARROW, SPARSE
+OTHERS = PACKED, SIZES, PLAIN_SIZES, COMPLEX, NARROW, SPARSE
 
 ROWS = [row for family in (*LAYER_FAMILIES, *OTHERS) for row in family]
 
