@@ -1,4 +1,4 @@
-"""Every command in every broken surrounding: one line at most, the right exit status, never a traceback.
+"""Commands in broken surroundings: one line at most, the right exit status, never a traceback.
 
 A command is started as users start it, in a process of its own, with arguments that would work elsewhere, or that fail
 before anything large is imported where that is enough.
@@ -21,23 +21,15 @@ from kit.narrowed import closed, limited
 from rnnserve.cli.command_table import COMMANDS
 
 COMMAND = [sys.executable, "-m", "rnnserve"]
-OTHERS = [name for name in COMMANDS if name != "serve"]
-TORCH = ["train", "export", "verify", "check", "import"]
+TORCH = ["export", "import"]
+# A command for each set of libraries that the commands import.
 ARGUMENTS = {
-    "demo": ["--seconds", "0.1"],
-    "train": ["direction_simple", "--checkpoints", "DIR/checkpoints"],
     "export": ["DIR/own.py:one", "--repository", "DIR/repository"],
-    "verify": ["DIR/repository"],
-    "check": ["DIR/model.onnx", "--against", "DIR/own.py:one"],
     "import": ["DIR/model.onnx", "--name", "one", "--repository", "DIR/repository"],
     "inspect": ["DIR/repository"],
-    "sign": ["DIR/repository/one/1", "--release-only"],
-    "token": ["list", "--tokens", "DIR/tokens.toml"],
     "infer": ["one", "DIR/rows.json", "--url", "127.0.0.1:1"],
     "health": ["127.0.0.1:1"],
-    "completion": ["bash"],
     "web": ["--upstream", "127.0.0.1:1", "--http-port", "0"],
-    "ray": ["status", "--address", "127.0.0.1:1"],
     "load": ["one", "--url", "127.0.0.1:1"],
 }
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
@@ -72,7 +64,7 @@ def one_line(done, command):
 
 def test_too_little_address_space_is_told_in_one_line(folder):
     """Below what numpy needs, and for commands that import torch below what that needs."""
-    for command in OTHERS:
+    for command in ARGUMENTS:
         for kibibytes in (100_000, *([400_000] if command in TORCH else [])):
             done = run([command, *ARGUMENTS[command]], folder, partial(limited, RLIMIT_AS=kibibytes * 1024))
             assert (done.returncode, done.stdout) == (1, b""), command
@@ -96,7 +88,7 @@ def without_threads():
 
 def test_no_threads_is_told_in_one_line(folder):
     """OpenBLAS and gRPC would print 40 lines and end the process."""
-    for command in OTHERS:
+    for command in ARGUMENTS:
         done = run([command, *ARGUMENTS[command]], folder, without_threads())
         if b"setpriv" in done.stderr:
             pytest.skip(done.stderr.decode())
@@ -104,7 +96,7 @@ def test_no_threads_is_told_in_one_line(folder):
         assert "Raise the limit of processes, which is 1 (`ulimit -u`)" in one_line(done, command)
 
 
-OUTPUTS = [["inspect", *ARGUMENTS["inspect"]], ["--help"], ["--version"], ["infer", "--help"]]
+OUTPUTS = [["inspect", *ARGUMENTS["inspect"]], ["--help"]]
 
 
 def test_full_disk_behind_standard_output_is_told_in_one_line(folder):
@@ -148,35 +140,11 @@ def test_pipe_that_nobody_reads_is_status_141(folder):
 
 def test_help_is_printed_in_an_encoding_that_lacks_characters(folder):
     environment = {**ENVIRONMENT, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    for words in (["--help"], ["serve", "--help"], ["infer", "--help"]):
+    for words in (["--help"], ["infer", "--help"]):
         done = run(words, folder, env={**environment, "PYTHONIOENCODING": "ascii"})
         assert (done.returncode, done.stderr) == (0, b""), words
         assert "usage: rnnserve" in done.stdout.decode("ascii")
         assert b"\\u" not in done.stdout
-
-
-def test_what_standard_output_cannot_encode_is_escaped_as_in_json():
-    """So a document stays JSON: `\\xe9` would be none."""
-    code = (
-        "import json, sys\nfrom rnnserve.cli.streams import open_streams\nopen_streams(needs_output=True)\n"
-        "print(json.dumps(['caf\\u00e9 \\u2026 \\U0001f600 \\udce9'], ensure_ascii=False))"
-    )
-    for encoding in ("ascii", "latin-1", "utf-8"):
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            env={**ENVIRONMENT, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
-            check=True,
-        )
-        assert json.loads(done.stdout.decode(encoding)) == ["café … \U0001f600 \udce9"]
-
-
-def test_address_space_that_is_enough_is_not_spent_on_arenas(folder):
-    """The threads that were started to be counted took 64 MiB each: OpenBLAS had none left, and ended the process."""
-    narrow = partial(limited, RLIMIT_AS=390 << 20)
-    done = run(["infer", *ARGUMENTS["infer"]], folder, narrow)
-    assert done.returncode == 1
-    assert "no server responds at" in one_line(done, "infer")
 
 
 INTERRUPTING = """
@@ -204,3 +172,27 @@ def test_interrupt_during_an_import_is_status_130_without_output(folder):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
         assert (done.returncode, done.stdout, done.stderr) == (130, "", ""), module
     assert not (folder / "interrupted").exists()
+
+
+def test_what_standard_output_cannot_encode_is_escaped_as_in_json():
+    """So a document stays JSON: `\\xe9` would be none."""
+    code = (
+        "import json, sys\nfrom rnnserve.cli.streams import open_streams\nopen_streams(needs_output=True)\n"
+        "print(json.dumps(['caf\\u00e9 \\u2026 \\U0001f600 \\udce9'], ensure_ascii=False))"
+    )
+    for encoding in ("ascii", "latin-1", "utf-8"):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            env={**ENVIRONMENT, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+            check=True,
+        )
+        assert json.loads(done.stdout.decode(encoding)) == ["café … \U0001f600 \udce9"]
+
+
+def test_address_space_that_is_enough_is_not_spent_on_arenas(folder):
+    """The threads that were started to be counted took 64 MiB each: OpenBLAS had none left, and ended the process."""
+    narrow = partial(limited, RLIMIT_AS=390 << 20)
+    done = run(["infer", *ARGUMENTS["infer"]], folder, narrow)
+    assert done.returncode == 1
+    assert "no server responds at" in one_line(done, "infer")

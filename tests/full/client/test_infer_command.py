@@ -12,24 +12,6 @@ from rnnserve.cli import main
 JSON = "[[[1, 0], [0, 3], [1, 1]], [[5, 2]]]"
 
 
-def test_file_may_stand_anywhere_but_other_command_lines_are_refused(infer, tmp_path):
-    path = tmp_path / "walks.json"
-    path.write_text(JSON)
-    for words in (["sums", path], ["sums", "--timeout", "9", path], ["--timeout", "9", "sums", path]):
-        assert infer(*map(str, words))[0] == 0
-    for words in ([], ["sums", "--nonsense"], ["sums", "one.json", "two.json"], ["sums", "--timeout", "nan"]):
-        with pytest.raises(SystemExit) as ended:
-            infer(*words)
-        assert ended.value.code == 2
-
-
-def test_addresses_that_cannot_work_are_explained(infer):
-    for address in ("http://127.0.0.1:8000", "nonsense"):
-        status, _, errors = infer("sums", stdin=JSON, address=address)
-        assert status == 1
-        assert errors.startswith(f"rnnserve infer: url '{address}'")
-
-
 def test_grpc_logs_nothing_beside_the_message():
     code = "import sys; from rnnserve.cli import main; sys.exit(main(sys.argv[1:]))"
     with serving(FakeModels({})) as address:

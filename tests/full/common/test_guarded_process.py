@@ -7,36 +7,10 @@ import subprocess
 import sys
 import time
 
-import pytest
-
 from kit import guarded_tasks
 from kit.running_processes import is_running
 
 PATIENCE = 60.0
-
-
-@pytest.mark.parametrize("task", ["sleep 60", "compute"])
-def test_it_does_not_outlive_the_process_that_started_it(task):
-    """Neither in a run that releases the interpreter's lock, nor in one that keeps it."""
-    code = (
-        "import sys, time\n"
-        "from rnnserve.common.guarded_process import GuardedProcess\n"
-        f"process = GuardedProcess({guarded_tasks.__file__!r})\n"
-        "process.receive(60)\n"
-        f"process.send({task!r}.encode())\n"
-        "print(process.pid, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    path = os.pathsep.join(filter(None, sys.path))
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
-    ) as parent:
-        pid = int(parent.stdout.readline())
-        parent.kill()
-    deadline = time.monotonic() + PATIENCE
-    while is_running(pid):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_it_does_not_outlive_it_though_it_is_stopped():

@@ -68,10 +68,8 @@ WRONG = {
         "livenesProbe",
     ),
     "a text for a number": ("Deployment", ("spec", "replicas"), "2", "spec.replicas: '2' is not of type"),
-    "a number for a text": ("Service", ("spec", "ports", 0, "name"), 1, "spec.ports[0].name: 1 is not of type"),
     "a kind without schema": ("Service", ("kind",), "Sevrice", "there is no schema of 'v1 Sevrice'"),
     "a selector of nothing": ("Service", ("spec", "selector"), {"app": "it"}, "selects no pods"),
-    "a budget for all": ("PodDisruptionBudget", ("spec", "selector"), {}, "selects no pods"),
     "a port of no name": ("Service", ("spec", "ports", 0, "targetPort"), "htpp", "no container has a port named htpp"),
     "a probe of no port": (
         "Deployment",
@@ -85,7 +83,6 @@ WRONG = {
         "modles",
         "modles is mounted",
     ),
-    "another's template": ("Deployment", ("spec", "template", "metadata", "labels"), {"app": "it"}, "does not select"),
     "nobody's account": ("Deployment", ("spec", "template", "spec", "serviceAccountName"), "it", "there is no it"),
     "nothing to scale": ("ScaledObject", ("spec", "scaleTargetRef", "name"), "it", "there is no deployment it"),
 }

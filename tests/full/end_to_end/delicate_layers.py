@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -10,7 +9,6 @@ from torch import nn
 __all__ = [
     "FEATURES",
     "HIDDEN",
-    "Companded",
     "FrontEnd",
     "Largest",
     "MinGru",
@@ -18,7 +16,6 @@ __all__ = [
     "StartOfZeros",
     "Tokens",
     "attended",
-    "running_score",
 ]
 
 FEATURES, HIDDEN = 4, 6
@@ -111,24 +108,3 @@ def attended(x, mask):
     """Let each step look at those of its row that a mask (batch, sequence) shows: there may be none."""
     heads = x.unsqueeze(1)
     return F.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask[:, None, None]).squeeze(1)
-
-
-class Companded(nn.Module):
-    """Samples to the 256 ids of mu-law, which it gives as well."""
-
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Embedding(256, FEATURES)
-        self.cell = nn.LSTM(FEATURES, HIDDEN, batch_first=True)
-
-    def forward(self, x):
-        y = torch.sign(x) * torch.log1p(255 * x.abs().clamp(max=1)) / np.log(256.0)
-        ids = ((y + 1) / 2 * 255 + 0.5).to(torch.int64)
-        return ids, self.cell(self.embedding(ids).mean(2))[0]
-
-
-def running_score(x: torch.Tensor) -> torch.Tensor:
-    """Each step less the mean of the steps until then, over their standard deviation."""
-    count = torch.arange(1, x.size(1) + 1, dtype=x.dtype)[:, None]
-    mean = x.cumsum(1) / count
-    return (x - mean) / torch.sqrt(((x * x).cumsum(1) / count - mean * mean).clamp(min=0) + 1e-8)

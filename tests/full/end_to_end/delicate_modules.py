@@ -15,7 +15,6 @@ from torch import nn
 from full.end_to_end.delicate_layers import (
     FEATURES,
     HIDDEN,
-    Companded,
     FrontEnd,
     Largest,
     MinGru,
@@ -23,7 +22,6 @@ from full.end_to_end.delicate_layers import (
     StartOfZeros,
     Tokens,
     attended,
-    running_score,
 )
 from rnnserve.export import Floats, Integers
 
@@ -127,13 +125,7 @@ DELICATE: dict[str, Delicate] = {
     "a constant row": _front(lambda x: (x - x.mean(-1, keepdim=True)) / (x.std(-1, keepdim=True) + 1e-9), nn.LSTM),
     "a clamp of its own input": _front(lambda x: x.clamp_(-1, 1), nn.GRU, apart=True),
     "log of a negative number": _front(torch.log, nn.GRU, refused=r"not finite.*first appear in log .*clamp"),
-    "one over zero": _front(lambda x: 1 / x, nn.LSTM, apart=True),
     "zero over zero": _front(lambda x: x / x.abs().amax(-1, keepdim=True), nn.GRU, apart=True),
-    "a running score": _front(running_score, nn.GRU),
-    "a range over time": _front(
-        lambda x: (x - x.amin(1, keepdim=True)) / (x.amax(1, keepdim=True) - x.amin(1, keepdim=True) + 1e-8), nn.LSTM
-    ),
-    "companded": _x(Companded, ["ids", "y"]),
     "zeros that mean a start": _x(
         StartOfZeros,
         ["y", "h_n"],
@@ -151,7 +143,6 @@ DELICATE: dict[str, Delicate] = {
     "attention that an id is hidden from": _ids(
         lambda: Tokens(lambda tokens, x: attended(x, tokens != 577), 1000), apart=True
     ),
-    "attention to loud steps": _front(lambda x: x + attended(x, x[..., 0].abs() > 5), nn.GRU, apart=True),
     "a mean without padding": _ids(lambda: PaddedMean(1)),
     "a mean of padding": _ids(lambda: PaddedMean(0), refused=r"first appear in div .*divisor.*Integers\("),
     "ties": _x(Largest, ["values", "places"], refused=r"topk.*stable=True"),

@@ -36,11 +36,6 @@ def _running_max(y: Tensor) -> Tensor:
     return scan(lambda before, values: (torch.maximum(before, values),) * 2, first, y, dim=1)[1]
 
 
-def _differences(module, x: Tensor) -> Tensor:
-    before = torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], 1)
-    return module.gru(x - before)[0]
-
-
 def _convolved(module, x: Tensor) -> Tensor:
     return module.gru(module.conv(F.pad(x.transpose(1, 2), (2, 0))).transpose(1, 2))[0]
 
@@ -59,8 +54,6 @@ STREAM: dict[str, tuple[Callable[[], nn.Module], Sequence[str]]] = {
         lambda: Stateless(_convolved, gru=_gru(), conv=nn.Conv1d(FEATURES, FEATURES, 3)),
         ["conv.last", "gru.h"],
     ),
-    "differences": (lambda: Stateless(_differences, gru=_gru()), ["concat.last", "gru.h"]),
-    "running_sum": (lambda: Stateless(lambda m, x: m.gru(x)[0].cumsum(1), gru=_gru()), ["gru.h", "cumsum.sum"]),
     "running_max": (
         lambda: Stateless(lambda m, x: _running_max(m.gru(x)[0]), gru=_gru()),
         ["gru.h", "scan.state"],
@@ -80,12 +73,6 @@ WHOLE: dict[str, tuple[Callable[[], nn.Module], str]] = {
             conv=nn.Conv1d(FEATURES, FEATURES, 3, padding=1),
         ),
         '"y": Conv "conv/node_conv1d" reads 1 steps ahead of "sequence"',
-    ),
-    "running_mean": (
-        lambda: Stateless(
-            lambda m, x: m.gru(x)[0].cumsum(1) / torch.arange(1, x.size(1) + 1)[None, :, None], gru=_gru()
-        ),
-        'Range "node_arange" may read other steps: cutting a sequence changes its output',
     ),
     "attention": (
         lambda: Stateless(_attended, gru=_gru()),

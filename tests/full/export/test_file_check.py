@@ -29,34 +29,6 @@ def test_the_tracing_exporter_with_packed_sequences(tmp_path):
     assert 'LSTM "cell"' in found.operator
 
 
-class Mean(nn.Module):
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(5)
-        self.gru = nn.GRU(3, 4, batch_first=True)
-
-    def forward(self, input):
-        output, _ = self.gru(input)
-        return output.sum(1) / len(input[0]), output[:, 0]
-
-
-def test_a_length_that_tracing_froze_inside(tmp_path):
-    """The axes are named dynamic, and the graph divides by the sample's length."""
-    inputs = {"input": Floats("batch", "sequence", ("features", 3))}
-    publication = Publication(Mean(), "mean", inputs, ["mean", "first"], sizes=SIZES)
-    data = export_by_torch(
-        publication.module,
-        (torch.zeros(3, 5, 3),),
-        dynamo=False,
-        input_names=["input"],
-        output_names=["mean", "first"],
-        dynamic_axes={"input": {0: "batch", 1: "sequence"}},
-    )
-    found = checked(tmp_path, data, publication)
-    assert any('"mean" at sequence ' in fault for fault in found.faults)
-    assert found.operator.startswith("the first operator with a different result is div (test_file_check.py:")
-
-
 def test_the_default_exporter_freezes_sizes(tmp_path):
     publication = Publication(
         nn.LSTM(3, 4, 2, bidirectional=True, batch_first=True),

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from kit.descriptions import describe_classifier
-from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.golden_cases import make_cases
@@ -57,48 +56,6 @@ def test_recurrence_that_amplifies_rounding_gets_shorter_rows_that_replay():
     assert sum(longest) < sum(expected)
     assert golden.sequence < 4 * limits_for("cpu").sequence_largest
     assert replay(cases, wild[1].eager, replay_limits(step=golden.step, sequence=golden.sequence)[0]) == []
-
-
-def test_each_sequence_axis_has_sizes_of_its_own():
-    kind, describe = PUBLICATIONS["seq2seq"]
-    model = describe_model(describe(own_module(kind)))
-    cases = cases_of(model, reference_of(model))
-    sizes = [(*case.inputs["source"].shape[:2], case.inputs["target"].shape[1]) for case in usual(cases)]
-    assert sizes == [(1, 1, 1), (2, 1, 1), (5, 1, 1), (8, 1, 1), (1, 16, 19), (2, 64, 70), (5, 33, 42), (4, 48, 60)]
-    for case in cases:  # rows are full if an axis has no lengths
-        assert (case.inputs["source_lengths"] == case.inputs["source"].shape[1]).all()
-
-
-class Other:
-    """A reference whose eager a test changes."""
-
-    def __init__(self, reference, change):
-        self.exact_by, self.exact, self.moved = reference.exact_by, reference.exact, reference.moved
-        self.eager = lambda inputs: change(inputs, reference.eager(inputs))
-
-
-def test_one_calm_row_of_a_length_is_enough():
-    def far_but_for_the_first(_, outputs):
-        return outputs | {"logits": np.concatenate([outputs["logits"][:1], outputs["logits"][1:] + 1])}
-
-    model, reference = classifier("lstm")
-    cases = cases_of(model, Other(reference, far_but_for_the_first))
-    sizes = [case.inputs["input"].shape[:2] for case in usual(cases) if case.kind == "random"]
-    assert sizes[:4] == [(1, 16), (2, 64), (5, 33), (4, 48)]
-
-
-def test_values_for_which_a_module_raises_leave_the_others():
-    def choosy(inputs, outputs):
-        if np.abs(inputs["input"]).max() > 900:
-            raise ValueError
-        return outputs
-
-    model, reference = classifier("lstm")
-    every = cases_of(model, reference)
-    some = cases_of(model, Other(reference, choosy), runner=reference.eager)
-    assert [case.inputs["input"].shape for case in usual(some)] == [case.inputs["input"].shape for case in usual(every)]
-    assert len(some) == len(every) - 1  # without the louder values
-    assert max(np.abs(case.inputs["input"]).max() for case in some) <= 900
 
 
 class Logarithm(torch.nn.Module):

@@ -11,8 +11,6 @@ from rnnserve.export.description.described_model import describe_model
 from rnnserve.server.testing import serve
 
 PATHS = {
-    "list": ["held.0", "held.1"],
-    "dict": ["held.a", "held.b"],
     "nested": ["held.0.0", "held.1.b"],
     "a list of a registered one": ["held.1", "held.0.kept.0"],
 }

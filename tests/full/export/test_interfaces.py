@@ -15,7 +15,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.batching_modes import BATCHING_MODES
 from rnnserve.server.testing import serve
 
-NAMES = ("mask", "padded_ids", "relative", "dict", "sorted_and_trimmed", "sorted_and_rebuilt")
+NAMES = ("padded_ids", "dict", "sorted_and_trimmed")
 """One for each form of input. export/description/test_made_inputs runs the others without a server."""
 
 SERVED = {name: (ARGUMENTS | PACKED)[name] for name in NAMES}

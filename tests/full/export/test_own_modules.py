@@ -11,33 +11,24 @@ from rnnserve.export import Floats, Publication, WrongArguments
 from rnnserve.export.pipeline import publish
 from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.artifact import GOLDEN, MODEL, SCRIPT, read_version
-from rnnserve.protos.golden import load_cases
+from rnnserve.protos.artifact import GOLDEN, MODEL, SCRIPT
 from rnnserve.protos.triton_config import read_config
 
 PADDED, JOINED, ALONE = manifest_pb2.BATCHING_PADDED, manifest_pb2.BATCHING_JOINED, manifest_pb2.BATCHING_ALONE
 
 MODES = {
     "sentiment": PADDED,
-    "forecaster": JOINED,
     "tagger": PADDED,
     "mean": JOINED,
     "step": JOINED,
     "over_the_batch": ALONE,
     "seq2seq": JOINED,
     "alarm": PADDED,
-    "single_inside": JOINED,
     "double": JOINED,
-    "scanned": PADDED,
 }
 
 AXES = {
     "sentiment": {"logits": {"batch": -1, "classes": 3}, "h_n": {"layers * directions": 4, "batch": -1, "hidden": 5}},
-    "forecaster": {
-        "y": {"batch": -1, "sequence": -1, "axis 2": 1},
-        "h_n": {"layers * directions": 1, "batch": -1, "hidden": 8},
-        "c_n": {"layers * directions": 1, "batch": -1, "hidden": 8},
-    },
     "tagger": {"scores": {"sequence": -1, "batch": -1, "axis 2": 4}, "tags": {"sequence": -1, "batch": -1}},
     "mean": {"y": {"batch": -1, "axis 1": 2}},
     "step": {"action": {"batch": -1, "axis 1": 2}, "h_n": {"batch": -1, "axis 1": 6}},
@@ -49,9 +40,7 @@ AXES = {
         "score": {"batch": -1},
         "h_n": {"batch": -1, "axis 1": 5},
     },
-    "single_inside": {"output": {"batch": -1, "sequence": -1, "axis 2": 5}},
     "double": {"output": {"batch": -1, "sequence": -1, "axis 2": 5}},
-    "scanned": {"output": {"batch": -1, "sequence": -1, "axis 2": 5}, "h_n": {"batch": -1, "axis 1": 5}},
 }
 
 
@@ -68,7 +57,7 @@ def published(tmp_path_factory):
     return publish_once
 
 
-@pytest.mark.parametrize("name", PUBLICATIONS)
+@pytest.mark.parametrize("name", MODES)
 def test_it_is_published_and_verifies(published, name):
     done = published(name)
     assert done.published.new
@@ -77,7 +66,7 @@ def test_it_is_published_and_verifies(published, name):
     assert any(check.name.startswith("parity") for check in checks)
 
 
-@pytest.mark.parametrize("name", PUBLICATIONS)
+@pytest.mark.parametrize("name", MODES)
 def test_the_batching_mode_and_the_axes(published, name):
     manifest = published(name).manifest
     assert manifest.batching.mode == MODES[name]
@@ -102,25 +91,7 @@ def test_reasons_name_the_tensor_and_the_likely_mistake(published):
     assert reason.startswith('no input holds the lengths of the axis "target"')
 
 
-def test_zeros_after_lengths_are_recorded_where_the_module_gives_them(published):
-    zeros = {
-        name: [tensor.name for tensor in published(name).manifest.outputs if tensor.zeros_after_lengths]
-        for name in ("sentiment", "tagger", "alarm")
-    }
-    # The tagger's head adds its bias after the lengths, too.
-    assert zeros == {"sentiment": [], "tagger": [], "alarm": ["output"]}
-
-
-def test_integers_and_booleans_are_outputs(published):
-    datatypes = {tensor.name: tensor.datatype for tensor in published("alarm").manifest.outputs}
-    assert datatypes == {"output": "FP32", "high": "BOOL", "score": "FP32", "h_n": "FP32"}
-    assert [tensor.datatype for tensor in published("tagger").manifest.outputs] == ["FP32", "INT64"]
-    cases = load_cases(read_version(published("tagger").published.folder).files[GOLDEN])
-    assert len({int(tag) for case in cases for tag in case.eager["tags"].ravel()}) > 1
-
-
 def test_what_exact_is(published):
-    assert published("single_inside").manifest.parity.exact == "float64"
     assert published("sentiment").manifest.parity.exact == "float64"
     assert published("double").manifest.parity.exact == "float64"
     assert [tensor.datatype for tensor in published("double").manifest.outputs] == ["FP64"]
@@ -131,18 +102,6 @@ def test_a_loop_over_steps_has_no_script_and_says_why(published):
     assert done.unscripted.startswith("TorchScript cannot compile ScannedCell: function definitions")
     assert SCRIPT not in {file.name for file in done.manifest.files}
     assert not published("sentiment").unscripted
-
-
-def test_bounds_of_integers_and_roles(published):
-    tokens, lengths, h_0 = published("sentiment").manifest.inputs
-    assert (tokens.integers.low, tokens.integers.high, tokens.datatype) == (0, 50, "INT64")
-    assert (lengths.lengths_of, lengths.default) == ("sequence", manifest_pb2.DEFAULT_FULL_LENGTH)
-    assert h_0.default == manifest_pb2.DEFAULT_ZEROS
-    assert published("sentiment").manifest.outputs[1].continues_as == "h_0"
-
-
-def test_optional_parameters_that_are_left_out_have_their_defaults(published):
-    assert [tensor.name for tensor in published("alarm").manifest.inputs] == ["x", "lengths", "armed"]
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch.compile itself uses it

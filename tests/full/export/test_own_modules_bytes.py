@@ -12,7 +12,7 @@ from kit.paths import TESTS
 from rnnserve.export.pipeline import publish
 
 FOLDER = str(TESTS)
-NAMES = ["tagger", "alarm"]
+NAMES = ["step", "alarm"]
 
 PUBLISH = """
 import sys

@@ -70,37 +70,6 @@ def test_square_and_pooled_outputs_are_served_row_by_row(tmp_path):
     np.testing.assert_allclose(found, eager(module, *sent.values())[0], atol=2e-6)
 
 
-class Decoder(nn.Module):
-    """One step that takes only its state, which begins with learned values."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell, self.out = nn.Linear(4, 4), nn.Linear(4, 2)
-        self.h_0 = nn.Parameter(torch.randn(4))
-
-    def forward(self, h: torch.Tensor | None = None):
-        h = torch.tanh(self.cell(self.h_0.unsqueeze(0) if h is None else h))
-        return self.out(h), h
-
-
-def test_step_that_takes_only_its_state_is_served(tmp_path):
-    module = Decoder()
-    inputs = {"h": Floats("batch", ("hidden", 4))}
-    published(tmp_path, module, inputs=inputs, outputs=["y", "h_n"], states={"h_n": "h"})
-    first, given = module.h_0.detach().numpy()[None], drawn(3, 4)
-    with serve(tmp_path) as server, Client(server.address) as client:
-        answers = client.predict("model", {"h": given})
-        (begun,) = client.predict("model", {})
-        (further,) = client.predict("model", {}, continue_from=[begun])
-        with client.session("model") as session:
-            stepped = [session.step({})["y"], session.step({})["y"]]
-    np.testing.assert_allclose(np.stack([a["y"] for a in answers]), eager(module, given)[0], atol=1e-6)
-    one, h = eager(module, first)
-    two, _ = eager(module, h)
-    for found, wanted in ((begun["y"], one), (further["y"], two), (stepped[0], one), (stepped[1], two)):
-        np.testing.assert_allclose(found, wanted[0], atol=1e-6)
-
-
 def test_publishing_without_an_installed_server_names_it(tmp_path, monkeypatch):
     monkeypatch.setattr("rnnserve.export.publishing._TRIAL", "rnnserve.server_of_another_world.trial")
     done = published(tmp_path, nn.Tanh(), inputs={"input": X}, outputs=["y"])
@@ -130,3 +99,34 @@ def test_load_check_is_a_program_that_imports_no_grpc_torch_or_onnx(exported):
     ran = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(ran.stdout)["serves"] is True
     assert not [line for line in ran.stderr.splitlines() if line.split("|")[-1].strip() in ("grpc", "torch", "onnx")]
+
+
+class Decoder(nn.Module):
+    """One step that takes only its state, which begins with learned values."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.Linear(4, 4), nn.Linear(4, 2)
+        self.h_0 = nn.Parameter(torch.randn(4))
+
+    def forward(self, h: torch.Tensor | None = None):
+        h = torch.tanh(self.cell(self.h_0.unsqueeze(0) if h is None else h))
+        return self.out(h), h
+
+
+def test_step_that_takes_only_its_state_is_served(tmp_path):
+    module = Decoder()
+    inputs = {"h": Floats("batch", ("hidden", 4))}
+    published(tmp_path, module, inputs=inputs, outputs=["y", "h_n"], states={"h_n": "h"})
+    first, given = module.h_0.detach().numpy()[None], drawn(3, 4)
+    with serve(tmp_path) as server, Client(server.address) as client:
+        answers = client.predict("model", {"h": given})
+        (begun,) = client.predict("model", {})
+        (further,) = client.predict("model", {}, continue_from=[begun])
+        with client.session("model") as session:
+            stepped = [session.step({})["y"], session.step({})["y"]]
+    np.testing.assert_allclose(np.stack([a["y"] for a in answers]), eager(module, given)[0], atol=1e-6)
+    one, h = eager(module, first)
+    two, _ = eager(module, h)
+    for found, wanted in ((begun["y"], one), (further["y"], two), (stepped[0], one), (stepped[1], two)):
+        np.testing.assert_allclose(found, wanted[0], atol=1e-6)

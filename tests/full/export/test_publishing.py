@@ -1,6 +1,5 @@
 """Publications of several processes at once, the order of writes to disk, and disks that are really full."""
 
-import multiprocessing
 import os
 from pathlib import Path
 
@@ -20,30 +19,6 @@ def files(mark=b"1"):
 @pytest.fixture
 def model(tmp_path):
     return tmp_path / "repository" / "model"
-
-
-def publish_some(model, start, mark):
-    start.wait()
-    for number in range(5):
-        large = {name: data * 1000 for name, data in files(b"%s %d" % (mark, number)).items()}
-        publish_version(model, large, CONFIG_TEXT)
-
-
-def test_exports_of_two_processes_do_not_mix(model):
-    context = multiprocessing.get_context("spawn")
-    start = context.Barrier(2)
-    workers = [context.Process(target=publish_some, args=(model, start, mark)) for mark in (b"a", b"b")]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert sorted(path.name for path in model.iterdir()) == sorted([*map(str, range(1, 11)), CONFIG])
-    marks = set()
-    for number in range(1, 11):
-        mark = (model / str(number) / "model.onnx").read_bytes()[:9].removeprefix(b"graph ")
-        assert everything(model / str(number)) == {name: data * 1000 for name, data in files(mark).items()}
-        marks.add(mark)
-    assert len(marks) == 10
 
 
 def test_files_reach_the_disk_before_the_rename_and_the_folder_after_it(model, monkeypatch):

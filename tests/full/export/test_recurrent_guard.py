@@ -8,7 +8,7 @@ import torch
 from kit.guarded_layers import FEATURES, FORMS, HIDDEN, bad_steps, check_guarded, check_same_bits, eager_of, subject
 from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner
-from rnnserve.export.recurrent_guard import describe_finiteness, guard_recurrences
+from rnnserve.export.recurrent_guard import guard_recurrences
 
 PLACES = ((2, 1), (0, 0), (4, 1), (5, 0), (0, 3))
 
@@ -83,14 +83,3 @@ def test_states_of_relu_that_overflow():
             bad = np.isnan(expected[name]).any(axis=-1)
             assert bad.any()
             np.testing.assert_array_equal(np.isnan(found[name]).any(axis=-1), bad)
-
-
-def test_guarding_twice_gives_the_same_bytes():
-    _, _, plain, guarded = subject("LSTM", "both directions, two layers, packed")
-    assert guard_recurrences(plain, finite_inputs=False) == guarded
-
-
-def test_inputs_of_an_lstm_whose_nan_would_be_lost_are_recorded():
-    _, _, plain, _ = subject("LSTM", "two layers")
-    recorded = describe_finiteness(plain, finite_inputs=True, is_guarded=True)
-    assert list(recorded.lost_inputs) == ["x", "h_0", "c_0"]

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from kit.own_modules import PUBLICATIONS, own_module
 from rnnserve.export import Floats, Lengths, Publication, pipeline, publish
 from rnnserve.export.commands.export import _lines
 from rnnserve.export.lowering import lower_rnn
@@ -54,14 +53,6 @@ def test_a_model_with_rnn_operators_has_it_and_its_proof(last, tmp_path):
     assert {"step", "random"} == {row.input for parity in both for row in parity.distances}
     assert {"h_n"} == {row.tensor for parity in both for row in parity.distances}
     assert max(row.onnx_from_eager_max for row in both[1].distances) < 1e-5
-
-
-def test_a_model_without_has_none(tmp_path):
-    kind, describe = PUBLICATIONS["step"]
-    done = publish(describe(own_module(kind)), repository=tmp_path, progress=False)
-    assert SCAN not in files_of(done)
-    assert not done.manifest.HasField("scan_parity")
-    assert done.unlowered == ""
 
 
 def lower_otherwise(data):

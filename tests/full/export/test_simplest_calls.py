@@ -22,24 +22,9 @@ class Forward(nn.Module):
         self.linear = nn.Linear(8, 4)
 
 
-class Variadic(Forward):
-    def forward(self, *args):
-        return self.linear(args[0]) + self.linear(args[1])
-
-
-class AfterVariadic(Forward):
-    def forward(self, x, scale=2.0, *args):
-        return self.linear(x) * scale + self.linear(args[0])
-
-
 class ByKeyword(Forward):
     def forward(self, *, x, scale=2.0, y):
         return self.linear(x) * scale + self.linear(y)
-
-
-class SomeByKeyword(Forward):
-    def forward(self, x, shift=1.0, *, y=None):
-        return self.linear(x) + shift + (self.linear(y) if y is not None else 0)
 
 
 class AnyKeyword(Forward):
@@ -66,16 +51,10 @@ class Assigned(nn.Module):
 
 
 CALLS: dict[str, Any] = {
-    "*args": (Variadic, "ab", lambda m, a, b: m(a, b)),
-    "*args after a default": (AfterVariadic, "xb", lambda m, x, b: m(x, 2.0, b)),
     "keywords only": (ByKeyword, "xy", lambda m, x, y: m(x=x, y=y)),
-    "a default, then a keyword": (SomeByKeyword, "xy", lambda m, x, y: m(x, y=y)),
-    "a keyword that is left out": (SomeByKeyword, "x", lambda m, x: m(x)),
     "**kwargs": (AnyKeyword, "xy", lambda m, x, y: m(x=x, y=y)),
     "*args and **kwargs": (Wrapped, "x", lambda m, x: m(x)),
     "a forward of the object": (Assigned, "x", lambda m, x: m(x)),
-    "Sequential": (lambda: nn.Sequential(nn.Linear(8, 6), nn.Tanh()), ["input"], lambda m, x: m(x)),
-    "Linear": (lambda: nn.Linear(8, 4), ["input"], lambda m, x: m(x)),
     "no weights": (nn.Softplus, ["input"], lambda m, x: m(x)),
 }
 

@@ -8,7 +8,7 @@ from rnnserve.export import Floats, Lengths, Publication, publish
 from rnnserve.export.file_check import check_file
 from rnnserve.export.verify import verify_version
 
-BOUNDS = [(5, 1 << 17), (1, 1), (4, 8), (300, 310)]
+BOUNDS = [(5, 1 << 17), (1, 1), (4, 8)]
 
 
 class Watched(nn.Module):
@@ -35,7 +35,7 @@ class Watched(nn.Module):
 
 @pytest.mark.parametrize(
     ("bounds", "rows"),
-    [*((bounds, None) for bounds in BOUNDS), ((5, 64), (2, 3)), ((28, 28), (3, 40))],
+    [*((bounds, None) for bounds in BOUNDS), ((28, 28), (3, 40))],
     ids=str,
 )
 def test_publishing_and_checking_keep_to_the_sizes(bounds, rows, tmp_path):
@@ -64,8 +64,8 @@ class _Kept(list):
         super().append(size)
 
 
-@pytest.mark.parametrize("bounds", [(5, 64), (28, 28)], ids=str)
-def test_lengths_keep_to_the_sizes(bounds, tmp_path):
+def test_lengths_keep_to_the_sizes(tmp_path):
+    bounds = (5, 64)
     inputs = {"x": Floats("batch", "sequence", 3), "lengths": Lengths()}
     module = Watched(*bounds).eval()
     sizes = {"sequence": bounds}

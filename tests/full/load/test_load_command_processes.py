@@ -49,18 +49,6 @@ def test_server_that_does_not_start_is_unavailable(tmp_path):
         pass
 
 
-@pytest.mark.parametrize(("package", "option"), [("matplotlib", "--html r.html"), ("scipy", "--slo p99=5ms")])
-def test_option_without_its_extra_is_refused_before_any_load(load, walks, monkeypatch, tmp_path, package, option):
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in sys.modules if name.startswith(("rnnserve.load.report", "scipy"))]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, package, None)
-    status, output, errors = load("--rate", "10", "--duration", "0.1", *option.split())
-    assert (status, output) == (1, "")
-    assert errors.startswith(f"rnnserve load: {option.split()[0]} needs the package {package}")
-    assert walks.requests == []
-
-
 def test_load_without_a_page_or_an_objective_imports_no_large_package(address):
     code = (
         "import sys; from rnnserve.cli import main; status = main(sys.argv[1:])\n"

@@ -22,7 +22,6 @@ from rnnserve.protos.artifact import (
 )
 from rnnserve.protos.golden import load_cases
 from rnnserve.protos.recorded_defaults import dump_defaults, load_defaults
-from rnnserve.protos.triton_config import CONFIG
 from rnnserve.server import Settings
 from rnnserve.server.testing import serve
 
@@ -117,14 +116,3 @@ def test_golden_results_have_cases_without_it_and_servers_replay_them(learned, t
         try_version(changed, "model")
     failures = {check.name: check.failures for check in verify_version(changed, progress=False)}
     assert failures["golden.npz: model.onnx reproduces the results"]
-
-
-def test_what_is_said_of_it(learned, tmp_path):
-    folder, _, _ = learned
-    config = (folder / "model" / CONFIG).read_text()
-    assert "Triton needs it" in config
-    assert config.count("optional: true") == 1  # the lengths
-    with serve(folder) as server, Client(server.address) as client:
-        inputs = client.metadata("model").inputs
-    assert (inputs["h_0"].optional, inputs["h_0"].default) == (True, "recorded")
-    assert (inputs["lengths"].optional, inputs["lengths"].default) == (True, "")

@@ -18,7 +18,7 @@ def stubs(repository, session_key):
         yield plain.stub, fast.stub
 
 
-@pytest.mark.parametrize("cut", [[12], [1] * 12, [5, 7], [2, 3, 1, 6]])
+@pytest.mark.parametrize("cut", [[1] * 12, [2, 3, 1, 6]])
 def test_sequences_and_sessions_have_the_bits_of_the_whole(stubs, cut):
     plain_stub, fast = stubs
     inputs = walk(12)

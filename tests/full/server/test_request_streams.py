@@ -2,35 +2,13 @@
 
 from concurrent import futures
 
-import grpc
-
 from kit.inference_requests import request
 from kit.sequence_requests import (
-    PATIENCE,
     SIMPLE,
     answers_of,
-    in_parts,
-    raw,
     walk,
 )
 from kit.served import served
-
-
-def test_a_compressed_or_large_step_keeps_its_place(stub):
-    """They are parsed on other threads than small ones."""
-    inputs = walk(600)
-    whole = raw(stub.ModelInfer(request(SIMPLE, {"input": inputs}, ["logits", "h_n"])))
-    wide = walk(600, rows=64)
-    wide_whole = raw(stub.ModelInfer(request(SIMPLE, {"input": wide}, ["logits", "h_n"])))
-    for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
-        answers = list(
-            stub.ModelStreamInfer(in_parts(inputs, [1, 500, 1, 97, 1], 91), timeout=PATIENCE, compression=compression)
-        )
-        assert raw(answers[-1].infer_response) == whole
-        answers = list(
-            stub.ModelStreamInfer(in_parts(wide, [1, 500, 1, 97, 1], 92), timeout=PATIENCE, compression=compression)
-        )
-        assert raw(answers[-1].infer_response) == wide_whole
 
 
 def test_more_requests_than_may_be_in_hand_wait_at_their_client(repository):

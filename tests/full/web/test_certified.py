@@ -10,9 +10,8 @@ from kit.certificates import ClientAuthority, role_row, write_certificates
 from kit.served import served
 from kit.waiting import PATIENCE, until
 from rnnserve.client import Client
-from rnnserve.protos.access_table import ROUTES, Need
 
-from .locked_fronts import BODIES, BODY, SIMPLE, WAYS
+from .locked_fronts import BODY, SIMPLE
 
 KINDS = ("infer", "metrics", "admin")
 
@@ -74,21 +73,6 @@ def certified(repository, tmp_path_factory):
     more = {"model_control": "explicit", "load_model": "*"}
     with certified_process(repository, tmp_path_factory.mktemp("certified"), **more) as certified:
         yield certified
-
-
-def test_no_route_answers_who_may_not(certified):
-    for name, method, path in WAYS:
-        need, body = ROUTES[name], BODIES.get(name, b"{}") if method == "POST" else None
-        status, text = certified.ask("stranger", path, method, body)
-        if need in (Need.HEALTH, Need.OPEN):
-            assert status in (200, 204)
-            continue
-        assert (status, SIMPLE.encode() in text) == (401, False), name
-        for kind in KINDS:
-            status, text = certified.ask(kind, path, method, body)
-            assert (status in (401, 403)) == (kind not in need.value), (name, kind, status, text)
-        if SIMPLE in path or "no_such" in path:
-            assert certified.ask("elsewhere", path, method, body)[0] == 403
 
 
 def test_what_one_connection_may_is_not_kept_for_another(certified):

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"needs a browser:
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 CLOCKWISE = [[-1, -1], [-1, 1], [1, 1], [1, -1]]
 DESK, PHONE = (1200, 900), (390, 844)
-MODELS = ("direction_simple", "direction_stacked", "direction_bidirectional")
+MODELS = ("direction_simple", "direction_bidirectional")
 
 
 @pytest.fixture(scope="module")
@@ -91,52 +91,6 @@ def test_walks_are_answered_with_the_bits_of_grpc(web_server, opened, name):
     assert said.tobytes() == answers(web_server.address, name, CLOCKWISE)["logits"].tobytes()
 
 
-def test_a_walk_is_drawn_by_mouse_and_by_keys(web_server, opened):
-    page = opened(web_server.http_address, "/#direction_simple")
-    box = page.locator(".square").bounding_box()
-
-    def at(x, y):
-        return box["x"] + box["width"] * (0.5 + x / 3.2), box["y"] + box["height"] * (0.5 - y / 3.2)
-
-    page.mouse.move(*at(-1, -1))
-    page.mouse.down()
-    for corner in CLOCKWISE[1:]:
-        page.mouse.move(*at(*corner), steps=5)
-    page.mouse.up()
-    drawn = logits_of(page, 4)
-    assert drawn.tobytes() == answers(web_server.address, "direction_simple", CLOCKWISE)["logits"].tobytes()
-
-    page.locator(".square").focus()
-    page.keyboard.press("Escape")
-    playwright.expect(page.locator(".answerline")).to_have_text("Draw a walk.")
-    for key in ("Enter", "ArrowRight", "Enter", "ArrowUp", "Space", "Enter", "ArrowLeft", "Enter", "Backspace"):
-        page.keyboard.press(key)  # the second press on one corner adds nothing
-    playwright.expect(page.locator(".square .point")).to_have_count(3)
-    keyed = logits_of(page, 3)
-    expected = answers(web_server.address, "direction_simple", [[-1, -1], [1, -1], [1, 1]])["logits"]
-    assert keyed.tobytes() == expected.tobytes()
-    assert page.locator(".answerline").inner_text().startswith("counter-clockwise")
-
-
-@pytest.mark.parametrize(
-    ("name", "size", "scheme"),
-    [
-        ("direction_stacked", DESK, "light"),
-        ("direction_stacked", PHONE, "dark"),
-        ("direction_bidirectional", DESK, "dark"),
-        ("direction_bidirectional", PHONE, "light"),
-    ],
-)
-def test_nothing_stands_in_the_way_of_readers_of_screens_nor_of_phones(web_server, opened, name, size, scheme):
-    page = opened(web_server.http_address, f"/#{name}", size, scheme)
-    page.get_by_role("button", name="Clockwise", exact=True).click()
-    logits_of(page, 4)
-    for summary in page.locator("summary").all():
-        summary.click()
-    assert_readable(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
-
-
 def count(tensors):
     """A model that counts its steps in its state."""
     walk = tensors["input"]
@@ -189,10 +143,9 @@ def give(page, token):
     page.get_by_role("button", name="Use it").click()
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(DESK, "light"), (PHONE, "dark")])
-def test_a_locked_server_asks_for_a_token_and_says_what_is_wrong_with_one(locked, opened, size, scheme):
+def test_a_locked_server_asks_for_a_token_and_says_what_is_wrong_with_one(locked, opened):
     host, tokens = locked
-    page = opened(host, size=size, scheme=scheme, fails=True)  # the browser's console tells of each 401
+    page = opened(host, fails=True)  # the browser's console tells of each 401
     field, problem = page.get_by_label("This server asks for a token"), page.locator("#problem")
     playwright.expect(field).to_be_visible()
     playwright.expect(problem).to_have_text("")
@@ -216,3 +169,30 @@ def test_a_locked_server_asks_for_a_token_and_says_what_is_wrong_with_one(locked
         assert token not in page.url + page.content()
     kept = page.evaluate("localStorage.length + sessionStorage.length + document.cookie.length")
     assert (kept, page.context.cookies()) == (0, [])
+
+
+def test_a_walk_is_drawn_by_mouse_and_by_keys(web_server, opened):
+    page = opened(web_server.http_address, "/#direction_simple")
+    box = page.locator(".square").bounding_box()
+
+    def at(x, y):
+        return box["x"] + box["width"] * (0.5 + x / 3.2), box["y"] + box["height"] * (0.5 - y / 3.2)
+
+    page.mouse.move(*at(-1, -1))
+    page.mouse.down()
+    for corner in CLOCKWISE[1:]:
+        page.mouse.move(*at(*corner), steps=5)
+    page.mouse.up()
+    drawn = logits_of(page, 4)
+    assert drawn.tobytes() == answers(web_server.address, "direction_simple", CLOCKWISE)["logits"].tobytes()
+
+    page.locator(".square").focus()
+    page.keyboard.press("Escape")
+    playwright.expect(page.locator(".answerline")).to_have_text("Draw a walk.")
+    for key in ("Enter", "ArrowRight", "Enter", "ArrowUp", "Space", "Enter", "ArrowLeft", "Enter", "Backspace"):
+        page.keyboard.press(key)  # the second press on one corner adds nothing
+    playwright.expect(page.locator(".square .point")).to_have_count(3)
+    keyed = logits_of(page, 3)
+    expected = answers(web_server.address, "direction_simple", [[-1, -1], [1, -1], [1, 1]])["logits"]
+    assert keyed.tobytes() == expected.tobytes()
+    assert page.locator(".answerline").inner_text().startswith("counter-clockwise")

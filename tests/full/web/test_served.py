@@ -54,12 +54,3 @@ def test_models_are_loaded_and_unloaded(client):
     assert client.is_model_ready(name)
     with pytest.raises(InferenceServerException, match=r"\[501\].*publish the files there"):
         client.load_model(name, config="{}")
-
-
-def test_classes_have_labels(client):
-    output = triton.InferRequestedOutput("logits", binary_data=True, class_count=2)
-    said = client.infer(SIMPLE, [tensor(WALKS)], outputs=[output]).as_numpy("logits")
-    assert said.shape == (5, 2)
-    labels = {element.decode().split(":")[2] for element in said.reshape(-1)}
-    assert len(labels) == 2
-    assert labels.isdisjoint({"0", "1"})

@@ -11,7 +11,7 @@ from rnnserve.export.analysis.loops import ScanLoop
 from rnnserve.export.analysis.table import RULES
 from rnnserve.export.analysis.values import Range
 
-SEEDS = range(60)
+SEEDS = range(40)
 
 
 def reverses_nothing(node):
@@ -80,7 +80,7 @@ def test_validator_finds_planted_wrong_rule(operator, monkeypatch):
 
 @pytest.mark.parametrize(
     "operator",
-    [*PLANTED, "Conv", "GRU", "Gather", "If", "LayerNormalization", "Loop", "MatMul", "Reshape", "Scan", "Where"],
+    [*PLANTED, "GRU", "Gather", "If", "MatMul", "Scan"],
 )
 def test_own_rules_hold_on_drawn_graphs(operator):
     report = try_operator(operator, "", SEEDS)

@@ -28,7 +28,7 @@ class Unfolded(nn.Module):
         return torch.stack(outputs, 1)
 
 
-@pytest.mark.parametrize(("unfolds", "longest"), [(1, 3000), (120, 3000), (140, 1000), (420, 300)])
+@pytest.mark.parametrize(("unfolds", "longest"), [(120, 3000), (140, 1000)])
 def test_longest_sequence_depends_on_the_operators_of_a_step(unfolds, longest):
     model = describe_model(Publication(Unfolded(unfolds), "model", {"x": Floats("batch", "sequence", 2)}, ["y"]))
     assert model.longest == longest

@@ -6,9 +6,8 @@ import torch
 from torch import nn
 
 from rnnserve.client import Client, InvalidRequest
-from rnnserve.export import Floats, Integers, WrongArguments, publish
+from rnnserve.export import Floats, WrongArguments, publish
 from rnnserve.protos import manifest_pb2
-from rnnserve.protos.triton_config import CONFIG
 from rnnserve.server.testing import serve
 
 REQUIRED, ZEROS, RECORDED = (
@@ -55,6 +54,10 @@ def test_state_that_depends_on_the_input_must_be_sent_and_the_other_may_be_left_
     inputs, states = {"x": X, "h_0": STATE, "c_0": STATE}, {"h_n": "h_0", "c_n": "c_0"}
     done = published(tmp_path, module, inputs=inputs, outputs=["output", "h_n", "c_n"], states=states)
     assert [tensor.default for tensor in done.manifest.inputs[1:]] == [REQUIRED, RECORDED]
+    with pytest.raises(WrongArguments, match="Triton begins with zeros"):
+        published(
+            tmp_path / "other", module, inputs=inputs, outputs=["output", "h_n", "c_n"], states=states, sequences=True
+        )
     x, given = drawn(2, 5, 3), drawn(1, 2, 4)
     with serve(tmp_path) as server, Client(server.address) as client:
         for ask in (lambda: client.predict("model", x), lambda: client.infer("model", {"x": x})):
@@ -62,37 +65,3 @@ def test_state_that_depends_on_the_input_must_be_sent_and_the_other_may_be_left_
                 ask()
         found = client.infer("model", {"x": x, "h_0": given})["output"]
     np.testing.assert_allclose(found, eager(module, x, given)[0], atol=2e-6)
-
-
-class Counting(nn.Module):
-    """A step with a learned state and a count that begins at 7."""
-
-    def __init__(self):
-        super().__init__()
-        self.linear, self.h_0 = nn.Linear(3, 4), nn.Parameter(torch.ones(1, 4))
-
-    def forward(self, x, h_0: torch.Tensor | None = None, count_0: torch.Tensor | None = None):
-        count = torch.full((x.size(0), 1), 7) if count_0 is None else count_0
-        h_n = torch.tanh(self.linear(x) + (self.h_0 if h_0 is None else h_0))
-        return h_n * count.float(), h_n, count + 1
-
-
-def test_integers_have_defaults_and_triton_is_not_told_to_begin_with_zeros(tmp_path):
-    module, x = Counting(), drawn(2, 3)
-    description = {
-        "inputs": {
-            "x": Floats("batch", ("features", 3)),
-            "h_0": Floats("batch", ("hidden", 4)),
-            "count_0": Integers("batch", 1, high=100),
-        },
-        "outputs": ["y", "h_n", "count_n"],
-        "states": {"h_n": "h_0", "count_n": "count_0"},
-    }
-    published(tmp_path, module, **description)
-    assert "sequence_batching" not in (tmp_path / "model" / CONFIG).read_text()
-    with serve(tmp_path) as server, Client(server.address) as client:
-        found = client.predict("model", x)
-    np.testing.assert_allclose(found[0]["y"], eager(module, x)[0][0], atol=1e-6)
-    assert found[1]["count_n"].tolist() == [8]
-    with pytest.raises(WrongArguments, match="Triton begins with zeros"):
-        published(tmp_path / "other", module, sequences=True, **description)

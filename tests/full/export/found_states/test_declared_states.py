@@ -55,25 +55,8 @@ def after_gru(made):
     return compute
 
 
-def numbers(x):
-    return torch.arange(x.size(1)).view(1, -1, 1)
-
-
-def before_gru(module, x, h):
-    return module.gru(x * (numbers(x) < FIRST), h)
-
-
-def beside_a_position(module, x, h, position):
-    y, h_n = module.gru(x, h)
-    steps = position[:, None] + torch.arange(x.size(1))
-    return y * (numbers(x) < FIRST) + torch.sin(steps)[:, :, None], h_n, position + x.size(1)
-
-
-ROW = {"h": Floats("batch", ("hidden", D))}
 COUNTED = {
     "how many there are": (after_gru(lambda _, x, y: y * (x.size(1) < FIRST)), H),
-    "before the layer": (before_gru, H),
-    "beside a position": (beside_a_position, H | POSITION),
 }
 
 
@@ -82,46 +65,9 @@ def test_steps_that_are_counted_stand_in_the_way_of_declared_states(name):
     assert reason(*COUNTED[name]).endswith("in one trial of many steps")
 
 
-def met_by_numbers(module, x, h, position):
-    y, h_n = module.gru(x, h)
-    is_first = (position[:, None] < 9999) & (torch.arange(x.size(1)) < FIRST)
-    return y * is_first[:, :, None], h_n, position + x.size(1)
-
-
-def state_by_number(module, x, h):
-    y, h_n = module.gru(x, h)
-    return y, h_n * (torch.arange(x.size(1))[-1] < FIRST)
-
-
-@pytest.mark.parametrize(
-    ("compute", "states"),
-    [
-        (met_by_numbers, H | POSITION),
-        (after_gru(lambda _, x, y: y * (x.flip(1) < 60)), H),
-        (state_by_number, H),
-    ],
-    ids=["numbers that meet a state", "a flip", "a state only"],
-)
-def test_a_trial_of_many_steps_and_loud_values_shows_what_a_short_one_does_not(compute, states):
-    assert reason(compute, states).endswith("in one trial of many steps")
-
-
 def embedded(module, x, h, position):
     steps = position[:, None] + torch.arange(x.size(1))
     return *module.gru(x + module.positions(steps), h), steps[:, -1] + 1
-
-
-def first_of_all(_, x, position):
-    steps = position[:, None] + torch.arange(x.size(1))
-    return x * (steps < FIRST)[:, :, None], position + x.size(1)
-
-
-def position_in_a_loop(module, x, h, position):
-    made = []
-    for t in range(x.size(1)):
-        h = module.cell(x[:, t], h)
-        made.append(h + torch.sin((position + t) * 0.1)[:, None])
-    return torch.stack(made, 1), h, position + x.size(1)
 
 
 def means(_, x, total, count):
@@ -153,30 +99,13 @@ def packed(module, x, lengths, h):
     return nn.utils.rnn.pad_packed_sequence(y, batch_first=True, total_length=x.size(1))[0], h_n
 
 
-def all_of_them(x):
-    return torch.full((x.size(0),), x.size(1))
-
-
-def attended(_, seen):
-    steps, seen_steps = torch.arange(seen.size(1) - 2)[:, None], torch.arange(seen.size(1))
-    is_near = (seen_steps >= steps) & (seen_steps <= steps + 2)
-    scores = (seen[:, 2:] @ seen.transpose(1, 2)).masked_fill(~is_near, float("-inf"))
-    return torch.softmax(scores, -1) @ seen
-
-
 LAST = {"last": Floats("batch", ("window", 2), D)}
 RIGHT = {
     "a position's embedding": (embedded, H | POSITION, {}),
-    "a position that is compared": (first_of_all, POSITION, {}),
-    "a position in a loop": (position_in_a_loop, ROW | POSITION, {}),
     "means": (means, {"total": Floats("batch", D), "count": Integers("batch", high=999)}, {}),
     "a window that is convolved": (window(convolved), LAST, {}),
-    "a window that is attended to": (window(attended), LAST, {}),
     "a mask of lengths": (masked, H, {"lengths": True}),
     "packed sequences": (packed, H, {"lengths": True}),
-    "lengths that are all steps": (
-        after_gru(lambda _, x, y: y * (torch.arange(x.size(1)) < all_of_them(x)[:, None])[:, :, None]), H, {},
-    ),
 }  # fmt: skip
 
 

@@ -1,13 +1,12 @@
 """Modules as people write them, exported: which carry states from step to step, and what is in the way of others."""
 
-import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from rnnserve.export import Floats, Publication
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.found_states.parts_file import UNSEEN, find_parts
+from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
@@ -20,19 +19,6 @@ def record_of(module):
     torch.manual_seed(0)
     described = describe_model(Publication(module.eval(), "m", {"x": Floats("batch", "sequence", D)}, ["y"]))
     return find_parts(described, MODEL, {MODEL: to_onnx(described)}, OnnxRunner).record
-
-
-class Computed(nn.Module):
-    """What a function makes of a module's layers and the input (batch, sequence, 3)."""
-
-    def __init__(self, compute, **layers):
-        super().__init__()
-        self.compute = compute
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-
-    def forward(self, x):
-        return self.compute(self, x)
 
 
 class Causal(nn.Module):
@@ -68,18 +54,3 @@ def test_causal_forms_stream_together():
     names = [tensor.name.rpartition(".") for tensor in record.inputs]
     of_module = {"dilated", "depthwise", "memory", "gated", "chomped", "plane"}
     assert {path for path, _, kind in names if kind == "last"} >= of_module
-
-
-SELDOM = {  # what other steps do shows only for values, or lengths, that are seldom drawn
-    "a flip": (lambda x: x.flip(1) > 60, 'Slice "node_flip" may read other steps'),
-    "sorting": (lambda x: x.sort(1).values > 60, 'TopK "node_sort__1" may read other steps'),
-    "windows": (lambda x: F.pad(x, (0, 0, 3, 0)).unfold(1, 4, 1).mean(-1) > 60, "Gather"),
-}
-
-
-@pytest.mark.parametrize("name", SELDOM)
-def test_steps_that_are_read_stand_in_the_way_though_no_drawn_value_shows_it(name):
-    reads, said = SELDOM[name]
-    reason = record_of(Computed(lambda _, x: 0.5 * x + reads(x))).reason
-    assert reason.startswith(said)
-    assert reason.endswith(UNSEEN)

@@ -5,9 +5,9 @@ import onnx
 import pytest
 
 from kit.example_models import JOINED
-from kit.foreign_files import but_last, chunks, framed, less_fourth, one_row_loop, strided, unbatched
+from kit.foreign_files import chunks, framed, less_fourth, one_row_loop, strided, unbatched
 from kit.imported_files import axes_of, floats, published
-from rnnserve.export.errors import ExportError, UnsupportedModule, WrongArguments
+from rnnserve.export.errors import ExportError, WrongArguments
 from rnnserve.export.onnx_import import Roles, import_onnx
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
@@ -78,21 +78,6 @@ def test_options_that_do_not_fit(roles, said, tmp_path):
         import_onnx(chunks(tmp_path), "m", tmp_path / "repository", roles)
     assert str(raised.value).startswith(said)
     assert not (tmp_path / "repository").exists()
-
-
-def test_sizes_that_the_file_does_not_take(tmp_path):
-    roles = Roles(constants={"sr": "16000"}, fixed={"sequence": 5})
-    with pytest.raises(WrongArguments, match=r"^onnxruntime does not run it with one row of the tried sizes"):
-        import_onnx(chunks(tmp_path, ("batch", "sequence")), "m", tmp_path / "repository", roles)
-
-
-def test_sizes_from_which_an_output_follows_a_rule_are_asked_for(tmp_path):
-    path = but_last(tmp_path)
-    with pytest.raises(UnsupportedModule) as raised:
-        import_onnx(path, "m", tmp_path / "repository")
-    assert "give the sizes of requests: --size width=LOW:HIGH" in str(raised.value)
-    done = import_onnx(path, "m", tmp_path / "repository", Roles(sizes={"width": (2, 4096)}))
-    assert axes_of(done.manifest.outputs) == {"y": ["batch", "width-1"]}
 
 
 def test_sizes_are_asked_for_when_the_file_does_not_run_with_all(tmp_path):

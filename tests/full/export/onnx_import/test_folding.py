@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime
 
 from kit.foreign_files import INT64, save, value
-from kit.one_step_files import WEIGHTS, cell, decoder, imported, predicted, stepped
+from kit.one_step_files import WEIGHTS, cell, imported, predicted, stepped
 from rnnserve.client import Client
 from rnnserve.protos import manifest_pb2
 from rnnserve.server.settings import Settings
@@ -44,19 +44,6 @@ def test_a_policy_whose_batch_of_1_is_frozen_in_shapes_is_folded(tmp_path):
     for answer, (actions, h_out) in zip(predicted(tmp_path / "repository", rows), expected, strict=True):
         assert np.allclose(answer["actions"], actions, rtol=1e-5, atol=1e-6)  # kernels for one row round differently
         assert np.allclose(answer["h_out"], h_out[:, 0], rtol=1e-5, atol=1e-6)
-
-
-def test_an_axis_of_one_step_stays_beside_the_steps(tmp_path):
-    path = decoder(tmp_path)
-    done = imported(path, tmp_path, fold="time")
-    assert [axis.name for axis in done.manifest.inputs[0].axes] == ["batch", "time", "axis 1"]
-    assert [axis.name for axis in done.manifest.outputs[0].axes] == ["batch", "time", "axis 2", "axis 3"]
-    tokens = np.array([3, 0, 1, 1, 2])
-    steps = [{"tokens": tokens[at : at + 1, None]} for at in range(5)]
-    ((logits, h_n),) = stepped(path, [steps], h=np.zeros((1, 1, 3), np.float32))
-    (answer,) = predicted(tmp_path / "repository", [tokens[:, None]])
-    assert np.array_equal(answer["logits"], logits)
-    assert np.array_equal(answer["h_n"], h_n[:, 0])
 
 
 def test_chunks_of_frames_with_a_state_of_integers_are_folded(tmp_path):

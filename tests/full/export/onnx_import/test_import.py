@@ -5,29 +5,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 
-from kit.imported_files import SIZES, mean, one_node, with_lengths, words
+from kit.imported_files import SIZES, mean, with_lengths, words
 from kit.signed_versions import make_key
 from rnnserve.cli import main
 from rnnserve.export.errors import WrongArguments
 from rnnserve.export.onnx_import import Roles, import_onnx
 from rnnserve.export.onnx_import.samples import read_samples
-from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.signing.signed_version import read_signed_in_place
-
-
-def test_verify_says_what_it_cannot_repeat(tmp_path, capsys):
-    import_onnx(with_lengths(tmp_path), "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
-    assert main(["verify", "--table", str(tmp_path / "repository")]) == 0
-    assert "imported, and not compared with its framework" in capsys.readouterr().out
-
-
-def test_padding_that_changes_answers_is_found(tmp_path):
-    """A sequence axis without lengths: requests share runs only at equal sizes."""
-    done = import_onnx(mean(tmp_path), "mean", tmp_path / "repository", Roles(sizes=SIZES))
-    assert done.manifest.batching.mode == manifest_pb2.BATCHING_JOINED
 
 
 def test_samples_are_read(tmp_path):
@@ -69,18 +56,6 @@ def test_an_imported_version_is_signed(tmp_path, capsys):
     signed = read_signed_in_place(version, [key.key.public])
     read_version(version, signed=signed.files)
     assert f"signed with the key {key.key.id}, sequence 1\n" in capsys.readouterr().out
-
-
-def test_integers_as_the_user_says(tmp_path, capsys):
-    path = one_node(tmp_path, "Identity", kind=TensorProto.INT64)
-    words = ["import", str(path), "--name", "same", "--repository", str(tmp_path / "repository")]
-    assert main([*words, "--integers", "x=-3:4", "--axis", "y.1=numbers"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[:3] == [
-        "input   x INT64 (batch, axis 1: 2)  values -3 to 3",
-        "output  y INT64 (batch, numbers: 2)",
-        "batching joined: only requests of equal sizes share a batch",
-    ]
 
 
 def test_axes_are_renamed(tmp_path, capsys):

@@ -45,28 +45,10 @@ POOLS = {
     "max_pool1d([4])": lambda z: torch.max_pool1d(z, [4], stride=[3]),
     "max_pool1d(3, ceil_mode=True)": lambda z: F.max_pool1d(z, 3, ceil_mode=True),
 }
-MEANS = {  # onnxruntime has no kernel of float64
-    "avg_pool1d(2)": lambda z: F.avg_pool1d(z, 2),
-    "avg_pool1d(3, 2, 1)": lambda z: F.avg_pool1d(z, 3, 2, 1),
-    "avg_pool1d(3, 2, 1, count_include_pad=False)": lambda z: F.avg_pool1d(z, 3, 2, 1, count_include_pad=False),
-    "avg_pool1d(3, ceil_mode=True)": lambda z: F.avg_pool1d(z, 3, ceil_mode=True),
-    "lp_pool1d(2, 2)": lambda z: F.lp_pool1d(z.abs(), 2.0, 2),
-}
 
 
 def over_steps(pools):
     return {name: lambda x, pool=pool: pool(x.mT).flatten(1) for name, pool in pools.items()}
-
-
-@pytest.mark.parametrize(
-    ("pools", "dtype"), [(POOLS | MEANS, torch.float32), (POOLS, torch.float64)], ids=["float32", "float64"]
-)
-def test_pool_of_any_kind_is_right_at_every_length(pools, dtype):
-    sample = torch.zeros(2, 12, 2, dtype=dtype)
-    exported = ExportedUses(over_steps(pools), sample, axes=STEPS, sizes={"sequence": (8, None)})
-    torch.manual_seed(0)
-    for length in (*range(8, 28), 65, 257, 3001):
-        exported.check(torch.randn(2, length, 2, dtype=dtype), rtol=1e-5, atol=1e-6)
 
 
 def test_pools_have_nan_and_infinities_where_eager_has_them():
@@ -75,9 +57,3 @@ def test_pools_have_nan_and_infinities_where_eager_has_them():
     x = torch.randn(3, 14, 2)
     x[0, 3], x[1, 5], x[2, 4:8] = float("nan"), float("inf"), -float("inf")
     exported.check(x, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("pool", [F.max_pool1d, F.adaptive_max_pool1d])
-def test_indices_of_a_pool_are_refused_by_name(pool):
-    with pytest.raises(UnsupportedModule, match=f"{pool.__name__}|max_pool1d.*return_indices"):
-        ExportedUses({"indices": lambda x: pool(x, 2, return_indices=True)[1].float()}, torch.zeros(2, 12), axes=STEPS)

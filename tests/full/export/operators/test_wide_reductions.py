@@ -19,7 +19,7 @@ _COUNTS = torch.tensor([[3, 1, 3, -2, 3, 0], [0, 0, 0, 0, 0, 0], [5, 4, 3, 2, 1,
 def moments(name):
     """Each correction, over one axis, over several, over all, with and without the axes kept."""
     compute = getattr(torch, name)
-    for correction, dim, keepdim in itertools.product((0, 1, 2, 6, 7, 0.5), (1, (1, 2), -1), (False, True)):
+    for correction, dim, keepdim in itertools.product((0, 1, 7, 0.5), (1, (1, 2)), (False, True)):
         more = {"dim": dim, "correction": correction, "keepdim": keepdim}
         # Of a row with an inf eager's mean is nan or inf by the place of the inf (docs/reference/compatibility.md).
         take = (lambda found: found[0]) if name.endswith("_mean") else (lambda found: found)

@@ -8,7 +8,6 @@ from torch import nn
 
 from rnnserve.export import Integers, Publication, export_onnx
 from rnnserve.export.description.described_model import describe_model
-from rnnserve.export.parity import batches as extreme_batches
 from rnnserve.export.parity.batches import ExtremeBatches, named_integers
 
 
@@ -27,25 +26,11 @@ def drawn(low, high, **more):
     return by_kind, batches.not_drawn
 
 
-def test_of_very_many_ids_some_are_drawn_from_end_to_end(monkeypatch):
-    monkeypatch.setattr(extreme_batches, "_ALL_IDS", 1000)
-    by_kind, not_drawn = drawn(7, 4000)
-    ids = np.unique(np.concatenate([batch.ravel() for batch in by_kind["ids"]]))
-    assert (len(ids), ids[0], ids[-1], np.diff(ids).max()) == (1000, 7, 3999, 4)
-    assert not_drawn == ['ids: all 3,993 of "ids"; 1,000 of them are']
-
-
 def test_ids_of_the_largest_integers_do_not_overflow():
     by_kind, _ = drawn(-(2**62), 2**62)
     ids = np.concatenate([batch.ravel() for batch in by_kind["ids"]])
     assert (ids.min(), ids.max()) == (-(2**62), 2**62 - 1)
     assert max(batch.max() for batches in by_kind.values() for batch in batches) == 2**62 - 1
-
-
-def test_many_named_ids_are_bounded_and_have_several_batches():
-    by_kind, _ = drawn(7, 4000, named=list(range(100, 400, 3)))
-    assert sum(len(batch) for batch in by_kind["ids alone"]) == 64
-    assert max(len(batch) for batch in by_kind["ids alone"]) == 33
 
 
 class Hidden(nn.Module):

@@ -2,14 +2,12 @@
 
 import numpy as np
 import onnxruntime
-import pytest
 import torch
 from torch import nn
 
 from kit.corpus import checking
 from kit.corpus.longest_rows import LONGEST_ROWS
-from rnnserve.export import Floats, Integers, Lengths, Mask, Publication, publish
-from rnnserve.export.description.described_model import describe_model
+from rnnserve.export import Floats, Integers, Mask, publish
 
 X = Floats("batch", "sequence", ("features", 3))
 
@@ -59,19 +57,6 @@ class OfIds(nn.Module):
         return self.gru(self.embedding(ids[:, :steps]))[0] * mask[:, :steps].unsqueeze(-1)
 
 
-class Optional(nn.Module):
-    """The lengths, and the tensor with the number of steps, may be left out."""
-
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(3, 4, batch_first=True)
-
-    def forward(self, x, lengths: torch.Tensor | None = None, more: torch.Tensor | None = None):
-        steps = x.size(1) if lengths is None else int(lengths.max())
-        x = x[:, :steps] if more is None else x[:, :steps] + more[:, :steps]
-        return self.gru(x)[0].cumsum(1)
-
-
 def exported(module, inputs, folder):
     """The file that publishing a module writes."""
     sizes = {"sequence": (1, 70)}  # proven in a third less time
@@ -95,42 +80,3 @@ def test_lengths_that_a_module_makes_of_padded_ids(tmp_path):
         several,
         lambda ids, lengths: module(ids.masked_fill(torch.arange(ids.size(1)) >= lengths[:, None], 0)),
     )
-
-
-def test_arguments_that_are_left_out_have_no_steps():
-    module = Optional().eval()
-    inputs = {"x": X, "lengths": Lengths(), "more": X}
-    model = describe_model(Publication(module, "m", inputs=inputs, outputs=["y"]))
-    x = torch.randn(2, 5, 3)
-    expected = module(x).detach().numpy()
-    for lengths in ({}, {"lengths": np.array([2, 3])}):
-        found = model.module.run({"x": x.numpy(), **lengths})["y"]
-        np.testing.assert_array_equal(found, expected)
-
-
-def a_share_of_the_longest(module, x, lengths):
-    return module.gru(x)[0][:, 0] / lengths.max()
-
-
-def one_row_of_several(module, x, lengths):
-    return module.gru(x)[0].sum(1) * lengths[0]
-
-
-def compared(module, x, lengths):
-    assert lengths.max() <= x.size(1)
-    return module.gru(x)[0]
-
-
-@pytest.mark.parametrize("way", [a_share_of_the_longest, one_row_of_several, compared])
-def test_module_that_computes_with_the_longest_row_stays_as_it_is(way):
-    """Its values depend on a length, or nothing does: no size is made of it."""
-
-    class Computing(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.gru = nn.GRU(3, 4, batch_first=True)
-
-        forward = way
-
-    module = Computing().eval()
-    assert not describe_model(Publication(module, "m", {"x": X, "lengths": Lengths()}, ["y"])).module.is_lenient

@@ -75,17 +75,11 @@ SMALL: dict[str, Any] = {
         {},
         ("Shape", "Slice"),
     ),
-    "the last of two layers": (
-        lambda: After(lambda x, h: h[-1:].transpose(0, 1).reshape(x.size(0), 4), 2),
-        {"Slice": 1},
-        ("Shape",),
-    ),
     "both of two": (
         lambda: After(lambda x, h: h[-2:].transpose(0, 1).reshape(x.size(0), 8), 2),
         {},
         ("Shape", "Slice"),
     ),
-    "all but the first": (lambda: After(lambda _, h: h[1:], 2), {"Slice": 1}, ("Shape",)),
     "a part of an axis that varies": (lambda: After(lambda x, _: x[:, -1:]), {"Slice": 1}, ("Shape",)),
     "sizes that are fixed": (
         lambda: After(lambda x, _: x / (x.std(-1, keepdim=True) + 1e-9) + x.shape[1]),

@@ -39,7 +39,7 @@ def admit(folder, *keys):
 @pytest.mark.parametrize("name", ["golden.npz", "manifest.json", "model.onnx", RELEASE])
 def test_any_byte_of_a_file_that_is_flipped_is_refused(folder, key, name):
     data = (folder / name).read_bytes()
-    for at in random.Random(name).sample(range(len(data)), min(len(data), 200)):
+    for at in random.Random(name).sample(range(len(data)), min(len(data), 60)):
         changed = data[:at] + bytes([data[at] ^ (1, 0x20, 0x80)[at % 3]]) + data[at + 1 :]
         (folder / name).write_bytes(changed)
         with pytest.raises(ArtifactError, match="has changed since it was signed"):
@@ -51,7 +51,7 @@ def test_any_byte_of_a_bundle_that_is_flipped_is_refused(folder, key):
     data, signed = (folder / BUNDLE).read_bytes(), read_claim(folder)
     admitted = 0
     for at in range(len(data)):
-        for bit in (1 << (at % 8), 0x20):
+        for bit in {1 << (at % 8), 0x20}:
             changed = data[:at] + bytes([data[at] ^ bit]) + data[at + 1 :]
             (folder / BUNDLE).write_bytes(changed)
             try:
@@ -64,22 +64,12 @@ def test_any_byte_of_a_bundle_that_is_flipped_is_refused(folder, key):
     assert admitted < 20
 
 
-def test_random_bundles_raise_nothing_else(folder, key):
-    draw = random.Random(5)
-    data = (folder / BUNDLE).read_bytes()
-    for _ in range(200):
-        start, end = sorted(draw.sample(range(len(data)), 2))
-        (folder / BUNDLE).write_bytes(data[:start] + draw.randbytes(draw.randrange(9)) + data[end:])
-        with pytest.raises(SignatureError):
-            read_signed(folder, [key.key.public])
-
-
 @pytest.mark.parametrize("name", [BUNDLE, RELEASE])
 def test_random_contents_that_the_right_key_has_signed_raise_nothing_else(folder, key, name):
     """Of a statement, and of a release."""
     draw, release = random.Random(7), (folder / RELEASE).read_bytes()
     statement = json.dumps(statement_of(folder)).encode()
-    for _ in range(200):
+    for _ in range(100):
         data = statement if name == BUNDLE else release
         start, end = sorted(draw.sample(range(len(data)), 2))
         data = data[:start] + draw.choice([b"", b"{", b"]", b"0", b"-1", b"1e999", b"null", b'"', b"\xff"]) + data[end:]

@@ -14,12 +14,10 @@ import grpc
 import numpy as np
 import pytest
 
-from kit.asking import Load, ask
+from kit.asking import Load
 from kit.inference_requests import request
-from kit.running_processes import children_of
 from kit.served import new_channel, served
 from kit.waiting import PATIENCE, until
-from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 
 SIMPLE = "direction_simple"
@@ -68,12 +66,6 @@ def scraped(repository):
     with served(repository, "process", workers=2, http_port=0, metrics_port=0) as server:
         yield server, server.http_address, server.metrics_address
         assert "Traceback" not in server.log
-
-
-def statistics(channel):
-    asked = pb.ModelStatisticsRequest(name=SIMPLE)
-    (said,) = rpc.GRPCInferenceServiceStub(channel).ModelStatistics(asked, timeout=PATIENCE).model_stats
-    return said
 
 
 def refused(stub, message):
@@ -130,76 +122,6 @@ def test_counts_are_the_clients_after_a_worker_was_killed(scraped):
     assert found[f"rnnserve_steps_total{labels}"] == 3 * answered + 2997
     assert found['rnnserve_worker_restarts_total{reason="died"}'] == 1
     assert found[f"nv_inference_request_success{labels}"] == answered
-
-
-def test_counts_outlive_a_restart_of_all_workers(scraped):
-    server, by_http, by_port = scraped
-    assert over_http(by_http, SIMPLE, 2, count=3) == ["OK"] * 3
-    before = scrape(by_port)
-    assert before['rnnserve_config_reload_total{outcome="ready"}'] == 0
-    old = set(server.workers())
-    server.send(signal.SIGHUP)
-    until(lambda: scrape(by_port)['rnnserve_config_reload_total{outcome="ready"}'] == 1)
-    until(lambda: not old & set(server.workers()))
-    after = scrape(by_port)
-    assert requests(after) == requests(before)
-    assert after["rnnserve_requests_in_flight"] == 0
-    (said,) = [name for name in after if name.startswith("rnnserve_model_info") and f'"{SIMPLE}"' in name]
-    told = dict(re.findall(r'(\w+)="([^"]*)"', said))
-    assert (told["parity"], told["origin"]) == ("proven", "exported")
-    assert re.fullmatch(r"[0-9a-f]{8}", told["digest8"])
-
-
-def test_a_server_without_workers_exposes_its_own_counts_and_those_of_its_front(repository):
-    with served(repository, "process", http_port=0, metrics_port=0) as server:
-        by_http, by_port = server.http_address, server.metrics_address
-        with new_channel(server.port) as channel:
-            assert ask(channel) == "OK"
-        assert over_http(by_http, SIMPLE, 2, count=2) == ["OK", "OK"]
-        counted = {(SIMPLE, "grpc", "OK"): 1, (SIMPLE, "http", "OK"): 2}
-        found = scrape(by_http)
-        assert requests(found) == counted
-        assert found[f'rnnserve_model_ready{{model="{SIMPLE}",version="1"}}'] == 1
-        assert refused_by_front(found) == {}
-        wrong = [("POST", f"/v2/models/{SIMPLE}/infer", "no JSON"), ("GET", "/nowhere", None), ("PUT", "/v2", None)]
-        assert [status_of(by_http, *each) for each in wrong] == [400, 404, 405]
-        (front,) = fronts(server)
-        os.kill(front, signal.SIGKILL)
-        until(lambda: len(set(fronts(server)) - {front}) == 1)
-        until(lambda: can_be_asked(by_http))
-        found = scrape(by_http)
-        assert requests(found) == counted
-        assert refused_by_front(found) == {"400": 1, "404": 1, "405": 1}  # a front that replaces another goes on
-        assert requests(scrape(by_port)) == counted
-    assert "Traceback" not in server.log
-
-
-def status_of(address, method, path, body):
-    """The status of an answer over HTTP."""
-    connection = http.client.HTTPConnection(address, timeout=PATIENCE)
-    connection.request(method, path, body)
-    status = connection.getresponse().status
-    connection.close()
-    return status
-
-
-def can_be_asked(address):
-    """Whether HTTP answers again."""
-    try:
-        return status_of(address, "GET", "/v2/health/ready", None) == 200
-    except OSError:
-        return False
-
-
-def refused_by_front(found):
-    """By HTTP status, what the front has refused itself."""
-    told = re.compile(r'rnnserve_http_refusals_total\{status="(\w+)"\}')
-    return {match[1]: value for name, value in found.items() if value and (match := told.fullmatch(name))}
-
-
-def fronts(server):
-    """The processes that speak HTTP."""
-    return children_of(server.process.pid, b"rnnserve.cli\0web")
 
 
 def without_gauges(found):

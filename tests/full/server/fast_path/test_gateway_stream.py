@@ -1,13 +1,11 @@
 """Many requests in one message, on the private socket: each has the answer, or refusal, of a call of its own."""
 
 import asyncio
-import contextlib
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
 
-from kit.front_streams import MINE, Front, exchange, socket_of, with_stream
+from kit.front_streams import MINE, exchange, socket_of, with_stream
 from kit.inference_requests import request
 from kit.sequence_requests import walk
 from kit.served import served
@@ -32,26 +30,6 @@ def test_bytes_that_are_no_message_end_the_stream(front_server):
             next(call)
         assert call.code() is grpc.StatusCode.INVALID_ARGUMENT
     until(lambda: not front_server._transport._transport._gateways)
-
-
-@pytest.fixture
-def going(repository, tmp_path):
-    """A server, and what stops it, in the background."""
-    sockets = {"private_sockets": tmp_path}
-    with served(repository, **sockets) as running, ThreadPoolExecutor() as threads:
-        yield running.server, lambda: threads.submit(running.server.stop)
-
-
-def test_a_front_that_does_not_half_close_does_not_keep_its_server(going):
-    server, stop = going
-    with contextlib.closing(Front(server)) as front:
-        front.write(1)
-        assert [front.read(), front.read()] == [([], False), ([1], False)]
-        stopped = stop()
-        assert front.read() == ([], True)
-        assert list(front.call) == []
-        assert front.call.code() is grpc.StatusCode.OK
-        stopped.result(20)  # the grace is longer
 
 
 def test_a_server_that_stops_answers_what_it_has_taken(repository, tmp_path):

@@ -13,7 +13,6 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc
 
 SERVING, NOT_SERVING, SERVICE_UNKNOWN = 1, 2, 3
-SERVICE = "inference.GRPCInferenceService"
 
 
 @pytest.fixture
