@@ -45,8 +45,8 @@ def shifted(x, change, at=(1, 1)):
     return x
 
 
-def rounding_of(told, run=lambda inputs: outputs(inputs["x"])):
-    return Rounding(MODEL, told, run, np.random.default_rng(0))
+def rounding_of(told, run=lambda inputs: outputs(inputs["x"]), *, rows_apart=False):
+    return Rounding(MODEL, told, run, np.random.default_rng(0), rows_apart=rows_apart)
 
 
 def measure(told, run=lambda inputs: outputs(inputs["x"])):
@@ -69,8 +69,8 @@ def test_float64_on_moved_inputs_gives_four_samples():
 
 def test_moved_copies_share_a_call_when_rows_are_apart():
     told = Told()
-    rounding = Rounding(MODEL, told, lambda inputs: outputs(inputs["x"]), np.random.default_rng(0), rows_apart=True)
-    np.testing.assert_array_equal(rounding.distances(INPUTS)[0], measure(Told()))
+    distances = rounding_of(told, rows_apart=True).distances(INPUTS)[0]
+    np.testing.assert_array_equal(distances, measure(Told()))
     assert [len(x) for x in told.seen] == [2, 8]
 
 
