@@ -57,7 +57,7 @@ def test_slow_versions_are_checked_again_after_all_others(make):
     assert checks.seconds == [1.0, 1.0, 1.0, 1.0, 60.0, 60.0]
     assert statuses(models, "a") == {
         1: Status(READY),
-        2: Status(UNAVAILABLE, "did not load within 60 s"),
+        2: Status(UNAVAILABLE, "did not load within 60 s (--load-timeout)"),
     }
     assert models.is_served("b")
 
