@@ -46,6 +46,7 @@ FEATURES = (
     Feature("deadline", "deadlines"),
     Feature("cancellation", "cancellation"),
     Feature("compression", "compressed requests (gzip)"),
+    Feature("deflate", "compressed requests (deflate)"),
     Feature("tls", "TLS"),
     Feature("keepalive", "keepalive pings"),
     Feature("stream", "`ModelStreamInfer`"),
