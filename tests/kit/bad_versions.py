@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from kit.artifacts import LIMITS, build_model, publish_model, tensor
-from kit.graph_text import parsed_nodes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import FORMAT, GOLDEN, MANIFEST, MODEL, SCAN, describe_file, dump_manifest
 from rnnserve.protos.golden import Case, dump_cases
@@ -35,7 +34,7 @@ INPUTS = [tensor("input", "FP32", "batch", "sequence", ("features", 2))]
 OUTPUTS = [tensor("output", "FP32", "batch", "sequence", ("features", 2))]
 SAMPLE = {"input": np.ones((2, 3, 2), np.float32)}
 RESULT = 2 * SAMPLE["input"]
-TWICE = build_model(parsed_nodes("output = Add (input, input)"), INPUTS, OUTPUTS, {})
+TWICE = build_model("output = Add (input, input)", INPUTS, OUTPUTS, {})
 
 
 def publish_good(repository: Path, name: str = "good", version: int = 1) -> Path:
@@ -70,7 +69,7 @@ def _golden(case: Case | None = None) -> bytes:
 
 
 def _graph(nodes: str, **constants: np.ndarray) -> bytes:
-    return build_model(parsed_nodes(f"twice = Add (input, input)  {nodes}"), INPUTS, OUTPUTS, constants)
+    return build_model(f"twice = Add (input, input)  {nodes}", INPUTS, OUTPUTS, constants)
 
 
 _LOOP = """output = Loop <body = body (int64 step, bool was_on, float x) => (bool on_again, float y)

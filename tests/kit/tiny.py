@@ -7,7 +7,6 @@ import grpc
 import numpy as np
 
 from kit.artifacts import build_model, publish_model, tensor
-from kit.example_models import node
 from kit.inference_requests import arrays, request
 from kit.served import new_channel
 from rnnserve.protos import inference_pb2 as pb
@@ -29,9 +28,8 @@ def publish_tiny(root: Path, name: str = "scale", version: int = 1, factor: floa
         Its folder.
     """
     inputs, outputs = [tensor("input", "FP32", "batch", "sequence")], [tensor("output", "FP32", "batch", "sequence")]
-    built = build_model(
-        [node("Mul", "input factor", "output")], inputs, outputs, {"factor": np.array([factor], np.float32)}
-    )
+    factors = {"factor": np.array([factor], np.float32)}
+    built = build_model("output = Mul (input, factor)", inputs, outputs, factors)
     staging, folder = root.parent / "staging", root / name / str(version)
     shutil.rmtree(staging, ignore_errors=True)
     samples = [{"input": np.ones((batch, 3), np.float32)} for batch in (1, 2)]
