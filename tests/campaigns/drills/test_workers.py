@@ -55,8 +55,7 @@ def test_a_restart_fails_hardly_a_request(repository, tmp_path, reconnect):
         server.send(signal.SIGHUP)
         until(lambda: not any(is_running(pid) for pid in before))
         print(load.failed)
-        at = load.answered()
-        until(lambda: load.answered() > at + 100)
+        load.goes_on(100)
         assert len(server.workers()) == 2
     assert all(said.startswith("UNAVAILABLE") for said in load.failed), load.failed
     assert sum(load.failed.values()) <= 2 * 8, load.failed
