@@ -30,7 +30,6 @@ __all__ = [
     "Reply",
     "answers_in",
     "ask",
-    "ask_application",
     "exchange",
     "rest_of",
     "running_front",
@@ -118,7 +117,7 @@ class Reply(NamedTuple):
 
 
 def ask(
-    upstream: Any,
+    asked: Any,
     path: str,
     body: bytes | None = None,
     *,
@@ -126,19 +125,8 @@ def ask(
     headers: dict[str, str] | None = None,
     limits: Limits | None = None,
 ) -> Reply:
-    """Ask an application with this server behind it, without sockets."""
-    return ask_application(Application(upstream, all_routes(), limits), path, body, method=method, headers=headers)
-
-
-def ask_application(
-    application: Application,
-    path: str,
-    body: bytes | None = None,
-    *,
-    method: str | None = None,
-    headers: dict[str, str] | None = None,
-) -> Reply:
-    """The same of an application that there is."""
+    """Ask an application, or one with this server behind it, without sockets."""
+    application = asked if isinstance(asked, Application) else Application(asked, all_routes(), limits)
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
     if body is not None and b"content-length" not in dict(raw):
         raw.append((b"content-length", str(len(body)).encode()))
