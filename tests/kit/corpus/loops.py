@@ -3,17 +3,16 @@
 import torch
 from torch import nn
 
-from kit.corpus.rows import Family
+from kit.corpus.rows import Family, Members
 
 __all__ = ["LOOPS", "Cells"]
 
 # ruff: noqa: SIM108 - the statements of users' modules, as they are
 
 
-class Cells(nn.Module):
+class Cells(Members):
     def __init__(self):
         super().__init__()
-        self.cell, self.top, self.pair = nn.GRUCell(3, 4), nn.GRUCell(4, 4), nn.LSTMCell(3, 4)
         self.layers = nn.ModuleList([nn.GRUCell(3, 4), nn.GRUCell(4, 4)])
         self.weights = nn.Parameter(torch.randn(2, 3))
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kit.corpus.rows import Family, floats
+from kit.corpus.rows import Family, Members, floats
 
 __all__ = ["HELD_OBJECTS", "HOLDS", "OUTER_VARIABLES"]
 
@@ -28,12 +28,8 @@ TENSOR = torch.zeros(1, 4)
 DICT: dict[str, Any] = {"h": None}
 
 
-class Stepping(nn.Module):
+class Stepping(Members):
     """Runs a cell over the steps. Subclasses keep the state somewhere else, or begin with another state."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.GRUCell(3, 4)
 
     def begun(self, x, kept):
         return x.new_zeros(x.size(0), 4) if kept is None or kept.size(0) != x.size(0) else kept

@@ -208,17 +208,12 @@ class LoopsOfScriptedFunctions(nn.Module):
 
 
 @core
-class WhileWithoutACounter(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.RNNCell(3, 4)
-
-    def forward(self, x):
-        h, hidden = x.new_zeros(x.size(0), 4), []
-        while len(hidden) < x.size(1):
-            h = self.cell(x[:, len(hidden)], h)
-            hidden.append(h)
-        return torch.stack(hidden, 1)
+def while_without_a_counter(self, x):
+    h, hidden = x.new_zeros(x.size(0), 4), []
+    while len(hidden) < x.size(1):
+        h = self.cell(x[:, len(hidden)], h)
+        hidden.append(h)
+    return torch.stack(hidden, 1)
 
 
 class Decoder(nn.Module):
@@ -229,7 +224,7 @@ class Decoder(nn.Module):
     def __init__(self):
         super().__init__()
         self.encoder, self.cell = nn.GRU(3, 4, batch_first=True), nn.GRUCell(4, 4)
-        self.embedding, self.out = nn.Embedding(7, 4), nn.Linear(4, 7)
+        self.out = nn.Linear(4, 7)
 
 
 DECODERS = Family("decoders", Decoder)

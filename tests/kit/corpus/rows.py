@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree
 
-__all__ = ["LENGTHS", "Drawn", "Family", "Row", "X", "floats", "forward", "lengths"]
+__all__ = ["LENGTHS", "Drawn", "Family", "Members", "Row", "X", "floats", "forward", "lengths"]
 
 Sizes = Mapping[str, int]
 OTHER_SIZES = (1, 5, 3, 9, 2)
@@ -138,6 +138,15 @@ class Row:
 
     def _drawn(self) -> list[Drawn]:
         return [leaf for leaf in _pytree.tree_leaves(self.arguments) if isinstance(leaf, Drawn)]
+
+
+class Members(nn.Module):
+    """Layers that the modules of several families use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.lstm = nn.GRU(3, 4, batch_first=True), nn.LSTM(3, 4, batch_first=True)
+        self.cell, self.linear, self.head = nn.GRUCell(3, 4), nn.Linear(3, 3), nn.Linear(4, 2)
 
 
 def forward(self: Any, *arguments: Any) -> Any:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, Normal
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from kit.corpus.rows import LENGTHS, Family, X
+from kit.corpus.rows import LENGTHS, Family, Members, X
 
 __all__ = ["VALUES"]
 
@@ -48,12 +48,8 @@ def refuse_empty(lengths: Tensor) -> None:
 
 
 @core(arguments=RAGGED, together=1, told=r"skips the check of values at values\.py:\d+")
-class Checking(nn.Module):
+class Checking(Members):
     """Checks its lengths in the ways that packages do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gru = nn.GRU(3, 4, batch_first=True)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         assert lengths.min() > 0, "rows have a step at least"
@@ -66,11 +62,7 @@ class Checking(nn.Module):
 
 
 @right(arguments=RAGGED, told=r"skips the check of values at values\.py:\d+", together=1)
-class CheckingInALoop(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell = nn.GRUCell(3, 4)
-
+class CheckingInALoop(Members):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         h = x.new_zeros(x.size(0), 4)
         for t in range(x.size(1)):
@@ -82,10 +74,9 @@ class CheckingInALoop(nn.Module):
 def raises_or(name, forward, **more):
     """Add a module that raises, or does more than that, where it checks values."""
 
-    class Raising(nn.Module):
+    class Raising(Members):
         def __init__(self):
             super().__init__()
-            self.gru = nn.GRU(3, 4, batch_first=True)
             for name, parameter in self.gru.named_parameters():
                 parameter.data.fill_(-1 if "bias" in name else 0)  # every state is negative
 
@@ -118,14 +109,10 @@ raises_or(
 )
 
 
-class Policy(nn.Module):
+class Policy(Members):
     """Makes distributions of its results."""
 
     validates: bool | None = None
-
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(3, 4, batch_first=True)
 
     def forward(self, x):
         y = self.gru(x)[0]
@@ -145,14 +132,8 @@ class OfAnArray(Policy):
         return self.gru(x)[0] * float(x.sum().numpy())
 
 
-class Base(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(3, 4, batch_first=True)
-
-
 @refused(r"\[i, :length\].*cuts each row at its length.*compute all steps.*x\.gather\(1, at\.", arguments=RAGGED)
-class Reverses(Base):
+class Reverses(Members):
     def forward(self, x, lengths):
         turned = torch.zeros_like(x)
         for i, length in enumerate(lengths):
@@ -161,7 +142,7 @@ class Reverses(Base):
 
 
 @right(arguments=RAGGED)
-class Gathers(Base):
+class Gathers(Members):
     """`Reverses`, as its refusal says."""
 
     def forward(self, x, lengths):
