@@ -160,9 +160,9 @@ def bomb(*, lying: bool) -> bytes:
     return buffer.getvalue()
 
 
-def _archive(name: str, content: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+def _archive(name: str, content: bytes) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(name, content)
     return buffer.getvalue()
 

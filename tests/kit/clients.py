@@ -193,10 +193,10 @@ class Served:
 
 
 @contextlib.contextmanager
-def started(address="127.0.0.1:0"):
+def started():
     service, states = new_service(), health.HealthServicer()
     with contextlib.ExitStack() as stack:
-        yield Served(service, states, stack.enter_context(serving(service, states=states, address=address)), stack)
+        yield Served(service, states, stack.enter_context(serving(service, states=states)), stack)
         if service.blocked is not None:
             service.blocked.set()
 

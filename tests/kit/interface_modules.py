@@ -211,6 +211,11 @@ def of_ids(make: Callable[[], nn.Module], padding: int = 0) -> Interface:
     return Interface(make, described(tokens=tokens), lambda m, x, n: m(torch.where(inside(x, n), x, padding)))
 
 
+def both_ways(module: nn.Module, x: Tensor, lengths: Tensor) -> Tensor:
+    one = {"x": x, "mask": inside(x, lengths)}
+    return module({"forward": one, "backward": one, "weight": x[:, 0, 0]})
+
+
 MASKED = {"x": X, "mask": Mask()}
 ARGUMENTS: dict[str, Interface] = {
     "mask": Interface(MaskedMean, described(x=X, mask=Mask()), lambda m, x, n: m(x, inside(x, n))),
@@ -237,11 +242,7 @@ ARGUMENTS: dict[str, Interface] = {
     ),
     "dict": Interface(TakesDict, described(batch={"x": X, "lengths": L}), lambda m, x, n: m({"x": x, "lengths": n})),
     "dict_of_dicts": Interface(
-        TakesDictOfDicts,
-        described(data={"forward": MASKED, "backward": MASKED, "weight": Floats("batch")}),
-        lambda m, x, n: m(
-            {**dict.fromkeys(("forward", "backward"), {"x": x, "mask": inside(x, n)}), "weight": x[:, 0, 0]}
-        ),
+        TakesDictOfDicts, described(data={"forward": MASKED, "backward": MASKED, "weight": Floats("batch")}), both_ways
     ),
     "typed_dict": Interface(TakesTypedDict, described(batch=MASKED), lambda m, x, n: m({"x": x, "mask": inside(x, n)})),
     "named_tuple": Interface(TakesNamedTuple, described(batch={"x": X, "lengths": L}), lambda m, x, n: m(Named(x, n))),

@@ -79,13 +79,14 @@ def address(_walk_server, walks):
     return _walk_server[1]
 
 
-def metadata(name="walks", *, features=2, labels=WALK_LABELS, has_lengths=True):
+def metadata(name="walks"):
     """What the server says of a classifier of walks."""
-    inputs = {"input": TensorMetadata("input", "FP32", (-1, -1, features))}
+    inputs = {
+        "input": TensorMetadata("input", "FP32", (-1, -1, 2)),
+        "lengths": TensorMetadata("lengths", "INT64", (-1,), optional=True, lengths_of="sequence"),
+    }
     outputs = {"logits": TensorMetadata("logits", "FP32", (-1, 2))}
-    if has_lengths:
-        inputs["lengths"] = TensorMetadata("lengths", "INT64", (-1,), optional=True, lengths_of="sequence")
-    return ModelMetadata(name, ("1",), "geometry", inputs, outputs, labels)
+    return ModelMetadata(name, ("1",), "geometry", inputs, outputs, WALK_LABELS)
 
 
 @pytest.fixture

@@ -27,14 +27,13 @@ def load_repository(
     allow_unproven: bool = False,
     checks: LoadChecks | None = None,
     timeout: float = 60.0,
-    ready: str = "any",
 ) -> Repository:
     """Check and load the versions of a repository on the CPU, and wait for all of them.
 
     Raises:
         StartError: If none may serve.
     """
-    models = Repository(root, ready=ready)
+    models = Repository(root)
     settings = Settings(root, allow_unproven=allow_unproven, load_timeout=timeout)
     loader = Loader(models, checks or LoadChecks(), "cpu", settings)
     loader.load(models.models())

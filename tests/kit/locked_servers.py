@@ -167,8 +167,8 @@ class Locked:
         body = _body_of(method) if body is None else body
         return ask_any(self.channels[way], method, body, metadata, timeout)
 
-    def stub(self, way="port"):
-        return rpc.GRPCInferenceServiceStub(self.channels[way])
+    def stub(self):
+        return rpc.GRPCInferenceServiceStub(self.channels["port"])
 
 
 @contextlib.contextmanager

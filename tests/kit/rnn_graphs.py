@@ -33,10 +33,11 @@ def value(name, *shape, kind=TensorProto.FLOAT):
     return helper.make_tensor_value_info(name, kind, list(shape))
 
 
-def weights(directions, *, scale=0.4, dtype=np.float32):
+def weights(directions):
     random = np.random.default_rng(directions)
     shapes = {"W": (HIDDEN, FEATURES), "R": (HIDDEN, HIDDEN), "B": (2 * HIDDEN,)}
-    return {name: random.normal(scale=scale, size=(directions, *shape)).astype(dtype) for name, shape in shapes.items()}
+    drawn = {name: random.normal(scale=0.4, size=(directions, *shape)) for name, shape in shapes.items()}
+    return {name: array.astype(np.float32) for name, array in drawn.items()}
 
 
 def model_of(nodes, inputs, outputs, constants):

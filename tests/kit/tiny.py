@@ -44,9 +44,9 @@ def publish_tiny(root: Path, name: str = "scale", version: int = 1, factor: floa
     return folder
 
 
-def ask_factor(name: str, version: str = "") -> pb.ModelInferRequest:
+def ask_factor(name: str) -> pb.ModelInferRequest:
     """A request whose answer is the factor."""
-    return request(name, {"input": np.ones((1, 1), np.float32)}, version=version)
+    return request(name, {"input": np.ones((1, 1), np.float32)})
 
 
 def factor_of(answer: pb.ModelInferResponse) -> tuple[str, float]:
@@ -67,10 +67,10 @@ def answers(port: int, name: str = "scale") -> set[tuple[str, float] | str]:
     return _answers(port, name, 20)
 
 
-def is_answered_by(port: int, version: str, factor: float, name: str = "scale") -> bool:
+def is_answered_by(port: int, version: str, factor: float) -> bool:
     """Whether `answers` gives this and nothing else. One connection tells most times that it does not yet."""
     expected: set[tuple[str, float] | str] = {(version, factor)}
-    return _answers(port, name, 1) == expected and answers(port, name) == expected
+    return _answers(port, "scale", 1) == expected and answers(port) == expected
 
 
 def _answers(port: int, name: str, connections: int) -> set[tuple[str, float] | str]:

@@ -11,18 +11,14 @@ PATIENCE = 30.0
 _PAUSE = 0.01
 
 
-def until(
-    condition: Callable[[], object], patience: float = PATIENCE, meanwhile: Callable[[], object] = lambda: None
-) -> None:
+def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
     """Wait until a condition holds.
 
     Args:
         condition: Asked again and again.
         patience: Seconds after which the test fails.
-        meanwhile: Called between two times.
     """
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(_PAUSE)
-        meanwhile()
