@@ -65,8 +65,7 @@ _SEARCH = re.compile(r"rnnserve load (?=.*--slo)(?!.*--rate)")
 _LOAD = re.compile(r"rnnserve load (?!.*(?:--repeat|--compare|--slo|--duration))")
 _IN_PROCESS = {"check", "export", "health", "import", "infer", "inspect", "load", "sign", "token"}
 _OF_SHELLS = re.compile(r"[|&;<>$`*?~(){}\\]")
-_OWN_PROGRAMS = Path(sys.executable).parent
-_PATH = f"{_OWN_PROGRAMS}{os.pathsep}{os.environ['PATH']}"
+_PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 _CURL = f'curl() {{ command curl --fail-with-body --max-time {PATIENCE:.0f} "$@"; }}\n'
 _MAY_WAIT = re.compile(r"(rnnserve (infer|health)|curl|grep) ")
 """Commands without effects: they run again until what they wait for is there, such as a line in a log."""
@@ -146,19 +145,16 @@ def _whole(text: str) -> str:
 class PageSession:
     """Does what a page says, in a folder."""
 
-    def __init__(self, folder: Path, ports: Mapping[str, int], programs: Path = _OWN_PROGRAMS) -> None:
+    def __init__(self, folder: Path, ports: Mapping[str, int]) -> None:
         """Prepare.
 
         Args:
             folder: Folder in which the reader is.
             ports: Ports to be used in the place of those that the page, or a command by default, names.
-            programs: Folder of the programs that are found first.
         """
         self._folder = folder
         self._ports = ports
-        self._programs = programs
         self._server: subprocess.Popen[str] | None = None
-        self._environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
     def __enter__(self) -> Self:
         return self
@@ -213,7 +209,7 @@ class PageSession:
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", functions + line],
             cwd=self._folder,
-            env=self._environment,
+            env={**os.environ, "PATH": _PATH},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -225,7 +221,7 @@ class PageSession:
         """Whether it is a command that runs in this process: a shell would make nothing of any of its words."""
         program, name, *_ = [*line.split(), "", ""]
         is_of_words = not _OF_SHELLS.search(re.sub("'[^']*'", "", line))
-        return program == "rnnserve" and name in _IN_PROCESS and is_of_words and self._programs == _OWN_PROGRAMS
+        return program == "rnnserve" and name in _IN_PROCESS and is_of_words
 
     def _run_here(self, line: str) -> tuple[int, str]:
         said = io.StringIO()
@@ -245,7 +241,7 @@ class PageSession:
             self._server = subprocess.Popen(
                 ["bash", "-c", f"exec env {command}"],
                 cwd=self._folder,
-                env=self._environment,
+                env={**os.environ, "PATH": _PATH},
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,

@@ -33,20 +33,13 @@ class EncoderDecoder(nn.Module):
 
 
 @core(arguments=RAGGED, longer=True, layers=1)
-class Trimmed(nn.Module):
+class Trimmed(Members):
     """Without total_length: trimmed to the longest row, whatever the input's size."""
 
-    def __init__(self, batch_first=True, padding_value=0.0):
-        super().__init__()
-        self.rnn = nn.RNN(3, 5, batch_first=batch_first)
-        self.head = nn.Linear(5, 2)
-        self.batch_first, self.padding_value = batch_first, padding_value
-
     def forward(self, input, lengths):
-        x = input if self.batch_first else input.transpose(0, 1)
-        packed = pack_padded_sequence(x, lengths, batch_first=self.batch_first, enforce_sorted=False)
-        output, state = self.rnn(packed)
-        output, back = pad_packed_sequence(output, batch_first=self.batch_first, padding_value=self.padding_value)
+        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+        output, state = self.gru(packed)
+        output, back = pad_packed_sequence(output, batch_first=True)
         return self.head(output), output, back, back + 1, state
 
 

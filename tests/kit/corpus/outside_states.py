@@ -94,16 +94,14 @@ class Decoder:
 
 
 class Holding(nn.Module):
-    """Holds a decoder as it is, or in a list or a dict."""
+    """Holds a decoder."""
 
-    def __init__(self, decoder, within="attribute"):
+    def __init__(self, decoder):
         super().__init__()
-        self.held = {"attribute": decoder, "list": [decoder], "dict": {"first": decoder}}[within]
+        self.held = decoder
 
     def forward(self, x):
-        held = self.held
-        decoder = held[0] if isinstance(held, list) else held["first"] if isinstance(held, dict) else held
-        return decoder.way(decoder, x)
+        return self.held.way(self.held, x)
 
 
 def plain(self, x):
@@ -127,29 +125,20 @@ def counted(self, x):
     return self.loop(x) + self.calls
 
 
-def hold(name, way, within="attribute", refused="", *, is_core=False, **more):
+def hold(name, way, refused="", *, is_core=False, **more):
     """Add a row of a module that holds a decoder, which holds more."""
-    HELD_OBJECTS.add(
-        f"{name}, in {within}",
-        lambda: Holding(Decoder(way, **copy.deepcopy(more)), within),
-        refused=refused.replace("{path}", {"attribute": "held", "list": "held.0", "dict": "held.first"}[within]),
-        is_located=False,
-        is_core=is_core,
-    )
+
+    def make():
+        return Holding(Decoder(way, **copy.deepcopy(more)))
+
+    HELD_OBJECTS.add(name, make, refused=refused, is_located=False, is_core=is_core)
 
 
 hold("a decoder", plain, is_core=True)
-hold("a list that grows", listed, refused=r"\['{path}\.history'\]", history=[torch.zeros(1)])
-hold("a number", counted, refused=r"changes \['{path}\.calls'\] with each call", calls=0)
-for within in ("attribute", "list", "dict"):
-    hold(
-        "a state made anew for other rows",
-        kept,
-        within,
-        r"keeps \['{path}\.h'\] .*state_attributes=\['{path}\.h'\]",
-        is_core=within == "attribute",
-        h=None,
-    )
+hold("a list that grows", listed, r"\['held\.history'\]", history=[torch.zeros(1)])
+hold("a number", counted, r"changes \['held\.calls'\] with each call", calls=0)
+anew = "a state made anew for other rows"
+hold(anew, kept, r"keeps \['held\.h'\] .*state_attributes=\['held\.h'\]", is_core=True, h=None)
 
 
 def dropping():

@@ -132,26 +132,13 @@ def a_deque_that_grows(self, x):
     return torch.stack(outputs, 1)
 
 
-def first_apart(name, steps, **more):
-    """Add a loop whose state has another shape before its first step."""
-
-    def forward(self, x):
-        h, outputs = x.new_zeros(1, x.size(0), 4), []
-        for x_t in steps(x).unbind(1):
-            h = self.cell(x_t, h.reshape(-1, 4))
-            outputs.append(h)
-        return torch.stack(outputs, 1)
-
-    forward.__name__ = name
-    REFUSED_LOOPS.right(forward, **more)
-
-
-first_apart(
-    "a first step apart of n // 3 + n",
-    lambda x: torch.cat([x[:, 2::3], x], 1),
-    refused="do not repeat the computation of fewer steps|fail for some",
-    is_located=False,
-)
+@refused("do not repeat the computation of fewer steps|fail for some", is_located=False)
+def a_state_of_another_shape_before_the_first_of_more_steps(self, x):
+    h, outputs = x.new_zeros(1, x.size(0), 4), []
+    for x_t in torch.cat([x[:, 2::3], x], 1).unbind(1):
+        h = self.cell(x_t, h.reshape(-1, 4))
+        outputs.append(h)
+    return torch.stack(outputs, 1)
 
 
 def of_all_steps(name, change=lambda h, _: h, end=lambda h, _: h, **more):

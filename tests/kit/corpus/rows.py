@@ -25,13 +25,11 @@ class Drawn:
     Attributes:
         axes: Name or size of each axis.
         kind: "floats" or "lengths".
-        dtype: Dtype of the tensor.
         is_sorted: Lengths fall from row to row.
     """
 
     axes: tuple[str | int, ...]
     kind: str = "floats"
-    dtype: torch.dtype = torch.float32
     is_sorted: bool = False
 
     @property
@@ -43,18 +41,18 @@ class Drawn:
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in self.axes]
         if self.kind == "lengths":
             longest = sizes.get("longest", sizes["sequence"])
-            drawn = torch.randint(1, longest + 1, shape, generator=random, dtype=self.dtype)
+            drawn = torch.randint(1, longest + 1, shape, generator=random)
             drawn[shape[0] // 2] = longest
             return drawn.sort(descending=True).values if self.is_sorted else drawn
-        return torch.randn(shape, generator=random).to(self.dtype)
+        return torch.randn(shape, generator=random)
 
 
-def floats(*axes: str | int, dtype: torch.dtype = torch.float32) -> Drawn:
-    return Drawn(axes, dtype=dtype)
+def floats(*axes: str | int) -> Drawn:
+    return Drawn(axes)
 
 
 def lengths(*, is_sorted: bool = False) -> Drawn:
-    return Drawn(("batch",), "lengths", torch.int64, is_sorted)
+    return Drawn(("batch",), "lengths", is_sorted)
 
 
 X, LENGTHS = floats("batch", "sequence", 3), lengths()

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from kit.corpus.rows import LENGTHS, Family, Members, X
 
-__all__ = ["VALUES"]
+__all__ = ["CHECKS", "VALUES"]
 
 
 RAGGED = X, LENGTHS
@@ -71,19 +71,19 @@ class CheckingInALoop(Members):
         return h
 
 
-def raises_or(name, forward, **more):
-    """Add a module that raises, or does more than that, where it checks values."""
+class Negative(Members):
+    """Its layer's states are all negative."""
 
-    class Raising(Members):
-        def __init__(self):
-            super().__init__()
-            for name, parameter in self.gru.named_parameters():
-                parameter.data.fill_(-1 if "bias" in name else 0)  # every state is negative
-
-    Raising.forward = forward
-    VALUES.add(name, Raising, **more)
+    def __init__(self):
+        super().__init__()
+        for name, parameter in self.gru.named_parameters():
+            parameter.data.fill_(-1 if "bias" in name else 0)
 
 
+CHECKS = Family("checks of values", Negative)
+
+
+@CHECKS.right(told=r"skips the check of values at values\.py:\d+")
 def with_an_else(self, x):
     y = self.gru(x)[0]
     if y.sum() > 0:
@@ -93,20 +93,13 @@ def with_an_else(self, x):
     return y
 
 
+@CHECKS.refused(r"depends on the values of a tensor \(at .*\), 'if y.sum\(\) > 0:'")
 def with_work_before_it_raises(self, x):
     y = self.gru(x)[0]
     if y.sum() > 0:
         y = y * 2
         raise ValueError
     return y
-
-
-raises_or("a check with an else", with_an_else, told=r"skips the check of values at values\.py:\d+")
-raises_or(
-    "a check with work before it raises",
-    with_work_before_it_raises,
-    refused=r"depends on the values of a tensor \(at .*\), 'if y.sum\(\) > 0:'",
-)
 
 
 class Policy(Members):
