@@ -13,7 +13,7 @@ import pytest
 
 from kit.certificates import write_certificates
 from kit.paths import ROOT
-from kit.served import served
+from kit.served import served_process
 
 __all__ = ["folder", "port", "prepare_folder"]
 
@@ -38,7 +38,7 @@ voice (float[?, ?] input, float[2, ?, 128] state, int64 sr) => (float[?, 1] outp
 @pytest.fixture(scope="session")
 def port(repository: Path) -> Iterator[int]:
     """Port of a server of the published models."""
-    with served(repository, "process") as server:
+    with served_process(repository) as server:
         yield server.port
 
 

@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from kit.fakes import Arrays, FakeModel, FakeModels
-from kit.served import ServedProcess, served
+from kit.served import ServedProcess, served_process
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import Application
 from rnnserve.web.app.routes import all_routes
@@ -232,6 +232,6 @@ SETTINGS: dict[str, Any] = {"http_port": 0, "model_control": "explicit", "load_m
 @pytest.fixture(scope="session")
 def web_server(repository: Path) -> Iterator[ServedProcess]:
     """The process, which speaks HTTP at its `http_address`."""
-    with served(repository, "process", **SETTINGS) as process:
+    with served_process(repository, **SETTINGS) as process:
         yield process
         assert "Traceback" not in process.log

@@ -1,4 +1,4 @@
-"""Start a server: the one way in which tests do it.
+"""Start a server: the two ways in which tests do it.
 
 A server in the test's own process, on a free port and the CPU, with any `Settings`::
 
@@ -7,7 +7,7 @@ A server in the test's own process, on a free port and the CPU, with any `Settin
 
 `rnnserve serve` as a process, with the same names as options (`max_queue=4` is `--max-queue 4`)::
 
-    with served(repository, "process", workers=2) as server:
+    with served_process(repository, workers=2) as server:
         server.send(signal.SIGHUP)
         until(lambda: "is ready again" in server.log)
 
@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any
 
 import grpc
 
@@ -37,7 +37,7 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.repository.repository import LOADING
 
-__all__ = ["RNNSERVE", "Served", "ServedHere", "ServedProcess", "new_channel", "served"]
+__all__ = ["RNNSERVE", "Served", "ServedHere", "ServedProcess", "new_channel", "served", "served_process"]
 
 _LOADING_SECONDS = 5.0
 """How long to wait for all models. Tests in which models don't load go on after that."""
@@ -162,9 +162,6 @@ class ServedProcess(Served):
 
     @property
     def log(self) -> str:
-        return self._read_log()
-
-    def _read_log(self) -> str:
         return self._log_file.read_text() if self._log_file.exists() else self._last_log
 
     @property
@@ -184,7 +181,7 @@ class ServedProcess(Served):
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         found = re.fullmatch(pattern + r"\n", line)
-        assert found, (line, self._read_log())
+        assert found, (line, self.log)
         return found[1]
 
     def wait_until_serving(self) -> None:
@@ -226,7 +223,7 @@ class ServedProcess(Served):
         """Ask it to end, unless a test has ended it: with status 0."""
         if not self.is_over:
             status = self.end()
-            assert status == 0, (status, self._read_log())
+            assert status == 0, (status, self.log)
 
     def close(self) -> None:
         """Kill what is left, and remove its files. Its log can still be read."""
@@ -234,39 +231,18 @@ class ServedProcess(Served):
         self.kill()
         if self.process.stdout is not None:
             self.process.stdout.close()
-        self._last_log = self._read_log()
+        self._last_log = self.log
         self._folder.cleanup()
 
 
-@overload
-def served(
-    repository: Path, how: Literal["here"] = "here", **settings: Any
-) -> contextlib.AbstractContextManager[ServedHere]: ...
-
-
-@overload
-def served(
-    repository: Path, how: Literal["process"], *, options: Sequence[str] = (), patch: str = "", **settings: Any
-) -> contextlib.AbstractContextManager[ServedProcess]: ...
-
-
-def served(repository: Path, how: str = "here", **more: Any) -> contextlib.AbstractContextManager[Served]:
-    """Serve a repository on the CPU and a free port until the block ends.
+@contextlib.contextmanager
+def served(repository: Path, **settings: Any) -> Iterator[ServedHere]:
+    """Serve a repository in this process, on the CPU and a free port, until the block ends.
 
     Args:
         repository: The folder with the models.
-        how: "here" for a server in this process, "process" for `rnnserve serve`.
-        more: `Settings` by name. For a process also its options by the same names, `options` (further words),
-            `patch` (Python code that each of its processes runs at its start) and `environment`.
+        settings: `Settings` by name.
     """
-    if how == "here":
-        return _served_here(repository, **more)
-    assert how == "process", how
-    return _served_process(repository, **more)
-
-
-@contextlib.contextmanager
-def _served_here(repository: Path, **settings: Any) -> Iterator[ServedHere]:
     with (
         logged("rnnserve", level=logging.WARNING) as log,
         Server(Settings(repository, **{"grpc_port": 0, "provider": "cpu", **settings})) as server,
@@ -297,7 +273,14 @@ def _words(settings: Mapping[str, Any]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _served_process(repository: Path, *, options: Sequence[str] = (), **more: Any) -> Iterator[ServedProcess]:
+def served_process(repository: Path, *, options: Sequence[str] = (), **more: Any) -> Iterator[ServedProcess]:
+    """Serve a repository by `rnnserve serve`, on the CPU and a free port, until the block ends.
+
+    Args:
+        repository: The folder with the models.
+        options: Further words.
+        more: Options by the names of `Settings`; `patch` and `environment` of a `ServedProcess`.
+    """
     with contextlib.closing(ServedProcess(repository, *options, **more)) as server:
         server.wait_until_serving()
         yield server

@@ -62,20 +62,16 @@ def call_for_factor(channel: grpc.Channel, name: str = "scale") -> tuple[str, fl
         return f"{error.code().name}: {error.details()}"
 
 
-def answers(port: int, name: str = "scale") -> set[tuple[str, float] | str]:
-    """Return what `call_for_factor` does on 20 connections: with two workers, both are met all but surely."""
-    return _answers(port, name, 20)
-
-
-def is_answered_by(port: int, version: str, factor: float) -> bool:
-    """Whether `answers` gives this and nothing else. One connection tells most times that it does not yet."""
-    expected: set[tuple[str, float] | str] = {(version, factor)}
-    return _answers(port, "scale", 1) == expected and answers(port) == expected
-
-
-def _answers(port: int, name: str, connections: int) -> set[tuple[str, float] | str]:
+def answers(port: int, name: str = "scale", connections: int = 20) -> set[tuple[str, float] | str]:
+    """Return what `call_for_factor` does on new connections: with two workers, 20 meet both all but surely."""
     met = set()
     for _ in range(connections):
         with new_channel(port) as channel:
             met.add(call_for_factor(channel, name))  # a worker that ends resets connections that it has not accepted
     return met
+
+
+def is_answered_by(port: int, version: str, factor: float) -> bool:
+    """Whether `answers` gives this and nothing else. One connection tells most times that it does not yet."""
+    expected: set[tuple[str, float] | str] = {(version, factor)}
+    return answers(port, connections=1) == expected and answers(port) == expected
