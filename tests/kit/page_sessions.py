@@ -38,7 +38,7 @@ __all__ = [
     "NOT_RUN",
     "OTHERS",
     "PAGES",
-    "Block",
+    "SHELL",
     "Command",
     "File",
     "PageSession",
@@ -56,7 +56,7 @@ _FENCED = re.compile(
     r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<language>\w*)\n(?P<text>(?s:.*?))^(?P=indent)(?P=fence)\s*$",
     re.MULTILINE,
 )
-_SHELL = {"", "sh", "bash", "shell", "console"}
+SHELL = {"", "sh", "bash", "shell", "console"}
 _FILE = re.compile(r"(?:#|//) (?P<name>[\w.-]+\.\w+)\n")
 _ASKS_SERVER = re.compile(r"\brnnserve (infer|load|health|serve)\b(?P<rest>[^|;&]*)")
 _OBJECTIVE = re.compile(r"--slo [\w=,]+")
@@ -71,28 +71,10 @@ _MAY_WAIT = re.compile(r"(rnnserve (infer|health)|curl|grep) ")
 """Commands without effects: they run again until what they wait for is there, such as a line in a log."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """A fenced block.
-
-    Attributes:
-        language: Word after the fence; empty for none.
-        text: The lines in it, without the indentation of the fence.
-    """
-
-    language: str
-    text: str
-
-    @property
-    def is_of_shell(self) -> bool:
-        """Whether it is a shell session."""
-        return self.language in _SHELL
-
-
-def blocks(page: str) -> Iterator[Block]:
-    """The blocks of a page, in order."""
+def blocks(page: str) -> Iterator[tuple[str, str]]:
+    """The fenced blocks of a page, in order: the word after the fence, and the lines, without its indentation."""
     for found in _FENCED.finditer(page):
-        yield Block(found["language"], re.sub(f"^{found['indent']}", "", found["text"], flags=re.MULTILINE))
+        yield found["language"], re.sub(f"^{found['indent']}", "", found["text"], flags=re.MULTILINE)
 
 
 def without_blocks(page: str) -> str:
@@ -118,11 +100,11 @@ class File:
 
 def steps(page: str) -> Iterator[Command | File]:
     """What a page has its reader do, in order."""
-    for block in blocks(page):
-        if block.is_of_shell:
-            yield from _commands(block.text)
-        elif found := _FILE.match(block.text):
-            yield File(found["name"], block.text)
+    for language, text in blocks(page):
+        if language in SHELL:
+            yield from _commands(text)
+        elif found := _FILE.match(text):
+            yield File(found["name"], text)
 
 
 def _commands(block: str) -> Iterator[Command]:

@@ -55,30 +55,17 @@ class Served:
     """A running server.
 
     Attributes:
-        repository: The folder that it serves.
         port: Its port for gRPC.
     """
 
-    repository: Path
-    port: int
-
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
         self._channels = contextlib.ExitStack()
 
     @property
     def address(self) -> str:
         """Host and port for gRPC."""
         return f"127.0.0.1:{self.port}"
-
-    @property
-    def log(self) -> str:
-        """What it has logged so far."""
-        raise NotImplementedError
-
-    @property
-    def pids(self) -> list[int]:
-        """The process that was started first, then its workers."""
-        raise NotImplementedError
 
     def channel(self, **options: Any) -> grpc.Channel:
         """Open a connection of its own with channel options, such as `max_receive_message_length=-1`."""
@@ -102,18 +89,14 @@ class ServedHere(Served):
         server: The server.
     """
 
-    def __init__(self, repository: Path, server: Server, log: Log) -> None:
-        super().__init__()
-        self.repository, self.server, self.port = repository, server, server.port
-        self._log = log
+    def __init__(self, server: Server, log: Log) -> None:
+        super().__init__(server.port)
+        self.server, self._log = server, log
 
     @property
     def log(self) -> str:
+        """What it has logged so far."""
         return "\n".join(self._log.messages)
-
-    @property
-    def pids(self) -> list[int]:
-        return [os.getpid()]
 
 
 class ServedProcess(Served):
@@ -142,7 +125,6 @@ class ServedProcess(Served):
             settings: Options by name: True for an option without a value, a list for one that is repeated.
         """
         super().__init__()
-        self.repository, self.port = repository, 0
         self.is_over = False
         self._last_log = ""
         self._folder = tempfile.TemporaryDirectory(prefix="served-")
@@ -162,11 +144,8 @@ class ServedProcess(Served):
 
     @property
     def log(self) -> str:
+        """What it has logged so far."""
         return self._log_file.read_text() if self._log_file.exists() else self._last_log
-
-    @property
-    def pids(self) -> list[int]:
-        return [self.process.pid, *self.workers()]
 
     def workers(self) -> list[int]:
         """Its workers that run."""
@@ -246,7 +225,7 @@ def served(repository: Path, **settings: Any) -> Iterator[ServedHere]:
     with (
         logged("rnnserve", level=logging.WARNING) as log,
         Server(Settings(repository, **{"grpc_port": 0, "provider": "cpu", **settings})) as server,
-        contextlib.closing(ServedHere(repository, server, log)) as running,
+        contextlib.closing(ServedHere(server, log)) as running,
     ):
         _wait_for_all_models(server)
         yield running
