@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
@@ -16,8 +15,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from rnnserve.export import Floats, Integers, Lengths, Mask, Publication
 
 __all__ = ["ARGUMENTS", "PACKED", "Interface", "MeanOfTrimmed", "Trimmed", "X"]
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 X = Floats("batch", "sequence", ("features", 3))
 

@@ -78,7 +78,6 @@ class Row:
         together: Rows that one export may hold; 1 for a loop whose size is divided, which is traced twice as often.
         runs: Sizes of the runs; empty for the usual ones.
         is_scaled: Whether runs have zeros, large and small numbers, too.
-        sample: Sizes (batch, sequence) of the arguments with which the module is exported.
         outside: Function that describes variables outside the module that the export must leave as they were.
     """
 
@@ -96,7 +95,6 @@ class Row:
     bounds: tuple[tuple[str, tuple[int, int | None]], ...] = ()
     runs: tuple[tuple[int, int], ...] = ()
     is_scaled: bool = True
-    sample: tuple[int, int] = (3, 4)
     together: int = 8
     outside: Callable[[], object] | None = None
 

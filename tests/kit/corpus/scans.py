@@ -21,7 +21,6 @@ class NormalisedLSTMCell(nn.Module):
 
     def __init__(self, features, hidden):
         super().__init__()
-        self.hidden_size = hidden
         self.input, self.state = nn.Linear(features, 4 * hidden), nn.Linear(hidden, 4 * hidden, bias=False)
         self.norms = nn.ModuleList(nn.LayerNorm(size) for size in (4 * hidden, 4 * hidden, hidden))
 
