@@ -16,8 +16,6 @@ from rnnserve.protos.artifact import FORMAT, GOLDEN, MANIFEST, MODEL, describe_f
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.golden import Case, dump_cases
 
-__all__ = ["LIMITS", "build_model", "publish_model", "tensor"]
-
 Arrays = Mapping[str, np.ndarray]
 
 LIMITS = manifest_pb2.ReplayLimits(

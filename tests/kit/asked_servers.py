@@ -14,8 +14,6 @@ from rnnserve.client.tensors import Array
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
-__all__ = ["MODEL", "WALK", "asking", "kill_drain_and_bring_back", "requests_at", "started_servers"]
-
 MODEL = "direction_simple"
 _PAUSE = 0.004
 """Seconds between an answer and the next request of a thread: else four of them take a core while servers start."""

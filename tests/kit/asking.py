@@ -15,8 +15,6 @@ from kit.served import new_channel
 from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2_grpc as rpc
 
-__all__ = ["Load", "ask"]
-
 _REQUEST = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
 
 

@@ -15,21 +15,6 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import FORMAT, GOLDEN, MANIFEST, MODEL, SCAN, describe_file, dump_manifest
 from rnnserve.protos.golden import Case, dump_cases
 
-__all__ = [
-    "ABORTING",
-    "BAD_FILES",
-    "BAD_GRAPHS",
-    "ENDLESS",
-    "ENDLESS_FOR_LARGE",
-    "INPUTS",
-    "OUTPUTS",
-    "SAMPLE",
-    "TWICE",
-    "bomb",
-    "publish_bytes",
-    "publish_good",
-]
-
 INPUTS = [tensor("input", "FP32", "batch", "sequence", ("features", 2))]
 OUTPUTS = [tensor("output", "FP32", "batch", "sequence", ("features", 2))]
 SAMPLE = {"input": np.ones((2, 3, 2), np.float32)}

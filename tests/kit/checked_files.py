@@ -17,22 +17,6 @@ from rnnserve.export.file_check import check_file
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.torch_adapter import registry_read_once
 
-__all__ = [
-    "SIZES",
-    "change_head",
-    "change_weights",
-    "checked",
-    "drop_lengths",
-    "export_by_torch",
-    "exported",
-    "forecaster",
-    "recurrent",
-    "set_attribute",
-    "tagger",
-    "wrong_reset",
-]
-
-
 SIZES = {"batch": (1, 5), "sequence": (1, 16)}
 
 

@@ -16,26 +16,6 @@ from kit.waiting import until
 from rnnserve.cli import main
 from rnnserve.client import AsyncClient, Client
 
-__all__ = [
-    "LABELS",
-    "Awaited",
-    "Served",
-    "_server",
-    "addresses_of",
-    "ask",
-    "client",
-    "connect",
-    "counts",
-    "infer",
-    "new_service",
-    "reach_all",
-    "servers",
-    "service",
-    "started",
-    "sums",
-    "url",
-]
-
 LABELS = ("left", "right", "level")
 
 

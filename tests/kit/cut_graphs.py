@@ -12,8 +12,6 @@ from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL
 
-__all__ = ["FEATURES", "CutGraph"]
-
 FEATURES = 3
 _DRAWN = np.random.default_rng(5)
 

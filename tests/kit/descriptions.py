@@ -11,8 +11,6 @@ from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.publication import InputDescription
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 
-__all__ = ["describe_architecture", "describe_classifier", "tensors_described"]
-
 
 def describe_classifier(classifier: DirectionClassifier) -> DescribedModel:
     """Describe a classifier as `rnnserve export` does; its labels are "0", "1", …, one for each class."""

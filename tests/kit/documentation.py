@@ -15,8 +15,6 @@ from kit.certificates import write_certificates
 from kit.paths import ROOT
 from kit.served import served_process
 
-__all__ = ["folder", "port", "prepare_folder"]
-
 _FOREIGN = """
 <ir_version: 10, opset_import: ["": 18]>
 foreign (float[n, t, 2] x) => (float[n, t, 2] y) <int64 axis = {1}> { y = CumSum (x, axis) }

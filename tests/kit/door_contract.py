@@ -24,8 +24,6 @@ from pathlib import Path
 import grimp
 from importlinter import Contract, ContractCheck, output
 
-__all__ = ["Door", "DoorContract", "broken_doors", "read_door"]
-
 _LINE = re.compile(r"^Door: (nothing|`\w+`(?:,\s`\w+`)*)\.(?:\n\n|\n?\Z)", re.MULTILINE)
 _NAME = re.compile(r"`(\w+)`")
 _OWN_NAMES = "__all__"

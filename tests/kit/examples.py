@@ -10,8 +10,6 @@ from kit.artifacts import build_model, publish_model, tensor
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.datatypes import DTYPES
 
-__all__ = ["ALONE", "EXAMPLES", "JOINED", "Arrays", "publish_examples"]
-
 Arrays = dict[str, np.ndarray]
 PADDED, JOINED, ALONE = manifest_pb2.BATCHING_PADDED, manifest_pb2.BATCHING_JOINED, manifest_pb2.BATCHING_ALONE
 FULL, ZEROS = manifest_pb2.DEFAULT_FULL_LENGTH, manifest_pb2.DEFAULT_ZEROS

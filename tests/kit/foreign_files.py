@@ -11,19 +11,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kit.graph_text import parsed_nodes
 
-__all__ = [
-    "chunks",
-    "flattened",
-    "framed",
-    "less_fourth",
-    "one_row_loop",
-    "quantised",
-    "squeezed",
-    "strided",
-    "unbatched",
-    "value",
-]
-
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 IN, HIDDEN = 2, 3
 Axes = Sequence[int | str | None]

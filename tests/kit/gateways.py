@@ -24,19 +24,6 @@ from rnnserve.web.commands.web import serve
 from rnnserve.web.errors import error_of_status
 from rnnserve.web.limits import Limits
 
-__all__ = [
-    "SETTINGS",
-    "FakeUpstream",
-    "Reply",
-    "answers_in",
-    "ask",
-    "exchange",
-    "rest_of",
-    "running_front",
-    "walk_model",
-    "web_server",
-]
-
 LONGEST = 20.0
 
 

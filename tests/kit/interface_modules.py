@@ -14,8 +14,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from rnnserve.export import Floats, Integers, Lengths, Mask, Publication
 
-__all__ = ["ARGUMENTS", "PACKED", "Interface", "MeanOfTrimmed", "Trimmed", "X"]
-
 X = Floats("batch", "sequence", ("features", 3))
 
 

@@ -17,8 +17,6 @@ from rnnserve.server.errors import QueueFull
 from rnnserve.server.fast_path import template_runs
 from rnnserve.server.repository.model import Model
 
-__all__ = ["KINDS", "Client", "small_middle_and_large"]
-
 MODEL = "direction_simple"
 PATIENCE = 20.0
 

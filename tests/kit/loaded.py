@@ -10,8 +10,6 @@ from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.settings import Settings
 
-__all__ = ["load_model", "load_repository", "try_version"]
-
 
 def load_model(folder: Path, name: str, *, known: Findings | None = None, **how) -> Model:
     return load_version.load_model(LoadCheck(folder, name, "1", **how), known=known)

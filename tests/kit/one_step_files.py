@@ -9,8 +9,6 @@ from rnnserve.export.onnx_import import Roles, import_onnx
 from rnnserve.server.settings import Settings
 from rnnserve.server.testing import serve
 
-__all__ = ["WEIGHTS", "cell", "imported", "predicted", "stepped"]
-
 WEIGHTS = drawn(3, w=(4, 3), r=(3, 3), out=(3, 2))
 
 

@@ -12,8 +12,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from kit.paths import ROOT
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, scan
 
-__all__ = ["EXAMPLE_FILES", "OWN", "own_module", "publication_of"]
-
 
 class Forecaster(nn.Module):
     """A regression at each step. Takes a tuple, gives a dict with a tuple in it."""

@@ -34,24 +34,6 @@ from kit.paths import ROOT
 from kit.waiting import PATIENCE
 from rnnserve.cli import main
 
-__all__ = [
-    "NOT_RUN",
-    "OTHERS",
-    "PAGES",
-    "SHELL",
-    "Command",
-    "File",
-    "PageSession",
-    "blocks",
-    "commands",
-    "examples",
-    "run_commands",
-    "run_examples",
-    "starts_server",
-    "steps",
-    "without_blocks",
-]
-
 _FENCED = re.compile(
     r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<language>\w*)\n(?P<text>(?s:.*?))^(?P=indent)(?P=fence)\s*$",
     re.MULTILINE,

@@ -7,21 +7,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rnnserve.export.lowering import lower_rnn
 
-__all__ = [
-    "BOTH",
-    "FEATURES",
-    "HIDDEN",
-    "check_loop",
-    "feeds_of",
-    "lowered",
-    "model_of",
-    "operators",
-    "rnn",
-    "run",
-    "value",
-    "weights",
-]
-
 FEATURES, HIDDEN = 3, 5
 SIZES = ((1, 1), (2, 5), (7, 4), (4, 33))
 """Rows and steps."""

@@ -5,8 +5,6 @@ import numpy as np
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.golden import Case
 
-__all__ = ["LIMITS", "a_case", "rounded"]
-
 LIMITS = manifest_pb2.ReplayLimits(
     device="cpu",
     step_state=1e-6,

@@ -37,8 +37,6 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.repository.repository import LOADING
 
-__all__ = ["RNNSERVE", "Served", "ServedHere", "ServedProcess", "new_channel", "served", "served_process"]
-
 _LOADING_SECONDS = 5.0
 """How long to wait for all models. Tests in which models don't load go on after that."""
 

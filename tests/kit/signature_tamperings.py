@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 from kit.signed_versions import KeyPair, rewrite_bundle, sign, sign_payload, statement_of
 from rnnserve.protos.signing.signed_version import BUNDLE, RELEASE
 
-__all__ = ["TAMPERINGS", "Tampering"]
-
 Apply = Callable[[Path, KeyPair, KeyPair], object]
 
 

@@ -12,8 +12,6 @@ from kit.served import new_channel
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 
-__all__ = ["answers", "ask_factor", "call_for_factor", "factor_of", "is_answered_by", "publish_tiny"]
-
 
 def publish_tiny(root: Path, name: str = "scale", version: int = 1, factor: float = 2.0) -> Path:
     """Publish a version by one rename, as export does, in the place of another one of its number.

@@ -3,8 +3,6 @@
 import time
 from collections.abc import Callable
 
-__all__ = ["PATIENCE", "until"]
-
 PATIENCE = 30.0
 """Seconds after which what a test waits for is taken not to come: far more than it takes on a busy machine."""
 

@@ -5,8 +5,6 @@ from torch import nn
 
 from kit.corpus.rows import Family, Members, floats
 
-__all__ = ["BUFFERS", "HELD_VALUES"]
-
 
 class Writing(Members):
     """A cell in a loop, and buffers of several shapes."""

@@ -21,8 +21,6 @@ from kit.corpus.rows import Row
 from rnnserve.export import Floats, Lengths, UnsupportedModule, export_onnx, publish
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["batches", "check_published", "check_refused", "check_right", "refusals"]
-
 RUNS = ((1, 1), (2, 2), (1, 7), (5, 3), (3, 40))
 """(batch, sequence) of the runs that are compared with eager."""
 

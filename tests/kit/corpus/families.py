@@ -4,8 +4,6 @@ import importlib
 
 from kit.corpus.rows import Family
 
-__all__ = ["ROWS"]
-
 _FILES = (
     "buffers", "numbers", "outside_states", "layers", "loops", "loop_states", "numbered_loops", "packed",
     "refused_layers", "sizes", "refused_loops", "scans", "values",

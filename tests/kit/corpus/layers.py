@@ -10,8 +10,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kit.corpus.rows import LENGTHS, Family, Members, X, floats, lengths
 
-__all__ = ["LAYERS", "LAYER_FORMS", "USES"]
-
 RAGGED = X, LENGTHS
 LAYERS = Family("layers")
 right, core, refused = LAYERS.right, LAYERS.core, LAYERS.refused

@@ -5,9 +5,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from kit.corpus.rows import LENGTHS, Family, Members, X
 
-__all__ = ["LONGEST_ROWS"]
-
-
 LONGEST_ROWS = Family("longest rows", Members, (X, LENGTHS), runs=((1, 3), (1, 1), (3, 5), (2, 4), (4, 70)))
 right, core, refused = LONGEST_ROWS.right, LONGEST_ROWS.core, LONGEST_ROWS.refused
 

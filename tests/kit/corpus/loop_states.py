@@ -7,8 +7,6 @@ import torch
 from kit.corpus.loops import Cells
 from kit.corpus.rows import Family
 
-__all__ = ["LOOP_STATES"]
-
 LOOP_STATES = Family("states of loops", Cells)
 right, core, refused = LOOP_STATES.right, LOOP_STATES.core, LOOP_STATES.refused
 

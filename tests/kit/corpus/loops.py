@@ -5,8 +5,6 @@ from torch import nn
 
 from kit.corpus.rows import Family, Members
 
-__all__ = ["LOOPS", "Cells"]
-
 # ruff: noqa: SIM108 - the statements of users' modules, as they are
 
 

@@ -9,8 +9,6 @@ from torch import nn
 
 from kit.corpus.rows import Family, Members, floats
 
-__all__ = ["HELD_OBJECTS", "HOLDS", "OUTER_VARIABLES"]
-
 # ruff: noqa: PERF401 - the statements of users' modules, as they are
 
 

@@ -9,8 +9,6 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from kit.corpus.rows import LENGTHS, Family, Members, X
 
-__all__ = ["PACKED"]
-
 
 class Packs(Members):
     def __init__(self):

@@ -8,8 +8,6 @@ from torch import nn
 
 from kit.corpus.rows import Family, forward
 
-__all__ = ["REFUSED_LAYERS"]
-
 
 class Encoder(nn.Module):
     """Holds one recurrent layer, `encoder.rnn`."""

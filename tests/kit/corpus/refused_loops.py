@@ -10,8 +10,6 @@ from torch import nn
 from kit.corpus.loops import Cells
 from kit.corpus.rows import Family
 
-__all__ = ["DECODERS", "REFUSED_LOOPS"]
-
 # ruff: noqa: SIM201 - the statements of users' modules, as they are
 
 

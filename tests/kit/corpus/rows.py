@@ -11,8 +11,6 @@ import torch
 from torch import nn
 from torch.utils import _pytree
 
-__all__ = ["LENGTHS", "Drawn", "Family", "Members", "Row", "X", "floats", "forward", "lengths"]
-
 Sizes = Mapping[str, int]
 OTHER_SIZES = (1, 5, 3, 9, 2)
 """Sizes of axes that aren't named batch or sequence, from one run to the next."""

@@ -10,8 +10,6 @@ from torch import nn
 from kit.corpus.rows import LENGTHS, Family, X, floats, forward
 from rnnserve.export import scan
 
-__all__ = ["CELLS", "SCANS", "TWO_STATES"]
-
 SCANS = Family("scans")
 right, core, refused = SCANS.right, SCANS.core, SCANS.refused
 

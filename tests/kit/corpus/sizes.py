@@ -11,8 +11,6 @@ from torch import nn
 
 from kit.corpus.rows import Family, Members
 
-__all__ = ["PLAIN_SIZES", "SIZES"]
-
 
 class Sized(Members):
     """A function of (batch, sequence, 3), after a scaling that gives the module a parameter, with constants."""

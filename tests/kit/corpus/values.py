@@ -9,9 +9,6 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from kit.corpus.rows import LENGTHS, Family, Members, X
 
-__all__ = ["CHECKS", "VALUES"]
-
-
 RAGGED = X, LENGTHS
 VALUES = Family("values")
 right, core, refused = VALUES.right, VALUES.core, VALUES.refused
