@@ -217,8 +217,6 @@ def keeping(cell):
 
 
 HOLDS: dict[str, Any] = {
-    "list": (lambda one, other: [one, other], list),
-    "dict": (lambda one, other: {"a": one, "b": other}, lambda held: held.values()),
     "nested": (lambda one, other: [(one,), {"b": other}], lambda held: [held[0][0], held[1]["b"]]),
     "a list of a registered one": (
         lambda one, other: nn.Sequential(keeping(one), other),
