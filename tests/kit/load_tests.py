@@ -107,24 +107,18 @@ def result():
     """Makes a LoadResult from latencies and lags in milliseconds; failed requests have none."""
 
     def make(
-        latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, closed=0, sessions=0,
-        early_end="", errors=None, model=0, **sums,
+        latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, sessions=0, errors=None, **sums
     ):  # fmt: skip
         failed = [STATUSES[name] for name, count in (errors or {}).items() for _ in range(count)]
         status = np.array([0] * len(latencies) + failed, np.int64)
         latency = (np.array([*latencies, *[0.0] * len(failed)]) * 1e6).astype(np.int64)
+        lag = np.resize(np.array(lags) * 1e6, len(status)).astype(np.int64)
         statistics = LoadStatistics(
-            latency, np.resize(np.array(lags) * 1e6, len(status)).astype(np.int64), np.full(len(status), model), status,
+            latency, lag, np.zeros(len(status), int), status,
             in_time=len(latencies), errors=Counter(errors or {}), cpu=[cpu], **sums,
         )  # fmt: skip
-        level = LoadLevel(
-            rate=0 if closed or sessions else rate,
-            closed=closed,
-            sessions=sessions,
-            think=0.01 if sessions else 0.0,
-            duration=1.0,
-        )
-        return LoadResult(level, statistics, seconds, early_end, batches)
+        level = LoadLevel(rate=0 if sessions else rate, sessions=sessions, think=0.01 * bool(sessions), duration=1.0)
+        return LoadResult(level, statistics, seconds, "", batches)
 
     return make
 
