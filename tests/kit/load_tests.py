@@ -107,7 +107,8 @@ def result():
     """Makes a LoadResult from latencies and lags in milliseconds; failed requests have none."""
 
     def make(
-        latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, sessions=0, errors=None, **sums
+        latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, sessions=0, errors=None,
+        **sums,
     ):  # fmt: skip
         failed = [STATUSES[name] for name, count in (errors or {}).items() for _ in range(count)]
         status = np.array([0] * len(latencies) + failed, np.int64)
