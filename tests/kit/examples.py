@@ -44,7 +44,8 @@ class Example(NamedTuple):
             numbers: What draws.
             is_golden: Whether no optional input is left out, and ids in the padding are ids, too.
         """
-        sizes, sent = {"batch": int(numbers.choice([1, 1, 2, 3]))}, {}
+        sizes = {"batch": int(numbers.choice([1, 1, 2, 3]))}
+        sent: Arrays = {}
         for described in self.inputs:
             for axis in described.axes:
                 size = axis.size if axis.size > 0 else int(numbers.integers(*self.steps, endpoint=True))

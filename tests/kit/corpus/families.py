@@ -5,7 +5,7 @@ import importlib
 from kit.corpus.rows import Family
 
 _FILES = (
-    "buffers", "numbers", "outside_states", "layers", "loops", "loop_states", "numbered_loops", "packed",
+    "buffers", "numbers", "outside_states", "layers", "loops", "numbered_loops", "packed",
     "refused_layers", "sizes", "refused_loops", "scans", "values",
 )  # fmt: skip
 ROWS = [
