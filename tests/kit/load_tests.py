@@ -107,8 +107,8 @@ def result():
     """Makes a LoadResult from latencies and lags in milliseconds; failed requests have none."""
 
     def make(
-        latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, sessions=0, errors=None,
-        **sums,
+        latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, closed=0, sessions=0,
+        early_end="", errors=None, **sums,
     ):  # fmt: skip
         failed = [STATUSES[name] for name, count in (errors or {}).items() for _ in range(count)]
         status = np.array([0] * len(latencies) + failed, np.int64)
@@ -118,8 +118,9 @@ def result():
             latency, lag, np.zeros(len(status), int), status,
             in_time=len(latencies), errors=Counter(errors or {}), cpu=[cpu], **sums,
         )  # fmt: skip
-        level = LoadLevel(rate=0 if sessions else rate, sessions=sessions, think=0.01 * bool(sessions), duration=1.0)
-        return LoadResult(level, statistics, seconds, "", batches)
+        rate, think = 0 if closed or sessions else rate, 0.01 * bool(sessions)
+        level = LoadLevel(rate=rate, closed=closed, sessions=sessions, think=think, duration=1.0)
+        return LoadResult(level, statistics, seconds, early_end, batches)
 
     return make
 
