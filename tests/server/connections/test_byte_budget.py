@@ -82,6 +82,13 @@ def test_calls_are_ended_when_used_memory_exceeds_the_limit(process, guard):
     assert process.ended == [8]
 
 
+def test_more_calls_are_ended_the_further_memory_exceeds_the_limit(process, guard):
+    process.is_busy = True
+    process.used += BEYOND + 40 * MB
+    guard.look()
+    assert process.ended == [18]
+
+
 def test_free_memory_ends_no_call(process, guard):
     process.is_busy, process.free = True, BEYOND + 1
     guard.look()

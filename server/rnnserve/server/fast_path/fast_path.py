@@ -148,6 +148,7 @@ class FastPath:
         """
         late = list(self._unfinished)[:count]
         for call in late:
+            self._unfinished.pop(call, None)  # otherwise the next check would end the same calls again
             call.call.cancel(self.core.exhausted, _MEMORY_IS_SHORT)
         if late:
             return len(late)
@@ -221,7 +222,7 @@ class FastPath:
                     event = tag = None
                     continue
                 # its message has arrived
-                del unfinished[tag]
+                unfinished.pop(tag, None)  # `end_late` has removed it if it ended the call
                 payload = event.batch_operations[0].message()
                 if payload is None:
                     tag.end_without_message()

@@ -59,7 +59,8 @@ class Crowd:
                 said += piece if len(said) < 1 << 20 else b""
         lines = [line[9:12] for line in said.split(b"\r\n") if line.startswith(b"HTTP/1.1 ")]
         self.said.update(int(status) for status in lines if status.isdigit())
-        self.said["closed"] += not lines
+        if not lines:
+            self.said["closed"] += 1
 
     async def post_again_and_again(self, request: bytes, connection: socket.socket) -> None:
         """Send a request that closes; then on a new connection, until the time is over."""

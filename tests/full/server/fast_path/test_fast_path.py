@@ -84,5 +84,7 @@ def test_late_calls_are_ended_with_words_the_oldest_first():
         ended = [call for call in calls if call.done()]
         assert {call.code() for call in ended} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
         assert {call.details() for call in ended} == {"the server's memory is short: slow down"}
+        assert fast_path.end_late(3) == 2, "no call is ended twice"
+        until(lambda: all(call.done() for call in calls))
         for call in calls:
             call.cancel()

@@ -5,14 +5,18 @@ A body is JSON, or JSON followed by the bytes of each input that has the paramet
 The gateway sends inputs as raw bytes because the server's fast path accepts them.
 """
 
+import functools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+
+import orjson
 
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.protocol_words import BINARY_DATA, BINARY_DATA_OUTPUT, BINARY_DATA_SIZE, SHARED_MEMORY
-from rnnserve.web.errors import bad_request, quoted
+from rnnserve.web.errors import RestError, bad_request, quoted
 from rnnserve.web.rest.json_tensors import MAX_AXES, flatten, parse_object, read_elements, read_strings
 
 __all__ = ["AnswerForm", "parameters_of", "read_infer_request", "read_parsed_request", "split_body"]
@@ -21,6 +25,11 @@ _FOR_GATEWAY = frozenset((BINARY_DATA_OUTPUT,))
 _OF_TENSORS = frozenset((BINARY_DATA_SIZE, BINARY_DATA))
 _MOST_TENSORS = 1024
 """Inputs or requested outputs of a request. Beyond it: 400."""
+
+_SMALL_BYTES = 8 << 10
+"""Largest body that is read by its frame."""
+
+_DATA = re.compile(rb'"data"\s*:\s*(\[[-+.,0-9eE\[\]\s]*\])')
 
 _INT64, _UINT64 = 1 << 63, 1 << 64
 
@@ -43,7 +52,79 @@ def read_infer_request(
 
     Raises RestError if the body is invalid.
     """
+    if len(body) <= _SMALL_BYTES:
+        found = _read_by_frame(body, len(body) if header_length is None else header_length, model, version)
+        if found is not None:
+            return found
     return read_parsed_request(*split_body(body, header_length), model, version)
+
+
+class _Frame(NamedTuple):
+    """All of a request except the elements of its inputs."""
+
+    message: bytes  # a ModelInferRequest without inputs' contents
+    inputs: tuple[tuple[str, str, tuple[int, ...], int, int | None], ...]
+    """Name, datatype, shape, number of elements, and number of bytes if they are binary."""
+    form: AnswerForm
+
+
+def _read_by_frame(
+    body: bytes, header_length: int, model: str, version: str
+) -> tuple[pb.ModelInferRequest, AnswerForm] | None:
+    """Read a small request. Most requests of a client have the same frame, which is read once.
+
+    Returns None if the request is unusual or perhaps invalid. Then `read_parsed_request` has to read it.
+    """
+    texts = _DATA.split(body[:header_length])
+    frame = _frame_of(tuple(texts[::2]), model, version)
+    if frame is None:
+        return None
+    request = pb.ModelInferRequest.FromString(frame.message)
+    contents, at, elements = request.raw_input_contents, header_length, iter(texts[1::2])
+    for name, datatype, shape, count, size in frame.inputs:
+        if size is not None:
+            contents.append(body[at : at + size])
+            at += size
+            continue
+        try:
+            flat, sizes = flatten(orjson.loads(next(elements)), name)
+        except orjson.JSONDecodeError:
+            return None
+        if len(flat) != count or (len(sizes) > 1 and sizes != shape):
+            return None
+        contents.append(read_elements(flat, datatype, name))
+    return (request, frame.form) if at == len(body) else None
+
+
+@functools.lru_cache(512)
+def _frame_of(texts: tuple[bytes, ...], model: str, version: str) -> _Frame | None:
+    """Read the JSON of a request from the text around its lists of numbers.
+
+    Returns None if the text is invalid, or if it isn't certain that the lists are the elements of the inputs.
+    """
+    if any(b"\\" in text for text in texts):  # an escaped name could be another "data"
+        return None
+    try:
+        parsed = parse_object(b'"data":[]'.join(texts))
+        inputs: list[tuple[str, str, tuple[int, ...], int, int | None]] = []
+        for tensor in parsed["inputs"]:
+            shape, size = tuple(tensor["shape"]), None
+            count = _count(shape)
+            if "data" not in tensor:
+                size = tensor["parameters"][BINARY_DATA_SIZE]
+            elif tensor["data"] != [] or tensor["datatype"] not in DTYPES or not 0 <= count <= _SMALL_BYTES:
+                return None
+            else:
+                tensor["data"] = [False if tensor["datatype"] == "BOOL" else 0] * count
+            inputs.append((tensor["name"], tensor["datatype"], shape, count, size))
+        binary = sum(size for *_, size in inputs if size is not None)
+        if not 0 <= binary <= _SMALL_BYTES or len(texts) != 1 + sum(size is None for *_, size in inputs):
+            return None
+        request, form = read_parsed_request(parsed, memoryview(bytes(binary)), model, version)
+    except (RestError, KeyError, TypeError):
+        return None
+    del request.raw_input_contents[:]
+    return _Frame(request.SerializeToString(), tuple(inputs), form)
 
 
 def split_body(body: bytes, header_length: int | None) -> tuple[dict[str, Any], memoryview]:
