@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 import pytest
-from onnx import helper
 
 from kit.artifacts import build_model, publish_model, tensor
 from rnnserve.cli import main
@@ -33,12 +32,10 @@ def published(tmp_path_factory):
         "R": random.standard_normal((1, 6, 2)).astype(np.float32),
         "B": random.standard_normal((1, 12)).astype(np.float32),
     }
-    nodes = [
-        helper.make_node("Gather", ["table", "tokens"], ["embedded"]),
-        helper.make_node("Transpose", ["embedded"], ["x"], perm=[1, 0, 2]),
-        helper.make_node("Cast", ["n"], ["steps"], to=6),
-        helper.make_node("GRU", ["x", "W", "R", "B", "steps", "h_0"], ["", "h_n"], hidden_size=2),
-    ]
+    nodes = """
+        embedded = Gather (table, tokens)  x = Transpose <perm = [1, 0, 2]> (embedded)  steps = Cast <to = 6> (n)
+        all, h_n = GRU <hidden_size = 2> (x, W, R, B, steps, h_0)
+    """
     model = build_model(nodes, [tokens, lengths, state], [final], constants)
     sample = {
         "tokens": np.array([[3, 8, 4], [5, 3, 3]]),
@@ -56,7 +53,7 @@ def published(tmp_path_factory):
         origin=manifest_pb2.ORIGIN_ADOPTED,
     )
     x, y = tensor("x", "FP32", "batch", ("features", 2)), tensor("y", "FP32", "batch", ("features", 2))
-    step = build_model([helper.make_node("Tanh", ["x"], ["y"])], [x], [y], {})
+    step = build_model("y = Tanh (x)", [x], [y], {})
     publish_model(repository, "step", step, [x], [y], [{"x": np.ones((2, 2), np.float32)}])
     return repository
 

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from kit.page_sessions import PAGES, Command, File, blocks, steps, without_blocks
+from kit.page_sessions import PAGES, SHELL, Command, File, blocks, steps, without_blocks
 from kit.paths import ROOT
 from rnnserve.cli import main
 from rnnserve.cli.parser import CommandParser
@@ -45,11 +45,11 @@ def test_every_block_is_run_or_says_what_it_is():
         found = list(steps(page))
         typed = "\n".join(step.line for step in found if isinstance(step, Command))
         files = {step.name: step.text for step in found if isinstance(step, File)}
-        for block in blocks(page):
-            if block.is_of_shell:
-                assert block.text.startswith("$ "), f"{name}: a block without commands is `text`"
-            elif block.language not in ("python", "text"):
-                assert block.text in files.values(), f"{name}: a block of another language is a file"
+        for language, text in blocks(page):
+            if language in SHELL:
+                assert text.startswith("$ "), f"{name}: a block without commands is `text`"
+            elif language not in ("python", "text"):
+                assert text in files.values(), f"{name}: a block of another language is a file"
         for file in files:
             is_imported = any(f"from {file.removesuffix('.py')} import" in text for text in files.values())
             assert file in typed or is_imported, f"{name}: {file} is not used"

@@ -9,7 +9,7 @@ import pytest
 import torch
 import tritonclient.grpc as triton
 
-from kit.served import served
+from kit.served import served_process
 from rnnserve.client import Client
 from rnnserve.models import ARCHITECTURES, LABELS, generate_walks, load_checkpoint, pad
 
@@ -69,7 +69,7 @@ def classify_with_tritonclient(
 @pytest.fixture(scope="module")
 def server(repository):
     """`rnnserve serve`, as a process."""
-    with served(repository, "process") as server:
+    with served_process(repository) as server:
         yield server
 
 

@@ -1,4 +1,4 @@
-"""Artifacts of small ONNX models that tests build node by node, with golden results of onnxruntime's own."""
+"""Artifacts of small ONNX models that tests write as text, with golden results of onnxruntime's own."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -9,13 +9,12 @@ import onnx
 import onnxruntime as ort
 from onnx import helper, numpy_helper
 
+from kit.graph_text import parsed_nodes
 from rnnserve.export.publishing import render_config
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import FORMAT, GOLDEN, MANIFEST, MODEL, describe_file, dump_manifest
 from rnnserve.protos.datatypes import DTYPES
 from rnnserve.protos.golden import Case, dump_cases
-
-__all__ = ["LIMITS", "build_model", "publish_model", "tensor"]
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -45,20 +44,22 @@ def tensor(name: str, datatype: str, *axes: str | tuple[str, int], **more: Any) 
 
 
 def build_model(
-    nodes: Sequence[onnx.NodeProto],
+    nodes: str,
     inputs: Iterable[manifest_pb2.Tensor],
     outputs: Iterable[manifest_pb2.Tensor],
     constants: Arrays,
+    *,
+    opset: int = 17,
 ) -> bytes:
-    """Build a model of these nodes, whose tensors are as described and whose constants are given by name."""
+    """Build a model of nodes in ONNX's text syntax, whose tensors are as described, and of constants by name."""
     graph = helper.make_graph(
-        nodes,
+        parsed_nodes(nodes),
         "graph",
         [_value_info(described) for described in inputs],
         [_value_info(described) for described in outputs],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     onnx.checker.check_model(model)
     return model.SerializeToString()
 

@@ -12,10 +12,8 @@ import numpy as np
 
 from kit.inference_requests import request
 from kit.served import new_channel
-from kit.waiting import PATIENCE
+from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2_grpc as rpc
-
-__all__ = ["Load", "ask"]
 
 _REQUEST = request("direction_simple", {"input": np.zeros((1, 3, 2), np.float32)})
 
@@ -74,6 +72,11 @@ class Load:
         """How many have been answered."""
         with self._lock:
             return self.said["OK"]
+
+    def goes_on(self, count: int = 300) -> None:
+        """Wait for so many further answers."""
+        before = self.answered()
+        until(lambda: self.answered() >= before + count)
 
     def _ask_on(self) -> None:
         with contextlib.ExitStack() as stack:

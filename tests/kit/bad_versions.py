@@ -11,31 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from kit.artifacts import LIMITS, build_model, publish_model, tensor
-from kit.graph_text import parsed_nodes
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import FORMAT, GOLDEN, MANIFEST, MODEL, SCAN, describe_file, dump_manifest
 from rnnserve.protos.golden import Case, dump_cases
-
-__all__ = [
-    "ABORTING",
-    "BAD_FILES",
-    "BAD_GRAPHS",
-    "ENDLESS",
-    "ENDLESS_FOR_LARGE",
-    "INPUTS",
-    "OUTPUTS",
-    "SAMPLE",
-    "TWICE",
-    "bomb",
-    "publish_bytes",
-    "publish_good",
-]
 
 INPUTS = [tensor("input", "FP32", "batch", "sequence", ("features", 2))]
 OUTPUTS = [tensor("output", "FP32", "batch", "sequence", ("features", 2))]
 SAMPLE = {"input": np.ones((2, 3, 2), np.float32)}
 RESULT = 2 * SAMPLE["input"]
-TWICE = build_model(parsed_nodes("output = Add (input, input)"), INPUTS, OUTPUTS, {})
+TWICE = build_model("output = Add (input, input)", INPUTS, OUTPUTS, {})
 
 
 def publish_good(repository: Path, name: str = "good", version: int = 1) -> Path:
@@ -70,7 +54,7 @@ def _golden(case: Case | None = None) -> bytes:
 
 
 def _graph(nodes: str, **constants: np.ndarray) -> bytes:
-    return build_model(parsed_nodes(f"twice = Add (input, input)  {nodes}"), INPUTS, OUTPUTS, constants)
+    return build_model(f"twice = Add (input, input)  {nodes}", INPUTS, OUTPUTS, constants)
 
 
 _LOOP = """output = Loop <body = body (int64 step, bool was_on, float x) => (bool on_again, float y)
@@ -161,9 +145,9 @@ def bomb(*, lying: bool) -> bytes:
     return buffer.getvalue()
 
 
-def _archive(name: str, content: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+def _archive(name: str, content: bytes) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr(name, content)
     return buffer.getvalue()
 

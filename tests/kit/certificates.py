@@ -12,8 +12,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-__all__ = ["Certificates", "ClientAuthority", "ClientIdentity", "role_row", "write_certificates"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Certificates:

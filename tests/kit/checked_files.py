@@ -17,31 +17,15 @@ from rnnserve.export.file_check import check_file
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.torch_adapter import registry_read_once
 
-__all__ = [
-    "SIZES",
-    "change_head",
-    "change_weights",
-    "checked",
-    "drop_lengths",
-    "export_by_torch",
-    "exported",
-    "forecaster",
-    "recurrent",
-    "set_attribute",
-    "tagger",
-    "wrong_reset",
-]
-
-
 SIZES = {"batch": (1, 5), "sequence": (1, 16)}
 
 
 class Tagger(nn.Module):
-    def __init__(self, cell=nn.GRU, directions=2):
+    def __init__(self, cell):
         super().__init__()
         torch.manual_seed(3)
-        self.cell = cell(3, 4, batch_first=True, bidirectional=directions == 2)
-        self.head = nn.Linear(4 * directions, 2)
+        self.cell = cell(3, 4, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(8, 2)
 
     def forward(self, input, lengths):
         packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
@@ -61,9 +45,9 @@ class Forecaster(nn.Module):
         return self.head(output), state
 
 
-def tagger(cell=nn.GRU, directions=2):
+def tagger(cell=nn.GRU):
     inputs = {"input": Floats("batch", "sequence", ("features", 3)), "lengths": Lengths()}
-    return Publication(Tagger(cell, directions), "tagger", inputs, ["scores"], sizes=SIZES)
+    return Publication(Tagger(cell), "tagger", inputs, ["scores"], sizes=SIZES)
 
 
 def forecaster():

@@ -6,8 +6,6 @@ import numpy as np
 
 from rnnserve.server.validation.signature import Batching, CheckedRequest, Signature, TensorSpec
 
-__all__ = ["checked_request", "signature"]
-
 
 def checked_request(
     batch: int,

@@ -7,8 +7,6 @@ import pytest
 from rnnserve.server.repository.findings import LoadCheck
 from rnnserve.server.repository.load_checks import LoadChecks
 
-__all__ = ["PATIENCE", "check_of", "checked", "pid"]
-
 PATIENCE = 60.0
 
 

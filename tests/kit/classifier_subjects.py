@@ -18,8 +18,6 @@ from rnnserve.export.parity import Reference, verify_parity
 from rnnserve.export.parity.verification import reference_of
 from rnnserve.models import Architecture, DirectionClassifier
 
-__all__ = ["Subject", "chaotic", "proven", "subject"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Subject:

@@ -16,26 +16,6 @@ from kit.waiting import until
 from rnnserve.cli import main
 from rnnserve.client import AsyncClient, Client
 
-__all__ = [
-    "LABELS",
-    "Awaited",
-    "Served",
-    "_server",
-    "addresses_of",
-    "ask",
-    "client",
-    "connect",
-    "counts",
-    "infer",
-    "new_service",
-    "reach_all",
-    "servers",
-    "service",
-    "started",
-    "sums",
-    "url",
-]
-
 LABELS = ("left", "right", "level")
 
 
@@ -193,10 +173,10 @@ class Served:
 
 
 @contextlib.contextmanager
-def started(address="127.0.0.1:0"):
+def started():
     service, states = new_service(), health.HealthServicer()
     with contextlib.ExitStack() as stack:
-        yield Served(service, states, stack.enter_context(serving(service, states=states, address=address)), stack)
+        yield Served(service, states, stack.enter_context(serving(service, states=states)), stack)
         if service.blocked is not None:
             service.blocked.set()
 

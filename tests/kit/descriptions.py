@@ -11,13 +11,11 @@ from rnnserve.export.description.described_tensors import ModelDescription
 from rnnserve.export.description.publication import InputDescription
 from rnnserve.models import Architecture, Checkpoint, DirectionClassifier
 
-__all__ = ["describe_architecture", "describe_classifier", "tensors_described"]
 
-
-def describe_classifier(classifier: DirectionClassifier, name: str = "direction_small") -> DescribedModel:
+def describe_classifier(classifier: DirectionClassifier) -> DescribedModel:
     """Describe a classifier as `rnnserve export` does; its labels are "0", "1", …, one for each class."""
     labels = tuple(map(str, range(classifier.architecture.classes)))
-    return describe_model(classifier_publication(Checkpoint(name, classifier, labels, "0" * 64, None)))
+    return describe_model(classifier_publication(Checkpoint("direction_small", classifier, labels, "0" * 64, None)))
 
 
 def describe_architecture(architecture: Architecture) -> DescribedModel:

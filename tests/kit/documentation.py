@@ -13,9 +13,7 @@ import pytest
 
 from kit.certificates import write_certificates
 from kit.paths import ROOT
-from kit.served import served
-
-__all__ = ["folder", "port", "prepare_folder"]
+from kit.served import served_process
 
 _FOREIGN = """
 <ir_version: 10, opset_import: ["": 18]>
@@ -38,7 +36,7 @@ voice (float[?, ?] input, float[2, ?, 128] state, int64 sr) => (float[?, 1] outp
 @pytest.fixture(scope="session")
 def port(repository: Path) -> Iterator[int]:
     """Port of a server of the published models."""
-    with served(repository, "process") as server:
+    with served_process(repository) as server:
         yield server.port
 
 

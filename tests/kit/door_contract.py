@@ -24,9 +24,7 @@ from pathlib import Path
 import grimp
 from importlinter import Contract, ContractCheck, output
 
-__all__ = ["Door", "DoorContract", "broken_doors", "read_door"]
-
-_LINE = re.compile(r"^Door: ((?:.|\n)+?)\.(?:\n\n|\n?\Z)", re.MULTILINE)
+_LINE = re.compile(r"^Door: (nothing|`\w+`(?:,\s`\w+`)*)\.(?:\n\n|\n?\Z)", re.MULTILINE)
 _NAME = re.compile(r"`(\w+)`")
 _OWN_NAMES = "__all__"
 
@@ -56,27 +54,15 @@ def read_door(source: str) -> Door:
         source: The text of its `__init__.py`.
 
     Raises:
-        ValueError: If the docstring has no line "Door:", or one in another form; the message says what to write.
+        ValueError: If the docstring has no such paragraph; the message says what to write.
     """
-    tree = ast.parse(source)
-    found = _LINE.search(ast.get_docstring(tree) or "")
+    found = _LINE.search(ast.get_docstring(ast.parse(source)) or "")
     if found is None:
         raise ValueError(
             'has no paragraph "Door: …." in its docstring: write "Door: nothing.", or the modules that others import: '
             '"Door: `one`, `another`."'
         )
-    text = " ".join(found[1].split())
-    names = tuple(_NAME.findall(text))
-    if text != Door(names, False).words:
-        raise ValueError(
-            f'has the door "{text}": write "nothing", or names with commas between them: "`one`, `another`"'
-        )
-    has_own_names = any(
-        isinstance(target, ast.Name) and target.id == _OWN_NAMES
-        for node in tree.body
-        for target in (node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)])
-    )
-    return Door(names, has_own_names)
+    return Door(tuple(_NAME.findall(found[1])), re.search(rf"^{_OWN_NAMES}\b", source, re.MULTILINE) is not None)
 
 
 def broken_doors(graph: grimp.ImportGraph, doors: dict[str, Door]) -> Iterator[str]:

@@ -11,8 +11,6 @@ from pathlib import Path
 from kit.paths import ROOT
 from kit.waiting import PATIENCE, until
 
-__all__ = ["CONFIGURATION", "ENVOY", "asked", "envoy"]
-
 CONFIGURATION = ROOT / "deploy/envoy/envoy.yaml"
 ENVOY = Path(sys.executable).parent / "envoy"
 

@@ -8,8 +8,6 @@ from rnnserve.server.repository import loader
 from rnnserve.server.repository.findings import Findings, GraphChoice, LoadCheck
 from rnnserve.server.repository.load_checks import LoadChecks, Refused
 
-__all__ = ["FOUND", "NO_GOOD", "FakeChecks", "fake_models", "load_fake", "serve_newest"]
-
 NO_GOOD = "golden.npz: no good"
 COST = Cost(0.0, 0.0, 0.0, 0.0)
 FOUND = Findings(

@@ -17,8 +17,6 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.datatypes import DTYPES, datatype_of
 
-__all__ = ["Arrays", "FakeModel", "FakeModels", "renew", "serving"]
-
 Arrays = dict[str, Any]
 _CONTENTS = {"FP32": "fp32_contents", "FP64": "fp64_contents", "INT64": "int64_contents"}
 

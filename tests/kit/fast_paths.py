@@ -15,8 +15,6 @@ from rnnserve.server.errors import ServeError
 from rnnserve.server.fast_path.calls import UnaryCall
 from rnnserve.server.fast_path.fast_path import FastPath
 
-__all__ = ["FakeCall", "Held", "asks", "connected", "running"]
-
 
 class FakeCall(UnaryCall):
     """A call that keeps what it is answered, and who wants to hear of its end."""

@@ -11,20 +11,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kit.graph_text import parsed_nodes
 
-__all__ = [
-    "but_last",
-    "chunks",
-    "flattened",
-    "framed",
-    "less_fourth",
-    "one_row_loop",
-    "quantised",
-    "squeezed",
-    "strided",
-    "unbatched",
-    "value",
-]
-
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 IN, HIDDEN = 2, 3
 Axes = Sequence[int | str | None]
@@ -134,13 +120,6 @@ def strided(folder: Path) -> Path:
         pooled = AveragePool <kernel_shape = [4], strides = [4]> (image)  y = Squeeze (pooled, one)
     """
     constants = {"most": [9], "none": [0], "one": [1]}
-    return save(folder, nodes, [value("x", (1, "width"))], [value("y", (None, None))], constants)
-
-
-def but_last(folder: Path) -> Path:
-    """All numbers but the last: of one number none is left."""
-    constants = {"none": [0], "last": [-1], "one": [1]}
-    nodes = "y = Slice (x, none, last, one)"
     return save(folder, nodes, [value("x", (1, "width"))], [value("y", (None, None))], constants)
 
 

@@ -8,8 +8,6 @@ from rnnserve.export.verify import verify_version
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MANIFEST, describe_file, dump_manifest, read_version
 
-__all__ = ["changed_head", "failures", "failures_without_parity", "forge"]
-
 
 def forge(version, files, change_manifest=lambda _: None):
     """Write files and a manifest into a version. A file whose content is None is left out."""

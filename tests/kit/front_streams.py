@@ -17,8 +17,6 @@ from rnnserve.web.upstream.exchange_stream import ExchangeStream
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.upstream import CallContext
 
-__all__ = ["MINE", "Front", "exchange", "socket_of", "with_stream"]
-
 _T = TypeVar("_T")
 
 MINE = CallContext(((PEER, "ipv4:10.0.0.1:1111"),), 30.0)

@@ -16,27 +16,13 @@ import pytest
 import uvloop
 
 from kit.fakes import Arrays, FakeModel, FakeModels
-from kit.served import ServedProcess, served
+from kit.served import ServedProcess, served_process
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.web.app.application import Application
 from rnnserve.web.app.routes import all_routes
 from rnnserve.web.commands.web import serve
 from rnnserve.web.errors import error_of_status
 from rnnserve.web.limits import Limits
-
-__all__ = [
-    "SETTINGS",
-    "FakeUpstream",
-    "Reply",
-    "answers_in",
-    "ask",
-    "ask_application",
-    "exchange",
-    "rest_of",
-    "running_front",
-    "walk_model",
-    "web_server",
-]
 
 LONGEST = 20.0
 
@@ -118,7 +104,7 @@ class Reply(NamedTuple):
 
 
 def ask(
-    upstream: Any,
+    asked: Any,
     path: str,
     body: bytes | None = None,
     *,
@@ -126,19 +112,8 @@ def ask(
     headers: dict[str, str] | None = None,
     limits: Limits | None = None,
 ) -> Reply:
-    """Ask an application with this server behind it, without sockets."""
-    return ask_application(Application(upstream, all_routes(), limits), path, body, method=method, headers=headers)
-
-
-def ask_application(
-    application: Application,
-    path: str,
-    body: bytes | None = None,
-    *,
-    method: str | None = None,
-    headers: dict[str, str] | None = None,
-) -> Reply:
-    """The same of an application that there is."""
+    """Ask an application, or one with this server behind it, without sockets."""
+    application = asked if isinstance(asked, Application) else Application(asked, all_routes(), limits)
     raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
     if body is not None and b"content-length" not in dict(raw):
         raw.append((b"content-length", str(len(body)).encode()))
@@ -244,6 +219,6 @@ SETTINGS: dict[str, Any] = {"http_port": 0, "model_control": "explicit", "load_m
 @pytest.fixture(scope="session")
 def web_server(repository: Path) -> Iterator[ServedProcess]:
     """The process, which speaks HTTP at its `http_address`."""
-    with served(repository, "process", **SETTINGS) as process:
+    with served_process(repository, **SETTINGS) as process:
         yield process
         assert "Traceback" not in process.log

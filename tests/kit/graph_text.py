@@ -11,8 +11,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["CONSTANTS", "FEATURES", "INPUTS", "described", "graph_of", "parsed_nodes"]
-
 FEATURES = 3
 CONSTANTS: dict[str, np.ndarray] = {
     **{f"_{number}": np.array([number]) for number in (0, 1, 2, 3)},

@@ -13,8 +13,6 @@ from rnnserve.export.lowering import lower_rnn
 from rnnserve.export.parity import OnnxRunner
 from rnnserve.export.recurrent_guard import guard_recurrences
 
-__all__ = ["FEATURES", "FORMS", "HIDDEN", "bad_steps", "check_guarded", "check_same_bits", "eager_of", "subject"]
-
 STEPS, ROWS, FEATURES, HIDDEN = 6, 4, 3, 5
 FORMS = {  # bidirectional, layers, packed
     "forward": (False, 1, False),

@@ -4,8 +4,6 @@ import contextlib
 import socket
 from collections.abc import Iterator
 
-__all__ = ["held_port"]
-
 
 @contextlib.contextmanager
 def held_port() -> Iterator[int]:

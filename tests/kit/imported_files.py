@@ -12,8 +12,6 @@ from torch import nn
 from kit.foreign_files import drawn, save, value
 from rnnserve.export.parity import OnnxRunner
 
-__all__ = ["SIZES", "Mean", "axes_of", "floats", "mean", "one_node", "published", "with_lengths", "words"]
-
 SIZES = {"sequence": (1, 24)}
 
 

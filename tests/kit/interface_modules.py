@@ -8,16 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnserve.export import Floats, Integers, Lengths, Mask, Publication
-
-__all__ = ["ARGUMENTS", "PACKED", "Interface", "MeanOfTrimmed", "Trimmed", "X"]
-
-Arrays = dict[str, npt.NDArray[Any]]
 
 X = Floats("batch", "sequence", ("features", 3))
 
@@ -30,13 +25,11 @@ class Interface:
         make: Function that makes the module.
         description: What `Publication` takes besides module and name.
         call: Function that calls the module with x (batch, sequence, 3), or ids (batch, sequence), and lengths.
-        mode: The batching mode that the version should have.
     """
 
     make: Callable[[], nn.Module]
     description: Mapping[str, Any]
     call: Callable[[nn.Module, Tensor, Tensor], Any]
-    mode: str = "padded"
 
     def publication(self, name: str) -> Publication:
         """Describe it, with random weights that repeat."""
@@ -207,6 +200,18 @@ def described(
     return {"inputs": inputs, "outputs": outputs, "constants": constants or {}}
 
 
+def of_ids(make: Callable[[], nn.Module], padding: int = 0) -> Interface:
+    """A module of ids alone, which end where the padding begins."""
+    tokens = Integers("batch", "sequence", high=20, padding=padding)
+    return Interface(make, described(tokens=tokens), lambda m, x, n: m(torch.where(inside(x, n), x, padding)))
+
+
+def both_ways(module: nn.Module, x: Tensor, lengths: Tensor) -> Tensor:
+    one = {"x": x, "mask": inside(x, lengths)}
+    return module({"forward": one, "backward": one, "weight": x[:, 0, 0]})
+
+
+MASKED = {"x": X, "mask": Mask()}
 ARGUMENTS: dict[str, Interface] = {
     "mask": Interface(MaskedMean, described(x=X, mask=Mask()), lambda m, x, n: m(x, inside(x, n))),
     "mask_of_floats": Interface(
@@ -219,21 +224,9 @@ ARGUMENTS: dict[str, Interface] = {
         described(x=X, key_padding_mask=Mask(inside=False, after=True)),
         lambda m, x, n: m(x, key_padding_mask=~inside(x, n)),
     ),
-    "padded_ids": Interface(
-        PaddedIds,
-        described(tokens=Integers("batch", "sequence", high=20, padding=0)),
-        lambda m, x, n: m(torch.where(inside(x, n), x, 0)),
-    ),
-    "padded_with_the_last_id": Interface(
-        lambda: PaddedIds(19),
-        described(tokens=Integers("batch", "sequence", high=20, padding=19)),
-        lambda m, x, n: m(torch.where(inside(x, n), x, 19)),
-    ),
-    "mean_of_ids": Interface(
-        MeanOfIds,
-        described(tokens=Integers("batch", "sequence", high=20, padding=0)),
-        lambda m, x, n: m(torch.where(inside(x, n), x, 0)),
-    ),
+    "padded_ids": of_ids(PaddedIds),
+    "padded_with_the_last_id": of_ids(lambda: PaddedIds(19), padding=19),
+    "mean_of_ids": of_ids(MeanOfIds),
     "relative": Interface(
         Relative, described(x=X, lens=Lengths(relative=True)), lambda m, x, n: m(x, n.float() / x.shape[1])
     ),
@@ -244,25 +237,9 @@ ARGUMENTS: dict[str, Interface] = {
     ),
     "dict": Interface(TakesDict, described(batch={"x": X, "lengths": L}), lambda m, x, n: m({"x": x, "lengths": n})),
     "dict_of_dicts": Interface(
-        TakesDictOfDicts,
-        described(
-            data={
-                "forward": {"x": X, "mask": Mask()},
-                "backward": {"x": X, "mask": Mask()},
-                "weight": Floats("batch"),
-            }
-        ),
-        lambda m, x, n: m(
-            {
-                "forward": {"x": x, "mask": inside(x, n)},
-                "backward": {"x": x, "mask": inside(x, n)},
-                "weight": x[:, 0, 0],
-            }
-        ),
+        TakesDictOfDicts, described(data={"forward": MASKED, "backward": MASKED, "weight": Floats("batch")}), both_ways
     ),
-    "typed_dict": Interface(
-        TakesTypedDict, described(batch={"x": X, "mask": Mask()}), lambda m, x, n: m({"x": x, "mask": inside(x, n)})
-    ),
+    "typed_dict": Interface(TakesTypedDict, described(batch=MASKED), lambda m, x, n: m({"x": x, "mask": inside(x, n)})),
     "named_tuple": Interface(TakesNamedTuple, described(batch={"x": X, "lengths": L}), lambda m, x, n: m(Named(x, n))),
     "none_among_outputs": Interface(GivesNone, described(x=X, lengths=L), lambda m, x, n: m(x, n)["last"]),
 }

@@ -20,8 +20,6 @@ from rnnserve.common.guarded_process import GuardedProcess
 from rnnserve.server.repository.findings import Findings, LoadCheck
 from rnnserve.server.repository.load_checks import LoadChecks
 
-__all__ = ["KeptChecks", "end_kept", "keep", "surroundings_of"]
-
 _MOST = 2
 """Processes that are kept at the same time, with 60 MB each."""
 

@@ -5,8 +5,6 @@ from typing import Any
 
 from rnnserve.server.protocol.sequences import StreamOwner
 
-__all__ = ["FakeCaller", "fake_served"]
-
 
 class FakeCaller:
     """A caller on a connection."""

@@ -17,8 +17,6 @@ from rnnserve.server.errors import QueueFull
 from rnnserve.server.fast_path import template_runs
 from rnnserve.server.repository.model import Model
 
-__all__ = ["KINDS", "Client", "small_middle_and_large"]
-
 MODEL = "direction_simple"
 PATIENCE = 20.0
 
@@ -38,19 +36,15 @@ def points(rows, steps):
     return np.linspace(-1, 1, rows * steps * 2, dtype=np.float32).reshape(rows, steps, 2)
 
 
-def asks(
-    size=SMALL, *, sequence=None, starts=False, ends=False, session="", timeout=0, model=MODEL, raw=True, **states
-):
+def asks(size=SMALL, *, sequence=None, starts=False, ends=False, session="", model=MODEL, **states):
     """A request of so many rows and steps."""
-    message = request(model, {"input": points(*size), **states}, ["logits"], raw=raw)
+    message = request(model, {"input": points(*size), **states}, ["logits"])
     if sequence is not None:
         message.parameters["sequence_id"].int64_param = sequence
         message.parameters["sequence_start"].bool_param = starts
         message.parameters["sequence_end"].bool_param = ends
     if session:
         message.parameters["session"].string_param = session
-    if timeout:
-        message.parameters["timeout"].int64_param = timeout
     return message
 
 

@@ -19,8 +19,6 @@ from rnnserve.server.fast_path.calls import ArrivedRequest
 from rnnserve.server.protocol.sequences import Step, StreamOwner
 from rnnserve.server.validation.signature import CheckedRequest
 
-__all__ = ["NothingLeft"]
-
 LARGE_BYTES = 64 << 10
 
 OF_REQUESTS = (ArrivedRequest, PendingRequest, CheckedRequest, Step, StreamOwner, ServeError)

@@ -12,8 +12,6 @@ from rnnserve.server.repository.loader import Loader
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.settings import Settings
 
-__all__ = ["PATIENCE", "Published", "checked", "fake_loading", "fakes", "published", "read_fake", "replace_loading"]
-
 PATIENCE = 20.0
 
 

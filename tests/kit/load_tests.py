@@ -79,13 +79,14 @@ def address(_walk_server, walks):
     return _walk_server[1]
 
 
-def metadata(name="walks", *, features=2, labels=WALK_LABELS, has_lengths=True):
+def metadata(name="walks"):
     """What the server says of a classifier of walks."""
-    inputs = {"input": TensorMetadata("input", "FP32", (-1, -1, features))}
+    inputs = {
+        "input": TensorMetadata("input", "FP32", (-1, -1, 2)),
+        "lengths": TensorMetadata("lengths", "INT64", (-1,), optional=True, lengths_of="sequence"),
+    }
     outputs = {"logits": TensorMetadata("logits", "FP32", (-1, 2))}
-    if has_lengths:
-        inputs["lengths"] = TensorMetadata("lengths", "INT64", (-1,), optional=True, lengths_of="sequence")
-    return ModelMetadata(name, ("1",), "geometry", inputs, outputs, labels)
+    return ModelMetadata(name, ("1",), "geometry", inputs, outputs, WALK_LABELS)
 
 
 @pytest.fixture
@@ -107,22 +108,18 @@ def result():
 
     def make(
         latencies=(1.0,), *, lags=(0.0,), rate=100.0, cpu=0.1, seconds=1.0, batches=None, closed=0, sessions=0,
-        early_end="", errors=None, model=0, **sums,
+        early_end="", errors=None, **sums,
     ):  # fmt: skip
         failed = [STATUSES[name] for name, count in (errors or {}).items() for _ in range(count)]
         status = np.array([0] * len(latencies) + failed, np.int64)
         latency = (np.array([*latencies, *[0.0] * len(failed)]) * 1e6).astype(np.int64)
+        lag = np.resize(np.array(lags) * 1e6, len(status)).astype(np.int64)
         statistics = LoadStatistics(
-            latency, np.resize(np.array(lags) * 1e6, len(status)).astype(np.int64), np.full(len(status), model), status,
+            latency, lag, np.zeros(len(status), int), status,
             in_time=len(latencies), errors=Counter(errors or {}), cpu=[cpu], **sums,
         )  # fmt: skip
-        level = LoadLevel(
-            rate=0 if closed or sessions else rate,
-            closed=closed,
-            sessions=sessions,
-            think=0.01 if sessions else 0.0,
-            duration=1.0,
-        )
+        rate, think = 0 if closed or sessions else rate, 0.01 * bool(sessions)
+        level = LoadLevel(rate=rate, closed=closed, sessions=sessions, think=think, duration=1.0)
         return LoadResult(level, statistics, seconds, early_end, batches)
 
     return make

@@ -10,8 +10,6 @@ from rnnserve.server.repository.model import Model
 from rnnserve.server.repository.repository import Repository
 from rnnserve.server.settings import Settings
 
-__all__ = ["load_model", "load_repository", "try_version"]
-
 
 def load_model(folder: Path, name: str, *, known: Findings | None = None, **how) -> Model:
     return load_version.load_model(LoadCheck(folder, name, "1", **how), known=known)
@@ -27,14 +25,13 @@ def load_repository(
     allow_unproven: bool = False,
     checks: LoadChecks | None = None,
     timeout: float = 60.0,
-    ready: str = "any",
 ) -> Repository:
     """Check and load the versions of a repository on the CPU, and wait for all of them.
 
     Raises:
         StartError: If none may serve.
     """
-    models = Repository(root, ready=ready)
+    models = Repository(root)
     settings = Settings(root, allow_unproven=allow_unproven, load_timeout=timeout)
     loader = Loader(models, checks or LoadChecks(), "cpu", settings)
     loader.load(models.models())

@@ -67,8 +67,9 @@ def statuses_before_a_message(channel, methods):
     return statuses
 
 
-def ask_any(channel, method, body=b"", metadata=(), timeout=5.0):
+def ask_any(channel, method, metadata=(), body=None, timeout=5.0):
     """Ask a method of any kind. The status, its words, and the first message, None where there is none."""
+    body = BODIES.get(method.rpartition("/")[2], b"") if body is None else body
     calls = channel.stream_stream(method)(iter([body]), metadata=metadata, timeout=timeout)
     try:
         first = next(iter(calls), None)
@@ -127,10 +128,6 @@ ASKED = {
 BODIES = {name: message.SerializeToString() for name, message in ASKED.items()}
 
 
-def _body_of(method):
-    return BODIES.get(method.rpartition("/")[2], b"")
-
-
 @contextlib.contextmanager
 def lasting_calls():
     """Opens, of each kind that lasts, a call that has had its first answer; the first of them is for inference."""
@@ -164,11 +161,10 @@ class Locked:
 
     def ask(self, method, metadata, body=None, way="port", timeout=5.0):
         """Ask a method of any kind. The status, its words, and the first message."""
-        body = _body_of(method) if body is None else body
-        return ask_any(self.channels[way], method, body, metadata, timeout)
+        return ask_any(self.channels[way], method, metadata, body, timeout)
 
-    def stub(self, way="port"):
-        return rpc.GRPCInferenceServiceStub(self.channels[way])
+    def stub(self):
+        return rpc.GRPCInferenceServiceStub(self.channels["port"])
 
 
 @contextlib.contextmanager
@@ -203,13 +199,13 @@ class Certified:
         text = re.sub(r"-----[^-]+-----|\s", "", self.identities[kind].certificate.decode())
         return [(CERTIFICATE, text), (PEER, "ipv4:10.0.0.1:5")]
 
-    def ask(self, method, kind, metadata=(), body=None):
+    def ask(self, method, kind, metadata=()):
         """Ask any method over the port, as a client."""
-        return ask_any(self.channels[kind], method, _body_of(method) if body is None else body, metadata)
+        return ask_any(self.channels[kind], method, metadata)
 
     def ask_as_front(self, method, kind=None):
         """Ask any method over the socket, for a client, or for one without a certificate."""
-        return ask_any(self.socket, method, _body_of(method), [] if kind is None else self.told(kind))
+        return ask_any(self.socket, method, [] if kind is None else self.told(kind))
 
 
 @contextlib.contextmanager

@@ -4,8 +4,6 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-__all__ = ["Log", "logged"]
-
 
 class Log(logging.Handler):
     """Keeps records.

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from kit.paths import ROOT
 
-__all__ = ["machine_words"]
-
 _SHORTEST = 8  # characters: the two letters of a host called "vm" are in any compressed array
 
 # What artifacts say of themselves: a host or user of such a name cannot be told from it.

@@ -7,8 +7,6 @@ gRPC's threads half stopped, and abort.
 import sys
 from collections.abc import Sequence
 
-__all__ = ["BARE_PYTHON", "closed", "limited"]
-
 BARE_PYTHON = [sys.executable, "-I", "-S", "-c"]
 """The command line, which a program of a few lines follows: it has the standard library, and heeds no environment.
 

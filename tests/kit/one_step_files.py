@@ -3,13 +3,11 @@
 import numpy as np
 import onnxruntime
 
-from kit.foreign_files import INT64, drawn, save, value
+from kit.foreign_files import drawn, save, value
 from rnnserve.client import Client
 from rnnserve.export.onnx_import import Roles, import_onnx
 from rnnserve.server.settings import Settings
 from rnnserve.server.testing import serve
-
-__all__ = ["WEIGHTS", "cell", "decoder", "imported", "predicted", "stepped"]
 
 WEIGHTS = drawn(3, w=(4, 3), r=(3, 3), out=(3, 2))
 
@@ -20,18 +18,6 @@ def cell(folder, *, opset=18):
     given = [value("x", ("batch", 4)), value("h", ("batch", 3))]
     made = [value("y", ("batch", 2)), value("h_n", ("batch", 3))]
     return save(folder, nodes, given, made, WEIGHTS, opset=opset)
-
-
-def decoder(folder):
-    """Tokens (batch, 1) and h (1, batch, 3) to logits (batch, 1, 2), h_n: the axis of the one step is there."""
-    nodes = """
-        rows = Gather (w, tokens)  one = Squeeze (rows, at)  h_0 = Squeeze (h, first)  hr = MatMul (h_0, r)
-        sum = Add (one, hr)  next = Tanh (sum)  h_n = Unsqueeze (next, first)  y = MatMul (next, out)
-        logits = Unsqueeze (y, at)
-    """
-    given = [value("tokens", ("batch", 1), INT64), value("h", (1, "batch", 3))]
-    made = [value("logits", ("batch", 1, 2)), value("h_n", (1, "batch", 3))]
-    return save(folder, nodes, given, made, WEIGHTS | {"at": [1], "first": [0]})
 
 
 def stepped(path, rows, **state):

@@ -10,8 +10,6 @@ from torch import nn
 from rnnserve.export import export_onnx
 from rnnserve.export.parity import OnnxRunner
 
-__all__ = ["ExportedUses", "check_uses"]
-
 Use = Callable[[torch.Tensor], Any]
 
 

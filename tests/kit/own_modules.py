@@ -1,30 +1,16 @@
-"""Modules as users write them, with the calls that publish them: nothing of them is a classifier of ours."""
+"""Modules as users write them, and the examples, with what publishes them: none of them is a classifier of ours."""
 
 import dataclasses
+import importlib.util
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from kit.paths import ROOT
 from rnnserve.export import Flags, Floats, Integers, Lengths, Publication, scan
-from rnnserve.export.description.publication import InputDescription
-
-__all__ = ["PUBLICATIONS", "own_module"]
-
-
-class Sentiment(nn.Module):
-    """Token ids to logits: packed, bidirectional, stacked."""
-
-    def __init__(self):
-        super().__init__()
-        self.embedding = nn.Embedding(50, 6)
-        self.gru = nn.GRU(6, 5, 2, bidirectional=True, batch_first=True)
-        self.head = nn.Linear(10, 3)
-
-    def forward(self, tokens, lengths, h_0):
-        packed = pack_padded_sequence(self.embedding(tokens), lengths, batch_first=True, enforce_sorted=False)
-        _, h_n = self.gru(packed, h_0)
-        return self.head(torch.cat([h_n[-2], h_n[-1]], 1)), h_n
 
 
 class Forecaster(nn.Module):
@@ -69,19 +55,6 @@ class MeanOverAllSteps(nn.Module):
         return self.head(output.mean(1)) + 0 * lengths[:, None]
 
 
-class Step(nn.Module):
-    """A policy that acts one step at a time: no sequence axis."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.GRUCell(3, 6)
-        self.head = nn.Linear(6, 2)
-
-    def forward(self, observation, h):
-        h = self.cell(observation, h)
-        return self.head(h), h
-
-
 class MeanOverTheBatch(nn.Module):
     """Every row's answer depends on its neighbours."""
 
@@ -92,22 +65,6 @@ class MeanOverTheBatch(nn.Module):
     def forward(self, x):
         _, h_n = self.gru(x)
         return h_n[0] - h_n[0].mean(0)
-
-
-class Seq2Seq(nn.Module):
-    """Two sequence axes, lengths for the first one only."""
-
-    def __init__(self):
-        super().__init__()
-        self.encoder = nn.GRU(3, 5, batch_first=True)
-        self.decoder = nn.GRU(2, 5, batch_first=True)
-        self.head = nn.Linear(5, 2)
-
-    def forward(self, source, target, source_lengths):
-        packed = pack_padded_sequence(source, source_lengths, batch_first=True, enforce_sorted=False)
-        _, h_n = self.encoder(packed)
-        output, _ = self.decoder(target, h_n)
-        return self.head(output)
 
 
 @dataclasses.dataclass
@@ -181,109 +138,64 @@ class ScannedCell(nn.Module):
         return output.transpose(0, 1), h_n
 
 
-def state(layers: int, hidden: int) -> InputDescription:
-    """Describe a state (layers * directions, batch, hidden)."""
-    return Floats(("layers * directions", layers), "batch", ("hidden", hidden))
+STATE = Floats(("layers * directions", 1), "batch", ("hidden", 8))
+X = Floats("batch", "sequence", 2)
+OWN: dict[str, tuple[type[nn.Module], dict[str, Any]]] = {
+    "dict_forecaster": (
+        Forecaster,
+        {
+            "inputs": {"x": Floats("batch", "sequence", ("features", 4)), "state": {"h_0": STATE, "c_0": STATE}},
+            "outputs": ["y", "h_n", "c_n"],
+            "states": {"h_n": "h_0", "c_n": "c_0"},
+        },
+    ),
+    "step_tagger": (
+        Tagger,
+        {
+            "inputs": {"words": Integers("sequence", "batch", high=40), "lengths": Lengths()},
+            "outputs": ["scores", "tags"],
+        },
+    ),
+    "mean": (MeanOverAllSteps, {"inputs": {"x": X, "lengths": Lengths()}, "outputs": ["y"]}),
+    "over_the_batch": (MeanOverTheBatch, {"inputs": {"x": X}, "outputs": ["y"]}),
+    "alarm": (
+        Alarm,
+        {
+            "inputs": {"x": X, "lengths": Lengths(), "armed": Flags("batch")},
+            "outputs": ["output", "high", "score", "h_n"],
+        },
+    ),
+    "single_inside": (SinglePrecisionInside, {"inputs": {"x": X}, "outputs": ["output"]}),
+    "double": (Double, {"inputs": {"x": Floats("batch", "sequence", 2, dtype="float64")}, "outputs": ["output"]}),
+    "scanned": (
+        ScannedCell,
+        {"inputs": {"x": Floats("batch", "sequence", 3), "lengths": Lengths()}, "outputs": ["output", "h_n"]},
+    ),
+}
+"""By the model's name: a module's class, and what a publication says of it besides its name."""
+
+EXAMPLE_FILES = sorted((ROOT / "examples").glob("*.py"))
 
 
-def own_module(kind):
+def own_module(kind: Callable[[], nn.Module]) -> nn.Module:
     """Make a module of random weights, the same at each call."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(11)
         return kind()
 
 
-def _sentiment(module):
-    return Publication(
-        module,
-        "sentiment",
-        inputs={"tokens": Integers("batch", "sequence", high=50), "lengths": Lengths(), "h_0": state(4, 5)},
-        outputs=["logits", "h_n"],
-        states={"h_n": "h_0"},
-        labels=["bad", "fair", "good"],
-    )
-
-
-def _forecaster(module):
-    return Publication(
-        module,
-        "forecaster",
-        inputs={
-            "x": Floats("batch", "sequence", ("features", 4)),
-            "state": {"h_0": state(1, 8), "c_0": state(1, 8)},
-        },
-        outputs=["y", "h_n", "c_n"],
-        states={"h_n": "h_0", "c_n": "c_0"},
-    )
-
-
-def _tagger(module):
-    inputs = {"words": Integers("sequence", "batch", high=40), "lengths": Lengths()}
-    return Publication(module, "tagger", inputs=inputs, outputs=["scores", "tags"])
-
-
-def _mean(module):
-    inputs = {"x": Floats("batch", "sequence", 2), "lengths": Lengths()}
-    return Publication(module, "mean", inputs=inputs, outputs=["y"])
-
-
-def _step(module):
-    return Publication(
-        module,
-        "step",
-        inputs={"observation": Floats("batch", 3), "h": Floats("batch", 6)},
-        outputs=["action", "h_n"],
-        states={"h_n": "h"},
-    )
-
-
-def _over_the_batch(module):
-    return Publication(module, "over_the_batch", inputs={"x": Floats("batch", "sequence", 2)}, outputs=["y"])
-
-
-def _seq2seq(module):
-    return Publication(
-        module,
-        "seq2seq",
-        inputs={
-            "source": Floats("batch", "source", 3),
-            "target": Floats("batch", "target", 2),
-            "source_lengths": Lengths("source"),
-        },
-        outputs=["y"],
-    )
-
-
-def _alarm(module):
-    inputs = {"x": Floats("batch", "sequence", 2), "lengths": Lengths(), "armed": Flags("batch")}
-    return Publication(module, "alarm", inputs=inputs, outputs=["output", "high", "score", "h_n"])
-
-
-def _single_inside(module):
-    return Publication(module, "single_inside", inputs={"x": Floats("batch", "sequence", 2)}, outputs=["output"])
-
-
-def _scanned(module):
-    inputs = {"x": Floats("batch", "sequence", 3), "lengths": Lengths()}
-    return Publication(module, "scanned", inputs=inputs, outputs=["output", "h_n"])
-
-
-def _double(module):
-    inputs = {"x": Floats("batch", "sequence", 2, dtype="float64")}
-    return Publication(module, "double", inputs=inputs, outputs=["output"])
-
-
-PUBLICATIONS = {
-    "sentiment": (Sentiment, _sentiment),
-    "forecaster": (Forecaster, _forecaster),
-    "tagger": (Tagger, _tagger),
-    "mean": (MeanOverAllSteps, _mean),
-    "step": (Step, _step),
-    "over_the_batch": (MeanOverTheBatch, _over_the_batch),
-    "seq2seq": (Seq2Seq, _seq2seq),
-    "alarm": (Alarm, _alarm),
-    "single_inside": (SinglePrecisionInside, _single_inside),
-    "double": (Double, _double),
-    "scanned": (ScannedCell, _scanned),
-}
-"""By the model's name: a module's class, and the description under which a module of it is published."""
+def publication_of(name: str) -> Publication:
+    """Describe one of `OWN`, or of the project's examples, which isn't trained for this."""
+    if name in OWN:
+        kind, described = OWN[name]
+        return Publication(own_module(kind), name, **described)
+    (path,) = [path for path in EXAMPLE_FILES if path.stem == name]
+    spec = importlib.util.spec_from_file_location(f"untrained_{name}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    vars(module)["train"] = lambda *_, **__: None
+    with torch.random.fork_rng(devices=[]):
+        publication: Publication = module.publication()
+    return publication

@@ -34,29 +34,11 @@ from kit.paths import ROOT
 from kit.waiting import PATIENCE
 from rnnserve.cli import main
 
-__all__ = [
-    "NOT_RUN",
-    "OTHERS",
-    "PAGES",
-    "Block",
-    "Command",
-    "File",
-    "PageSession",
-    "blocks",
-    "commands",
-    "examples",
-    "run_commands",
-    "run_examples",
-    "starts_server",
-    "steps",
-    "without_blocks",
-]
-
 _FENCED = re.compile(
     r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})(?P<language>\w*)\n(?P<text>(?s:.*?))^(?P=indent)(?P=fence)\s*$",
     re.MULTILINE,
 )
-_SHELL = {"", "sh", "bash", "shell", "console"}
+SHELL = {"", "sh", "bash", "shell", "console"}
 _FILE = re.compile(r"(?:#|//) (?P<name>[\w.-]+\.\w+)\n")
 _ASKS_SERVER = re.compile(r"\brnnserve (infer|load|health|serve)\b(?P<rest>[^|;&]*)")
 _OBJECTIVE = re.compile(r"--slo [\w=,]+")
@@ -65,35 +47,16 @@ _SEARCH = re.compile(r"rnnserve load (?=.*--slo)(?!.*--rate)")
 _LOAD = re.compile(r"rnnserve load (?!.*(?:--repeat|--compare|--slo|--duration))")
 _IN_PROCESS = {"check", "export", "health", "import", "infer", "inspect", "load", "sign", "token"}
 _OF_SHELLS = re.compile(r"[|&;<>$`*?~(){}\\]")
-_OWN_PROGRAMS = Path(sys.executable).parent
-_PATH = f"{_OWN_PROGRAMS}{os.pathsep}{os.environ['PATH']}"
+_PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 _CURL = f'curl() {{ command curl --fail-with-body --max-time {PATIENCE:.0f} "$@"; }}\n'
 _MAY_WAIT = re.compile(r"(rnnserve (infer|health)|curl|grep) ")
 """Commands without effects: they run again until what they wait for is there, such as a line in a log."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Block:
-    """A fenced block.
-
-    Attributes:
-        language: Word after the fence; empty for none.
-        text: The lines in it, without the indentation of the fence.
-    """
-
-    language: str
-    text: str
-
-    @property
-    def is_of_shell(self) -> bool:
-        """Whether it is a shell session."""
-        return self.language in _SHELL
-
-
-def blocks(page: str) -> Iterator[Block]:
-    """The blocks of a page, in order."""
+def blocks(page: str) -> Iterator[tuple[str, str]]:
+    """The fenced blocks of a page, in order: the word after the fence, and the lines, without its indentation."""
     for found in _FENCED.finditer(page):
-        yield Block(found["language"], re.sub(f"^{found['indent']}", "", found["text"], flags=re.MULTILINE))
+        yield found["language"], re.sub(f"^{found['indent']}", "", found["text"], flags=re.MULTILINE)
 
 
 def without_blocks(page: str) -> str:
@@ -119,11 +82,11 @@ class File:
 
 def steps(page: str) -> Iterator[Command | File]:
     """What a page has its reader do, in order."""
-    for block in blocks(page):
-        if block.is_of_shell:
-            yield from _commands(block.text)
-        elif found := _FILE.match(block.text):
-            yield File(found["name"], block.text)
+    for language, text in blocks(page):
+        if language in SHELL:
+            yield from _commands(text)
+        elif found := _FILE.match(text):
+            yield File(found["name"], text)
 
 
 def _commands(block: str) -> Iterator[Command]:
@@ -146,19 +109,16 @@ def _whole(text: str) -> str:
 class PageSession:
     """Does what a page says, in a folder."""
 
-    def __init__(self, folder: Path, ports: Mapping[str, int], programs: Path = _OWN_PROGRAMS) -> None:
+    def __init__(self, folder: Path, ports: Mapping[str, int]) -> None:
         """Prepare.
 
         Args:
             folder: Folder in which the reader is.
             ports: Ports to be used in the place of those that the page, or a command by default, names.
-            programs: Folder of the programs that are found first.
         """
         self._folder = folder
         self._ports = ports
-        self._programs = programs
         self._server: subprocess.Popen[str] | None = None
-        self._environment = {**os.environ, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
     def __enter__(self) -> Self:
         return self
@@ -213,7 +173,7 @@ class PageSession:
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-c", functions + line],
             cwd=self._folder,
-            env=self._environment,
+            env={**os.environ, "PATH": _PATH},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -225,7 +185,7 @@ class PageSession:
         """Whether it is a command that runs in this process: a shell would make nothing of any of its words."""
         program, name, *_ = [*line.split(), "", ""]
         is_of_words = not _OF_SHELLS.search(re.sub("'[^']*'", "", line))
-        return program == "rnnserve" and name in _IN_PROCESS and is_of_words and self._programs == _OWN_PROGRAMS
+        return program == "rnnserve" and name in _IN_PROCESS and is_of_words
 
     def _run_here(self, line: str) -> tuple[int, str]:
         said = io.StringIO()
@@ -245,7 +205,7 @@ class PageSession:
             self._server = subprocess.Popen(
                 ["bash", "-c", f"exec env {command}"],
                 cwd=self._folder,
-                env=self._environment,
+                env={**os.environ, "PATH": _PATH},
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,

@@ -9,8 +9,6 @@ from kit.graph_text import FEATURES
 from rnnserve.export.analysis import Property
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["attempt", "described_outputs", "draw", "violations"]
-
 _TOLERANCE = 2e-4
 _ROWS, _STEPS = 4, 7
 

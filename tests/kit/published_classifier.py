@@ -14,8 +14,6 @@ from rnnserve.export.classifiers import classifier_publication
 from rnnserve.export.verify import verify_version
 from rnnserve.models import LABELS, Architecture, DirectionClassifier, load_checkpoint, save_checkpoint
 
-__all__ = ["checkpoint", "exported", "not_published", "repository", "verified", "version"]
-
 NAME = "direction_small"
 
 

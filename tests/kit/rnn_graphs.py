@@ -7,21 +7,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from rnnserve.export.lowering import lower_rnn
 
-__all__ = [
-    "BOTH",
-    "FEATURES",
-    "HIDDEN",
-    "check_loop",
-    "feeds_of",
-    "lowered",
-    "model_of",
-    "operators",
-    "rnn",
-    "run",
-    "value",
-    "weights",
-]
-
 FEATURES, HIDDEN = 3, 5
 SIZES = ((1, 1), (2, 5), (7, 4), (4, 33))
 """Rows and steps."""
@@ -33,10 +18,11 @@ def value(name, *shape, kind=TensorProto.FLOAT):
     return helper.make_tensor_value_info(name, kind, list(shape))
 
 
-def weights(directions, *, scale=0.4, dtype=np.float32):
+def weights(directions):
     random = np.random.default_rng(directions)
     shapes = {"W": (HIDDEN, FEATURES), "R": (HIDDEN, HIDDEN), "B": (2 * HIDDEN,)}
-    return {name: random.normal(scale=scale, size=(directions, *shape)).astype(dtype) for name, shape in shapes.items()}
+    drawn = {name: random.normal(scale=0.4, size=(directions, *shape)) for name, shape in shapes.items()}
+    return {name: array.astype(np.float32) for name, array in drawn.items()}
 
 
 def model_of(nodes, inputs, outputs, constants):

@@ -8,8 +8,6 @@ import trustme
 
 from rnnserve.common.tls_identity import TlsFiles
 
-__all__ = ["NAMES", "WAYS", "RotatedFiles", "client_context", "shown"]
-
 NAMES = ("server.pem", "server.key", "clients.pem")
 
 WAYS = ("written", "renamed", "linked")

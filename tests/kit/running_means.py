@@ -5,8 +5,6 @@ import numpy as np
 from rnnserve.protos import manifest_pb2
 from rnnserve.protos.golden import Case
 
-__all__ = ["LIMITS", "a_case", "rounded"]
-
 LIMITS = manifest_pb2.ReplayLimits(
     device="cpu",
     step_state=1e-6,
@@ -29,11 +27,11 @@ def exact(inputs):
     return {"logits": 3 * h[:, :2], "output": output, "h_n": h[None]}
 
 
-def rounded(inputs, size=1e-7, seed=0):
+def rounded(inputs, seed=0):
     """`exact` as float32 and other orders of summation would give it."""
     random = np.random.default_rng(seed)
     return {
-        name: (array + size * random.standard_normal(array.shape) * (array != 0)).astype(np.float32)
+        name: (array + 1e-7 * random.standard_normal(array.shape) * (array != 0)).astype(np.float32)
         for name, array in exact(inputs).items()
     }
 

@@ -3,8 +3,6 @@
 import contextlib
 from pathlib import Path
 
-__all__ = ["children_of", "is_running"]
-
 _GONE = (FileNotFoundError, ProcessLookupError)
 """What a look at a process, or a thread, meets that ends before its file is opened, and before it is read."""
 

@@ -10,20 +10,6 @@ import numpy as np
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = [
-    "PATIENCE",
-    "SIMPLE",
-    "Calls",
-    "Stream",
-    "answers_of",
-    "eventually",
-    "in_parts",
-    "raw",
-    "refusal",
-    "step",
-    "walk",
-]
-
 SIMPLE = "direction_simple"
 PATIENCE = 30.0
 

@@ -1,4 +1,4 @@
-"""Start a server: the one way in which tests do it.
+"""Start a server: the two ways in which tests do it.
 
 A server in the test's own process, on a free port and the CPU, with any `Settings`::
 
@@ -7,7 +7,7 @@ A server in the test's own process, on a free port and the CPU, with any `Settin
 
 `rnnserve serve` as a process, with the same names as options (`max_queue=4` is `--max-queue 4`)::
 
-    with served(repository, "process", workers=2) as server:
+    with served_process(repository, workers=2) as server:
         server.send(signal.SIGHUP)
         until(lambda: "is ready again" in server.log)
 
@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any
 
 import grpc
 
@@ -36,8 +36,6 @@ from kit.waiting import PATIENCE
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Server, Settings
 from rnnserve.server.repository.repository import LOADING
-
-__all__ = ["RNNSERVE", "Served", "ServedHere", "ServedProcess", "new_channel", "served"]
 
 _LOADING_SECONDS = 5.0
 """How long to wait for all models. Tests in which models don't load go on after that."""
@@ -55,30 +53,17 @@ class Served:
     """A running server.
 
     Attributes:
-        repository: The folder that it serves.
         port: Its port for gRPC.
     """
 
-    repository: Path
-    port: int
-
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
+        self.port = port
         self._channels = contextlib.ExitStack()
 
     @property
     def address(self) -> str:
         """Host and port for gRPC."""
         return f"127.0.0.1:{self.port}"
-
-    @property
-    def log(self) -> str:
-        """What it has logged so far."""
-        raise NotImplementedError
-
-    @property
-    def pids(self) -> list[int]:
-        """The process that was started first, then its workers."""
-        raise NotImplementedError
 
     def channel(self, **options: Any) -> grpc.Channel:
         """Open a connection of its own with channel options, such as `max_receive_message_length=-1`."""
@@ -102,18 +87,14 @@ class ServedHere(Served):
         server: The server.
     """
 
-    def __init__(self, repository: Path, server: Server, log: Log) -> None:
-        super().__init__()
-        self.repository, self.server, self.port = repository, server, server.port
-        self._log = log
+    def __init__(self, server: Server, log: Log) -> None:
+        super().__init__(server.port)
+        self.server, self._log = server, log
 
     @property
     def log(self) -> str:
+        """What it has logged so far."""
         return "\n".join(self._log.messages)
-
-    @property
-    def pids(self) -> list[int]:
-        return [os.getpid()]
 
 
 class ServedProcess(Served):
@@ -142,7 +123,6 @@ class ServedProcess(Served):
             settings: Options by name: True for an option without a value, a list for one that is repeated.
         """
         super().__init__()
-        self.repository, self.port = repository, 0
         self.is_over = False
         self._last_log = ""
         self._folder = tempfile.TemporaryDirectory(prefix="served-")
@@ -162,14 +142,8 @@ class ServedProcess(Served):
 
     @property
     def log(self) -> str:
-        return self._read_log()
-
-    def _read_log(self) -> str:
+        """What it has logged so far."""
         return self._log_file.read_text() if self._log_file.exists() else self._last_log
-
-    @property
-    def pids(self) -> list[int]:
-        return [self.process.pid, *self.workers()]
 
     def workers(self) -> list[int]:
         """Its workers that run."""
@@ -184,7 +158,7 @@ class ServedProcess(Served):
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         found = re.fullmatch(pattern + r"\n", line)
-        assert found, (line, self._read_log())
+        assert found, (line, self.log)
         return found[1]
 
     def wait_until_serving(self) -> None:
@@ -226,7 +200,7 @@ class ServedProcess(Served):
         """Ask it to end, unless a test has ended it: with status 0."""
         if not self.is_over:
             status = self.end()
-            assert status == 0, (status, self._read_log())
+            assert status == 0, (status, self.log)
 
     def close(self) -> None:
         """Kill what is left, and remove its files. Its log can still be read."""
@@ -234,43 +208,22 @@ class ServedProcess(Served):
         self.kill()
         if self.process.stdout is not None:
             self.process.stdout.close()
-        self._last_log = self._read_log()
+        self._last_log = self.log
         self._folder.cleanup()
 
 
-@overload
-def served(
-    repository: Path, how: Literal["here"] = "here", **settings: Any
-) -> contextlib.AbstractContextManager[ServedHere]: ...
-
-
-@overload
-def served(
-    repository: Path, how: Literal["process"], *, options: Sequence[str] = (), patch: str = "", **settings: Any
-) -> contextlib.AbstractContextManager[ServedProcess]: ...
-
-
-def served(repository: Path, how: str = "here", **more: Any) -> contextlib.AbstractContextManager[Served]:
-    """Serve a repository on the CPU and a free port until the block ends.
+@contextlib.contextmanager
+def served(repository: Path, **settings: Any) -> Iterator[ServedHere]:
+    """Serve a repository in this process, on the CPU and a free port, until the block ends.
 
     Args:
         repository: The folder with the models.
-        how: "here" for a server in this process, "process" for `rnnserve serve`.
-        more: `Settings` by name. For a process also its options by the same names, `options` (further words),
-            `patch` (Python code that each of its processes runs at its start) and `environment`.
+        settings: `Settings` by name.
     """
-    if how == "here":
-        return _served_here(repository, **more)
-    assert how == "process", how
-    return _served_process(repository, **more)
-
-
-@contextlib.contextmanager
-def _served_here(repository: Path, **settings: Any) -> Iterator[ServedHere]:
     with (
         logged("rnnserve", level=logging.WARNING) as log,
         Server(Settings(repository, **{"grpc_port": 0, "provider": "cpu", **settings})) as server,
-        contextlib.closing(ServedHere(repository, server, log)) as running,
+        contextlib.closing(ServedHere(server, log)) as running,
     ):
         _wait_for_all_models(server)
         yield running
@@ -297,7 +250,14 @@ def _words(settings: Mapping[str, Any]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _served_process(repository: Path, *, options: Sequence[str] = (), **more: Any) -> Iterator[ServedProcess]:
+def served_process(repository: Path, *, options: Sequence[str] = (), **more: Any) -> Iterator[ServedProcess]:
+    """Serve a repository by `rnnserve serve`, on the CPU and a free port, until the block ends.
+
+    Args:
+        repository: The folder with the models.
+        options: Further words.
+        more: Options by the names of `Settings`; `patch` and `environment` of a `ServedProcess`.
+    """
     with contextlib.closing(ServedProcess(repository, *options, **more)) as server:
         server.wait_until_serving()
         yield server

@@ -11,8 +11,6 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.server import Settings
 from rnnserve.server.protocol.service import Service
 
-__all__ = ["channel", "models", "server", "service", "session_key", "stub", "zoo"]
-
 # torch and onnx are imported in the fixtures that need them, so that other tests do not wait for them.
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {

@@ -10,8 +10,6 @@ import numpy as np
 from kit.fakes import FakeModel, FakeModels
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["MODELS", "POLICY", "SUMS", "FailingModels"]
-
 STATE = (("layers", 1), "batch", ("features", 2))
 
 

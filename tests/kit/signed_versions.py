@@ -14,11 +14,6 @@ from rnnserve.protos.signing.bundle import dump_bundle
 from rnnserve.protos.signing.keys import PrivateKey, read_private_key
 from rnnserve.protos.signing.signed_version import BUNDLE, Signed, sign_version, write_release
 
-__all__ = [
-    "KeyPair", "make_key", "publish_signed", "rewrite_bundle", "serving_versions", "sign", "sign_payload", "signed_by",
-    "statement_of",
-]  # fmt: skip
-
 
 class KeyPair(NamedTuple):
     """Files of a key, and the key."""

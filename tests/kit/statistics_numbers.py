@@ -7,8 +7,6 @@ from typing import Any
 from rnnserve.server.batching.statistics import Statistics
 from rnnserve.server.counting import places
 
-__all__ = ["numbers"]
-
 
 def numbers(statistics: Statistics, *names: str) -> Any:
     """The numbers of these names since the model was loaded: one, or a tuple of several."""

@@ -13,8 +13,6 @@ from kit.waiting import PATIENCE
 from rnnserve.server.errors import StartError
 from rnnserve.server.workers.supervisor import Supervisor
 
-__all__ = ["BEATS", "READY", "WORKER", "Running", "is_there", "running"]
-
 START = """
 import json, os, signal, sys, time
 words = sys.argv[1:]

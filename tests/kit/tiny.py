@@ -7,13 +7,10 @@ import grpc
 import numpy as np
 
 from kit.artifacts import build_model, publish_model, tensor
-from kit.example_models import node
 from kit.inference_requests import arrays, request
 from kit.served import new_channel
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
-
-__all__ = ["answers", "ask_factor", "call_for_factor", "factor_of", "is_answered_by", "publish_tiny"]
 
 
 def publish_tiny(root: Path, name: str = "scale", version: int = 1, factor: float = 2.0) -> Path:
@@ -29,9 +26,8 @@ def publish_tiny(root: Path, name: str = "scale", version: int = 1, factor: floa
         Its folder.
     """
     inputs, outputs = [tensor("input", "FP32", "batch", "sequence")], [tensor("output", "FP32", "batch", "sequence")]
-    built = build_model(
-        [node("Mul", "input factor", "output")], inputs, outputs, {"factor": np.array([factor], np.float32)}
-    )
+    factors = {"factor": np.array([factor], np.float32)}
+    built = build_model("output = Mul (input, factor)", inputs, outputs, factors)
     staging, folder = root.parent / "staging", root / name / str(version)
     shutil.rmtree(staging, ignore_errors=True)
     samples = [{"input": np.ones((batch, 3), np.float32)} for batch in (1, 2)]
@@ -46,9 +42,9 @@ def publish_tiny(root: Path, name: str = "scale", version: int = 1, factor: floa
     return folder
 
 
-def ask_factor(name: str, version: str = "") -> pb.ModelInferRequest:
+def ask_factor(name: str) -> pb.ModelInferRequest:
     """A request whose answer is the factor."""
-    return request(name, {"input": np.ones((1, 1), np.float32)}, version=version)
+    return request(name, {"input": np.ones((1, 1), np.float32)})
 
 
 def factor_of(answer: pb.ModelInferResponse) -> tuple[str, float]:
@@ -64,20 +60,16 @@ def call_for_factor(channel: grpc.Channel, name: str = "scale") -> tuple[str, fl
         return f"{error.code().name}: {error.details()}"
 
 
-def answers(port: int, name: str = "scale") -> set[tuple[str, float] | str]:
-    """Return what `call_for_factor` does on 20 connections: with two workers, both are met all but surely."""
-    return _answers(port, name, 20)
-
-
-def is_answered_by(port: int, version: str, factor: float, name: str = "scale") -> bool:
-    """Whether `answers` gives this and nothing else. One connection tells most times that it does not yet."""
-    expected: set[tuple[str, float] | str] = {(version, factor)}
-    return _answers(port, name, 1) == expected and answers(port, name) == expected
-
-
-def _answers(port: int, name: str, connections: int) -> set[tuple[str, float] | str]:
+def answers(port: int, name: str = "scale", connections: int = 20) -> set[tuple[str, float] | str]:
+    """Return what `call_for_factor` does on new connections: with two workers, 20 meet both all but surely."""
     met = set()
     for _ in range(connections):
         with new_channel(port) as channel:
             met.add(call_for_factor(channel, name))  # a worker that ends resets connections that it has not accepted
     return met
+
+
+def is_answered_by(port: int, version: str, factor: float) -> bool:
+    """Whether `answers` gives this and nothing else. One connection tells most times that it does not yet."""
+    expected: set[tuple[str, float] | str] = {(version, factor)}
+    return answers(port, connections=1) == expected and answers(port) == expected

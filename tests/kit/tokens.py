@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from rnnserve.server.access.access_file import add_token
 
-__all__ = ["LONG_AGO", "Tokens", "bearer", "tokens_in"]
-
 LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
 

@@ -15,8 +15,6 @@ from kit.graph_text import FEATURES, INPUTS, described, graph_of
 from rnnserve.export.analysis import Decision, Property, Verdict, decide, worst
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["GRAPHS", "VERDICTS", "KnownGraph"]
-
 VERDICTS = {Verdict.PROVEN: "+", Verdict.REFUTED: "-", Verdict.NOT_DECIDED: "?"}
 
 _SHARED = {

@@ -3,26 +3,20 @@
 import time
 from collections.abc import Callable
 
-__all__ = ["PATIENCE", "until"]
-
 PATIENCE = 30.0
 """Seconds after which what a test waits for is taken not to come: far more than it takes on a busy machine."""
 
 _PAUSE = 0.01
 
 
-def until(
-    condition: Callable[[], object], patience: float = PATIENCE, meanwhile: Callable[[], object] = lambda: None
-) -> None:
+def until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
     """Wait until a condition holds.
 
     Args:
         condition: Asked again and again.
         patience: Seconds after which the test fails.
-        meanwhile: Called between two times.
     """
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(_PAUSE)
-        meanwhile()

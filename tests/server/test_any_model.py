@@ -5,8 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from kit.example_models import Arrays
-from kit.examples import EXAMPLES
+from kit.examples import EXAMPLES, Arrays
 from kit.inference_requests import arrays, request
 from kit.served import served
 from rnnserve.protos import inference_pb2 as pb

@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kit.artifacts import publish_model
 from kit.bad_versions import ENDLESS_FOR_LARGE, INPUTS, OUTPUTS, SAMPLE, publish_good
 from kit.inference_requests import request
-from kit.served import ServedProcess, new_channel, served
+from kit.served import ServedProcess, new_channel, served, served_process
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
@@ -44,7 +44,7 @@ def answers(server: ServedProcess) -> bool:
 
 
 def test_worker_with_an_endless_run_is_replaced(root):
-    with served(root, "process", workers=2) as server, new_channel(server.port) as channel:
+    with served_process(root, workers=2) as server, new_channel(server.port) as channel:
         before = server.workers()
         answer = ask_for_ever(channel)
         until(lambda: "is ready again" in server.log, PATIENCE)
@@ -56,7 +56,7 @@ def test_worker_with_an_endless_run_is_replaced(root):
 
 
 def test_single_process_with_an_endless_run_is_not_live(root):
-    with served(root, "process") as server, new_channel(server.port) as channel:
+    with served_process(root) as server, new_channel(server.port) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
 
         def serves() -> bool:

@@ -2,9 +2,7 @@
 
 import grpc
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto
 
 from kit.cut_graphs import FEATURES, CutGraph
 from kit.inference_requests import request
@@ -16,29 +14,21 @@ from rnnserve.protos.artifact import PARTS, read_version
 
 MODEL, BACKWARD = "found", "backward"
 
-NODES = [
-    ("Transpose", "x", "c", {"perm": [0, 2, 1]}),
-    ("Conv", "c kernel bias", "v", {"pads": [2, 0], "name": "conv/node"}),
-    ("Transpose", "v", "t", {"perm": [2, 0, 1]}),
-    ("Cast", "lengths", "ends", {"to": TensorProto.INT32}),
-    ("GRU", "t W R - ends", "all last", {"hidden_size": FEATURES, "name": "gru/node"}),
-    ("Squeeze", "all one", "steps", {}),
-    ("Transpose", "steps", "y", {"perm": [1, 0, 2]}),
-]
-
-
-def backward(nodes):
-    return [
-        (operator, given, results, attributes | ({"direction": "reverse"} if operator == "GRU" else {}))
-        for operator, given, results, attributes in nodes
-    ]
+NODES = """
+    c = Transpose <perm = [0, 2, 1]> (x)  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)
+    t = Transpose <perm = [2, 0, 1]> (v)  ends = Cast <to = 6> (lengths)
+    ["gru/node"] all = GRU <hidden_size = 3> (t, W, R, , ends)  steps = Squeeze (all, one)
+    y = Transpose <perm = [1, 0, 2]> (steps)
+"""
 
 
 def import_found(folder):
     """Import the model, and one whose layer runs backward. Return the repository."""
-    for name, nodes in ((MODEL, NODES), (BACKWARD, backward(NODES))):
-        onnx.save(CutGraph(nodes, inputs=("lengths",)).model, folder / f"{name}.onnx")
-        import_onnx(folder / f"{name}.onnx", name, folder / "repository", Roles(lengths={"lengths": "sequence"}))
+    backward = NODES.replace("<hidden_size", '<direction = "reverse", hidden_size')
+    for name, nodes in ((MODEL, NODES), (BACKWARD, backward)):
+        path = folder / f"{name}.onnx"
+        path.write_bytes(CutGraph(nodes, inputs=("lengths",)).model)
+        import_onnx(path, name, folder / "repository", Roles(lengths={"lengths": "sequence"}))
     return folder / "repository"
 
 

@@ -6,7 +6,6 @@ from concurrent import futures
 import grpc
 import numpy as np
 import pytest
-from onnx import helper
 
 from kit.artifacts import build_model, publish_model, tensor
 from kit.inference_requests import arrays, request
@@ -23,10 +22,7 @@ def bags(tmp_path_factory):
     """A repository with a model that sums table rows for its tokens. Its manifest doesn't bound the tokens."""
     inputs = [tensor("tokens", "INT64", "batch", "sequence")]
     outputs = [tensor("logits", "FP32", "batch", ("classes", 3))]
-    nodes = [
-        helper.make_node("Gather", ["table", "tokens"], ["vectors"]),
-        helper.make_node("ReduceSum", ["vectors", "axis"], ["logits"], keepdims=0),
-    ]
+    nodes = "vectors = Gather (table, tokens)  logits = ReduceSum <keepdims = 0> (vectors, axis)"
     model = build_model(nodes, inputs, outputs, {"table": TABLE, "axis": np.array([1])})
     samples = [{"tokens": np.arange(batch * 4).reshape(batch, 4) % TOKENS} for batch in (1, 2, 3)]
     root = tmp_path_factory.mktemp("bags")

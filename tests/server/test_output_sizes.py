@@ -5,7 +5,6 @@ import contextlib
 import grpc
 import numpy as np
 import pytest
-from onnx import helper
 
 from kit.artifacts import build_model, publish_model, tensor
 from rnnserve.client import Client, FailedPrecondition
@@ -22,13 +21,11 @@ WINDOW = manifest_pb2.DerivedAxis(name="steps", of="sequence", multiply=1, divid
 def published(folder, *axes, start=-5, steps=4, batching=manifest_pb2.BATCHING_JOINED, **more):
     """A model of the last five steps, or those from `start` on, described by these axes. Asked by its golden case."""
     inputs, outputs = [X, LENGTHS], [tensor("y", "FP32", "batch", *axes, ("features", 2), **more)]
-    nodes = [
-        helper.make_node("Slice", ["x", "start", "end", "one"], ["kept"]),
-        helper.make_node("Sub", ["lengths", "lengths"], ["no"]),  # lengths that are read, and count for nothing
-        helper.make_node("Cast", ["no"], ["zeros"], to=1),
-        helper.make_node("Unsqueeze", ["zeros", "axes"], ["added"]),
-        helper.make_node("Add", ["kept", "added"], ["y"]),
-    ]
+    # Lengths are read, and count for nothing.
+    nodes = """
+        kept = Slice (x, start, end, one)  no = Sub (lengths, lengths)  zeros = Cast <to = 1> (no)
+        added = Unsqueeze (zeros, axes)  y = Add (kept, added)
+    """
     constants = {"start": [start], "end": [2**40], "one": [1], "axes": [1, 2]}
     model = build_model(nodes, inputs, outputs, {name: np.array(value) for name, value in constants.items()})
     sample = {"x": np.ones((2, steps, 2), np.float32), "lengths": np.array([steps, steps])}

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from kit.stateful_service import stateful_service
-from rnnserve.client import InvalidRequest
+from kit.inference_requests import arrays, request
+from kit.sequence_requests import PATIENCE, in_parts
+from kit.served import served
+from rnnserve.client import Client, InvalidRequest
 from rnnserve.export import Flags, Floats, Integers, publish, scan
 from rnnserve.protos.artifact import read_version
 from rnnserve.protos.recorded_defaults import load_defaults
@@ -91,40 +93,73 @@ def eager(module, x):
     return {name: array.numpy() for name, array in zip(["y", *(f"{n}_n" for n in STATES)], results, strict=True)}
 
 
-def test_sequence_has_the_same_bits_however_it_is_cut(published, tmp_path):
-    folder, module, _ = published
+@pytest.fixture(scope="module")
+def server(published, session_key):
+    with served(published[0] / "repository", session_key=session_key) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with Client(server.address) as client:
+        yield client
+
+
+def whole(server, x, outputs):
+    """The outputs of a request that leaves the states out."""
+    return arrays(server.stub.ModelInfer(request("kinds", {"x": x}, outputs), timeout=PATIENCE))
+
+
+def kept(server, x, outputs, cut, identity):
+    """The answers to the parts of a sequence whose states the server keeps."""
+    parts = in_parts(x, cut, identity, input_name="x", name="kinds", outputs=outputs)
+    return [arrays(server.stub.ModelInfer(part, timeout=PATIENCE)) for part in parts]
+
+
+@pytest.mark.parametrize(("identity", "cut"), [(100, [1, 2, 6]), (101, [4, 5])])
+def test_sequence_has_the_same_bits_however_it_is_cut(published, server, client, identity, cut):
     x = drawn()
-    with stateful_service(folder / "repository", tmp_path) as service:
-        service.check("kinds", x, eager(module, x), states=[f"{name}_n" for name in STATES])
+    expected = eager(published[1], x)
+    together = whole(server, x, list(expected))
+    for name, array in expected.items():
+        assert together[name].dtype == array.dtype, name
+        np.testing.assert_allclose(together[name], array, atol=2e-6, err_msg=name)
+    parts = kept(server, x, list(expected), cut, identity)
+    for name in expected:
+        found = np.concatenate([part["y"] for part in parts], 1) if name == "y" else parts[-1][name]
+        np.testing.assert_array_equal(found, together[name], name)
+    ends = np.cumsum(cut)
+    for form in ("sealed", "carried"):
+        with client.session("kinds", outputs=["y"], rows=len(x), state=form) as session:
+            answers = [session.step(list(x[:, end - size : end])) for size, end in zip(cut, ends, strict=True)]
+        rows = [np.concatenate([part[row]["y"] for part in answers]) for row in range(len(x))]
+        np.testing.assert_array_equal(np.stack(rows), together["y"], form)
 
 
-def test_infinite_state_is_accepted_only_if_it_begins_so(published, tmp_path):
-    folder, _, _ = published
+def test_infinite_state_is_accepted_only_if_it_begins_so(published, client):
+    folder, _, done = published
     x = drawn(1)
-    defaults = load_defaults(read_version(folder / "repository" / "kinds" / "1").files, published[2].manifest.inputs)
+    defaults = load_defaults(read_version(folder / "repository" / "kinds" / "1").files, done.manifest.inputs)
     begin = {name: list(np.moveaxis(array, 1 if name == "h" else 0, 0)) for name, array in defaults.items()}
-    with stateful_service(folder / "repository", tmp_path) as service:
-        (left_out,) = service.client.predict("kinds", list(x))
-        (sent,) = service.client.predict("kinds", {"x": list(x), **begin})
-        np.testing.assert_array_equal(sent["y"], left_out["y"])
-        with pytest.raises(InvalidRequest, match=r'"top".*must be finite'):
-            service.client.predict("kinds", {"x": list(x), **begin, "top": [np.full(4, np.nan, np.float32)]})
-        with pytest.raises(InvalidRequest, match=r'"decay".*must be finite'):
-            service.client.predict("kinds", {"x": list(x), **begin, "decay": [np.full(1, np.inf, np.float32)]})
+    (left_out,) = client.predict("kinds", list(x))
+    (sent,) = client.predict("kinds", {"x": list(x), **begin})
+    np.testing.assert_array_equal(sent["y"], left_out["y"])
+    with pytest.raises(InvalidRequest, match=r'"top".*must be finite'):
+        client.predict("kinds", {"x": list(x), **begin, "top": [np.full(4, np.nan, np.float32)]})
+    with pytest.raises(InvalidRequest, match=r'"decay".*must be finite'):
+        client.predict("kinds", {"x": list(x), **begin, "decay": [np.full(1, np.inf, np.float32)]})
 
 
-def test_exhausted_counter_is_refused_without_affecting_others(published, tmp_path):
+def test_exhausted_counter_is_refused_without_affecting_others(published, server, client):
     """A position beyond the table: with states that the server keeps, sealed, and sent by the client."""
-    folder, module, _ = published
     x = drawn(1)
-    with stateful_service(folder / "repository", tmp_path) as service:
-        for form in ("sealed", "carried"):
-            with service.client.session("kinds", outputs=["y"], state=form) as session:
-                for _ in range(3):  # positions 7 to 33
-                    session.step(x[0])
-                session.step(x[0, :6])
-                with pytest.raises(InvalidRequest, match=r'"position".*0..39'):
-                    session.step(x[0])
-        with pytest.raises(grpc.RpcError, match=r'has run out of the values.*"position".*0..39'):
-            service.in_parts("kinds", np.concatenate([x] * 6, 1), ["y"], [9] * 6, 5)
-        np.testing.assert_allclose(service.whole("kinds", x, ["y"])["y"], eager(module, x)["y"], atol=2e-6)
+    for form in ("sealed", "carried"):
+        with client.session("kinds", outputs=["y"], state=form) as session:
+            for _ in range(3):  # positions 7 to 33
+                session.step(x[0])
+            session.step(x[0, :6])
+            with pytest.raises(InvalidRequest, match=r'"position".*0..39'):
+                session.step(x[0])
+    with pytest.raises(grpc.RpcError, match=r'has run out of the values.*"position".*0..39'):
+        kept(server, np.concatenate([x] * 6, 1), ["y"], [9] * 6, 5)
+    np.testing.assert_allclose(whole(server, x, ["y"])["y"], eager(published[1], x)["y"], atol=2e-6)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from kit.artifacts import build_model, publish_model
-from kit.example_models import JOINED
-from kit.examples import EXAMPLES
+from kit.examples import EXAMPLES, JOINED
 from kit.loaded import load_repository
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import manifest_pb2

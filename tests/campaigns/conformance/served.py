@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from kit.certificates import Certificates, write_certificates
-from kit.served import served
+from kit.served import served_process
 from rnnserve.export import Floats, Integers, Lengths, publish
 from rnnserve.protos import health_pb2
 
@@ -142,7 +142,7 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
     }
     with contextlib.ExitStack() as stack:
         processes = {
-            name: stack.enter_context(served(repository, "process", http_port=0, **more))
+            name: stack.enter_context(served_process(repository, http_port=0, **more))
             for name, more in settings.items()
         }
         servers = {name: process.address for name, process in processes.items()}

@@ -14,7 +14,7 @@ import numpy as np
 
 from campaigns.drills.bystander import Bystander, Sighting
 from kit.inference_requests import request
-from kit.served import ServedProcess, served
+from kit.served import ServedProcess, served_process
 
 __all__ = ["INFER", "MODEL", "SMALL", "SMALL_JSON", "Drilled", "Infer", "Memory", "drilled", "keep_in_flight", "points"]
 
@@ -188,7 +188,7 @@ def drilled(repository: Path, *options: str, http: bool = False) -> Iterator[Dri
         options: Further words for `rnnserve serve`.
         http: Whether it has a gateway, and bystanders over gRPC and HTTP.
     """
-    with served(repository, "process", options=(*options, *(["--http-port", "0"] if http else []))) as server:
+    with served_process(repository, options=(*options, *(["--http-port", "0"] if http else []))) as server:
         with contextlib.ExitStack() as stack:
             bystanders = {}
             if http:

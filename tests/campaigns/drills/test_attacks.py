@@ -11,7 +11,7 @@ from campaigns.drills.bystander import Bystander
 from campaigns.drills.conftest import check_sighting
 from campaigns.drills.drilled import SMALL, Memory, drilled
 from kit.envoy import asked, envoy
-from kit.served import served
+from kit.served import served_process
 from kit.waiting import until
 
 OF_DEFECTS = {"NO CONNECTION", "UNKNOWN"}
@@ -68,7 +68,7 @@ def test_server_survives_attack(attack, attacked, request):
 def behind_envoy(repository, tmp_path_factory):
     """A server, its memory, a bystander of it, and the address of an Envoy before it."""
     with (
-        served(repository, "process") as server,
+        served_process(repository) as server,
         envoy(tmp_path_factory.mktemp("envoy"), [server]) as (address, admin),
         Memory(server.process.pid) as memory,
         Bystander(server.address, SMALL) as bystander,

@@ -13,7 +13,7 @@ import pytest
 from campaigns.drills.drilled import Memory
 from kit.bad_versions import BAD_GRAPHS, SAMPLE, publish_good
 from kit.inference_requests import arrays, request
-from kit.served import ServedProcess, served
+from kit.served import ServedProcess, served_process
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
@@ -63,7 +63,7 @@ def loading(tmp_path):
             publish_good(root, "good")
             for name, (plant, _) in bad.items():
                 plant(root, name)
-            return stack.enter_context(served(root, "process", **options))
+            return stack.enter_context(served_process(root, **options))
 
         yield start
 

@@ -16,7 +16,7 @@ import pytest
 from kit.asking import Load, ask
 from kit.inference_requests import request
 from kit.running_processes import is_running
-from kit.served import ServedProcess, new_channel, served
+from kit.served import ServedProcess, new_channel, served_process
 from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2_grpc as rpc
 
@@ -30,7 +30,7 @@ def are_ready_again(server: ServedProcess, count: int) -> bool:
 
 def test_a_replacement_listens_only_after_it_has_loaded(repository, tmp_path):
     """Clients that connect anew for each request, while one worker after the other is killed."""
-    with served(repository, "process", options=TWO) as server, Load(server.port, 4, reconnect=True).running() as load:
+    with served_process(repository, options=TWO) as server, Load(server.port, 4, reconnect=True).running() as load:
         for count in range(3):
             os.kill(server.workers()[0], signal.SIGKILL)
             until(functools.partial(are_ready_again, server, count + 1))
@@ -47,7 +47,7 @@ def test_a_replacement_listens_only_after_it_has_loaded(repository, tmp_path):
 def test_a_restart_fails_hardly_a_request(repository, tmp_path, reconnect):
     """SIGHUP under load, whether clients keep their connections or not."""
     with (
-        served(repository, "process", options=(*TWO, "--max-connection-age", "2")) as server,
+        served_process(repository, options=(*TWO, "--max-connection-age", "2")) as server,
         Load(server.port, 8, reconnect=reconnect).running() as load,
     ):
         before = server.workers()
@@ -55,8 +55,7 @@ def test_a_restart_fails_hardly_a_request(repository, tmp_path, reconnect):
         server.send(signal.SIGHUP)
         until(lambda: not any(is_running(pid) for pid in before))
         print(load.failed)
-        at = load.answered()
-        until(lambda: load.answered() > at + 100)
+        load.goes_on(100)
         assert len(server.workers()) == 2
     assert all(said.startswith("UNAVAILABLE") for said in load.failed), load.failed
     assert sum(load.failed.values()) <= 2 * 8, load.failed
@@ -97,7 +96,7 @@ ANY_KIND = pytest.mark.parametrize(
 def test_the_end_comes_with_the_grace(repository, tmp_path, options):
     """With a run in hand that never ends, and a call that was only opened."""
     with (
-        served(repository, "process", options=(*options, "--grace", "0.5"), patch=HANG) as server,
+        served_process(repository, options=(*options, "--grace", "0.5"), patch=HANG) as server,
         new_channel(server.port) as channel,
     ):
         half_open = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer").future(endless())
@@ -118,5 +117,5 @@ def endless():
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_no_signal_is_lost(repository, tmp_path, number):
     for _ in range(10):
-        with served(repository, "process", plain=True) as server:
+        with served_process(repository, plain=True) as server:
             assert server.end(number) == 0

@@ -12,8 +12,7 @@ import numpy as np
 from campaigns.fuzzing.byte_mutations import mutate_bytes
 from campaigns.fuzzing.field_mutations import mutate_fields
 from campaigns.fuzzing.message_mutations import mutate_message, with_other_values
-from kit.example_models import Arrays
-from kit.examples import EXAMPLES
+from kit.examples import EXAMPLES, Arrays
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 

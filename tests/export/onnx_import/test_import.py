@@ -5,7 +5,7 @@ import onnx
 import pytest
 import torch
 
-from kit.example_models import ALONE
+from kit.examples import ALONE
 from kit.foreign_files import chunks, flattened, quantised, squeezed, unbatched
 from kit.graph_text import graph_of
 from kit.imported_files import SIZES, Mean, mean, one_node, with_lengths, words

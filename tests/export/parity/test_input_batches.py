@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kit.descriptions import describe_architecture
-from kit.own_modules import PUBLICATIONS, own_module
+from kit.own_modules import publication_of
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.parity.batches import input_batches
 from rnnserve.models import Architecture
@@ -69,14 +69,10 @@ def test_sizes_stay_within_those_of_the_model(classifier, sizes, kinds, lengths)
         assert batch.inputs["input"].shape == (batch.rows, batch.length, 2)
 
 
-def described(name):
-    kind, describe = PUBLICATIONS[name]
-    return describe_model(describe(own_module(kind)))
-
-
 def test_other_axes_have_sizes_of_their_own():
-    assert rows_of(described("step")).keys() == {("step", 1)}
-    batches = [batch for batch in input_batches(described("seq2seq"), 0) if batch.kind == "random"]
+    assert rows_of(describe_model(publication_of("policy"))).keys() == {("step", 1)}
+    two_axes = describe_model(publication_of("seq2seq"))
+    batches = [batch for batch in input_batches(two_axes, 0) if batch.kind == "random"]
     sizes = {(batch.inputs["source"].shape[1], batch.inputs["target"].shape[1]) for batch in batches}
     assert len(sizes) == 13
     assert all(source != target for source, target in sizes)

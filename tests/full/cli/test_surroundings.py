@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import helper
 
 from kit.artifacts import build_model, publish_model, tensor
 from kit.narrowed import closed, limited
@@ -43,7 +42,7 @@ def folder(tmp_path_factory):
     (folder / "model.onnx").write_bytes(b"no model")
     (folder / "rows.json").write_text("[[[0, 0]]]")
     x, y = tensor("x", "FP32", "batch", ("features", 2)), tensor("y", "FP32", "batch", ("features", 2))
-    model = build_model([helper.make_node("Identity", ["x"], ["y"])], [x], [y], {})
+    model = build_model("y = Identity (x)", [x], [y], {})
     publish_model(folder / "repository", "one", model, [x], [y], [{"x": np.ones((3, 2), np.float32)}])
     return folder
 

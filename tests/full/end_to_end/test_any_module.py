@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from kit.own_modules import PUBLICATIONS, own_module
+from kit.own_modules import publication_of
 from rnnserve.cli import main
 from rnnserve.client import Client, InvalidRequest
 from rnnserve.export import publish
 from rnnserve.server.testing import serve
 
-NAMES = ("sentiment", "forecaster", "seq2seq", "step")
+NAMES = ("sentiment", "dict_forecaster", "seq2seq", "policy")
 
 
 @pytest.fixture(scope="module")
 def modules():
     """The modules, by name."""
-    return {name: own_module(PUBLICATIONS[name][0]).eval() for name in NAMES}
+    return {name: publication_of(name).module.eval() for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def published(modules, tmp_path_factory):
     """The repository with all of them, for at most 12 steps."""
     folder = tmp_path_factory.mktemp("any") / "repository"
     for name, module in modules.items():
-        publication = PUBLICATIONS[name][1](module)
+        publication = dataclasses.replace(publication_of(name), module=module)
         axes = {axis for each in publication.inputs.values() for axis, _ in getattr(each, "axes", ())}
         sizes = dict.fromkeys(axes & {"sequence", "source", "target"}, (1, 12))
         publish(dataclasses.replace(publication, sizes=sizes), repository=folder, progress=False)
@@ -59,46 +59,48 @@ def drawn(seed, *lengths, features):
 
 def test_token_ids_of_any_lengths(client, modules):
     random = np.random.default_rng(1)
-    rows = [random.integers(0, 50, length).tolist() for length in (1, 7, 12, 3)]
+    rows = [random.integers(0, 1000, length).tolist() for length in (1, 7, 12, 3)]
     found = client.predict("sentiment", rows)
     classified = client.classify("sentiment", rows)
     for row, prediction, result in zip(rows, found, classified, strict=True):
-        scores, _ = eager(modules["sentiment"], [row], [len(row)], np.zeros((4, 1, 5), np.float32))
+        scores, _ = eager(modules["sentiment"], [row], [len(row)], np.zeros((4, 1, 32), np.float32))
         np.testing.assert_allclose(prediction["logits"], scores[0], atol=2e-6)
-        assert result.label == ["bad", "fair", "good"][scores[0].argmax()]
-    with pytest.raises(InvalidRequest, match=r'"tokens" is 50 at \[1, 0\]'):
-        client.predict("sentiment", [[1, 2], [50]])
+        assert result.label == ["negative", "positive"][scores[0].argmax()]
+    with pytest.raises(InvalidRequest, match=r'"tokens" is 1000 at \[1, 0\]'):
+        client.predict("sentiment", [[1, 2], [1000]])
     with pytest.raises(InvalidRequest, match=r"sequence 0 is 1.5 at \[0\], but the model takes int64"):
         client.predict("sentiment", [[1.5]])
 
 
 def test_rows_continue_from_their_states(client, modules):
     rows = drawn(2, 6, 3, 6, features=4)
-    first = client.predict("forecaster", [row[:2] for row in rows])
-    second = client.predict("forecaster", [row[2:] for row in rows], continue_from=first)
+    first = client.predict("dict_forecaster", [row[:2] for row in rows])
+    second = client.predict("dict_forecaster", [row[2:] for row in rows], continue_from=first)
     for row, beginning, end in zip(rows, first, second, strict=True):
         with torch.no_grad():
-            whole = modules["forecaster"](torch.from_numpy(row[None]), (torch.zeros(1, 1, 8), torch.zeros(1, 1, 8)))
+            whole = modules["dict_forecaster"](
+                torch.from_numpy(row[None]), (torch.zeros(1, 1, 8), torch.zeros(1, 1, 8))
+            )
         np.testing.assert_allclose(np.concatenate([beginning["y"], end["y"]]), whole["y"][0], atol=2e-6)
         for name, state in zip(("h_n", "c_n"), whole["state"], strict=True):
             np.testing.assert_allclose(end[name], state[:, 0], atol=2e-6)
 
 
 def test_two_inputs_with_lengths_of_their_own(client, modules):
-    sources, targets = drawn(3, 1, 3, 1, features=3), drawn(4, 2, 1, 2, features=2)
+    sources, targets = [[3], [1, 4, 2], [5]], [[1, 2], [2], [0, 3]]
     answers = client.predict("seq2seq", {"source": sources, "target": targets})
     for source, target, found in zip(sources, targets, answers, strict=True):
-        y = eager(modules["seq2seq"], source[None], target[None], [len(source)])
-        np.testing.assert_allclose(found["y"], y[0], atol=2e-6)
+        scores = eager(modules["seq2seq"], [source], [len(source)], [target])
+        np.testing.assert_allclose(found["logits"], scores[0], atol=2e-6)
 
 
 def test_one_step_after_another(client, modules):
-    found, memory = None, np.zeros((2, 6), np.float32)
-    for observations in drawn(5, 2, 2, 2, features=3):  # each (batch, features)
-        found = client.predict("step", observations, continue_from=found)
-        action, memory = eager(modules["step"], observations, memory)
-        np.testing.assert_allclose([row["action"] for row in found], action, atol=2e-6)
-        np.testing.assert_allclose([row["h_n"] for row in found], memory, atol=2e-6)
+    found, memory = None, np.zeros((2, 16), np.float32)
+    for observations in drawn(5, 2, 2, 2, features=2):  # each (batch, features)
+        found = client.predict("policy", observations, continue_from=found)
+        logits, memory = eager(modules["policy"], observations, memory)
+        np.testing.assert_allclose([row["logits"] for row in found], logits, atol=2e-6)
+        np.testing.assert_allclose([row["h_next"] for row in found], memory, atol=2e-6)
 
 
 def test_load_asks_every_model_and_compares_its_answers(address, capsys):

@@ -13,7 +13,7 @@ import pytest
 
 from kit.inference_requests import request
 from kit.sequence_requests import walk
-from kit.served import served
+from kit.served import served_process
 from kit.waiting import until
 from rnnserve.protos import inference_pb2_grpc as rpc
 from rnnserve.protos.protocol_words import REQUEST_ID
@@ -82,7 +82,7 @@ def test_from_the_clients_error_to_the_log_to_the_trace(repository, monkeypatch,
     broken.inputs[0].shape[2] = 3
     tensor = {"name": "input", "datatype": "FP32", "shape": [1, 1, 3], "data": [[[1, 2, 3]]]}
     text = json.dumps({"inputs": [tensor], "id": "of-the-body"}).encode()
-    with served(repository, "process", http_port=0, log_format="json") as process:
+    with served_process(repository, http_port=0, log_format="json") as process:
         url = f"http://{process.http_address}/v2/models/{MODEL}/infer"
         with process.channel() as channel, pytest.raises(grpc.RpcError) as refused:
             rpc.GRPCInferenceServiceStub(channel).ModelInfer(broken)

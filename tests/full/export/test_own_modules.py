@@ -6,7 +6,7 @@ import functools
 import pytest
 import torch
 
-from kit.own_modules import PUBLICATIONS, own_module
+from kit.own_modules import own_module, publication_of
 from rnnserve.export import Floats, Publication, WrongArguments
 from rnnserve.export.pipeline import publish
 from rnnserve.export.verify import verify_version
@@ -18,9 +18,9 @@ PADDED, JOINED, ALONE = manifest_pb2.BATCHING_PADDED, manifest_pb2.BATCHING_JOIN
 
 MODES = {
     "sentiment": PADDED,
-    "tagger": PADDED,
+    "step_tagger": PADDED,
     "mean": JOINED,
-    "step": JOINED,
+    "policy": JOINED,
     "over_the_batch": ALONE,
     "seq2seq": JOINED,
     "alarm": PADDED,
@@ -28,12 +28,12 @@ MODES = {
 }
 
 AXES = {
-    "sentiment": {"logits": {"batch": -1, "classes": 3}, "h_n": {"layers * directions": 4, "batch": -1, "hidden": 5}},
-    "tagger": {"scores": {"sequence": -1, "batch": -1, "axis 2": 4}, "tags": {"sequence": -1, "batch": -1}},
+    "sentiment": {"logits": {"batch": -1, "classes": 2}, "h_n": {"layers * directions": 4, "batch": -1, "hidden": 32}},
+    "step_tagger": {"scores": {"sequence": -1, "batch": -1, "axis 2": 4}, "tags": {"sequence": -1, "batch": -1}},
     "mean": {"y": {"batch": -1, "axis 1": 2}},
-    "step": {"action": {"batch": -1, "axis 1": 2}, "h_n": {"batch": -1, "axis 1": 6}},
+    "policy": {"logits": {"batch": -1, "classes": 2}, "h_next": {"batch": -1, "hidden": 16}},
     "over_the_batch": {"y": {"batch": -1, "axis 1": 6}},
-    "seq2seq": {"y": {"batch": -1, "target": -1, "axis 2": 2}},
+    "seq2seq": {"logits": {"batch": -1, "target": -1, "axis 2": 12}},
     "alarm": {
         "output": {"batch": -1, "sequence": -1, "axis 2": 5},
         "high": {"batch": -1},
@@ -51,8 +51,9 @@ def published(tmp_path_factory):
 
     @functools.cache
     def publish_once(name):
-        kind, describe = PUBLICATIONS[name]
-        return publish(describe(own_module(kind).train()), repository=repository, progress=False)
+        publication = publication_of(name)
+        publication.module.train()
+        return publish(publication, repository=repository, progress=False)
 
     return publish_once
 
@@ -107,11 +108,14 @@ def test_a_loop_over_steps_has_no_script_and_says_why(published):
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch.compile itself uses it
 @pytest.mark.parametrize("wrap", [torch.nn.DataParallel, torch.compile])
 def test_a_wrapped_module_is_published_as_the_module_inside(published, tmp_path, wrap):
-    kind, describe = PUBLICATIONS["step"]
-    done = publish(describe(wrap(own_module(kind))), repository=tmp_path, progress=False)
-    inside, found = ({file.name: file.sha256 for file in m.files} for m in (published("step").manifest, done.manifest))
+    publication = publication_of("policy")
+    wrapped = dataclasses.replace(publication, module=wrap(publication.module))
+    done = publish(wrapped, repository=tmp_path, progress=False)
+    inside, found = (
+        {file.name: file.sha256 for file in m.files} for m in (published("policy").manifest, done.manifest)
+    )
     assert (found[MODEL], found[GOLDEN]) == (inside[MODEL], inside[GOLDEN])  # torch.compile leaves a mark in model.pt
-    assert done.manifest.parity == published("step").manifest.parity
+    assert done.manifest.parity == published("policy").manifest.parity
 
 
 class _WithoutAnnotation(torch.nn.Module):
@@ -137,11 +141,10 @@ def test_a_script_that_does_not_run_is_left_out_with_what_to_annotate(tmp_path):
 
 
 def test_triton_keeps_the_states_of_a_model_of_steps_and_of_others_where_that_is_asked_for(published, tmp_path):
-    folder = published("step").published.folder.parent
-    assert [state.output_name for state in read_config(folder).sequence_batching.state] == ["h_n"]
+    folder = published("policy").published.folder.parent
+    assert [state.output_name for state in read_config(folder).sequence_batching.state] == ["h_next"]
     folder = published("sentiment").published.folder.parent
     assert not read_config(folder).sequence_batching.state
-    kind, describe = PUBLICATIONS["mean"]
-    publication = dataclasses.replace(describe(own_module(kind)), sequences=True)
+    publication = dataclasses.replace(publication_of("mean"), sequences=True)
     with pytest.raises(WrongArguments, match="has no declared states to keep"):
         publish(publication, repository=tmp_path, progress=False)

@@ -7,24 +7,23 @@ import sys
 import pytest
 
 from kit.machine_words import machine_words
-from kit.own_modules import PUBLICATIONS, own_module
+from kit.own_modules import publication_of
 from kit.paths import TESTS
 from rnnserve.export.pipeline import publish
 
 FOLDER = str(TESTS)
-NAMES = ["step", "alarm"]
+NAMES = ["policy", "alarm"]
 
 PUBLISH = """
 import sys
 from pathlib import Path
 import torch
 from rnnserve.export.pipeline import publish
-from kit.own_modules import PUBLICATIONS, own_module
+from kit.own_modules import publication_of
 torch.set_num_threads(3)
 torch.manual_seed(99)
 for name in sys.argv[2:]:
-    kind, describe = PUBLICATIONS[name]
-    publish(describe(own_module(kind)), repository=Path(sys.argv[1]), progress=False)
+    publish(publication_of(name), repository=Path(sys.argv[1]), progress=False)
 """
 
 
@@ -46,8 +45,7 @@ def elsewhere(tmp_path_factory):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_another_process_gives_the_same_bytes(elsewhere, tmp_path, name):
-    kind, describe = PUBLICATIONS[name]
-    here = publish(describe(own_module(kind)), repository=tmp_path / "here", progress=False).published.folder
+    here = publish(publication_of(name), repository=tmp_path / "here", progress=False).published.folder
     there = elsewhere / "there" / name / "1"
     assert sorted(path.name for path in there.iterdir()) == sorted(path.name for path in here.iterdir())
     secrets = machine_words(tmp_path, elsewhere, FOLDER)

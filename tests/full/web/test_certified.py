@@ -7,7 +7,7 @@ import ssl
 import pytest
 
 from kit.certificates import ClientAuthority, role_row, write_certificates
-from kit.served import served
+from kit.served import served_process
 from kit.waiting import PATIENCE, until
 from rnnserve.client import Client
 
@@ -63,7 +63,7 @@ def certified_process(repository, folder, **more):
     authority.issue("CN=x", ["urn:elsewhere"]).write(folder, "elsewhere")
     more |= {"tls_certificate": files.server, "tls_key": files.key(files.server)}
     more |= {"tls_client_ca": folder / "clients.pem", "client_roles": roles}
-    with served(repository, "process", http_port=0, **more) as process:
+    with served_process(repository, http_port=0, **more) as process:
         yield CertifiedFront(process, process.http_address, folder, roles)
         assert "Traceback" not in process.log
 

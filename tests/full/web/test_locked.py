@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kit.gateways import SETTINGS
-from kit.served import RNNSERVE, served
+from kit.served import RNNSERVE, served_process
 from kit.tokens import tokens_in
 from rnnserve.cli import main
 from rnnserve.client import (
@@ -27,7 +27,7 @@ INPUTS = {"input": np.zeros((1, 3, 2), "f4")}
 def locked(repository, tmp_path_factory):
     tokens = tokens_in(tmp_path_factory.mktemp("locked"))
     settings = SETTINGS | {"metrics_port": 0, "tokens": tokens.path, "log_requests": "all", "log_level": "debug"}
-    with served(repository, "process", **settings) as process:
+    with served_process(repository, **settings) as process:
         yield LockedFront(process, process.http_address, process.metrics_address, tokens)
         shown = process.log + tokens.path.read_text()
         for pid in (process.process.pid, *process.children()):

@@ -14,7 +14,7 @@ import pytest
 
 from kit.fakes import FakeModels
 from kit.gateways import FakeUpstream, running_front, walk_model
-from kit.served import served
+from kit.served import served_process
 from kit.tokens import tokens_in
 from rnnserve.client import Client
 from rnnserve.protos import inference_pb2 as pb
@@ -134,7 +134,7 @@ def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
 @pytest.fixture(scope="module")
 def locked(repository, tmp_path_factory):
     tokens = tokens_in(tmp_path_factory.mktemp("locked"))
-    with served(repository, "process", http_port=0, tokens=tokens.path) as process:
+    with served_process(repository, http_port=0, tokens=tokens.path) as process:
         yield process.http_address, tokens
 
 

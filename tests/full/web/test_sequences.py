@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kit.served import served
+from kit.served import served_process
 from kit.waiting import PATIENCE, until
 
 SIMPLE = "direction_simple"
@@ -23,7 +23,7 @@ def web_server(repository, tmp_path_factory):
     key = tmp_path_factory.mktemp("sequences") / "key"
     key.write_bytes(os.urandom(32))
     key.chmod(0o600)
-    with served(repository, "process", http_port=0, workers=2, session_key=key) as process:
+    with served_process(repository, http_port=0, workers=2, session_key=key) as process:
         with contextlib.closing(Connection(process.http_address)) as connection:
             until(lambda: connection.ask(WALK)[0] == 200)
         yield process

@@ -3,17 +3,14 @@
 import torch
 from torch import nn
 
-from kit.corpus.rows import Family, floats
-
-__all__ = ["BUFFERS", "HELD_VALUES"]
+from kit.corpus.rows import Family, Members, floats
 
 
-class Writing(nn.Module):
+class Writing(Members):
     """A cell in a loop, and buffers of several shapes."""
 
     def __init__(self):
         super().__init__()
-        self.cell = nn.GRUCell(3, 4)
         for name in ("seen", "count", "steps", "memory"):
             self.register_buffer(name, torch.zeros(4))
 

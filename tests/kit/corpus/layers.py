@@ -8,9 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from kit.corpus.rows import LENGTHS, Family, X, floats, lengths
-
-__all__ = ["LAYERS", "LAYER_FORMS", "USES"]
+from kit.corpus.rows import LENGTHS, Family, Members, X, floats, lengths
 
 RAGGED = X, LENGTHS
 LAYERS = Family("layers")
@@ -33,30 +31,18 @@ class EncoderDecoder(nn.Module):
 
 
 @core(arguments=RAGGED, longer=True, layers=1)
-class Trimmed(nn.Module):
+class Trimmed(Members):
     """Without total_length: trimmed to the longest row, whatever the input's size."""
 
-    def __init__(self, batch_first=True, padding_value=0.0):
-        super().__init__()
-        self.rnn = nn.RNN(3, 5, batch_first=batch_first)
-        self.head = nn.Linear(5, 2)
-        self.batch_first, self.padding_value = batch_first, padding_value
-
     def forward(self, input, lengths):
-        x = input if self.batch_first else input.transpose(0, 1)
-        packed = pack_padded_sequence(x, lengths, batch_first=self.batch_first, enforce_sorted=False)
-        output, state = self.rnn(packed)
-        output, back = pad_packed_sequence(output, batch_first=self.batch_first, padding_value=self.padding_value)
+        packed = pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)
+        output, state = self.gru(packed)
+        output, back = pad_packed_sequence(output, batch_first=True)
         return self.head(output), output, back, back + 1, state
 
 
 @right(arguments=RAGGED, longer=True, layers=1)
-class TrimmedAndUsed(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lstm = nn.LSTM(3, 5, batch_first=True)
-        self.head = nn.Linear(5, 2)
-
+class TrimmedAndUsed(Members):
     def forward(self, input, lengths):
         output, _ = self.lstm(pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False))
         output, back = pad_packed_sequence(output, batch_first=True)
@@ -103,35 +89,26 @@ class LearnedState(nn.Module):
         return learned, repeated, self.gru(input, computed.contiguous())
 
 
-class Nested(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.lstm = nn.LSTM(3, 4, batch_first=True)
-
+class Nested(Members):
     def forward(self, inputs, mask=None, states=None):
         x = inputs["walk"] if mask is None else inputs["walk"] * mask
         return {"output": self.lstm(x, states)[0], "last": self.lstm(x, states)[1]}
 
 
-class Hierarchy(nn.Module):
+class Hierarchy(Members):
     def __init__(self):
         super().__init__()
-        self.words = nn.GRU(3, 4, batch_first=True)
         self.sentences = nn.LSTM(4, 5, batch_first=True, bidirectional=True)
 
     def forward(self, input):
         batch, sentences, words, features = input.shape
-        _, h_n = self.words(input.view(batch * sentences, words, features))
+        _, h_n = self.gru(input.view(batch * sentences, words, features))
         return self.sentences(h_n[-1].view(batch, sentences, -1))
 
 
-class Sorted(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.rnn = nn.RNN(3, 4, batch_first=True)
-
+class Sorted(Members):
     def forward(self, input, lengths):
-        output, h_n = self.rnn(pack_padded_sequence(input, lengths, batch_first=True))
+        output, h_n = self.gru(pack_padded_sequence(input, lengths, batch_first=True))
         return pad_packed_sequence(output, batch_first=True)[0], h_n
 
 
@@ -213,13 +190,10 @@ def _add_forms():
 _add_forms()
 
 
-class Using(nn.Module):
+class Using(Members):
     def __init__(self):
         super().__init__()
         self.gru = nn.GRU(3, 4, num_layers=2, bidirectional=True, batch_first=True)
-        self.lstm = nn.LSTM(3, 4, batch_first=True)
-        self.head = nn.Linear(4, 2)
-        self.unregistered = [nn.GRU(3, 4, batch_first=True)]
 
     def packed(self, input, lengths):
         return pack_padded_sequence(input, lengths, batch_first=True, enforce_sorted=False)

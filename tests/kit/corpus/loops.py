@@ -1,19 +1,18 @@
 """Loops over steps as people write them: functions of a module with cells and of x (batch, sequence, 3)."""
 
+import collections
+
 import torch
 from torch import nn
 
-from kit.corpus.rows import Family
-
-__all__ = ["LOOPS", "Cells"]
+from kit.corpus.rows import Family, Members
 
 # ruff: noqa: SIM108 - the statements of users' modules, as they are
 
 
-class Cells(nn.Module):
+class Cells(Members):
     def __init__(self):
         super().__init__()
-        self.cell, self.top, self.pair = nn.GRUCell(3, 4), nn.GRUCell(4, 4), nn.LSTMCell(3, 4)
         self.layers = nn.ModuleList([nn.GRUCell(3, 4), nn.GRUCell(4, 4)])
         self.weights = nn.Parameter(torch.randn(2, 3))
 
@@ -137,3 +136,22 @@ def changes_in_place_of_views_of_views(self, x):
 def a_window_that_moves(_, x):
     x = nn.functional.pad(x, (0, 0, 2, 0))
     return torch.stack([x[:, t : t + 3].mean(1) for t in range(x.size(1) - 2)], 1)
+
+
+@core
+def a_dict_whose_item_is_set_and_that_is_made_anew(self, x):
+    state, outputs = {"h": torch.zeros_like(x[:, 0]), "g": torch.ones_like(x[:, 0])}, []
+    for x_t in x.unbind(1):
+        state["g"] = torch.tanh(state["g"] * 0.5 + x_t)
+        state = {**state, "h": torch.tanh(state["h"] + state["g"])}
+        outputs.append(state["h"])
+    return torch.stack(outputs, 1), state["g"]
+
+
+@core
+def a_deque_of_the_last_three_steps(self, x):
+    last, outputs = collections.deque([torch.zeros_like(x[:, 0])] * 3, maxlen=3), []
+    for t in range(x.size(1)):
+        last.append(x[:, t])
+        outputs.append(torch.stack(list(last), 1).sum(1) * last[0])
+    return torch.stack(outputs, 1), last[-1]

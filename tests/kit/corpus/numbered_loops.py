@@ -9,8 +9,6 @@ from torch import nn
 from kit.corpus.loops import Cells
 from kit.corpus.rows import Family
 
-__all__ = ["NUMBERED_LOOPS", "STEP_NUMBERS"]
-
 NUMBERED_LOOPS = Family("numbered loops", Cells)
 right, core, refused = NUMBERED_LOOPS.right, NUMBERED_LOOPS.core, NUMBERED_LOOPS.refused
 

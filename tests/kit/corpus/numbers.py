@@ -5,8 +5,6 @@ from torch import Tensor, nn
 
 from kit.corpus.rows import Family, X, floats
 
-__all__ = ["COMPLEX", "NARROW", "SPARSE"]
-
 COMPLEX = Family("complex numbers")
 right, core, refused = COMPLEX.right, COMPLEX.core, COMPLEX.refused
 

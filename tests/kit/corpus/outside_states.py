@@ -7,9 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from kit.corpus.rows import Family, floats
-
-__all__ = ["HELD_OBJECTS", "HOLDS", "OUTER_VARIABLES"]
+from kit.corpus.rows import Family, Members, floats
 
 # ruff: noqa: PERF401 - the statements of users' modules, as they are
 
@@ -28,12 +26,8 @@ TENSOR = torch.zeros(1, 4)
 DICT: dict[str, Any] = {"h": None}
 
 
-class Stepping(nn.Module):
+class Stepping(Members):
     """Runs a cell over the steps. Subclasses keep the state somewhere else, or begin with another state."""
-
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.GRUCell(3, 4)
 
     def begun(self, x, kept):
         return x.new_zeros(x.size(0), 4) if kept is None or kept.size(0) != x.size(0) else kept
@@ -98,16 +92,14 @@ class Decoder:
 
 
 class Holding(nn.Module):
-    """Holds a decoder as it is, or in a list or a dict."""
+    """Holds a decoder."""
 
-    def __init__(self, decoder, within="attribute"):
+    def __init__(self, decoder):
         super().__init__()
-        self.held = {"attribute": decoder, "list": [decoder], "dict": {"first": decoder}}[within]
+        self.held = decoder
 
     def forward(self, x):
-        held = self.held
-        decoder = held[0] if isinstance(held, list) else held["first"] if isinstance(held, dict) else held
-        return decoder.way(decoder, x)
+        return self.held.way(self.held, x)
 
 
 def plain(self, x):
@@ -131,29 +123,20 @@ def counted(self, x):
     return self.loop(x) + self.calls
 
 
-def hold(name, way, within="attribute", refused="", *, is_core=False, **more):
+def hold(name, way, refused="", *, is_core=False, **more):
     """Add a row of a module that holds a decoder, which holds more."""
-    HELD_OBJECTS.add(
-        f"{name}, in {within}",
-        lambda: Holding(Decoder(way, **copy.deepcopy(more)), within),
-        refused=refused.replace("{path}", {"attribute": "held", "list": "held.0", "dict": "held.first"}[within]),
-        is_located=False,
-        is_core=is_core,
-    )
+
+    def make():
+        return Holding(Decoder(way, **copy.deepcopy(more)))
+
+    HELD_OBJECTS.add(name, make, refused=refused, is_located=False, is_core=is_core)
 
 
 hold("a decoder", plain, is_core=True)
-hold("a list that grows", listed, refused=r"\['{path}\.history'\]", history=[torch.zeros(1)])
-hold("a number", counted, refused=r"changes \['{path}\.calls'\] with each call", calls=0)
-for within in ("attribute", "list", "dict"):
-    hold(
-        "a state made anew for other rows",
-        kept,
-        within,
-        r"keeps \['{path}\.h'\] .*state_attributes=\['{path}\.h'\]",
-        is_core=within == "attribute",
-        h=None,
-    )
+hold("a list that grows", listed, r"\['held\.history'\]", history=[torch.zeros(1)])
+hold("a number", counted, r"changes \['held\.calls'\] with each call", calls=0)
+anew = "a state made anew for other rows"
+hold(anew, kept, r"keeps \['held\.h'\] .*state_attributes=\['held\.h'\]", is_core=True, h=None)
 
 
 def dropping():
@@ -234,8 +217,6 @@ def keeping(cell):
 
 
 HOLDS: dict[str, Any] = {
-    "list": (lambda one, other: [one, other], list),
-    "dict": (lambda one, other: {"a": one, "b": other}, lambda held: held.values()),
     "nested": (lambda one, other: [(one,), {"b": other}], lambda held: [held[0][0], held[1]["b"]]),
     "a list of a registered one": (
         lambda one, other: nn.Sequential(keeping(one), other),

@@ -7,16 +7,13 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from kit.corpus.rows import LENGTHS, Family, X
-
-__all__ = ["PACKED"]
+from kit.corpus.rows import LENGTHS, Family, Members, X
 
 
-class Packs(nn.Module):
+class Packs(Members):
     def __init__(self):
         super().__init__()
-        self.rnn, self.lstm = nn.GRU(3, 4), nn.LSTM(4, 4, bidirectional=True)
-        self.linear, self.square = nn.Linear(3, 3), nn.Linear(4, 4)
+        self.lstm, self.square = nn.LSTM(4, 4, bidirectional=True), nn.Linear(4, 4)
         self.embedding, self.layer, self.dropout = nn.Embedding(7, 3), nn.LayerNorm(4), nn.Dropout(0.5)
 
     def pack(self, x, lengths):
@@ -47,13 +44,13 @@ def field_read(name, what=r"\.\w+"):
 @core
 def linear_before_the_layer(self, x, n):
     packed = self.pack(x, n)
-    output, h_n = self.rnn(of(packed, self.linear(packed.data)))
+    output, h_n = self.gru(of(packed, self.linear(packed.data)))
     return pad(output), h_n
 
 
 @right
 def layers_of_a_language_model(self, x, n):
-    packed = self.rnn(self.pack(x, n))[0]
+    packed = self.gru(self.pack(x, n))[0]
     for _ in range(2):
         before = packed.data
         packed = of(packed, F.gelu(self.layer(self.square(self.dropout(before)))) + before)
@@ -65,24 +62,24 @@ def ids_embedded(self, x, n):
     packed = self.pack(
         torch.where(torch.arange(x.size(1)) < n[:, None], (x[..., 0].abs() * 3).long().clamp(max=6), -1), n
     )
-    return self.rnn(of(packed, self.embedding(packed.data)))[1]
+    return self.gru(of(packed, self.embedding(packed.data)))[1]
 
 
 @refused(VALUES, is_located=False)
 def values_of_steps(self, x, n):
     packed = self.pack(x, n)
-    return self.rnn(of(packed, x.transpose(0, 1).reshape(-1, 3)))[1]
+    return self.gru(of(packed, x.transpose(0, 1).reshape(-1, 3)))[1]
 
 
 @refused(field_read("data"), is_located=False)
 def by_their_number(self, x, n):
     packed = self.pack(x, n)
-    return self.rnn(packed)[1] * (2 if packed.data.size(0) > 5 else 1)
+    return self.gru(packed)[1] * (2 if packed.data.size(0) > 5 else 1)
 
 
 @core
 def packed_again_and_again(self, x, n):
-    padded = pad(self.rnn(self.pack(x, n))[0], total_length=x.size(1))
+    padded = pad(self.gru(self.pack(x, n))[0], total_length=x.size(1))
     padded = pad(self.lstm(self.pack(self.square(padded), n))[0])
     return self.lstm(self.pack(padded[..., :4], n))[1][0]
 
@@ -90,13 +87,13 @@ def packed_again_and_again(self, x, n):
 @right
 def one_for_several(self, x, n):
     packed = self.pack(x, n)
-    return self.rnn(packed)[1], pad(packed), self.rnn(of(packed, packed.data))[1]
+    return self.gru(packed)[1], pad(packed), self.gru(of(packed, packed.data))[1]
 
 
 @right
 def of_another_dtype(self, x, n):
     packed = self.pack(x, n)
-    return self.rnn(packed.double().to(torch.float32))[1], pad(packed.to(torch.int32))
+    return self.gru(packed.double().to(torch.float32))[1], pad(packed.to(torch.int32))
 
 
 @right(together=1)
@@ -105,13 +102,13 @@ def loop_beside(self, x, n):
     for at in range(x.size(1)):
         h = torch.tanh(h + x[:, at])
         states.append(h)
-    return pad(self.rnn(self.pack(x, n))[0]), torch.stack(states, 1)
+    return pad(self.gru(self.pack(x, n))[0]), torch.stack(states, 1)
 
 
 @right
 def states_like_the_values(self, x, n):
     packed = self.pack(x, n)
-    return self.rnn(packed, torch.zeros(1, x.size(0), 4, device=packed.data.device, dtype=packed.data.dtype))[1]
+    return self.gru(packed, torch.zeros(1, x.size(0), 4, device=packed.data.device, dtype=packed.data.dtype))[1]
 
 
 class Padded(nn.Module):
@@ -132,19 +129,19 @@ PACKED.add("every combination of arguments", Padded)
 @refused(field_read("batch_sizes", "or computes with it"), is_located=False)
 def rows_read(self, x, n):
     packed = self.pack(x, n)
-    return self.rnn(packed, x.new_zeros(1, int(packed.batch_sizes[0]), 4))[1]
+    return self.gru(packed, x.new_zeros(1, int(packed.batch_sizes[0]), 4))[1]
 
 
 @refused(field_read("unsorted_indices", "in index_select"), is_located=False)
 def states_sorted(self, x, n):
     packed = self.pack(x, n)
-    return self.rnn(packed)[1].index_select(1, packed.unsorted_indices)
+    return self.gru(packed)[1].index_select(1, packed.unsorted_indices)
 
 
 @refused(r"PackedSequence that was not made by pack_padded_sequence within", is_located=False)
 def of_other_batch_sizes(self, x, n):
     packed = self.pack(x, n)
-    return self.rnn(PackedSequence(packed.data, torch.tensor([3, 2, 1, 1])))[1]
+    return self.gru(PackedSequence(packed.data, torch.tensor([3, 2, 1, 1])))[1]
 
 
 @refused(r"without the sorted_indices and unsorted_indices", is_located=False)
@@ -155,7 +152,7 @@ def indices_lost(self, x, n):
 
 @refused(r"^forward returns a PackedSequence, or one of its fields", is_located=False)
 def packed_returned(self, x, n):
-    return self.rnn(self.pack(x, n))
+    return self.gru(self.pack(x, n))
 
 
 WRITTEN = r"^the module writes into the argument of pack_padded_sequence, .* x = x\.clone\(\) before"
@@ -166,12 +163,12 @@ def steps_written_into(self, x, n):
     x = x * 1
     packed = self.pack(x, n)
     x.mul_(2)
-    return self.rnn(packed)[1]
+    return self.gru(packed)[1]
 
 
 @refused(WRITTEN, is_located=False)
 def results_written_into(self, x, n):
-    packed = self.rnn(self.pack(x, n))[0]
+    packed = self.gru(self.pack(x, n))[0]
     padded = pad(packed, total_length=x.size(1))
     padded.mul_(2)
     return padded, self.lstm(packed)[1][0]
@@ -181,7 +178,7 @@ def of_lengths(name, expression, phrase, **more):
     """Add a refusal of a module that packs its input with other lengths."""
 
     def forward(self, x, n):
-        return pad_packed_sequence(self.rnn(expression(x, n))[0], batch_first=True)[0]
+        return pad_packed_sequence(self.gru(expression(x, n))[0], batch_first=True)[0]
 
     forward.__name__ = name
     refused(phrase, is_located=False, **more)(forward)

@@ -8,8 +8,6 @@ from torch import nn
 
 from kit.corpus.rows import Family, forward
 
-__all__ = ["REFUSED_LAYERS"]
-
 
 class Encoder(nn.Module):
     """Holds one recurrent layer, `encoder.rnn`."""
@@ -108,19 +106,6 @@ def remembers_its_batch(self, x):
     kept = self.state if self.state is not None and self.state[0].size(1) == x.size(0) else None
     output, self.state = self.rnn(x, kept)
     return output
-
-
-def drops_weights(self, x):
-    """Weight dropout as AWD-LSTM has it; in evaluation mode it drops nothing."""
-    self.rnn.weight_hh_l0.data = F.dropout(self.raw, 0.5, self.training).data
-    return self.rnn(x)[0]
-
-
-def ones():
-    """A layer whose weights are what `drops_weights` sets them to."""
-    layer = nn.LSTM(3, 4, 2, batch_first=True)
-    nn.init.ones_(layer.weight_hh_l0)  # type: ignore[arg-type]
-    return layer
 
 
 def no_state():

@@ -10,8 +10,6 @@ from torch import nn
 from kit.corpus.loops import Cells
 from kit.corpus.rows import Family
 
-__all__ = ["DECODERS", "REFUSED_LOOPS"]
-
 # ruff: noqa: SIM201 - the statements of users' modules, as they are
 
 
@@ -132,26 +130,13 @@ def a_deque_that_grows(self, x):
     return torch.stack(outputs, 1)
 
 
-def first_apart(name, steps, **more):
-    """Add a loop whose state has another shape before its first step."""
-
-    def forward(self, x):
-        h, outputs = x.new_zeros(1, x.size(0), 4), []
-        for x_t in steps(x).unbind(1):
-            h = self.cell(x_t, h.reshape(-1, 4))
-            outputs.append(h)
-        return torch.stack(outputs, 1)
-
-    forward.__name__ = name
-    REFUSED_LOOPS.right(forward, **more)
-
-
-first_apart(
-    "a first step apart of n // 3 + n",
-    lambda x: torch.cat([x[:, 2::3], x], 1),
-    refused="do not repeat the computation of fewer steps|fail for some",
-    is_located=False,
-)
+@refused("do not repeat the computation of fewer steps|fail for some", is_located=False)
+def a_state_of_another_shape_before_the_first_of_more_steps(self, x):
+    h, outputs = x.new_zeros(1, x.size(0), 4), []
+    for x_t in torch.cat([x[:, 2::3], x], 1).unbind(1):
+        h = self.cell(x_t, h.reshape(-1, 4))
+        outputs.append(h)
+    return torch.stack(outputs, 1)
 
 
 def of_all_steps(name, change=lambda h, _: h, end=lambda h, _: h, **more):
@@ -208,17 +193,12 @@ class LoopsOfScriptedFunctions(nn.Module):
 
 
 @core
-class WhileWithoutACounter(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.cell = nn.RNNCell(3, 4)
-
-    def forward(self, x):
-        h, hidden = x.new_zeros(x.size(0), 4), []
-        while len(hidden) < x.size(1):
-            h = self.cell(x[:, len(hidden)], h)
-            hidden.append(h)
-        return torch.stack(hidden, 1)
+def while_without_a_counter(self, x):
+    h, hidden = x.new_zeros(x.size(0), 4), []
+    while len(hidden) < x.size(1):
+        h = self.cell(x[:, len(hidden)], h)
+        hidden.append(h)
+    return torch.stack(hidden, 1)
 
 
 class Decoder(nn.Module):
@@ -229,7 +209,7 @@ class Decoder(nn.Module):
     def __init__(self):
         super().__init__()
         self.encoder, self.cell = nn.GRU(3, 4, batch_first=True), nn.GRUCell(4, 4)
-        self.embedding, self.out = nn.Embedding(7, 4), nn.Linear(4, 7)
+        self.out = nn.Linear(4, 7)
 
 
 DECODERS = Family("decoders", Decoder)

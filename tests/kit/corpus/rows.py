@@ -11,8 +11,6 @@ import torch
 from torch import nn
 from torch.utils import _pytree
 
-__all__ = ["LENGTHS", "Drawn", "Family", "Row", "X", "floats", "forward", "lengths"]
-
 Sizes = Mapping[str, int]
 OTHER_SIZES = (1, 5, 3, 9, 2)
 """Sizes of axes that aren't named batch or sequence, from one run to the next."""
@@ -25,13 +23,11 @@ class Drawn:
     Attributes:
         axes: Name or size of each axis.
         kind: "floats" or "lengths".
-        dtype: Dtype of the tensor.
         is_sorted: Lengths fall from row to row.
     """
 
     axes: tuple[str | int, ...]
     kind: str = "floats"
-    dtype: torch.dtype = torch.float32
     is_sorted: bool = False
 
     @property
@@ -43,18 +39,18 @@ class Drawn:
         shape = [sizes[axis] if isinstance(axis, str) else axis for axis in self.axes]
         if self.kind == "lengths":
             longest = sizes.get("longest", sizes["sequence"])
-            drawn = torch.randint(1, longest + 1, shape, generator=random, dtype=self.dtype)
+            drawn = torch.randint(1, longest + 1, shape, generator=random)
             drawn[shape[0] // 2] = longest
             return drawn.sort(descending=True).values if self.is_sorted else drawn
-        return torch.randn(shape, generator=random).to(self.dtype)
+        return torch.randn(shape, generator=random)
 
 
-def floats(*axes: str | int, dtype: torch.dtype = torch.float32) -> Drawn:
-    return Drawn(axes, dtype=dtype)
+def floats(*axes: str | int) -> Drawn:
+    return Drawn(axes)
 
 
 def lengths(*, is_sorted: bool = False) -> Drawn:
-    return Drawn(("batch",), "lengths", torch.int64, is_sorted)
+    return Drawn(("batch",), "lengths", is_sorted)
 
 
 X, LENGTHS = floats("batch", "sequence", 3), lengths()
@@ -80,7 +76,6 @@ class Row:
         together: Rows that one export may hold; 1 for a loop whose size is divided, which is traced twice as often.
         runs: Sizes of the runs; empty for the usual ones.
         is_scaled: Whether runs have zeros, large and small numbers, too.
-        sample: Sizes (batch, sequence) of the arguments with which the module is exported.
         outside: Function that describes variables outside the module that the export must leave as they were.
     """
 
@@ -98,7 +93,6 @@ class Row:
     bounds: tuple[tuple[str, tuple[int, int | None]], ...] = ()
     runs: tuple[tuple[int, int], ...] = ()
     is_scaled: bool = True
-    sample: tuple[int, int] = (3, 4)
     together: int = 8
     outside: Callable[[], object] | None = None
 
@@ -138,6 +132,15 @@ class Row:
 
     def _drawn(self) -> list[Drawn]:
         return [leaf for leaf in _pytree.tree_leaves(self.arguments) if isinstance(leaf, Drawn)]
+
+
+class Members(nn.Module):
+    """Layers that the modules of several families use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.lstm = nn.GRU(3, 4, batch_first=True), nn.LSTM(3, 4, batch_first=True)
+        self.cell, self.linear, self.head = nn.GRUCell(3, 4), nn.Linear(3, 3), nn.Linear(4, 2)
 
 
 def forward(self: Any, *arguments: Any) -> Any:

@@ -10,8 +10,6 @@ from torch import nn
 from kit.corpus.rows import LENGTHS, Family, X, floats, forward
 from rnnserve.export import scan
 
-__all__ = ["CELLS", "SCANS", "TWO_STATES"]
-
 SCANS = Family("scans")
 right, core, refused = SCANS.right, SCANS.core, SCANS.refused
 
@@ -21,7 +19,6 @@ class NormalisedLSTMCell(nn.Module):
 
     def __init__(self, features, hidden):
         super().__init__()
-        self.hidden_size = hidden
         self.input, self.state = nn.Linear(features, 4 * hidden), nn.Linear(hidden, 4 * hidden, bias=False)
         self.norms = nn.ModuleList(nn.LayerNorm(size) for size in (4 * hidden, 4 * hidden, hidden))
 

@@ -9,19 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kit.corpus.rows import Family
-
-__all__ = ["PLAIN_SIZES", "SIZES"]
+from kit.corpus.rows import Family, Members
 
 
-class Sized(nn.Module):
+class Sized(Members):
     """A function of (batch, sequence, 3), after a scaling that gives the module a parameter, with constants."""
 
     def __init__(self):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(3))
         self.register_buffer("periods", torch.tensor([1, 2, 4]))
-        self.gru, self.rnn = nn.GRU(3, 4, batch_first=True), nn.GRU(3, 4, batch_first=True)
         self.linear, self.again = nn.Linear(3, 4), nn.Linear(4, 4)
 
 
@@ -141,13 +138,13 @@ PLAIN_SIZES = Family("plain sizes", Sized, runs=((1, 1), (31, 7), (2, 211), (5, 
 
 @PLAIN_SIZES.core
 def heads(self, x):
-    y = run("x.reshape({b}, {t}, 2, 2).sum(2)", self.rnn(x)[0])
+    y = run("x.reshape({b}, {t}, 2, 2).sum(2)", self.gru(x)[0])
     return torch.cat([y, y * 2], 2)
 
 
 @PLAIN_SIZES.right
 def cut(self, x):
-    return torch.cat([run("x[:{b}, :{t}]", self.rnn(x)[0]), run("x.narrow(1, 0, {t})", x)], 2)
+    return torch.cat([run("x[:{b}, :{t}]", self.gru(x)[0]), run("x.narrow(1, 0, {t})", x)], 2)
 
 
 @PLAIN_SIZES.core
@@ -164,9 +161,9 @@ def looped(self, x):
 def one_integer_of_many(self, x):
     steps = LIBRARY.sizes(x)[1]
     places = torch.arange(x.size(1)).expand(x.size(0), -1)
-    return self.rnn(x)[0].sum(2).round().long() * 0 + places + (places == steps - 1) * (1 if steps > 150 else 0)
+    return self.gru(x)[0].sum(2).round().long() * 0 + places + (places == steps - 1) * (1 if steps > 150 else 0)
 
 
 @PLAIN_SIZES.core
 def counted_steps(self, x):
-    return torch.stack([self.rnn(x)[0][:, t] for t in range(LIBRARY.sizes(x)[1])], 1)
+    return torch.stack([self.gru(x)[0][:, t] for t in range(LIBRARY.sizes(x)[1])], 1)

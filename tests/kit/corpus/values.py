@@ -7,10 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, Normal
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from kit.corpus.rows import LENGTHS, Family, X
-
-__all__ = ["VALUES"]
-
+from kit.corpus.rows import LENGTHS, Family, Members, X
 
 RAGGED = X, LENGTHS
 VALUES = Family("values")
@@ -48,12 +45,8 @@ def refuse_empty(lengths: Tensor) -> None:
 
 
 @core(arguments=RAGGED, together=1, told=r"skips the check of values at values\.py:\d+")
-class Checking(nn.Module):
+class Checking(Members):
     """Checks its lengths in the ways that packages do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gru = nn.GRU(3, 4, batch_first=True)
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         assert lengths.min() > 0, "rows have a step at least"
@@ -66,11 +59,7 @@ class Checking(nn.Module):
 
 
 @right(arguments=RAGGED, told=r"skips the check of values at values\.py:\d+", together=1)
-class CheckingInALoop(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell = nn.GRUCell(3, 4)
-
+class CheckingInALoop(Members):
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         h = x.new_zeros(x.size(0), 4)
         for t in range(x.size(1)):
@@ -79,20 +68,19 @@ class CheckingInALoop(nn.Module):
         return h
 
 
-def raises_or(name, forward, **more):
-    """Add a module that raises, or does more than that, where it checks values."""
+class Negative(Members):
+    """Its layer's states are all negative."""
 
-    class Raising(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.gru = nn.GRU(3, 4, batch_first=True)
-            for name, parameter in self.gru.named_parameters():
-                parameter.data.fill_(-1 if "bias" in name else 0)  # every state is negative
-
-    Raising.forward = forward
-    VALUES.add(name, Raising, **more)
+    def __init__(self):
+        super().__init__()
+        for name, parameter in self.gru.named_parameters():
+            parameter.data.fill_(-1 if "bias" in name else 0)
 
 
+CHECKS = Family("checks of values", Negative)
+
+
+@CHECKS.right(told=r"skips the check of values at values\.py:\d+")
 def with_an_else(self, x):
     y = self.gru(x)[0]
     if y.sum() > 0:
@@ -102,6 +90,7 @@ def with_an_else(self, x):
     return y
 
 
+@CHECKS.refused(r"depends on the values of a tensor \(at .*\), 'if y.sum\(\) > 0:'")
 def with_work_before_it_raises(self, x):
     y = self.gru(x)[0]
     if y.sum() > 0:
@@ -110,22 +99,10 @@ def with_work_before_it_raises(self, x):
     return y
 
 
-raises_or("a check with an else", with_an_else, told=r"skips the check of values at values\.py:\d+")
-raises_or(
-    "a check with work before it raises",
-    with_work_before_it_raises,
-    refused=r"depends on the values of a tensor \(at .*\), 'if y.sum\(\) > 0:'",
-)
-
-
-class Policy(nn.Module):
+class Policy(Members):
     """Makes distributions of its results."""
 
     validates: bool | None = None
-
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(3, 4, batch_first=True)
 
     def forward(self, x):
         y = self.gru(x)[0]
@@ -145,14 +122,8 @@ class OfAnArray(Policy):
         return self.gru(x)[0] * float(x.sum().numpy())
 
 
-class Base(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gru = nn.GRU(3, 4, batch_first=True)
-
-
 @refused(r"\[i, :length\].*cuts each row at its length.*compute all steps.*x\.gather\(1, at\.", arguments=RAGGED)
-class Reverses(Base):
+class Reverses(Members):
     def forward(self, x, lengths):
         turned = torch.zeros_like(x)
         for i, length in enumerate(lengths):
@@ -161,7 +132,7 @@ class Reverses(Base):
 
 
 @right(arguments=RAGGED)
-class Gathers(Base):
+class Gathers(Members):
     """`Reverses`, as its refusal says."""
 
     def forward(self, x, lengths):

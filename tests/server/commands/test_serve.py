@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kit.served import served
+from kit.served import served_process
 from kit.tiny import answers, publish_tiny
 from kit.waiting import until
 from rnnserve.server import Settings
@@ -149,7 +149,7 @@ def test_sighup_reloads_the_repository_and_keeps_the_previous_models_when_it_is_
     root = tmp_path / "repository"
     publish_tiny(root, "scale", 1, 1.5)
     publish_tiny(root, "other", 1, 7.0)
-    with served(root, "process") as server:
+    with served_process(root) as server:
         publish_tiny(root, "scale", 2, 2.5)
         shutil.rmtree(root / "other")
         server.send(signal.SIGHUP)

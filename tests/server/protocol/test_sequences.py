@@ -24,7 +24,6 @@ from rnnserve.server.validation.signature import SequenceControl
 
 SERVED = fake_served()
 OWNER, STRANGER = FakeCaller("ipv4:10.0.0.1:50000"), FakeCaller("ipv4:10.0.0.1:50001")
-ELSEWHERE = FakeCaller("ipv4:10.0.0.2:50000")
 KEY = "k" * 16
 
 

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from onnx import helper
 
 from kit.artifacts import build_model, tensor
 from kit.bad_versions import INPUTS, OUTPUTS, SAMPLE, TWICE, publish_bytes
@@ -11,7 +10,7 @@ from rnnserve.protos.artifact import MODEL, SCAN, ArtifactError
 from rnnserve.server.repository.findings import AUTO, NATIVE, SCANNED, GraphChoice
 
 TWO = {"two": np.array(2, np.float32)}
-MULTIPLIED = build_model([helper.make_node("Mul", ["input", "two"], ["output"])], INPUTS, OUTPUTS, TWO)
+MULTIPLIED = build_model("output = Mul (input, two)", INPUTS, OUTPUTS, TWO)
 """The same as `TWICE` by another operator, which tells the two apart."""
 
 
@@ -59,11 +58,11 @@ ROWS = [tensor("output", "FP32", "rows", "sequence", ("features", 2))]
         (b"no model", "model.scan.onnx: onnxruntime cannot load it: "),
         (TWICE[: len(TWICE) // 2], "model.scan.onnx: onnxruntime cannot load it: "),
         (
-            build_model([helper.make_node("Identity", ["input"], ["output"])], INPUTS, OUTPUTS, {}),
+            build_model("output = Identity (input)", INPUTS, OUTPUTS, {}),
             "golden.npz: model.scan.onnx does not give these results on cpu: case 0",
         ),
         (
-            build_model([helper.make_node("Add", ["input", "input"], ["output"])], INPUTS, ROWS, {}),
+            build_model("output = Add (input, input)", INPUTS, ROWS, {}),
             r'manifest.json: describes "output" FP32 \(batch, sequence, features=2\), but in model.scan.onnx it is ',
         ),
     ],

@@ -4,9 +4,7 @@ import shutil
 
 import grpc
 import numpy as np
-import onnx
 import pytest
-from onnx import helper
 
 from kit.artifacts import build_model, publish_model
 from kit.bad_versions import BAD_FILES, INPUTS, OUTPUTS, SAMPLE, TWICE, publish_good
@@ -101,10 +99,7 @@ def case(inputs, output) -> Case:
 
 def raising(root, name):
     """A kernel that raises: the table has one row, and the case asks for the second."""
-    nodes = [
-        helper.make_node("Cast", ["input"], ["row"], to=onnx.TensorProto.INT64),
-        helper.make_node("Gather", ["table", "row"], ["output"]),
-    ]
+    nodes = "row = Cast <to = 7> (input)  output = Gather (table, row)"
     model = build_model(nodes, INPUTS, OUTPUTS, {"table": np.zeros(1, np.float32)})
     publish_model(root, name, model, INPUTS, OUTPUTS, [], cases=[case(SAMPLE, SAMPLE["input"])])
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kit.inference_requests import request
-from kit.served import RNNSERVE, served
+from kit.served import RNNSERVE, served, served_process
 from kit.waiting import until
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
@@ -110,7 +110,7 @@ def test_unsupported_grpcio_is_named_at_start(repository, tmp_path, change):
 
 def test_plain_server_needs_no_private_parts_and_has_the_same_bytes(repository):
     patch = BROKEN.format(change=CHANGES["gone"])
-    with served(repository) as fast, served(repository, "process", plain=True, patch=patch) as plain:
+    with served(repository) as fast, served_process(repository, plain=True, patch=patch) as plain:
         answers = {each.stub.ModelInfer(ASKED).SerializeToString() for each in (fast, plain)}
     assert len(answers) == 1
 

@@ -28,12 +28,6 @@ def native(repository):
         yield server
 
 
-@pytest.fixture(scope="module")
-def fast(repository):
-    with served(repository) as server:
-        yield server
-
-
 def refusal(stub, asked, **call):
     with pytest.raises(grpc.RpcError) as raised:
         stub.ModelInfer(asked, timeout=10, **call)

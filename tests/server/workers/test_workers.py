@@ -13,7 +13,7 @@ import pytest
 
 from kit.asking import Load
 from kit.inference_requests import request
-from kit.served import RNNSERVE, new_channel, served
+from kit.served import RNNSERVE, new_channel, served_process
 from kit.tiny import call_for_factor, is_answered_by, publish_tiny
 from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2 as pb
@@ -23,7 +23,7 @@ from rnnserve.protos import inference_pb2_grpc as rpc
 @pytest.fixture(scope="module")
 def two_workers(repository):
     """A server of two workers, for the tests that leave it as it was."""
-    with served(repository, "process", workers=2) as server:
+    with served_process(repository, workers=2) as server:
         yield server
 
 
@@ -70,7 +70,7 @@ def test_both_workers_answer(two_workers):
 
 @needs_proc
 def test_workers_end_with_the_server(repository):
-    with served(repository, "process", workers=2) as server:
+    with served_process(repository, workers=2) as server:
         workers = server.workers()
         assert len(workers) == 2
         assert server.end() == 0
@@ -100,7 +100,7 @@ def test_sighup_keeps_models_whose_files_are_damaged(tmp_path):
     publish_tiny(root, "scale", 1, 1.5)
     publish_tiny(root, "other", 1, 7.0)
     with (
-        served(root, "process", workers=2) as server,
+        served_process(root, workers=2) as server,
         Load(server.port, 2, reconnect=True, pause=0.05, call=retried_call_for_factor).running() as load,
     ):
         before = server.workers()
@@ -120,7 +120,7 @@ def test_workers_follow_load_and_unload_requests(tmp_path):
     root = tmp_path / "repository"
     publish_tiny(root, "scale", 1, 1.5)
     publish_tiny(root, "other", 1, 7.0)
-    with served(root, "process", workers=2, model_control="explicit", load_model="scale") as server:
+    with served_process(root, workers=2, model_control="explicit", load_model="scale") as server:
         server.stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="other"))
         assert server.stub.ModelReady(pb.ModelReadyRequest(name="other")).ready
         until(lambda: readiness(server.port, "other") == {True})

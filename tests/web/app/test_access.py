@@ -2,7 +2,7 @@
 
 import asyncio
 
-from kit.gateways import FakeUpstream, ask_application
+from kit.gateways import FakeUpstream, ask
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.access_table import ROUTES, Need
 from rnnserve.protos.protocol_words import ROUTE, ROUTE_MODEL, TOKENS
@@ -42,7 +42,7 @@ def questions(upstream):
 def test_route_answers_nobody_whom_the_server_refuses():
     for name, method, path in WAYS:
         upstream, application = front(REFUSED)
-        reply = ask_application(application, path, None, method=method, headers={"Authorization": "Bearer x"})
+        reply = ask(application, path, None, method=method, headers={"Authorization": "Bearer x"})
         if ROUTES[name] is Need.HEALTH:
             assert reply.status != 401, path  # the server decides on the one question that is put to it
         elif ROUTES[name] is Need.OPEN:
@@ -95,7 +95,7 @@ def test_access_verdict_is_cached_briefly_per_token_and_route():
     upstream, application = front(ASKS, clock)
     token, other = {"Authorization": "Bearer x"}, {"Authorization": "Bearer y"}
     for _ in range(3):
-        assert ask_application(application, "/page/models", headers=token).status == 200
+        assert ask(application, "/page/models", headers=token).status == 200
     assert len(questions(upstream)) == 1
     for path, headers in (
         ("/page/models", other),
@@ -104,15 +104,15 @@ def test_access_verdict_is_cached_briefly_per_token_and_route():
         ("/v2/models", token),
     ):
         before = len(questions(upstream))
-        ask_application(application, path, headers=headers)
+        ask(application, path, headers=headers)
         assert len(questions(upstream)) == before + 1
     clock.now += 1.0
     before = len(questions(upstream))
-    ask_application(application, "/page/models", headers=token)
+    ask(application, "/page/models", headers=token)
     assert len(questions(upstream)) == before + 1
     upstream.answers["ServerMetadata"] = REFUSED
     clock.now += 1.0
-    assert ask_application(application, "/page/models", headers=token).status == 401
+    assert ask(application, "/page/models", headers=token).status == 401
 
 
 def test_unreachable_server_leaves_only_open_routes():
@@ -120,7 +120,7 @@ def test_unreachable_server_leaves_only_open_routes():
     upstream, application = front(gone)
     upstream.answers["RepositoryIndex"] = gone
     for path in ("/openapi.json", "/", "/static/page.js"):
-        assert ask_application(application, path).status == 200
+        assert ask(application, path).status == 200
     for path in ("/metrics", "/page/models", "/v2", "/v2/models"):
-        assert ask_application(application, path).status == 503
-    assert ask_application(application, INFER, b"{}").status == 503
+        assert ask(application, path).status == 503
+    assert ask(application, INFER, b"{}").status == 503

@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from kit.fakes import FakeModels
-from kit.gateways import FakeUpstream, ask_application, walk_model
+from kit.gateways import FakeUpstream, ask, walk_model
 from rnnserve.web.app.application import Application
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import all_routes
@@ -39,9 +39,9 @@ def application(upstream, **more):
 
 def test_gateway_refusal_is_logged_with_the_id_of_the_answer(lines):
     headers = {"X-Request-Id": "mine", "traceparent": f"00-{TRACE}-{PARENT}-01"}
-    said = ask_application(application(fake()), PATH, b'{"inputs": [secret', headers=headers)
+    said = ask(application(fake()), PATH, b'{"inputs": [secret', headers=headers)
     assert (said.status, said.json["id"], said.headers["x-request-id"]) == (400, "mine", "mine")
-    made = ask_application(application(fake()), "/nowhere")
+    made = ask(application(fake()), "/nowhere")
     first, second = lines()
     assert first.pop("peer").startswith("http:")
     assert first == {
@@ -65,11 +65,11 @@ def test_gateway_refusal_is_logged_with_the_id_of_the_answer(lines):
     ],
 )
 def test_server_refusal_is_not_logged_by_the_gateway(lines, error, count):
-    said = ask_application(application(fake(ModelInfer=error)), PATH, GOOD)
+    said = ask(application(fake(ModelInfer=error)), PATH, GOOD)
     assert said.json["id"] == said.headers["x-request-id"]
     assert [line["request_id"] for line in lines()] == [said.json["id"]] * count
 
 
 def test_request_log_can_be_disabled(lines):
-    ask_application(application(fake(), requests=RequestLog("none")), PATH, b"{")
+    ask(application(fake(), requests=RequestLog("none")), PATH, b"{")
     assert lines() == []

@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
-from kit.example_models import JOINED
+from kit.examples import JOINED
 from kit.foreign_files import chunks, framed, less_fourth, one_row_loop, strided, unbatched
 from kit.imported_files import axes_of, floats, published
 from rnnserve.export.errors import ExportError, WrongArguments

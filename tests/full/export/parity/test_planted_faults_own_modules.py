@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from kit.own_modules import PUBLICATIONS, own_module
+from kit.own_modules import publication_of
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.model_onnx import to_onnx
 from rnnserve.export.parity import ParityError, verify_parity
@@ -18,8 +18,7 @@ from rnnserve.export.parity.verification import reference_of
 @functools.cache
 def exported(name):
     """The described module, its ONNX model, and a reference that computes each batch once."""
-    kind, describe = PUBLICATIONS[name]
-    model = dataclasses.replace(describe_model(describe(own_module(kind).eval())), longest=300)
+    model = dataclasses.replace(describe_model(publication_of(name)), longest=300)
     return model, to_onnx(model), reference_of(model)
 
 
@@ -50,18 +49,18 @@ def replace_and_by_or(model):
 
 def reverse_batch(model):
     """Every value is right, in another row."""
-    (maker,) = (node for node in model.graph.node if "action" in node.output)
-    maker.output[list(maker.output).index("action")] = "in_order"
+    (maker,) = (node for node in model.graph.node if "logits" in node.output)
+    maker.output[list(maker.output).index("logits")] = "in_order"
     add_constants(model, start=-1, end=np.iinfo(np.int64).min, axis=0, by=-1)
-    model.graph.node.append(helper.make_node("Slice", ["in_order", "start", "end", "axis", "by"], ["action"]))
+    model.graph.node.append(helper.make_node("Slice", ["in_order", "start", "end", "axis", "by"], ["logits"]))
 
 
 @pytest.mark.parametrize(
     ("name", "plant", "said", "unsaid"),
     [
-        ("forecaster", freeze_length, ['onnx, shapes: "y" of random of batch'], "onnx, step"),
+        ("dict_forecaster", freeze_length, ['onnx, shapes: "y" of random of batch'], "onnx, step"),
         ("alarm", replace_and_by_or, ['onnx, random, integers: "high" at ['], "shapes"),
-        ("step", reverse_batch, ['onnx, step: "action"'], "shapes"),
+        ("policy", reverse_batch, ['onnx, step: "logits"'], "shapes"),
     ],
     ids=lambda part: part if isinstance(part, str) and part.isidentifier() else "",
 )

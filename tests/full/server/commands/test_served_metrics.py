@@ -16,7 +16,7 @@ import pytest
 
 from kit.asking import Load
 from kit.inference_requests import request
-from kit.served import new_channel, served
+from kit.served import new_channel, served_process
 from kit.waiting import PATIENCE, until
 from rnnserve.protos import inference_pb2_grpc as rpc
 
@@ -63,7 +63,7 @@ def over_http(address, model, features, *, points=3, count=1, headers=None):
 @pytest.fixture
 def scraped(repository):
     """The server of two workers, and where its metrics are: of HTTP, and a port of their own."""
-    with served(repository, "process", workers=2, http_port=0, metrics_port=0) as server:
+    with served_process(repository, workers=2, http_port=0, metrics_port=0) as server:
         yield server, server.http_address, server.metrics_address
         assert "Traceback" not in server.log
 

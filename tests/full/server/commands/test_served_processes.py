@@ -23,7 +23,7 @@ import pytest
 from kit.narrowed import limited
 from kit.rotated_files import RotatedFiles, shown
 from kit.running_processes import children_of, is_running
-from kit.served import RNNSERVE, served
+from kit.served import RNNSERVE, served_process
 from kit.tiny import answers, is_answered_by, publish_tiny
 from kit.waiting import until
 
@@ -51,7 +51,7 @@ def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_ev
         "    from rnnserve.common import guarded_process\n"
         f"    guarded_process.limit_memory = lambda _: (open({str(mark)!r}, 'a').write('x'), time.sleep(3600))\n"
     )
-    with served(root, "process", workers=2, patch=slow) as server:
+    with served_process(root, workers=2, patch=slow) as server:
         workers = server.workers()
         mark.touch()
         server.send(signal.SIGHUP)  # a new worker, whose trials take for ever
@@ -78,7 +78,7 @@ def is_free(port):
 
 def test_stacks_of_all_threads_are_shown(root):
     processes = 3
-    with served(root, "process", workers=2) as server:
+    with served_process(root, workers=2) as server:
         server.send(signal.SIGUSR1)
         until(lambda: server.log.count("(most recent call first)") >= processes)
         assert server.log.count("Current thread 0x") + server.log.count("Thread 0x") >= processes
@@ -151,7 +151,7 @@ def test_closed_terminal_ends_it(root):
 
 
 def test_server_goes_on_after_descriptors_have_run_out(root):
-    with served(root, "process") as server, contextlib.ExitStack() as stack:
+    with served_process(root) as server, contextlib.ExitStack() as stack:
         used = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 10, used + 10))
         for _ in range(30):
@@ -187,7 +187,7 @@ def shows(port, certificate):
 
 def test_gateway_is_back_when_the_files_are_good_again(root, tmp_path):
     rotated = RotatedFiles(tmp_path / "tls", mutual=False)
-    with served(root, "process", http_port=0, options=rotated.options()) as server:
+    with served_process(root, http_port=0, options=rotated.options()) as server:
         port = int(server.http_address.rpartition(":")[2])
         until(lambda: shows(port, rotated.certificate))
         rotated.replace(key=rotated.issued()[1])

@@ -1,23 +1,19 @@
 """Inferred states are used only if they were found in the graph that serves."""
 
-import onnx
-
-from kit.cut_graphs import FEATURES, CutGraph
+from kit.cut_graphs import CutGraph
 from kit.loaded import try_version
 from rnnserve.export.onnx_import import Roles, import_onnx
 from rnnserve.protos.artifact import SCAN, dump_manifest, read_version
 
-NODES = [
-    ("Transpose", "x", "t", {"perm": [1, 0, 2]}),
-    ("GRU", "t W R", "all last", {"hidden_size": FEATURES, "name": "gru/node"}),
-    ("Squeeze", "all one", "steps", {}),
-    ("Transpose", "steps", "y", {"perm": [1, 0, 2]}),
-]
+NODES = """
+    t = Transpose <perm = [1, 0, 2]> (x)  ["gru/node"] all = GRU <hidden_size = 3> (t, W, R)  steps = Squeeze (all, one)
+    y = Transpose <perm = [1, 0, 2]> (steps)
+"""
 
 
 def test_states_of_a_graph_that_does_not_serve_are_not_used(tmp_path):
     """Answers of parts would have other bits than those of the whole."""
-    onnx.save(CutGraph(NODES).model, tmp_path / "graph.onnx")
+    (tmp_path / "graph.onnx").write_bytes(CutGraph(NODES).model)
     folder = import_onnx(tmp_path / "graph.onnx", "graph", tmp_path / "repository", Roles()).published.folder
     assert try_version(folder, "graph", allow_unproven=True).parts is not None
     manifest = read_version(folder).manifest
