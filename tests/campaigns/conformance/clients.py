@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from benchmarks.environments import PERF_ANALYZER, Environment
-from campaigns.conformance.environments import ROOT, ClientEnvironment, NodeProgram, PythonProgram
+from campaigns.conformance.environments import ROOT, NodeProgram, PythonProgram
 from campaigns.conformance.features import FEATURES, HTTP_FEATURES, Feature
 
 __all__ = ["CLIENTS", "FOLDER", "GRPC_CLIENTS", "HTTP_CLIENTS", "Client"]
@@ -26,7 +26,7 @@ class Client:
 
     name: str
     title: str
-    environment: ClientEnvironment
+    environment: PythonProgram | NodeProgram
     lacks: Mapping[str, str]
     features: Sequence[Feature] = FEATURES
 
@@ -65,11 +65,11 @@ _NOT_OF_FETCH = {
 }
 
 
-def _grpc(name: str, title: str, environment: ClientEnvironment, lacks: Mapping[str, str]) -> Client:
+def _grpc(name: str, title: str, environment: PythonProgram | NodeProgram, lacks: Mapping[str, str]) -> Client:
     return Client(name, title, environment, _lacking(lacks))
 
 
-def _http(name: str, title: str, environment: ClientEnvironment, lacks: Mapping[str, str]) -> Client:
+def _http(name: str, title: str, environment: PythonProgram | NodeProgram, lacks: Mapping[str, str]) -> Client:
     return Client(name, title, environment, _lacking(lacks), HTTP_FEATURES)
 
 

@@ -6,35 +6,19 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Protocol
 
 from benchmarks.environments import Environment
 from benchmarks.errors import MissingDependency
 from kit.paths import ROOT, TESTS
 
-__all__ = ["ROOT", "ClientEnvironment", "NodeProgram", "PythonProgram"]
+__all__ = ["ROOT", "NodeProgram", "PythonProgram"]
 
 _PROGRAMS = Path(__file__).with_name("programs")
 
 
-class ClientEnvironment(Protocol):
-    """Where a client's program runs."""
-
-    def prepare(self) -> list[str]:
-        """Make the environment, unless it exists, and return the command that runs the program, but for its argument.
-
-        Raises:
-            MissingDependency: If it cannot be made: without a network, or without a tool of this machine.
-        """
-
-    @property
-    def pinned(self) -> str:
-        """The client's version; empty for a program of the machine, which has any."""
-
-
 @dataclasses.dataclass(frozen=True)
 class PythonProgram:
-    """A program in a virtual environment.
+    """A client's program in a virtual environment.
 
     Attributes:
         environment: The environment; its first package is the client.
@@ -45,7 +29,11 @@ class PythonProgram:
     module: str
 
     def prepare(self) -> list[str]:
-        """See `ClientEnvironment`."""
+        """Make the environment, unless it exists, and return the command that runs the program, but for its argument.
+
+        Raises:
+            MissingDependency: If it cannot be made: without a network, or without a tool of this machine.
+        """
         self.environment.ensure()
         # `env` in front: the program sees no packages but the environment's, and `conformance`.
         program = f"campaigns.conformance.programs.{self.module}"
@@ -53,13 +41,13 @@ class PythonProgram:
 
     @property
     def pinned(self) -> str:
-        """See `ClientEnvironment`."""
+        """The client's version."""
         return self.environment.packages[0].partition("==")[2]
 
 
 @dataclasses.dataclass(frozen=True)
 class NodeProgram:
-    """A program for Node.
+    """A client's program for Node.
 
     Attributes:
         folder: The folder of the environment.
@@ -72,7 +60,7 @@ class NodeProgram:
     file: str
 
     def prepare(self) -> list[str]:
-        """See `ClientEnvironment`."""
+        """Do the same as `PythonProgram.prepare`."""
         for tool in ("node", "npm"):
             if shutil.which(tool) is None:
                 raise MissingDependency(
@@ -92,7 +80,7 @@ class NodeProgram:
 
     @property
     def pinned(self) -> str:
-        """See `ClientEnvironment`."""
+        """The client's version; empty for a program of the machine, which has any."""
         return self.packages[0].rpartition("@")[2] if self.packages else ""
 
 

@@ -93,14 +93,7 @@ def test_server_answers_as_its_openapi_document_says(plan, tmp_path):
     command = [str(SCHEMATHESIS.python.with_name("schemathesis")), "--config-file", str(settings), "run"]
     command += [f"http://{address}/openapi.json", "--seed", "1", "--no-shrink", "--no-color", "--continue-on-failure"]
     command += ["--request-timeout", "20"]
-    done = subprocess.run(
-        [*command, "--request-timeout", "20"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SECONDS,
-        cwd=tmp_path,
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -2,11 +2,12 @@
 
 import argparse
 import collections
+import concurrent.futures
 import itertools
 import multiprocessing
 import sys
 import time
-from multiprocessing.connection import Connection
+from concurrent.futures.process import BrokenProcessPool
 
 from campaigns.rule_validator.cases import WITH_BODIES, operators
 from campaigns.rule_validator.trial import Report, try_operator
@@ -16,22 +17,13 @@ _KNOWN = {*RULES, *WITH_BODIES}
 _SEEDS = 20  # of an operator, before it is the next one's turn
 
 
-def _try(pipe: Connection, operator: str, domain: str, seeds: range) -> None:
-    pipe.send(try_operator(operator, domain, seeds))
-
-
 def _tried(operator: str, domain: str, seeds: range) -> Report:
     """Try an operator in a process of its own, which a kernel may end."""
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=_try, args=(theirs, operator, domain, seeds))
-    process.start()
-    theirs.close()
-    try:
-        return ours.recv()
-    except EOFError:
-        return Report(counts=collections.Counter({"ended the process": 1}))
-    finally:
-        process.join()
+    with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        try:
+            return pool.submit(try_operator, operator, domain, seeds).result()
+        except BrokenProcessPool:
+            return Report(counts=collections.Counter({"ended the process": 1}))
 
 
 def main() -> None:

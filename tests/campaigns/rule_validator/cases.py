@@ -31,36 +31,26 @@ _BODY_TYPES: dict[str, tuple[int, Any]] = {  # types and shapes of inputs of bod
     "go": (TensorProto.BOOL, ()),
 }
 _ALWAYS = {"hidden_size", "num_groups", "kernel_shape"}
+_FLAGS = (
+    "keepdims noop_with_empty_axes exclusive reverse largest upper batch_dims transA transB allowzero fmod layout "
+    "linear_before_reset time_axis batch_axis ceil_mode count_include_pad select_last_index detect_negative"
+)
+_EQUATIONS = [
+    "abc,abd->acd", "abc,adc->abd", "abc,abc->ab", "abc->cb", "abc,abc->abc", "abc,bca->ac", "abc->bca", "ab,ab",
+]  # fmt: skip
 _ATTRIBUTES: dict[str, list[Any]] = {
-    "keepdims": [0, 1],
-    "noop_with_empty_axes": [0, 1],
-    "exclusive": [0, 1],
-    "reverse": [0, 1],
-    "largest": [0, 1],
-    "upper": [0, 1],
+    **{name: [0, 1] for name in _FLAGS.split()},
+    **{name: [1, 3] for name in ("num_groups", "q_num_heads", "kv_num_heads")},
+    **{name: [[1], [2]] for name in ("strides", "dilations")},
+    **{name: [1] for name in ("group", "blocksize", "stash_type")},
+    **{name: [0.5] for name in ("lambd", "beta")},
     "epsilon": [1e-5, 0.1],
     "alpha": [0.1, 2.0],
-    "batch_dims": [0, 1],
-    "transA": [0, 1],
-    "transB": [0, 1],
-    "allowzero": [0, 1],
-    "fmod": [0, 1],
     "hidden_size": [3],
-    "layout": [0, 1],
     "to": [1, 7, 6, 9],
-    "linear_before_reset": [0, 1],
-    "time_axis": [0, 1],
-    "batch_axis": [0, 1],
-    "strides": [[1], [2]],
     "p": [1, 2],
-    "dilations": [[1], [2]],
-    "ceil_mode": [0, 1],
-    "count_include_pad": [0, 1],
-    "group": [1],
-    "num_groups": [1, 3],
     "kernel_shape": [[1], [2], [3]],
     "pads": [[2, 0], [0, 0], [1, 1], [0, 2]],
-    "select_last_index": [0, 1],
     "auto_pad": ["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"],
     "approximate": ["none", "tanh"],
     "start": [0, 1, -1],
@@ -68,27 +58,11 @@ _ATTRIBUTES: dict[str, list[Any]] = {
     "direction": ["forward", "reverse", "bidirectional", "LEFT"],
     "reduction": ["none", "add", "max"],
     "num_outputs": [1, 2, 3],
-    "blocksize": [1],
-    "detect_negative": [0, 1],
     "update_rule": ["linear", "gated", "delta", "gated_delta"],
-    "q_num_heads": [1, 3],
-    "kv_num_heads": [1, 3],
     "end": [1, 2, -1, 3],
-    "stash_type": [1],
     "gamma": [1.0],
-    "lambd": [0.5],
     "bias": [0.1],
-    "beta": [0.5],
-    "equation": [
-        "abc,abd->acd",
-        "abc,adc->abd",
-        "abc,abc->ab",
-        "abc->cb",
-        "abc,abc->abc",
-        "abc,bca->ac",
-        "abc->bca",
-        "ab,ab",
-    ],
+    "equation": _EQUATIONS,
     "activations": [["Tanh"], ["Relu"]],
     "activation": ["none", "silu"],
 }
@@ -418,6 +392,11 @@ def _gate(graph: Graph, array: np.ndarray, first: str, attributes: dict[str, Any
     return graph._node("Neg", [graph._node("Sigmoid", [heads])])
 
 
+def _factor(graph: Graph, array: np.ndarray, first: str, _: dict[str, Any]) -> np.ndarray | str:
+    return graph._choose([first, graph.normal(array.shape[-1], 2)])
+
+
+_GATES, _NORMALIZATIONS = {"RNN": 1, "GRU": 3, "LSTM": 4}, ("Batch", "Instance", "Layer", "Group")
 _SPECIAL: dict[tuple[str, str], Special] = {
     ("", "axes"): _some_axes,
     ("", "axis"): lambda graph, array, *_: np.array(graph._random.integers(-array.ndim, array.ndim)),
@@ -438,15 +417,9 @@ _SPECIAL: dict[tuple[str, str], Special] = {
     ("", "split"): lambda graph, *_: np.array(graph._choose([[1, 2], [1, 1, 1], [2, 1]])),
     ("", "sequence_lens"): _lengths,
     ("ReverseSequence", "sequence_lens"): lambda *_: "lengths",
-    **{(name, "W"): _weights(gates, "W") for name, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4))},
-    **{(name, "R"): _weights(gates, "R") for name, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4))},
-    **{(name, "B"): _weights(gates, "B") for name, gates in (("RNN", 1), ("GRU", 3), ("LSTM", 4))},
+    **{(name, rows): _weights(gates, rows) for name, gates in _GATES.items() for rows in "WRB"},
     **{("", name): _channels for name in ("scale", "Scale", "mean", "var", "input_mean", "input_var")},
-    **{
-        (f"{name}Normalization", b): _channels
-        for name in ("Batch", "Instance", "Layer", "Group")
-        for b in ("B", "bias")
-    },
+    **{(f"{name}Normalization", bias): _channels for name in _NORMALIZATIONS for bias in ("B", "bias")},
     ("LinearAttention", "past_state"): lambda *_: "",
     ("CausalConvWithState", "past_state"): lambda graph, array, first, _: graph._node(
         "Slice", [first, *(graph._constant([n]) for n in (0, 2, 2))]
@@ -457,8 +430,7 @@ _SPECIAL: dict[tuple[str, str], Special] = {
     ("ConvInteger", "w"): lambda *given: (_kernel(*given) * 10).astype(np.int8),
     ("CausalConvWithState", "weight"): lambda graph, array, *_: graph.normal(array.shape[1], 1, 3),
     **{("LinearAttention", name): _gate for name in ("decay", "beta")},
-    ("MatMul", "B"): lambda graph, array, first, _: graph._choose([first, graph.normal(array.shape[-1], 2)]),
-    ("Gemm", "B"): lambda graph, array, first, _: graph._choose([first, graph.normal(array.shape[-1], 2)]),
+    **{(name, "B"): _factor for name in ("MatMul", "Gemm")},
     ("", "min"): lambda *_: np.float32(-0.5),
     ("", "max"): lambda *_: np.float32(0.5),
     ("", "ratio"): lambda *_: np.float32(0.5),

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -78,79 +77,43 @@ def podman():
     with subprocess.Popen(["tar", "-C", base, "-c", "."], stdout=subprocess.PIPE) as tar:
         run("podman", *here, "import", "-", "localhost/base", stdin=tar.stdout)
     build = ["buildah", *here, "build", "--format", "docker", "--pull=never", "--network", "none", *LIMITS]
-    run(
-        "make",
-        "image",
-        "IMAGE_BASE=localhost/base",
-        "IMAGE=localhost/tried",
-        f"IMAGE_BUILD={shlex.join(build)}",
-        cwd=ROOT,
-    )
+    names = ["IMAGE_BASE=localhost/base", "IMAGE=localhost/tried", f"IMAGE_BUILD={shlex.join(build)}"]
+    run("make", "image", *names, cwd=ROOT)
     yield podman
     shutil.rmtree(storage)
 
 
 @pytest.fixture
 def container(podman, repository):
-    """A function that runs the image with a command; gives the name of the container."""
+    """The name of a container that serves: read-only, without a network, with a GiB and a processor."""
     repository.parent.chmod(0o755)
-    began = []
-
-    def start(*command):
-        began.append(f"tried-{os.getpid()}-{len(began)}")
-        options = ["--network", "none", "--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
-        options += ["--memory", str(MEMORY), "--cpus", str(PROCESSORS), *LIMITS, "--pull", "never"]
-        podman(
-            "run",
-            "--detach",
-            "--name",
-            began[-1],
-            *options,
-            f"--volume={repository}:/mnt/models:ro",
-            "localhost/tried",
-            *command,
-        )
-        return began[-1]
-
-    yield start
-    for name in began:
-        podman("rm", "--force", "--time", "0", name)
+    name = f"tried-{os.getpid()}"
+    options = ["--network", "none", "--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges"]
+    options += ["--memory", str(MEMORY), "--cpus", str(PROCESSORS), *LIMITS, "--pull", "never"]
+    options += [f"--volume={repository}:/mnt/models:ro", "localhost/tried"]
+    podman("run", "--detach", "--name", name, *options, "serve", "--host=0.0.0.0", "--drain=2", "/mnt/models")
+    yield name
+    podman("rm", "--force", "--time", "0", name)
 
 
-def test_it_serves_answers_drains_and_ends(podman, container):
-    """As nobody, read-only, with a GiB and a processor."""
-    since = time.monotonic()
-    name = container("serve", "--host=0.0.0.0", "--drain=2", "/mnt/models")
-    until(lambda: podman("healthcheck", "run", name, check=False) == 0)
-    print(f"from `podman run` to ready: {time.monotonic() - since:.1f} s")
-    times = podman("exec", name, "sh", "-c", "rnnserve health > /dev/null; times").splitlines()[1]
-    print(f"user and system time of `rnnserve health`: {times}")
-    (state,) = json.loads(podman("inspect", name))
+def test_it_serves_as_nobody_answers_drains_and_ends(podman, container):
+    until(lambda: podman("healthcheck", "run", container, check=False) == 0)
+    (state,) = json.loads(podman("inspect", container))
     pid = state["State"]["Pid"]
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     assert status["Uid"].split() == [str(NONE_MAY)] * 4
     assert (int(status["CapBnd"], 16), status["NoNewPrivs"]) == (0, "1")
-    assert podman("exec", name, "touch", "/opt/rnnserve/it", check=False) != 0
+    assert podman("exec", container, "touch", "/opt/rnnserve/it", check=False) != 0
     assert (state["HostConfig"]["Memory"], state["HostConfig"]["NanoCpus"]) == (MEMORY, PROCESSORS * 10**9)
+    for absent in ("pip", "torch", "onnx", "matplotlib", "tqdm"):
+        assert podman("exec", container, "python3", "-c", f"import {absent}", check=False) == 1, absent
     words = ["nsenter", f"--target={pid}", "--net", sys.executable, "-c", ASK]
     with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as client:
         assert "logits" in client.stdout.readline()
-        podman("kill", "--signal", str(signal.SIGTERM.value), name)
+        podman("kill", "--signal", str(signal.SIGTERM.value), container)
         assert client.stdout.readline() == "drains\n"
-        assert podman("healthcheck", "run", name, check=False) == 1
+        assert podman("healthcheck", "run", container, check=False) == 1
         assert client.stdout.readline() == "answered\n"
         assert client.wait(PATIENCE) == 0
-    assert podman("wait", name) == "0"
-    assert "Traceback" not in podman("logs", name)
-
-
-def test_nothing_is_in_it_that_serving_does_not_need(podman, container):
-    name = container()
-    for absent in ("pip", "torch", "onnx", "matplotlib", "tqdm"):
-        assert podman("exec", name, "python3", "-c", f"import {absent}", check=False) == 1, absent
-    for present in ("onnxruntime", "grpc", "uvicorn"):
-        assert podman("exec", name, "/opt/rnnserve/bin/python3", "-c", f"import {present}", check=False) == 0, present
-    assert podman("exec", name, "gcc", check=False) == 127
-    size = int(podman("image", "inspect", "--format", "{{.Size}}", "localhost/tried"))
-    base = int(podman("image", "inspect", "--format", "{{.Size}}", "localhost/base"))
-    print(f"the image: {size / 1e6:.0f} MB, {(size - base) / 1e6:.0f} of them beside its base")
+    assert podman("wait", container) == "0"
+    assert "Traceback" not in podman("logs", container)

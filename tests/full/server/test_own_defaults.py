@@ -1,4 +1,6 @@
-"""A learned initial state, served on both transports, with requests that send a state and without, and in sessions."""
+"""States with initial values of their own, served with requests that send a state and without, and in sessions."""
+
+import dataclasses
 
 import numpy as np
 import pytest
@@ -7,9 +9,10 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from kit.loaded import try_version
-from rnnserve.client import Client
-from rnnserve.export import Floats, Lengths, Publication, publish
+from rnnserve.client import Client, InvalidRequest
+from rnnserve.export import Floats, Lengths, Publication, WrongArguments, publish
 from rnnserve.export.verify import verify_version
+from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import (
     DEFAULTS,
     FORMAT_OF_DEFAULTS,
@@ -116,3 +119,38 @@ def test_golden_results_have_cases_without_it_and_servers_replay_them(learned, t
         try_version(changed, "model")
     failures = {check.name: check.failures for check in verify_version(changed, progress=False)}
     assert failures["golden.npz: model.onnx reproduces the results"]
+
+
+class Each(nn.Module):
+    """Two states with defaults of their own: one depends on the input, one is learned."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.lstm = nn.LSTM(3, 4, batch_first=True)
+        self.c_0 = nn.Parameter(torch.randn(1, 1, 4))
+
+    def forward(self, x, h_0=None, c_0=None):
+        h_0 = x.mean(dim=(1, 2)).reshape(1, -1, 1).expand(1, -1, 4).contiguous() if h_0 is None else h_0
+        c_0 = self.c_0.expand(1, x.size(0), 4).contiguous() if c_0 is None else c_0
+        output, (h_n, c_n) = self.lstm(x, (h_0, c_0))
+        return output, h_n, c_n
+
+
+def test_state_that_depends_on_the_input_must_be_sent_and_the_other_may_be_left_out(tmp_path):
+    inputs, states = {"x": X, "h_0": STATE, "c_0": STATE}, {"h_n": "h_0", "c_n": "c_0"}
+    described = Publication(Each().eval(), "model", inputs, ["output", "h_n", "c_n"], states)
+    done = publish(described, repository=tmp_path, progress=False)
+    defaults = [tensor.default for tensor in done.manifest.inputs[1:]]
+    assert defaults == [manifest_pb2.DEFAULT_REQUIRED, manifest_pb2.DEFAULT_RECORDED]
+    with pytest.raises(WrongArguments, match="Triton begins with zeros"):
+        publish(dataclasses.replace(described, sequences=True), repository=tmp_path / "other", progress=False)
+    x, given = drawn(2, 5, 3), drawn(1, 2, 4)
+    with serve(tmp_path) as server, Client(server.address) as client:
+        for ask in (lambda: client.predict("model", x), lambda: client.infer("model", {"x": x})):
+            with pytest.raises(InvalidRequest, match=r'"?h_0"? is missing'):
+                ask()
+        found = client.infer("model", {"x": x, "h_0": given})["output"]
+    with torch.no_grad():
+        expected = described.module(torch.from_numpy(x), torch.from_numpy(given))[0]
+    np.testing.assert_allclose(found, expected.numpy(), atol=2e-6)

@@ -1,4 +1,4 @@
-"""More of Triton's clients for HTTP on a real server."""
+"""Large answers to Triton's clients for HTTP, from a real server."""
 
 import asyncio
 
@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
-from tritonclient.utils import InferenceServerException
 
 SIMPLE = "direction_simple"
-WALKS = np.random.default_rng(0).normal(size=(5, 7, 2)).astype("f4")
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +40,3 @@ def test_large_answers_in_json_are_those_in_binary(web_server, client):
             asyncio.run(go(coding)),
         ):
             np.testing.assert_array_equal(said.as_numpy("output"), expected)
-
-
-def test_models_are_loaded_and_unloaded(client):
-    name = "direction_stacked"
-    client.unload_model(name)
-    assert not client.is_model_ready(name)
-    with pytest.raises(InferenceServerException, match=r"\[503\]|\[404\]"):
-        client.infer(name, [tensor(WALKS)])
-    client.load_model(name)
-    assert client.is_model_ready(name)
-    with pytest.raises(InferenceServerException, match=r"\[501\].*publish the files there"):
-        client.load_model(name, config="{}")

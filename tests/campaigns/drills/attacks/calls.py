@@ -177,22 +177,6 @@ def _call_each(strike: Strike, calls: list[bytes]) -> None:
             connection.note(strike.answers.note, calls=1)
 
 
-@attack(_HEADERS)
-def odd_headers(strike: Strike) -> None:
-    """Time-outs, encodings and paths that no client writes."""
-    more = [
-        ("grpc-timeout", "99999999H"), ("grpc-timeout", "-1S"), ("grpc-timeout", "1" * 500 + "S"),
-        ("grpc-timeout", "0n"), ("grpc-timeout", ""), ("grpc-encoding", "none-such"), ("grpc-encoding", "deflate"),
-        ("grpc-encoding", "x" * 5000), ("content-encoding", "gzip"), ("grpc-accept-encoding", "," * 9000),
-        ("x-bin", "!!!"), ("x", "\0"), ("X-UPPER", "a"), (":path", "/again"), (":unknown", "x"),
-        ("connection", "close"), ("transfer-encoding", "chunked"),
-    ]  # fmt: skip
-    paths = ["", "/", "//", "*", "ModelInfer", "/inference.GRPCInferenceService/", "/" + "x" * 15_000, "/../../etc"]
-    data = frame(DATA, END_STREAM, 1, grpc_message(strike.valid))
-    opened = [frame(HEADERS, END_HEADERS, 1, call_headers(path)) for path in paths]
-    _call_each(strike, [head + data for head in [*opened, *(_opened(strike, 1, field) for field in more)]])
-
-
 @attack(_FRAMING)
 def sizes_of_messages(strike: Strike) -> None:
     """A message that says 4 GB, one of none, two in a unary call, the flag of compression without an encoding."""
@@ -208,5 +192,5 @@ def sizes_of_messages(strike: Strike) -> None:
 
 ATTACKS: tuple[Attack, ...] = (
     unfinished_messages, unread_answers, unread_answers_on_streams, unfinished_calls, bombs_on_open_streams,
-    rapid_reset, other_methods, huge_metadata, odd_headers, sizes_of_messages,
+    rapid_reset, other_methods, huge_metadata, sizes_of_messages,
 )  # fmt: skip

@@ -1,11 +1,9 @@
 """What a client may ask besides inference, by any names, and states that the server may keep without end."""
 
 import time
-from typing import Any
 
 from campaigns.drills.attack import Attack, Strike, attack
 from campaigns.drills.drilled import MODEL
-from campaigns.fuzzing.wire_format import delimited
 from rnnserve.protos import inference_pb2 as pb
 
 __all__ = ["ATTACKS"]
@@ -75,24 +73,4 @@ def cancelled_watches(strike: Strike) -> None:
         strike.answers.note("CANCELLED", "by the client")
 
 
-@attack(_STATES)
-def health_names(strike: Strike) -> None:
-    """400 watches of services that there are not, each with a name of 1 MB; then 2,000 checks."""
-    watch = strike.channel.unary_stream("/grpc.health.v1.Health/Watch")
-    calls: list[Any] = []
-    for number in range(400):
-        if not strike.left():
-            break
-        name = b"%06d" % number + b"x" * 1_000_000
-        calls.append(watch(delimited(1, name), timeout=strike.left() + 10))
-    time.sleep(strike.left())
-    for call in calls:
-        strike.answers.note(call.code().name if call.done() else "OPEN")
-        call.cancel()
-    checks = (delimited(1, b"%06d" % number + b"y" * 94) for number in range(2000))
-    strike.flood("/grpc.health.v1.Health/Check", checks)
-
-
-ATTACKS: tuple[Attack, ...] = (
-    model_names, sequence_ids, request_ids, cancelled_watches, health_names,
-)  # fmt: skip
+ATTACKS: tuple[Attack, ...] = (model_names, sequence_ids, request_ids, cancelled_watches)

@@ -65,13 +65,6 @@ def _huge_texts(strike: Strike) -> Iterable[bytes]:
     yield strike.valid + delimited(4, delimited(1, _TEXT))
 
 
-def _texts_of_20_kb(_: Strike) -> Iterable[bytes]:
-    """Names of 20 kB, more than a status may carry, of plain and of other characters."""
-    for text in (b"x" * 20_000, "ä".encode() * 10_000, b"%\n\x01" * 7_000, b"\xff" * 20_000):
-        yield delimited(1, text)
-        yield _tensor(delimited(1, text))
-
-
 def _huge_typed_contents(strike: Strike) -> Iterable[bytes]:
     """15 MB of typed contents: valid for a large batch, and millions of elements too many."""
     for rows in (437_500, 1):
@@ -93,7 +86,6 @@ _REQUESTS: tuple[tuple[str, str, Callable[[Strike], Iterable[bytes]]], ...] = (
     (_FIELDS, "shape-of-many-axes", _shape_of_many_axes),
     (_FIELDS, "nested-groups", _nested_groups),
     (_TEXTS, "huge-texts", _huge_texts),
-    (_TEXTS, "texts-of-20-kb", _texts_of_20_kb),
     (_WORK, "huge-typed-contents", _huge_typed_contents),
 )
 """Class of attack, name, and the payloads for ModelInfer, eight in flight."""
@@ -147,18 +139,10 @@ def garbage_to_every_method(strike: Strike) -> None:
             return
 
 
-@attack(_GARBAGE)
-def unknown_methods(strike: Strike) -> None:
-    """Methods that there are not, each with another name."""
-    for number in itertools.takewhile(lambda _: strike.left(), range(2000)):
-        strike.flood(f"/inference.GRPCInferenceService/No{number}", [b"x"])
-
-
 ATTACKS = (
     *itertools.starmap(_of_requests, _REQUESTS),
     *itertools.starmap(_of_compressed, _COMPRESSED),
     many_settings,
     huge_model_names,
     garbage_to_every_method,
-    unknown_methods,
 )

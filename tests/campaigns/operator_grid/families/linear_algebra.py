@@ -1,5 +1,7 @@
 """Products of matrices with a sum, determinants, and what else few modules use. Of finite rows."""
 
+import operator
+
 import torch
 import torch.nn.functional as F
 
@@ -77,24 +79,20 @@ LINEAR_ALGEBRA = Family(
             terms=lambda x: F.conv_transpose1d(x.abs()[:, None], torch.ones(1, 2, 3, dtype=x.dtype)),
         ),
         *(
+            Operator(name, lambda x, name=name: operator.attrgetter(name)(torch)(_regular(x)), refused=_FACTORS)
+            for name in (
+                *("logdet", "slogdet", "linalg.slogdet", "inverse", "pinverse", "linalg.inv", "linalg.inv_ex"),
+                *("linalg.pinv", "linalg.cholesky", "linalg.cholesky_ex", "cholesky_inverse"),
+            )
+        ),
+        *(
             Operator(name, lambda x, compute=compute: compute(_regular(x)), refused=_FACTORS)
             for name, compute in (
-                ("logdet", torch.logdet),
-                ("slogdet", torch.slogdet),
-                ("linalg.slogdet", torch.linalg.slogdet),
-                ("inverse", torch.inverse),
-                ("pinverse", torch.pinverse),
-                ("linalg.inv", torch.linalg.inv),
-                ("linalg.inv_ex", torch.linalg.inv_ex),
-                ("linalg.pinv", torch.linalg.pinv),
                 ("linalg.matrix_power(-2)", lambda x: torch.linalg.matrix_power(x, -2)),
                 ("linalg.solve", lambda x: torch.linalg.solve(x, x)),
                 ("linalg.solve_ex", lambda x: torch.linalg.solve_ex(x, x)),
                 ("cholesky", lambda x: torch.ops.aten.cholesky(x)),  # gone in torch 2.15
-                ("linalg.cholesky", torch.linalg.cholesky),
-                ("linalg.cholesky_ex", torch.linalg.cholesky_ex),
                 ("cholesky_solve", lambda x: torch.cholesky_solve(x, x)),
-                ("cholesky_inverse", torch.cholesky_inverse),
                 ("triangular_solve", lambda x: torch.ops.aten.triangular_solve(x, x)[0]),
                 ("linalg.solve_triangular", lambda x: torch.linalg.solve_triangular(x, x, upper=True)),
             )

@@ -1,10 +1,12 @@
-"""Modules as people write them, exported: which carry states from step to step, and what is in the way of others."""
+"""Modules as people write them, exported: which carry states from step to step, and that their parts are the whole."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from rnnserve.export import Floats, Publication
+from kit.stateful_service import stateful_service
+from rnnserve.export import Floats, Publication, publish, scan
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.found_states.parts_file import find_parts
 from rnnserve.export.model_onnx import to_onnx
@@ -13,11 +15,12 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import MODEL
 
 D = 3
+X = {"x": Floats("batch", "sequence", D)}
 
 
 def record_of(module):
     torch.manual_seed(0)
-    described = describe_model(Publication(module.eval(), "m", {"x": Floats("batch", "sequence", D)}, ["y"]))
+    described = describe_model(Publication(module.eval(), "m", X, ["y"]))
     return find_parts(described, MODEL, {MODEL: to_onnx(described)}, OnnxRunner).record
 
 
@@ -54,3 +57,32 @@ def test_causal_forms_stream_together():
     names = [tensor.name.rpartition(".") for tensor in record.inputs]
     of_module = {"dilated", "depthwise", "memory", "gated", "chomped", "plane"}
     assert {path for path, _, kind in names if kind == "last"} >= of_module
+
+
+class LargestSoFar(nn.Module):
+    """Two layers, and the running maximum of what they give. `forward` neither takes nor returns a state."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(D, 4, 2, batch_first=True)
+
+    def forward(self, x):
+        y = self.lstm(x)[0]
+        first = torch.full_like(y[:, 0], -torch.inf)
+        return scan(lambda before, values: (torch.maximum(before, values),) * 2, first, y, dim=1)[1]
+
+
+def test_parts_of_a_published_module_have_the_bits_of_the_whole(tmp_path):
+    torch.manual_seed(0)
+    repository, cut = tmp_path / "repository", [1, 2, 6]
+    done = publish(LargestSoFar().eval(), "m", repository=repository, inputs=X, outputs=["y"], progress=False)
+    found = [tensor.name for tensor in done.manifest.parts.inputs]
+    assert found == ["lstm.0.h", "lstm.0.c", "lstm.1.h", "lstm.1.c", "scan.state"]
+    x = np.random.default_rng(1).normal(size=(2, 9, D)).astype(np.float32)
+    with stateful_service(repository, tmp_path) as service:
+        whole = service.whole("m", x, ["y"])["y"]
+        kept = service.in_parts("m", x, ["y"], cut, 5)
+        sealed = service.in_session("m", x, ["y"], cut, "sealed")
+    assert np.concatenate([part["y"] for part in kept], 1).tobytes() == whole.tobytes()
+    for row, expected in enumerate(whole):
+        assert np.concatenate([part[row]["y"] for part in sealed]).tobytes() == expected.tobytes()

@@ -13,7 +13,6 @@ _SCALES = torch.cat([_FINITE * scale for scale in (1e-40, 1e-30, 1e-20, 1e-3)] +
 _WIDE = torch.cat([ROWS, _SCALES, torch.tensor([[1e30] * 6, [3e-40] * 6])])
 _BLOCKS = torch.stack([_WIDE, _WIDE.flip(1)], 2)  # (batch, 6, 2)
 _LONG = torch.linspace(0.2, 2.0, 3000).repeat(3, 1) * torch.tensor([[1.0], [0.3], [-2.0]])
-_COUNTS = torch.tensor([[3, 1, 3, -2, 3, 0], [0, 0, 0, 0, 0, 0], [5, 4, 3, 2, 1, 0], [1, 2, 3, 4, 5, 6]])
 
 
 def moments(name):
@@ -39,7 +38,7 @@ FAMILIES = [
     *(Family(name, [_BLOCKS], list(moments(name))) for name in ("var", "std_mean")),
     *(
         Family(name, [values], RUNNING, tries_nothing=False)  # of no values they fail the request
-        for name, values in {"running": _BLOCKS, "running, integers": _COUNTS, "running, long": _LONG}.items()
+        for name, values in {"running": _BLOCKS, "running, long": _LONG}.items()
     ),
     Family(
         "sums",
@@ -53,17 +52,6 @@ FAMILIES = [
             Operator("logsumexp of -inf", lambda x: x.masked_fill(x > -10, float("-inf")).logsumexp(1)),
             Operator("softmax of masked scores", lambda x: x.masked_fill(x > 0.5, -1e9).softmax(1)),
             Operator("log_softmax of masked scores", lambda x: x.masked_fill(x > 0.5, -1e9).log_softmax(1)),
-        ],
-    ),
-    Family(
-        "sums, integers",
-        [_COUNTS],
-        [
-            Operator("sum(1)", lambda x: x.sum(1)),
-            Operator("sum()", lambda x: x.sum()),
-            Operator("sum of flags", lambda x: (x > 1).sum(1)),
-            Operator("sum of small integers", lambda x: x.int().sum(1)),
-            Operator("sum to floats", lambda x: x.sum(1, dtype=torch.float32)),
         ],
     ),
 ]

@@ -34,12 +34,12 @@ class FrontEnd(nn.Module):
 
 
 class RunningSum(nn.Module):
-    """The logarithm of a running sum of exponentials; a clamp, which saturates; and the best feature of each step."""
+    """The logarithm of a running sum of exponentials, and the best feature of each step."""
 
     def forward(self, x):
         largest = x.amax(1, keepdim=True)
         summed = largest + (x - largest).exp().cumsum(1).clamp(min=1e-30).log()
-        return summed, x.clamp(-40, 40), x.argmax(-1)
+        return summed, x.argmax(-1)
 
 
 class Words(nn.Module):
@@ -66,7 +66,8 @@ USUAL = {"x": Floats("batch", "sequence", ("features", 4))}
 MODULES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], list[str]]] = {
     "logarithm": (lambda: FrontEnd(lambda x: torch.log(x + 1e-6)), MEL, ["y"]),
     "deviation": (lambda: FrontEnd(normalized), USUAL, ["y"]),
-    "sum": (RunningSum, USUAL, ["y", "clamped", "best"]),
+    "written input": (lambda: FrontEnd(lambda x: x.clamp_(-1, 1)), USUAL, ["y"]),
+    "sum": (RunningSum, USUAL, ["y", "best"]),
     "words": (Words, {"tokens": Integers("batch", "sequence", high=5000)}, ["y"]),
 }
 
@@ -130,11 +131,6 @@ def test_erased_epsilon_is_caught(name, epsilon, kinds):
     assert "is nan where eager returns" in message
 
 
-def test_epsilon_that_is_one_percent_larger_is_caught():
-    message = caught("logarithm", lambda model: set_constants(model, 1e-6, 1.01e-6))
-    assert 'onnx, zeros: "y" at sequence 33: found' in message
-
-
 def test_overflow_of_loud_values_is_caught():
     """exp(x) without the largest value subtracted is infinite from 89 on."""
 
@@ -175,27 +171,14 @@ def test_error_that_begins_after_1500_steps_is_caught():
     assert len(message.splitlines()) == 1
 
 
-@pytest.mark.parametrize("rare", [4999])
-def test_one_wrong_row_of_an_embedding_is_caught(rare):
+def test_one_wrong_row_of_an_embedding_is_caught():
     def plant(model):
         (table,) = (tensor for tensor in model.graph.initializer if list(tensor.dims) == [5000, 4])
         array = numpy_helper.to_array(table).copy()
-        array[rare, 0] += 0.01
+        array[4999, 0] += 0.01
         table.CopyFrom(numpy_helper.from_array(array, table.name))
 
     assert 'onnx, ids: "y" at sequence' in caught("words", plant)
-
-
-def test_saturation_that_comes_too_early_is_caught():
-    def plant(model):
-        for tensor in model.graph.initializer:
-            array = numpy_helper.to_array(tensor)
-            if array.size == 1 and abs(float(array.reshape(-1)[0])) == 40:
-                tensor.CopyFrom(numpy_helper.from_array(array / 2, tensor.name))
-
-    message = caught("sum", plant)
-    assert 'onnx, louder: "clamped"' in message
-    assert 'onnx, random: "clamped"' not in message
 
 
 def test_learned_state_taken_for_zeros_is_caught():

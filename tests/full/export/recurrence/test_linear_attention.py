@@ -8,7 +8,6 @@ from torch import nn
 
 from rnnserve.export import UnsupportedModule, export_onnx
 from rnnserve.export.parity import OnnxRunner
-from rnnserve.export.torch_adapter import in_float64
 
 HEADS, WIDE = 2, 4
 
@@ -175,21 +174,6 @@ def test_convolution_of_a_declared_state_has_equal_bits_in_parts_of_one_step():
         parts.append(found["y"])
         s = found["s_n"]
     assert np.array_equal(np.concatenate(parts, 1), whole)
-
-
-class Widened(nn.Module):
-    """The difference of nearly equal numbers, in float32 whatever the module's type is."""
-
-    def forward(self, x):
-        y = x.to(torch.float32)
-        return (y + 1e4 - 1e4) * 1e3
-
-
-def test_reference_is_float64_where_code_asks_for_float32():
-    with in_float64():
-        found = Widened()(torch.full((1,), 0.3, dtype=torch.float64))
-    assert found.dtype == torch.float64
-    assert abs(found.item() - 300) < 1e-6
 
 
 def test_loop_stays_a_scan_if_onnxruntime_lacks_the_operator(monkeypatch):
