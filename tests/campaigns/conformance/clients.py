@@ -7,8 +7,6 @@ from benchmarks.environments import PERF_ANALYZER, Environment
 from campaigns.conformance.environments import ROOT, NodeProgram, PythonProgram
 from campaigns.conformance.features import FEATURES, HTTP_FEATURES, Feature
 
-__all__ = ["CLIENTS", "FOLDER", "GRPC_CLIENTS", "HTTP_CLIENTS", "Client"]
-
 FOLDER = ROOT / ".venv-conformance"
 
 

@@ -5,8 +5,6 @@ from collections.abc import Iterator, Sequence
 
 from campaigns.conformance.clients import GRPC_CLIENTS, HTTP_CLIENTS, Client
 
-__all__ = ["documented_grpc_clients", "documented_http_clients"]
-
 
 def documented_grpc_clients() -> Iterator[str]:
     """Yield what `make conformance` expects of the clients over gRPC, in Markdown."""

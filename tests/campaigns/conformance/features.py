@@ -2,8 +2,6 @@
 
 import dataclasses
 
-__all__ = ["FEATURES", "HTTP_FEATURES", "Feature"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Feature:

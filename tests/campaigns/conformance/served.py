@@ -16,8 +16,6 @@ from kit.served import served_process
 from rnnserve.export import Floats, Integers, Lengths, publish
 from rnnserve.protos import health_pb2
 
-__all__ = ["TRANSPORTS", "Answers", "publish_models", "serve_all"]
-
 _PROTOS = Path(health_pb2.__file__).parents[2]
 
 _WALK_LENGTHS = (3, 1, 5, 8, 2, 64, 17)

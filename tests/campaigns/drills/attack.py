@@ -16,8 +16,6 @@ from campaigns.drills.http2 import Http2Connection
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["Answers", "Attack", "Result", "Strike", "attack", "strike"]
-
 _SERVICE = "/inference.GRPCInferenceService/"
 
 _CHANNEL = [

@@ -16,8 +16,6 @@ from multiprocessing.connection import Connection
 
 import grpc
 
-__all__ = ["Bystander", "Sighting"]
-
 _PATH = "/inference.GRPCInferenceService/ModelInfer"
 _PAUSE = 2e-3  # seconds between an answer and the next request: about 300 requests a second
 _TIMEOUT = 60.0

@@ -16,8 +16,6 @@ from campaigns.drills.bystander import Bystander, Sighting
 from kit.inference_requests import request
 from kit.served import ServedProcess, served_process
 
-__all__ = ["INFER", "MODEL", "SMALL", "SMALL_JSON", "Drilled", "Infer", "Memory", "drilled", "keep_in_flight", "points"]
-
 MODEL = "direction_simple"
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 PATIENCE = 120.0

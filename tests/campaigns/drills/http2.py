@@ -13,12 +13,6 @@ from typing import NamedTuple, Self
 
 import grpc
 
-__all__ = [
-    "ACK", "CONTINUATION", "DATA", "END_HEADERS", "END_STREAM", "GOAWAY", "HEADERS", "INITIAL_WINDOW_SIZE", "PING",
-    "PREFACE", "PRIORITY", "RST_STREAM", "SETTINGS", "WINDOW_UPDATE", "Frame", "Http2Connection", "call_headers",
-    "frame", "grpc_message", "literal",
-]  # fmt: skip
-
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, _PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4

@@ -3,8 +3,6 @@
 import random
 from collections.abc import Sequence
 
-__all__ = ["mutate_bytes"]
-
 _TELLING = (0x00, 0x01, 0x7F, 0x80, 0xFF)
 """Bytes at the edges of varints, of signed numbers and of ASCII."""
 

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Finding", "FuzzTarget", "Hang", "campaign", "corpus_of", "try_input"]
-
 _CORPUS = Path(__file__).parent / "corpus"
 
 _MOST_SECONDS = 5.0

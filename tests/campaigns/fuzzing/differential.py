@@ -11,8 +11,6 @@ import grpc
 
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["Difference", "Tally", "compare"]
-
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
 _STREAM_METHOD = "/inference.GRPCInferenceService/ModelStreamInfer"
 

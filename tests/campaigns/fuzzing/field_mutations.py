@@ -21,8 +21,6 @@ from campaigns.fuzzing.wire_format import (
     varint,
 )
 
-__all__ = ["mutate_fields"]
-
 _NUMBERS = (1, 2, 3, 3, 3, 4, 5, 6, 7)
 """Of ModelInferRequest. The id, which the fast path looks for without parsing, more often."""
 

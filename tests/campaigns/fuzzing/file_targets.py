@@ -21,8 +21,6 @@ from rnnserve.protos.golden import load_cases
 from rnnserve.protos.triton_config import CONFIG, ConfigError, check_tensors, read_config, versions_to_serve
 from rnnserve.server.validation.signature_reading import read_signature
 
-__all__ = ["ConfigTarget", "GoldenTarget", "ManifestTarget"]
-
 _WORDS = re.compile(rb"\w+|\s+|.", re.DOTALL)
 
 _TELLING = (

@@ -14,8 +14,6 @@ from google.protobuf.message import DecodeError
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.datatypes import CONTENTS, DTYPES
 
-__all__ = ["mutate_message", "with_other_values"]
-
 _NUMBERS = (
     0, 1, 2, 3, 5, 6, 7, 11, 12, 13, 17, 127, 255, 4096, 4097, 16384, 16385, 2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1,
     -1, -2, -(2**63),

@@ -20,8 +20,6 @@ from rnnserve.server.fast_path.templates import PrefixCache
 from rnnserve.server.protocol.service import Service
 from rnnserve.server.validation.parsing import refuse_crowded
 
-__all__ = ["BoundaryTarget", "FieldCountTarget", "PrefixTarget", "load_service"]
-
 _MAX_FIELDS = 2048
 _MAX_MESSAGE = 4096
 _INPUTS, _OUTPUTS, _DATA = 5, 6, 7

@@ -19,8 +19,6 @@ from rnnserve.server import Server, Settings
 from rnnserve.server.fast_path import dispatcher
 from rnnserve.server.testing import serve
 
-__all__ = ["CLASSIFIERS", "publish_models", "serve_reading_whole"]
-
 _LAYERS, _HIDDEN = 2, 16
 
 CLASSIFIERS = {"direction": (_LAYERS, _HIDDEN)}

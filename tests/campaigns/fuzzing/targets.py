@@ -8,8 +8,6 @@ from campaigns.fuzzing.request_targets import BoundaryTarget, FieldCountTarget, 
 from kit.examples import publish_examples
 from rnnserve.protos.artifact import MANIFEST
 
-__all__ = ["NAMES", "prepare_targets"]
-
 NAMES = ("validation", "field_counts", "prefixes", "config", "manifest", "golden")
 
 

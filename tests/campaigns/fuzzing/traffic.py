@@ -16,8 +16,6 @@ from kit.examples import EXAMPLES, Arrays
 from kit.inference_requests import request
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["Traffic", "mutate_request", "valid_requests", "valid_steps"]
-
 _KEPT = 64
 """Mutants that are sent again later."""
 

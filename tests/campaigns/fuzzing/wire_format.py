@@ -2,19 +2,6 @@
 
 from typing import NamedTuple
 
-__all__ = [
-    "DELIMITED",
-    "END_GROUP",
-    "FIXED32",
-    "FIXED64",
-    "START_GROUP",
-    "VARINT",
-    "Piece",
-    "delimited",
-    "split",
-    "varint",
-]
-
 VARINT, FIXED64, DELIMITED, START_GROUP, END_GROUP, FIXED32 = range(6)
 
 _FIXED_SIZES = {FIXED64: 8, FIXED32: 4}

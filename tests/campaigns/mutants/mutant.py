@@ -4,8 +4,6 @@ import dataclasses
 import json
 from pathlib import Path
 
-__all__ = ["DRAWN", "Mutant", "read_drawn", "write_drawn"]
-
 DRAWN = Path(__file__).with_name("drawn.json")
 
 

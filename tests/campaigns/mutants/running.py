@@ -14,8 +14,6 @@ from pathlib import Path
 
 from campaigns.mutants.mutant import Mutant
 
-__all__ = ["Reach", "judge", "record"]
-
 _HOOK = Path(__file__).with_name("hook")
 _ARTIFACT_AREAS = ("cli", "common", "export", "models", "protos")
 """A change in these may change the classifiers that the tests keep between runs, which are then made anew."""

@@ -13,8 +13,6 @@ import cosmic_ray.plugins
 
 from campaigns.mutants.mutant import Mutant
 
-__all__ = ["draw"]
-
 # The first two need names of variables; no-op is not a mutation.
 _UNUSED_OPERATORS = ("VariableReplacer", "VariableInserter", "NoOp")
 _NEVER_CHANGED = ("name", "string", "newline", "endmarker", "fstring_start", "fstring_string", "fstring_end")

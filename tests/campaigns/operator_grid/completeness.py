@@ -7,8 +7,6 @@ from onnxscript.function_libs.torch_lib import ops, registration  # noqa: F401 -
 
 from campaigns.operator_grid.families import FAMILIES
 
-__all__ = ["UNTRIED", "translated", "tried"]
-
 _BY_REASON = {
     "random: an export that draws is refused": (
         "bernoulli dropout multinomial native_dropout normal normal_functional rand rand_like randint randint_like "

@@ -7,8 +7,6 @@ from campaigns.operator_grid.empty import DIFFERS_OF_NOTHING
 from campaigns.operator_grid.families import FAMILIES
 from campaigns.operator_grid.operators import KERNELS, Family, Operator
 
-__all__ = ["document"]
-
 
 def document() -> Iterator[str]:
     """Yield right operators by family, each once without arguments, then differences, empty tensors and refusals."""

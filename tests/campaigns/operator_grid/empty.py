@@ -15,8 +15,6 @@ import torch
 from campaigns.operator_grid.operators import Family
 from rnnserve.export.parity import OnnxRunner
 
-__all__ = ["DIFFERS_OF_NOTHING", "EmptyRuns"]
-
 _SECONDS = 120.0
 
 _AN_ERROR, _NO_ERROR = "an error of onnxruntime", "nothing, where eager raises an error"

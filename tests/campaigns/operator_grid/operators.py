@@ -6,8 +6,6 @@ from typing import Any
 
 import torch
 
-__all__ = ["KERNELS", "Family", "Operator", "methods", "named"]
-
 KERNELS = {
     "Sigmoid": (7e-8, "a rational approximation, whose error is absolute: of a gate nothing shows"),
     "Erf": (7e-8, "a rational approximation, whose error is absolute"),

@@ -16,8 +16,6 @@ from campaigns.operator_grid.operators import KERNELS, Family, Operator
 from rnnserve.export import export_onnx
 from rnnserve.export.parity import OnnxRunner
 
-__all__ = ["differences", "refusal_of", "try_family"]
-
 _NOTHING = "of nothing"
 _DYNAMIC = "batch"
 _ULPS = 8  # onnxruntime's kernels are not correctly rounded, nor are eager's

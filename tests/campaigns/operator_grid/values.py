@@ -2,8 +2,6 @@
 
 import torch
 
-__all__ = ["FLOATS", "INDICES", "INTEGERS", "LONG", "ROWS", "pairs", "table"]
-
 _INF, _NAN = float("inf"), float("nan")
 
 _MAGNITUDES = [

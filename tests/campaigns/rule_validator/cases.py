@@ -11,8 +11,6 @@ from kit.graph_text import FEATURES
 from rnnserve.export.analysis.table import RULES
 from rnnserve.export.analysis.walk import OF_MICROSOFT
 
-__all__ = ["WITH_BODIES", "Graph", "operators"]
-
 _OPSET, _NEWEST = 23, 27
 _NOT_TRIED = {"SequenceMap"}
 _BATCH, _STEPS = 4, 5

@@ -19,8 +19,6 @@ from rnnserve.export.analysis.walk import Walk, declared_inputs
 from rnnserve.export.found_states.parts_file import FoundStates, find_states
 from rnnserve.protos import manifest_pb2
 
-__all__ = ["Report", "try_operator"]
-
 _SCALES = (0.0, 1.0, 1e3, 1e12)  # the analysis takes inputs as finite up to the last one
 
 

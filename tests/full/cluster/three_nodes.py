@@ -12,8 +12,6 @@ from pathlib import Path
 
 from kit.waiting import PATIENCE, until
 
-__all__ = ["Machines", "machines", "why_not"]
-
 _BRIDGE, _PREFIX, _NETWORK, _PORT = "rnnbr", "rnn-node-", "10.213.77", 6379
 _RAY = Path(sys.executable).with_name("ray")
 _ENVIRONMENT = {

@@ -89,6 +89,7 @@ MEASURED: dict[str, tuple[str, Callable[[], str], tuple[str, ...]]] = {
     "priority": (MODEL, walks, ("--request-parameter=priority:1:int",)),
     "parameters": (MODEL, walks, ("--request-parameter=mine:3:int",)),
     "compression": (MODEL, walks, ("--grpc-compression-algorithm=gzip",)),
+    "deflate": (MODEL, walks, ("--grpc-compression-algorithm=deflate",)),
     "tls": (MODEL, walks, TLS),
     "stream": (MODEL, walks, ("--streaming", "--async")),
     "sequence-stream": (MODEL, steps, ("--streaming", "--async")),

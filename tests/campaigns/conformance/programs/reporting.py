@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PLAN", "feature", "run"]
-
 PLAN: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
 """Addresses, models and right answers, as `served.py` writes them."""
 

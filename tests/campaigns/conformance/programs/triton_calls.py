@@ -12,11 +12,6 @@ from tritonclient.utils import InferenceServerException
 
 from campaigns.conformance.programs.reporting import PLAN, run
 
-__all__ = [
-    "CLASSIFIER", "MODEL", "TEXT", "as_json", "client", "inputs", "outputs_of", "refused", "response_of", "run_as",
-    "same", "walk", "walk_batch", "wanted",
-]  # fmt: skip
-
 CLASSIFIER, TEXT = PLAN["classifier"], PLAN["text"]
 MODEL = CLASSIFIER["model"]
 

@@ -23,8 +23,6 @@ from campaigns.conformance.programs.triton_calls import (
     wanted,
 )
 
-__all__ = ["take_steps"]
-
 
 @feature("live")
 def live() -> None:

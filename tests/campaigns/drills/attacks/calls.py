@@ -23,8 +23,6 @@ from campaigns.drills.http2 import (
 )
 from campaigns.fuzzing.wire_format import delimited
 
-__all__ = ["ATTACKS", "send_calls"]
-
 _SLOW = "slow and unfinished calls"
 _STORMS = "storms"
 _HEADERS = "headers without bound"

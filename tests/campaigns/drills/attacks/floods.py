@@ -19,8 +19,6 @@ from campaigns.drills.http2 import (
     literal,
 )
 
-__all__ = ["ATTACKS"]
-
 _FLOODS = "floods of frames"
 _CONNECTIONS = "connections"
 

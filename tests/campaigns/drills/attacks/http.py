@@ -14,8 +14,6 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-__all__ = ["ATTACKS", "HttpAttack", "may_open", "post_of_16_mib"]
-
 _A_SECOND = 1500
 """Connections that are made a second, as slowhttptest makes them. Far more at once fill the kernel's list of those that
 wait to be accepted, of 4,096: then it answers a bystander's connection after 1 s, or 3 s, whatever the server does."""

@@ -6,8 +6,6 @@ from campaigns.drills.attack import Attack, Strike, attack
 from campaigns.drills.drilled import MODEL
 from rnnserve.protos import inference_pb2 as pb
 
-__all__ = ["ATTACKS"]
-
 _PATHS = "paths"
 _STATES = "states without number"
 

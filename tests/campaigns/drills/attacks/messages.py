@@ -15,8 +15,6 @@ from campaigns.fuzzing.wire_format import delimited
 
 from .calls import send_calls
 
-__all__ = ["ATTACKS"]
-
 _MANY = 7_800_000
 """Fields of two bytes in a message of 15.6 MB, which is below the usual limit of 16 MB. Gzip makes 15 kB of them."""
 

@@ -8,8 +8,6 @@ from campaigns.operator_grid.families.rows import LONG_NORMALISATIONS, LOSSES, N
 from campaigns.operator_grid.families.shapes import INDEXING, SHAPES
 from campaigns.operator_grid.families.steps import PARALLEL_SCANS, SCANS, STEPS
 
-__all__ = ["FAMILIES"]
-
 FAMILIES = (
     *(UNARY, CASTS, OUT_OF_RANGE, ACTIVATIONS, BINARY, INTEGER_PAIRS, ROW_WISE, SCANS, PARALLEL_SCANS, STEPS),
     *(NORMALISATIONS, LONG_NORMALISATIONS, LOSSES, INDEXING, SHAPES, IMAGES, IMAGES_OF_STEPS, LINEAR_ALGEBRA),

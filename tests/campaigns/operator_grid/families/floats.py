@@ -6,8 +6,6 @@ import torch.nn.functional as F
 from campaigns.operator_grid.operators import Family, Operator, methods, named
 from campaigns.operator_grid.values import FLOATS, pairs, table
 
-__all__ = ["ACTIVATIONS", "BINARY", "CASTS", "OUT_OF_RANGE", "UNARY"]
-
 _NO_FORM = "does not exist in ONNX"
 _FAR = "of 3.4e38, whose remainder eager gives as nan"
 

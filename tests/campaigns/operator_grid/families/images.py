@@ -9,8 +9,6 @@ import torch.nn.functional as F
 from campaigns.operator_grid.operators import Family, Operator
 from campaigns.operator_grid.values import ROWS
 
-__all__ = ["IMAGES", "IMAGES_OF_STEPS"]
-
 _PLANES = torch.stack([ROWS, ROWS.flip(1), ROWS * 0.5, ROWS + 1], 1)  # (batch, 4, 6)
 _IMAGES = torch.stack([_PLANES, -_PLANES], 1)
 _FINITE = _IMAGES[ROWS.isfinite().all(1) & (ROWS.abs() < 200).all(1)]

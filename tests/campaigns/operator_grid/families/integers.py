@@ -9,8 +9,6 @@ import torch.nn.functional as F
 from campaigns.operator_grid.operators import Family, Operator, methods, named
 from campaigns.operator_grid.values import INTEGERS, ROWS, pairs
 
-__all__ = ["BOOLEANS", "INT8", "INT16", "INT32", "INTEGER_PAIRS", "UINT8"]
-
 _ROUNDED = "of numbers beyond 2 ** 53, whose distance wraps round"
 _SHIFTS = [("x << 2", lambda x, y: x << 2), ("x >> 2", lambda x, y: x >> 2)]
 

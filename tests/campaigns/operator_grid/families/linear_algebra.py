@@ -8,8 +8,6 @@ import torch.nn.functional as F
 from campaigns.operator_grid.operators import Family, Operator
 from campaigns.operator_grid.values import ROWS
 
-__all__ = ["LINEAR_ALGEBRA"]
-
 _FINITE = ROWS[ROWS.isfinite().all(1) & (ROWS.abs() < 1e5).all(1)]
 _FACTORS = "factors a matrix, which no operator of ONNX does"
 _NO_FORM = "does not exist in ONNX"

@@ -6,8 +6,6 @@ import torch.nn.functional as F
 from campaigns.operator_grid.operators import Family, Operator, methods
 from campaigns.operator_grid.values import LONG, ROWS
 
-__all__ = ["LONG_NORMALISATIONS", "LOSSES", "NORMALISATIONS", "ROW_WISE"]
-
 _MEAN_OF_INF = "the mean of a row with an inf: inf, where eager gives nan"
 _EQUAL = "the order of equal values"
 _TIES = "for equal values, PyTorch does not define"

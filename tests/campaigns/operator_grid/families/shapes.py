@@ -6,8 +6,6 @@ import torch.nn.functional as F
 from campaigns.operator_grid.operators import Family, Operator
 from campaigns.operator_grid.values import INDICES, ROWS
 
-__all__ = ["INDEXING", "SHAPES"]
-
 _FINITE = ROWS[ROWS.isfinite().all(1) & (ROWS.abs() < 1e5).all(1)]
 
 

@@ -7,8 +7,6 @@ from torch import nn
 from campaigns.operator_grid.operators import Family, Operator, methods
 from campaigns.operator_grid.values import LONG, ROWS
 
-__all__ = ["PARALLEL_SCANS", "SCANS", "STEPS"]
-
 
 def _min_gru(x):
     """Compute the parallel form of minGRU of https://arxiv.org/abs/2410.01201, appendix B.1. X is its gate, too."""
