@@ -5,7 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kit.stateful_service import stateful_service
+from kit.inference_requests import arrays, request
+from kit.sequence_requests import in_parts
+from kit.served import served
+from rnnserve.client import Client
 from rnnserve.export import Floats, Publication, publish, scan
 from rnnserve.export.description.described_model import describe_model
 from rnnserve.export.found_states.parts_file import find_parts
@@ -72,17 +75,19 @@ class LargestSoFar(nn.Module):
         return scan(lambda before, values: (torch.maximum(before, values),) * 2, first, y, dim=1)[1]
 
 
-def test_parts_of_a_published_module_have_the_bits_of_the_whole(tmp_path):
+def test_parts_of_a_published_module_have_the_bits_of_the_whole(tmp_path, session_key):
     torch.manual_seed(0)
     repository, cut = tmp_path / "repository", [1, 2, 6]
     done = publish(LargestSoFar().eval(), "m", repository=repository, inputs=X, outputs=["y"], progress=False)
     found = [tensor.name for tensor in done.manifest.parts.inputs]
     assert found == ["lstm.0.h", "lstm.0.c", "lstm.1.h", "lstm.1.c", "scan.state"]
     x = np.random.default_rng(1).normal(size=(2, 9, D)).astype(np.float32)
-    with stateful_service(repository, tmp_path) as service:
-        whole = service.whole("m", x, ["y"])["y"]
-        kept = service.in_parts("m", x, ["y"], cut, 5)
-        sealed = service.in_session("m", x, ["y"], cut, "sealed")
+    with served(repository, session_key=session_key) as server, Client(server.address) as client:
+        whole = arrays(server.stub.ModelInfer(request("m", {"x": x}, ["y"])))["y"]
+        parts = in_parts(x, cut, 5, input_name="x", name="m", outputs=["y"])
+        kept = [arrays(server.stub.ModelInfer(part)) for part in parts]
+        with client.session("m", outputs=["y"], rows=len(x), state="sealed") as session:
+            sealed = [session.step(list(part)) for part in np.split(x, np.cumsum(cut)[:-1], axis=1)]
     assert np.concatenate([part["y"] for part in kept], 1).tobytes() == whole.tobytes()
     for row, expected in enumerate(whole):
         assert np.concatenate([part[row]["y"] for part in sealed]).tobytes() == expected.tobytes()
