@@ -286,13 +286,15 @@ _TABLE: tuple[tuple[str, DependenceRule, RangeRule], ...] = (
     ("CumSum", computing.running_sum, lambda node: _times(_first(node), Range(0.0, _MANY))),
     ("TopK", computing.largest, _SAME),
     ("Trilu", computing.triangle, _with_zeros),
-    ("Einsum Gemm MatMul MatMulInteger", computing.contract, _contracted),
+    ("Einsum Gemm MatMul", computing.contract, _contracted),
+    ("MatMulInteger", computing.contract, _FINITE),  # zero points move the values
     # Over steps.
     ("GRU LSTM RNN", computing.recurrent, _recurrent),
     ("LinearAttention", computing.attend_linearly, _any_value),
     ("CausalConvWithState", computing.convolve_causally, _any_value),
     ("ReverseSequence", computing.reverse_sequence, _SAME),
-    ("Conv ConvInteger", computing.convolve, _convolved),
+    ("Conv", computing.convolve, _convolved),
+    ("ConvInteger", computing.convolve, _FINITE),  # as MatMulInteger
     ("GlobalAveragePool GlobalMaxPool MaxPool", computing.pool, _SAME),
     ("AveragePool", computing.pool, _with_zeros),
     ("GlobalLpPool LpPool", computing.pool, _FINITE),

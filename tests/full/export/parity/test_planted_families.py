@@ -66,7 +66,7 @@ USUAL = {"x": Floats("batch", "sequence", ("features", 4))}
 MODULES: dict[str, tuple[Callable[[], nn.Module], dict[str, Any], list[str]]] = {
     "logarithm": (lambda: FrontEnd(lambda x: torch.log(x + 1e-6)), MEL, ["y"]),
     "deviation": (lambda: FrontEnd(normalized), USUAL, ["y"]),
-    "written input": (lambda: FrontEnd(lambda x: x.clamp_(-1, 1)), USUAL, ["y"]),
+    "written_input": (lambda: FrontEnd(lambda x: x.clamp_(-1, 1)), USUAL, ["y"]),
     "sum": (RunningSum, USUAL, ["y", "best"]),
     "words": (Words, {"tokens": Integers("batch", "sequence", high=5000)}, ["y"]),
 }
