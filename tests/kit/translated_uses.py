@@ -8,6 +8,8 @@ X[2] *= 40
 
 # Numbers that float32 holds: torch's exporter rounds others to float32 before a translation sees them.
 RIGHT = {
+    "isfinite of a quotient": lambda x: torch.isfinite(1 / x),
+    "isinf of a quotient": lambda x: torch.isinf(1 / x),
     "log1p": lambda x: torch.log1p(x.abs()),
     "expm1": torch.expm1,
     "logsigmoid": F.logsigmoid,

@@ -172,8 +172,10 @@ def _type_of(node: ir.Node, position: int, version: int) -> ir.DataType | None:
         return None
     schema = onnx.defs.get_schema(node.op_type, version)
     formal = schema.outputs[min(position, len(schema.outputs) - 1)].type_str
-    if formal in _NAMED:
-        return _NAMED[formal]
+    allowed = next((each.allowed_type_strs for each in schema.type_constraints if each.type_param_str == formal), ())
+    named = allowed[0] if len(allowed) == 1 else formal  # IsInf returns "T2", which is only ever a bool
+    if named in _NAMED:
+        return _NAMED[named]
     for at, source in enumerate(node.inputs):
         same = schema.inputs[min(at, len(schema.inputs) - 1)].type_str == formal
         if same and source is not None and source.dtype is not None:

@@ -83,7 +83,7 @@ def _operators(*, of_steps):
         Operator(
             "pixel_unshuffle",
             lambda x: F.pixel_unshuffle(x[:, :, :, :4], 2),
-            refused="is invalid for input of size" if of_steps else "",
+            refused="is not divisible by 2" if of_steps else "",
         ),
         Operator(
             "batch_norm",

@@ -9,10 +9,9 @@ from campaigns.operator_grid.operators import Family, Operator
 from campaigns.operator_grid.values import ROWS
 
 _FINITE = ROWS[ROWS.isfinite().all(1) & (ROWS.abs() < 1e5).all(1)]
-_FACTORS = "factors a matrix, which no operator of ONNX does"
 _NO_FORM = "does not exist in ONNX"
 _ON_VALUES = "depends on the values of a tensor"
-_RAISED = "its forward raised"
+_NOT_CAPTURED = "ONNX cannot represent it"
 
 
 def _parts(x):
@@ -60,6 +59,7 @@ LINEAR_ALGEBRA = Family(
             )
             for name, det in (("det", torch.det), ("linalg.det", torch.linalg.det))
         ),
+        Operator("logdet", lambda x: torch.logdet(_regular(x))),
         Operator("x * x[0, 0].item()", lambda x: x * x[0, 0].item()),
         Operator("histc", lambda x: torch.histc(x, 5, -1.0, 1.0)),
         Operator("diag_embed", torch.diag_embed),
@@ -77,14 +77,14 @@ LINEAR_ALGEBRA = Family(
             terms=lambda x: F.conv_transpose1d(x.abs()[:, None], torch.ones(1, 2, 3, dtype=x.dtype)),
         ),
         *(
-            Operator(name, lambda x, name=name: operator.attrgetter(name)(torch)(_regular(x)), refused=_FACTORS)
+            Operator(name, lambda x, name=name: operator.attrgetter(name)(torch)(_regular(x)), refused=_NO_FORM)
             for name in (
-                *("logdet", "slogdet", "linalg.slogdet", "inverse", "pinverse", "linalg.inv", "linalg.inv_ex"),
+                *("slogdet", "linalg.slogdet", "inverse", "pinverse", "linalg.inv", "linalg.inv_ex"),
                 *("linalg.pinv", "linalg.cholesky", "linalg.cholesky_ex", "cholesky_inverse"),
             )
         ),
         *(
-            Operator(name, lambda x, compute=compute: compute(_regular(x)), refused=_FACTORS)
+            Operator(name, lambda x, compute=compute: compute(_regular(x)), refused=_NO_FORM)
             for name, compute in (
                 ("linalg.matrix_power(-2)", lambda x: torch.linalg.matrix_power(x, -2)),
                 ("linalg.solve", lambda x: torch.linalg.solve(x, x)),
@@ -98,21 +98,21 @@ LINEAR_ALGEBRA = Family(
         Operator("matrix_exp", lambda x: torch.matrix_exp(_squares(x)), refused=_NO_FORM),
         Operator("unique of floats", lambda x: torch.unique(x[:, 0]), refused="Convert them to integers"),
         Operator("unique_consecutive", lambda x: torch.unique_consecutive(x[:, 0]), refused="Convert them to integers"),
-        Operator("allclose", lambda x: x * float(torch.allclose(x, x)), refused=_RAISED),
-        Operator("equal", lambda x: x * float(torch.equal(x, x)), refused=_RAISED),
+        Operator("allclose", lambda x: x * float(torch.allclose(x, x)), refused=_ON_VALUES),
+        Operator("equal", lambda x: x * float(torch.equal(x, x)), refused=_ON_VALUES),
         Operator("is_nonzero", lambda x: x * float(bool(x[0, 0])), refused=_ON_VALUES),
         Operator("x[:, : int(x[0, 0])]", lambda x: x[:, : int(x[0, 0].clamp(1, 2))], refused=_ON_VALUES),
         Operator(
             "fake_quantize_per_tensor_affine",
             lambda x: torch.fake_quantize_per_tensor_affine(x, 0.1, 0, -128, 127),
-            refused=_RAISED,
+            refused=_NOT_CAPTURED,
         ),
         Operator(
             "fake_quantize_per_channel_affine",
             lambda x: torch.fake_quantize_per_channel_affine(
                 x, torch.full((6,), 0.1), torch.zeros(6, dtype=torch.int32), 1, -128, 127
             ),
-            refused=_RAISED,
+            refused=_NOT_CAPTURED,
         ),
         Operator(
             "hardtanh_backward",
