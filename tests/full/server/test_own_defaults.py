@@ -106,7 +106,6 @@ def test_golden_results_have_cases_without_it_and_servers_replay_them(learned, t
     assert version.manifest.format == FORMAT_OF_DEFAULTS
     assert not [line for check in verify_version(done.published.folder, progress=False) for line in check.failures]
     # Another default: the replay notices it, in the server and in verify.
-
     changed = tmp_path / "model" / "1"
     changed.mkdir(parents=True)
     defaults = load_defaults(version.files, version.manifest.inputs)
