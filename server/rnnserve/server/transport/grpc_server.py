@@ -30,9 +30,10 @@ from rnnserve.server.transport.plain_transport import PlainTransport
 
 __all__ = ["GrpcServer"]
 
-_HOLD_SECONDS = 20e-3
+_HOLD_SECONDS = 60e-3
 """Seconds for which arriving calls are held before gRPC's core stops. Clients that wait for responses send no calls
-meanwhile. gRPC's core would end a call that arrives during its stop with CANCELLED."""
+meanwhile. gRPC's core would end a call that arrives during its stop with CANCELLED. On a machine with six processes per
+core, a client may take more than 20 ms from its connection to its first call."""
 
 _END_SECONDS, _CUT_SECONDS = 1.0, 3.0
 """Seconds after the grace period in which answered calls may end, and after which gRPC's core cuts off the rest."""
