@@ -97,7 +97,9 @@ class Application:
     async def _answer(self, exchange: Exchange) -> Answer:
         """Return the response to a request. Errors become error responses."""
         try:
-            return await self._handle(exchange)
+            answer = await self._handle(exchange)
+            exchange.hold_response(len(answer.body))
+            return answer
         except RestError as error:
             return self._refuse(exchange, error)
         except ClientGone:

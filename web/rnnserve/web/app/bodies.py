@@ -8,7 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from rnnserve.web.errors import RestError
 
-__all__ = ["LARGE", "Budget", "beside_loop"]
+__all__ = ["LARGE", "SMALL", "Budget", "beside_loop"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,8 +19,9 @@ LARGE = 128 << 10
 _THREAD = futures.ThreadPoolExecutor(1, thread_name_prefix="large bodies")
 
 
-_SMALL, _FOR_SMALL_SHARE = 64 << 10, 6
-"""Largest size of a small request in bytes, and the divisor of the share reserved for small requests (one sixth)."""
+SMALL, _FOR_SMALL_SHARE = 64 << 10, 6
+"""Largest size of a small request or response in bytes, and the divisor of the share reserved for small requests (one
+sixth)."""
 
 
 class Budget:
@@ -36,7 +37,7 @@ class Budget:
         Raises RestError if the budget is used up, unless no other request holds any bytes.
         """
         others = self.held - own
-        most = self._most if own + size <= _SMALL else self._most - self._most // _FOR_SMALL_SHARE
+        most = self._most if own + size <= SMALL else self._most - self._most // _FOR_SMALL_SHARE
         if others and self.held + size > most:
             raise RestError(
                 429,
