@@ -1,6 +1,7 @@
 """Limits the bytes of bodies and responses in flight, and processes large ones on another thread."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
 from concurrent import futures
@@ -52,27 +53,22 @@ async def beside_loop(size: int, function: Callable[P, T], *args: P.args, **kwar
     """Call a function. If `size` is large, call it on another thread, which runs one call at a time."""
     if size < LARGE:
         return function(*args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, lambda: _TURNS.call(function, *args, **kwargs))
+    call = functools.partial(function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, _in_turn, call)
 
 
-class _Turns:
-    """Leaves the event loop as much time as the calls take.
+_next = [0.0]  # the earliest time of the next call on the thread
+
+
+def _in_turn(function: Callable[[], T]) -> T:
+    """Call a function so that the calls leave the event loop as much time as they take.
 
     The loop needs the GIL for each event, and a call keeps it for up to some 10 ms. Without a pause between two calls,
     a hundred connections that send data would take seconds.
     """
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        time.sleep(max(0.0, self._next - time.monotonic()))
-        began = time.monotonic()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            ended = time.monotonic()
-            self._next = ended + (ended - began)
-
-
-_TURNS = _Turns()
+    time.sleep(max(0.0, _next[0] - time.monotonic()))
+    began = time.monotonic()
+    try:
+        return function()
+    finally:
+        _next[0] = 2 * time.monotonic() - began

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
-from rnnserve.common.request_lines import new_request_id, usable_id
+from rnnserve.common.log_lines import new_request_id, usable_id
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import CERTIFICATE, PEER, REQUEST_ID
 from rnnserve.web.app.bodies import LARGE, SMALL, Budget, beside_loop

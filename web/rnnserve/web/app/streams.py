@@ -14,7 +14,7 @@ import secrets
 import struct
 from typing import Any
 
-from rnnserve.common.request_lines import new_request_id
+from rnnserve.common.log_lines import new_request_id
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import (
     BATCH,
