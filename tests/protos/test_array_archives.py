@@ -89,7 +89,7 @@ def test_damaged_archive_is_read_or_refused(data):
         list(read_arrays(bytes(archive)))
 
 
-def test_cut_files_are_refused():
+def test_truncated_archives_are_refused():
     data = saved(np.savez, plain=ARRAYS["plain"])
     for size in range(len(data)):
         with pytest.raises(ValueError, match=r"."):

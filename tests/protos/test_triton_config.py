@@ -63,7 +63,7 @@ def test_tensors_of_the_config_are_read(folder):
     assert [t.name for t in config.output] == ["logits"]
 
 
-def test_omitted_name_is_that_of_the_folder(folder):
+def test_omitted_model_name_is_the_name_of_the_folder(folder):
     edit(folder, 'name: "simple"', "")
     assert read_config(folder).name == "simple"
 
@@ -96,7 +96,7 @@ def test_edits_that_keep_the_tensors_are_allowed(folder, old, new):
             'name: "scores"',
             'the outputs do not match the model: it has "scores" FP32 [-1, 3]; ',
         ),
-        ("max_batch_size: 0", "max_batch_size: 64", "max_batch_size is 64, expected 0, because its dims are"),
+        ("max_batch_size: 0", "max_batch_size: 64", "max_batch_size is 64, expected 0, because dims include the batch"),
     ],
 )
 def test_tensors_of_another_model_are_refused(folder, old, new, message):

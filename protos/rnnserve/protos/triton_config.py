@@ -87,8 +87,8 @@ def check_tensors(
     """
     if config.max_batch_size != 0:
         raise ConfigError(
-            f"{CONFIG}: max_batch_size is {config.max_batch_size}, expected 0, because its dims are whole shapes, "
-            "and h_0 has its batch on axis 1"
+            f"{CONFIG}: max_batch_size is {config.max_batch_size}, expected 0, because dims include the batch axis, "
+            "which is axis 1 of h_0"
         )
     kept = {state.input_name for state in config.sequence_batching.state}
     _compare("input", config.input, [tensor for tensor in inputs if tensor.name not in kept])

@@ -64,7 +64,7 @@ def test_invalid_input_description_is_refused(describe, match):
         describe()
 
 
-def test_bounds_of_integers_may_be_those_of_their_dtype():
+def test_bounds_of_integers_can_be_the_limits_of_their_dtype():
     for dtype, low, high in (("uint8", 0, 256), ("int8", -128, 128), ("int16", -32768, 32768)):
         described = Integers("batch", low=low, high=high, dtype=dtype)
         assert (described.low, described.high) == (low, high)
@@ -168,7 +168,7 @@ GOOD = {"x": np.zeros((3, 4, 2), np.float32)}
         ({**GOOD, "h_0": np.zeros((2, 3, 5))}, r'^samples\[1\]\["h_0"\] has shape \[2, 3, 5\]; expected \[1, 3, 5\]'),
     ],
 )
-def test_samples_must_be_whole_and_of_the_described_shapes(refused, sample, match):
+def test_samples_must_be_complete_and_have_the_described_shapes(refused, sample, match):
     refused(match, samples=[GOOD, sample])
 
 

@@ -135,7 +135,7 @@ class Counting(nn.Module):
         return x + state["position"].unsqueeze(1), {"name": state["name"], "position": state["position"] + 1}
 
 
-def test_integers_and_constants_in_a_tree():
+def test_integers_and_constants_in_a_state_tree_are_described():
     def example(rows):
         return {"position": torch.full((rows,), 3), "name": "encoder"}
 

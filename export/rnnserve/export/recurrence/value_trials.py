@@ -184,7 +184,8 @@ _SPECIAL = {
 """Operators that compute differently at some sizes, with advice."""
 
 _EQUAL_STEPS = (
-    " In an exported scan, all steps are equal. If its Python code counts calls or keeps something between calls, "
+    " In an exported scan, all steps perform the same computation. If its Python code counts calls or keeps something "
+    "between calls, "
     "make this part of the state, or add a tensor to xs, such as torch.arange(input.size(1)) with dim=0."
 )
 
