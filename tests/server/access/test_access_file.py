@@ -36,7 +36,7 @@ WRONG = [
     (f"[a]\nsha256 = '{DIGEST.upper()}'\nrole = 'infer'\n", "sha256: expected 64 hexadecimal digits"),
     ("[a]\nrole = 'infer'\n", "sha256 is missing"),
     (f"[a]\nsha256 = '{DIGEST}'\n", "role is missing"),
-    (f"\n['a b']\n{PLAIN}", "a name has 1 to 64 letters"),
+    (f"\n['a b']\n{PLAIN}", "expected a name of 1 to 64 letters"),
     ("a = 1\n", "expected a table"),
     (f"[a]\n{PLAIN}[b]\n{PLAIN}", "sha256: [a] has the same"),
 ]
@@ -178,7 +178,7 @@ def test_file_is_unchanged_when_its_owner_cannot_be_kept(path, monkeypatch):
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "fchown", refuse)
-    with pytest.raises(AccessFileError, match="cannot write the token file .*: Operation not permitted"):
+    with pytest.raises(AccessFileError, match=r"cannot write the token file .*: Operation not permitted"):
         add_token(path, "two", "infer")
     assert path.read_text() == before
     assert list(path.parent.iterdir()) == [path]

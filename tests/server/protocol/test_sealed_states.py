@@ -160,7 +160,7 @@ def test_token_is_for_its_model_version_and_rows(stub):
     assert "the session has 3 rows, but the request has 2 rows" in refused_as_invalid(stub, step(walks(2), token))
     both = request(MODEL, {"input": walks(), "h_0": np.zeros((2, 3, 16), np.float32)})
     both.parameters["session"].string_param = token
-    assert refused_as_invalid(stub, both).startswith('input "h_0" comes in the session')
+    assert refused_as_invalid(stub, both).startswith('input "h_0" is part of the session token')
     assert stub.ModelInfer(step(walks(), token, version="1")).model_version == "1"
     assert refusal(stub, step(walks(), token, version="2"))[0] == "NOT_FOUND"
 

@@ -75,7 +75,7 @@ def test_classification_needs_a_number_and_an_output_with_classes():
             classes(asked("tags", *value))
         assert refused.value.field == 'outputs[1].parameters["classification"]'
     for name in ("steps", "mean", "flags"):
-        with pytest.raises(InvalidRequest, match=rf'^output "{name}" .* has no classes: its last axis has to be'):
+        with pytest.raises(InvalidRequest, match=rf'^output "{name}" .* has no classes, because its last axis must'):
             classes(asked(name))
 
 

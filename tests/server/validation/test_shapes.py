@@ -87,7 +87,7 @@ WRONG_SIZE = [
     (STATE, (3, 16, 2), LAYERS.format(3), "batch-first: [2, 3, 16]"),
     (STATE, (16, 3, 2), LAYERS.format(16), FRONT + "(layers * directions=2, batch, hidden=16)"),
     (STATE, (2, 16, 3), "axis 2 (hidden) is 3", "(layers * directions, hidden, batch)? " + SWAP + "[2, 3, 16]"),
-    (STATE, (1, 3, 16), LAYERS.format(1), "one entry a layer and direction"),
+    (STATE, (1, 3, 16), LAYERS.format(1), "one entry for each layer and direction"),
     (STATE, (2, 3, 8), "axis 2 (hidden) is 8, expected 16", ""),
     (PROFILE, (5, 3), "axis 1 (fields) is 3, expected 5", FRONT + "(batch, fields=5)"),
     (PROFILE, (3, 4), "axis 1 (fields) is 4, expected 5", ""),

@@ -55,7 +55,7 @@ def causality_findings(causality: Mapping[str, manifest_pb2.Finding]) -> Iterato
     for means, words in _IN_WORDS.items():
         names = [f'"{name}"' for name, finding in sorted(causality.items()) if finding.means == means]
         if names:
-            yield f"{', '.join(names)} read no later steps: {words}"
+            yield f"no later step is read for {', '.join(names)}: {words}"
 
 
 def finding_in_words(finding: manifest_pb2.Finding) -> str:
