@@ -96,7 +96,7 @@ def test_edits_that_keep_the_tensors_are_allowed(folder, old, new):
             'name: "scores"',
             'the outputs do not match the model: it has "scores" FP32 [-1, 3]; ',
         ),
-        ("max_batch_size: 0", "max_batch_size: 64", "max_batch_size is 64, expected 0, because dims include the batch"),
+        ("max_batch_size: 0", "max_batch_size: 64", "max_batch_size is 64, expected 0, because its dims are"),
     ],
 )
 def test_tensors_of_another_model_are_refused(folder, old, new, message):

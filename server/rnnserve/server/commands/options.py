@@ -231,7 +231,7 @@ class Configuration:
         )
         for declared in OPTIONS:
             name, value = declared.name, self._value(declared)
-            text += f"# {name}: none\n" if value is None else f"{name} = {_toml(value)}  # {self.origins[name]}\n"
+            text += f"# {name}: not set\n" if value is None else f"{name} = {_toml(value)}  # {self.origins[name]}\n"
         return text
 
     def _value(self, declared: DeclaredOption) -> object:
