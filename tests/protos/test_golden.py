@@ -62,7 +62,7 @@ def test_incomplete_cases_are_refused(cases):
 
 
 def test_file_has_the_entries_that_servers_read(cases):
-    """Servers of other versions read it: number, kind, part and name, dated 1980, made on a Unix, not compressed."""
+    """Older and newer servers read entries named by number, kind, part and tensor, dated 1980 and not compressed."""
     with zipfile.ZipFile(io.BytesIO(dump_cases(cases[:2]))) as archive:
         infos = archive.infolist()
     outputs = ["logits", "output", "h_n"]

@@ -216,7 +216,7 @@ def _whole(folder: Path, name: str, most: int, inside: Path | None) -> bytes:
 
 
 def _described_in_blocks(folder: Path, name: str, most: int, inside: Path | None) -> manifest_pb2.File:
-    """Describe a file as `describe_file` does, without holding it."""
+    """Describe a file as `describe_file` does, without holding all of it in memory."""
     digest, size = hashlib.sha256(), 0
     with _said_of(name):
         for block in read_blocks(folder / name, most, inside):

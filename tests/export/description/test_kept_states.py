@@ -62,7 +62,7 @@ class Decaying(nn.Module):
 
 
 class Rows(nn.Module):
-    """Returns what has rows."""
+    """Returns only the results that have a batch axis."""
 
     def __init__(self, module):
         super().__init__()

@@ -42,7 +42,7 @@ def test_servers_of_a_single_model_run_beside_servers_of_the_repository():
         (deployment,) = (it for it in others if it["kind"] == "Deployment")
         said = mistakes([*(it for it in these if it["kind"] != "Deployment"), deployment])
         selecting = [it for it in these if it["kind"] in ("Service", "PodDisruptionBudget")]
-        assert len([line for line in said if "selects no pods" in line]) == len(selecting) == 3
+        assert len([line for line in said if "selects none of the pods" in line]) == len(selecting) == 3
 
 
 def test_autoscaling_follows_the_waiting_time_of_requests():
@@ -69,7 +69,7 @@ WRONG = {
     ),
     "a text for a number": ("Deployment", ("spec", "replicas"), "2", "spec.replicas: '2' is not of type"),
     "a kind without schema": ("Service", ("kind",), "Sevrice", "deploy/schemas has no schema for 'v1 Sevrice'"),
-    "a selector of nothing": ("Service", ("spec", "selector"), {"app": "it"}, "selects no pods"),
+    "a selector of nothing": ("Service", ("spec", "selector"), {"app": "it"}, "selects none of the pods"),
     "a port of no name": ("Service", ("spec", "ports", 0, "targetPort"), "htpp", "no container has a port named htpp"),
     "a probe of no port": (
         "Deployment",
@@ -81,7 +81,7 @@ WRONG = {
         "Deployment",
         ("spec", "template", "spec", "volumes", 0, "name"),
         "modles",
-        "modles is mounted",
+        "modles must be both declared",
     ),
     "nobody's account": ("Deployment", ("spec", "template", "spec", "serviceAccountName"), "it", "there is no it"),
     "nothing to scale": ("ScaledObject", ("spec", "scaleTargetRef", "name"), "it", "these files have no deployment it"),

@@ -96,7 +96,7 @@ def test_run_is_recorded_and_each_request_gets_its_answer(clock):
 
 
 class Refusing:
-    """A run that raises when some members are in it, and keeps what it ran."""
+    """An inference call that fails for certain requests. It records the requests that it received."""
 
     def __init__(self, bad, error=None):
         self.bad = bad

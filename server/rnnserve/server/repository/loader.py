@@ -156,7 +156,7 @@ class Loader:
             self._load_all()
             outcome.is_whole = True
         except Stopped:
-            _log.info("stopped before all versions were loaded")
+            _log.info("stopping before all versions were loaded")
         except StartError as error:
             outcome.error = error
             self._give_up(error)

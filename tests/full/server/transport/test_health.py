@@ -21,7 +21,7 @@ def health(channel):
 
 
 def test_health_checks_are_answered_although_all_watches_are_taken(server):
-    """Of a watch that is refused otherwise gRPC's client makes a server that it sends nothing."""
+    """If a watch failed with another status, gRPC's client would stop sending to the server."""
     address = f"127.0.0.1:{server.port}"
     config = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
     options = [("grpc.service_config", json.dumps(config)), ("grpc.use_local_subchannel_pool", 1)]

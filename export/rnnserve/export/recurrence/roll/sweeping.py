@@ -136,7 +136,8 @@ class _Explanation:
         if not is_whole and (any(moves) or any(each.kind == "sequence" for each in sources if each is not None)):
             return None  # the missing copy might read something that doesn't exist either
         first = of[0]
-        return Operation(first.target, first.form, tuple(sources), tuple(numbers), first.shape)  # type: ignore[arg-type]
+        return Operation(first.target, first.form, tuple(sources), tuple(numbers), first.shape)  # type:
+        ignore[arg - type]
 
     def _add(self, item: Item) -> int:
         self.references.append(item)
