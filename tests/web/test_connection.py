@@ -56,7 +56,7 @@ def test_malformed_request_is_refused_and_closed(front):
     assert statuses(exchange(front, CLOSING)) == [200]
 
 
-def test_offer_of_http_2_is_declined(front):
+def test_http_2_upgrade_is_declined(front):
     """Clients of Java and curl offer it with their first request. An offer in two packets is refused with a remedy."""
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
     whole = INFER + offer + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
@@ -77,7 +77,7 @@ def test_offer_of_http_2_is_declined(front):
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
 
 
-def test_requests_are_answered_in_any_pieces_and_in_order(front):
+def test_requests_in_any_pieces_are_answered_in_order(front):
     chunked = INFER + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunked += b"".join(b"1;x=y\r\n%c\r\n" % byte for byte in BODY) + b"0\r\nTrailer: t\r\n\r\n"
     assert statuses(exchange(front, *(chunked[at : at + 1] for at in range(len(chunked))))) == [200]
@@ -132,7 +132,7 @@ def test_request_that_outlives_the_shutdown_gets_503():
     assert b"\r\nconnection: close\r\n" in said
 
 
-def test_refusal_by_the_head_does_not_wait_for_the_body(front):
+def test_request_refused_by_its_head_does_not_wait_for_the_body(front):
     """It sends no 100 Continue, and never takes the body for a request."""
     head = INFER + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
     assert statuses(exchange(front, head)) == [413]
@@ -174,7 +174,7 @@ def test_stalled_client_is_disconnected(limits, pieces, expected):
         assert statuses(connection.recv(1 << 16) if expected == [408] else rest_of(connection)) == expected
 
 
-def test_head_without_an_end_is_closed_by_its_size():
+def test_head_without_an_end_is_limited_in_size():
     with (
         running_front(FakeUpstream()) as (port, _),
         socket.create_connection(("127.0.0.1", port), LONGEST) as connection,

@@ -45,7 +45,7 @@ def check_traces() -> None:
     for variable, known in _KNOWN.items():
         if os.environ.get(variable, "") not in ("", *known):
             said = f"{variable}={os.environ[variable]}; expected {' or '.join(known)}"
-            raise TracesUnavailable(f"traces are exported over OTLP and {_PROTOCOL}: {said}")
+            raise TracesUnavailable(f"cannot export traces over OTLP and {_PROTOCOL}: {said}")
 
 
 def start_traces() -> "TracerProvider | None":

@@ -1,4 +1,4 @@
-"""Mutants: change the product in one place at a time, and see which changes no test notices.
+"""Mutants: change the product in one place at a time, and report the changes that no test notices.
 
 `drawn.json` holds a sample of mutants over all areas, drawn with a fixed seed. Judge it before and after a change of
 the tests, with `--out`, to see what the change lost; draw it anew when too many of its lines are gone.

@@ -30,7 +30,7 @@ def test_folded_rows_of_any_length_have_the_bits_of_stepping(tmp_path):
         ("width", {"sizes": {"width": (4, 4)}}, r'axis "width" of input "x" is dynamic.*--size width=SIZE'),
         (4, {"overlaps": {"z": (-1, 2)}}, r'--overlap names "z"; expected an input with steps: x'),
         (4, {"overlaps": {"x": (-1, 4)}}, r"this axis is 4 in each step; expected more than 4"),
-        (4, {"overlaps": {"x": (2, 1)}}, r'"x" has 2 axes, with numbers from 0'),
+        (4, {"overlaps": {"x": (2, 1)}}, r'"x" has 2 axes, numbered from 0'),
     ],
 )
 def test_unfoldable_file_is_refused_with_a_remedy(axes, roles, message, tmp_path):
@@ -43,7 +43,7 @@ def test_unfoldable_file_is_refused_with_a_remedy(axes, roles, message, tmp_path
     assert not (tmp_path / "repository").exists()
 
 
-def test_import_says_that_a_file_of_one_step_can_be_folded(tmp_path, capsys):
+def test_import_error_suggests_folding_a_one_step_file(tmp_path, capsys):
     words = ["import", str(cell(tmp_path)), "--name", "m", "--repository", str(tmp_path / "repository")]
     assert main(words) == 0
     assert "each request is one step; --fold AXIS" in capsys.readouterr().out

@@ -167,7 +167,7 @@ def test_sequence_in_two_parts_equals_the_whole(classifier, compute):
         np.testing.assert_allclose(parts[name], expected, rtol=0, atol=4e-6)
 
 
-def test_values_after_a_row_s_length_change_no_bit(classifier, compute):
+def test_values_after_the_length_of_a_row_change_no_bit(classifier, compute):
     inputs = drawn(classifier, ragged=True)
     padding = (np.arange(LENGTH) >= inputs["lengths"][:, None])[..., None]  # (batch, sequence, 1)
     zeros, large = (

@@ -10,7 +10,7 @@ X, H = torch.zeros(2, 5, 3), torch.zeros(2, 4)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_eager_scan_equals_pytorchs_layer_and_has_gradients(reverse):
+def test_eager_scan_equals_the_layer_and_has_gradients(reverse):
     torch.manual_seed(6)
     lstm, cell = nn.LSTM(3, 4, batch_first=True), nn.LSTMCell(3, 4)
     cell.load_state_dict({name.removesuffix("_l0"): weight for name, weight in lstm.state_dict().items()})

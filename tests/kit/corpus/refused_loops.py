@@ -202,7 +202,7 @@ def while_without_a_counter(self, x):
 
 
 class Decoder(nn.Module):
-    """An encoder, and a loop of its own number of steps."""
+    """An encoder, and a loop with another number of steps."""
 
     most = 5
 

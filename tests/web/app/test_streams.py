@@ -60,7 +60,7 @@ def logits(answer):
     return output["data"]
 
 
-def test_state_goes_from_frame_to_frame_and_answers_come_in_order(port):
+def test_state_continues_over_frames_and_answers_come_in_order(port):
     with connect(port) as socket:
         for index in range(50):
             socket.send(json.dumps(step(1, id=f"n{index}")))

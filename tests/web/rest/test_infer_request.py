@@ -44,7 +44,7 @@ def test_nested_flat_and_integer_data_have_the_same_bytes(data):
     assert raw_of(body(tensor(data))) == [np.array(WALK, "<f4").tobytes()]
 
 
-def test_request_is_read_whole():
+def test_request_has_all_its_fields():
     text = body(
         tensor(),
         id="a:b",

@@ -195,12 +195,12 @@ def complete_sample(
     for axis, size in sizes.items():
         low, high = limits[axis]
         if size < low or (high is not None and size > high):
-            raise WrongArguments(f'samples[{number}] has the size {size} of "{axis}"; sizes says {low} to {high}')
+            raise WrongArguments(f'samples[{number}] has {size} as the size of "{axis}"; sizes allows {low} to {high}')
     for tensor in inputs:
         if tensor.name not in arrays:
             if tensor.default == manifest_pb2.DEFAULT_REQUIRED:
                 why = tensor.required_because or "it is neither a state nor lengths"
-                raise WrongArguments(f'samples[{number}] has no "{tensor.name}", which is required: {why}')
+                raise WrongArguments(f'samples[{number}] lacks the required input "{tensor.name}": {why}')
             arrays[tensor.name] = fill_left_out([tensor], {}, defaults, sizes)[tensor.name]
         array, expected = arrays[tensor.name], shape_of(tensor, sizes)
         if array.shape != expected:

@@ -30,8 +30,8 @@ ONE_ROW = (
 """What to do about a file that computes one row."""
 
 FROZEN = (
-    "Is a size frozen in the graph? Must two axes have the same size (then give them one name)? Are values out of "
-    "bounds?"
+    "Does the graph contain a fixed size? Must two axes have the same size? Then give them one name. Are values out "
+    "of bounds?"
 )
 """What to look for if a file doesn't run with sizes that it should take."""
 
@@ -154,7 +154,7 @@ def check_names(model: ir.Model, roles: Roles) -> None:
     for option, names, known in given:
         for name in names:
             if name not in known:
-                raise WrongArguments(f'{option} names "{name}"; there are {", ".join(known)}')
+                raise WrongArguments(f'{option} names "{name}"; expected one of {", ".join(known)}')
 
 
 def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
@@ -179,7 +179,7 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], dict[st
     for value, tensor in described.items():
         if not tensor.axes:
             dtype = DTYPES[tensor.datatype]
-            why = f'input "{tensor.name}" is a single number ({dtype}) for the whole batch, so give its value'
+            why = f'input "{tensor.name}" is a single number ({dtype}) for the whole batch, so its value is needed'
             questions[f"--constant {tensor.name}=VALUE"] = why
             continue
         if _holds_lengths(tensor, roles):
@@ -189,7 +189,7 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], dict[st
             bounds = roles.integers.get(tensor.name) or _rows_of_tables(value)
             tensor.integers.low, tensor.integers.high = bounds or _GUESSED
             if bounds is None:
-                why = f'input "{tensor.name}" is {tensor.datatype}, and the file does not state its range'
+                why = f'input "{tensor.name}" is {tensor.datatype}, but the file does not contain its range'
                 questions[f"--integers {tensor.name}=LOW:HIGH"] = f"{why}, with HIGH one above the highest value"
         inputs.append(_with_candidates(tensor, roles))
     return inputs, questions
@@ -401,8 +401,8 @@ def _change_by_rows(run: OnnxRunner, inputs: Arrays, alone: Sequence[Arrays], *,
         expected = next((array for array in ways if array.shape == found.shape), None)
         if expected is None:
             hint = ": publish only the other outputs (--output)?" if found.shape == shape and len(together) > 1 else ""
-            return f'"{name}" has the shape {list(found.shape)}, but {list(shape)} for one row{hint}'
+            return f'"{name}" has the shape {list(found.shape)}, but {list(shape)} for a single row{hint}'
         limit = EAGER_ROUNDING * scale(expected) if expected.dtype.kind == "f" else 0
         if not (may_depend or float(distances(found, expected).max(initial=0.0)) <= limit):
-            return f'"{name}" differs from the results of each row alone'
+            return f'"{name}" differs from the results of single rows'
     return ""

@@ -97,7 +97,7 @@ def _check(
             raise WrongArguments(f'--overlap names "{name}"; expected an input with steps: {", ".join(given)}')
         axes = given[name].axes
         if not -len(axes) <= at < len(axes):
-            raise WrongArguments(f'--overlap {name}.{at}={values}: "{name}" has {len(axes)} axes, with numbers from 0')
+            raise WrongArguments(f'--overlap {name}.{at}={values}: "{name}" has {len(axes)} axes, numbered from 0')
         if axes[at].size <= values:
             size = "the batch" if axes[at].name == BATCH else f"{axes[at].size} in each step"
             raise WrongArguments(f"--overlap {name}={values}: this axis is {size}; expected more than {values}")

@@ -215,7 +215,7 @@ def _describe(run: OnnxRunner, inputs: _Tensors, name: str, roles: Roles) -> Mod
         except RuntimeError as error:
             shapes = ", ".join(f'"{name}" {list(array.shape)}' for name, array in arrays.items())
             raise WrongArguments(
-                f"the model does not run with {shapes}. If it accepts only some sizes, name them: --size "
+                f"onnxruntime cannot run the model with {shapes}. If it accepts only some sizes, name them: --size "
                 f"AXIS=LOW:HIGH. {FROZEN} {error}"
             ) from error
 

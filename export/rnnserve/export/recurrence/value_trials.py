@@ -184,7 +184,8 @@ _SPECIAL = {
 """Operators that compute differently at some sizes, with advice."""
 
 _EQUAL_STEPS = (
-    " In an exported scan, all steps are equal. If its Python code counts calls or keeps something between calls, "
+    " In an exported scan, all steps perform the same computation. If its Python code counts calls or keeps something "
+    "between calls, "
     "make this part of the state, or add a tensor to xs, such as torch.arange(input.size(1)) with dim=0."
 )
 
@@ -220,7 +221,7 @@ _TOLERANCES = {np.dtype("float64"): 1e-5, np.dtype("float32"): 1e-4, np.dtype("f
 _ULP = 2.0**-23  # of float32, relative
 _AGAIN = ((torch.float64, 1.0), (None, 1 + _ULP), (None, 1 - _ULP))  # dtypes and input factors of further eager runs
 _AS_FAR = 10  # allowed distance from float64, as a multiple of eager's
-_MOST_CALLS = 150_000  # of torch's functions in a long trial: about two seconds
+_MOST_CALLS = 150_000  # calls of torch's functions in a long trial, which take about two seconds
 _ELEMENTS = 20  # elements of a result that take as long as a call
 
 

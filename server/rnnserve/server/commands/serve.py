@@ -78,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="file in TOML with options, such as max_queue = 100, that are not on the command line (default: "
-        f"that of {CONFIG_VARIABLE})",
+        help="TOML file with options that are not on the command line, such as max_queue = 100 (default: the file in "
+        f"{CONFIG_VARIABLE})",
     )
     parser.add_argument(
         "--print-config",
@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="check ports, files and models like a start, print the findings, and exit",
+        help="check ports, files and models as at start, print the findings, and exit",
     )
     parser.set_defaults(refuse=parser.error)
 
@@ -176,7 +176,10 @@ def _count_in(counts_fd: int | None) -> None:
         try:
             use_table(CountTable(counts_fd))
         except ValueError:
-            _log.warning("/metrics lacks the counts of this worker: its supervisor is of another release; restart it")
+            _log.warning(
+                "/metrics lacks the counts of this worker, because its supervisor has another release; restart the "
+                "server"
+            )
 
 
 class Ending:
@@ -372,7 +375,7 @@ def _tell_start(settings: Settings, port: int, options: str, metrics: "Metrics")
     if settings.http_port is not None:
         scheme = "http" if settings.tls_certificate is None else "https"
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        _log.info("a page of what serves: %s://%s:%d/", scheme, host, settings.http_port)
+        _log.info("page of the served models: %s://%s:%d/", scheme, host, settings.http_port)
     for protocol, number in (("gRPC", port), ("HTTP", settings.http_port), ("Metrics", metrics.port)):
         if number is not None:
             print(f"{protocol} on {settings.host}:{number}", flush=True)
@@ -385,16 +388,16 @@ def exposure(settings: Settings, metrics_port: int | None = None) -> str:
     lacks, ways = [], []
     if settings.tls_certificate is None:
         lacks.append("without TLS")
-        ways.append("give it --tls-certificate and --tls-key")
+        ways.append("use --tls-certificate and --tls-key")
     elif metrics_port is not None:
         lacks.append("without TLS on --metrics-port")
         ways.append("scrape /metrics on the port of HTTP instead")
     if settings.access_file is None and settings.tls_client_ca is None:
-        lacks.append("for everybody who reaches it")
-        ways.append("give it --tokens, or --tls-client-ca and --client-roles")
+        lacks.append("without authentication")
+        ways.append("use --tokens, or --tls-client-ca and --client-roles")
     if not lacks:
         return ""
     return (
-        f"listens beyond this machine, on {settings.host}, {' and '.join(lacks)}: {'; '.join(ways)}; or --host "
-        "127.0.0.1 (docs/operate/secure.md)"
+        f"Other machines can reach this server on {settings.host} {' and '.join(lacks)}: {'; '.join(ways)}; or use "
+        "--host 127.0.0.1 (docs/operate/secure.md)"
     )

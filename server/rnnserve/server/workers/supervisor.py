@@ -262,7 +262,7 @@ class Supervisor:
             if place.said_lost != (said := "; ".join(lost)):
                 place.said_lost = said
                 _log.error(
-                    "worker %d cannot serve the same models as the others (%s); it will not listen until it can",
+                    "worker %d cannot serve the same models as the others (%s), so it does not listen yet",
                     place.number,
                     said,
                 )
@@ -332,9 +332,9 @@ class Supervisor:
             if status is None and time.monotonic() < deadline:
                 continue
             if status is None:
-                _log.error("worker %d did not leave in time; killed it", worker.number)
+                _log.error("worker %d did not end in time while it was replaced; killed it", worker.number)
             elif status:
-                _log.error("worker %d died with %s while leaving", worker.number, exit_text(status))
+                _log.error("worker %d died with %s while it was shutting down", worker.number, exit_text(status))
             worker.kill()
             self._leaving.remove((worker, deadline))
 
@@ -359,7 +359,7 @@ class Supervisor:
                     self._stop_rolling()
                     self._to_roll = list(self._places)
             elif not self._ends:
-                _log.info("%s: ending the workers", number.name)
+                _log.info("%s: stopping the workers", number.name)
                 self._ends, self._asked_at = [number], time.monotonic()
             elif time.monotonic() - self._asked_at > SAME_SECONDS:
                 self._ends.append(number)

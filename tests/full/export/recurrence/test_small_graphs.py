@@ -95,7 +95,7 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_graph_is_small(name):
+def test_exported_graph_is_small(name):
     make, present, absent = SMALL[name]
     found = operators(make(), 3 if name == "an LSTM" else 2 if name == "weight norm" else 1)
     assert {operator: found[operator] for operator in present} == present
@@ -112,7 +112,7 @@ class Packed(nn.Module):
         return self.head(self.rnn(packed)[1][-1])
 
 
-def test_a_packed_classifier_is_five_nodes_and_holds_nothing_of_its_source():
+def test_packed_classifier_has_five_nodes_and_no_source_text():
     model = export_onnx(
         Packed().eval(),
         (torch.randn(3, 4, 3), torch.tensor([4, 2, 1])),
@@ -127,7 +127,7 @@ def test_a_packed_classifier_is_five_nodes_and_holds_nothing_of_its_source():
 
 
 @pytest.mark.parametrize("cell", ["GRU", "LSTM"])
-def test_large_weights_are_folded_too(cell):
+def test_large_weights_are_folded(cell):
     hidden = 600 if cell == "GRU" else 560  # beyond what the exporter folds by itself
     module = nn.Sequential(getattr(nn, cell)(3, hidden, batch_first=True)).eval()
     names = ["output", "h_n", "c_n"][: 3 if cell == "LSTM" else 2]

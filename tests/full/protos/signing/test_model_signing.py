@@ -17,14 +17,14 @@ def verify(folder, key):
     verifying.Config().use_elliptic_key_verifier(public_key=key.public).verify(folder, folder / BUNDLE)
 
 
-def test_it_refuses_ours_when_a_file_has_changed(tmp_path, key):
+def test_model_signing_refuses_our_signature_when_a_file_has_changed(tmp_path, key):
     folder = publish_signed(tmp_path / "repository", key)
     (folder / "model.onnx").write_bytes(b"")
     with pytest.raises(ValueError, match=r"Hash mismatch for .*model\.onnx"):
         verify(folder, key)
 
 
-def test_it_refuses_ours_with_another_key(tmp_path, key):
+def test_model_signing_refuses_our_signature_with_another_key(tmp_path, key):
     folder = publish_signed(tmp_path / "repository", key)
     with pytest.raises(ValueError, match="Key mismatch"):
         verify(folder, make_key(tmp_path, "stranger"))

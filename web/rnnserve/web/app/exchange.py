@@ -242,8 +242,8 @@ def _decompressed(body: bytes, most: int) -> bytes:
     if len(made) > most:
         raise RestError(
             413,
-            f"the decompressed body has more than the {most:,} bytes that are read: send fewer rows (the batch axis) a "
-            "request",
+            f"the decompressed body has more than {most:,} bytes, the limit of this server; send fewer rows (the "
+            "batch axis) per request",
         )
     if not stream.eof or stream.unused_data:
         raise bad_request("the compressed body must be one complete stream, without bytes after it")
@@ -270,5 +270,5 @@ def _text(name: bytes, value: bytes) -> str:
         )
     text = value.decode("latin-1")
     if not (text.isascii() and text.isprintable()):
-        raise bad_request(f"the header {name.decode()} has other characters than printable ASCII; encode the value")
+        raise bad_request(f"the header {name.decode()} has characters that are not printable ASCII; encode the value")
     return text

@@ -139,7 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--upstream",
         required=True,
         metavar="HOST:PORT",
-        help="gRPC address of the server, or unix:PATH of a socket or of a folder with sockets",
+        help="gRPC address of the server, or unix:PATH, where PATH is a socket or a folder with sockets",
     )
     add("--host", default="127.0.0.1", help="name or address to listen on" + _DEFAULT)
     add("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 chooses a free port" + _DEFAULT)

@@ -485,7 +485,7 @@ def refuse_unlike(programs: Sequence[Sequence[Item]]) -> None:
             tuple(where[id(each)] for each in item.references) for item, where in zip(items, positions, strict=True)
         }
         if len(references) > 1:
-            raise NotRolled(f"it uses another value for more steps than for fewer steps{_place(items)}")
+            raise NotRolled(f"a step uses a different value if the sequence is longer{_place(items)}")
 
 
 def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[Element]:
