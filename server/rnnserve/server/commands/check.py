@@ -86,6 +86,11 @@ def _certificate(settings: Settings) -> Iterator[_Finding]:
         yield _WARNING if identity.end - time.time() < SOON_SECONDS else _OK, "certificate", f"it ends at {end}"
 
 
+def _numbered(number: int, reason: str) -> str:
+    """Name the version before the reason, unless the reason itself names every version, as that of a signature may."""
+    return reason if reason.startswith("version ") else f"version {number}: {reason}"
+
+
 def _models(settings: Settings) -> Iterator[_Finding]:
     """Load the models and all files in the settings as a start does. Raises StartError."""
     try:
@@ -98,7 +103,7 @@ def _models(settings: Settings) -> Iterator[_Finding]:
         ready = [number for number, status in versions.items() if status.state == READY]
         for number, status in versions.items():
             if status.state != READY and status.reason not in ("", NOT_LOADED) and number > max(ready, default=0):
-                yield _WARNING if ready else _PROBLEM, "models", f"{name} version {number}: {status.reason}"
+                yield _WARNING if ready else _PROBLEM, "models", f"{name} {_numbered(number, status.reason)}"
         if ready:
             yield _OK, "models", f"{name}: version {', '.join(map(str, ready))} passed the load check"
 
