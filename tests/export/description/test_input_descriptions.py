@@ -154,6 +154,7 @@ def test_results_must_be_tensors_that_a_server_can_return(refused, error, result
         ({"sizes": {"sequence": (0, 5)}}, r'^sizes\["sequence"\] is .*; expected the smallest and'),
         ({"sizes": {"sequence": (5, 4)}}, r'^sizes\["sequence"\] is .*; expected the smallest and'),
         ({"sizes": {"sequence": (3,)}}, r'^sizes\["sequence"\] is .*; expected the smallest and'),
+        ({"sizes": {"sequence": (2, None)}}, r"^sizes.* needs a largest size, because servers refuse larger requests"),
         ({"samples": {"x": np.zeros((1, 2, 2), np.float32)}}, "^samples is one dict; expected a list"),
     ],
 )

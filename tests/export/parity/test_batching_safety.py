@@ -113,6 +113,17 @@ def test_padding_is_nan_if_no_rule_covers_an_operator(padding, mode):
     assert batching_of(with_a_little_padding, graph=(PROVEN, padding))[0].mode == mode
 
 
+def maximum_up_to_the_longest_row(inputs):
+    """Like a maximum after pad_packed_sequence without total_length: alone, a row has no padding."""
+    return steps_before(inputs)[:, : inputs["lengths"].max()].astype(np.float64).max(1, keepdims=True)
+
+
+def test_padding_that_only_a_longer_row_leaves_is_tried():
+    found, _ = batching_of(maximum_up_to_the_longest_row)
+    assert found.mode == JOINED
+    assert "when up to 9 steps of padding are added" in found.reasons[0]
+
+
 def test_module_that_refuses_nan_is_tried_without_nan():
     def compute(inputs):
         assert not np.isnan(inputs["x"]).any()

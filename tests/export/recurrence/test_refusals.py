@@ -99,10 +99,10 @@ def test_checks_of_distributions_are_skipped_with_a_warning():
 class Counting(nn.Module):
     """Returns other results in each call, but keeps its counter outside its attributes."""
 
-    def __init__(self, difference):
+    def __init__(self, difference, period=3):
         super().__init__()
         self.rnn, calls = nn.RNN(3, 4, batch_first=True), itertools.count()
-        self.factor = lambda: 1 + difference * (next(calls) % 3)
+        self.factor = lambda: 1 + difference * (next(calls) % period)
 
     def forward(self, x):
         return self.rnn(x)[0] * self.factor()
@@ -112,6 +112,8 @@ def test_results_that_differ_only_by_rounding_are_not_a_state():
     assert export(Counting(1e-7).eval())
     with pytest.raises(UnsupportedModule, match=r"changes .* with each call"):
         export(Counting(1e-2).eval())
+    with pytest.raises(UnsupportedModule, match=r"changes .* with each call"):
+        export(Counting(1e-2, period=2).eval())
 
 
 class Noisy(nn.Module):

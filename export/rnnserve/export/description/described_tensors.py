@@ -115,9 +115,10 @@ def _limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
     if unknown:
         raise WrongArguments(f"sizes names the axes {unknown}; the dynamic axes are {axes}")
     for name, bounds in given.items():
-        if len(bounds) != 2 or not 1 <= bounds[0] <= bounds[1]:
+        if len(bounds) != 2 or None in bounds or not 1 <= bounds[0] <= bounds[1]:
             raise WrongArguments(
-                f'sizes["{name}"] is {bounds}; expected the smallest and the largest size, both at least 1'
+                f'sizes["{name}"] is {bounds}; expected the smallest and the largest size, both at least 1. A version '
+                "needs a largest size, because servers refuse larger requests: (2, 1000)"
             )
         if name == BATCH and bounds[0] == bounds[1]:
             raise WrongArguments(f'sizes["{BATCH}"] is {bounds}, a single size: {_one_batch(bounds[0])}')

@@ -177,9 +177,11 @@ _SPECIAL = {
         "Name an axis that always has size 1, squeeze(0), or use an index for any other axis, x[0]",
     ),
     **dict.fromkeys(
-        (_ATEN.tensor_split.sections, _ATEN.chunk.default, _ATEN.unsafe_chunk.default, _ATEN.split.Tensor),
+        (_ATEN.tensor_split.sections, _ATEN.chunk.default, _ATEN.unsafe_chunk.default),
         "Compute the sizes of parts from .size(), x[:, : x.size(1) // 2]",
     ),
+    _ATEN.split.Tensor: "The number of parts depends on the size. Give a recurrent layer the whole sequence. If parts "
+    "are independent, make each a row: F.pad(x, (0, 0, 0, -x.size(1) % 16)).unflatten(1, (-1, 16)).flatten(0, 1)",
 }
 """Operators that compute differently at some sizes, with advice."""
 
