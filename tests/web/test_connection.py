@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from kit.fakes import FakeModels
@@ -203,6 +204,22 @@ def test_client_that_does_not_read_is_disconnected():
         until(lambda: application._budget.held == 0)
         assert len(rest_of(connection)) < 32 << 20  # closed before the end
         assert not application._running
+
+
+def test_unread_answers_use_up_the_byte_budget():
+    """Each answer is small as a tensor, but 720 kB of JSON. The kernel takes the first of them from the gateway."""
+    answers = [np.zeros(120_000, bool)]
+    upstream = FakeUpstream(FakeModels({"m": walk_model(lambda _: {"y": answers[-1]})}))
+    with running_front(upstream, Limits(max_held_bytes=1 << 20)) as (port, application), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(WHOLE * 12)
+        until(lambda: application._budget.held >= 720_000)
+        assert statuses(exchange(port, CLOSING)) == [429]
+        answers.append(np.zeros(1, bool))
+        assert statuses(exchange(port, CLOSING)) == [200]
+        connection.close()
+        until(lambda: application._budget.held == 0)
 
 
 def test_disconnected_client_leaves_no_call():

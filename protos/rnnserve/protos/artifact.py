@@ -233,7 +233,8 @@ def _said_of(name: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ArtifactError(f"{name}: is missing; export the model again") from None
+        import_file = ", or import its ONNX file with `rnnserve import`" if name == MANIFEST else ""
+        raise ArtifactError(f"{name}: is missing; export the model again{import_file}") from None
     except LeadsOutError as error:
         raise ArtifactError(f"{name}: {error.strerror}") from error
     except OSError as error:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnserve.common.cgroup import usable_cores
-from rnnserve.common.log_format import LOG_FORMATS
-from rnnserve.common.request_lines import LOG_REQUESTS
+from rnnserve.common.log_lines import LOG_FORMATS, LOG_REQUESTS
 from rnnserve.protos.names import is_model_name
 from rnnserve.server.errors import StartError
 

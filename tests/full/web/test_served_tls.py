@@ -12,7 +12,7 @@ import uvloop
 from kit.rotated_files import RotatedFiles, client_context
 from kit.waiting import PATIENCE, until
 from rnnserve.common import tls_identity
-from rnnserve.web.commands.tls import ServedContext
+from rnnserve.web.commands.web import ServedContext
 
 
 @pytest.fixture(autouse=True)

@@ -61,7 +61,7 @@ _NOTHING_TO_PAD = "the model has no sequence axis, so there is nothing to pad"
 _BESIDE_ROWS = "when other rows are in its batch. Does the module normalize, sort or average over the batch axis?"
 _OTHER_PADDING = (
     "when the values after its length change. Does the module compute something over all steps, such as a mean, a "
-    "maximum or a convolution? Mask it with the lengths"
+    "maximum or a convolution? Mask it with the lengths. Pack the input of a bidirectional layer"
 )
 _MORE_PADDING = (
     f"when up to {_MORE} steps of padding are added. Does the module average over all steps, or read the last step? "

@@ -154,7 +154,7 @@ def _command_line(options: CommandSettings, settings: Settings, folder: Path) ->
     command.append(f"--log-requests={settings.log_requests}")
     command.append(f"--grace={settings.grace}")
     command.append(f"--max-body-bytes={max(_LEAST_BODY_BYTES, 2 * settings.max_message_bytes)}")
-    command += [f"--allow-{'origin' if '://' in name else 'host'}={name}" for name in options.http_allow_host]
+    command += [f"--allow-host={name}" for name in options.http_allow_host]
     if settings.access_file is not None:
         command.append("--asks-for-tokens")
     if settings.client_roles is not None:

@@ -228,7 +228,7 @@ class Configuration:
         text = f"# The options of rnnserve {version}, and where each is from; as a file: rnnserve serve --config FILE\n"
         for declared in OPTIONS:
             name, value = declared.name, self._value(declared)
-            text += f"# {name}: none\n" if value is None else f"{name} = {_toml(value)}  # {self.origins[name]}\n"
+            text += f"# {name}: not set\n" if value is None else f"{name} = {_toml(value)}  # {self.origins[name]}\n"
         return text
 
     def _value(self, declared: DeclaredOption) -> object:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from rnnserve.common.child_process import LIFELINE, die_with_parent
 from rnnserve.common.extras import missing_package
 from rnnserve.common.hosts import is_loopback
-from rnnserve.common.log_format import LOG_FORMATS, LogLimits, log_formatter
-from rnnserve.common.process_memory import give_back_large_blocks, use_few_arenas
+from rnnserve.common.log_lines import LOG_FORMATS, LogLimits, log_formatter
+from rnnserve.common.process_memory import limit_free_memory
 from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces
 from rnnserve.common.unblocked_output import finish_output, unblock_output
 from rnnserve.server.commands.http_gateway import HttpGateway, http_gateway
@@ -164,8 +164,7 @@ def _set_up_log(command: CommandSettings, *, is_worker: bool) -> None:
 
 def _prepare_process(*, ends_with_parent: bool) -> None:
     """Prepare a dedicated process: a worker ends with its supervisor, and output never blocks."""
-    give_back_large_blocks()
-    use_few_arenas()  # before any thread is started: each thread's arena would take address space
+    limit_free_memory()  # before any thread is started: each thread's arena would take address space
     if ends_with_parent:
         die_with_parent()
     unblock_output()

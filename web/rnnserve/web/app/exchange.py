@@ -9,13 +9,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
-from rnnserve.common.request_lines import new_request_id, usable_id
+from rnnserve.common.log_lines import new_request_id, usable_id
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import CERTIFICATE, PEER, REQUEST_ID
-from rnnserve.web.app.bodies import Budget, beside_loop
+from rnnserve.web.app.bodies import LARGE, SMALL, Budget, beside_loop
 from rnnserve.web.connection import Receive, is_gone, take_arrived_body, task_of
 from rnnserve.web.errors import RestError, bad_request
 from rnnserve.web.limits import Limits
+from rnnserve.web.rest.infer_request import AnswerForm
+from rnnserve.web.rest.infer_response import write_infer_response
 from rnnserve.web.rest.json_tensors import dump, parse_object
 from rnnserve.web.upstream.upstream import CallContext, Upstream
 
@@ -33,6 +35,10 @@ _FORWARDED_BYTES = 7 << 10
 server. Beyond it: 431."""
 
 _BODY_RATE = 64 << 10
+
+_JSON_TIMES = 6
+"""Approximate maximum of JSON bytes for one byte of a tensor."""
+
 _CODINGS = (b"identity", b"gzip", b"deflate")
 
 
@@ -92,8 +98,17 @@ class Exchange:
         self._budget.hold(size, self._held)
         self._held += size
 
+    def hold_response(self, size: int) -> None:
+        """Count the bytes of a response until `let_go`, in place of all bytes of its request.
+
+        A small response isn't counted: the number of connections limits how many wait to be sent.
+        """
+        self.let_go()
+        if size > SMALL:
+            self.hold(size)
+
     def let_go(self) -> None:
-        """Return all counted bytes to the budget, because the request is over."""
+        """Return all counted bytes to the budget."""
         self._budget.held -= self._held
         self._held = 0
 
@@ -201,6 +216,13 @@ class Exchange:
         """Request the metadata of the model in the path from the server."""
         request = pb.ModelMetadataRequest(name=self.parameter("model"), version=self.parameter("version"))
         return await self.call(request, pb.ModelMetadataResponse)
+
+    async def write(self, response: pb.ModelInferResponse, form: AnswerForm) -> tuple[bytes, int | None]:
+        """Call `write_infer_response`. Raises RestError if the budget has no room for what it may write."""
+        size = response.ByteSize()
+        if size >= LARGE:
+            self.hold(size if form.others_are_binary else _JSON_TIMES * size)
+        return await beside_loop(size, write_infer_response, response, form, self.request_id)
 
     def _too_large(self, what: str) -> RestError:
         return RestError(

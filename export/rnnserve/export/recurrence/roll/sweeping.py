@@ -6,6 +6,7 @@ carried value), or the next result of an earlier scan. Its numbers must be progr
 """
 
 import bisect
+import collections
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -243,6 +244,8 @@ SEGMENT: Form = ("segment",)
 REPEATED: Form = ("repeated",)
 """Part of `cat` or `stack`: a value that is repeated, with the number of repetitions."""
 
+_READS = (torch.ops.aten.select.int, torch.ops.aten.slice.Tensor)
+
 _MOST_SWEEPS = 6  # levels of nested loops
 _SHORTEST_SEGMENT = 4
 _TELLING = 6  # number of copies to explain first, before all copies
@@ -260,6 +263,7 @@ class _Found(NamedTuple):
 
 def rolled(items: list[Item], steps: int) -> list[Item]:
     """Replace operations that repeat for each step with scans."""
+    items = _with_early_reads(items, steps // 2)
     keys: dict[Any, int] = {}
     for least in (steps - 2, steps // 2):  # loops over all steps but two, then loops over every second step
         for _ in range(_MOST_SWEEPS):
@@ -268,6 +272,26 @@ def rolled(items: list[Item], steps: int) -> list[Item]:
                 break
             items = swept
     return _without_dead(items)
+
+
+def _with_early_reads(items: list[Item], least: int) -> list[Item]:
+    """Move reads of parts of a tensor to directly after the tensor, unless there are at least `least` of them.
+
+    A first step reads the layers of an initial state, `h[layer]`. Later steps use the values of the step before, because
+    a read of `torch.stack` is replaced with the part that it reads. Once the reads are moved, all steps are alike.
+    """
+    counts = collections.Counter(id(item.references[0]) for item in items if item.target in _READS)
+    early: dict[int, list[Item]] = {}
+    for item in items:
+        if item.target in _READS and len(item.references) == 1 and counts[id(item.references[0])] < least:
+            early.setdefault(id(item.references[0]), []).append(item)
+    moved = {id(item) for reads in early.values() for item in reads}
+    ordered: list[Item] = []
+    waiting = [item for item in reversed(items) if id(item) not in moved]
+    while waiting:
+        ordered.append(waiting.pop())
+        waiting.extend(reversed(early.get(id(ordered[-1]), ())))
+    return ordered
 
 
 def _without_dead(items: list[Item]) -> list[Item]:
