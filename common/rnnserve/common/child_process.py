@@ -28,17 +28,8 @@ LIFELINE = "--lifeline"
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-_starter = futures.ThreadPoolExecutor(1, "starter")
-"""The thread that starts all children. It lives as long as this process."""
-
-
-def _replace_starter() -> None:
-    """Replace the starter in a forked process, which doesn't have its parent's threads."""
-    global _starter
-    _starter = futures.ThreadPoolExecutor(1, "starter")
-
-
-os.register_at_fork(after_in_child=_replace_starter)
+_starters: dict[int, futures.Executor] = {}
+"""By process id, because forks lose their parent's threads: the thread that starts all children. It lives as long."""
 
 
 class ChildProcess:
@@ -62,7 +53,8 @@ class ChildProcess:
             subprocess.Popen, command, pass_fds=pass_fds, start_new_session=True, env=env, stdin=stdin
         )
         try:
-            self._popen: subprocess.Popen[Any] = _starter.submit(start, **streams).result()
+            starter = _starters.setdefault(os.getpid(), futures.ThreadPoolExecutor(1, "starter"))
+            self._popen: subprocess.Popen[Any] = starter.submit(start, **streams).result()
         except RuntimeError as error:  # this process has reached its limit of threads
             raise OSError(errno.EAGAIN, str(error)) from error
         if self._popen.stdin is not None:

@@ -10,8 +10,9 @@ from http import HTTPStatus
 
 __all__ = ["REFUSED", "GatewayCounts"]
 
-REFUSED = {str(status): place for place, status in enumerate(each.value for each in HTTPStatus if each >= 400)}
-"""The index of each counter, by status."""
+_STATUSES = (*(str(each.value) for each in HTTPStatus if each >= 400), "other")
+REFUSED = {status: place for place, status in enumerate(_STATUSES)}
+"""The index of each counter, by status, and "other" for all other statuses."""
 
 _SIZE = 4096
 
@@ -29,7 +30,7 @@ class GatewayCounts:
 
     def count_refusal(self, status: int) -> None:
         """Count a refused request."""
-        self._numbers[REFUSED[str(status)]] += 1
+        self._numbers[REFUSED.get(str(status), REFUSED["other"])] += 1
 
     def numbers(self) -> list[float]:
         """Return all counters, by index."""

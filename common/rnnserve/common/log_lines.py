@@ -17,8 +17,18 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-__all__ = ["LOG_FORMATS", "LOG_REQUESTS", "REQUESTS_LOGGER", "LineBudget", "LogLimits", "log_formatter", "log_request",
-           "new_request_id", "trace_id_of", "usable_id"]  # fmt: skip
+__all__ = [
+    "LOG_FORMATS",
+    "LOG_REQUESTS",
+    "REQUESTS_LOGGER",
+    "LineBudget",
+    "LogLimits",
+    "log_formatter",
+    "log_request",
+    "new_request_id",
+    "trace_id_of",
+    "usable_id",
+]
 
 LOG_FORMATS = ("text", "json")
 
@@ -31,8 +41,7 @@ _BURST = 10
 """Lines in a row about single requests, for the same reason. Beyond it: one per second."""
 
 _BURST_OF_SOURCE_LINE = 1000
-"""Lines in a row of the log, from one source line. At the start, the loader logs one line for each rejected version.
-Beyond it: one per second, with the number of dropped lines."""
+"""Lines in a row from one source line, such as one for each rejected version. Beyond it: one per second."""
 
 _log = logging.getLogger(REQUESTS_LOGGER)
 

@@ -27,7 +27,6 @@ _KEPT = 8 << 20
 """Bytes that stay free at the end of an arena for the next blocks. A fixed size for large blocks would keep glibc's
 default of 128 kB here. Then every inference call would return its memory and allocate it again."""
 
-
 _ARENAS = 2
 """With a single arena, the fast path's threads waited for its lock: 8 % fewer requests per second."""
 

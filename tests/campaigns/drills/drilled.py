@@ -92,14 +92,14 @@ def keep_in_flight(port: int, payload: bytes, count: int, seconds: float, pause:
 
 
 class Memory:
-    """The resident memory of a process and its descendants, sampled in a thread inside a `with`.
+    """The resident memory of processes and their descendants, sampled in a thread inside a `with`.
 
     Attributes:
         peak: The largest sample, in bytes. May be set to 0 to start again.
     """
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, *pids: int) -> None:
+        self._pids = pids
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
         self.peak = 0
@@ -115,8 +115,8 @@ class Memory:
 
     @property
     def now(self) -> int:
-        """Bytes now; 0 if the process has ended."""
-        total, waiting = 0, [self._pid]
+        """Bytes now; 0 if the processes have ended."""
+        total, waiting = 0, [*self._pids]
         while waiting:
             process = Path(f"/proc/{waiting.pop()}")
             try:
@@ -149,7 +149,7 @@ class Drilled:
         server: The server.
         port: Where it takes gRPC.
         http_port: Where its gateway takes HTTP; 0 without a gateway.
-        memory: Its memory; with a gateway, the gateway's.
+        memory: Its memory; with a gateway, that of the gateway's processes.
     """
 
     def __init__(self, server: ServedProcess, memory: Memory, bystanders: dict[str, Bystander]) -> None:
@@ -167,14 +167,15 @@ class Drilled:
         for bystander in self._bystanders.values():
             bystander.forget()
 
-    def gateway(self) -> int:
-        """The process of the gateway."""
+    def gateway(self) -> list[int]:
+        """The processes of the gateway: one for each worker."""
         return _gateway(self.server)
 
 
-def _gateway(server: ServedProcess) -> int:
-    (pid,) = server.children(b"\0web\0")
-    return pid
+def _gateway(server: ServedProcess) -> list[int]:
+    found = server.children(b"\0web\0")
+    assert found, server.log
+    return found
 
 
 @contextlib.contextmanager
@@ -193,7 +194,7 @@ def drilled(repository: Path, *options: str, http: bool = False) -> Iterator[Dri
                 path = f"/v2/models/{MODEL}/infer"
                 bystanders["gRPC"] = stack.enter_context(Bystander(server.address, SMALL))
                 bystanders["HTTP"] = stack.enter_context(Bystander(server.http_address, SMALL_JSON, path))
-            memory = stack.enter_context(Memory(_gateway(server) if http else server.process.pid))
+            memory = stack.enter_context(Memory(*(_gateway(server) if http else [server.process.pid])))
             yield Drilled(server, memory, bystanders)
         assert server.is_over or not server.has_ended, server.log
     assert "Traceback" not in server.log, server.log

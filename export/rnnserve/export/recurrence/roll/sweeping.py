@@ -277,8 +277,9 @@ def rolled(items: list[Item], steps: int) -> list[Item]:
 def _with_early_reads(items: list[Item], least: int) -> list[Item]:
     """Move reads of parts of a tensor to directly after the tensor, unless there are at least `least` of them.
 
-    A first step reads the layers of an initial state, `h[layer]`. Later steps use the values of the step before, because
-    a read of `torch.stack` is replaced with the part that it reads. Once the reads are moved, all steps are alike.
+    A first step reads the layers of an initial state, `h[layer]`. Later steps use the values of the step before,
+    because a read of `torch.stack` is replaced with the part that it reads. Once the reads are moved, all steps are
+    alike.
     """
     counts = collections.Counter(id(item.references[0]) for item in items if item.target in _READS)
     early: dict[int, list[Item]] = {}
