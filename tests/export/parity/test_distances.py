@@ -35,7 +35,7 @@ def test_distance_from_float64_is_judged_by_the_distance_of_eager(found, eager, 
     failure = row.failure(LIMITS)
     assert (failure is None) == passes
     if failure is not None:
-        assert f"about eager's {eager:.3g}: {3 * eager + 1e-3 * scale:.3g} allowed" in failure
+        assert f"eager by {eager:.3g}: {3 * eager + 1e-3 * scale:.3g} allowed" in failure
 
 
 def test_amplified_rounding_is_named_with_its_length():

@@ -86,6 +86,7 @@ def test_fields_of_any_tag_and_kind_are_counted():
         assert not crowded((tag + b"\x00") * (MANY // 2))  # few bytes
         assert not crowded(large + (tag + b"\x00") * (MANY - 1))
         assert crowded(large + (tag + b"\x00") * MANY)
+    assert not crowded(large + b"\x0b\x0c")
     varints, fixed = (b"\x08\x01", b"\x08" + b"\xff" * 9 + b"\x01"), (b"\x09" + bytes(8), b"\x0d" + bytes(4))
     for field in (*varints, *fixed, b"\x0b\x0c"):
         assert crowded(field * (MANY + 1) + bytes(4096))

@@ -253,6 +253,7 @@ def test_numbers_outside_the_inputs_are_ignored():
     assert raw_of(strings) == [b"\1\0\0\0a\1\0\0\0b"]
     escaped = b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","d\\u0061ta":[7,8]}],"data":[1,2]}'
     assert raw_of(escaped) == [np.array([7, 8], "<f4").tobytes()]
+    assert "0 elements" in refusal(escaped.replace(b"7,8", b""))
     nothing = b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":null}],"data":[1,2]}'
     assert "data must be a list" in refusal(nothing)
 
