@@ -73,9 +73,7 @@ class Fleet(ABC):
             before = self._all_ready()
             newest = before.spec
             if newest is None or len(before.reports) < 2:
-                raise ClusterError(
-                    "cannot replace a single server without downtime; run two servers, or use `down` and `up`"
-                )
+                raise ClusterError("one server can't be replaced without downtime: run two, or use `down` and `up`")
             spec = dataclasses.replace(change(newest), revision=newest.revision + 1)
             for place, report in before.reports.items():
                 tell(self._replace(place, report, spec))

@@ -66,11 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     up.add_argument("--cpus", type=resource, default=1.0, metavar="N", help="CPUs reserved for each server (default 1)")
     up.add_argument("--gpus", type=resource, default=0.0, metavar="N", help="GPUs reserved for each server (default 0)")
     up.add_argument(
-        "--timeout",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="seconds to wait until all servers are ready (default 300)",
+        "--timeout", type=float, default=300.0, metavar="SECONDS", help="longest wait for the servers (default 300)"
     )
     status = actions.add_parser(
         "status", help="show the servers, their addresses, and whether they are ready", description="Show the servers."
@@ -191,7 +187,6 @@ def _serve_options(text: str) -> tuple[str, ...]:
     for option in options:
         if option.partition("=")[0] in _OURS:
             raise argparse.ArgumentTypeError(
-                f"{option}: not allowed here, because a server listens on the address of its node; set the port with "
-                "`rnnserve ray up --grpc-port`"
+                f"{option}: servers listen on the address of their node, at the port of `rnnserve ray up --grpc-port`"
             )
     return options
