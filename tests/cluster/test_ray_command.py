@@ -19,7 +19,7 @@ from rnnserve.cluster.servers import FleetStatus, ServerReport, ServerSpec
         (["up", "repository", "--replicas", "2", "--endpoints", "/x"], "no option --endpoints"),
         (
             ["up", "repository", "--replicas", "2", "--serve-options=--host=::"],
-            "a server listens on the address",
+            "servers listen on the address",
         ),
         (["up", "repository", "--replicas", "2", "--grpc-port", "0"], "'0': expected a port from 1 to 65535"),
         (

@@ -78,6 +78,7 @@ _NO_NAMES = re.compile(r"\?|-1|none|unk__\d+|(p2o\.)?dynamicdimension\.\d+", re.
 # Operators whose output has the same values as their input.
 _FORMS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _GUESSED = (0, 2)  # range of integers until the user passes a range, and of lengths without a sequence axis
+_COUNTED = (0, (1 << 31) - 1)  # range of integer states, such as counters, unless the user passes a range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +137,7 @@ def check_lengths(inputs: Sequence[manifest_pb2.Tensor], roles: Roles) -> None:
             raise WrongArguments(
                 f'input "{tensor.name}" may hold lengths, but the axis is not known. Use --lengths '
                 f"{tensor.name}=AXIS, with one of {', '.join(axes) or 'no sequence axis'}. If the input holds other "
-                f"numbers, use --integers {tensor.name}=LOW:HIGH"
+                f"numbers, use --integers {tensor.name}=LOW:HIGH; for a state, --state OUTPUT={tensor.name}"
             )
 
 
@@ -177,6 +178,13 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], dict[st
         raise WrongArguments(f"all inputs are single numbers, so the file computes only one row; {ONE_ROW}")
     inputs, questions = [], dict[str, str]()
     for value, tensor in described.items():
+        final = next((final for final, name in roles.states.items() if name == tensor.name), None)
+        if not tensor.axes and final is not None:
+            raise WrongArguments(
+                f'input "{tensor.name}", which continues from "{final}", is a single number for the whole batch. '
+                "Sequences of different lengths share a batch, so export the file again with a number for each row, "
+                f"({BATCH},)"
+            )
         if not tensor.axes:
             dtype = DTYPES[tensor.datatype]
             why = f'input "{tensor.name}" is a single number ({dtype}) for the whole batch, so its value is needed'
@@ -186,7 +194,7 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], dict[st
             tensor.lengths_of = roles.lengths.get(tensor.name, "")
             tensor.default = manifest_pb2.DEFAULT_FULL_LENGTH
         elif DTYPES[tensor.datatype].kind in "iu":
-            bounds = roles.integers.get(tensor.name) or _rows_of_tables(value)
+            bounds = roles.integers.get(tensor.name) or _rows_of_tables(value) or (_COUNTED if final else None)
             tensor.integers.low, tensor.integers.high = bounds or _GUESSED
             if bounds is None:
                 why = f'input "{tensor.name}" is {tensor.datatype}, but the file does not contain its range'
@@ -249,7 +257,7 @@ def _holds_lengths(tensor: manifest_pb2.Tensor, roles: Roles) -> bool:
         axis = roles.lengths[tensor.name]
         raise WrongArguments(f"--lengths {tensor.name}={axis}: lengths must be INT64 or INT32 with the axes (batch)")
     return tensor.name in roles.lengths or (
-        fits and bool(_LENGTHS.search(tensor.name)) and tensor.name not in roles.integers
+        fits and bool(_LENGTHS.search(tensor.name)) and tensor.name not in (*roles.integers, *roles.states.values())
     )
 
 

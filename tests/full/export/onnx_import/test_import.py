@@ -65,7 +65,7 @@ def test_axes_are_renamed_as_requested(tmp_path, capsys):
     assert main(words) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "input   x FP32 (batch, steps: 1 to 24, axis 2: 2)"
-    assert said[1] == 'input   len INT64 (batch)  lengths of "steps"; full length if a request omits this input'
+    assert said[1] == 'input   len INT64 (batch)  lengths of "steps"; full length if a request leaves it out'
     assert said[2] == "output  y FP32 (batch, steps, scores: 3)  zeros after each row's length"
     assert said[3] == "batching padded: requests of different lengths share a batch"
     assert "adopted: not compared with its framework" in said
@@ -94,7 +94,10 @@ def test_weights_in_a_second_file_move_into_the_version(tmp_path):
 
 def test_frozen_batch_is_refused_with_a_remedy(tmp_path):
     """The batch is called dynamic, and the initial state in the graph has the sample's."""
-    for rows, said in ((2, "of the tried sizes. Is a size frozen in the graph"), (1, "computes one row at a time; ")):
+    for rows, said in (
+        (2, "of the tried sizes. Does the graph contain a fixed size"),
+        (1, "computes one row at a time; "),
+    ):
         path = mean(tmp_path)
         model = onnx.load(path)
         gru = next(node for node in model.graph.node if node.op_type == "GRU")
