@@ -211,7 +211,7 @@ BAD_FILES: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
         _NO_RESULTS,
     ),
     "other_dtype": (_plant_files({GOLDEN: _outputs(RESULT.astype(np.int32))}), "golden.npz: "),
-    "other_values": (_plant_files({GOLDEN: _outputs(RESULT + 1)}), "golden.npz: model.onnx does not give these "),
+    "other_values": (_plant_files({GOLDEN: _outputs(RESULT + 1)}), "golden.npz: model.onnx does not reproduce these "),
     "no_rows": (
         _plant_files(
             {GOLDEN: _golden(Case("step", {"input": RESULT[:0]}, {"output": RESULT[:0]}, {"output": RESULT[:0]}))}

@@ -70,7 +70,7 @@ def test_sizes_and_lengths_outside_the_limits_are_refused(client):
             client.predict("windows", np.zeros((1, steps, 2), np.float32))
     inputs = {"x": np.zeros((2, 9, 2), np.float32), "lengths": np.array([SMALLEST - 1, 9])}
     for _ in range(2):  # parsed, and recognized by its prefix
-        with pytest.raises(InvalidRequest, match=r'"lengths" is 4 for row 0 .*: a length lies between 5 and axis 1'):
+        with pytest.raises(InvalidRequest, match=r'"lengths" is 4 for row 0 .*: expected a length from 5 to axis 1'):
             client.infer("windows", inputs)
         client.infer("windows", inputs | {"lengths": np.array([SMALLEST, 9])})
 

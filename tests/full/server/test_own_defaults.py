@@ -114,7 +114,7 @@ def test_golden_cases_without_the_input_are_reproduced_by_servers(learned, tmp_p
     version.manifest.files.extend(describe_file(name, data) for name, data in sorted(files.items()))
     for name, data in {**files, MANIFEST: dump_manifest(version.manifest)}.items():
         (changed / name).write_bytes(data)
-    with pytest.raises(ArtifactError, match=r"golden.npz: model.onnx does not give these results"):
+    with pytest.raises(ArtifactError, match=r"golden.npz: model.onnx does not reproduce these results"):
         try_version(changed, "model")
     failures = {check.name: check.failures for check in verify_version(changed, progress=False)}
     assert failures["golden.npz: model.onnx reproduces the results"]

@@ -133,7 +133,8 @@ class _Explanation:
         if of[0].target == SCAN and moves[0]:  # the number of steps differs from step to step
             return None
         is_whole = len(of) == self.count + bool(self.tail)
-        if not is_whole and (any(moves) or any(each.kind == "sequence" for each in sources if each is not None)):
+        has_moved = any(moves) and not _has_next(of)
+        if not is_whole and (has_moved or any(each.kind == "sequence" for each in sources if each is not None)):
             return None  # the missing copy might read something that doesn't exist either
         first = of[0]
         return Operation(first.target, first.form, tuple(sources), tuple(numbers), first.shape)  # type: ignore[arg-type]
@@ -194,6 +195,15 @@ class _Explanation:
     def _moves(self, number: Progression) -> bool:
         values = tuple(self.numbers[slot] for slot in number.values)
         return not number._replace(values=values).is_constant
+
+
+def _has_next(reads: Sequence[Item]) -> bool:
+    """Whether items read steps of a tensor that has another step, which the missing copy can read."""
+    if reads[0].target is not torch.ops.aten.select.int:
+        return False
+    (axis, before), (_, last) = (each.numbers for each in reads[-2:])
+    *sizes, _ = reads[-1].references[0].shape
+    return 0 <= 2 * last - before < int(sizes[axis])
 
 
 @dataclasses.dataclass(frozen=True)
