@@ -44,6 +44,31 @@ class StepsReadBeforeTheLoop(nn.Module):
         return torch.stack(outputs, 1)
 
 
+class LayersOfOneState(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.ModuleList([nn.RNNCell(4, 4), nn.RNNCell(4, 4)])
+
+    def forward(self, x):
+        h, outputs = x.new_zeros(2, x.size(0), 4), []
+        for t in range(x.size(1)):
+            first = self.cells[0](x[:, t], h[0])
+            h = torch.stack([first, self.cells[1](first, h[1])])
+            outputs.append(h[1])
+        return torch.stack(outputs, 1)
+
+
+class UpdatedAfterItsOutput(nn.Module):
+    """The last update is dead code."""
+
+    def forward(self, x):
+        h, outputs = torch.zeros_like(x[:, 0]), []
+        for t in range(x.size(1)):
+            outputs.append(torch.tanh(h + x[:, t]))
+            h = h * 0.5 + x[:, t].sigmoid()
+        return torch.stack(outputs, 1)
+
+
 def halves(x, _):
     parts = [part.chunk(2, -1)[1] for part in x.chunk(2, -1)]
     return torch.cat([*parts, x.unbind(-1)[0].unsqueeze(-1)], -1)
@@ -64,6 +89,8 @@ NORMS = nn.utils.parametrizations
 SMALL: dict[str, Any] = {
     "an LSTM": (lambda: nn.LSTM(4, 4, batch_first=True), {"LSTM": 1}, ("Split", "Slice", "Concat")),
     "a loop": (StepsReadBeforeTheLoop, {"Scan": 1}, ("Range",)),
+    "layers of one state": (LayersOfOneState, {"Scan": 1}, ("Range", "Slice")),
+    "an update after the output": (UpdatedAfterItsOutput, {"Scan": 1}, ("Range", "Slice")),
     "zero states": (ZeroStates, {"LSTM": 1}, ("Shape", "Expand", "ConstantOfShape")),
     "weight norm": (
         lambda: NORMS.weight_norm(nn.GRU(4, 4, batch_first=True), "weight_hh_l0"),
