@@ -102,13 +102,15 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--against",
         metavar="COMMIT",
-        help="compare this working tree's server with the server of a commit of this repository, and with no other; "
-        f"scenarios: {', '.join(comparison.ALWAYS)}, or those of {', '.join(comparison.COMPARED)} in --only",
+        help="compare this working tree's server with the server of a commit of this repository, and with no other "
+        f"server; scenarios: {', '.join(comparison.ALWAYS)}, or those of {', '.join(comparison.COMPARED)} in --only",
     )
     add_turn_options(parser, f"{_ROUNDS}; with --against: {comparison.ROUNDS}")
-    parser.add_argument("--soak", action="store_true", help=f"also measure memory over {SOAK_REQUESTS:,} requests")
     parser.add_argument(
-        "--without", action="append", default=[], choices=ALL_SERVERS, metavar="SERVER", help="leave a server out"
+        "--soak", action="store_true", help=f"also measure the memory used over {SOAK_REQUESTS:,} requests"
+    )
+    parser.add_argument(
+        "--without", action="append", default=[], choices=ALL_SERVERS, metavar="SERVER", help="leave out this server"
     )
     add_shared_options(parser, _NAMES)
     args = parser.parse_args(argv)

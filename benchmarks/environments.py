@@ -89,5 +89,5 @@ def _run(command: list[str], environment: Environment) -> None:
         packages = " ".join(f"'{package}'" for package in environment.packages)
         raise MissingDependency(
             f"{environment.purpose} cannot be installed: {reason.strip()}; it needs Linux on x86-64 and a package "
-            f"index with {packages}; delete {environment.folder.name} and try again with these"
+            f"index with {packages}. Install these, delete {environment.folder.name} and try again"
         )

@@ -100,8 +100,8 @@ def main() -> None:
     """Measure, and print steps per second and the ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--streams", type=int, default=32, help="streams at once (default 32)")
-    parser.add_argument("--steps", type=int, default=32, help="steps of each, and of a folded request (default 32)")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of each way (default 5)")
+    parser.add_argument("--steps", type=int, default=32, help="steps per stream, and per folded request (default 32)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each variant (default 5)")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         file, repository = Path(folder) / "step.onnx", Path(folder) / "repository"
@@ -124,7 +124,7 @@ def main() -> None:
                     found = way()
                     rates[name].append(sounds.shape[0] * sounds.shape[1] / (time.perf_counter() - began))
                     if not np.array_equal(found.reshape(expected.shape), expected):
-                        raise SystemExit(f"{name}: other bits than the bare loop")
+                        raise SystemExit(f"{name}: the bits differ from those of the bare loop")
     for name, of in rates.items():
         ratio = statistics.median(a / b for a, b in zip(rates["folded"], of, strict=True))
         print(f"{name:10} {statistics.median(of):10,.0f} steps/s   folded: {ratio:.2f} x")

@@ -150,7 +150,7 @@ def _row(path: Path, name: str, options: str, folder: Path) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="import ONNX files of packages, serve them, and compare responses")
-    parser.add_argument("folder", type=Path, help="where the packages were installed")
+    parser.add_argument("folder", type=Path, help="folder in which the packages were installed")
     folder: Path = parser.parse_args().folder
     print("| file | options | mode | causal | alone | crowd | rows | session |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")

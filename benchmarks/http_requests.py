@@ -101,7 +101,7 @@ def _check_http_answer(process: ServerProcess, asked: HttpRequest, request: Benc
     finally:
         connection.close()
     if reply.status != 200:
-        raise WrongAnswer(f"{process.name} answers {reply.status}: {body[:300]!r}")
+        raise WrongAnswer(f"{process.name} responded with status {reply.status}: {body[:300]!r}")
     logits = asked.read({name.lower(): value for name, value in reply.getheaders()}, body)
     check_logits(process.name, logits, request)
     return len(body)

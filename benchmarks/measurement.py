@@ -303,7 +303,7 @@ def _posting(port: int, model: str) -> Iterator[None]:
     try:
         for poster in posters:
             if poster.stdout is None or not poster.stdout.readline():
-                raise LoadGeneratorFailed("a client that posts 16 MiB of JSON has ended; the lines above say why")
+                raise LoadGeneratorFailed("a client that sends 16 MiB of JSON ended too early; the lines above say why")
         yield
         if any(poster.poll() is not None for poster in posters):
             raise LoadGeneratorFailed("a client that posts 16 MiB of JSON has ended; the lines above say why")

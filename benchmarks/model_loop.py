@@ -88,10 +88,10 @@ def measure_model(way: Sequence[str], batches: Path, seconds: float) -> Metrics:
             command, cwd=_ROOT, capture_output=True, text=True, check=False, timeout=seconds + _START_S
         )
     except subprocess.TimeoutExpired as error:
-        raise ModelLoopFailed(f"the loop of a model took longer than {error.timeout:g} s") from error
+        raise ModelLoopFailed(f"the bare loop of a model took longer than {error.timeout:g} s") from error
     if done.returncode != 0:
         raise ModelLoopFailed(
-            f"the loop of a model: {(done.stderr.strip().splitlines() or ['it printed nothing'])[-1]}"
+            f"the bare loop of a model failed: {(done.stderr.strip().splitlines() or ['it printed nothing'])[-1]}"
         )
     measured: dict[str, float] = json.loads(done.stdout)
     return measured

@@ -58,7 +58,7 @@ def run_module(module: str, folder: Path, root: Path = _ROOT, variables: Mapping
     command = [sys.executable, "-m", module, str(folder)]
     done = subprocess.run(command, cwd=root, env={**os.environ, **(variables or {})}, check=False)  # noqa: S603 - our own interpreter
     if done.returncode != 0:
-        raise BenchmarkError(f"{folder.name} could not be made; the lines above say why")
+        raise BenchmarkError(f"cannot create {folder.name}; the lines above say why")
 
 
 def exit_with(program: str, run: Callable[[], int]) -> None:

@@ -116,8 +116,8 @@ def _row(name: str, folder: Path) -> Sequence[str]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="publish modules of packages, serve them, and compare answers")
-    parser.add_argument("folder", type=Path, help="where the packages were installed")
-    parser.add_argument("names", nargs="*", help="modules; all if none is named")
+    parser.add_argument("folder", type=Path, help="folder in which the packages were installed")
+    parser.add_argument("names", nargs="*", help="modules to try (default: all)")
     arguments = parser.parse_args()
     sys.path.append(str(arguments.folder))
     warnings.simplefilter("ignore")

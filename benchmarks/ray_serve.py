@@ -120,8 +120,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seconds", type=float, default=5.0, help="seconds of each time (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="seconds of each measurement (default: %(default)s)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="number of measurements of each variant (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     os.environ.update(_DIRECT, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32))
     import ray  # reads the environment at import

@@ -148,12 +148,12 @@ def check_answers(
             try:
                 payload = receive()
             except grpc.RpcError as error:
-                raise WrongAnswer(f"{server} fails: {error.code().name}: {error.details()}") from error
+                raise WrongAnswer(f"a request to {server} failed: {error.code().name}: {error.details()}") from error
             response_bytes = len(payload)
             if in_steps:
                 streamed = pb.ModelStreamInferResponse.FromString(payload)
                 if streamed.error_message:
-                    raise WrongAnswer(f"{server} fails: {streamed.error_message}")
+                    raise WrongAnswer(f"a request to {server} failed: {streamed.error_message}")
                 response = streamed.infer_response
             else:
                 response = pb.ModelInferResponse.FromString(payload)
@@ -173,7 +173,9 @@ def check_logits(server: str, logits: npt.NDArray[np.float32], request: Benchmar
     """Compare logits with those of a request. Raises WrongAnswer if they differ by more than `LOGIT_LIMIT`."""
     where = f"{server}, input {request.input.shape}"
     if logits.shape != request.logits.shape:
-        raise WrongAnswer(f"{where}: logits are {logits.shape}, expected (batch, classes) = {request.logits.shape}")
+        raise WrongAnswer(
+            f"{where}: logits have shape {logits.shape}; expected (batch, classes) = {request.logits.shape}"
+        )
     # Written with `not`, so that NaN is refused as well.
     if not float(np.abs(logits - request.logits).max()) <= LOGIT_LIMIT:
         raise WrongAnswer(f"{where}: logits are {logits.tolist()}, expected eager PyTorch's {request.logits.tolist()}")

@@ -93,7 +93,7 @@ class ServerProcess:
         """
         found = re.search(pattern, self.log.read_text(errors="replace"))
         if found is None:
-            raise ServerFailed(f"{self.name} has not printed {pattern}: {self._last_line()}")
+            raise ServerFailed(f"{self.name} did not print {pattern}: {self._last_line()}")
         return int(found[1])
 
     def check_alive(self) -> None:
@@ -104,7 +104,7 @@ class ServerProcess:
         """
         if self._process.poll() is not None:
             raise ServerFailed(
-                f"{self.name} ended by itself with status {self._process.returncode}: {self._last_line()}"
+                f"{self.name} ended unexpectedly with status {self._process.returncode}: {self._last_line()}"
             )
 
     def wait_for_models(self) -> None:
@@ -126,7 +126,7 @@ class ServerProcess:
                 self.check_alive()
                 if time.perf_counter() > self._started + self._timeout_s:
                     raise ServerFailed(
-                        f"{self.name} has not loaded its models within {self._timeout_s:.0f} s: {self._last_line()}"
+                        f"{self.name} did not load its models within {self._timeout_s:.0f} s: {self._last_line()}"
                     )
                 time.sleep(0.005)
         self.seconds = time.perf_counter() - self._started

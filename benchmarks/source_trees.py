@@ -92,7 +92,7 @@ def _git(root: Path, *arguments: str, what: str = "HEAD") -> str:
     done = _run(root, *arguments)
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip() or "no such name"
-        raise UnknownCommit(f"git finds no commit {what!r} in {root}: {said}")
+        raise UnknownCommit(f"git cannot find the commit {what!r} in {root}: {said}")
     return done.stdout.decode(errors="replace").strip()
 
 

@@ -97,7 +97,10 @@ def _compare(model: DescribedModel, session: onnxruntime.InferenceSession) -> st
             for tensor, result in zip(model.outputs, results, strict=True):
                 expected = eager[tensor.name]
                 if result.shape != expected.shape:
-                    return f"exports a file that gives {tensor.name} {result.shape} at {at}, not {expected.shape}"
+                    return (
+                        f"exports a file that returns {tensor.name} of shape {result.shape} at {at}; expected "
+                        f"{expected.shape}"
+                    )
                 if (distance := float(np.abs(result - expected).max())) > _TOLERANCE:
                     return f"exports a file whose {tensor.name} is wrong by {distance:.2g} at {at}"
     for tensor, declared in zip(model.outputs, session.get_outputs(), strict=True):

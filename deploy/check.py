@@ -68,7 +68,7 @@ def _against_schema(it: Object) -> Iterator[str]:
     schemas = _schemas()
     kind = f"{it.get('apiVersion')} {it.get('kind')}"
     if kind not in schemas["kinds"]:
-        yield f"there is no schema of {kind!r} in deploy/schemas"
+        yield f"deploy/schemas has no schema for {kind!r}"
         return
     for part, schema in ((it, schemas["kinds"][kind]), (it.get("metadata", {}), {"$ref": f"#/$defs/{METADATA}"})):
         validator = jsonschema.Draft202012Validator({**schema, "$defs": schemas["$defs"]})
@@ -83,7 +83,7 @@ def _against_others(it: Object, objects: Sequence[Object]) -> Iterator[str]:
         case "Deployment":
             yield from _pod_mistakes(spec["template"]["spec"])
             if not _selects(spec["selector"]["matchLabels"], spec["template"]["metadata"]["labels"]):
-                yield ".spec.selector: does not select the pods of the template"
+                yield ".spec.selector: does not match the labels of its own template"
             account = spec["template"]["spec"].get("serviceAccountName")
             if account is not None and account not in _names(objects, "ServiceAccount"):
                 yield f".spec.template.spec.serviceAccountName: there is no {account}"
@@ -94,14 +94,14 @@ def _against_others(it: Object, objects: Sequence[Object]) -> Iterator[str]:
             labels = selector.get("matchLabels", {}) if it["kind"] == "PodDisruptionBudget" else selector
             pods = [pod for pod in _pods(objects) if _selects(labels, pod["labels"])]
             if not labels or not pods:
-                yield f".spec.selector: {labels} selects no pods of these objects"
+                yield f".spec.selector: {labels} selects none of the pods in these files"
             for port in spec.get("ports", []) if pods and "ports" in pods[0] else []:
                 if port["targetPort"] not in pods[0]["ports"]:
                     yield f".spec.ports: no container has a port named {port['targetPort']}"
         case "ScaledObject":
             target = spec["scaleTargetRef"]["name"]
             if target not in _names(objects, "Deployment"):
-                yield f".spec.scaleTargetRef: there is no deployment {target}"
+                yield f".spec.scaleTargetRef: these files have no deployment {target}"
 
 
 def _names(objects: Sequence[Object], kind: str) -> set[str]:
@@ -135,9 +135,9 @@ def _pod_mistakes(pod: Mapping[str, Any]) -> Iterator[str]:
         for name in ("startupProbe", "readinessProbe", "livenessProbe"):
             for asked in container.get(name, {}).values():
                 if isinstance(asked, dict) and asked.get("port") not in ports | numbers:
-                    yield f"{name}: the container has no port {asked.get('port')}"
+                    yield f"{name} uses a port that the container does not declare: {asked.get('port')}"
     for name in sorted(mounted ^ volumes):
-        yield f"volumes: {name} is mounted and not there, or there and not mounted"
+        yield f"volumes: {name} must be both declared and mounted"
 
 
 def main() -> int:

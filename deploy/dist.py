@@ -122,7 +122,7 @@ def publishing_part(example: str) -> str:
     """
     published, served, _ = example.partition("\nwith serve(")
     if not served:
-        raise ValueError("README.md does not serve what it publishes")
+        raise ValueError("README.md does not serve the model that it publishes")
     return re.sub(r"^from rnnserve\.(client|server)\b.*\n", "", published, flags=re.MULTILINE) + "\n"
 
 
@@ -167,7 +167,7 @@ def _make(out: Path, scratch: Path) -> Path:
         _build(scratch / name, scratch / name / "dist", "--sdist", "--wheel", epoch=epoch)
     built = scratch / "one/dist"
     if unlike := differences(built, scratch / "another/folder/dist"):
-        raise ValueError(f"two builds of one commit differ: {', '.join(unlike)}")
+        raise ValueError(f"two builds of the same commit differ: {', '.join(unlike)}")
     (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
 
     with tarfile.open(sdist) as archive:
@@ -175,7 +175,7 @@ def _make(out: Path, scratch: Path) -> Path:
     (unpacked,) = (scratch / "sdist").iterdir()
     _build(unpacked, scratch / "from_sdist", "--wheel", epoch=epoch)
     if sums(scratch / "from_sdist").get(wheel.name) != sums(built)[wheel.name]:
-        raise ValueError(f"the wheel that is built from {sdist.name} is not {wheel.name}")
+        raise ValueError(f"the wheel built from {sdist.name} differs from {wheel.name}")
 
     tracked = _run(["git", "ls-tree", "-r", "--name-only", commit], ROOT).splitlines()
     areas = [name for name in tracked if re.match(r"\w+/rnnserve/", name)]
@@ -236,7 +236,7 @@ def _ask_across(scratch: Path) -> None:
             address = server.stdout.readline().rpartition(" ")[2].strip() if server.stdout is not None else ""
             if not address:
                 log.seek(0)
-                raise ValueError(f"the server with the extra server does not start: {log.read().strip()[-1000:]}")
+                raise ValueError(f"the server does not start with the extra `server`: {log.read().strip()[-1000:]}")
             rows = scratch / "rows.json"
             rows.write_text("[[3, 1, 4, 1, 5], [9, 2]]")
             _run([scratch / "client/bin/rnnserve", "infer", "tagger", rows, "--url", address], scratch)
@@ -249,8 +249,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Build, check and test. Print hashes, and a line for each extra."""
     parser = argparse.ArgumentParser(prog="deploy/dist.py", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="folder for wheel, sdist and SHA256SUMS")
-    parser.add_argument("--build-only", action="store_true", help="build, compare and check; install nothing")
-    parser.add_argument("--extras", nargs="+", choices=EXTRAS, default=EXTRAS, help="extras to try (all of these)")
+    parser.add_argument("--build-only", action="store_true", help="build, compare and check, without installing")
+    parser.add_argument(
+        "--extras", nargs="+", choices=EXTRAS, default=EXTRAS, help="extras to install and try (default: all)"
+    )
     chosen = parser.parse_args(arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="rnnserve-dist-") as scratch:

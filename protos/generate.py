@@ -51,7 +51,9 @@ def use_own_pool(stub: Path) -> None:
     text = stub.read_text(encoding="utf-8")
     for written, wanted in OWN_POOL.items():
         if text.count(written) != 1:
-            raise ValueError(f"{stub.name}: expected {written!r} once, found it {text.count(written)} times")
+            raise ValueError(
+                f"{stub.name}: expected {written!r} exactly once, but found it {text.count(written)} times"
+            )
         text = text.replace(written, wanted)
     stub.write_text(text, encoding="utf-8")
 

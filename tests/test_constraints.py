@@ -28,7 +28,7 @@ def needed(name: str, extras: frozenset[str], seen: set[tuple[str, str]]) -> set
     return names
 
 
-def test_constraints_hold_what_is_installed_and_all_that_the_project_needs():
+def test_constraints_match_the_installed_packages_and_all_requirements():
     for requirement in HELD:
         installed = importlib.metadata.version(requirement.name)
         assert requirement.specifier.contains(installed, prereleases=True), requirement

@@ -10,7 +10,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 WORKFLOW = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
 
 
-def test_pre_commit_has_the_ruff_of_constraints():
+def test_pre_commit_uses_the_ruff_version_of_constraints():
     hooks = (ROOT / ".pre-commit-config.yaml").read_text()
     pinned = re.search(r"^ruff==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert re.findall(r"repo: \S+/ruff-pre-commit\n\s+rev: v(\S+)", hooks) == [pinned[1]]
@@ -27,7 +27,7 @@ def test_ci_runs_make_targets_only():
         assert all("=" in variable for variable in variables)
 
 
-def test_ci_runs_each_python_that_the_package_names():
+def test_ci_runs_each_python_version_of_the_package():
     tested = re.findall(r'"(3\.\d+)"', re.search(r"python: \[(.+)\]", WORKFLOW)[1])
     prefix = "Programming Language :: Python :: "
     assert [prefix + version for version in tested] == [
@@ -36,5 +36,5 @@ def test_ci_runs_each_python_that_the_package_names():
     assert PROJECT["requires-python"] == f">={tested[0]}"
 
 
-def test_package_asks_for_the_grpcio_with_which_the_fast_path_was_tested():
+def test_package_requires_the_grpcio_version_tested_with_the_fast_path():
     assert f"grpcio{grpcio_core._TESTED}" in PROJECT["optional-dependencies"]["server"]

@@ -15,15 +15,15 @@ from benchmarks.options import add_shared_options, exit_with
 
 _STATUS = """\
 steps:
-  publish  export models with torch on the CPU, and prove them there
+  publish  export models with torch on the CPU, and verify them there
   nodes    list the nodes that fell back to the CPU
-  golden   replay golden results on CUDA
-  proof    prove every model on CUDA, with the native operators, and show how far rounding moves values
+  golden   reproduce golden results on CUDA
+  proof    verify every model on CUDA, with the native operators, and show how far rounding moves values
   serving  serve on CUDA, and compare the answers with the golden results
   growth   time and rounding of one layer against the CPU, over batch and hidden sizes
 
-exit status: 0 if everything held, 1 if something did not, 2 if something is missing and nothing was tried. Nothing is
-downloaded; docs/operate/gpu.md says what has to be installed."""
+exit status: 0 if every check passed, 1 if a check failed, 2 if something is missing and nothing was tried. Nothing is
+downloaded; docs/operate/gpu.md lists what to install."""
 
 _COLUMNS = ("step", "subject", "what", "CPU", "CUDA", "limit", "verdict", "note")
 _VERSIONS = ("rnnserve", "onnxruntime-gpu", "onnxruntime", "torch", "onnx", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
@@ -70,7 +70,8 @@ def find_fault(*, needs_cuda: bool) -> str:
     names = {distribution.metadata["Name"] for distribution in importlib.metadata.distributions()}
     if {"onnxruntime", "onnxruntime-gpu"} <= names:
         return (
-            "onnxruntime and onnxruntime-gpu are installed beside each other: run `pip uninstall onnxruntime "
+            "onnxruntime and onnxruntime-gpu are both installed, but exclude each other: run `pip uninstall "
+            "onnxruntime "
             "onnxruntime-gpu`, then `pip install 'onnxruntime-gpu[cuda,cudnn]'`"
         )
     try:
@@ -79,7 +80,7 @@ def find_fault(*, needs_cuda: bool) -> str:
 
         from rnnserve.server.repository.providers import find_cuda_fault
     except ImportError as error:
-        return f"{error} (docs/operate/gpu.md says what to install)"
+        return f"{error} (docs/operate/gpu.md lists what to install)"
     del torch  # the step `publish` needs it
     fault = find_cuda_fault() if needs_cuda else None
     return "" if fault is None else f"onnxruntime {onnxruntime.__version__} cannot use CUDA here: {fault}"
@@ -95,7 +96,7 @@ def render_table(rows: Sequence[Row], facts: Mapping[str, str], *, rehearsed: bo
     """
     title = "CUDA, measured"
     if rehearsed:
-        title = "A rehearsal on the CPU\n\nThe column CUDA was computed on the CPU: nothing here is about CUDA."
+        title = "A rehearsal on the CPU\n\nThe column CUDA was computed on the CPU: it says nothing about CUDA."
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in (HELD, FAILED, MEASURED)}
     lines = [f"# {title}", "", *(f"- {name}: {text}" for name, text in facts.items()), ""]
     lines += [", ".join(f"{count} {verdict}" for verdict, count in counts.items()) + ".", ""]
@@ -134,7 +135,7 @@ def _number(value: float | None) -> str:
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu",
-        description="Prove and measure rnnserve on CUDA, and write one table. Needs a GPU, and no network.",
+        description="Verify and measure rnnserve on CUDA, and write one table. Needs a GPU, and no network.",
         epilog=_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -149,8 +150,7 @@ def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rehearse",
         action="store_true",
-        help="let the CPU stand in for CUDA: shows that the program runs, and says nothing about CUDA; writes "
-        "rehearsal.md and rehearsal.json",
+        help="run on the CPU in place of CUDA, to test this program; writes rehearsal.md and rehearsal.json",
     )
     return parser.parse_args(argv)
 

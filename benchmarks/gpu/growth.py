@@ -77,7 +77,7 @@ def _measure(cell: str, hidden: int, device: str) -> Iterable[Row]:
             _microseconds(partial(_run, session, x)),
             _microseconds(partial(_run_bound, session, _bind(session, x, device))),
         )
-        note = f"{cpu[fastest] / cuda:.2f} times as fast; {bound:.0f} µs without copies; CPU has {fastest}"
+        note = f"{cpu[fastest] / cuda:.2f} times as fast; {bound:.0f} µs without copies; fastest on the CPU: {fastest}"
         subject = f"{cell} {hidden}, batch {batch}"
         yield Row("growth", subject, f"µs for {_STEPS} steps", MEASURED, cpu[fastest], cuda, note=note)
 

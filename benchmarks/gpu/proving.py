@@ -89,7 +89,7 @@ def published_version(work: Path, subject: Subject) -> Version:
     """Read the version that the step `publish` has published. Raises BenchmarkError if it doesn't exist."""
     repository = work / REPOSITORY
     if not (repository / subject.name).is_dir():
-        raise BenchmarkError("it was not published: see the step publish")
+        raise BenchmarkError("the model was not published: see the step publish")
     return read_version(version_folders(repository, [subject.name])[-1])
 
 
@@ -147,7 +147,7 @@ def _publish(work: Path, _: str, subject: Subject) -> Iterable[Row]:
 
 def _prove(work: Path, device: str, subject: Subject) -> Iterable[Row]:
     version = published_version(work, subject)
-    what = f"every check of the proof, on {device}"
+    what = f"every check of the verification, on {device}"
     try:
         model = describe_model(_publication(subject))
         parity = verify_parity(model, None, version.files[MODEL], progress=False, device=device).parity

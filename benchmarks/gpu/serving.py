@@ -28,7 +28,7 @@ def _ask(client: Client, work: Path, device: str, subject: Subject) -> Iterable[
     deadline = time.monotonic() + _READY_SECONDS
     while not client.is_ready(name):  # the server loads it in the background
         if time.monotonic() > deadline:
-            raise BenchmarkError(f"it does not serve within {_READY_SECONDS:g} s; the server's log says why")
+            raise BenchmarkError(f"the server was not ready within {_READY_SECONDS:g} s; its log says why")
         time.sleep(0.2)
     said = client.metadata(name).properties
     verdict = HELD if said["provider"] == device else FAILED

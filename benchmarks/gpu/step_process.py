@@ -47,7 +47,7 @@ def run_step(step: str, work: Path, device: str, seconds: float) -> list[Row]:
         if status < 0:
             reason = f"the process was ended by {signal.Signals(-status).name}"
         elif status > 0:
-            reason = f"the process ended with status {status}; what it printed says why"
+            reason = f"the process ended with status {status}; its output says why"
     except subprocess.TimeoutExpired:
         reason = f"it took longer than {seconds:g} s (--timeout)"
     rows = [from_line(line) for line in file.read_text().splitlines()] if file.is_file() else []

@@ -69,15 +69,15 @@ def _measure(size: Size, args: argparse.Namespace, deadline: float) -> Growth:
 def _parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.growth",
-        description="Measure what a request costs this server as a size grows, beside what bounds the cost: "
+        description="Measure how the cost of a request grows with a size, next to a lower bound of the cost: "
         + ", ".join(_NAMES),
     )
     add_turn_options(parser, "3")
     parser.add_argument(
         "--minutes",
         type=float,
-        help="time for the measurements, after the models are made; what does not fit is not measured, and the report "
-        "says so (default: 18; quick: 2)",
+        help="time for the measurements, after the models are made; the report lists measurements that did not fit "
+        "(default: 18; quick: 2)",
     )
     add_shared_options(parser, _NAMES)
     args = parser.parse_args(argv)

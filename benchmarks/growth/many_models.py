@@ -114,7 +114,9 @@ def _check_memory(resident: dict[int, float], count: int) -> None:
     match = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     free = int(match[1]) * 1024 / _MB if match else 0.0
     if needed > free:
-        raise LoadGeneratorFailed(f"it may need {needed:,.0f} MB of memory, and {free:,.0f} MB are free")
+        raise LoadGeneratorFailed(
+            f"the measurement may need {needed:,.0f} MB of memory, but only {free:,.0f} MB are free"
+        )
 
 
 def _load_bare(repository: Path) -> None:

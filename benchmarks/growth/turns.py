@@ -56,7 +56,7 @@ def measure_size(size: Size, points: Sequence[int], rounds: int, seconds: float,
         BenchmarkError: If a server does not start, or ends early.
     """
     if size.load is None:
-        raise ValueError(f"{size.name} has no load")
+        raise ValueError(f"there is no load for the size {size.name}")
     load_at, repository = size.load, work / "growth-models" / "hidden"
     with (
         serve_fast_path(repository, work / "growth-fast path.log") as fast_path,
@@ -155,7 +155,7 @@ def _check_and_size_answer(server: ServerProcess, message: bytes, request: Bench
         try:
             payload: bytes = infer(message, timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
-            raise WrongAnswer(f"{server.name} fails: {error.code().name}: {error.details()}") from error
+            raise WrongAnswer(f"a request to {server.name} failed: {error.code().name}: {error.details()}") from error
     check_logits(server.name, read_logits(server.name, pb.ModelInferResponse.FromString(payload)), request)
     return len(payload)
 
@@ -196,4 +196,7 @@ def _check_open_files(connections: int) -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if 0 <= most < connections + _SPARE_FILES:
         needed = connections + _SPARE_FILES
-        raise LoadGeneratorFailed(f"it needs {needed:,} open files, and a process may have {most:,} (ulimit -n)")
+        raise LoadGeneratorFailed(
+            f"the measurement needs {needed:,} open files, but a process may have only {most:,}; raise the limit with "
+            "ulimit -n"
+        )

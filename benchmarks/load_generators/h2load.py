@@ -117,10 +117,10 @@ def parse_output(text: str, answer_bytes: int) -> dict[str, float]:
     data = re.search(r"^traffic: .*?\((\d+)\) data$", text, re.MULTILINE)
     times = re.search(r"^time for request: +\S+ +\S+ +([\d.]+)(us|ms|s) ", text, re.MULTILINE)
     if not (rate and counts and data and times):
-        raise LoadGeneratorFailed(f"the output of h2load has another format than expected: {text.strip()[-300:]}")
+        raise LoadGeneratorFailed(f"the output of h2load has an unexpected format: {text.strip()[-300:]}")
     done, succeeded, failed, errored, late = (int(count) for count in counts.groups())
     if not done or succeeded < done or failed or errored or late:
-        raise LoadGeneratorFailed(f"h2load: of {done} requests {succeeded} succeeded")
+        raise LoadGeneratorFailed(f"h2load: only {succeeded} of {done} requests succeeded")
     expected = succeeded * answer_bytes
     # Allow one more response: if each takes long, few arrive, and the one in flight is a larger share of them.
     if int(data[1]) < expected * (1 - _MISSING_BYTES_LIMIT) - answer_bytes:

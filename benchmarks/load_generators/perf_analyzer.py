@@ -73,12 +73,15 @@ def run_perf_analyzer(
     except TimeoutError as error:
         if load.rate:
             raise Saturated(
-                f"it answers fewer than {load.rate:,} requests a second, and some wait after {timeout_s:g} s"
+                f"the server completes fewer than {load.rate:,} requests per second; after {timeout_s:g} s, some are "
+                "still pending"
             ) from error
         raise LoadGeneratorFailed(f"perf_analyzer did not end within {timeout_s:g} s") from error
     output = " ".join(said.split())
     if load.rate and not report.is_file() and any(word in output for word in _SATURATED):
-        raise Saturated(f"it answers fewer than {load.rate:,} requests a second, so perf_analyzer has no figures")
+        raise Saturated(
+            f"the server completes fewer than {load.rate:,} requests per second, so perf_analyzer reports no figures"
+        )
     if status != 0 or not report.is_file():
         raise LoadGeneratorFailed(f"perf_analyzer ended with status {status}: {output[-300:]}")
     return parse_report(report.read_text())
@@ -128,4 +131,4 @@ def parse_report(text: str) -> dict[str, float]:
             "p99 ms": float(rows[0]["p99 latency"]) / 1e3,
         }
     except (KeyError, TypeError, ValueError) as error:
-        raise LoadGeneratorFailed(f"perf_analyzer's report lacks {error}: {text.strip()[:300]}") from error
+        raise LoadGeneratorFailed(f"the report of perf_analyzer lacks {error}: {text.strip()[:300]}") from error

@@ -64,7 +64,7 @@ def turned(text: str, page: str, places: dict[str, str]) -> str:
             to = os.path.relpath(place, here) + (f"#{anchor}" if anchor else "")
             return f"{match['image']}[{match['text']}]({to})"
         if not (ROOT / path).exists():
-            raise SystemExit(f"{page}: the link {match['target']} leads nowhere")
+            raise SystemExit(f"{page}: the target of the link {match['target']} does not exist")
         said = match["text"]
         return said if path in said else f"{said} (`{path}`)"
 
@@ -112,7 +112,7 @@ def keep_to_itself() -> None:
         to = os.path.relpath(SITE / "assets" / "javascripts" / SHIM, page.parent)
         text = text.replace(SHIM_FROM, to)
         if _FETCHED.search(text):
-            raise SystemExit(f"{page.relative_to(SITE)} fetches something from elsewhere")
+            raise SystemExit(f"{page.relative_to(SITE)} fetches a file from another site")
         page.write_text(text, encoding="utf-8")
 
 
@@ -157,7 +157,7 @@ def write_for_programs() -> None:
 def main() -> int:
     """Build the site; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--serve", action="store_true", help="then serve it on 127.0.0.1, until Ctrl-C")
+    parser.add_argument("--serve", action="store_true", help="then serve the site on 127.0.0.1, until Ctrl-C")
     parser.add_argument("--port", type=int, default=8080, help="port to serve it on (default: %(default)s)")
     args = parser.parse_args()
     stage()

@@ -54,7 +54,9 @@ def errors_of_server() -> Iterator[str]:
     """Yield a table of the server's errors."""
     missing = {kind.__name__ for kind in _kinds()} ^ set(REMEDIES)
     if missing:
-        raise SystemExit(f"docs/tools/errors_reference.py: remedies and errors differ by {', '.join(sorted(missing))}")
+        raise SystemExit(
+            f"docs/tools/errors_reference.py: each error needs one remedy; these differ: {', '.join(sorted(missing))}"
+        )
     rows = [
         (f"`{_reason(kind)}`", kind.status, cell(first_paragraph(kind)), REMEDIES[kind.__name__]) for kind in _kinds()
     ]

@@ -113,7 +113,7 @@ def _section(name: str) -> str:
         if f"{name}.".startswith(f"{part}.")
     ]
     if not fits:
-        raise SystemExit(f"docs/tools/limits_reference.py: no section is for {name}")
+        raise SystemExit(f"docs/tools/limits_reference.py: no section describes {name}")
     return max(fits)[1]
 
 

@@ -84,7 +84,7 @@ def main() -> int:
     parser.add_argument(
         "--check", action="store_true", help="print only the rates above their limit, and fail if there are any"
     )
-    parser.add_argument("--lower", action="store_true", help="lower the limits to today's rates")
+    parser.add_argument("--lower", action="store_true", help="lower the limits to the current rates")
     args = parser.parse_args()
     limits: dict[str, dict[str, int]] = json.loads(LIMITS.read_text()) if LIMITS.exists() else {}
     above = 0

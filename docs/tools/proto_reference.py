@@ -66,7 +66,7 @@ class Proto:
             made = Path(scratch, "descriptors")
             path = f"rnnserve/protos/{name}"
             if protoc.main(["protoc", f"-I{ROOT}", "--include_source_info", f"--descriptor_set_out={made}", path]):
-                raise ValueError(f"protoc does not read {path}")
+                raise ValueError(f"protoc cannot read {path}")
             (self._file,) = pb.FileDescriptorSet.FromString(made.read_bytes()).file
         self._comments = {tuple(one.path): one for one in self._file.source_code_info.location}
 

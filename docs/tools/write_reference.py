@@ -85,7 +85,7 @@ def main() -> int:
 
 def _written(part: re.Match[str]) -> str:
     if part["name"] not in PARTS:
-        raise SystemExit(f"docs/tools/write_reference.py writes no part {part['name']}")
+        raise SystemExit(f"docs/tools/write_reference.py cannot write a part named {part['name']}")
     lines = "\n".join(PARTS[part["name"]]()).strip()
     return f"{part['name']}{part['head']}\n{lines}\n\n"
 

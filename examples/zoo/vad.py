@@ -50,6 +50,6 @@ OPTIONS = ["--name", "vad", "--state", "state_n=state"]
 """Options of `rnnserve import` that this file needs."""
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Write the file for rnnserve import.")
+    parser = argparse.ArgumentParser(description="Write the ONNX file for `rnnserve import`.")
     parser.add_argument("file", type=Path)
     write(parser.parse_args().file)

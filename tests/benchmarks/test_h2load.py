@@ -24,7 +24,7 @@ def test_figures_of_h2load_are_read():
 
 
 @pytest.mark.parametrize(("printed", "milliseconds"), [("333us", 0.333), ("3.33ms", 3.33), ("1.50s", 1500.0)])
-def test_times_are_read_in_any_unit(printed, milliseconds):
+def test_times_in_any_unit_are_parsed(printed, milliseconds):
     text = PRINTED.replace("3.33ms", printed)
     assert parse_output(text, answer_bytes=68)["mean ms"] == pytest.approx(milliseconds)
 

@@ -47,11 +47,12 @@ def test_output_that_cannot_be_written_ends_the_command(output, status, said):
     os.close(ours)
     with os.fdopen(theirs, "wb") as unread, Path("/dev/full").open("wb") as full:
         stdout = {"full": full, "unread": unread}[output]
-        command = [sys.executable, "-m", "rnnserve", "--help"]
-        done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == status
-    assert said in done.stderr
-    assert done.stderr.count("\n") == bool(said)
+        for options in ([], ["-u"]):  # written at the end, and at once
+            command = [sys.executable, *options, "-m", "rnnserve", "--help"]
+            done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False)
+            assert done.returncode == status
+            assert said in done.stderr
+            assert done.stderr.count("\n") == bool(said)
 
 
 @pytest.mark.parametrize(

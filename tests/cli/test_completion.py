@@ -60,7 +60,7 @@ def test_shell_accepts_its_script(shell, tmp_path, capsys):
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_completion_leaves_out_commands_that_lack_a_package(monkeypatch):
+def test_completion_omits_commands_whose_package_is_missing(monkeypatch):
     import_module = importlib.import_module
 
     def lacking(name):

@@ -53,7 +53,7 @@ CASES = {
     "check|FOLDER/empty.onnx|--against|FOLDER/own.py:one": "FOLDER/empty.onnx is empty",
     "check|FOLDER/model.onnx|--against|FOLDER/owm.py:one": "there is no file FOLDER/owm.py",
     "check|FOLDER/model.onnx": "missing: --against",
-    "check|FOLDER/model.onnx|--against|x|--timeout|2": "--timeout is gone: the command now runs the file itself",
+    "check|FOLDER/model.onnx|--against|x|--timeout|2": "--timeout has been removed: the command now runs ",
     "import|--help": "",
     "import|FOLDER/model.onnx|--name|a/b": "the name 'a/b' cannot name a model's folder",
     "import|FOLDER/nothing.onnx|--name|a": "there is no file FOLDER/nothing.onnx",

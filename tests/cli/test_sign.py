@@ -46,7 +46,7 @@ def test_release_only_writes_no_signature(folder, capsys):
         (lambda folder: (folder / "more").mkdir(), "more: is a folder"),
     ],
 )
-def test_version_that_would_not_serve_is_not_signed(tmp_path, folder, change, said, capsys):
+def test_version_that_cannot_be_served_is_not_signed(tmp_path, folder, change, said, capsys):
     key = make_key(tmp_path, "ours")
     change(folder)
     assert main(["sign", str(folder), "--key", str(key.private)]) == 1

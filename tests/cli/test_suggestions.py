@@ -49,7 +49,7 @@ def test_misspelled_command_or_option_gets_a_suggestion(capsys):
         (["--verison"], "did you mean --version?"),
         (["serve"], "missing: REPOSITORY"),
         (["serve", "x", "--prot", "1"], "there is no option --prot; did you mean --grpc-port?"),
-        (["serve", "x", "--workers", "two"], "'two' is neither auto nor a number"),
+        (["serve", "x", "--workers", "two"], "expected auto or an integer of 1 or more, got 'two'"),
         (["serve", "x", "--provider", "cpuu"], "'cpuu' is not one of cpu, cuda, auto"),
         (["serve", "a", "b"], "there is no argument for 'b'"),
         (["infer", "m", "--timeout", "-1"], "'-1' is not a number of seconds above 0"),
@@ -61,7 +61,7 @@ def test_misspelled_command_or_option_gets_a_suggestion(capsys):
         (["serve", "x", "--max-seq", "3"], "; did you mean --max-sequence or --max-sequences?"),
     ],
 )
-def test_wrong_words_are_one_sentence(words, said, capsys):
+def test_wrong_command_line_is_explained_in_one_sentence(words, said, capsys):
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2

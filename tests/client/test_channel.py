@@ -8,7 +8,7 @@ import pytest
 from rnnserve.client import AsyncClient, Client, InvalidRequest, ResourceExhausted, Unavailable
 
 
-def test_settings_that_cannot_work_are_refused():
+def test_invalid_channel_settings_are_refused():
     wrong = [("timeout", 0), ("timeout", -1), ("timeout", float("nan")), ("max_rows", 0), ("max_request_bytes", 0)]
     for kind in (Client, AsyncClient):
         for name, value in wrong:
@@ -17,7 +17,7 @@ def test_settings_that_cannot_work_are_refused():
                 kind("127.0.0.1:8001", **setting)
 
 
-def test_answers_may_be_as_large_as_max_message_bytes(connect):
+def test_responses_can_be_as_large_as_max_message_bytes(connect):
     large = {"input": np.zeros((5 << 20) // 4, np.float32)}
     assert connect().infer("echo", large)["input"].nbytes == 5 << 20  # gRPC's own limit is 4 MiB
     with pytest.raises(ResourceExhausted, match="larger than max"):

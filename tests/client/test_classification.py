@@ -45,5 +45,5 @@ def test_answer_without_classes_is_refused():
         ([tensor("counts", ["batch", "classes"], "INT64")], None),
     ],
 )
-def test_output_with_the_classes_is_found(outputs, name):
+def test_classification_uses_the_output_with_the_classes(outputs, name):
     assert classified_output(model(*outputs)) == name

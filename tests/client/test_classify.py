@@ -44,7 +44,7 @@ def test_classification_holds_label_probabilities_and_states(client):
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(sequences=walks, max_rows=st.integers(1, 5), max_request_bytes=st.integers(1, 500))
-def test_ragged_sequences_come_back_in_order_however_they_are_split(url, sequences, max_rows, max_request_bytes):
+def test_ragged_sequences_keep_their_order_when_split_into_requests(url, sequences, max_rows, max_request_bytes):
     with Client(url, max_rows=max_rows, max_request_bytes=max_request_bytes) as client:
         results = client.predict("sums", sequences)
     assert len(results) == len(sequences)
@@ -121,7 +121,7 @@ def test_stale_metadata_do_not_refuse_valid_requests(client, service):
         client.classify("sums", [WALK])
 
 
-def test_timeout_of_client_or_call_ends_the_wait(connect, service):
+def test_wait_ends_at_the_timeout_of_client_or_call(connect, service):
     service.blocked = threading.Event()
     for client, call in ((0.05, None), (60, 0.05)):
         with pytest.raises(DeadlineExceeded):
@@ -130,7 +130,7 @@ def test_timeout_of_client_or_call_ends_the_wait(connect, service):
     assert connect().classify("sums", [WALK], timeout=float("inf"))[0].label == "right"
 
 
-def test_timeout_holds_for_all_requests_together(connect, service, monkeypatch):
+def test_timeout_covers_all_requests_of_a_call(connect, service, monkeypatch):
     seconds = iter(range(1, 1000))
     clock = types.SimpleNamespace(monotonic=lambda: float(next(seconds)))
     monkeypatch.setattr("rnnserve.client.base_client.time", clock)

@@ -43,9 +43,12 @@ def test_status_becomes_its_error_with_the_server_s_message(client, service, sta
 
 def test_note_explains_how_to_send_what_the_server_requires(client, service):
     for message, options in (
-        ("a valid token is needed: send it as authorization: Bearer TOKEN", ("--token-file", "token_file=")),
+        (
+            "a valid token is required; send it in the metadata as authorization: Bearer TOKEN",
+            ("--token-file", "token_file="),
+        ),
         ("words of another server", ("--token-file", "RNNSERVE_TOKEN_FILE")),
-        ("a client certificate is needed that this server has a role for", ("--tls-key", "tls_certificate=")),
+        ("a client certificate to which this server assigns a role is required", ("--tls-key", "tls_certificate=")),
     ):
         service.failure = (grpc.StatusCode.UNAUTHENTICATED, message)
         with pytest.raises(errors.Unauthenticated) as raised:

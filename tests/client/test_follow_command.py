@@ -24,7 +24,7 @@ def test_follow_prints_the_label_after_each_line(infer, service, stdin):
     assert [request.inputs[0].shape for request in service.requests] == [[1, 1, 2]] * 3
 
 
-def test_follow_prints_outputs_that_are_named_and_json(infer):
+def test_follow_prints_named_outputs_and_json(infer):
     follow = ("--follow", "sums", "--outputs")
     assert infer(*follow, "output", stdin="1,0\n0,3\n")[1] == "step  output\n1     1 0\n2     1 3\n"
     status, output, errors = infer(*follow, "output,h_n", "--format", "json", stdin="1,0\n0,3\n")
@@ -42,7 +42,7 @@ def test_follow_begins_a_new_sequence_at_a_blank_line(infer):
     assert output.splitlines()[1:] == ["1     1 0", "2     1 3", "1     5 5"]
 
 
-def test_follow_reports_a_bad_line_and_leaves_it_out(infer):
+def test_follow_reports_and_skips_a_bad_line(infer):
     stdin = "x,y\n1,0\n1,two\n1,2,3\n0,3\n"
     status, output, errors = infer("--follow", "sums", "--outputs", "output", stdin=stdin)
     assert (status, output) == (1, "step  output\n1     1 0\n2     1 3\n")

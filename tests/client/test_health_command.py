@@ -77,7 +77,7 @@ def test_server_that_does_not_answer_exits_with_1(outcome):
     assert (status, "not live" in line, "refused" in line) == (1, True, True)
 
 
-def test_mistakes_are_one_line(outcome, capsys):
+def test_mistakes_are_reported_in_one_line(outcome, capsys):
     for words in (
         ["nonsense"],
         ["127.0.0.1:1", "--tls-ca", "a"],

@@ -97,7 +97,7 @@ def test_infer_over_tls_shows_a_client_certificate(infer, service, tmp_path):
     assert errors.count("\n") == 1
 
 
-def test_infer_without_an_answer_prints_a_remedy(infer, service, url):
+def test_infer_prints_a_remedy_when_no_server_responds(infer, service, url):
     with socket.socket() as bound:  # taken but not listening
         bound.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{bound.getsockname()[1]}"
@@ -110,7 +110,7 @@ def test_infer_without_an_answer_prints_a_remedy(infer, service, url):
     assert errors.startswith(f"rnnserve infer: {url} did not respond in time; raise the limit with --timeout")
 
 
-def test_infer_prints_outputs_that_are_named(infer):
+def test_infer_prints_the_named_outputs(infer):
     status, output, errors = infer("sums", "--outputs", "logits,output", stdin=JSON)
     assert (status, errors) == (0, "")
     assert output == (
@@ -151,5 +151,6 @@ def test_infer_prints_the_server_s_reason_and_which_sequences_failed(infer, serv
     status, _, errors = infer("sums", stdin=json.dumps([[[0, 0]]] * 300))
     assert (status, errors) == (
         1,
-        "rnnserve infer: input[0, 0, 0] is nan; the failing request contained sequences 256 to 299, as rows 0 to 43\n",
+        "rnnserve infer: input[0, 0, 0] is nan; the failing request contained sequences 256 to 299, sent as rows 0 to "
+        "43\n",
     )

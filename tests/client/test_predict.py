@@ -93,7 +93,7 @@ def test_token_ids_are_plain_lists(client, asked):
     assert tensors["lengths"].tolist() == [3, 1]
 
 
-def test_only_outputs_that_are_named_are_requested(client):
+def test_only_named_outputs_are_requested(client):
     assert [list(row) for row in client.predict("tokens", [[1], [2]], outputs=["sum"])] == [["sum"]] * 2
     with pytest.raises(InvalidRequest, match='no output "total"; its outputs are sum, doubled'):
         client.predict("tokens", [[1]], outputs=["total"])

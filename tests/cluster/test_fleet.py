@@ -58,7 +58,7 @@ class FakeFleet(Fleet):
 def test_roll_replaces_one_server_after_another():
     fleet = FakeFleet()
     lines = fleet.roll_to("/new")
-    assert lines == [f"10.0.0.{place}:8001: proven, and in the place of 10.0.0.{place}:8001" for place in range(3)]
+    assert lines == [f"10.0.0.{place}:8001: tested, and has replaced 10.0.0.{place}:8001" for place in range(3)]
     steps = [(("try", place, "/new"), ("stop", place, "/models"), ("start", place, "/new")) for place in range(3)]
     assert fleet.log == [step for each in steps for step in each]
     assert fleet.status().spec == ServerSpec("/new", revision=2)
@@ -66,14 +66,14 @@ def test_roll_replaces_one_server_after_another():
 
 def test_update_that_would_not_serve_changes_nothing():
     fleet = FakeFleet()
-    with pytest.raises(ClusterError, match=r"10\.0\.0\.0:8001 serves as before.*its trial failed"):
+    with pytest.raises(ClusterError, match=r"10\.0\.0\.0:8001 still serves as before: its trial failed"):
         fleet.roll_to("/refused")
     assert fleet.log == [("try", 0, "/refused")]
 
 
 def test_failed_replacement_is_rolled_back():
     fleet = FakeFleet()
-    with pytest.raises(ClusterError, match="serves what it did before: the new server, though proven, said: no model"):
+    with pytest.raises(ClusterError, match="serves the previous models again: no model"):
         fleet.roll_to("/broken")
     assert fleet.specs == dict.fromkeys(range(3), SPEC)
 
@@ -81,10 +81,10 @@ def test_failed_replacement_is_rolled_back():
 def test_roll_begins_only_when_all_servers_serve():
     fleet = FakeFleet()
     fleet.silent = {1}
-    with pytest.raises(ClusterError, match="2 of 3 servers serve"):
+    with pytest.raises(ClusterError, match="2 of 3 servers are ready"):
         fleet.roll_to("/new")
     assert fleet.log == []
-    with pytest.raises(ClusterError, match="one server alone cannot be replaced"):
+    with pytest.raises(ClusterError, match="can.t be replaced without downtime"):
         FakeFleet(1).roll_to("/new")
 
 

@@ -19,7 +19,7 @@ from rnnserve.cluster.servers import FleetStatus, ServerReport, ServerSpec
         (["up", "repository", "--replicas", "2", "--endpoints", "/x"], "no option --endpoints"),
         (
             ["up", "repository", "--replicas", "2", "--serve-options=--host=::"],
-            "--host=::: servers listen on the address",
+            "servers listen on the address",
         ),
         (["up", "repository", "--replicas", "2", "--grpc-port", "0"], "'0': expected a port from 1 to 65535"),
         (
@@ -76,7 +76,7 @@ class FakeFleet:
         if self.refusal is not None:
             raise self.refusal
         self.asked.append(change(ServerSpec("/models", ("--drain", "2"))))
-        tell("10.0.0.1:8001: proven, and in the place of 10.0.0.1:8001")
+        tell("10.0.0.1:8001: tested, and has replaced 10.0.0.1:8001")
         return self.status_of
 
     def down(self):

@@ -10,7 +10,7 @@ import pytest
 from kit.narrowed import BARE_PYTHON
 from kit.running_processes import is_running
 from kit.waiting import PATIENCE, until
-from rnnserve.common.child_process import Backoff, ChildProcess, KeptProcess, exit_text
+from rnnserve.common.child_process import ChildProcess, KeptProcess, exit_text, restart_delay
 
 SLEEPS = "import time; time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
@@ -22,9 +22,10 @@ print("the end", flush=True)
 
 
 def test_restart_delay_doubles_up_to_five_seconds():
-    backoff = Backoff()
-    waits = [backoff.seconds_after(lived) for lived in (0, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 1.0)]
-    assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.05]
+    waits = [0.0]
+    for lived in (0, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 0.99, 1.0):
+        waits.append(restart_delay(waits[-1], lived))
+    assert waits == [0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 0.05]
 
 
 @pytest.mark.parametrize(("code", "number"), [(SLEEPS, signal.SIGTERM), (DEAF, signal.SIGKILL)])

@@ -7,8 +7,7 @@ import os
 
 import pytest
 
-from rnnserve.common.log_format import log_formatter
-from rnnserve.common.request_lines import log_request
+from rnnserve.common.log_lines import log_formatter, log_request
 
 
 def record(message, *args, error=None):

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from rnnserve.common.log_format import LogLimits
+from rnnserve.common.log_lines import LogLimits
 
 
 class Lines(logging.Handler):

@@ -5,13 +5,7 @@ import logging
 
 import pytest
 
-from rnnserve.common.log_format import LogLimits, log_formatter
-from rnnserve.common.request_lines import (
-    REQUESTS_LOGGER,
-    LineBudget,
-    log_request,
-    usable_id,
-)
+from rnnserve.common.log_lines import REQUESTS_LOGGER, LineBudget, LogLimits, log_formatter, log_request, usable_id
 
 
 def test_lines_of_a_reason_are_limited_to_one_a_second():

@@ -113,7 +113,7 @@ def test_pair_written_one_file_at_a_time_is_used(tmp_path, log):
         rotated.replace(certificate=certificate)
         watched.looks(1)
         rotated.replace(key=key)
-        watched.looks(1)
+        watched.looks(2)
         assert watched.used[-1].certificate == certificate
     assert watched.refused == 0
     assert len(watched.used) == 5

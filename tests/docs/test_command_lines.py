@@ -40,7 +40,7 @@ def command_lines(program, *, in_prose):
     return found
 
 
-def test_every_block_is_run_or_says_what_it_is():
+def test_every_block_is_run_or_marked_with_the_reason():
     for name, page in PAGES.items():
         found = list(steps(page))
         typed = "\n".join(step.line for step in found if isinstance(step, Command))
@@ -57,7 +57,7 @@ def test_every_block_is_run_or_says_what_it_is():
         assert set(fences) <= {"```python"}, f"{name}: a block whose fence says more than `python` is not run"
 
 
-def test_make_has_the_targets_and_variables():
+def test_documented_make_targets_and_variables_exist():
     makefile = (ROOT / "Makefile").read_text()
     lines = [*command_lines("make", in_prose=False), *command_lines("make", in_prose=True)]
     assert lines
@@ -68,7 +68,7 @@ def test_make_has_the_targets_and_variables():
             assert re.search(pattern, makefile, re.MULTILINE), f"{words}: the Makefile has no {name}"
 
 
-def test_rnnserve_accepts_the_command_lines(monkeypatch, capsys):
+def test_documented_command_lines_are_accepted(monkeypatch, capsys):
     parse_args = CommandParser.parse_args
 
     def parse_only(parser, args):
@@ -90,7 +90,7 @@ def test_rnnserve_accepts_the_command_lines(monkeypatch, capsys):
         assert options <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out)), (command, arguments)
 
 
-def test_pip_lines_name_extras_of_the_package():
+def test_documented_pip_commands_name_existing_extras():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     lines = [*command_lines("pip", in_prose=False), *command_lines("pip", in_prose=True)]
     assert lines

@@ -35,7 +35,7 @@ class Sentiment(nn.Module):
 
 def test_imported_file_is_served_on_demand_with_the_expected_results(tmp_path, capsys):
     module = Sentiment().eval()
-    file: Any = io.BytesIO()  # torch takes one, its annotations do not say it
+    file: Any = io.BytesIO()  # torch accepts it, although its annotations don't
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -68,7 +68,7 @@ def test_planted_fault_and_the_operator_that_differs_are_named(fault, tmp_path):
     assert re.search(operator, found.operator), found
 
 
-def test_right_exports_have_no_faults(tmp_path):
+def test_correct_exports_have_no_faults(tmp_path):
     found = checked(tmp_path, exported(tagger()), tagger())
     assert not found.faults
     assert 0 < found.largest < 1e-5
@@ -83,7 +83,7 @@ def test_faulty_second_layer_is_named(tmp_path):
     assert 'LSTM "lstm"' in found.operator
 
 
-def test_swapped_outputs_are_wrong_and_no_operator_is_blamed(tmp_path):
+def test_swapped_outputs_are_reported_without_blaming_an_operator(tmp_path):
     model = exported(forecaster())
     first, second = model.graph.output[1:]
     first.name, second.name = second.name, first.name

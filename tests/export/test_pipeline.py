@@ -71,7 +71,7 @@ def test_manifest_describes_the_version(exported, checkpoint):
 SOURCE_FILE = re.compile(rb"[A-Za-z_]{4,}\.py\b")  # only a stack trace names one
 
 
-def test_files_contain_no_names_of_the_machine(exported, checkpoint):
+def test_files_do_not_contain_names_of_the_machine(exported, checkpoint):
     secrets = machine_words(exported[0], checkpoint, checkpoint.parent)
     for name, data in contents(exported[1].published.folder).items():
         pieces = [data]

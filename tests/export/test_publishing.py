@@ -37,7 +37,7 @@ def test_versions_count_up_and_nothing_published_changes(model):
     assert publish_version(model, files(b"1"), CONFIG_TEXT).version == 4  # only the newest version stands for its bytes
 
 
-def test_same_bytes_are_not_published_again_and_an_edited_config_stays(model):
+def test_same_bytes_are_not_published_again_and_an_edited_config_is_kept(model):
     publish_version(model, files(), CONFIG_TEXT)
     (model / CONFIG).write_text("edited\n")
     before = everything(model)
@@ -46,7 +46,7 @@ def test_same_bytes_are_not_published_again_and_an_edited_config_stays(model):
     assert everything(model) == before
 
 
-def test_no_version_is_visible_before_it_is_whole(model, monkeypatch):
+def test_version_is_not_visible_before_it_is_complete(model, monkeypatch):
     """A server sees only folders whose names are numbers. At every step of writing, these are complete."""
     seen = []
     original = Path.open
@@ -102,7 +102,7 @@ def prepare(root, state):
     ids=["full from then on", "once", "read-only", "interrupted"],
 )
 @pytest.mark.parametrize("state", ["nothing", "repository", "model", "version"])
-def test_any_call_that_fails_leaves_the_repository_as_it_was(tmp_path, state, error):
+def test_failing_system_call_leaves_the_repository_unchanged(tmp_path, state, error):
     (tmp_path / "whole").mkdir()
     model = prepare(tmp_path / "whole", state)
     with pytest.MonkeyPatch.context() as patch:
@@ -128,7 +128,7 @@ def test_any_call_that_fails_leaves_the_repository_as_it_was(tmp_path, state, er
         assert publish_version(model, files(), CONFIG_TEXT).version == (2 if state == "version" else 1)
 
 
-def test_remains_that_cannot_be_removed_are_named(tmp_path, monkeypatch):
+def test_files_that_cannot_be_removed_are_named(tmp_path, monkeypatch):
     model = prepare(tmp_path, "version")
     monkeypatch.setattr("shutil.rmtree", lambda *_, **__: None)
     FailingWrites(monkeypatch, 2)

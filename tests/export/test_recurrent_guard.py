@@ -28,7 +28,7 @@ def test_guarded_layer_keeps_the_bits_of_finite_results(cell):
     check_same_bits(cell)
 
 
-def test_guard_is_added_only_where_nan_would_become_a_number():
+def test_guard_is_added_only_if_nan_would_become_a_number():
     for cell in (*CELLS, "RNN tanh"):
         _, _, plain, guarded = subject(cell)
         assert (guarded == plain) == (cell == "RNN tanh")
@@ -36,7 +36,7 @@ def test_guard_is_added_only_where_nan_would_become_a_number():
         assert (guard_recurrences(plain) == plain) == (cell != "RNN relu")
 
 
-def test_inputs_whose_nan_would_be_lost_are_recorded():
+def test_inputs_that_would_lose_nan_are_recorded():
     _, _, plain, guarded = subject("GRU")
     recorded = describe_finiteness(plain, finite_inputs=True, is_guarded=True)
     assert (list(recorded.lost_inputs), list(recorded.outputs), recorded.allowed) == (["x", "h_0"], [], False)
@@ -46,7 +46,7 @@ def test_inputs_whose_nan_would_be_lost_are_recorded():
 
 
 @pytest.mark.parametrize("operator", GATES)
-def test_guard_changes_no_verdict_but_for_padding_read_backward(operator):
+def test_guard_changes_only_the_verdict_on_padding_read_backward(operator):
     for direction, lengths in itertools.product(("forward", "reverse", "bidirectional"), ("", ", n")):
         directions = 1 + (direction == "bidirectional")
         relu = ", ".join(['"Relu"'] * directions)

@@ -29,7 +29,7 @@ class Deciding(nn.Module):
 
 
 @pytest.mark.parametrize("case", RETURNS)
-def test_python_results_are_refused_with_the_likely_call(case, tmp_path, capsys):
+def test_results_that_are_not_tensors_are_refused_with_the_likely_call(case, tmp_path, capsys):
     decide, said = RETURNS[case]
     inputs = {"x": Floats("batch", "sequence", 3)}
     with pytest.raises(WrongArguments, match=said) as raised:

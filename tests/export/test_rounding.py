@@ -85,7 +85,7 @@ def test_values_after_a_rows_length_do_not_count():
     assert measure(told, lambda inputs: outputs(shifted(inputs["x"], 9, at=(0, 1)))).tolist() == [0, 0]
 
 
-def test_rows_whose_integers_are_not_decided_are_not_chosen_and_widen_no_limit():
+def test_rows_with_undecided_integers_are_skipped_and_widen_no_limit():
     told = Told(exact_by=MOVED)
     tags = outputs(INPUTS["x"])["tags"] + np.array([0, 1])  # the second row is another one
     rounding = rounding_of(told, lambda inputs: outputs(inputs["x"]) | {"tags": tags})
@@ -95,7 +95,7 @@ def test_rows_whose_integers_are_not_decided_are_not_chosen_and_widen_no_limit()
 @pytest.mark.parametrize(
     ("size", "dtype", "unit"), [(32, np.float32, 2), (0.5, np.float16, 8192), (32, np.float16, 16384)]
 )
-def test_the_unit_is_that_of_limits(size, dtype, unit):
+def test_rounding_is_measured_in_the_unit_of_limits(size, dtype, unit):
     x = np.full((2, 3), size, np.float32)
     away = shifted(x, 0.5).astype(dtype)
     rounding = rounding_of(Told(exact_by=MOVED), lambda _: outputs(away))

@@ -53,7 +53,7 @@ def test_version_is_signed_for_the_next_free_number(model, key):
     assert read_signed(published.folder, [key.key.public]).release.version == published.version == 2
 
 
-def test_same_bytes_that_another_export_published_are_signed(model, key):
+def test_version_with_the_same_bytes_from_another_export_is_signed(model, key):
     def late(folder, number):
         if not (model / "1").exists():
             publish_version(model, files(), CONFIG_TEXT)

@@ -15,19 +15,19 @@ PACKAGES = Path(torch.__file__).parents[1]
 
 
 @pytest.mark.parametrize("name", ["torchcrf", "torch_einops_utils", "torchaudio", "numpyro", "sympy_user", "ncps"])
-def test_installed_package_is_users_code(name):
+def test_installed_package_counts_as_users_code(name):
     assert is_users_code(str(PACKAGES / name / "layers.py"))
 
 
-def test_package_below_the_standard_library_is_users_code():
+def test_package_below_the_standard_library_counts_as_users_code():
     assert is_users_code(str(Path(copy.__file__).parent / "site-packages" / "ncps" / "cell.py"))
 
 
 @pytest.mark.parametrize("module", [torch, np, sympy, copy, errors])
-def test_libraries_of_the_capture_are_not_users_code(module):
+def test_libraries_of_the_capture_do_not_count_as_users_code(module):
     assert not is_users_code(module.__file__)
 
 
-def test_file_of_the_user_is_users_code(tmp_path):
+def test_users_file_counts_as_users_code(tmp_path):
     assert is_users_code(str(tmp_path / "model.py"))
     assert is_users_code(__file__)

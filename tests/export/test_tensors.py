@@ -68,7 +68,7 @@ def test_lengths_are_full_unless_rows_are_ragged():
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_states_are_usual_zeros_small_or_large_by_row(at):
+def test_initial_states_of_rows_are_usual_zero_small_or_large(at):
     axes: list[Axis] = [("layers", 20), ("hidden", 30)]
     axes.insert(at, "batch")
     drawn = np.moveaxis(draw(Floats(*axes), is_state=True), at, 0)

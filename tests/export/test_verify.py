@@ -59,7 +59,7 @@ def test_wrong_golden_number_is_reported(version, kind, name):
         (lambda cases: cases[0].inputs.update(lengths=np.array([9], dtype=np.int32)), "inputs do not fit|case 0"),
         (lambda cases: cases[0].inputs.update(h_0=np.zeros((7, 1, 4), np.float32)), "inputs do not fit"),
         (lambda cases: cases[4].eager.update(output=cases[4].eager["output"][:, :-1]), "different tensors|shape"),
-        (lambda cases: cases.clear(), "holds no golden results"),
+        (lambda cases: cases.clear(), "does not contain golden results"),
     ],
 )
 def test_golden_tests_of_other_forms_are_reported(version, change, message):

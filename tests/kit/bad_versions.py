@@ -183,7 +183,7 @@ BAD_GRAPHS: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
 """By name: what plants a version whose graph is run at a cost, and a pattern of the reason why it does not serve."""
 
 _NO_FILE = "is not a regular file"
-_NO_RESULTS = "golden.npz: holds no golden results: "
+_NO_RESULTS = "golden.npz: does not contain golden results: "
 
 BAD_FILES: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
     "garbage": (_plant_files({MODEL: b"\x08\x07 no model"}), "model.onnx: onnxruntime cannot load it: "),
@@ -211,7 +211,7 @@ BAD_FILES: Mapping[str, tuple[Callable[[Path, str], object], str]] = {
         _NO_RESULTS,
     ),
     "other_dtype": (_plant_files({GOLDEN: _outputs(RESULT.astype(np.int32))}), "golden.npz: "),
-    "other_values": (_plant_files({GOLDEN: _outputs(RESULT + 1)}), "golden.npz: model.onnx does not give these "),
+    "other_values": (_plant_files({GOLDEN: _outputs(RESULT + 1)}), "golden.npz: model.onnx does not reproduce these "),
     "no_rows": (
         _plant_files(
             {GOLDEN: _golden(Case("step", {"input": RESULT[:0]}, {"output": RESULT[:0]}, {"output": RESULT[:0]}))}

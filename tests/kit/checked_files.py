@@ -117,7 +117,7 @@ def change_head(model):
 
 
 def export_by_torch(module, arguments, **options):
-    file: Any = io.BytesIO()  # torch takes one, its annotations do not say it
+    file: Any = io.BytesIO()  # torch accepts it, although its annotations don't
     with warnings.catch_warnings(), registry_read_once():
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), arguments, file, verbose=False, **options)

@@ -37,7 +37,7 @@ class Mean(nn.Module):
 
 
 def traced(module, arguments, path, **options):
-    file: Any = io.BytesIO()  # torch takes one, its annotations do not say it
+    file: Any = io.BytesIO()  # torch accepts it, although its annotations don't
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(module.eval(), arguments, file, dynamo=False, verbose=False, **options)

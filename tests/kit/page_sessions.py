@@ -103,7 +103,7 @@ def _whole(text: str) -> str:
         command = "\n".join(lines[:count])
         if command.count("'") % 2 == 0 and not command.endswith("|"):
             return "\0".join((command, "\n".join(lines[count:])))
-    raise ValueError(f"a quote of this command is open: {text}")
+    raise ValueError(f"a quote in this command is not closed: {text}")
 
 
 class PageSession:

@@ -200,7 +200,7 @@ _ROWS: dict[str, tuple[Apply, str]] = {
     "release with an unknown field": (_release("more", 1), "the release has 'more'"),
     "release of another format": (_release("format", 2), "its format is not 1"),
     "release changed": (_write(RELEASE, b"{}"), "release.json: has changed since it was signed"),
-    "a file added": (_write("more.txt", b""), "more.txt: is not among the files that were signed"),
+    "a file added": (_write("more.txt", b""), "more.txt: was not signed with the version"),
     "a file removed": (lambda folder, *_: (folder / "golden.npz").unlink(), "golden.npz: is missing"),
     "a file emptied": (_write("model.onnx", b""), "model.onnx: has changed since it was signed"),
     "a file that is a link": (_link, "golden.npz: is a link"),

@@ -44,7 +44,7 @@ def test_draws_match_the_probabilities(weights, count, seed):
 
 
 @given(st.integers(1, 20), st.integers(1, 30))
-def test_rounds_have_every_item_once(items, fewest):
+def test_each_round_contains_every_item_once(items, fewest):
     order = draw_rounds(items, fewest, np.random.default_rng(1))
     assert fewest <= len(order) < fewest + items
     assert len(order) % items == 0

@@ -52,7 +52,7 @@ def ms(times):
 
 
 def latencies_of(samples):
-    """Milliseconds from when each request was due, by when it was due."""
+    """Return the latency of each request in milliseconds, by its due time."""
     due, _, done, *_ = samples.table()
     return dict(zip(ms(due), ms(done - due), strict=True))
 

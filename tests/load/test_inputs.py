@@ -29,7 +29,7 @@ def lists(cases):
     return [({name: array.tolist() for name, array in case.inputs.items()}, {*case.outputs}) for case in cases]
 
 
-def test_arrays_are_one_case_or_cases_by_name():
+def test_arrays_are_one_case_or_several_named_cases():
     for arrays, cases in (
         ({"tokens": TOKENS}, [({"tokens": [[1, 2]]}, set())]),
         ({"tokens": TOKENS, "scores": SCORES}, [({"tokens": [[1, 2]]}, {"scores"})]),
@@ -45,7 +45,7 @@ def test_arrays_are_one_case_or_cases_by_name():
         assert lists(read_samples(npz(**arrays), "s.npz", MODEL)) == cases
 
 
-def test_golden_results_of_a_version_are_cases():
+def test_golden_results_of_a_version_can_be_sent_as_cases():
     cases = [Case("random", {"tokens": TOKENS + n}, {"scores": SCORES}, {"scores": SCORES + 1.0}) for n in range(2)]
     found = read_samples(dump_cases(cases), "golden.npz", MODEL)
     assert lists(found) == [({"tokens": [[1, 2]]}, {"scores"}), ({"tokens": [[2, 3]]}, {"scores"})]
@@ -85,7 +85,7 @@ TOKEN_IDS = TensorMetadata("tokens", "INT32", (-1, -1), ("batch", "sequence"), l
 LENGTHS = TensorMetadata("lengths", "INT64", (-1,), ("batch",), optional=True, lengths_of="sequence")
 
 
-def test_integers_lie_within_their_bounds_and_reach_them():
+def test_integers_stay_within_their_bounds_and_reach_them():
     tokens = np.concatenate(draw(model(TOKEN_IDS, LENGTHS))["tokens"])
     assert tokens.dtype == np.int32
     assert set(tokens.tolist()) == {3, 4, 5}
@@ -107,7 +107,7 @@ def test_rows_have_different_lengths_only_if_they_may_be_padded():
         assert lengths <= set(range(2, 10))
 
 
-def test_states_lengths_and_optional_inputs_are_left_out():
+def test_states_lengths_and_optional_inputs_are_omitted():
     state = TensorMetadata("h", "FP32", (-1, 2), ("batch", "hidden"))
     weights = TensorMetadata("weights", "FP32", (-1, -1), ("batch", "sequence"), optional=True)
     assert list(draw(model(TOKEN_IDS, LENGTHS, state, weights, states=["h"]))) == ["tokens"]

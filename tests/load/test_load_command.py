@@ -113,7 +113,7 @@ def test_path_that_cannot_be_written_is_refused_before_anything_is_sent(load, wa
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_other_command_lines_are_refused(capsys):
+def test_invalid_command_lines_are_refused(capsys):
     for words in (
         "--rate 0",
         "walks=x",
@@ -144,7 +144,7 @@ def test_other_command_lines_are_refused(capsys):
         ("--compare a.json b.json", "--compare has been removed; measure both with --runs 5"),
     ],
 )
-def test_former_option_says_what_to_use_instead(capsys, words, said):
+def test_removed_option_names_its_replacement(capsys, words, said):
     with pytest.raises(SystemExit):
         main(["load", *words.split()])
     (line,) = capsys.readouterr().err.splitlines()

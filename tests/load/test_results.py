@@ -16,7 +16,7 @@ def test_table_has_a_line_for_each_load(load_test, result):
     assert "3.00 ms" in run
 
 
-def test_sessions_have_their_jitter(load_test, result):
+def test_sessions_have_jitter_in_the_table(load_test, result):
     """Its deviation, and p99 less p50: 1, 2 and 6 ms have a mean of 3 ms and a deviation of 2.16 ms."""
     test = load_test([result([1, 2, 6], sessions=1, lags=[0.5]), result([1], sessions=1000)])
     lines = format_results(test).splitlines()

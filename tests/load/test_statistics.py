@@ -54,7 +54,7 @@ def test_wrong_rows_are_counted():
     assert (nothing.sent, nothing.latencies().count, nothing.latencies().mean, nothing.compared) == (0, 0, 0, 0)
 
 
-def test_percentile_is_the_smallest_duration_that_enough_do_not_exceed():
+def test_percentile_is_the_smallest_duration_that_covers_its_share():
     durations = Durations(np.arange(1000, 0, -1))
     assert [durations.percentile(percent) for percent in (0, 50, 99, 99.9, 100)] == [1, 500, 990, 999, 1000]
     assert (durations.min, durations.max, durations.mean) == (1, 1000, 500.5)

@@ -36,7 +36,7 @@ def test_durations_and_think_times_are_read():
         (parse_confidence, ("0.5", "1", "100%", "99 per cent")),
     ],
 )
-def test_other_numbers_are_refused(read, texts):
+def test_invalid_numbers_are_refused(read, texts):
     for text in texts:
         with pytest.raises(argparse.ArgumentTypeError):
             read(text)

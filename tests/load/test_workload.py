@@ -38,7 +38,7 @@ def test_pools_of_generators_differ_and_repeat(spec):
     assert build_pool(spec(seed=14)).payloads != one.payloads
 
 
-def test_pool_does_not_outgrow_memory(spec, monkeypatch):
+def test_size_of_the_request_pool_is_bounded(spec, monkeypatch):
     monkeypatch.setattr(workload, "_MAX_POOL_BYTES", 10_000)
     pool = build_pool(spec(length="100", batch="2"))
     assert 1 <= len(pool.payloads) < 10

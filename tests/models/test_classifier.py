@@ -52,7 +52,7 @@ def test_results_equal_the_layers_row_by_row(architecture):
 
 
 @every_architecture
-def test_omitted_lengths_are_full_and_omitted_states_zero(architecture):
+def test_omitted_lengths_are_full_and_omitted_states_are_zero(architecture):
     classifier, input, _, states = make(architecture)
     full = torch.full((5,), 7)
     zeros = [torch.zeros_like(state) for state in states]

@@ -24,9 +24,9 @@ def test_padding_keeps_every_point_and_adds_zeros(lengths, features):
     ("points", "message"),
     [
         ([], "no sequences"),
-        ([[[1, 2]], [1, 2]], r"sequence 1 is \(2,\), expected \(length, features\)"),
-        ([np.zeros((0, 2))], r"sequence 0 is \(0, 2\), expected 1 point or more"),
-        ([np.zeros((3, 2)), np.zeros((3, 4))], r"sequence 1 is \(3, 4\), expected .* with 2 features"),
+        ([[[1, 2]], [1, 2]], r"sequence 1 has shape \(2,\); expected \(length, features\)"),
+        ([np.zeros((0, 2))], r"sequence 0 has shape \(0, 2\); expected at least 1 point"),
+        ([np.zeros((3, 2)), np.zeros((3, 4))], r"sequence 1 has shape \(3, 4\); expected .* with 2 features"),
     ],
 )
 def test_sequences_that_cannot_be_padded_are_refused(points, message):
@@ -50,5 +50,5 @@ def test_batches_contain_every_sequence_once():
 
 
 def test_every_sequence_needs_a_direction():
-    with pytest.raises(DataError, match="3 sequences with 2 directions"):
+    with pytest.raises(DataError, match="got 3 sequences but 2 directions"):
         SequenceDataset(generate_walks(3, seed=0)[0], np.array([0, 1]))

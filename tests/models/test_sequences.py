@@ -87,11 +87,14 @@ def test_walks_repeat_by_seed_and_cover_all_lengths_and_both_directions():
     ("arguments", "message"),
     [
         ({"n": 0}, "n must be 1 or more, got 0"),
-        ({"min_length": 0}, "lengths of 0 to 64 points"),
-        ({"min_length": 9, "max_length": 8}, "lengths of 9 to 8 points; expected 1 <= min_length <= max_length"),
-        ({"noise": -0.1}, "noise -0.1"),
-        ({"noise": float("nan")}, "noise nan"),
-        ({"size": 0.0}, "size 0.0"),
+        ({"min_length": 0}, "min_length is 0 and max_length is 64"),
+        (
+            {"min_length": 9, "max_length": 8},
+            "min_length is 9 and max_length is 8; expected 1 <= min_length <= max_length",
+        ),
+        ({"noise": -0.1}, "noise is -0.1"),
+        ({"noise": float("nan")}, "noise is nan"),
+        ({"size": 0.0}, "noise is 0.1 and size is 0.0"),
     ],
 )
 def test_invalid_walks_are_refused(arguments, message):

@@ -54,7 +54,7 @@ def test_methods_that_decompress_without_bounds_are_refused(method):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         archive.writestr("x.npy", b"any")
-    with pytest.raises(ValueError, match=r'^"x\.npy" is neither stored nor deflated'):
+    with pytest.raises(ValueError, match=r'^the compression of "x\.npy" is not supported'):
         list(read_arrays(file.getvalue()))
 
 
@@ -89,7 +89,7 @@ def test_damaged_archive_is_read_or_refused(data):
         list(read_arrays(bytes(archive)))
 
 
-def test_cut_files_are_refused():
+def test_truncated_archives_are_refused():
     data = saved(np.savez, plain=ARRAYS["plain"])
     for size in range(len(data)):
         with pytest.raises(ValueError, match=r"."):

@@ -73,7 +73,7 @@ def test_manifest_is_readable_and_reproducible():
 
 
 @pytest.mark.parametrize("name", [MODEL, SCRIPT, GOLDEN, MANIFEST])
-def test_flipped_byte_is_refused_with_its_file(folder, name):
+def test_flipped_byte_is_refused_naming_its_file(folder, name):
     path = folder / name
     whole = path.read_bytes()
     for position in range(len(whole)):
@@ -131,7 +131,7 @@ def test_listed_file_outside_the_folder_is_refused(folder):
         read_version(folder)
 
 
-def test_folder_in_the_place_of_a_file_is_named_without_a_path(folder):
+def test_folder_in_place_of_a_file_is_named_without_a_path(folder):
     (folder / GOLDEN).unlink()
     (folder / GOLDEN).mkdir()
     with pytest.raises(ArtifactError, match=rf"^{GOLDEN}: cannot be read: Is a directory$"):

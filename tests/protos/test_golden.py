@@ -31,7 +31,7 @@ def test_same_cases_have_the_same_bytes_at_any_time(cases, monkeypatch):
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"not a zip file at all", dump_cases([])])
 def test_file_without_cases_is_refused(data):
-    with pytest.raises(ArtifactError, match=r"^golden\.npz: holds no golden results"):
+    with pytest.raises(ArtifactError, match=r"^golden\.npz: does not contain golden results"):
         load_cases(data)
 
 
@@ -49,7 +49,10 @@ def test_entries_of_other_names_are_refused(name):
 def test_incomplete_cases_are_refused(cases):
     good = cases[0]
     for bad, message in [
-        (Case("hop", good.inputs, good.eager, good.float64), 'is a "hop"; expected one of step, walk, sample, random'),
+        (
+            Case("hop", good.inputs, good.eager, good.float64),
+            'has the kind "hop"; expected one of step, walk, sample, random',
+        ),
         (Case("step", good.inputs, {}, {"logits": good.float64["logits"]}), "has different tensors"),
         (Case("step", good.inputs, good.eager, {"logits": good.float64["logits"]}), "has different tensors"),
         (Case("step", {}, good.eager, good.float64), "has no inputs"),
@@ -59,7 +62,7 @@ def test_incomplete_cases_are_refused(cases):
 
 
 def test_file_has_the_entries_that_servers_read(cases):
-    """Servers of other versions read it: number, kind, part and name, dated 1980, made on a Unix, not compressed."""
+    """Older and newer servers read entries named by number, kind, part and tensor, dated 1980 and not compressed."""
     with zipfile.ZipFile(io.BytesIO(dump_cases(cases[:2]))) as archive:
         infos = archive.infolist()
     outputs = ["logits", "output", "h_n"]

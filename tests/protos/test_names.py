@@ -3,7 +3,7 @@
 from rnnserve.protos.names import is_model_name, version_number
 
 
-def test_model_names_are_plain_words():
+def test_model_names_have_only_letters_digits_and_a_few_signs():
     right = ["direction_simple", "a", "Z", "0", "Walks-2.1", "_x", "x_"]
     wrong = ["", ".", "..", ".hidden", "a/b", "a\\b", "a b", 'a"b', "a\n", "-x", "é", "aé", "x/"]
     assert [name for name in right + wrong if is_model_name(name)] == right

@@ -9,7 +9,7 @@ from kit.running_means import LIMITS, rounded
 from rnnserve.protos.golden import Case, replay
 
 
-def test_another_rounding_passes(cases):
+def test_other_rounding_passes(cases):
     assert replay(cases, lambda inputs: rounded(inputs, seed=1), LIMITS) == []
 
 
@@ -49,8 +49,8 @@ def test_wrong_number_or_swapped_rows_are_detected_and_named(cases, number, tens
     ("change", "message"),
     [
         (lambda r: {n: a for n, a in r.items() if n != "h_n"}, 'no output "h_n"; the outputs are logits, output'),
-        (lambda r: {**r, "h_n": r["h_n"][0]}, r'"h_n" has shape \[5, 3\], but in eager it had \[1, 5, 3\]'),
-        (lambda r: {**r, "h_n": r["h_n"].astype(float)}, '"h_n" is float64, but in eager it was float32'),
+        (lambda r: {**r, "h_n": r["h_n"][0]}, r'"h_n" has shape \[5, 3\]; eager returned \[1, 5, 3\]'),
+        (lambda r: {**r, "h_n": r["h_n"].astype(float)}, '"h_n" is float64; eager returned float32'),
         (lambda r: {**r, "c_n": r["h_n"]}, 'the output "c_n" does not exist in eager'),
     ],
 )

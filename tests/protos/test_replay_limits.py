@@ -43,7 +43,7 @@ def test_each_kind_and_tensor_has_its_limit(kind, tensor, limit):
         assert len(replay([case], lambda _, d=distance: {tensor: values + np.float32(d)}, limits)) == failing  # type: ignore[misc]
 
 
-def test_walks_and_steps_are_compared_with_eager_and_random_ones_with_float64():
+def test_walks_and_steps_are_compared_with_eager_and_random_sequences_with_float64():
     for kind, truth in [("step", "eager"), ("walk", "eager"), ("random", "float64")]:
         zeros, ones = np.zeros((1, 2), np.float32), np.ones((1, 2))
         case = Case(kind, {"input": np.zeros((1, 1, 2), np.float32)}, {"logits": zeros}, {"logits": ones})

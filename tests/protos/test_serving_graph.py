@@ -37,7 +37,7 @@ def in_a_branch(node):
     ],
     ids=["at the limit", "below it", "the smallest counts", "other cells do not count", "in a branch", "none"],
 )
-def test_loop_serves_from_a_hidden_size_on(nodes, file, reason):
+def test_loop_serves_from_a_minimum_hidden_size_on(nodes, file, reason):
     chosen, why = choose_file(model_of(*nodes))
     assert chosen == file
     assert reason in why

@@ -63,7 +63,7 @@ def test_tensors_of_the_config_are_read(folder):
     assert [t.name for t in config.output] == ["logits"]
 
 
-def test_omitted_name_is_that_of_the_folder(folder):
+def test_omitted_model_name_is_the_name_of_the_folder(folder):
     edit(folder, 'name: "simple"', "")
     assert read_config(folder).name == "simple"
 

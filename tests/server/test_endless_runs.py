@@ -51,7 +51,7 @@ def test_worker_with_an_endless_run_is_replaced(root):
         assert answer.code() == grpc.StatusCode.UNAVAILABLE
         assert len(set(server.workers()) & set(before)) == 1
         assert all(answers(server) for _ in range(20))
-    assert "a run of endless has not ended after" in server.log
+    assert "an inference call of endless has not ended after" in server.log
     assert "hung" not in server.log
 
 
@@ -69,7 +69,7 @@ def test_single_process_with_an_endless_run_is_not_live(root):
         answer = ask_for_ever(channel)
         until(lambda: not serves() and not is_live(), PATIENCE)
         assert not server.stub.ServerReady(pb.ServerReadyRequest()).ready
-        assert "a run of endless has not ended after" in server.log
+        assert "an inference call of endless has not ended after" in server.log
         assert not answer.done()
         server.kill()
 

@@ -67,7 +67,7 @@ def test_models_are_loaded_and_unloaded_by_request(root):
         assert stub.ServerReady(pb.ServerReadyRequest()).ready
         assert code_of(stub.ModelInfer, ask_factor("other")) == (
             "UNAVAILABLE",
-            f'model "other" does not serve: {not_loaded}',
+            f'model "other" is not served: {not_loaded}',
         )
         load(stub, "other")
         assert factor_of(stub.ModelInfer(ask_factor("other"))) == ("1", 7.0)
@@ -90,7 +90,7 @@ def test_models_are_loaded_and_unloaded_by_request(root):
         assert {name for name, _ in index(stub)} == {"later", "other", "scale"}
 
 
-def test_names_cannot_leave_the_repository(root, tmp_path):
+def test_model_names_cannot_leave_the_repository(root, tmp_path):
     outside = tmp_path / "outside"
     publish_tiny(outside, "link", 1, 2.0)
     (root / "link").symlink_to(outside / "link")
@@ -111,7 +111,7 @@ def test_names_cannot_leave_the_repository(root, tmp_path):
         assert index(stub)["scale", "1"] == ("READY", "")
         (root / "inside").symlink_to(root / "linked")
         code, said = code_of(load, stub, "inside")
-        assert 'is of "linked", but lies in the folder of "inside"' in said or "names the model" in said
+        assert 'belongs to the model "linked", but is in the folder of "inside"' in said or "names the model" in said
 
 
 def test_load_requests_with_invalid_parameters_are_refused(root):
@@ -133,7 +133,7 @@ def test_load_requests_with_invalid_parameters_are_refused(root):
         assert index(stub)["scale", "1"][0] == "UNAVAILABLE"
 
 
-def test_requests_of_kserves_own_proto(root):
+def test_requests_of_the_proto_of_kserve_are_answered(root):
     """There the name is field 1, and fields 1 and 2 of the responses contain the result."""
     with served(root, model_control="explicit") as server:
         stub = server.stub
@@ -152,7 +152,7 @@ def test_requests_of_kserves_own_proto(root):
             assert ask("RepositoryModelLoad", tritons) == b""
 
 
-def test_requests_change_nothing_without_explicit_control(root):
+def test_load_requests_change_nothing_without_explicit_control(root):
     with served(root, model_control="poll") as server:
         stub = server.stub
         for call in (load, unload):

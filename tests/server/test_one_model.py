@@ -52,7 +52,7 @@ def test_single_model_is_served_only_under_its_name(folder, control):
             until(lambda: factor_of(stub.ModelInfer(ask_factor(NAME))) == ("2", 2.5))
 
 
-def test_links_may_lead_into_the_model_folder_but_not_out(folder, tmp_path):
+def test_links_can_lead_into_the_model_folder_but_not_out(folder, tmp_path):
     """An image of a model is mounted as a link (KServe's modelcars)."""
     (tmp_path / "link").symlink_to(folder, target_is_directory=True)
     with served(tmp_path / "link", model_name=NAME, model_control="explicit", load_model=NAME) as server:
@@ -67,8 +67,12 @@ def test_links_may_lead_into_the_model_folder_but_not_out(folder, tmp_path):
 
 
 def test_folder_of_the_wrong_kind_is_refused(folder, tmp_path):
-    with pytest.raises(StartError, match=r"is the folder of one model, for config\.pbtxt lies in it: name the model"):
+    with pytest.raises(
+        StartError, match=r"is the folder of a single model, because it contains config\.pbtxt; name the model"
+    ):
         Repository(folder, control="poll")
     publish_tiny(tmp_path / "repository", "scale", 1, 1.5)
-    with pytest.raises(StartError, match=rf"--model-name {NAME}: .* is the folder not of one model, but of scale"):
+    with pytest.raises(
+        StartError, match=rf"--model-name {NAME}: .* is not the folder of a single model; it contains the models scale"
+    ):
         Repository(tmp_path / "repository", only=NAME, control="poll")

@@ -38,7 +38,7 @@ def whole_of(stub, inputs, *outputs, name=SIMPLE):
 
 
 @pytest.mark.parametrize(("name", "identity"), [(SIMPLE, 7), (STACKED, "walk seven")])
-def test_sequence_has_the_same_bits_however_it_is_cut(stub, name, identity):
+def test_sequence_has_the_same_bits_however_it_is_split(stub, name, identity):
     inputs = walk(12)
     whole, (outputs,) = whole_of(stub, inputs, name=name), whole_of(stub, inputs, "output", name=name)
     for parts in ([12], [1] * 12, [5, 7], [1, 11], [11, 1], [2, 3, 1, 6]):
@@ -52,7 +52,7 @@ def test_sequence_has_the_same_bits_however_it_is_cut(stub, name, identity):
         assert b"".join(raw(piece.infer_response)[0] for piece in pieces) == outputs
 
 
-def test_steps_of_many_sequences_are_answered_as_alone(stub):
+def test_steps_of_many_sequences_have_unbatched_answers(stub):
     """The sequences share one stream, then use many, with parts of different lengths, rows and outputs."""
     chance = random.Random(4)
     walks = {identity: walk(9, rows=1 + identity % 2, seed=identity) for identity in range(1, 25)}
@@ -77,7 +77,7 @@ def test_steps_of_many_sequences_are_answered_as_alone(stub):
     assert {identity: raw(done.result()[-1].infer_response) for identity, done in streams.items()} == expected
 
 
-def test_first_request_may_set_the_states(stub):
+def test_first_request_can_set_the_states(stub):
     inputs = walk(6)
     (state,) = whole_of(stub, inputs[:, :2], "h_n")
     h_0 = np.frombuffer(state, np.float32).reshape(1, 1, -1)
@@ -86,13 +86,13 @@ def test_first_request_may_set_the_states(stub):
 
 
 ODD = {
-    "never started": ([step(walk(1), 51)], "NOT_FOUND", "has to say sequence_start"),
-    "after its end": ([step(walk(1), 52, starts=True, ends=True), step(walk(1), 52)], "NOT_FOUND", "is not known"),
+    "never started": ([step(walk(1), 51)], "NOT_FOUND", "must set sequence_start"),
+    "after its end": ([step(walk(1), 52, starts=True, ends=True), step(walk(1), 52)], "NOT_FOUND", "is unknown"),
     "other rows": ([step(walk(1), 53, starts=True), step(walk(1, 2), 53)], "INVALID_ARGUMENT", "has 1 rows"),
     "states in the middle": (
         [step(walk(1), 54, starts=True), step({"input": walk(1), "h_0": np.zeros((1, 1, 16), np.float32)}, 54)],
         "INVALID_ARGUMENT",
-        "has its states from the request before",
+        "takes its states from its previous request",
     ),
     "bidirectional": ([step(walk(1), 55, name=BIDIRECTIONAL, starts=True)], "UNIMPLEMENTED", "bidirectional layer"),
     "another version": (
@@ -109,7 +109,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("odd", ODD)
-def test_invalid_step_is_refused_and_leaves_its_sequence(stub, odd):
+def test_invalid_step_is_refused_and_leaves_its_sequence_unchanged(stub, odd):
     messages, status, words = ODD[odd]
     stream = Stream(stub)
     for way in (stream, Calls(stub)):
@@ -157,7 +157,7 @@ def test_sequence_belongs_to_one_stream_until_the_stream_ends(stub):
 
 
 @pytest.mark.parametrize("way", [Calls, Stream])
-def test_step_whose_answer_is_too_large_leaves_its_sequence(repository, monkeypatch, way):
+def test_step_with_a_too_large_answer_leaves_its_sequence_unchanged(repository, monkeypatch, way):
     """Others hold so much that there is no room for an answer of 256,000 bytes."""
     take = ByteBudget.take
 
@@ -233,9 +233,11 @@ def test_sequence_key_continues_a_sequence_on_any_connection(clients, on):
 
 @pytest.mark.parametrize("key", ["", "x" * 15, "x" * 129])
 def test_sequence_key_of_a_wrong_length_is_refused(stub, key):
-    with pytest.raises(grpc.RpcError, match=r"parameter sequence_key has \d+ characters; it is text .* of 16 to 128"):
+    with pytest.raises(
+        grpc.RpcError, match=r"parameter sequence_key has \d+ characters; expected text .* of 16 to 128"
+    ):
         stub.ModelInfer(with_key(step(walk(1), 5, starts=True), key))
     number = step(walk(1), 5, starts=True)
     number.parameters["sequence_key"].int64_param = 1234567890123456
-    with pytest.raises(grpc.RpcError, match="parameter sequence_key has 0 characters; it is text"):
+    with pytest.raises(grpc.RpcError, match="parameter sequence_key has 0 characters; expected text"):
         stub.ModelInfer(number)

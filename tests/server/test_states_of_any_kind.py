@@ -117,7 +117,7 @@ def kept(server, x, outputs, cut, identity):
 
 
 @pytest.mark.parametrize(("identity", "cut"), [(100, [1, 2, 6]), (101, [4, 5])])
-def test_sequence_has_the_same_bits_however_it_is_cut(published, server, client, identity, cut):
+def test_sequence_has_the_same_bits_however_it_is_split(published, server, client, identity, cut):
     x = drawn()
     expected = eager(published[1], x)
     together = whole(server, x, list(expected))
@@ -136,7 +136,7 @@ def test_sequence_has_the_same_bits_however_it_is_cut(published, server, client,
         np.testing.assert_array_equal(np.stack(rows), together["y"], form)
 
 
-def test_infinite_state_is_accepted_only_if_it_begins_so(published, client):
+def test_infinite_state_is_accepted_only_if_the_initial_state_is_infinite(published, client):
     folder, _, done = published
     x = drawn(1)
     defaults = load_defaults(read_version(folder / "repository" / "kinds" / "1").files, done.manifest.inputs)
@@ -160,6 +160,6 @@ def test_exhausted_counter_is_refused_without_affecting_others(published, server
             session.step(x[0, :6])
             with pytest.raises(InvalidRequest, match=r'"position".*0..39'):
                 session.step(x[0])
-    with pytest.raises(grpc.RpcError, match=r'has run out of the values.*"position".*0..39'):
+    with pytest.raises(grpc.RpcError, match=r'has a state whose value is outside.*"position".*0..39'):
         kept(server, np.concatenate([x] * 6, 1), ["y"], [9] * 6, 5)
     np.testing.assert_allclose(whole(server, x, ["y"])["y"], eager(published[1], x)["y"], atol=2e-6)

@@ -15,10 +15,10 @@ PATIENCE = 20.0
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (MemoryError(), "no memory or address space"),
-        (ImportError("libx.so: failed to map segment from shared object"), "no memory or address space"),
+        (MemoryError(), "not enough memory or address space"),
+        (ImportError("libx.so: failed to map segment from shared object"), "not enough memory or address space"),
         (OSError(errno.EMFILE, "Too many open files"), "Too many open files"),
-        (RuntimeError("can't start new thread"), "no more threads can be started (see ulimit -u"),
+        (RuntimeError("can't start new thread"), "cannot start more threads (see ulimit -u"),
         (OSError(errno.EACCES, "Permission denied"), "Permission denied"),
     ],
 )
@@ -29,7 +29,7 @@ def test_exhausted_resource_is_named(error, said):
 def test_start_fails_when_threads_or_memory_are_short(monkeypatch):
     before = threading.active_count()
     check_room()
-    with pytest.raises(StartError, match=r"^cannot start: no memory or address space is left"):
+    with pytest.raises(StartError, match=r"^cannot start: not enough memory or address space"):
         check_room(1 << 60)
     started = iter(range(3))
     start = threading.Thread.start
@@ -40,12 +40,12 @@ def test_start_fails_when_threads_or_memory_are_short(monkeypatch):
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start_three)
-    with pytest.raises(StartError, match=r"^cannot start: no more threads can be started"):
+    with pytest.raises(StartError, match=r"^cannot start: cannot start more threads"):
         check_room()
     assert threading.active_count() == before
 
 
-def test_defect_is_not_taken_for_a_missing_resource():
+def test_defect_is_not_reported_as_a_missing_resource():
     assert start_error(RuntimeError("dictionary changed size during iteration")) is None
     assert start_error(ImportError("cannot import name x")) is None
 

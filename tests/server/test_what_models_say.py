@@ -63,7 +63,7 @@ def test_imported_version_is_served_only_with_allow_unproven(tmp_path, caplog):
     samples = [example.draw(np.random.default_rng(7))]
     publish_model(tmp_path, "m", model, floats, example.outputs, samples, batching=JOINED, origin=adopted)
     why = "the version was imported from an ONNX file and not compared with its framework"
-    with pytest.raises(StartError, match=rf"version 1: manifest\.json: {why}; --allow-unproven serves it"):
+    with pytest.raises(StartError, match=rf"version 1: manifest\.json: {why}; to serve it, use --allow-unproven"):
         load_repository(tmp_path)
     models = load_repository(tmp_path, allow_unproven=True)
     assert f"m version 1: {why}" in caplog.text

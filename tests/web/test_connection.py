@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from kit.fakes import FakeModels
@@ -55,7 +56,7 @@ def test_malformed_request_is_refused_and_closed(front):
     assert statuses(exchange(front, CLOSING)) == [200]
 
 
-def test_offer_of_http_2_is_declined(front):
+def test_http_2_upgrade_is_declined(front):
     """Clients of Java and curl offer it with their first request. An offer in two packets is refused with a remedy."""
     offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n"
     whole = INFER + offer + b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY)
@@ -76,7 +77,7 @@ def test_offer_of_http_2_is_declined(front):
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
 
 
-def test_requests_are_answered_in_any_pieces_and_in_order(front):
+def test_requests_in_any_pieces_are_answered_in_order(front):
     chunked = INFER + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunked += b"".join(b"1;x=y\r\n%c\r\n" % byte for byte in BODY) + b"0\r\nTrailer: t\r\n\r\n"
     assert statuses(exchange(front, *(chunked[at : at + 1] for at in range(len(chunked))))) == [200]
@@ -131,7 +132,7 @@ def test_request_that_outlives_the_shutdown_gets_503():
     assert b"\r\nconnection: close\r\n" in said
 
 
-def test_refusal_by_the_head_does_not_wait_for_the_body(front):
+def test_request_refused_by_its_head_does_not_wait_for_the_body(front):
     """It sends no 100 Continue, and never takes the body for a request."""
     head = INFER + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 99999999\r\n\r\n"
     assert statuses(exchange(front, head)) == [413]
@@ -173,7 +174,7 @@ def test_stalled_client_is_disconnected(limits, pieces, expected):
         assert statuses(connection.recv(1 << 16) if expected == [408] else rest_of(connection)) == expected
 
 
-def test_head_without_an_end_is_closed_by_its_size():
+def test_head_without_an_end_is_limited_in_size():
     with (
         running_front(FakeUpstream()) as (port, _),
         socket.create_connection(("127.0.0.1", port), LONGEST) as connection,
@@ -203,6 +204,22 @@ def test_client_that_does_not_read_is_disconnected():
         until(lambda: application._budget.held == 0)
         assert len(rest_of(connection)) < 32 << 20  # closed before the end
         assert not application._running
+
+
+def test_unread_answers_use_up_the_byte_budget():
+    """Each answer is small as a tensor, but 720 kB of JSON. The kernel takes the first of them from the gateway."""
+    answers = [np.zeros(120_000, bool)]
+    upstream = FakeUpstream(FakeModels({"m": walk_model(lambda _: {"y": answers[-1]})}))
+    with running_front(upstream, Limits(max_held_bytes=1 << 20)) as (port, application), socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", port))
+        connection.sendall(WHOLE * 12)
+        until(lambda: application._budget.held >= 720_000)
+        assert statuses(exchange(port, CLOSING)) == [429]
+        answers.append(np.zeros(1, bool))
+        assert statuses(exchange(port, CLOSING)) == [200]
+        connection.close()
+        until(lambda: application._budget.held == 0)
 
 
 def test_disconnected_client_leaves_no_call():

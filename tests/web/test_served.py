@@ -50,7 +50,7 @@ def post(url, body):
         return error.code, json.loads(error.read())
 
 
-def test_every_form_of_tensors_gives_the_bits_of_grpc(client, expected):
+def test_every_form_of_tensors_has_the_bits_of_grpc(client, expected):
     """Even JSON, because it writes numbers that are read as the same floats."""
     for binary_in, binary_out, coding in (
         (True, True, None),
@@ -72,7 +72,7 @@ def test_every_form_of_tensors_gives_the_bits_of_grpc(client, expected):
             np.testing.assert_array_equal(said.as_numpy(name).astype("f4"), array)
 
 
-def test_health_and_metadata_are_those_of_the_server(client):
+def test_health_and_metadata_equal_those_of_the_server(client):
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready(SIMPLE, "1")
@@ -92,14 +92,14 @@ def test_health_and_metadata_are_those_of_the_server(client):
         (np.zeros((1, 7, 2), "i8"), "input", "FP32"),
     ],
 )
-def test_messages_teach_shapes(client, array, name, said):
+def test_shape_errors_are_explained_over_http(client, array, name, said):
     for binary in (True, False):
         with pytest.raises(InferenceServerException, match=said) as refused:
             client.infer(SIMPLE, [tensor(array, name, binary)])
         assert refused.value.status() == "400"
 
 
-def test_body_as_kserves_client_makes_it_is_answered(web_server):
+def test_body_of_the_kserve_client_is_answered(web_server):
     """It has no id and nested data. KServe's client reads the answer with its own model class."""
     url = f"{web_server.http_address}/v2/models/{SIMPLE}/infer"
     asked = {"name": "input", "shape": [5, 7, 2], "datatype": "FP32", "data": WALKS.tolist()}
@@ -111,7 +111,7 @@ def test_body_as_kserves_client_makes_it_is_answered(web_server):
     assert "data has 6 elements, but shape [1, 4, 2] needs 8" in said["error"]
 
 
-def test_states_are_kept_by_connection_or_carried_by_the_client(web_server, client, expected):
+def test_states_are_kept_per_connection_or_by_the_client(web_server, client, expected):
     first = client.infer(SIMPLE, [tensor(WALKS[:, :3])], outputs=asked(["h_n"])).as_numpy("h_n")
     rest = client.infer(SIMPLE, [tensor(WALKS[:, 3:]), tensor(first, "h_0")], outputs=asked(["logits"]))
     np.testing.assert_allclose(rest.as_numpy("logits"), expected["logits"], rtol=1e-5, atol=1e-5)

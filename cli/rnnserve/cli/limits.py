@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from rnnserve.common.process_memory import use_few_arenas
+from rnnserve.common.process_memory import limit_free_memory
 
 __all__ = ["Needs", "missing"]
 
@@ -39,7 +39,7 @@ def missing(needs: Needs) -> str:
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
         # Each thread's arena takes 64 MiB or more of the address space. The threads started here to count them took the
         # memory that OpenBLAS needs later, which ended `rnnserve infer` under `ulimit -v 600000`, which needs 250 MiB.
-        use_few_arenas()
+        limit_free_memory()
     return _missing_memory(needs.memory + cores * needs.memory_of_core) or _missing_threads(
         needs.threads + cores * needs.threads_of_core
     )

@@ -210,7 +210,7 @@ def send(
     call = RemoteCall(method, request, sequence)
     answer = (yield from repeat_call(call)) if repeats else (yield call)
     if not isinstance(answer, kind):
-        raise TypeError(f"{method} returned a {type(answer).__name__}")
+        raise TypeError(f"{method} returned a {type(answer).__name__}, not a response")
     return answer
 
 
@@ -263,6 +263,6 @@ def _describe_rows(chosen: Sequence[int]) -> str:
     if len(chosen) == 1:
         return f"sequence {first}"
     if last - first + 1 == len(chosen):
-        return f"sequences {first} to {last}, as rows 0 to {len(chosen) - 1}"
+        return f"sequences {first} to {last}, sent as rows 0 to {len(chosen) - 1}"
     listed = ", ".join(str(index) for index in chosen[:20])
     return f"sequences {listed}{', …' if len(chosen) > 20 else ''}, in this order"

@@ -211,7 +211,7 @@ class _SessionBase(Generic[Answer]):
         """Send one request as the next one of a sequence in the server."""
         if sequence.is_lost:
             raise FailedPrecondition(
-                "the session is over: a response was lost, so it is unknown which steps the server has counted. Call "
+                "the session is over: a response was lost, so it is unknown which steps the server has processed. Call "
                 "reset() to start over. Servers with a key for sealed sessions (--session-key) avoid such losses"
             )
 

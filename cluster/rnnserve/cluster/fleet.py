@@ -73,7 +73,7 @@ class Fleet(ABC):
             before = self._all_ready()
             newest = before.spec
             if newest is None or len(before.reports) < 2:
-                raise ClusterError("one server alone cannot be replaced without a gap: use two, or `down` and `up`")
+                raise ClusterError("one server can't be replaced without downtime: run two, or use `down` and `up`")
             spec = dataclasses.replace(change(newest), revision=newest.revision + 1)
             for place, report in before.reports.items():
                 tell(self._replace(place, report, spec))
@@ -89,8 +89,8 @@ class Fleet(ABC):
         status = self.status()
         if len(status.endpoints) < len(status.reports):
             raise ClusterError(
-                f"{len(status.endpoints)} of {len(status.reports)} servers serve: a rolling update begins when all do, "
-                "so that no request is without one"
+                f"{len(status.endpoints)} of {len(status.reports)} servers are ready; a rolling update needs all of "
+                "them, so that no request fails. Try again when `rnnserve ray status` shows all as ready"
             )
         return status
 
@@ -98,7 +98,9 @@ class Fleet(ABC):
         """Replace the server at a place, and return a line that describes the replacement."""
         reason = self.try_server(place, spec)
         if reason:
-            raise ClusterError(f"{before.address} serves as before, since the new server would not: {reason}")
+            raise ClusterError(
+                f"the new server did not become ready, so {before.address} still serves as before: {reason}"
+            )
         self.stop(place)
         self.start(place, spec)
         report = self._wait_ready(place)
@@ -107,9 +109,10 @@ class Fleet(ABC):
             if before.spec is not None:
                 self.start(place, before.spec)
             raise ClusterError(
-                f"{before.address} serves what it did before: the new server, though proven, said: {report.said}"
+                f"the new server passed its test but failed afterwards, so {before.address} serves the previous "
+                f"models again: {report.said}"
             )
-        return f"{report.address}: proven, and in the place of {before.address}"
+        return f"{report.address}: tested, and has replaced {before.address}"
 
     def _wait_ready(self, place: int) -> ServerReport:
         """Wait until the server at a place serves. It may need a few starts if its port becomes free late."""

@@ -4,8 +4,7 @@
   hang or use too much memory.
 - `regular_files` reads files safely: no links that leave a folder, no pipes, no devices.
 - `refusing_nodes` names graph nodes that raise an error on purpose.
-- `log_format` and `unblocked_output` write the log of server processes. `request_lines` writes the log
-  lines about single requests.
+- `log_lines` and `unblocked_output` write the log of server processes.
 - `gateway_counts` holds the counters that an HTTP gateway shares with its server.
 - `tls_identity` reads and checks TLS files, and reloads them while the server runs.
 - `telemetry` exports traces.
@@ -17,6 +16,6 @@ Imports no area.
 
 Threads: `child_process`, `guarded_process`, `telemetry`, `tls_identity`.
 
-Door: `cgroup`, `child_process`, `extras`, `gateway_counts`, `guarded_process`, `hosts`, `log_format`, `process_memory`,
-`refusing_nodes`, `regular_files`, `request_lines`, `telemetry`, `tls_identity`, `unblocked_output`.
+Door: `cgroup`, `child_process`, `extras`, `gateway_counts`, `guarded_process`, `hosts`, `log_lines`, `process_memory`,
+`refusing_nodes`, `regular_files`, `telemetry`, `tls_identity`, `unblocked_output`.
 """

@@ -6,7 +6,6 @@ files of version 2 ("Control Group v2" in the kernel's documentation). Limits of
 
 import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["Cgroups", "usable_cores"]
@@ -16,7 +15,10 @@ class Cgroups:
     """Reads the limits of a process's control group. An unreadable limit counts as no limit."""
 
     def __init__(self, proc: Path = Path("/proc/self"), mounted: Path = Path("/sys/fs/cgroup")) -> None:
-        self._folders = list(_folders(proc, mounted))
+        name = next((line[3:] for line in _read(proc / "cgroup").splitlines() if line.startswith("0::")), "")
+        folder = mounted / name.lstrip("/")
+        folder = folder if folder.is_dir() else mounted  # in a container, the name may be that on the host
+        self._folders = [each for each in (folder, *folder.parents) if each.is_relative_to(mounted)]
 
     def cores(self) -> float | None:
         """Return the CPU quota in cores (CPU seconds per second), or None without a quota."""
@@ -37,20 +39,6 @@ def usable_cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = Cgroups().cores()
     return cores if quota is None else max(1, min(cores, math.floor(quota)))
-
-
-def _folders(proc: Path, mounted: Path) -> Iterator[Path]:
-    """Yield the folder of the process's group and those of its parents.
-
-    Inside a container, the group's name may be the one on the host, which doesn't exist below the mount.
-    """
-    name = next((line[3:] for line in _read(proc / "cgroup").splitlines() if line.startswith("0::")), "")
-    folder = mounted / name.lstrip("/")
-    folder = folder if folder.is_dir() else mounted
-    yield folder
-    while folder != mounted:
-        folder = folder.parent
-        yield folder
 
 
 def _quota(folder: Path) -> float | None:

@@ -21,39 +21,15 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
 from typing import IO, Any
 
-__all__ = ["LIFELINE", "Backoff", "ChildProcess", "KeptProcess", "die_with_parent", "exit_text"]
+__all__ = ["LIFELINE", "ChildProcess", "KeptProcess", "die_with_parent", "exit_text", "restart_delay"]
 
 LIFELINE = "--lifeline"
 """The option of our commands to end with the process that started them. They then call `die_with_parent`."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
-_starter = futures.ThreadPoolExecutor(1, "starter")
-"""The thread that starts all children. It lives as long as this process."""
-
-
-def _replace_starter() -> None:
-    """Replace the starter in a forked process, which doesn't have its parent's threads."""
-    global _starter
-    _starter = futures.ThreadPoolExecutor(1, "starter")
-
-
-os.register_at_fork(after_in_child=_replace_starter)
-
-
-class Backoff:
-    """The delay before a restart. It doubles each time a process ends soon after its start."""
-
-    def __init__(self, first: float = 0.05, longest: float = 5.0, grown_up: float = 1.0) -> None:
-        """Wait `first` to `longest` seconds. After `grown_up` seconds, a process counts as successfully started."""
-        self._first, self._longest, self._grown_up = first, longest, grown_up
-        self._last = 0.0
-
-    def seconds_after(self, lived: float) -> float:
-        """Return the delay, in seconds, after a process that lived for `lived` seconds."""
-        ended_young = lived < self._grown_up and self._last
-        self._last = min(2 * self._last, self._longest) if ended_young else self._first
-        return self._last
+_starters: dict[int, futures.Executor] = {}
+"""By process id, because forks lose their parent's threads: the thread that starts all children. It lives as long."""
 
 
 class ChildProcess:
@@ -77,7 +53,8 @@ class ChildProcess:
             subprocess.Popen, command, pass_fds=pass_fds, start_new_session=True, env=env, stdin=stdin
         )
         try:
-            self._popen: subprocess.Popen[Any] = _starter.submit(start, **streams).result()
+            starter = _starters.setdefault(os.getpid(), futures.ThreadPoolExecutor(1, "starter"))
+            self._popen: subprocess.Popen[Any] = starter.submit(start, **streams).result()
         except RuntimeError as error:  # this process has reached its limit of threads
             raise OSError(errno.EAGAIN, str(error)) from error
         if self._popen.stdin is not None:
@@ -176,7 +153,7 @@ class KeptProcess:
         self._thread.join()
 
     def _keep(self) -> None:
-        backoff, wait = Backoff(grown_up=10.0), 0.0
+        wait = 0.0
         while not self._is_ending.wait(wait):
             started = time.monotonic()
             try:
@@ -191,9 +168,14 @@ class KeptProcess:
                 with self._lock:
                     self._child = None
                     ended = f"ended with {exit_text(child.kill())}"
-            wait = backoff.seconds_after(time.monotonic() - started)
+            wait = restart_delay(wait, time.monotonic() - started, grown_up=10.0)
             if not self._is_ending.is_set():
                 self._report(ended, wait)
+
+
+def restart_delay(last: float, lived: float, grown_up: float = 1.0) -> float:
+    """Return the seconds before a restart. They double up to 5 each time the process has lived less than `grown_up`."""
+    return min(2 * last, 5.0) if last and lived < grown_up else 0.05
 
 
 def exit_text(status: int) -> str:

@@ -6,11 +6,12 @@ was started in another way, nobody reads its counts.
 
 import mmap
 import os
+from http import HTTPStatus
 
 __all__ = ["REFUSED", "GatewayCounts"]
 
-_STATUSES = (400, 401, 403, 404, 405, 408, 411, 412, 413, 414, 415, 421, 422, 429, 431, 500, 501, 503, 504, 505)
-REFUSED = {str(status): place for place, status in enumerate((*_STATUSES, "other"))}
+_STATUSES = (*(str(each.value) for each in HTTPStatus if each >= 400), "other")
+REFUSED = {status: place for place, status in enumerate(_STATUSES)}
 """The index of each counter, by status, and "other" for all other statuses."""
 
 _SIZE = 4096
@@ -25,8 +26,6 @@ class GatewayCounts:
             fd = os.memfd_create("rnnserve-gateway-counts")
             os.ftruncate(fd, _SIZE)
         self.descriptor = fd
-        if os.fstat(fd).st_size != _SIZE:
-            raise ValueError("the shared memory does not hold the counts of an HTTP gateway")
         self._numbers = memoryview(mmap.mmap(fd, _SIZE)).cast("d")
 
     def count_refusal(self, status: int) -> None:

@@ -22,8 +22,6 @@ from rnnserve.common.child_process import ChildProcess, die_with_parent, exit_te
 
 __all__ = ["GuardedProcess", "ProcessEnded", "ProcessTooSlow", "answer_requests", "limit_memory"]
 
-_STATUS = Path("/proc/self/status")
-
 
 class ProcessEnded(Exception):
     """The process ended during a request. The message contains the reason: "with SIGSEGV"."""
@@ -48,8 +46,7 @@ class GuardedProcess:
         """
         path = os.pathsep.join(entry for entry in sys.path if entry)
         ours, theirs = socket.socketpair()
-        self._connection = Connection(ours.detach())
-        try:
+        with ours, theirs:
             self._child = ChildProcess(
                 # -P: don't import from the working directory, which may contain anything.
                 [sys.executable, "-P", *arguments],
@@ -58,11 +55,7 @@ class GuardedProcess:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
-        except BaseException:
-            self._connection.close()
-            raise
-        finally:
-            theirs.close()
+            self._connection = Connection(ours.detach())
         with contextlib.suppress(OSError):  # the child has ended, or this process lacks the permission
             os.setpriority(os.PRIO_PROCESS, self.pid, os.getpriority(os.PRIO_PROCESS, 0) + niceness)
 
@@ -125,8 +118,6 @@ def limit_memory(more: int) -> None:
     The limit is RLIMIT_DATA, which counts private writable memory. RLIMIT_AS would also count reserved address space.
     CUDA reserves hundreds of gigabytes of it.
     """
-    held = re.search(r"^VmData:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
-    if held is None:
-        raise OSError(f"{_STATUS} does not contain the memory usage of this process")
-    soft, hard = (int(held[1]) << 10) + more, resource.getrlimit(resource.RLIMIT_DATA)[1]
+    (held,) = re.findall(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    soft, hard = (int(held) << 10) + more, resource.getrlimit(resource.RLIMIT_DATA)[1]
     resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))

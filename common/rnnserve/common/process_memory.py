@@ -15,7 +15,7 @@ import resource
 import sys
 from pathlib import Path
 
-__all__ = ["give_back_free_memory", "give_back_large_blocks", "resident_bytes", "use_few_arenas"]
+__all__ = ["give_back_free_memory", "limit_free_memory", "resident_bytes"]
 
 _C_LIBRARY = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
@@ -26,7 +26,6 @@ _LARGE = 8 << 20
 _KEPT = 8 << 20
 """Bytes that stay free at the end of an arena for the next blocks. A fixed size for large blocks would keep glibc's
 default of 128 kB here. Then every inference call would return its memory and allocate it again."""
-
 
 _ARENAS = 2
 """With a single arena, the fast path's threads waited for its lock: 8 % fewer requests per second."""
@@ -40,22 +39,21 @@ def resident_bytes() -> int | None:
         return None
 
 
-def use_few_arenas() -> bool:
-    """Make all threads share two arenas. Call it once, before other threads start. Returns False without glibc."""
-    return _called("mallopt", _M_ARENA_MAX, _ARENAS)
+def limit_free_memory() -> None:
+    """Make all threads share two arenas, and return blocks of 8 MB and more to the operating system at once.
 
-
-def give_back_large_blocks() -> bool:
-    """Return blocks of 8 MB and more to the operating system when they are freed. Returns False without glibc."""
-    return _called("mallopt", _M_MMAP_THRESHOLD, _LARGE) and _called("mallopt", _M_TRIM_THRESHOLD, _KEPT)
+    Call it once, before other threads start. It does nothing without glibc.
+    """
+    for option, number in ((_M_ARENA_MAX, _ARENAS), (_M_MMAP_THRESHOLD, _LARGE), (_M_TRIM_THRESHOLD, _KEPT)):
+        _call("mallopt", option, number)
 
 
 def give_back_free_memory() -> None:
     """Return the free memory between smaller blocks to the operating system, if the C library can (glibc can)."""
-    _called("malloc_trim", 0)
+    _call("malloc_trim", 0)
 
 
-def _called(name: str, *numbers: int) -> bool:
-    """Call a function of the C library. Returns False if the library doesn't have it or the function fails."""
-    function = getattr(_C_LIBRARY, name, None)
-    return function is not None and bool(function(*numbers))
+def _call(name: str, *numbers: int) -> None:
+    """Call a function of the C library if it exists."""
+    if function := getattr(_C_LIBRARY, name, None):
+        function(*numbers)

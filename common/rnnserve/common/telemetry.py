@@ -7,15 +7,14 @@ of the process (OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME) and the queue size 
 
 import os
 import threading
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from rnnserve.common.extras import missing_package
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
-    from opentelemetry.trace import Tracer
 
-__all__ = ["Traces", "TracesUnavailable", "check_traces", "start_traces", "traces_to"]
+__all__ = ["TracesUnavailable", "check_traces", "end_traces", "start_traces", "traces_to"]
 
 _PROTOCOL = "http/protobuf"
 _EXPORTER = "OTEL_TRACES_EXPORTER"
@@ -34,19 +33,6 @@ class TracesUnavailable(Exception):
     """Traces cannot be exported with these settings. The message is for the user."""
 
 
-class Traces(NamedTuple):
-    """The tracer that makes spans, and its provider. The environment's sampler decides which spans are recorded."""
-
-    tracer: "Tracer"
-    provider: "TracerProvider"
-
-    def close(self) -> None:
-        """Export the pending spans, but stop after one second, because the collector may not respond."""
-        closing = threading.Thread(target=self.provider.shutdown, name="spans", daemon=True)
-        closing.start()
-        closing.join(_END_SECONDS)
-
-
 def check_traces() -> None:
     """If traces are on, raise TracesUnavailable without the extra `otel`, or for another exporter or protocol."""
     if os.environ.get(_EXPORTER, "") in ("", "none"):
@@ -59,10 +45,10 @@ def check_traces() -> None:
     for variable, known in _KNOWN.items():
         if os.environ.get(variable, "") not in ("", *known):
             said = f"{variable}={os.environ[variable]}; expected {' or '.join(known)}"
-            raise TracesUnavailable(f"traces are exported over OTLP and {_PROTOCOL}: {said}")
+            raise TracesUnavailable(f"cannot export traces over OTLP and {_PROTOCOL}: {said}")
 
 
-def start_traces() -> Traces | None:
+def start_traces() -> "TracerProvider | None":
     """Start the export over OTLP. Returns None unless the environment turns it on. May raise TracesUnavailable."""
     check_traces()
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get(_EXPORTER, "") in ("", "none"):
@@ -74,8 +60,8 @@ def start_traces() -> Traces | None:
     return traces_to(BatchSpanProcessor(OTLPSpanExporter()))
 
 
-def traces_to(processor: "SpanProcessor") -> Traces:
-    """Return a tracer whose spans go to `processor`."""
+def traces_to(processor: "SpanProcessor") -> "TracerProvider":
+    """Return a provider whose spans go to `processor`. The environment's sampler decides which ones are recorded."""
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
 
@@ -83,4 +69,11 @@ def traces_to(processor: "SpanProcessor") -> Traces:
     resource = Resource.create({} if is_named else {SERVICE_NAME: _SERVICE_NAME})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(processor)
-    return Traces(provider.get_tracer("rnnserve"), provider)
+    return provider
+
+
+def end_traces(provider: "TracerProvider") -> None:
+    """Export the pending spans, but stop after one second, because the collector may not respond."""
+    closing = threading.Thread(target=provider.shutdown, name="spans", daemon=True)
+    closing.start()
+    closing.join(_END_SECONDS)

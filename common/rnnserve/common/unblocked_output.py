@@ -14,7 +14,7 @@ import os
 import select
 import stat
 import sys
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -70,30 +70,24 @@ def unblock_output() -> None:
     Closed descriptors are opened on /dev/null. Otherwise a connection could get number 2, and lines for standard error
     would go to a client.
     """
-    for fd in (0, 1, 2):
-        with contextlib.suppress(OSError):
-            os.fstat(fd)
-            continue
-        nothing = os.open(os.devnull, os.O_RDWR)
-        if nothing != fd:
-            os.dup2(nothing, fd)
-            os.close(nothing)
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # open takes the lowest number that is free
+        pass
+    os.close(fd)
+    finish_output()
     if sys.stdout is sys.__stdout__:  # otherwise something else, such as a test, has already replaced it
-        sys.stdout = _unblocked(1, sys.stdout)
+        sys.stdout = _unblocked(1)
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _unblocked(2, sys.stderr)
+        sys.stderr = _unblocked(2)
 
 
 def finish_output() -> None:
     """Write incomplete lines. Call it before the process exits immediately."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(OSError, AttributeError):  # None if the descriptor was closed
+            stream.flush()
 
 
-def _unblocked(fd: int, before: "IO[str] | None") -> io.TextIOWrapper:
-    if before is not None:
-        with contextlib.suppress(OSError):
-            before.flush()
+def _unblocked(fd: int) -> io.TextIOWrapper:
     if stat.S_ISFIFO(os.fstat(fd).st_mode) or os.isatty(fd):
         # Reopen it, because other processes share the old file description and may rely on blocking writes. A pipe of
         # another user cannot be reopened.

@@ -30,7 +30,8 @@ _EXPONENT = (
     "(a + (log_x - a).logcumsumexp(1)).exp()"
 )
 _DEVIATION = (
-    "For one value, it is NaN. If rows have at least two steps, add sizes={axis: (2, 128)}; otherwise use correction=0"
+    "The result for a single value is NaN. If rows have at least two steps, add sizes={axis: (2, 128)}; otherwise use "
+    "correction=0"
 )
 _ADVICE = {
     **dict.fromkeys(("log", "log2", "log10", "log1p"), _LOGARITHM),

@@ -56,6 +56,9 @@ _LEFT_OUT = 2
 _CANDIDATES, _AT_ONCE = 64, 8
 """Most candidate rows, and how many to run at once before counting the calm ones."""
 
+_NEARLY = 4.0
+"""Factor within which a larger size counts as nearly as calm, if no size has calm rows."""
+
 _MOVES = 4
 """Number of float64 runs on slightly moved inputs."""
 
@@ -317,15 +320,22 @@ class _Drawing:
         return self._stacked(rows, sizes)
 
     def _calm_rows(self, count: int, sizes: dict[str, int]) -> list[_Row]:
-        """Draw rows of one size. Halve the size until enough rows are calm."""
-        candidates = min(_CANDIDATES, self._most)
+        """Draw rows of one size. Halve the size until enough rows are calm.
+
+        If no size has calm rows, take the largest size at which the calmest row is nearly as calm as at the smallest.
+        """
+        candidates, tried = min(_CANDIDATES, self._most), list[list[_Row]]()
         while True:
             drawn = self._draw({**sizes, BATCH: candidates})
             calm = _calm(self._rows(drawn, min(max(_AT_ONCE, self._least), candidates)), count)
             if len(calm) < count or calm[0].chosen_by > _LIMIT:
                 calm = _calm(self._rows(drawn, candidates), count)
             smaller = {axis: max(self._model.sizes[axis][0], size // 2) for axis, size in sizes.items()}
-            if (len(calm) >= count and calm[0].chosen_by <= _LIMIT) or smaller == sizes:
+            tried.append(calm)
+            is_calm = calm[0].chosen_by <= _LIMIT
+            if smaller == sizes and not is_calm:
+                calm = next(rows for rows in tried if rows[0].chosen_by <= _NEARLY * calm[0].chosen_by)
+            if smaller == sizes or (is_calm and len(calm) >= count):
                 return _repeated(calm, count)
             sizes = smaller
 

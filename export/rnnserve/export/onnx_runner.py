@@ -43,7 +43,7 @@ class OnnxRunner:
         try:
             return dict(zip(self.outputs, self._session.run(None, feeds), strict=True))
         except Exception as error:
-            raise RuntimeError(f"onnxruntime does not run: {_in_a_line(error)}") from error
+            raise RuntimeError(f"onnxruntime cannot run the model: {_in_a_line(error)}") from error
 
 
 def _session(model: bytes, providers: Sequence[str], *, optimized: bool) -> "onnxruntime.InferenceSession":

@@ -216,7 +216,7 @@ def _take_number(model: Path, temporary: Path, files: Mapping[str, bytes], seal:
             raise
         return Published(model / str(number), number, new=True)
     raise ExportError(
-        f"other processes publish versions of {model.name} at the same time, and took every number; try again"
+        f"other processes are publishing versions of {model.name} at the same time and took all numbers; try again"
     )
 
 
@@ -299,7 +299,7 @@ def try_on_server(folder: Path, model: str, *, is_imported: bool = False) -> str
     ExportError with the server's message if the server rejects the version.
     """
     arguments = [str(folder), "--model", model, *(["--allow-unproven"] if is_imported else [])]
-    untried = "the server did not try the version"
+    untried = "the server did not load the version"
     try:
         done = subprocess.run(  # noqa: S603 - our own command line
             # -P: don't import from the working directory, which may contain any files.

@@ -41,7 +41,9 @@ class SequenceDataset(Dataset[tuple[NDArray[np.floating], int]]):
 
     def __init__(self, points: Sequence[NDArray[np.floating]], directions: NDArray[np.int64]) -> None:
         if len(points) != len(directions):
-            raise DataError(f"{len(points)} sequences with {len(directions)} directions; expected one for each")
+            raise DataError(
+                f"got {len(points)} sequences but {len(directions)} directions; expected one direction per sequence"
+            )
         self.points = points
         self.directions = directions
 
@@ -87,13 +89,13 @@ def pad(points: Sequence[ArrayLike]) -> tuple[NDArray[np.float32], NDArray[np.in
         raise DataError("no sequences; a batch needs 1 or more")
     for row, array in enumerate(arrays):
         if array.ndim != 2:
-            raise DataError(f"sequence {row} is {array.shape}, expected (length, features): a row for each point")
+            raise DataError(f"sequence {row} has shape {array.shape}; expected (length, features), one row per point")
         if array.shape[0] == 0 or array.shape[1] == 0:
-            raise DataError(f"sequence {row} is {array.shape}, expected 1 point or more of 1 feature or more")
+            raise DataError(f"sequence {row} has shape {array.shape}; expected at least 1 point and 1 feature")
         if array.shape[1] != arrays[0].shape[1]:
             raise DataError(
-                f"sequence {row} is {array.shape}, expected (length, features) with {arrays[0].shape[1]} features as "
-                "in sequence 0"
+                f"sequence {row} has shape {array.shape}; expected (length, features) with {arrays[0].shape[1]} "
+                "features, as in sequence 0"
             )
     lengths = np.array([len(array) for array in arrays], dtype=np.int64)
     input = np.zeros((len(arrays), int(lengths.max()), arrays[0].shape[1]), dtype=np.float32)

@@ -42,8 +42,8 @@ def replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         if not isinstance(error, OSError):
             raise
         raise CheckpointError(
-            f"{folder} cannot be written: {error.strerror or error}. {_what_is_there(folder)}, and nothing was left "
-            "behind"
+            f"{folder} cannot be written: {error.strerror or error}. {_what_is_there(folder)}, and no partial files "
+            "remain"
         ) from error
 
 

@@ -49,7 +49,7 @@ def check_inputs(
 def _check_input_shape(architecture: Architecture, input: Tensor) -> None:
     features = architecture.features
     shape = tuple(input.shape)
-    expected = f"input is {shape}, expected (batch, sequence, features) with {features} features"
+    expected = f"input has shape {shape}; expected (batch, sequence, features) with {features} features"
     if input.dim() == 2 and shape[1] == features:
         raise ShapeError(f"{expected}: the batch axis is missing; for one sequence use input[None]")
     if input.dim() != 3:
@@ -70,24 +70,24 @@ def _check_input_shape(architecture: Architecture, input: Tensor) -> None:
 def _check_dtype_and_device(name: str, tensor: Tensor, parameter: Tensor) -> None:
     if tensor.dtype != parameter.dtype:
         raise ShapeError(
-            f"{name} is {tensor.dtype}, the classifier's parameters are {parameter.dtype}: use {name}.to("
-            f"{parameter.dtype})"
+            f"{name} is {tensor.dtype}, but the classifier's parameters are {parameter.dtype}; use "
+            f"{name}.to({parameter.dtype})"
         )
     if tensor.device != parameter.device:
-        raise ShapeError(f"{name} is on {tensor.device}, the classifier on {parameter.device}")
+        raise ShapeError(f"{name} is on {tensor.device}, but the classifier is on {parameter.device}")
 
 
 def _check_lengths(input: Tensor, lengths: Tensor) -> None:
     batch, sequence = input.shape[:2]
     shape = tuple(lengths.shape)
     if lengths.dtype != torch.int64:
-        raise ShapeError(f"lengths is {lengths.dtype}, expected torch.int64: one whole number for each row")
+        raise ShapeError(f"lengths is {lengths.dtype}, expected torch.int64, one integer for each row")
     if lengths.device.type != "cpu":
-        raise ShapeError(f"lengths is on {lengths.device}, expected on the CPU, where PyTorch packs: use lengths.cpu()")
+        raise ShapeError(f"lengths is on {lengths.device}, but PyTorch packs sequences on the CPU; use lengths.cpu()")
     if shape != (batch,):
         hint = _sequence_first_hint(sequence, shape == (sequence,))
         raise ShapeError(
-            f"lengths is {shape}, expected (batch,) = ({batch},), one length for each row of input "
+            f"lengths has shape {shape}; expected (batch,) = ({batch},), one length for each row of input "
             f"{tuple(input.shape)}{hint}"
         )
     outside = torch.nonzero((lengths < 1) | (lengths > sequence))
@@ -103,7 +103,7 @@ def _check_lengths(input: Tensor, lengths: Tensor) -> None:
 def _sequence_first_hint(sequence: int, likely: bool) -> str:
     if not likely:
         return ""
-    return f": is input sequence-first? It has {sequence} as its sequence axis; use input.transpose(0, 1)"
+    return f": is input sequence-first? Its sequence axis has size {sequence}; if so, use input.transpose(0, 1)"
 
 
 def _check_state(architecture: Architecture, name: str, input: Tensor, state: Tensor) -> None:
@@ -113,7 +113,7 @@ def _check_state(architecture: Architecture, name: str, input: Tensor, state: Te
     if shape == expected_shape:
         return
     expected = (
-        f"{name} is {shape}, expected (num_layers * directions, batch, hidden) = {expected_shape}, with "
+        f"{name} has shape {shape}; expected (num_layers * directions, batch, hidden) = {expected_shape}, with "
         f"{architecture.num_layers} layer(s) and {architecture.directions} direction(s)"
     )
     if shape == (batch, expected_shape[0], expected_shape[2]):

@@ -65,9 +65,11 @@ def generate_walks(
     if n < 1:
         raise DataError(f"n must be 1 or more, got {n}")
     if not 1 <= min_length <= max_length:
-        raise DataError(f"lengths of {min_length} to {max_length} points; expected 1 <= min_length <= max_length")
+        raise DataError(
+            f"min_length is {min_length} and max_length is {max_length}; expected 1 <= min_length <= max_length"
+        )
     if not noise >= 0 or not size > 0:
-        raise DataError(f"noise {noise} and size {size}; expected noise 0 or more and size above 0")
+        raise DataError(f"noise is {noise} and size is {size}; expected noise of 0 or more and size above 0")
     random = np.random.default_rng(seed)
     lengths = random.integers(min_length, max_length, size=n, endpoint=True)
     directions = random.integers(2, size=n)

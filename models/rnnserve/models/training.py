@@ -98,7 +98,7 @@ def train(
     architecture = architecture_named(model) if isinstance(model, str) else model
     if (architecture.features, architecture.classes) != (2, 2):
         raise TrainingError(
-            f"the walks have 2 features (x and y) and 2 classes (the directions), the architecture has "
+            f"the walks have 2 features (x and y) and 2 classes (the directions), but the architecture has "
             f"{architecture.features} and {architecture.classes}"
         )
     if not 0 <= seed < HELD_OUT_SEED:

@@ -65,7 +65,10 @@ def _arrays(data: bytes) -> Iterator[tuple[str, npt.NDArray[Any]]]:
             raise ValueError(f"has {len(data):,} bytes, but its arrays take more than {most:,}")
         for member in members:
             if member.compress_type not in _METHODS or member.flag_bits & _ENCRYPTED:
-                raise ValueError(f'"{member.filename}" is neither stored nor deflated, as numpy writes arrays')
+                raise ValueError(
+                    f'the compression of "{member.filename}" is not supported; expected stored or deflated, as '
+                    "written by numpy.savez"
+                )
             with archive.open(member) as file:
                 content = file.read(member.file_size + 1)  # decompresses no more, whatever the member contains
             yield member.filename.removesuffix(".npy"), _array(content)
@@ -77,7 +80,7 @@ def _array(content: bytes) -> npt.NDArray[Any]:
     shape, is_fortran, dtype = _read_header(content[:start])
     said, found = math.prod(shape) * dtype.itemsize, len(content) - start
     if said != found or min(shape, default=0) < 0:
-        raise ValueError(f"an array {list(shape)} of {dtype} has {said:,} bytes; found {found:,}")
+        raise ValueError(f"an array of shape {list(shape)} and {dtype} needs {said:,} bytes; found {found:,}")
     values = np.frombuffer(content, dtype, offset=start).copy()  # writable
     return values.reshape(shape, order="F" if is_fortran else "C")
 
@@ -89,8 +92,8 @@ def _read_header(header: bytes) -> _Header:
     file = io.BytesIO(header)
     version = np.lib.format.read_magic(file)
     if version != _VERSION:
-        raise ValueError(f"an array of format {version}; expected {_VERSION}")
+        raise ValueError(f"an array has the format {version}; expected {_VERSION}")
     shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
     if dtype.hasobject:
-        raise ValueError("an array of Python objects; expected numbers or booleans")
+        raise ValueError("an array contains Python objects; expected numbers or booleans")
     return shape, is_fortran, dtype

@@ -142,8 +142,8 @@ def read_version(
         _check_signed(found, signed)
         if found != expected:
             raise ArtifactError(
-                f"{name}: has changed since publication: it has {found.bytes:,} bytes and SHA-256 {found.sha256}, "
-                f"{MANIFEST} says {expected.bytes:,} and {expected.sha256}; export the model again"
+                f"{name}: has changed since publication: it has {found.bytes:,} bytes and SHA-256 {found.sha256}, but "
+                f"{MANIFEST} records {expected.bytes:,} and {expected.sha256}; export the model again"
             )
     for name in sorted(set(signed or ()) - {MANIFEST, *listed}):
         _check_signed(_described_in_blocks(folder, name, _MOST_OTHER_BYTES, inside), signed)
@@ -216,7 +216,7 @@ def _whole(folder: Path, name: str, most: int, inside: Path | None) -> bytes:
 
 
 def _described_in_blocks(folder: Path, name: str, most: int, inside: Path | None) -> manifest_pb2.File:
-    """Describe a file as `describe_file` does, without holding it."""
+    """Describe a file as `describe_file` does, without holding all of it in memory."""
     digest, size = hashlib.sha256(), 0
     with _said_of(name):
         for block in read_blocks(folder / name, most, inside):
@@ -233,7 +233,8 @@ def _said_of(name: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise ArtifactError(f"{name}: is missing; export the model again") from None
+        import_file = ", or import its ONNX file with `rnnserve import`" if name == MANIFEST else ""
+        raise ArtifactError(f"{name}: is missing; export the model again{import_file}") from None
     except LeadsOutError as error:
         raise ArtifactError(f"{name}: {error.strerror}") from error
     except OSError as error:

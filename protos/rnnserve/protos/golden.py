@@ -88,9 +88,9 @@ def load_cases(data: bytes) -> list[Case]:
             case = cases.setdefault(number, Case(kind, {}, {}, {}))
             {"inputs": case.inputs, "eager": case.eager, "float64": case.float64}[part][name] = array
     except (ValueError, KeyError) as error:
-        raise ArtifactError(f"{GOLDEN}: holds no golden results: {error}") from error
+        raise ArtifactError(f"{GOLDEN}: does not contain golden results: {error}") from error
     if not cases:
-        raise ArtifactError(f"{GOLDEN}: holds no golden results")
+        raise ArtifactError(f"{GOLDEN}: does not contain golden results")
     for number, case in cases.items():
         _check(number, case)
     return list(cases.values())
@@ -103,12 +103,12 @@ def _check(number: str, case: Case) -> None:
         ArtifactError: If its kind, its input or its results are not as in `Case`.
     """
     if case.kind not in KINDS:
-        raise ArtifactError(f'{GOLDEN}: case {number} is a "{case.kind}"; expected one of {", ".join(KINDS)}')
+        raise ArtifactError(f'{GOLDEN}: case {number} has the kind "{case.kind}"; expected one of {", ".join(KINDS)}')
     if not case.inputs:
         raise ArtifactError(f"{GOLDEN}: case {number} has no inputs")
     shapes = [{name: array.shape for name, array in part.items()} for part in (case.eager, case.float64)]
     if not case.eager or shapes[0] != shapes[1]:
-        raise ArtifactError(f"{GOLDEN}: case {number} has different tensors from eager, {shapes[0]}, and in float64")
+        raise ArtifactError(f"{GOLDEN}: case {number} has different tensors in eager, {shapes[0]}, and in float64")
 
 
 def replay(cases: Sequence[Case], compute: Inference, limits: manifest_pb2.ReplayLimits) -> list[str]:
@@ -154,9 +154,9 @@ def _form(where: str, case: Case, found: Mapping[str, Array]) -> Iterator[str]:
         if name not in found:
             yield f'{where}: no output "{name}"; the outputs are {", ".join(found) or "none"}'
         elif found[name].shape != eager.shape:
-            yield f'{where}: "{name}" has shape {list(found[name].shape)}, but in eager it had {list(eager.shape)}'
+            yield f'{where}: "{name}" has shape {list(found[name].shape)}; eager returned {list(eager.shape)}'
         elif found[name].dtype != eager.dtype:
-            yield f'{where}: "{name}" is {found[name].dtype}, but in eager it was {eager.dtype}'
+            yield f'{where}: "{name}" is {found[name].dtype}; eager returned {eager.dtype}'
     for name in found:
         if name not in case.eager:
             yield f'{where}: the output "{name}" does not exist in eager'

@@ -59,11 +59,11 @@ def load_defaults(files: Mapping[str, bytes], inputs: Sequence[manifest_pb2.Tens
     if not recorded:
         return {}
     if DEFAULTS not in files:
-        raise ArtifactError(f'{MANIFEST}: lists no {DEFAULTS}, which holds the default of "{recorded[0].name}"')
+        raise ArtifactError(f'{MANIFEST}: does not list {DEFAULTS}, which holds the default of "{recorded[0].name}"')
     try:
         found = dict(read_arrays(files[DEFAULTS]))
     except ValueError as error:
-        raise ArtifactError(f"{DEFAULTS}: holds no arrays: {error}") from error
+        raise ArtifactError(f"{DEFAULTS}: does not contain arrays: {error}") from error
     defaults = {}
     for tensor in recorded:
         array = found.get(tensor.name)

@@ -87,8 +87,8 @@ def check_tensors(
     """
     if config.max_batch_size != 0:
         raise ConfigError(
-            f"{CONFIG}: max_batch_size is {config.max_batch_size}, expected 0, because its dims are whole shapes, "
-            "and h_0 has its batch on axis 1"
+            f"{CONFIG}: max_batch_size is {config.max_batch_size}, expected 0, because its dims are whole shapes. "
+            "If the file was written for Triton, publish into another repository"
         )
     kept = {state.input_name for state in config.sequence_batching.state}
     _compare("input", config.input, [tensor for tensor in inputs if tensor.name not in kept])
@@ -127,7 +127,8 @@ def _compare(
     if found != expected:
         raise ConfigError(
             f"{CONFIG}: the {kind}s do not match the model: it has {_listed(found)}; expected, in this order, "
-            f"{_listed(expected)}. Correct the file, or remove it, and `rnnserve export` writes a new one"
+            f"{_listed(expected)}. If the model has changed, publish it under another name. "
+            "Otherwise correct the file, or remove it and publish again"
         )
 
 

@@ -233,7 +233,9 @@ class Server:
         if self._loading.is_alive():
             self._loading.join(_END_SECONDS)
         if left:
-            _log.warning("Did not end within the grace period of %g s, giving up: %s", seconds, ", ".join(left))
+            _log.warning(
+                "These did not end within the grace period of %g s and were stopped: %s", seconds, ", ".join(left)
+            )
         return left
 
     def _load(self) -> None:
@@ -268,7 +270,7 @@ class Server:
                 stuck = f"the thread that receives requests has stopped: {failure!r}"
             was, self.stuck, self._service.is_stuck = self.stuck, stuck, bool(stuck)
             if stuck and not was:
-                _log.error("%s: until this ends, the server is neither ready nor live", stuck)
+                _log.error("%s: the server is neither ready nor live until this ends", stuck)
             elif was and not stuck:
                 _log.info("Recovered: %s", was)
             if bool(stuck) != bool(was):

@@ -252,7 +252,7 @@ class SessionEnded(ServeError, status="FAILED_PRECONDITION"):
 class Unauthenticated(ServeError, status="UNAUTHENTICATED"):
     """The token is missing, unknown, malformed, revoked, or expired. The message doesn't reveal which."""
 
-    words = "a valid token is needed: send it as authorization: Bearer TOKEN"
+    words = "a valid token is required; send it in the metadata as authorization: Bearer TOKEN"
 
     def __init__(self) -> None:
         super().__init__(self.words)
@@ -261,7 +261,7 @@ class Unauthenticated(ServeError, status="UNAUTHENTICATED"):
 class UnknownCertificate(Unauthenticated):
     """The client's certificate is missing, or has no valid row in the file of client roles."""
 
-    words = "a client certificate is needed that this server has a role for"
+    words = "a client certificate to which this server assigns a role is required"
 
 
 class PermissionDenied(ServeError, status="PERMISSION_DENIED"):
@@ -287,7 +287,7 @@ class InternalError(ServeError, status="INTERNAL"):
         """Log `cause` with its traceback, and return an error with only an id, or `NoMemory` if memory ran out."""
         error_id = secrets.token_hex(4)
         if is_of_memory(cause):
-            _log.error("out of memory for a request (%s): %s", error_id, one_line(str(cause)))
+            _log.error("not enough memory for a request (%s): %s", error_id, one_line(str(cause)))
             return NoMemory(
                 f"out of memory for this request or its response (error {error_id}); send a smaller request, or retry "
                 "later"

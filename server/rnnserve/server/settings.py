@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rnnserve.common.cgroup import usable_cores
-from rnnserve.common.log_format import LOG_FORMATS
-from rnnserve.common.request_lines import LOG_REQUESTS
+from rnnserve.common.log_lines import LOG_FORMATS, LOG_REQUESTS
 from rnnserve.protos.names import is_model_name
 from rnnserve.server.errors import StartError
 
@@ -54,20 +53,22 @@ def _option(
 
 def _read_model_name(text: str) -> str:
     if not is_model_name(text):
-        raise ValueError(f"{text!r} is not a model's name: letters, digits, _, . and -, not beginning with . or -")
+        raise ValueError(
+            f"{text!r} is not a valid model name; expected letters, digits, _, . and -, and no . or - at the start"
+        )
     return text
 
 
 def _read_port(text: str) -> int:
     port = int(text) if text.isascii() and text.isdigit() else -1
     if not 0 <= port <= 65535:
-        raise ValueError(f"{text!r} is not a port: 0 to 65535")
+        raise ValueError(f"{text!r} is not a port; expected 0 to 65535")
     return port
 
 
 def _read_count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise ValueError(f"{text!r} is not a number of 1 or more")
+        raise ValueError(f"{text!r} is not an integer of 1 or more")
     return int(text)
 
 
@@ -77,7 +78,7 @@ def _read_workers(text: str) -> int:
     try:
         return _read_count(text)
     except ValueError:
-        raise ValueError(f"{text!r} is neither auto nor a number of 1 or more") from None
+        raise ValueError(f"expected auto or an integer of 1 or more, got {text!r}") from None
 
 
 def _read_seconds(text: str) -> float:
@@ -378,8 +379,8 @@ class Settings:
         """Raise StartError if scrapers would need a certificate, because the metrics port has no TLS."""
         if port is not None and self.client_roles is not None:
             raise StartError(
-                "--metrics-port has no TLS, so scrapers cannot send a certificate there (--client-roles): scrape "
-                "/metrics on the HTTP port, or use --tokens instead of --client-roles"
+                "--metrics-port has no TLS, so scrapers cannot send the certificate that --client-roles requires. "
+                "Scrape /metrics on the HTTP port, or use --tokens instead of --client-roles"
             )
 
 

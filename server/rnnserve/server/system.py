@@ -63,9 +63,9 @@ def why_no_resource(error: BaseException) -> str:
     is_thread = _NO_THREAD in str(error)
     lacks_addresses = is_thread and resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY  # for its stack
     if lacks_addresses or isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
-        return "no memory or address space is left (see ulimit -v)"
+        return "not enough memory or address space (see ulimit -v)"
     if is_thread:
-        return "no more threads can be started (see ulimit -u, and pids.max of the control group)"
+        return "cannot start more threads (see ulimit -u, and pids.max of the control group)"
     reason = error.strerror if isinstance(error, OSError) else None
     return reason or str(error) or type(error).__name__
 

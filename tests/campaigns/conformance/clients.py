@@ -1,4 +1,4 @@
-"""The clients, with what each of them does not offer."""
+"""The clients, and the features that each of them lacks."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ class Client:
     """A client.
 
     Attributes:
-        name: The name of its test.
-        title: What the documentation calls it.
-        environment: Where its program runs.
-        lacks: What it does not offer: reasons by the features' names.
-        features: What it is tried with.
+        name: The client's name in tests.
+        title: The client's name in the documentation.
+        environment: The environment in which its program runs.
+        lacks: Features that the client doesn't offer: the reason by the feature's name.
+        features: Features that the test tries.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Client:
 
 
 def _lacking(reasons: Mapping[str, str]) -> dict[str, str]:
-    """From reasons and the names of features, separated by spaces, to reasons by feature."""
+    """Map reasons with space-separated feature names to reasons by feature."""
     return {name: reason for reason, names in reasons.items() for name in names.split()}
 
 

@@ -1,4 +1,4 @@
-"""The clients in docs/reference/compatibility.md: what `make conformance` expects of each."""
+"""The table of clients in docs/reference/compatibility.md: the results that `make conformance` expects."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,12 +7,12 @@ from campaigns.conformance.clients import GRPC_CLIENTS, HTTP_CLIENTS, Client
 
 
 def documented_grpc_clients() -> Iterator[str]:
-    """Yield what `make conformance` expects of the clients over gRPC, in Markdown."""
+    """Yield the expected results of the gRPC clients, in Markdown."""
     yield from _documented(GRPC_CLIENTS)
 
 
 def documented_http_clients() -> Iterator[str]:
-    """Yield the same for the clients over HTTP."""
+    """Yield the expected results of the HTTP clients, in Markdown."""
     yield from _documented(HTTP_CLIENTS)
 
 

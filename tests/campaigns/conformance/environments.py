@@ -1,4 +1,4 @@
-"""An environment for each client: made once, from package registries, in a folder that git ignores."""
+"""An environment for each client, created once from package registries, in a folder that git ignores."""
 
 import dataclasses
 import os
@@ -21,21 +21,21 @@ class PythonProgram:
     """A client's program in a virtual environment.
 
     Attributes:
-        environment: The environment; its first package is the client.
-        module: The program, a module of `campaigns.conformance.programs`.
+        environment: The packages to install. The first one is the client.
+        module: The program: a module of `campaigns.conformance.programs`.
     """
 
     environment: Environment
     module: str
 
     def prepare(self) -> list[str]:
-        """Make the environment, unless it exists, and return the command that runs the program, but for its argument.
+        """Create the environment if it doesn't exist. Return the command that runs the program, without its argument.
 
         Raises:
-            MissingDependency: If it cannot be made: without a network, or without a tool of this machine.
+            MissingDependency: If the network or a tool is missing.
         """
         self.environment.ensure()
-        # `env` in front: the program sees no packages but the environment's, and `conformance`.
+        # `env` in front, so that the program sees only the environment's packages and `conformance`.
         program = f"campaigns.conformance.programs.{self.module}"
         return ["env", f"PYTHONPATH={TESTS}", str(self.environment.python), "-m", program]
 
@@ -60,7 +60,7 @@ class NodeProgram:
     file: str
 
     def prepare(self) -> list[str]:
-        """Do the same as `PythonProgram.prepare`."""
+        """Like `PythonProgram.prepare`."""
         for tool in ("node", "npm"):
             if shutil.which(tool) is None:
                 raise MissingDependency(
@@ -71,7 +71,7 @@ class NodeProgram:
         if not stamp.is_file() or stamp.read_text() != requirements:
             _say(f"making {self.folder.name}: {', '.join(self.packages)}")
             self.folder.mkdir(parents=True, exist_ok=True)
-            # --ignore-scripts: none of these packages needs what its scripts would do
+            # --ignore-scripts: these packages work without their install scripts
             command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
             _run([*command, "--prefix", str(self.folder), *self.packages], self.folder)
             stamp.write_text(requirements)
@@ -80,7 +80,7 @@ class NodeProgram:
 
     @property
     def pinned(self) -> str:
-        """The client's version; empty for a program of the machine, which has any."""
+        """The client's version. Empty for a program that is installed on the machine."""
         return self.packages[0].rpartition("@")[2] if self.packages else ""
 
 

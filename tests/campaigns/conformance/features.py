@@ -1,17 +1,17 @@
-"""The features of the protocol that clients are tried with."""
+"""The protocol features that the clients try."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Feature:
-    """Something that a client asks of the server.
+    """A feature that a client requests from the server.
 
     Attributes:
-        name: What programs call it.
-        title: What it is, for the table.
-        refused: The status with which the server has to refuse it, gRPC's name or HTTP's number, or "by the
-            client" for what the client itself refuses; empty if it has to work.
+        name: The feature's name in programs.
+        title: Description for the table.
+        refused: The status with which the server must refuse it (gRPC name or HTTP number), or "by the client" if the
+        client itself must refuse it. Empty if it must work.
     """
 
     name: str

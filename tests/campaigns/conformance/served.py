@@ -1,4 +1,4 @@
-"""What clients ask: models with random weights, servers of them, and the right answers."""
+"""The models with random weights, the servers, and the correct answers for the clients."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ _TOKENS = 50
 
 
 class Classifier(nn.Module):
-    """Walks in a plane to logits, packed. Its hidden state comes and goes, so that the server can keep it."""
+    """Computes logits from packed walks. Its hidden state is an input and an output, so the server can keep it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class Classifier(nn.Module):
 
 
 class Text(nn.Module):
-    """Tokens to logits by a GRU, packed, without a state that clients see."""
+    """Computes logits from packed tokens with a GRU. Its state is not an output."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Text(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """Inputs and right answers, by eager PyTorch, as programs read them.
+    """Inputs and the results of eager PyTorch, in the form that programs read.
 
     Attributes:
         classifier: `model`, `labels`, `walks` (lists of points), `logits` (a list of two for each walk).
@@ -65,7 +65,7 @@ class Answers:
 
 
 def publish_models(repository: Path) -> Answers:
-    """Write the models, whose weights are random, from a seed, into an empty folder."""
+    """Publish the models, with random weights from a seed, into an empty folder."""
     torch.manual_seed(11)
     classifier, text = Classifier().eval(), Text().eval()
     labels = {"direction": ["clockwise", "counter-clockwise"], "text": ["negative", "neutral", "positive"]}
@@ -122,14 +122,14 @@ def serve_all(repository: Path, answers: Answers, transport: str, work: Path) ->
     """Serve the repository three times on free ports: plainly, with explicit model control, and over TLS.
 
     Args:
-        repository: What `publish_models` has written.
-        answers: What it has returned.
+        repository: The folder that `publish_models` has written.
+        answers: The result of `publish_models`.
         transport: "fast path", "plain" or "native".
         work: A folder for certificates and the programs' plan.
 
     Yields:
-        The plan: a JSON file with `servers` (addresses of "plain", "explicit", "tls") and `http` (where the same ones
-        speak HTTP), `ca` (a PEM file), `protos` (the folder of the .proto files), and all of `Answers`.
+        The plan: a JSON file with `servers` (addresses of "plain", "explicit", "tls") and `http` (the HTTP addresses
+        of the same servers), `ca` (a PEM file), `protos` (the folder of the .proto files), and all of `Answers`.
     """
     files: Certificates = write_certificates(work)
     carried = TRANSPORTS[transport]

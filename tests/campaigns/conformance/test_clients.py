@@ -1,4 +1,4 @@
-"""Clients that people have, on each transport: what a client offers works, or is refused as documented."""
+"""Widely used clients on each transport: a feature that a client offers works, or is refused as documented."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ SCHEMATHESIS = Environment(FOLDER / "schemathesis", ("schemathesis==4.32.5",), "
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory):
-    """The folder of the models, and the right answers."""
+    """Publish the models. Returns the folder, and the correct answers."""
     root = tmp_path_factory.mktemp("conformance")
     return root, publish_models(root)
 
@@ -33,14 +33,14 @@ NATIVE_REFUSES = {"deflate": "UNIMPLEMENTED"}
 
 @pytest.fixture(scope="session", params=TRANSPORTS)
 def plan(published, request, tmp_path_factory):
-    """The file that tells the programs where the servers are."""
+    """The file with the servers' addresses for the programs."""
     root, answers = published
     with serve_all(root, answers, request.param, tmp_path_factory.mktemp("plan")) as plan:
         yield plan
 
 
 def mistakes(features: Sequence[Feature], lacks: Mapping[str, str], printed: Iterable[str]) -> dict[str, str]:
-    """Compare the lines of a program with the features; return what is wrong, by the names of the features.
+    """Compare the output lines of a program with the features. Return the mistakes by feature name.
 
     A feature that was refused but must work is wrong. So is a feature that worked but must be refused or isn't offered,
     because the documentation would then be out of date, and a feature that the program didn't try.
@@ -73,7 +73,7 @@ def prepared(make):
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
-def test_client_gets_what_it_asks_for(client, plan, request):
+def test_client_receives_the_requested_results(client, plan, request):
     command = prepared(client.environment.prepare)
     done = subprocess.run(
         [*command, str(plan), *client.lacks], capture_output=True, text=True, check=False, timeout=SECONDS
@@ -85,7 +85,7 @@ def test_client_gets_what_it_asks_for(client, plan, request):
     assert done.returncode == 0
 
 
-def test_server_answers_as_its_openapi_document_says(plan, tmp_path):
+def test_server_responds_as_its_openapi_document_describes(plan, tmp_path):
     """Schemathesis sends what the document describes and what it excludes; `schemathesis.toml` has the exceptions."""
     prepared(SCHEMATHESIS.ensure)
     address = json.loads(plan.read_text())["http"]["plain"]
@@ -98,7 +98,7 @@ def test_server_answers_as_its_openapi_document_says(plan, tmp_path):
 
 
 @pytest.mark.parametrize(("clients", "features"), [(GRPC_CLIENTS, FEATURES), (HTTP_CLIENTS, HTTP_FEATURES)])
-def test_clients_lack_features_that_there_are(clients, features):
+def test_listed_gaps_of_clients_are_real(clients, features):
     assert all(
         client.features is features and client.lacks.keys() < {each.name for each in features} for client in clients
     )
@@ -121,7 +121,7 @@ REFUSED = {"outcome": "refused", "status": "UNIMPLEMENTED", "words": "no"}
         ({}, {"live": "it cannot"}, {"live"}),
     ],
 )
-def test_mistakes_of_a_program_are_found(changed, lacks, wrong):
+def test_mistakes_of_a_client_program_are_detected(changed, lacks, wrong):
     said = {each.name: REFUSED | {"status": each.refused} if each.refused else WORKS for each in FEATURES} | changed
     printed = [json.dumps({"feature": name, **line}) for name, line in said.items() if line is not None]
     assert mistakes(FEATURES, lacks, printed).keys() == wrong

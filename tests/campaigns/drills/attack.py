@@ -1,4 +1,4 @@
-"""What an attack over gRPC is, what it may use, and what it did to the server and to a bystander."""
+"""An attack over gRPC, its resources, and its effect on the server and on a bystander."""
 
 import dataclasses
 import threading
@@ -33,7 +33,7 @@ _RECOVERY = 30.0
 
 
 class Answers:
-    """What a server answered, counted, with the first text of each status. For any threads."""
+    """Counts a server's answers, and keeps the first text of each status. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,7 +41,7 @@ class Answers:
         self.texts: dict[str, str] = {}
 
     def note(self, status: str, text: str = "") -> None:
-        """Count an answer: a gRPC status, or what happened to a connection."""
+        """Count an answer: a gRPC status, or the end of a connection."""
         with self._lock:
             self.counts[status] += 1
             self.texts.setdefault(status, text)
@@ -51,11 +51,11 @@ class Strike:
     """One run of an attack.
 
     Attributes:
-        host: The server's.
-        port: The server's.
-        channel: A channel to it, which is not the bystander's.
-        answers: What it answered.
-        until: When the attack has to end, on the clock of `time.monotonic`.
+        host: The server's host.
+        port: The server's port.
+        channel: A channel to the server, separate from the bystander's.
+        answers: The server's answers.
+        until: End of the attack, on the clock of `time.monotonic`.
         valid: A valid ModelInferRequest.
     """
 
@@ -67,29 +67,29 @@ class Strike:
         self.valid = self.request().SerializeToString()
 
     def request(self, batch: int = 1, steps: int = 4) -> pb.ModelInferRequest:
-        """A valid request for all outputs, of zeros."""
+        """Return a valid request for all outputs, with zeros as input."""
         return request(MODEL, {"input": np.zeros((batch, steps, 2), np.float32)})
 
     def zeros(self) -> bytes:
-        """A small request with 15 MB of zeros for its data, of which gzip makes 15 kB."""
+        """Return a request with 15 MB of zeros as data, which gzip compresses to 15 kB."""
         message = self.request()
         message.raw_input_contents[0] = bytes(15_000_000)
         return message.SerializeToString()
 
     def connect(self, *settings: tuple[int, int]) -> Http2Connection:
-        """Open a connection whose frames are written by hand."""
+        """Open a connection on which the attack writes frames by hand."""
         return Http2Connection(self.host, self.port, settings)
 
     def path(self, method: str) -> str:
-        """The full name of a method of the service. What begins with a slash is one."""
+        """Return the full name of a method of the service. A name that begins with a slash is already full."""
         return method if method.startswith("/") else _SERVICE + method
 
     def left(self) -> float:
-        """Seconds until the end; 0 after it."""
+        """Seconds until the end of the attack, at least 0."""
         return max(0.0, self.until - time.monotonic())
 
     def flood(self, method: str, payloads: Iterable[bytes], *, in_flight: int = 32, **more: Any) -> None:
-        """Call a method with each payload, as many as fit into the time, some in flight together. Note the answers."""
+        """Call a method with each payload until the time is over, several at a time. Count the answers."""
         send: Any = self.channel.unary_unary(self.path(method))
         waiting: deque[Any] = deque()
         for payload in payloads:
@@ -114,7 +114,7 @@ class Strike:
 
 @dataclasses.dataclass(frozen=True)
 class Attack:
-    """A way to harm a server: its name, the class of attack that it belongs to, and what does it within the time."""
+    """A way to harm a server: its name, its class of attack, and the function that attacks."""
 
     name: str
     kind: str
@@ -122,18 +122,18 @@ class Attack:
 
 
 def attack(kind: str, name: str = "") -> Callable[[Callable[[Strike], None]], Attack]:
-    """Make an attack of a function, by the function's name or another."""
+    """Turn a function into an attack, named after the function or explicitly."""
     return lambda run: Attack(name or run.__name__.replace("_", "-"), kind, run)
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What an attack did.
+    """The effect of an attack.
 
     Attributes:
-        answers: What the server answered.
-        seen: What the bystander met, until the server answered a new connection again.
-        gone: Methods that did not answer in the end, on a new connection.
+        answers: The server's answers.
+        seen: The bystander's report, until the server answered a new connection again.
+        gone: Methods that didn't answer on a new connection after the attack.
     """
 
     answers: Answers
@@ -142,21 +142,21 @@ class Result:
 
 
 def strike(attack: Attack, address: str, bystander: Bystander, memory: Memory, seconds: float) -> Result:
-    """Attack a server for some seconds; what has been sent by then is waited for."""
+    """Attack a server for some seconds, and wait until it has handled the requests sent by then."""
     bystander.forget()
     memory.peak = 0
     with grpc.insecure_channel(address, _CHANNEL) as channel:
         run = Strike(address, channel, time.monotonic() + seconds)
         try:
             attack.run(run)
-        except OSError as error:  # the server is gone, or takes no more connections
+        except OSError as error:  # the server has ended or accepts no more connections
             run.answers.note("NO CONNECTION", type(error).__name__)
         gone = list(_gone(address, run))
     return Result(run.answers, bystander.report(), gone)
 
 
 def _gone(address: str, run: Strike) -> Iterator[str]:
-    """Yield the methods that do not answer a new connection: servers have threads of their own for inference."""
+    """Yield the methods that don't answer on a new connection. Servers run inference on separate threads."""
     metadata = pb.ModelMetadataRequest(name=MODEL).SerializeToString()
     with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
         for method, payload in {"ModelInfer": run.valid, "ServerLive": b"", "ModelMetadata": metadata}.items():

@@ -1,6 +1,7 @@
-"""The bystander: a client that sends one small request after another, in a process and on a connection of its own.
+"""The bystander: a client that sends small requests one after another, in a separate process and on a separate
+connection.
 
-Its process measures the server rather than the attacker's interpreter.
+A separate process, so that the attacker's interpreter doesn't slow its measurements.
 """
 
 import contextlib
@@ -23,13 +24,13 @@ _TIMEOUT = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Sighting:
-    """What the bystander met since it last forgot.
+    """The bystander's measurements since the last `forget`.
 
     Attributes:
-        requests: How many were answered.
-        failures: By status, how many were not answered with OK.
-        longest: Seconds of the longest wait, that of a request without an answer yet included.
-        text: The first failure's.
+        requests: Number of answered requests.
+        failures: Number of failed requests by status.
+        longest: The longest wait in seconds, including a request that is still pending.
+        text: Message of the first failure.
     """
 
     requests: int
@@ -39,7 +40,7 @@ class Sighting:
 
 
 class Bystander:
-    """The handle of the process, in a `with`."""
+    """Controls the bystander's process. Use it in a `with` statement."""
 
     def __init__(self, address: str, payload: bytes, path: str = "") -> None:
         """Start to send requests, and wait for the first answer.
@@ -66,18 +67,18 @@ class Bystander:
         self._process.join()
 
     def report(self, *, forgets: bool = False) -> Sighting:
-        """Report what was met."""
+        """Return the measurements."""
         self._pipe.send(forgets)
         sighting: Sighting = self._pipe.recv()
         return sighting
 
     def forget(self) -> None:
-        """Start to count again."""
+        """Restart the measurements."""
         self.report(forgets=True)
 
 
 class _Loop:
-    """Sends requests without end, and counts."""
+    """Sends requests endlessly, and counts the results."""
 
     def __init__(self, send: Callable[[], tuple[str, str]]) -> None:
         """Start with a function that sends a request and returns "OK", or another status with its message."""
@@ -142,7 +143,7 @@ def _over_http(address: str, payload: bytes, path: str) -> Callable[[], tuple[st
 
 
 def _run(pipe: Connection, address: str, payload: bytes, path: str) -> None:
-    """Be the process: answer each message with a report, and forget if it is true."""
+    """Run in the process: answer each message with a report, and restart the measurements if the message is true."""
     loop = _Loop(_over_http(address, payload, path) if path else _over_grpc(address, payload))
     threading.Thread(target=loop.run, daemon=True).start()
     with contextlib.suppress(EOFError):

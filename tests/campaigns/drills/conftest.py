@@ -1,6 +1,5 @@
-"""Drills try to break a server, beside another client that must notice little (docs/reference/errors-and-limits.md).
-
-After the tests a table shows what each drill cost: the bystander's longest wait, and the server's memory.
+"""Drills try to break a server while another client uses it, which must notice little
+(docs/reference/errors-and-limits.md).
 """
 
 import pytest
@@ -26,27 +25,27 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture
 def server(repository):
-    """A fresh server, since memory that an earlier drill took would be counted."""
+    """A fresh server, so that memory used by earlier drills doesn't count."""
     with drilled(repository) as server:
         yield server
 
 
 @pytest.fixture
 def bystander(server, request):
-    """A client that sends requests to the server all the while, and is never failed."""
+    """A client that sends requests to the server during the drill. None of them may fail."""
     with Bystander(server.server.address, SMALL) as bystander:
         yield bystander
         check_sighting(request, bystander.report(), server.memory)
 
 
 def check_sighting(request, seen: Sighting, memory: Memory, of: str = "") -> None:
-    """Add a drill to the table; the bystander must not have been failed.
+    """Add a drill to the table, and check that no request of the bystander failed.
 
     Args:
-        request: The drill's, as pytest gives it.
-        seen: What the bystander met.
-        memory: The server's.
-        of: Which bystander, if there are several.
+        request: pytest's fixture request of the drill.
+        seen: The bystander's measurements.
+        memory: The server's memory.
+        of: Name of the bystander, if there are several.
     """
     row = [f"{request.node.name} {of}".rstrip(), str(seen.requests), f"{seen.longest * 1e3:.0f}"]
     request.config.stash.setdefault(COSTS, []).append([*row, f"{memory.peak >> 20}", f"{memory.now >> 20}"])

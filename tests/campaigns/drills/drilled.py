@@ -1,4 +1,4 @@
-"""A server under a drill: its process, bystanders that send requests to it, its memory and its log."""
+"""A server under a drill: its process, its bystanders, its memory and its log."""
 
 import contextlib
 import itertools
@@ -39,14 +39,14 @@ SMALL_JSON = (
 
 
 class Infer:
-    """One connection of a client that sends bytes to ModelInfer."""
+    """A client connection that sends bytes to ModelInfer."""
 
     def __init__(self, port: int) -> None:
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", [*_UNLIMITED, ("grpc.use_local_subchannel_pool", 1)])
         self.call: Any = self.channel.unary_unary(INFER)
 
     def said(self, payload: bytes, timeout: float = 180.0) -> str:
-        """Send bytes. Return the name of the status and its message."""
+        """Send bytes, and return the status name and message."""
         try:
             self.call(payload, timeout=timeout)
         except grpc.RpcError as error:
@@ -55,17 +55,17 @@ class Infer:
 
 
 def keep_in_flight(port: int, payload: bytes, count: int, seconds: float, pause: float = 0.0) -> Counter[str]:
-    """Keep as many calls in flight on one connection, and count the answers.
+    """Keep a number of calls in flight on one connection, and count the answers.
 
     Args:
-        port: The server's.
-        payload: What each call sends.
+        port: The server's port.
+        payload: The message of each call.
         count: Calls in flight.
-        seconds: For how long an answered call is followed by another one.
-        pause: Seconds until a refused call is followed by another one.
+        seconds: Duration.
+        pause: Seconds between a refused call and the next one.
 
     Returns:
-        How many answers there were by status and message, as `Infer.said` returns them.
+        Number of answers by status and message, as returned by `Infer.said`.
     """
     client, said, are_done = Infer(port), Counter[str](), threading.Event()
     ends, left, lock = time.monotonic() + seconds, itertools.count(1), threading.Lock()
@@ -95,7 +95,7 @@ class Memory:
     """The resident memory of processes and their descendants, sampled in a thread inside a `with`.
 
     Attributes:
-        peak: The largest sample, in bytes. May be set to 0 to start again.
+        peak: The largest sample, in bytes. Set it to 0 to start again.
     """
 
     def __init__(self, *pids: int) -> None:
@@ -115,7 +115,7 @@ class Memory:
 
     @property
     def now(self) -> int:
-        """Bytes now; 0 if the processes have ended."""
+        """Current bytes; 0 if the processes have ended."""
         total, waiting = 0, [*self._pids]
         while waiting:
             process = Path(f"/proc/{waiting.pop()}")
@@ -129,7 +129,7 @@ class Memory:
         return total
 
     def settles_below(self, most: int, seconds: float = 10.0) -> bool:
-        """Whether memory falls below so many bytes within some seconds."""
+        """Whether memory falls below this number of bytes within some seconds."""
         deadline = time.monotonic() + seconds
         while self.now >= most:
             if time.monotonic() > deadline:
@@ -143,13 +143,13 @@ class Memory:
 
 
 class Drilled:
-    """A server in a process.
+    """A server process under a drill.
 
     Attributes:
         server: The server.
-        port: Where it takes gRPC.
-        http_port: Where its gateway takes HTTP; 0 without a gateway.
-        memory: Its memory; with a gateway, that of the gateway's processes.
+        port: The gRPC port.
+        http_port: The gateway's HTTP port; 0 without a gateway.
+        memory: The memory of the gateway's processes if there is one, otherwise of the server.
     """
 
     def __init__(self, server: ServedProcess, memory: Memory, bystanders: dict[str, Bystander]) -> None:
@@ -158,17 +158,17 @@ class Drilled:
         self._bystanders = bystanders
 
     def sightings(self) -> dict[str, Sighting]:
-        """What the bystanders over gRPC and HTTP met since `forget`. Only with a gateway."""
+        """Measurements of the gRPC and HTTP bystanders since `forget`. Only with a gateway."""
         return {name: bystander.report() for name, bystander in self._bystanders.items()}
 
     def forget(self) -> None:
-        """Start again with what the bystanders meet and with the peak of the memory."""
+        """Restart the bystanders' measurements and the memory's peak."""
         self.memory.peak = 0
         for bystander in self._bystanders.values():
             bystander.forget()
 
     def gateway(self) -> list[int]:
-        """The processes of the gateway: one for each worker."""
+        """Process ids of the gateway: one for each worker."""
         return _gateway(self.server)
 
 
@@ -180,12 +180,13 @@ def _gateway(server: ServedProcess) -> list[int]:
 
 @contextlib.contextmanager
 def drilled(repository: Path, *options: str, http: bool = False) -> Iterator[Drilled]:
-    """Serve `repository` in a process. After the block it must have logged no error of its own, and end well.
+    """Serve `repository` in a process. After the block, the process must have logged no internal error, and must end
+    with status 0.
 
     Args:
         repository: The models.
-        options: Further words for `rnnserve serve`.
-        http: Whether it has a gateway, and bystanders over gRPC and HTTP.
+        options: Additional arguments of `rnnserve serve`.
+        http: Whether to start a gateway, and bystanders over gRPC and HTTP.
     """
     with served_process(repository, options=(*options, *(["--http-port", "0"] if http else []))) as server:
         with contextlib.ExitStack() as stack:

@@ -1,7 +1,4 @@
-"""A connection of HTTP/2 whose frames are written by hand, as no library would write them.
-
-Header fields are literals without indexing (RFC 7541, 6.2.2), so there is no compression to keep in step.
-"""
+"""An HTTP/2 connection with handwritten frames, which no library would send."""
 
 import re
 import select
@@ -39,7 +36,7 @@ _NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class Frame(NamedTuple):
-    """A frame that came."""
+    """A received frame."""
 
     kind: int
     flags: int
@@ -48,7 +45,7 @@ class Frame(NamedTuple):
 
     @property
     def error(self) -> str:
-        """Of RST_STREAM and GOAWAY: the name of the error code."""
+        """Name of the error code of RST_STREAM and GOAWAY."""
         data = self.payload[4:8] if self.kind == GOAWAY else self.payload[:4]
         code = int.from_bytes(data, "big")
         return _ERRORS[code] if code < len(_ERRORS) else str(code)
@@ -75,7 +72,7 @@ def call_headers(path: str, *more: tuple[str, str]) -> bytes:
 
 
 def grpc_message(payload: bytes, size: int | None = None, *, flag: int = 0) -> bytes:
-    """A message's five bytes and its payload; `size` may say another size than it has."""
+    """Return a message's five-byte prefix and its payload. `size` may differ from the true size."""
     return struct.pack(">BI", flag, len(payload) if size is None else size) + payload
 
 
@@ -84,7 +81,7 @@ def _string(data: bytes) -> bytes:
 
 
 def _number(number: int) -> bytes:
-    """An integer with a prefix of 7 bits (RFC 7541, 5.1)."""
+    """Encode an integer with a prefix of 7 bits (RFC 7541, 5.1)."""
     if number < 127:
         return bytes([number])
     out = bytearray([127])
@@ -97,13 +94,13 @@ def _number(number: int) -> bytes:
 
 
 class Http2Connection:
-    """A connection, in a `with`. It answers nothing by itself: neither pings nor settings.
+    """A connection for a `with` statement. It doesn't answer pings or settings.
 
-    Only `send_data` keeps to the windows that the server opens, and acknowledges its settings.
+    Only `send_data` respects the server's windows and acknowledges its settings.
 
     Attributes:
         is_closed: Whether the server has closed it.
-        frames: What came and was not taken yet.
+        frames: Received frames that were not read yet.
     """
 
     def __init__(self, host: str, port: int, settings: tuple[tuple[int, int], ...] = ()) -> None:
@@ -124,7 +121,7 @@ class Http2Connection:
         self.frames: list[Frame] = []
         self._initial_window = self._window = _WINDOW
         self._owes_ack = False
-        self._windows: dict[int, int] = {}  # by stream: how much of the initial window is used, or added to it
+        self._windows: dict[int, int] = {}  # by stream: change of the initial window
         payload = b"".join(struct.pack(">HI", *setting) for setting in settings)
         self.send(PREFACE + frame(SETTINGS, payload=payload), time.monotonic() + 5)
 
@@ -135,12 +132,12 @@ class Http2Connection:
         self._socket.close()
 
     def send(self, data: bytes, until: float, *, reads: bool = True) -> bool:
-        """Send bytes; False where the connection is closed, or the server did not take all of them in time.
+        """Send bytes. Returns False if the connection is closed, or if the server didn't accept all bytes in time.
 
         Args:
             data: The bytes.
-            until: When to give up, on the clock of `time.monotonic`.
-            reads: Whether what comes meanwhile is read: an attacker may leave it where it is.
+            until: Deadline, on the clock of `time.monotonic`.
+            reads: Whether to read incoming data meanwhile. An attacker may leave it unread.
         """
         view = memoryview(data)
         while view and not self.is_closed:
@@ -160,10 +157,10 @@ class Http2Connection:
         return not self.is_closed
 
     def send_data(self, stream: int, data: bytes, until: float) -> int:
-        """Send frames of data, without the end of the stream, as far as the server's windows let them.
+        """Send data frames without ending the stream, as far as the server's windows allow.
 
         Returns:
-            How many bytes were sent: less where the connection is closed, or the time was over.
+            Number of bytes sent. It is smaller if the connection is closed or the time is over.
         """
         sent = 0
         while sent < len(data) and not self.is_closed and time.monotonic() < until:
@@ -183,7 +180,7 @@ class Http2Connection:
         return sent
 
     def read(self, until: float) -> list[Frame]:
-        """Wait until a frame comes, the connection is closed or the time is over; give and forget what came."""
+        """Wait until a frame arrives, the connection is closed or the time is over. Return all received frames."""
         while not (self.frames or self.is_closed):
             left = until - time.monotonic()
             if left <= 0 or not select.select([self._socket], [], [], left)[0]:
@@ -196,8 +193,8 @@ class Http2Connection:
         """Count answers (header frames that end a stream), resets and the end of the connection.
 
         Args:
-            note: Function that counts a status, with a text perhaps.
-            calls: How many calls were made, so that no more answers are waited for; None for any number.
+            note: Function that counts a status, optionally with a text.
+            calls: Number of calls, after whose answers to stop waiting; None for any number.
         """
         until, answered = time.monotonic() + 2.0, 0
         while time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""Each attack over gRPC: the server serves on, and a bystander is never failed.
+"""Each attack over gRPC: the server keeps serving, and no request of a bystander fails.
 
 Hostile messages and calls are the server's job. Floods of frames and connections end at Envoy (`deploy/envoy/`).
 """
@@ -66,7 +66,7 @@ def test_server_survives_attack(attack, attacked, request):
 
 @pytest.fixture(scope="module")
 def behind_envoy(repository, tmp_path_factory):
-    """A server, its memory, a bystander of it, and the address of an Envoy before it."""
+    """A server, its memory, its bystander, and the address of an Envoy in front of it."""
     with (
         served_process(repository) as server,
         envoy(tmp_path_factory.mktemp("envoy"), [server]) as (address, admin),

@@ -1,4 +1,4 @@
-"""Attacks over HTTP, each for some seconds: the gateway serves on, and bystanders over HTTP and gRPC wait little."""
+"""Attacks over HTTP, each for some seconds: the gateway keeps serving, and bystanders wait only briefly."""
 
 import contextlib
 import socket
@@ -25,13 +25,13 @@ ROOM_SECONDS = 10.0
 
 @pytest.fixture(scope="module")
 def front(repository):
-    post_of_16_mib()  # it is made once, in a second or more, which is not the server's
+    post_of_16_mib()  # computing it once takes a second or more, which must not count as the server's time
     with drilled(repository, http=True) as front:
         yield front
 
 
 def takes_a_large_body(port):
-    """Whether a body of 16 MiB is answered. Where it finds no room, it is refused before it has been read."""
+    """Whether a body of 16 MiB is answered. If there is no room, it is refused before it is read."""
     with contextlib.closing(socket.create_connection(("127.0.0.1", port), timeout=HOSTILE_SECONDS * 20)) as connection:
         with contextlib.suppress(ConnectionError):
             connection.sendall(post_of_16_mib())

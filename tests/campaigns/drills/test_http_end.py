@@ -1,4 +1,4 @@
-"""A server with HTTP that ends: what is in flight is answered."""
+"""A server with HTTP that ends answers the requests in flight."""
 
 import http.client
 import json
@@ -21,11 +21,11 @@ HEAVY = json.dumps(
 
 
 class Clients:
-    """Clients with a connection of their own each, which ask until they are told otherwise.
+    """Clients with one connection each, which send requests until `stop`.
 
     Attributes:
-        said: Statuses, with "close" where the answer closes the connection, and "retry" where it says when to ask
-            again; or what happened to the connection.
+        said: Statuses, with "close" if the answer closes the connection and "retry" if it has a Retry-After header; or
+        the connection's error.
     """
 
     def __init__(self, port: int, count: int) -> None:
@@ -37,7 +37,7 @@ class Clients:
             thread.start()
 
     def stop(self) -> None:
-        """Ask no more, and wait for what is in hand."""
+        """Stop sending, and wait for the requests in flight."""
         self._ends.set()
         for thread in self._threads:
             thread.join(PATIENCE)
@@ -60,7 +60,7 @@ class Clients:
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")], ids=["alone", "workers"])
 def test_every_request_is_answered_when_the_server_ends(repository, workers):
-    """The gateway accepts no more connections, and closes each after its answer, before gRPC ends."""
+    """The gateway accepts no more connections, and closes each one after its answer, before gRPC ends."""
     with drilled(repository, *workers, http=True) as front:
         clients = Clients(front.http_port, 8)
         until(lambda: clients.said[(200,)] > 20)

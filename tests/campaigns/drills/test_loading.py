@@ -1,4 +1,4 @@
-"""Bad versions next to a good version, with a real `rnnserve serve`: the good version serves, soon and always."""
+"""Bad versions next to a good version, with a real `rnnserve serve`: the good version soon serves, and goes on."""
 
 import contextlib
 import re
@@ -35,7 +35,7 @@ def index(stub) -> dict[str, tuple[str, str]]:
 
 
 def all_tried(stub) -> dict[str, tuple[str, str]]:
-    """Ask the good model until all versions have been tried."""
+    """Send requests to the good model until all versions have been checked."""
     deadline = time.monotonic() + 3 * PATIENCE
     while "LOADING" in {state for state, _ in index(stub).values()}:
         assert time.monotonic() < deadline
@@ -45,17 +45,17 @@ def all_tried(stub) -> dict[str, tuple[str, str]]:
 
 
 def check_log(server: ServedProcess, bad: set[str]) -> None:
-    """A line for each bad version, and nothing that is no line of the log."""
+    """Check that the log has a line for each bad version, and only log lines."""
     lines = server.log.splitlines()
     assert all(re.match(r"\d{4}-\d\d-\d\d .* (INFO|WARNING|ERROR) ", line) for line in lines), lines
     errors = [line for line in lines if " ERROR " in line]
-    named = [re.search(r"loader: (\w+)(?: version 1 stays out)?: ", line) for line in errors]
+    named = [re.search(r"loader: (?:Not serving )?(\w+)(?: version 1)?: ", line) for line in errors]
     assert sorted(found[1] for found in named if found) == sorted(bad), errors
 
 
 @pytest.fixture
 def loading(tmp_path):
-    """Plants bad versions next to the good version, and serves all."""
+    """Publishes bad versions next to the good version, and serves all."""
     with contextlib.ExitStack() as stack:
 
         def start(bad: dict, **options: Any) -> ServedProcess:
@@ -68,7 +68,7 @@ def loading(tmp_path):
         yield start
 
 
-def test_graphs_that_end_block_or_fill_a_process(loading):
+def test_graph_that_crashes_or_blocks_a_process_does_not_stop_serving(loading):
     process = loading(BAD_GRAPHS, load_timeout=6, ready="all")
     with process.channel() as channel, Memory(process.process.pid) as memory:
         stub = rpc.GRPCInferenceServiceStub(channel)
@@ -85,8 +85,8 @@ def test_graphs_that_end_block_or_fill_a_process(loading):
     check_log(process, set(BAD_GRAPHS))
 
 
-def test_a_version_that_never_loads_keeps_no_other_from_serving(loading):
-    """Ten of them, tried before the good one by name; and the server is not ready as a whole while one is left."""
+def test_version_that_never_loads_does_not_block_other_models(loading):
+    """Ten such versions precede the good one by name. The server as a whole isn't ready until all have been checked."""
     endless = {f"endless_{number}": BAD_GRAPHS["endless"] for number in range(10)}
     process = loading(endless)
     with process.channel() as channel:
@@ -104,28 +104,28 @@ def test_a_version_that_never_loads_keeps_no_other_from_serving(loading):
         assert {state for name, (state, _) in states.items() if name != "good"} == {"LOADING"}
         with pytest.raises(grpc.RpcError) as refused:
             stub.ModelInfer(request("endless_3", SAMPLE), timeout=PATIENCE)
-        assert refused.value.details() == 'model "endless_3" does not serve: version 1: is loading'
+        assert refused.value.details() == 'model "endless_3" is not served: version 1: is loading'
     assert longest < PATIENCE / 4
     check_log(process, set())
 
 
-def test_a_server_that_is_told_to_stop_leaves_no_process(loading):
+def test_server_stopped_while_loading_leaves_no_process(loading):
     process = loading({"endless": BAD_GRAPHS["endless"]})
     (tries,) = process.children()
     assert process.end() == 0
     assert not Path(f"/proc/{tries}").exists()
 
 
-def test_a_signal_to_stop_is_heard_before_anything_serves(tmp_path):
+def test_stop_signal_during_the_first_load_ends_the_server(tmp_path):
     BAD_GRAPHS["endless"][0](tmp_path / "repository", "endless")
     with contextlib.closing(ServedProcess(tmp_path / "repository", provider=None)) as process:
-        until(lambda: "took cpu" in process.log)  # after which it loads
+        until(lambda: "took cpu" in process.log)  # the load starts after this line
         assert process.end() == 0
         assert process.process.stdout.read() == ""
         assert "Traceback" not in process.log
 
 
-def test_workers_serve_the_good_one_too(loading):
+def test_workers_serve_the_good_model_beside_a_bad_one(loading):
     process = loading({"endless": BAD_GRAPHS["endless"], "aborting": BAD_GRAPHS["aborting"]}, workers=2)
     for _ in range(8):
         with process.channel() as channel:

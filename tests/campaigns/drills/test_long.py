@@ -24,7 +24,7 @@ SOAKED_GROWTH = 16 << 20
 
 
 def questions(seed):
-    """Requests of every model, with 1 to 64 steps, and the rubbish that validation refuses."""
+    """Yield requests for every model with 1 to 64 steps, and invalid requests."""
     numbers = np.random.default_rng(seed)
     while True:
         name = MODELS[numbers.integers(3)]
@@ -34,7 +34,7 @@ def questions(seed):
 
 
 def ask_until(ends, port, seed):
-    """Ask one after another. Every ninth is asked twice, and must get the same bytes. Gives how many were answered."""
+    """Send requests one after another, every ninth twice to compare the bytes. Returns the number of answers."""
     client, answered = Infer(port), 0
     for number, payload in enumerate(questions(seed)):
         if time.monotonic() > ends:
@@ -47,7 +47,7 @@ def ask_until(ends, port, seed):
     return answered
 
 
-def test_a_soak(server, bystander, request):
+def test_soak_keeps_memory_and_answers_stable(server, bystander, request):
     minutes = request.config.getoption("--soak-minutes")
     ends = time.monotonic() + 60 * minutes
     with concurrent.futures.ThreadPoolExecutor(6) as pool:
@@ -60,8 +60,8 @@ def test_a_soak(server, bystander, request):
     assert len(server.server.log) < 100_000
 
 
-def test_ten_thousand_connections(server, bystander):
-    """Idle ones, of which each shows at the end that it is still there."""
+def test_ten_thousand_connections_are_served(server, bystander):
+    """Each idle connection still works at the end."""
     if not may_open(CONNECTIONS):
         pytest.skip("this process may not open as many connections (ulimit -n)")
     ping, pong = (frame(PING, flags, payload=b"12345678") for flags in (0, ACK))

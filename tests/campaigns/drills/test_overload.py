@@ -1,4 +1,4 @@
-"""More requests than a server can answer: what is admitted is answered in time, the rest is refused at once."""
+"""Overload: admitted requests are answered in time, and the server refuses the rest at once."""
 
 import concurrent.futures
 import itertools
@@ -32,7 +32,7 @@ STORM_RATE = 1450.0
 
 
 class Outcome(NamedTuple):
-    """What became of a request: its status's name and message, and the seconds until the status came."""
+    """Result of a request: the status name and message, and the seconds until it arrived."""
 
     status: str
     text: str
@@ -44,14 +44,14 @@ def open_loop(
 ) -> list[Outcome]:
     """Send payloads in turn when they are due, whether or not the server keeps up.
 
-    A process of its own sends them, so that its work is not the test's.
+    A separate process sends them, so that its work doesn't slow the test.
 
     Args:
-        port: The server's.
-        payloads: What to send, one after the other, again and again.
-        rate: Requests per second, of all together.
-        seconds: For how long.
-        deadline: Seconds that each may take.
+        port: The server's port.
+        payloads: Messages to send in turn, repeatedly.
+        rate: Requests per second.
+        seconds: Duration.
+        deadline: Time limit of each request in seconds.
     """
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_send, port, payloads, rate, seconds, deadline).result()
@@ -78,18 +78,18 @@ def _send(port: int, payloads: Sequence[bytes], rate: float, seconds: float, dea
 
 
 def answers_per_second(port: int, payload: bytes) -> float:
-    """How many answers a second a server gives to one payload: the best of three, since the machine may stand still."""
+    """Measure a server's answers per second for one payload: the best of three, because the machine may stall."""
     return max(keep_in_flight(port, payload, 8, 1.0)["OK: "] for _ in range(3))
 
 
 def quantile(seconds: Sequence[float], share: float) -> float:
-    """The duration that a share of all does not exceed."""
+    """Return the smallest duration that at least this share doesn't exceed."""
     return sorted(seconds)[min(int(share * len(seconds)), len(seconds) - 1)]
 
 
 @pytest.mark.parametrize("seconds", [3.0, pytest.param(60.0, marks=pytest.mark.long)])
-def test_overload_by_heavy_requests_beside_light_ones(repository, seconds):
-    """Neither memory nor what waits grows."""
+def test_light_requests_are_answered_during_overload_by_heavy_ones(repository, seconds):
+    """Neither memory nor the queue grows."""
     with drilled(repository, "--max-wait", f"{MAX_WAIT}") as server:
         capacity = answers_per_second(server.port, HEAVY)
         outcomes = open_loop(server.port, [HEAVY, LIGHT], 2 * OVERLOAD * capacity, seconds)
@@ -102,8 +102,8 @@ def test_overload_by_heavy_requests_beside_light_ones(repository, seconds):
     assert quantile([one.seconds for one in refused], 0.99) < REFUSED_SECONDS
 
 
-def test_a_storm_of_deadlines(repository):
-    """Of more requests than can be answered in time, some are: others are dropped before they are run."""
+def test_server_survives_many_expiring_deadlines(repository):
+    """If more requests arrive than can be answered in time, some are answered, others dropped before they run."""
     with drilled(repository) as server:
         capacity = answers_per_second(server.port, MIDDLING)
         outcomes = open_loop(server.port, [MIDDLING], max(STORM_RATE, 2 * capacity), 3.0, DEADLINE)

@@ -46,8 +46,8 @@ def note(front, request):
     assert front.memory.peak < MOST_BYTES
 
 
-def test_500_sessions_at_once_have_their_own_answers_in_order(front, request):
-    """Some send all frames before they read, some wait for each answer. The last answers have the bits of gRPC's."""
+def test_500_concurrent_sessions_get_their_own_answers_in_order(front, request):
+    """Some send all frames before they read, others wait for each answer. The last answers equal gRPC's bit for bit."""
 
     async def session(number):
         answers = []
@@ -74,8 +74,8 @@ def test_500_sessions_at_once_have_their_own_answers_in_order(front, request):
     note(front, request)
 
 
-def test_clients_that_close_at_any_moment_leave_nothing(front, request):
-    """In the handshake, in the middle of a frame, with frames in flight, with or without a closing handshake."""
+def test_clients_that_disconnect_at_any_moment_leave_no_resources(front, request):
+    """They close in the handshake, within a frame or with frames in flight, with or without a closing handshake."""
     draw = random.Random(3)
 
     async def session(number):
@@ -105,8 +105,8 @@ def test_clients_that_close_at_any_moment_leave_nothing(front, request):
     note(front, request)
 
 
-def test_slow_readers_are_bounded(front, request):
-    """A hundred clients that send and never read: each stops being read, and the gateway's memory stays small."""
+def test_memory_for_slow_readers_is_bounded(front, request):
+    """A hundred clients send but never read. The gateway stops reading from them, and its memory stays small."""
     large = json.dumps({"inputs": {"input": [[0.5, -0.5]] * 2000}, "outputs": ["output"]})
 
     async def session(number):

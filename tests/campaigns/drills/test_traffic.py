@@ -1,4 +1,4 @@
-"""Much traffic of ordinary clients: no limit cuts it off, who has much keeps no one out, and memory stays bounded."""
+"""Heavy traffic of ordinary clients: no limit interrupts it, no client blocks others, and memory stays bounded."""
 
 import concurrent.futures
 import contextlib
@@ -38,12 +38,12 @@ LARGE, BATCH, MIDDLING = payload(450, 4096), payload(64, 4), payload(8, 8)
 
 
 def in_processes(count: int) -> concurrent.futures.ProcessPoolExecutor:
-    """Processes for clients, so that only the server is shared with the test."""
+    """Start processes for clients, so that the test and the server share no interpreter."""
     return concurrent.futures.ProcessPoolExecutor(count, multiprocessing.get_context("spawn"))
 
 
-def test_much_ordinary_traffic_is_never_cut_off(server, bystander):
-    """The largest requests from several connections and many small ones on another: each is answered."""
+def test_heavy_legitimate_traffic_is_never_disconnected(server, bystander):
+    """The largest requests on several connections, and many small ones on another: all are answered."""
     clients = [Infer(server.port) for _ in range(4)]
     futures = [client.call.future(LARGE, timeout=120) for client in clients[:3] for _ in range(4)]
     futures += [clients[3].call.future(MIDDLING, timeout=120) for _ in range(1024)]
@@ -51,7 +51,7 @@ def test_much_ordinary_traffic_is_never_cut_off(server, bystander):
 
 
 @pytest.mark.parametrize("count", [1024, 3000])
-def test_calls_of_one_connection_are_answered_whether_or_not_it_has_streams_for_them(server, count):
+def test_calls_beyond_the_streams_of_a_connection_are_answered(server, count):
     """gRPC's core refused calls made in the place of calls that had just been answered, with a bare REFUSED_STREAM.
 
     It counted streams that had just ended. More calls than streams wait at the client.
@@ -62,8 +62,8 @@ def test_calls_of_one_connection_are_answered_whether_or_not_it_has_streams_for_
     assert said["OK: "] > min(count, 1024)
 
 
-def test_polite_client_beside_connections_with_all_the_calls_they_may_have(server, bystander):
-    """It is not refused, since each has a quarter of the queue: its failures are asserted by the fixture."""
+def test_client_is_served_beside_connections_with_the_maximum_of_calls(server, bystander):
+    """Each connection has at most a quarter of the queue. The fixture checks that the bystander met no failure."""
     with in_processes(3) as pool:
         said = list(pool.map(keep_in_flight, [server.port] * 3, [BATCH] * 3, [1000] * 3, [4.0] * 3))
     assert all(one["OK: "] > 0 for one in said)
@@ -74,7 +74,7 @@ def test_polite_client_beside_connections_with_all_the_calls_they_may_have(serve
 
 
 def hold_streams(port: int, count: int) -> Http2Connection:
-    """A connection with so many streams, each of which has had an answer and stays open."""
+    """Open a connection with a number of streams, each of which has had an answer and stays open."""
     connection, ends = Http2Connection("127.0.0.1", port), time.monotonic() + PATIENCE
     for number in range(1, 2 * count, 2):
         connection.send(frame(HEADERS, END_HEADERS, number, call_headers(STREAM)), ends)
@@ -84,7 +84,7 @@ def hold_streams(port: int, count: int) -> Http2Connection:
     return connection
 
 
-def test_connections_with_all_their_streams_keep_no_one_out(server):
+def test_connections_with_all_their_streams_do_not_block_other_clients(server):
     with contextlib.ExitStack() as held:
         for _ in range(7):
             held.enter_context(hold_streams(server.port, 1000))
@@ -99,8 +99,8 @@ def test_connections_with_all_their_streams_keep_no_one_out(server):
             assert list(answers) == []
 
 
-def test_large_requests_of_many_clients_beside_a_thousand_small_ones(server):
-    """What is too much is refused with words, and sent again."""
+def test_small_requests_are_answered_beside_large_requests_of_many_clients(server):
+    """Excess requests are refused with a message, and sent again."""
     kinds = [(server.port, LARGE, 4, 4.0, 0.2)] * 12 + [(server.port, MIDDLING, 1024, 4.0, 0.2)]
     with concurrent.futures.ThreadPoolExecutor(len(kinds)) as pool:
         said = sum(pool.map(keep_in_flight, *zip(*kinds, strict=True)), start=Counter[str]())
@@ -111,8 +111,8 @@ def test_large_requests_of_many_clients_beside_a_thousand_small_ones(server):
     assert server.memory.settles_below(AFTERWARDS_BYTES)
 
 
-def test_the_largest_request_there_is(server, bystander):
-    """Raw, and as numbers: it takes seconds, and the bystander does not notice."""
+def test_largest_allowed_request_is_answered(server, bystander):
+    """As raw bytes and as numbers. It takes seconds, and the bystander doesn't notice."""
     said = [Infer(server.port).said(payload(16384, 120, raw=raw)) for raw in (True, False)]
     assert said == ["OK: ", "OK: "]
     assert bystander.report().longest < HOSTILE_SECONDS
@@ -120,8 +120,8 @@ def test_the_largest_request_there_is(server, bystander):
     assert server.memory.settles_below(AFTERWARDS_BYTES)
 
 
-def test_health_answers_under_any_load(repository):
-    """While 512 calls are always in flight, health and readiness answer."""
+def test_health_check_is_answered_under_any_load(repository):
+    """Health and readiness answer while 512 calls are always in flight."""
     with drilled(repository, "--max-queue", "512") as server, in_processes(4) as pool:
         loads = [pool.submit(keep_in_flight, server.port, payload(16, 64, outputs=()), 128, 6.0) for _ in range(4)]
         time.sleep(2)  # until it has started

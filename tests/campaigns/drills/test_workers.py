@@ -1,7 +1,4 @@
-"""Workers that die or are restarted, under load; signals; and the end of a server within its grace.
-
-With real processes and connections, so each takes seconds. What is promised is in docs/operate/run.md.
-"""
+"""Workers that die or restart under load, signals, and shutdown within the grace period."""
 
 import functools
 import os
@@ -24,12 +21,12 @@ TWO = ("--workers", "2")
 
 
 def are_ready_again(server: ServedProcess, count: int) -> bool:
-    """Whether that many workers have been replaced so far."""
+    """Whether this number of workers have been replaced so far."""
     return server.log.count("is ready again") == count
 
 
-def test_a_replacement_listens_only_after_it_has_loaded(repository, tmp_path):
-    """Clients that connect anew for each request, while one worker after the other is killed."""
+def test_replacement_worker_listens_only_after_loading(repository, tmp_path):
+    """Clients connect again for each request while one worker after another is killed."""
     with served_process(repository, options=TWO) as server, Load(server.port, 4, reconnect=True).running() as load:
         for count in range(3):
             os.kill(server.workers()[0], signal.SIGKILL)
@@ -44,8 +41,8 @@ def test_a_replacement_listens_only_after_it_has_loaded(repository, tmp_path):
 
 
 @pytest.mark.parametrize("reconnect", [False, True])
-def test_a_restart_fails_hardly_a_request(repository, tmp_path, reconnect):
-    """SIGHUP under load, whether clients keep their connections or not."""
+def test_rolling_restart_fails_almost_no_request(repository, tmp_path, reconnect):
+    """SIGHUP under load, with clients that keep their connections and clients that don't."""
     with (
         served_process(repository, options=(*TWO, "--max-connection-age", "2")) as server,
         Load(server.port, 8, reconnect=reconnect).running() as load,
@@ -93,8 +90,8 @@ ANY_KIND = pytest.mark.parametrize(
 
 
 @ANY_KIND
-def test_the_end_comes_with_the_grace(repository, tmp_path, options):
-    """With a run in hand that never ends, and a call that was only opened."""
+def test_server_ends_when_the_grace_period_is_over(repository, tmp_path, options):
+    """With an endless inference call in flight, and a call that was only opened."""
     with (
         served_process(repository, options=(*options, "--grace", "0.5"), patch=HANG) as server,
         new_channel(server.port) as channel,
@@ -104,7 +101,7 @@ def test_the_end_comes_with_the_grace(repository, tmp_path, options):
         ask(channel, 2.0)
         assert server.end() == 0
         assert hung.code() == half_open.code() == grpc.StatusCode.UNAVAILABLE  # and not CANCELLED
-    assert "Did not end within the grace period of 0.5 s, giving up: " in server.log
+    assert "These did not end within the grace period of 0.5 s" in server.log
     assert "is killed" not in server.log
 
 

@@ -28,7 +28,7 @@ _MOST_FINDINGS = 10
 
 
 def main() -> int:
-    """Run the command. The status is 1 where something was found."""
+    """Run the command. The status is 1 if there are findings."""
     parser = argparse.ArgumentParser(
         prog="python -m campaigns.fuzzing", description="Send or read what no one would write."
     )
@@ -74,7 +74,7 @@ def _differential(folder: Path, requests: int, seed: int) -> int:
 
 
 def _read(target: FuzzTarget, inputs: int, seed: int) -> int:
-    """Fuzz one target, and return how many findings there were."""
+    """Fuzz one target, and return the number of findings."""
     findings: dict[str, Finding] = {}
     many = tqdm.tqdm(itertools.islice(campaign(target, seed), inputs), desc=target.name, total=inputs)
     for _, finding in many:

@@ -1,4 +1,4 @@
-"""Changes of bytes that know nothing of what the bytes mean: flip, cut, insert, repeat, splice."""
+"""Changes that ignore the meaning of bytes: flip, cut, insert, repeat, splice."""
 
 import random
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ def mutate_bytes(data: bytes, others: Sequence[bytes], chance: random.Random) ->
     """Change bytes in one to four places.
 
     Args:
-        data: What to change.
-        others: What may be spliced with it; may be empty.
-        chance: Draws kinds and places.
+        data: The bytes to change.
+        others: Other inputs to splice with; may be empty.
+        chance: Draws the kinds and places of changes.
     """
     for _ in range(chance.choice((1, 1, 1, 2, 2, 4))):
         data = chance.choice(_KINDS)(data, others, chance)

@@ -1,4 +1,4 @@
-"""Mutated inputs to a target, one after the other, and what it may not do with them: raise, hang, or take memory."""
+"""Run a target on mutated inputs. It must not raise unexpected errors, hang, or use much memory."""
 
 import contextlib
 import dataclasses
@@ -26,23 +26,23 @@ _KEPT = 512
 
 
 class FuzzTarget(Protocol):
-    """Something that reads bytes of others."""
+    """A reader of untrusted bytes."""
 
     @property
     def name(self) -> str:
-        """Its name, which is that of its folder in the corpus."""
+        """The target's name, which is also the name of its folder in the corpus."""
 
     def seeds(self) -> list[bytes]:
-        """Inputs to begin with, besides those of the corpus."""
+        """The initial inputs, besides the corpus."""
 
     def mutate(self, data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:
         """Change an input."""
 
     def read(self, data: bytes) -> None:
-        """Read an input: return, or let the documented error pass unseen.
+        """Read an input. Ignores the documented errors.
 
         Raises:
-            Exception: Any other error, and AssertionError where what was read is not as it should be.
+            Exception: Any other error, and AssertionError if the result is wrong.
         """
 
 
@@ -52,11 +52,11 @@ class Hang(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """An input that the target may not treat as it does.
+    """An input that the target handles wrongly.
 
     Attributes:
         data: The input.
-        said: What happened, with the traceback where there is one.
+        said: The failure, with a traceback if there is one.
     """
 
     data: bytes
@@ -68,16 +68,16 @@ class Finding:
 
 
 def corpus_of(target: FuzzTarget) -> list[bytes]:
-    """The target's inputs of the corpus, in the order of their names."""
+    """Read the target's inputs in the corpus, ordered by name."""
     return [path.read_bytes() for path in sorted((_CORPUS / target.name).iterdir())]
 
 
 def campaign(target: FuzzTarget, seed: int) -> Iterator[tuple[bytes, Finding | None]]:
-    """Give inputs without end, each after it has been read, and what was found.
+    """Yield inputs endlessly, each with the finding or None after the target has read it.
 
     Args:
-        target: What reads them.
-        seed: Of everything that is drawn.
+        target: The target.
+        seed: Random seed.
     """
     chance = random.Random(seed)
     kept = [*target.seeds(), *corpus_of(target)]
@@ -91,11 +91,11 @@ def campaign(target: FuzzTarget, seed: int) -> Iterator[tuple[bytes, Finding | N
 
 
 def try_input(target: FuzzTarget, data: bytes) -> Finding | None:
-    """Read an input; return what was found, or None."""
+    """Let the target read an input. Return the finding, or None."""
     before = _peak_bytes()
     try:
         with _bounded(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # numpy's, of odd headers
+            warnings.simplefilter("ignore")  # from numpy, about unusual headers
             target.read(data)
     except Exception:  # noqa: BLE001 - whatever it is, it is a finding
         return Finding(data, traceback.format_exc())
@@ -105,7 +105,7 @@ def try_input(target: FuzzTarget, data: bytes) -> Finding | None:
 
 @contextlib.contextmanager
 def _bounded() -> Iterator[None]:
-    """Raise Hang after some seconds. For the main thread."""
+    """Raise Hang after some seconds. For the main thread only."""
 
     def interrupt(*_: object) -> None:
         raise Hang(f"took more than {_MOST_SECONDS} s")
@@ -120,7 +120,7 @@ def _bounded() -> Iterator[None]:
 
 
 def _peak_bytes() -> int:
-    """The most resident memory that this process ever had."""
+    """Return the peak of this process's resident memory."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

@@ -1,4 +1,4 @@
-"""The same requests to two servers: both transports have to give the same bytes, or the same status and message."""
+"""Send the same requests to two servers: both transports must respond with equal bytes, or equal status and message."""
 
 import contextlib
 import dataclasses
@@ -30,12 +30,12 @@ _DEFECTS = ("INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED", "CANCELLED")
 
 
 class Outcome(NamedTuple):
-    """What a server answered.
+    """A server's answer.
 
     Attributes:
         status: Name of the gRPC status.
         said: The response's bytes, or the status's message.
-        details: Of an error, as trailing metadata have them.
+        details: Error details in the trailing metadata.
     """
 
     status: str
@@ -45,12 +45,12 @@ class Outcome(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A request that the servers disagree about, or that met a defect in both.
+    """A request with different answers, or one that causes an internal error in both servers.
 
     Attributes:
-        number: Which of all requests it was, from 0.
-        payload: Its bytes.
-        outcomes: What the servers answered, in their order.
+        number: The request's number, from 0.
+        payload: The request's bytes.
+        outcomes: The answers, in the order of the servers.
     """
 
     number: int
@@ -64,10 +64,10 @@ class Difference:
 
 @dataclasses.dataclass
 class Tally:
-    """What a comparison met.
+    """The result of a comparison.
 
     Attributes:
-        statuses: How many requests had each status, at the first server.
+        statuses: Number of requests by the first server's status.
         differences: The first ones.
     """
 
@@ -75,9 +75,9 @@ class Tally:
     differences: list[Difference] = dataclasses.field(default_factory=list)
 
     def note(self, number: int, payload: bytes, outcomes: tuple[Outcome, ...]) -> None:
-        """Count what the servers answered to a request."""
+        """Count the servers' answers to a request."""
         if any(str(outcome.said).startswith(_TIMED_OUT) for outcome in outcomes):
-            return  # how long a request waits is not the same at each server
+            return  # the waiting time differs between servers
         self.statuses[outcomes[0].status] += 1
         if len(set(outcomes)) > 1 or outcomes[0].status in _DEFECTS:
             self.differences.append(Difference(number, payload, outcomes))
@@ -86,13 +86,13 @@ class Tally:
 def compare(
     targets: Sequence[str], bursts: Iterable[list[bytes]], *, on_streams: bool = False, most: int = 5
 ) -> Iterator[Tally]:
-    """Send bursts to several servers; after each, give what was met until then, and end after `most` differences.
+    """Send bursts to several servers. Yield the tally after each burst, and end after `most` differences.
 
     Args:
         targets: Addresses of the servers, with the same models.
         bursts: Requests to keep in flight together.
-        on_streams: Whether each burst is sent on a stream of its own, one after another since servers keep sequences.
-        most: How many differences are enough.
+        on_streams: Whether each burst is sent on a separate stream, one after another, because servers keep sequences.
+        most: Number of differences after which to stop.
     """
     tally, number = Tally(), 0
     waiting: deque[tuple[list[bytes], list[Callable[[], list[Outcome]]]]] = deque()

@@ -1,7 +1,7 @@
-"""Changes of a ModelInferRequest's fields as they are written: order, number, size, wire type.
+"""Changes the encoding of a ModelInferRequest's fields: order, number, size, wire type.
 
-What a message means may survive them (a number longer than it needs to be, a packed field in two parts), may become
-another (an id that is set again), or be gone. Either way both transports have to say the same.
+The meaning of the message may survive (an overlong number, a packed field in two parts), change (an id that is set
+again) or get lost. In each case both transports must give the same answer.
 """
 
 import random
@@ -38,8 +38,8 @@ def mutate_fields(data: bytes, others: Sequence[bytes], chance: random.Random) -
 
     Args:
         data: A request.
-        others: Requests whose fields may be taken over; may be empty.
-        chance: Draws kinds and places.
+        others: Requests to copy fields from; may be empty.
+        chance: Draws the kinds and places of changes.
     """
     for _ in range(chance.choice((1, 1, 2, 3))):
         try:
@@ -56,7 +56,7 @@ def mutate_fields(data: bytes, others: Sequence[bytes], chance: random.Random) -
 
 
 def _inside(pieces: list[Piece], chance: random.Random) -> bytes:
-    """Change a sub-message, up to two levels down: an input's shape, a parameter's value."""
+    """Change a sub-message, up to two levels deep, such as an input's shape or a parameter's value."""
     fields = [piece.data for piece in pieces]
     inner = [at for at, piece in enumerate(pieces) if piece.kind == DELIMITED and piece.body and piece.number != 7]
     if not inner:
@@ -137,7 +137,7 @@ def _of_any_kind(number: int, chance: random.Random) -> bytes:
 
 
 def _longer_number(fields: list[bytes], pieces: list[Piece], chance: random.Random) -> list[bytes]:
-    """Write a tag or a size in more bytes than it needs: up to 5 and 10 are allowed."""
+    """Write a tag or a size with more bytes than necessary. Up to 5 and 10 are allowed."""
     if not pieces:
         return fields
     at = chance.randrange(len(pieces))
@@ -149,7 +149,7 @@ def _longer_number(fields: list[bytes], pieces: list[Piece], chance: random.Rand
 
 
 def _wrong_size(fields: list[bytes], pieces: list[Piece], chance: random.Random) -> list[bytes]:
-    """Say a size that is not the field's: the fields after it are then read from another place."""
+    """Write a wrong size for a field, so that the following fields are read from another place."""
     sized = [at for at, piece in enumerate(pieces) if piece.kind == DELIMITED]
     if sized:
         at = chance.choice(sized)
@@ -160,7 +160,7 @@ def _wrong_size(fields: list[bytes], pieces: list[Piece], chance: random.Random)
 
 
 def _in_parts(fields: list[bytes], pieces: list[Piece], chance: random.Random) -> list[bytes]:
-    """Part a packed field, or a sub-message, into two with the same number; or write each number on its own."""
+    """Split a packed field or a sub-message into two with the same number, or write each number separately."""
     whole = [at for at, piece in enumerate(pieces) if piece.kind == DELIMITED and len(piece.body) > 1]
     if not whole:
         return fields

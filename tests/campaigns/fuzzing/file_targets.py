@@ -50,7 +50,7 @@ def _mutate_words(data: bytes, others: Sequence[bytes], chance: random.Random) -
 
 
 class ConfigTarget:
-    """`read_config`: a ModelConfig, or a ConfigError that holds no path."""
+    """`read_config` returns a ModelConfig or raises a ConfigError without a path."""
 
     name = "config"
 
@@ -85,9 +85,9 @@ class ConfigTarget:
 
 
 class ManifestTarget:
-    """`read_version` and `read_signature`: a version and its signature, or an ArtifactError that holds no path.
+    """`read_version` and `read_signature` return a version and its signature, or raise an ArtifactError without a path.
 
-    Each input gets its own digest, so that its contents are read; model and golden results are those that it lists.
+    Each input gets a valid digest, so that its contents are read. It lists the given model and golden results.
     """
 
     name = "manifest"
@@ -126,7 +126,7 @@ def _tells_no_path(error: ArtifactError, folder: Path) -> None:
 
 
 class _Node:
-    """A tensor of a session that is as the manifest says."""
+    """A graph tensor that matches the manifest."""
 
     name: str
     type: str
@@ -140,7 +140,7 @@ class _Node:
 
 
 def _listing_files(manifest: bytes) -> bytes:
-    """The manifest with descriptions of empty files in the place of those that it lists."""
+    """Return the manifest with descriptions of empty files instead of its own files."""
     fields = json.loads(manifest)
     empty = [describe_file(name, b"") for name in (MODEL, GOLDEN)]
     fields["files"] = [{"name": file.name, "bytes": "0", "sha256": file.sha256} for file in empty]
@@ -148,7 +148,7 @@ def _listing_files(manifest: bytes) -> bytes:
 
 
 def _signed(data: bytes) -> bytes:
-    """The manifest with the digest of its own bytes, where it has a place for one."""
+    """Return the manifest with its own digest, if it has a place for one."""
     zeros = b"0" * 64
     found = re.findall(rb'"self_sha256": "([0-9a-f]{64})"', data)
     if len(found) != 1:
@@ -180,7 +180,7 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile
 
 
 class GoldenTarget:
-    """`load_cases`: cases, or an ArtifactError."""
+    """`load_cases` returns cases or raises an ArtifactError."""
 
     name = "golden"
 
@@ -196,7 +196,7 @@ class GoldenTarget:
         return [*found, b"", b"PK\x05\x06" + bytes(18)]
 
     def mutate(self, data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:
-        """Change bytes of the archive, or what it holds: names, methods, headers of arrays."""
+        """Change bytes of the archive, or its contents: names, methods, array headers."""
         if chance.random() < 0.3:
             return mutate_bytes(data, others, chance)
         buffer = io.BytesIO()
@@ -217,7 +217,7 @@ class GoldenTarget:
 
 
 def _entries(data: bytes) -> list[tuple[str, bytes]]:
-    """What an archive holds, as far as it can be read; not more than 1 MB."""
+    """Read an archive's entries as far as possible, at most 1 MB."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             return [(info.filename, archive.open(info).read(1 << 20)) for info in archive.infolist()[:20]]
@@ -226,7 +226,7 @@ def _entries(data: bytes) -> list[tuple[str, bytes]]:
 
 
 def _mutate_array(content: bytes, chance: random.Random) -> bytes:
-    """Another header, or other bytes."""
+    """Change an array's header or its bytes."""
     if chance.random() < 0.5:
         return mutate_bytes(content, (), chance)
     header = chance.choice(_HEADERS)

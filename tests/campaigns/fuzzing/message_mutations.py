@@ -1,7 +1,7 @@
-"""Changes of what a ModelInferRequest says: any field of the message or of its parts gets a value, often a wrong one.
+"""Changes the content of a ModelInferRequest: any field, also of sub-messages, gets a value that is often wrong.
 
-The message stays one that protobuf writes. What the values are depends on the field's type alone, so fields that the
-protocol gains are changed, too.
+Protobuf still encodes the message. The values depend only on the field's type, so new fields of the protocol are
+covered, too.
 """
 
 import random
@@ -46,7 +46,7 @@ _SHAPES = ([2**32, 2**32, 1], [2**63 - 1, 2, 2], [2**16, 2**16, 2], [-1, -1, 2],
 
 
 def mutate_message(data: bytes, chance: random.Random) -> bytes:
-    """Change one or two things that a request says."""
+    """Change one or two fields of a request."""
     message = pb.ModelInferRequest()
     try:
         message.ParseFromString(data)
@@ -58,9 +58,9 @@ def mutate_message(data: bytes, chance: random.Random) -> bytes:
 
 
 def with_other_values(data: bytes, chance: random.Random) -> bytes:
-    """The same request before other data: each tensor's elements in another order, which keeps them valid.
+    """Return the same request with the elements of each tensor in another order, which keeps them valid.
 
-    For a request that has an id, it may be another of the same or of another size.
+    The id may change, too, in value or size.
     """
     message = pb.ModelInferRequest.FromString(data)
     for at, (tensor, raw) in enumerate(zip(message.inputs, message.raw_input_contents, strict=False)):
@@ -72,7 +72,7 @@ def with_other_values(data: bytes, chance: random.Random) -> bytes:
 
 
 def _field(message: Any, chance: random.Random) -> None:
-    """Change a field, or a field of a part; mostly a field with a value."""
+    """Change a field, or a field of a sub-message. Prefers fields with a value."""
     used = [field for field, _ in message.ListFields()]
     field = chance.choice(used if used and chance.random() < 0.8 else message.DESCRIPTOR.fields)
     value = getattr(message, field.name)
@@ -109,7 +109,7 @@ def _items(items: Any, field: FieldDescriptor, chance: random.Random) -> None:
 
 
 def _value(field: FieldDescriptor, before: Any, chance: random.Random) -> Any:
-    """Draw a value for a field that holds no message."""
+    """Draw a value for a field that isn't a message."""
     number = chance.choice(_NUMBERS)
     match field.cpp_type:
         case FieldDescriptor.CPPTYPE_STRING if field.type == FieldDescriptor.TYPE_BYTES:
@@ -134,7 +134,7 @@ def _shape(message: pb.ModelInferRequest, chance: random.Random) -> None:
 
 
 def _element(message: pb.ModelInferRequest, chance: random.Random) -> None:
-    """Change an element of raw contents: first, last or any other."""
+    """Change an element of the raw contents."""
     raw = message.raw_input_contents
     known = [at for at, tensor in enumerate(message.inputs[: len(raw)]) if tensor.datatype in DTYPES]
     if known:
@@ -148,7 +148,7 @@ def _element(message: pb.ModelInferRequest, chance: random.Random) -> None:
 
 
 def _typed_contents(message: pb.ModelInferRequest, chance: random.Random) -> None:
-    """Typed contents in the place of raw ones, or beside them, right or wrong."""
+    """Return typed contents instead of raw ones, or in addition to them, valid or not."""
     for tensor, raw in zip(message.inputs, message.raw_input_contents, strict=False):
         field, dtype = CONTENTS.get(tensor.datatype), DTYPES.get(tensor.datatype)
         if field is None or dtype is None or len(raw) % dtype.itemsize:

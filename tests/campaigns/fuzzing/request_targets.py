@@ -26,12 +26,12 @@ _INPUTS, _OUTPUTS, _DATA = 5, 6, 7
 
 
 def load_service(repository: Path) -> Service:
-    """The examples' models (`kit.examples.publish_examples`), without a transport."""
+    """Create the service with the example models (`kit.examples.publish_examples`), without a transport."""
     return Service(load_repository(repository), Settings(repository, provider="cpu"))
 
 
 class BoundaryTarget:
-    """`Service.accept`: a request is checked, or refused with an error that is not the server's fault."""
+    """`Service.accept` checks a request, or refuses it with an error that blames the client."""
 
     name = "validation"
 
@@ -66,7 +66,7 @@ class BoundaryTarget:
 
 
 class FieldCountTarget:
-    """`refuse_crowded` against protobuf: it refuses no message of few fields, and passes none of many objects."""
+    """Compare `refuse_crowded` with protobuf: accept messages with few fields, refuse those with many objects."""
 
     name = "field_counts"
 
@@ -77,7 +77,7 @@ class FieldCountTarget:
         return [*(field * 2040 for field in crowded), *(field * 2100 for field in crowded), *inner, typed]
 
     def mutate(self, data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:
-        """Repeat a field up to the limit and beyond, here or inside of another; or change fields and bytes."""
+        """Repeat a field up to the limit and beyond, on some level, or change fields and bytes."""
         try:
             pieces = split(data)
         except ValueError:
@@ -100,29 +100,29 @@ class FieldCountTarget:
             message = pb.ModelInferRequest.FromString(data)
             fields = _count_fields(data)
         except (DecodeError, ValueError):
-            return  # whatever is said, the parser refuses it
+            return  # whatever the result, the parser refuses it
         assert is_refused or _count_objects(message) <= _MAX_FIELDS
         assert not is_refused or fields > _MAX_FIELDS
 
 
 def _count_objects(message: pb.ModelInferRequest) -> int:
-    """What protobuf has made an object of, as far as a request may have many."""
+    """Count protobuf's objects, as far as a request can have many of them."""
     count = len(message.inputs) + len(message.outputs) + len(message.parameters) + len(message.raw_input_contents)
     count += sum(len(tensor.parameters) for tensor in message.inputs)
     return count + sum(len(tensor.parameters) for tensor in message.outputs)
 
 
 def _count_fields(data: bytes) -> int:
-    """The fields of a request, and those of its inputs and outputs."""
+    """Count the fields of a request, of its inputs and of its outputs."""
     pieces = split(data)
     inner = [p.body for p in pieces if p.kind == DELIMITED and p.number in (_INPUTS, _OUTPUTS)]
     return len(pieces) + sum(len(split(body)) for body in inner)
 
 
 class PrefixTarget:
-    """`PrefixCache`: what a request has taught means for another one what parsing it says.
+    """`PrefixCache`: a template from one request must read the next request like the parser does.
 
-    An input is two requests, the first one with its size before it in four bytes.
+    An input consists of two requests. The first follows its size in four bytes.
     """
 
     name = "prefixes"
@@ -135,7 +135,7 @@ class PrefixTarget:
         return [_pair(request, with_other_values(request, chance)) for request in valid_requests({}, 1)]
 
     def mutate(self, data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:
-        """Mutate both in the same way, or the second one alone."""
+        """Mutate both requests in the same way, or only the second."""
         first, second = _parts(data)
         plain = [_parts(other)[0] for other in others[:20]]
         seed = chance.getrandbits(32)

@@ -1,7 +1,6 @@
-"""The models that fuzzed servers have, and a server that reads every request whole: the oracle for the others.
+"""The models of the fuzzed servers, and a server that parses every request in full, as the oracle.
 
-The others recognize requests by their templates. The models are each example of a model of any tensors, and a recurrent
-classifier.
+The other servers recognize requests by templates. The models are all examples and a recurrent classifier.
 """
 
 import contextlib
@@ -26,7 +25,7 @@ CLASSIFIERS = {"direction": (_LAYERS, _HIDDEN)}
 
 
 def publish_models(root: Path) -> None:
-    """Write a version of each model, in about eight seconds. The classifier's weights are random, from a seed."""
+    """Publish a version of each model, in about eight seconds. The classifier has random weights from a seed."""
     publish_examples(root)
     for name in CLASSIFIERS:
         torch.manual_seed(5)
@@ -36,7 +35,7 @@ def publish_models(root: Path) -> None:
 
 
 class _NoTemplates:
-    """Keeps no template, and recognizes nothing."""
+    """A cache that keeps no template and recognizes no request."""
 
     def __init__(self, **_: object) -> None:
         pass
@@ -55,7 +54,7 @@ class _NoTemplates:
 
 @contextlib.contextmanager
 def serve_reading_whole(repository: Path) -> Iterator[Server]:
-    """Serve on the plain transport, without templates."""
+    """Serve on the plain transport without templates."""
     with contextlib.ExitStack() as stack:
         with mock.patch.object(dispatcher, "PrefixCache", _NoTemplates):
             server = stack.enter_context(serve(repository, Settings(provider="cpu", plain=True)))

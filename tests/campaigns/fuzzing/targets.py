@@ -12,10 +12,10 @@ NAMES = ("validation", "field_counts", "prefixes", "config", "manifest", "golden
 
 
 def prepare_targets(folder: Path) -> dict[str, FuzzTarget]:
-    """Make all targets, by name, in less than a second.
+    """Create all targets, by name, in less than a second.
 
     Args:
-        folder: An empty folder, for what they write.
+        folder: An empty folder for their files.
     """
     repository, scratch = folder / "repository", folder / "scratch"
     repository.mkdir()

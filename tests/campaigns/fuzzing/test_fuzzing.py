@@ -1,4 +1,4 @@
-"""The fuzzer finds planted defects in the readers of bytes from outside. `make fuzz` tries it first."""
+"""The fuzzer finds planted defects in readers of untrusted bytes. `make fuzz` runs this test first."""
 
 import itertools
 
@@ -21,45 +21,45 @@ def targets(tmp_path_factory):
 
 
 def plant_any_start(monkeypatch):
-    """A prefix that is no message of its own is kept."""
+    """Keep a prefix that isn't a complete message."""
     monkeypatch.setattr(templates, "_parse_prefix", lambda *_, **__: pb.ModelInferRequest())
 
 
 def plant_id_set_again(monkeypatch):
-    """An id that is set again, and empty, is overlooked."""
+    """Ignore that an id is set again to an empty text."""
     monkeypatch.setattr(templates, "_LONG_ID_FIELD", b"")
     monkeypatch.setattr(templates, "_LONG_ID", "")
 
 
 def plant_inputs_not_looked_into(monkeypatch):
-    """The fields of inputs and outputs are not counted."""
+    """Don't count the fields of inputs and outputs."""
     monkeypatch.setattr(parsing, "_INPUTS", 4)
     monkeypatch.setattr(parsing, "_OUTPUTS", 4)
 
 
 def plant_half_as_many(monkeypatch):
-    """Requests of few fields are refused."""
+    """Refuse requests with few fields."""
     monkeypatch.setattr(parsing, "_MAX_FIELDS", 1024)
 
 
 def plant_unknown_text(monkeypatch):
-    """Text of a client is taken for plain ASCII."""
+    """Treat a client's text as plain ASCII."""
     monkeypatch.setattr(checking, "quoted", lambda text: text.encode().decode("ascii"))
 
 
 def plant_memory(monkeypatch):
-    """A file takes 400 MB for a moment."""
+    """Use 400 MB for a moment while reading a file."""
     monkeypatch.setattr(triton_config, "read_regular", lambda _: (b"x" * (400 << 20))[:0])
 
 
 def plant_hang(monkeypatch):
-    """A file is read without end."""
+    """Read a file endlessly."""
     monkeypatch.setattr(fuzzing_campaign, "_MOST_SECONDS", 0.05)
     monkeypatch.setattr(triton_config, "read_regular", lambda _: max(iter(int, 1)))
 
 
 def plant_path(monkeypatch):
-    """A message tells the path of the file."""
+    """Put the file's path into a message."""
 
     def told(path):
         raise triton_config.ConfigError(f"{path}: cannot be read")
@@ -75,7 +75,7 @@ def plant_path(monkeypatch):
         ("config", plant_hang), ("config", plant_path),
     ],
 )  # fmt: skip
-def test_it_finds_a_planted_defect(targets, name, plant, monkeypatch):
+def test_campaign_finds_a_planted_defect(targets, name, plant, monkeypatch):
     plant(monkeypatch)
     inputs = itertools.islice(campaign(targets[name], SEED), INPUTS)
     assert any(try_input(targets[name], data) for data in corpus_of(targets[name])) or any(found for _, found in inputs)

@@ -1,7 +1,7 @@
-"""Requests as a hostile crowd sends them: bursts in which valid requests and mutants of them share a prefix.
+"""Requests like those of hostile clients: bursts in which valid requests and their mutants share a prefix.
 
-The fast path parses a prefix once and recognises it afterwards by its bytes. So each mutation is applied to several
-requests with other data and another id: what the first one taught is used for those after it, in this burst and later.
+The fast path parses a prefix once and then recognizes it by its bytes. So each mutation is applied to several requests
+with different data and ids, and the later ones use the template of the first.
 """
 
 import random
@@ -21,11 +21,11 @@ _KEPT = 64
 
 
 def valid_requests(classifiers: Mapping[str, tuple[int, int]], seed: int) -> list[bytes]:
-    """A few valid requests for each model: several sizes, inputs left out, outputs named, with and without an id.
+    """Return a few valid requests for each model: several sizes, omitted inputs, named outputs, with and without an id.
 
     Args:
-        classifiers: By name, (layers * directions, hidden) of direction classifiers, beside the examples' models.
-        seed: Of the values.
+        classifiers: Direction classifiers to add to the example models: (layers * directions, hidden) by name.
+        seed: Random seed of the values.
     """
     numbers = np.random.default_rng(seed)
     found: list[bytes] = []
@@ -42,11 +42,11 @@ def valid_requests(classifiers: Mapping[str, tuple[int, int]], seed: int) -> lis
 
 
 def valid_steps(classifiers: Mapping[str, tuple[int, int]], seed: int) -> list[bytes]:
-    """Requests of some sequences of each of the classifiers: their starts, steps in the middle, and ends.
+    """Return requests of some sequences of each classifier: first, middle and last steps.
 
     Args:
         classifiers: By name, (layers * directions, hidden).
-        seed: Of the values.
+        seed: Random seed of the values.
     """
     numbers = np.random.default_rng(seed)
     found: list[bytes] = []
@@ -73,12 +73,12 @@ def _walks(numbers: np.random.Generator, layers: int, hidden: int, left_out: Seq
 
 
 def mutate_request(data: bytes, others: Sequence[bytes], chance: random.Random) -> bytes:
-    """Mutate a request on one of three levels, or on two: what it says, its fields, its bytes.
+    """Mutate a request on one or two of three levels: content, encoding, bytes.
 
     Args:
         data: The request.
-        others: Requests whose parts may be taken over; may be empty.
-        chance: Draws kinds and places.
+        others: Requests to copy parts from; may be empty.
+        chance: Draws the kinds and places of changes.
     """
     level = chance.random()
     if level < 0.4:
@@ -89,7 +89,7 @@ def mutate_request(data: bytes, others: Sequence[bytes], chance: random.Random) 
 
 
 class Traffic:
-    """Bursts without end. The same seed gives the same ones."""
+    """Endless bursts, reproducible from a seed."""
 
     def __init__(self, seeds: Sequence[bytes], seed: int) -> None:
         """Start with valid requests alone.
@@ -103,7 +103,7 @@ class Traffic:
         self._kept: list[tuple[bytes, int]] = []  # a valid request, and the seed of a mutation of it
 
     def bursts(self) -> Iterator[list[bytes]]:
-        """Give bursts of requests that are to be in flight together."""
+        """Yield bursts of requests to send at the same time."""
         while True:
             base = self._chance.choice(self._seeds)
             mutation = self._chance.getrandbits(32)
@@ -117,7 +117,7 @@ class Traffic:
             yield [self._one(base, mutation) for _ in range(count)]
 
     def _one(self, base: bytes, mutation: int) -> bytes:
-        """A request with other values: as it is, with the burst's mutation, or with one of its own."""
+        """Return a request with other values: valid, with the burst's mutation, or with its own mutation."""
         sent = with_other_values(base, self._chance)
         kind = self._chance.random()
         if kind < 0.3:

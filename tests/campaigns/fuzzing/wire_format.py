@@ -1,4 +1,4 @@
-"""Protobuf's wire format, field by field: as much of it as a mutator needs."""
+"""Protobuf's wire format, as far as a mutator needs it."""
 
 from typing import NamedTuple
 
@@ -8,13 +8,13 @@ _FIXED_SIZES = {FIXED64: 8, FIXED32: 4}
 
 
 class Piece(NamedTuple):
-    """One field as it stands in a message.
+    """One encoded field of a message.
 
     Attributes:
-        number: The field's.
-        kind: Its wire type.
-        head: The bytes of the tag, and of the size where it has one.
-        body: What follows: a number's bytes, or `size` bytes; empty for the ends of a group.
+        number: The field number.
+        kind: The wire type.
+        head: The bytes of the tag, and of the size if there is one.
+        body: The bytes of the number, or `size` bytes; empty for group ends.
     """
 
     number: int
@@ -29,7 +29,7 @@ class Piece(NamedTuple):
 
 
 def varint(number: int, width: int = 0) -> bytes:
-    """Write a number of up to 64 bits; in `width` bytes at least, which makes it longer than it needs to be."""
+    """Encode a number of up to 64 bits in at least `width` bytes, which can be more than necessary."""
     out = bytearray()
     while number > 0x7F or len(out) + 1 < width:
         out.append(number & 0x7F | 0x80)
@@ -44,10 +44,10 @@ def delimited(number: int, body: bytes) -> bytes:
 
 
 def split(data: bytes) -> list[Piece]:
-    """Part a message's bytes into its fields.
+    """Split a message's bytes into its fields.
 
     Raises:
-        ValueError: If they are not fields, one after the other.
+        ValueError: If the bytes aren't a series of fields.
     """
     pieces: list[Piece] = []
     at = 0

@@ -52,11 +52,11 @@ class Mutant:
 
 
 def read_drawn(path: Path = DRAWN) -> list[Mutant]:
-    """The kept sample."""
+    """Read the sample."""
     return [Mutant(**entry) for entry in json.loads(path.read_text())]
 
 
 def write_drawn(mutants: list[Mutant], path: Path = DRAWN) -> None:
-    """Keep a sample, one mutant per line."""
+    """Write the sample, one mutant per line."""
     rows = ",\n".join(json.dumps(dataclasses.asdict(mutant)) for mutant in mutants)
     path.write_text(f"[\n{rows}\n]\n")

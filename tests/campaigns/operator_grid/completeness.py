@@ -1,4 +1,4 @@
-"""Which of the operators that torch's exporter translates the grid tries, and why it does not try the others."""
+"""The operators that torch's exporter translates: which of them the grid tries, and why it skips the others."""
 
 import re
 from collections.abc import Set
@@ -52,13 +52,13 @@ UNTRIED = {name: reason for reason, names in _BY_REASON.items() for name in name
 
 
 def translated() -> Set[str]:
-    """Name the operators of aten that torch's exporter has a translation of, without their overloads."""
+    """List the aten operators that torch's exporter can translate, without their overloads."""
     names = (name for name, _ in registration.default_registry.items())
     return {name.partition("::")[2].partition(".")[0] for name in names if name.startswith("aten::")}
 
 
 def tried() -> Set[str]:
-    """Name what the grid's entries call, and what their names say."""
+    """List the operators that the grid's entries call or name."""
     found: set[str] = set()
     for family in FAMILIES:
         for operator in family.operators:

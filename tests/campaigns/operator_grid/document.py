@@ -32,7 +32,7 @@ def document() -> Iterator[str]:
 
 
 def _grouped(entries: Iterable[tuple[Family, Operator, str]]) -> Iterator[str]:
-    """Yield a row for each text, with its operators, and their family if they are right in another one."""
+    """Yield a row for each text with its operators, and their family if they are also right in another one."""
     found: dict[str, dict[str, None]] = {}
     for family, operator, text in entries:
         if text:
@@ -48,7 +48,7 @@ def _is_like(one: Operator, other: Operator) -> bool:
 
 
 def _short(family: str) -> str:
-    """Return the name of a family without its explanations."""
+    """Return a family's name without its explanations."""
     for mark in (", ", " (", ":", " of "):
         family = family.partition(mark)[0]
     return family.lower()

@@ -1,4 +1,4 @@
-"""Operators of nothing, no rows or no steps: onnxruntime runs them in a process of its own, which some have ended."""
+"""Operators on tensors without rows or steps. onnxruntime runs them in a separate process, because some end it."""
 
 import concurrent.futures
 import contextlib
@@ -82,14 +82,14 @@ class EmptyRuns:
         self._process.shutdown(cancel_futures=True)
 
     def eager(self, compute: Callable[..., list[torch.Tensor]]) -> list[torch.Tensor] | None:
-        """Give eager's results; None where it raises an error."""
+        """Compute eager's results. None if eager raises an error."""
         with warnings.catch_warnings(), contextlib.suppress(RuntimeError, IndexError):
-            warnings.simplefilter("ignore")  # that there are no degrees of freedom
+            warnings.simplefilter("ignore")  # the warning that there are no degrees of freedom
             return compute(self.inputs)
         return None
 
     def __call__(self, outputs: Sequence[str]) -> list[npt.NDArray[Any]] | str:
-        """Run what some outputs need; give them, or the message of an error."""
+        """Run the part of the graph for some outputs. Returns them, or the error's message."""
         try:
             return self._process.submit(_run, self._part(outputs), self._feeds).result(_SECONDS)
         except BrokenProcessPool:
@@ -99,7 +99,7 @@ class EmptyRuns:
             return str(error)
 
     def _part(self, outputs: Sequence[str]) -> bytes:
-        """Cut the nodes that outputs need out of the graph."""
+        """Extract the nodes that the outputs need from the graph."""
         graph, needed, waiting = self._model.graph, set(), list(outputs)
         while waiting:
             node = self._producers.get(waiting.pop())
@@ -115,7 +115,7 @@ class EmptyRuns:
 
 
 def _read(node: onnx.NodeProto) -> Iterable[str]:
-    """Give the names of what a node reads, also within its graphs."""
+    """Yield the names that a node reads, also within its subgraphs."""
     yield from node.input
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:

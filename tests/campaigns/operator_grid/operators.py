@@ -1,4 +1,4 @@
-"""What an entry of the grid is."""
+"""The entries of the grid."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -15,17 +15,16 @@ KERNELS = {
 
 @dataclasses.dataclass(frozen=True)
 class Operator:
-    """One operator, as a module would call it.
+    """One operator, called like in a module.
 
     Attributes:
-        name: As a user writes it.
-        compute: What is exported, of the family's inputs.
-        refused: Words of the refusal; empty where the operator is exported.
-        differs: On which values onnxruntime's result is another one than eager's, in words for the documentation; empty
-            where it is right on all.
-        terms: What the rounding is relative to, of the same inputs, where the result is a sum that cancels: the sum
-            over its terms without their signs. None where the result itself is that.
-        kernel: The name of an entry of `KERNELS`, where a kernel of onnxruntime is not right to the last digits.
+        name: The operator as users write it.
+        compute: The function of the family's inputs to export.
+        refused: Text in the refusal; empty if the operator is exported.
+        differs: The values for which onnxruntime's result differs from eager's, in words for the documentation; empty
+        if there are none. terms: For a result that is a sum with cancellation: the sum of the magnitudes of its terms,
+        which rounding is relative to. None if rounding is relative to the result itself. kernel: Name of an entry in
+        `KERNELS`, if a kernel of onnxruntime is not accurate to the last digits.
     """
 
     name: str
@@ -43,9 +42,9 @@ class Family:
     Attributes:
         name: The heading in the documentation.
         inputs: Tensors (batch, …).
-        operators: Those.
-        axis: Which axis of the inputs is dynamic.
-        tries_nothing: Whether they are also tried on no values along that axis.
+        operators: The operators.
+        axis: The dynamic axis of the inputs.
+        tries_nothing: Whether to try them also with size 0 along that axis.
     """
 
     name: str
@@ -56,12 +55,12 @@ class Family:
 
 
 def named(module: Any, names: str, **attributes: Any) -> list[Operator]:
-    """Make one entry a name, for functions that take the family's inputs as they are."""
+    """Make an entry for each name, for functions that take the family's inputs unchanged."""
     return [Operator(name, getattr(module, name), **attributes) for name in names.split()]
 
 
 def methods(names: str, *given: Any, **attributes: Any) -> list[Operator]:
-    """Make one entry a name, for methods of the family's first input, called with some arguments."""
+    """Make an entry for each name, for methods of the family's first input, with some arguments."""
     shown = ", ".join(map(str, given))
     return [
         Operator(f"{name}({shown})", lambda x, *_, name=name: getattr(x, name)(*given), **attributes)

@@ -1,4 +1,4 @@
-"""The operator grid: what onnxruntime gives is what eager gives, on the values where translations go wrong."""
+"""The operator grid: onnxruntime's results equal eager's, on values for which translations often go wrong."""
 
 import re
 
@@ -18,7 +18,7 @@ _REFUSED = [
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_operators_are_right_or_documented(family):
+def test_operators_match_eager_or_are_documented(family):
     found = try_family(family)
     nothing = {name: [line for line in lines if line.startswith("of nothing")] for name, lines in found.items()}
     unlike = {name for of, name in DIFFERS_OF_NOTHING if of == family.name}
@@ -33,10 +33,10 @@ def test_operators_are_right_or_documented(family):
 
 
 @pytest.mark.parametrize(("operator", "family"), _REFUSED)
-def test_refusals_say_why(operator, family):
+def test_refusals_contain_a_reason(operator, family):
     message = refusal_of(operator, family)
     assert message, f"{operator.name} is exported: remove `refused`, and see whether it is right"
-    # The last one is the proof's: publishing ends with it.
+    # The last one is the verification's, because publishing ends with it.
     assert re.match(
         r"UnsupportedModule|RaisedInCapture|FixedSize|OtherPath|NotRolled|DependsOnValues|BrokenPostcondition|"
         r"RuntimeError: onnxruntime cannot load",
@@ -45,17 +45,17 @@ def test_refusals_say_why(operator, family):
     assert operator.refused in message
 
 
-def test_names_are_unique():
+def test_names_of_cases_are_unique():
     for family in FAMILIES:
         names = [operator.name for operator in family.operators]
         assert len(set(names)) == len(names)
 
 
-def test_the_grid_is_complete():
+def test_grid_covers_all_operators():
     missing = translated() - tried() - UNTRIED.keys()
     assert not missing, f"torch translates {sorted(missing)}: add a line to a family, or a reason to completeness.py"
 
 
-def test_reasons_are_of_what_is_not_tried():
+def test_reasons_for_skipping_name_only_skipped_operators():
     stale = sorted((UNTRIED.keys() & (translated() - tried())) ^ UNTRIED.keys())
     assert not stale, f"torch does not translate {stale}, or the grid tries them: remove the reasons"

@@ -1,4 +1,4 @@
-"""Exporting and comparing the operators of a family."""
+"""Export the operators of a family, and compare them with eager."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,12 @@ from rnnserve.export.parity import OnnxRunner
 _NOTHING = "of nothing"
 _DYNAMIC = "batch"
 _ULPS = 8  # onnxruntime's kernels are not correctly rounded, nor are eager's
-_EAGERS = 4  # as in export's proof: of two that round, chance decides which is nearer
-_TINY = 1.2e-38  # float32's smallest normal number: kernels may flush what is below it
+_EAGERS = 4  # as in export's verification: of two rounded results, chance decides which one is nearer
+_TINY = 1.2e-38  # float32's smallest normal number: kernels may flush smaller numbers to zero
 
 
 class _Operators(nn.Module):
-    """All operators of a family, each result a tensor of its own."""
+    """All operators of a family in one module. Each result is a separate tensor."""
 
     def __init__(self, operators: Sequence[Operator]) -> None:
         super().__init__()
@@ -36,14 +36,14 @@ class _Operators(nn.Module):
 
 
 def try_family(family: Family, *, sample: int = 3) -> dict[str, list[str]]:
-    """Export the operators that are not to be refused, in one module, and compare each with eager.
+    """Export all operators that must not be refused in one module, and compare each with eager.
 
     Args:
         family: The operators.
-        sample: How many rows, or steps, the export sees; it runs with all.
+        sample: Number of rows or steps for the export. The comparison uses all.
 
     Returns:
-        By name, what differs; empty where an operator is right.
+        The differences by operator name; empty if an operator is right.
     """
     operators = [operator for operator in family.operators if not operator.refused]
     model, counts = _export(operators, family, sample)
@@ -74,7 +74,7 @@ def try_family(family: Family, *, sample: int = 3) -> dict[str, list[str]]:
 def _of_nothing(
     family: Family, operators: Sequence[Operator], model: onnx.ModelProto, counts: Sequence[int]
 ) -> Iterator[tuple[str, str]]:
-    """Compare with eager where there are no values: of those that eager computes all at once, if that runs."""
+    """Compare with eager on empty tensors. If possible, all operators that eager computes run at once."""
     ends = list(itertools.accumulate(counts))
     names = [[f"y{at}" for at in range(end - count, end)] for end, count in zip(ends, counts, strict=True)]
     with EmptyRuns(family, model) as run:
@@ -99,7 +99,7 @@ def _terms(operator: Operator, doubles: Sequence[torch.Tensor]) -> npt.NDArray[A
 
 
 def refusal_of(operator: Operator, family: Family) -> str:
-    """Export one operator, and give the message that it is refused with; empty if it is not."""
+    """Export one operator, and return the message of its refusal; empty if it isn't refused."""
     try:
         OnnxRunner(_export([operator], family, 3)[0].SerializeToString())
     except Exception as error:  # noqa: BLE001 - the test looks at the class, too
@@ -108,7 +108,7 @@ def refusal_of(operator: Operator, family: Family) -> str:
 
 
 def _export(operators: Sequence[Operator], family: Family, sample: int) -> tuple[onnx.ModelProto, list[int]]:
-    """Export operators as one module; give the graph, and how many results each has."""
+    """Export operators as one module. Returns the graph, and the number of results of each."""
     counts = [len(_leaves(operator, family.inputs)) for operator in operators]
     program = export_onnx(
         _Operators(operators).eval(),
@@ -133,17 +133,18 @@ def differences(
     terms: npt.NDArray[Any] | None = None,
     allowed: float = 0.0,
 ) -> Iterator[str]:
-    """Say where onnxruntime's result is neither eager's nor nearer to float64's: kinds of values, first examples.
+    """Describe where onnxruntime's result is neither eager's nor nearer to float64's: kinds of values, with first
+    examples.
 
-    One rule for all operators: onnxruntime may lie 4 times as far from the exact result as eager does, and 8 units in
-    the last place beside that, of the result or of the terms that cancel in it.
+    One rule for all operators: onnxruntime may be 4 times as far from the exact result as eager, plus 8 units in the
+    last place of the result or of the terms that cancel in it.
 
     Args:
-        eager: In the module's own type.
-        found: onnxruntime's.
-        exact: Eager's in float64.
-        terms: Sums of the terms without their signs, of a shape that the result's broadcasts with; None for the result.
-        allowed: A further distance, of a kernel in `KERNELS`.
+        eager: Eager's results in the module's type.
+        found: onnxruntime's results.
+        exact: Eager's results in float64.
+        terms: Sums of the magnitudes of the terms, which broadcast with the result; None for the result itself.
+        allowed: An additional distance, for a kernel in `KERNELS`.
     """
     if (eager.shape, eager.dtype) != (found.shape, found.dtype):
         yield f"expected {eager.dtype} {eager.shape}, found {found.dtype} {found.shape}"
@@ -154,7 +155,7 @@ def differences(
     with np.errstate(all="ignore"):
         exact = exact.astype(np.float64)
         same = (eager == found) | (np.isnan(eager) & np.isnan(found))
-        # Where float32 overflows on the way in eager, and not in onnxruntime, float64 has the same as onnxruntime.
+        # If eager overflows float32 on the way and onnxruntime doesn't, float64 agrees with onnxruntime.
         same |= (exact.astype(found.dtype) == found) | (np.isnan(exact) & np.isnan(found))
         finite = np.isfinite(eager) & np.isfinite(found)
         nearby = np.where(np.isfinite(exact), exact, eager.astype(np.float64))

@@ -1,4 +1,4 @@
-"""The values that the grid puts into operators: each once with either sign, and rows of scenarios."""
+"""The values for the operators: each once with either sign, and rows of scenarios."""
 
 import torch
 
@@ -52,13 +52,13 @@ LONG = torch.linspace(-3.0, 3.0, 3000).sin().repeat(2, 1) * torch.tensor([[1.0],
 
 
 def table(values: torch.Tensor, columns: int = 4) -> torch.Tensor:
-    """Lay values out as (batch, columns), repeating the first ones at the end."""
+    """Arrange values as (batch, columns). Repeats the first values at the end."""
     missing = -len(values) % columns
     return torch.cat([values, values[:missing]]).reshape(-1, columns)
 
 
 def pairs(some: torch.Tensor, others: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give every pair of two sets of values, as two tensors (batch, columns)."""
+    """Return every pair of two sets of values, as two tensors (batch, columns)."""
     seconds = some if others is None else others
     left = some.repeat_interleave(len(seconds))
     return table(left, 8), table(seconds.repeat(len(some)), 8)

@@ -14,11 +14,11 @@ from campaigns.rule_validator.trial import Report, try_operator
 from rnnserve.export.analysis.table import RULES
 
 _KNOWN = {*RULES, *WITH_BODIES}
-_SEEDS = 20  # of an operator, before it is the next one's turn
+_SEEDS = 20  # seconds per operator and turn
 
 
 def _tried(operator: str, domain: str, seeds: range) -> Report:
-    """Try an operator in a process of its own, which a kernel may end."""
+    """Try an operator in a separate process, because a kernel may end it."""
     with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
         try:
             return pool.submit(try_operator, operator, domain, seeds).result()
@@ -27,7 +27,7 @@ def _tried(operator: str, domain: str, seeds: range) -> Report:
 
 
 def main() -> None:
-    """Print a line for each operator, and end with 1 if a rule is wrong."""
+    """Print a line for each operator. The status is 1 if a rule is wrong."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
     parser.add_argument("operators", nargs="*", help="names of operators; default: all")
     parser.add_argument("--seconds", type=float, default=300, help="when to begin no further round")

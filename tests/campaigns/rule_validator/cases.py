@@ -83,14 +83,14 @@ class Graph:
         self._constants: dict[str, np.ndarray] = {}
         self._arrays = {"x": np.zeros((_BATCH, _STEPS, FEATURES), np.float32)}  # samples of what nodes compute
         results = WITH_BODIES[operator](self) if operator in WITH_BODIES else self._operator(operator, domain)
-        if self._chance(0.3):  # another one behind it, since a rule may be wrong only for what this one leaves
+        if self._chance(0.3):  # another operator after it, because a rule's mistake may show only there
             known = [name for name in RULES if name not in OF_MICROSOFT]
             self._view_of = results[0]
             results += self._operator(str(self._random.choice(known)), "")
         self.outputs = [self._node("Cast", [name], to=TensorProto.FLOAT) for name in dict.fromkeys(results)]
 
     def model(self) -> onnx.ModelProto:
-        """Give the graph as a model."""
+        """Return the graph as a model."""
         inputs = [
             helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "sequence", FEATURES]),
             helper.make_tensor_value_info("lengths", TensorProto.INT64, ["batch"]),
@@ -128,7 +128,7 @@ class Graph:
         return made
 
     def _view(self, operator: str) -> str:
-        """Move the axes of the input, and leave one out or add one."""
+        """Permute the axes of the input, and remove or add one."""
         name = self._view_of
         if name == "x" and operator in _ORDERS and self._chance(0.8):
             order = _ORDERS[operator]
@@ -231,7 +231,7 @@ class Graph:
         return body
 
     def _few(self, known: Sequence[str], rank: int) -> list[str]:
-        """Compute a few tensors of the shape of the known ones from them, perhaps across axes."""
+        """Compute a few tensors of the same shape from known ones, possibly across axes."""
         names = [*known]
         for _ in range(int(self._random.integers(1, 4))):
             one, other, at = self._choose(names), self._choose(names), self._constant([self._random.integers(rank)])
@@ -246,7 +246,7 @@ class Graph:
         return names
 
     def _around(self, axis: int) -> list[str]:
-        """Make tensors of the shape of one step: the first one, zeros, and an average over all."""
+        """Make tensors with the shape of one step: the first step, zeros, and an average of all."""
         first = self._node("Gather", ["x", self._constant(0)], axis=axis)
         zeros = self._node("ConstantOfShape", [self._node("Shape", [first])])
         return [first, zeros, zeros, self._node("ReduceMean", ["x", self._constant([axis])], keepdims=0)]
@@ -320,7 +320,7 @@ class Graph:
 
 
 WITH_BODIES = {"If": Graph.branch, "Loop": Graph.loop, "Scan": Graph.scan}
-Special = Callable[..., Any]  # of the graph, a sample of its view, the view and the attributes: a constant, or a name
+Special = Callable[..., Any]  # the graph, a sample of its view, the view and the attributes give a constant or a name
 
 
 def _some_axes(graph: Graph, array: np.ndarray, *_: Any) -> np.ndarray:

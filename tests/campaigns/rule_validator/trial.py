@@ -19,12 +19,12 @@ from rnnserve.export.analysis.walk import Walk, declared_inputs
 from rnnserve.export.found_states.parts_file import FoundStates, find_states
 from rnnserve.protos import manifest_pb2
 
-_SCALES = (0.0, 1.0, 1e3, 1e12)  # the analysis takes inputs as finite up to the last one
+_SCALES = (0.0, 1.0, 1e3, 1e12)  # the analysis assumes finite inputs, up to the largest float
 
 
 @dataclasses.dataclass
 class Report:
-    """What was found of an operator."""
+    """The findings about an operator."""
 
     wrong: list[str] = dataclasses.field(default_factory=list)  # claims that don't hold, each with its graph
     weak: list[str] = dataclasses.field(default_factory=list)  # properties that held in each run, but aren't claimed
@@ -32,11 +32,11 @@ class Report:
 
     @property
     def ran(self) -> int:
-        """How many of the drawn graphs onnxruntime ran."""
+        """Number of drawn graphs that onnxruntime could run."""
         return self.counts["ran"]
 
     def add(self, other: "Report") -> None:
-        """Add what another trial has found."""
+        """Add the findings of another trial."""
         self.wrong += other.wrong
         self.weak += other.weak
         self.counts += other.counts

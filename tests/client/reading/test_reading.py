@@ -142,7 +142,7 @@ def test_other_spellings_of_json_and_csv_are_understood(text, sequences):
         ("w.npy", npy(np.array([["a"]])), "w.npy: sequence 0 has dtype <U1; expected real numbers"),
     ],
 )
-def test_mistake_is_named_with_its_place(source, data, complaint):
+def test_mistake_is_reported_with_its_position(source, data, complaint):
     with pytest.raises(UnreadableInput, match=re.escape(complaint)):
         read_sequences(data.encode() if isinstance(data, str) else data, source)
 
@@ -204,6 +204,6 @@ def test_several_inputs_come_by_name():
         ("tokens", "t.npz", b"PK", "t.npz: expected arrays of numbers"),
     ],
 )
-def test_mistake_in_rows_of_other_axes_is_named_with_its_place(name, source, data, complaint):
+def test_mistake_in_rows_with_other_axes_is_reported_with_its_position(name, source, data, complaint):
     with pytest.raises(UnreadableInput, match=re.escape(complaint)):
         read_sequences(data.encode() if isinstance(data, str) else data, source, names=[name])

@@ -97,7 +97,7 @@ def test_reversed_axes_are_named_if_every_row_has_them():
     assert "transpose" not in str(refused.value)
 
 
-def test_columns_are_features_on_whichever_axis_the_model_has_them():
+def test_csv_columns_are_features_on_any_axis():
     """A line is a point, even for a model that takes (features, sequence)."""
     for format_ in CSV:
         (row,) = ask(FEATURES_FIRST, format_, [[[1, 2], [3, 4], [5, 6]]]).tensors["input"]

@@ -26,7 +26,7 @@ def test_lost_step_is_sent_again_and_counted_once(client, fake, state, status):
         assert session.steps == 3
 
 
-def test_step_that_ran_out_of_time_raises_the_last_loss_and_can_be_made_again(client, fake, state, monkeypatch):
+def test_step_that_times_out_raises_the_last_loss_and_can_be_retried(client, fake, state, monkeypatch):
     with client.session("policy") as session:
         session.step([1, 1])
         fake.failures = [(UNAVAILABLE, False)] * 1000
@@ -75,7 +75,7 @@ def test_session_moves_to_the_next_address(state):
     assert [len(service.asked) for service in services] == [1, 1]
 
 
-def test_session_waits_for_a_server_that_starts_again(state):
+def test_session_waits_for_a_restarting_server(state):
     service = FailingModels(MODELS, seals=state == "sealed")
     with held_port() as port, Client(f"127.0.0.1:{port}") as client:
         session = client.session("sums")

@@ -59,7 +59,7 @@ def test_rows_of_a_session_may_have_different_lengths(client, state):
         assert (first["running"].tolist(), second["running"].tolist()) == ([[5, 3]], [[4, 6], [4, 7]])
 
 
-def test_rows_that_share_no_request_cannot_be_sealed(client, fake):
+def test_rows_too_large_for_one_request_cannot_be_sealed(client, fake):
     with client.session("tokens", rows=2, outputs=["seen_n"]) as session:
         session.step([[1, 2], [3]])
         assert [row["seen_n"].tolist() for row in session.step([[1], [2, 3]])] == [3, 3]
@@ -71,7 +71,7 @@ def test_rows_that_share_no_request_cannot_be_sealed(client, fake):
         session.step([[1, 2], [3]])
 
 
-def test_form_of_the_state_can_be_chosen(client, fake):
+def test_kind_of_session_state_can_be_chosen(client, fake):
     with pytest.raises(Unimplemented, match=r'no session key.*state="carried"'):
         client.session("sums", state="sealed").step([1, 2])
     fake.seals = True
@@ -86,7 +86,7 @@ def test_form_of_the_state_can_be_chosen(client, fake):
     assert len(set(fake.sessions)) == 2
 
 
-def test_session_begins_with_given_states_again_after_reset(client, state):
+def test_session_begins_again_with_the_given_states_after_reset(client, state):
     before = client.predict("sums", [[[1, 1], [2, 2]], [[5, 5]]])
     with client.session("sums", continue_from=before[0]) as session:
         assert [session.step([1, 0])["last"].tolist() for _ in range(2)] == [[4, 3], [5, 3]]
@@ -97,7 +97,7 @@ def test_session_begins_with_given_states_again_after_reset(client, state):
         assert [row["last"].tolist() for row in session.step([[1, 0]] * 3)] == [[4, 3], [6, 5], [1, 0]]
 
 
-def test_steps_go_to_the_version_that_answered_first(client, fake):
+def test_steps_go_to_the_version_that_answered_the_first(client, fake):
     with client.session("sums") as session:
         fake.version = "7"
         session.step([1, 1])
@@ -112,7 +112,7 @@ def test_steps_go_to_the_version_that_answered_first(client, fake):
     assert fake.asked_versions == ["", ""]  # the token says which
 
 
-def test_session_has_one_step_at_a_time(url, fake):
+def test_session_allows_only_one_step_at_a_time(url, fake):
     with Client(url) as client, client.session("sums") as session:
         fake.blocked = threading.Event()
         thread = threading.Thread(target=session.step, args=([1, 2],))

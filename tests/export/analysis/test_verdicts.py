@@ -29,14 +29,14 @@ REDUCTIONS = ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "
 
 
 @pytest.mark.parametrize(("axis", "expected"), [("_2", "+++"), ("_1", "+--"), ("_0", "-++")])
-def test_reduction_mixes_the_axis_that_it_is_over(axis, expected):
+def test_reduction_mixes_only_the_reduced_axis(axis, expected):
     found = {name: verdicts(graph_of(f"m = Reduce{name} (x, {axis})  y = Sub (x, m)")) for name in REDUCTIONS}
     assert found == dict.fromkeys(REDUCTIONS, expected)
 
 
 @pytest.mark.parametrize(("axis", "expected"), [(" <axis = 2>", "+++"), ("", "+--"), (" <axis = 0>", "---")])
 @pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
-def test_softmax_is_over_all_axes_from_its_own_on_when_opset_is_below_13(operator, axis, expected):
+def test_softmax_reduces_its_axis_and_all_later_ones_when_opset_is_below_13(operator, axis, expected):
     assert verdicts(graph_of(f"y = {operator}{axis} (x)", opset=11)) == expected
 
 

@@ -45,7 +45,7 @@ RULES = [
 
 
 @pytest.mark.parametrize(("steps", "limits", "rule"), RULES)
-def test_size_rule_is_found_and_right_at_every_size(steps, limits, rule):
+def test_size_rule_is_found_and_correct_at_every_size(steps, limits, rule):
     low, high = limits
     sizes = np.arange(low, high + 1)
     expected = [steps(size) for size in sizes.tolist()]
@@ -151,7 +151,7 @@ def published(folder, **more):
     return publish(Few(), "few", repository=folder, inputs=inputs, outputs=["y"], progress=False, **more)
 
 
-def test_loop_over_few_steps_is_refused_with_the_sizes_to_set(tmp_path):
+def test_loop_over_few_steps_is_refused_with_advice_to_set_sizes(tmp_path):
     said = r'another path at the size 1.* sizes=\{"sequence": \(smallest'
     with pytest.raises(UnsupportedModule, match=said) as raised:
         published(tmp_path)

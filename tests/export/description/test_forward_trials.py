@@ -48,7 +48,7 @@ SHORT = {"sequence": (1, 8)}
     ],
     ids=["positions", "few positions", "steps", "rows", "sorted", "trimmed"],
 )
-def test_sizes_and_lengths_that_forward_does_not_take_are_refused(not_published, module, sizes, match):
+def test_sizes_and_lengths_that_forward_rejects_are_refused(not_published, module, sizes, match):
     not_published(WrongArguments, match, Publication(module, "model", INPUTS, ["output", "h"], sizes=sizes))
 
 
@@ -65,7 +65,7 @@ class Windows(nn.Module):
 
 
 @pytest.mark.parametrize("window", [6, 32, 400, 3000])
-def test_fewest_steps_are_named(not_published, window):
+def test_error_names_the_smallest_accepted_number_of_steps(not_published, window):
     inputs = {"x": Floats("batch", "samples")}
     match = rf'It needs at least {window} of "samples"\. Add .*"samples": \({window}, …\)'
     not_published(WrongArguments, match, Publication(Windows(window), "model", inputs, ["y"]))
@@ -84,7 +84,7 @@ class Table(nn.Module):
 
 
 @pytest.mark.parametrize("most", [128, 2999])
-def test_most_steps_are_named_beyond_the_usual_sizes(not_published, most):
+def test_error_names_the_largest_accepted_number_of_steps(not_published, most):
     inputs, sizes = {"x": Floats("batch", "sequence", 2)}, {"sequence": (1, most)}
     match = rf'sequence {most + 1}: .*It accepts at most {most}\. Add sizes=\{{"sequence": \(1, {most}\)\}}$'
     not_published(WrongArguments, match, Publication(Table(most), "model", inputs, ["y"]))

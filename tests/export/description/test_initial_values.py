@@ -88,7 +88,7 @@ def test_required_state_begins_as_described(initial, default):
         assert (model.inputs[1].default_range.low, model.inputs[1].default_range.high) == (initial, initial)
 
 
-def test_described_initial_value_must_equal_that_of_forward():
+def test_described_initial_value_must_equal_the_default_of_forward():
     model = described(Leaky(2.0), 2)
     assert (model.inputs[1].default, model.defaults["h"].tolist()) == (RECORDED, [[2.0] * 3])
     assert described(Leaky(2.0), None).defaults["h"].tolist() == [[2.0] * 3]

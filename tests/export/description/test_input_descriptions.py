@@ -64,7 +64,7 @@ def test_invalid_input_description_is_refused(describe, match):
         describe()
 
 
-def test_bounds_of_integers_may_be_those_of_their_dtype():
+def test_bounds_of_integers_can_be_the_limits_of_their_dtype():
     for dtype, low, high in (("uint8", 0, 256), ("int8", -128, 128), ("int16", -32768, 32768)):
         described = Integers("batch", low=low, high=high, dtype=dtype)
         assert (described.low, described.high) == (low, high)
@@ -103,7 +103,10 @@ def test_inputs_must_fit_forward(refused, inputs, match):
         (["output"], r"^outputs names 1 tensors, \['output'\], but forward returns 2, of shapes "),
         (["output", "h_n", "c_n"], "^outputs names 3 tensors, .* but forward returns 2"),
         (["output", "h_0"], '^"h_0" names an input and an output; give the output'),
-        ({"output": Floats("batch", "sequence", ("hidden", 6)), "h_n": INPUTS["h_0"]}, r"6\]; forward returns .* 5\]$"),
+        (
+            {"output": Floats("batch", "sequence", ("hidden", 6)), "h_n": INPUTS["h_0"]},
+            r"6\], but forward returns .* 5\]$",
+        ),
         ({"output": Integers("batch", "sequence", 5, high=3), "h_n": INPUTS["h_0"]}, "describes int64 .* float32"),
     ],
 )
@@ -116,8 +119,16 @@ def test_outputs_must_fit_forward(refused, outputs, match):
     [
         (UnsupportedModule, lambda o, _: o.sum((0, 1)), r'"y" of shape \[5\] has no axis as large as the batch'),
         (UnsupportedModule, lambda o, _: o.to(torch.complex64), '^output "y" is complex64; expected booleans'),
-        (UnsupportedModule, lambda o, _: o if o.size(1) < 9 else o[:, 0], "shape .* or .*, by the size of the inputs$"),
-        (UnsupportedModule, lambda o, _: o if o.size(1) > 9 else o[:, 0], "shape .* or .*, by the size of the inputs$"),
+        (
+            UnsupportedModule,
+            lambda o, _: o if o.size(1) < 9 else o[:, 0],
+            "shape .* for some sizes of the inputs, and .* for others$",
+        ),
+        (
+            UnsupportedModule,
+            lambda o, _: o if o.size(1) > 9 else o[:, 0],
+            "shape .* for some sizes of the inputs, and .* for others$",
+        ),
         (UnsupportedModule, lambda o, _: o.masked_fill(o > 0, -torch.inf), r"masked_fill\(…, -1e9\).*allow_"),
         (WrongArguments, lambda *_: 3, "^forward returns an int of Python"),
         (WrongArguments, lambda o, _: nn.utils.rnn.pack_sequence([o[0], o[1]]), "Return pad_packed_sequence of it"),
@@ -143,6 +154,7 @@ def test_results_must_be_tensors_that_a_server_can_return(refused, error, result
         ({"sizes": {"sequence": (0, 5)}}, r'^sizes\["sequence"\] is .*; expected the smallest and'),
         ({"sizes": {"sequence": (5, 4)}}, r'^sizes\["sequence"\] is .*; expected the smallest and'),
         ({"sizes": {"sequence": (3,)}}, r'^sizes\["sequence"\] is .*; expected the smallest and'),
+        ({"sizes": {"sequence": (2, None)}}, r"^sizes.* needs a largest size, because servers refuse larger requests"),
         ({"samples": {"x": np.zeros((1, 2, 2), np.float32)}}, "^samples is one dict; expected a list"),
     ],
 )
@@ -157,7 +169,7 @@ GOOD = {"x": np.zeros((3, 4, 2), np.float32)}
     ("sample", "match"),
     [
         ({**GOOD, "y": 1}, r'^samples\[1\] has "y"; the inputs are x, lengths, h_0$'),
-        ({"lengths": np.array([1, 2, 3])}, r'^samples\[1\] has no "x", which is required'),
+        ({"lengths": np.array([1, 2, 3])}, r'^samples\[1\] lacks the required input "x"'),
         ({"x": np.zeros((3, 4, 3))}, r'^samples\[1\]\["x"\] has shape \[3, 4, 3\]; expected \[3, 4, 2\]'),
         ({"x": np.zeros((4, 2))}, r'^samples\[1\]\["x"\] has '),
         ({**GOOD, "lengths": np.array([1, 2])}, r'^samples\[1\]\["'),
@@ -168,7 +180,7 @@ GOOD = {"x": np.zeros((3, 4, 2), np.float32)}
         ({**GOOD, "h_0": np.zeros((2, 3, 5))}, r'^samples\[1\]\["h_0"\] has shape \[2, 3, 5\]; expected \[1, 3, 5\]'),
     ],
 )
-def test_samples_must_be_whole_and_of_the_described_shapes(refused, sample, match):
+def test_samples_must_be_complete_and_have_the_described_shapes(refused, sample, match):
     refused(match, samples=[GOOD, sample])
 
 
@@ -230,6 +242,6 @@ def test_module_that_cannot_be_published_is_refused_with_a_remedy(refused):
 
 
 def test_exchanged_batch_and_sequence_axes_are_named(refused):
-    match = 'are "batch" and "sequence" exchanged in the inputs\' axes'
+    match = 'Are "batch" and "sequence" exchanged in the inputs\' axes'
     inputs, module = {"input": Floats("sequence", "batch", 2)}, nn.GRU(2, 7, batch_first=True)
     refused(match, UnsupportedModule, module=module, inputs=inputs, states={})

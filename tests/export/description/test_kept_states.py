@@ -62,7 +62,7 @@ class Decaying(nn.Module):
 
 
 class Rows(nn.Module):
-    """Returns what has rows."""
+    """Returns only the results that have a batch axis."""
 
     def __init__(self, module):
         super().__init__()
@@ -87,7 +87,7 @@ def test_attribute_that_only_stores_a_result_is_not_a_state():
         describe_model(Publication(Breaks().eval(), "breaks", X, ["y"]))
 
 
-def test_result_without_rows_is_left_to_a_module_around():
+def test_result_without_a_batch_axis_is_refused_with_advice_to_wrap_the_module():
     inputs, states = {**X, "state": Floats("batch", 4)}, {"state_n": "state"}
     with pytest.raises(UnsupportedModule, match=r'"keys" .* no axis as large as the batch.*publish a module around'):
         describe_model(Publication(Decaying().eval(), "m", inputs, ["y", "state_n", "keys"], states))

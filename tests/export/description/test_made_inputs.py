@@ -26,7 +26,7 @@ def rows_of(model: Any) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_forward_gets_the_arguments_that_its_users_pass(name):
+def test_forward_gets_the_arguments_that_it_expects(name):
     interface = ARGUMENTS[name]
     publication = interface.publication(name)
     model = describe_model(publication)
@@ -64,7 +64,7 @@ def test_requests_can_omit_lengths(name, inputs):
 @pytest.mark.parametrize(
     ("name", "low", "high"), [("padded_ids", 1, 20), ("padded_with_the_last_id", 0, 19), ("mean_of_ids", 0, 20)]
 )
-def test_padding_id_is_excluded_when_rows_hold_nothing_else(name, low, high):
+def test_padding_id_is_excluded_when_forward_fails_on_rows_of_padding(name, low, high):
     model = describe_model(ARGUMENTS[name].publication(name))
     assert (model.inputs[0].integers.low, model.inputs[0].integers.high) == (low, high)
 

@@ -135,7 +135,7 @@ class Counting(nn.Module):
         return x + state["position"].unsqueeze(1), {"name": state["name"], "position": state["position"] + 1}
 
 
-def test_integers_and_constants_in_a_tree():
+def test_integers_and_constants_in_a_state_tree_are_described():
     def example(rows):
         return {"position": torch.full((rows,), 3), "name": "encoder"}
 
@@ -167,7 +167,7 @@ REFUSED = {
     "other rows": (
         lambda x, state: (x, state + x),
         lambda n: zeros(n) + torch.arange(n)[:, None],
-        "other values in each",
+        "different values in each",
     ),
     "other dtype": (lambda x, state: (x, (state + x).double()), zeros, "float32 before a call and torch.float64"),
     "elsewhere": (
@@ -175,9 +175,9 @@ REFUSED = {
         lambda rows: {"h": zeros(rows)},
         '"state.h" is a tensor before a call, but not after',
     ),
-    "one more": (lambda x, state: (x, [state[0], x]), lambda rows: [zeros(rows)], '"state.1" is .* and none before'),
+    "one more": (lambda x, state: (x, [state[0], x]), lambda rows: [zeros(rows)], '"state.1" is .* but not before'),
     "an object": (lambda x, state: (x, object()), lambda _: object(), "in tuples, lists, dicts and dataclasses"),
-    "none": (counted, lambda rows: {"h": zeros(rows), "n": None}, '"state.n" has no values: give the tensor'),
+    "none": (counted, lambda rows: {"h": zeros(rows), "n": None}, '"state.n" has no values: give the state'),
     "no values": (lambda x, state: (x, state), lambda rows: torch.zeros(0, rows), '"state" has no values'),
 }
 
@@ -278,14 +278,14 @@ def test_attribute_of_one_row_is_the_initial_state_of_each_row(first):
     assert [axis.name for axis in model.outputs[1].axes] == ["layers", "batch", "hidden"]
     assert model.inputs[1].default == (RECORDED if first else ZEROS)
     assert model.defaults.get("hidden", np.zeros(1)).max() == first
-    with pytest.raises(WrongArguments, match=r'Expected hidden size .* say where rows lie: .*"hidden": Floats\('):
+    with pytest.raises(WrongArguments, match=r'Expected hidden size .* name its axes: .*"hidden": Floats\('):
         described(OneRow(first), inputs=inputs, outputs=["y"], states={}, state_attributes=["hidden"])
 
 
 @pytest.mark.parametrize(
     ("attributes", "said"),
     [
-        ("h", r'state_attributes is "h"; expected a list'),
+        ("h", r'state_attributes is a text, "h"; expected a list'),
         (["cell.mem"], r'names "cell.mem", but the module has no "cell"'),
         (["inner"], r'names "inner", which is a Identity'),
         (["training"], r'"training" holds no tensor after a call'),

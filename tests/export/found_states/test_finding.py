@@ -172,7 +172,7 @@ DECLARED: dict[str, Any] = {"inputs": ("h_0",), "states": {"h_n": "h_0"}}
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_inferred_states_give_parts_the_bits_of_the_whole(name):
+def test_parts_with_inferred_states_have_the_bits_of_the_whole(name):
     graph = FOUND[name].graph
     found = graph.parts()
     assert found.record.reason == ""
@@ -205,7 +205,7 @@ def test_step_counting_prevents_cutting_declared_states():
     assert said.startswith('cutting a sequence changes its output "y"')
 
 
-def test_state_is_found_beside_one_that_is_declared():
+def test_undeclared_state_is_found_beside_a_declared_one():
     nodes = f"""
         c = Transpose <perm = [0, 2, 1]> (x)  ["conv/node"] v = Conv <pads = [2, 0]> (c, kernel, bias)
         t = Transpose <perm = [2, 0, 1]> (v)  {GRU}  {BACK}

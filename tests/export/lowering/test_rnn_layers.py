@@ -28,7 +28,7 @@ def test_lowered_loop_equals_the_operator(direction, activation, given):
     check_loop(direction, activation, given)
 
 
-def test_bits_of_a_row_depend_on_neither_other_rows_nor_padding():
+def test_row_has_the_same_bits_beside_any_rows_and_padding():
     loop = lowered(rnn("bidirectional"))
     feeds = feeds_of(6, 9, "BLH", 2, padding=3.0)
     whole, final = run(loop, feeds)
@@ -41,7 +41,7 @@ def test_bits_of_a_row_depend_on_neither_other_rows_nor_padding():
         assert h.tobytes() == final[:, pair].tobytes()
 
 
-def test_bits_of_a_sequence_that_is_cut_are_those_of_the_whole():
+def test_split_sequence_has_the_bits_of_the_whole():
     loop = lowered(rnn(given="BH"))
     feeds = feeds_of(4, 12, "BH", 1)
     whole, final = run(loop, feeds)
@@ -53,7 +53,7 @@ def test_bits_of_a_sequence_that_is_cut_are_those_of_the_whole():
     assert state.tobytes() == final.tobytes()
 
 
-def test_rows_of_no_steps_only_are_zeros():
+def test_rows_without_steps_are_zeros():
     for direction in ("forward", "reverse"):
         feeds = {**feeds_of(3, 4, "BLH", 1), "L": np.zeros(3, np.int32)}
         for array in run(lowered(rnn(direction)), feeds):
@@ -85,14 +85,14 @@ def test_lowering_is_reproducible():
     assert lowered(rnn("bidirectional")) == lowered(rnn("bidirectional"))
 
 
-def test_unsupported_operator_is_left():
+def test_unsupported_operator_is_not_lowered():
     assert lower_rnn(rnn(clip=1.0)) is None
     assert lower_rnn(rnn(activations=["Sigmoid"])) is None
     assert lower_rnn(rnn("bidirectional", activations=["Tanh", "Relu"])) is None
     assert lower_rnn(rnn(activations=["Affine"], activation_alpha=[1.0], activation_beta=[0.0])) is None
 
 
-def test_weights_that_a_run_computes_are_left():
+def test_operator_with_computed_weights_is_not_lowered():
     names = ("W", "R")
     inputs = [value("X", "s", "b", FEATURES), value("W", 1, HIDDEN, FEATURES), value("R", 1, HIDDEN, HIDDEN)]
     node = helper.make_node("RNN", ["X", *names], ["Y"], hidden_size=HIDDEN)

@@ -33,7 +33,7 @@ def cases(inputs, given):
     return expected_cases(MODEL, OnnxTruth(RUN), [(inputs, given)])
 
 
-def test_servers_have_a_larger_tolerance_than_the_root_mean_square():
+def test_servers_allow_a_larger_difference_than_the_root_mean_square():
     inputs = sample()
     given = inputs["x"].copy()
     given[1, 2, 1] = np.float32(0.5) + np.float32(2.0**-19)
@@ -41,7 +41,7 @@ def test_servers_have_a_larger_tolerance_than_the_root_mean_square():
     assert cases(inputs, {"y": inputs["x"]}).sequence == 0
 
 
-def test_values_after_a_length_come_from_the_file():
+def test_values_after_a_length_are_taken_from_the_file():
     inputs = sample(lengths=[2, 1, 2])
     given = inputs["x"].copy()
     given[1, 1] = 99
@@ -62,13 +62,13 @@ def test_file_must_compute_the_expected_results(change, passes):
     with pytest.raises(ExportError) as raised:
         cases(inputs, {"y": given})
     value = float(given[1, 2, 1])
-    assert str(raised.value).startswith(f'sample 0: "y" at [1, 2, 1] is 0.5, the sample has {value:.9g}: ')
+    assert str(raised.value).startswith(f'sample 0: "y" at [1, 2, 1] is 0.5, but the sample has {value:.9g}: ')
     assert str(raised.value).endswith("other results than its framework, or the sample belongs to another model")
 
 
 def test_integers_must_be_equal():
     inputs = sample()
-    with pytest.raises(ExportError, match=r'"tags" at \[1\] is 2, the sample has 3: 1 apart, 0 allowed. The file'):
+    with pytest.raises(ExportError, match=r'"tags" at \[1\] is 2, but the sample has 3: 1 apart, 0 allowed. The file'):
         cases(inputs, {"tags": np.array([2, 3, 2])})
 
 

@@ -61,7 +61,7 @@ def described(*inputs, roles=None, nodes=()):
     ],
     ids=["rows", "columns", "in another form", "the smaller one"],
 )
-def test_range_of_integers_comes_from_their_table(nodes, rows):
+def test_range_of_integers_is_the_size_of_the_indexed_table(nodes, rows):
     (tokens,), asked = described(TOKENS, nodes=nodes)
     assert (tokens.integers.low, tokens.integers.high, asked) == (0, rows, [])
 
@@ -74,27 +74,27 @@ def test_range_of_integers_comes_from_their_table(nodes, rows):
         [node("Tile", "table tokens", "y")],
     ],
 )
-def test_range_of_integers_is_requested_without_a_table(nodes):
+def test_integer_input_that_indexes_no_table_needs_the_range_option(nodes):
     assert described(TOKENS, nodes=nodes)[1] == ["--integers tokens=LOW:HIGH"]
     (tokens,), asked = described(TOKENS, nodes=nodes, roles=Roles(integers={"tokens": (-2, 5)}))
     assert (tokens.integers.low, tokens.integers.high, asked) == (-2, 5, [])
 
 
 @pytest.mark.parametrize(("name", "kind"), [("lengths", INT64), ("seq_len", INT32), ("Len", INT64)])
-def test_lengths_are_known_by_their_name(name, kind):
+def test_lengths_are_recognized_by_name(name, kind):
     (x, lengths), _ = described(X, (name, kind, ["BATCH"]))
     assert [(axis.name, axis.size) for axis in x.axes] == [("batch", -1), ("time", -1), ("axis 2", 2)]
     assert [(axis.name, axis.size) for axis in lengths.axes] == [("batch", -1)]
     assert (lengths.lengths_of, lengths.default) == ("time", manifest_pb2.DEFAULT_FULL_LENGTH)
 
 
-def test_lengths_follow_the_option():
+def test_lengths_option_sets_the_measured_axis():
     assert described(X, ("n", INT64, ["batch"]), roles=Roles(lengths={"n": "time"}))[0][1].lengths_of == "time"
     long = described(X, ("len", INT64, ["batch"]), roles=Roles(integers={"len": (0, 3)}))[0][1]
     assert (long.lengths_of, long.integers.high) == ("", 3)
 
 
-def test_axes_without_names_are_sequences():
+def test_unnamed_dynamic_axes_are_sequence_axes():
     (x,), _ = described(("x", FLOAT, [1, "unk__7", None, -1, 2]))
     assert [axis.name for axis in x.axes] == ["batch", "sequence", "sequence_2", "sequence_3", "axis 4"]
 
@@ -112,12 +112,12 @@ TWO = ("x", FLOAT, ["batch", "source", "target"])
         ([X, ("rate", FLOAT, [])], Roles(axes={("rate", 0): "batch"}), "--constant rate=VALUE"),
         ([("x", TensorProto.STRING, ["batch"])], Roles(), 'input "x" is string; expected booleans, integers or'),
         ([("x", TensorProto.BFLOAT16, ["batch"])], Roles(), 'input "x" is bfloat16; expected'),
-        ([X], Roles(axes={("z", 0): "batch"}), '--axis names "z"; there are x, y'),
-        ([X], Roles(lengths={"z": "time"}), '--lengths names "z"; there are x'),
-        ([X], Roles(integers={"y": (0, 1)}), '--integers names "y"; there are x'),
-        ([X], Roles(states={"y": "z"}), '--state names "z"; there are x'),
-        ([X], Roles(states={"z": "x"}), '--state names "z"; there are y'),
-        ([X], Roles(constants={"z": "1"}), '--constant names "z"; there are x'),
+        ([X], Roles(axes={("z", 0): "batch"}), '--axis names "z"; expected one of x, y'),
+        ([X], Roles(lengths={"z": "time"}), '--lengths names "z"; expected one of x'),
+        ([X], Roles(integers={"y": (0, 1)}), '--integers names "y"; expected one of x'),
+        ([X], Roles(states={"y": "z"}), '--state names "z"; expected one of x'),
+        ([X], Roles(states={"z": "x"}), '--state names "z"; expected one of y'),
+        ([X], Roles(constants={"z": "1"}), '--constant names "z"; expected one of x'),
         ([X], Roles(axes={("y", 1): "steps"}), '--axis y.1=steps: this axis always has the size of "time"'),
         ([TWO, LEN], Roles(), "--lengths len=AXIS, with one of source, target"),
         ([TWO, LEN], Roles(lengths={"len": "time"}), "count; the sequence axes are source, target"),
@@ -135,7 +135,7 @@ def test_import_names_the_missing_option(inputs, roles, phrase, tmp_path):
     assert phrase in str(raised.value)
 
 
-def test_input_of_another_type_than_tensor_is_refused():
+def test_input_that_is_not_a_tensor_is_refused():
     model = model_of([X])
     model.graph.input.append(helper.make_tensor_sequence_value_info("list", FLOAT, ["batch"]))
     with pytest.raises(WrongArguments, match='"list" is no tensor'):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kit.foreign_files import save, value
+from kit.foreign_files import INT64, save, value
 from kit.one_step_files import WEIGHTS, cell, imported, predicted, stepped
 from rnnserve.cli import main
 from rnnserve.export.errors import WrongArguments
@@ -26,11 +26,11 @@ def test_folded_rows_of_any_length_have_the_bits_of_stepping(tmp_path):
 @pytest.mark.parametrize(
     ("axes", "roles", "message"),
     [
-        (4, {"states": {}, "outputs": ["y"]}, r"has no state.*--state OUTPUT=INPUT"),
+        (4, {"states": {}, "outputs": ["y"]}, r"no state was found by name.*--state OUTPUT=INPUT"),
         ("width", {"sizes": {"width": (4, 4)}}, r'axis "width" of input "x" is dynamic.*--size width=SIZE'),
         (4, {"overlaps": {"z": (-1, 2)}}, r'--overlap names "z"; expected an input with steps: x'),
         (4, {"overlaps": {"x": (-1, 4)}}, r"this axis is 4 in each step; expected more than 4"),
-        (4, {"overlaps": {"x": (2, 1)}}, r'"x" has 2 axes, with numbers from 0'),
+        (4, {"overlaps": {"x": (2, 1)}}, r'"x" has 2 axes, numbered from 0'),
     ],
 )
 def test_unfoldable_file_is_refused_with_a_remedy(axes, roles, message, tmp_path):
@@ -43,7 +43,38 @@ def test_unfoldable_file_is_refused_with_a_remedy(axes, roles, message, tmp_path
     assert not (tmp_path / "repository").exists()
 
 
-def test_import_says_that_a_file_of_one_step_can_be_folded(tmp_path, capsys):
+@pytest.mark.parametrize("name", ["frame_count", "processed_lens"])
+def test_counter_of_each_row_is_a_state(name, tmp_path):
+    nodes = f"{name}_next = Add ({name}, one)  many = Cast <to=1> ({name})  y = Mul (x, many)"
+    given, made = [value("x", ("batch",)), value(name, ("batch",), INT64)], [value("y", ("batch",))]
+    made.append(value(f"{name}_next", ("batch",), INT64))
+    path = save(tmp_path, nodes, given, made, {"one": np.ones(1, np.int64)})
+    done = imported(path, tmp_path, fold="steps", states={})
+    assert {tensor.name: tensor.continues_as for tensor in done.manifest.outputs}[f"{name}_next"] == name
+    (answer,) = predicted(tmp_path / "repository", [np.ones(4, np.float32)])
+    assert answer["y"].tolist() == [0, 1, 2, 3]
+
+
+def test_pairs_of_equal_shape_are_proposed_as_states(tmp_path):
+    given, made = (
+        [value("x", ("batch", 3)), value("a", ("batch", 2))],
+        [value("y", ("batch", 3)), value("b", ("batch", 2))],
+    )
+    path = save(tmp_path, "b = Tanh (a)  sum = ReduceSum (b)  y = Add (x, sum)", given, made, {})
+    with pytest.raises(WrongArguments, match=r"add --state OUTPUT=INPUT of y=x, b=a, which have equal shapes"):
+        imported(path, tmp_path, fold="steps", states={})
+
+
+def test_counter_of_the_whole_batch_is_refused(tmp_path):
+    given, made = [value("x", ("batch",)), value("count", (), INT64)], [value("y", ("batch",))]
+    made.append(value("count_out", (), INT64))
+    nodes = "count_out = Add (count, one)  many = Cast <to=1> (count)  y = Mul (x, many)"
+    path = save(tmp_path, nodes, given, made, {"one": np.array(1)})
+    with pytest.raises(WrongArguments, match=r'"count", which continues from "count_out", is a single number'):
+        imported(path, tmp_path, fold="steps", states={})
+
+
+def test_import_error_suggests_folding_a_one_step_file(tmp_path, capsys):
     words = ["import", str(cell(tmp_path)), "--name", "m", "--repository", str(tmp_path / "repository")]
     assert main(words) == 0
     assert "each request is one step; --fold AXIS" in capsys.readouterr().out

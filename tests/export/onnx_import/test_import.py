@@ -72,7 +72,7 @@ def test_rows_that_change_each_other_are_served_alone(tmp_path):
     assert '"y": ReduceMean "mean" averages over the rows of the batch' in done.manifest.batching.reasons[0]
 
 
-def test_given_results_become_golden_and_wrong_ones_are_refused(tmp_path):
+def test_expected_results_become_golden_tests_and_wrong_ones_are_refused(tmp_path):
     path = mean(tmp_path)
     random = np.random.default_rng(3)
     samples = []

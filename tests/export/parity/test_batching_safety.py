@@ -65,7 +65,7 @@ def with_neighbors(inputs):
     return masked_sum(inputs) + len(inputs["x"])
 
 
-def test_independent_rows_are_tried_with_the_inputs_that_servers_make():
+def test_independent_rows_are_tried_with_inputs_like_those_of_servers():
     found, seen = batching_of(masked_sum, sizes={"batch": (1, 33), "sequence": (2, 16)})
     assert (found.mode, list(found.reasons)) == (PADDED, [])
     assert {inputs["x"].shape[1] for inputs in seen} == {2, 3, 4, 8, 11, 12, 13, 16}
@@ -113,7 +113,18 @@ def test_padding_is_nan_if_no_rule_covers_an_operator(padding, mode):
     assert batching_of(with_a_little_padding, graph=(PROVEN, padding))[0].mode == mode
 
 
-def test_module_that_refuses_nan_is_tried_without():
+def maximum_up_to_the_longest_row(inputs):
+    """Like a maximum after pad_packed_sequence without total_length: alone, a row has no padding."""
+    return steps_before(inputs)[:, : inputs["lengths"].max()].astype(np.float64).max(1, keepdims=True)
+
+
+def test_padding_that_only_a_longer_row_leaves_is_tried():
+    found, _ = batching_of(maximum_up_to_the_longest_row)
+    assert found.mode == JOINED
+    assert "when up to 9 steps of padding are added" in found.reasons[0]
+
+
+def test_module_that_refuses_nan_is_tried_without_nan():
     def compute(inputs):
         assert not np.isnan(inputs["x"]).any()
         return masked_sum(inputs)
@@ -125,14 +136,14 @@ def test_module_that_refuses_nan_is_tried_without():
     ("exact_by", "change", "mode"),
     [(FLOAT64, 0.9e-9, PADDED), (FLOAT64, 1.1e-9, ALONE), (MOVED, 0.9e-4, PADDED), (MOVED, 1.1e-4, ALONE)],
 )
-def test_rounding_is_not_a_dependence(exact_by, change, mode):
+def test_rounding_does_not_count_as_dependence(exact_by, change, mode):
     def compute(inputs):
         return np.full((len(inputs["x"]), 1), change if len(inputs["x"]) == 5 else 0.0)
 
     assert batching_of(compute, exact_by=exact_by)[0].mode == mode
 
 
-def test_integers_are_equal_or_depend():
+def test_any_change_of_an_integer_counts_as_dependence():
     def compute(inputs):
         return np.full((len(inputs["x"]), 1), len(inputs["x"]) == 5, dtype=np.int64)
 
@@ -169,7 +180,7 @@ def test_batching_is_limited_when_inputs_allow_no_sharing(changes, mode, reason)
     assert mode == JOINED or seen == []
 
 
-def test_refuted_rows_run_alone_without_a_trial():
+def test_rows_with_refuted_independence_run_alone_without_a_trial():
     found, seen = batching_of(masked_sum, graph=(REFUTED, PROVEN))
     assert (found.mode, found.rows.means, seen) == (ALONE, manifest_pb2.MEANS_REFUTED, [])
     assert list(found.reasons) == [f"{REFUTED.reasons[0]}, so a row's result depends on other rows"]
@@ -207,7 +218,7 @@ def test_trial_decides_what_the_graph_leaves_open(compute, graph, mode):
     assert (found.rows if mode == ALONE else found.padding).means == manifest_pb2.MEANS_TRIED
 
 
-def test_refuted_padding_that_counts_is_named():
+def test_node_that_reads_padding_is_named():
     found, _ = batching_of(unmasked_sum, graph=(PROVEN, REFUTED))
     assert (found.mode, found.padding.means) == (JOINED, manifest_pb2.MEANS_REFUTED)
     assert found.reasons[-1] == f"in the graph, {REFUTED.reasons[0]}"

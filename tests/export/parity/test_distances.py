@@ -28,14 +28,14 @@ def add(row, found, eager, exact, mask=None):
         (np.nan, 0.01, 1.0, False),
     ],
 )
-def test_distance_from_float64_is_judged_by_that_of_eager(found, eager, scale, passes):
+def test_distance_from_float64_is_judged_by_the_distance_of_eager(found, eager, scale, passes):
     row = DistanceRow(scale=scale)
     row.found_exact.add(np.array([found]), np.zeros(1))
     row.eager_exact.add(np.array([eager]), np.zeros(1))
     failure = row.failure(LIMITS)
     assert (failure is None) == passes
     if failure is not None:
-        assert f"about eager's {eager:.3g}: {3 * eager + 1e-3 * scale:.3g} allowed" in failure
+        assert f"eager by {eager:.3g}: {3 * eager + 1e-3 * scale:.3g} allowed" in failure
 
 
 def test_amplified_rounding_is_named_with_its_length():

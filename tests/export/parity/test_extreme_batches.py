@@ -103,7 +103,7 @@ def test_every_id_is_drawn(everything):
     np.testing.assert_array_equal(np.unique(ids), np.arange(7, 4000))
 
 
-def test_long_rows_are_loud_too_and_as_long_as_the_module_takes(everything):
+def test_long_rows_include_loud_values_and_the_longest_accepted_length(everything):
     batches, by_kind = everything
     assert [(batch.rows, batch.length) for batch in by_kind["long"]] == [(2, 1000), (1, 3000)]
     (batch,) = by_kind["long and loud"]
@@ -138,7 +138,7 @@ def test_bounded_floats_have_no_loud_batches():
     assert all(batch.length == 1 for of_kind in by_kind.values() for batch in of_kind)
 
 
-def test_ids_that_the_graph_names_have_rows_of_their_own():
+def test_ids_named_in_the_graph_fill_whole_rows():
     batches, by_kind = drawn(described(), named=[-1, 8, 577, 3999, 4000])
     (batch,) = by_kind["ids alone"]
     rows = batch.inputs["ids"]

@@ -59,7 +59,7 @@ def test_each_length_has_one_full_batch_and_the_seed_is_reproducible(classifier)
         ((130, 130), {"random"}, {130}),
     ],
 )
-def test_sizes_stay_within_those_of_the_model(classifier, sizes, kinds, lengths):
+def test_sizes_stay_within_the_limits_of_the_model(classifier, sizes, kinds, lengths):
     bounded = dataclasses.replace(classifier, sizes={"batch": (2, 4), "sequence": sizes}, samples=())
     batches = list(input_batches(bounded, 0))
     assert {batch.kind for batch in batches} == kinds
@@ -69,7 +69,7 @@ def test_sizes_stay_within_those_of_the_model(classifier, sizes, kinds, lengths)
         assert batch.inputs["input"].shape == (batch.rows, batch.length, 2)
 
 
-def test_other_axes_have_sizes_of_their_own():
+def test_sequence_axes_get_different_sizes():
     assert rows_of(describe_model(publication_of("policy"))).keys() == {("step", 1)}
     two_axes = describe_model(publication_of("seq2seq"))
     batches = [batch for batch in input_batches(two_axes, 0) if batch.kind == "random"]

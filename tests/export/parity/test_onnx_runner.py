@@ -33,7 +33,7 @@ def test_results_come_by_name_and_unknown_inputs_are_ignored(model):
 
 
 def test_errors_of_onnxruntime_are_one_line(model):
-    with pytest.raises(RuntimeError, match=r"^onnxruntime does not run: [^\n]*$"):
+    with pytest.raises(RuntimeError, match=r"^onnxruntime cannot run the model: [^\n]*$"):
         OnnxRunner(model.SerializeToString())({"x": np.zeros((2, 3), np.float32)})
     model.graph.node[0].op_type = "Unknown"
     for data in (b"nothing", model.SerializeToString()):
@@ -73,7 +73,7 @@ def test_cuda_runs_without_tf32_and_never_falls_back(monkeypatch):
         OnnxRunner(b"", providers=["CUDAExecutionProvider"])
 
 
-def test_moved_runs_of_a_file_are_eight():
+def test_file_without_a_module_runs_eight_times_on_moved_inputs():
     run: Any = lambda inputs: inputs  # noqa: E731 - typed as a runner
     given = list(OnnxTruth(run).moved({"x": np.full(1000, 1.0, np.float32), "n": np.array([3])}))
     assert len(given) == 8

@@ -82,7 +82,7 @@ def kept(**options):
     return found
 
 
-def test_inputs_that_differ_in_a_bit_or_a_shape_are_computed():
+def test_reference_recomputes_inputs_that_differ_in_a_bit_or_a_shape():
     found = kept()
     for given in (np.zeros(1), -np.zeros(1), np.zeros(2), np.zeros((2, 1)), np.zeros((1, 2))):
         same = found.eager({"x": given.astype(np.float32)})["same"]
@@ -91,7 +91,7 @@ def test_inputs_that_differ_in_a_bit_or_a_shape_are_computed():
 
 
 @pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
-def test_layers_beside_code_that_asks_for_float32_are_exact(layer):
+def test_layers_beside_code_that_requests_float32_are_computed_in_float64(layer):
     class Narrow(nn.Module):
         def __init__(self, narrow):
             super().__init__()

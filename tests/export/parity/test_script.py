@@ -22,7 +22,7 @@ class Reshaped(Wrapped):
         return logits.double(), output, h_n[0]
 
 
-def test_script_within_rounding_is_reported_but_accepted(subject):
+def test_script_that_differs_only_by_rounding_is_reported_but_accepted(subject):
     changed = copy.deepcopy(subject().classifier)
     with torch.no_grad():
         bias = changed.head.bias

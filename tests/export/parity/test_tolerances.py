@@ -22,7 +22,7 @@ def recorded(**found):
     }
 
 
-def test_limits_of_narrow_layers_are_those_of_the_table():
+def test_limits_of_narrow_layers_come_from_the_table():
     expected = {
         "cpu": [32 * ULP, 32 * ULP, 4e-6, 4, 4 * ULP, 4e-6],
         "cuda": [64 * ULP, 64 * ULP, 8e-6, 8, 8 * ULP, 8e-6],

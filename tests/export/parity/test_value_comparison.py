@@ -110,7 +110,7 @@ def test_limit_grows_with_large_values_and_eagers_rounding(model):
         assert (failures == []) == passes, change
 
 
-def test_integers_and_flags_differ_or_are_equal(model):
+def test_differing_integers_and_flags_are_failures(model):
     reference = Given(sums([1, 0, 0], [1, 0, 0]))
     found = reference.eager(None) | {"flags": np.array([[True], [False]])}
     (failure,) = judged(model, reference, found, kinds=["step"], judge=False)[0]
@@ -166,7 +166,7 @@ def test_eager_that_is_accidentally_exact_runs_again_on_moved_inputs(model):
     assert judged(model, reference, reference.shifted("sums", 5e-3))[0] == []
     assert reference.runs == 1
     (failure,) = judged(model, Given(ZEROS), reference.shifted("sums", 5e-3))[0]
-    assert failure.startswith('onnx, random: "sums" at sequence 1: found 0.005 from float64')
+    assert failure.startswith('onnx, random: "sums" at sequence 1: differs from float64 by 0.005')
     agreeing = Given(ZEROS, moved=[moved_by(5e-3)])
     assert judged(model, agreeing, agreeing.eager(None))[0] == []
     assert agreeing.runs == 0
@@ -186,7 +186,7 @@ def test_weights_are_moved_if_moved_inputs_do_not_show_rounding(model, kind, inp
     ("kinds", "away", "said"),
     [(["long"], 9e-3, True), (["long"], 1.1e-2, False), (["long", "random"], 9e-3, False), (["zeros"], 9e-3, False)],
 )
-def test_rounding_in_long_rows_alone_is_named(model, kinds, away, said):
+def test_rounding_only_in_long_rows_is_reported_with_advice(model, kinds, away, said):
     reference = Given(ZEROS)
     failures, _ = judged(model, reference, lambda _: reference.shifted("sums", away), kinds=kinds)
     assert len(failures) == len(kinds) + said
@@ -201,7 +201,7 @@ def test_inputs_move_more_often_if_two_moves_show_too_little(model, large_from, 
     assert reference.runs == runs
 
 
-def test_moved_inputs_decide_if_there_is_no_float64(model):
+def test_moved_inputs_decide_when_the_module_has_no_float64(model):
     reference = Given(sums([1, 0, 0]), moved=[moved_by(5e-3)], exact_by=MOVED)
     assert judged(model, reference, reference.eager(None))[0] == []
     assert reference.runs == 1

@@ -10,7 +10,7 @@ BIDIRECTIONAL = {"cell": "gru", "bidirectional": True}
 
 
 @pytest.mark.parametrize("sizes", [SIMPLE, STACKED, BIDIRECTIONAL], ids=["simple", "stacked", "bidirectional"])
-def test_right_export_is_recorded_for_every_tensor_and_length(proven, sizes):
+def test_correct_export_is_recorded_for_every_tensor_and_length(proven, sizes):
     parity = proven(**sizes)
     assert list(parity.batch_sizes) == [*range(1, 34), 64]
     assert list(parity.lengths) == [1, 2, 3, 4, 5, 8, 13, 16, 31, 32, 33, 64, 100, 128]

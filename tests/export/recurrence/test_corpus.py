@@ -26,7 +26,7 @@ def test_modules_that_use_the_longest_length_share_batches(tmp_path):
     assert manifest.batching.mode == manifest_pb2.BATCHING_PADDED
 
 
-def test_lengths_that_are_read_one_by_one_are_refused(tmp_path):
+def test_module_that_reads_lengths_one_by_one_is_refused(tmp_path):
     (row,) = [row for row in LONGEST_ROWS if row.refused]
     inputs = {"x": Floats("batch", "sequence", 3), "lengths": Lengths()}
     with pytest.raises(ExportError, match=row.refused):

@@ -10,7 +10,7 @@ X, H = torch.zeros(2, 5, 3), torch.zeros(2, 4)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-def test_eager_scan_equals_pytorchs_layer_and_has_gradients(reverse):
+def test_eager_scan_equals_the_layer_and_has_gradients(reverse):
     torch.manual_seed(6)
     lstm, cell = nn.LSTM(3, 4, batch_first=True), nn.LSTMCell(3, 4)
     cell.load_state_dict({name.removesuffix("_l0"): weight for name, weight in lstm.state_dict().items()})
@@ -55,7 +55,7 @@ def test_arguments_that_do_not_fit_are_refused(states, sequences, dim, message):
         (lambda h, x: (h[:, :3], x), r"changes the state from \(2, 4\), torch.float32, to \(2, 3\)"),
         (lambda h, x: (h.double(), x), r"changes the state from .*torch.float32, to \(2, 4\), torch.float64"),
         (lambda h, x: ((h, h), x), "changes the structure of the state"),
-        (lambda h, _: (h, torch.zeros(())), r"output \(\); expected a tensor of 1 axes or more"),
+        (lambda h, _: (h, torch.zeros(())), r"output \(\); expected a tensor of at least 1 axes"),
         (lambda h, _: (h, None), "output NoneType; expected a tensor"),
     ],
 )

@@ -127,5 +127,5 @@ def test_several_threads_can_export_at_once():
     assert all(program.model.graph.outputs[0].name == "output" for program in programs)
 
 
-def test_missing_package_that_nothing_uses_is_not_imported():
+def test_missing_optional_package_is_not_imported():
     export(Lazy().eval())

@@ -110,7 +110,7 @@ def test_dynamic_shapes_are_accepted_in_every_form(shapes):
     assert list(map(str, program.model.graph.outputs[0].shape or ())) == ["batch", "sequence", "2"]
 
 
-def test_lengths_of_an_unknown_axis_are_refused_with_the_right_name(tmp_path):
+def test_lengths_of_an_unknown_axis_are_refused_with_the_correct_name(tmp_path):
     inputs = {"x": Floats("batch", "frames", 3), "state": Lengths()}
     with pytest.raises(WrongArguments, match=r'the dynamic axes are frames\. Write Lengths\("frames"\)$'):
         publish(Anything(), "rows", repository=tmp_path, inputs=inputs, outputs=["y"], progress=False)

@@ -32,7 +32,7 @@ def test_batches_are_padded_with_zeros(batches):
 
 
 @pytest.mark.parametrize(("mistake", "worst"), [(0.01, "0.01"), (np.nan, "nan")])
-def test_a_wrong_answer_is_no_limit_even_if_it_is_the_last(batches, mistake, worst):
+def test_wrong_answer_is_not_a_limit_even_if_it_is_the_last(batches, mistake, worst):
     def err_in_long_rows(input, lengths):
         return run(input, lengths) + np.where(lengths == 5, mistake, 0.0)[:, None]
 

@@ -17,7 +17,6 @@ import pytest
 
 from kit.artifacts import build_model, publish_model, tensor
 from kit.narrowed import closed, limited
-from rnnserve.cli.command_table import COMMANDS
 
 COMMAND = [sys.executable, "-m", "rnnserve"]
 TORCH = ["export", "import"]
@@ -61,7 +60,7 @@ def one_line(done, command):
     return said
 
 
-def test_too_little_address_space_is_told_in_one_line(folder):
+def test_too_little_address_space_is_reported_in_one_line(folder):
     """Below what numpy needs, and for commands that import torch below what that needs."""
     for command in ARGUMENTS:
         for kibibytes in (100_000, *([400_000] if command in TORCH else [])):
@@ -85,7 +84,7 @@ def without_threads():
     return lambda command: limited([*other, "--ambient-caps", capabilities, *command], RLIMIT_NPROC=1)
 
 
-def test_no_threads_is_told_in_one_line(folder):
+def test_missing_threads_are_reported_in_one_line(folder):
     """OpenBLAS and gRPC would print 40 lines and end the process."""
     for command in ARGUMENTS:
         done = run([command, *ARGUMENTS[command]], folder, without_threads())
@@ -95,20 +94,7 @@ def test_no_threads_is_told_in_one_line(folder):
         assert "Raise the limit of processes, which is 1 (`ulimit -u`)" in one_line(done, command)
 
 
-OUTPUTS = [["inspect", *ARGUMENTS["inspect"]], ["--help"]]
-
-
-def test_full_disk_behind_standard_output_is_told_in_one_line(folder):
-    for words in OUTPUTS:
-        for unbuffered in ("", "1"):
-            with Path("/dev/full").open("wb") as full:
-                done = run(words, folder, stdout=full, env={**ENVIRONMENT, "PYTHONUNBUFFERED": unbuffered})
-            said = one_line(done, words[0] if words[0] in COMMANDS else "")
-            assert done.returncode == 1, words
-            assert said.endswith(": standard output cannot be written: No space left on device\n")
-
-
-def test_closed_standard_output_is_told_before_anything_is_done(folder):
+def test_closed_standard_output_is_reported_before_any_work(folder):
     """The next file that is opened would be standard output."""
     for command in ("", "inspect", "export"):  # the streams are opened before any command is known
         words = [command, *ARGUMENTS[command]] if command else ["--help"]
@@ -128,16 +114,7 @@ def test_other_closed_streams_do_not_matter(folder):
             assert (done.returncode, done.stdout) == (1, b"")
 
 
-def test_pipe_that_nobody_reads_is_status_141(folder):
-    for words in OUTPUTS:
-        ours, theirs = os.pipe()
-        os.close(ours)
-        done = run(words, folder, stdout=theirs)
-        os.close(theirs)
-        assert (done.returncode, done.stderr) == (141, b""), words
-
-
-def test_help_is_printed_in_an_encoding_that_lacks_characters(folder):
+def test_help_is_printed_in_any_encoding(folder):
     environment = {**ENVIRONMENT, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for words in (["--help"], ["infer", "--help"]):
         done = run(words, folder, env={**environment, "PYTHONIOENCODING": "ascii"})
@@ -173,7 +150,7 @@ def test_interrupt_during_an_import_is_status_130_without_output(folder):
     assert not (folder / "interrupted").exists()
 
 
-def test_what_standard_output_cannot_encode_is_escaped_as_in_json():
+def test_characters_that_standard_output_cannot_encode_are_escaped():
     """So a document stays JSON: `\\xe9` would be none."""
     code = (
         "import json, sys\nfrom rnnserve.cli.streams import open_streams\nopen_streams(needs_output=True)\n"
@@ -189,7 +166,7 @@ def test_what_standard_output_cannot_encode_is_escaped_as_in_json():
         assert json.loads(done.stdout.decode(encoding)) == ["café … \U0001f600 \udce9"]
 
 
-def test_address_space_that_is_enough_is_not_spent_on_arenas(folder):
+def test_sufficient_address_space_is_not_used_up_by_arenas(folder):
     """The threads that were started to be counted took 64 MiB each: OpenBLAS had none left, and ended the process."""
     narrow = partial(limited, RLIMIT_AS=390 << 20)
     done = run(["infer", *ARGUMENTS["infer"]], folder, narrow)

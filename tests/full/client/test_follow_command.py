@@ -10,7 +10,7 @@ from kit.session_models import MODELS, FailingModels
 from rnnserve.cli import main
 
 
-def test_follow_ends_at_a_step_that_is_not_answered(infer, service):
+def test_follow_ends_at_an_unanswered_step(infer, service):
     service.failure, service.failing = (grpc.StatusCode.UNAVAILABLE, "is stopping"), {"ModelInfer"}
     status, output, errors = infer("--follow", "sums", "--timeout", "0.3", stdin="1,0\n0,1\n")
     assert (status, output) == (1, "")
@@ -28,7 +28,7 @@ def test_follow_reports_mistakes_in_one_line(infer):
         assert errors.count("\n") == 1
 
 
-def test_follow_takes_models_of_single_steps_but_not_stateless_ones(infer):
+def test_follow_accepts_models_of_single_steps_but_not_stateless_models(infer):
     with serving(FailingModels(MODELS)) as address:
         assert infer("--follow", "policy", "--outputs", "action", stdin="1,0\n0,3\n", address=address) == (
             0,

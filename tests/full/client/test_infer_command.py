@@ -12,7 +12,7 @@ from rnnserve.cli import main
 JSON = "[[[1, 0], [0, 3], [1, 1]], [[5, 2]]]"
 
 
-def test_grpc_logs_nothing_beside_the_message():
+def test_grpc_logs_nothing_in_addition_to_the_message():
     code = "import sys; from rnnserve.cli import main; sys.exit(main(sys.argv[1:]))"
     with serving(FakeModels({})) as address:
         done = subprocess.run(

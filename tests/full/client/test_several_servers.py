@@ -18,7 +18,7 @@ from rnnserve.client.endpoint import parse_endpoint
         ({}, []),
     ],
 )
-def test_names_in_a_list_are_resolved_to_addresses_of_one_kind(monkeypatch, found, resolved):
+def test_host_names_in_a_list_resolve_to_addresses_of_one_kind(monkeypatch, found, resolved):
     def look_up(host, port, **_):
         if host not in found:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")

@@ -7,7 +7,7 @@ import pytest
 from rnnserve.client import Client, InvalidRequest
 
 
-def test_grpc_reports_an_http_server_as_such():
+def test_error_names_an_http_server_on_the_grpc_port():
     """The HTTP gateway answers the first bytes of HTTP/2 with 400. The client recognizes what gRPC says of that."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
 

@@ -50,7 +50,7 @@ def pid_of(spec):
     return pid
 
 
-def test_a_server_that_is_killed_is_started_again(spec, keep):
+def test_killed_server_is_started_again(spec, keep):
     server = keep(spec)
     serves(server)
     before = pid_of(spec)
@@ -63,7 +63,7 @@ def test_a_server_that_is_killed_is_started_again(spec, keep):
     assert not children_of(os.getpid(), f"--grpc-port\0{spec.port}\0".encode())
 
 
-def test_an_update_is_proven_beside_the_server(spec, keep, tmp_path):
+def test_update_is_tested_beside_the_running_server(spec, keep, tmp_path):
     server = keep(spec)
     serves(server)
     before = pid_of(spec)
@@ -84,7 +84,7 @@ threading.Event().wait()
 """
 
 
-def test_a_server_ends_with_the_process_that_keeps_it(spec):
+def test_server_ends_with_its_supervising_process(spec):
     command = [sys.executable, "-c", KEEPER, str(REPOSITORY), str(spec.port)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as keeper:
         try:

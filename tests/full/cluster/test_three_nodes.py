@@ -85,16 +85,18 @@ class Load:
         return answer
 
 
-def test_up(nodes):
+def test_up_starts_one_server_per_node(nodes):
     options = ["--replicas", "2", "--serve-options=--no-http"]
     said = nodes.rnnserve("up", str(REPOSITORY), *options).stdout
     assert said.startswith("2 of 2 servers named 'rnnserve' serve\n")
     assert len(machines_of(nodes)) == 2
     said = nodes.rnnserve("up", str(REPOSITORY), *options, check=False)
-    assert "servers named 'rnnserve' are up: `roll` updates them, `down` ends them" in said.stderr
+    assert (
+        "servers named 'rnnserve' are already running; update them with `roll`, or stop them with `down`" in said.stderr
+    )
 
 
-def test_a_rolling_update_fails_no_request(nodes, folder):
+def test_rolling_update_fails_no_request(nodes, folder):
     new = folder / "new"
     shutil.copytree(REPOSITORY, new)
     with Load(nodes) as load:
@@ -106,7 +108,7 @@ def test_a_rolling_update_fails_no_request(nodes, folder):
     assert nodes.rnnserve("status").stdout.count(str(new)) == 2
 
 
-def test_a_cut_cable(nodes):
+def test_server_of_a_disconnected_node_is_replaced(nodes):
     (cut, *_) = sorted(machines_of(nodes) - {1})
     with Load(nodes) as load:
         nodes.cut(cut)
@@ -123,7 +125,7 @@ def test_a_cut_cable(nodes):
     nodes.join(cut)
 
 
-def test_the_head_is_lost_and_serving_goes_on(nodes):
+def test_serving_continues_when_the_head_node_is_lost(nodes):
     left = machines_of(nodes) - {1}
     assert left
     with Load(nodes) as load:

@@ -13,7 +13,7 @@ from kit.running_processes import is_running
 PATIENCE = 60.0
 
 
-def test_it_does_not_outlive_it_though_it_is_stopped():
+def test_guarded_process_does_not_outlive_its_parent_even_when_stopped():
     """What is stopped reads no pipe: the kernel ends it. The end of the thread that asked for it is no end."""
     code = (
         "import threading, time\n"

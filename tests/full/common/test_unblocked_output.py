@@ -20,7 +20,7 @@ def run(code, narrow=list, **how):
 NOISE = "import ctypes, os, sys, logging\nfor _ in range(3000): {}\n"
 
 
-def test_process_ends_though_nobody_reads_its_output():
+def test_process_ends_although_nobody_reads_its_output():
     for statement in (
         "print('x' * 99, file=sys.stderr)",
         "print('x' * 99)",
@@ -34,14 +34,14 @@ def test_process_ends_though_nobody_reads_its_output():
 
 
 @pytest.mark.parametrize("fd", [1, 2])
-def test_a_descriptor_that_is_closed_is_no_connection(fd):
+def test_closed_descriptor_is_not_taken_for_a_connection(fd):
     """Otherwise the next socket had its number, and what is written to it were sent to a client."""
     code = f"import os, sys; fd = os.open('/proc/self/maps', os.O_RDONLY); print(fd); os._exit(0 if fd > {fd} else 1)"
     with run(code, partial(closed, descriptor=fd)) as process:
         assert process.wait(PATIENCE) == 0
 
 
-def test_the_pipe_of_others_goes_on_to_block():
+def test_pipe_shared_with_other_processes_stays_blocking():
     """A description is shared: only this process's own may not block."""
     read_fd, write_fd = os.pipe()
     with run("", stderr=write_fd) as process:
@@ -51,7 +51,7 @@ def test_the_pipe_of_others_goes_on_to_block():
     os.close(write_fd)
 
 
-def test_a_file_is_written_as_it_was_opened(tmp_path):
+def test_output_is_appended_to_an_open_file(tmp_path):
     """Not from its beginning, as by a description of its own; and what was written last is there after an abort."""
     log = tmp_path / "log"
     with log.open("w") as file:

@@ -13,7 +13,7 @@ from rnnserve.client import Client
 from rnnserve.protos.inference_pb2_grpc import GRPCInferenceServiceStub
 
 
-def test_envoy_accepts_the_configuration_and_no_wrong_field(tmp_path):
+def test_envoy_accepts_the_configuration_and_rejects_wrong_fields(tmp_path):
     (tmp_path / "right.yaml").write_text(CONFIGURATION.read_text())
     (tmp_path / "wrong.yaml").write_text(CONFIGURATION.read_text().replace("lb_policy: LEAST", "lb_polcy: LEAST"))
     for name, is_valid in (("right.yaml", True), ("wrong.yaml", False)):
@@ -33,7 +33,7 @@ def running(repository, tmp_path_factory):
             yield start, servers, address, admin
 
 
-def test_steps_of_a_kept_sequence_go_to_one_server(running):
+def test_steps_of_a_server_side_sequence_go_to_one_server(running):
     """Those of our client, and of any that names the sequence in the header that the configuration looks at."""
     _, servers, address, _ = running
     with Client(address) as client:
@@ -48,7 +48,7 @@ def test_steps_of_a_kept_sequence_go_to_one_server(running):
         assert len([server for server in servers if requests_at(server)]) > 1
 
 
-def test_no_request_fails_while_servers_end_and_come(running):
+def test_no_request_fails_while_servers_end_and_start(running):
     """Clients that send nothing again: what is lost, Envoy does."""
     start, servers, address, admin = running
     with grpc.insecure_channel(address) as channel:

@@ -96,7 +96,7 @@ def container(podman, repository):
     podman("rm", "--force", "--time", "0", name)
 
 
-def test_it_serves_as_nobody_answers_drains_and_ends(podman, container):
+def test_image_serves_without_root_drains_and_ends(podman, container):
     until(lambda: podman("healthcheck", "run", container, check=False) == 0)
     (state,) = json.loads(podman("inspect", container))
     pid = state["State"]["Pid"]

@@ -32,7 +32,7 @@ def test_each_example_has_an_inference_service():
     assert served == {name.replace("_", "-"): f"/{name}" for name in examples} | {"models": ""}
 
 
-def test_servers_of_one_model_stand_beside_those_of_the_repository():
+def test_servers_of_a_single_model_run_beside_servers_of_the_repository():
     """In one namespace: no object has the name of another, and no selector the pods of the others."""
     base, one = build(KUBERNETES / "base"), build(KUBERNETES / "one-model")
     assert not {(it["kind"], it["metadata"]["name"]) for it in base} & {
@@ -42,10 +42,10 @@ def test_servers_of_one_model_stand_beside_those_of_the_repository():
         (deployment,) = (it for it in others if it["kind"] == "Deployment")
         said = mistakes([*(it for it in these if it["kind"] != "Deployment"), deployment])
         selecting = [it for it in these if it["kind"] in ("Service", "PodDisruptionBudget")]
-        assert len([line for line in said if "selects no pods" in line]) == len(selecting) == 3
+        assert len([line for line in said if "selects none of the pods" in line]) == len(selecting) == 3
 
 
-def test_servers_are_added_by_how_long_requests_wait():
+def test_autoscaling_follows_the_waiting_time_of_requests():
     """By rules that there are. The model is the service's."""
     rules = (DEPLOY / "monitoring/rules.yml").read_text()
     (scaled,) = (it for it in build(KUBERNETES / "autoscaled") if it["kind"] == "ScaledObject")
@@ -68,23 +68,23 @@ WRONG = {
         "livenesProbe",
     ),
     "a text for a number": ("Deployment", ("spec", "replicas"), "2", "spec.replicas: '2' is not of type"),
-    "a kind without schema": ("Service", ("kind",), "Sevrice", "there is no schema of 'v1 Sevrice'"),
-    "a selector of nothing": ("Service", ("spec", "selector"), {"app": "it"}, "selects no pods"),
+    "a kind without schema": ("Service", ("kind",), "Sevrice", "deploy/schemas has no schema for 'v1 Sevrice'"),
+    "a selector of nothing": ("Service", ("spec", "selector"), {"app": "it"}, "selects none of the pods"),
     "a port of no name": ("Service", ("spec", "ports", 0, "targetPort"), "htpp", "no container has a port named htpp"),
     "a probe of no port": (
         "Deployment",
         ("spec", "template", "spec", "containers", 0, "readinessProbe", "grpc", "port"),
         8003,
-        "readinessProbe: the container has no port 8003",
+        "readinessProbe uses a port that the container does not declare: 8003",
     ),
     "a mount of nothing": (
         "Deployment",
         ("spec", "template", "spec", "volumes", 0, "name"),
         "modles",
-        "modles is mounted",
+        "modles must be both declared",
     ),
     "nobody's account": ("Deployment", ("spec", "template", "spec", "serviceAccountName"), "it", "there is no it"),
-    "nothing to scale": ("ScaledObject", ("spec", "scaleTargetRef", "name"), "it", "there is no deployment it"),
+    "nothing to scale": ("ScaledObject", ("spec", "scaleTargetRef", "name"), "it", "these files have no deployment it"),
 }
 
 
@@ -99,7 +99,7 @@ def test_each_mistake_is_named():
         assert any(said in line for line in mistakes(objects)), mistake
 
 
-def test_the_command_fails_where_something_is_wrong(tmp_path):
+def test_command_fails_if_a_manifest_is_wrong(tmp_path):
     shutil.copytree(DEPLOY, tmp_path / "deploy")
     command = [sys.executable, tmp_path / "deploy/check.py"]
     assert subprocess.run(command, capture_output=True, text=True).returncode == 0

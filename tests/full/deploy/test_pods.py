@@ -59,7 +59,7 @@ def options_of(pod):
     return SimpleNamespace(**{**vars(found.settings), **vars(found.command)})
 
 
-def test_the_server_takes_the_command(pods):
+def test_server_accepts_the_command_of_the_pod(pods):
     for pod, _ in pods.values():
         options = options_of(pod)
         assert options.repository == Path("/mnt/models")
@@ -68,7 +68,7 @@ def test_the_server_takes_the_command(pods):
         assert options.workers == int(container["resources"]["requests"]["cpu"])
 
 
-def test_ports_probes_and_annotations_are_what_it_listens_on(pods):
+def test_ports_probes_and_annotations_match_the_server(pods):
     for pod, metadata in pods.values():
         options = options_of(pod)
         (container,) = pod["containers"]
@@ -89,7 +89,7 @@ def test_ports_probes_and_annotations_are_what_it_listens_on(pods):
         assert int(told["prometheus.io/port"]) == options.metrics_port
 
 
-def test_it_has_time_to_start_and_to_end(pods):
+def test_pod_has_time_to_start_and_to_end(pods):
     for pod, _ in pods.values():
         options = options_of(pod)
         (container,) = pod["containers"]
@@ -100,7 +100,7 @@ def test_it_has_time_to_start_and_to_end(pods):
         assert pod["terminationGracePeriodSeconds"] > sleep + options.drain + options.grace + LEAVES
 
 
-def test_it_may_do_little(pods):
+def test_pod_has_few_privileges(pods):
     for pod, _ in pods.values():
         (container,) = pod["containers"]
         may = {**pod.get("securityContext", {}), **container["securityContext"]}
@@ -117,7 +117,7 @@ def test_it_may_do_little(pods):
         assert {mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")} == {"/tmp"}
 
 
-def test_the_image_and_the_manifests_agree(pods):
+def test_image_and_manifests_agree(pods):
     """On the program, the user, and the folder that is served."""
     lines = (DEPLOY / "Containerfile").read_text().splitlines()
     said = {word: rest for word, _, rest in (line.partition(" ") for line in lines)}

@@ -52,20 +52,20 @@ def analyze(tmp_path, text, *words):
     )
 
 
-def test_systemd_has_no_complaint(tmp_path):
+def test_systemd_accepts_the_unit_without_warnings(tmp_path):
     done = analyze(tmp_path, UNIT.read_text(), "verify", "--man=no")
     assert done.returncode == 0, done.stderr
     assert UNIT.name not in done.stderr, done.stderr
 
 
-def test_the_service_is_exposed_little(tmp_path):
+def test_unit_has_low_exposure(tmp_path):
     done = analyze(
         tmp_path, UNIT.read_text(), "security", "--offline=true", f"--threshold={MOST_EXPOSED}", "--no-pager"
     )
     assert done.returncode == 0, done.stdout[-500:]
 
 
-def test_it_starts_is_ready_reloads_and_stops(repository, tmp_path):
+def test_service_starts_becomes_ready_reloads_and_stops(repository, tmp_path):
     program = link(tmp_path)
     words = [program, *shlex.split(setting("ExecStart"))[1:-1], "--grpc-port", "0", "--http-port", "0"]
     words[words.index("--host") + 1] = "127.0.0.1"

@@ -18,10 +18,10 @@ def session(repository, checkpoints, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", [name for name, page in OTHERS.items() if commands(page) and not starts_server(page)])
-def test_commands_of_a_page_work(name, session):
+def test_commands_of_a_page_work_beside_a_server(name, session):
     run_commands(session, PAGES[name])
 
 
-def test_commands_that_are_not_run_are_on_a_page():
+def test_commands_excluded_from_the_run_exist_on_a_page():
     lines = [line for page in PAGES.values() for line in commands(page, are_run=False)]
     assert [beginning for beginning in NOT_RUN if not any(line.startswith(beginning) for line in lines)] == []

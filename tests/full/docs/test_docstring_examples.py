@@ -14,7 +14,7 @@ PRINTED = re.compile(r"^ *print\(.*\)  # (.+)$", re.MULTILINE)
 
 
 @pytest.mark.parametrize("documented", [publish, Publication, Server, Client], ids=lambda one: one.__name__)
-def test_an_example_prints_what_it_says(documented, port, folder, monkeypatch, capsys):
+def test_docstring_example_prints_its_comment(documented, port, folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     source = textwrap.dedent(inspect.getdoc(documented).partition("\nExample:\n")[2]).replace("8001", str(port))
     said = PRINTED.findall(source)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT / "docs" / "tools"))
 build_site, proto_reference = map(importlib.import_module, ("build_site", "proto_reference"))
 
 
-def test_site_has_every_page_and_fetches_nothing_from_elsewhere(tmp_path, monkeypatch):
+def test_site_has_every_page_and_fetches_no_remote_files(tmp_path, monkeypatch):
     root = tmp_path / "site with a space"
     root.mkdir()
     (root / "zensical.toml").write_text(build_site.CONFIG.read_text())
@@ -39,7 +39,7 @@ def test_link_to_a_missing_file_ends_the_build():
     places = build_site.pages()
     assert build_site.turned("[x](../SECURITY.md)", "docs/install.md", places) == "[x](security.md)"
     assert build_site.turned("[x](../README.md)", "docs/install.md", places) == "x (`README.md`)"
-    with pytest.raises(SystemExit, match=r"docs/install\.md: the link \.\./nowhere\.md leads nowhere"):
+    with pytest.raises(SystemExit, match=r"docs/install\.md: the target of the link \.\./nowhere\.md does not exist"):
         build_site.turned("[x](../nowhere.md)", "docs/install.md", places)
 
 

@@ -57,7 +57,7 @@ def drawn(seed, *lengths, features):
     return [random.normal(size=(length, features)).astype(np.float32) for length in lengths]
 
 
-def test_token_ids_of_any_lengths(client, modules):
+def test_token_ids_of_any_length_are_answered(client, modules):
     random = np.random.default_rng(1)
     rows = [random.integers(0, 1000, length).tolist() for length in (1, 7, 12, 3)]
     found = client.predict("sentiment", rows)
@@ -86,7 +86,7 @@ def test_rows_continue_from_their_states(client, modules):
             np.testing.assert_allclose(end[name], state[:, 0], atol=2e-6)
 
 
-def test_two_inputs_with_lengths_of_their_own(client, modules):
+def test_two_inputs_have_separate_lengths(client, modules):
     sources, targets = [[3], [1, 4, 2], [5]], [[1, 2], [2], [0, 3]]
     answers = client.predict("seq2seq", {"source": sources, "target": targets})
     for source, target, found in zip(sources, targets, answers, strict=True):
@@ -94,7 +94,7 @@ def test_two_inputs_with_lengths_of_their_own(client, modules):
         np.testing.assert_allclose(found["logits"], scores[0], atol=2e-6)
 
 
-def test_one_step_after_another(client, modules):
+def test_model_of_single_steps_is_served_step_by_step(client, modules):
     found, memory = None, np.zeros((2, 16), np.float32)
     for observations in drawn(5, 2, 2, 2, features=2):  # each (batch, features)
         found = client.predict("policy", observations, continue_from=found)
@@ -103,7 +103,7 @@ def test_one_step_after_another(client, modules):
         np.testing.assert_allclose([row["h_next"] for row in found], memory, atol=2e-6)
 
 
-def test_load_asks_every_model_and_compares_its_answers(address, capsys):
+def test_load_sends_to_every_model_and_compares_the_answers(address, capsys):
     words = ["--closed", "4", "--duration", "60", "--max-requests", "1500", "--warmup", "0"]
     assert main(["load", "--url", address, *words, "--length", "1:3", "--batch", "1:2", "--json", "-"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -114,7 +114,7 @@ def test_load_asks_every_model_and_compares_its_answers(address, capsys):
 
 
 @pytest.mark.parametrize("name", ["sentiment", "seq2seq"])
-def test_load_compares_with_the_golden_results_of_the_version(address, published, capsys, name):
+def test_load_compares_answers_with_the_golden_results(address, published, capsys, name):
     words = ["--closed", "2", "--duration", "60", "--max-requests", "100", "--warmup", "0", "--batch", "1:4"]
     golden = published / name / "1" / "golden.npz"
     status = main(["load", name, "--url", address, *words, "--inputs", str(golden), "--json", "-"])

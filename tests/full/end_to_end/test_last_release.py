@@ -95,7 +95,7 @@ def told(last, address):
         return json.loads(process.communicate(timeout=PATIENCE)[0])
 
 
-def test_it_is_the_last_release_that_runs(last):
+def test_installed_old_release_is_the_last_one(last):
     program = (
         "from importlib.metadata import version; import rnnserve.client as it; print(version('rnnserve'), it.__file__)"
     )
@@ -106,7 +106,7 @@ def test_it_is_the_last_release_that_runs(last):
     assert version("rnnserve") != LAST, "this release has to have a version of its own"
 
 
-def test_a_client_of_this_release_understands_a_server_of_the_last(last_address, address):
+def test_client_of_this_release_works_with_a_server_of_the_last(last_address, address):
     with Client(last_address) as last, Client(address) as this:
         assert last.is_live()
         assert last.is_ready(MODEL)
@@ -125,14 +125,14 @@ def test_a_client_of_this_release_understands_a_server_of_the_last(last_address,
                 np.testing.assert_array_equal(array, second[name])
 
 
-def test_a_client_of_the_last_release_asks_a_server_of_this_one(told, address):
+def test_client_of_the_last_release_works_with_this_server(told, address):
     with Client(address) as client:
         logits = [result["logits"] for result in client.predict(MODEL, WALKS, outputs=["logits"])]
     assert (told["live"], told["ready"]) == (True, True)
     np.testing.assert_array_equal(np.array(told["logits"], np.float32), np.array(logits))
 
 
-def test_what_it_does_not_understand_is_what_the_upgrade_notes_say(told):
+def test_incompatibilities_match_the_upgrade_notes(told):
     """It reads no metadata of this release: docs/operate/release.md has this case, and clients are updated first."""
     assert told["refused"] == "InternalError: Exception deserializing response!"
     assert "labels" not in told

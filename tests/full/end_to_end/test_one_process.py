@@ -44,7 +44,7 @@ print("answered")
     ],
     ids=" then ".join,
 )
-def test_tritonclient_shares_a_process_with(repository, modules):
+def test_tritonclient_works_in_the_same_process(repository, modules):
     done = subprocess.run(
         [sys.executable, "-c", PROBE, str(repository), *modules], capture_output=True, text=True, timeout=120
     )

@@ -26,7 +26,7 @@ def servers(repository, tmp_path):
         yield start
 
 
-def test_killed_servers_cost_no_step_and_no_bit(servers):
+def test_sessions_lose_no_step_and_no_bit_when_servers_are_killed(servers):
     """Each is killed while steps are in flight, of sessions of both kinds and of both clients."""
     first, second = servers(0, 0)
     url = f"{first.address},{second.address}"

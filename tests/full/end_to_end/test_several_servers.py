@@ -4,7 +4,7 @@ from kit.asked_servers import MODEL, WALK, kill_drain_and_bring_back, started_se
 from rnnserve.client import Client
 
 
-def test_no_request_fails_while_servers_end_and_come(repository):
+def test_no_request_fails_while_servers_end_and_start(repository):
     with started_servers(repository) as start:
         servers = start(0, 0, 0)
         with Client([server.address for server in servers]) as client:

@@ -61,21 +61,21 @@ def test_rows_of_all_sizes_share_a_request(client):
         np.testing.assert_allclose(answer["y"], eager[0].detach(), rtol=1e-5, atol=1e-6)
 
 
-def test_sizes_and_lengths_that_the_model_does_not_take_are_refused(client):
+def test_sizes_and_lengths_outside_the_limits_are_refused(client):
     for steps in (SMALLEST - 1, LARGEST + 1):
         message = (
-            rf"axis 1 \(sequence\) is {steps}, and the model takes 5 to 24; x is \(batch, sequence=5..24, axis 2=2\)"
+            rf"axis 1 \(sequence\) is {steps}, but the model takes 5 to 24; x is \(batch, sequence=5..24, axis 2=2\)"
         )
         with pytest.raises(InvalidRequest, match=message):
             client.predict("windows", np.zeros((1, steps, 2), np.float32))
     inputs = {"x": np.zeros((2, 9, 2), np.float32), "lengths": np.array([SMALLEST - 1, 9])}
     for _ in range(2):  # parsed, and recognized by its prefix
-        with pytest.raises(InvalidRequest, match=r'"lengths" is 4 for row 0 .*: a length lies between 5 and axis 1'):
+        with pytest.raises(InvalidRequest, match=r'"lengths" is 4 for row 0 .*: expected a length from 5 to axis 1'):
             client.infer("windows", inputs)
         client.infer("windows", inputs | {"lengths": np.array([SMALLEST, 9])})
 
 
-def test_load_inspect_and_verify_keep_to_the_sizes(client, repository, capsys):
+def test_load_inspect_and_verify_respect_the_size_limits(client, repository, capsys):
     assert client.metadata("windows").inputs["x"].limits == {"sequence": (SMALLEST, LARGEST)}
     arguments = ["load", "windows", "--serve", str(repository), "--rate", "100", "--duration", "0.3", "--warmup", "0"]
     assert main([*arguments, "--length", "1:64"]) == 0, capsys.readouterr()
@@ -84,9 +84,9 @@ def test_load_inspect_and_verify_keep_to_the_sizes(client, repository, capsys):
     assert main(["verify", str(repository)]) == 0
 
 
-def test_a_sample_of_another_size_is_refused(tmp_path):
+def test_sample_outside_the_size_limits_is_refused(tmp_path):
     sample = {"x": np.zeros((1, SMALLEST - 1, 2), np.float32)}
-    with pytest.raises(WrongArguments, match=r'samples\[0\] has the size 4 of "sequence"; sizes says 5 to 24'):
+    with pytest.raises(WrongArguments, match=r'samples\[0\] has 4 as the size of "sequence"; sizes allows 5 to 24'):
         publish(publication(samples=[sample]), repository=tmp_path / "repository", progress=False)
     short = {"x": np.zeros((1, 9, 2), np.float32), "lengths": np.array([4])}
     with pytest.raises(WrongArguments, match=r'samples\[0\]\["lengths"\] has a length outside 5..9'):

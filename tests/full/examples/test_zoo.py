@@ -20,11 +20,11 @@ def documented():
     return {module: (like, *rest.split(" | ")) for like, module, rest in rows if module in FILES}
 
 
-def test_the_documents_have_a_row_for_each_module(documented):
+def test_documents_have_a_row_for_each_module(documented):
     assert sorted(documented) == FILES
 
 
-def test_modules_are_published_as_the_documents_say(documented, monkeypatch):
+def test_modules_are_published_as_documented(documented, monkeypatch):
     """One that was exported by another exporter, and one with the rules of lengths."""
     names = ["crf_tagger", "vad"]
     monkeypatch.setattr(sys, "argv", ["zoo"])

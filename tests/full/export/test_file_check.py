@@ -8,7 +8,7 @@ from kit.checked_files import SIZES, checked, drop_lengths, export_by_torch, tag
 from rnnserve.export import Floats, Publication
 
 
-def test_the_tracing_exporter_with_packed_sequences(tmp_path):
+def test_tracing_exporter_with_packed_sequences_is_checked(tmp_path):
     publication = tagger(nn.LSTM)
     arguments = (torch.zeros(3, 5, 3), torch.tensor([5, 3, 2]))
     axes = {"input": {0: "batch", 1: "sequence"}, "lengths": {0: "batch"}}
@@ -29,7 +29,7 @@ def test_the_tracing_exporter_with_packed_sequences(tmp_path):
     assert 'LSTM "cell"' in found.operator
 
 
-def test_the_default_exporter_freezes_sizes(tmp_path):
+def test_default_exporter_freezes_sizes(tmp_path):
     publication = Publication(
         nn.LSTM(3, 4, 2, bidirectional=True, batch_first=True),
         "lstm",

@@ -45,7 +45,7 @@ def usual(cases):
     return cases[: first + 4]
 
 
-def test_recurrence_that_amplifies_rounding_gets_shorter_rows_that_replay():
+def test_recurrence_that_amplifies_rounding_gets_shorter_golden_rows():
     """Eight times the recurrent weights double every difference at every step."""
     wild, calm = classifier("rnn", factor=8, hidden=16), classifier("rnn", hidden=16)
     golden = make_cases(wild[0], wild[1], wild[1].eager)

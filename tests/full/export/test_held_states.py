@@ -17,7 +17,7 @@ PATHS = {
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_states_that_a_refusal_names_can_be_described(name):
+def test_states_named_in_a_refusal_can_be_described(name):
     module = HoldingCells(*HOLDS[name]).eval()
     states = [f"{path}.h" for path in PATHS[name]]
     model = describe_model(Publication(module, "m", {"x": Floats("batch", 3)}, ["y"], state_attributes=states))
@@ -31,7 +31,7 @@ def test_states_that_a_refusal_names_can_be_described(name):
     np.testing.assert_array_equal(found["y"], expected.numpy())
 
 
-def test_a_state_in_an_object_may_be_named(tmp_path):
+def test_state_in_an_object_can_be_described(tmp_path):
     torch.manual_seed(1)
     module = Holding(Decoder(kept, h=None)).eval()
     inputs = {"x": Floats("batch", 1, 3)}

@@ -32,7 +32,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, d
 
 
 @pytest.mark.parametrize("name", SERVED)
-def test_rows_of_different_lengths_are_answered_as_the_module_does(name, client):
+def test_rows_of_different_lengths_have_the_results_of_the_module(name, client):
     asked, manifests = client
     interface = SERVED[name]
     assert BATCHING_MODES[manifests[name].batching.mode].startswith("padded")

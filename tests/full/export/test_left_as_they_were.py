@@ -24,7 +24,7 @@ def surroundings():
 
 
 @pytest.mark.parametrize("moved", [0.0, 0.5], ids=["right", "wrong"])
-def test_so_does_checking_a_file(module, moved, tmp_path):
+def test_check_leaves_everything_unchanged(module, moved, tmp_path):
     other = copy.deepcopy(module)
     with torch.no_grad():
         other.gru.weight_hh_l0 += moved

@@ -59,7 +59,7 @@ def published(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", MODES)
-def test_it_is_published_and_verifies(published, name):
+def test_own_module_is_published_and_verified(published, name):
     done = published(name)
     assert done.published.new
     checks = verify_version(done.published.folder, progress=False)
@@ -68,14 +68,14 @@ def test_it_is_published_and_verifies(published, name):
 
 
 @pytest.mark.parametrize("name", MODES)
-def test_the_batching_mode_and_the_axes(published, name):
+def test_batching_mode_and_axes_are_recorded(published, name):
     manifest = published(name).manifest
     assert manifest.batching.mode == MODES[name]
     assert {t.name: {axis.name: axis.size for axis in t.axes} for t in manifest.outputs} == AXES[name]
     assert bool(manifest.batching.reasons) == (MODES[name] != PADDED)
 
 
-def test_reasons_name_the_tensor_and_the_likely_mistake(published):
+def test_batching_reasons_name_the_tensor_and_the_likely_mistake(published):
     reasons = list(published("mean").manifest.batching.reasons)
     assert len(reasons) == 3
     assert all(reason.startswith('"y" of a row changes by ') for reason in reasons[:2])
@@ -92,13 +92,13 @@ def test_reasons_name_the_tensor_and_the_likely_mistake(published):
     assert reason.startswith('no input holds the lengths of the axis "target"')
 
 
-def test_what_exact_is(published):
+def test_exact_results_are_those_of_float64(published):
     assert published("sentiment").manifest.parity.exact == "float64"
     assert published("double").manifest.parity.exact == "float64"
     assert [tensor.datatype for tensor in published("double").manifest.outputs] == ["FP64"]
 
 
-def test_a_loop_over_steps_has_no_script_and_says_why(published):
+def test_loop_over_steps_has_no_script_and_a_recorded_reason(published):
     done = published("scanned")
     assert done.unscripted.startswith("TorchScript cannot compile ScannedCell: function definitions")
     assert SCRIPT not in {file.name for file in done.manifest.files}
@@ -107,7 +107,7 @@ def test_a_loop_over_steps_has_no_script_and_says_why(published):
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch.compile itself uses it
 @pytest.mark.parametrize("wrap", [torch.nn.DataParallel, torch.compile])
-def test_a_wrapped_module_is_published_as_the_module_inside(published, tmp_path, wrap):
+def test_wrapped_module_is_published_as_the_inner_module(published, tmp_path, wrap):
     publication = publication_of("policy")
     wrapped = dataclasses.replace(publication, module=wrap(publication.module))
     done = publish(wrapped, repository=tmp_path, progress=False)
@@ -127,7 +127,7 @@ class _WithoutAnnotation(torch.nn.Module):
         return self.gru(x, h)[0]
 
 
-def test_a_script_that_does_not_run_is_left_out_with_what_to_annotate(tmp_path):
+def test_script_that_does_not_run_is_omitted_with_advice(tmp_path):
     inputs = {"x": Floats("batch", "sequence", 2)}
     publication = Publication(own_module(_WithoutAnnotation), "plain", inputs, ["y"], sizes={"sequence": (1, 8)})
     done = publish(publication, repository=tmp_path, progress=False)
@@ -140,7 +140,7 @@ def test_a_script_that_does_not_run_is_left_out_with_what_to_annotate(tmp_path):
     ]
 
 
-def test_triton_keeps_the_states_of_a_model_of_steps_and_of_others_where_that_is_asked_for(published, tmp_path):
+def test_triton_keeps_states_of_single_steps_and_others_only_on_request(published, tmp_path):
     folder = published("policy").published.folder.parent
     assert [state.output_name for state in read_config(folder).sequence_batching.state] == ["h_next"]
     folder = published("sentiment").published.folder.parent

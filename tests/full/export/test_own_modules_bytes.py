@@ -44,7 +44,7 @@ def elsewhere(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_another_process_gives_the_same_bytes(elsewhere, tmp_path, name):
+def test_other_process_publishes_the_same_bytes(elsewhere, tmp_path, name):
     here = publish(publication_of(name), repository=tmp_path / "here", progress=False).published.folder
     there = elsewhere / "there" / name / "1"
     assert sorted(path.name for path in there.iterdir()) == sorted(path.name for path in here.iterdir())

@@ -73,7 +73,7 @@ def test_square_and_pooled_outputs_are_served_row_by_row(tmp_path):
 def test_publishing_without_an_installed_server_names_it(tmp_path, monkeypatch):
     monkeypatch.setattr("rnnserve.export.publishing._TRIAL", "rnnserve.server_of_another_world.trial")
     done = published(tmp_path, nn.Tanh(), inputs={"input": X}, outputs=["y"])
-    assert "the server did not try the version" in done.untried
+    assert "the server did not load the version" in done.untried
     assert "\n" not in done.untried
 
 

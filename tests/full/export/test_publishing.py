@@ -43,7 +43,7 @@ def test_files_reach_the_disk_before_the_rename_and_the_folder_after_it(model, m
 
 
 @pytest.mark.parametrize("kind", ["file lost", "folder in its place", "file in the version's place", "other bytes"])
-def test_damaged_newest_version_does_not_stand_for_what_is_published(model, kind):
+def test_damaged_newest_version_does_not_prevent_publishing(model, kind):
     version = publish_version(model, files(), CONFIG_TEXT).folder
     (version / "model.onnx").unlink()
     if kind == "folder in its place":

@@ -21,7 +21,7 @@ def test_guarded_layer_of_any_form_has_nan_where_eager_has_it(cell, form):
 
 
 @pytest.mark.parametrize("cell", ["GRU", "LSTM"])
-def test_one_infinity_saturates_as_in_eager_and_two_that_differ_give_nan(cell):
+def test_one_infinity_saturates_as_in_eager_and_two_different_ones_return_nan(cell):
     module, inputs, _, guarded = subject(cell)
     for values, is_finite in (((np.inf, 0.5), True), ((np.inf, np.inf), False), ((np.inf, -np.inf), False)):
         changed = {key: array.copy() for key, array in inputs.items()}
@@ -31,7 +31,7 @@ def test_one_infinity_saturates_as_in_eager_and_two_that_differ_give_nan(cell):
         np.testing.assert_array_equal(bad_steps(found["y"]), bad_steps(expected["y"]))
 
 
-def test_a_weight_of_zero_makes_nan_of_infinity_here_too():
+def test_infinity_times_a_weight_of_zero_is_nan_as_in_eager():
     module, inputs, plain, _ = subject("GRU")
     weights = module.layer.weight_ih_l0
     with torch.no_grad():
@@ -55,7 +55,7 @@ def test_a_weight_of_zero_makes_nan_of_infinity_here_too():
     np.testing.assert_array_equal(bad_steps(found["y"]), expected)
 
 
-def test_states_of_relu_that_overflow():
+def test_overflowing_relu_states_equal_eager():
     """A recurrence that doubles: PyTorch's states are infinite after 130 steps, and NaN after the next."""
     module, _, plain, _ = subject("RNN relu")
     model = onnx.load_model_from_string(plain)

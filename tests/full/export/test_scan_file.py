@@ -42,7 +42,7 @@ def files_of(done):
     return [file.name for file in done.manifest.files]
 
 
-def test_a_model_with_rnn_operators_has_it_and_its_proof(last, tmp_path):
+def test_model_with_rnn_operators_has_a_verified_scan_file(last, tmp_path):
     done = publish(last, repository=tmp_path, progress=False)
     assert SCAN in files_of(done)
     assert done.unlowered == ""
@@ -65,7 +65,7 @@ def lower_otherwise(data):
 
 
 @pytest.mark.parametrize("proof_is_blind", [False, True])
-def test_one_that_computes_something_else_is_left_out_and_it_is_said(last, tmp_path, monkeypatch, proof_is_blind):
+def test_scan_file_with_different_results_is_omitted_with_the_reason(last, tmp_path, monkeypatch, proof_is_blind):
     monkeypatch.setattr(pipeline, "lower_rnn", lower_otherwise)
     if proof_is_blind:
         none = Verification(manifest_pb2.Parity(), manifest_pb2.Batching(), ())

@@ -76,7 +76,7 @@ def client(modules, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_forward_that_takes_tensors_in_its_own_way(modules, client, name):
+def test_forward_with_unusual_arguments_is_published(modules, client, name):
     _, names, expected = CALLS[name]
     random = np.random.default_rng(0)
     sent = {each: random.normal(size=(3, 5, 8)).astype(np.float32) for each in names}
@@ -86,7 +86,7 @@ def test_a_forward_that_takes_tensors_in_its_own_way(modules, client, name):
     np.testing.assert_allclose(np.stack([answer["result"] for answer in answers]), wanted, atol=1e-6)
 
 
-def test_a_bare_layer_with_its_states_is_published_with_a_script_and_served(tmp_path):
+def test_plain_layer_with_states_is_published_with_a_script_and_served(tmp_path):
     torch.manual_seed(0)
     layer = nn.LSTM(8, 6).eval()
     inputs: dict[str, Any] = {"input": Floats("sequence", "batch", 8), "hx": {"h_0": STATE, "c_0": STATE}}
@@ -109,7 +109,7 @@ def test_a_bare_layer_with_its_states_is_published_with_a_script_and_served(tmp_
     np.testing.assert_allclose(np.stack([each["h_n"] for each in answers], 1), h_n.numpy(), atol=1e-6)
 
 
-def test_a_class_that_inherits_the_forward_of_a_layer_is_one(tmp_path):
+def test_subclass_of_a_layer_is_exported_like_the_layer(tmp_path):
     done = publish(
         WithoutForward(8, 6, batch_first=True).eval(),
         "model",

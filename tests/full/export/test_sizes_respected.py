@@ -38,7 +38,7 @@ class Watched(nn.Module):
     [*((bounds, None) for bounds in BOUNDS), ((28, 28), (3, 40))],
     ids=str,
 )
-def test_publishing_and_checking_keep_to_the_sizes(bounds, rows, tmp_path):
+def test_publish_and_check_respect_the_size_limits(bounds, rows, tmp_path):
     module = Watched(*bounds, *(rows or ())).eval()
     module.seen = seen = _Kept()
     sizes = {"sequence": bounds} | ({"batch": rows} if rows else {})
@@ -64,7 +64,7 @@ class _Kept(list):
         super().append(size)
 
 
-def test_lengths_keep_to_the_sizes(tmp_path):
+def test_lengths_respect_the_size_limits(tmp_path):
     bounds = (5, 64)
     inputs = {"x": Floats("batch", "sequence", 3), "lengths": Lengths()}
     module = Watched(*bounds).eval()

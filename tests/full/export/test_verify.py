@@ -10,7 +10,7 @@ from rnnserve.protos import manifest_pb2
 from rnnserve.protos.artifact import GOLDEN, MANIFEST, MODEL, SCAN, SCRIPT, read_version
 
 
-def test_scan_graph_that_computes_something_else_is_reported(version):
+def test_scan_graph_with_different_results_is_reported(version):
     forge(version, {SCAN: changed_head(read_version(version).files[SCAN])})
     assert failures(version).keys() == {
         f"{GOLDEN}: {SCAN} reproduces the results",
@@ -18,7 +18,7 @@ def test_scan_graph_that_computes_something_else_is_reported(version):
     }
 
 
-def test_script_of_other_weights_is_reported(version):
+def test_script_with_other_weights_is_reported(version):
     """A relu RNN has the tensors of a tanh one: only values can tell."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
@@ -31,13 +31,13 @@ def test_script_of_other_weights_is_reported(version):
     }
 
 
-def test_batching_mode_that_was_not_found_is_reported(version):
+def test_wrong_batching_mode_is_reported(version):
     forge(version, {}, lambda manifest: setattr(manifest.batching, "mode", manifest_pb2.BATCHING_ALONE))
     (said,) = failures(version)[f"batching: {MANIFEST} records what is safe"]
     assert "records BATCHING_ALONE, found BATCHING_PADDED" in said
 
 
-def test_version_without_a_script_names_the_checks_that_are_not_repeated(version):
+def test_version_without_a_script_reports_the_skipped_checks(version):
     forge(version, {SCRIPT: None, SCAN: None})
     checks = verify_version(version, progress=False)
     assert not any(check.failures for check in checks)

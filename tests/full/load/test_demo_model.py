@@ -28,7 +28,7 @@ def manifest(path):
     return read
 
 
-def test_the_files_are_what_the_source_makes(tmp_path):
+def test_bundled_files_equal_the_output_of_their_source(tmp_path):
     making = source()
     assert (making.FOLDER, making.MODEL) == (demo.DEMO_MODELS, demo.MODEL)
     making.make(tmp_path)
@@ -41,6 +41,6 @@ def test_the_files_are_what_the_source_makes(tmp_path):
             assert path.read_bytes() == made[name].read_bytes(), f"{name}: run `make demo-model`"
 
 
-def test_it_counts():
+def test_demo_model_counts_ones_modulo_2():
     bits = torch.from_numpy(np.random.default_rng(0).integers(0, 2, (8, 50)))
     assert (source().OddOnes().eval()(bits) == bits.cumsum(1) % 2).all()

@@ -23,7 +23,7 @@ def test_generator_that_dies_is_an_error(address, spec):
             fleet.run(LoadLevel(rate=10, duration=0.1), None, lambda *_: None)
 
 
-def test_ctrl_c_prints_what_was_measured(address):
+def test_ctrl_c_prints_the_measurements_so_far(address):
     # What runs in the background of a shell that is no terminal's ignores SIGINT, and so does all that it starts.
     as_in_a_terminal = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
     command = [as_in_a_terminal, "import sys", "from rnnserve.cli import main", "sys.exit(main())"]

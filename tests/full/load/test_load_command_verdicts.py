@@ -3,7 +3,7 @@
 import grpc
 
 
-def test_objective_without_rates_is_searched_for(load, walks):
+def test_objective_without_rates_starts_a_search(load, walks):
     walks.failure, walks.failing = (grpc.StatusCode.UNAVAILABLE, "no"), {"ModelInfer"}
     status, output, errors = load("--slo", "p50=5s", "--duration", "0.05", "--warmup", "0")
     assert status == 1

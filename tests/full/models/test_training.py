@@ -26,7 +26,7 @@ def accuracy(classifier, points, directions):
 
 
 @every_model
-def test_classifiers_are_right_about_sequences_that_no_report_has_seen(checkpoints, name):
+def test_classifiers_are_right_about_sequences_outside_the_report(checkpoints, name):
     classifier = load_checkpoint(checkpoints / name).classifier
     for variable_len in (False, True):
         assert accuracy(classifier, *generate_sequences(1000, variable_len, seed=2024)) == 1.0
@@ -36,7 +36,7 @@ def test_classifiers_are_right_about_sequences_that_no_report_has_seen(checkpoin
         assert accuracy(classifier, *generate_walks(300, size=size, seed=2024)) >= 0.99
 
 
-def test_training_repeats_byte_for_byte_whatever_torch_is_set_to(checkpoints, tmp_path):
+def test_training_repeats_byte_for_byte_with_any_torch_settings(checkpoints, tmp_path):
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     generator = torch.get_rng_state()
     torch.set_num_threads(2)

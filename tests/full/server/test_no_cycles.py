@@ -19,7 +19,7 @@ def channel(repository, session_key):
 
 @pytest.mark.parametrize("name", KINDS)
 @pytest.mark.parametrize("is_stream", [False, True], ids=["calls", "streams"])
-def test_nothing_is_left(channel, name, is_stream, monkeypatch):
+def test_requests_leave_no_reference_cycles(channel, name, is_stream, monkeypatch):
     with Client(channel, is_stream) as client:
         small_middle_and_large(client, None)
     with NothingLeft(), monkeypatch.context() as patched, Client(channel, is_stream) as client:

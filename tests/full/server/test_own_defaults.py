@@ -93,7 +93,7 @@ def eager_states(module, x, lengths, *state):
         return module(*map(torch.from_numpy, (x, lengths, *state))).numpy()
 
 
-def test_golden_results_have_cases_without_it_and_servers_replay_them(learned, tmp_path):
+def test_golden_cases_without_the_input_are_reproduced_by_servers(learned, tmp_path):
     _, module, done = learned
     version = read_version(done.published.folder)
     cases = load_cases(version.files[GOLDEN])
@@ -114,7 +114,7 @@ def test_golden_results_have_cases_without_it_and_servers_replay_them(learned, t
     version.manifest.files.extend(describe_file(name, data) for name, data in sorted(files.items()))
     for name, data in {**files, MANIFEST: dump_manifest(version.manifest)}.items():
         (changed / name).write_bytes(data)
-    with pytest.raises(ArtifactError, match=r"golden.npz: model.onnx does not give these results"):
+    with pytest.raises(ArtifactError, match=r"golden.npz: model.onnx does not reproduce these results"):
         try_version(changed, "model")
     failures = {check.name: check.failures for check in verify_version(changed, progress=False)}
     assert failures["golden.npz: model.onnx reproduces the results"]
@@ -136,7 +136,7 @@ class Each(nn.Module):
         return output, h_n, c_n
 
 
-def test_state_that_depends_on_the_input_must_be_sent_and_the_other_may_be_left_out(tmp_path):
+def test_state_with_a_computed_default_is_required_and_the_other_optional(tmp_path):
     inputs, states = {"x": X, "h_0": STATE, "c_0": STATE}, {"h_n": "h_0", "c_n": "c_0"}
     described = Publication(Each().eval(), "model", inputs, ["output", "h_n", "c_n"], states)
     done = publish(described, repository=tmp_path, progress=False)

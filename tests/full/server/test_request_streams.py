@@ -11,7 +11,7 @@ from kit.sequence_requests import (
 from kit.served import served
 
 
-def test_more_requests_than_may_be_in_hand_wait_at_their_client(repository):
+def test_requests_beyond_the_flight_limit_wait_at_the_client(repository):
     """256 of a stream, 1,024 of a connection: the client sends them later, and all are answered."""
     message = request(SIMPLE, {"input": walk(1)}, ["logits"])
     with served(repository) as server, futures.ThreadPoolExecutor(8) as pool:

@@ -75,7 +75,7 @@ def certified(repository, tmp_path_factory):
         yield certified
 
 
-def test_what_one_connection_may_is_not_kept_for_another(certified):
+def test_permissions_of_one_connection_do_not_apply_to_another(certified):
     """The front keeps for a moment what the server has said, and knows heads by their bytes."""
     path = f"/v2/models/{SIMPLE}/infer"
     with contextlib.ExitStack() as stack:
@@ -94,7 +94,7 @@ def test_what_one_connection_may_is_not_kept_for_another(certified):
         assert b"classes" not in seen["elsewhere"]
 
 
-def test_the_file_is_read_again(repository, tmp_path):
+def test_changed_roles_file_is_read_again(repository, tmp_path):
     with certified_process(repository, tmp_path, workers=2) as certified:
         assert certified.ask("infer", "/v2")[0] == 200
         assert certified.ask("stranger", "/v2")[0] == 401

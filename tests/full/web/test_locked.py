@@ -38,7 +38,7 @@ def locked(repository, tmp_path_factory):
         assert "Traceback" not in process.log
 
 
-def test_no_route_answers_who_may_not(locked):
+def test_routes_refuse_clients_without_permission(locked):
     tokens = locked.tokens
     for name, method, path in WAYS:
         need, body = ROUTES[name], BODIES.get(name, b"{}") if method == "POST" else None
@@ -59,7 +59,7 @@ def test_no_route_answers_who_may_not(locked):
             assert locked.ask(path, tokens.elsewhere, method, body)[0] == 403
 
 
-def test_metrics_need_their_role(locked):
+def test_metrics_need_the_metrics_role(locked):
     for path, address in (("/metrics", locked.metrics), ("/", locked.metrics), ("/metrics", locked.address)):
         tokens = locked.tokens
         for token, expected in (("", 401), (tokens.unknown, 401), (tokens.expired, 401), (tokens.infer, 403)):
@@ -71,7 +71,7 @@ def test_metrics_need_their_role(locked):
             assert locked.ask(path, token, address=address)[0] == 200
 
 
-def test_our_clients_and_commands_bring_it(locked, tmp_path, capsys, monkeypatch):
+def test_client_and_commands_send_their_token(locked, tmp_path, capsys, monkeypatch):
     address = locked.process.address
     path = tmp_path / "token"
     path.write_text(f"{locked.tokens.infer}\n")
@@ -97,7 +97,7 @@ def test_our_clients_and_commands_bring_it(locked, tmp_path, capsys, monkeypatch
     assert locked.tokens.infer not in "".join(capsys.readouterr())
 
 
-def test_front_elsewhere_passes_on_the_tokens_of_clients(locked):
+def test_gateway_on_another_machine_passes_on_client_tokens(locked):
     infer = f"/v2/models/{SIMPLE}/infer"
     command = [*RNNSERVE, "web", "--upstream", locked.process.address, "--http-port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -83,7 +83,7 @@ def answers(address, name, walk):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_walks_are_answered_with_the_bits_of_grpc(web_server, opened, name):
+def test_walks_on_the_page_have_the_bits_of_grpc(web_server, opened, name):
     page = opened(web_server.http_address, f"/#{name}")
     page.get_by_role("button", name="Clockwise", exact=True).click()
     said = logits_of(page, 4)
@@ -98,7 +98,7 @@ def count(tensors):
     return {"logits": walk.sum(1), "h_n": state + np.float32(walk.shape[1])}
 
 
-def test_any_other_model_has_a_form_and_a_session_that_carries_states(opened):
+def test_any_other_model_has_a_form_and_a_session_with_client_side_states(opened):
     upstream = FakeUpstream(FakeModels({"m": walk_model(count, continuable=True)}))
     upstream.answers["ModelStatistics"] = pb.ModelStatisticsResponse()
     with running_front(upstream) as (port, _):
@@ -143,7 +143,7 @@ def give(page, token):
     page.get_by_role("button", name="Use it").click()
 
 
-def test_a_locked_server_asks_for_a_token_and_says_what_is_wrong_with_one(locked, opened):
+def test_page_of_a_locked_server_asks_for_a_token_and_explains_a_wrong_one(locked, opened):
     host, tokens = locked
     page = opened(host, fails=True)  # the browser's console tells of each 401
     field, problem = page.get_by_label("This server asks for a token"), page.locator("#problem")
@@ -171,7 +171,7 @@ def test_a_locked_server_asks_for_a_token_and_says_what_is_wrong_with_one(locked
     assert (kept, page.context.cookies()) == (0, [])
 
 
-def test_a_walk_is_drawn_by_mouse_and_by_keys(web_server, opened):
+def test_walk_can_be_drawn_by_mouse_and_by_keys(web_server, opened):
     page = opened(web_server.http_address, "/#direction_simple")
     box = page.locator(".square").bounding_box()
 

@@ -78,7 +78,7 @@ class Sealed:
 
 
 @pytest.mark.parametrize("states", [Carried, Sealed])
-def test_a_new_connection_for_each_step_and_new_fronts_in_the_middle(web_server, connect, states):
+def test_sequence_continues_over_new_connections_and_new_gateways(web_server, connect, states):
     """Whichever front takes a connection, and whichever worker a step."""
     whole = connect().ask(WALK)[1]["outputs"]
     stepper = states()
@@ -91,7 +91,7 @@ def test_a_new_connection_for_each_step_and_new_fronts_in_the_middle(web_server,
     assert said["outputs"] == whole
 
 
-def test_sequences_end_with_their_workers_and_the_next_step_says_what_to_do(web_server, connect):
+def test_sequence_of_an_ended_worker_is_refused_with_a_remedy(web_server, connect):
     """Each connection has one worker as long as that lives, also when all have the same id."""
     clients = [connect() for _ in range(8)]
     for at in range(3):

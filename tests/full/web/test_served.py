@@ -22,7 +22,7 @@ def tensor(array):
     return made
 
 
-def test_large_answers_in_json_are_those_in_binary(web_server, client):
+def test_large_json_answers_equal_the_binary_ones(web_server, client):
     """They come in pieces, in chunks, to either client, and compressed where it asks for that."""
     walk = np.random.default_rng(0).normal(size=(8, 4000, 2)).astype("f4")
     outputs = [triton.InferRequestedOutput("output", binary_data=False)]

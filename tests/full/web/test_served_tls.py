@@ -12,7 +12,7 @@ import uvloop
 from kit.rotated_files import RotatedFiles, client_context
 from kit.waiting import PATIENCE, until
 from rnnserve.common import tls_identity
-from rnnserve.web.commands.tls import ServedContext
+from rnnserve.web.commands.web import ServedContext
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def is_admitted(port, context):
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_a_withdrawn_authority_admits_no_one_not_even_with_an_earlier_session(tmp_path, version):
+def test_removed_ca_admits_no_client_even_with_a_resumed_session(tmp_path, version):
     rotated, other = RotatedFiles(tmp_path / "tls", mutual=True), RotatedFiles(tmp_path / "other").clients
     old = client_context(rotated.trusted, rotated.clients.issue_cert("old.example"))
     new = client_context(rotated.trusted, other.issue_cert("new.example"))

@@ -155,3 +155,12 @@ def a_deque_of_the_last_three_steps(self, x):
         last.append(x[:, t])
         outputs.append(torch.stack(list(last), 1).sum(1) * last[0])
     return torch.stack(outputs, 1), last[-1]
+
+
+@core
+def a_deque_of_the_last_unbound_steps(self, x):
+    last, outputs = collections.deque((torch.zeros_like(x[:, 0]) for _ in range(4)), maxlen=4), []
+    for x_t in x.unbind(1):
+        last.append(x_t)
+        outputs.append(torch.cat(tuple(last), 1) * last[1].mean())
+    return torch.stack(outputs, 1)

@@ -123,6 +123,16 @@ def counted(self, x):
     return self.loop(x) + self.calls
 
 
+def counted_for_long(self, x):
+    self.calls += 1
+    return self.loop(x) * (1 if self.calls < 1000 else 2)
+
+
+def counted_for_others(self, x):
+    self.calls += 1
+    return self.loop(x)
+
+
 def hold(name, way, refused="", *, is_core=False, **more):
     """Add a row of a module that holds a decoder, which holds more."""
 
@@ -135,6 +145,10 @@ def hold(name, way, refused="", *, is_core=False, **more):
 hold("a decoder", plain, is_core=True)
 hold("a list that grows", listed, r"\['held\.history'\]", history=[torch.zeros(1)])
 hold("a number", counted, r"changes \['held\.calls'\] with each call", calls=0)
+hold("a number for long", counted_for_long, r"changes \['held\.calls'\] with each call", is_core=True, calls=0)
+changed_tensor = r"changes \['held\.calls'\] with each call"
+hold("a number in a tensor for long", counted_for_long, changed_tensor, calls=torch.tensor(0))
+hold("a number for others", counted_for_others, calls=0)
 anew = "a state made anew for other rows"
 hold(anew, kept, r"keeps \['held\.h'\] .*state_attributes=\['held\.h'\]", is_core=True, h=None)
 

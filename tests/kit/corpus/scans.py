@@ -217,7 +217,7 @@ REFUSED: dict[str, Any] = {
     "leak": (leaks, r"single scan step outside the step"),
     "a write": (writes_outside, r"writes to a tensor that it did not create"),
     "a write to the state": (stepping(lambda h, x: (h.mul_(0.5) + x, x)), r"writes to a tensor"),
-    "tensors that take turns": (takes_turns, r"all steps are equal"),
+    "tensors that take turns": (takes_turns, r"all steps perform the same computation"),
     "a branch": (stepping(branches), r"depends on the values"),
 }
 

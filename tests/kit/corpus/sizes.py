@@ -94,6 +94,20 @@ after(
     is_located=False,
 )
 after(
+    "parts of 16 steps",
+    lambda h: torch.stack([part.amax(1) for part in h.split(16, 1)], 1),
+    refused=r"aten\.split.* \(at .*number of parts depends on the size",
+    is_located=False,
+)
+
+
+def rows_of_16_steps(h):
+    parts = nn.functional.pad(h, (0, 0, 0, -h.size(1) % 16)).unflatten(1, (-1, 16)).flatten(0, 1)
+    return parts.amax(1).unflatten(0, (h.size(0), -1))
+
+
+after("rows of 16 steps", rows_of_16_steps, together=1)
+after(
     "math.log of a size",
     lambda h: h - math.log(h.size(1)),
     refused=r"torch\.log\(torch\.tensor\(n\)\)",

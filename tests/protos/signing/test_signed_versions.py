@@ -103,9 +103,9 @@ def test_key_with_a_password_needs_the_password(tmp_path):
 
 
 def test_unusable_keys_are_refused(tmp_path, key):
-    with pytest.raises(KeyFileError, match="P-256 and P-384"):
+    with pytest.raises(KeyFileError, match="P-256 or P-384"):
         make_key(tmp_path, "large", ec.SECP521R1())
-    with pytest.raises(KeyFileError, match="P-256 and P-384"):
+    with pytest.raises(KeyFileError, match="P-256 or P-384"):
         read_public_key(tmp_path / "large.pub")
     with pytest.raises(KeyFileError, match="does not hold a public key in PEM"):
         read_public_key(key.private)
@@ -125,7 +125,7 @@ def test_release_with_too_large_numbers_is_not_written(folder, numbers):
     assert (folder / RELEASE).read_bytes() == before
 
 
-def test_folder_that_is_not_a_version_is_not_released(tmp_path, folder):
+def test_folder_that_is_not_a_version_is_not_signed(tmp_path, folder):
     with pytest.raises(SignatureError, match="is not the folder of a version"):
         write_release(folder.parent)
     (tmp_path / "repository" / "good" / "config.pbtxt").unlink()

@@ -64,8 +64,8 @@ def test_row_has_the_fields_of_a_token_and_a_normalized_subject():
 
 def test_wrong_row_is_refused_with_its_table_and_key():
     for text, said in (
-        (role_row("a", "team-a", "infer"), "r.toml: [a] subject: expected a subject as RFC 4514 writes it"),
-        (role_row("a", "CN = x, O = y", "infer"), "r.toml: [a] subject: expected a subject as RFC 4514 writes it"),
+        (role_row("a", "team-a", "infer"), "r.toml: [a] subject: expected a subject in the format of RFC 4514"),
+        (role_row("a", "CN = x, O = y", "infer"), "r.toml: [a] subject: expected a subject in the format of RFC 4514"),
         (role_row("a", "", "infer"), "r.toml: [a] subject: expected a name"),
         ('[a]\nsubject = 1\nrole = "infer"\n', "r.toml: [a] subject: expected a name"),
         (f'[a]\nsha256 = "{"ab" * 32}"\nrole = "infer"\n', "sha256: unknown key; expected subject, role"),
@@ -138,7 +138,7 @@ def test_first_matching_row_applies(roles, shown):
     assert [gate.grant_with(Need.ANY_TOKEN, [], certificate).token.name for _ in range(2)] == ["b", "b"]
 
 
-def test_options_that_exclude_each_other_are_refused(roles, tmp_path):
+def test_mutually_exclusive_options_are_refused(roles, tmp_path):
     certificate = {"tls_certificate": tmp_path / "server.pem", "tls_key": tmp_path / "server.key"}
     with pytest.raises(StartError, match="--client-roles needs --tls-client-ca"):
         Settings(tmp_path, client_roles=roles, **certificate)

@@ -91,6 +91,11 @@ def one(batch: int, steps: int, **more: np.ndarray) -> CheckedRequest:
     return checked_request(batch, steps, {"input": np.ones((batch, steps, 2), np.float32), **more})
 
 
+def test_request_that_fills_a_batch_is_not_copied():
+    request = one(2, 3)
+    assert join([request], SIGNATURE)["input"] is request.inputs["input"]
+
+
 def test_padding_row_has_the_shortest_allowed_length():
     longer = dataclasses.replace(SIGNATURE.inputs["lengths"], shortest=2)
     two = dataclasses.replace(SIGNATURE, inputs={**SIGNATURE.inputs, "lengths": longer})

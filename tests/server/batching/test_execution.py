@@ -84,7 +84,7 @@ def answers_of(numbers):
     return [f"answer {number}" for number in numbers]
 
 
-def test_run_is_recorded_and_each_member_gets_its_answer(clock):
+def test_run_is_recorded_and_each_request_gets_its_answer(clock):
     statistics, members = Statistics(), [Member(), Member()]
     assert run_batch(model_of(statistics), Batch(members, answers_of, rows=[2, 3], arrived=[90.0, 95.0]))
     assert [member.got for member in members] == [["answer 0"], ["answer 1"]]
@@ -96,7 +96,7 @@ def test_run_is_recorded_and_each_member_gets_its_answer(clock):
 
 
 class Refusing:
-    """A run that raises when some members are in it, and keeps what it ran."""
+    """An inference call that fails for certain requests. It records the requests that it received."""
 
     def __init__(self, bad, error=None):
         self.bad = bad
@@ -125,7 +125,7 @@ def test_failed_batch_is_halved_until_only_the_failing_requests_fail(count, data
     assert numbers(statistics, "runs") == sum(runs for runs, _ in statistics.sizes.values())
 
 
-def test_batch_that_is_only_too_large_answers_every_request():
+def test_too_large_batch_is_split_and_every_request_answered():
     """For lack of memory, say."""
 
     def run(numbers):

@@ -36,7 +36,7 @@ def partitions(indices: list[int]):
 
 
 @given(st.lists(SIZES, min_size=1, max_size=6), RUN_COSTS, STEP_COSTS)
-def test_plan_is_nearly_the_cheapest_partition(sizes, run, step):
+def test_plan_costs_little_more_than_the_cheapest_partition(sizes, run, step):
     cost = Cost(run=run, step=step, point=0.5, padding=0.25)
     groups = plan_lengths([steps for steps, _ in sizes], [rows for _, rows in sizes], cost)
     assert sorted(itertools.chain.from_iterable(groups)) == list(range(len(sizes)))

@@ -149,7 +149,7 @@ def test_run_is_reported_as_stuck_when_it_far_exceeds_its_cost(monkeypatch, cost
         assert not longest_run(8.0)
         later = now() + after
         monkeypatch.setattr("rnnserve.server.batching.execution.now", lambda: later)
-        assert longest_run(8.0).startswith("a run of slow has not ended" if is_long else "")
+        assert longest_run(8.0).startswith("an inference call of slow has not ended" if is_long else "")
         assert bool(longest_run(8.0)) == is_long
         model.may_go.set()
         waiting.wait()

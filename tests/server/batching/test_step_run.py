@@ -241,7 +241,7 @@ def test_outputs_in_flight_are_bounded(monkeypatch):
         assert_as_whole(model, caller)
 
 
-def test_late_and_cancelled_requests_leave_between_chunks(monkeypatch):
+def test_expired_and_cancelled_requests_are_dropped_between_chunks(monkeypatch):
     """A timeout is for the wait, and ends no run that has begun."""
     model, draw = Sums(cost=STEP_OF_A_MILLISECOND), random.Random(0)
     callers = [Caller(request_of(model, draw, steps=30, outputs=("last",))) for _ in range(4)]

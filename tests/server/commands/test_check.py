@@ -56,14 +56,14 @@ def test_check_reports_the_load_check_of_each_model(root, checked):
     assert found["models"][0][0] == "problem"
 
 
-def test_folder_without_models_is_a_problem(tmp_path, checked):
+def test_folder_without_models_fails_the_check(tmp_path, checked):
     (tmp_path / "empty").mkdir()
     for folder in ("none", "empty"):
         status, found = checked(tmp_path / folder, *PORTS)
         assert (status, found["start"][0][0]) == (1, "problem")
 
 
-def test_port_in_use_or_chosen_twice_is_a_problem(root, checked):
+def test_port_in_use_or_chosen_twice_fails_the_check(root, checked):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         status, found = checked(root, *PORTS, "--grpc-port", port)
@@ -92,7 +92,7 @@ def test_check_reads_the_files_of_tls_and_tokens(root, tmp_path, checked):
     assert str(tokens) in found["start"][0][1]
 
 
-def test_former_command_names_the_check(capsys):
+def test_removed_command_names_the_check_option(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["doctor", "repository"])
     assert ended.value.code == 2

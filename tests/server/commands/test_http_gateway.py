@@ -94,7 +94,7 @@ def test_gateway_command_repeats_the_servers_settings():
     told = arguments("--log-level", "error", "--log-format", "json", *allowed)
     command = http_gateway._command_line(told, settings, Path("/sockets"))
     options = "--upstream=unix:/sockets --host=::1 --log-level=error --log-format=json --log-requests=all"
-    options += " --grace=5.0 --max-body-bytes=33554432 --allow-host=a --allow-origin=https://b.example"
+    options += " --grace=5.0 --max-body-bytes=33554432 --allow-host=a --allow-host=https://b.example"
     options += " --tls-certificate=c --tls-key=k --tls-client-ca=a"
     assert command[3:] == ["web", *options.split()]
 

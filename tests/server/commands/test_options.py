@@ -71,7 +71,7 @@ def variables(name, text=None):
     return {f"RNNSERVE_{key.upper()}": value for key, value in given.items() if value is not None}
 
 
-def test_each_option_is_read_from_a_variable_and_a_file_and_printed(tmp_path):
+def test_each_option_can_be_set_by_variable_and_file_and_is_printed(tmp_path):
     assert sorted(OTHER) == sorted(declared.name for declared in OPTIONS)
     file, again = tmp_path / "serve.toml", tmp_path / "again.toml"
     for declared in OPTIONS:
@@ -112,7 +112,7 @@ def test_settings_survive_being_written_as_arguments():
         assert configured(*write_options(settings)).settings == settings
 
 
-def test_command_line_precedes_variables_and_these_a_file(tmp_path):
+def test_command_line_overrides_variables_and_variables_override_the_file(tmp_path):
     file = tmp_path / "serve.toml"
     file.write_text("repository = 'in_file'\nmax_queue = 1\nmax_sequences = 2\nmax_sequence = 3\n")
     environment = {"RNNSERVE_MAX_QUEUE": "10", "RNNSERVE_MAX_SEQUENCES": "20", "RNNSERVE_CONFIG": str(file)}
@@ -136,15 +136,15 @@ def test_command_line_precedes_variables_and_these_a_file(tmp_path):
     [
         ("\nmax_queu = 7\n", ": there is no option max_queu; did you mean max_queue?"),
         ("# x\n[server]\nmax_queue = 7\n", ": there is no option server"),
-        ("max_queue = 0\n", ": max_queue: '0' is not a number of 1 or more"),
-        ("max_queue = true\n", ": max_queue: True is not a number"),
-        ("host = 1\n", ": host: 1 is not a text"),
-        ("plain = 'yes'\n", ": plain: 'yes' is neither true nor false"),
-        ("provider = 'cpuu'\n", ": provider: 'cpuu' is not one of cpu, cuda, auto"),
-        ("http_allow_host = 'a'\n", ": http_allow_host: 'a' is not a list"),
-        ("http_allow_host = [1]\n", ": http_allow_host: 1 is not a text"),
-        ("max_queue\n", ": not TOML: Expected '=' after a key"),
-        ("# \xff".encode("latin-1"), ": not TOML: 'utf-8' codec can't decode byte"),
+        ("max_queue = 0\n", ": max_queue: '0' is not an integer of 1 or more"),
+        ("max_queue = true\n", ": max_queue: expected a number, got True"),
+        ("host = 1\n", ": host: expected a text, got 1"),
+        ("plain = 'yes'\n", ": plain: expected true or false, got 'yes'"),
+        ("provider = 'cpuu'\n", ": provider: expected one of cpu, cuda, auto, got 'cpuu'"),
+        ("http_allow_host = 'a'\n", ": http_allow_host: expected a list, got 'a'"),
+        ("http_allow_host = [1]\n", ": http_allow_host: expected a text, got 1"),
+        ("max_queue\n", " is not valid TOML: Expected '=' after a key"),
+        ("# \xff".encode("latin-1"), " is not valid TOML: 'utf-8' codec can't decode byte"),
     ],
 )
 def test_wrong_file_is_refused_by_key(text, said, tmp_path):
@@ -153,16 +153,16 @@ def test_wrong_file_is_refused_by_key(text, said, tmp_path):
     with pytest.raises(StartError) as refused:
         configured("models", f"--config={file}")
     assert f"{file}{said}" in str(refused.value)
-    with pytest.raises(StartError, match=r"the configuration .*nothing cannot be read: No such file or directory"):
+    with pytest.raises(StartError, match=r"cannot read the configuration .*nothing: No such file or directory"):
         configured("models", environment={"RNNSERVE_CONFIG": str(tmp_path / "nothing")})
 
 
-def test_former_option_says_what_to_use_instead(tmp_path, capsys):
+def test_removed_option_names_its_replacement(tmp_path, capsys):
     file = tmp_path / "serve.toml"
     for name, instead in FORMER.items():
         with pytest.raises(StartError) as refused:
             configured("models", environment={f"RNNSERVE_{name.upper()}": "1"})
-        assert str(refused.value) == f"there is no option of the variable RNNSERVE_{name.upper()} any more: {instead}"
+        assert str(refused.value) == f"there is no option for the variable RNNSERVE_{name.upper()} any more: {instead}"
         file.write_text(f"{name} = 1\n")
         with pytest.raises(StartError) as refused:
             configured("models", f"--config={file}")
@@ -176,10 +176,14 @@ def test_former_option_says_what_to_use_instead(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("variable", "text", "said"),
     [
-        ("RNNSERVE_MAX_QUEU", "7", "there is no option of the variable RNNSERVE_MAX_QUEU; did you mean RNNSERVE_MAX_Q"),
-        ("RNNSERVE_SHARE_PORT", "1", "there is no option of the variable RNNSERVE_SHARE_PORT"),
-        ("RNNSERVE_PLAIN", "maybe", "RNNSERVE_PLAIN: 'maybe' is neither true nor false"),
-        ("RNNSERVE_READY", "some", "RNNSERVE_READY: 'some' is not one of any, all"),
+        (
+            "RNNSERVE_MAX_QUEU",
+            "7",
+            "there is no option for the variable RNNSERVE_MAX_QUEU; did you mean RNNSERVE_MAX_Q",
+        ),
+        ("RNNSERVE_SHARE_PORT", "1", "there is no option for the variable RNNSERVE_SHARE_PORT"),
+        ("RNNSERVE_PLAIN", "maybe", "RNNSERVE_PLAIN: expected true or false, got 'maybe'"),
+        ("RNNSERVE_READY", "some", "RNNSERVE_READY: expected one of any, all, got 'some'"),
     ],
 )
 def test_wrong_variable_is_refused_by_name(variable, text, said):
@@ -216,7 +220,7 @@ def test_command_prints_the_configuration_and_a_worker_reads_no_variable():
     assert (ended.returncode, tomllib.loads(ended.stdout)["max_queue"]) == (0, 9)
 
 
-def test_defaults_bind_to_this_machine_and_keep_models_as_they_are():
+def test_defaults_serve_only_this_machine_without_model_control():
     settings = Settings()
     assert (settings.host, settings.grpc_port, settings.http_port) == ("127.0.0.1", 8001, None)
     assert (settings.model_control, settings.ready, settings.allow_unproven) == ("none", "any", False)
@@ -226,12 +230,12 @@ def test_defaults_bind_to_this_machine_and_keep_models_as_they_are():
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--grpc-port", "65536", "'65536' is not a port: 0 to 65535"),
-        ("--max-sequences", "1.5", "'1.5' is not a number of 1 or more"),
-        ("--max-sequence", "²", "is not a number of 1 or more"),
+        ("--grpc-port", "65536", "'65536' is not a port; expected 0 to 65535"),
+        ("--max-sequences", "1.5", "'1.5' is not an integer of 1 or more"),
+        ("--max-sequence", "²", "is not an integer of 1 or more"),
         ("--grace", "-1", "'-1' is not a number of seconds"),
         ("--grace", "inf", "'inf' is not a number of seconds"),
-        ("--workers", "two", "'two' is neither auto nor a number of 1 or more"),
+        ("--workers", "two", "expected auto or an integer of 1 or more, got 'two'"),
         ("--provider", "tpu", "invalid choice: 'tpu'"),
     ],
 )

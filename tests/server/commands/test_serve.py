@@ -24,7 +24,7 @@ MUTUAL = TLS | {"tls_client_ca": Path("a.pem")}
 TOKENS: dict[str, Any] = {"tokens": Path("t.toml")}
 ROLES = MUTUAL | {"client_roles": Path("r.toml")}
 
-ON_METRICS, FOR_ALL = "without TLS on --metrics-port", "for everybody who reaches it"
+ON_METRICS, FOR_ALL = "without TLS on --metrics-port", "without authentication"
 WAYS = {
     "without TLS": "--tls-certificate and --tls-key",
     ON_METRICS: "/metrics on the port of HTTP",
@@ -62,7 +62,7 @@ def make(monkeypatch, clock):
     return make
 
 
-def test_first_signal_stops_and_the_second_ends_at_once(make, clock):
+def test_first_signal_shuts_down_and_the_second_ends_at_once(make, clock):
     for number in ENDS:
         ending = make()
         ending.take(number)
@@ -129,7 +129,7 @@ def test_exposed_server_is_warned_with_the_remedy_for_each_gap():
             (TLS | TOKENS, 9000, [ON_METRICS]),
         ):
             said = exposure(Settings(host=host, **more), metrics_port)
-            assert said.startswith(f"listens beyond this machine, on {host}, {' and '.join(lacks)}: ")
+            assert said.startswith(f"Other machines can reach this server on {host} {' and '.join(lacks)}: ")
             for lack, way in WAYS.items():
                 assert (way in said) == (lack in lacks)
         for more in (TLS | TOKENS, MUTUAL, ROLES):
@@ -141,7 +141,7 @@ def test_start_warns_when_the_server_is_exposed(caplog):
     for host, expected in (("127.0.0.1", 0), ("0.0.0.0", 1)):
         caplog.clear()
         serve._tell_start(Settings(host=host), 8001, "", Metrics())
-        said = [record for record in caplog.records if record.getMessage().startswith("listens beyond this machine")]
+        said = [record for record in caplog.records if record.getMessage().startswith("Other machines can reach")]
         assert [record.levelname for record in said] == ["WARNING"] * expected
 
 
@@ -164,6 +164,6 @@ def test_sighup_reloads_the_repository_and_keeps_the_previous_models_when_it_is_
         until(lambda: "still serving the previous models" in server.log)
         root.mkdir()
         server.send(signal.SIGHUP)
-        until(lambda: "no model lies in" in server.log)
+        until(lambda: "there are no models in" in server.log)
         assert answers(server.port) == {("2", 2.5)}
         assert "Traceback" not in server.log

@@ -82,21 +82,21 @@ def test_calls_are_ended_when_used_memory_exceeds_the_limit(process, guard):
     assert process.ended == [8]
 
 
-def test_more_calls_are_ended_the_further_memory_exceeds_the_limit(process, guard):
+def test_number_of_ended_calls_grows_with_the_excess_memory(process, guard):
     process.is_busy = True
     process.used += BEYOND + 40 * MB
     guard.look()
     assert process.ended == [18]
 
 
-def test_free_memory_ends_no_call(process, guard):
+def test_no_call_is_ended_while_memory_is_free(process, guard):
     process.is_busy, process.free = True, BEYOND + 1
     guard.look()
     assert process.ended == []
 
 
 @pytest.mark.parametrize("state", ["is_loading", "idle"])
-def test_loading_and_idling_end_no_call(process, guard, state):
+def test_loading_and_idling_end_no_calls(process, guard, state):
     process.is_loading = state == "is_loading"
     process.used += 2 * BEYOND
     guard.look()
@@ -126,4 +126,4 @@ def test_idle_server_returns_free_memory_at_intervals(process, guard):
 def test_budget_shrinks_to_the_containers_memory_limit(monkeypatch, caplog, left, expected):
     monkeypatch.setattr("rnnserve.common.cgroup.Cgroups.memory_left", lambda _: left)
     assert bytes_for_requests(HELD, sharers=2) == expected
-    assert ("Raise the limit by" in caplog.text) == (expected < HELD)
+    assert ("raise the limit by" in caplog.text) == (expected < HELD)

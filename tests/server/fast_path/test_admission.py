@@ -89,10 +89,14 @@ def test_defect_in_a_large_request_is_hidden_and_stops_no_thread(large, monkeypa
     assert isinstance(call.answers.get(timeout=PATIENCE)[0], bytes)
 
 
-def test_compressed_large_request_is_counted_at_its_decompressed_size(large):
+@pytest.mark.parametrize("is_small_on_arrival", [True, False])
+def test_compressed_large_request_is_counted_at_its_decompressed_size(large, is_small_on_arrival):
     payload = payload_of()
     call = Call(gzip.compress(payload))
-    large.take_large(call)
+    if is_small_on_arrival:
+        large.take([call])
+    else:
+        large.take_large(call)
     response, _ = call.answers.get(timeout=PATIENCE)
     assert arrays(pb.ModelInferResponse.FromString(response))["logits"].shape == (3000, 2)
     assert call.held == [len(payload)]

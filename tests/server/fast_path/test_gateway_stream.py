@@ -100,6 +100,23 @@ def test_half_closed_stream_gets_all_its_answers(front_server):
     until(lambda: not front_server._transport._transport._gateways)
 
 
+def test_large_answers_come_in_messages_of_bounded_size(front_server):
+    """Even if all of them are ready before the gateway reads the first."""
+    message = front_pb2.FrontRequests()
+    payload = request(MODELS[0], {"input": walk(4000)}).SerializeToString()
+    for number in range(30):
+        message.entries.add(number=number, request=payload, peer=f"ipv4:1.2.3.4:{number}", timeout=30.0)
+    options = [("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", -1)]
+    with grpc.insecure_channel(f"unix:{socket_of(front_server)}", options) as channel:
+        call = exchange(channel)(iter([message.SerializeToString()]))
+        assert next(call) == b""
+        (stream,) = front_server._transport._transport._gateways
+        until(lambda: stream.in_flight and not any(map(stream.has, range(30))))
+        sizes = [len(each) for each in call]
+    assert sum(sizes) > 6 << 20
+    assert max(sizes) < 2 << 20
+
+
 @pytest.fixture
 def going(repository, tmp_path):
     """A server, and what stops it, in the background."""

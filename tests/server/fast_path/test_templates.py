@@ -101,7 +101,7 @@ def field(number: int, data: bytes) -> bytes:
 
 
 @given(SEEDS, SEEDS)
-def test_recognized_request_means_what_parsing_finds(service, seed, values):
+def test_recognized_request_has_the_meaning_found_by_parsing(service, seed, values):
     prefixes = kept(service, asked(seed))
     assert agrees(service, prefixes, asked(seed, values))
 
@@ -211,7 +211,7 @@ def test_lengths_outside_of_the_sequence_are_left_to_validation(service):
             assert (checked.longest, checked.steps) == ({"sequence": max(lengths)}, max(lengths))
 
 
-def test_kept_prefixes_are_bounded_in_number_and_size(service):
+def test_number_and_size_of_kept_templates_are_bounded(service):
     message = request(NAME, inputs(np.random.default_rng(1)))
     prefixes, accepted = PrefixCache(allow_non_finite=False), service.accept(message.SerializeToString())
     for number in range(4_100):
@@ -223,7 +223,7 @@ def test_kept_prefixes_are_bounded_in_number_and_size(service):
     assert kept(service, payload).recognise(payload) is None
 
 
-def test_kept_runs_are_bounded_in_number_and_size(service):
+def test_number_and_size_of_kept_runs_are_bounded(service):
     prefixes, runs = PrefixCache(allow_non_finite=False), SamePrefixRuns()
 
     def prefix(sequence: int):
@@ -265,7 +265,7 @@ def cut_at_parameters(message: pb.ModelInferRequest) -> tuple[bytes, bytes, byte
     return before, rest, data
 
 
-def test_sequence_requests_share_a_template_at_any_id_and_position(service):
+def test_sequence_requests_share_a_template_whatever_their_id_and_position(service):
     before, rest, data = cut_at_parameters(request(NAME, inputs(np.random.default_rng(1)), ["logits"], id="7"))
     prefixes = kept(service, before + stepping(1, starts=True) + rest + data)
     for identity, starts, ends in ((1, False, False), (2**62, False, True), (5, True, True)):
@@ -278,7 +278,7 @@ def test_sequence_requests_share_a_template_at_any_id_and_position(service):
     assert agrees(service, prefixes, marked)
 
 
-def test_parameters_in_other_places_are_parsed(service):
+def test_parameters_in_unusual_places_are_parsed(service):
     """If a parameter is repeated, its last value counts."""
     before, rest, data = cut_at_parameters(request(NAME, inputs(np.random.default_rng(1)), ["logits"]))
     ending, other = parameter("sequence_end", bool_param=True), parameter("note", string_param="x")

@@ -70,7 +70,7 @@ def test_refused_request_is_logged_with_the_id_of_its_client(stub, lines):
     }
 
 
-def test_response_has_an_id_whatever_is_logged(stub, lines):
+def test_response_has_an_id_at_every_log_level(stub, lines):
     with requests_observed("none"):
         assert observed.refusals is None
         assert refused(stub.ModelInfer, wrong(), metadata=((REQUEST_ID, "mine"),)) == "mine"

@@ -98,7 +98,7 @@ def test_classes_match_the_example_of_tritons_documentation():
     assert ranked(values, 2, ["a", "pickle", "apple", "b"]) == [["10:2:apple", "5:1:pickle"]]
 
 
-def test_each_step_has_classes_of_its_own():
+def test_each_step_has_its_own_classes():
     values = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)[..., ::-1]  # (batch, sequence, classes)
     shape, _ = rank_classes(values, 1, ())
     assert shape == (2, 3, 1)
@@ -121,7 +121,7 @@ def status_of(call, asked):
     return rpc_status.from_call(refusal), refusal
 
 
-def test_long_messages_have_shorter_details_or_none():
+def test_long_error_messages_have_shorter_details_or_none():
     for length, has_description in ((900, True), (1500, False), (2500, None), (100_000, None)):
         error = InvalidRequest("x" * length, field="inputs[0].shape")
         metadata = trailing_metadata(error)
@@ -135,7 +135,7 @@ def test_long_messages_have_shorter_details_or_none():
         assert size < 7500
 
 
-def test_clients_read_which_field_is_wrong(stub):
+def test_error_details_name_the_wrong_field(stub):
     region = 'inputs[0].parameters["shared_memory_region"]'
     for change, field in (
         (lambda m: m.inputs[0].shape.append(1), "inputs[0].shape"),

@@ -79,7 +79,7 @@ def test_steps_get_the_bits_of_the_whole_sequence(stub):
         assert parts[-1]["logits"].tobytes() == whole["logits"].tobytes()
 
 
-def test_session_may_begin_with_states_and_ask_for_them(stub):
+def test_session_can_begin_with_states_and_request_them(stub):
     points, h_0 = walks(), np.full((2, 3, 16), 0.25, np.float32)
     whole = arrays(stub.ModelInfer(request(MODEL, {"input": points, "h_0": h_0})))
     first = request(MODEL, {"input": np.ascontiguousarray(points[:, :2]), "h_0": h_0})
@@ -123,7 +123,7 @@ def test_bidirectional_model_has_no_sessions_and_its_metadata_say_why(stub):
     assert "bidirectional layer" in reason
     words = refused_as_invalid(stub, step(walks(), model="direction_bidirectional"))
     assert words.startswith('model "direction_bidirectional" has no sessions')
-    assert words.endswith(f"since {reason}")
+    assert words.endswith(f"in parts: {reason}")
 
 
 def test_altered_foreign_and_other_tokens_are_refused(stub):
@@ -135,7 +135,7 @@ def test_altered_foreign_and_other_tokens_are_refused(stub):
         changed[at] ^= 1
         altered.append(base64.urlsafe_b64encode(changed).decode())
     for each in altered:
-        assert refused_as_invalid(stub, step(walks(), each)).startswith("the session's token was altered")
+        assert refused_as_invalid(stub, step(walks(), each)).startswith("the session token was changed")
     for text in ("Sealed!", "a" * 5, "ä" * 8, "=" * 8, " sealed"):
         assert refused_as_invalid(stub, step(walks(), text)).startswith(f'parameter session is "{text}": ')
     message = request(MODEL, {"input": walks()})
@@ -145,20 +145,22 @@ def test_altered_foreign_and_other_tokens_are_refused(stub):
 
 def test_large_tokens_and_states_are_refused(stub):
     said = refused_as_invalid(stub, step(walks(), "A" * 1_600_000))
-    assert "has 1,600,000 characters; none has more than 1,485,592" in said
+    assert "has 1,600,000 characters, but a token has at most 1,485,592" in said
     said = refused_as_invalid(stub, step(walks(8193, 1)))
-    assert "of 8,193 rows have 1,048,704 bytes, more than the 1,048,576" in said
+    assert "of 8,193 rows take 1,048,704 bytes, but a session token holds at most 1,048,576" in said
     largest = token_of(stub.ModelInfer(step(walks(8192, 1), outputs=["logits"])))
     assert stub.ModelInfer(step(walks(8192, 1), largest)).parameters["session_steps"].int64_param == 2
 
 
 def test_token_is_for_its_model_version_and_rows(stub):
     token = token_of(stub.ModelInfer(step(walks())))
-    assert 'token is of model "direction_stacked"' in refused_as_invalid(stub, step(walks(), token, model=SIMPLE))
-    assert "the session has 3 rows, the request 2 rows" in refused_as_invalid(stub, step(walks(2), token))
+    assert 'session token belongs to model "direction_stacked"' in refused_as_invalid(
+        stub, step(walks(), token, model=SIMPLE)
+    )
+    assert "the session has 3 rows, but the request has 2 rows" in refused_as_invalid(stub, step(walks(2), token))
     both = request(MODEL, {"input": walks(), "h_0": np.zeros((2, 3, 16), np.float32)})
     both.parameters["session"].string_param = token
-    assert refused_as_invalid(stub, both).startswith('input "h_0" comes in the session')
+    assert refused_as_invalid(stub, both).startswith('input "h_0" is part of the session token')
     assert stub.ModelInfer(step(walks(), token, version="1")).model_version == "1"
     assert refusal(stub, step(walks(), token, version="2"))[0] == "NOT_FOUND"
 
@@ -198,7 +200,7 @@ def test_rotated_keys_open_tokens_of_the_previous_key(loaded, tmp_path):
     points = walks()
     token = before.token(step(points[:, :1]))
     token = both.token(step(points[:, 1:2], token))
-    with pytest.raises(InvalidRequest, match="altered, or sealed with a key"):
+    with pytest.raises(InvalidRequest, match="changed, or encrypted with a key"):
         before.ask(step(points[:, 2:], token))
     answer = arrays(after.ask(step(points[:, 2:], token)))
     assert answer["logits"].tobytes() == arrays(both.ask(step(points)))["logits"].tobytes()
@@ -213,13 +215,13 @@ def test_tokens_are_refused_when_too_old_or_from_the_future(loaded, session_key,
     now += 60
     token = server.token(step(walks(), token))
     now += 61
-    with pytest.raises(SessionEnded, match=r"token is 61 s old; 60 s is the limit: begin"):
+    with pytest.raises(SessionEnded, match=r"token is 61 s old, but tokens expire after 60 s; begin"):
         server.ask(step(walks(), token))
     now -= 61 + 300
     assert server.token(step(walks(), token))
     for seconds in (1, 1e9):
         now -= seconds
-        with pytest.raises(SessionEnded, match="in the future of this server's clock; 300 s is the limit"):
+        with pytest.raises(SessionEnded, match="in the future by this server's clock; at most 300 s are allowed"):
             server.ask(step(walks(), token))
     now = float("nan")
     token = server.token(step(walks()))
@@ -228,7 +230,7 @@ def test_tokens_are_refused_when_too_old_or_from_the_future(loaded, session_key,
         server.ask(step(walks(), token))
 
 
-def test_token_goes_to_its_version(repository, session_key):
+def test_token_is_served_by_its_version(repository, session_key):
     """Even if a newer version serves. If the token's version no longer serves, the session has ended."""
     models = load_repository(repository)
     server = Alone(models, session_key)
@@ -242,10 +244,12 @@ def test_token_goes_to_its_version(repository, session_key):
     models.put(MODEL, models.entry(MODEL).with_version(2, Status(READY), newer))
     assert server.ask(step(points)).model_version == "2"
     assert server.ask(step(points[:, 3:], token)).model_version == "1"
-    with pytest.raises(InvalidRequest, match='began on version 1; the request asks for version "2": leave it out'):
+    with pytest.raises(
+        InvalidRequest, match='began on version 1; the request names version "2"; leave the version out'
+    ):
         server.ask(step(points[:, 3:], token, version="2"))
     models.put(MODEL, models.entry(MODEL).with_version(1, Status(UNAVAILABLE, "gone")))
-    with pytest.raises(SessionEnded, match="does not serve here: begin a new session"):
+    with pytest.raises(SessionEnded, match="does not serve the version of model"):
         server.ask(step(points[:, 3:], token))
     models.put(MODEL, models.entry(MODEL).with_version(2, Status(UNAVAILABLE, "gone")))
     with pytest.raises(NotReady):
@@ -270,7 +274,7 @@ def test_models_without_states_are_refused(any_models, session_key):
     server = Alone(any_models, session_key)
     message = request("neighbours", {"input": np.ones((1, 3), np.int8)})
     message.parameters["session"].string_param = "sealed"
-    with pytest.raises(InvalidRequest, match='model "neighbours" has no states, so that it has no sessions'):
+    with pytest.raises(InvalidRequest, match='model "neighbours" has no states, so it has no sessions'):
         server.ask(message)
 
 
@@ -280,7 +284,7 @@ def test_sealed_state_opens_again(data):
     assert len(token) <= SEALING._most_characters
     assert SEALING.open(token) == data
     assert TokenSealing([OTHER, KEY], 1000).open(token) == data
-    with pytest.raises(InvalidRequest, match="sealed with a key that this server does not have"):
+    with pytest.raises(InvalidRequest, match="encrypted with a key that this server does not have"):
         TokenSealing([OTHER], 1000).open(token)
 
 
@@ -304,7 +308,7 @@ def test_token_sealed_elsewhere_with_the_key_is_refused():
     """A text that was encrypted with the key but without our context doesn't open."""
     nonce = secrets.token_bytes(12)
     foreign = nonce + aead.AESGCMSIV(KEY).encrypt(nonce, b"state", None)
-    with pytest.raises(InvalidRequest, match="was altered"):
+    with pytest.raises(InvalidRequest, match="was changed"):
         SEALING.open(base64.urlsafe_b64encode(foreign).decode())
 
 
@@ -313,7 +317,9 @@ def test_missing_cipher_or_package_is_a_start_error(monkeypatch):
         raise UnsupportedAlgorithm("AES-GCM-SIV is not supported by this version of OpenSSL")
 
     monkeypatch.setattr(aead, "AESGCMSIV", is_old)
-    with pytest.raises(StartError, match=r"needs AES-GCM-SIV, which OpenSSL has since 3\.2: update cryptography"):
+    with pytest.raises(
+        StartError, match=r"needs AES-GCM-SIV from OpenSSL 3\.2 or newer; update the package cryptography"
+    ):
         TokenSealing([KEY], 1000)
     monkeypatch.setitem(sys.modules, "cryptography.exceptions", None)
     with pytest.raises(StartError, match=r"needs the package cryptography.*pip install '\.\[server\]'"):
@@ -326,7 +332,7 @@ def test_files_without_usable_keys_are_refused(tmp_path):
         (bytes(range(128, 159)), 0o600, "has 31 bytes"),
         (bytes(range(128, 161)), 0o600, "has 33 bytes"),
         (b"\xff" * 32 * 17, 0o600, "has more than 512 bytes"),
-        (b"0123456789abcdef" * 4, 0o600, "holds text"),
+        (b"0123456789abcdef" * 4, 0o600, "is text"),
         (b"\xff" * 32, 0o604, "is accessible to every user of this machine; run chmod o-rw "),
         (b"\xff" * 32, 0o602, "is accessible to every user of this machine"),
     ):

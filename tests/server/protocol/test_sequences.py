@@ -71,7 +71,7 @@ def test_idle_sequence_is_dropped(make_world):
     world.sequences.drop_idle()
     assert world.sequences.count == 1
     world.now += 60.1
-    assert "after 60 s without a request it is dropped" in world.refusal(OWNER)
+    assert "or after 60 s without a request" in world.refusal(OWNER)
     assert world.sequences.count == 0
     world.ask(OWNER, starts=True)
     world.now += 60.1
@@ -91,16 +91,16 @@ def test_sequence_whose_request_waits_is_not_idle(make_world):
 def test_bytes_of_sequences_are_bounded_in_all_and_for_a_connection_and_an_address(make_world):
     world = make_world(max_sequence_bytes=40)
     world.ask(OWNER, identity=1, starts=True, states=b"x" * 10)
-    with pytest.raises(TooManySequences, match=r"10 bytes already, a quarter .* of one connection"):
+    with pytest.raises(TooManySequences, match=r"already take 10 bytes, a quarter .* of one connection"):
         world.ask(OWNER, identity=2, starts=True, states=b"x")
-    with pytest.raises(TooManySequences, match=r"15 bytes already, three eighths .* of one address"):
+    with pytest.raises(TooManySequences, match=r"already take 15 bytes, three eighths .* of one address"):
         world.ask(STRANGER, starts=True, states=b"x" * 6)
     world.ask(OWNER, identity=1, states=b"x")  # fewer: what was taken stays taken
     world.ask(OWNER, identity=1, ends=True)
     world.ask(OWNER, identity=3, starts=True, states=b"x" * 10)
     for host in (2, 3, 4):
         world.ask(FakeCaller(f"ipv4:10.0.0.{host}:1"), starts=True, states=b"x" * 10)
-    with pytest.raises(TooManySequences, match=r"take 40 bytes already \(16 KiB for each of --max-sequences"):
+    with pytest.raises(TooManySequences, match=r"already take 40 bytes \(16 KiB for each of --max-sequences"):
         world.ask(FakeCaller("ipv4:10.0.0.5:1"), starts=True, states=b"x")
 
 
@@ -119,10 +119,10 @@ def test_sequence_stays_with_its_version(world):
     world.ask(OWNER, starts=True)
     assert world.sequences.find("model", SequenceControl(7, False, False), OWNER) is SERVED
     assert world.sequences.find("model", SequenceControl(7, True, False), OWNER) is None
-    with pytest.raises(BeganOnAnotherVersion, match="began on version 1; this request asks for version 2"):
+    with pytest.raises(BeganOnAnotherVersion, match="began on version 1; this request names version 2"):
         world.ask(OWNER, served=fake_served(version="2"))
     world.ask(OWNER)
-    with pytest.raises(Unsupported, match="takes no sequences a part at a time: it looks ahead"):
+    with pytest.raises(Unsupported, match="does not accept sequences in parts: it looks ahead"):
         world.ask(OWNER, starts=True, served=fake_served(why_not_in_parts="it looks ahead"))
 
 
@@ -181,7 +181,7 @@ def test_number_of_waiting_requests_is_bounded_for_each_model(send, told):
         send("late", served=models[1])
 
 
-def test_request_that_arrives_during_a_turn_lines_up_last(send, told):
+def test_request_that_arrives_during_a_turn_is_queued_last(send, told):
     def refuse_and_send_another(request):
         request.refuse(DeadlinePassed("late"))
         send("d", on_turn=Request.answer)
@@ -226,7 +226,7 @@ def test_defect_of_one_request_does_not_block_the_next(sequences, send, told, is
     assert told == ["a", "c: NOT_FOUND" if is_over else "c"]
 
 
-def test_turn_is_passed_on_when_no_memory_is_left(told):
+def test_turn_passes_to_the_next_request_when_memory_is_short(told):
     sequences = Sequences(Settings(max_sequence_bytes=4))
     first = Request(sequences, told, "a", starts=True)
     Request(sequences, told, "b")

@@ -194,7 +194,7 @@ def test_request_that_waits_longer_than_its_timeout_is_refused(stub):
     assert said.inference_stats.fail.ns > 0
 
 
-def test_log_and_trace_settings_are_read_and_not_changed(stub):
+def test_log_and_trace_settings_can_be_read_but_not_changed(stub):
     log = stub.LogSettings(pb.LogSettingsRequest()).settings
     assert set(log) == {"log_file", "log_info", "log_warning", "log_error", "log_verbose_level", "log_format"}
     assert log["log_error"].bool_param

@@ -22,7 +22,7 @@ def manifest():
     return manifest_pb2.Manifest(inputs=[tensor("x")], outputs=[tensor("y")], parts=parts)
 
 
-def test_found_states_are_among_the_tensors_of_the_graph_of_parts_only(manifest):
+def test_inferred_states_appear_only_in_the_graph_for_parts(manifest):
     every = with_found_states(manifest)
     assert [each.name for each in every.inputs] == ["x", "gru.h"]
     assert [each.name for each in every.outputs] == ["y", "gru.h_n"]
@@ -31,7 +31,7 @@ def test_found_states_are_among_the_tensors_of_the_graph_of_parts_only(manifest)
 
 def test_states_that_are_not_paired_are_refused(manifest):
     manifest.parts.outputs[0].continues_as = "another"
-    with pytest.raises(ArtifactError, match="not paired"):
+    with pytest.raises(ArtifactError, match="must be pairs"):
         with_found_states(manifest)
 
 
@@ -42,7 +42,7 @@ def test_states_in_another_file_are_refused(manifest):
 
 
 @pytest.mark.parametrize("default", [None, np.array([[1, 2, 3]], np.float32)])
-def test_golden_cases_begin_with_the_states_of_the_beginning(manifest, default):
+def test_golden_cases_use_the_initial_states(manifest, default):
     case = Case("step", {"x": np.zeros((2, 3), np.float32)}, {}, {})
     (begun,) = begun_cases([case], manifest, {} if default is None else {"gru.h": default})
     expected = np.zeros((2, 3), np.float32) if default is None else np.repeat(default, 2, 0)

@@ -37,7 +37,7 @@ def operators(model):
     ],
     ids=["scan", "native", "not said"],
 )
-def test_manifest_or_rule_chooses_the_graph(tmp_path, file, name, operator, reason):
+def test_manifest_or_rule_chooses_the_serving_graph(tmp_path, file, name, operator, reason):
     folder = publish_bytes(tmp_path, "m", {SCAN: MULTIPLIED}, graph=file)
     findings = tried(folder)
     assert findings.graph == GraphChoice(name, reason)
@@ -59,11 +59,11 @@ ROWS = [tensor("output", "FP32", "rows", "sequence", ("features", 2))]
         (TWICE[: len(TWICE) // 2], "model.scan.onnx: onnxruntime cannot load it: "),
         (
             build_model("output = Identity (input)", INPUTS, OUTPUTS, {}),
-            "golden.npz: model.scan.onnx does not give these results on cpu: case 0",
+            "golden.npz: model.scan.onnx does not reproduce these results on cpu: case 0",
         ),
         (
             build_model("output = Add (input, input)", INPUTS, ROWS, {}),
-            r'manifest.json: describes "output" FP32 \(batch, sequence, features=2\), but in model.scan.onnx it is ',
+            r'manifest.json: describes "output" FP32 \(batch, sequence, features=2\), but model.scan.onnx has ',
         ),
     ],
     ids=["garbage", "truncated", "other values", "other axes"],

@@ -19,7 +19,10 @@ def test_version_policy_without_versions_changes_nothing(published, monkeypatch)
     before = published.models.find("a")
     monkeypatch.setattr(loader, "versions_to_serve", lambda *_: ([], 0))
     published.publish("a/2")
-    why = "was loaded before; what its folder holds now: config.pbtxt: version_policy names no version that its folder"
+    why = (
+        "was loaded before; what its folder holds now: config.pbtxt: version_policy does not name any version in "
+        "the folder"
+    )
     assert published.look()["a"][1].reason.startswith(why)
     assert published.models.find("a") is before
     assert checked(published) == []
@@ -106,7 +109,7 @@ def test_pending_changes_fail_when_server_stops(tmp_path, fakes):
         published.live.load("a")
 
 
-def test_missing_model_to_load_is_a_start_error(tmp_path):
+def test_missing_model_of_load_model_is_a_start_error(tmp_path):
     (tmp_path / "a" / "1").mkdir(parents=True)
-    with pytest.raises(StartError, match=r"--load-model c: .* has no model of this name; it has a"):
+    with pytest.raises(StartError, match=r"--load-model c: .* has no model with this name; it has a"):
         Repository(tmp_path, wanted=["a", "c"], control="explicit")

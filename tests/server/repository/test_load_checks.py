@@ -14,7 +14,7 @@ from rnnserve.server.repository import load_checks
 from rnnserve.server.repository.load_checks import LoadChecks, Refused, TooSlow
 
 
-def test_load_check_has_the_findings_of_loading(tmp_path, checked):
+def test_load_check_has_the_same_findings_as_loading(tmp_path, checked):
     folder = publish_good(tmp_path)
     findings = checked("good")
     assert findings.digest == read_version(folder).digest
@@ -56,8 +56,8 @@ def test_checking_process_that_cannot_start_is_a_start_error(tmp_path, monkeypat
         load_checks, "GuardedProcess", lambda *_, **more: GuardedProcess("-m", "rnnserve.no_such_module", **more)
     )
     none = LoadChecks()
-    with pytest.raises(StartError, match=r"^the process that tries models ended, with exit status 1$"):
+    with pytest.raises(StartError, match=r"^the process for load checks ended, with exit status 1$"):
         none.begin(check_of(tmp_path, "good"))
     monkeypatch.setattr("sys.executable", str(tmp_path / "no python"))
-    with pytest.raises(StartError, match=r"^cannot start a process that tries models: No such file or directory$"):
+    with pytest.raises(StartError, match=r"^cannot start a process for load checks: No such file or directory$"):
         none.begin(check_of(tmp_path, "good"))

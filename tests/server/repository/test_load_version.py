@@ -36,7 +36,7 @@ def flip(path, position: float) -> None:
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_version_with_a_flipped_byte_or_without_a_file_stays_out(own, file):
+def test_version_with_a_flipped_byte_or_a_missing_file_is_not_served(own, file):
     folder = own / NAME / "1"
     whole = (folder / file).read_bytes()
     for position in (0.0, 0.3, 0.5, 0.97, 1.0):
@@ -89,7 +89,7 @@ def test_config_that_does_not_fit_is_named(own, config, said):
 def test_version_of_another_model_is_refused(own, repository):
     shutil.rmtree(own / NAME / "1")
     shutil.copytree(repository / "direction_stacked" / "1", own / NAME / "1")
-    with pytest.raises(StartError, match=r'manifest\.json: is of "direction_stacked"'):
+    with pytest.raises(StartError, match=r'manifest\.json: belongs to the model "direction_stacked"'):
         load_repository(own)
 
 

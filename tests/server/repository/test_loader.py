@@ -78,7 +78,7 @@ def test_previous_version_serves_when_loading_raises(make, monkeypatch, caplog, 
     assert reason.startswith(f"cannot be loaded: {type(error).__name__}:")
     assert "\n" not in reason
     assert "/home" not in reason
-    assert f"a version 2 stays out: {reason}" in caplog.text
+    assert f"Not serving a version 2: {reason}" in caplog.text
     assert "Traceback" not in caplog.text
 
 
@@ -113,7 +113,7 @@ def test_slow_model_does_not_delay_others(tmp_path):
     assert models.is_ready()
 
 
-def test_versions_that_cannot_be_checked_say_so_in_their_status(make):
+def test_versions_that_cannot_be_checked_have_the_reason_in_their_status(make):
     load, models, checks = make("a/1", "b/1")
     checks.give("a/1", StartError("no device"))
     outcome = load()

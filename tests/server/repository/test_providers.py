@@ -94,7 +94,7 @@ def cuda(monkeypatch):
     return fake
 
 
-@pytest.mark.skipif(HAS_CUDA, reason="CUDA is here: test_cuda_serves covers it")
+@pytest.mark.skipif(HAS_CUDA, reason="CUDA is here: test_cuda_serves_correct_results covers it")
 def test_onnxruntime_without_cuda_is_reported(caplog):
     with pytest.raises(StartError, match=r"provider cuda: this onnxruntime .* has only .*; install onnxruntime-gpu"):
         choose_device("cuda")
@@ -110,7 +110,7 @@ def test_cuda_is_used_when_its_trial_succeeds(cuda, caplog, provider):
     cuda(None)
     with caplog.at_level(logging.INFO):
         assert choose_device(provider) == "cuda"
-    assert caplog.messages == [f"provider {provider}: took cuda: a trial of it succeeded"]
+    assert caplog.messages == [f"provider {provider}: took cuda, because a test of it succeeded"]
 
 
 def test_auto_warns_and_uses_the_cpu_when_the_trial_fails(cuda, caplog):
@@ -127,7 +127,7 @@ def test_auto_warns_and_uses_the_cpu_when_the_trial_fails(cuda, caplog):
 def test_cuda_is_a_start_error_when_its_trial_fails(cuda):
     cuda("libcuda.so.1 is missing")
     with pytest.raises(
-        StartError, match=r"provider cuda: .* cannot use CUDA here: libcuda.so.1 is missing\. Otherwise"
+        StartError, match=r"provider cuda: .* cannot use CUDA on this machine: libcuda.so.1 is missing\. Correct"
     ):
         choose_device("cuda")
 
@@ -146,7 +146,7 @@ def test_session_that_fell_back_to_the_cpu_is_refused(repository, monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not HAS_CUDA or find_cuda_fault() is not None, reason="needs CUDA")
-def test_cuda_serves(repository):
+def test_cuda_serves_correct_results(repository):
     with served(repository, provider="cuda") as server:
         said = server.stub.ModelMetadata(pb.ModelMetadataRequest(name="direction_simple")).properties
     assert said["provider"] == "cuda"

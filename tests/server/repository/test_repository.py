@@ -45,11 +45,11 @@ def test_newest_version_serves(root):
     assert models.is_served("a")
     assert models.is_served("a", "10")
     assert not models.is_served("a", "1")
-    with pytest.raises(NotReady, match=r'^model "a" does not serve: version 1: a newer version serves$'):
+    with pytest.raises(NotReady, match=r'^model "a" is not served: version 1: a newer version serves$'):
         models.find("a", "1")
 
 
-def test_config_may_serve_several_versions(root, monkeypatch):
+def test_config_can_select_several_versions(root, monkeypatch):
     serve_newest(monkeypatch, wanted=2, not_chosen=(2,))
     models = loaded(root)
     not_chosen = Status(UNAVAILABLE, "not chosen by version_policy in config.pbtxt")
@@ -69,7 +69,7 @@ def test_unreadable_config_is_the_reason_for_every_version(root, monkeypatch):
     monkeypatch.setattr(loader, "read_config", read)
     models = loaded(root)
     assert statuses(models)["b"] == {1: Status(UNAVAILABLE, "config.pbtxt: is missing")}
-    with pytest.raises(NotReady, match=r'^model "b" does not serve: config.pbtxt: is missing$'):
+    with pytest.raises(NotReady, match=r'^model "b" is not served: config.pbtxt: is missing$'):
         models.find("b", "1")
 
 
@@ -78,25 +78,25 @@ def test_repository_without_a_serving_model_is_a_start_error(root):
     checks.refuse("a/1", "a/2", "a/10", "b/1")
     (folder / "c").mkdir()
     said = (
-        f"no model in {folder} may serve:\n"
-        f'  model "a" does not serve: version 1: {NO_GOOD}; version 2: {NO_GOOD}; version 10: {NO_GOOD}\n'
-        f'  model "b" does not serve: version 1: {NO_GOOD}\n'
-        '  model "c" does not serve: has no versions, folders named 1, 2, …'
+        f"no model in {folder} can be served:\n"
+        f'  model "a" is not served: version 1: {NO_GOOD}; version 2: {NO_GOOD}; version 10: {NO_GOOD}\n'
+        f'  model "b" is not served: version 1: {NO_GOOD}\n'
+        '  model "c" is not served: has no versions; expected folders named 1, 2, …'
     )
     with pytest.raises(StartError) as ended:
         loaded(root)
     assert str(ended.value) == said
 
 
-def test_model_whose_name_no_client_can_send_is_left_out(root, caplog):
+def test_model_with_a_name_that_clients_cannot_send_is_ignored(root, caplog):
     """Lists of models are sent as UTF-8: one such name would be the end of every list."""
     folder, _ = root
     for name in (b"not \xff utf-8", b"two\nlines"):
         os.mkdir(os.path.join(os.fsencode(folder), name))  # noqa: PTH102, PTH118 - a path of bytes
     with caplog.at_level(logging.ERROR):
         assert statuses(loaded(root)).keys() == {"a", "b"}
-    left_out = [message for message in caplog.messages if "is left out" in message]
+    left_out = [message for message in caplog.messages if message.startswith("Ignoring")]
     assert left_out == [
-        "'not \\udcff utf-8' is left out: no client could ask for a model of this name",
-        "'two\\nlines' is left out: no client could ask for a model of this name",
+        "Ignoring 'not \\udcff utf-8', because clients cannot request a model with this name",
+        "Ignoring 'two\\nlines', because clients cannot request a model with this name",
     ]

@@ -98,7 +98,7 @@ def running(compute, signature=SUMS):
 @pytest.mark.parametrize(
     ("compute", "found"), [(forward, True), (backward, False), (centred, False), (stateless, False)]
 )
-def test_continuation_is_detected_by_cutting_in_two(compute, found):
+def test_continuation_is_detected_by_splitting_in_two(compute, found):
     assert continues(running(compute), SUMS, Sizes(SUMS)) is found
 
 

@@ -63,7 +63,7 @@ SOME = ("unsigned", "signed by a stranger", "a file emptied", "release of anothe
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_tampered_version_stays_out_and_the_one_before_serves_on(attacked, keys, name, caplog):
+def test_tampered_version_is_not_served_and_the_previous_one_is(attacked, keys, name, caplog):
     TAMPERINGS[name].apply(attacked.folder, *keys)
     try:
         with pytest.raises(LoadFailed) as refused:
@@ -190,7 +190,7 @@ def test_graph_that_refers_to_another_file_is_not_loaded(repository, key):
         pass
 
 
-def test_version_under_another_number_or_name_stays_out(repository, key):
+def test_version_under_another_number_or_name_is_not_served(repository, key):
     folder = publish_signed(repository, key)
     with served(repository, **signed_by(key)) as running:
         shutil.copytree(folder, folder.parent / "2")
@@ -209,7 +209,7 @@ def test_version_under_another_number_or_name_stays_out(repository, key):
         assert serving_versions(running.server) == [1]
 
 
-def test_option_of_signatures_needs_a_public_key(repository, key):
+def test_signature_option_needs_a_public_key(repository, key):
     publish_signed(repository, key)
     with pytest.raises(StartError, match=r"--require-signature .*: does not hold a public key in PEM"):
         Server(Settings(repository, grpc_port=0, require_signature=(key.private,)))

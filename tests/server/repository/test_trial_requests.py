@@ -63,13 +63,13 @@ def test_trials_use_verified_lengths_when_golden_cases_are_short(most, compared,
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"tokens": np.zeros((2, 4), np.int32)}, 'input "tokens" is int32; it is "tokens" INT64'),
+        ({"tokens": np.zeros((2, 4), np.int32)}, 'input "tokens" is int32; expected "tokens" INT64'),
         ({"tokens": np.zeros((2, 4, 1), np.int64)}, "has 3 axes, expected 2 axes"),
         ({"weights": np.ones(3, np.float32)}, r'input "weights" has shape \[3\]; expected \[2\]'),
-        ({"weights": np.ones(0, np.float32)}, r"axis 0 \(batch\) is 0, and must be 1 or more"),
+        ({"weights": np.ones(0, np.float32)}, r"axis 0 \(batch\) is 0, but must be 1 or more"),
         ({"ends": np.array([0, 4], np.int32)}, "is 0 for row 0"),
         ({"ends": np.array([4, 5], np.int32)}, "is 5 for row 1"),
-        ({"other": np.ones(2)}, "has the inputs tokens, weights, ids, ends, other; the model takes"),
+        ({"other": np.ones(2)}, "has the inputs tokens, weights, ids, ends, other, but the model takes"),
     ],
 )
 def test_golden_cases_that_no_request_could_match_are_refused(more, said):

@@ -24,7 +24,7 @@ def test_known_names_are_serving(health, name):
     watch.cancel()
 
 
-def test_unknown_names_are_refused_or_watched(health):
+def test_unknown_names_are_refused_or_can_be_watched(health):
     """Check refuses unknown names. Watch reports them and stays open, except for names that are too long."""
     with pytest.raises(grpc.RpcError) as refused:
         health.Check(health_pb2.HealthCheckRequest(service="x"))
@@ -119,7 +119,7 @@ def test_model_is_serving_independent_of_others():
 
 
 @pytest.mark.parametrize("method", ["Check", "Watch", "List"])
-def test_garbage_is_refused(channel, method):
+def test_invalid_health_request_is_refused(channel, method):
     with pytest.raises(grpc.RpcError) as refused:
         next(channel.unary_stream(f"/grpc.health.v1.Health/{method}")(b"\xff\xff"))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT

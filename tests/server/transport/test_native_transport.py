@@ -41,7 +41,7 @@ def test_streams_and_calls_of_one_sequence_have_the_bits_of_the_whole(native):
     assert raw([native.stub.ModelInfer(part) for part in in_parts(inputs, [2, 10], "seven")][-1]) == whole
 
 
-def test_request_of_many_bytes_is_limited(repository):
+def test_size_of_requests_is_limited(repository):
     with served(repository, transport="native", max_message_bytes=1 << 20) as server:
         large = request(SIMPLE, {"input": np.zeros((1, 200_000, 2), np.float32)})
         assert "--max-message-bytes" in refusal(server.stub, large).details()

@@ -59,7 +59,7 @@ def test_both_versions_answer_alike(channel, version):
 
 def test_invalid_reflection_request_is_refused(channel):
     call = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
-    for payload, said in ((b"\x22\xff\x7f" + b"x" * 16383, "more than the 4,096"), (b"\xff\xff", "not a Server")):
+    for payload, said in ((b"\x22\xff\x7f" + b"x" * 16383, "at most 4,096"), (b"\xff\xff", "not a Server")):
         with pytest.raises(grpc.RpcError) as refused:
             next(call(iter([payload])))
         assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT

@@ -70,7 +70,7 @@ def refusal(message, of: Signature = CLASSIFIER, settings: Settings = DEFAULTS) 
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_arrays_come_out_as_they_went_in(raw):
+def test_arrays_are_decoded_unchanged(raw):
     sent = {"input": walks(), "lengths": np.array([4, 1, 3]), "h_0": np.ones((2, 3, 16), np.float32)}
     found = checked(request("m", sent, ["h_n", "logits"], raw=raw))
     assert (found.batch, found.sizes, found.longest, found.steps) == (3, {"sequence": 4}, {"sequence": 4}, 4)
@@ -83,7 +83,7 @@ def test_arrays_come_out_as_they_went_in(raw):
 
 
 @pytest.mark.parametrize("datatype", DTYPES)
-def test_every_datatype_comes_out_as_it_went_in(datatype):
+def test_every_datatype_is_decoded_unchanged(datatype):
     signature = Signature({"x": TensorSpec("x", datatype, ("batch", "two"), (-1, 2))}, LOGITS, Batching.JOINED)
     dtype = DTYPES[datatype]
     limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype) if dtype.kind in "iu" else None
@@ -159,23 +159,23 @@ DEFECTS = {
     "rank": (lambda m: m.inputs[0].shape.append(1), "inputs[0].shape", ["has 4 axes, expected 3 axes"]),
     "many axes": (lambda m: m.inputs[2].shape.extend([1] * 20), "inputs[2].shape", ["has 23 axes"]),
     "size": (lambda m: set_shape(m, 0, 3, 2, 4), "inputs[0].shape", ["is 4, expected 2", "Swap the last two"]),
-    "batch 0": (lambda m: set_shape(m, 0, -1, 4, 2), "inputs[0].shape", ["axis 0 (batch) is -1, and must be 1"]),
+    "batch 0": (lambda m: set_shape(m, 0, -1, 4, 2), "inputs[0].shape", ["axis 0 (batch) is -1, but must be 1"]),
     "other batch": (lambda m: set_shape(m, 2, 2, 2, 16), "inputs[2].shape", ["(batch) is 2", 'of "input" is 3']),
     "lengths as the steps": (lambda m: set_shape(m, 1, 4), "inputs[1].shape", ['Is "input" sequence-first?']),
-    "too long": (lambda m: set_shape(m, 0, 3, 5000, 2), "inputs[0].shape", ["more than the 4096", "--max-sequence"]),
+    "too long": (lambda m: set_shape(m, 0, 3, 5000, 2), "inputs[0].shape", ["at most 4096", "--max-sequence"]),
     "too few bytes": (
         lambda m: set_raw(m, 0, b"123"), "raw_input_contents[0]",
-        ['"input" of shape [3, 4, 2]', "takes 96 bytes; raw_input_contents[0] has 3"],
+        ['"input" of shape [3, 4, 2]', "takes 96 bytes, but raw_input_contents[0] has 3"],
     ),
     "too many bytes": (lambda m: set_raw(m, 1, b"0" * 25), "raw_input_contents[1]", ["takes 24 bytes", "has 25"]),
     "raw entry missing": (lambda m: m.raw_input_contents.pop(), "raw_input_contents", ["has 2 entries for 3 inputs"]),
     "raw entry too many": (lambda m: m.raw_input_contents.append(b""), "raw_input_contents", ["has 4 entries for 3"]),
     "typed and raw": (
         lambda m: m.inputs[1].contents.int64_contents.append(1), "inputs[1].contents",
-        ["comes in contents and in raw_input_contents"],
+        ["is in both contents and raw_input_contents"],
     ),
     "wrong field": (
-        lambda m: typed(m, "fp64_contents"), "inputs[0].contents", ["comes in fp64_contents", "belongs in fp32"],
+        lambda m: typed(m, "fp64_contents"), "inputs[0].contents", ["is in fp64_contents", "belongs in fp32"],
     ),
     "too few elements": (lambda m: typed(m, count=23), "inputs[0].contents", ["fp32_contents has 23"]),
     "length 0": (
@@ -188,7 +188,7 @@ DEFECTS = {
     ),
     "unknown output": (lambda m: m.outputs.add(name="logit"), "outputs[0].name", ['(did you mean "logits"?)']),
     "output twice": (
-        lambda m: m.outputs.extend([m.outputs.add(name="h_n")] * 2), "outputs[1].name", ['"h_n" is asked for twice'],
+        lambda m: m.outputs.extend([m.outputs.add(name="h_n")] * 2), "outputs[1].name", ['"h_n" is requested twice'],
     ),
     "id": (lambda m: m.__setattr__("id", "x" * 5000), "id", []),
 }  # fmt: skip
@@ -219,7 +219,7 @@ def test_floats_of_every_size_are_finite_unless_that_is_allowed():
             np.testing.assert_array_equal(found.inputs[name], wrong[name])
 
 
-def test_padding_may_hold_anything_and_reaches_no_model():
+def test_padding_can_hold_anything_and_reaches_no_model():
     sent = walks()
     sent[1, 1:] = np.nan
     found = checked({"input": sent, "lengths": np.array([4, 1, 4])})
@@ -254,20 +254,20 @@ def test_elements_outside_their_datatype_are_named():
     small = Signature({"x": TensorSpec("x", "INT8", ("batch", "two"), (-1, 2))}, LOGITS, Batching.JOINED)
     message = pb.ModelInferRequest()
     message.inputs.add(name="x", datatype="INT8", shape=[1, 2]).contents.int_contents.extend([7, 300])
-    assert '"x" is 300 at [0, 1] (batch 0, two 1): INT8 is -128..127' in refusal(message, small)
+    assert '"x" is 300 at [0, 1] (batch 0, two 1): the range of INT8 is -128..127' in refusal(message, small)
     message = request("m", {"tokens": tokens(), "mask": np.ones((2, 6), np.bool_)})
     message.raw_input_contents[1] = b"\1\0" * 5 + b"\1\2"
     assert '"mask" is 2 at [1, 5] (batch 1, sequence 5): a byte of a BOOL' in refusal(message, TOKENS)
 
 
-def test_sizes_are_explained_in_the_models_own_words():
+def test_sizes_are_explained_in_the_terms_of_the_model():
     sent = {"source": np.zeros((5, 2, 4), np.float16), "target": np.zeros((2, 3), np.uint8)}
     for change, said in (
         ({"memory": np.zeros((2, 4, 2))}, 'axis 1 (source) is 4, but axis 0 (source) of "source" is 5; all inputs'),
         ({"target": np.zeros((5, 3), np.uint8)}, 'Is "source" batch-first? Its shape [5, 2, 4] would fit as (batch, '),
         ({"target": np.zeros(3, np.uint8)}, "Is the batch axis missing? One sequence of 3 steps is [1, 3]"),
         ({"source": np.zeros((5, 4, 2), np.float16)}, "Swap the last two axes: [5, 2, 4]"),
-        ({"target": np.zeros((2, 5000), np.uint8)}, "axis 1 (target) is 5000, more than the 4096"),
+        ({"target": np.zeros((2, 5000), np.uint8)}, "axis 1 (target) is 5000, but this server accepts at most 4096"),
     ):
         message = refusal({**sent, **change}, IMAGES)
         assert said in message
@@ -277,9 +277,9 @@ def test_sizes_are_explained_in_the_models_own_words():
 
 def test_too_large_requests_and_responses_are_refused():
     for settings, said in (
-        (Settings(max_batch=2), "axis 0 (batch) is 3, more than the 2 that this server takes (send several requests)"),
-        (Settings(max_sequence=3), "axis 1 (sequence) is 4, more than the 3 that this server takes (--max-sequence)"),
-        (Settings(max_message_bytes=100), "more than the 100 that this server takes (--max-message-bytes)"),
+        (Settings(max_batch=2), "axis 0 (batch) is 3, but this server accepts at most 2 (send several requests)"),
+        (Settings(max_sequence=3), "axis 1 (sequence) is 4, but this server accepts at most 3 (--max-sequence)"),
+        (Settings(max_message_bytes=100), "but this server accepts at most 100 (--max-message-bytes)"),
     ):
         assert said in refusal({"input": walks()}, settings=settings)
     allocates_nothing = request("m", {"input": walks()})

@@ -63,7 +63,7 @@ def classes(message, batch=1, sequence=1):
     return read_classes(message, SIGNATURE, batch, {"sequence": sequence})
 
 
-def test_number_of_classes_is_capped_at_the_axis():
+def test_number_of_classes_is_limited_to_the_axis():
     assert classes(asked("tags")) == {"tags": 2}
     assert classes(asked("tags", value=2**62)) == {"tags": 4}
     assert classes(pb.ModelInferRequest()) == {}
@@ -71,11 +71,11 @@ def test_number_of_classes_is_capped_at_the_axis():
 
 def test_classification_needs_a_number_and_an_output_with_classes():
     for value in (("int64_param", 0), ("int64_param", -2), ("string_param", "2"), ("bool_param", True)):
-        with pytest.raises(InvalidRequest, match=r'^output "tags": parameter classification is the') as refused:
+        with pytest.raises(InvalidRequest, match=r'^output "tags": parameter classification must be the') as refused:
             classes(asked("tags", *value))
         assert refused.value.field == 'outputs[1].parameters["classification"]'
     for name in ("steps", "mean", "flags"):
-        with pytest.raises(InvalidRequest, match=rf'^output "{name}" .* has no classes: its last axis has to be'):
+        with pytest.raises(InvalidRequest, match=rf'^output "{name}" .* has no classes, because its last axis must'):
             classes(asked(name))
 
 
@@ -87,5 +87,7 @@ def test_classification_of_too_many_elements_is_refused():
         ("top", 1, 16385, 1),  # too many to write
         ("top", 5, 3277, 1),
     ):
-        with pytest.raises(InvalidRequest, match=rf'^output "{name}" has .* ranks 131,072 and writes 16,384'):
+        with pytest.raises(
+            InvalidRequest, match=rf'^output "{name}" has .* ranks at most 131,072 elements and returns at most 16,384'
+        ):
             classes(asked(name, value=value), batch, sequence)

@@ -24,8 +24,11 @@ VIDEO = spec("video", "batch, time, height, width", -1, -1, 4, 6)
 COLOURS = spec("colours", "batch, time, height, width, channels", -1, -1, 4, 6, 3)
 LIMITED = spec("limited", "batch, sequence, features", -1, -1, 2, limits={"batch": (1, 8), "sequence": (5, 64)})
 
-BATCH, BOTH = "Is the batch axis missing? One ", "Are batch and sequence axes missing? One sequence of one point is "
-EXTRA, MISSING = "Is there an axis of size 1 too many ", "Is an axis missing? "
+BATCH, BOTH = (
+    "Is the batch axis missing? One ",
+    "Are batch and sequence axes missing? A batch of one sequence with one step is ",
+)
+EXTRA, MISSING = "Is there an extra axis of size 1 ", "Is an axis missing? "
 
 # By input and shape: the likely mistake, if there is one.
 WRONG_COUNT = [
@@ -63,24 +66,28 @@ FEATURES, LAYERS = (
     "axis 2 (features) is {}, expected 2",
     "axis 0 (layers * directions) is {}, expected 2",
 )
-SWAP, FRONT, ORDER = "Swap the last two axes: ", "in front? They come last: ", "Are the axes in another order, "
+SWAP, FRONT, ORDER = (
+    "Swap the last two axes: ",
+    "on the first axis? They belong on the last: ",
+    "Are the axes in another order, ",
+)
 
 # By input and shape: the axis that is wrong, and the likely mistake.
 WRONG_SIZE = [
-    (INPUT, (0, 4, 2), "axis 0 (batch) is 0, and must be 1 or more", ""),
-    (INPUT, (3, -1, 2), "axis 1 (sequence) is -1, and must be 1 or more", ""),
-    (INPUT, (2, 0, 4), "axis 1 (sequence) is 0, and must be 1 or more", ""),
+    (INPUT, (0, 4, 2), "axis 0 (batch) is 0, but must be 1 or more", ""),
+    (INPUT, (3, -1, 2), "axis 1 (sequence) is -1, but must be 1 or more", ""),
+    (INPUT, (2, 0, 4), "axis 1 (sequence) is 0, but must be 1 or more", ""),
     (INPUT, (3, 4, 5), FEATURES.format(5), ""),
     (INPUT, (3, 2, 4), FEATURES.format(4), "in the middle, (batch, features, sequence)? " + SWAP + "[3, 4, 2]"),
     (INPUT, (2, 2, 4), FEATURES.format(4), SWAP + "[2, 4, 2]"),
     (INPUT, (1, 2, 1), FEATURES.format(1), SWAP + "[1, 1, 2]"),
     (INPUT, (2, 3, 4), FEATURES.format(4), FRONT + "(batch, sequence, features=2)"),
-    (LENGTHS, (0,), "axis 0 (batch) is 0, and must be 1 or more", ""),
+    (LENGTHS, (0,), "axis 0 (batch) is 0, but must be 1 or more", ""),
     (STATE, (3, 2, 16), LAYERS.format(3), "batch-first: [2, 3, 16]"),
     (STATE, (3, 16, 2), LAYERS.format(3), "batch-first: [2, 3, 16]"),
     (STATE, (16, 3, 2), LAYERS.format(16), FRONT + "(layers * directions=2, batch, hidden=16)"),
     (STATE, (2, 16, 3), "axis 2 (hidden) is 3", "(layers * directions, hidden, batch)? " + SWAP + "[2, 3, 16]"),
-    (STATE, (1, 3, 16), LAYERS.format(1), "one entry a layer and direction"),
+    (STATE, (1, 3, 16), LAYERS.format(1), "one entry for each layer and direction"),
     (STATE, (2, 3, 8), "axis 2 (hidden) is 8, expected 16", ""),
     (PROFILE, (5, 3), "axis 1 (fields) is 3, expected 5", FRONT + "(batch, fields=5)"),
     (PROFILE, (3, 4), "axis 1 (fields) is 4, expected 5", ""),
@@ -97,9 +104,9 @@ WRONG_SIZE = [
         VIDEO, (4, 2, 7, 6), "axis 2 (height) is 7",
         ORDER + "(height, time, batch, width)? Send (batch, time, height, width): [7, 2, 4, 6]",
     ),
-    (LIMITED, (3, 4, 2), "axis 1 (sequence) is 4, and the model takes 5 to 64", ""),
-    (LIMITED, (3, 65, 2), "axis 1 (sequence) is 65, and the model takes 5 to 64", ""),
-    (LIMITED, (9, 5, 2), "axis 0 (batch) is 9, and the model takes 1 to 8", ""),
+    (LIMITED, (3, 4, 2), "axis 1 (sequence) is 4, but the model takes 5 to 64", ""),
+    (LIMITED, (3, 65, 2), "axis 1 (sequence) is 65, but the model takes 5 to 64", ""),
+    (LIMITED, (9, 5, 2), "axis 0 (batch) is 9, but the model takes 1 to 8", ""),
     (COLOURS, (2, 7, 6, 4, 3), "axis 2 (height) is 6, expected 4", ""),
 ]  # fmt: skip
 

@@ -75,7 +75,7 @@ def test_graph_that_differs_from_its_manifest_is_refused():
         graph = dataclasses.replace(INPUTS[0], **change)
         said = refusal([graph, INPUTS[1]], OUTPUTS, described())
         assert said.startswith('manifest.json: describes "input" ')
-        assert f"but in model.onnx it is {graph.type} {graph.shape}" in said
+        assert f"but model.onnx has {graph.type} {graph.shape}" in said
     output = dataclasses.replace(OUTPUTS[0], shape=["batch", 3])
     assert 'describes "logits"' in refusal(INPUTS, [output], described())
 
@@ -102,10 +102,10 @@ def with_lengths() -> tuple[list[GraphTensor], manifest_pb2.Manifest]:
     return [*INPUTS, GraphTensor("ends", "tensor(int64)", ["batch"])], manifest
 
 
-def test_lengths_of_another_datatype_or_shape_or_twice_are_refused():
+def test_lengths_with_another_datatype_or_shape_or_twice_are_refused():
     inputs, manifest = with_lengths()
     manifest.inputs[2].datatype, inputs[2].type = "INT16", "tensor(int16)"
-    said = "holds lengths, which are (batch) and INT64 or INT32"
+    said = "contains lengths; expected the axes (batch), and INT64 or INT32"
     assert said in refusal(inputs, OUTPUTS, manifest)
     inputs, manifest = with_lengths()
     manifest.inputs[2].axes.add(name="sequence", size=-1)
@@ -115,10 +115,10 @@ def test_lengths_of_another_datatype_or_shape_or_twice_are_refused():
     manifest.inputs.add().CopyFrom(manifest.inputs[2])
     manifest.inputs[3].name = "more ends"
     inputs.append(dataclasses.replace(inputs[2], name="more ends"))
-    assert 'more than one input holds the lengths of the axis "sequence"' in refusal(inputs, OUTPUTS, manifest)
+    assert 'several inputs contain the lengths of the axis "sequence"' in refusal(inputs, OUTPUTS, manifest)
 
 
-def test_dynamic_axis_that_comes_twice_is_refused():
+def test_repeated_dynamic_axis_is_refused():
     twice: list[tuple[tuple[str, ...], list[int | str | None]]] = [
         (("batch", "steps", "steps"), ["batch", "steps", "steps"]),
         (("batch", "batch", "n"), ["batch", "batch", 2]),
@@ -129,13 +129,13 @@ def test_dynamic_axis_that_comes_twice_is_refused():
         for name, size in zip(axes, shape, strict=True):
             manifest.inputs[0].axes.add(name=name, size=size if isinstance(size, int) else -1)
         said = refusal([dataclasses.replace(INPUTS[0], shape=shape), INPUTS[1]], OUTPUTS, manifest)
-        assert said.endswith("has one dynamic axis twice")
+        assert said.endswith("has the same dynamic axis twice")
     manifest = described()
     manifest.inputs[0].axes[2].name = "batch"  # of a fixed size
-    assert "(batch, sequence, batch=2) has one dynamic axis twice" in refusal(INPUTS, OUTPUTS, manifest)
+    assert "(batch, sequence, batch=2) has the same dynamic axis twice" in refusal(INPUTS, OUTPUTS, manifest)
 
 
-def test_limits_of_an_axis_are_those_of_its_lengths():
+def test_limits_of_an_axis_apply_to_its_lengths():
     for smallest, largest, limits, least in ((5, 64, {"sequence": (5, 64)}, 5), (0, 64, {"sequence": (1, 64)}, 1),
                                              (5, 5, {"sequence": (5, 5)}, 5), (0, 0, {}, 1)):  # fmt: skip
         inputs, manifest = with_lengths()
@@ -144,13 +144,13 @@ def test_limits_of_an_axis_are_those_of_its_lengths():
         assert (signature.main.limits, signature.inputs["ends"].least_length) == (limits, least)
         assert signature.main.low is None
     manifest.inputs[0].axes[1].smallest, manifest.inputs[0].axes[1].largest = 6, 5
-    assert 'the axis "sequence" of "input" has 6 to 5 steps' in refusal(inputs, OUTPUTS, manifest)
+    assert 'the axis "sequence" of "input" has an invalid range of 6 to 5 steps' in refusal(inputs, OUTPUTS, manifest)
 
 
 def test_row_limit_requires_unbatched_requests():
     manifest = described()
     manifest.inputs[0].axes[0].largest = 8
-    assert "requests may share a run, but limits the number of rows" in refusal(INPUTS, OUTPUTS, manifest)
+    assert "requests share a batch, but limits the number of rows" in refusal(INPUTS, OUTPUTS, manifest)
     manifest.batching.mode = manifest_pb2.BATCHING_ALONE
     assert read_signature(INPUTS, OUTPUTS, manifest).main.limits == {"batch": (1, 8)}
 
@@ -166,11 +166,11 @@ def take_no_integer(manifest):
 
 REFUSED = {
     "lengths of no axis": (lambda m: setattr(m.inputs[2], "lengths_of", "steps"), 'lengths of "steps", which is no'),
-    "padded without lengths": (lambda m: m.inputs[2].ClearField("lengths_of"), "no input holds their lengths along"),
-    "no mode": (lambda m: m.ClearField("batching"), "does not say which requests may share a run"),
+    "padded without lengths": (lambda m: m.inputs[2].ClearField("lengths_of"), "no input contains their lengths along"),
+    "no mode": (lambda m: m.ClearField("batching"), "does not record which requests can share a batch"),
     "nothing required": (make_all_optional, "no input is required"),
     "text": (lambda m: setattr(m.inputs[2], "datatype", "BYTES"), '"ends" has the datatype "BYTES"'),
-    "no integers": (take_no_integer, ": none"),
+    "no integers": (take_no_integer, "has an empty range of integers"),
 }
 
 
@@ -184,11 +184,11 @@ def test_manifest_that_cannot_be_served_is_refused(name):
     assert said in refused
 
 
-def test_axis_that_no_required_input_sets_is_refused():
+def test_axis_that_is_in_no_required_input_is_refused():
     manifest = described()
     manifest.outputs[0].axes[1].CopyFrom(manifest_pb2.Axis(name="steps", size=-1))
     said = refusal(INPUTS, [dataclasses.replace(OUTPUTS[0], shape=["batch", "steps"])], manifest)
-    assert said.startswith('manifest.json: the axis "steps" of "logits" is in no input')
+    assert said.startswith('manifest.json: the axis "steps" of "logits" is not in any required input')
 
 
 def test_every_datatype_has_its_type_in_graphs():
@@ -212,6 +212,6 @@ def test_every_datatype_has_its_type_in_graphs():
         ({"lengths_of": "sequence", "shortest": 5, "optional": True}, None, 5),
     ],
 )
-def test_integers_are_bounded_on_both_sides_and_padding_is_one_of_them(more, bounds, filler):
+def test_integers_are_bounded_on_both_sides_and_padding_is_within(more, bounds, filler):
     spec = TensorSpec("x", "INT64", ("batch",), (-1,), **more)
     assert (spec.bounds, spec.filler) == (bounds, filler)

@@ -56,8 +56,8 @@ def test_failed_change_is_retried_until_it_succeeds(asked, other, caplog, error)
         assert live.loaded == {"scale"}
         other.catch_up(live, 2000.0)
     assert len(caplog.messages) == 2
-    assert "another worker has loaded scale, but this one failed" in caplog.messages[0]
-    assert "this one has now succeeded" in caplog.messages[1]
+    assert "another worker has loaded scale, but this worker failed" in caplog.messages[0]
+    assert "this worker has now done the same" in caplog.messages[1]
 
 
 def test_failed_change_is_replaced_by_the_next_change(asked, other):

@@ -150,7 +150,7 @@ def test_old_worker_stays_when_its_replacement_serves_less(running, caplog, code
 
 
 @pytest.mark.parametrize("code", [GONE, NEWER_DAMAGED])
-def test_old_worker_goes_when_its_replacement_serves_everything_left(running, caplog, code):
+def test_old_worker_ends_when_its_replacement_serves_everything_left(running, caplog, code):
     """A model without a folder was removed. A damaged newer version never served."""
     one = running(ONE_MODEL + WORKER)
     assert one.ready.wait(PATIENCE)

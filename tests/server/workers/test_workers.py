@@ -95,7 +95,7 @@ def retried_call_for_factor(channel):
 
 @needs_proc
 def test_sighup_keeps_models_whose_files_are_damaged(tmp_path):
-    """With its files as they are, a new worker could not serve it: so the workers that have it in memory stay."""
+    """A new worker could not load the damaged files, so the workers that have the model in memory stay."""
     root = tmp_path / "repository"
     publish_tiny(root, "scale", 1, 1.5)
     publish_tiny(root, "other", 1, 7.0)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rnnserve.web.app.metrics import Metrics
+from rnnserve.web.app.metrics import metrics
 from rnnserve.web.errors import RestError
 from rnnserve.web.upstream.upstream import CallContext
 
@@ -17,7 +17,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nContent-L
 async def ask(socket):
     told = (("x-request-id", "1"), ("authorization", "Bearer a"), ("rnnserve-peer", "ipv4:10.0.0.1:5"))
     exchange: Any = types.SimpleNamespace(context=lambda: CallContext(told))
-    return await Metrics(socket).answer(exchange)
+    return await metrics(socket, exchange)
 
 
 def answer(socket, said):
@@ -25,6 +25,7 @@ def answer(socket, said):
         async def serve(reader, writer):
             asked = await reader.readuntil(b"\r\n\r\n")
             assert b"\r\nauthorization: Bearer a\r\nrnnserve-peer: ipv4:10.0.0.1:5\r\n\r\n" in asked
+            assert b"x-request-id" not in asked
             writer.write(said)
             await writer.drain()
             writer.close()

@@ -89,7 +89,7 @@ def test_missing_token_and_missing_server_have_different_statuses(upstream):
 
 
 def status_of(upstream, host, server=("127.0.0.1", 8000), path="/", hosts=frozenset()):
-    application = Application(upstream, all_routes(), Limits(hosts=hosts))
+    application = Application(upstream, all_routes(), Limits(allowed=hosts))
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "", "headers": [(b"host", host.encode())], "server": server}  # fmt: skip # noqa: E501
     sent = []
 

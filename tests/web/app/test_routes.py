@@ -81,7 +81,7 @@ def test_models_route_lists_the_ready_models(upstream):
     assert asked(upstream) == [("RepositoryIndex", pb.RepositoryIndexRequest(ready=True))]
 
 
-def test_page_of_another_site_cannot_post(upstream):
+def test_post_from_another_site_is_refused(upstream):
     body, path = b"", "/v2/repository/models/m/load"
     assert ask(upstream, path, body, headers={"Origin": "http://evil.example"}).status == 403
     assert ask(upstream, path, body, headers={"Origin": "null"}).status == 403

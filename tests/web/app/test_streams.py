@@ -60,7 +60,7 @@ def logits(answer):
     return output["data"]
 
 
-def test_state_goes_from_frame_to_frame_and_answers_come_in_order(port):
+def test_state_continues_over_frames_and_answers_come_in_order(port):
     with connect(port) as socket:
         for index in range(50):
             socket.send(json.dumps(step(1, id=f"n{index}")))
@@ -222,12 +222,12 @@ def test_refused_stream_has_a_status_for_programs_and_a_close_code_for_pages(ups
 
 
 def test_pages_of_other_sites_cannot_open_streams_unless_allowed(upstream):
-    limits = Limits(origins=frozenset({"https://app.example"}))
+    limits = Limits(allowed=frozenset({"https://app.example"}))
     with running_front(upstream, limits) as (port, _):
         for origin in ("https://evil.example", "null", "http://["):
             status, said = refused(port, origin=origin)
             assert status == 403
-            assert "--allow-origin" in said
+            assert "--allow-host" in said
         assert not upstream.asked
         with connect(port, origin="https://app.example") as socket:
             assert logits(ask_stream(socket, step(1))) == [1, 1]

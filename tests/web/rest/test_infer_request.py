@@ -44,7 +44,7 @@ def test_nested_flat_and_integer_data_have_the_same_bytes(data):
     assert raw_of(body(tensor(data))) == [np.array(WALK, "<f4").tobytes()]
 
 
-def test_request_is_read_whole():
+def test_request_has_all_its_fields():
     text = body(
         tensor(),
         id="a:b",
@@ -253,6 +253,7 @@ def test_numbers_outside_the_inputs_are_ignored():
     assert raw_of(strings) == [b"\1\0\0\0a\1\0\0\0b"]
     escaped = b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","d\\u0061ta":[7,8]}],"data":[1,2]}'
     assert raw_of(escaped) == [np.array([7, 8], "<f4").tobytes()]
+    assert "0 elements" in refusal(escaped.replace(b"7,8", b""))
     nothing = b'{"inputs":[{"name":"x","shape":[2],"datatype":"FP32","data":null}],"data":[1,2]}'
     assert "data must be a list" in refusal(nothing)
 

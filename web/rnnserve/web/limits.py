@@ -40,5 +40,6 @@ class Limits:
     """WebSocket streams that may be open in a process. Beyond it: close code 1013."""
     stream_idle_seconds: float = 300.0
     """Seconds without a frame on a WebSocket stream. Beyond it: close code 1000."""
-    hosts: frozenset[str] = frozenset()  # lower-case host names that a proxy passes on in the Host header
-    origins: frozenset[str] = frozenset()  # lower-case origins of other sites whose pages may open streams
+    allowed: frozenset[str] = frozenset()
+    """Host names that a proxy passes on in the Host header, and origins of other sites whose pages may open streams, in
+    lower case."""

@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument(
         "--sbom",
         action="store_true",
-        help="print a bill of materials (CycloneDX 1.6, JSON): the versions with their files, and the packages of this "
-        "installation that serve them; needs the extra `sbom`",
+        help="print a bill of materials (CycloneDX 1.6, JSON): the versions, their files, and the installed packages "
+        "that serve them; needs the extra `sbom`",
     )
     parser.add_argument(
         "--url",

@@ -39,10 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--release-only",
         action="store_true",
-        help=f"write {RELEASE} alone, for a version that another tool of the same format signs afterwards",
+        help=f"write only {RELEASE}, because another tool with the same signature format will sign the version",
     )
     parser.add_argument(
-        "--key-password-file", type=Path, metavar="FILE", help="file with the key's password in its first line"
+        "--key-password-file", type=Path, metavar="FILE", help="file whose first line is the key's password"
     )
     parser.add_argument(
         "--sequence",

@@ -32,7 +32,7 @@ def _lines(manifest: manifest_pb2.Manifest, address: str) -> Iterator[str]:
     yield "two_rows = {"
     for tensor in required:
         rows = ", ".join(_row(tensor, sizes) for sizes in (first, second))
-        yield f'    "{tensor.name}": [{rows}],  # of each row: {_axes(tensor)}'
+        yield f'    "{tensor.name}": [{rows}],  # axes of each row: {_axes(tensor)}'
     yield "}"
     yield f'with Client("{address}") as client:'
     yield f'    results = client.predict("{manifest.model}", two_rows)'

@@ -19,11 +19,14 @@ def parts_in_words(manifest: manifest_pb2.Manifest) -> Iterator[str]:
     parts = manifest.parts
     declared = [f'"{tensor.continues_as}"' for tensor in manifest.outputs if tensor.continues_as]
     if parts.not_continued:
-        yield f"sequences are served whole, and cannot continue from declared states: {parts.not_continued}"
+        yield (
+            "clients must send sequences whole, because a sequence cannot continue from declared states: "
+            f"{parts.not_continued}"
+        )
         return
     if parts.reason and declared:
-        yield f"a server does not cut sequences itself: {parts.reason}"
-        yield f"the server's trial decides whether a request can continue from {', '.join(declared)}"
+        yield f"a server does not split sequences itself: {parts.reason}"
+        yield f"the server's load check decides whether a request can continue from {', '.join(declared)}"
         return
     if parts.reason:
         yield f"sequences are served whole: {parts.reason}"

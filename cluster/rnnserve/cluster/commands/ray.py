@@ -22,16 +22,16 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (ClusterError,)
 
 _EPILOG = """
-A cluster of Ray is made by `ray start` on every machine. Each needs rnnserve with the extra `ray`, and the
+First run `ray start` on every machine. Each machine needs rnnserve with the extra `ray`, and the
 repository at the same path:
 
   export RAY_AUTH_MODE=token RAY_gcs_rpc_server_reconnect_timeout_s=604800
   ray start --head                                           on the first
   ray start --address=HOST:PORT                              on the others
   rnnserve ray up /srv/repository --replicas 3
-  rnnserve infer MODEL --url HOST:8001,HOST:8001,HOST:8001   asks any that serves; list all nodes
+  rnnserve infer MODEL --url HOST:8001,HOST:8001,HOST:8001   uses any ready server; list all nodes
 
-`rnnserve ray up --help` and so on have the arguments.
+Each subcommand has its own help: `rnnserve ray up --help`.
 """
 _OURS = ("--host", "--grpc-port")
 
@@ -43,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     up = actions.add_parser(
         "up",
-        help="start servers, each on a node of its own, and wait until all serve",
-        description="Start servers, each on a node of its own, and wait until all serve. They stay until `down`; one "
-        "that is lost with its node is started on another.",
+        help="start one server per node, and wait until all are ready",
+        description="Start one server per node, and wait until all are ready. They run until `down`. If a node is "
+        "lost, its server is started on another node.",
     )
     resource = _number(r"\d+(\.\d+)?", 0, math.inf, "a number, such as 1 or 0.5")
     up.add_argument("repository", metavar="REPOSITORY", help="folder with the models, at this path on every node")
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_number(r"\d+", 1, math.inf, "a number of 1 or more"),
         required=True,
         metavar="N",
-        help="how many servers, one a node",
+        help="number of servers, one per node",
     )
     up.add_argument(
         "--grpc-port",
@@ -63,35 +63,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         help="port of every server (default 8001)",
     )
+    up.add_argument("--cpus", type=resource, default=1.0, metavar="N", help="CPUs reserved for each server (default 1)")
+    up.add_argument("--gpus", type=resource, default=0.0, metavar="N", help="GPUs reserved for each server (default 0)")
     up.add_argument(
-        "--cpus", type=resource, default=1.0, metavar="N", help="CPUs that each takes of its node (default 1)"
+        "--timeout", type=float, default=300.0, metavar="SECONDS", help="longest wait for the servers (default 300)"
     )
-    up.add_argument(
-        "--gpus", type=resource, default=0.0, metavar="N", help="GPUs that each takes of its node (default 0)"
+    status = actions.add_parser(
+        "status", help="show the servers, their addresses, and whether they are ready", description="Show the servers."
     )
-    up.add_argument(
-        "--timeout", type=float, default=300.0, metavar="SECONDS", help="how long the start may take (default 300)"
-    )
-    status = actions.add_parser("status", help="show which servers serve, and where", description="Show the servers.")
     roll = actions.add_parser(
         "roll",
         help="update one server after another, without failing a request",
-        description="Update one server after another, to what the repository and the installed rnnserve are now, or to "
-        "another repository. Each new server is proven on its node first; then the old one drains and ends, and the "
-        "new one takes its port. An update that does not serve changes nothing.",
+        description="Update one server after another to the current repository and the installed rnnserve, or to "
+        "another repository. Each new server is first tested on its node. Then the old server drains and ends, and "
+        "the new one takes its port. If a new server does not become ready, the old servers keep serving.",
     )
     roll.add_argument(
         "repository", metavar="REPOSITORY", nargs="?", help="another folder with the models (default: the same)"
     )
-    down = actions.add_parser(
-        "down", help="let all servers drain and end", description="Let all servers drain and end."
-    )
+    down = actions.add_parser("down", help="drain and stop all servers", description="Drain and stop all servers.")
     for action in (up, roll):
         action.add_argument(
             "--serve-options",
             type=_serve_options,
             metavar="OPTIONS",
-            help='options of `rnnserve serve`, as one word: --serve-options="--threads 2 --drain 2"',
+            help='options of `rnnserve serve`, in quotes: --serve-options="--threads 2 --drain 2"',
         )
     for action in (up, status, roll, down):
         action.add_argument(
@@ -103,7 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "--address",
             default="auto",
             metavar="HOST:PORT",
-            help="address of the cluster (default: the one that this machine is part of)",
+            help="address of the cluster (default: the cluster of this machine)",
         )
 
 
@@ -154,7 +150,7 @@ def _up(fleet: "RayFleet", args: argparse.Namespace) -> None:
     spec = ServerSpec(args.repository, args.serve_options or (), args.grpc_port)
     bundle = {name: count for name, count in {"CPU": args.cpus, "GPU": args.gpus}.items() if count}
     if not bundle:
-        raise ClusterError("a server takes some of its node: give --cpus or --gpus more than 0")
+        raise ClusterError("a server needs resources of its node; set --cpus or --gpus to more than 0")
     print(_table(fleet.up(spec, args.replicas, bundle, args.timeout)))
 
 

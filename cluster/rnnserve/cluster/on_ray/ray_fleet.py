@@ -72,11 +72,11 @@ class RayFleet(Fleet):
             )
         except ConnectionError as error:
             raise ClusterError(
-                "no cluster of Ray is found: `ray start --head` makes one of this machine, and "
-                "`ray start --address=HOST:PORT` lets it join another; or say where it is, with --address"
+                "cannot find a Ray cluster. Start one with `ray start --head`, join one with `ray start "
+                "--address=HOST:PORT`, or pass its address with --address"
             ) from error
         except (ray.exceptions.RayError, RuntimeError, ValueError) as error:
-            raise ClusterError(f"the cluster of Ray cannot be used: {_line(error)}") from error
+            raise ClusterError(f"cannot use the Ray cluster: {_line(error)}") from error
         try:
             yield cls(name)
         except ray.exceptions.RayError as error:
@@ -92,14 +92,17 @@ class RayFleet(Fleet):
     def up(self, spec: ServerSpec, replicas: int, bundle: dict[str, float], seconds: float) -> FleetStatus:
         """Place the servers, each with the resources of a bundle, and wait until all serve. Undo everything if not."""
         if self._find_group() is not None:
-            raise ClusterError(f"servers named {self.name!r} are up: `roll` updates them, `down` ends them")
+            raise ClusterError(
+                f"servers named {self.name!r} are already running; update them with `roll`, or stop them with `down`"
+            )
         _check_nodes(replicas, bundle)
         with contextlib.ExitStack() as undo:
             group = placement_group([bundle] * replicas, strategy="STRICT_SPREAD", name=_GROUP, lifetime="detached")
             undo.callback(remove_placement_group, group)
             if not group.wait(_PLACED_SECONDS):
                 raise ClusterError(
-                    f"{_wanted(replicas, bundle)}, and so many have not: `ray status` shows what is free"
+                    f"{_wanted(replicas, bundle)}, but not enough nodes have these; `ray status` shows the free "
+                    "resources"
                 )
             for place in range(replicas):
                 self.start(place, spec)
@@ -160,7 +163,7 @@ class RayFleet(Fleet):
         try:
             reason: str = ray.get(self._actor(place).try_server.remote(spec))
         except (ray.exceptions.RayError, AttributeError) as error:
-            return f"its node was lost meanwhile ({type(error).__name__})"
+            return f"its node was lost in the meantime ({type(error).__name__})"
         return reason
 
     def stop(self, place: int) -> None:
@@ -179,7 +182,7 @@ class RayFleet(Fleet):
         try:
             lock = ray.remote(_Lock).options(name=_ROLLING, num_cpus=0).remote()
         except ValueError as error:  # the name is taken
-            raise ClusterError("a rolling update is under way") from error
+            raise ClusterError("a rolling update is in progress; wait until it has ended") from error
         try:
             yield
         finally:
@@ -205,7 +208,7 @@ class RayFleet(Fleet):
     def _group(self) -> PlacementGroup:
         group = self._find_group()
         if group is None:
-            raise ClusterError(f"no servers named {self.name!r} are up: `rnnserve ray up` starts some")
+            raise ClusterError(f"no servers named {self.name!r} are running; start some with `rnnserve ray up`")
         return group
 
     def _wait_all_ready(self, seconds: float) -> FleetStatus:
@@ -216,10 +219,10 @@ class RayFleet(Fleet):
                 return status
             for report in status.reports.values():
                 if report.starts > 1 and report.state != "ready":
-                    raise ClusterError(f"the server at {report.address} does not serve: {report.said}")
+                    raise ClusterError(f"the server at {report.address} is not ready: {report.said}")
             if time.monotonic() > deadline:
                 raise ClusterError(
-                    f"{len(status.endpoints)} of {len(status.reports)} servers serve after {seconds:g} s"
+                    f"{len(status.endpoints)} of {len(status.reports)} servers are ready after {seconds:g} s"
                 )
             time.sleep(_LOOK_SECONDS)
 
@@ -234,7 +237,7 @@ def _check_reached(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _REACH_SECONDS).close()
     except (OSError, ValueError) as error:
         raise ClusterError(
-            f"no cluster answers at {address} ({error}): expected HOST:PORT, as `ray start --head` has printed it"
+            f"no cluster responds at {address} ({error}); expected HOST:PORT, as `ray start --head` prints it"
         ) from error
 
 
@@ -243,7 +246,9 @@ def _check_nodes(replicas: int, bundle: dict[str, float]) -> None:
     alive = [node for node in ray.nodes() if node["Alive"]]
     fit = [node for node in alive if all(node["Resources"].get(name, 0) >= count for name, count in bundle.items())]
     if len(fit) < replicas:
-        raise ClusterError(f"{_wanted(replicas, bundle)}, and {len(fit)} of the cluster's {len(alive)} have")
+        raise ClusterError(
+            f"{_wanted(replicas, bundle)}, but only {len(fit)} of the cluster's {len(alive)} nodes have these"
+        )
 
 
 def _wanted(replicas: int, bundle: dict[str, float]) -> str:

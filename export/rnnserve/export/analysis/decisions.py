@@ -179,7 +179,7 @@ def _output(tensor: manifest_pb2.Tensor, value: Value, key: Key) -> Decision:
 
 
 _WINDOWS = ("Conv", "Slice", "AveragePool", "MaxPool")  # each step of the result is made of a stretch of steps
-_ELEMENTWISE = (  # each value of the result is made of one value, whatever its index
+_ELEMENTWISE = (  # each result value comes from a single value, at any index
     *("Identity", "Cast", "Transpose", "Squeeze", "Unsqueeze", "IsNaN", "Neg", "Abs", "Sqrt", "Exp", "Log", "Erf"),
     *("Relu", "LeakyRelu", "Elu", "Gelu", "Sigmoid", "HardSigmoid", "Softplus", "Tanh"),
 )

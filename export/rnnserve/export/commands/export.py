@@ -117,7 +117,7 @@ def _lines(done: "ExportResult", args: argparse.Namespace) -> Iterator[str]:
     yield from batching_lines(done)
     yield from (f"warning: {line}" for line in done.manifest.parity.non_finite)
     if done.unscripted:
-        yield f"model.pt was left out: {done.unscripted}"
+        yield f"model.pt was left out, which servers do not need: {done.unscripted}"
     if done.unlowered:
         yield f"model.scan.onnx was left out: {done.unlowered}"
     yield from (

@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
-    parser.add_argument("file", type=Path, metavar="MODEL.onnx", help="the ONNX file, with its weights in it")
+    parser.add_argument(
+        "file", type=Path, metavar="MODEL.onnx", help="the ONNX file; a second file in its folder may have the weights"
+    )
     parser.add_argument("--name", required=True, help="the model's name in the repository")
     for option, (kind, metavar, said) in _REPEATED.items():
         parser.add_argument(option, action="append", default=[], type=kind, metavar=metavar, help=said)

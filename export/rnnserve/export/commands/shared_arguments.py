@@ -32,7 +32,7 @@ class _Former(argparse.Action):
     """A removed option. `const` is the error message, with the replacement."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        parser.error(f"{self.option_strings[0]} is gone: {self.const}")
+        parser.error(f"{self.option_strings[0]} has been removed: {self.const}")
 
 
 def add_repository(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +69,7 @@ def add_sign_arguments(parser: argparse.ArgumentParser) -> None:
         "--sign-key-password-file",
         type=Path,
         metavar="FILE",
-        help="file with the password of that key in its first line",
+        help="file whose first line is the password of that key",
     )
 
 

@@ -154,7 +154,8 @@ class CallReader:
             if (axis, DYNAMIC) in what.axes:
                 return each, what.axes.index((axis, DYNAMIC))
         raise WrongArguments(
-            f'inputs["{name}"] is made from the lengths of "{axis}", but no other input has this axis; there are '
+            f'inputs["{name}"] is made from the lengths of "{axis}", but no other input has this axis; the other '
+            "inputs have "
             f"{', '.join(f'{each} {[axis for axis, _ in what.axes]}' for each, what in given.items())}"
         )
 

@@ -167,7 +167,7 @@ def _compute(module: FlatModule, arrays: Arrays, *, allow_non_finite: bool) -> A
     for name, array in results.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all() and not allow_non_finite:
             raise UnsupportedModule(
-                f'output "{name}" holds values that are not finite, so the results cannot be '
+                f'output "{name}" contains values that are not finite, so the results cannot be '
                 f"compared{non_finite_advice(module, arrays)}"
             )
     return results

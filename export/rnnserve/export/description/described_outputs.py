@@ -63,7 +63,9 @@ def describe_outputs(trial: Trial, given: Sequence[str] | Mapping[str, InputDesc
         shapes = [results[name].shape for _, results in runs]
         other = next((shape for shape in shapes if len(shape) != first.ndim), None)
         if other is not None:
-            raise UnsupportedModule(f'output "{name}" has shape {first.shape} or {other}, by the size of the inputs')
+            raise UnsupportedModule(
+                f'output "{name}" has shape {first.shape} for some sizes of the inputs, and {other} for others'
+            )
         tensor = manifest_pb2.Tensor(name=name, datatype=datatype)
         for at, found in enumerate(zip(*shapes, strict=True)):
             if len(set(found)) == 1:
@@ -152,7 +154,7 @@ def _check_shape(tensor: manifest_pb2.Tensor, shape: tuple[int, ...], sizes: Map
         if rule.size(least) == 0:
             least = next((size for size in range(least, 2 * least + rule.divide) if rule.size(size)), least)
             raise UnsupportedModule(
-                f'output "{tensor.name}" has shape {list(shape)} for {steps}: it has no values left. {OTHER_SIZES}. '
+                f'output "{tensor.name}" has shape {list(shape)} for {steps}: it contains no values. {OTHER_SIZES}. '
                 f'If requests always have more steps, add sizes={{"{derived.of}": ({least}, …)}}'
             )
     if shape == expected:
@@ -201,7 +203,7 @@ def _swapped(shape: Sequence[int], sizes: Mapping[str, int]) -> str:
     axis = next((axis for axis, size in sizes.items() if axis != BATCH and size in shape), None)
     if axis is None:
         return ""
-    return f' It has the size of "{axis}", {sizes[axis]}: are "{BATCH}" and "{axis}" exchanged in the inputs\' axes?'
+    return f' It has the size of "{axis}", {sizes[axis]}. Are "{BATCH}" and "{axis}" exchanged in the inputs\' axes?'
 
 
 def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None:
@@ -214,7 +216,7 @@ def _name_axes(tensor: manifest_pb2.Tensor, described: InputDescription) -> None
     )
     if not fits or DTYPES[tensor.datatype] != described.dtype:
         raise WrongArguments(
-            f'outputs["{tensor.name}"] describes {described.dtype} {expected}; forward returns '
+            f'outputs["{tensor.name}"] describes {described.dtype} {expected}, but forward returns '
             f"{DTYPES[tensor.datatype]} {found}"
         )
     for axis, (name, _) in zip(tensor.axes, described.axes, strict=True):

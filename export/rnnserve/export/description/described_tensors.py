@@ -115,9 +115,10 @@ def _limit_sizes(inputs: Tensors, given: Mapping[str, tuple[int, int]]) -> None:
     if unknown:
         raise WrongArguments(f"sizes names the axes {unknown}; the dynamic axes are {axes}")
     for name, bounds in given.items():
-        if len(bounds) != 2 or not 1 <= bounds[0] <= bounds[1]:
+        if len(bounds) != 2 or None in bounds or not 1 <= bounds[0] <= bounds[1]:
             raise WrongArguments(
-                f'sizes["{name}"] is {bounds}; expected the smallest and the largest size, both at least 1'
+                f'sizes["{name}"] is {bounds}; expected the smallest and the largest size, both at least 1. A version '
+                "needs a largest size, because servers refuse larger requests: (2, 1000)"
             )
         if name == BATCH and bounds[0] == bounds[1]:
             raise WrongArguments(f'sizes["{BATCH}"] is {bounds}, a single size: {_one_batch(bounds[0])}')
@@ -195,12 +196,12 @@ def complete_sample(
     for axis, size in sizes.items():
         low, high = limits[axis]
         if size < low or (high is not None and size > high):
-            raise WrongArguments(f'samples[{number}] has the size {size} of "{axis}"; sizes says {low} to {high}')
+            raise WrongArguments(f'samples[{number}] has {size} as the size of "{axis}"; sizes allows {low} to {high}')
     for tensor in inputs:
         if tensor.name not in arrays:
             if tensor.default == manifest_pb2.DEFAULT_REQUIRED:
                 why = tensor.required_because or "it is neither a state nor lengths"
-                raise WrongArguments(f'samples[{number}] has no "{tensor.name}", which is required: {why}')
+                raise WrongArguments(f'samples[{number}] lacks the required input "{tensor.name}": {why}')
             arrays[tensor.name] = fill_left_out([tensor], {}, defaults, sizes)[tensor.name]
         array, expected = arrays[tensor.name], shape_of(tensor, sizes)
         if array.shape != expected:

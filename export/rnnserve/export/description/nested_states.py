@@ -28,7 +28,7 @@ Outputs = Sequence[str] | Mapping[str, InputDescription]
 _Shape = tuple[int, ...]
 
 _ROWS = (
-    " If an attribute holds one row, which forward does not expand, say where rows lie: state_attributes="
+    " If an attribute holds one row, which forward does not expand, name its axes: state_attributes="
     '{"hidden": Floats(("layers", 1), "batch", ("hidden", 64))}'
 )
 
@@ -70,7 +70,7 @@ def _attributes(module: nn.Module, publication: Publication) -> dict[str, InputD
     """Return the attributes that hold states, each with its description."""
     given = publication.state_attributes
     if isinstance(given, str):
-        raise WrongArguments(f'state_attributes is "{given}"; expected a list of names: ["{given}"]')
+        raise WrongArguments(f'state_attributes is a text, "{given}"; expected a list of names: ["{given}"]')
     attributes: dict[str, InputDescription | StateTree] = {}
     attributes |= given if isinstance(given, Mapping) else {path: StateTree() for path in given}
     for path, what in attributes.items():
@@ -113,13 +113,13 @@ class _StateReader:
         described = reader.inputs.items()
         self._inputs = [what.tensor(name) for name, what in described if isinstance(what, InputDescription)]
         if not self._inputs:
-            raise WrongArguments("inputs describes states only; a model takes one other tensor at least")
+            raise WrongArguments("inputs describes only states; expected at least one other tensor")
         self._outputs = publication.outputs
         self._finals = {initial: final for final, initial in publication.states.items() if final in self._outputs}
         for name in self._trees:
             if name not in self._finals or isinstance(self._outputs, Mapping):
                 raise WrongArguments(
-                    f'inputs["{name}"] is a StateTree, but states says {dict(publication.states)}; expected the one '
+                    f'inputs["{name}"] is a StateTree, but states is {dict(publication.states)}; expected only the '
                     f'output that continues it, {{"{name}_n": "{name}"}}, and a list of names as outputs'
                 )
         self._flat = FlatModule(module, reader.call())
@@ -198,7 +198,7 @@ class _StateReader:
         for name in self._trees:
             if begun.get(name) is None and (name,) not in self._flat.call.optional:
                 raise WrongArguments(
-                    f'forward needs "{name}": give a function that makes it, StateTree(module.init_state) or '
+                    f'forward needs "{name}": give a function that creates it, StateTree(module.init_state) or '
                     "StateTree(lambda rows: …)"
                 )
         for name, tree in begun.items():
@@ -242,8 +242,8 @@ def _check_whole(name: str, tree: Tree) -> None:
     for path, leaf in leaves(tree):
         if leaf is None or (isinstance(leaf, Tensor) and not leaf.numel()):
             raise WrongArguments(
-                f'the example of "{".".join((name, *path))}" has no values: give the tensor that a sequence begins '
-                "with, or leave it out and let forward make it"
+                f'the example of "{".".join((name, *path))}" has no values: give the state before the first step, or '
+                "leave it out and let forward create it"
             )
 
 
@@ -269,8 +269,8 @@ def _first_row(where: str, leaf: Tensor, rows: int) -> Tensor:
     row = leaf.narrow(rows, 0, 1)
     if not torch.equal(row.expand_as(leaf), leaf):
         raise WrongArguments(
-            f'"{where}" has other values in each row, so it is no beginning: give one, StateTree(module.init_state), '
-            "and reset a module that has run before"
+            f'"{where}" has different values in each row, so it cannot be an initial state. Give one with '
+            "StateTree(module.init_state), and reset a module that has run before"
         )
     return row
 
@@ -283,8 +283,8 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
         is_constant = leaf is not None and leaf is not MISSING and not isinstance(leaf, Tensor)
         if is_constant and path in first and not isinstance(first[path], Tensor) and first[path] != leaf:
             raise WrongArguments(
-                f'"{".".join((name, *path))}" is {leaf!r} before a call and {first[path]!r} after it: a graph takes '
-                "tensors only, in tuples, lists, dicts and dataclasses. Make a number a tensor of integers, with one "
+                f'"{".".join((name, *path))}" is {leaf!r} before a call and {first[path]!r} after it: a graph accepts '
+                "only tensors, in tuples, lists, dicts and dataclasses. Make a number a tensor of integers, with one "
                 "number for each row, (batch,)"
             )
     described: dict[str, InputDescription] = {}
@@ -303,7 +303,7 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
         if begin is not None:
             if leaf.dtype != found.dtype:
                 raise WrongArguments(
-                    f'"{where}" is {leaf.dtype} before a call and {found.dtype} after it; a state keeps its dtype'
+                    f'"{where}" is {leaf.dtype} before a call and {found.dtype} after it; a state must keep its dtype'
                 )
             initial = _first_row(where, leaf, rows).detach().numpy()
         axes = tuple((BATCH, DYNAMIC) if at == rows else (f"axis {at}", size) for at, size in enumerate(one))
@@ -315,7 +315,8 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
     missing = [path for path, leaf in first.items() if isinstance(leaf, Tensor) and path not in slots_in(tree)]
     if missing:
         raise WrongArguments(
-            f'"{".".join((name, *missing[0]))}" is a tensor after a call, and none before; a state keeps its structure'
+            f'"{".".join((name, *missing[0]))}" is a tensor after a call, but not before it. A state must keep its '
+            "structure"
         )
     if not described:
         raise WrongArguments(

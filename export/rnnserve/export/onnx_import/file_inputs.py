@@ -30,8 +30,8 @@ ONE_ROW = (
 """What to do about a file that computes one row."""
 
 FROZEN = (
-    "Is a size frozen in the graph? Must two axes have the same size (then give them one name)? Are values out of "
-    "bounds?"
+    "Does the graph contain a fixed size? Must two axes have the same size? Then give them one name. Are values out "
+    "of bounds?"
 )
 """What to look for if a file doesn't run with sizes that it should take."""
 
@@ -78,6 +78,7 @@ _NO_NAMES = re.compile(r"\?|-1|none|unk__\d+|(p2o\.)?dynamicdimension\.\d+", re.
 # Operators whose output has the same values as their input.
 _FORMS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _GUESSED = (0, 2)  # range of integers until the user passes a range, and of lengths without a sequence axis
+_COUNTED = (0, (1 << 31) - 1)  # range of integer states, such as counters, unless the user passes a range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +137,7 @@ def check_lengths(inputs: Sequence[manifest_pb2.Tensor], roles: Roles) -> None:
             raise WrongArguments(
                 f'input "{tensor.name}" may hold lengths, but the axis is not known. Use --lengths '
                 f"{tensor.name}=AXIS, with one of {', '.join(axes) or 'no sequence axis'}. If the input holds other "
-                f"numbers, use --integers {tensor.name}=LOW:HIGH"
+                f"numbers, use --integers {tensor.name}=LOW:HIGH; for a state, --state OUTPUT={tensor.name}"
             )
 
 
@@ -154,7 +155,7 @@ def check_names(model: ir.Model, roles: Roles) -> None:
     for option, names, known in given:
         for name in names:
             if name not in known:
-                raise WrongArguments(f'{option} names "{name}"; there are {", ".join(known)}')
+                raise WrongArguments(f'{option} names "{name}"; expected one of {", ".join(known)}')
 
 
 def put_constants(model: ir.Model, constants: Mapping[str, str]) -> None:
@@ -177,19 +178,26 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], dict[st
         raise WrongArguments(f"all inputs are single numbers, so the file computes only one row; {ONE_ROW}")
     inputs, questions = [], dict[str, str]()
     for value, tensor in described.items():
+        final = next((final for final, name in roles.states.items() if name == tensor.name), None)
+        if not tensor.axes and final is not None:
+            raise WrongArguments(
+                f'input "{tensor.name}", which continues from "{final}", is a single number for the whole batch. '
+                "Sequences of different lengths share a batch, so export the file again with a number for each row, "
+                f"({BATCH},)"
+            )
         if not tensor.axes:
             dtype = DTYPES[tensor.datatype]
-            why = f'input "{tensor.name}" is a single number ({dtype}) for the whole batch, so give its value'
+            why = f'input "{tensor.name}" is a single number ({dtype}) for the whole batch, so its value is needed'
             questions[f"--constant {tensor.name}=VALUE"] = why
             continue
         if _holds_lengths(tensor, roles):
             tensor.lengths_of = roles.lengths.get(tensor.name, "")
             tensor.default = manifest_pb2.DEFAULT_FULL_LENGTH
         elif DTYPES[tensor.datatype].kind in "iu":
-            bounds = roles.integers.get(tensor.name) or _rows_of_tables(value)
+            bounds = roles.integers.get(tensor.name) or _rows_of_tables(value) or (_COUNTED if final else None)
             tensor.integers.low, tensor.integers.high = bounds or _GUESSED
             if bounds is None:
-                why = f'input "{tensor.name}" is {tensor.datatype}, and the file does not state its range'
+                why = f'input "{tensor.name}" is {tensor.datatype}, but the file does not contain its range'
                 questions[f"--integers {tensor.name}=LOW:HIGH"] = f"{why}, with HIGH one above the highest value"
         inputs.append(_with_candidates(tensor, roles))
     return inputs, questions
@@ -249,7 +257,7 @@ def _holds_lengths(tensor: manifest_pb2.Tensor, roles: Roles) -> bool:
         axis = roles.lengths[tensor.name]
         raise WrongArguments(f"--lengths {tensor.name}={axis}: lengths must be INT64 or INT32 with the axes (batch)")
     return tensor.name in roles.lengths or (
-        fits and bool(_LENGTHS.search(tensor.name)) and tensor.name not in roles.integers
+        fits and bool(_LENGTHS.search(tensor.name)) and tensor.name not in (*roles.integers, *roles.states.values())
     )
 
 
@@ -401,8 +409,8 @@ def _change_by_rows(run: OnnxRunner, inputs: Arrays, alone: Sequence[Arrays], *,
         expected = next((array for array in ways if array.shape == found.shape), None)
         if expected is None:
             hint = ": publish only the other outputs (--output)?" if found.shape == shape and len(together) > 1 else ""
-            return f'"{name}" has the shape {list(found.shape)}, but {list(shape)} for one row{hint}'
+            return f'"{name}" has the shape {list(found.shape)}, but {list(shape)} for a single row{hint}'
         limit = EAGER_ROUNDING * scale(expected) if expected.dtype.kind == "f" else 0
         if not (may_depend or float(distances(found, expected).max(initial=0.0)) <= limit):
-            return f'"{name}" differs from the results of each row alone'
+            return f'"{name}" differs from the results of single rows'
     return ""

@@ -46,7 +46,7 @@ def fold(
     `axis` is the name of the step axis, which is inserted after the batch. `overlaps` lists, by input, the last values
     of a step that the next step repeats at its start.
     """
-    _check(model, axis, inputs, states, overlaps)
+    _check(model, axis, inputs, outputs, states, overlaps)
     folding = _Folding(model.graph, axis, states)
     for tensor in inputs:
         if tensor.name in states.values():
@@ -61,7 +61,12 @@ def fold(
 
 
 def _check(
-    model: ir.Model, axis: str, inputs: _Tensors, states: Mapping[str, str], overlaps: Mapping[str, Overlap]
+    model: ir.Model,
+    axis: str,
+    inputs: _Tensors,
+    outputs: _Tensors,
+    states: Mapping[str, str],
+    overlaps: Mapping[str, Overlap],
 ) -> None:
     """Raise an error if the file can't be folded."""
     opset = max(model.opset_imports.get(domain, 0) for domain in ("", "ai.onnx"))
@@ -71,9 +76,11 @@ def _check(
             f"compare the results: onnx.version_converter.convert_version(model, {_OLDEST})"
         )
     if not states and not overlaps:
+        pairs = [f"{made.name}={given.name}" for given in inputs for made in outputs if _is_alike(given, made)]
+        fits = f" of {', '.join(pairs)}, which have equal shapes" if pairs else ""
         raise WrongArguments(
-            f"--fold {axis}: the file has no state, so its steps are independent rows; send them as a batch. If an "
-            "output continues as an input, add --state OUTPUT=INPUT"
+            f"--fold {axis}: no state was found by name. If an output continues as an input of the next step, add "
+            f"--state OUTPUT=INPUT{fits}. Without a state, steps are independent rows; send them as a batch"
         )
     given = {tensor.name: tensor for tensor in inputs if tensor.name not in states.values()}
     if not given:
@@ -97,10 +104,15 @@ def _check(
             raise WrongArguments(f'--overlap names "{name}"; expected an input with steps: {", ".join(given)}')
         axes = given[name].axes
         if not -len(axes) <= at < len(axes):
-            raise WrongArguments(f'--overlap {name}.{at}={values}: "{name}" has {len(axes)} axes, with numbers from 0')
+            raise WrongArguments(f'--overlap {name}.{at}={values}: "{name}" has {len(axes)} axes, numbered from 0')
         if axes[at].size <= values:
             size = "the batch" if axes[at].name == BATCH else f"{axes[at].size} in each step"
             raise WrongArguments(f"--overlap {name}={values}: this axis is {size}; expected more than {values}")
+
+
+def _is_alike(given: manifest_pb2.Tensor, made: manifest_pb2.Tensor) -> bool:
+    sizes = [[axis.size for axis in tensor.axes] for tensor in (given, made)]
+    return given.datatype == made.datatype and sizes[0] == sizes[1]
 
 
 class _State(NamedTuple):

@@ -3,8 +3,10 @@
 The import first sets constants, finds the batch axis and names the axes. Then it runs the file to describe its outputs.
 """
 
+import collections
 import contextlib
 import dataclasses
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -78,7 +80,7 @@ _BEFORE_OR_AFTER = frozenset(
 )
 _STATES = frozenset(
     {"h", "c", "s", "z", "hx", "cx", "hidden", "cell", "state", "states", "cache", "cached", "caches", "memory", "mem"}
-    | {"context", "ctx", "rnn", "lstm", "gru", "carry", "conv"}
+    | {"context", "ctx", "rnn", "lstm", "gru", "carry", "conv", "buffer", "buffers", "buf", "sum", "count", "avg"}
 )
 
 
@@ -106,6 +108,8 @@ def import_onnx(
             f"compare the results: onnx.version_converter.convert_version(onnx.load(path), {_OLDEST})"
         )
     _choose_outputs(model, roles.outputs)
+    if roles.fold:
+        roles = dataclasses.replace(roles, states={**_counters(model, roles), **roles.states})
     with _naming(path):
         inputs, notes = _prepare(model, roles)
     with _naming(path, "; if the model accepts only some sizes, name them: --size AXIS=LOW:HIGH"):
@@ -215,7 +219,7 @@ def _describe(run: OnnxRunner, inputs: _Tensors, name: str, roles: Roles) -> Mod
         except RuntimeError as error:
             shapes = ", ".join(f'"{name}" {list(array.shape)}' for name, array in arrays.items())
             raise WrongArguments(
-                f"the model does not run with {shapes}. If it accepts only some sizes, name them: --size "
+                f"onnxruntime cannot run the model with {shapes}. If it accepts only some sizes, name them: --size "
                 f"AXIS=LOW:HIGH. {FROZEN} {error}"
             ) from error
 
@@ -288,6 +292,21 @@ def _are_states(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool
     is_alike = before.datatype == after.datatype and _axes(before) == _axes(after)
     is_state = is_alike and is_of_rows and before.datatype.startswith("FP")
     return is_state and bool(_STATES & set(words)) and words == _name_stem(after.name)
+
+
+def _counters(model: ir.Model, roles: Roles) -> dict[str, str]:
+    """Find integer states of a one-step file, by name: frame_count_next continues as frame_count."""
+    given = {*roles.states.values(), *roles.constants, *roles.lengths}
+    pairs = [
+        (after.name or "", before.name or "")
+        for before, after in itertools.product(model.graph.inputs, model.graph.outputs)
+        if before.dtype == after.dtype and before.dtype is not None and before.dtype.is_integer()
+        if _name_stem(before.name or "") and _name_stem(before.name or "") == _name_stem(after.name or "")
+        if before.name not in given and after.name not in roles.states
+    ]
+    inputs = collections.Counter(before for _, before in pairs)
+    outputs = collections.Counter(after for after, _ in pairs)
+    return {after: before for after, before in pairs if inputs[before] == outputs[after] == 1}
 
 
 def _axes(tensor: manifest_pb2.Tensor) -> list[tuple[int, str]]:

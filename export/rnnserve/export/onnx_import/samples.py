@@ -92,7 +92,7 @@ def expected_cases(model: ModelDescription, truth: OnnxTruth, known: Sequence[tu
             worst = largest_difference(found, expected)
             if not worst.distance <= limit:
                 raise ExportError(
-                    f'sample {number}: "{name}" at {list(worst.index)} is {worst.found:.9g}, the sample has '
+                    f'sample {number}: "{name}" at {list(worst.index)} is {worst.found:.9g}, but the sample has '
                     f"{worst.expected:.9g}: {worst.distance:.3g} apart, {limit:.3g} allowed. The file computes other "
                     "results than its framework, or the sample belongs to another model"
                 )

@@ -61,12 +61,12 @@ _NOTHING_TO_PAD = "the model has no sequence axis, so there is nothing to pad"
 _BESIDE_ROWS = "when other rows are in its batch. Does the module normalize, sort or average over the batch axis?"
 _OTHER_PADDING = (
     "when the values after its length change. Does the module compute something over all steps, such as a mean, a "
-    "maximum or a convolution? Mask it with the lengths"
+    "maximum or a convolution? Mask it with the lengths. Pack the input of a bidirectional layer"
 )
 _MORE_PADDING = (
-    f"when up to {_MORE} steps of padding are added. Does the module average over all steps, or read the last step? "
-    "Use the lengths: sum the steps before each length and divide by it, or read h_n. An output with fewer steps "
-    "than its input must be zero after them"
+    f"when up to {_MORE} steps of padding are added. Does the module average over all steps, take their maximum, or "
+    "read the last step? Use the lengths: sum the steps before each length and divide by it, fill the steps after it "
+    "with -1e9 before a maximum, or read h_n. An output with fewer steps than its input must be zero after them"
 )
 
 _Companies = Iterator[tuple[Arrays, Sequence[tuple[int | None, Arrays]]]]
@@ -283,7 +283,7 @@ class _Trial:
         for sizes in self._all_sizes():
             row = self._row(sizes)
             padded = self._padded(row, sizes)
-            noise = draw_inputs(self._model.inputs, self._random, self._longer(sizes) | {BATCH: 1})
+            noise = draw_inputs(self._model.inputs, self._random, self._longer(sizes) | {BATCH: 2})
             for times in (1.0, *(() if self._check_only else (_LOUD_PADDING,)), *((_SPOILED,) if spoil else ())):
                 noisy, louder = dict(padded), self._louder(noise, times)
                 for tensor in self._model.inputs:
@@ -296,7 +296,7 @@ class _Trial:
         """Yield rows with more padding."""
         for sizes in self._all_sizes():
             row = self._row(sizes)
-            yield self._padded(row, sizes), [(None, row)]
+            yield self._padded(row, sizes), [(1, row)]
 
     def _all_sizes(self) -> Iterator[dict[str, int]]:
         axes = self._model.sequence_axes
@@ -323,7 +323,9 @@ class _Trial:
         }
 
     def _padded(self, row: Arrays, sizes: Mapping[str, int]) -> Arrays:
-        return stack_rows(self._model.inputs, [row], self._longer(sizes))
+        """Return the row with padding, after a row without any, because modules cut the padding that all rows have."""
+        longer = self._longer(sizes)
+        return stack_rows(self._model.inputs, [self._row(longer), row], longer)
 
     def _change(
         self, tensor: manifest_pb2.Tensor, inputs: Arrays, found: _Array, expected: _Array

@@ -102,10 +102,7 @@ class DistanceRow:
         found, eager, allowed = self.found_exact.rms, self.rounding.rms, self.allowed(limits)
         if found <= allowed:  # False for NaN
             return None
-        return (
-            f"found {found:.3g} from float64 (root mean square), expected about eager's {eager:.3g}: "
-            f"{allowed:.3g} allowed"
-        )
+        return f"differs from float64 by {found:.3g} (root mean square), eager by {eager:.3g}: {allowed:.3g} allowed"
 
 
 class Distances:
@@ -171,7 +168,7 @@ def differing_places(found: Array, eager: Array, mask: Mask, where: object) -> s
     if not wrong.any():
         return ""
     at = tuple(int(i) for i in np.argwhere(wrong)[0])
-    return f"at {list(at)} of {where} is {found[at]:.9g} where eager returns {eager[at]:.9g}"
+    return f"at {list(at)} of {where} is {found[at]:.9g}, but eager returns {eager[at]:.9g}"
 
 
 def finite_values(mask: Mask, *arrays: Array) -> tuple[Mask, list[Array]]:

@@ -5,6 +5,7 @@ correct only in its first call. A module that only stores values for others to r
 exported. So is a module whose calls leave the state as it was before: `self.state = torch.zeros(…)`.
 """
 
+import contextlib
 import random
 from collections.abc import Callable
 from typing import Any
@@ -18,12 +19,13 @@ from rnnserve.export.errors import UnsupportedModule
 from rnnserve.export.recurrence.dynamic_axes import Argument, Arguments
 from rnnserve.export.recurrence.refusals import counts_calls, keeps_state
 from rnnserve.export.source_lines import first_line
-from rnnserve.export.surroundings import held_values, left_as_they_were, users_module
+from rnnserve.export.surroundings import held_values, left_as_they_were, owner_of, users_module
 from rnnserve.export.torch_adapter import tree_leaves, tree_map_only, version_of
 
 __all__ = ["refuse_carried_state"]
 
-_CALLS_BEFORE = 3
+_CALLS_BEFORE = 22  # the next one is the 23rd, a prime number: results may alternate
+_MANY_CALLS = 10_000  # the value of counters in a call as if after many calls, which would take too long
 _OTHER_SEEDS = range(1, 9)
 
 
@@ -59,12 +61,19 @@ def refuse_carried_state(module: nn.Module, args: Arguments) -> None:
         except Exception as error:
             raise keeps_state(reads.read or changed) from error
         has_drawn = _has_drawn()
+        later = after
+        if counters := [name for name in changed if _is_counter(held[name])]:
+            _count_on(users_module(module), counters)
+            with contextlib.suppress(Exception):  # a counter may be an index
+                later = _called(module, given)
     if not (len(alone) == len(after) and all(map(_same, alone, after))):
         if reads.read:
             raise keeps_state(reads.read)
         # Attention kernels round differently depending on memory alignment.
         if changed or not _are_alike(alone, after):
             raise counts_calls(changed)
+    if not _are_alike(after, later):
+        raise counts_calls(counters)
     if has_drawn and not all(_are_alike(alone, _called_alone(module, given, seed)) for seed in _OTHER_SEEDS):
         raise UnsupportedModule(
             "the module's results depend on random numbers of Python's random or numpy.random, and an exported "
@@ -97,6 +106,20 @@ def _called(module: nn.Module, args: Arguments, seed: int = 0) -> list[Any]:
     with torch.no_grad():
         results = tree_leaves(module(*copied))
         return [each.clone() if isinstance(each, Tensor) else each for each in results]  # a later call may write them
+
+
+def _is_counter(leaves: list[Any]) -> bool:
+    if len(leaves) != 1 or not isinstance(leaves[0], Tensor):
+        return [type(each) for each in leaves] == [int]
+    return leaves[0].numel() == 1 and leaves[0].dtype in (torch.int32, torch.int64)
+
+
+def _count_on(module: nn.Module, counters: list[str]) -> None:
+    """Set the module's counters to a large number."""
+    for path in counters:
+        owner, name = owner_of(module, path), path.rpartition(".")[2]
+        before = getattr(owner, name)
+        setattr(owner, name, torch.full_like(before, _MANY_CALLS) if isinstance(before, Tensor) else _MANY_CALLS)
 
 
 def _has_drawn() -> bool:

@@ -231,7 +231,10 @@ def _capture(module: nn.Module, args: Arguments, axes: DynamicAxes, sizes: Limit
         if program is not None:
             return RolledCapture(program, [], is_stateless=True)
         if isinstance(said, NotRolled):
-            alike = f"a Python loop can be exported if all its steps do the same, but here {said}. {refused}"
+            alike = (
+                "a Python loop can be exported only if all its steps perform the same computation, but here "
+                f"{said}. {refused}"
+            )
             raise NotRolled(alike) from said
         if refused is None or (isinstance(said, RaisedInCapture) and not getattr(refused, "of_batch", False)):
             raise
@@ -367,7 +370,7 @@ def _check_postconditions(
                 wrong.append(f'axis {axis} of the input {value.name} is {size}, not "{name}"')
     wrong += _wrong_operators(graph, cast(ExportedProgram, translated.exported_program))
     if wrong:
-        raise BrokenPostcondition("torch.onnx exported something else than the export requested: " + "; ".join(wrong))
+        raise BrokenPostcondition("torch.onnx exported a model that differs from the request: " + "; ".join(wrong))
     try:
         onnx.checker.check_model(translated.model_proto, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as invalid:

@@ -334,6 +334,8 @@ _WRITE = {
     "hypot": "write torch.sqrt(x * x + y * y). If squares overflow, divide both by the larger one first",
     "searchsorted": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
     "bucketize": "count the boundaries below: (x[..., None] > boundaries).sum(-1), or >= with right=True",
+    "cummax": "write a loop over the steps, with most = torch.maximum(most, x[:, t])",
+    "cummin": "write a loop over the steps, with least = torch.minimum(least, x[:, t])",
     "histc": "compare with the edges of the bins, and sum: ((x[..., None] >= low) & (x[..., None] < high)).sum(-2)",
     "scaled_dot_product_attention": "give it three or four axes: join the leading axes, x.flatten(0, 1)",
     "lgamma": "compute it outside of the module, or from a table by an embedding, if its argument is an integer",

@@ -228,8 +228,9 @@ def _check_outputs(outputs: Sequence[Argument], axis: int) -> None:
         if not isinstance(output, Tensor) or output.dim() < axis:
             got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             raise UnsupportedModule(
-                f"a step of scan returns the output {got}; expected a tensor of {axis} axes or more, to be stacked "
-                f"along axis {axis}. combine_fn returns the pair (state after the step, output of the step)."
+                f"a step of scan returns the output {got}; expected a tensor of at least {axis} axes, because outputs "
+                f"are stacked along axis {axis}. combine_fn returns the pair (state after the step, output of the "
+                "step)."
             )
 
 

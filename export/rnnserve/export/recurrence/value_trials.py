@@ -177,14 +177,17 @@ _SPECIAL = {
         "Name an axis that always has size 1, squeeze(0), or use an index for any other axis, x[0]",
     ),
     **dict.fromkeys(
-        (_ATEN.tensor_split.sections, _ATEN.chunk.default, _ATEN.unsafe_chunk.default, _ATEN.split.Tensor),
+        (_ATEN.tensor_split.sections, _ATEN.chunk.default, _ATEN.unsafe_chunk.default),
         "Compute the sizes of parts from .size(), x[:, : x.size(1) // 2]",
     ),
+    _ATEN.split.Tensor: "The number of parts depends on the size. Give a recurrent layer the whole sequence. If parts "
+    "are independent, make each a row: F.pad(x, (0, 0, 0, -x.size(1) % 16)).unflatten(1, (-1, 16)).flatten(0, 1)",
 }
 """Operators that compute differently at some sizes, with advice."""
 
 _EQUAL_STEPS = (
-    " In an exported scan, all steps are equal. If its Python code counts calls or keeps something between calls, "
+    " In an exported scan, all steps perform the same computation. If its Python code counts calls or keeps something "
+    "between calls, "
     "make this part of the state, or add a tensor to xs, such as torch.arange(input.size(1)) with dim=0."
 )
 
@@ -220,7 +223,7 @@ _TOLERANCES = {np.dtype("float64"): 1e-5, np.dtype("float32"): 1e-4, np.dtype("f
 _ULP = 2.0**-23  # of float32, relative
 _AGAIN = ((torch.float64, 1.0), (None, 1 + _ULP), (None, 1 - _ULP))  # dtypes and input factors of further eager runs
 _AS_FAR = 10  # allowed distance from float64, as a multiple of eager's
-_MOST_CALLS = 150_000  # of torch's functions in a long trial: about two seconds
+_MOST_CALLS = 150_000  # calls of torch's functions in a long trial, which take about two seconds
 _ELEMENTS = 20  # elements of a result that take as long as a call
 
 

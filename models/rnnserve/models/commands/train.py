@@ -27,7 +27,7 @@ models:
 _EPILOG = """\
 Each model takes a few seconds on one CPU core. The table shows the share of held-out sequences that are classified
 correctly: the tutorial's sequences of 4 points and of 2 to 4, walks of 2 to 64 points, and all prefixes of 2 or more
-points of walks of 64. A training that misses its targets writes nothing. The same seed gives the same bytes.
+points of walks of 64. If a training misses its targets, nothing is written. The same seed gives the same bytes.
 """
 
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=13,
-        help="seed of weights, walks and their order, 0 to 2**32 - 1 (default: %(default)s)",
+        help="random seed of the weights and of the walks and their order, 0 to 2**32 - 1 (default: %(default)s)",
     )
 
 

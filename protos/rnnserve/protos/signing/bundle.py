@@ -87,7 +87,7 @@ def _parts(data: bytes) -> tuple[str, bytes, bytes]:
         raise ValueError("mediaType is not the type of a Sigstore bundle of version 0.3")
     material = fields_of(bundle["verificationMaterial"], "verificationMaterial", ("publicKey",), ("tlogEntries",))
     if material.get("tlogEntries", []) != []:
-        raise ValueError("has entries of a transparency log, which rnnserve cannot verify")
+        raise ValueError("the bundle has entries of a transparency log, which rnnserve cannot verify")
     signer = fields_of(material["publicKey"], "publicKey", ("hint",))["hint"]
     if not is_digest(signer):  # error messages repeat it, and its text is untrusted
         raise ValueError("the hint of publicKey is not a SHA-256 in lower-case hexadecimal")

@@ -71,7 +71,7 @@ def read_public_key(path: Path) -> PublicKey:
     except (ValueError, UnsupportedAlgorithm) as error:
         raise KeyFileError(f"{path}: does not hold a public key in PEM") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _HASHES:
-        raise KeyFileError(f"{path}: holds no key of the elliptic curves P-256 and P-384")
+        raise KeyFileError(f"{path}: the key is not on the elliptic curve P-256 or P-384")
     return PublicKey(key)
 
 
@@ -95,7 +95,7 @@ def read_private_key(path: Path, password_file: Path | None = None) -> PrivateKe
         wrong = "" if password is None else ", or has another password"
         raise KeyFileError(f"{path}: does not hold a private key in PEM{wrong}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name not in _HASHES:
-        raise KeyFileError(f"{path}: holds no key of the elliptic curves P-256 and P-384")
+        raise KeyFileError(f"{path}: the key is not on the elliptic curve P-256 or P-384")
     return PrivateKey(key)
 
 

@@ -246,7 +246,7 @@ def _check_names(folder: Path, files: Collection[str]) -> None:
     with _said_of(BUNDLE):
         found = set(_files_in(folder))
     for name in sorted(found ^ {*files, BUNDLE}):
-        raise SignatureError(f"{name}: {'is missing' if name in files else 'is not among the files that were signed'}")
+        raise SignatureError(f"{name}: {'is missing' if name in files else 'was not signed with the version'}")
 
 
 def _files_in(folder: Path) -> list[str]:
@@ -264,7 +264,7 @@ def _files_in(folder: Path) -> list[str]:
                 raise SignatureError(f"{entry.name}: is a {kind}, which a signed version must not contain")
             names.append(entry.name)
             if len(names) > _MOST_ENTRIES:
-                raise SignatureError(f"{entry.name}: is one file too many; a version can have {_MOST_ENTRIES}")
+                raise SignatureError(f"{entry.name}: is one file too many; a version can have at most {_MOST_ENTRIES}")
     return names
 
 

@@ -133,7 +133,7 @@ def _read_subject(value: object) -> str:
         return x509.Name.from_rfc4514_string(value).rfc4514_string()
     except ValueError as error:
         raise ValueError(
-            f'expected a subject as RFC 4514 writes it ("CN=team-a,O=Example"), "uri:…" or "dns:…": {error}'
+            f'expected a subject in the format of RFC 4514 ("CN=team-a,O=Example"), "uri:…" or "dns:…": {error}'
         ) from error
 
 
@@ -213,7 +213,7 @@ def read_rows(content: bytes, path: Path, kind: Credentials) -> dict[bytes | str
     try:
         tables = tomllib.loads(content.decode())
     except ValueError as error:
-        raise AccessFileError(f"{path}: not TOML: {error}") from error
+        raise AccessFileError(f"{path} is not valid TOML: {error}") from error
     rows: dict[bytes | str, AccessRow] = {}
     for name, table in tables.items():
         row = _read_row(f"{path}: [{name}]", name, table, kind)
@@ -227,7 +227,7 @@ def _read_row(where: str, name: str, table: object, kind: Credentials) -> Access
     if not isinstance(table, dict):
         raise AccessFileError(f"{where} expected a table: [name]")
     if not _NAME.fullmatch(name):
-        raise AccessFileError(f"{where} a name has 1 to 64 letters, digits, _ and -")
+        raise AccessFileError(f"{where} expected a name of 1 to 64 letters, digits, _ and -")
     readers = {kind.key: kind.read_key, "role": _role, "models": _models, "not_after": _not_after}
     values: dict[str, Any] = {}
     for key, value in table.items():
@@ -255,13 +255,13 @@ def _role(value: object) -> str:
 
 def _models(value: object) -> frozenset[str]:
     if not isinstance(value, list) or not all(isinstance(name, str) and is_model_name(name) for name in value):
-        raise ValueError("expected a list of models' names")
+        raise ValueError("expected a list of model names")
     return frozenset(value)
 
 
 def _not_after(value: object) -> float:
     if not isinstance(value, dt.datetime) or value.tzinfo is None:
-        raise ValueError("expected a date and a time with its zone, such as 2027-06-30T00:00:00Z")
+        raise ValueError("expected a date and time with a time zone, such as 2027-06-30T00:00:00Z")
     return value.timestamp()
 
 
@@ -274,7 +274,7 @@ def add_token(
     it doesn't expire. Raises AccessFileError if the file cannot be used or already has a token with this name.
     """
     if not _NAME.fullmatch(name):
-        raise AccessFileError(f"{name!r} is not a name of a token: 1 to 64 letters, digits, _ and -")
+        raise AccessFileError(f"{name!r} is not a valid token name; expected 1 to 64 letters, digits, _ and -")
     token = _PREFIX + secrets.token_urlsafe(32)
     lines = [f"[{name}]", f'sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"', f'role = "{role}"']
     if models is not None:  # no character of a model name needs escaping in TOML
@@ -301,7 +301,7 @@ def revoke_token(path: Path, name: str) -> None:
         left = _without_table(text, name)
         expected = {digest: token for digest, token in tokens.items() if token.name != name}
         if read_rows(left.encode(), path, TOKENS) != expected:  # edited by hand into another form
-            raise AccessFileError(f"{path}: cannot find where [{name}] begins and ends; remove it by hand")
+            raise AccessFileError(f"{path}: cannot find the lines of [{name}]; remove them by hand")
         _write(path, left)
 
 
@@ -325,7 +325,7 @@ def _text_of(path: Path) -> str:
     try:
         return read_content(path, TOKENS).decode() if path.exists() else ""
     except UnicodeDecodeError as error:
-        raise AccessFileError(f"{path}: not text in UTF-8") from error
+        raise AccessFileError(f"{path} is not UTF-8 text") from error
 
 
 @contextlib.contextmanager
@@ -334,7 +334,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise AccessFileError(f"the file of tokens {path} cannot be written: {error.strerror or error}") from error
+        raise AccessFileError(f"cannot write the token file {path}: {error.strerror or error}") from error
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
@@ -362,4 +362,4 @@ def _write(path: Path, text: str) -> None:
             written.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise AccessFileError(f"the file of tokens {path} cannot be written: {error.strerror or error}") from error
+        raise AccessFileError(f"cannot write the token file {path}: {error.strerror or error}") from error

@@ -199,7 +199,7 @@ class Gate:
         rows = read_rows(content, self._path, self._credentials)
         self._content, self._mistake = content, ""
         self._use(rows)
-        _log.info("%s %s has changed: %d rows", self._credentials.title, self._path, len(rows))
+        _log.info("Loaded %s %s again after a change: %d entries", self._credentials.title, self._path, len(rows))
         self._on_reload(True)
 
     def _use(self, rows: Mapping[bytes | str, AccessRow]) -> None:

@@ -457,5 +457,5 @@ def longest_run(limit: float) -> str:
             most += _COST_FACTOR * model.cost.of(rows, -(-batch.steps // rows))
         if at - began > max(most, longest):
             longest = at - began
-            found = f"a run of {model.name} has not ended after {longest:.1f} s"
+            found = f"an inference call of {model.name} has not ended after {longest:.1f} s"
     return found

@@ -6,8 +6,8 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 
-from rnnserve.common.extras import install_command, missing_package
-from rnnserve.common.tls_identity import SOON_SECONDS, IdentityError, read_identity
+from rnnserve.common.extras import missing_package
+from rnnserve.common.tls_identity import IdentityError, read_identity
 from rnnserve.server.commands.http_gateway import missing_http_package
 from rnnserve.server.commands.serve import exposure
 from rnnserve.server.errors import StartError
@@ -17,6 +17,9 @@ from rnnserve.server.system import probe_port
 __all__ = ["check"]
 
 _OK, _WARNING, _PROBLEM = "ok", "warning", "problem"
+
+_SOON_SECONDS = 14 * 86400.0
+"""Seconds before a certificate's expiry from which on its end is a warning."""
 
 _Finding = tuple[str, str, str]
 """Level, subject and text."""
@@ -52,7 +55,7 @@ def _ports(settings: Settings, command: CommandSettings) -> Iterator[_Finding]:
         wanted["--http-port"] = HTTP_PORT if command.http_port is None else command.http_port
         if missing := missing_http_package():
             level = _WARNING if command.http_port is None else _PROBLEM
-            yield level, "ports", f"HTTP needs the package {missing}: {install_command('web')}, or --no-http"
+            yield level, "ports", f"HTTP {missing_package(missing, 'web')}, or --no-http"
     chosen = [port for port in wanted.values() if port]
     for option, port in wanted.items():
         if port is None:
@@ -75,7 +78,6 @@ def _certificate(settings: Settings) -> Iterator[_Finding]:
         return
     try:
         identity = read_identity(files)
-        identity.context(files)
         flaw = identity.flaw(files)
     except IdentityError as error:
         flaw = str(error)
@@ -83,7 +85,12 @@ def _certificate(settings: Settings) -> Iterator[_Finding]:
         yield _PROBLEM, "certificate", flaw
     elif identity.end:
         end = dt.datetime.fromtimestamp(identity.end, dt.UTC).isoformat(timespec="seconds")
-        yield _WARNING if identity.end - time.time() < SOON_SECONDS else _OK, "certificate", f"it ends at {end}"
+        yield _WARNING if identity.end - time.time() < _SOON_SECONDS else _OK, "certificate", f"it ends at {end}"
+
+
+def _numbered(number: int, reason: str) -> str:
+    """Name the version before the reason, unless the reason itself names every version, as that of a signature may."""
+    return reason if reason.startswith("version ") else f"version {number}: {reason}"
 
 
 def _models(settings: Settings) -> Iterator[_Finding]:
@@ -98,7 +105,7 @@ def _models(settings: Settings) -> Iterator[_Finding]:
         ready = [number for number, status in versions.items() if status.state == READY]
         for number, status in versions.items():
             if status.state != READY and status.reason not in ("", NOT_LOADED) and number > max(ready, default=0):
-                yield _WARNING if ready else _PROBLEM, "models", f"{name} version {number}: {status.reason}"
+                yield _WARNING if ready else _PROBLEM, "models", f"{name} {_numbered(number, status.reason)}"
         if ready:
             yield _OK, "models", f"{name}: version {', '.join(map(str, ready))} passed the load check"
 

@@ -90,7 +90,8 @@ class HttpGateway:
 
 def _report(ended: str, wait: float) -> None:
     _log.error(
-        "a process of the HTTP gateway %s: another is started in %.2f s; connections wait for it, and gRPC goes on",
+        "a process of the HTTP gateway %s; starting another in %.2f s. HTTP connections wait until then; gRPC is not "
+        "affected",
         ended,
         wait,
     )
@@ -132,19 +133,19 @@ def _listener(command: CommandSettings, settings: Settings) -> socket.socket | N
     is_asked = command.http_port is not None
     if command.no_http:
         if is_asked:
-            raise StartError("--http-port and --no-http exclude each other")
+            raise StartError("--http-port and --no-http exclude each other; leave one of them out")
         return None
     if missing := missing_http_package():
         if is_asked:
             raise StartError(f"--http-port {missing_package(missing, 'web')}")
-        _log.info("no HTTP: that %s", missing_package(missing, "web"))
+        _log.info("not serving HTTP, because that %s", missing_package(missing, "web"))
         return None
     try:
         return listen_on(settings.host, HTTP_PORT if command.http_port is None else command.http_port, "HTTP")
     except StartError as error:
         if is_asked:
             raise
-        _log.warning("no HTTP: %s; choose another port with --http-port", error)
+        _log.warning("not serving HTTP: %s; choose another port with --http-port", error)
         return None
 
 
@@ -154,7 +155,7 @@ def _command_line(options: CommandSettings, settings: Settings, folder: Path) ->
     command.append(f"--log-requests={settings.log_requests}")
     command.append(f"--grace={settings.grace}")
     command.append(f"--max-body-bytes={max(_LEAST_BODY_BYTES, 2 * settings.max_message_bytes)}")
-    command += [f"--allow-{'origin' if '://' in name else 'host'}={name}" for name in options.http_allow_host]
+    command += [f"--allow-host={name}" for name in options.http_allow_host]
     if settings.access_file is not None:
         command.append("--asks-for-tokens")
     if settings.client_roles is not None:

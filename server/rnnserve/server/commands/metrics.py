@@ -91,7 +91,7 @@ class Metrics:
         except OSError:
             pass  # the scraper has gone, or is too slow
         except Exception:  # noqa: BLE001 - further scrapes must be served
-            _log.exception("a scrape of the metrics could not be answered")
+            _log.exception("cannot answer a scrape of the metrics")
         finally:
             self._places.release()
 

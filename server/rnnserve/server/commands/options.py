@@ -112,21 +112,21 @@ class DeclaredOption(typing.NamedTuple):
         """Convert a TOML value for the option, or raise ValueError. Paths are relative to the folder."""
         if self.is_switch:
             if not isinstance(value, bool):
-                raise ValueError(f"{value!r} is neither true nor false")
+                raise ValueError(f"expected true or false, got {value!r}")
             return value
         if self.option.is_repeated:
             if not isinstance(value, list):
-                raise ValueError(f"{value!r} is not a list")
+                raise ValueError(f"expected a list, got {value!r}")
             return tuple([self._read_one(one, folder) for one in value])
         return self._read_one(value, folder)
 
     def _read_one(self, value: object, folder: Path) -> object:
         is_text = self.option.read in (str, Path)
         if type(value) not in ((str,) if is_text else (str, int, float)):
-            raise ValueError(f"{value!r} is not a {'text' if is_text else 'number'}")
+            raise ValueError(f"expected a {'text' if is_text else 'number'}, got {value!r}")
         read = self.option.read(str(value))
         if self.option.choices and read not in self.option.choices:
-            raise ValueError(f"{read!r} is not one of {', '.join(self.option.choices)}")
+            raise ValueError(f"expected one of {', '.join(self.option.choices)}, got {read!r}")
         return folder / read if isinstance(read, Path) else read
 
 
@@ -149,7 +149,7 @@ class _Former(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         """Refuse it."""
-        parser.error(f"there is no option {self.option_strings[0]} any more: {FORMER[self.dest]}")
+        parser.error(f"{self.option_strings[0]} has been removed: {FORMER[self.dest]}")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -225,10 +225,13 @@ class Configuration:
     def text(self) -> str:
         """Return the options as TOML, with their origins as comments. For keys it contains only the file names."""
         version = importlib.metadata.version("rnnserve")
-        text = f"# The options of rnnserve {version}, and where each is from; as a file: rnnserve serve --config FILE\n"
+        text = (
+            f"# The options of rnnserve {version} and their origins. To use them as a file: rnnserve serve "
+            "--config FILE\n"
+        )
         for declared in OPTIONS:
             name, value = declared.name, self._value(declared)
-            text += f"# {name}: none\n" if value is None else f"{name} = {_toml(value)}  # {self.origins[name]}\n"
+            text += f"# {name}: not set\n" if value is None else f"{name} = {_toml(value)}  # {self.origins[name]}\n"
         return text
 
     def _value(self, declared: DeclaredOption) -> object:
@@ -260,9 +263,9 @@ def _read_file(path: Path) -> _Layer:
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
-        raise StartError(f"the configuration {path} cannot be read: {error.strerror or error}") from error
+        raise StartError(f"cannot read the configuration {path}: {error.strerror or error}") from error
     except ValueError as error:
-        raise StartError(f"{path}: not TOML: {error}") from error
+        raise StartError(f"{path} is not valid TOML: {error}") from error
     layer: _Layer = {}
     for key, value in table.items():
         if key not in _BY_NAME:
@@ -285,7 +288,7 @@ def _read_environment(environment: Mapping[str, str]) -> _Layer:
         declared = by_variable.get(variable)
         if declared is None:
             name = variable.removeprefix(_PREFIX).lower()
-            raise StartError(f"there is no option of the variable {variable}{_instead(name, variable, by_variable)}")
+            raise StartError(f"there is no option for the variable {variable}{_instead(name, variable, by_variable)}")
         value: object = text
         if declared.is_switch:
             value = _WORDS.get(text.lower(), text)

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 from rnnserve.common.child_process import LIFELINE, die_with_parent
 from rnnserve.common.extras import missing_package
 from rnnserve.common.hosts import is_loopback
-from rnnserve.common.log_format import LOG_FORMATS, LogLimits, log_formatter
-from rnnserve.common.process_memory import give_back_large_blocks, use_few_arenas
+from rnnserve.common.log_lines import LOG_FORMATS, LogLimits, log_formatter
+from rnnserve.common.process_memory import limit_free_memory
 from rnnserve.common.telemetry import TracesUnavailable, check_traces, start_traces
 from rnnserve.common.unblocked_output import finish_output, unblock_output
 from rnnserve.server.commands.http_gateway import HttpGateway, http_gateway
@@ -78,8 +78,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="FILE",
-        help="file in TOML with options, such as max_queue = 100, that are not on the command line (default: "
-        f"that of {CONFIG_VARIABLE})",
+        help="TOML file with options that are not on the command line, such as max_queue = 100 (default: the file in "
+        f"{CONFIG_VARIABLE})",
     )
     parser.add_argument(
         "--print-config",
@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="check ports, files and models like a start, print the findings, and exit",
+        help="check ports, files and models as at start, print the findings, and exit",
     )
     parser.set_defaults(refuse=parser.error)
 
@@ -164,8 +164,7 @@ def _set_up_log(command: CommandSettings, *, is_worker: bool) -> None:
 
 def _prepare_process(*, ends_with_parent: bool) -> None:
     """Prepare a dedicated process: a worker ends with its supervisor, and output never blocks."""
-    give_back_large_blocks()
-    use_few_arenas()  # before any thread is started: each thread's arena would take address space
+    limit_free_memory()  # before any thread is started: each thread's arena would take address space
     if ends_with_parent:
         die_with_parent()
     unblock_output()
@@ -177,7 +176,10 @@ def _count_in(counts_fd: int | None) -> None:
         try:
             use_table(CountTable(counts_fd))
         except ValueError:
-            _log.warning("/metrics lacks the counts of this worker: its supervisor is of another release; restart it")
+            _log.warning(
+                "/metrics lacks the counts of this worker, because its supervisor has another release; restart the "
+                "server"
+            )
 
 
 class Ending:
@@ -373,7 +375,7 @@ def _tell_start(settings: Settings, port: int, options: str, metrics: "Metrics")
     if settings.http_port is not None:
         scheme = "http" if settings.tls_certificate is None else "https"
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        _log.info("a page of what serves: %s://%s:%d/", scheme, host, settings.http_port)
+        _log.info("page of the served models: %s://%s:%d/", scheme, host, settings.http_port)
     for protocol, number in (("gRPC", port), ("HTTP", settings.http_port), ("Metrics", metrics.port)):
         if number is not None:
             print(f"{protocol} on {settings.host}:{number}", flush=True)
@@ -386,16 +388,16 @@ def exposure(settings: Settings, metrics_port: int | None = None) -> str:
     lacks, ways = [], []
     if settings.tls_certificate is None:
         lacks.append("without TLS")
-        ways.append("give it --tls-certificate and --tls-key")
+        ways.append("use --tls-certificate and --tls-key")
     elif metrics_port is not None:
         lacks.append("without TLS on --metrics-port")
         ways.append("scrape /metrics on the port of HTTP instead")
     if settings.access_file is None and settings.tls_client_ca is None:
-        lacks.append("for everybody who reaches it")
-        ways.append("give it --tokens, or --tls-client-ca and --client-roles")
+        lacks.append("without authentication")
+        ways.append("use --tokens, or --tls-client-ca and --client-roles")
     if not lacks:
         return ""
     return (
-        f"listens beyond this machine, on {settings.host}, {' and '.join(lacks)}: {'; '.join(ways)}; or --host "
-        "127.0.0.1 (docs/operate/secure.md)"
+        f"Other machines can reach this server on {settings.host} {' and '.join(lacks)}: {'; '.join(ways)}; or use "
+        "--host 127.0.0.1 (docs/operate/secure.md)"
     )

@@ -13,8 +13,8 @@ __all__ = ["MISTAKES", "add_arguments", "run"]
 MISTAKES = (AccessFileError,)
 
 _EPILOG = """
-A token is printed once, by `new`, alone on standard output; the file has its SHA-256 only. A server reads the file
-again when it changes: a token that is revoked is refused within a second, and its streams end.
+`new` prints the token once, alone on standard output; the file holds only its SHA-256. A server reads the file
+again when it changes. Within a second, it refuses a revoked token and ends its streams.
 """
 
 
@@ -23,22 +23,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = _EPILOG
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    new = actions.add_parser("new", help="make a token, and print it")
-    listing = actions.add_parser("list", help="print names, roles, models and ends")
+    new = actions.add_parser("new", help="create a token and print it")
+    listing = actions.add_parser("list", help="list the tokens: name, role, models and end of validity")
     revoke = actions.add_parser("revoke", help="remove a token from the file")
     for action in (new, listing, revoke):
-        action.add_argument("--tokens", type=Path, required=True, metavar="FILE", help="file of the server's tokens")
+        action.add_argument("--tokens", type=Path, required=True, metavar="FILE", help="the server's token file")
     for action in (new, revoke):
         action.add_argument("--name", required=True, help="name of the token: letters, digits, _ and -")
-    new.add_argument("--role", required=True, choices=ROLES, help="role of the token; admin permits everything")
+    new.add_argument("--role", required=True, choices=ROLES, help="role of the token; admin may do everything")
     new.add_argument(
         "--models",
         type=_read_models,
         metavar="NAMES",
-        help="models it is valid for, separated by commas (default: all)",
+        help="models that the token is valid for, separated by commas (default: all)",
     )
     new.add_argument(
-        "--not-after", type=_read_end, metavar="TIME", help="when it ends: 2027-06-30, or 2027-06-30T12:00:00+02:00"
+        "--not-after",
+        type=_read_end,
+        metavar="TIME",
+        help="end of validity, such as 2027-06-30 or 2027-06-30T12:00:00+02:00",
     )
 
 
@@ -67,7 +70,7 @@ def _read_models(text: str) -> list[str]:
     names = [name for name in text.split(",") if name]
     wrong = [name for name in names if not is_model_name(name)]
     if wrong or not names:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of models' names, separated by commas")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of model names separated by commas")
     return names
 
 
@@ -75,9 +78,11 @@ def _read_end(text: str) -> dt.datetime:
     try:
         found = dt.datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a date nor a date and a time") from None
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a date; expected 2027-06-30, or 2027-06-30T12:00:00Z"
+        ) from None
     if found.tzinfo is None:
         if "T" in text or " " in text:
-            raise argparse.ArgumentTypeError(f"{text!r} has no time zone: end it with Z, or +02:00")
+            raise argparse.ArgumentTypeError(f"{text!r} has no time zone; add Z, or an offset such as +02:00")
         found = found.replace(tzinfo=dt.UTC)
     return found

@@ -120,7 +120,7 @@ class MemoryGuard:
                 give_back_free_memory()  # memory that gRPC has freed after responding is still resident
                 excess = (resident_bytes() or 0) - most
                 if excess > 0 and (ended := self._end_late(_AT_ONCE + excess // _BYTES_OF_CALL)):
-                    _log.warning("Ended %d calls with incomplete messages because memory is short", ended)
+                    _log.warning("Ended %d calls with incomplete messages because memory is low", ended)
         elif resident <= self._usual + _WORTH:
             self._usual = resident
         elif self._clock() >= self._due:
@@ -133,7 +133,7 @@ class MemoryGuard:
             try:
                 self.look()
             except Exception as error:  # noqa: BLE001 - the next check may succeed
-                _log.error("Cannot check the memory of messages: %s", error)
+                _log.error("Cannot check how much memory messages use: %s", error)
 
 
 def bytes_for_requests(wanted: int, sharers: int) -> int:
@@ -143,8 +143,8 @@ def bytes_for_requests(wanted: int, sharers: int) -> int:
         return wanted
     most = min(wanted, max(left // sharers - _UNCOUNTED_BYTES, _LEAST_BYTES))
     _log.warning(
-        "The memory limit of the container leaves %d MB for each of %d processes: holding at most %d MB of requests "
-        "and responses in place of %d MB, and refusing more. Raise the limit by %d MB to hold all.",
+        "The memory limit of the container leaves %d MB for each of %d processes: limiting requests and responses in "
+        "flight to %d MB instead of %d MB. To avoid this, raise the limit by %d MB.",
         (left // sharers) >> 20, sharers, most >> 20, wanted >> 20,
         (sharers * (wanted + _UNCOUNTED_BYTES) - left + (1 << 20) - 1) >> 20,
     )  # fmt: skip

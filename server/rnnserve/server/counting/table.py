@@ -73,7 +73,7 @@ class CountTable:
             self._memory[: len(LAYOUT)] = LAYOUT
             self._numbers[1] = _NAMES
         elif self._memory[: len(LAYOUT)] != LAYOUT:
-            raise ValueError("this table of counts belongs to another release")
+            raise ValueError("this table of counts belongs to another release of rnnserve")
         self._lock = threading.Lock()
         self._rows: dict[tuple[str, str], TableRow] = {}
         self._read_to = _NAMES

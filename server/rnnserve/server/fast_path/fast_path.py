@@ -50,7 +50,7 @@ every 0.2 s, so this doesn't wake the process more often."""
 _OUTSTANDING, _OUTSTANDING_STREAMS = MAX_REQUESTS, 64
 """Number of calls, and of streams, that can arrive between two polls of the queue without waiting to be accepted."""
 
-_MEMORY_IS_SHORT = "the server's memory is short: slow down"
+_MEMORY_IS_SHORT = "the server is low on memory; send requests more slowly"
 _SILENT_SECONDS = 0.1
 """If memory is short, a stream without a message for this many seconds is ended."""
 

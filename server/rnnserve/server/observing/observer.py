@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from rnnserve.common.request_lines import LineBudget, log_request, trace_id_of
-from rnnserve.common.telemetry import Traces
+from rnnserve.common.log_lines import LineBudget, log_request, trace_id_of
+from rnnserve.common.telemetry import end_traces
 from rnnserve.server.clock import now
 from rnnserve.server.counting.places import REFUSALS, REFUSED, refusal_place
 from rnnserve.server.counting.table import Counts, answering, used_table
@@ -22,9 +22,8 @@ from rnnserve.server.errors import ServeError
 from rnnserve.server.observing.origins import Origin
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
-
-    from rnnserve.common.telemetry import Traces
 
 __all__ = ["RequestObserver", "observed", "requests_observed", "tell_refusal"]
 
@@ -68,11 +67,12 @@ class SeenRequest(NamedTuple):
 class Spans:
     """Creates the spans of requests. Not thread-safe."""
 
-    def __init__(self, traces: "Traces") -> None:
+    def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry import context, trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        self._traces = traces
+        self._provider = provider
+        self._tracer = provider.get_tracer("rnnserve")
         self._trace = trace
         self._no_context = context.Context()
         self._propagator = TraceContextTextMapPropagator()
@@ -90,7 +90,7 @@ class Spans:
         epoch = time.time_ns() - round(now() * 1e9)
         arrived, began, ended = (epoch + round(at * 1e9) for at in (request.arrived, request.began, request.ended))
         carrier = {"traceparent": origin.traceparent, "tracestate": origin.tracestate}
-        whole = self._traces.tracer.start_span(
+        whole = self._tracer.start_span(
             "request",
             self._propagator.extract(carrier, self._no_context) if origin.traceparent else self._no_context,
             kind=self._trace.SpanKind.SERVER,
@@ -121,12 +121,12 @@ class Spans:
 
     def close(self) -> None:
         """Export the pending spans, within a second."""
-        self._traces.close()
+        end_traces(self._provider)
 
     def _child(self, whole: "Span", name: str, began: int, ended: int, batch: Mapping[str, int] | None = None) -> None:
         context = self._trace.set_span_in_context(whole, self._no_context)
         attributes = {f"rnnserve.batch.{what}": number for what, number in (batch or {}).items()}
-        self._traces.tracer.start_span(name, context, attributes=attributes, start_time=began).end(ended)
+        self._tracer.start_span(name, context, attributes=attributes, start_time=began).end(ended)
 
 
 def _address_of(peer: str) -> str:
@@ -289,7 +289,7 @@ def tell_refusal(asked: _Asked, error: ServeError) -> str:
 
 
 @contextlib.contextmanager
-def requests_observed(log_requests: str, traces: Traces | None = None) -> Iterator[None]:
+def requests_observed(log_requests: str, traces: "TracerProvider | None" = None) -> Iterator[None]:
     """Log the requests of this process within the block (see `LOG_REQUESTS`), and create their spans."""
     if log_requests == "none" and traces is None:
         yield

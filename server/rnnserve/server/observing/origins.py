@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from rnnserve.common.request_lines import new_request_id, usable_id
+from rnnserve.common.log_lines import new_request_id, usable_id
 from rnnserve.protos.protocol_words import ERRORS_AS_STATUSES, PEER, REQUEST_ID
 
 __all__ = ["MANY_FIELDS", "Origin", "kept_metadata", "origin_of"]

@@ -72,7 +72,7 @@ class TokenSealing:
             self._keys: list[AESGCMSIV] = [AESGCMSIV(key) for key in keys]
         except UnsupportedAlgorithm as error:
             raise StartError(
-                "--session-key needs AES-GCM-SIV, which OpenSSL has since 3.2: update cryptography"
+                "--session-key needs AES-GCM-SIV from OpenSSL 3.2 or newer; update the package cryptography"
             ) from error
         self._invalid = InvalidTag
         self._most_characters = 4 * (-(-(_NONCE_BYTES + most_bytes + _TAG_BYTES) // 3))
@@ -86,7 +86,8 @@ class TokenSealing:
         """Return the bytes of a token. Raises InvalidRequest if it is too large, altered, misspelled, or foreign."""
         if len(token) > self._most_characters:
             raise InvalidRequest(
-                f"the session's token has {len(token):,} characters; none has more than {self._most_characters:,}"
+                f"the session token has {len(token):,} characters, but a token has at most {self._most_characters:,}; "
+                "send the token of the last response unchanged"
             )
         try:
             whole = base64.b64decode(token, altchars=b"-_", validate=True)
@@ -94,8 +95,8 @@ class TokenSealing:
             whole = b""
         if not whole or _spelled(whole) != token:  # such as "+" for "-", or characters after the padding
             raise InvalidRequest(
-                f'parameter session is {quoted(token)}: neither "sealed", which begins a session, nor a token as it '
-                "came"
+                f'parameter session is {quoted(token)}: expected "sealed", which begins a session, or the token of '
+                "the last response, unchanged"
             )
         nonce, data = whole[:_NONCE_BYTES], whole[_NONCE_BYTES:]
         for key in self._keys if len(data) >= _TAG_BYTES else ():
@@ -104,8 +105,8 @@ class TokenSealing:
             except self._invalid:
                 continue
         raise InvalidRequest(
-            "the session's token was altered, or sealed with a key that this server does not have (--session-key): "
-            "send the last response's token as it came, to a server with the same key"
+            "the session token was changed, or encrypted with a key that this server does not have (--session-key); "
+            "send the token of the last response unchanged, to a server with the same key"
         )
 
 
@@ -119,7 +120,7 @@ def read_keys(path: Path) -> list[bytes]:
     Raises StartError if it cannot be read, any user of the machine may read or write it, or it does not hold keys.
     """
     option, most = f"--session-key {path}", _KEY_BYTES * _MAX_KEYS
-    how = f"head -c {_KEY_BYTES} /dev/urandom makes one"
+    how = f"head -c {_KEY_BYTES} /dev/urandom creates one"
     expected = f"expected up to {_MAX_KEYS} keys of {_KEY_BYTES} random bytes each ({how})"
     try:
         data = read_guarded(path, most, is_secret=True)
@@ -133,7 +134,7 @@ def read_keys(path: Path) -> list[bytes]:
         raise StartError(f"{option}: has {len(data)} bytes; {expected}")
     keys = [data[at : at + _KEY_BYTES] for at in range(0, len(data), _KEY_BYTES)]
     if any(key.isascii() for key in keys):
-        raise StartError(f"{option}: holds text; expected keys of {_KEY_BYTES} random bytes each ({how})")
+        raise StartError(f"{option}: is text; expected keys of {_KEY_BYTES} random bytes each ({how})")
     return keys
 
 
@@ -168,35 +169,38 @@ class SealedStates:
         token = request.parameters[SESSION].string_param
         if not token:
             raise InvalidRequest(
-                f'parameter {SESSION} must be text (string_param): send "{SESSION_BEGIN}", or the last token'
+                f'parameter {SESSION} must be text (string_param): send "{SESSION_BEGIN}", or the token of the last '
+                "response"
             )
         if token == SESSION_BEGIN:
             return repository.find(request.model_name, request.model_version), None
         sealed = _Sealed.read(self._sealing.open(token))
         if sealed.model != request.model_name:
             raise InvalidRequest(
-                f"the session's token is of model {quoted(sealed.model)}; the request asks {quoted(request.model_name)}"
+                f"the session token belongs to model {quoted(sealed.model)}, but the request is for "
+                f"{quoted(request.model_name)}"
             )
         age = time.time() - sealed.issued
         if age > self._max_age:
             raise SessionEnded(
-                f"the session's token is {age:,.0f} s old; {self._max_age:,.0f} s is the limit: begin a new session"
+                f"the session token is {age:,.0f} s old, but tokens expire after {self._max_age:,.0f} s; begin a new "
+                "session"
             )
         if not age >= -_CLOCK_SKEW:  # also false for NaN
             raise SessionEnded(
-                f"the session's token was sealed {-age:,.0f} s in the future of this server's clock; "
-                f"{_CLOCK_SKEW:,.0f} s is the limit: one of the servers' clocks is wrong, or was; begin a new session"
+                f"the session token is from {-age:,.0f} s in the future by this server's clock; at most "
+                f"{_CLOCK_SKEW:,.0f} s are allowed. A server's clock is or was wrong. Begin a new session"
             )
         served = repository.with_digest(sealed.model, sealed.digest)
         if served is None:
             raise SessionEnded(
-                f'the version of model "{sealed.model}" on which the session began does not serve here: begin a new '
-                "session"
+                f'this server does not serve the version of model "{sealed.model}" on which the session began; begin '
+                "a new session"
             )
         if request.model_version and repository.find(sealed.model, request.model_version) is not served:
             raise InvalidRequest(
-                f"the session began on version {served.model.version}; the request asks for version "
-                f"{quoted(request.model_version)}: leave it out"
+                f"the session began on version {served.model.version}; the request names version "
+                f"{quoted(request.model_version)}; leave the version out"
             )
         return served, sealed
 
@@ -209,11 +213,11 @@ class SealedStates:
         if sealed is not None:
             sent = next((name for name in signature.states if name in inputs), None)
             if sent is not None:
-                raise InvalidRequest(f'input "{sent}" comes in the session\'s token: leave it out')
+                raise InvalidRequest(f'input "{sent}" is part of the session token; leave it out')
             if sealed.rows != checked.batch:
                 raise InvalidRequest(
-                    f"the session has {_rows(sealed.rows)}, the request {_rows(checked.batch)}: send the same rows, in "
-                    "their order"
+                    f"the session has {_rows(sealed.rows)}, but the request has {_rows(checked.batch)}; send the same "
+                    "rows in the same order"
                 )
             inputs, before = {**inputs, **self._states(sealed, signature)}, sealed.steps
         unasked = [final.name for final in signature.states.values() if final.name not in checked.outputs]
@@ -250,24 +254,24 @@ class SealedStates:
 def _refuse_uncontinuable(model: Model) -> None:
     signature = model.signature
     if not signature.states:
-        raise InvalidRequest(
-            f'model "{model.name}" has no states, so that it has no sessions: {model.why_not_in_parts}'
-        )
+        raise InvalidRequest(f'model "{model.name}" has no states, so it has no sessions: {model.why_not_in_parts}')
     if not model.continues:
         raise InvalidRequest(
-            f'model "{model.name}" has no sessions: its sequences may not be sent a part at a time, since '
+            f'model "{model.name}" has no sessions, because clients cannot send its sequences in parts: '
             f"{model.why_not_in_parts}"
         )
     if required := signature.required_state:
-        raise InvalidRequest(f'model "{model.name}" has no sealed sessions: its state "{required}" must be sent')
+        raise InvalidRequest(
+            f'model "{model.name}" has no sealed sessions, because every request must send its state "{required}"'
+        )
 
 
 def _refuse_large_states(signature: Signature, rows: int) -> None:
     size = sum(math.prod(final.shape(rows, {})) * final.dtype.itemsize for final in signature.states.values())
     if size > _MAX_STATE_BYTES:
         raise InvalidRequest(
-            f"the states of {_rows(rows)} have {size:,} bytes, more than the {_MAX_STATE_BYTES:,} that a session's "
-            "token holds: send fewer rows (the batch axis) a session"
+            f"the states of {_rows(rows)} take {size:,} bytes, but a session token holds at most "
+            f"{_MAX_STATE_BYTES:,}; use fewer rows (the batch axis) per session"
         )
 
 

@@ -158,11 +158,11 @@ class Sequences:
         model, control, owner = step.served.model, step.control, caller.stream
         why_not = model.why_not_in_parts
         if not why_not and (state := model.signature.required_state):
-            why_not = f'its state "{state}" may not be left out, so that none is known to start with'
+            why_not = f'its state "{state}" is required, so the server has no initial value for it'
         if why_not:
             raise Unsupported(
-                f'model "{model.name}" takes no sequences a part at a time: {why_not}; send each sequence whole, in '
-                "one request without sequence_id"
+                f'model "{model.name}" does not accept sequences in parts: {why_not}; send each sequence in one '
+                "request, without sequence_id"
             )
         key = self._key(model.name, control, caller)
         at = now()
@@ -174,8 +174,8 @@ class Sequences:
             before = None if sequence is None or sequence.owner is None else sequence.owner()
             if before is not owner and before is not None and before.is_open:
                 raise SequenceInUse(
-                    f"{sequence} is in use on another stream: ids are to be unique among all clients, such as a random "
-                    "number of 63 bits"
+                    f"{sequence} is in use on another stream; every client needs its own ids, such as random numbers "
+                    "of 63 bits"
                 )
             if control.starts:
                 sequence = self._start(key, step.asked_version, caller.peer())
@@ -183,7 +183,7 @@ class Sequences:
                 raise self._unknown(key)
             if sequence.served is not step.asked_version:
                 raise BeganOnAnotherVersion(
-                    f"{sequence} began on version {sequence.served.model.version}; this request asks for version "
+                    f"{sequence} began on version {sequence.served.model.version}; this request names version "
                     f"{model.version}"
                 )
             if before is not owner or sequence.owner is None:
@@ -248,8 +248,8 @@ class Sequences:
             most = max(1, int(self._settings.max_sequences * part))
             if self._counts[scope] - (scope in replaced) >= most:
                 raise TooManySequences(
-                    f"{most:,} sequences are kept already{words} (--max-sequences); end some with sequence_end, or "
-                    "start later"
+                    f"there are already {most:,} open sequences{words} (--max-sequences); end some with sequence_end, "
+                    "or try again later"
                 )
         if before is not None:
             self._remove(before)
@@ -266,8 +266,8 @@ class Sequences:
             most = max(1, int(self._settings.sequence_bytes * part))
             if more > 0 and self._nbytes[scope] + more > most:
                 raise TooManySequences(
-                    f"the states of sequences take {most:,} bytes already{words} (16 KiB for each of "
-                    "--max-sequences, 256 MiB at least); end some with sequence_end"
+                    f"the states of sequences already take {most:,} bytes{words} (16 KiB for each of --max-sequences, "
+                    "but at least 256 MiB); end some with sequence_end"
                 )
         self._nbytes.update(dict.fromkeys(scopes, more))
         sequence.nbytes = nbytes
@@ -296,8 +296,8 @@ class Sequences:
     def _unknown(self, key: _Key) -> NotFound:
         """Return the error for an unknown sequence. It doesn't reveal whether another connection uses this id."""
         words = (
-            f"{_described(key)} is not known: its first request has to say sequence_start, and no other since then "
-            f"sequence_end; after {self._settings.sequence_idle:g} s without a request it is dropped"
+            f"{_described(key)} is unknown: its first request must set sequence_start. A sequence ends with "
+            f"sequence_end, or after {self._settings.sequence_idle:g} s without a request"
         )
         if self._settings.sharers > 1:
             words += (
@@ -382,13 +382,13 @@ class Step:
             brought = [name for name in signature.states if name in inputs]
             if brought:
                 raise InvalidRequest(
-                    f'input "{brought[0]}": {sequence} has its states from the request before; only its first request, '
-                    "with sequence_start, may bring some"
+                    f'input "{brought[0]}": {sequence} takes its states from its previous request; only the first '
+                    "request, with sequence_start, can send states"
                 )
             if sequence.rows != request.batch:
                 raise InvalidRequest(
-                    f"{sequence} has {sequence.rows} rows (the batch axis), as its first request; this one has "
-                    f"{request.batch}"
+                    f"{sequence} has {sequence.rows} rows (the batch axis) since its first request, but this request "
+                    f"has {request.batch}"
                 )
             states = zip(signature.states, sequence.states, strict=True)
             inputs = {**inputs, **{name: self._continued(signature.inputs[name], state) for name, state in states}}
@@ -405,7 +405,7 @@ class Step:
             return with_valid_values(array, spec, {}, allow_non_finite=False)
         except InvalidRequest as error:
             raise InvalidRequest(
-                f"{self.sequence} has run out of the values of a state that the model takes: {error}"
+                f"{self.sequence} has a state whose value is outside the model's range: {error}"
             ) from error
 
     def finish(self, outputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -147,12 +147,13 @@ class Service:
         """Validate a request of a session whose states the client keeps."""
         if self._sealed_states is None:
             raise Unsupported(
-                f"parameter {SESSION}: this server has no key for sealed sessions (--session-key); ask for the final "
-                "states, such as h_n, and send them on as the initial ones, such as h_0"
+                f"parameter {SESSION}: this server has no key for sealed sessions (--session-key); request the final "
+                "states, such as h_n, and send them as initial states, such as h_0, in the next request"
             )
         if read_sequence_control(request.parameters) is not None:
             raise InvalidRequest(
-                f"the parameters {SESSION} and sequence_id exclude each other: client or server keeps the states"
+                f"the parameters {SESSION} and sequence_id exclude each other, because either the client or the "
+                "server keeps the states"
             )
         served, sealed = self._sealed_states.find(request, self.repository)
         checked = check_request(request, served.model.signature, self.settings)

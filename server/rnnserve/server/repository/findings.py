@@ -81,7 +81,7 @@ def choose_graph(wanted: str, artifact: Version, device: str) -> GraphChoice:
     file, reason = (decided.file, decided.reason) if decided.file else choose_file(artifact.files[MODEL])
     name = {file: name for name, file in FILES.items()}.get(file)
     if name is None:
-        raise ArtifactError(f'{MANIFEST}: lets "{file}" serve, which is not a graph: expected {MODEL} or {SCAN}')
+        raise ArtifactError(f'{MANIFEST}: names "{file}" as the serving graph; expected {MODEL} or {SCAN}')
     return GraphChoice(name, f"since {reason}")
 
 

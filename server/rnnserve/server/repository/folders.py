@@ -51,10 +51,16 @@ class ModelFolders:
         """Describe the mistake if the folder holds one model instead of a repository, or vice versa."""
         is_model = (self.root / CONFIG).exists()
         if is_model and not self.only:
-            return f"{self.root} is the folder of one model, for {CONFIG} lies in it: name the model with --model-name"
+            return (
+                f"{self.root} is the folder of a single model, because it contains {CONFIG}; name the model with "
+                "--model-name"
+            )
         models = ", ".join(sorted(path.parent.name for path in self.root.glob(f"*/{CONFIG}")))
         if self.only and models and not is_model:
-            return f"--model-name {self.only}: {self.root} is the folder not of one model, but of {models}"
+            return (
+                f"--model-name {self.only}: {self.root} is not the folder of a single model; it contains the "
+                f"models {models}"
+            )
         return None
 
 

@@ -123,7 +123,7 @@ class LiveRepository:
                     name: after[name] for name in settled if name in after
                 }
         except (LoadFailed, OSError) as error:
-            _log.error("the repository is looked at again: %s", error)
+            _log.error("scanning the repository again: %s", error)
         except Exception as error:  # noqa: BLE001 - a defect must not be the last look
             _log.error("%s", InternalError.hiding(error))
 
@@ -133,7 +133,7 @@ class LiveRepository:
         except OSError as error:
             raise LoadFailed(f"the repository cannot be loaded: {error}") from error
         if self._models.served() and not before:
-            raise LoadFailed(f"no model lies in {self._models.folders.root} any more")
+            raise LoadFailed(f"there are no models in {self._models.folders.root} any more")
         names = {*self._models.models(), *(before if self._start_with is None else self._start_with)}
         if self._update(names).is_whole:
             self._seen = before
@@ -176,7 +176,7 @@ class LiveRepository:
         self._on_tick()
         for name in names:
             versions = self._models.versions(name) if self._models.is_served(name) else []
-            _log.info("%s: serves with version %s", name, ", ".join(versions) or "none")
+            _log.info("%s: now serving version %s", name, ", ".join(versions) or "none")
 
 
 def _stopping() -> ShuttingDown:

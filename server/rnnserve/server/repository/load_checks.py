@@ -92,10 +92,10 @@ class LoadChecks:
             self._end()
             if self._is_stopped:
                 raise Stopped from None
-            raise StartError(f"the process that tries models ended, {error}") from error
+            raise StartError(f"the process for load checks ended, {error}") from error
         except ProcessTooSlow as error:
             self._end()
-            raise StartError(f"the process that tries models did not start within {_START_SECONDS:g} s") from error
+            raise StartError(f"the process for load checks did not start within {_START_SECONDS:g} s") from error
 
     def outcome(self) -> Findings:
         """Wait for the end of the check. Raise Refused, TooSlow, Stopped, or StartError if the device cannot be had."""
@@ -137,7 +137,7 @@ class LoadChecks:
                 module = "rnnserve.server.repository.load_checks"
                 self._process = GuardedProcess("-m", module, niceness=self._niceness)
             except OSError as error:
-                raise StartError(f"cannot start a process that tries models: {why_no_resource(error)}") from error
+                raise StartError(f"cannot start a process for load checks: {why_no_resource(error)}") from error
             return self._process
 
     def _end(self) -> None:
@@ -178,7 +178,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def check_name(manifest: manifest_pb2.Manifest, name: str) -> None:
     """Raise ArtifactError unless a version was published as the model in whose folder it lies."""
     if manifest.model != name:
-        raise ArtifactError(f'{MANIFEST}: is of "{manifest.model}", but lies in the folder of "{name}"')
+        raise ArtifactError(f'{MANIFEST}: belongs to the model "{manifest.model}", but is in the folder of "{name}"')
 
 
 def answer_server() -> None:
@@ -197,9 +197,9 @@ def answer_server() -> None:
 def main(arguments: Sequence[str]) -> int:
     """Check a version, print the findings, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m rnnserve.server.repository.load_checks", description=__doc__)
-    parser.add_argument("folder", type=Path, help="the version's folder")
-    parser.add_argument("--model", help="the model's name (default: the name of the folder around the version's)")
-    parser.add_argument("--allow-unproven", action="store_true", help="also accept imported versions")
+    parser.add_argument("folder", type=Path, help="folder of the version")
+    parser.add_argument("--model", help="name of the model (default: the name of the version's parent folder)")
+    parser.add_argument("--allow-unproven", action="store_true", help="accept imported versions, too")
     args = parser.parse_args(arguments)
     folder, settings = args.folder.resolve(), Settings()
     name = args.model or folder.parent.name

@@ -73,7 +73,7 @@ def load_model(check: LoadCheck, *, known: Findings | None = None, allow_non_fin
     if known is None:
         model, known = _Loading(check, artifact, choose_graph(check.graph, artifact, check.device)).check()
     elif artifact.digest != known.digest:
-        raise ArtifactError(f"{MANIFEST}: has changed since the version was tried; start the server again")
+        raise ArtifactError(f"{MANIFEST}: has changed since the load check of the version; start the server again")
     else:
         loading = _Loading(check, artifact, known.graph)
         parts = None if known.parts is None else loading.model_in_parts()[0]
@@ -86,7 +86,7 @@ def load_model(check: LoadCheck, *, known: Findings | None = None, allow_non_fin
     if model.origin == "adopted":
         _log.warning("%s: %s", where, _IMPORTED)
     if not known.batch_invariant:
-        _log.warning("%s: on %s, an answer's bits depend on the others in its batch", where, check.device)
+        _log.warning("%s: on %s, the bits of a response depend on the other requests in its batch", where, check.device)
     return model
 
 
@@ -97,7 +97,7 @@ def _read(check: LoadCheck, graph_file: str | None = None) -> Version:
     with_parity = graph_file is None
     artifact = read_version(check.folder, keep, with_parity=with_parity, inside=check.inside, signed=check.signed)
     if artifact.manifest.origin == manifest_pb2.ORIGIN_ADOPTED and not check.allow_unproven:
-        raise ArtifactError(f"{MANIFEST}: {_IMPORTED}; --allow-unproven serves it")
+        raise ArtifactError(f"{MANIFEST}: {_IMPORTED}; to serve it, use --allow-unproven")
     return artifact
 
 
@@ -141,7 +141,7 @@ class _Loading:
             return model, found
         if parts.made_of != self._choice.file:
             made_of, serves = parts.made_of, self._choice.file
-            reason = f"{parts.file} is made of {made_of}, and {serves} serves, whose answers have other bits"
+            reason = f"{parts.file} was made from {made_of}, but the server uses {serves}, which computes other bits"
             return model, dataclasses.replace(found, why_not_in_parts=reason)
         in_parts, of_parts = self.model_in_parts()
         found = dataclasses.replace(found, parts=self._findings(in_parts, of_parts, PARTS))
@@ -154,7 +154,7 @@ class _Loading:
         """Load the graph that has inferred states, and replay the golden cases from the beginning of sequences."""
         manifest = with_found_states(self._manifest)
         if PARTS not in self._artifact.files:
-            raise ArtifactError(f"{MANIFEST}: lists no {PARTS}, in which it has states")
+            raise ArtifactError(f"{MANIFEST}: does not list {PARTS}, although it records states in this file")
         defaults = load_defaults(self._artifact.files, manifest.inputs)
         return self._load(PARTS, manifest, begun_cases(self._cases, self._manifest, defaults))
 
@@ -243,16 +243,16 @@ def _replay(model: Model, cases: Sequence[Case], file: str) -> None:
     failures = replay(cases, compute, limits)
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        raise ArtifactError(f"{GOLDEN}: {file} does not give these results on {model.device}: {failures[0]}{more}")
+        raise ArtifactError(f"{GOLDEN}: {file} does not reproduce these results on {model.device}: {failures[0]}{more}")
 
 
 def with_found_states(manifest: manifest_pb2.Manifest) -> manifest_pb2.Manifest:
     """Return the manifest with the inferred states of the graph of parts. Raise ArtifactError if they don't fit."""
     parts = manifest.parts
     if parts.file != PARTS:
-        raise ArtifactError(f'{MANIFEST}: has states in "{parts.file}"; expected {PARTS}')
+        raise ArtifactError(f'{MANIFEST}: records states in "{parts.file}"; expected {PARTS}')
     if [tensor.name for tensor in parts.inputs] != [tensor.continues_as for tensor in parts.outputs]:
-        raise ArtifactError(f"{MANIFEST}: the states of {PARTS} are not paired, initial with final ones, in order")
+        raise ArtifactError(f"{MANIFEST}: the initial and final states of {PARTS} must be pairs, in the same order")
     every = manifest_pb2.Manifest()
     every.CopyFrom(manifest)
     every.inputs.extend(parts.inputs)

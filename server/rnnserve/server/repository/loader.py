@@ -156,7 +156,7 @@ class Loader:
             self._load_all()
             outcome.is_whole = True
         except Stopped:
-            _log.info("stopped before all versions were loaded")
+            _log.info("stopping before all versions were loaded")
         except StartError as error:
             outcome.error = error
             self._give_up(error)
@@ -211,7 +211,7 @@ class Loader:
             raise ArtifactError(f"its folder cannot be read: {error.strerror}") from error
         draft.entry = dataclasses.replace(draft.entry, versions=dict.fromkeys(numbers, Status(LOADING)))
         if not numbers:
-            raise ArtifactError("has no versions, folders named 1, 2, …")
+            raise ArtifactError("has no versions; expected folders named 1, 2, …")
 
         def verify(config: bytes) -> None:
             if self._gate is not None:
@@ -221,7 +221,7 @@ class Loader:
         chosen, draft.wanted = versions_to_serve(draft.config, numbers)
         if not chosen:
             has = ", ".join(map(str, numbers))
-            raise ArtifactError(f"{CONFIG}: version_policy names no version that its folder has; it has {has}")
+            raise ArtifactError(f"{CONFIG}: version_policy does not name any version in the folder; it contains {has}")
         for version in set(numbers) - set(chosen):
             draft.leave_out(version, "not chosen by version_policy in config.pbtxt")
         draft.to_check.extend(chosen)
@@ -329,7 +329,7 @@ class Loader:
             _log.debug("%s version %d", name, version, exc_info=error)
             return
         count_in_process(LOADED)
-        ready = "%s version %d is ready on %s: its golden results hold; %s"
+        ready = "%s version %d is ready on %s, and reproduces its golden results; %s"
         _log.info(ready, name, version, model.device, findings.graph)
         self._let_serve(candidate, model)
 
@@ -347,7 +347,7 @@ class Loader:
         count_in_process(NOT_LOADED)
         self._outcome.faults.append(f"{name} version {version}: {reason}")
         candidate.model.refuse(version, reason)
-        _log.error("%s version %d stays out: %s", name, version, reason)
+        _log.error("Not serving %s version %d: %s", name, version, reason)
 
     def _give_up(self, error: StartError) -> None:
         """Mark every remaining version as one that could not be checked."""

@@ -222,7 +222,9 @@ def reraise(error: Exception) -> NoReturn:
     operator, name, said = refused.groups()
     if why := refusal_of_node(name):
         raise InvalidRequest(
-            f"the values of this request leave an axis within the model empty, and the model computes {why}, which "
-            "is an error. Send values of which the model chooses some"
+            f"with the values of this request, an axis in the model is empty, so the model computes {why}, which "
+            "is an error. Send values that leave at least one element"
         ) from error
-    raise InvalidRequest(f"onnxruntime refuses the values of this request: {operator}: {one_line(said)}") from error
+    raise InvalidRequest(
+        f"onnxruntime cannot compute with the values of this request: {operator}: {one_line(said)}"
+    ) from error

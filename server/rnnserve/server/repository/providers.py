@@ -46,19 +46,19 @@ def choose_device(provider: str) -> str:
         lacking = f"this onnxruntime {ort.__version__} has only {', '.join(available)}"
         if provider == "cuda":
             raise StartError(
-                f"provider cuda: {lacking}; install onnxruntime-gpu in place of onnxruntime, or serve with --provider "
+                f"provider cuda: {lacking}; install onnxruntime-gpu instead of onnxruntime, or serve with --provider "
                 "cpu or auto"
             )
         _log.info("provider auto: took cpu: %s", lacking)
         return "cpu"
     fault = find_cuda_fault()
     if fault is None:
-        _log.info("provider %s: took cuda: a trial of it succeeded", provider)
+        _log.info("provider %s: took cuda, because a test of it succeeded", provider)
         return "cuda"
     if provider == "cuda":
         raise StartError(
-            f"provider cuda: onnxruntime {ort.__version__} cannot use CUDA here: {fault}. Otherwise serve with "
-            "--provider cpu or auto"
+            f"provider cuda: onnxruntime {ort.__version__} cannot use CUDA on this machine: {fault}. Correct this, or "
+            "use --provider cpu or auto"
         )
     _log.warning("provider auto: took cpu: onnxruntime %s cannot use CUDA here: %s", ort.__version__, fault)
     return "cpu"
@@ -123,7 +123,7 @@ def new_session(model: bytes, device: str, threads: int = 1) -> ort.InferenceSes
     if got[0] != wanted[0]:
         raise StartError(
             f"provider {device}: onnxruntime made a session on {', '.join(got)} instead; are the CUDA libraries that "
-            f"onnxruntime {ort.__version__} needs installed? Serve with --provider cpu or auto otherwise"
+            f"onnxruntime {ort.__version__} needs installed? If you cannot install them, use --provider cpu or auto"
         )
     return session
 

@@ -131,22 +131,22 @@ class Repository:
         self._ready = ready
         self._entries: Mapping[str, Entry] = {}
         if not root.is_dir():
-            raise StartError(f"there is no folder {root}; `rnnserve export` makes one (or `make export`)")
+            raise StartError(f"there is no folder {root}; create one with `rnnserve export` (or `make export`)")
         try:
             mistake, folders = self.folders.mistake(), self.folders.find()
         except OSError as error:
-            raise StartError(f"the folder {root} cannot be read: {error.strerror}") from error
+            raise StartError(f"cannot read the folder {root}: {error.strerror}") from error
         if mistake is not None:
             raise StartError(mistake)
         if not folders and control == "none":
-            raise StartError(f"no model lies in {root}; `rnnserve export` publishes some (or `make export`)")
+            raise StartError(f"there are no models in {root}; publish some with `rnnserve export` (or `make export`)")
         for name in wanted or ():
             if name not in folders:
                 known = ", ".join(folders) or "none"
-                raise StartError(f"--load-model {name}: {root} has no model of this name; it has {known}")
+                raise StartError(f"--load-model {name}: {root} has no model with this name; it has {known}")
         for name, folder in folders.items():
             if not name.isprintable():
-                _log.error("%a is left out: no client could ask for a model of this name", name)
+                _log.error("Ignoring %a, because clients cannot request a model with this name", name)
                 continue
             entry = Entry(dict.fromkeys(_known_versions(folder), Status(LOADING)))
             self.put(name, entry if wanted is None or name in wanted else entry.unloaded())
@@ -226,7 +226,7 @@ class Repository:
     def why_none(self) -> str:
         """Explain that no model serves, in a line for each."""
         reasons = [f"  {_why_not(name, entry, entry.versions)}" for name, entry in self._entries.items()]
-        return "\n".join([f"no model in {self.folders.root} may serve:", *reasons])
+        return "\n".join([f"no model in {self.folders.root} can be served:", *reasons])
 
     def statuses(self) -> Iterator[tuple[str, Mapping[int, Status]]]:
         """Return the status of each version by model. If clients load models, include unloaded models."""
@@ -275,6 +275,6 @@ def _known_versions(folder: Path) -> list[int]:
 
 def _why_not(name: str, entry: Entry, numbers: Iterable[int]) -> str:
     if entry.reason:
-        return f'model "{name}" does not serve: {entry.reason}'
+        return f'model "{name}" is not served: {entry.reason}'
     said = "; ".join(f"version {number}: {entry.versions[number].reason or 'is loading'}" for number in sorted(numbers))
-    return f'model "{name}" does not serve: {said}'
+    return f'model "{name}" is not served: {said}'

@@ -202,7 +202,10 @@ def _difference(signature: Signature, whole: dict[str, Array], parts: dict[str, 
         largest = max(1.0, float(np.abs(array).max()))
         limit = max(_TOLERANCE, _ROUNDINGS * float(np.finfo(array.dtype).eps)) * largest
         if not distance <= limit:
-            why = "for example because a bidirectional layer reads from the end, or an output needs all steps at once"
+            why = (
+                "for example because a bidirectional layer reads from the end, or because an output needs all steps "
+                "at once"
+            )
             return f"{told}, by {distance:.2g} in one trial, {why}", False
         said = said or f"{told} in its last bits, by {distance:.2g} in one trial"
     return said, True

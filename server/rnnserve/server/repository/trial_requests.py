@@ -110,18 +110,20 @@ def _check_inputs(where: str, signature: Signature, inputs: Mapping[str, Array])
     leave_out = any(spec.default is not None or spec.left_out_with for spec in signature.inputs.values())
     missing = [spec for spec in signature.inputs.values() if spec.name not in inputs]
     if len(specs) != len(inputs) or any(not (spec.optional and leave_out) for spec in missing):
-        raise ArtifactError(f"{where} has the inputs {', '.join(inputs)}; the model takes {signature}")
+        raise ArtifactError(f"{where} has the inputs {', '.join(inputs)}, but the model takes {signature}")
     shapes = {name: array.shape for name, array in inputs.items()}
     for spec in specs:
         if said := wrong_shape(spec, shapes[spec.name]):
             raise ArtifactError(f"{where}: {said}")
         if inputs[spec.name].dtype != spec.dtype:
-            raise ArtifactError(f'{where}: input "{spec.name}" is {inputs[spec.name].dtype}; it is {spec}')
+            raise ArtifactError(f'{where}: input "{spec.name}" is {inputs[spec.name].dtype}; expected {spec}')
     batch, sizes = signature.batch_of(shapes), signature.sizes_of(shapes)
     for spec in specs:
         found, expected = list(shapes[spec.name]), list(spec.shape(batch, sizes))
         if found != expected:
-            raise ArtifactError(f'{where}: input "{spec.name}" has shape {found}; expected {expected}, as others have')
+            raise ArtifactError(
+                f'{where}: input "{spec.name}" has shape {found}; expected {expected}, the shape in the other cases'
+            )
     try:
         for axis, spec in signature.lengths.items():
             check_lengths(inputs[spec.name], spec, sizes[axis], signature.sequence_axes[axis])

@@ -321,13 +321,13 @@ class ControlMethods:
             admit()
             if len(payload) > _MAX_REFLECTION_BYTES:
                 raise InvalidRequest(
-                    f"the request has {len(payload):,} bytes, more than the "
-                    f"{_MAX_REFLECTION_BYTES:,} that server reflection accepts"
+                    f"the request has {len(payload):,} bytes, but server reflection accepts at most "
+                    f"{_MAX_REFLECTION_BYTES:,}"
                 )
             try:
                 request = reflection_pb2.ServerReflectionRequest.FromString(payload)
             except DecodeError:
-                raise InvalidRequest("not a ServerReflectionRequest") from None
+                raise InvalidRequest("the request is not a ServerReflectionRequest") from None
             for response in self._reflection.ServerReflectionInfo(iter([request]), context):
                 yield response.SerializeToString()
 
@@ -359,12 +359,14 @@ def _answering(method: Method, name: str) -> Callable[[bytes, GrantOf], bytes]:
         payload = decompress(payload, _MAX_CONTROL_BYTES)
         if len(payload) > _MAX_CONTROL_BYTES:
             raise InvalidRequest(
-                f"the request has {len(payload):,} bytes; a request of this method may have {_MAX_CONTROL_BYTES:,}"
+                f"the request has {len(payload):,} bytes, but this method accepts at most {_MAX_CONTROL_BYTES:,}"
             )
         try:
             request = method.request.FromString(payload)
         except DecodeError:
-            raise InvalidRequest(f"the request's {len(payload):,} bytes are not a message of this method") from None
+            raise InvalidRequest(
+                f"the request's {len(payload):,} bytes are not a valid request message of this method"
+            ) from None
         grant = None if is_open else grant_of()
         if grant is None or grant.valid_token().models is None:
             return method.answer(request).SerializeToString()

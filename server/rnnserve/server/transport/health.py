@@ -72,7 +72,7 @@ class HealthService:
         try:
             health_pb2.HealthListRequest.FromString(payload)
         except DecodeError:
-            raise InvalidRequest("not a grpc.health.v1.HealthListRequest") from None
+            raise InvalidRequest("the request is not a grpc.health.v1.HealthListRequest") from None
         response = health_pb2.HealthListResponse()
         grant = grant_of()
         for name in (*self._names, *[name for name in self._models() if grant is None or grant.is_for(name)]):
@@ -131,4 +131,4 @@ def _read_name(payload: bytes) -> str:
     try:
         return health_pb2.HealthCheckRequest.FromString(payload).service
     except DecodeError:
-        raise InvalidRequest("not a grpc.health.v1.HealthCheckRequest") from None
+        raise InvalidRequest("the request is not a grpc.health.v1.HealthCheckRequest") from None

@@ -63,9 +63,7 @@ def check_request(request: ModelInferRequest, signature: Signature, settings: Se
     refuse_shared_memory(request)
     timeout = read_timeout(request.parameters)
     if len(request.id) > _MAX_ID:
-        raise InvalidRequest(
-            f"the id has {len(request.id):,} characters; the response repeats up to {_MAX_ID:,}", field="id"
-        )
+        raise InvalidRequest(f"the id has {len(request.id):,} characters; at most {_MAX_ID:,} are allowed", field="id")
     specs = _specs_of(request, signature)
     shapes = _shapes_of(request, specs, signature, settings)
     batch, sizes = signature.batch_of(shapes), signature.sizes_of(shapes)
@@ -97,26 +95,28 @@ def _specs_of(request: ModelInferRequest, signature: Signature) -> list[TensorSp
         spec = signature.inputs.get(tensor.name)
         if spec is None:
             raise InvalidRequest(
-                f"unknown input {quoted(tensor.name)}{_suggestion(tensor.name, signature.inputs)}: takes {signature}",
+                f"unknown input {quoted(tensor.name)}{_suggestion(tensor.name, signature.inputs)}: the model takes "
+                f"{signature}",
                 field=f"inputs[{index}].name",
             )
         if spec in specs:
             raise InvalidRequest(f'input "{tensor.name}" is sent twice', field=f"inputs[{index}].name")
         if tensor.datatype != spec.datatype:
             raise InvalidRequest(
-                f'input "{spec.name}" has datatype {quoted(tensor.datatype)}, expected {spec.datatype}: it is {spec}',
+                f'input "{spec.name}" has datatype {quoted(tensor.datatype)}; expected {spec.datatype}, because the '
+                f"input is {spec}",
                 field=f"inputs[{index}].datatype",
             )
         specs.append(spec)
     for spec in signature.inputs.values():
         if not spec.optional and spec not in specs:
             why = f", and {spec.required_because}" if spec.required_because else ""
-            raise InvalidRequest(f'input "{spec.name}" is missing{why}: takes {signature}', field="inputs")
+            raise InvalidRequest(f'input "{spec.name}" is missing{why}; the model takes {signature}', field="inputs")
     for spec in signature.left_out_together:
         sent = [other.name for other in specs if other.name in spec.left_out_with]
         if sent and spec not in specs:
             raise InvalidRequest(
-                f'input "{spec.name}" is missing, and "{sent[0]}" is there: the model takes both, or neither of them',
+                f'input "{spec.name}" is missing, but "{sent[0]}" was sent; send both or neither of them',
                 field="inputs",
             )
     return specs
@@ -146,8 +146,8 @@ def _shapes_of(
         shape = shapes[spec.name]
         if shape[at] > limit:
             raise InvalidRequest(
-                f'input "{spec.name}" has shape {list(shape)}: {_axis_name(spec, at)} is {shape[at]}, more than the '
-                f"{limit} that this server takes ({option})",
+                f'input "{spec.name}" has shape {list(shape)}: {_axis_name(spec, at)} is {shape[at]}, but this server '
+                f"accepts at most {limit} ({option})",
                 field=f"inputs[{specs.index(spec)}].shape",
             )
     return shapes
@@ -165,13 +165,14 @@ def _arrays_of(
     if raw and len(raw) != len(specs):
         names = ", ".join(f'"{spec.name}"' for spec in specs)
         raise InvalidRequest(
-            f"raw_input_contents has {len(raw)} entries for {len(specs)} inputs ({names}): one each, in their order",
+            f"raw_input_contents has {len(raw)} entries for {len(specs)} inputs ({names}); send one entry for each "
+            "input, in the same order",
             field="raw_input_contents",
         )
     for index, (spec, tensor) in enumerate(zip(specs, request.inputs, strict=True)):
         if raw and tensor.HasField("contents"):
             raise InvalidRequest(
-                f'input "{spec.name}" comes in contents and in raw_input_contents: send one of them',
+                f'input "{spec.name}" is in both contents and raw_input_contents; send it in only one of them',
                 field=f"inputs[{index}].contents",
             )
     arrays: dict[str, Array] = {}
@@ -203,12 +204,12 @@ def _outputs_of(request: ModelInferRequest, signature: Signature) -> tuple[str, 
         if name not in signature.outputs:
             known = ", ".join(str(spec) for spec in signature.outputs.values())
             raise InvalidRequest(
-                f"unknown output {quoted(name)}{_suggestion(name, signature.outputs)}: gives {known}",
+                f"unknown output {quoted(name)}{_suggestion(name, signature.outputs)}: the model returns {known}",
                 field=f"outputs[{index}].name",
             )
     if len(set(names)) != len(names):
         twice = next(index for index, name in enumerate(names) if name in names[:index])
-        raise InvalidRequest(f'output "{names[twice]}" is asked for twice', field=f"outputs[{twice}].name")
+        raise InvalidRequest(f'output "{names[twice]}" is requested twice', field=f"outputs[{twice}].name")
     return names
 
 
@@ -223,9 +224,9 @@ def _refuse_large_response(
     if size > settings.max_response_bytes:
         largest = max(size_of, key=lambda name: size_of[name])
         raise InvalidRequest(
-            f'the response would have {size:,} bytes, {size_of[largest]:,} of them "{largest}", more '
-            f"than the {settings.max_response_bytes:,} that this server sends (4 times --max-message-bytes): name the "
-            "outputs that you need, or send fewer rows (the batch axis) a request",
+            f'the response would have {size:,} bytes, {size_of[largest]:,} of them for "{largest}", but this server '
+            f"sends at most {settings.max_response_bytes:,} (4 times --max-message-bytes). Request only the outputs "
+            "that you need, or send fewer rows (the batch axis) per request",
             field="outputs",
         )
 
@@ -246,7 +247,7 @@ def wrong_shape(spec: TensorSpec, shape: Sequence[int]) -> str | None:
     """Return the mistake in one input's shape: its number of axes, fixed sizes, or limits of dynamic sizes."""
     shape = list(shape)
     if len(shape) > _MAX_AXES:
-        return f'input "{spec.name}" has {len(shape):,} axes; it is {spec}'
+        return f'input "{spec.name}" has {len(shape):,} axes; expected {spec}'
     if len(shape) < len(spec.sizes):
         wrong, mistake = _wrong_count(spec, shape), _mistake_of_few_axes(spec, shape)
     elif len(shape) > len(spec.sizes):
@@ -288,12 +289,12 @@ def _wrong_axis(spec: TensorSpec, shape: list[int]) -> str | None:
     """Return the mistake in an axis's size. The number of axes is right."""
     for axis, (size, expected) in enumerate(zip(shape, spec.sizes, strict=True)):
         if size < 1:
-            return f"{_axis_name(spec, axis)} is {size}, and must be 1 or more"
+            return f"{_axis_name(spec, axis)} is {size}, but must be 1 or more"
         if expected not in (-1, size):
             return f"{_axis_name(spec, axis)} is {size}, expected {expected}"
         low, high = spec.limits.get(spec.axes[axis], (size, size))
         if not low <= size <= high:
-            return f"{_axis_name(spec, axis)} is {size}, and the model takes {low} to {high}"
+            return f"{_axis_name(spec, axis)} is {size}, but the model takes {low} to {high}"
     return None
 
 
@@ -316,7 +317,7 @@ def _mistake_of_few_axes(spec: TensorSpec, shape: list[int]) -> str:
         return f"Is the batch axis missing? {what} is {_inserted(shape, spec.batch_axis)}"
     if spec.sequence_axes and shape == fixed:
         one = [max(size, 1) for size in sizes]
-        return f"Are batch and sequence axes missing? One sequence of one point is {one}"
+        return f"Are batch and sequence axes missing? A batch of one sequence with one step is {one}"
     for at in range(len(sizes)):
         if _fits(shape, sizes[:at] + sizes[at + 1 :]):
             return f"Is an axis missing? {spec.axes[at]} is axis {at}: {_inserted(shape, at, max(sizes[at], 1))}"
@@ -330,7 +331,7 @@ def _mistake_of_many_axes(spec: TensorSpec, shape: list[int]) -> str:
     for at, size in enumerate(shape):
         if size == 1 and _fits(shape[:at] + shape[at + 1 :], spec.sizes):
             place = "in front" if at == 0 else f"at {at}"
-            return f"Is there an axis of size 1 too many {place}?"
+            return f"Is there an extra axis of size 1 {place}?"
     return ""
 
 
@@ -350,7 +351,9 @@ def _mistake_in_order(spec: TensorSpec, shape: list[int]) -> str:
     if not spec.sequence_axes and "layers * directions" in spec.axes:
         at = spec.axes.index("layers * directions")
         if shape[at] != spec.sizes[at]:
-            return f"This model has {spec.sizes[at]} in layers * directions: one entry a layer and direction"
+            return (
+                f"In this model, layers * directions is {spec.sizes[at]}; send one entry for each layer and direction"
+            )
     return ""
 
 
@@ -359,12 +362,12 @@ def _say_order(spec: TensorSpec, order: Sequence[int], moved: list[int]) -> str:
     sent = [spec.axes[list(order).index(at)] for at in range(len(order))]
     if not spec.sequence_axes and order[spec.batch_axis] == 0:
         return (
-            f'Is it batch-first? "{spec.name}" is ({", ".join(spec.axes)}), also where other inputs are batch-first: '
+            f'Is it batch-first? "{spec.name}" is ({", ".join(spec.axes)}), even if other inputs are batch-first: '
             f"{moved}"
         )
     last = spec.axes[-1]
     if order[-1] == 0 and spec.sizes[-1] >= 0:
-        return f"Are the {last} in front? They come last: {spec.described_axes}"
+        return f"Are the {last} on the first axis? They belong on the last: {spec.described_axes}"
     if list(order) == [*range(len(order) - 2), len(order) - 1, len(order) - 2]:
         return f"Are the {last} in the middle, ({', '.join(sent)})? Swap the last two axes: {moved}"
     return f"Are the axes in another order, ({', '.join(sent)})? Send ({', '.join(spec.axes)}): {moved}"
@@ -383,12 +386,12 @@ def _read_raw(data: bytes, spec: TensorSpec, shape: tuple[int, ...], position: i
     expected = math.prod(shape) * spec.dtype.itemsize
     if len(data) != expected:
         raise InvalidRequest(
-            f"{_described(spec, shape)} and datatype {spec.datatype} takes {expected} bytes; "
+            f"{_described(spec, shape)} and datatype {spec.datatype} takes {expected} bytes, but "
             f"raw_input_contents[{position}] has {len(data)}"
         )
     if spec.datatype == "BOOL" and not are_booleans(data):
         numbers: Array = np.frombuffer(data, np.uint8).reshape(shape)
-        raise InvalidRequest(f"{_at_first(numbers > 1, numbers, spec)}: a byte of a BOOL is 0 or 1")
+        raise InvalidRequest(f"{_at_first(numbers > 1, numbers, spec)}: a byte of a BOOL must be 0 or 1")
     return np.frombuffer(data, spec.dtype).reshape(shape)
 
 
@@ -403,12 +406,12 @@ def _read_typed(tensor: ModelInferRequest.InferInputTensor, spec: TensorSpec, sh
     for other, _ in tensor.contents.ListFields():
         if other.name != field:
             raise InvalidRequest(
-                f'input "{spec.name}" comes in {other.name}; datatype {spec.datatype} belongs in {field}'
+                f'input "{spec.name}" is in {other.name}, but datatype {spec.datatype} belongs in {field}'
             )
     values = getattr(tensor.contents, field)
     expected = math.prod(shape)
     if len(values) != expected:
-        raise InvalidRequest(f"{_described(spec, shape)} takes {expected} elements; {field} has {len(values)}")
+        raise InvalidRequest(f"{_described(spec, shape)} takes {expected} elements, but {field} has {len(values)}")
     array: Array = np.empty(expected, spec.dtype)
     try:
         for start in range(0, expected, _AT_ONCE):
@@ -420,7 +423,7 @@ def _read_typed(tensor: ModelInferRequest.InferInputTensor, spec: TensorSpec, sh
         numbers = np.array(values).reshape(shape)
         wrong = (numbers < limits.min) | (numbers > limits.max)
         raise InvalidRequest(
-            f"{_at_first(wrong, numbers, spec)}: {spec.datatype} is {limits.min}..{limits.max}"
+            f"{_at_first(wrong, numbers, spec)}: the range of {spec.datatype} is {limits.min}..{limits.max}"
         ) from None
 
 
@@ -430,8 +433,8 @@ def check_lengths(lengths: Array, spec: TensorSpec, size: int, sized: TensorSpec
     if wrong.size:
         row = int(wrong[0])
         raise InvalidRequest(
-            f'input "{spec.name}" is {int(lengths[row])} for row {row} of axis 0 (batch): a length lies between '
-            f'{spec.least_length} and {_axis_name(sized, sized.axes.index(spec.lengths_of))} of "{sized.name}", which '
+            f'input "{spec.name}" is {int(lengths[row])} for row {row} of axis 0 (batch): expected a length from '
+            f'{spec.least_length} to {_axis_name(sized, sized.axes.index(spec.lengths_of))} of "{sized.name}", which '
             f"is {size}"
         )
 
@@ -447,13 +450,13 @@ def with_valid_values(array: Array, spec: TensorSpec, lengths: Mapping[str, Arra
             return array
         valid = ~np.isnan(array) if spec.may_be_infinite else np.isfinite(array)
         rule = (
-            "numbers must be finite (--allow-non-finite lets them through; for a model that means something by NaN, "
-            "publish it with allow_non_finite=True, too)"
+            "numbers must be finite (--allow-non-finite accepts others; if NaN has a meaning in the model, also "
+            "publish it with allow_non_finite=True)"
         )
         if allow_non_finite:
             rule = (
-                "numbers of this input must be finite, since onnxruntime would make finite ones of it, unlike PyTorch; "
-                "publish the model with allow_non_finite=True"
+                "numbers of this input must be finite, because onnxruntime would replace others by finite numbers, "
+                "which PyTorch does not; publish the model with allow_non_finite=True"
             )
     else:
         if spec.bounds is None or are_within(array, *spec.bounds):
@@ -507,9 +510,9 @@ def refuse_non_finite(request: CheckedRequest, outputs: Mapping[str, Array], sig
                 wrong &= _before_ends(request.inputs[lengths.name], spec, axis, array.shape)
         if wrong.any():
             raise InvalidRequest(
-                f"{_at_first(wrong, array, spec, 'output')}, as PyTorch computes it for these inputs: are there zeros "
-                "or negative numbers of which the model takes a logarithm or by which it divides, or very large ones? "
-                "(--allow-non-finite lets such answers through)"
+                f"{_at_first(wrong, array, spec, 'output')}, which PyTorch also returns for these inputs. Does the "
+                "model divide by zero, take the logarithm of a number that is not positive, or compute with very "
+                "large numbers? (--allow-non-finite sends such responses)"
             )
 
 

@@ -82,8 +82,8 @@ def parse_request(payload: bytes, settings: Settings) -> inference_pb2.ModelInfe
     """Parse a ModelInferRequest, compressed or not. Raises InvalidRequest if it is damaged or too large."""
     if len(payload) > settings.max_message_bytes:
         raise InvalidRequest(
-            f"the request has {len(payload):,} bytes, more than the {settings.max_message_bytes:,} that this server "
-            "takes (--max-message-bytes): send fewer rows (the batch axis) a request"
+            f"the request has {len(payload):,} bytes, but this server accepts at most {settings.max_message_bytes:,} "
+            "(--max-message-bytes); send fewer rows (the batch axis) per request"
         )
     payload = decompress(payload, settings.max_message_bytes)
     refuse_crowded(payload)
@@ -112,7 +112,7 @@ def decompress_small(payload: bytes, most: int) -> bytes | None:
         return None
     if not decompressor.eof or decompressor.unused_data:
         raise InvalidRequest(
-            f"the message's {len(payload):,} bytes cannot be decompressed: they are not one whole stream"
+            f"the message's {len(payload):,} bytes cannot be decompressed: they must be one complete stream"
         )
     return data
 
@@ -124,8 +124,8 @@ def decompress(payload: bytes, most: int) -> bytes:
     data = decompress_small(payload, most)
     if data is None:
         raise InvalidRequest(
-            f"the message has more than the {most:,} bytes, decompressed, that this server takes "
-            "(--max-message-bytes): send fewer rows (the batch axis) a request"
+            f"the decompressed message has more than the {most:,} bytes that this server accepts "
+            "(--max-message-bytes); send fewer rows (the batch axis) per request"
         )
     return data
 
@@ -140,8 +140,8 @@ def refuse_crowded(payload: bytes) -> None:
         return
     if count > _MAX_FIELDS:
         raise InvalidRequest(
-            f"the request has more than {_MAX_FIELDS:,} fields: inputs, outputs and parameters, and what they consist "
-            "of; send each tensor's data as one entry of raw_input_contents"
+            f"the request has more than {_MAX_FIELDS:,} fields, counting inputs, outputs, parameters and their parts; "
+            "send the data of each tensor as one entry of raw_input_contents"
         )
 
 
@@ -197,8 +197,8 @@ def read_timeout(parameters: Mapping[str, InferParameter]) -> float:
     for name in parameters:
         if name.startswith(RESERVED_PREFIX) and name != EMPTY_FINAL_RESPONSE:
             raise InvalidRequest(
-                f"parameter {quoted(name)}: names that begin with {RESERVED_PREFIX} are reserved; there is "
-                f"{EMPTY_FINAL_RESPONSE}",
+                f"parameter {quoted(name)}: names that begin with {RESERVED_PREFIX} are reserved; the only one "
+                f"allowed is {EMPTY_FINAL_RESPONSE}",
                 field="parameters",
             )
     _read_number(parameters, PRIORITY)
@@ -230,14 +230,14 @@ def read_classes(
         count = _number(parameter)
         if count is None or count < 1:
             raise InvalidRequest(
-                f'output "{spec.name}": parameter {CLASSIFICATION} is the number of classes, an int64_param of 1 or '
-                "more",
+                f'output "{spec.name}": parameter {CLASSIFICATION} must be the number of classes, an int64_param of 1 '
+                "or more",
                 field=field,
             )
         if spec.axes[-1] == BATCH or spec.sizes[-1] < 1 or spec.datatype == "BOOL":
             raise InvalidRequest(
-                f"output {spec} has no classes: its last axis has to be of a fixed size, and its values numbers; ask "
-                f"for the tensor, without the parameter {CLASSIFICATION}",
+                f"output {spec} has no classes, because its last axis must have a fixed size and its values must be "
+                f"numbers; request the tensor without the parameter {CLASSIFICATION}",
                 field=field,
             )
         count = min(count, spec.sizes[-1])
@@ -245,9 +245,9 @@ def read_classes(
         written = elements // spec.sizes[-1] * count
         if elements > _MAX_RANKED or written > _MAX_CLASSES:
             raise InvalidRequest(
-                f'output "{spec.name}" has {elements:,} elements, and {written:,} classes of them are asked for; this '
-                f"server ranks {_MAX_RANKED:,} and writes {_MAX_CLASSES:,}: ask for the tensor, or send fewer rows "
-                "(the batch axis) a request",
+                f'output "{spec.name}" has {elements:,} elements, of which {written:,} classes are requested, but '
+                f"this server ranks at most {_MAX_RANKED:,} elements and returns at most {_MAX_CLASSES:,} classes; "
+                "request the tensor, or send fewer rows (the batch axis) per request",
                 field="outputs",
             )
         classes[spec.name] = count
@@ -264,8 +264,8 @@ def read_sequence_control(parameters: Mapping[str, InferParameter]) -> SequenceC
         identity: int | str = parameter.string_param
         if len(parameter.string_param) > _MAX_SEQUENCE_ID:
             raise InvalidRequest(
-                f"parameter {SEQUENCE_ID} has {len(parameter.string_param):,} characters; it may have "
-                f"{_MAX_SEQUENCE_ID}: {quoted(parameter.string_param)}",
+                f"parameter {SEQUENCE_ID} has {len(parameter.string_param):,} characters; at most {_MAX_SEQUENCE_ID} "
+                f"are allowed: {quoted(parameter.string_param)}",
                 field=_field(SEQUENCE_ID),
             )
     elif kind in ("int64_param", "uint64_param"):
@@ -292,9 +292,9 @@ def _read_key(parameters: Mapping[str, InferParameter]) -> str:
     key = parameters[SEQUENCE_KEY].string_param
     if not _KEY_LEAST <= len(key) <= _KEY_MOST:  # a secret, so the message doesn't repeat it
         raise InvalidRequest(
-            f"parameter {SEQUENCE_KEY} has {len(key):,} characters; it is text (string_param) of {_KEY_LEAST} to "
-            f"{_KEY_MOST}, and whoever has it can continue the sequence: make it at random, such as "
-            "secrets.token_urlsafe()",
+            f"parameter {SEQUENCE_KEY} has {len(key):,} characters; expected text (string_param) of {_KEY_LEAST} to "
+            f"{_KEY_MOST} characters. Anyone who knows the key can continue the sequence, so choose it at random, "
+            "such as with secrets.token_urlsafe()",
             field=_field(SEQUENCE_KEY),
         )
     return key

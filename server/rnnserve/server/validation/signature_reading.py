@@ -38,12 +38,14 @@ def read_signature(
     given = _specs(inputs, manifest.inputs, file)
     twice = next((spec for spec in given.values() if spec.relates_steps), None)
     if twice is not None:
-        raise ArtifactError(f"{file}: {twice} has one dynamic axis twice")
+        raise ArtifactError(f"{file}: {twice} has the same dynamic axis twice")
     for tensor in manifest.inputs:
         if (tensor.default == manifest_pb2.DEFAULT_RECORDED) != (tensor.name in defaults):
             raise ArtifactError(f'{MANIFEST}: "{tensor.name}" has a default in {DEFAULTS}, which was not read')
         if not given.keys() >= set(tensor.left_out_with):
-            raise ArtifactError(f'{MANIFEST}: "{tensor.name}" is left out with {", ".join(tensor.left_out_with)}')
+            raise ArtifactError(
+                f'{MANIFEST}: "{tensor.name}" is recorded as omitted together with {", ".join(tensor.left_out_with)}'
+            )
     infinite = infinite_defaults(defaults)
     lost = manifest.finiteness.lost_inputs
     non_finite = () if manifest.finiteness.allowed else manifest.finiteness.outputs
@@ -84,7 +86,7 @@ def _batching_of(manifest: manifest_pb2.Manifest) -> Batching:
         case manifest_pb2.BATCHING_ALONE:
             return Batching.ALONE
         case _:
-            raise ArtifactError(f"{MANIFEST}: does not say which requests may share a run; export the model again")
+            raise ArtifactError(f"{MANIFEST}: does not record which requests can share a batch; export the model again")
 
 
 def _check(signature: Signature) -> None:
@@ -93,15 +95,15 @@ def _check(signature: Signature) -> None:
     if not inputs:
         raise ArtifactError(f"{MANIFEST}: the model has no input")
     if all(spec.optional for spec in inputs) and any(spec.sequence_axes or spec.limits for spec in inputs):
-        raise ArtifactError(f"{MANIFEST}: no input is required, so that nothing sets the sizes of a request")
+        raise ArtifactError(f"{MANIFEST}: no input is required, so requests have no sizes")
     if BATCH in signature.main.limits and signature.batching is not Batching.ALONE:
-        raise ArtifactError(f"{MANIFEST}: says that requests may share a run, but limits the number of rows")
+        raise ArtifactError(f"{MANIFEST}: lets requests share a batch, but limits the number of rows")
     for spec in (*inputs, *signature.outputs.values()):
         for axis in sorted(spec.sized_by):
             if axis not in signature.sequence_axes:
                 raise ArtifactError(
-                    f'{MANIFEST}: the axis "{axis}" of "{spec.name}" is in no input that is required, so that its '
-                    "size is not known"
+                    f'{MANIFEST}: the axis "{axis}" of "{spec.name}" is not in any required input, so its size is '
+                    "unknown"
                 )
     for spec in signature.outputs.values():
         if spec.continues_as and spec.continues_as not in signature.inputs:
@@ -111,16 +113,16 @@ def _check(signature: Signature) -> None:
             continue
         if spec.lengths_of not in signature.sequence_axes:
             raise ArtifactError(
-                f'{MANIFEST}: {spec} holds lengths of "{spec.lengths_of}", which is not a sequence axis'
+                f'{MANIFEST}: {spec} contains lengths of "{spec.lengths_of}", which is not a sequence axis'
             )
         if signature.lengths[spec.lengths_of] is not spec:
-            raise ArtifactError(f'{MANIFEST}: more than one input holds the lengths of the axis "{spec.lengths_of}"')
+            raise ArtifactError(f'{MANIFEST}: several inputs contain the lengths of the axis "{spec.lengths_of}"')
         if spec.axes != (BATCH,) or spec.datatype not in ("INT32", "INT64"):
-            raise ArtifactError(f"{MANIFEST}: {spec} holds lengths, which are (batch) and INT64 or INT32")
+            raise ArtifactError(f"{MANIFEST}: {spec} contains lengths; expected the axes (batch), and INT64 or INT32")
     without = [axis for axis in signature.sequence_axes if axis not in signature.lengths]
     if signature.is_padded and without:
         raise ArtifactError(
-            f'{MANIFEST}: says that rows may be padded, but no input holds their lengths along the axis "{without[0]}"'
+            f'{MANIFEST}: lets rows be padded, but no input contains their lengths along the axis "{without[0]}"'
         )
 
 
@@ -136,11 +138,11 @@ def _specs(nodes: Iterable[Any], tensors: Iterable[manifest_pb2.Tensor], file: s
         found = tuple(node.shape)
         expected = tuple(axis if size < 0 else size for axis, size in zip(spec.axes, spec.sizes, strict=True))
         if found != expected or _ONNX_TYPES.get(node.type) != spec.datatype:
-            raise ArtifactError(f"{MANIFEST}: describes {spec}, but in {file} it is {node.type} {list(found)}")
+            raise ArtifactError(f"{MANIFEST}: describes {spec}, but {file} has {node.type} {list(found)}")
         if (BATCH, -1) not in zip(spec.axes, spec.sizes, strict=True):
-            raise ArtifactError(f'{file}: "{node.name}" has no axis named "{BATCH}", so requests cannot share a run')
+            raise ArtifactError(f'{file}: "{node.name}" has no axis named "{BATCH}", so requests cannot share a batch')
         if spec.axes.count(BATCH) > 1:
-            raise ArtifactError(f"{file}: {spec} has one dynamic axis twice")
+            raise ArtifactError(f"{file}: {spec} has the same dynamic axis twice")
         specs[spec.name] = spec
     if described:
         raise ArtifactError(f'{file}: lacks the tensor "{next(iter(described))}" that {MANIFEST} describes')
@@ -150,21 +152,26 @@ def _specs(nodes: Iterable[Any], tensors: Iterable[manifest_pb2.Tensor], file: s
 def _spec_of(tensor: manifest_pb2.Tensor) -> TensorSpec:
     if tensor.datatype not in DTYPES:
         raise ArtifactError(
-            f'{MANIFEST}: "{tensor.name}" has the datatype "{tensor.datatype}"; this server takes {", ".join(DTYPES)}, '
-            "and no text"
+            f'{MANIFEST}: "{tensor.name}" has the datatype "{tensor.datatype}"; this server supports '
+            f"{', '.join(DTYPES)}, but not text"
         )
     low: int | float | None = None
     high: int | float | None = None
     if tensor.HasField("integers"):
         low, high = tensor.integers.low, tensor.integers.high
         if low >= high:
-            raise ArtifactError(f'{MANIFEST}: "{tensor.name}" takes integers from {low} to below {high}: none')
+            raise ArtifactError(
+                f'{MANIFEST}: "{tensor.name}" has an empty range of integers, from {low} to below {high}'
+            )
     elif tensor.HasField("floats"):
         low, high = tensor.floats.low, tensor.floats.high
     limits = {axis.name: (axis.smallest or 1, axis.largest) for axis in tensor.axes if axis.size < 0 and axis.largest}
     for axis, (smallest, largest) in limits.items():
         if smallest > largest:
-            raise ArtifactError(f'{MANIFEST}: the axis "{axis}" of "{tensor.name}" has {smallest} to {largest} steps')
+            raise ArtifactError(
+                f'{MANIFEST}: the axis "{axis}" of "{tensor.name}" has an invalid range of {smallest} to {largest} '
+                "steps"
+            )
     axes = tuple(axis.name for axis in tensor.axes)
     derived = {axis.name: DerivedSize.of_axis(axis) for axis in tensor.derived_axes}
     for axis, size in derived.items():

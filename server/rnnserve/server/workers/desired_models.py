@@ -88,11 +88,11 @@ class DesiredModels:
                 reason = str(error) if isinstance(error, ServeError) else repr(error)
                 self._missed[name] = number, now + _AGAIN_SECONDS, reason
                 if (tried, said) != (number, reason):
-                    _log.error("%s, but this one failed: %s; it will retry", words, reason)
+                    _log.error("%s, but this worker failed: %s; retrying", words, reason)
             else:
                 self._done[name] = max(number, self._done.get(name, 0))
                 if self._missed.pop(name, None) is not None:
-                    _log.info("%s, and this one has now succeeded", words)
+                    _log.info("%s, and this worker has now done the same", words)
 
     def _read(self) -> dict[str, tuple[int, bool]]:
         """Return, by model, the number of its last change (counted over all models) and whether it is loaded."""

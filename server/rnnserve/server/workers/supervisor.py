@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from rnnserve.common.cgroup import usable_cores
-from rnnserve.common.child_process import LIFELINE, Backoff, ChildProcess, exit_text
+from rnnserve.common.child_process import LIFELINE, ChildProcess, exit_text, restart_delay
 from rnnserve.server.counting.exposition import Totals
 from rnnserve.server.counting.places import NOT_RELOADED, RELOADED, WORKER_RESTARTS
 from rnnserve.server.counting.table import CountTable, count_in_process
@@ -145,7 +145,7 @@ class _Place:
     worker: Worker | None = None
     start_at: float = 0.0  # earliest start of the next worker, on the monotonic clock
     said_lost: str = ""  # models that the worker doesn't serve, as last logged
-    backoff: Backoff = dataclasses.field(default_factory=Backoff)
+    wait: float = 0.0  # seconds before the last restart
 
 
 class Supervisor:
@@ -224,11 +224,11 @@ class Supervisor:
         worker.kill()
         place.worker, place.said_lost = None, ""
         lived = 0.0 if worker.loaded_at is None else time.monotonic() - worker.loaded_at
-        wait = place.backoff.seconds_after(lived)
-        place.start_at = time.monotonic() + wait
+        place.wait = restart_delay(place.wait, lived)
+        place.start_at = time.monotonic() + place.wait
         count_in_process(WORKER_RESTARTS["hung" if status is None else "died"])
         words = f"{why_hung}; killed it" if status is None else f"died with {exit_text(status)}"
-        _log.error("worker %d %s; another starts in %.2f s", place.number, words, wait)
+        _log.error("worker %d %s; another starts in %.2f s", place.number, words, place.wait)
 
     def _start_due(self) -> None:
         """Start due workers, as many at a time as there are cores, but at least two: loading uses a core per worker."""
@@ -241,9 +241,9 @@ class Supervisor:
                 why = why_no_resource(error)
                 if not self._is_ready:
                     raise StartError(f"worker {place.number} cannot be started: {why}") from error
-                wait = place.backoff.seconds_after(0.0)
-                place.start_at = time.monotonic() + wait
-                _log.error("worker %d cannot be started: %s; retrying in %.2f s", place.number, why, wait)
+                place.wait = restart_delay(place.wait, 0.0)
+                place.start_at = time.monotonic() + place.wait
+                _log.error("worker %d cannot be started: %s; retrying in %.2f s", place.number, why, place.wait)
 
     def _let_listen(self) -> None:
         """Let loaded workers listen: together at the start, later each one once it serves the same as the others."""
@@ -262,7 +262,7 @@ class Supervisor:
             if place.said_lost != (said := "; ".join(lost)):
                 place.said_lost = said
                 _log.error(
-                    "worker %d cannot serve the same models as the others (%s); it will not listen until it can",
+                    "worker %d cannot serve the same models as the others (%s), so it does not listen yet",
                     place.number,
                     said,
                 )
@@ -332,9 +332,9 @@ class Supervisor:
             if status is None and time.monotonic() < deadline:
                 continue
             if status is None:
-                _log.error("worker %d did not leave in time; killed it", worker.number)
+                _log.error("worker %d did not end in time while it was replaced; killed it", worker.number)
             elif status:
-                _log.error("worker %d died with %s while leaving", worker.number, exit_text(status))
+                _log.error("worker %d died with %s while it was shutting down", worker.number, exit_text(status))
             worker.kill()
             self._leaving.remove((worker, deadline))
 
@@ -359,7 +359,7 @@ class Supervisor:
                     self._stop_rolling()
                     self._to_roll = list(self._places)
             elif not self._ends:
-                _log.info("%s: ending the workers", number.name)
+                _log.info("%s: stopping the workers", number.name)
                 self._ends, self._asked_at = [number], time.monotonic()
             elif time.monotonic() - self._asked_at > SAME_SECONDS:
                 self._ends.append(number)

@@ -1,14 +1,13 @@
 """A program for each client, in the client's language and environment.
 
-A program gets the file that `served.py` writes: a JSON object with the addresses of the servers and the right answers;
-and after that the names of the features that its client does not offer. It tries feature after feature, and prints a
-line of JSON for each, with these keys:
+A program's arguments are the file that `served.py` writes, a JSON object with the servers' addresses and the correct
+answers, and the names of the features that its client doesn't offer. It tries each feature and prints a line of JSON
+with these keys:
 
-`feature`   a name of `features.py`
-`outcome`   "works"; "refused", where the server answered with a status; "failed"; or "not offered" by this client
-`status`    of "refused": the gRPC status, "UNIMPLEMENTED"
-`words`     of all but "works": the server's message, what went wrong, or why it is not offered
+`feature` a name in `features.py`
+`outcome`   "works"; "refused" if the server responded with an error status; "failed"; or "not offered" by this client
+`status` if refused: the gRPC status, such as "UNIMPLEMENTED"
+`words` unless it works: the server's message, the failure, or why the client lacks the feature
 
-Whether "refused" is right is not the program's to know: `test_clients.py` compares it with the feature. Programs in
-Python get all this from `reporting.py`.
+`test_clients.py` decides whether a refusal is correct. Programs in Python use `reporting.py`.
 """

@@ -1,4 +1,4 @@
-"""perf_analyzer: each way of sending requests. It compares no answers. What fails is that it reports no figures."""
+"""perf_analyzer with each way of sending requests. A feature fails if no figures are reported."""
 
 import functools
 import json
@@ -17,14 +17,14 @@ FOLDER = Path(tempfile.mkdtemp(prefix="perf_analyzer-"))
 
 
 class NoReport(Exception):
-    """It ended without figures, with these words. Its exit status is 0 even then."""
+    """perf_analyzer ended without figures. Its exit status is 0 even then."""
 
 
 def measure(model: str, *options: str, server: str = "plain") -> None:
     """Send a hundred requests, two at a time.
 
     Raises:
-        NoReport: If it has no figures to report, with what it says instead.
+        NoReport: If it reports no figures. The message is its output.
     """
     report = FOLDER / "report.csv"
     report.unlink(missing_ok=True)
@@ -140,7 +140,7 @@ def statistics() -> None:
 
 
 def refusal(error: BaseException) -> tuple[str, str] | None:
-    """perf_analyzer prints the server's words, and no status."""
+    """Return the server's message, without a status, because perf_analyzer prints none."""
     return ("", str(error)) if isinstance(error, NoReport) else None
 
 

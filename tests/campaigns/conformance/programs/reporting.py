@@ -1,6 +1,6 @@
 """The common part of the programs in Python: the plan that they read, and the lines that they print.
 
-It runs in environments of clients, and so needs the standard library only.
+It runs in the clients' environments, so it imports only the standard library.
 """
 
 import json
@@ -17,7 +17,7 @@ _FUNCTIONS: dict[str, Callable[[], Any]] = {}
 
 
 def feature(name: str) -> Callable[[Callable[[], Any]], Callable[[], Any]]:
-    """Register a function that tries a feature: it returns where it works, or raises."""
+    """Register a function that tries a feature. The function raises an exception if the feature fails."""
 
     def register(function: Callable[[], Any]) -> Callable[[], Any]:
         _FUNCTIONS[name] = function
@@ -30,7 +30,7 @@ def run(refusal: Callable[[BaseException], tuple[str, str] | None]) -> None:
     """Try all features, and print the outcomes.
 
     Args:
-        refusal: Gives status and message of an exception with which the client tells an answer's status.
+        refusal: Returns status and message of a client's exception, or None if it isn't an error status.
     """
     for name, function in _FUNCTIONS.items():
         if name in sys.argv[2:]:  # this client does not offer it

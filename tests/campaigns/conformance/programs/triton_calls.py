@@ -1,6 +1,7 @@
-"""tritonclient's packages for gRPC and for HTTP, called alike, and the plan's inputs and right answers as arrays.
+"""tritonclient's packages for gRPC and for HTTP, with one interface, and the plan's inputs and correct answers as
+arrays.
 
-A program imports the modules whose features it tries, and then chooses its package with `run_as`.
+A program imports the modules with the features to try, and then selects its package with `run_as`.
 """
 
 import types
@@ -26,14 +27,14 @@ def run_as(package: types.ModuleType, connect: Callable[..., Any]) -> None:
 
     Args:
         package: tritonclient.grpc or tritonclient.http.
-        connect: Function of a server's name in the plan, and options, that makes the package's client.
+        connect: Creates the package's client from a server's name in the plan, and options.
     """
     _chosen.append((package, connect))
     run(_refusal)
 
 
 def _refusal(error: BaseException) -> tuple[str, str] | None:
-    """Status and message of a client's exception, or None for others."""
+    """Return status and message of a client's exception, or None for other exceptions."""
     if isinstance(error, InferenceServerException) and error.status():
         return error.status().removeprefix("StatusCode."), error.message()
     return None
@@ -53,29 +54,29 @@ def client(server: str = "plain", **more: Any) -> Any:
 
 
 def as_json() -> dict[str, bool]:
-    """Arguments with which a method returns JSON."""
+    """Return arguments that make a method return JSON."""
     return {} if _is_http() else {"as_json": True}
 
 
 def response_of(said: Any) -> dict[str, Any]:
-    """The response that a result is of, in JSON."""
+    """Return the response of a result, as JSON."""
     return said.get_response(**as_json())
 
 
 def outputs_of(said: Any) -> list[str]:
-    """The names of a result's outputs."""
+    """Return the names of a result's outputs."""
     return [output["name"] for output in response_of(said)["outputs"]]
 
 
 def inputs(array: np.ndarray, name: str = "input", datatype: str = "FP32", *, binary: bool = True) -> list[Any]:
-    """An input, as the list that `infer` takes."""
+    """Return one input as the list that `infer` takes."""
     tensor = _package().InferInput(name, list(array.shape), datatype)
     tensor.set_data_from_numpy(array, **_binary(binary))
     return [tensor]
 
 
 def wanted(*names: str, binary: bool = True, **more: Any) -> list[Any]:
-    """Outputs, as the list that `infer` takes."""
+    """Return requested outputs as the list that `infer` takes."""
     return [_package().InferRequestedOutput(name, **_binary(binary), **more) for name in names]
 
 
@@ -84,7 +85,7 @@ def _binary(is_binary: bool) -> dict[str, bool]:
 
 
 def same(found: Any, expected: Any) -> None:
-    """Check an array of answers against the right ones.
+    """Compare an array with the expected one.
 
     Raises:
         AssertionError: If shapes differ, or values by more than rounding.
@@ -94,16 +95,16 @@ def same(found: Any, expected: Any) -> None:
 
 
 def walk(index: int = 0, *, binary: bool = True) -> tuple[list[Any], np.ndarray]:
-    """A walk as a batch of one row, and its logits (1, 2)."""
+    """Return a walk as a batch of one row, and its logits (1, 2)."""
     points = np.array([CLASSIFIER["walks"][index]], np.float32)
     return inputs(points, binary=binary), np.array([CLASSIFIER["logits"][index]])
 
 
 def walk_batch(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return walks of the plan, repeated and padded, with the right answers.
+    """Return walks from the plan, repeated and padded, with their correct logits.
 
     Args:
-        rows: How many.
+        rows: Number of walks.
 
     Returns:
         input (batch, sequence, 2) float32, lengths (batch) int64, logits (batch, 2) float32.
@@ -118,7 +119,7 @@ def walk_batch(rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def refused(call: Callable[[], Any], status: str, *words: str) -> None:
-    """Check that a call is refused with a status, HTTP's or the client's own word, and a message with all the words."""
+    """Check that a call is refused with a status, and a message that contains all the words."""
     try:
         call()
     except InferenceServerException as error:

@@ -119,7 +119,7 @@ def parameters() -> None:
     mine = {"text": "a", "number": 3, "flag": True}
     same(client().infer(MODEL, walk()[0], parameters=mine).as_numpy("logits"), walk()[1])
     try:
-        client().infer(MODEL, walk()[0], parameters={"sequence_id": 3})  # reserved: refused by the client itself
+        client().infer(MODEL, walk()[0], parameters={"sequence_id": 3})  # reserved name, refused by the client itself
     except InferenceServerException:
         return
     raise AssertionError("the client takes a reserved parameter")

@@ -39,13 +39,13 @@ def connect(server: str, **more: Any) -> triton.InferenceServerClient:
 
 
 def long_walks() -> np.ndarray:
-    """Walks that take long to run: (batch, sequence, 2) float32."""
+    """Walks that take long to compute: (batch, sequence, 2) float32."""
     return np.zeros((500, 4096, 2), np.float32)
 
 
 @contextmanager
 def stream(asked: Any, **more: Any) -> Iterator["queue.SimpleQueue[tuple[Any, Any]]"]:
-    """A stream whose callback puts (result, error) into a queue."""
+    """Open a stream whose callback puts (result, error) into a queue."""
     answers: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
     asked.start_stream(lambda result, error: answers.put((result, error)), **more)
     try:
@@ -78,7 +78,7 @@ def infer_async() -> None:  # simple_grpc_async_infer_client.py
 
 
 @feature("lengths")
-def padded() -> None:  # reuse_infer_objects_client.py: the objects of a request are used again
+def padded() -> None:  # reuse_infer_objects_client.py: a request's objects are used again
     asked = client()
     points, lengths, logits = walk_batch(4)
     sent = inputs(points) + inputs(lengths, "lengths", "INT64")

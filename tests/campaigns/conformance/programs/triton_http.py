@@ -62,7 +62,7 @@ def infer_async() -> None:
 
 @feature("headers")
 def headers() -> None:
-    """The answer to a request without an id has the id in its header."""
+    """If a request has no id, the response has one in its header."""
     said = client().infer(MODEL, walk()[0], headers={"X-Request-Id": "mine"})
     assert said.get_response()["id"] == "mine"
 

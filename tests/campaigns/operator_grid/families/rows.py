@@ -74,7 +74,7 @@ def _first(x):
 
 def _logarithms(x):
     score, target = x.nan_to_num().sigmoid(), x.nan_to_num().flip(1).sigmoid()
-    # The rounding of a sigmoid near 1 is that of 1, divided by what is left of it.
+    # A sigmoid near 1 is rounded relative to 1, and then divided by its distance from 1.
     return target * score.log().abs() + (1 - target) * ((1 - score).log().abs() + 1 / (1 - score).clamp(1e-7))
 
 
@@ -106,7 +106,7 @@ _SQUARES = "of rows with values above 1.8e19, whose squares overflow"
 
 
 def _over_deviation(x):
-    """Give what a last digit of the inputs is, divided by their deviation: it is what the mean leaves of them."""
+    """Return the last digit of the inputs divided by their deviation, which is the rounding left by the mean."""
     largest = x.abs().amax(1, keepdim=True)
     least = x.view(-1, 2, 3).std(2, unbiased=False).amin(1, keepdim=True)
     return (largest / (least * least + 1e-5).sqrt()).expand(x.shape)
@@ -136,7 +136,7 @@ _LEVELS = torch.tensor([3.7, -100.1, 1e-3, 12345.678]).repeat_interleave(3000).v
 
 
 def _one(x: torch.Tensor) -> torch.Tensor:
-    """Give one: what a mean was subtracted from is rounded relative to the deviation, which is 1 then."""
+    """Return one, because values minus their mean are rounded relative to the deviation, which is 1 then."""
     return x.new_ones(1)
 
 

@@ -10,17 +10,17 @@ _FINITE = ROWS[ROWS.isfinite().all(1) & (ROWS.abs() < 1e5).all(1)]
 
 
 def _attention(x, *heads, **masked):
-    """Of rows (batch, 6): two queries and keys of three features, without heads or with."""
+    """Compute attention on rows (batch, 6): two queries and keys of three features, with or without heads."""
     return F.scaled_dot_product_attention(*[x.view(-1, *heads, 2, 3) / 1e4] * 3, **masked)
 
 
 def _values(x):
-    """The largest values that attention weighs, which may cancel."""
+    """Return the largest values that attention weighs, because they may cancel."""
     return x.view(-1, 1, 2, 3).abs().amax(2, keepdim=True) / 1e4
 
 
 def _pairs(x):
-    """A number for each query and key, (batch, 1, 2, 2): some rows have none above 0, for one query or for both."""
+    """Compute a number for each query and key, (batch, 1, 2, 2). Some rows have none above 0."""
     return x[:, :4].view(-1, 1, 2, 2)
 
 

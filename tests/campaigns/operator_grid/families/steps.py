@@ -1,4 +1,4 @@
-"""Running sums and their like over 3,000 steps, and operators along an axis of steps that may have none."""
+"""Running sums and similar operators over 3,000 steps, and operators along an axis that may have no steps."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from campaigns.operator_grid.values import LONG, ROWS
 
 
 def _min_gru(x):
-    """Compute the parallel form of minGRU of https://arxiv.org/abs/2410.01201, appendix B.1. X is its gate, too."""
+    """Compute the parallel form of minGRU (https://arxiv.org/abs/2410.01201, appendix B.1). X is also its gate."""
     log_keep = F.softplus(x).neg().cumsum(1)
     log_values = F.logsigmoid(x) + x.sigmoid().log()
     return (log_keep + (log_values - log_keep).logcumsumexp(1)).exp()
@@ -24,7 +24,7 @@ def _dilated(x):
 
 
 def _min_gru_terms(x):
-    """Compute what rounds: the exponent, of thousands, whose last digits are factors of the result."""
+    """Compute the part that is rounded: the exponent, whose last digits become factors of the result."""
     log_keep = F.softplus(x).neg().cumsum(1)
     return _min_gru(x) * (1 + 2 * log_keep.abs())
 
@@ -47,7 +47,7 @@ SCANS = Family(
         Operator("cummax(1).indices", lambda x: x.cummax(1).indices, refused="does not exist in ONNX"),
         Operator("cummin(1)", lambda x: x.cummin(1).values, refused="does not exist in ONNX"),
     ],
-    tries_nothing=False,  # so that the graph is the one of a request: no loop is guarded
+    tries_nothing=False,  # so that the graph equals a request's, without a guarded loop
 )
 
 PARALLEL_SCANS = Family(

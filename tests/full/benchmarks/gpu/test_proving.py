@@ -27,13 +27,13 @@ TANH, RELU = Subject("rnn", Architecture()), Subject("relu", Architecture(nonlin
         ),
     ],
 )
-def test_recurrent_operators_are_where_they_are_known_to_be(subject, nodes, verdict, note):
+def test_recurrent_operators_run_on_the_known_devices(subject, nodes, verdict, note):
     row = place_nodes(subject, "cuda", nodes)
     assert (row.verdict, row.note) == (verdict, note)
     assert (row.cpu, row.cuda) == (sum(nodes.get(CPU, {}).values()), sum(nodes[CUDA].values()))
 
 
-def test_a_rehearsal_of_all_steps_about_values(tmp_path, monkeypatch):
+def test_rehearsal_of_all_steps_reports_values(tmp_path, monkeypatch):
     subjects = (Subject("small", Architecture(cell="gru", hidden=3)), Subject("missing", Architecture()))
     monkeypatch.setattr(proving, "SUBJECTS", subjects[:1])
     monkeypatch.setattr(batches, "_LENGTHS", (2, 5))
@@ -52,7 +52,7 @@ def test_a_rehearsal_of_all_steps_about_values(tmp_path, monkeypatch):
         assert {row.verdict for row in rows} <= {HELD, MEASURED}, (step, rows)
         assert {row.subject for row in rows} == {"small"}
         assert missing.verdict == FAILED  # and hid nothing
-        assert "it was not published: see the step publish" in missing.note
+        assert "the model was not published: see the step publish" in missing.note
         assert rows[0].verdict == HELD
     distances = [row for row in found["prove_models"] if row.verdict == MEASURED]
     assert [row.what for row in distances] == ["step: from eager", "sample: from eager"]

@@ -42,7 +42,7 @@ def _publication(name: str) -> Publication:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rows_and_padding_are_proven_where_the_module_keeps_them_apart(name):
+def test_independent_rows_and_padding_are_proven(name):
     model, graphs = project_graphs(name)
     for graph in graphs:
         found = {

@@ -67,13 +67,13 @@ PLANTED_IN_LOOPS = [
 
 
 @pytest.mark.parametrize(("owner", "name", "wrong"), PLANTED_IN_LOOPS)
-def test_validator_finds_planted_wrong_rule_of_loops(owner, name, wrong, monkeypatch):
+def test_validator_finds_a_planted_wrong_rule_of_loops(owner, name, wrong, monkeypatch):
     monkeypatch.setattr(owner, name, wrong)
     assert any(try_operator("Scan", "", range(seed, seed + 20)).wrong for seed in range(0, 400, 20))
 
 
 @pytest.mark.parametrize("operator", PLANTED)
-def test_validator_finds_planted_wrong_rule(operator, monkeypatch):
+def test_validator_finds_a_planted_wrong_rule(operator, monkeypatch):
     monkeypatch.setitem(RULES, operator, PLANTED[operator])
     assert try_operator(operator, "", SEEDS).wrong
 
@@ -82,7 +82,7 @@ def test_validator_finds_planted_wrong_rule(operator, monkeypatch):
     "operator",
     [*PLANTED, "GRU", "Gather", "If", "MatMul", "Scan"],
 )
-def test_own_rules_hold_on_drawn_graphs(operator):
+def test_rules_hold_on_random_graphs(operator):
     report = try_operator(operator, "", SEEDS)
     assert report.wrong == []
     assert report.ran > 10

@@ -19,7 +19,7 @@ RUNNABLE = [graph for graph in GRAPHS if set(graph.verdicts) != {"?"}]
 
 
 @pytest.mark.parametrize("graph", RUNNABLE, ids=lambda graph: graph.name)
-def test_verdict_holds_on_drawn_values(graph):
+def test_verdict_holds_on_random_values(graph):
     session = onnxruntime.InferenceSession(graph.model.SerializeToString(), providers=["CPUExecutionProvider"])
     for kind, verdict in zip(Property, graph.verdicts, strict=True):
         if verdict == "?":

@@ -38,7 +38,7 @@ class Counted(nn.Module):
         return self.mem * 1.0
 
 
-def test_an_attribute_that_no_server_can_begin_is_told(tmp_path):
+def test_attribute_whose_initial_value_depends_on_inputs_is_required(tmp_path):
     x = {"x": Floats("batch", 3)}
     smooth = Publication(Smooth(), "smooth", x, ["y"], state_attributes=["mem"])
     done = publish(smooth, repository=tmp_path, progress=False)

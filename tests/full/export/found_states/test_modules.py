@@ -53,7 +53,7 @@ class Causal(nn.Module):
         return self.plane(F.pad(y.transpose(1, 2).unsqueeze(1), (1, 1, 2, 0))).squeeze(1)
 
 
-def test_causal_forms_stream_together():
+def test_causal_layers_can_be_combined_and_streamed():
     record = record_of(Causal())
     assert record.reason == ""
     assert record.steps.means == manifest_pb2.MEANS_PROVEN

@@ -11,6 +11,6 @@ OPTIONAL = [given for count in range(4) for given in itertools.combinations("BLH
 
 @pytest.mark.parametrize("activation", ["Tanh", "Relu"])
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
-def test_loop_computes_what_any_form_of_the_operator_computes(direction, activation):
+def test_loop_equals_any_form_of_the_operator(direction, activation):
     for given, outputs in itertools.product(OPTIONAL, (BOTH, ("Y", ""), ("", "Y_h"))):
         check_loop(direction, activation, given, outputs)

@@ -13,7 +13,7 @@ from rnnserve.export.parity import OnnxRunner
 from rnnserve.protos import manifest_pb2
 
 
-def test_a_constant_is_what_the_user_says(tmp_path):
+def test_constant_has_the_value_of_the_option(tmp_path):
     path = chunks(tmp_path, ("n", 4))
     file = OnnxRunner(path.read_bytes())
     inputs = {"x": floats(3, 4), "state": floats(1, 3, 3, seed=1)}
@@ -26,7 +26,7 @@ def test_a_constant_is_what_the_user_says(tmp_path):
     assert not np.array_equal(*answers)
 
 
-def test_a_batch_of_one_is_made_dynamic(tmp_path):
+def test_batch_of_one_becomes_dynamic(tmp_path):
     path = one_row_loop(tmp_path)
     done = import_onnx(path, "m", tmp_path / "repository")
     assert axes_of(done.manifest.inputs) == {"x": ["batch", "time", 2]}
@@ -39,7 +39,7 @@ def test_a_batch_of_one_is_made_dynamic(tmp_path):
 
 
 @pytest.mark.parametrize("axes", [(None, None, 2), (-1, -1, 2), ("unk__1", "unk__2", 2)])
-def test_the_batch_is_the_axis_whose_rows_are_apart(axes, tmp_path):
+def test_batch_is_the_axis_with_independent_rows(axes, tmp_path):
     """Steps first: the first axis is the one over which the GRU runs."""
     path = unbatched(tmp_path)
     model = onnx.load(path)
@@ -64,7 +64,7 @@ def test_the_batch_is_the_axis_whose_rows_are_apart(axes, tmp_path):
 @pytest.mark.parametrize(
     ("roles", "said"),
     [
-        (Roles(constants={"rate": "1"}), '--constant names "rate"; there are x, state, sr'),
+        (Roles(constants={"rate": "1"}), '--constant names "rate"; expected one of x, state, sr'),
         (Roles(constants={"sr": "16k"}), "--constant sr=16k: expected one number of int64"),
         (Roles(constants={"x": "1", "sr": "1"}), "--constant x=1: this input has a dynamic axis"),
         (
@@ -73,14 +73,14 @@ def test_the_batch_is_the_axis_whose_rows_are_apart(axes, tmp_path):
         ),
     ],
 )
-def test_options_that_do_not_fit(roles, said, tmp_path):
+def test_options_that_do_not_fit_are_refused(roles, said, tmp_path):
     with pytest.raises(WrongArguments) as raised:
         import_onnx(chunks(tmp_path), "m", tmp_path / "repository", roles)
     assert str(raised.value).startswith(said)
     assert not (tmp_path / "repository").exists()
 
 
-def test_sizes_are_asked_for_when_the_file_does_not_run_with_all(tmp_path):
+def test_file_that_fails_at_some_sizes_needs_the_size_option(tmp_path):
     with pytest.raises(ExportError, match=r"accepts only some sizes, name them: --size AXIS=LOW:HIGH"):
         import_onnx(less_fourth(tmp_path), "m", tmp_path / "repository")
     done = import_onnx(less_fourth(tmp_path), "m", tmp_path / "repository", Roles(sizes={"width": (4, 100)}))
@@ -88,7 +88,7 @@ def test_sizes_are_asked_for_when_the_file_does_not_run_with_all(tmp_path):
     assert (width.smallest, width.largest) == (4, 100)
 
 
-def test_sizes_are_those_of_the_file_beyond_what_was_tried(tmp_path):
+def test_accepted_sizes_beyond_the_tried_ones_come_from_the_file(tmp_path):
     """Short inputs are padded, so that the rule has a smallest size. The manifest says how far it was tried."""
     path = strided(tmp_path)
     done = import_onnx(path, "m", tmp_path / "repository")
@@ -99,7 +99,7 @@ def test_sizes_are_those_of_the_file_beyond_what_was_tried(tmp_path):
         assert published(done)({"x": x})["y"].tobytes() == OnnxRunner(path.read_bytes())({"x": x})["y"].tobytes()
 
 
-def test_a_step_for_hundreds_of_samples_is_found_though_short_inputs_have_one(tmp_path):
+def test_frames_of_200_samples_are_found_although_short_inputs_have_one_frame(tmp_path):
     """The file leaves the axis open. A server that took it for fixed would refuse every longer request."""
     path = framed(tmp_path)
     done = import_onnx(path, "m", tmp_path / "repository")

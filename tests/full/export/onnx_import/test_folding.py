@@ -24,7 +24,7 @@ def test_overlapping_windows_are_joined_in_the_model(tmp_path):
     assert np.array_equal(answer["x_overlap_n"], sound[-2:])
 
 
-def test_a_policy_whose_batch_of_1_is_frozen_in_shapes_is_folded(tmp_path):
+def test_policy_with_a_frozen_batch_of_1_is_folded(tmp_path):
     """As torch.onnx.export(dynamo=True) writes a step of nn.RNN, and RSL-RL its policies."""
     nodes = """
         steps = Unsqueeze (obs, first)  all, h_out = RNN <hidden_size = 3> (steps, w_0, r_0, , , h_in)
@@ -46,7 +46,7 @@ def test_a_policy_whose_batch_of_1_is_frozen_in_shapes_is_folded(tmp_path):
         assert np.allclose(answer["h_out"], h_out[:, 0], rtol=1e-5, atol=1e-6)
 
 
-def test_chunks_of_frames_with_a_state_of_integers_are_folded(tmp_path):
+def test_chunks_of_frames_with_an_integer_state_are_folded(tmp_path):
     """As streaming encoders are: 5 frames, of which 2 overlap, a cache, and how many frames it has seen."""
     nodes = """
         sums = ReduceSum <keepdims = 0> (x, frames)  xw = MatMul (sums, w)  hr = MatMul (cached_avg, r)

@@ -17,7 +17,7 @@ from rnnserve.protos.artifact import read_version
 from rnnserve.protos.signing.signed_version import read_signed_in_place
 
 
-def test_samples_are_read(tmp_path):
+def test_samples_are_read_from_a_file(tmp_path):
     path = tmp_path / "samples.npz"
     arrays: dict[str, Any] = {"10/x": np.ones(2), "2/x": np.zeros(2), "2/output:y": np.zeros(3)}
     np.savez(path, **arrays)
@@ -32,7 +32,7 @@ def test_samples_are_read(tmp_path):
         read_samples(path)
 
 
-def test_an_input_with_a_value_stays_as_it_is_and_is_told(tmp_path, capsys):
+def test_input_with_a_value_keeps_it_and_is_reported(tmp_path, capsys):
     path = with_lengths(tmp_path)
     model = onnx.load(path)
     value = model.graph.initializer[0]
@@ -46,7 +46,7 @@ def test_an_input_with_a_value_stays_as_it_is_and_is_told(tmp_path, capsys):
     assert line in capsys.readouterr().out
 
 
-def test_an_imported_version_is_signed(tmp_path, capsys):
+def test_imported_version_is_signed(tmp_path, capsys):
     key = make_key(tmp_path, "ours")
     words_file, repository = tmp_path / "words.onnx", tmp_path / "repository"
     words(tmp_path)
@@ -58,7 +58,7 @@ def test_an_imported_version_is_signed(tmp_path, capsys):
     assert f"signed with the key {key.key.id}, sequence 1\n" in capsys.readouterr().out
 
 
-def test_axes_are_renamed(tmp_path, capsys):
+def test_axes_are_renamed_as_requested(tmp_path, capsys):
     words = ["import", str(with_lengths(tmp_path, axes=("n", "t"))), "--name", "by_hand"]
     words += ["--repository", str(tmp_path / "repository"), "--axis", "x.0=batch", "--axis", "len.0=batch"]
     words += ["--axis", "x.1=steps", "--axis", "y.2=scores", "--size", "steps=1:24"]
@@ -92,9 +92,12 @@ def test_weights_in_a_second_file_move_into_the_version(tmp_path):
         import_onnx(path, "mean", tmp_path / "repository", Roles(sizes=SIZES))
 
 
-def test_a_frozen_batch_is_told(tmp_path):
+def test_frozen_batch_is_refused_with_a_remedy(tmp_path):
     """The batch is called dynamic, and the initial state in the graph has the sample's."""
-    for rows, said in ((2, "of the tried sizes. Is a size frozen in the graph"), (1, "computes one row at a time; ")):
+    for rows, said in (
+        (2, "of the tried sizes. Does the graph contain a fixed size"),
+        (1, "computes one row at a time; "),
+    ):
         path = mean(tmp_path)
         model = onnx.load(path)
         gru = next(node for node in model.graph.node if node.op_type == "GRU")

@@ -36,7 +36,7 @@ _X = torch.tensor(
 
 
 @pytest.mark.parametrize("start", range(0, len(_USES), _TOGETHER))
-def test_every_magnitude_counts(start):
+def test_constants_of_every_magnitude_are_kept(start):
     uses = dict(list(_USES.items())[start : start + _TOGETHER])
     pairs = {(name, constant): use for name, use in uses.items() for constant in _MAGNITUDES}
     exported = ExportedUses({f"{name} {c!r}": _of(use, c) for (name, c), use in pairs.items()}, _X[:3])
@@ -57,7 +57,7 @@ def _of(use, constant):
     return lambda x: use(x, constant)
 
 
-def test_signs_of_zeros_are_different_constants():
+def test_zeros_of_different_sign_are_different_constants():
     uses = {
         "x + 0": lambda x: x + 0.0,
         "x + -0": lambda x: x + torch.tensor(-0.0),

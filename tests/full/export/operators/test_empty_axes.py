@@ -60,7 +60,7 @@ def _over_rows(x, keep, rnn):
 
 
 @pytest.mark.parametrize("of", ["steps", "batch"])
-def test_what_is_chosen_may_be_nothing(of):
+def test_empty_selection_is_computed_as_in_eager(of):
     layers = [nn.RNN(3, 2, batch_first=True)] if of == "batch" else []
     module, model = _export(_over_rows if layers else _over_steps, *layers, flags=of)
     size = 4 if of == "batch" else 5
@@ -85,7 +85,7 @@ _OTHERWISE = {
 
 
 @pytest.mark.parametrize("why", [*_REFUSED, *_OTHERWISE])
-def test_what_onnxruntime_has_not_of_nothing_fails_with_words(why):
+def test_operator_without_a_result_for_no_values_fails_with_a_message(why):
     layers = [nn.GRU(3, 2, batch_first=True)] if "GRU" in why else []
     module, model = _export((_REFUSED | _OTHERWISE)[why], *layers)
     x, nothing = torch.randn(4, 5, 3), torch.zeros(5).bool()
@@ -93,22 +93,22 @@ def test_what_onnxruntime_has_not_of_nothing_fails_with_words(why):
     if why in _REFUSED:
         with pytest.raises((RuntimeError, IndexError, UnsupportedModule)), torch.no_grad():
             module(x, nothing)
-    with pytest.raises(RuntimeError, match="does not run") as raised:
+    with pytest.raises(RuntimeError, match="cannot run") as raised:
         OnnxRunner(model)({"x": x.numpy(), "keep": nothing.numpy()})
     said = why.replace("a running result", "a scan")
     with pytest.raises(InvalidRequest, match=f"computes {said}.*, which is an error"):
         reraise(raised.value)
 
 
-def test_a_layer_of_no_rows_is_an_error_of_the_request():
+def test_layer_without_rows_fails_the_request():
     _, model = _export(lambda x, keep, rnn: rnn(x[keep])[:1], nn.GRU(3, 2, batch_first=True), flags="batch")
-    with pytest.raises(RuntimeError, match="does not run") as raised:
+    with pytest.raises(RuntimeError, match="cannot run") as raised:
         OnnxRunner(model)({"x": np.ones((4, 5, 3), np.float32), "keep": np.zeros(4, np.bool_)})
     with pytest.raises(InvalidRequest, match=r"over no steps, or of no rows.*, which is an error"):
         reraise(raised.value)
 
 
-def test_graphs_whose_axes_have_values_hold_no_guard():
+def test_graph_without_empty_axes_has_no_guard():
     def compute(x, keep, gru):
         del keep
         return gru(x[:, 2:])[0].mean(1), x.mean(1), x.amax(1), x.cumprod(1)

@@ -59,7 +59,7 @@ FAMILIES = [
 
 @pytest.mark.filterwarnings("ignore:.*degrees of freedom")  # what is asked for
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
-def test_operators_are_as_in_eager(family):
+def test_wide_reductions_equal_eager(family):
     found = try_family(family).items()
     wrong = {name: lines for name, lines in found if lines}
     assert not wrong, "\n".join(f"{name}: {line}" for name, lines in wrong.items() for line in lines)

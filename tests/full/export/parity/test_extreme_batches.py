@@ -40,7 +40,7 @@ class Hidden(nn.Module):
         return torch.where(ids == 577, 0, ids) + torch.arange(100)[ids % 100]
 
 
-def test_numbers_that_a_graph_names_are_found():
+def test_integers_named_in_a_graph_are_found():
     names: dict[str, Any] = {"input_names": ["ids"], "output_names": ["y"], "dynamic_shapes": ({0: "batch"},)}
     program = export_onnx(Hidden().eval(), (torch.zeros(2, 3, dtype=torch.int64),), **names)
     found = named_integers(program.model)

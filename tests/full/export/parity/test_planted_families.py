@@ -128,7 +128,7 @@ def test_erased_epsilon_is_caught(name, epsilon, kinds):
     message = caught(name, lambda model: set_constants(model, epsilon, 0.0))
     for kind in kinds:
         assert f'onnx, {kind}: "y" at' in message
-    assert "is nan where eager returns" in message
+    assert "is nan, but eager returns" in message
 
 
 def test_overflow_of_loud_values_is_caught():
@@ -171,7 +171,7 @@ def test_error_that_begins_after_1500_steps_is_caught():
     assert len(message.splitlines()) == 1
 
 
-def test_one_wrong_row_of_an_embedding_is_caught():
+def test_single_wrong_row_of_an_embedding_is_detected():
     def plant(model):
         (table,) = (tensor for tensor in model.graph.initializer if list(tensor.dims) == [5000, 4])
         array = numpy_helper.to_array(table).copy()
@@ -181,7 +181,7 @@ def test_one_wrong_row_of_an_embedding_is_caught():
     assert 'onnx, ids: "y" at sequence' in caught("words", plant)
 
 
-def test_learned_state_taken_for_zeros_is_caught():
+def test_learned_state_replaced_by_zeros_is_detected():
     def plant(model):
         node = only(model, "GRU")
         assert node.input[5]
@@ -190,7 +190,7 @@ def test_learned_state_taken_for_zeros_is_caught():
     assert 'onnx, step: "y"' in caught("words", plant)
 
 
-def test_ties_decided_the_other_way_are_caught():
+def test_ties_resolved_differently_are_detected():
     def plant(model):
         node = only(model, "ArgMax")
         kept = [attribute for attribute in node.attribute if attribute.name != "select_last_index"]
@@ -209,7 +209,7 @@ class Logarithm(nn.Module):
         return (x * x).log(), x.sqrt()
 
 
-def test_places_of_allowed_non_finite_values_are_compared():
+def test_positions_of_allowed_non_finite_values_are_compared():
     model = describe_model(Publication(Logarithm(), "l", USUAL, ["log", "root"], allow_non_finite=True))
     data = to_onnx(model)
     parity = verify_parity(model, None, data, progress=False).parity
@@ -220,11 +220,11 @@ def test_places_of_allowed_non_finite_values_are_compared():
     at = list(changed.graph.node).index(root)
     changed.graph.node.insert(at, helper.make_node("Abs", [root.input[0]], ["positive"]))
     root.input[0] = "positive"
-    with pytest.raises(ParityError, match=r'onnx, random: "root" at .* is 0\.\d+ where eager returns nan'):
+    with pytest.raises(ParityError, match=r'onnx, random: "root" at .* is 0\.\d+, but eager returns nan'):
         verify_parity(model, None, changed.SerializeToString(), progress=False)
 
 
-def test_non_finite_results_of_described_values_are_refused_unless_allowed():
+def test_non_finite_results_within_described_bounds_are_refused_unless_allowed():
     # Normal values have no row of zeros: the record only names such rows.
     module = FrontEnd(lambda x: x / x.abs().amax(-1, keepdim=True))
     model = describe_model(Publication(module, "l", USUAL, ["y"]))

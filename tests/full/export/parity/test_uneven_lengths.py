@@ -19,7 +19,7 @@ class Resized(nn.Module):
         return F.interpolate(self.layer(x)[0].mT, size=10).mT
 
 
-def test_step_that_is_wrong_at_some_lengths_is_found(monkeypatch, tmp_path):
+def test_step_that_is_wrong_at_some_lengths_is_detected(monkeypatch, tmp_path):
     stock = {operator: made for operator, made in vars(export)["OPERATORS"].items() if "upsample" not in str(operator)}
     monkeypatch.setattr(export, "OPERATORS", stock)
     torch.manual_seed(0)

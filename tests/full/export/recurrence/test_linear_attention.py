@@ -106,7 +106,7 @@ def test_linear_attention_becomes_the_operator_with_equal_bits_in_parts(step):
         erases_twice,
     ],
 )
-def test_what_differs_from_linear_attention_stays_a_scan(step):
+def test_computation_unlike_linear_attention_stays_a_scan(step):
     _, program = exported(step)
     operators = {node.op_type for node in program.model.graph}
     assert "Scan" in operators

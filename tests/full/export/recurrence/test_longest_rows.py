@@ -64,13 +64,13 @@ def exported(module, inputs, folder):
     return (done.published.folder / "model.onnx").read_bytes()
 
 
-def test_lengths_that_a_module_makes_of_a_mask(tmp_path):
+def test_module_that_computes_lengths_from_a_mask_is_exported(tmp_path):
     module = OfMask().eval()
     file = exported(module, {"x": X, "mask": Mask()}, tmp_path)
     agrees(file, calls(), lambda x, lengths: module(x, torch.arange(x.size(1)) < lengths[:, None]))
 
 
-def test_lengths_that_a_module_makes_of_padded_ids(tmp_path):
+def test_module_that_computes_lengths_from_padded_ids_is_exported(tmp_path):
     module = OfIds().eval()
     file = exported(module, {"ids": Integers("batch", "sequence", high=9, padding=0)}, tmp_path)
     random = np.random.default_rng(1)

@@ -44,6 +44,31 @@ class StepsReadBeforeTheLoop(nn.Module):
         return torch.stack(outputs, 1)
 
 
+class LayersOfOneState(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cells = nn.ModuleList([nn.RNNCell(4, 4), nn.RNNCell(4, 4)])
+
+    def forward(self, x):
+        h, outputs = x.new_zeros(2, x.size(0), 4), []
+        for t in range(x.size(1)):
+            first = self.cells[0](x[:, t], h[0])
+            h = torch.stack([first, self.cells[1](first, h[1])])
+            outputs.append(h[1])
+        return torch.stack(outputs, 1)
+
+
+class UpdatedAfterItsOutput(nn.Module):
+    """The last update is dead code."""
+
+    def forward(self, x):
+        h, outputs = torch.zeros_like(x[:, 0]), []
+        for t in range(x.size(1)):
+            outputs.append(torch.tanh(h + x[:, t]))
+            h = h * 0.5 + x[:, t].sigmoid()
+        return torch.stack(outputs, 1)
+
+
 def halves(x, _):
     parts = [part.chunk(2, -1)[1] for part in x.chunk(2, -1)]
     return torch.cat([*parts, x.unbind(-1)[0].unsqueeze(-1)], -1)
@@ -64,6 +89,8 @@ NORMS = nn.utils.parametrizations
 SMALL: dict[str, Any] = {
     "an LSTM": (lambda: nn.LSTM(4, 4, batch_first=True), {"LSTM": 1}, ("Split", "Slice", "Concat")),
     "a loop": (StepsReadBeforeTheLoop, {"Scan": 1}, ("Range",)),
+    "layers of one state": (LayersOfOneState, {"Scan": 1}, ("Range", "Slice")),
+    "an update after the output": (UpdatedAfterItsOutput, {"Scan": 1}, ("Range", "Slice")),
     "zero states": (ZeroStates, {"LSTM": 1}, ("Shape", "Expand", "ConstantOfShape")),
     "weight norm": (
         lambda: NORMS.weight_norm(nn.GRU(4, 4, batch_first=True), "weight_hh_l0"),
@@ -95,7 +122,7 @@ SMALL: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_graph_is_small(name):
+def test_exported_graph_is_small(name):
     make, present, absent = SMALL[name]
     found = operators(make(), 3 if name == "an LSTM" else 2 if name == "weight norm" else 1)
     assert {operator: found[operator] for operator in present} == present
@@ -112,7 +139,7 @@ class Packed(nn.Module):
         return self.head(self.rnn(packed)[1][-1])
 
 
-def test_a_packed_classifier_is_five_nodes_and_holds_nothing_of_its_source():
+def test_packed_classifier_has_five_nodes_and_no_source_text():
     model = export_onnx(
         Packed().eval(),
         (torch.randn(3, 4, 3), torch.tensor([4, 2, 1])),
@@ -127,7 +154,7 @@ def test_a_packed_classifier_is_five_nodes_and_holds_nothing_of_its_source():
 
 
 @pytest.mark.parametrize("cell", ["GRU", "LSTM"])
-def test_large_weights_are_folded_too(cell):
+def test_large_weights_are_folded(cell):
     hidden = 600 if cell == "GRU" else 560  # beyond what the exporter folds by itself
     module = nn.Sequential(getattr(nn, cell)(3, hidden, batch_first=True)).eval()
     names = ["output", "h_n", "c_n"][: 3 if cell == "LSTM" else 2]

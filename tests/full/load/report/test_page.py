@@ -21,13 +21,13 @@ def test_every_color_of_a_chart_is_in_both_themes(load_test, sweep, run):
     assert not re.findall(r"(?:fill|stroke): #[0-9a-f]+", charts)
 
 
-def test_page_of_sessions_has_their_jitter(load_test, result, run):
+def test_page_of_sessions_shows_their_jitter(load_test, result, run):
     page = render_report(load_test([result([1, 2, 6], sessions=3), result([1, 2], sessions=8)]), run)
     for expected in ("deviation", "2.16 ms", "p99-p50", "4.00 ms", "p99.9", "Send lag", "3 sessions", "8 sessions"):
         assert expected in page
 
 
-def test_same_results_give_the_same_bytes_whatever_matplotlibrc_says(load_test, result, run, tmp_path):
+def test_same_results_have_the_same_bytes_with_any_matplotlibrc(load_test, result, run, tmp_path):
     test = load_test([result([1, 2, 3], batches={1: 2}), result([2, 3], rate=200)], "p99=5ms")
     here = render_report(test, run)
     assert render_report(test, run) == here

@@ -37,7 +37,7 @@ def admit(folder, *keys):
 
 
 @pytest.mark.parametrize("name", ["golden.npz", "manifest.json", "model.onnx", RELEASE])
-def test_any_byte_of_a_file_that_is_flipped_is_refused(folder, key, name):
+def test_flipped_byte_of_any_file_is_refused(folder, key, name):
     data = (folder / name).read_bytes()
     for at in random.Random(name).sample(range(len(data)), min(len(data), 60)):
         changed = data[:at] + bytes([data[at] ^ (1, 0x20, 0x80)[at % 3]]) + data[at + 1 :]
@@ -46,7 +46,7 @@ def test_any_byte_of_a_file_that_is_flipped_is_refused(folder, key, name):
             admit(folder, key)
 
 
-def test_any_byte_of_a_bundle_that_is_flipped_is_refused(folder, key):
+def test_flipped_byte_of_a_bundle_is_refused(folder, key):
     """But for spaces between the parts of its JSON, which mean nothing."""
     data, signed = (folder / BUNDLE).read_bytes(), read_claim(folder)
     admitted = 0
@@ -65,7 +65,7 @@ def test_any_byte_of_a_bundle_that_is_flipped_is_refused(folder, key):
 
 
 @pytest.mark.parametrize("name", [BUNDLE, RELEASE])
-def test_random_contents_that_the_right_key_has_signed_raise_nothing_else(folder, key, name):
+def test_random_contents_signed_with_the_right_key_raise_only_signature_errors(folder, key, name):
     """Of a statement, and of a release."""
     draw, release = random.Random(7), (folder / RELEASE).read_bytes()
     statement = json.dumps(statement_of(folder)).encode()

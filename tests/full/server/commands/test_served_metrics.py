@@ -77,7 +77,7 @@ def refused(stub, message):
     return "OK"
 
 
-def test_counts_are_the_clients_after_a_worker_was_killed(scraped):
+def test_counts_match_the_clients_after_a_worker_was_killed(scraped):
     server, by_http, by_port = scraped
     walk = {"input": np.zeros((1, 3, 2), np.float32)}
     with contextlib.ExitStack() as stack:

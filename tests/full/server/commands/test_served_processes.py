@@ -43,7 +43,7 @@ def root(tmp_path):
     return root
 
 
-def test_workers_and_their_trials_do_not_outlive_a_supervisor_that_was_killed_even_if_they_are_stopped(root, tmp_path):
+def test_workers_and_load_checks_do_not_outlive_a_killed_supervisor_even_when_stopped(root, tmp_path):
     mark = tmp_path / "mark"
     slow = (
         "import os, sys, time\n"
@@ -76,7 +76,7 @@ def is_free(port):
         return sock.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
-def test_stacks_of_all_threads_are_shown(root):
+def test_sigusr1_prints_the_stacks_of_all_threads(root):
     processes = 3
     with served_process(root, workers=2) as server:
         server.send(signal.SIGUSR1)
@@ -86,7 +86,7 @@ def test_stacks_of_all_threads_are_shown(root):
 
 
 @pytest.mark.parametrize(("state", "workers"), [("full", WORKERS), ("gone", ())])
-def test_it_serves_changes_and_ends_though_nobody_reads_its_log(root, workers, state):
+def test_server_serves_reloads_and_ends_although_nobody_reads_its_log(root, workers, state):
     read_fd, write_fd = os.pipe()
     fcntl.fcntl(write_fd, fcntl.F_SETPIPE_SZ, 4096)
     if state == "full":
@@ -128,7 +128,7 @@ def is_served(port, version, factor):
         return False
 
 
-def test_closed_terminal_ends_it(root):
+def test_closed_terminal_ends_the_server(root):
     """As it ended before a hang up was a reason to load the repository again."""
     command = [*serve_command(root), *WORKERS]
     pid, fd = pty.fork()
@@ -150,7 +150,7 @@ def test_closed_terminal_ends_it(root):
     assert os.waitstatus_to_exitcode(ended[1]) == 0
 
 
-def test_server_goes_on_after_descriptors_have_run_out(root):
+def test_server_recovers_after_running_out_of_descriptors(root):
     with served_process(root) as server, contextlib.ExitStack() as stack:
         used = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 10, used + 10))
@@ -164,13 +164,13 @@ def test_server_goes_on_after_descriptors_have_run_out(root):
 
 
 @pytest.mark.parametrize(("limit", "workers"), [(100_000, ()), (250_000, WORKERS)])
-def test_too_little_address_space_is_one_line_of_each_process(root, limit, workers):
+def test_too_little_address_space_is_one_line_per_process(root, limit, workers):
     command = serve_command(root)
     run = subprocess.run(
         limited([*command, *workers], RLIMIT_AS=limit << 10), capture_output=True, text=True, timeout=60, check=False
     )
     lines = run.stderr.splitlines()
-    said = "rnnserve serve: cannot start: no memory or address space is left (see ulimit -v)"
+    said = "rnnserve serve: cannot start: not enough memory or address space (see ulimit -v)"
     assert run.returncode == 1
     assert lines[0] == said
     ended = [f"rnnserve serve: worker {number} ended before it was ready, with exit status 1" for number in (0, 1)]
@@ -185,7 +185,7 @@ def shows(port, certificate):
         return False
 
 
-def test_gateway_is_back_when_the_files_are_good_again(root, tmp_path):
+def test_gateway_recovers_when_its_files_are_valid_again(root, tmp_path):
     rotated = RotatedFiles(tmp_path / "tls", mutual=False)
     with served_process(root, http_port=0, options=rotated.options()) as server:
         port = int(server.http_address.rpartition(":")[2])

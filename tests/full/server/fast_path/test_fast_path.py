@@ -37,7 +37,7 @@ for _ in range(60):
 """
 
 
-def test_a_fast_path_is_stopped_while_it_asks_for_calls():
+def test_fast_path_can_be_stopped_while_it_requests_calls():
     """A server that is destroyed meanwhile takes the process with it, one time in three without `stop_accepting`."""
     done = subprocess.run(
         [sys.executable, "-c", STOP_AT_ONCE], capture_output=True, text=True, timeout=120, check=False
@@ -52,7 +52,7 @@ def open_calls(channel, count):
     return messages, [stream.future(iter(one.get, None)) for one in messages]
 
 
-def test_calls_whose_messages_do_not_arrive_keep_no_others_waiting():
+def test_calls_whose_messages_do_not_arrive_do_not_block_others():
     held = Held()
     with connected(held) as (_, fast_path, channel), contextlib.ExitStack() as ends:
         infer = channel.unary_unary("/a.B/C")
@@ -73,7 +73,7 @@ def test_calls_whose_messages_do_not_arrive_keep_no_others_waiting():
             one.cancel()
 
 
-def test_late_calls_are_ended_with_words_the_oldest_first():
+def test_late_calls_are_ended_oldest_first_with_a_message():
     held = Held()
     with connected(held) as (_, fast_path, channel), contextlib.ExitStack() as ends:
         messages, calls = open_calls(channel, 5)
@@ -83,7 +83,7 @@ def test_late_calls_are_ended_with_words_the_oldest_first():
         until(lambda: sum(call.done() for call in calls) == 3)
         ended = [call for call in calls if call.done()]
         assert {call.code() for call in ended} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
-        assert {call.details() for call in ended} == {"the server's memory is short: slow down"}
+        assert {call.details() for call in ended} == {"the server is low on memory; send requests more slowly"}
         assert fast_path.end_late(3) == 2, "no call is ended twice"
         until(lambda: all(call.done() for call in calls))
         for call in calls:

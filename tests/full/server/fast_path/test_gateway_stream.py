@@ -22,7 +22,7 @@ def front_server(repository, tmp_path_factory):
         yield running.server
 
 
-def test_bytes_that_are_no_message_end_the_stream(front_server):
+def test_invalid_message_ends_the_gateway_stream(front_server):
     with grpc.insecure_channel(f"unix:{socket_of(front_server)}", [("grpc.default_authority", "localhost")]) as channel:
         call = exchange(channel)(iter([b"\xff\xff"]))
         assert next(call) == b""  # a stream that is taken is told so, before anything is written to it
@@ -32,7 +32,7 @@ def test_bytes_that_are_no_message_end_the_stream(front_server):
     until(lambda: not front_server._transport._transport._gateways)
 
 
-def test_a_server_that_stops_answers_what_it_has_taken(repository, tmp_path):
+def test_stopping_server_answers_the_requests_it_has_received(repository, tmp_path):
     """What it has not taken can be sent elsewhere: nothing is lost, and nothing is run twice."""
 
     async def use(stream):

@@ -14,7 +14,7 @@ from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos import inference_pb2_grpc as rpc
 
 
-def test_both_methods_are_answered_while_one_client_asks_again_and_again(repository):
+def test_both_methods_are_answered_while_one_client_calls_continuously(repository):
     """And a client beside it, of another method, whose thread leaves the sockets to the fast path's."""
     with served(repository) as running, contextlib.ExitStack() as stack:
         channels = [stack.enter_context(running.channel()) for _ in range(2)]

@@ -20,25 +20,25 @@ def planted(tmp_path_factory):
     return root, {name: versions[1] for name, versions in models.statuses()}
 
 
-def test_the_good_one_serves(planted):
+def test_good_version_serves_beside_a_bad_one(planted):
     assert planted[1]["good"] == Status(READY)
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_files_that_are_not_what_they_should_be(planted, name):
+def test_invalid_files_are_refused(planted, name):
     _, said = BAD_FILES[name]
     assert planted[1][name].state == UNAVAILABLE
     assert planted[1][name].reason.startswith(said)
 
 
 @pytest.mark.parametrize("name", BAD_GRAPHS)
-def test_graphs_that_end_or_block_the_process_that_runs_them(planted, name):
+def test_graphs_that_crash_or_block_the_checking_process_are_refused(planted, name):
     _, said = BAD_GRAPHS[name]
     assert planted[1][name].state == UNAVAILABLE
     assert re.fullmatch(said, planted[1][name].reason)
 
 
-def test_no_reason_is_long_or_tells_where_the_server_runs(planted):
+def test_reasons_are_short_and_contain_no_paths(planted):
     root, statuses = planted
     for name, status in statuses.items():
         assert len(status.reason) <= 1000, name

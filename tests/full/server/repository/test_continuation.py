@@ -26,7 +26,7 @@ class Counting(torch.nn.Module):
 
 
 @pytest.mark.parametrize("of_the_sequence", [True, False])
-def test_what_counts_the_steps_of_a_request_takes_no_sequences_in_parts(tmp_path, of_the_sequence):
+def test_model_that_counts_the_steps_of_a_request_refuses_parts(tmp_path, of_the_sequence):
     """No sequence of a trial has 600 steps: the graph tells it, and the manifest."""
     inputs = {
         "x": Floats("batch", "sequence", 2),

@@ -11,7 +11,7 @@ NODES = """
 """
 
 
-def test_states_of_a_graph_that_does_not_serve_are_not_used(tmp_path):
+def test_states_of_a_graph_that_is_not_served_are_not_used(tmp_path):
     """Answers of parts would have other bits than those of the whole."""
     (tmp_path / "graph.onnx").write_bytes(CutGraph(NODES).model)
     folder = import_onnx(tmp_path / "graph.onnx", "graph", tmp_path / "repository", Roles()).published.folder

@@ -13,7 +13,7 @@ from kit.checking import PATIENCE, pid
 from rnnserve.server.repository.load_checks import Refused, Stopped, TooSlow
 
 
-def test_the_clock_limits_what_does_not_compute(tmp_path, checked):
+def test_load_check_that_blocks_without_computing_times_out(tmp_path, checked):
     publish_good(tmp_path)
     checked("good")
     os.kill(pid(checked), signal.SIGSTOP)
@@ -22,7 +22,7 @@ def test_the_clock_limits_what_does_not_compute(tmp_path, checked):
     checked("good")
 
 
-def test_stop_ends_the_check_at_once(tmp_path, checked):
+def test_stop_ends_the_load_check_at_once(tmp_path, checked):
     BAD_GRAPHS["endless"][0](tmp_path, "endless")
     began = time.monotonic()
     threading.Timer(1.0, checked.checks.stop).start()
@@ -33,7 +33,7 @@ def test_stop_ends_the_check_at_once(tmp_path, checked):
         checked("endless")
 
 
-def test_it_logs_and_prints_nothing(tmp_path, checked, capfd, caplog):
+def test_load_check_logs_and_prints_nothing(tmp_path, checked, capfd, caplog):
     BAD_GRAPHS["aborting"][0](tmp_path, "aborting")
     with caplog.at_level(logging.DEBUG), pytest.raises(Refused):
         checked("aborting")

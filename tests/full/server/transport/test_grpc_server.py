@@ -11,7 +11,7 @@ from kit.served import new_channel
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 
-def test_clients_that_vanish_leave_the_server_as_it_was(server, stub):
+def test_vanished_clients_leave_no_resources(server, stub):
     """Connections that end in the middle of a handshake, a frame, or a run."""
     payload = request("direction_stacked", {"input": np.zeros((256, 64, 2), np.float32)}).SerializeToString()
     for start in (b"", b"PRI * HTTP/2.0", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n", b"\x00" * 64):

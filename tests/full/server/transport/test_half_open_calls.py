@@ -32,7 +32,7 @@ def half_open(port: int, connections: int, calls: int, *methods: str):
 
 
 @pytest.mark.parametrize(("connections", "calls"), [(1, 1024), (40, 3)])
-def test_health_and_metadata_are_answered(server, connections, calls):
+def test_health_and_metadata_are_answered_beside_half_open_calls(server, connections, calls):
     methods = [f"{SERVICE}/ServerLive", f"{SERVICE}/ModelMetadata", "/grpc.health.v1.Health/Check"]
     with (
         half_open(server.port, connections, calls, *methods),

@@ -20,8 +20,8 @@ def health(channel):
     return health_pb2_grpc.HealthStub(channel)
 
 
-def test_clients_that_balance_are_answered_though_all_watches_are_taken(server):
-    """Of a watch that is refused otherwise gRPC's client makes a server that it sends nothing."""
+def test_health_checks_are_answered_although_all_watches_are_taken(server):
+    """If a watch failed with another status, gRPC's client would stop sending to the server."""
     address = f"127.0.0.1:{server.port}"
     config = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
     options = [("grpc.service_config", json.dumps(config)), ("grpc.use_local_subchannel_pool", 1)]
@@ -40,7 +40,7 @@ def test_clients_that_balance_are_answered_though_all_watches_are_taken(server):
             watch.cancel()
 
 
-def test_a_server_stops_at_once_though_somebody_watches(repository):
+def test_server_stops_at_once_despite_open_watches(repository):
     with served(repository, grace=60.0) as running, running.channel() as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())  # type: ignore[attr-defined]
         assert next(watch).status == SERVING

@@ -35,7 +35,7 @@ def files(tmp_path_factory):
         ({"tls_client_ca": "client.key"}, r"--tls-client-ca .*client\.key: holds no certificates in PEM"),
     ],
 )
-def test_files_that_cannot_be_used_are_named(repository, files, names, said):
+def test_unusable_tls_files_are_named(repository, files, names, said):
     chosen = {"tls_certificate": "server.pem", "tls_key": "server.key"} | names
     settings = Settings(
         repository, grpc_port=0, provider="cpu", **{name: files.ca.parent / file for name, file in chosen.items()}
@@ -54,7 +54,7 @@ def ask(channel):
     return rpc.GRPCInferenceServiceStub(channel).ModelInfer(SENT, timeout=PATIENCE)
 
 
-def test_another_authority_of_clients_refuses_the_old_ones_and_admits_the_new_ones(repository, tmp_path, monkeypatch):
+def test_new_client_ca_refuses_old_clients_and_admits_new_ones(repository, tmp_path, monkeypatch):
     monkeypatch.setattr(tls_identity, "_LOOK_SECONDS", 0.02)
     rotated, other = RotatedFiles(tmp_path, "linked", mutual=True), RotatedFiles(tmp_path / "other").authority
     old, new = rotated.clients.issue_cert("old.example"), other.issue_cert("new.example")

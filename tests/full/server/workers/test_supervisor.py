@@ -10,7 +10,7 @@ from rnnserve.server.workers import supervisor as supervision
 from rnnserve.server.workers.supervisor import Worker
 
 
-def test_worker_that_cannot_be_started_now_is_started_later(running, monkeypatch, caplog):
+def test_worker_that_cannot_start_is_started_later(running, monkeypatch, caplog):
     """No descriptors, processes or memory: the supervisor is not to end of it."""
     one = running(WORKER)
     assert one.ready.wait(PATIENCE)
@@ -29,7 +29,7 @@ def test_worker_that_cannot_be_started_now_is_started_later(running, monkeypatch
     assert said[0].startswith("worker 0 cannot be started: Too many open files; ")
 
 
-def test_another_hang_up_begins_anew_with_what_the_repository_holds_by_then(running):
+def test_second_sighup_restarts_the_roll_with_the_current_repository(running):
     one = running(WORKER)
     assert one.ready.wait(PATIENCE)
     (old,) = one.pids()
@@ -44,7 +44,7 @@ def test_another_hang_up_begins_anew_with_what_the_repository_holds_by_then(runn
     until(lambda: len(one.pids()) == 1)
 
 
-def test_end_in_the_middle_of_a_roll_leaves_no_process(running):
+def test_shutdown_during_a_roll_leaves_no_process(running):
     two = running(WORKER, 2)
     assert two.ready.wait(PATIENCE)
     two.code = "time.sleep(60)"

@@ -26,7 +26,7 @@ def evaluate():
     return evaluate
 
 
-def test_quantiles(evaluate):
+def test_quantiles_match_their_definition(evaluate):
     buckets = [[2, 5, 10], [0, 1, 10], [1, 2, 0], [5, 0, 0]]
     rest = [[1, 2, 90], [10, 0, 10]]  # a tenth is above all bounds: no more is known of them
     asked = [f"q.quantile({share}, {json.dumps(of)})" for of, share in

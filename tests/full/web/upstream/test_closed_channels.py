@@ -14,7 +14,7 @@ from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.upstream import CallContext
 
 
-def test_a_request_whose_server_leaves_before_it_is_called_is_answered_by_another(repository, tmp_path, monkeypatch):
+def test_request_to_a_channel_that_closes_early_is_answered_by_another(repository, tmp_path, monkeypatch):
     """As when all workers are restarted: the front's client is not told of it."""
     monkeypatch.setattr(private_sockets, "_LOOK_SECONDS", 1000)
     gone = tmp_path / "gone.sock"

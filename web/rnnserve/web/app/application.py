@@ -12,7 +12,7 @@ from rnnserve.web.app.bodies import Budget
 from rnnserve.web.app.edge import check_headers, check_host, is_own_origin
 from rnnserve.web.app.exchange import Answer, ClientGone, Exchange, Scope, Send, StreamClosed, json_answer
 from rnnserve.web.app.request_log import RequestLog
-from rnnserve.web.app.routes import Found, RouteEntry, route_finder
+from rnnserve.web.app.routes import RouteEntry, route_finder
 from rnnserve.web.app.streams import Stream, close_message, open_stream, refuse_stream
 from rnnserve.web.connection import Receive, abort, certificate_of, is_gone, write_answer
 from rnnserve.web.errors import NO_SERVER_HEADERS, RestError
@@ -115,36 +115,36 @@ class Application:
     async def _handle(self, exchange: Exchange) -> Answer:
         headers = exchange.headers
         method: str = exchange.scope["method"]
-        self._check_edge(exchange)
         if b"origin" in headers and method not in ("GET", "HEAD") and not is_own_origin(headers):
             raise RestError(
                 403,
                 "this request comes from a page of another site (header Origin), and only pages of this site can "
                 "send requests",
             )
-        entry, _ = self._found(exchange)
+        entry = await self._admit(exchange)
         handler = entry.handlers.get("GET" if method == "HEAD" else method)
         if handler is None:
             allowed = [*entry.handlers, *(["HEAD"] if "GET" in entry.handlers else [])]
             raise RestError(405, "Method Not Allowed", headers={"allow": ", ".join(allowed)})
-        if self._access is not None:
-            await self._access.check(entry.name, exchange)
-        return await handler(exchange)
+        answer = await handler(exchange)
+        exchange.hold_response(len(answer.body))
+        return answer
 
-    def _check_edge(self, exchange: Exchange) -> None:
+    async def _admit(self, exchange: Exchange) -> RouteEntry:
+        """Check the headers and the client's access, and return the route."""
         check_headers(exchange.scope["headers"], exchange.headers)
-        check_host(exchange.headers, exchange.scope.get("server"), self._limits.hosts)
-
-    def _found(self, exchange: Exchange) -> Found:
+        check_host(exchange.headers, exchange.scope.get("server"), self._limits.allowed)
         found = self._find(exchange.scope["raw_path"])
         if found is None:
             raise RestError(404, "Not Found")
         exchange.route, exchange.params = found.entry.path, found.params
-        return found
+        if self._access is not None:
+            await self._access.check(found.entry.name, exchange)
+        return found.entry
 
     async def _stream(self, exchange: Exchange, receive: Receive, send: Send) -> None:
         await receive()  # websocket.connect
-        is_own = is_own_origin(exchange.headers, self._limits.origins)
+        is_own = is_own_origin(exchange.headers, self._limits.allowed)
         stream = open_stream(exchange, receive, send)
         try:
             await self._check_stream(exchange, is_own=is_own)
@@ -168,16 +168,13 @@ class Application:
             self.streams.discard(stream)
 
     async def _check_stream(self, exchange: Exchange, *, is_own: bool) -> None:
-        self._check_edge(exchange)
         if not is_own:
             raise RestError(
-                403, "the page's origin is not allowed; start with --allow-origin (rnnserve serve: --http-allow-host)"
+                403, "the page's origin is not allowed; start with --allow-host (rnnserve serve: --http-allow-host)"
             )
-        entry, _ = self._found(exchange)
+        entry = await self._admit(exchange)
         if entry.name != "stream":
             raise RestError(404, "this path does not accept WebSockets; use /v2/models/{model}/stream")
-        if self._access is not None:
-            await self._access.check(entry.name, exchange)
         if len(self.streams) >= self._limits.max_streams:
             words = f"{self._limits.max_streams:,} streams are open: close some, or try again later"
             raise RestError(429, words, headers={"retry-after": "1"})

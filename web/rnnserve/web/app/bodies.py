@@ -1,6 +1,7 @@
 """Limits the bytes of bodies and responses in flight, and processes large ones on another thread."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Callable
 from concurrent import futures
@@ -8,7 +9,7 @@ from typing import ParamSpec, TypeVar
 
 from rnnserve.web.errors import RestError
 
-__all__ = ["LARGE", "Budget", "beside_loop"]
+__all__ = ["LARGE", "SMALL", "Budget", "beside_loop"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -19,8 +20,9 @@ LARGE = 128 << 10
 _THREAD = futures.ThreadPoolExecutor(1, thread_name_prefix="large bodies")
 
 
-_SMALL, _FOR_SMALL_SHARE = 64 << 10, 6
-"""Largest size of a small request in bytes, and the divisor of the share reserved for small requests (one sixth)."""
+SMALL, _FOR_SMALL_SHARE = 64 << 10, 6
+"""Largest size of a small request or response in bytes, and the divisor of the share reserved for small requests (one
+sixth)."""
 
 
 class Budget:
@@ -36,7 +38,7 @@ class Budget:
         Raises RestError if the budget is used up, unless no other request holds any bytes.
         """
         others = self.held - own
-        most = self._most if own + size <= _SMALL else self._most - self._most // _FOR_SMALL_SHARE
+        most = self._most if own + size <= SMALL else self._most - self._most // _FOR_SMALL_SHARE
         if others and self.held + size > most:
             raise RestError(
                 429,
@@ -51,27 +53,22 @@ async def beside_loop(size: int, function: Callable[P, T], *args: P.args, **kwar
     """Call a function. If `size` is large, call it on another thread, which runs one call at a time."""
     if size < LARGE:
         return function(*args, **kwargs)
-    return await asyncio.get_running_loop().run_in_executor(_THREAD, lambda: _TURNS.call(function, *args, **kwargs))
+    call = functools.partial(function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, _in_turn, call)
 
 
-class _Turns:
-    """Leaves the event loop as much time as the calls take.
+_next = [0.0]  # the earliest time of the next call on the thread
+
+
+def _in_turn(function: Callable[[], T]) -> T:
+    """Call a function so that the calls leave the event loop as much time as they take.
 
     The loop needs the GIL for each event, and a call keeps it for up to some 10 ms. Without a pause between two calls,
     a hundred connections that send data would take seconds.
     """
-
-    def __init__(self) -> None:
-        self._next = 0.0
-
-    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        time.sleep(max(0.0, self._next - time.monotonic()))
-        began = time.monotonic()
-        try:
-            return function(*args, **kwargs)
-        finally:
-            ended = time.monotonic()
-            self._next = ended + (ended - began)
-
-
-_TURNS = _Turns()
+    time.sleep(max(0.0, _next[0] - time.monotonic()))
+    began = time.monotonic()
+    try:
+        return function()
+    finally:
+        _next[0] = 2 * time.monotonic() - began

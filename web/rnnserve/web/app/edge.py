@@ -31,7 +31,7 @@ def check_headers(fields: list[tuple[bytes, bytes]], headers: Mapping[bytes, byt
                 raise bad_request(f"the header {name.decode()} occurs twice; send it once")
     if b"upgrade" in headers and headers.get(b"content-length", b"0") != b"0":
         raise bad_request(
-            "the request has a body and asks for another protocol (header Upgrade), but this server speaks only "
+            "the request has a body and requests another protocol (header Upgrade), but this server speaks only "
             "HTTP/1.1. Set your client to HTTP/1.1 (Java: HttpClient.Version.HTTP_1_1)"
         )
 

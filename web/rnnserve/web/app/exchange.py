@@ -9,13 +9,15 @@ from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
-from rnnserve.common.request_lines import new_request_id, usable_id
+from rnnserve.common.log_lines import new_request_id, usable_id
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import CERTIFICATE, PEER, REQUEST_ID
-from rnnserve.web.app.bodies import Budget, beside_loop
+from rnnserve.web.app.bodies import LARGE, SMALL, Budget, beside_loop
 from rnnserve.web.connection import Receive, is_gone, take_arrived_body, task_of
 from rnnserve.web.errors import RestError, bad_request
 from rnnserve.web.limits import Limits
+from rnnserve.web.rest.infer_request import AnswerForm
+from rnnserve.web.rest.infer_response import write_infer_response
 from rnnserve.web.rest.json_tensors import dump, parse_object
 from rnnserve.web.upstream.upstream import CallContext, Upstream
 
@@ -33,6 +35,10 @@ _FORWARDED_BYTES = 7 << 10
 server. Beyond it: 431."""
 
 _BODY_RATE = 64 << 10
+
+_JSON_TIMES = 6
+"""Approximate maximum of JSON bytes for one byte of a tensor."""
+
 _CODINGS = (b"identity", b"gzip", b"deflate")
 
 
@@ -92,8 +98,17 @@ class Exchange:
         self._budget.hold(size, self._held)
         self._held += size
 
+    def hold_response(self, size: int) -> None:
+        """Count the bytes of a response until `let_go`, in place of all bytes of its request.
+
+        A small response isn't counted: the number of connections limits how many wait to be sent.
+        """
+        self.let_go()
+        if size > SMALL:
+            self.hold(size)
+
     def let_go(self) -> None:
-        """Return all counted bytes to the budget, because the request is over."""
+        """Return all counted bytes to the budget."""
         self._budget.held -= self._held
         self._held = 0
 
@@ -202,6 +217,13 @@ class Exchange:
         request = pb.ModelMetadataRequest(name=self.parameter("model"), version=self.parameter("version"))
         return await self.call(request, pb.ModelMetadataResponse)
 
+    async def write(self, response: pb.ModelInferResponse, form: AnswerForm) -> tuple[bytes, int | None]:
+        """Call `write_infer_response`. Raises RestError if the budget has no room for what it may write."""
+        size = response.ByteSize()
+        if size >= LARGE:
+            self.hold(size if form.others_are_binary else _JSON_TIMES * size)
+        return await beside_loop(size, write_infer_response, response, form, self.request_id)
+
     def _too_large(self, what: str) -> RestError:
         return RestError(
             413,
@@ -220,8 +242,8 @@ def _decompressed(body: bytes, most: int) -> bytes:
     if len(made) > most:
         raise RestError(
             413,
-            f"the decompressed body has more than the {most:,} bytes that are read: send fewer rows (the batch axis) a "
-            "request",
+            f"the decompressed body has more than {most:,} bytes, the limit of this server; send fewer rows (the "
+            "batch axis) per request",
         )
     if not stream.eof or stream.unused_data:
         raise bad_request("the compressed body must be one complete stream, without bytes after it")
@@ -248,5 +270,5 @@ def _text(name: bytes, value: bytes) -> str:
         )
     text = value.decode("latin-1")
     if not (text.isascii() and text.isprintable()):
-        raise bad_request(f"the header {name.decode()} has other characters than printable ASCII; encode the value")
+        raise bad_request(f"the header {name.decode()} has characters that are not printable ASCII; encode the value")
     return text

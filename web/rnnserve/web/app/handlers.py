@@ -6,11 +6,11 @@ from typing import Any
 from google.protobuf.message import Message
 
 from rnnserve.protos import inference_pb2 as pb
-from rnnserve.web.app.bodies import LARGE, beside_loop
+from rnnserve.web.app.bodies import beside_loop
 from rnnserve.web.app.exchange import Answer, Exchange, json_answer
 from rnnserve.web.errors import bad_request
 from rnnserve.web.rest.infer_request import parameters_of, read_infer_request
-from rnnserve.web.rest.infer_response import message_json, write_infer_response, write_parameters
+from rnnserve.web.rest.infer_response import message_json, write_parameters
 
 __all__ = [
     "described",
@@ -31,9 +31,6 @@ __all__ = [
 _BINARY = "application/octet-stream"
 _LENGTH = b"inference-header-content-length"
 
-_JSON_TIMES = 6
-"""Approximate maximum of JSON bytes for one byte of a tensor."""
-
 _LOAD_SECONDS = 600.0
 """Seconds that a load may take. The server loads versions one after another, with 60 seconds for each."""
 
@@ -53,10 +50,7 @@ async def infer(exchange: Exchange) -> Answer:
     del body  # free it now, because the message has a copy of the inputs
     response = await exchange.upstream.infer(request, exchange.context())
     del request
-    size = response.ByteSize()
-    if size >= LARGE:
-        exchange.hold(size if form.others_are_binary else _JSON_TIMES * size)
-    text, header_length = await beside_loop(size, write_infer_response, response, form, exchange.request_id)
+    text, header_length = await exchange.write(response, form)
     if header_length is None:
         return Answer(text)
     return Answer(text, content_type=_BINARY, headers={_LENGTH.decode(): str(header_length)})

@@ -8,6 +8,8 @@ import asyncio
 import importlib.resources
 import json
 import math
+import mimetypes
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -32,16 +34,9 @@ _HEADERS = MappingProxyType(
         "cache-control": "no-cache",
     }
 )
-_KINDS = MappingProxyType(
-    {
-        "css": "text/css; charset=utf-8",
-        "html": "text/html; charset=utf-8",
-        "js": "text/javascript; charset=utf-8",
-        "svg": "image/svg+xml",
-    }
-)
 _FOLDER = importlib.resources.files("rnnserve.web.app")
-_NAMES = frozenset(file.name for file in _FOLDER.joinpath("static").iterdir() if file.name.rpartition(".")[2] in _KINDS)
+_TYPES = mimetypes.types_map | {".js": "text/javascript"}
+_KINDS = {file.name: _TYPES.get(Path(file.name).suffix) for file in _FOLDER.joinpath("static").iterdir()}
 """The only files that requests can read. A path from a request never becomes a file path."""
 
 _MOST_MODELS = 32
@@ -125,7 +120,8 @@ async def _metadata_of(exchange: Exchange, name: str) -> pb.ModelMetadataRespons
 
 
 def _file(name: str) -> Answer:
-    if name not in _NAMES:
+    kind = _KINDS.get(name)
+    if kind is None:
         raise RestError(404, "Not Found")
     data = _FOLDER.joinpath("static", name).read_bytes()
-    return Answer(data, content_type=_KINDS[name.rpartition(".")[2]], headers=_HEADERS)
+    return Answer(data, content_type=f"{kind}; charset=utf-8", headers=_HEADERS)

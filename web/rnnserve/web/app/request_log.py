@@ -7,7 +7,7 @@ contains a model name that the client made up.
 from http import HTTPStatus
 
 from rnnserve.common.gateway_counts import GatewayCounts
-from rnnserve.common.request_lines import LOG_REQUESTS, LineBudget, log_request, trace_id_of
+from rnnserve.common.log_lines import LOG_REQUESTS, LineBudget, log_request, trace_id_of
 from rnnserve.web.app.exchange import Exchange
 from rnnserve.web.errors import RestError
 

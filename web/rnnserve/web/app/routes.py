@@ -4,26 +4,24 @@ Access rules refer to a route by its name, which doesn't depend on the path of a
 route, and a test compares it with this table.
 """
 
-import dataclasses
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from rnnserve.web.app import handlers, page
 from rnnserve.web.app.exchange import Answer, Exchange
-from rnnserve.web.app.metrics import Metrics
+from rnnserve.web.app.metrics import metrics
 from rnnserve.web.app.streams import not_upgraded
 
-__all__ = ["Found", "Handler", "RouteEntry", "all_routes", "route_finder"]
+__all__ = ["Handler", "RouteEntry", "all_routes", "route_finder"]
 
 Handler = Callable[[Exchange], Awaitable[Answer]]
 
 
-@dataclasses.dataclass(frozen=True)
-class RouteEntry:
+class RouteEntry(NamedTuple):
     """A path with parameters in braces, such as "/v2/models/{model}", and its handlers by method.
 
     The gateway adds HEAD.
@@ -62,7 +60,7 @@ def all_routes(metrics_socket: Path | None = None) -> list[RouteEntry]:
         RouteEntry("/v2/repository/models/{model}/load", "control", {"POST": handlers.load}),
         RouteEntry("/v2/repository/models/{model}/unload", "control", {"POST": handlers.unload}),
         RouteEntry("/openapi.json", "document", {"GET": page.document}),
-        RouteEntry("/metrics", "metrics", {"GET": Metrics(metrics_socket).answer}),
+        RouteEntry("/metrics", "metrics", {"GET": partial(metrics, metrics_socket)}),
         RouteEntry("/", "page", {"GET": page.front_page}),
         RouteEntry("/page/models", "page_models", {"GET": page.overview}),
         RouteEntry("/static/{file}", "static", {"GET": page.static_file}),

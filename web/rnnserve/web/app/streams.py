@@ -14,7 +14,7 @@ import secrets
 import struct
 from typing import Any
 
-from rnnserve.common.request_lines import new_request_id
+from rnnserve.common.log_lines import new_request_id
 from rnnserve.protos import inference_pb2 as pb
 from rnnserve.protos.protocol_words import (
     BATCH,
@@ -24,12 +24,11 @@ from rnnserve.protos.protocol_words import (
     SEQUENCE_START,
     SESSION,
 )
-from rnnserve.web.app.bodies import LARGE, beside_loop
+from rnnserve.web.app.bodies import beside_loop
 from rnnserve.web.app.exchange import Answer, Exchange, Scope, Send, StreamClosed
 from rnnserve.web.connection import Receive, drained
 from rnnserve.web.errors import RestError, bad_request, quoted
 from rnnserve.web.rest.infer_request import AnswerForm, read_parsed_request
-from rnnserve.web.rest.infer_response import write_infer_response
 from rnnserve.web.rest.json_tensors import dump, flatten, parse_object
 
 __all__ = ["Stream", "close_message", "not_upgraded", "open_stream", "refuse_stream"]
@@ -43,8 +42,6 @@ _LENGTH = struct.Struct("<I")
 
 _MOST_STATE_BYTES = 4 << 20
 """Bytes of the states of one stream. Beyond it: the frame is refused, and its sequence ends."""
-
-_JSON_TIMES = 6
 
 
 def close_message(closed: StreamClosed) -> dict[str, Any]:
@@ -169,7 +166,7 @@ class Stream:
                     1013, "the state is lost; connect again, and start the sequence from the beginning"
                 ) from None
             raise
-        self._sequence = _Sequence() if ends else self._next(response, sequence)
+        following = _Sequence() if ends else self._next(response, sequence)
         for output in reversed(added):
             at = next(at for at, tensor in enumerate(response.outputs) if tensor.name == output)
             del response.outputs[at], response.raw_output_contents[at]
@@ -177,10 +174,10 @@ class Stream:
             form = AnswerForm(others_are_binary=True)
         elif is_binary:
             form = AnswerForm(frozenset(tensor.name for tensor in request.outputs))
-        size = response.ByteSize()
-        if size >= LARGE:
-            exchange.hold(size if is_binary else _JSON_TIMES * size)
-        return await beside_loop(size, write_infer_response, response, form, exchange.request_id)
+        written = await exchange.write(response, form)
+        exchange.hold_response(len(written[0]))
+        self._sequence = following  # last, so that a client can send a refused frame again
+        return written
 
     def _in_full(self, parsed: dict[str, Any]) -> dict[str, Any]:
         """Expand a request in short form (inputs as an object of lists, outputs as names) to the protocol's form."""

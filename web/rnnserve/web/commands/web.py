@@ -10,10 +10,12 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 import uvloop
@@ -23,23 +25,21 @@ from rnnserve.client.errors import ClientError
 from rnnserve.common.child_process import LIFELINE, die_with_parent
 from rnnserve.common.gateway_counts import GatewayCounts
 from rnnserve.common.hosts import is_loopback
-from rnnserve.common.log_format import LOG_FORMATS, LogLimits, log_formatter
-from rnnserve.common.process_memory import give_back_free_memory, give_back_large_blocks, resident_bytes, use_few_arenas
-from rnnserve.common.request_lines import LOG_REQUESTS, REQUESTS_LOGGER
-from rnnserve.common.tls_identity import IdentityError, TlsFiles
+from rnnserve.common.log_lines import LOG_FORMATS, LOG_REQUESTS, REQUESTS_LOGGER, LogLimits, log_formatter
+from rnnserve.common.process_memory import give_back_free_memory, limit_free_memory, resident_bytes
+from rnnserve.common.tls_identity import IdentityError, TlsFiles, TlsIdentity, TlsWatch, read_identity
 from rnnserve.common.unblocked_output import unblock_output
 from rnnserve.web.app.access import GatewayAccess
 from rnnserve.web.app.application import Application
 from rnnserve.web.app.request_log import RequestLog
 from rnnserve.web.app.routes import all_routes
-from rnnserve.web.commands.tls import ServedContext
 from rnnserve.web.connection import Connections, Protocol, StreamProtocol
 from rnnserve.web.limits import Limits
 from rnnserve.web.upstream.grpc_upstream import GrpcUpstream
 from rnnserve.web.upstream.private_sockets import PrivateSockets
 from rnnserve.web.upstream.upstream import Upstream
 
-__all__ = ["MISTAKES", "add_arguments", "run", "serve"]
+__all__ = ["MISTAKES", "ServedContext", "add_arguments", "run", "serve"]
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ times as long."""
 
 _LOOK_SECONDS = 0.25
 _DESCRIPTORS_BESIDE = 64
-
+_DEFAULT = " (default: %(default)s)"
 
 _TIDY_SECONDS = 5.0
 _WORTH_BYTES = 16 << 20
@@ -102,49 +102,65 @@ class MemoryWatch:
             self._tidied = time.monotonic()
 
 
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows the default of each option that has one."""
+class ServedContext(ssl.SSLContext):
+    """The listening context: passes each new connection to the most recent valid context.
 
-    def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default else action.help
+    Two simpler designs fail. Loading new files into one context breaks it for all clients if the key belongs to another
+    certificate. Switching contexts in `sni_callback` keeps the sessions of the first context, so a client whose
+    authority was removed could resume an old session without showing a certificate.
+    """
+
+    def __new__(cls, *_: TlsFiles) -> "ServedContext":
+        """Create the context for the event loop. It never handles a connection itself."""
+        return super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+
+    def __init__(self, files: TlsFiles) -> None:
+        """Read the files. Raises IdentityError if they are unusable."""
+        self._files = files
+        self._identity = read_identity(files)
+        self._current = self._identity.context(files)
+
+    def watch(self) -> TlsWatch:
+        """Return a watch that reloads changed files after you start it."""
+        return TlsWatch(self._files, self._identity, self._use)
+
+    def wrap_bio(self, *args: Any, **named: Any) -> ssl.SSLObject:  # noqa: ANN401 - the arguments of ssl, unchanged
+        """Begin TLS on a connection with the current context."""
+        return self._current.wrap_bio(*args, **named)
+
+    def _use(self, identity: TlsIdentity) -> None:
+        self._current = identity.context(self._files)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's options to a parser."""
-    parser.formatter_class = _Formatter
     add = parser.add_argument
     add(
         "--upstream",
         required=True,
         metavar="HOST:PORT",
-        help="gRPC address of the server, or unix:PATH of a socket or of a folder with sockets",
+        help="gRPC address of the server, or unix:PATH, where PATH is a socket or a folder with sockets",
     )
-    add("--host", default="127.0.0.1", help="name or address to listen on")
-    add("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 chooses a free port")
-    add("--timeout", type=float, default=60.0, metavar="SECONDS", help="time limit for a response of the server")
+    add("--host", default="127.0.0.1", help="name or address to listen on" + _DEFAULT)
+    add("--http-port", type=int, default=8000, metavar="PORT", help="port for HTTP; 0 chooses a free port" + _DEFAULT)
+    add("--timeout", type=float, default=60.0, metavar="SECONDS", help="time limit of the server" + _DEFAULT)
     add(
         "--max-body-bytes",
         type=int,
         default=32 << 20,
         metavar="BYTES",
-        help="largest body in bytes, compressed or decompressed",
+        help="largest body in bytes, compressed or decompressed" + _DEFAULT,
     )
     add(
         "--allow-host",
+        "--allow-origin",  # the earlier name for origins
         action="append",
         default=[],
         metavar="NAME",
-        help="host name that a proxy on this machine passes on in the header Host (you can repeat this option)",
+        help="host name that a proxy on this machine passes on in the header Host, or origin of another site whose "
+        "pages may open WebSockets, such as https://app.example (you can repeat this option)",
     )
-    add(
-        "--allow-origin",
-        action="append",
-        default=[],
-        metavar="ORIGIN",
-        help="origin of another site whose pages may open WebSockets, such as https://app.example (you can repeat "
-        "this option)",
-    )
-    add("--max-connections", type=int, default=4096, metavar="N", help="highest number of open connections")
+    add("--max-connections", type=int, default=4096, metavar="N", help="limit on open connections" + _DEFAULT)
     add("--tls-certificate", type=Path, metavar="FILE", help="serve over TLS: certificate chain in PEM")
     add("--tls-key", type=Path, metavar="FILE", help="serve over TLS: private key in PEM")
     add(
@@ -161,10 +177,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="info",
-        help="least severe messages to log",
+        help="least severe messages to log" + _DEFAULT,
     )
-    add("--log-format", choices=LOG_FORMATS, default=LOG_FORMATS[0], help="log lines as text, or as JSON objects")
-    add("--log-requests", choices=LOG_REQUESTS, default=LOG_REQUESTS[0], help="requests to log")
+    add("--log-format", choices=LOG_FORMATS, default="text", help="log lines as text, or as JSON objects" + _DEFAULT)
+    add("--log-requests", choices=LOG_REQUESTS, default="errors", help="requests to log" + _DEFAULT)
     # Internal options that `rnnserve serve` passes to its gateways.
     for name in ("--listen-fd", "--counts-fd"):
         add(name, type=int, help=argparse.SUPPRESS)
@@ -259,8 +275,7 @@ async def _run(
         max_held_bytes=max(2 * args.max_body_bytes, Limits.max_held_bytes),
         timeout=args.timeout,
         max_connections=_connections(args.max_connections),
-        hosts=frozenset(name.lower() for name in args.allow_host),
-        origins=frozenset(origin.lower().rstrip("/") for origin in args.allow_origin),
+        allowed=frozenset(name.lower().rstrip("/") for name in args.allow_host),
     )
     application = Application(
         upstream,
@@ -273,8 +288,8 @@ async def _run(
     if tls is not None:
         tls.watch().start()
     try:
-        memory = MemoryWatch((256 << 20) + 8 * args.max_body_bytes)
-        await serve(application, listener, limits, tls=tls, grace=args.grace, memory=memory)
+        memory = (256 << 20) + 8 * args.max_body_bytes
+        await serve(application, listener, limits, tls=tls, grace=args.grace, memory=MemoryWatch(memory))
     finally:
         await upstream.close()
 
@@ -302,8 +317,7 @@ def _prepare_process(args: argparse.Namespace) -> None:
         handler.setFormatter(log_formatter(args.log_format, has_process=True))
     if args.log_requests == "none":
         logging.getLogger(REQUESTS_LOGGER).disabled = True
-    give_back_large_blocks()
-    use_few_arenas()
+    limit_free_memory()
 
 
 def _served_tls(args: argparse.Namespace) -> ServedContext | None:

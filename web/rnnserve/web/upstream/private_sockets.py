@@ -7,6 +7,7 @@ is gone or doesn't listen yet, the gateway calls another one.
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,9 +27,6 @@ _LOOK_SECONDS = 0.5
 _LEAVING_SECONDS = 60.0
 """Seconds that calls in flight have to finish after the worker's socket is gone."""
 
-_MOST_ORDERS = 4096
-"""Maximum number of client connections in the cache of worker orders."""
-
 
 class PrivateSockets:
     """Implements `Upstream` for the workers on this machine."""
@@ -39,7 +37,6 @@ class PrivateSockets:
         """Start scanning the folder, which may still be empty. Needs a running event loop."""
         self._folder = folder
         self._workers: dict[str, GrpcUpstream] = {}
-        self._orders: dict[str, list[GrpcUpstream]] = {}  # by client connection
         self._closing: set[asyncio.Task[None]] = set()
         self._look()
         self._looking = asyncio.create_task(self._keep_looking())
@@ -63,18 +60,14 @@ class PrivateSockets:
     async def _ask_one(self, context: CallContext, ask: Callable[[GrpcUpstream], Awaitable[Answered]]) -> Answered:
         """Call the workers one after another until one is reachable. Rescans once to include new workers."""
         tried: list[GrpcUpstream] = []
-        has_looked = False
-        while True:
-            worker = next((each for each in self._in_order(context.client) if each not in tried), None)
-            if worker is not None:
-                tried.append(worker)
-                with contextlib.suppress(NotConnected):
-                    return await ask(worker)
-            elif has_looked:
-                raise NotConnected
-            else:
-                has_looked = True
-                self._look()
+        for _ in range(2):
+            for worker in self._in_order(context.client):
+                if worker not in tried:
+                    tried.append(worker)
+                    with contextlib.suppress(NotConnected):
+                        return await ask(worker)
+            self._look()
+        raise NotConnected
 
     def _in_order(self, client: str) -> list[GrpcUpstream]:
         """Return the workers in the order in which to try them for this client connection."""
@@ -82,22 +75,10 @@ class PrivateSockets:
             self._look()
         if len(self._workers) < 2:
             return list(self._workers.values())
-        order = self._orders.get(client)
-        if order is not None:
-            return order
-
-        def rank(name: str) -> bytes:
-            return hashlib.blake2b(f"{client} {name}".encode(), digest_size=8).digest()
-
-        if len(self._orders) >= _MOST_ORDERS:
-            self._orders.clear()
-        order = self._orders[client] = [self._workers[name] for name in sorted(self._workers, key=rank)]
-        return order
+        return [self._workers[name] for name in sorted(self._workers, key=functools.partial(_rank, client))]
 
     def _look(self) -> None:
         there = {path.name for path in self._folder.glob("*.sock") if _is_of_living(path)}
-        if self._workers.keys() != there:
-            self._orders.clear()
         for name in self._workers.keys() - there:
             task = asyncio.create_task(self._workers.pop(name).close(_LEAVING_SECONDS))
             self._closing.add(task)
@@ -109,6 +90,11 @@ class PrivateSockets:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             self._look()
+
+
+@functools.lru_cache(1 << 14)
+def _rank(client: str, name: str) -> bytes:
+    return hashlib.blake2b(f"{client} {name}".encode(), digest_size=8).digest()
 
 
 def _is_of_living(path: Path) -> bool:

@@ -478,14 +478,17 @@ def refuse_unlike(programs: Sequence[Sequence[Item]]) -> None:
         if None in items or len({(each.target, _comparable(each)) for each in items}) > 1:
             raise NotRolled(
                 f"more steps do not repeat the computation of fewer steps{_place(items)}. Instead of x[:, "
-                ":t], write torch.where(torch.arange(n) < t, …). Instead of a number such as math.cos(0.1 * t), "
-                "read from a tensor that is computed before the loop, torch.cos(0.1 * torch.arange(n))[t]"
+                ":t], write torch.where(torch.arange(n) < t, …). Instead of a list that grows, use a tensor with all "
+                "steps: past = h.new_zeros(batch, n, size), past[:, t] = h, and a mask, torch.arange(n) <= t. Keep a "
+                "window in a tensor: window = torch.cat([window[:, 1:], x[:, t : t + 1]], dim=1). Instead of a number "
+                "such as math.cos(0.1 * t), read from a tensor that is computed before the loop, torch.cos(0.1 * "
+                "torch.arange(n))[t]"
             )
         references = {
             tuple(where[id(each)] for each in item.references) for item, where in zip(items, positions, strict=True)
         }
         if len(references) > 1:
-            raise NotRolled(f"it uses another value for more steps than for fewer steps{_place(items)}")
+            raise NotRolled(f"a step uses a different value if the sequence is longer{_place(items)}")
 
 
 def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[Element]:

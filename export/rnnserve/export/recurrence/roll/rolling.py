@@ -93,7 +93,7 @@ def rolled_capture(module: nn.Module, args: Arguments, axes: DynamicAxes, limits
     try:
         captured = capture(made, args, axes.of_variadic(args), limits)
     except (FixedSize, RaisedInCapture) as error:
-        raise NotRolled(f"the scans for its loops fail for some sizes ({error})") from error
+        raise NotRolled(f"the scans that replace its loops fail for some sizes ({error})") from error
     found = {name for element in elements for name in element.looped}
     looped = [name for name in looped if name in found] or looped[:1]
     trials = _Trials(module, args, axes, limits, looped)

@@ -6,6 +6,7 @@ carried value), or the next result of an earlier scan. Its numbers must be progr
 """
 
 import bisect
+import collections
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,7 +133,8 @@ class _Explanation:
         if of[0].target == SCAN and moves[0]:  # the number of steps differs from step to step
             return None
         is_whole = len(of) == self.count + bool(self.tail)
-        if not is_whole and (any(moves) or any(each.kind == "sequence" for each in sources if each is not None)):
+        has_moved = any(moves) and not _has_next(of)
+        if not is_whole and (has_moved or any(each.kind == "sequence" for each in sources if each is not None)):
             return None  # the missing copy might read something that doesn't exist either
         first = of[0]
         return Operation(first.target, first.form, tuple(sources), tuple(numbers), first.shape)  # type: ignore[arg-type]
@@ -195,6 +197,15 @@ class _Explanation:
         return not number._replace(values=values).is_constant
 
 
+def _has_next(reads: Sequence[Item]) -> bool:
+    """Whether items read steps of a tensor that has another step, which the missing copy can read."""
+    if reads[0].target is not torch.ops.aten.select.int:
+        return False
+    (axis, before), (_, last) = (each.numbers for each in reads[-2:])
+    *sizes, _ = reads[-1].references[0].shape
+    return 0 <= 2 * last - before < int(sizes[axis])
+
+
 @dataclasses.dataclass(frozen=True)
 class _Origin:
     """The output of a scan that an item equals, and the step."""
@@ -243,6 +254,8 @@ SEGMENT: Form = ("segment",)
 REPEATED: Form = ("repeated",)
 """Part of `cat` or `stack`: a value that is repeated, with the number of repetitions."""
 
+_READS = (torch.ops.aten.select.int, torch.ops.aten.slice.Tensor)
+
 _MOST_SWEEPS = 6  # levels of nested loops
 _SHORTEST_SEGMENT = 4
 _TELLING = 6  # number of copies to explain first, before all copies
@@ -260,6 +273,7 @@ class _Found(NamedTuple):
 
 def rolled(items: list[Item], steps: int) -> list[Item]:
     """Replace operations that repeat for each step with scans."""
+    items = _with_early_reads(items, steps // 2)
     keys: dict[Any, int] = {}
     for least in (steps - 2, steps // 2):  # loops over all steps but two, then loops over every second step
         for _ in range(_MOST_SWEEPS):
@@ -268,6 +282,27 @@ def rolled(items: list[Item], steps: int) -> list[Item]:
                 break
             items = swept
     return _without_dead(items)
+
+
+def _with_early_reads(items: list[Item], least: int) -> list[Item]:
+    """Move reads of parts of a tensor to directly after the tensor, unless there are at least `least` of them.
+
+    A first step reads the layers of an initial state, `h[layer]`. Later steps use the values of the step before,
+    because a read of `torch.stack` is replaced with the part that it reads. Once the reads are moved, all steps are
+    alike.
+    """
+    counts = collections.Counter(id(item.references[0]) for item in items if item.target in _READS)
+    early: dict[int, list[Item]] = {}
+    for item in items:
+        if item.target in _READS and len(item.references) == 1 and counts[id(item.references[0])] < least:
+            early.setdefault(id(item.references[0]), []).append(item)
+    moved = {id(item) for reads in early.values() for item in reads}
+    ordered: list[Item] = []
+    waiting = [item for item in reversed(items) if id(item) not in moved]
+    while waiting:
+        ordered.append(waiting.pop())
+        waiting.extend(reversed(early.get(id(ordered[-1]), ())))
+    return ordered
 
 
 def _without_dead(items: list[Item]) -> list[Item]:

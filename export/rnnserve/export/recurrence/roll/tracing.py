@@ -183,13 +183,16 @@ def _stack_writes(simplifier: "_Simplifier", last: fx.Node) -> None:
 def _read_where_used(graph: fx.Graph) -> None:
     """If many steps of a tensor are read together, as by `x.unbind(1)`, move each read to right before its first use.
 
-    They then belong to the loop's copies that use them, as reads by `x[:, t]` do. Other reads stay: a first step read
-    before the loop isn't part of it, and steps used in two iterations belong to neither.
+    They then belong to the loop's copies that use them, as reads by `x[:, t]` do. In a loop that keeps a window of
+    steps, the steps of the last window have fewer uses. Other reads stay: a first step read before the loop isn't part
+    of it, and steps used as `steps[t]` and `steps[t + 1]` belong to neither iteration.
     """
     for _, group in itertools.groupby(list(graph.nodes), key=_read_tensor):
         reads = list(group)
-        uses = {tuple(user.target for user in node.users) for node in reads}
-        if len(reads) >= _MANY and reads[0].target is _ATEN.select.int and len(uses) == 1:
+        uses = [tuple(user.target for user in sorted(node.users)) for node in reads]
+        most = max((uses[0], uses[-1]), key=len)
+        alike = all(each == most[: len(each)] for each in uses)
+        if len(reads) >= _MANY and reads[0].target is _ATEN.select.int and alike:
             for node in reversed(reads):
                 min(node.users).prepend(node)  # nodes are in the order of the graph
 

@@ -1,13 +1,16 @@
-"""Log lines about single requests: their fields, their format, and their rate limit.
+"""Lines of the log: their format as text, or as JSON for log collectors, and their rate limits.
 
-They never contain a client's data: no values, no shapes, and no error texts, because these may repeat data. The only
-part that a client chooses is its request id, of bounded size and in printable characters.
+The limits keep a peer from filling the disk by causing a line with every request. Lines about single requests never
+contain a client's data: no values, no shapes, and no error texts, because these may repeat data. The only part that a
+client chooses is its request id, of bounded size and in printable characters.
 """
 
 import collections
+import datetime as dt
 import itertools
 import json
 import logging
+import os
 import re
 import secrets
 import threading
@@ -15,14 +18,19 @@ import time
 from collections.abc import Callable, Mapping
 
 __all__ = [
+    "LOG_FORMATS",
     "LOG_REQUESTS",
     "REQUESTS_LOGGER",
     "LineBudget",
+    "LogLimits",
+    "log_formatter",
     "log_request",
     "new_request_id",
     "trace_id_of",
     "usable_id",
 ]
+
+LOG_FORMATS = ("text", "json")
 
 LOG_REQUESTS = ("errors", "none", "all")
 """Which requests are logged. The first is the default."""
@@ -31,6 +39,9 @@ REQUESTS_LOGGER = "rnnserve.requests"
 
 _BURST = 10
 """Lines in a row about single requests, for the same reason. Beyond it: one per second."""
+
+_BURST_OF_SOURCE_LINE = 1000
+"""Lines in a row from one source line, such as one for each rejected version. Beyond it: one per second."""
 
 _log = logging.getLogger(REQUESTS_LOGGER)
 
@@ -110,3 +121,64 @@ class LineBudget:
         """Count lines dropped for another reason."""
         with self._lock:
             self._left_out[kind] += count
+
+
+def log_formatter(name: str, *, has_process: bool) -> logging.Formatter:
+    """Return the formatter of a `LOG_FORMATS` entry. JSON always includes the process ID, text if `has_process`."""
+    if name == "json":
+        return _JsonFormatter()
+    process = f" [{os.getpid()}]" if has_process else ""
+    return _TextFormatter(f"%(asctime)s %(levelname)s{process} %(name)s: %(message)s")
+
+
+def _time(record: logging.LogRecord, separator: str) -> str:
+    """Return a record's time in the local time zone: 2026-11-27 12:00:00.123+01:00."""
+    return dt.datetime.fromtimestamp(record.created).astimezone().isoformat(separator, "milliseconds")
+
+
+class _TextFormatter(logging.Formatter):
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: ARG002, N802 - logging's name
+        return _time(record, " ")
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object per line: time, level, process, logger, message, and the traceback if there is one.
+
+    For a line about a request, the request's fields are entries of the object and not part of the message.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = getattr(record, "request_fields", {})
+        of_request = "request refused" if record.levelno >= logging.WARNING else "request answered"
+        line = {
+            "time": _time(record, "T"),
+            "level": record.levelname,
+            "process": record.process,
+            "logger": record.name,
+            "message": of_request if fields else record.getMessage(),
+            **fields,
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+class LogLimits(logging.Filter):
+    """Passes a burst of records from each source line, then one per second with the number of dropped records.
+
+    The limit applies to a source line, whatever the texts of its messages. Records about single requests always pass,
+    because they have their own limit.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._budget = LineBudget(clock, _BURST_OF_SOURCE_LINE)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log a record. The first record after dropped ones includes their number."""
+        if record.name == REQUESTS_LOGGER:
+            return True
+        left_out = self._budget.take(f"{record.pathname}:{record.lineno}")
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} ({left_out:,} similar lines left out)", ()
+        return left_out is not None
