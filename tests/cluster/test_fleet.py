@@ -84,7 +84,7 @@ def test_roll_begins_only_when_all_servers_serve():
     with pytest.raises(ClusterError, match="2 of 3 servers are ready"):
         fleet.roll_to("/new")
     assert fleet.log == []
-    with pytest.raises(ClusterError, match="can.t be replaced without downtime"):
+    with pytest.raises(ClusterError, match=r"can.t be replaced without downtime"):
         FakeFleet(1).roll_to("/new")
 
 
