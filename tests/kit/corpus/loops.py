@@ -158,6 +158,15 @@ def a_deque_of_the_last_three_steps(self, x):
 
 
 @core
+def a_state_updated_after_its_output(self, x):
+    h, outputs = torch.zeros_like(x[:, 0]), []
+    for t in range(x.size(1)):
+        outputs.append(torch.tanh(h + x[:, t]))
+        h = h * 0.5 + x[:, t].sigmoid()
+    return torch.stack(outputs, 1)
+
+
+@core
 def a_deque_of_the_last_unbound_steps(self, x):
     last, outputs = collections.deque((torch.zeros_like(x[:, 0]) for _ in range(4)), maxlen=4), []
     for x_t in x.unbind(1):

@@ -202,8 +202,8 @@ def _has_next(reads: Sequence[Item]) -> bool:
     if reads[0].target is not torch.ops.aten.select.int:
         return False
     (axis, before), (_, last) = (each.numbers for each in reads[-2:])
-    *sizes, _ = tuple(reads[-1].references[0].shape)
-    return bool(0 <= 2 * last - before < sizes[axis])
+    sizes: Any = reads[-1].references[0].shape  # of a tensor: its sizes, as text, and its dtype
+    return bool(0 <= 2 * last - before < int(sizes[:-1][axis]))
 
 
 @dataclasses.dataclass(frozen=True)
