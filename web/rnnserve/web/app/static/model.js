@@ -74,11 +74,14 @@ function proofPanel(metadata) {
     return panel("Verification", "", element("p", {}, why));
   }
   const rows = parity.distances;
+  const compared = `Before it was published, the graph was compared with the module on ${parity.samples} samples.`;
+  if (!rows.length)
+    return panel("Verification", "", element("p", {}, `${compared} Its outputs have no floats, and they were equal.`));
   const series = KINDS.map((label, index) => ({ label, points: rows.map((row) => [row[0], row[index + 1] ?? NaN]) }));
   const worst = Math.max(...rows.map((row) => row[1] ?? Infinity));
   const exact = parity.exact === "float64" ? "" : ` Whole sequences were compared with ${parity.exact}.`;
   return panel("Verification", "",
-    element("p", {}, `Before it was published, the graph was compared with the module on ${parity.samples} samples. Largest difference: ${short(worst)}.${exact}`),
+    element("p", {}, `${compared} Largest difference: ${short(worst)}.${exact}`),
     lineChart({ series, across: "steps (both axes logarithmic)", logarithmic: true,
       said: `Largest differences by number of steps, from ${rows[0]?.[0]} to ${rows.at(-1)?.[0]}; the table has the numbers` }),
     legend(KINDS),
