@@ -46,6 +46,7 @@ def test_worker_that_sends_no_heartbeat_is_killed_and_replaced(running, monkeypa
     silent.code = READY + BEATS
     until(lambda: used_table().process[WORKER_RESTARTS["hung"]] == hung + 1)
     assert not is_there(pid)
+    until(lambda: caplog.messages)  # the message follows the count
     assert "worker 0 has made no progress for" in caplog.messages[0]
 
 
