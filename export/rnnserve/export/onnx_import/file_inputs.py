@@ -78,7 +78,7 @@ _NO_NAMES = re.compile(r"\?|-1|none|unk__\d+|(p2o\.)?dynamicdimension\.\d+", re.
 # Operators whose output has the same values as their input.
 _FORMS = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _GUESSED = (0, 2)  # range of integers until the user passes a range, and of lengths without a sequence axis
-_COUNTED = (0, (1 << 31) - 1)  # range of integer states, such as counters, unless the user passes a range
+_MOST_COUNTED = (1 << 31) - 1  # one above the highest value of integer states, unless the user passes a range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +194,8 @@ def read_inputs(model: ir.Model, roles: Roles) -> tuple[list[FileInput], dict[st
             tensor.lengths_of = roles.lengths.get(tensor.name, "")
             tensor.default = manifest_pb2.DEFAULT_FULL_LENGTH
         elif DTYPES[tensor.datatype].kind in "iu":
-            bounds = roles.integers.get(tensor.name) or _rows_of_tables(value) or (_COUNTED if final else None)
+            counted = (0, min(_MOST_COUNTED, int(np.iinfo(DTYPES[tensor.datatype]).max))) if final else None
+            bounds = roles.integers.get(tensor.name) or _rows_of_tables(value) or counted
             tensor.integers.low, tensor.integers.high = bounds or _GUESSED
             if bounds is None:
                 why = f'input "{tensor.name}" is {tensor.datatype}, but the file does not contain its range'
