@@ -169,6 +169,7 @@ def _stack_writes(simplifier: "_Simplifier", last: fx.Node) -> None:
         source = source.args[0]
     if len(written) < _MANY or {one - two for one, two in itertools.pairwise(written)} not in ({1}, {-1}):
         return
+    min(last.users).prepend(last)  # after the rest of the last step, which must be next to the other steps
     low, high = min(written), max(written) + 1
     stacked = simplifier.make(last, _ATEN.stack.default, [written[at] for at in range(low, high)], dim)
     parts = [(0, low), (low, high), (high, _shape(source)[dim])]
