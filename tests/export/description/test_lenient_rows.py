@@ -41,6 +41,16 @@ def test_trimmed_results_are_padded_to_the_steps_of_the_input():
     np.testing.assert_array_equal(found[:, 3:], 0.5)
 
 
+class EverySecondOfTrimmed(Trimmed):
+    def forward(self, x, lengths):
+        return super().forward(x, lengths)[:, ::2]
+
+
+def test_every_second_step_of_trimmed_results_follows_the_steps_of_the_input():
+    model = describe_model(Publication(EverySecondOfTrimmed().eval(), "halved", INPUTS, ["output"]))
+    assert model.module.is_lenient
+
+
 def test_module_that_changes_its_results_is_left_unchanged():
     module = MeanOfTrimmed().eval()
     model = describe_model(Publication(module, "mean", INPUTS, ["mean"]))

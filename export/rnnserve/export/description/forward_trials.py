@@ -98,12 +98,12 @@ class Trial:
             return None
 
     def unsorted_lengths(self) -> tuple[dict[str, int], Arrays]:
-        """Draw rows that aren't sorted by length, all shorter than the sequence axis. Returns sizes and inputs."""
+        """Draw rows that aren't sorted by length, up to about half of the sequence axis. Returns sizes and inputs."""
         sizes = sizes_near(self.sizes, _STEPS, _ROWS)
         arrays = self.drawn(sizes)
         for axis, name in lengths_inputs(self.inputs).items():
             low = self.sizes[axis][0]
-            ascending = np.linspace(low, max(low, sizes[axis] - 1), sizes[BATCH])
+            ascending = np.linspace(low, max(low, sizes[axis] // 2), sizes[BATCH])
             arrays[name] = ascending.astype(arrays[name].dtype)
         return sizes, arrays
 
@@ -259,8 +259,8 @@ def made_lenient(module: FlatModule, trial: Trial) -> FlatModule:
     lengths = lengths_inputs(trial.inputs)
     if not lengths:
         return module
-    _, unsorted = trial.unsorted_lengths()
-    full = {**unsorted, **{name: np.full_like(unsorted[name], unsorted[name].max() + 1) for name in lengths.values()}}
+    sizes, unsorted = trial.unsorted_lengths()
+    full = {**unsorted, **{name: np.full_like(unsorted[name], sizes[axis]) for axis, name in lengths.items()}}
     ordered = {**unsorted, **{name: unsorted[name][::-1].copy() for name in lengths.values()}}
     of_full, of_unsorted = trial.results(full), trial.results(unsorted)
     if of_full is None:
