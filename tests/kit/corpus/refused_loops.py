@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import math
 import warnings
 
 import torch
@@ -94,6 +95,25 @@ def another_module_in_each_step(self, x):
     for t in range(x.size(1)):
         h = self.linears[t](h)
     return h
+
+
+@refused(r"Write torch\.arange\(n\), not")
+def positions_from_a_list(_, x):
+    return x + torch.tensor(list(range(x.size(1)))).unsqueeze(1)
+
+
+@refused(r"torch\.tensor\(n\)\.sqrt\(\)")
+def a_root_of_the_number_of_steps(_, x):
+    return x / math.sqrt(x.size(1))
+
+
+@refused(r"with an axis for the iterations\.$")
+def distances_that_double(_, x):
+    distance = 1
+    while distance < x.size(1):
+        x = x + nn.functional.pad(x[:, :-distance], (0, 0, distance, 0))
+        distance *= 2
+    return x
 
 
 @refused(r"do not repeat the computation of fewer steps", is_core=True)

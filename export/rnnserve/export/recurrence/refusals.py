@@ -134,7 +134,8 @@ def refuse_scripts(module: nn.Module) -> None:
         if isinstance(submodule, torch.jit.ScriptModule):
             what = f"`{name}`" if name else "the module itself"
             raise UnsupportedModule(
-                f"{what} is a TorchScript module. It has no Python code to capture. Export the original module."
+                f"{what} is a TorchScript module. It has no Python code to capture. Export the original module, an "
+                "nn.Module without torch.jit.script and @torch.jit.script_method."
             )
         if type(submodule).__module__.startswith(_QUANTIZED):
             raise UnsupportedModule(
@@ -346,7 +347,8 @@ _WRITE = {
         *("solve", "solve_triangular", "triangular_solve", "tensorsolve", "cholesky", "cholesky_solve"),
         "cholesky_inverse",
     ),
-    "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. "
+    "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. A "
+    'parametrized weight keeps its value after torch.nn.utils.parametrize.remove_parametrizations(layer, "weight"). '
     "Otherwise compute it outside the module and make it an input",
 )
 """Advice for operators without a translation."""

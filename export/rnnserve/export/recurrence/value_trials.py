@@ -73,14 +73,15 @@ def other_sizes(
     for guard, at, code in _guards(program):
         breaking = _breaking(guard, symbols, axes, limits)
         if breaking is not None and _takes(module, args, axes, breaking):
-            kept_out = _kept_out(breaking, axes, guard, symbols)
-            remedy, by_loop = "write the forward without the condition", code.startswith(("for ", "while "))
-            if by_loop:
-                remedy = "write the loop with rnnserve.export.scan, over a tensor with an axis for the iterations"
+            by_loop = code.startswith(("for ", "while "))
+            remedy = "write the loop with rnnserve.export.scan, over a tensor with an axis for the iterations"
+            if not by_loop:  # a loop takes another path at every size
+                remedy = "write the forward without the condition: x[:, : n // 2 * 2], not if n % 2: x = x[:, :-1]"
+                remedy += _kept_out(breaking, axes, guard, symbols)
             refusal = OtherPath(
                 f"the module's code has a condition on sizes (at {at}) and takes another path at {_listed(breaking)} "
                 "than at the sample's sizes. An exported program has one path for all sizes. Make the axis static, "
-                f"or {remedy}{kept_out}.",
+                f"or {remedy}.",
                 by_loop=by_loop,
             )
             if not _holds_but_at_one(guard):

@@ -476,6 +476,11 @@ def refuse_unlike(programs: Sequence[Sequence[Item]]) -> None:
     positions = [{id(item): number for number, item in enumerate(items)} for items in programs]
     for items in itertools.zip_longest(*programs):
         if None in items or len({(each.target, _comparable(each)) for each in items}) > 1:
+            if all(each is not None and each.target in (LITERAL, CONSTANT) for each in items):
+                raise NotRolled(
+                    "the size of an axis decides the values of a tensor of Python or NumPy numbers. Write "
+                    "torch.arange(n), not torch.tensor(list(range(n))) or np.arange(n), and torch.zeros, not np.zeros"
+                )
             raise NotRolled(
                 f"more steps do not repeat the computation of fewer steps{_place(items)}. Instead of x[:, "
                 ":t], write torch.where(torch.arange(n) < t, …). Instead of a list that grows, use a tensor with all "
@@ -502,7 +507,8 @@ def fitted(programs: Sequence[Sequence[Item]], points: Sequence[Sizes]) -> list[
             if fit is None:
                 raise NotRolled(
                     f"a number depends on the size of an axis{_place(items)} in a way that is not a simple formula "
-                    f"({', '.join(map(str, values))} for sizes {', '.join(_shown(each) for each in points)})"
+                    f"({', '.join(map(str, values))} for sizes {', '.join(_shown(each) for each in points)}). "
+                    "Compute it as a tensor: torch.tensor(n).sqrt(), not math.sqrt(n) or np.sqrt(n)"
                 )
             numbers.append(fit)
         first = items[0]
