@@ -1,4 +1,4 @@
-"""Streams of HTTP fronts on a server's private socket, and a front that a test moves message by message."""
+"""Streams of HTTP gateways on a server's private socket, and a gateway that a test moves message by message."""
 
 import asyncio
 import os

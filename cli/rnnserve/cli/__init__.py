@@ -2,7 +2,7 @@
 
 Threads: `limits`.
 
-Door: `__all__`.
+Public: `__all__`.
 """
 
 from collections.abc import Sequence

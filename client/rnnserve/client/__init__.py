@@ -4,7 +4,7 @@ The client uses the Open Inference Protocol, so it works with Triton and other s
 The library needs numpy, protobuf and grpcio. It doesn't import the server, export or training code. Importing this
 package loads none of these libraries: each name is loaded on first use, so that `rnnserve health` starts fast.
 
-Door: `__all__`, `aligned_table`, `channel`, `classification`, `commands`, `endpoint`, `errors`, `metadata`,
+Public: `__all__`, `aligned_table`, `channel`, `classification`, `commands`, `endpoint`, `errors`, `metadata`,
 `predictions`, `reading`, `request_builder`, `row_inputs`, `sessions`, `tensors`, `tls_diagnosis`.
 """
 

@@ -10,7 +10,7 @@ Each server is an ordinary `rnnserve serve`, one per node. Clients send requests
 
 May import `client` and `common`. It starts `rnnserve serve` as a command.
 
-Door: nothing.
+Public: nothing.
 
 Threads: `kept_server`.
 """

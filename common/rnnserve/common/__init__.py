@@ -16,6 +16,6 @@ Imports no area.
 
 Threads: `child_process`, `guarded_process`, `telemetry`, `tls_identity`.
 
-Door: `cgroup`, `child_process`, `extras`, `gateway_counts`, `guarded_process`, `hosts`, `log_lines`, `process_memory`,
-`refusing_nodes`, `regular_files`, `telemetry`, `tls_identity`, `unblocked_output`.
+Public: `cgroup`, `child_process`, `extras`, `gateway_counts`, `guarded_process`, `hosts`, `log_lines`,
+`process_memory`, `refusing_nodes`, `regular_files`, `telemetry`, `tls_identity`, `unblocked_output`.
 """

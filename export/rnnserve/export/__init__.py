@@ -10,7 +10,7 @@ onnxruntime, but nothing from the server or the client.
 A public name is imported when it is first used, because importing torch and onnx takes 3 to 5 seconds. Commands can
 therefore report simple errors, such as a missing file, at once.
 
-Door: `__all__`.
+Public: `__all__`.
 """
 
 import importlib

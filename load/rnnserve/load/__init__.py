@@ -16,7 +16,7 @@ only `confidence` needs scipy.
     units                                 parses and formats numbers with units
     demo_models/                          a repository with the model that `rnnserve demo` serves
 
-Door: nothing.
+Public: nothing.
 """
 
 __all__: list[str] = []

@@ -6,7 +6,7 @@ This package imports no other area, because a classifier doesn't depend on how i
 Public names are imported at their first use: importing torch takes seconds, and `rnnserve train --help` doesn't need
 it.
 
-Door: `__all__`.
+Public: `__all__`.
 """
 
 import importlib

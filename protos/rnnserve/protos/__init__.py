@@ -17,7 +17,7 @@
 
 The package imports protobuf, numpy and, for the service's stubs, grpc. The only other area it imports is `common`.
 
-Door: `access_table`, `artifact`, `batching_modes`, `datatypes`, `derived_size`, `differences`, `front_pb2`, `golden`,
+Public: `access_table`, `artifact`, `batching_modes`, `datatypes`, `derived_size`, `differences`, `front_pb2`, `golden`,
 `health_pb2`, `inference_pb2`, `inference_pb2_grpc`, `manifest_pb2`, `model_config_pb2`, `names`, `protocol_words`,
 `recorded_defaults`, `repository_folders`, `serving_graph`, `signing`, `tensors_in_words`, `triton_config`.
 """

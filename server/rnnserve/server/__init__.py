@@ -15,7 +15,7 @@ imports grpc, as `rnnserve serve` does.
 
 Threads: `app`.
 
-Door: `__all__`.
+Public: `__all__`.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""A server that asks for tokens, with its HTTP front; and every route with its methods and a body that it takes."""
+"""A server that requires tokens, with its HTTP gateway, and all routes with their methods and a valid body."""
 
 import contextlib
 import http.client

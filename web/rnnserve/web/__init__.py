@@ -21,7 +21,7 @@ limits     the limits on sizes, times and counts
 Each part may import only the parts below it in this table (import-linter checks this). The gateway may import `client`
 and `protos`, but not `server`.
 
-Door: nothing.
+Public: nothing.
 """
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
 """The commands of this area, which need only the area protos.
 
-Door: nothing.
+Public: nothing.
 """

@@ -4,5 +4,5 @@
 `sbom` show it. The package imports only protos, so it works without torch, onnx and onnxruntime. Only `sbom` imports
 cyclonedx, when it is called.
 
-Door: `json_report`, `sbom`, `text_report`, `version_record`.
+Public: `json_report`, `sbom`, `text_report`, `version_record`.
 """

@@ -1,4 +1,4 @@
 """The commands `rnnserve infer` and `rnnserve health`, and the options of every command that connects to a server.
 
-Door: `argument_types`, `connection_options`.
+Public: `argument_types`, `connection_options`.
 """

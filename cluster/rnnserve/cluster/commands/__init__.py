@@ -1,6 +1,6 @@
 """The command of `rnnserve` that this area provides: `ray`.
 
-Door: nothing.
+Public: nothing.
 """
 
 __all__: list[str] = []

@@ -4,7 +4,7 @@ A placement group has one bundle per server, each on a different node. In each b
 Group and actors are detached: they stay when the command that created them ends (`ray_fleet`). If an actor's process or
 node is lost, Ray restarts the actor and moves its bundle to another node.
 
-Door: `ray_fleet`.
+Public: `ray_fleet`.
 """
 
 __all__: list[str] = []

@@ -11,7 +11,7 @@ them from the file, because the shapes that a file declares for its own tensors 
 
 The package imports onnx_ir, protos, and the parts of rnnserve.export that describe tensors. It never runs a model.
 
-Door: `__all__`, `decisions`, `sizes`, `values`, `walk`.
+Public: `__all__`, `decisions`, `sizes`, `values`, `walk`.
 """
 
 from rnnserve.export.analysis.decisions import Decision, Verdict, decide, worst

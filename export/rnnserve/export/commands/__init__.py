@@ -1,4 +1,4 @@
 """Commands of the export area, for the console script.
 
-Door: nothing.
+Public: nothing.
 """

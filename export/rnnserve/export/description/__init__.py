@@ -7,9 +7,9 @@ into a module with flat tensors. `described_tensors` checks tensors of modules a
 finds the axes of outputs. `forward_trials` runs the module at the limits of its sizes and on unsorted rows, and
 `omitted_inputs` runs it without its optional arguments. This package doesn't export, compare or write anything.
 
-The package imports nothing at its door, so commands can report a mistake in a name (`targets`) before they import
+The package's `__init__` imports nothing, so commands can report a mistake in a name (`targets`) before they import
 torch.
 
-Door: `described_model`, `described_outputs`, `described_tensors`, `forward_trials`, `publication`,
+Public: `described_model`, `described_outputs`, `described_tensors`, `forward_trials`, `publication`,
 `targets`.
 """

@@ -6,5 +6,5 @@ can't be cut into parts, the result is the operator that prevents it. `parts_fil
 kind of carrying node (`Place`) has a function in `_FINDERS` of `parts_file`, which returns the nodes that replace it
 and the states that these nodes read and write.
 
-Door: `parts_file`.
+Public: `parts_file`.
 """

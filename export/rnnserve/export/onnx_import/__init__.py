@@ -4,7 +4,7 @@ Such a file has no module to compare its results with, so the results aren't ver
 "adopted". Running the file still shows the axes of its outputs and which requests may share an inference call. If the
 user passes samples with expected outputs, the import also checks that the file computes these outputs.
 
-Door: `__all__`, `samples`.
+Public: `__all__`, `samples`.
 """
 
 from rnnserve.export.onnx_import.file_inputs import Roles

@@ -7,7 +7,7 @@ whose table maps each ONNX operator to its replacement. docs/reference/compatibi
 operator. The package imports torch, onnx and onnxscript. From rnnserve it imports only the errors,
 `source_lines` and `common`.
 
-Door: `__all__`, `graphs`.
+Public: `__all__`, `graphs`.
 """
 
 from collections.abc import Callable

@@ -3,7 +3,7 @@
 `verify_parity` runs the whole comparison and returns the record for the manifest, or raises an error with every
 difference. The package doesn't export or write anything. It imports models, protos, torch, onnx and onnxruntime.
 
-Door: `__all__`, `batches`, `batching_safety`, `reference`, `tolerances`, `verification`.
+Public: `__all__`, `batches`, `batching_safety`, `reference`, `tolerances`, `verification`.
 """
 
 from rnnserve.export.errors import ParityError

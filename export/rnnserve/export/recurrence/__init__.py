@@ -14,7 +14,7 @@ module at other sizes.
 steps for any computation. In the captured program, two markers show where its step begins and ends, and they become
 ONNX's Scan.
 
-Door: `__all__`, `carried_state`, `dynamic_axes`, `export`, `interception`, `longest_rows`, `packing`, `scan`.
+Public: `__all__`, `carried_state`, `dynamic_axes`, `export`, `interception`, `longest_rows`, `packing`, `scan`.
 """
 
 from rnnserve.export.recurrence.export import export_onnx

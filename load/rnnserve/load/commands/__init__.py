@@ -1,4 +1,4 @@
 """The commands `rnnserve load` and `rnnserve demo`.
 
-Door: nothing.
+Public: nothing.
 """

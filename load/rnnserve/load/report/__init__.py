@@ -2,7 +2,7 @@
 
 Only this part of the load test needs matplotlib and Jinja2 (the extra `report`). `rnnserve load --html` imports it.
 
-Door: `__all__`.
+Public: `__all__`.
 """
 
 from rnnserve.load.report.page import render_report

@@ -1,4 +1,4 @@
 """The commands of `rnnserve` that this area provides: `train`.
 
-Door: nothing.
+Public: nothing.
 """

@@ -2,7 +2,7 @@
 
 Each function returns tensors that the tutorial prints. The tests compare them with the printed numbers.
 
-Door: nothing.
+Public: nothing.
 """
 
 from rnnserve.models.tutorial.demonstrations import (

@@ -11,5 +11,5 @@ cryptography.
 
 Imports `artifact`, `triton_config` and `rnnserve.common`.
 
-Door: `keys`, `signed_version`.
+Public: `keys`, `signed_version`.
 """

@@ -7,5 +7,5 @@ that the called method requires in `rnnserve.protos.access_table`. `rnnserve tok
 Imports `settings`, `errors`, `rnnserve.common`, and `rnnserve.protos`, but not gRPC, because both the transports and
 the metrics endpoint call it.
 
-Door: `access_file`, `gate`.
+Public: `access_file`, `gate`.
 """

@@ -7,7 +7,7 @@ Imports `validation`, `counting`, `observing`, `errors` and `clock`, but not gRP
 
 Threads: `schedulers`.
 
-Door: `__all__`, `batch_arrays`, `execution`, `schedulers`, `statistics`, `step_run`, `waiting_queue`.
+Public: `__all__`, `batch_arrays`, `execution`, `schedulers`, `statistics`, `step_run`, `waiting_queue`.
 """
 
 __all__ = ["MAX_REQUESTS"]

@@ -2,5 +2,5 @@
 
 Threads: `metrics`.
 
-Door: nothing.
+Public: nothing.
 """

@@ -7,5 +7,5 @@ Imports `clock`, `errors`, `rnnserve.common` and `rnnserve.protos`, but not gRPC
 
 Threads: `byte_budget`.
 
-Door: `byte_budget`, `private_socket`.
+Public: `byte_budget`, `private_socket`.
 """

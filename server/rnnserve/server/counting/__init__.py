@@ -6,5 +6,5 @@ metrics.
 
 Imports `errors` and `rnnserve.common`, but not gRPC.
 
-Door: `exposition`, `places`, `table`.
+Public: `exposition`, `places`, `table`.
 """

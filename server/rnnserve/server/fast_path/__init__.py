@@ -10,5 +10,5 @@ Imports `protocol` and every package below that.
 
 Threads: `dispatcher`, `fast_path`.
 
-Door: `calls`, `dispatcher`, `fast_path`, `grpcio_core`, `templates`.
+Public: `calls`, `dispatcher`, `fast_path`, `grpcio_core`, `templates`.
 """

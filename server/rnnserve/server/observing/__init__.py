@@ -9,5 +9,5 @@ are enabled, `observer` imports OpenTelemetry.
 
 Threads: `observer`.
 
-Door: `observer`, `origins`.
+Public: `observer`, `origins`.
 """

@@ -10,5 +10,5 @@ Imports `repository`, `batching`, `validation`, `connections`, `counting`, `acce
 
 Threads: `sequences`.
 
-Door: `responses`, `sequences`, `service`.
+Public: `responses`, `sequences`, `service`.
 """

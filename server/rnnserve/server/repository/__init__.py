@@ -9,7 +9,7 @@ contracts (`rnnserve.protos`), `rnnserve.common` and onnxruntime; no gRPC.
 
 Threads: `load_checks`.
 
-Door: `folders`, `live`, `load_checks`, `loader`, `model`, `model_state`, `providers`, `repository`,
+Public: `folders`, `live`, `load_checks`, `loader`, `model`, `model_state`, `providers`, `repository`,
 `signed_versions`.
 """
 

@@ -8,5 +8,5 @@ Imports every package below it.
 
 Threads: `control`, `plain_transport`.
 
-Door: `grpc_server`.
+Public: `grpc_server`.
 """

@@ -5,5 +5,5 @@ In: the bytes of a ModelInferRequest, and the model's `Signature`. Out: a `Check
 
 Imports `settings`, `errors` and the contracts (`rnnserve.protos`); no gRPC.
 
-Door: `checking`, `parsing`, `signature`, `signature_reading`.
+Public: `checking`, `parsing`, `signature`, `signature_reading`.
 """

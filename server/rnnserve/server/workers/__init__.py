@@ -8,5 +8,5 @@ Imports `repository`, `system`, `signals`, `counting`, `errors` and `rnnserve.co
 
 Threads: `desired_models`, `heartbeat`.
 
-Door: `desired_models`, `heartbeat`, `supervisor`.
+Public: `desired_models`, `heartbeat`, `supervisor`.
 """

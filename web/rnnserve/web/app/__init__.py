@@ -10,7 +10,7 @@
 
 `exchange` has the request and reads its body, and `bodies` limits the bytes in flight.
 
-Door: `access`, `application`, `request_log`, `routes`.
+Public: `access`, `application`, `request_log`, `routes`.
 """
 
 __all__: list[str] = []

@@ -1,6 +1,6 @@
 """`rnnserve web`: the process of the HTTP gateway. `rnnserve serve` starts the same command and passes it a socket.
 
-Door: nothing.
+Public: nothing.
 """
 
 __all__: list[str] = []

@@ -2,7 +2,7 @@
 
 These functions only refuse malformed bodies. The server validates the tensors and writes the error messages for them.
 
-Door: `infer_request`, `infer_response`, `json_tensors`.
+Public: `infer_request`, `infer_response`, `json_tensors`.
 """
 
 __all__: list[str] = []

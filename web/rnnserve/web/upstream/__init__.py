@@ -3,7 +3,7 @@
 `grpc_upstream` calls one server, and `private_sockets` calls the workers on this machine. On a private socket, small
 inference requests share the stream of `exchange_stream`.
 
-Door: `grpc_upstream`, `private_sockets`, `upstream`.
+Public: `grpc_upstream`, `private_sockets`, `upstream`.
 """
 
 __all__: list[str] = []

@@ -9,7 +9,7 @@ evaluates the combined list in a capture with symbolic sizes, with `rnnserve.exp
 `value_trials` compares the exported model with the module at many sizes, and on both sides of conditions on the length.
 Nothing here reads the module's source code.
 
-Door: `__all__`.
+Public: `__all__`.
 """
 
 from rnnserve.export.recurrence.refusals import NotRolled
