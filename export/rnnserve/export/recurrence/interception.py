@@ -344,7 +344,8 @@ _STAND_INS: dict[Any, Callable[..., Any]] = {
     torch._is_all_true: torch.all,  # noqa: SLF001 - distributions call it since torch 2.15, and ONNX has no form of it
     torch.take_along_dim: _take_along_dim,
     Tensor.take_along_dim: _take_along_dim,
-    Tensor.data.__get__: torch.detach,  # a capture doesn't know the tensor that `.data` makes
+    # A capture doesn't know the tensor that `.data` makes.
+    Tensor.data.__get__: torch.detach,  # type: ignore[attr-defined]  # of C
     torch.cumprod: _PRODUCT,
     Tensor.cumprod: _PRODUCT,
     torch.logcumsumexp: _LOG_SUM,
