@@ -43,8 +43,8 @@ SHORT = {"sequence": (1, 8)}
         (Positions(), {}, r'it got "lengths" up to 10\. .*only fewer steps\? Then bound them: sizes='),
         (Positions(least=3), SHORT, r'sizes batch 1, sequence 1: RuntimeError: too short\. .*"sequence": \(3, 8\)'),
         (Positions(over_the_batch=True), SHORT, r'It accepts two rows, but a request may have one.*"batch": \(2, …\)'),
-        (Positions(sort=True), SHORT, r'for the lengths "lengths" \[1, 3, 5\]: .*. Pass enforce_sorted=False to'),
-        (Positions(trim=True), SHORT, r'"output" has shape \[3, 5, 5\] .*; expected \[3, 6, 5\].*total_length=x\.size'),
+        (Positions(sort=True), SHORT, r'for the lengths "lengths" \[1, 2, 3\]: .*. Pass enforce_sorted=False to'),
+        (Positions(trim=True), SHORT, r'"output" has shape \[3, 3, 5\] .*; expected \[3, 6, 5\].*total_length=x\.size'),
     ],
     ids=["positions", "few positions", "steps", "rows", "sorted", "trimmed"],
 )
