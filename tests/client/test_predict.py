@@ -49,6 +49,12 @@ MODELS = {
         {"batching": "padded"},
     ),
     "time_first": SUMS,
+    "with_inferred": FakeModel(
+        SUMS.inputs, SUMS.outputs, SUMS.compute, {"found_states": '["conv.last"]', "sequences": "kept"}
+    ),
+    "both_ways": FakeModel(
+        SUMS.inputs, SUMS.outputs, SUMS.compute, {"continuable": "false", "sequences": "it reads from the end"}
+    ),
     "translator": FakeModel(
         {
             "source": ("INT64", ("batch", "source")),
@@ -124,6 +130,13 @@ def test_rows_cannot_continue_without_states(client):
         client.predict("tokens", [[1]], continue_from=[{}])
     with pytest.raises(InvalidRequest, match=r'continue_from\[0\] has no "end", from which "start" continues'):
         client.predict("time_first", [[[1, 1]]], continue_from=[{"running": np.zeros((1, 2))}])
+
+
+@pytest.mark.parametrize("model", ["with_inferred", "both_ways"])
+def test_rows_cannot_continue_from_results_that_lack_states(model, client):
+    first = client.predict(model, [[[1, 2]]])
+    with pytest.raises(InvalidRequest, match=rf"results of model {model} lack states .* use session\(\)"):
+        client.predict(model, [[[3, 4]]], continue_from=first)
 
 
 def test_several_inputs_come_by_name(client, asked):

@@ -246,6 +246,8 @@ def add_states(metadata: ModelMetadata, sequences: InputsLike, continue_from: Pr
     """Add the initial states from earlier predictions, one for each row. None starts a row with zero states."""
     if not metadata.states:
         raise InvalidRequest(f"model {metadata.name} has no states to continue from; leave out continue_from")
+    if metadata.found_states or metadata.properties.get("continuable") == "false":
+        raise InvalidRequest(f"results of model {metadata.name} lack states to continue from; use session() instead")
     inputs = dict(sequences) if isinstance(sequences, Mapping) else {main_input(metadata).name: sequences}
     for initial, final in metadata.states.items():
         for index, prediction in enumerate(continue_from):
