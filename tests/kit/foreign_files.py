@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from kit.graph_text import parsed_nodes
 
-FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
+BOOL, FLOAT, INT64 = TensorProto.BOOL, TensorProto.FLOAT, TensorProto.INT64
 IN, HIDDEN = 2, 3
 Axes = Sequence[int | str | None]
 

@@ -47,6 +47,12 @@ def read_onnx(path: Path) -> ir.Model:
         raise WrongArguments(f"{path} is not an ONNX model, or has no nodes")
     if model.graph.sparse_initializer:  # onnx_ir drops them
         raise WrongArguments(f"{path} keeps weights as sparse tensors. Save it with dense weights")
+    for value in model.graph.output:  # onnx_ir doesn't read maps
+        if value.type.HasField("map_type") or value.type.sequence_type.elem_type.HasField("map_type"):
+            raise WrongArguments(
+                f'{path}: output "{value.name}" is a map, but requests have tensors. Convert the model again without '
+                'ZipMap: options={"zipmap": False} of skl2onnx, zipmap=False of onnxmltools'
+            )
     outside = [path.parent / name for name in _external_files(model)]
     if sum(file.stat().st_size for file in outside if file.is_file()) > _LARGEST:
         raise WrongArguments(

@@ -256,6 +256,30 @@ def test_attributes_become_inputs_and_outputs_and_the_module_is_left_as_it_was()
     assert set(dict(module.named_buffers())) == {"window"}
 
 
+class MadeTogether(nn.Module):
+    """Makes both of its states if the first is missing, and cannot run if only the second is missing."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.LSTMCell(3, 4)
+        self.h: Any = None
+        self.c: Any = None
+
+    def forward(self, x):
+        if self.h is None:
+            self.h, self.c = x.new_zeros(x.size(0), 4), x.new_ones(x.size(0), 4)
+        self.h, self.c = self.cell(x, (self.h * 1, self.c * 1))
+        return self.h
+
+
+def test_attributes_that_forward_makes_together_have_defaults():
+    model = described(
+        MadeTogether().eval(), inputs={"x": X}, outputs=["y"], states={}, state_attributes=["h", "c"]
+    )
+    assert {tensor.name: tensor.default for tensor in model.inputs[1:]} == {"h": ZEROS, "c": RECORDED}
+    assert model.defaults["c"].tolist() == [[1, 1, 1, 1]]
+
+
 class OneRow(nn.Module):
     """Keeps its state for one row in an attribute, as BeatNet does."""
 
@@ -288,7 +312,7 @@ def test_attribute_of_one_row_is_the_initial_state_of_each_row(first):
         ("h", r'state_attributes is a text, "h"; expected a list'),
         (["cell.mem"], r'names "cell.mem", but the module has no "cell"'),
         (["inner"], r'names "inner", which is a Identity'),
-        (["training"], r'"training" holds no tensor after a call'),
+        (["training"], r'"training" is a bool after a call, in which there is no tensor'),
         ({"h": Floats(3, 4)}, r'\["h"\] has no axis "batch"'),
         ({"h": Floats("batch", 4)}, r'\["h"\] describes float32 \[.batch., 4\]; forward writes float32 \[.batch., 3\]'),
         ({"hidden": Floats("batch", 3)}, r'"hidden" holds a tree of tensors. Describe it with StateTree'),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kit.foreign_files import INT64, save, value
+from kit.foreign_files import BOOL, INT64, save, value
 from kit.one_step_files import WEIGHTS, cell, imported, predicted, stepped
 from rnnserve.cli import main
 from rnnserve.export.errors import WrongArguments
@@ -41,6 +41,18 @@ def test_unfoldable_file_is_refused_with_a_remedy(axes, roles, message, tmp_path
     with pytest.raises(WrongArguments, match=message):
         imported(path, tmp_path, fold="steps", **roles)
     assert not (tmp_path / "repository").exists()
+
+
+def test_flag_of_each_row_is_a_state(tmp_path):
+    nodes = "is_over = Greater (x, limit)  latched_out = Or (is_over, latched)  y = Cast <to=1> (latched)"
+    given, made = [value("x", ("batch",)), value("latched", ("batch",), BOOL)], [value("y", ("batch",))]
+    made.append(value("latched_out", ("batch",), BOOL))
+    path = save(tmp_path, nodes, given, made, {"limit": np.full(1, 2, np.float32)})
+    done = imported(path, tmp_path, fold="steps", states={})
+    assert {tensor.name: tensor.continues_as for tensor in done.manifest.outputs}["latched_out"] == "latched"
+    short, long = predicted(tmp_path / "repository", [np.ones(2, np.float32), np.array([1, 3, 1, 1], np.float32)])
+    assert (short["y"].tolist(), short["latched_out"]) == ([0, 0], False)
+    assert (long["y"].tolist(), long["latched_out"]) == ([0, 0, 1, 1], True)
 
 
 @pytest.mark.parametrize("name", ["frame_count", "processed_lens"])

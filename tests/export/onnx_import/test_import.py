@@ -32,6 +32,28 @@ def test_roles_of_tensors_are_found(tmp_path):
     assert 'no input holds the lengths of the axis "time"' in done.manifest.batching.reasons[0]
 
 
+def test_states_named_like_the_operators_are_found(tmp_path):
+    model = onnx.load(words(tmp_path))
+    for node in model.graph.node:
+        node.input[:] = ["initial_h" if name == "h_0" else name for name in node.input]
+        node.output[:] = ["Y_h" if name == "h_n" else name for name in node.output]
+    model.graph.input[1].name, model.graph.output[1].name = "initial_h", "Y_h"
+    onnx.save(model, tmp_path / "renamed.onnx")
+    done = import_onnx(tmp_path / "renamed.onnx", "m", tmp_path / "repository", Roles(sizes={"time": (1, 24)}))
+    assert done.manifest.outputs[1].continues_as == "initial_h"
+
+
+def test_sizes_of_the_sample_that_a_file_declares_inside_have_no_effect(tmp_path):
+    model = onnx.load(with_lengths(tmp_path))
+    model.graph.node.append(onnx.helper.make_node("Tanh", ["y"], ["z"]))
+    y = model.graph.output.pop()
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info(y.name, onnx.TensorProto.FLOAT, ["batch", 5, 3]))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("z", onnx.TensorProto.FLOAT, ["batch", 5, 3]))
+    onnx.save(model, tmp_path / "fixed.onnx")
+    done = import_onnx(tmp_path / "fixed.onnx", "m", tmp_path / "repository", Roles(sizes=SIZES))
+    assert [(axis.name, axis.size) for axis in done.manifest.outputs[0].axes][:2] == [("batch", -1), ("sequence", -1)]
+
+
 def test_imported_version_is_marked_as_not_compared_and_its_results_replay(tmp_path):
     done = import_onnx(with_lengths(tmp_path), "by_hand", tmp_path / "repository", Roles(sizes=SIZES))
     version = read_version(done.published.folder)
@@ -131,7 +153,20 @@ def test_import_names_every_missing_option(tmp_path, capsys):
     assert 'onnx: inputs with the value from --constant in every request: "sr" is 16000' in said
 
 
+def with_map(folder):
+    model = onnx.load(one_node(folder, "Identity"))
+    of_map = onnx.helper.make_map_type_proto(onnx.TensorProto.INT64, model.graph.output[0].type)
+    zip_map = onnx.helper.make_node("ZipMap", ["y"], ["p"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+    model.graph.node.append(zip_map)
+    model.opset_import.append(onnx.helper.make_opsetid("ai.onnx.ml", 1))
+    model.graph.output.append(onnx.helper.make_value_info("p", onnx.helper.make_sequence_type_proto(of_map)))
+    onnx.save(model, folder / "map.onnx")
+    return folder / "map.onnx"
+
+
 ASKED = {
+    "a map": (with_map, [], 'output "p" is a map, but requests have tensors'),
+    "random numbers": (lambda folder: one_node(folder, "RandomNormalLike"), [], "draws random numbers"),
     "integers without a table": (
         lambda folder: one_node(folder, "Identity", kind=onnx.TensorProto.INT64),
         [],

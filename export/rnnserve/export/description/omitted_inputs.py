@@ -127,16 +127,22 @@ class _Trials:
         self._without = functools.cache(lambda trial, names: module.run(self._given(trial, names)))
 
     def left_out_alone(self) -> list[_Names]:
-        """List the inputs that can be omitted, by parameter."""
+        """List the inputs that can be omitted, by parameter. If forward makes several attributes at once, they are one."""
         required = {each.name for each in self._inputs if each.default == manifest_pb2.DEFAULT_REQUIRED}
-        found = []
-        for names in self._module.call.optional:
-            if not required.intersection(names):
-                with contextlib.suppress(Exception):  # the user's module may raise anything
-                    for trial in self._trials_without(names):
-                        self._without(trial, names)
-                    found.append(names)
+        groups = [names for names in self._module.call.optional if not required.intersection(names)]
+        found = [names for names in groups if self._runs_without(names)]
+        held = {name for tree in self._module.call.attributes.values() for name in slots_in(tree).values()}
+        of_attributes = [names for names in groups if held.issuperset(names)]
+        if not all(names in found for names in of_attributes) and self._runs_without(_flat(of_attributes)):
+            found = [*(names for names in found if names not in of_attributes), _flat(of_attributes)]
         return found
+
+    def _runs_without(self, names: _Names) -> bool:
+        with contextlib.suppress(Exception):  # the user's module may raise anything
+            for trial in self._trials_without(names):
+                self._without(trial, names)
+            return True
+        return False
 
     def agree(self, names: _Names, defaults: Mapping[str, _Array]) -> bool:
         """Whether the module's results without these inputs equal those for their defaults, at every size."""

@@ -169,7 +169,7 @@ class _Folding:
         """Add the step axis to an output. Its values are zero after a row's last step."""
         value = self._made[tensor.name]
         zero = self._step.constant(f"zero/{tensor.name}", np.zeros((), DTYPES[tensor.datatype]))
-        kept = self._step.op("Where", self._is_within(tensor), value, zero)
+        kept = self._within(tensor, value, zero)
         _, at = self._with_steps(tensor)
         self._stacks.append(_Steps(ir.Value(name=tensor.name, type=value.type), kept, at))
 
@@ -246,17 +246,21 @@ class _Folding:
         return joined
 
     def _add_state(self, tensor: manifest_pb2.Tensor, final: str, before: ir.Value, after: ir.Value) -> None:
-        kept = self._step.op("Where", self._is_within(tensor), after, before)
+        kept = self._within(tensor, after, before)
         first, last = _value(tensor), ir.Value(name=final, type=_value(tensor).type)
         before.name = f"step/before/{tensor.name}"
         self._states.append(_State(first, before, kept, last))
         self.described.append(tensor)
 
-    def _is_within(self, tensor: manifest_pb2.Tensor) -> ir.Value:
-        """Return, inside the body, the mask of rows that have this step, shaped to broadcast against the tensor."""
-        return self._step.op(
-            "Reshape", self._mask, self._step.integers([-1 if axis.name == BATCH else 1 for axis in tensor.axes])
-        )
+    def _within(self, tensor: manifest_pb2.Tensor, value: ir.Value, otherwise: ir.Value) -> ir.Value:
+        """Return, inside the body, `value` in rows that have this step, and another value in rows that have ended."""
+        shape = self._step.integers([-1 if axis.name == BATCH else 1 for axis in tensor.axes])
+        is_within = self._step.op("Reshape", self._mask, shape)
+        if tensor.datatype != "BOOL":
+            return self._step.op("Where", is_within, value, otherwise)
+        # onnxruntime has no Where of booleans
+        value, otherwise = (self._step.op("Cast", each, to=ir.DataType.UINT8) for each in (value, otherwise))
+        return self._step.op("Cast", self._step.op("Where", is_within, value, otherwise), to=ir.DataType.BOOL)
 
     def _mask_of(self, lengths: ir.Value) -> ir.Value:
         """Return the mask (batch, steps) of steps within each row's length."""

@@ -65,6 +65,7 @@ _NOT_COMPARED = "adopted: not compared with its framework"
 _OLDEST = 9
 """The oldest operator set supported: onnxruntime tests none before 7, and Scan has had its current form since 9."""
 
+_RANDOM = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 _RAGGED_BATCHES = 4
 _SHOWN = 5  # names per message: an old file may list every weight
 _WEIGHTS_APART = 4  # since this IR version, initializers need not be inputs
@@ -76,7 +77,7 @@ _CHECKED = 1025
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 _BEFORE_OR_AFTER = frozenset(
     {"in", "out", "input", "output", "new", "next", "prev", "previous", "past", "present", "init", "initial"}
-    | {"final", "last", "cur", "current", "n", "o", "i", "0", "t"}
+    | {"final", "last", "cur", "current", "n", "o", "i", "0", "t", "y"}
 )
 _STATES = frozenset(
     {"h", "c", "s", "z", "hx", "cx", "hidden", "cell", "state", "states", "cache", "cached", "caches", "memory", "mem"}
@@ -107,6 +108,12 @@ def import_onnx(
             f"{path} has operators of set {number}; expected {_OLDEST} or later. Export it again, or convert it and "
             f"compare the results: onnx.version_converter.convert_version(onnx.load(path), {_OLDEST})"
         )
+    for node in model.graph.all_nodes():
+        if node.op_type in _RANDOM:
+            raise WrongArguments(
+                f'{path}: node "{node.name or node.outputs[0].name}" ({node.op_type}) draws random numbers, so results '
+                "cannot be checked. Export the model without it, or make the numbers an input"
+            )
     _choose_outputs(model, roles.outputs)
     if roles.fold:
         roles = dataclasses.replace(roles, states={**_counters(model, roles), **roles.states})
@@ -162,8 +169,8 @@ def _prepare(model: ir.Model, roles: Roles) -> tuple[_Tensors, list[str]]:
         if name not in axes:
             raise WrongArguments(f'--size names the axis "{name}"; the dynamic axes are {", ".join([BATCH, *axes])}')
     _write_axes(model.graph.inputs, described)
+    _forget_shapes(model)  # torch.onnx may declare the sample's sizes, and onnxruntime trusts them
     if opening or any(each.tensor.axes[batches[each.tensor.name]].size == 1 for each in inputs):
-        _forget_shapes(model)
         open_shapes(model, opening)
         notes.append(
             "onnx: the batch was fixed at 1 and is now dynamic; each row has the same results as in the original file"
@@ -295,12 +302,13 @@ def _are_states(before: manifest_pb2.Tensor, after: manifest_pb2.Tensor) -> bool
 
 
 def _counters(model: ir.Model, roles: Roles) -> dict[str, str]:
-    """Find integer states of a one-step file, by name: frame_count_next continues as frame_count."""
+    """Find states of integers and booleans of a one-step file, by name: frame_count_next continues as frame_count."""
     given = {*roles.states.values(), *roles.constants, *roles.lengths}
     pairs = [
         (after.name or "", before.name or "")
         for before, after in itertools.product(model.graph.inputs, model.graph.outputs)
-        if before.dtype == after.dtype and before.dtype is not None and before.dtype.is_integer()
+        if before.dtype == after.dtype and before.dtype is not None
+        if before.dtype.is_integer() or before.dtype == ir.DataType.BOOL
         if _name_stem(before.name or "") and _name_stem(before.name or "") == _name_stem(after.name or "")
         if before.name not in given and after.name not in roles.states
     ]
