@@ -273,9 +273,7 @@ class MadeTogether(nn.Module):
 
 
 def test_attributes_that_forward_makes_together_have_defaults():
-    model = described(
-        MadeTogether().eval(), inputs={"x": X}, outputs=["y"], states={}, state_attributes=["h", "c"]
-    )
+    model = described(MadeTogether().eval(), inputs={"x": X}, outputs=["y"], states={}, state_attributes=["h", "c"])
     assert {tensor.name: tensor.default for tensor in model.inputs[1:]} == {"h": ZEROS, "c": RECORDED}
     assert model.defaults["c"].tolist() == [[1, 1, 1, 1]]
 

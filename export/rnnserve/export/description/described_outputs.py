@@ -34,8 +34,8 @@ _Sizes = Mapping[str, int]
 _Numbers = npt.NDArray[np.int64]
 
 OTHER_SIZES = (
-    "Pad the output with zeros to the steps of the input, pad_packed_sequence(…, total_length=x.size(1)), and return "
-    "the number of steps of each row, (batch,), as another output"
+    "Pad the output with zeros to the steps of the input, for example with pad_packed_sequence(…, "
+    "total_length=x.size(1)), and return the number of steps of each row, (batch,), as another output"
 )
 """Advice for an axis whose size doesn't follow from the sizes of the inputs by a known rule."""
 

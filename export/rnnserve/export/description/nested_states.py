@@ -320,8 +320,8 @@ def _describe_state(name: str, what: StateTree, few: _Run, more: _Run) -> tuple[
         )
     if not described:
         raise WrongArguments(
-            f'"{name}" is a {type(few.after[name]).__name__} after a call, in which there is no tensor; expected a tensor '
-            "(batch, …), or tensors in tuples, lists, dicts and dataclasses"
+            f'"{name}" is a {type(few.after[name]).__name__} after a call, in which there is no tensor; expected a '
+            "tensor (batch, …), or tensors in tuples, lists, dicts and dataclasses"
         )
     return tree, described
 

@@ -43,7 +43,7 @@ _REASON = (
     "forward's own default depends on other inputs, on the number of rows, or on chance, so a server cannot fill it in"
 )
 _OF_ATTRIBUTES = (
-    ". Clients would have to send the attribute's value. Let it begin with zeros, and count steps, (batch,), in "
+    ". Clients would have to send the attribute's value. Let it begin with zeros, and count steps, (batch, 1), in "
     "another state attribute: torch.where(self.steps == 0, x, 0.9 * self.mem + 0.1 * x)"
 )
 
@@ -127,7 +127,7 @@ class _Trials:
         self._without = functools.cache(lambda trial, names: module.run(self._given(trial, names)))
 
     def left_out_alone(self) -> list[_Names]:
-        """List the inputs that can be omitted, by parameter. If forward makes several attributes at once, they are one."""
+        """List the inputs that can be omitted, by parameter. Attributes that forward makes together count as one."""
         required = {each.name for each in self._inputs if each.default == manifest_pb2.DEFAULT_REQUIRED}
         groups = [names for names in self._module.call.optional if not required.intersection(names)]
         found = [names for names in groups if self._runs_without(names)]

@@ -165,7 +165,7 @@ def _prod(node: fx.Node) -> str:
 _BAGS = (
     "onnxruntime ends the process when it loads the loop that torch's exporter writes. Use nn.Embedding with the "
     "same weights: rows = embedding(ids) * (ids != padding).unsqueeze(-1), (batch, ids, features), and rows.sum(1), "
-    "divided by (ids != padding).sum(1, keepdim=True) for a mean."
+    "divided by (ids != padding).sum(1, keepdim=True).clamp(min=1) for a mean."
 )
 _CHOSEN = (
     "ONNX has no operator for it. Take the k-th value or index of x.sort(dim=dim, stable=True). The median is at "

@@ -345,7 +345,7 @@ _STAND_INS: dict[Any, Callable[..., Any]] = {
     torch.take_along_dim: _take_along_dim,
     Tensor.take_along_dim: _take_along_dim,
     # A capture doesn't know the tensor that `.data` makes.
-    Tensor.data.__get__: torch.detach,  # type: ignore[attr-defined]  # of C
+    Tensor.data.__get__: torch.detach,  # type: ignore[attr-defined]  # it is a descriptor of C
     torch.cumprod: _PRODUCT,
     Tensor.cumprod: _PRODUCT,
     torch.logcumsumexp: _LOG_SUM,

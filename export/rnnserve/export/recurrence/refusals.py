@@ -28,6 +28,7 @@ from rnnserve.export.torch_adapter import (
 from rnnserve.protos.protocol_words import BATCH
 
 __all__ = [
+    "PARTS",
     "AsksForValues",
     "FixedSize",
     "NotRolled",
@@ -124,6 +125,12 @@ def fixed_sizes_noted(ending: Collection[int]) -> Iterator[dict[int, Fixed]]:
     with replacements_seen(see):
         yield noted
 
+
+PARTS = (
+    "Instead of parts of a sequence that pass on a state, take the whole sequence: y, h = gru(x, h), or one loop over "
+    "all steps"
+)
+"""Advice for code that computes parts of a sequence one after the other, in chunks."""
 
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
 
@@ -347,8 +354,8 @@ _WRITE = {
         *("solve", "solve_triangular", "triangular_solve", "tensorsolve", "cholesky", "cholesky_solve"),
         "cholesky_inverse",
     ),
-    "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. A "
-    'parametrized weight keeps its value after torch.nn.utils.parametrize.remove_parametrizations(layer, "weight"). '
+    "if the matrix does not depend on the inputs, compute the result once, in __init__, and keep it as a buffer. If "
+    'a weight is parametrized, call torch.nn.utils.parametrize.remove_parametrizations(layer, "weight") first. '
     "Otherwise compute it outside the module and make it an input",
 )
 """Advice for operators without a translation."""

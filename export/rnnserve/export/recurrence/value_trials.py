@@ -33,7 +33,7 @@ from rnnserve.export.recurrence.dynamic_axes import (
     symbols_of,
     within,
 )
-from rnnserve.export.recurrence.refusals import OtherPath
+from rnnserve.export.recurrence.refusals import PARTS, OtherPath
 from rnnserve.export.recurrence.scan import END, is_marker
 from rnnserve.export.source_lines import first_line, is_users_code, line_of, source_line
 from rnnserve.export.torch_adapter import in_float64, tree_leaves, tree_map_only
@@ -76,7 +76,7 @@ def other_sizes(
             by_loop = code.startswith(("for ", "while "))
             remedy = "write the loop with rnnserve.export.scan, over a tensor with an axis for the iterations"
             if not by_loop:  # a loop takes another path at every size
-                remedy = "write the forward without the condition: x[:, : n // 2 * 2], not if n % 2: x = x[:, :-1]"
+                remedy = "write the forward without the condition (for example, x[:, : n // 2 * 2] instead of if n % 2)"
                 remedy += _kept_out(breaking, axes, guard, symbols)
             refusal = OtherPath(
                 f"the module's code has a condition on sizes (at {at}) and takes another path at {_listed(breaking)} "
@@ -168,7 +168,7 @@ def _kept_out(
     if _breaking(guard, symbols, axes, {name: (low, high)}) is not None:
         return ""  # other sizes also fail, as every fourth size fails `n % 4 != 0`
     bound = "more" if high is None else f"at most {high}"
-    return f', or declare that requests have {bound}: sizes={{"{name}": ({low}, {high})}}'
+    return f', or declare that requests have {bound}: sizes={{"{name}": ({low}, {high or "…"})}}'
 
 
 _ATEN = torch.ops.aten
@@ -179,10 +179,10 @@ _SPECIAL = {
     ),
     **dict.fromkeys(
         (_ATEN.tensor_split.sections, _ATEN.chunk.default, _ATEN.unsafe_chunk.default),
-        "Compute the sizes of parts from .size(), x[:, : x.size(1) // 2]",
+        f"Compute the sizes of parts from .size(), x[:, : x.size(1) // 2]. {PARTS}",
     ),
-    _ATEN.split.Tensor: "The number of parts depends on the size. Give a recurrent layer the whole sequence. If parts "
-    "are independent, make each a row: F.pad(x, (0, 0, 0, -x.size(1) % 16)).unflatten(1, (-1, 16)).flatten(0, 1)",
+    _ATEN.split.Tensor: f"The number of parts depends on the size. {PARTS}. If parts are independent, make each a "
+    "row: F.pad(x, (0, 0, 0, -x.size(1) % 16)).unflatten(1, (-1, 16)).flatten(0, 1)",
 }
 """Operators that compute differently at some sizes, with advice."""
 
@@ -207,7 +207,7 @@ def _other_values(special: Mapping[str, str], sizes: Mapping[str, int], axes: Dy
     where = ", ".join(filter(None, special)) or "the module's code"
     advice = "".join(dict.fromkeys(special.values()))
     unlike = [name for name, size in sizes.items() if size != axes.sizes[name]]
-    bounds = "(2, None)" if [sizes[name] for name in unlike] == [1] else "(…, …)"
+    bounds = "(2, …)" if [sizes[name] for name in unlike] == [1] else "(…, …)"
     named = ", ".join(f'"{name}": {bounds}' for name in unlike or sizes)
     return OtherPath(
         f"at {_listed(sizes)} the module returns other results than the program captured at the sample's sizes: "

@@ -32,8 +32,8 @@ class Counted(nn.Module):
 
     def forward(self, x):
         if self.steps is None:
-            self.mem, self.steps = torch.zeros_like(x), torch.zeros(x.size(0), dtype=torch.int64)
-        self.mem = torch.where((self.steps == 0).unsqueeze(1), x, 0.8 * self.mem + 0.2 * x)
+            self.mem, self.steps = torch.zeros_like(x), torch.zeros(x.size(0), 1, dtype=torch.int64)
+        self.mem = torch.where(self.steps == 0, x, 0.8 * self.mem + 0.2 * x)
         self.steps = (self.steps + 1).clamp(max=1)
         return self.mem * 1.0
 
@@ -42,8 +42,11 @@ def test_attribute_whose_initial_value_depends_on_inputs_is_required(tmp_path):
     x = {"x": Floats("batch", 3)}
     smooth = Publication(Smooth(), "smooth", x, ["y"], state_attributes=["mem"])
     done = publish(smooth, repository=tmp_path, progress=False)
-    assert "torch.where(self.steps == 0" in done.manifest.inputs[1].required_because
-    held: dict[str, Any] = {"mem": StateTree(), "steps": Integers("batch", high=2)}
+    assert (
+        "(batch, 1), in another state attribute: torch.where(self.steps == 0, x,"
+        in done.manifest.inputs[1].required_because
+    )
+    held: dict[str, Any] = {"mem": StateTree(), "steps": Integers("batch", 1, high=2)}
     publish(Publication(Counted(), "counted", x, ["y"], state_attributes=held), repository=tmp_path, progress=False)
     points = np.array([[1, 2, 3], [3, 2, 1], [0, 0, 5]], np.float32)
     with serve(tmp_path) as server, Client(server.address) as client, client.session("counted") as session:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from rnnserve.export.recurrence.refusals import NotRolled
+from rnnserve.export.recurrence.refusals import PARTS, NotRolled
 from rnnserve.export.recurrence.roll.tracing import Shape, Traced, shape_of
 from rnnserve.export.recurrence.scan import BEGIN, END, is_marker, numbers_of
 from rnnserve.export.source_lines import line_of_trace
@@ -478,16 +478,16 @@ def refuse_unlike(programs: Sequence[Sequence[Item]]) -> None:
         if None in items or len({(each.target, _comparable(each)) for each in items}) > 1:
             if all(each is not None and each.target in (LITERAL, CONSTANT) for each in items):
                 raise NotRolled(
-                    "the size of an axis decides the values of a tensor of Python or NumPy numbers. Write "
+                    "a tensor is made from numbers of Python or NumPy that depend on the size of an axis. Write "
                     "torch.arange(n), not torch.tensor(list(range(n))) or np.arange(n), and torch.zeros, not np.zeros"
                 )
             raise NotRolled(
                 f"more steps do not repeat the computation of fewer steps{_place(items)}. Instead of x[:, "
-                ":t], write torch.where(torch.arange(n) < t, …). Instead of a list that grows, use a tensor with all "
-                "steps: past = h.new_zeros(batch, n, size), past[:, t] = h, and a mask, torch.arange(n) <= t. Keep a "
-                "window in a tensor: window = torch.cat([window[:, 1:], x[:, t : t + 1]], dim=1). Instead of a number "
-                "such as math.cos(0.1 * t), read from a tensor that is computed before the loop, torch.cos(0.1 * "
-                "torch.arange(n))[t]"
+                f":t], write torch.where(torch.arange(n) < t, …). {PARTS}. Instead of a list that grows, use a tensor "
+                "with all steps: past = h.new_zeros(batch, n, size), past[:, t] = h, and a mask, torch.arange(n) <= t. "
+                "Keep a window in a tensor: window = torch.cat([window[:, 1:], x[:, t : t + 1]], dim=1). Instead of a "
+                "number such as math.cos(0.1 * t), read from a tensor that is computed before the loop, torch.cos(0.1 "
+                "* torch.arange(n))[t]"
             )
         references = {
             tuple(where[id(each)] for each in item.references) for item, where in zip(items, positions, strict=True)
