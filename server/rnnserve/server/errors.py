@@ -80,7 +80,7 @@ _MAX_QUOTED = 100
 _MAX_MESSAGE = 4096
 """Bytes of an error message as encoded for HTTP/2. gRPC allows at most 8 kB of metadata. Beyond it: the rest is cut."""
 
-_OF_MEMORY = re.compile(r"bad_alloc|Failed to allocate|out of memory|cannot allocate", re.IGNORECASE)
+_OF_MEMORY = re.compile("bad_alloc|failed to allocate|out of memory|cannot (allocate|map)|failed to map", re.IGNORECASE)
 
 _PATH = re.compile(
     r"(?<![\w.])(?:[A-Za-z]:)?(?:[/\\][\w.+@-]+){2,}(?::\d+)?:?|[\w./\\-]+\.(?:cc|cpp|cu|h|hpp|py):\d+:?"
@@ -301,7 +301,7 @@ class StartError(Exception):
 
 
 def is_of_memory(error: BaseException) -> bool:
-    """Return whether Python, numpy or onnxruntime raised an error because memory ran out."""
+    """Return whether Python, numpy, onnxruntime or the library loader raised an error because memory ran out."""
     return isinstance(error, MemoryError) or _OF_MEMORY.search(str(error)) is not None
 
 

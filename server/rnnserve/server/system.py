@@ -17,7 +17,7 @@ __all__ = ["check_room", "giving_way", "listen_on", "probe_port", "reserve_port"
 _NO_THREAD = "can't start new thread"
 """Python's message, which doesn't include the reason."""
 
-_OUT_OF_ADDRESSES = ("failed to map segment", "cannot allocate memory")
+_OUT_OF_ADDRESSES = ("failed to map segment", "cannot map zero-fill pages", "cannot allocate memory")
 """Messages of the shared library loader if address space runs out."""
 
 _THREADS, _MOST_OF_CORES = 15, 16

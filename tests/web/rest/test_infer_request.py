@@ -152,7 +152,7 @@ def test_bytes_are_sent_as_text():
         (b"{", "line 1, column 2"),
         (b"\xff{}", "byte 0 is not UTF-8"),
         (b"[]", "a JSON list; expected an object"),
-        (b'{"inputs":' + b"[" * 5000 + b"]" * 5000 + b"}", "nested too deeply"),
+        (b'{"inputs":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
         (b'{"inputs":' + b"9" * 5000 + b"}", "cannot be read"),
         (b'{"id": "a", "id": "b", "inputs": []}', 'the name "id" occurs twice'),
         (b'{"inputs": [{"name": "x", "name": "y"}]}', 'the name "name" occurs twice'),
